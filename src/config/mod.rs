@@ -1,0 +1,198 @@
+//! The configuration: the dialect of mosquitto.conf(5).
+//!
+//! [`Config`] is what a file says, checked and with every default filled in. `keys` is the one
+//! table of directives; the parser, `--help config`, the man page and the sample in `etc/` all
+//! come from it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::mqtt::{QoS, Version};
+
+/// A whole configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The directives outside any section.
+    pub general: General,
+    /// The listeners; empty means loopback:1883 only (Mosquitto 2's local-only mode).
+    pub listeners: Vec<Listener>,
+    /// The bridges: `connection` sections.
+    pub bridges: Vec<Bridge>,
+}
+
+/// The directives outside any section.
+#[derive(Clone, Debug, PartialEq)]
+pub struct General {
+    /// `allow_anonymous`; `None` where the file is silent (then true only without a listener,
+    /// as in Mosquitto 2).
+    pub allow_anonymous: Option<bool>,
+    /// `allow_zero_length_clientid`.
+    pub allow_zero_length_clientid: bool,
+    /// `auto_id_prefix`.
+    pub auto_id_prefix: String,
+    /// `password_file`.
+    pub password_file: Option<PathBuf>,
+    /// `acl_file`.
+    pub acl_file: Option<PathBuf>,
+    /// `connection_messages`: log connects and disconnects.
+    pub connection_messages: bool,
+    /// `log_dest`, `log_type`, `log_timestamp`.
+    pub log: Log,
+    /// `max_inflight_messages`: 0 is no limit. Default 20.
+    pub max_inflight_messages: u16,
+    /// `max_keepalive`, seconds. Default 65,535.
+    pub max_keepalive: u16,
+    /// `max_packet_size`, bytes; `None` is the protocol's limit.
+    pub max_packet_size: Option<u32>,
+    /// `message_size_limit`, payload bytes; `None` is no limit.
+    pub message_size_limit: Option<u32>,
+    /// `max_queued_messages` a client; 0 is no limit. Default 0: the bound in bytes rules.
+    pub max_queued_messages: u64,
+    /// `max_queued_bytes` a client; 0 is no limit. Default 256 MB.
+    pub max_queued_bytes: u64,
+    /// `queue_qos0_messages`.
+    pub queue_qos0_messages: bool,
+    /// `retain_available`.
+    pub retain_available: bool,
+    /// `set_tcp_nodelay`. Default true, unlike Mosquitto: writes are gathered a turn at a time.
+    pub set_tcp_nodelay: bool,
+    /// `upgrade_outgoing_qos`.
+    pub upgrade_outgoing_qos: bool,
+    /// `persistent_client_expiration`.
+    pub persistent_client_expiration: Option<Duration>,
+    /// `persistence`: keep state on disk. Default false, as in Mosquitto.
+    pub persistence: bool,
+    /// `persistence_location` joined with `persistence_file`.
+    pub store: PathBuf,
+    /// `commit_interval`. Default 20 ms.
+    pub commit_interval: Duration,
+    /// `pid_file`.
+    pub pid_file: Option<PathBuf>,
+    /// `sys_interval`, seconds; 0 turns `$SYS` off. Default 10.
+    pub sys_interval: u32,
+}
+
+/// Where the log goes and what is in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Log {
+    /// `log_dest stderr` (the default).
+    pub stderr: bool,
+    /// `log_dest stdout`.
+    pub stdout: bool,
+    /// `log_dest file PATH`.
+    pub file: Option<PathBuf>,
+    /// `log_type`: the most detailed level asked for. Default info.
+    pub level: log::LevelFilter,
+    /// `log_timestamp`.
+    pub timestamp: bool,
+}
+
+/// A `listener` section, or `port` and `bind_address` outside one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    /// The TCP port.
+    pub port: u16,
+    /// The address or host name to bind; `None` is every address, IPv4 and IPv6.
+    pub bind: Option<String>,
+    /// `max_connections`; `None` is no limit.
+    pub max_connections: Option<u32>,
+}
+
+/// A `connection` section.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bridge {
+    /// The name after `connection`.
+    pub name: String,
+    /// `address`/`addresses`: host and port, in the order given. Never empty.
+    pub addresses: Vec<(String, u16)>,
+    /// `topic` lines, in order.
+    pub topics: Vec<BridgeTopic>,
+    /// `remote_username`, with the old `username`.
+    pub remote_username: Option<String>,
+    /// `remote_password`, with the old `password`.
+    pub remote_password: Option<String>,
+    /// `remote_clientid`, with the old `clientid`. Default `hostname.name`.
+    pub remote_clientid: String,
+    /// `local_clientid`. Default `local.` and the remote client id.
+    pub local_clientid: String,
+    /// `local_username`.
+    pub local_username: Option<String>,
+    /// `keepalive_interval`, at least 5 s. Default 60 s.
+    pub keepalive: Duration,
+    /// `cleansession`. Default false.
+    pub clean_session: bool,
+    /// `local_cleansession`. Default: as `cleansession`.
+    pub local_clean_session: bool,
+    /// `notifications`. Default true.
+    pub notifications: bool,
+    /// `notifications_local_only`. Default false.
+    pub notifications_local_only: bool,
+    /// `notification_topic`. Default `$SYS/broker/connection/CLIENTID/state`.
+    pub notification_topic: Option<String>,
+    /// `restart_timeout`.
+    pub restart: Restart,
+    /// `bridge_protocol_version`; `None`: 5, falling back to 3.1.1.
+    pub version: Option<Version>,
+    /// `try_private`. Default true.
+    pub try_private: bool,
+    /// `bridge_outgoing_retain`. Default true.
+    pub outgoing_retain: bool,
+    /// `bridge_attempt_unsubscribe`. Default true.
+    pub attempt_unsubscribe: bool,
+    /// `round_robin`. Default false: the first address is the primary, the rest stand by.
+    pub round_robin: bool,
+    /// `bridge_session_expiry_interval`, seconds, if set.
+    pub session_expiry: Option<u32>,
+    /// `bridge_receive_maximum`, if set.
+    pub receive_maximum: Option<u16>,
+    /// `bridge_max_packet_size`, bytes, if set.
+    pub max_packet_size: Option<u32>,
+    /// `bridge_max_topic_alias`, if set.
+    pub max_topic_alias: Option<u16>,
+}
+
+/// `restart_timeout`: how long to wait between attempts to connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// `restart_timeout SECONDS`: always this long.
+    Constant(Duration),
+    /// `restart_timeout BASE CAP [STABLE]`: decorrelated jitter between base and cap; back to
+    /// base once a connection has held for STABLE. Default 5 s to 30 s, as in Mosquitto.
+    Jitter {
+        /// The shortest wait.
+        base: Duration,
+        /// The longest wait.
+        cap: Duration,
+        /// How long a connection must hold before the wait starts over at `base`.
+        stable: Duration,
+    },
+}
+
+/// Which way a `topic` line carries messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From upstream to here.
+    In,
+    /// From here to upstream.
+    Out,
+    /// Both ways.
+    Both,
+}
+
+/// One `topic PATTERN [[[out|in|both] QOS] LOCAL-PREFIX REMOTE-PREFIX] [high|low]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BridgeTopic {
+    /// The pattern, without prefixes; empty when the line says `""` (then the prefixes are the
+    /// two whole topics).
+    pub pattern: String,
+    /// Which way. Default out.
+    pub direction: Direction,
+    /// The highest QoS. Default 0.
+    pub qos: QoS,
+    /// The local prefix; empty for none.
+    pub local: String,
+    /// The remote prefix; empty for none.
+    pub remote: String,
+    /// RSMB's fifth field said `low`: this mapping yields to the others.
+    pub low: bool,
+}

@@ -1,0 +1,103 @@
+//! An application message as the broker holds it: decoded once, shared by every receiver.
+
+use std::rc::Rc;
+
+use crate::mqtt::QoS;
+use crate::time::Time;
+
+/// The number of a message that is owed to someone; rises, is never reused, and orders each
+/// queue.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct MessageId(pub u64);
+
+/// The number of a session; rises and is never reused, also across restarts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SessionId(pub u32);
+
+/// Who published a message. Shared by all messages of one connection.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Origin {
+    /// The client id; empty for the broker's own messages.
+    pub client_id: Box<str>,
+    /// The user name.
+    pub username: Option<Box<str>>,
+}
+
+/// An application message.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Topic, properties and payload, one after another in one allocation.
+    bytes: Box<[u8]>,
+    topic_len: u16,
+    props_len: u32,
+    /// The QoS it was published with.
+    pub qos: QoS,
+    /// The RETAIN flag it was published with.
+    pub retain: bool,
+    /// When it arrived here.
+    pub arrival: Time,
+    /// When it is no longer to be delivered.
+    pub expiry: Option<Time>,
+    /// Who published it.
+    pub origin: Rc<Origin>,
+}
+
+/// What a [`Message`] is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    /// The topic name, checked.
+    pub topic: &'a str,
+    /// The raw 5.0 properties that go on to receivers unchanged (all but topic alias,
+    /// subscription identifier and message expiry).
+    pub props: &'a [u8],
+    /// The payload.
+    pub payload: &'a [u8],
+}
+
+impl Message {
+    /// A QoS 0 message without the RETAIN flag, arrived at `now`, that never expires.
+    pub fn new(parts: Parts<'_>, now: Time, origin: Rc<Origin>) -> Message {
+        let mut bytes =
+            Vec::with_capacity(parts.topic.len() + parts.props.len() + parts.payload.len());
+        bytes.extend_from_slice(parts.topic.as_bytes());
+        bytes.extend_from_slice(parts.props);
+        bytes.extend_from_slice(parts.payload);
+        Message {
+            bytes: bytes.into_boxed_slice(),
+            topic_len: parts.topic.len() as u16,
+            props_len: parts.props.len() as u32,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            arrival: now,
+            expiry: None,
+            origin,
+        }
+    }
+
+    /// The topic name.
+    pub fn topic(&self) -> &str {
+        // The bytes were a &str when the message was made.
+        std::str::from_utf8(&self.bytes[..self.topic_len as usize]).unwrap_or_default()
+    }
+
+    /// The raw 5.0 properties that go on to receivers unchanged.
+    pub fn props(&self) -> &[u8] {
+        let start = self.topic_len as usize;
+        &self.bytes[start..start + self.props_len as usize]
+    }
+
+    /// The payload.
+    pub fn payload(&self) -> &[u8] {
+        &self.bytes[self.topic_len as usize + self.props_len as usize..]
+    }
+
+    /// Bytes of topic, properties and payload: what queue bounds count.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// True once `now` has reached its expiry.
+    pub fn expired(&self, now: Time) -> bool {
+        self.expiry.is_some_and(|at| at <= now)
+    }
+}

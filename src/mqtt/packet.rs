@@ -1,0 +1,203 @@
+//! The packets and the small types they are made of.
+
+use std::num::NonZeroU16;
+
+use super::{
+    ConnAck, Connect, Props, Publish, Reason, SubAck, Subscribe, UnsubAck, Unsubscribe,
+};
+
+/// A protocol version; the value is the protocol level of CONNECT.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Version {
+    /// MQTT 3.1 (`MQIsdp`).
+    V31 = 3,
+    /// MQTT 3.1.1.
+    V311 = 4,
+    /// MQTT 5.0.
+    V5 = 5,
+}
+
+/// A quality of service (5.0 §4.3).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub enum QoS {
+    /// QoS 0.
+    #[default]
+    AtMostOnce = 0,
+    /// QoS 1.
+    AtLeastOnce = 1,
+    /// QoS 2.
+    ExactlyOnce = 2,
+}
+
+impl QoS {
+    /// The QoS that two bits of a packet name; `None` for 3 [MQTT-3.3.1-4].
+    pub const fn from_bits(bits: u8) -> Option<QoS> {
+        match bits {
+            0 => Some(QoS::AtMostOnce),
+            1 => Some(QoS::AtLeastOnce),
+            2 => Some(QoS::ExactlyOnce),
+            _ => None,
+        }
+    }
+}
+
+/// A packet identifier: never zero [MQTT-2.2.1-3].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PacketId(NonZeroU16);
+
+impl PacketId {
+    /// The identifier `id`; `None` for zero.
+    pub const fn new(id: u16) -> Option<PacketId> {
+        match NonZeroU16::new(id) {
+            Some(id) => Some(PacketId(id)),
+            None => None,
+        }
+    }
+
+    /// The identifier that the `n`th message of a sequence carries: 1 to 65,535, then 1 again.
+    pub const fn of_sequence(n: u64) -> PacketId {
+        match NonZeroU16::new((n % 65_535) as u16 + 1) {
+            Some(id) => PacketId(id),
+            None => PacketId(NonZeroU16::MIN),
+        }
+    }
+
+    /// The number on the wire.
+    pub const fn get(self) -> u16 {
+        self.0.get()
+    }
+}
+
+/// How a PUBLISH is delivered. QoS 0 with a packet id, or QoS 1 without one, cannot be written.
+/// The `bool` is the DUP flag.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Delivery {
+    /// QoS 0.
+    AtMostOnce,
+    /// QoS 1.
+    AtLeastOnce(PacketId, bool),
+    /// QoS 2.
+    ExactlyOnce(PacketId, bool),
+}
+
+impl Delivery {
+    /// The delivery of a message at `qos` under `id`; `id` is unused at QoS 0.
+    pub const fn new(qos: QoS, id: PacketId, dup: bool) -> Delivery {
+        match qos {
+            QoS::AtMostOnce => Delivery::AtMostOnce,
+            QoS::AtLeastOnce => Delivery::AtLeastOnce(id, dup),
+            QoS::ExactlyOnce => Delivery::ExactlyOnce(id, dup),
+        }
+    }
+
+    /// The quality of service.
+    pub const fn qos(self) -> QoS {
+        match self {
+            Delivery::AtMostOnce => QoS::AtMostOnce,
+            Delivery::AtLeastOnce(..) => QoS::AtLeastOnce,
+            Delivery::ExactlyOnce(..) => QoS::ExactlyOnce,
+        }
+    }
+
+    /// The packet id, at QoS 1 and 2.
+    pub const fn id(self) -> Option<PacketId> {
+        match self {
+            Delivery::AtMostOnce => None,
+            Delivery::AtLeastOnce(id, _) | Delivery::ExactlyOnce(id, _) => Some(id),
+        }
+    }
+}
+
+/// A PUBACK, PUBREC, PUBREL or PUBCOMP. Before 5.0 the reason is always success.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ack<'a> {
+    /// The packet id that is acknowledged.
+    pub id: PacketId,
+    /// The reason code; [`Reason::SUCCESS`] when left out on the wire.
+    pub reason: Reason,
+    /// Reason string and user properties (5.0).
+    pub props: Props<'a>,
+}
+
+impl Ack<'_> {
+    /// The acknowledgement of `id` with `reason` and no properties.
+    pub const fn new(id: PacketId, reason: Reason) -> Ack<'static> {
+        Ack { id, reason, props: Props::EMPTY }
+    }
+}
+
+/// A DISCONNECT.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Disconnect<'a> {
+    /// The reason code; always success before 5.0.
+    pub reason: Reason,
+    /// Session expiry, reason string, user properties, server reference (5.0).
+    pub props: Props<'a>,
+}
+
+/// An AUTH (5.0).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Auth<'a> {
+    /// Success, continue or re-authenticate.
+    pub reason: Reason,
+    /// Authentication method and data, reason string, user properties.
+    pub props: Props<'a>,
+}
+
+/// Any control packet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Packet<'a> {
+    /// CONNECT; boxed, because it is large and rare.
+    Connect(Box<Connect<'a>>),
+    /// CONNACK.
+    ConnAck(ConnAck<'a>),
+    /// PUBLISH.
+    Publish(Publish<'a>),
+    /// PUBACK.
+    PubAck(Ack<'a>),
+    /// PUBREC.
+    PubRec(Ack<'a>),
+    /// PUBREL.
+    PubRel(Ack<'a>),
+    /// PUBCOMP.
+    PubComp(Ack<'a>),
+    /// SUBSCRIBE.
+    Subscribe(Subscribe<'a>),
+    /// SUBACK.
+    SubAck(SubAck<'a>),
+    /// UNSUBSCRIBE.
+    Unsubscribe(Unsubscribe<'a>),
+    /// UNSUBACK.
+    UnsubAck(UnsubAck<'a>),
+    /// PINGREQ.
+    PingReq,
+    /// PINGRESP.
+    PingResp,
+    /// DISCONNECT.
+    Disconnect(Disconnect<'a>),
+    /// AUTH (5.0).
+    Auth(Auth<'a>),
+}
+
+impl Packet<'_> {
+    /// The packet's name as the specification writes it, for logs.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Packet::Connect(_) => "CONNECT",
+            Packet::ConnAck(_) => "CONNACK",
+            Packet::Publish(_) => "PUBLISH",
+            Packet::PubAck(_) => "PUBACK",
+            Packet::PubRec(_) => "PUBREC",
+            Packet::PubRel(_) => "PUBREL",
+            Packet::PubComp(_) => "PUBCOMP",
+            Packet::Subscribe(_) => "SUBSCRIBE",
+            Packet::SubAck(_) => "SUBACK",
+            Packet::Unsubscribe(_) => "UNSUBSCRIBE",
+            Packet::UnsubAck(_) => "UNSUBACK",
+            Packet::PingReq => "PINGREQ",
+            Packet::PingResp => "PINGRESP",
+            Packet::Disconnect(_) => "DISCONNECT",
+            Packet::Auth(_) => "AUTH",
+        }
+    }
+}
