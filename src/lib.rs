@@ -8,5 +8,6 @@ pub mod message;
 pub mod mqtt;
 pub mod route;
 pub mod session;
+pub mod status;
 pub mod store;
 pub mod time;

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::conn::Stage;
-use super::session::{NEVER, Subscribed};
+use super::session::{NEVER, Session, Subscribed};
 use super::{Broker, ConnId, Peer};
 use crate::message::{Message, Origin};
 use crate::mqtt::{PacketId, QoS, RetainHandling, Version};
@@ -92,6 +92,22 @@ impl Broker {
         BridgeId(self.bridges.len() - 1)
     }
 
+    /// Ends the sessions of bridges that the configuration no longer has; their queues would
+    /// grow for ever. To be called once all bridges are added.
+    pub fn drop_orphan_bridges(&mut self, now: Time) {
+        let orphan = |(index, session): (usize, &Session)| {
+            (session.bridge && !self.bridges.contains(&index)).then_some(index)
+        };
+        let orphans: Vec<usize> = self.sessions.iter().filter_map(orphan).collect();
+        for index in orphans {
+            let session = &self.sessions[index];
+            let lost = session.outbound.len();
+            let name = session.client_id();
+            log::warn!("Bridge {name} is no longer configured: {lost} queued messages dropped.");
+            self.end_session(index, now);
+        }
+    }
+
     /// Makes the subscriptions of a bridge those of its configuration.
     fn subscribe_bridge(&mut self, index: usize, filters: &[(String, QoS, u16)], now: Time) {
         let stale: Vec<Subscribed> = self.sessions[index]
@@ -142,7 +158,7 @@ impl Broker {
         }
         if let Some(old) = session.conn.replace(c) {
             self.detach(old, false, now);
-            self.finish(old);
+            self.finish(old, now);
             self.sessions.get_mut(index)?.conn = Some(c);
         }
         self.resume(c, index, limits.receive_maximum, now);

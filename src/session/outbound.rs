@@ -263,8 +263,13 @@ impl Outbound {
     /// Empties `ready` and `reading` into ids, in order.
     fn reading_and_ready(&mut self) -> IdRanges {
         let mut ids = IdRanges::default();
-        for id in std::mem::take(&mut self.ready).iter().filter_map(|e| e.id) {
-            ids.push_back(id.0);
+        for entry in std::mem::take(&mut self.ready) {
+            match entry.id {
+                Some(id) => {
+                    ids.push_back(id.0);
+                }
+                None => self.forget(entry.message.size() as u32),
+            }
         }
         self.ready_bytes = 0;
         ids.append(&mut self.reading);
