@@ -52,7 +52,7 @@ fn figures(
     counters: &Counters,
     gauges: &Gauges,
     uptime: u64,
-) -> impl Iterator<Item = (&'static str, String)> {
+) -> impl Iterator<Item = (&'static str, String)> + use<> {
     let numbers = [
         ("$SYS/broker/clients/total", gauges.clients),
         ("$SYS/broker/clients/connected", gauges.connected),
