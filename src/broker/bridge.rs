@@ -18,8 +18,8 @@ pub struct BridgeId(pub usize);
 /// The topic map of a bridge, applied at the wire.
 pub trait Wire: std::fmt::Debug {
     /// Writes the remote topic of an outgoing message to `topic`, or returns false if it is not
-    /// to be sent. `mapping` is the number its subscription was made with.
-    fn outward(&self, message: &Message, mapping: u16, topic: &mut String, now: Time) -> bool;
+    /// to be sent.
+    fn outward(&self, message: &Message, topic: &mut String, now: Time) -> bool;
 
     /// Writes the local topic of an incoming message to `topic`, or returns false if it is not
     /// to be taken in (no line maps it, or it is an echo of our own).
@@ -184,6 +184,18 @@ impl Broker {
         let session = self.sessions.get(*self.bridges.get(bridge.0)?)?;
         session.conn?;
         session.outbound.oldest_sent()
+    }
+
+    /// So many QoS 1 and 2 messages may be unacknowledged at once from now on.
+    pub fn bridge_window(&mut self, c: ConnId, window: u16, now: Time) {
+        let own = self.own_window();
+        let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session) else {
+            return;
+        };
+        if let Some(session) = self.sessions.get_mut(index) {
+            session.outbound.set_window(own.min(window));
+            self.pump(index, now);
+        }
     }
 
     /// Messages and bytes a bridge still owes its upstream.

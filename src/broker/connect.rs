@@ -361,13 +361,18 @@ impl Broker {
         Self::encoded(&Packet::ConnAck(connack), connect.version)
     }
 
+    /// `max_inflight_messages` as a window.
+    pub(super) fn own_window(&self) -> u16 {
+        match self.settings.max_inflight_messages {
+            0 => u16::MAX,
+            limit => limit,
+        }
+    }
+
     /// Opens the outbound half and sends again the PUBRELs that an earlier connection left
     /// unanswered [MQTT-4.4.0-1]. One whose release is not on disk yet waits for that.
     pub(super) fn resume(&mut self, c: ConnId, index: usize, peer_window: u16, now: Time) {
-        let own = match self.settings.max_inflight_messages {
-            0 => u16::MAX,
-            limit => limit,
-        };
+        let own = self.own_window();
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };

@@ -97,7 +97,7 @@ impl Broker {
             None => message.topic(),
             Some(wire) => {
                 retain = wire.retain(retain);
-                if !wire.outward(message, entry.mapping, topic, now) {
+                if !wire.outward(message, topic, now) {
                     return false;
                 }
                 topic.as_str()

@@ -226,6 +226,11 @@ impl Outbound {
             .collect()
     }
 
+    /// Changes how many QoS 1 and 2 messages may be unacknowledged.
+    pub fn set_window(&mut self, window: u16) {
+        self.window = window.max(1);
+    }
+
     /// The peer has lost its half of the session: what it had taken over is done with, what was
     /// under way goes out as new [MQTT-3.2.2-5].
     pub fn peer_forgot(&mut self) {
