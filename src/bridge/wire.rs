@@ -28,6 +28,12 @@ impl Wire {
         }
     }
 
+    /// True while our own publishes are remembered.
+    #[cfg(test)]
+    pub(super) fn watches_echo(&self) -> bool {
+        self.echo.borrow().is_some()
+    }
+
     /// The link is up. `retain`: the RETAIN flag may go out. `echoes`: what we publish may come
     /// back; what was sent before a short cut may come back after it, so a memory is kept.
     pub(super) fn set(&self, retain: bool, echoes: bool) {

@@ -236,7 +236,8 @@ mod tests {
             path: Some(path.clone()),
         };
         std::thread::scope(|scope| {
-            scope.spawn(|| write_all(&items, outputs, &dropped));
+            let dropped = &dropped;
+            scope.spawn(move || write_all(&items, outputs, dropped));
             while dropped.load(Ordering::Relaxed) != 0 {
                 std::thread::sleep(Duration::from_millis(20));
             }

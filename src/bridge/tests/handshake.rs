@@ -1,4 +1,9 @@
 use super::*;
+use std::rc::Rc;
+
+use crate::broker::Wire as _;
+use crate::message::{Message, Parts};
+
 use crate::bridge::Limits;
 use crate::mqtt::{Delivery, Disconnect, Publish};
 
@@ -46,7 +51,7 @@ fn mqtt_5_by_default_with_a_session_that_lasts() {
         Ok(Step::Forward),
         "the session's from now on"
     );
-    assert!(s.link.echo().is_none(), "no-local is enough");
+    assert!(!s.link.wire().watches_echo(), "no-local is enough");
 }
 
 #[test]
@@ -299,7 +304,7 @@ fn echoes_are_watched_for_without_no_local_and_bridge_bit() {
         let mut s = Script::new(spec);
         s.dial();
         s.accept(false, &[]);
-        s.link.echo().is_some()
+        s.link.wire().watches_echo()
     };
     assert!(up(&["# both 0"], false));
     assert!(!up(&["# both 0"], true));
@@ -313,10 +318,20 @@ fn an_echo_is_recognised_across_a_short_cut() {
     let mut s = Script::new(spec);
     s.dial();
     s.accept(false, &[]);
-    s.link.echo().unwrap().sent("a", b"1", s.now);
+    let parts = Parts {
+        topic: "a",
+        props: &[],
+        payload: b"1",
+    };
+    let message = Message::new(parts, s.now, Rc::default());
+    let mut topic = String::new();
+    assert!(s.link.wire().outward(&message, &mut topic, s.now));
     s.close();
     s.dial();
     s.accept(true, &[]);
-    let now = s.now;
-    assert!(s.link.echo().unwrap().is_ours("a", b"1", now));
+    assert!(!s.link.wire().inward("a", b"1", &mut topic, s.now));
+    assert!(
+        s.link.wire().inward("a", b"1", &mut topic, s.now),
+        "only once"
+    );
 }
