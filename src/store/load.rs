@@ -10,7 +10,7 @@ use super::error::{Corrupt, Error};
 use super::ids::IdRanges;
 use super::record::{IDENTITY, SessionRecord, StateRecord};
 use super::refs::Refs;
-use super::row::{Scanned, decode_retained, scan};
+use super::row::{Scanned, Target, decode_retained, scan};
 use super::tables::{MSG, RETAINED, SESSION, read_meta};
 use crate::message::{Message, MessageId, SessionId};
 use crate::time::Time;
@@ -138,7 +138,7 @@ fn load_messages(txn: &ReadTransaction, loaded: &mut Loaded) -> Result<(), Error
         loaded.live += row.len() as u64;
         loaded.see_message(id);
         receivers.clear();
-        let scanned = scan(id, row, |session, low| receivers.push((session, low)));
+        let scanned = scan(id, row, |target| receivers.push(target));
         let read = scanned.map(|scanned| loaded.place(id, &scanned, &receivers, &index));
         loaded.count_damage(read);
     }
@@ -165,20 +165,23 @@ impl Loaded {
         &mut self,
         id: MessageId,
         scanned: &Scanned,
-        receivers: &[(SessionId, bool)],
+        receivers: &[Target],
         index: &HashMap<SessionId, usize>,
     ) {
         self.floor = self.floor.max(scanned.arrival);
         let mut owed = 0;
-        for &(session, low) in receivers {
-            self.see_session(session);
+        for target in receivers {
+            self.see_session(target.session);
             let session = index
-                .get(&session)
+                .get(&target.session)
                 .and_then(|&at| self.sessions.get_mut(at));
-            let Some(session) = session.filter(|session| session.is_owed(id, low)) else {
+            let Some(session) = session.filter(|s| s.is_owed(id, target.low)) else {
                 continue;
             };
-            let lane = if low {
+            // Messages are written without the state: their places are taken all the same.
+            let next_seq = &mut session.state.next_seq;
+            *next_seq = (*next_seq).max(target.seq.saturating_add(1));
+            let lane = if target.low {
                 &mut session.low
             } else {
                 &mut session.queue

@@ -147,7 +147,7 @@ proptest! {
         prop_assert_eq!(&owed, &targets);
         prop_assert_eq!(&decode_targets(id, &row).unwrap(), &targets);
         let mut seen = Vec::new();
-        let scanned = scan(id, &row, |session, low| seen.push((session, low))).unwrap();
+        let scanned = scan(id, &row, |target| seen.push((target.session, target.low))).unwrap();
         prop_assert_eq!((scanned.arrival, scanned.size), (message.arrival, message.size()));
         prop_assert!(seen.into_iter().eq(targets.iter().map(|t| (t.session, t.low))));
         let other = MessageId(id.0 ^ 1);
@@ -193,7 +193,7 @@ proptest! {
         };
         let row = sealed(&7u64.to_le_bytes());
         let _ = decode_message(MessageId(7), &row);
-        let _ = scan(MessageId(7), &row, |_, _| {});
+        let _ = scan(MessageId(7), &row, |_| {});
         let _ = decode_retained("t", &sealed(b"t"));
         let _ = SessionRecord::decode(SessionId(7), &sealed(&[7, 0, 0, 0, 0]));
         let _ = StateRecord::decode(SessionId(7), &sealed(&[7, 0, 0, 0, 1]));
