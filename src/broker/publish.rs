@@ -33,7 +33,9 @@ impl Broker {
     pub(super) fn on_publish(&mut self, c: ConnId, publish: &Publish<'_>, now: Time) {
         self.counters.publish_received += 1;
         self.counters.publish_bytes_received += publish.payload.len() as u64;
-        if let (Some(id), false) = (publish.delivery.id(), self.count_unacked(c)) {
+        if let Some(id) = publish.delivery.id()
+            && !self.count_unacked(c)
+        {
             log::debug!("packet {} beyond the receive maximum", id.get());
             return self.close(c, Reason::RECEIVE_MAXIMUM_EXCEEDED, now);
         }
