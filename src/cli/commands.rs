@@ -1,23 +1,12 @@
-//! The command line.
+//! The subcommands whose options are read by hand.
 
-mod calendar;
-pub mod client;
-mod error;
-mod format;
-mod json;
-pub mod options;
-pub mod property;
-pub mod publish;
-pub mod subscribe;
-
-pub use error::Error;
-
-use publish::Pub;
-use subscribe::Sub;
+use super::publish::{self, Pub};
+use super::subscribe::{self, Sub};
+use super::Error;
 
 /// Runs `pub`, `sub` and `demo`, whose options are read by hand; `None` if `args` ask for none of
 /// them. The answer is the exit status.
-pub fn client_command(args: &[&str]) -> Option<u8> {
+pub fn run(args: &[&str]) -> Option<u8> {
     let (&command, args) = args.split_first()?;
     Some(match command {
         "pub" => match Pub::parse(args) {
