@@ -309,6 +309,34 @@ mod tests {
         );
     }
 
+    /// What mosquitto 2.0.11 answered to these publishers with this file.
+    #[test]
+    fn verdicts_of_mosquitto() {
+        let acl = acl(
+            "topic read news/#\ntopic deny news/secret\nuser bob\ntopic rooms/#\n\
+                       topic deny rooms/x\npattern write up/%u/%c\npattern deny rooms/y\n\
+                       pattern readwrite priv/%c/+",
+        );
+        for (username, client_id, topic, allowed) in [
+            (None, "c", "news/a", false),
+            (Some("bob"), "c", "rooms/a", true),
+            (Some("bob"), "c", "rooms/x", false),
+            (Some("bob"), "c", "rooms/y", true),
+            (Some("bob"), "c", "up/bob/c", true),
+            (Some("bob"), "c", "up/bob/d", false),
+            (None, "c", "priv/c/1", true),
+            (None, "c", "priv/d/1", false),
+            (None, "a/b", "priv/a/b/1", true),
+            (Some("bob"), "a/b", "up/bob/a/b", true),
+            (Some("bob"), "+", "rooms/a", true),
+            (Some("amy"), "c", "rooms/a", false),
+            (Some("amy"), "c", "up/amy/c", true),
+        ] {
+            let verdict = acl.allows(&who(client_id, username), topic, Wish::Write);
+            assert_eq!(verdict, allowed, "{username:?} {client_id} {topic}");
+        }
+    }
+
     #[test]
     fn an_empty_file_denies_everything() {
         assert!(!acl("").allows(&who("1", None), "a", Wish::Read));

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use crate::config::General;
 
+pub use acl::Fault;
+
 use acl::Acl;
 use passwd::Users;
 
@@ -58,10 +60,8 @@ pub enum Error {
     NotUtf8(PathBuf),
     /// A line of the `acl_file`: a rule that is not understood could be a `deny`, so the file is
     /// not used at all.
-    Acl(PathBuf, usize, acl::Fault),
+    Acl(PathBuf, usize, Fault),
 }
-
-pub use acl::Fault;
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::conn::Stage;
-use super::session::{NEVER, Subscribed};
+use super::session::{NEVER, Session, Subscribed};
 use super::{Broker, ConnId, Peer};
 use crate::message::{Message, Origin};
 use crate::mqtt::{PacketId, QoS, RetainHandling, Version};
@@ -18,8 +18,8 @@ pub struct BridgeId(pub usize);
 /// The topic map of a bridge, applied at the wire.
 pub trait Wire: std::fmt::Debug {
     /// Writes the remote topic of an outgoing message to `topic`, or returns false if it is not
-    /// to be sent. `mapping` is the number its subscription was made with.
-    fn outward(&self, message: &Message, mapping: u16, topic: &mut String, now: Time) -> bool;
+    /// to be sent.
+    fn outward(&self, message: &Message, topic: &mut String, now: Time) -> bool;
 
     /// Writes the local topic of an incoming message to `topic`, or returns false if it is not
     /// to be taken in (no line maps it, or it is an echo of our own).
@@ -92,6 +92,22 @@ impl Broker {
         BridgeId(self.bridges.len() - 1)
     }
 
+    /// Ends the sessions of bridges that the configuration no longer has; their queues would
+    /// grow for ever. To be called once all bridges are added.
+    pub fn drop_orphan_bridges(&mut self, now: Time) {
+        let orphan = |(index, session): (usize, &Session)| {
+            (session.bridge && !self.bridges.contains(&index)).then_some(index)
+        };
+        let orphans: Vec<usize> = self.sessions.iter().filter_map(orphan).collect();
+        for index in orphans {
+            let session = &self.sessions[index];
+            let lost = session.outbound.len();
+            let name = session.client_id();
+            log::warn!("Bridge {name} is no longer configured: {lost} queued messages dropped.");
+            self.end_session(index, now);
+        }
+    }
+
     /// Makes the subscriptions of a bridge those of its configuration.
     fn subscribe_bridge(&mut self, index: usize, filters: &[(String, QoS, u16)], now: Time) {
         let stale: Vec<Subscribed> = self.sessions[index]
@@ -142,7 +158,7 @@ impl Broker {
         }
         if let Some(old) = session.conn.replace(c) {
             self.detach(old, false, now);
-            self.finish(old);
+            self.finish(old, now);
             self.sessions.get_mut(index)?.conn = Some(c);
         }
         self.resume(c, index, limits.receive_maximum, now);
@@ -168,6 +184,18 @@ impl Broker {
         let session = self.sessions.get(*self.bridges.get(bridge.0)?)?;
         session.conn?;
         session.outbound.oldest_sent()
+    }
+
+    /// So many QoS 1 and 2 messages may be unacknowledged at once from now on.
+    pub fn bridge_window(&mut self, c: ConnId, window: u16, now: Time) {
+        let own = self.own_window();
+        let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session) else {
+            return;
+        };
+        if let Some(session) = self.sessions.get_mut(index) {
+            session.outbound.set_window(own.min(window));
+            self.pump(index, now);
+        }
     }
 
     /// Messages and bytes a bridge still owes its upstream.

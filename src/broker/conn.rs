@@ -86,6 +86,8 @@ pub(super) struct Conn {
     pub peer: Peer,
     /// The slab index of its session, once CONNECT was accepted.
     pub session: Option<usize>,
+    /// The peer said that it is a bridge (`try_private`).
+    pub bridge: bool,
     /// Seconds; 0 is off.
     pub keep_alive: u16,
     pub last_seen: Time,
@@ -121,6 +123,7 @@ impl Conn {
             stage: Stage::New,
             peer,
             session: None,
+            bridge: false,
             keep_alive: 0,
             last_seen: now,
             max_packet: u32::MAX,

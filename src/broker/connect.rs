@@ -41,30 +41,30 @@ impl Broker {
                     );
                 }
                 self.counters.refused += 1;
-                self.refuse(c, reason);
+                self.refuse(c, reason, now);
             }
         }
     }
 
     /// Answers a CONNECT with a failure and closes.
-    fn refuse(&mut self, c: ConnId, reason: Reason) {
+    fn refuse(&mut self, c: ConnId, reason: Reason, now: Time) {
         let refusal = ConnAck {
             session_present: false,
             reason,
             props: Props::EMPTY,
         };
         self.send(c, &Packet::ConnAck(refusal));
-        self.finish(c);
+        self.finish(c, now);
     }
 
     /// Answers a CONNECT that could not be decoded. Only a version that is not known gets a
     /// CONNACK [MQTT-3.1.2-2]; garbage gets none [MQTT-3.1.4-1].
-    pub(super) fn refuse_unreadable(&mut self, c: ConnId, error: &mqtt::Error, _now: Time) {
+    pub(super) fn refuse_unreadable(&mut self, c: ConnId, error: &mqtt::Error, now: Time) {
         self.counters.refused += 1;
         if error.reason() == Reason::UNSUPPORTED_PROTOCOL_VERSION {
-            self.refuse(c, Reason::UNSUPPORTED_PROTOCOL_VERSION);
+            self.refuse(c, Reason::UNSUPPORTED_PROTOCOL_VERSION, now);
         } else {
-            self.finish(c);
+            self.finish(c, now);
         }
     }
 
@@ -87,6 +87,11 @@ impl Broker {
             connect.client_id.into()
         };
         let username = connect.username.map(Rc::from);
+        let known = self.by_client_id.get(&*client_id);
+        if known.is_some_and(|index| self.bridges.contains(index)) {
+            log::warn!("A client may not use the id of a bridge: {client_id}");
+            return Err(Reason::CLIENT_IDENTIFIER_NOT_VALID);
+        }
         let origin = Rc::new(Origin {
             client_id,
             username,
@@ -272,6 +277,7 @@ impl Broker {
         };
         conn.stage = Stage::Connected;
         conn.session = Some(index);
+        conn.bridge = connect.bridge;
         conn.keep_alive = admitted.keep_alive;
         conn.max_packet = connect.props.maximum_packet_size().unwrap_or(u32::MAX);
         let (keep_alive, peer) = (conn.keep_alive, conn.peer);
@@ -283,7 +289,6 @@ impl Broker {
         session.conn = Some(c);
         session.version = connect.version;
         session.expiry = admitted.expiry;
-        session.bridge = connect.bridge;
         session.origin = Rc::clone(&admitted.origin);
         session.will = admitted.will.clone();
         session.will_at = None;
@@ -356,13 +361,18 @@ impl Broker {
         Self::encoded(&Packet::ConnAck(connack), connect.version)
     }
 
+    /// `max_inflight_messages` as a window.
+    pub(super) fn own_window(&self) -> u16 {
+        match self.settings.max_inflight_messages {
+            0 => u16::MAX,
+            limit => limit,
+        }
+    }
+
     /// Opens the outbound half and sends again the PUBRELs that an earlier connection left
     /// unanswered [MQTT-4.4.0-1]. One whose release is not on disk yet waits for that.
     pub(super) fn resume(&mut self, c: ConnId, index: usize, peer_window: u16, now: Time) {
-        let own = match self.settings.max_inflight_messages {
-            0 => u16::MAX,
-            limit => limit,
-        };
+        let own = self.own_window();
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
@@ -404,7 +414,7 @@ impl Broker {
             }
         }
         self.detach(c, packet.reason != Reason::SUCCESS, now);
-        self.finish(c);
+        self.finish(c, now);
     }
 
     /// Parts a connection from its session: the will becomes due if `with_will`, the queue falls
@@ -422,13 +432,12 @@ impl Broker {
         if self.bridges.contains(&index) {
             return;
         }
-        let will = if with_will { session.will.take() } else { None };
-        let durable = session.is_durable();
-        let ends = session.expiry == 0;
-        if session.on_disk || durable || session.will.take().is_some() {
+        let (will, ends) = (session.will.take(), session.expiry == 0);
+        if session.on_disk || session.is_durable() || will.is_some() {
             self.unsave_identity(index);
             self.store.lazy(now);
         }
+        let will = will.filter(|_| with_will);
         match will {
             Some(will) if will.delay > 0 && !ends => self.delay_will(index, will, now),
             Some(will) => self.publish_will(*will, index, now),

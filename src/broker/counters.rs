@@ -50,3 +50,20 @@ impl Counters {
             + self.dropped_damaged
     }
 }
+
+/// What the broker holds at the moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Gauges {
+    /// Sessions, connected or not.
+    pub clients: u64,
+    /// Sessions with a connection.
+    pub connected: u64,
+    /// Subscriptions.
+    pub subscriptions: u64,
+    /// Retained messages.
+    pub retained: u64,
+    /// Messages queued or in flight, counted once a receiver.
+    pub queued_messages: u64,
+    /// Their bytes.
+    pub queued_bytes: u64,
+}

@@ -99,13 +99,16 @@ impl Broker {
         let Some(conn) = self.conns.get(c.0) else {
             return;
         };
-        if conn.serial != serial || conn.stage == Stage::Closing {
+        if conn.serial != serial {
             return;
+        }
+        if conn.stage == Stage::Closing {
+            return self.abort(c);
         }
         if conn.stage == Stage::New {
             if now >= conn.last_seen + CONNECT_TIMEOUT {
                 log::info!("{} sent no CONNECT in time.", conn.peer);
-                self.finish(c);
+                self.finish(c, now);
             }
             return;
         }

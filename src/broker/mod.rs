@@ -20,6 +20,7 @@ mod pump;
 mod reply;
 mod restore;
 mod session;
+mod settings;
 mod subscribe;
 
 use std::collections::{HashMap, HashSet};
@@ -30,8 +31,9 @@ use slab::Slab;
 
 pub use bridge::{BridgeId, BridgeSession, Limits, Wire};
 pub use conn::{ConnId, Peer};
-pub use counters::Counters;
+pub use counters::{Counters, Gauges};
 pub use outbox::Outbox;
+pub use settings::Settings;
 
 use conn::{Conn, Stage, Waiter};
 use deliver::Receiver;
@@ -40,7 +42,7 @@ use session::Session;
 
 use crate::auth::Auth;
 use crate::message::{Message, Origin, SessionId};
-use crate::mqtt::{self, Packet, PropsBuf, Reason, Version};
+use crate::mqtt::{self, Packet, PropsBuf, QoS, Reason, Version};
 use crate::route::{Retained, Trie};
 use crate::store::{Batch, ReadRequest, Store};
 use crate::time::Time;
@@ -54,41 +56,6 @@ const OUTBOX_HIGH: usize = 64 * 1024;
 /// QoS 0 messages to a connection this far behind are dropped, and a peer that lets this much
 /// pile up is not read.
 const OUTBOX_LIMIT: usize = 1024 * 1024;
-
-/// What the broker needs of the configuration.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// `allow_zero_length_clientid`.
-    pub allow_zero_length_clientid: bool,
-    /// `auto_id_prefix`.
-    pub auto_id_prefix: String,
-    /// `connection_messages`.
-    pub connection_messages: bool,
-    /// `max_connections` of each listener.
-    pub max_connections: Vec<Option<u32>>,
-    /// `max_inflight_messages`; 0 is no limit.
-    pub max_inflight_messages: u16,
-    /// `max_keepalive`, seconds.
-    pub max_keepalive: u16,
-    /// `max_packet_size`, bytes.
-    pub max_packet_size: Option<u32>,
-    /// `message_size_limit`, payload bytes.
-    pub message_size_limit: Option<u32>,
-    /// `max_queued_messages` a client; 0 is no limit.
-    pub max_queued_messages: u64,
-    /// `max_queued_bytes` a client; 0 is no limit.
-    pub max_queued_bytes: u64,
-    /// `queue_qos0_messages`.
-    pub queue_qos0_messages: bool,
-    /// `retain_available`.
-    pub retain_available: bool,
-    /// `upgrade_outgoing_qos`.
-    pub upgrade_outgoing_qos: bool,
-    /// `persistent_client_expiration`.
-    pub persistent_client_expiration: Option<Duration>,
-    /// `commit_interval`, or `None` with `persistence false`.
-    pub commit_interval: Option<Duration>,
-}
 
 /// The broker.
 pub struct Broker {
@@ -337,13 +304,39 @@ impl Broker {
         }
     }
 
-    /// A message of the broker's own.
-    fn own_message(&self, topic: &str, payload: &[u8], now: Time) -> Message {
+    /// Publishes a message of the broker's own: `$SYS` figures and the state of bridges.
+    pub fn publish_own(&mut self, topic: &str, payload: &[u8], retain: bool, now: Time) {
         let parts = crate::message::Parts {
             topic,
             props: &[],
             payload,
         };
-        Message::new(parts, now, Rc::clone(&self.own))
+        let mut message = Message::new(parts, now, Rc::clone(&self.own));
+        message.qos = QoS::ExactlyOnce;
+        message.retain = retain;
+        if self.route(&Rc::new(message), None, None, now).is_err() {
+            self.counters.dropped_full += 1;
+        }
+        self.settle(now);
+    }
+
+    /// The figures that are not counted but looked at.
+    pub fn gauges(&self) -> Gauges {
+        let connected = self
+            .sessions
+            .iter()
+            .filter(|(_, s)| s.conn.is_some() && !s.bridge);
+        let queued = |(messages, bytes), (_, s): (usize, &Session)| {
+            (messages + s.outbound.len(), bytes + s.outbound.bytes())
+        };
+        let (queued_messages, queued_bytes) = self.sessions.iter().fold((0, 0), queued);
+        Gauges {
+            clients: self.sessions.len() as u64,
+            connected: connected.count() as u64,
+            subscriptions: self.trie.len() as u64,
+            retained: self.retained.len() as u64,
+            queued_messages,
+            queued_bytes,
+        }
     }
 }

@@ -33,7 +33,7 @@ impl Broker {
             };
             self.send_entry(c, index, entry, now);
         }
-        self.read_ahead(index);
+        self.read_ahead(index, now);
     }
 
     /// Sends one message that left the queue.
@@ -54,7 +54,7 @@ impl Broker {
     }
 
     /// Asks the store for the next messages of a queue whose RAM part runs low.
-    fn read_ahead(&mut self, index: usize) {
+    fn read_ahead(&mut self, index: usize, now: Time) {
         let readable_below = self.store.readable_below();
         let Some(session) = self.sessions.get_mut(index) else {
             return;
@@ -68,9 +68,12 @@ impl Broker {
                 max_bytes: READ_BYTES,
             });
         }
-        if session.outbound.waits() && !session.stalled {
-            session.stalled = true;
-            self.stalled.push(index);
+        if session.outbound.waits() {
+            self.store.want_readable(now);
+            if !session.stalled {
+                session.stalled = true;
+                self.stalled.push(index);
+            }
         }
     }
 
@@ -94,7 +97,7 @@ impl Broker {
             None => message.topic(),
             Some(wire) => {
                 retain = wire.retain(retain);
-                if !wire.outward(message, entry.mapping, topic, now) {
+                if !wire.outward(message, topic, now) {
                     return false;
                 }
                 topic.as_str()

@@ -3,10 +3,15 @@
 //! Replies leave in the order in which they were caused [MQTT-4.6.0-2], [MQTT-4.6.0-3]; one that
 //! waits for the store holds back those behind it.
 
+use std::time::Duration;
+
 use super::conn::{Reply, ReplyKind, Stage};
 use super::{Broker, ConnId};
 use crate::mqtt::{Disconnect, Packet, Props, Reason, Version, encode};
 use crate::time::Time;
+
+/// How long the last bytes to a peer may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Broker {
     /// Sends a packet now, ahead of any reply that waits.
@@ -127,11 +132,11 @@ impl Broker {
             );
         }
         self.detach(c, true, now);
-        self.finish(c);
+        self.finish(c, now);
     }
 
     /// Nothing more is read from or queued for a connection; what is in its outbox goes out.
-    pub(super) fn finish(&mut self, c: ConnId) {
+    pub(super) fn finish(&mut self, c: ConnId, now: Time) {
         let Some(conn) = self.conns.get_mut(c.0) else {
             return;
         };
@@ -140,6 +145,16 @@ impl Broker {
         conn.parked = None;
         conn.outbox.close = true;
         self.mark_dirty(c);
+        self.watch(c, CLOSE_TIMEOUT, now);
+    }
+
+    /// A connection whose peer does not read its last bytes is closed without them.
+    pub(super) fn abort(&mut self, c: ConnId) {
+        if let Some(conn) = self.conns.get_mut(c.0) {
+            let rest = conn.outbox.len();
+            conn.outbox.advance(rest);
+            self.mark_dirty(c);
+        }
     }
 
     /// Lets everything that the ledger says has come true happen.

@@ -18,10 +18,6 @@ use crate::session::{Inbound, Outbound};
 use crate::store::{Loaded, LoadedSession, SessionRecord, Store, SubscriptionRecord};
 use crate::time::Time;
 
-/// How long the will of a client that was connected when the broker died waits for the client to
-/// come back: a restart is not the client's failure.
-const RESTART_GRACE: Duration = Duration::from_secs(0);
-
 impl Broker {
     /// A broker that goes on where the store stopped.
     pub fn new(settings: Settings, auth: Auth, loaded: Loaded, now: Time) -> Broker {
@@ -107,7 +103,7 @@ impl Broker {
         session.will_at = session
             .will
             .as_ref()
-            .map(|will| session.since + Duration::from_secs(u64::from(will.delay)) + RESTART_GRACE);
+            .map(|will| session.since + Duration::from_secs(u64::from(will.delay)));
         session.subscriptions = record
             .subscriptions
             .iter()

@@ -45,9 +45,10 @@ impl Broker {
         } else {
             self.reply(c, hold, true);
         }
+        let bridge = self.conns.get(c.0).is_some_and(|conn| conn.bridge);
         for (wanted, reason) in packet.filters.iter().zip(granted) {
             if !reason.is_error() {
-                self.subscribe_as_asked(index, wanted, sub_id, now);
+                self.subscribe_as_asked(index, wanted, sub_id, bridge, now);
             }
         }
         self.pump(index, now);
@@ -75,9 +76,9 @@ impl Broker {
         index: usize,
         wanted: &Subscription<'_>,
         sub_id: Option<NonZeroU32>,
+        bridge: bool,
         now: Time,
     ) {
-        let bridge = self.sessions.get(index).is_some_and(|s| s.bridge);
         let options = SubOptions {
             qos: wanted.qos,
             // A bridge that says so before MQTT 5 gets what it would ask for in MQTT 5.

@@ -112,13 +112,14 @@ impl<'a> Value<'a> {
             .ok_or_else(|| Kind::bad(word, wants))
     }
 
-    /// `persistent_client_expiration`: Mosquitto's letters, where m is a month of 30 days and y a
-    /// year of 365; a number without a letter is not valid there either.
+    /// `persistent_client_expiration`: Mosquitto's letters (s is from 2.1), where m is a month of
+    /// 30 days and y a year of 365; a number without a letter is not valid there either.
     pub fn expiration(self) -> Result<Duration, Kind> {
-        let wants = "a number with h, d, w, m (month) or y behind it";
+        let wants = "a number with s, h, d, w, m (month) or y behind it";
         let word = self.word(wants)?;
         let seconds = |unit: &str| {
             Some(match unit {
+                "s" => 1,
                 "h" => HOUR,
                 "d" => DAY,
                 "w" => 7 * DAY,
@@ -208,7 +209,7 @@ mod tests {
                 Ok(Duration::from_secs(days * DAY))
             );
         }
-        for bad in ["14", "0d", "1s", "999y"] {
+        for bad in ["14", "0d", "1ms", "999y"] {
             assert!(Value(bad).expiration().is_err(), "{bad}");
         }
     }

@@ -226,7 +226,7 @@ impl<'a> Will<'a> {
     fn read(reader: &mut Reader<'a>, flags: u8, version: Version) -> Result<Will<'a>, Fault> {
         let qos = QoS::from_bits(flags >> WILL_QOS_SHIFT & 3).ok_or(Fault::QoS)?;
         let props = read_props(reader, Place::Will, version)?;
-        let topic = reader.string()?;
+        let topic = reader.utf8()?;
         check_name(topic)?;
         let payload = reader.binary()?;
         Ok(Will {

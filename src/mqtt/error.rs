@@ -169,20 +169,23 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = match self {
-            Fault::SubscriptionOptions(bits) => {
-                return write!(f, "reserved bits in subscription options 0x{bits:02x}");
-            }
-            Fault::ConnectFlags(bits) => {
-                return write!(f, "reserved bit in connect flags 0x{bits:02x}");
-            }
-            Fault::AckFlags(bits) => {
-                return write!(f, "reserved bits in acknowledge flags 0x{bits:02x}");
-            }
-            Fault::ReasonCode(code) => return write!(f, "reason code 0x{code:02x} out of place"),
-            Fault::Property(id) => return write!(f, "property 0x{id:02x} out of place"),
-            Fault::PropertyRepeated(id) => return write!(f, "property 0x{id:02x} repeated"),
-            Fault::PropertyValue(id) => return write!(f, "property 0x{id:02x} out of range"),
+        f.write_str(self.text())?;
+        match self {
+            Fault::SubscriptionOptions(value)
+            | Fault::ConnectFlags(value)
+            | Fault::AckFlags(value)
+            | Fault::ReasonCode(value)
+            | Fault::Property(value)
+            | Fault::PropertyRepeated(value)
+            | Fault::PropertyValue(value) => write!(f, " (0x{value:02x})"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Fault {
+    const fn text(&self) -> &'static str {
+        match self {
             Fault::Truncated => "ends in the middle of a field",
             Fault::TrailingBytes => "bytes after the last field",
             Fault::Length => "wrong remaining length",
@@ -193,21 +196,27 @@ impl fmt::Display for Fault {
             Fault::PacketIdZero => "packet id 0",
             Fault::QoS => "QoS 3",
             Fault::DupAtQoS0 => "DUP at QoS 0",
-            Fault::TopicEmpty => "empty topic name",
+            Fault::TopicEmpty => "empty topic",
             Fault::Wildcard => "wildcard in a topic name",
             Fault::FilterSyntax => "misplaced wildcard in a topic filter",
             Fault::ShareSyntax => "malformed shared subscription",
             Fault::Levels => "too many topic levels",
             Fault::NoFilter => "no topic filter",
+            Fault::SubscriptionOptions(_) => "reserved bits in subscription options",
             Fault::SubscriptionQoS => "subscription at QoS 3",
             Fault::RetainHandling => "retain handling 3",
             Fault::NoLocalShared => "no local on a shared subscription",
             Fault::NoReason => "no reason code",
+            Fault::ConnectFlags(_) => "reserved bit in connect flags",
             Fault::WillFlags => "will flags without a will",
             Fault::PasswordWithoutUserName => "password without user name",
+            Fault::AckFlags(_) => "reserved bits in acknowledge flags",
             Fault::SessionPresent => "session present with a refusal",
+            Fault::ReasonCode(_) => "reason code out of place",
+            Fault::Property(_) => "property out of place",
+            Fault::PropertyRepeated(_) => "property repeated",
+            Fault::PropertyValue(_) => "property out of range",
             Fault::AuthMethodMissing => "authentication data without method",
-        };
-        f.write_str(text)
+        }
     }
 }

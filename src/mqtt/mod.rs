@@ -16,6 +16,8 @@ mod props;
 mod publish;
 mod reason;
 mod subscribe;
+#[cfg(test)]
+mod tests;
 mod topic;
 mod wire;
 

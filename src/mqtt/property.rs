@@ -3,7 +3,7 @@
 use super::PacketType;
 use super::error::Fault;
 use super::topic::check_name;
-use super::wire::{Reader, put_binary, put_string, put_variable};
+use super::wire::{MAX_VARIABLE_BYTE_INTEGER, Reader, put_binary, put_string, put_variable};
 
 /// One property. The comment gives its identifier.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -279,6 +279,9 @@ impl<'a> Property<'a> {
             | Property::SessionExpiry(n)
             | Property::WillDelay(n)
             | Property::MaximumPacketSize(n) => out.extend_from_slice(&n.to_be_bytes()),
+            Property::SubscriptionId(n) if n as usize > MAX_VARIABLE_BYTE_INTEGER => {
+                return Err(Fault::FieldTooLong);
+            }
             Property::SubscriptionId(n) => put_variable(out, n as usize),
             Property::ContentType(s)
             | Property::ResponseTopic(s)

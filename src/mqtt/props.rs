@@ -146,8 +146,9 @@ impl PropsBuf {
         self.0.clear();
     }
 
-    /// Appends a property. One with a string or binary value longer than 65,535 bytes cannot be
-    /// encoded; it is left out, and the answer is `false`.
+    /// Appends a property. One that cannot be encoded, with a string or binary value longer than
+    /// 65,535 bytes or a subscription identifier over 268,435,455, is left out, and the answer is
+    /// `false`.
     pub fn push(&mut self, property: Property<'_>) -> bool {
         let len = self.0.len();
         let fits = property.put(&mut self.0).is_ok();

@@ -43,7 +43,10 @@ impl<'a> Publish<'a> {
         version: Version,
     ) -> Result<Publish<'a>, Fault> {
         let (qos, dup) = qos_and_dup(flags)?;
-        let topic = reader.string()?;
+        let topic = reader.utf8()?;
+        if !topic.is_empty() {
+            check_name(topic)?;
+        }
         let delivery = match qos {
             QoS::AtMostOnce => Delivery::AtMostOnce,
             QoS::AtLeastOnce => Delivery::AtLeastOnce(reader.packet_id()?, dup),
@@ -53,8 +56,8 @@ impl<'a> Publish<'a> {
             Version::V5 => Props::read(&mut reader, Place::Packet(PacketType::Publish))?,
             _ => Props::EMPTY,
         };
-        if !topic.is_empty() || props.topic_alias().is_none() {
-            check_name(topic)?;
+        if topic.is_empty() && props.topic_alias().is_none() {
+            return Err(Fault::TopicEmpty);
         }
         let retain = flags & RETAIN != 0;
         Ok(Publish {

@@ -19,7 +19,7 @@ impl<'a> TopicName<'a> {
     /// wildcard [MQTT-3.3.2-2], a character that no string may have, or more than
     /// [`MAX_LEVELS`] slashes.
     pub fn new(name: &'a str) -> Result<TopicName<'a>, Error> {
-        check_string(name)
+        check_length(name)
             .and_then(|()| check_name(name))
             .map_err(Error::TopicName)?;
         Ok(TopicName(name))
@@ -44,7 +44,8 @@ impl<'a> TopicFilter<'a> {
     /// misplaced wildcard [MQTT-4.7.1-1], a malformed share name [MQTT-4.8.2-1], a character
     /// that no string may have, or more than [`MAX_LEVELS`] slashes.
     pub fn new(filter: &'a str) -> Result<TopicFilter<'a>, Error> {
-        check_string(filter)
+        check_length(filter)
+            .and_then(|()| check_characters(filter))
             .and_then(|()| check_filter(filter))
             .map_err(Error::TopicFilter)?;
         Ok(TopicFilter(filter))
@@ -81,11 +82,12 @@ pub fn filter_matches(filter: &str, topic: &str) -> bool {
     levels.next().is_none()
 }
 
-fn check_string(topic: &str) -> Result<(), Fault> {
+fn check_length(topic: &str) -> Result<(), Fault> {
     if topic.len() > usize::from(u16::MAX) {
-        return Err(Fault::FieldTooLong);
+        Err(Fault::FieldTooLong)
+    } else {
+        Ok(())
     }
-    check_characters(topic)
 }
 
 fn check_levels(topic: &str) -> Result<(), Fault> {
@@ -94,16 +96,20 @@ fn check_levels(topic: &str) -> Result<(), Fault> {
     if too_many { Err(Fault::Levels) } else { Ok(()) }
 }
 
-/// Checks what a topic name has beyond a string.
+/// Checks all of a topic name but its length. In one pass if it is made of printable ASCII, as
+/// almost all are: this is most of the work of decoding a PUBLISH.
 pub(super) fn check_name(name: &str) -> Result<(), Fault> {
     if name.is_empty() {
         return Err(Fault::TopicEmpty);
     }
-    if name
-        .bytes()
-        .fold(false, |any, byte| any | (byte == b'+') | (byte == b'#'))
-    {
-        return Err(Fault::Wildcard);
+    let plain = name.bytes().fold(true, |all, byte| {
+        all & (byte.wrapping_sub(0x20) < 0x5f) & (byte != b'+') & (byte != b'#')
+    });
+    if !plain {
+        check_characters(name)?;
+        if name.contains(['+', '#']) {
+            return Err(Fault::Wildcard);
+        }
     }
     check_levels(name)
 }

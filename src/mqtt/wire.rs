@@ -91,9 +91,17 @@ impl<'a> Reader<'a> {
         self.take(len.into())
     }
 
+    /// UTF-8 of whatever characters; the caller checks them.
+    #[inline]
+    pub(super) fn utf8(&mut self) -> Result<&'a str, Fault> {
+        std::str::from_utf8(self.binary()?).map_err(|_| Fault::Utf8)
+    }
+
     /// A UTF-8 encoded string (5.0 §1.5.4).
     pub(super) fn string(&mut self) -> Result<&'a str, Fault> {
-        text(self.binary()?)
+        let string = self.utf8()?;
+        check_characters(string)?;
+        Ok(string)
     }
 }
 
@@ -183,15 +191,8 @@ pub(super) fn put_id(out: &mut Vec<u8>, id: PacketId) {
     out.extend_from_slice(&id.get().to_be_bytes());
 }
 
-/// The string in `bytes`: UTF-8 without the characters that Mosquitto refuses, too.
-pub(super) fn text(bytes: &[u8]) -> Result<&str, Fault> {
-    let string = std::str::from_utf8(bytes).map_err(|_| Fault::Utf8)?;
-    check_characters(string)?;
-    Ok(string)
-}
-
-/// Refuses U+0000 [MQTT-1.5.4-2], and as 5.0 §1.5.4 allows, the other control characters and the
-/// non-characters.
+/// Refuses U+0000 [MQTT-1.5.4-2] and, as 5.0 §1.5.4 allows and Mosquitto does, the other control
+/// characters and the non-characters.
 pub(super) fn check_characters(string: &str) -> Result<(), Fault> {
     // Folding over all bytes instead of stopping at the first lets the compiler vectorize.
     let printable_ascii = string

@@ -58,19 +58,28 @@ impl Retained {
     /// [MQTT-3.3.1-6] is the caller's to know.
     pub fn set(&mut self, message: Rc<Message>) -> Option<Rc<Message>> {
         let key = key(message.topic());
-        self.bytes += message.size();
-        if let Some(at) = message.expiry {
-            self.expiries.insert((at, key.clone()));
-        }
         let expiry = message.expiry;
-        let old = self.messages.insert(key.clone(), message)?;
-        self.bytes -= old.size();
-        if let Some(at) = old.expiry
-            && expiry != Some(at)
-        {
-            self.expiries.remove(&(at, key));
+        self.bytes += message.size();
+        let old = match self.messages.get_mut(&key) {
+            Some(slot) => Some(std::mem::replace(slot, message)),
+            None => {
+                self.messages.insert(key.clone(), message);
+                None
+            }
+        };
+        if let Some(old) = &old {
+            self.bytes -= old.size();
         }
-        Some(old)
+        let past = old.as_ref().and_then(|old| old.expiry);
+        if past != expiry {
+            if let Some(at) = past {
+                self.expiries.remove(&(at, key.clone()));
+            }
+            if let Some(at) = expiry {
+                self.expiries.insert((at, key));
+            }
+        }
+        old
     }
 
     /// Drops the message retained for `topic` and returns it.

@@ -226,6 +226,11 @@ impl Outbound {
             .collect()
     }
 
+    /// Changes how many QoS 1 and 2 messages may be unacknowledged.
+    pub fn set_window(&mut self, window: u16) {
+        self.window = window.max(1);
+    }
+
     /// The peer has lost its half of the session: what it had taken over is done with, what was
     /// under way goes out as new [MQTT-3.2.2-5].
     pub fn peer_forgot(&mut self) {
@@ -263,8 +268,13 @@ impl Outbound {
     /// Empties `ready` and `reading` into ids, in order.
     fn reading_and_ready(&mut self) -> IdRanges {
         let mut ids = IdRanges::default();
-        for id in std::mem::take(&mut self.ready).iter().filter_map(|e| e.id) {
-            ids.push_back(id.0);
+        for entry in std::mem::take(&mut self.ready) {
+            match entry.id {
+                Some(id) => {
+                    ids.push_back(id.0);
+                }
+                None => self.forget(entry.message.size() as u32),
+            }
         }
         self.ready_bytes = 0;
         ids.append(&mut self.reading);

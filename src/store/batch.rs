@@ -10,6 +10,9 @@ use crate::time::Time;
 /// A span of [`Batch::arena`].
 type Span = Range<u32>;
 
+/// Bytes of buffer that a batch keeps for the next commit.
+const KEEP: usize = 256 << 10;
+
 /// The changes of one commit, already encoded: plain bytes that can go to the storage thread.
 ///
 /// Puts apply before deletes, and of two changes to one row the later wins.
@@ -36,10 +39,11 @@ impl Batch {
         }
     }
 
-    /// Empties the batch for commit number `seq`; its buffers stay.
+    /// Empties the batch for commit number `seq`; its buffers stay, unless they grew large.
     pub fn reset(&mut self, seq: u64) {
         self.seq = seq;
         self.arena.clear();
+        self.arena.shrink_to(KEEP);
         self.messages.clear();
         self.deletes.clear();
         self.sessions.clear();

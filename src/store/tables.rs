@@ -227,9 +227,14 @@ impl Db {
     /// # Errors
     /// Whatever redb and the disk report; nothing is lost.
     pub fn compact(&mut self) -> Result<(), Error> {
-        let result = self.database().and_then(|db| Ok(db.compact()?));
-        self.drop_failed(result)?;
+        let result = self.try_compact();
+        // Also after a failure, which another attempt right away would only repeat.
         self.compacted = self.file_bytes();
+        self.drop_failed(result)
+    }
+
+    fn try_compact(&mut self) -> Result<(), Error> {
+        self.database()?.compact()?;
         Ok(())
     }
 
@@ -241,7 +246,6 @@ impl Db {
     }
 
     fn drop_failed<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
-        // What is in memory has no second copy to open.
         if result.is_err() {
             self.database = None;
         }

@@ -11,8 +11,11 @@ use super::batch::Batch;
 use super::error::Error;
 use super::tables::{Db, Rows};
 
-/// Between two attempts at a disk that fails.
+/// Between the first two attempts at a disk that fails; doubles, as each opens the file anew and
+/// reads it all.
 const RETRY: Duration = Duration::from_secs(1);
+/// The wait doubles so many times.
+const DOUBLINGS: u32 = 3;
 /// How many more attempts a failing disk gets once the broker wants to end.
 const CLOSING_TRIES: u32 = 3;
 /// How long the broker's end waits for a disk that hangs.
@@ -41,7 +44,8 @@ pub enum Event {
         /// What was found.
         rows: Rows,
     },
-    /// The disk fails. Work waits and is tried again every second; this comes once.
+    /// The disk fails. Work waits and is tried again every few seconds; this comes once. Damage
+    /// ([`Error::Corrupt`]) doesn't heal by that: the next start sets the file aside.
     Stalled {
         /// Why.
         error: Error,
@@ -89,7 +93,7 @@ impl Handle {
             events,
             commits: VecDeque::new(),
             reads: VecDeque::new(),
-            stalled: false,
+            failures: 0,
             closing: false,
         };
         let thread = thread::Builder::new()
@@ -162,7 +166,8 @@ struct Worker<F> {
     events: F,
     commits: VecDeque<Batch>,
     reads: VecDeque<ReadRequest>,
-    stalled: bool,
+    /// Attempts in a row that failed.
+    failures: u32,
     closing: bool,
 }
 
@@ -249,17 +254,21 @@ impl<F: Fn(Event)> Worker<F> {
     }
 
     fn stall(&mut self, error: Error) {
-        if !self.stalled {
-            self.stalled = true;
+        let pause = match self.closing {
+            true => RETRY,
+            false => RETRY * (1 << self.failures.min(DOUBLINGS)),
+        };
+        if self.failures == 0 {
             (self.events)(Event::Stalled { error });
         }
+        self.failures = self.failures.saturating_add(1);
         // The handle wakes it when it closes.
-        thread::park_timeout(RETRY);
+        thread::park_timeout(pause);
     }
 
     fn resume(&mut self) {
-        if self.stalled {
-            self.stalled = false;
+        if self.failures > 0 {
+            self.failures = 0;
             (self.events)(Event::Resumed);
         }
     }

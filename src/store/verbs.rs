@@ -72,7 +72,7 @@ impl<T> Store<T> {
     pub fn new(commit_interval: Option<Duration>, next: MessageId, refs: Refs) -> Store<T> {
         Store {
             volatile: commit_interval.is_none(),
-            commit_interval: commit_interval.unwrap_or_default(),
+            commit_interval: commit_interval.unwrap_or(LAZY),
             first: next,
             pending: VecDeque::new(),
             pending_bytes: 0,
@@ -179,6 +179,14 @@ impl<T> Store<T> {
     pub fn lazy(&mut self, now: Time) {
         let at = now + LAZY;
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// A queue waits for messages that can't be read before the next commit. On disk that comes
+    /// soon; in RAM, where nothing else waits for a commit, it is made to.
+    pub fn want_readable(&mut self, now: Time) {
+        if self.volatile {
+            self.hurry(now);
+        }
     }
 
     /// The next commit is due at once.

@@ -365,11 +365,11 @@ pub(super) const OTHERS: &[Key] = &[
 
 /// `address` and `addresses`.
 fn addresses(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
-    value.text()?;
-    let addresses: Vec<_> = value
-        .words()
-        .map(topic::address)
-        .collect::<Result<_, _>>()?;
+    let words = value.words().map(topic::address);
+    let addresses = words.collect::<Result<Vec<_>, _>>()?;
+    if addresses.is_empty() {
+        return Err(Kind::NoValue("HOST[:PORT]".to_owned()));
+    }
     draft.bridge()?.bridge.addresses.extend(addresses);
     Ok(())
 }

@@ -123,10 +123,10 @@ pub(super) const KEYS: &[Key] = &[
     implemented(
         S,
         "persistent_client_expiration",
-        "NUMBER h|d|w|m|y",
+        "DURATION",
         Means("never"),
         "How long the session of an absent client is kept.",
-        "A number with the letter right behind it: hours, days, weeks, months of 30 days, years.",
+        "A number with a letter right behind it: s, h (hours), d, w, m (months of 30 days) or y.",
         set!(persistent_client_expiration, v => Some(v.expiration()?)),
     ),
     implemented(
@@ -224,6 +224,14 @@ pub(super) const KEYS: &[Key] = &[
         &["false"],
         "The $CONTROL topics.",
         "remove it",
+    ),
+    later(
+        S,
+        "retain_expiry_interval",
+        "TIME",
+        &["0"],
+        "How long retained messages are kept.",
+        "remove it; MQTT 5 publishers can give a message expiry",
     ),
     later(
         S,

@@ -111,6 +111,22 @@ pub(super) const KEYS: &[Key] = &[
     ),
     later(
         S,
+        "listener_allow_anonymous",
+        "true|false",
+        &[],
+        "allow_anonymous for one listener.",
+        "give allow_anonymous once, for all",
+    ),
+    later(
+        S,
+        "listener_auto_id_prefix",
+        "TEXT",
+        &[],
+        "auto_id_prefix for one listener.",
+        "give auto_id_prefix once, for all",
+    ),
+    later(
+        S,
         "max_qos",
         "0|1|2",
         &["2"],

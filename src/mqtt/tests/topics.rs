@@ -14,8 +14,16 @@ fn a_filter_matches_as_the_specification_has_it() {
         ("a/b", "a/bc", false),
         ("/finance", "finance", false),
         ("sport/tennis/player1/#", "sport/tennis/player1", true),
-        ("sport/tennis/player1/#", "sport/tennis/player1/ranking", true),
-        ("sport/tennis/player1/#", "sport/tennis/player1/score/wimbledon", true),
+        (
+            "sport/tennis/player1/#",
+            "sport/tennis/player1/ranking",
+            true,
+        ),
+        (
+            "sport/tennis/player1/#",
+            "sport/tennis/player1/score/wimbledon",
+            true,
+        ),
         ("sport/#", "sport", true),
         ("sport/#", "sports", false),
         ("#", "a", true),
@@ -41,7 +49,11 @@ fn a_filter_matches_as_the_specification_has_it() {
         ("a/#", "a/$b", true),
         ("+/+", "a/$b", true),
     ] {
-        assert_eq!(filter_matches(filter, topic), matches, "{filter} and {topic}");
+        assert_eq!(
+            filter_matches(filter, topic),
+            matches,
+            "{filter} and {topic}"
+        );
     }
 }
 
@@ -75,7 +87,10 @@ fn a_topic_name_is_a_non_empty_string_without_wildcards() {
 fn a_topic_filter_has_wildcards_only_as_whole_levels() {
     // [MQTT-4.7.1-1] [MQTT-4.7.1-2]
     for filter in ["#", "+", "+/+", "a/+/#", "/#", "$SYS/#", "a//b"] {
-        assert_eq!(TopicFilter::new(filter).map(TopicFilter::as_str), Ok(filter));
+        assert_eq!(
+            TopicFilter::new(filter).map(TopicFilter::as_str),
+            Ok(filter)
+        );
         assert_eq!(TopicFilter::new(filter).unwrap().share(), None);
     }
     for (filter, fault) in [
@@ -104,7 +119,17 @@ fn a_shared_filter_has_a_share_name_and_a_filter() {
     ] {
         assert_eq!(TopicFilter::new(filter).unwrap().share(), share, "{filter}");
     }
-    for filter in ["$share", "$share/", "$share/g", "$share/g/", "$share//a", "$share/+/a"] {
-        assert_eq!(TopicFilter::new(filter), Err(Error::TopicFilter(Fault::ShareSyntax)));
+    for filter in [
+        "$share",
+        "$share/",
+        "$share/g",
+        "$share/g/",
+        "$share//a",
+        "$share/+/a",
+    ] {
+        assert_eq!(
+            TopicFilter::new(filter),
+            Err(Error::TopicFilter(Fault::ShareSyntax))
+        );
     }
 }

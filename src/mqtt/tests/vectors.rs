@@ -13,27 +13,41 @@ struct Vector {
 }
 
 fn vectors(file: &'static str) -> impl Iterator<Item = Vector> {
-    file.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(|line| {
-        let [versions, hex, expected, name] =
-            line.split('|').map(str::trim).collect::<Vec<_>>().try_into().expect("four columns");
-        let hex = hex.split_whitespace();
-        Vector {
-            versions: VERSIONS
-                .into_iter()
-                .filter(|&version| {
-                    versions == "*" || versions.contains(&(version as u8).to_string())
-                })
-                .collect(),
-            bytes: hex.map(|byte| u8::from_str_radix(byte, 16).expect("hex")).collect(),
-            expected,
-            name,
-        }
-    })
+    file.lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| {
+            let [versions, hex, expected, name] = line
+                .split('|')
+                .map(str::trim)
+                .collect::<Vec<_>>()
+                .try_into()
+                .expect("four columns");
+            let hex = hex.split_whitespace();
+            Vector {
+                versions: VERSIONS
+                    .into_iter()
+                    .filter(|&version| {
+                        versions == "*" || versions.contains(&(version as u8).to_string())
+                    })
+                    .collect(),
+                bytes: hex
+                    .map(|byte| u8::from_str_radix(byte, 16).expect("hex"))
+                    .collect(),
+                expected,
+                name,
+            }
+        })
 }
 
 #[test]
 fn valid_vectors_decode_and_encode_to_the_same_or_a_shorter_form() {
-    for Vector { versions, bytes, expected, name } in vectors(VALID) {
+    for Vector {
+        versions,
+        bytes,
+        expected,
+        name,
+    } in vectors(VALID)
+    {
         assert!(!versions.is_empty(), "{name}");
         for version in versions {
             let packet = decoded(&bytes, version);
@@ -50,11 +64,21 @@ fn valid_vectors_decode_and_encode_to_the_same_or_a_shorter_form() {
 
 #[test]
 fn every_prefix_of_a_valid_vector_asks_for_more() {
-    for Vector { versions, bytes, name, .. } in vectors(VALID) {
+    for Vector {
+        versions,
+        bytes,
+        name,
+        ..
+    } in vectors(VALID)
+    {
         for version in versions {
             for len in 0..bytes.len() {
                 let prefix = &bytes[..len];
-                assert_eq!(decode(prefix, version, MAX_PACKET), Ok(None), "{name}, {len} bytes");
+                assert_eq!(
+                    decode(prefix, version, MAX_PACKET),
+                    Ok(None),
+                    "{name}, {len} bytes"
+                );
             }
         }
     }
@@ -62,7 +86,13 @@ fn every_prefix_of_a_valid_vector_asks_for_more() {
 
 #[test]
 fn what_follows_a_packet_is_left_alone() {
-    for Vector { versions, mut bytes, name, .. } in vectors(VALID) {
+    for Vector {
+        versions,
+        mut bytes,
+        name,
+        ..
+    } in vectors(VALID)
+    {
         let size = bytes.len();
         bytes.extend([0xff; 3]);
         for version in versions {
@@ -74,7 +104,13 @@ fn what_follows_a_packet_is_left_alone() {
 
 #[test]
 fn malformed_vectors_are_refused_for_the_reason_given() {
-    for Vector { versions, bytes, expected, name } in vectors(MALFORMED) {
+    for Vector {
+        versions,
+        bytes,
+        expected,
+        name,
+    } in vectors(MALFORMED)
+    {
         assert!(!versions.is_empty(), "{name}");
         for version in versions {
             match decode(&bytes, version, MAX_PACKET) {
@@ -91,13 +127,22 @@ fn malformed_vectors_are_refused_for_the_reason_given() {
 
 #[test]
 fn a_malformed_packet_is_no_error_before_the_byte_that_makes_it_so() {
-    for Vector { versions, bytes, name, .. } in vectors(MALFORMED) {
+    for Vector {
+        versions,
+        bytes,
+        name,
+        ..
+    } in vectors(MALFORMED)
+    {
         for version in versions {
             let complaints: Vec<_> = (0..=bytes.len())
                 .map(|len| decode(&bytes[..len], version, MAX_PACKET))
                 .skip_while(|result| matches!(result, Ok(None)))
                 .collect();
-            assert!(complaints.iter().all(|result| *result == complaints[0]), "{name}");
+            assert!(
+                complaints.iter().all(|result| *result == complaints[0]),
+                "{name}"
+            );
         }
     }
 }

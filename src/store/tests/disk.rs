@@ -16,12 +16,20 @@ pub(super) enum Op {
     Sync,
 }
 
+impl Op {
+    pub(super) fn is_sync(&self) -> bool {
+        matches!(self, Op::Sync)
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     bytes: Vec<u8>,
     ops: Vec<Op>,
     /// How many more writes and syncs succeed; `None` is no limit.
     budget: Option<u64>,
+    /// Whether the file cannot grow, as on a full disk.
+    full: bool,
 }
 
 /// A disk; clones share it.
@@ -67,9 +75,15 @@ impl Disk {
         self.0.lock().unwrap().budget = Some(n);
     }
 
+    /// Lets only what is there be overwritten, as a full disk does.
+    pub(super) fn fill_up(&self) {
+        self.0.lock().unwrap().full = true;
+    }
+
     /// Lets everything succeed again.
     pub(super) fn heal(&self) {
-        self.0.lock().unwrap().budget = None;
+        let mut state = self.0.lock().unwrap();
+        (state.budget, state.full) = (None, false);
     }
 
     fn apply(&self, op: Op) -> io::Result<()> {
@@ -78,6 +92,9 @@ impl Disk {
             Some(0) => return Err(io::ErrorKind::StorageFull.into()),
             Some(n) => *n -= 1,
             None => {}
+        }
+        if state.full && matches!(op, Op::SetLen(len) if len > state.bytes.len() as u64) {
+            return Err(io::ErrorKind::StorageFull.into());
         }
         apply(&mut state.bytes, &op);
         state.ops.push(op);

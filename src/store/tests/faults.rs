@@ -74,6 +74,33 @@ fn a_full_disk_stalls_and_resumes() {
 }
 
 #[test]
+fn reads_go_on_while_a_full_disk_takes_no_commit() {
+    let disk = Disk::with_store();
+    let (handle, events) = spawn(&disk);
+    handle.commit(messages(1, 1..100));
+    assert!(matches!(next(&events), Event::Committed { seq: 1, .. }));
+    disk.fill_up();
+    handle.commit(messages(2, 100..40_000));
+    assert!(matches!(next(&events), Event::Stalled { error } if error.is_full()));
+    handle.read(ReadRequest {
+        token: 5,
+        ranges: vec![7..9, 99..200],
+        max_bytes: 10_000,
+    });
+    let Event::Rows { token: 5, rows } = next(&events) else {
+        panic!("no rows");
+    };
+    assert_eq!(
+        rows.iter().len(),
+        3,
+        "and nothing of the commit that failed"
+    );
+    disk.heal();
+    assert!(matches!(next(&events), Event::Committed { seq: 2, .. }));
+    assert!(matches!(next(&events), Event::Resumed));
+}
+
+#[test]
 fn closing_gives_up_on_a_disk_that_stays_full() {
     let disk = Disk::with_store();
     let (handle, events) = spawn(&disk);

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use redb::{Database, TableDefinition};
 use tempfile::TempDir;
 
-use super::{message, messages, session, stored, target};
+use super::{message, messages, rows, session, stored, target};
 use crate::message::{MessageId, SessionId};
 use crate::store::codec::{put_varint, seal};
-use crate::store::{Batch, Db, Error, Loaded, Location, StateRecord};
+use crate::store::{Batch, Db, Error, Loaded, Location, StateRecord, decode_message};
 use crate::time::Time;
 
 fn folder() -> (TempDir, PathBuf) {
@@ -169,9 +169,8 @@ fn a_flipped_bit_never_changes_a_message() {
         fs::write(&path, bytes).unwrap();
         let (mut db, loaded) = open(&path).unwrap();
         found += usize::from(loaded.quarantined.is_some());
-        let rows = db.read(&[0..u64::MAX], usize::MAX).unwrap();
-        for (id, row) in rows.iter() {
-            let (message, _) = crate::store::decode_message(id, row).unwrap();
+        for (id, row) in rows(&mut db).iter() {
+            let (message, _) = decode_message(id, row).unwrap();
             assert_eq!(message.payload(), format!("payload {}", id.0).as_bytes());
         }
     }
@@ -184,8 +183,8 @@ fn a_damaged_row_is_skipped_and_counted() {
     filled(&path);
     let database = Database::open(&path).unwrap();
     let txn = database.begin_write().unwrap();
-    let rows = TableDefinition::<u64, &[u8]>::new("msg");
-    txn.open_table(rows)
+    let table = TableDefinition::<u64, &[u8]>::new("msg");
+    txn.open_table(table)
         .unwrap()
         .insert(4, b"rot".as_slice())
         .unwrap();
@@ -219,7 +218,8 @@ fn numbers_and_time_never_go_back() {
     assert_eq!(loaded.next_message, MessageId(71));
     assert_eq!(loaded.next_session, SessionId(10));
     assert_eq!(loaded.floor, Time::from_secs(5_000));
-    assert_eq!(loaded.orphans, [3..4]);
+    assert_eq!(loaded.orphans.len(), 1);
+    assert_eq!(loaded.orphans[0], 3..4);
     // A moment later isn't worth a page; a minute is.
     batch.floor = Time::from_secs(5_001);
     db.commit(&batch).unwrap();

@@ -7,11 +7,13 @@ mod files;
 mod model;
 mod rows;
 
+use std::ops::Range;
 use std::rc::Rc;
+use std::slice;
 
 use crate::message::{Message, MessageId, Origin, Parts, SessionId};
 use crate::mqtt::{QoS, Version};
-use crate::store::{Batch, Db, SessionRecord, Target};
+use crate::store::{Batch, Db, Rows, SessionRecord, Target};
 use crate::time::Time;
 
 /// A QoS 1 message on `topic`.
@@ -54,7 +56,7 @@ fn session(client_id: &str) -> SessionRecord {
 }
 
 /// A batch with messages `ids`, each owed to session 1.
-fn messages(seq: u64, ids: std::ops::Range<u64>) -> Batch {
+fn messages(seq: u64, ids: Range<u64>) -> Batch {
     let mut batch = Batch::new(seq);
     for id in ids {
         let message = message("a/b", format!("payload {id}").as_bytes());
@@ -63,8 +65,13 @@ fn messages(seq: u64, ids: std::ops::Range<u64>) -> Batch {
     batch
 }
 
+/// All stored messages.
+fn rows(db: &mut Db) -> Rows {
+    db.read(slice::from_ref(&(0..u64::MAX)), usize::MAX)
+        .unwrap()
+}
+
 /// The ids of all stored messages.
 fn stored(db: &mut Db) -> Vec<u64> {
-    let rows = db.read(&[0..u64::MAX], usize::MAX).unwrap();
-    rows.iter().map(|(id, _)| id.0).collect()
+    rows(db).iter().map(|(id, _)| id.0).collect()
 }

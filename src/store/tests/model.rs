@@ -7,7 +7,7 @@ use std::ops::Range;
 use proptest::prelude::*;
 
 use super::disk::Disk;
-use super::{message, session, target};
+use super::{message, rows, session, target};
 use crate::message::{MessageId, SessionId};
 use crate::store::{Batch, Db, Loaded, StateRecord, decode_message};
 
@@ -60,7 +60,7 @@ impl Model {
 
     /// Checks that the store holds this and nothing else.
     pub(super) fn matches(&self, db: &mut Db, loaded: &Loaded) -> bool {
-        let rows = db.read(&[0..u64::MAX], usize::MAX).unwrap();
+        let rows = rows(db);
         let messages = rows.iter().map(|(id, row)| {
             let (message, targets) = decode_message(id, row).unwrap();
             let receivers = targets.iter().map(|target| target.session.0).collect();

@@ -48,7 +48,11 @@ prop_compose! {
         username in option::of(name()),
     ) -> Message {
         let parts = Parts { topic: &topic, props: &props, payload: &payload };
-        let mut message = Message::new(parts, arrival, Rc::new(Origin { client_id, username }));
+        let origin = Origin {
+            client_id: (&*client_id).into(),
+            username: username.as_deref().map(Into::into),
+        };
+        let mut message = Message::new(parts, arrival, Rc::new(origin));
         (message.qos, message.retain, message.expiry) = (qos, retain, expiry);
         message
     }
