@@ -1,8 +1,8 @@
 //! The subcommands whose options are read by hand.
 
+use super::Error;
 use super::publish::{self, Pub};
 use super::subscribe::{self, Sub};
-use super::Error;
 
 /// Runs `pub`, `sub` and `demo`, whose options are read by hand; `None` if `args` ask for none of
 /// them. The answer is the exit status.
