@@ -15,12 +15,29 @@ pub struct MessageId(pub u64);
 pub struct SessionId(pub u32);
 
 /// Who published a message. Shared by all messages of one connection.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Origin {
     /// The client id; empty for the broker's own messages.
-    pub client_id: Box<str>,
+    pub client_id: Rc<str>,
     /// The user name.
-    pub username: Option<Box<str>>,
+    pub username: Option<Rc<str>>,
+}
+
+impl Origin {
+    /// The client `client_id`, without a user name.
+    pub fn client(client_id: &str) -> Origin {
+        Origin {
+            client_id: client_id.into(),
+            username: None,
+        }
+    }
+}
+
+impl Default for Origin {
+    /// The broker itself.
+    fn default() -> Origin {
+        Origin::client("")
+    }
 }
 
 /// An application message.

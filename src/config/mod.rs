@@ -4,10 +4,24 @@
 //! table of directives; the parser, `--help config`, the man page and the sample in `etc/` all
 //! come from it.
 
+mod defaults;
+pub mod docs;
+mod draft;
+mod env;
+mod error;
+mod keys;
+mod parse;
+mod topic;
+mod value;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::mqtt::{QoS, Version};
+
+pub use env::Env;
+pub use error::{Error, Errors, Kind};
+pub use parse::Loaded;
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,9 +54,9 @@ pub struct General {
     pub log: Log,
     /// `max_inflight_messages`: 0 is no limit. Default 20.
     pub max_inflight_messages: u16,
-    /// `max_keepalive`, seconds. Default 65,535.
+    /// `max_keepalive`, seconds, at least 10. Default 65,535.
     pub max_keepalive: u16,
-    /// `max_packet_size`, bytes; `None` is the protocol's limit.
+    /// `max_packet_size`, bytes, at least 20; `None` is the protocol's limit.
     pub max_packet_size: Option<u32>,
     /// `message_size_limit`, payload bytes; `None` is no limit.
     pub message_size_limit: Option<u32>,
@@ -62,7 +76,8 @@ pub struct General {
     pub persistent_client_expiration: Option<Duration>,
     /// `persistence`: keep state on disk. Default false, as in Mosquitto.
     pub persistence: bool,
-    /// `persistence_location` joined with `persistence_file`.
+    /// `persistence_location` joined with `persistence_file`. Default `footbridge.db` in the
+    /// current directory.
     pub store: PathBuf,
     /// `commit_interval`. Default 20 ms.
     pub commit_interval: Duration,

@@ -6,23 +6,28 @@
 //!
 //! "3.1.1" in a clause reference means MQTT 3.1.1 (OASIS, 2014), "5.0" MQTT 5.0 (OASIS, 2019).
 
+mod ack;
 mod connect;
 mod error;
 mod frame;
 mod packet;
+mod property;
 mod props;
 mod publish;
 mod reason;
 mod subscribe;
+#[cfg(test)]
+mod tests;
 mod topic;
 mod wire;
 
 pub use connect::{ConnAck, Connect, Will};
-pub use error::Error;
-pub use frame::{decode, encode, MAX_REMAINING_LENGTH};
-pub use packet::{Ack, Auth, Delivery, Disconnect, Packet, PacketId, QoS, Version};
-pub use props::{Property, Props, PropsBuf};
+pub use error::{Error, Fault};
+pub use frame::{MAX_REMAINING_LENGTH, decode, encode};
+pub use packet::{Ack, Auth, Delivery, Disconnect, Packet, PacketId, PacketType, QoS, Version};
+pub use property::Property;
+pub use props::{Props, PropsBuf};
 pub use publish::Publish;
 pub use reason::Reason;
 pub use subscribe::{RetainHandling, SubAck, Subscribe, Subscription, UnsubAck, Unsubscribe};
-pub use topic::{filter_matches, TopicFilter, TopicName};
+pub use topic::{MAX_LEVELS, TopicFilter, TopicName, filter_matches};

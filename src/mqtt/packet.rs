@@ -1,10 +1,9 @@
 //! The packets and the small types they are made of.
 
+use std::fmt;
 use std::num::NonZeroU16;
 
-use super::{
-    ConnAck, Connect, Props, Publish, Reason, SubAck, Subscribe, UnsubAck, Unsubscribe,
-};
+use super::{ConnAck, Connect, Props, Publish, Reason, SubAck, Subscribe, UnsubAck, Unsubscribe};
 
 /// A protocol version; the value is the protocol level of CONNECT.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -122,7 +121,11 @@ pub struct Ack<'a> {
 impl Ack<'_> {
     /// The acknowledgement of `id` with `reason` and no properties.
     pub const fn new(id: PacketId, reason: Reason) -> Ack<'static> {
-        Ack { id, reason, props: Props::EMPTY }
+        Ack {
+            id,
+            reason,
+            props: Props::EMPTY,
+        }
     }
 }
 
@@ -180,24 +183,119 @@ pub enum Packet<'a> {
 }
 
 impl Packet<'_> {
+    /// The packet's type.
+    pub const fn kind(&self) -> PacketType {
+        match self {
+            Packet::Connect(_) => PacketType::Connect,
+            Packet::ConnAck(_) => PacketType::ConnAck,
+            Packet::Publish(_) => PacketType::Publish,
+            Packet::PubAck(_) => PacketType::PubAck,
+            Packet::PubRec(_) => PacketType::PubRec,
+            Packet::PubRel(_) => PacketType::PubRel,
+            Packet::PubComp(_) => PacketType::PubComp,
+            Packet::Subscribe(_) => PacketType::Subscribe,
+            Packet::SubAck(_) => PacketType::SubAck,
+            Packet::Unsubscribe(_) => PacketType::Unsubscribe,
+            Packet::UnsubAck(_) => PacketType::UnsubAck,
+            Packet::PingReq => PacketType::PingReq,
+            Packet::PingResp => PacketType::PingResp,
+            Packet::Disconnect(_) => PacketType::Disconnect,
+            Packet::Auth(_) => PacketType::Auth,
+        }
+    }
+
     /// The packet's name as the specification writes it, for logs.
     pub const fn name(&self) -> &'static str {
-        match self {
-            Packet::Connect(_) => "CONNECT",
-            Packet::ConnAck(_) => "CONNACK",
-            Packet::Publish(_) => "PUBLISH",
-            Packet::PubAck(_) => "PUBACK",
-            Packet::PubRec(_) => "PUBREC",
-            Packet::PubRel(_) => "PUBREL",
-            Packet::PubComp(_) => "PUBCOMP",
-            Packet::Subscribe(_) => "SUBSCRIBE",
-            Packet::SubAck(_) => "SUBACK",
-            Packet::Unsubscribe(_) => "UNSUBSCRIBE",
-            Packet::UnsubAck(_) => "UNSUBACK",
-            Packet::PingReq => "PINGREQ",
-            Packet::PingResp => "PINGRESP",
-            Packet::Disconnect(_) => "DISCONNECT",
-            Packet::Auth(_) => "AUTH",
+        self.kind().name()
+    }
+}
+
+/// A control packet type (5.0 §2.1.2); the value is the upper four bits of the first byte.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum PacketType {
+    /// CONNECT.
+    Connect = 1,
+    /// CONNACK.
+    ConnAck = 2,
+    /// PUBLISH.
+    Publish = 3,
+    /// PUBACK.
+    PubAck = 4,
+    /// PUBREC.
+    PubRec = 5,
+    /// PUBREL.
+    PubRel = 6,
+    /// PUBCOMP.
+    PubComp = 7,
+    /// SUBSCRIBE.
+    Subscribe = 8,
+    /// SUBACK.
+    SubAck = 9,
+    /// UNSUBSCRIBE.
+    Unsubscribe = 10,
+    /// UNSUBACK.
+    UnsubAck = 11,
+    /// PINGREQ.
+    PingReq = 12,
+    /// PINGRESP.
+    PingResp = 13,
+    /// DISCONNECT.
+    Disconnect = 14,
+    /// AUTH.
+    Auth = 15,
+}
+
+impl PacketType {
+    /// The type that four bits name in `version`; `None` for 0, and for AUTH before 5.0.
+    pub const fn from_bits(bits: u8, version: Version) -> Option<PacketType> {
+        const ALL: [PacketType; 15] = [
+            PacketType::Connect,
+            PacketType::ConnAck,
+            PacketType::Publish,
+            PacketType::PubAck,
+            PacketType::PubRec,
+            PacketType::PubRel,
+            PacketType::PubComp,
+            PacketType::Subscribe,
+            PacketType::SubAck,
+            PacketType::Unsubscribe,
+            PacketType::UnsubAck,
+            PacketType::PingReq,
+            PacketType::PingResp,
+            PacketType::Disconnect,
+            PacketType::Auth,
+        ];
+        match bits {
+            1..=14 => Some(ALL[bits as usize - 1]),
+            15 if matches!(version, Version::V5) => Some(PacketType::Auth),
+            _ => None,
         }
+    }
+
+    /// The packet's name as the specification writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            PacketType::Connect => "CONNECT",
+            PacketType::ConnAck => "CONNACK",
+            PacketType::Publish => "PUBLISH",
+            PacketType::PubAck => "PUBACK",
+            PacketType::PubRec => "PUBREC",
+            PacketType::PubRel => "PUBREL",
+            PacketType::PubComp => "PUBCOMP",
+            PacketType::Subscribe => "SUBSCRIBE",
+            PacketType::SubAck => "SUBACK",
+            PacketType::Unsubscribe => "UNSUBSCRIBE",
+            PacketType::UnsubAck => "UNSUBACK",
+            PacketType::PingReq => "PINGREQ",
+            PacketType::PingResp => "PINGRESP",
+            PacketType::Disconnect => "DISCONNECT",
+            PacketType::Auth => "AUTH",
+        }
+    }
+}
+
+impl fmt::Display for PacketType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }

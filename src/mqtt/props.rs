@@ -1,74 +1,176 @@
-//! MQTT 5.0 properties (5.0 §2.2.2).
+//! MQTT 5.0 property sections (5.0 §2.2.2).
 //!
 //! A [`Props`] borrows the raw property section of one packet, already checked when the packet
 //! was decoded: known identifiers, allowed in that packet, no forbidden repeats, values in range.
 //! Reading one property walks the section; nothing is allocated.
 
-use super::Error;
+use std::fmt;
 
-/// One property. The comment gives its identifier.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Property<'a> {
-    /// 0x01: 0 unspecified bytes, 1 UTF-8.
-    PayloadFormat(u8),
-    /// 0x02, seconds.
-    MessageExpiry(u32),
-    /// 0x03.
-    ContentType(&'a str),
-    /// 0x08.
-    ResponseTopic(&'a str),
-    /// 0x09.
-    CorrelationData(&'a [u8]),
-    /// 0x0B: 1 to 268,435,455.
-    SubscriptionId(u32),
-    /// 0x11, seconds; `u32::MAX` never expires.
-    SessionExpiry(u32),
-    /// 0x12.
-    AssignedClientId(&'a str),
-    /// 0x13, seconds.
-    ServerKeepAlive(u16),
-    /// 0x15.
-    AuthMethod(&'a str),
-    /// 0x16.
-    AuthData(&'a [u8]),
-    /// 0x17: 0 or 1.
-    RequestProblemInfo(u8),
-    /// 0x18, seconds.
-    WillDelay(u32),
-    /// 0x19: 0 or 1.
-    RequestResponseInfo(u8),
-    /// 0x1A.
-    ResponseInfo(&'a str),
-    /// 0x1C.
-    ServerReference(&'a str),
-    /// 0x1F.
-    ReasonString(&'a str),
-    /// 0x21: not 0.
-    ReceiveMaximum(u16),
-    /// 0x22.
-    TopicAliasMaximum(u16),
-    /// 0x23: not 0.
-    TopicAlias(u16),
-    /// 0x24: 0 or 1.
-    MaximumQoS(u8),
-    /// 0x25: 0 or 1.
-    RetainAvailable(u8),
-    /// 0x26: name and value.
-    User(&'a str, &'a str),
-    /// 0x27: not 0.
-    MaximumPacketSize(u32),
-    /// 0x28: 0 or 1.
-    WildcardSubscriptionAvailable(u8),
-    /// 0x29: 0 or 1.
-    SubscriptionIdAvailable(u8),
-    /// 0x2A: 0 or 1.
-    SharedSubscriptionAvailable(u8),
-}
+use super::Property;
+use super::error::Fault;
+use super::property::{self, Place};
+use super::wire::{MAX_VARIABLE_BYTE_INTEGER, Reader, put_variable};
 
 /// The checked property section of a packet, without its length.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Props<'a>(&'a [u8]);
 
+macro_rules! getters {
+    ($($name:ident $property:ident $type:ty, $doc:literal;)*) => {
+        $(
+            #[doc = $doc]
+            pub fn $name(&self) -> Option<$type> {
+                self.iter().find_map(|property| match property {
+                    Property::$property(value) => Some(value),
+                    _ => None,
+                })
+            }
+        )*
+    };
+}
+
+impl<'a> Props<'a> {
+    /// No properties.
+    pub const EMPTY: Props<'static> = Props(&[]);
+
+    /// A section that [`Props::forwardable`] wrote earlier. Bytes from elsewhere do no harm:
+    /// [`Props::iter`] stops at the first that are no property.
+    pub const fn from_checked(section: &'a [u8]) -> Props<'a> {
+        Props(section)
+    }
+
+    /// Reads the length of a section and the section, and checks it for `place`.
+    pub(super) fn read(reader: &mut Reader<'a>, place: Place) -> Result<Props<'a>, Fault> {
+        let len = reader.variable()?;
+        let section = reader.take(len as usize)?;
+        property::check(section, place)?;
+        Ok(Props(section))
+    }
+
+    /// Appends the length of the section and the section.
+    pub(super) fn put(&self, out: &mut Vec<u8>) -> Result<(), Fault> {
+        if self.0.len() > MAX_VARIABLE_BYTE_INTEGER {
+            return Err(Fault::FieldTooLong);
+        }
+        put_variable(out, self.0.len());
+        out.extend_from_slice(self.0);
+        Ok(())
+    }
+
+    /// True if there is no property.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The properties as they stand on the wire, one after another.
+    pub const fn as_bytes(&self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The properties, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Property<'a>> + use<'a> {
+        let mut reader = Reader::new(self.0);
+        std::iter::from_fn(move || Property::read(&mut reader).ok())
+    }
+
+    getters! {
+        message_expiry MessageExpiry u32, "Message Expiry Interval, in seconds.";
+        content_type ContentType &'a str, "Content Type.";
+        response_topic ResponseTopic &'a str, "Response Topic.";
+        session_expiry SessionExpiry u32, "Session Expiry Interval, in seconds; `u32::MAX` never expires.";
+        assigned_client_id AssignedClientId &'a str, "Assigned Client Identifier.";
+        server_keep_alive ServerKeepAlive u16, "Server Keep Alive, in seconds.";
+        auth_method AuthMethod &'a str, "Authentication Method.";
+        auth_data AuthData &'a [u8], "Authentication Data.";
+        request_problem_info RequestProblemInfo u8, "Request Problem Information: 0 or 1.";
+        request_response_info RequestResponseInfo u8, "Request Response Information: 0 or 1.";
+        will_delay WillDelay u32, "Will Delay Interval, in seconds.";
+        server_reference ServerReference &'a str, "Server Reference.";
+        reason_string ReasonString &'a str, "Reason String.";
+        receive_maximum ReceiveMaximum u16, "Receive Maximum: not 0.";
+        topic_alias_maximum TopicAliasMaximum u16, "Topic Alias Maximum.";
+        topic_alias TopicAlias u16, "Topic Alias: not 0.";
+        maximum_qos MaximumQoS u8, "Maximum QoS: 0 or 1.";
+        retain_available RetainAvailable u8, "Retain Available: 0 or 1.";
+        maximum_packet_size MaximumPacketSize u32, "Maximum Packet Size, in bytes: not 0.";
+        wildcard_subscription_available WildcardSubscriptionAvailable u8, "Wildcard Subscription Available: 0 or 1.";
+        subscription_id_available SubscriptionIdAvailable u8, "Subscription Identifiers Available: 0 or 1.";
+        shared_subscription_available SharedSubscriptionAvailable u8, "Shared Subscription Available: 0 or 1.";
+    }
+
+    /// The Subscription Identifiers, in order.
+    pub fn subscription_ids(&self) -> impl Iterator<Item = u32> + use<'a> {
+        self.iter().filter_map(|property| match property {
+            Property::SubscriptionId(id) => Some(id),
+            _ => None,
+        })
+    }
+
+    /// Appends the properties of a PUBLISH or will that go on to receivers unchanged
+    /// [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17] [MQTT-3.3.2-20]: payload
+    /// format, content type, response topic, correlation data and user properties, in their
+    /// order [MQTT-3.3.2-18].
+    pub fn forwardable(&self, out: &mut Vec<u8>) {
+        let mut reader = Reader::new(self.0);
+        while !reader.is_empty() {
+            let from = reader.rest();
+            let Ok(property) = Property::read(&mut reader) else {
+                return;
+            };
+            if property.is_forwardable() {
+                let len = from.len() - reader.rest().len();
+                out.extend_from_slice(from.get(..len).unwrap_or_default());
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Props<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
 /// Properties being put together for a packet to encode.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct PropsBuf(Vec<u8>);
+
+impl PropsBuf {
+    /// No properties yet.
+    pub const fn new() -> PropsBuf {
+        PropsBuf(Vec::new())
+    }
+
+    /// Drops all properties and keeps the allocation.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Appends a property. One that cannot be encoded, with a string or binary value longer than
+    /// 65,535 bytes or a subscription identifier over 268,435,455, is left out, and the answer is
+    /// `false`.
+    pub fn push(&mut self, property: Property<'_>) -> bool {
+        let len = self.0.len();
+        let fits = property.put(&mut self.0).is_ok();
+        if !fits {
+            self.0.truncate(len);
+        }
+        fits
+    }
+
+    /// Appends properties that [`Props::forwardable`] wrote.
+    pub fn extend_raw(&mut self, section: &[u8]) {
+        self.0.extend_from_slice(section);
+    }
+
+    /// The properties so far.
+    pub fn as_props(&self) -> Props<'_> {
+        Props(&self.0)
+    }
+}
+
+impl fmt::Debug for PropsBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_props().fmt(f)
+    }
+}

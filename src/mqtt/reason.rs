@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use super::PacketType;
+use super::error::Fault;
+use super::wire::Reader;
+
 /// A reason code. Codes from 0x80 up are failures.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Reason(pub u8);
@@ -81,5 +85,45 @@ impl fmt::Display for Reason {
 impl fmt::Debug for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+impl Reason {
+    /// Reads a reason code that `kind` may carry (5.0 table 2-6).
+    pub(super) fn read(reader: &mut Reader<'_>, kind: PacketType) -> Result<Reason, Fault> {
+        let code = reader.u8()?;
+        if allowed(code, kind) {
+            Ok(Reason(code))
+        } else {
+            Err(Fault::ReasonCode(code))
+        }
+    }
+}
+
+/// The tables of 5.0 §3.2.2.2, §3.4.2.1 to §3.7.2.1, §3.9.3, §3.11.3, §3.14.2.1, §3.15.2.1.
+const fn allowed(code: u8, kind: PacketType) -> bool {
+    match kind {
+        PacketType::ConnAck => matches!(
+            code,
+            0 | 0x80..=0x8a | 0x8c | 0x90 | 0x95 | 0x97 | 0x99..=0x9d | 0x9f
+        ),
+        PacketType::PubAck | PacketType::PubRec => {
+            matches!(
+                code,
+                0 | 0x10 | 0x80 | 0x83 | 0x87 | 0x90 | 0x91 | 0x97 | 0x99
+            )
+        }
+        PacketType::PubRel | PacketType::PubComp => matches!(code, 0 | 0x92),
+        PacketType::SubAck => matches!(
+            code,
+            0..=2 | 0x80 | 0x83 | 0x87 | 0x8f | 0x91 | 0x97 | 0x9e | 0xa1 | 0xa2
+        ),
+        PacketType::UnsubAck => matches!(code, 0 | 0x11 | 0x80 | 0x83 | 0x87 | 0x8f | 0x91),
+        PacketType::Disconnect => matches!(
+            code,
+            0 | 0x04 | 0x80..=0x83 | 0x87 | 0x89 | 0x8b..=0x90 | 0x93..=0xa2
+        ),
+        PacketType::Auth => matches!(code, 0 | 0x18 | 0x19),
+        _ => false,
     }
 }

@@ -1,0 +1,364 @@
+//! `acl_file`: which topics a client may publish to and read.
+//!
+//! The rules are Mosquitto 2.0's. A client without a user name has the `topic` lines above the
+//! first `user`; one with a user name has those below its `user` line, and no others. `pattern`
+//! lines are for all, wherever they stand, and come second: a `topic` line that allows wins over
+//! a `pattern` that denies. In each list, denies go first. What no line allows is denied.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use super::Who;
+use crate::mqtt::{TopicFilter, filter_matches};
+
+/// The rules of a file.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Acl {
+    /// For clients without a user name.
+    anonymous: Vec<Rule>,
+    users: HashMap<String, Vec<Rule>>,
+    /// For every client; `%u` and `%c` stand for its names.
+    patterns: Vec<Rule>,
+}
+
+/// One `topic` or `pattern` line. Denies stand first in their list.
+#[derive(Clone, Debug)]
+struct Rule {
+    access: Access,
+    filter: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+    ReadWrite,
+    Deny,
+}
+
+/// What a client wants of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    Read,
+    Write,
+}
+
+/// What is wrong with a line. Prints as cause, then cure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The first word is not `topic`, `pattern` or `user`.
+    Keyword(String),
+    /// The word before the topic is none of the four.
+    Access(String),
+    /// Not a topic filter.
+    Filter(String),
+    /// Nothing after the first word.
+    Missing,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Keyword(word) => {
+                write!(
+                    f,
+                    "`{word}` is not known; begin the line with topic, pattern or user"
+                )
+            }
+            Fault::Access(word) => {
+                write!(
+                    f,
+                    "`{word}` is no access; use read, write, readwrite or deny"
+                )
+            }
+            Fault::Filter(text) => write!(
+                f,
+                "`{text}` is no topic filter; + and # must be a level of their own, # the last"
+            ),
+            Fault::Missing => f.write_str("the line ends too soon; give a topic or a user name"),
+        }
+    }
+}
+
+impl Acl {
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// The first line that is not understood.
+    pub fn parse(text: &str) -> Result<Acl, (usize, Fault)> {
+        let mut acl = Acl::default();
+        let mut user: Option<String> = None;
+        for (n, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if !line.is_empty() && !line.starts_with('#') {
+                acl.line(line, &mut user).map_err(|fault| (n + 1, fault))?;
+            }
+        }
+        Ok(acl)
+    }
+
+    fn line(&mut self, line: &str, user: &mut Option<String>) -> Result<(), Fault> {
+        let (keyword, rest) = line.split_once(' ').ok_or(match line {
+            "topic" | "pattern" | "user" => Fault::Missing,
+            other => Fault::Keyword(other.to_owned()),
+        })?;
+        let rest = rest.trim();
+        let list = match keyword {
+            "user" => {
+                *user = Some(rest.to_owned());
+                self.users.entry(rest.to_owned()).or_default();
+                return Ok(());
+            }
+            "pattern" => &mut self.patterns,
+            "topic" => match user {
+                Some(user) => self.users.entry(user.clone()).or_default(),
+                None => &mut self.anonymous,
+            },
+            other => return Err(Fault::Keyword(other.to_owned())),
+        };
+        let rule = Rule::parse(rest)?;
+        match rule.access {
+            Access::Deny => list.insert(0, rule),
+            _ => list.push(rule),
+        }
+        Ok(())
+    }
+
+    /// Whether `who` may do `wish` with `topic`.
+    pub fn allows(&self, who: &Who<'_>, topic: &str, wish: Wish) -> bool {
+        let own = match who.username {
+            Some(name) => self.users.get(name),
+            None => Some(&self.anonymous),
+        };
+        let verdict = own.into_iter().flatten().find_map(|rule| {
+            let dollar = topic.starts_with('$') && !rule.filter.starts_with('$');
+            let matches = !dollar && filter_matches(&rule.filter, topic);
+            matches.then(|| rule.access.verdict(wish)).flatten()
+        });
+        verdict.unwrap_or_else(|| self.pattern_allows(who, topic, wish))
+    }
+
+    fn pattern_allows(&self, who: &Who<'_>, topic: &str, wish: Wish) -> bool {
+        // A client that chose `+` or `#` for a name would match everybody's topics
+        // (CVE-2017-7650).
+        let wild = |name: &str| name.contains(['+', '#']);
+        if self.patterns.is_empty() || wild(who.client_id) || who.username.is_some_and(wild) {
+            return false;
+        }
+        let verdict = self.patterns.iter().find_map(|rule| {
+            let filter = rule.for_client(who)?;
+            let matches = filter_matches(&filter, topic);
+            matches.then(|| rule.access.verdict(wish)).flatten()
+        });
+        verdict.unwrap_or(false)
+    }
+}
+
+impl Rule {
+    /// `[read|write|readwrite|deny] FILTER`; only with the first word may the filter have blanks.
+    fn parse(text: &str) -> Result<Rule, Fault> {
+        let (access, filter) = match text.split_once(' ') {
+            Some((word, filter)) => (Access::parse(word)?, filter.trim()),
+            None => (Access::ReadWrite, text),
+        };
+        TopicFilter::new(filter).map_err(|_| Fault::Filter(filter.to_owned()))?;
+        Ok(Rule {
+            access,
+            filter: filter.to_owned(),
+        })
+    }
+
+    /// The filter of a `pattern` for `who`, in one pass, so that a name with `%u` in it stays what
+    /// it is; `None` where it wants a user name and there is none.
+    fn for_client(&self, who: &Who<'_>) -> Option<String> {
+        let mut filter = String::with_capacity(self.filter.len() + who.client_id.len());
+        let mut rest = self.filter.as_str();
+        while let Some((before, after)) = rest.split_once('%') {
+            filter.push_str(before);
+            rest = match after.as_bytes().first() {
+                Some(b'c') => {
+                    filter.push_str(who.client_id);
+                    &after[1..]
+                }
+                Some(b'u') => {
+                    filter.push_str(who.username?);
+                    &after[1..]
+                }
+                _ => {
+                    filter.push('%');
+                    after
+                }
+            };
+        }
+        filter.push_str(rest);
+        Some(filter)
+    }
+}
+
+impl Access {
+    fn parse(word: &str) -> Result<Access, Fault> {
+        match word {
+            "read" => Ok(Access::Read),
+            "write" => Ok(Access::Write),
+            "readwrite" => Ok(Access::ReadWrite),
+            "deny" => Ok(Access::Deny),
+            other => Err(Fault::Access(other.to_owned())),
+        }
+    }
+
+    /// What a rule that matches says about `wish`, if anything.
+    fn verdict(self, wish: Wish) -> Option<bool> {
+        match (self, wish) {
+            (Access::Deny, _) => Some(false),
+            (Access::Read, Wish::Write) | (Access::Write, Wish::Read) => None,
+            _ => Some(true),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn who<'a>(client_id: &'a str, username: Option<&'a str>) -> Who<'a> {
+        Who {
+            client_id,
+            username,
+        }
+    }
+
+    fn acl(text: &str) -> Acl {
+        Acl::parse(text).unwrap()
+    }
+
+    #[test]
+    fn topics_above_the_first_user_are_for_clients_without_a_name() {
+        let acl = acl("# comment\ntopic read news/#\n\nuser alice\ntopic alice/#\r\n");
+        let (nobody, alice, bob) = (
+            who("1", None),
+            who("2", Some("alice")),
+            who("3", Some("bob")),
+        );
+        assert!(acl.allows(&nobody, "news/a", Wish::Read));
+        assert!(!acl.allows(&nobody, "news/a", Wish::Write));
+        assert!(!acl.allows(&nobody, "alice/a", Wish::Read));
+        assert!(acl.allows(&alice, "alice/a", Wish::Read));
+        assert!(acl.allows(&alice, "alice/a", Wish::Write));
+        assert!(!acl.allows(&alice, "news/a", Wish::Read));
+        assert!(!acl.allows(&bob, "news/a", Wish::Read));
+    }
+
+    #[test]
+    fn a_user_may_have_several_blocks() {
+        let acl = acl("user a\ntopic x\nuser b\ntopic y\nuser a\ntopic z");
+        let a = who("1", Some("a"));
+        assert!(acl.allows(&a, "x", Wish::Read) && acl.allows(&a, "z", Wish::Read));
+        assert!(!acl.allows(&a, "y", Wish::Read));
+    }
+
+    #[test]
+    fn deny_beats_what_stands_before_it_in_the_same_list() {
+        let acl = acl("topic #\ntopic deny secret/#\npattern deny open/#");
+        let client = who("1", None);
+        assert!(!acl.allows(&client, "secret/x", Wish::Read));
+        assert!(!acl.allows(&client, "secret", Wish::Write));
+        assert!(
+            acl.allows(&client, "open/x", Wish::Read),
+            "topics go before patterns"
+        );
+    }
+
+    #[test]
+    fn dollar_topics_need_a_rule_with_a_dollar() {
+        let acl = acl("topic #\ntopic +/x\ntopic read $SYS/#");
+        let client = who("1", None);
+        assert!(acl.allows(&client, "$SYS/uptime", Wish::Read));
+        assert!(!acl.allows(&client, "$SYS/uptime", Wish::Write));
+        assert!(!acl.allows(&client, "$other/x", Wish::Read));
+    }
+
+    #[test]
+    fn patterns_take_the_names_of_the_client() {
+        let acl = acl("pattern write up/%u/%c\npattern read 100%/%c-x\nuser bob\n");
+        let bob = who("b1", Some("bob"));
+        assert!(acl.allows(&bob, "up/bob/b1", Wish::Write));
+        assert!(!acl.allows(&bob, "up/bob/b2", Wish::Write));
+        assert!(!acl.allows(&bob, "up/bob/b1", Wish::Read));
+        assert!(acl.allows(&who("b1", None), "100%/b1-x", Wish::Read));
+        assert!(!acl.allows(&who("b1", None), "up//b1", Wish::Write));
+        let sly = who("%u", Some("x"));
+        assert!(acl.allows(&sly, "100%/%u-x", Wish::Read), "replaced once");
+    }
+
+    #[test]
+    fn a_wildcard_for_a_name_opens_nothing() {
+        let acl = acl("topic a\npattern t/%c\npattern u/%u\npattern all");
+        for sly in [
+            who("+", None),
+            who("#", None),
+            who("x", Some("+")),
+            who("a#", Some("u")),
+        ] {
+            for topic in ["t/x", "u/x", "all", "t/+"] {
+                assert!(!acl.allows(&sly, topic, Wish::Read), "{sly:?} {topic}");
+            }
+        }
+        assert!(
+            acl.allows(&who("+", None), "a", Wish::Read),
+            "topics still hold"
+        );
+    }
+
+    /// What mosquitto 2.0.11 answered to these publishers with this file.
+    #[test]
+    fn verdicts_of_mosquitto() {
+        let acl = acl(
+            "topic read news/#\ntopic deny news/secret\nuser bob\ntopic rooms/#\n\
+                       topic deny rooms/x\npattern write up/%u/%c\npattern deny rooms/y\n\
+                       pattern readwrite priv/%c/+",
+        );
+        for (username, client_id, topic, allowed) in [
+            (None, "c", "news/a", false),
+            (Some("bob"), "c", "rooms/a", true),
+            (Some("bob"), "c", "rooms/x", false),
+            (Some("bob"), "c", "rooms/y", true),
+            (Some("bob"), "c", "up/bob/c", true),
+            (Some("bob"), "c", "up/bob/d", false),
+            (None, "c", "priv/c/1", true),
+            (None, "c", "priv/d/1", false),
+            (None, "a/b", "priv/a/b/1", true),
+            (Some("bob"), "a/b", "up/bob/a/b", true),
+            (Some("bob"), "+", "rooms/a", true),
+            (Some("amy"), "c", "rooms/a", false),
+            (Some("amy"), "c", "up/amy/c", true),
+        ] {
+            let verdict = acl.allows(&who(client_id, username), topic, Wish::Write);
+            assert_eq!(verdict, allowed, "{username:?} {client_id} {topic}");
+        }
+    }
+
+    #[test]
+    fn an_empty_file_denies_everything() {
+        assert!(!acl("").allows(&who("1", None), "a", Wish::Read));
+    }
+
+    #[test]
+    fn filters_may_have_blanks_after_an_access() {
+        let acl = acl("topic read  living room/#  ");
+        assert!(acl.allows(&who("1", None), "living room/lamp", Wish::Read));
+    }
+
+    #[test]
+    fn bad_lines_are_named() {
+        for (text, line, fault) in [
+            ("topik a", 1, Fault::Keyword("topik".into())),
+            ("topic a\ntopic", 2, Fault::Missing),
+            ("user", 1, Fault::Missing),
+            ("pattern", 1, Fault::Missing),
+            ("topic all x", 1, Fault::Access("all".into())),
+            ("\n\ntopic read a#", 3, Fault::Filter("a#".into())),
+        ] {
+            assert_eq!(Acl::parse(text).map(|_| ()), Err((line, fault)), "{text}");
+        }
+    }
+}

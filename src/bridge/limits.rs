@@ -1,0 +1,61 @@
+//! What an upstream allows, as its CONNACK says.
+
+use std::time::Duration;
+
+use crate::mqtt::{ConnAck, QoS, Version};
+
+/// What the upstream allows on the connection that has just come up. Before MQTT 5 a CONNACK
+/// says nothing about limits; then they are the protocol's own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// The protocol version spoken.
+    pub version: Version,
+    /// The upstream still has our session: unacknowledged messages may be sent again.
+    pub session_present: bool,
+    /// The most QoS 1 and 2 publishes that may be unacknowledged at once [MQTT-3.3.4-9].
+    pub receive_maximum: u16,
+    /// The largest packet taken, in bytes [MQTT-3.2.2-15]; `None` is the protocol's limit.
+    pub max_packet: Option<u32>,
+    /// The highest topic alias [MQTT-3.2.2-17]; 0 for none.
+    pub topic_alias_max: u16,
+    /// The highest QoS of a publish [MQTT-3.2.2-11].
+    pub max_qos: QoS,
+    /// Publishes may carry the RETAIN flag [MQTT-3.2.2-14].
+    pub retain_available: bool,
+    /// Subscriptions may contain wildcards (5.0 §3.2.2.3.11).
+    pub wildcards_available: bool,
+    /// For how long the upstream keeps the session, if it says so: less than was asked for.
+    pub session_expiry: Option<Duration>,
+    /// The keep-alive in use: the upstream's own [MQTT-3.1.2-21] or ours.
+    pub keep_alive: Duration,
+}
+
+impl Limits {
+    /// Reads a CONNACK that accepts. `keep_alive` is what the CONNECT asked for.
+    pub(super) fn new(connack: &ConnAck<'_>, version: Version, keep_alive: Duration) -> Limits {
+        let props = connack.props;
+        let server_keep_alive = props.server_keep_alive().unwrap_or(0);
+        Limits {
+            version,
+            session_present: connack.session_present,
+            receive_maximum: props.receive_maximum().unwrap_or(u16::MAX),
+            max_packet: props.maximum_packet_size(),
+            topic_alias_max: props.topic_alias_maximum().unwrap_or(0),
+            max_qos: props
+                .maximum_qos()
+                .and_then(QoS::from_bits)
+                .unwrap_or(QoS::ExactlyOnce),
+            retain_available: props.retain_available() != Some(0),
+            wildcards_available: props.wildcard_subscription_available() != Some(0),
+            session_expiry: props
+                .session_expiry()
+                .map(|s| Duration::from_secs(s.into())),
+            // A server that turns keep-alive off (0) still gets pings: they tell us that the
+            // link is alive.
+            keep_alive: match server_keep_alive {
+                0 => keep_alive,
+                secs => Duration::from_secs(secs.into()),
+            },
+        }
+    }
+}

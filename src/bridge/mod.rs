@@ -1,0 +1,32 @@
+//! The bridge: what makes a session of this broker also a client of another one.
+//!
+//! Its queue, packet ids and windows are an ordinary session's. Here is only what is new: the
+//! topic map, the wait between attempts, the client's side of the handshake, and the
+//! recognition of its own messages when they come back. No sockets and no clock: `net` drives
+//! a [`Link`].
+
+mod backoff;
+mod connect;
+mod dialect;
+mod echo;
+mod error;
+mod limits;
+mod link;
+mod map;
+mod notify;
+mod requests;
+mod state;
+mod status;
+mod wire;
+
+pub use backoff::Backoff;
+pub use echo::Echo;
+pub use error::Error;
+pub use limits::Limits;
+pub use link::{Action, CONNACK_TIMEOUT, CONNECT_TIMEOUT, Link, Step};
+pub use map::{Map, Mapped};
+pub use status::{Phase, Status};
+pub use wire::Wire;
+
+#[cfg(test)]
+mod tests;

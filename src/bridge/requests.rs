@@ -1,0 +1,187 @@
+//! What the bridge asks of the upstream once it is connected: the state notification, the
+//! SUBSCRIBEs and UNSUBSCRIBEs. Their acknowledgements end here.
+
+use log::{debug, warn};
+
+use super::{Limits, Map};
+use crate::mqtt::{
+    self, Ack, Delivery, Packet, PacketId, Props, Publish, QoS, Reason, RetainHandling, SubAck,
+    Subscribe, Subscription, Unsubscribe, Version, encode,
+};
+
+/// The requests of one connection that await an acknowledgement, and what came of the others.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    notification: Option<PacketId>,
+    pending: Vec<(PacketId, Request)>,
+    unsubscribed: bool,
+    /// Filters that the upstream refused, with the reason.
+    refused: Vec<(Box<str>, Reason)>,
+    /// Filters granted at a lower QoS than asked for.
+    lowered: Vec<(Box<str>, QoS)>,
+}
+
+#[derive(Debug)]
+enum Request {
+    Subscribe(Box<str>, QoS),
+    Unsubscribe,
+}
+
+/// What the requests are made of.
+pub(super) struct Context<'a> {
+    pub name: &'a str,
+    pub map: &'a Map,
+    pub limits: &'a Limits,
+    /// Send UNSUBSCRIBE for `out` topics, unless that was done.
+    pub unsubscribe: bool,
+    pub retain_handling: RetainHandling,
+    pub ids: &'a mut dyn FnMut() -> PacketId,
+    pub out: &'a mut Vec<u8>,
+}
+
+impl Requests {
+    /// Forgets what an earlier connection left.
+    pub fn reset(&mut self) {
+        self.notification = None;
+        self.pending.clear();
+        self.refused.clear();
+        self.lowered.clear();
+    }
+
+    pub fn refused(&self) -> &[(Box<str>, Reason)] {
+        &self.refused
+    }
+
+    pub fn lowered(&self) -> &[(Box<str>, QoS)] {
+        &self.lowered
+    }
+
+    /// Publishes "1" to the state topic: retained, at QoS 1, as far as the upstream allows. At
+    /// QoS 0 where it takes one unacknowledged publish at a time: that one is the session's.
+    pub fn notify(&mut self, topic: &str, cx: &mut Context<'_>) -> Result<(), mqtt::Error> {
+        let qos = match cx.limits.receive_maximum {
+            1 => QoS::AtMostOnce,
+            _ => QoS::AtLeastOnce.min(cx.limits.max_qos),
+        };
+        let delivery = match qos {
+            QoS::AtMostOnce => Delivery::AtMostOnce,
+            qos => Delivery::new(qos, (cx.ids)(), false),
+        };
+        self.notification = delivery.id();
+        let publish = Publish {
+            delivery,
+            retain: cx.limits.retain_available,
+            topic,
+            props: Props::EMPTY,
+            payload: b"1",
+        };
+        encode(&Packet::Publish(publish), cx.limits.version, cx.out)
+    }
+
+    /// True while the notification takes a place in the upstream's receive maximum.
+    pub fn awaits_notification(&self) -> bool {
+        self.notification.is_some()
+    }
+
+    /// Writes a SUBSCRIBE or UNSUBSCRIBE for each remote filter, in the order of the `topic`
+    /// lines: one filter a packet, as some clouds allow only a few.
+    pub fn subscribe(&mut self, cx: &mut Context<'_>) -> Result<(), mqtt::Error> {
+        for (filter, qos) in cx.map.upstream() {
+            match qos {
+                Some(_) if !cx.limits.wildcards_available && filter.contains(['+', '#']) => {
+                    let reason = Reason::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED;
+                    self.refuse(filter.into(), reason, cx.name);
+                }
+                Some(qos) => self.subscribe_one(filter, qos.min(cx.limits.max_qos), cx)?,
+                None if cx.unsubscribe && !self.unsubscribed => {
+                    let id = (cx.ids)();
+                    self.pending.push((id, Request::Unsubscribe));
+                    let filters = vec![filter];
+                    let unsubscribe = Unsubscribe {
+                        id,
+                        props: Props::EMPTY,
+                        filters,
+                    };
+                    encode(&Packet::Unsubscribe(unsubscribe), cx.limits.version, cx.out)?;
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn subscribe_one(
+        &mut self,
+        filter: &str,
+        qos: QoS,
+        cx: &mut Context<'_>,
+    ) -> Result<(), mqtt::Error> {
+        let id = (cx.ids)();
+        self.pending
+            .push((id, Request::Subscribe(filter.into(), qos)));
+        let v5 = cx.limits.version == Version::V5;
+        let subscription = Subscription {
+            filter,
+            qos,
+            no_local: v5,
+            retain_as_published: v5,
+            retain_handling: if v5 {
+                cx.retain_handling
+            } else {
+                RetainHandling::Send
+            },
+        };
+        let filters = vec![subscription];
+        let subscribe = Subscribe {
+            id,
+            props: Props::EMPTY,
+            filters,
+        };
+        encode(&Packet::Subscribe(subscribe), cx.limits.version, cx.out)
+    }
+
+    /// Takes the PUBACK of the notification: its reason, or `None` for any other PUBACK.
+    pub fn puback(&mut self, ack: &Ack<'_>) -> Option<Reason> {
+        self.notification
+            .take_if(|id| *id == ack.id)
+            .map(|_| ack.reason)
+    }
+
+    /// Takes a SUBACK. A refused filter does not end the link: the other lines work on.
+    pub fn suback(&mut self, ack: &SubAck<'_>, name: &str) {
+        let Some(at) = self.pending.iter().position(|(id, _)| *id == ack.id) else {
+            debug!("Bridge {name}: SUBACK without SUBSCRIBE");
+            return;
+        };
+        let (_, Request::Subscribe(filter, asked)) = self.pending.swap_remove(at) else {
+            return;
+        };
+        let reason = ack.reasons.first().copied().unwrap_or(Reason::UNSPECIFIED);
+        match QoS::from_bits(reason.0) {
+            Some(granted) if granted >= asked => {}
+            Some(granted) => {
+                warn!(
+                    "Bridge {name}: upstream grants topic {filter} QoS {} only, not {}",
+                    granted as u8, asked as u8
+                );
+                self.lowered.push((filter, granted));
+            }
+            None => self.refuse(filter, reason, name),
+        }
+    }
+
+    /// Takes an UNSUBACK. Once all are in, later connections need not unsubscribe again.
+    pub fn unsuback(&mut self, id: PacketId) {
+        self.pending.retain(|(pending, _)| *pending != id);
+        let mut requests = self.pending.iter().map(|(_, request)| request);
+        self.unsubscribed = !requests.any(|request| matches!(request, Request::Unsubscribe));
+    }
+
+    fn refuse(&mut self, filter: Box<str>, reason: Reason, name: &str) {
+        warn!(
+            "Bridge {name}: upstream refuses the subscription to {filter}: {reason}; nothing \
+             comes in by this topic line"
+        );
+        self.refused.push((filter, reason));
+    }
+}

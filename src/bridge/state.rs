@@ -1,0 +1,49 @@
+//! The states of a link.
+
+use std::time::Duration;
+
+use super::Limits;
+use crate::time::Time;
+
+/// Where a link stands.
+#[derive(Debug)]
+pub(super) enum State {
+    Waiting {
+        until: Time,
+    },
+    Connecting {
+        deadline: Time,
+    },
+    /// CONNECT is out.
+    Handshake {
+        deadline: Time,
+    },
+    Up(Up),
+}
+
+/// A link that is up.
+#[derive(Debug)]
+pub(super) struct Up {
+    pub since: Time,
+    pub limits: Limits,
+    pub last_sent: Time,
+    pub last_received: Time,
+    /// The notification is out and not yet known to be allowed.
+    pub notifying: bool,
+    /// When the answer to a PINGREQ is due.
+    pub ping_due: Option<Time>,
+}
+
+impl Up {
+    /// How long a PINGRESP may take.
+    pub fn grace(&self) -> Duration {
+        (self.limits.keep_alive / 2).clamp(Duration::from_secs(5), Duration::from_secs(30))
+    }
+
+    /// A PINGREQ is due when nothing was sent for the keep-alive, which the upstream watches
+    /// [MQTT-3.1.2-20], or nothing received, so that a dead upstream is noticed.
+    pub fn next_timeout(&self) -> Time {
+        let quiet = self.last_sent.min(self.last_received);
+        self.ping_due.unwrap_or(quiet + self.limits.keep_alive)
+    }
+}

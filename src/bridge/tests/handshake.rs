@@ -1,0 +1,337 @@
+use super::*;
+use std::rc::Rc;
+
+use crate::broker::Wire as _;
+use crate::message::{Message, Parts};
+
+use crate::bridge::Limits;
+use crate::mqtt::{Delivery, Disconnect, Publish};
+
+const STATE: &str = "$SYS/broker/connection/box.up/state";
+
+#[test]
+fn mqtt_5_by_default_with_a_session_that_lasts() {
+    let mut s = Script::new(spec(&["# both 1 local/ remote/"]));
+    let (after, action) = s.wait();
+    assert_eq!(action, "connect up.example:1883");
+    assert!(
+        after <= secs(1),
+        "first attempt within a second of the start"
+    );
+    s.link.connected(s.now, &mut s.out).unwrap();
+    assert_eq!(
+        s.sent(),
+        [format!(
+            "CONNECT 5 box.up keep 60 will {STATE} 0 q1 retain SessionExpiry(604800)"
+        )]
+    );
+    let (step, sent) = s.accept(false, &[]);
+    let Step::Up(limits) = step else {
+        panic!("{step:?}")
+    };
+    assert_eq!(
+        (limits.version, limits.session_present),
+        (Version::V5, false)
+    );
+    assert_eq!(
+        (limits.receive_maximum, limits.max_qos),
+        (u16::MAX, QoS::ExactlyOnce)
+    );
+    assert!(limits.retain_available && limits.max_packet.is_none());
+    assert_eq!(
+        sent,
+        [
+            &*format!("PUBLISH 1 {STATE} 1 q1 retain"),
+            "SUBSCRIBE 2 remote/# q1 nl rap"
+        ]
+    );
+    assert_eq!(s.puback(1, Reason::SUCCESS), Ok(Step::None));
+    assert_eq!(
+        s.puback(1, Reason::SUCCESS),
+        Ok(Step::Forward),
+        "the session's from now on"
+    );
+    assert!(!s.link.wire().watches_echo(), "no-local is enough");
+}
+
+#[test]
+fn what_the_section_says_is_in_the_connect() {
+    let mut spec = spec(&[]);
+    spec.version = Some(Version::V5);
+    spec.clean_session = true;
+    spec.remote_username = Some("u".into());
+    spec.remote_password = Some("p".into());
+    spec.notification_topic = Some("boxes/1".into());
+    spec.session_expiry = Some(7200);
+    spec.receive_maximum = Some(5);
+    spec.max_packet_size = Some(1000);
+    spec.max_topic_alias = Some(9);
+    assert_eq!(
+        Script::new(spec.clone()).dial(),
+        "CONNECT 5 box.up keep 60 clean user u will boxes/1 0 q1 retain TopicAliasMaximum(9) \
+         SessionExpiry(7200) ReceiveMaximum(5) MaximumPacketSize(1000)"
+    );
+    spec.notifications_local_only = true;
+    spec.version = Some(Version::V31);
+    spec.try_private = false;
+    assert_eq!(
+        Script::new(spec).dial(),
+        "CONNECT 3 box.up keep 60 clean user u"
+    );
+}
+
+#[test]
+fn session_expiry_is_sent_only_where_the_choice_is_ours() {
+    let mut explicit = spec(&[]);
+    explicit.version = Some(Version::V5);
+    assert!(!Script::new(explicit).dial().contains("SessionExpiry"));
+    let mut clean = spec(&[]);
+    clean.clean_session = true;
+    assert!(!Script::new(clean).dial().contains("SessionExpiry"));
+}
+
+#[test]
+fn requests_go_out_in_the_order_of_the_lines() {
+    let mut s = Script::new(spec(&["a out 0", "b in 2", "c both 0", "d out 1 - r/"]));
+    s.dial();
+    let (_, sent) = s.accept(false, &[]);
+    assert_eq!(
+        sent[1..],
+        [
+            "UNSUBSCRIBE 2 a",
+            "SUBSCRIBE 3 b q2 nl rap",
+            "SUBSCRIBE 4 c q0 nl rap",
+            "UNSUBSCRIBE 5 r/d"
+        ]
+    );
+}
+
+#[test]
+fn out_topics_are_unsubscribed_until_that_was_acknowledged() {
+    let unsubscribes = |s: &mut Script| {
+        s.dial();
+        let (_, sent) = s.accept(true, &[]);
+        sent.iter().filter(|l| l.starts_with("UNSUB")).count()
+    };
+    let unsuback = |s: &mut Script, id| {
+        let id = PacketId::new(id).unwrap();
+        let ack = crate::mqtt::UnsubAck {
+            id,
+            props: Props::EMPTY,
+            reasons: vec![],
+        };
+        assert_eq!(s.receive(Packet::UnsubAck(ack)), Ok(Step::None));
+    };
+    let mut s = Script::new(spec(&["a out", "b out"]));
+    assert_eq!(unsubscribes(&mut s), 2);
+    unsuback(&mut s, 2);
+    s.close();
+    assert_eq!(unsubscribes(&mut s), 2);
+    let first = s.ids - 1;
+    unsuback(&mut s, first);
+    unsuback(&mut s, first + 1);
+    s.close();
+    assert_eq!(unsubscribes(&mut s), 0);
+
+    let mut never = spec(&["a out"]);
+    never.attempt_unsubscribe = false;
+    assert_eq!(unsubscribes(&mut Script::new(never)), 0);
+}
+
+/// Retained messages that were here before are not sent again after a mere reconnect.
+#[test]
+fn retained_messages_are_asked_for_again_only_with_a_new_session() {
+    let mut s = Script::new(spec(&["a in"]));
+    for (session_present, expected) in [(true, ""), (true, " if-new"), (false, "")] {
+        s.dial();
+        let (_, sent) = s.accept(session_present, &[]);
+        assert_eq!(
+            sent[1][sent[1].find(" a ").unwrap()..],
+            format!(" a q0 nl rap{expected}")
+        );
+        s.close();
+    }
+}
+
+/// [MQTT-3.3.4-9], [MQTT-3.2.2-11], [MQTT-3.2.2-14], [MQTT-3.2.2-17], [MQTT-3.1.2-21]
+#[test]
+fn limits_of_the_connack_are_honoured() {
+    let mut s = Script::new(spec(&["a in 2", "b/# in 2"]));
+    s.dial();
+    let (step, sent) = s.accept(
+        true,
+        &[
+            Property::ReceiveMaximum(10),
+            Property::MaximumQoS(1),
+            Property::RetainAvailable(0),
+            Property::MaximumPacketSize(4096),
+            Property::TopicAliasMaximum(7),
+            Property::ServerKeepAlive(20),
+            Property::WildcardSubscriptionAvailable(0),
+            Property::SessionExpiry(3600),
+        ],
+    );
+    let Step::Up(limits) = step else {
+        panic!("{step:?}")
+    };
+    assert!(limits.session_present && !limits.retain_available);
+    assert_eq!(
+        (limits.max_qos, limits.max_packet),
+        (QoS::AtLeastOnce, Some(4096))
+    );
+    assert_eq!((limits.topic_alias_max, limits.keep_alive), (7, secs(20)));
+    assert_eq!(limits.session_expiry, Some(secs(3600)));
+    assert_eq!(
+        sent,
+        [
+            &*format!("PUBLISH 1 {STATE} 1 q1"),
+            "SUBSCRIBE 2 a q1 nl rap"
+        ]
+    );
+    assert_eq!(s.link.status().refused.len(), 1, "b/# has a wildcard");
+
+    // The notification has a place in the window until it is acknowledged.
+    assert_eq!(limits.receive_maximum, 9);
+    assert_eq!(s.puback(1, Reason::SUCCESS), Ok(Step::Window(10)));
+    assert_eq!(s.wait(), (secs(20), "idle".into()));
+    assert_eq!(s.sent(), ["PINGREQ"]);
+}
+
+#[test]
+fn a_receive_maximum_of_one_is_the_sessions() {
+    let mut s = Script::new(spec(&[]));
+    s.dial();
+    let (step, sent) = s.accept(false, &[Property::ReceiveMaximum(1)]);
+    assert!(matches!(
+        step,
+        Step::Up(Limits {
+            receive_maximum: 1,
+            ..
+        })
+    ));
+    assert_eq!(sent, [format!("PUBLISH 0 {STATE} 1 q0 retain")]);
+}
+
+#[test]
+fn a_refused_or_lowered_subscription_leaves_the_link_up() {
+    let mut s = Script::new(spec(&["a in 2", "b in 1", "c in 1"]));
+    s.dial();
+    s.accept(false, &[]);
+    assert_eq!(s.suback(2, Reason::GRANTED_QOS_1), Ok(Step::None));
+    assert_eq!(s.suback(3, Reason::NOT_AUTHORIZED), Ok(Step::None));
+    assert_eq!(s.suback(4, Reason::GRANTED_QOS_1), Ok(Step::None));
+    assert_eq!(
+        s.suback(4, Reason::UNSPECIFIED),
+        Ok(Step::None),
+        "an unknown id"
+    );
+    let status = s.link.status();
+    assert_eq!(status.lowered, [("a".into(), QoS::AtLeastOnce)]);
+    assert_eq!(status.refused, [("b".into(), Reason::NOT_AUTHORIZED)]);
+    assert_eq!(
+        status.to_string(),
+        "bridge up: up with MQTT 5 at up.example:1883; topic b refused: not authorized (0x87); \
+         topic a at QoS 1 only"
+    );
+}
+
+#[test]
+fn the_sessions_packets_are_forwarded() {
+    let mut s = Script::new(spec(&[]));
+    s.dial();
+    s.accept(false, &[]);
+    let ack = Ack::new(PacketId::new(9).unwrap(), Reason::SUCCESS);
+    let publish = Publish {
+        delivery: Delivery::AtMostOnce,
+        retain: false,
+        topic: "a",
+        props: Props::EMPTY,
+        payload: b"",
+    };
+    let packets = [
+        Packet::Publish(publish),
+        Packet::PubAck(ack),
+        Packet::PubRec(ack),
+        Packet::PubRel(ack),
+        Packet::PubComp(ack),
+    ];
+    for packet in packets {
+        assert_eq!(s.receive(packet), Ok(Step::Forward));
+    }
+}
+
+/// [MQTT-4.13.1-1]
+#[test]
+fn packets_that_have_no_place_end_the_link() {
+    let connack = ConnAck {
+        session_present: false,
+        reason: Reason::SUCCESS,
+        props: Props::EMPTY,
+    };
+    let mut s = Script::new(spec(&[]));
+    s.dial();
+    assert_eq!(
+        s.receive(Packet::PingResp),
+        Err(Error::Unexpected("PINGRESP"))
+    );
+    s.dial();
+    s.accept(false, &[]);
+    for packet in [Packet::ConnAck(connack), Packet::PingReq] {
+        let name = packet.name();
+        assert_eq!(s.receive(packet), Err(Error::Unexpected(name)));
+        assert_eq!(
+            s.receive(Packet::PingResp),
+            Err(Error::Unexpected("PINGRESP")),
+            "it is over"
+        );
+        s.dial();
+        s.accept(false, &[]);
+    }
+    let reason = Reason::SESSION_TAKEN_OVER;
+    let error = s.receive(Packet::Disconnect(Disconnect {
+        reason,
+        props: Props::EMPTY,
+    }));
+    assert!(error.unwrap_err().to_string().contains("remote_clientid"));
+}
+
+/// A version 3 upstream has no say: the memory of our publishes is on where they could return.
+#[test]
+fn echoes_are_watched_for_without_no_local_and_bridge_bit() {
+    let up = |topics: &[&str], private: bool| {
+        let mut spec = v311(spec(topics));
+        spec.try_private = private;
+        let mut s = Script::new(spec);
+        s.dial();
+        s.accept(false, &[]);
+        s.link.wire().watches_echo()
+    };
+    assert!(up(&["# both 0"], false));
+    assert!(!up(&["# both 0"], true));
+    assert!(!up(&["a in", "b out"], false));
+}
+
+#[test]
+fn an_echo_is_recognised_across_a_short_cut() {
+    let mut spec = v311(spec(&["# both 0"]));
+    spec.try_private = false;
+    let mut s = Script::new(spec);
+    s.dial();
+    s.accept(false, &[]);
+    let parts = Parts {
+        topic: "a",
+        props: &[],
+        payload: b"1",
+    };
+    let message = Message::new(parts, s.now, Rc::default());
+    let mut topic = String::new();
+    assert!(s.link.wire().outward(&message, &mut topic, s.now));
+    s.close();
+    s.dial();
+    s.accept(true, &[]);
+    assert!(!s.link.wire().inward("a", b"1", &mut topic, s.now));
+    assert!(
+        s.link.wire().inward("a", b"1", &mut topic, s.now),
+        "only once"
+    );
+}

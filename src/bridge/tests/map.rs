@@ -1,0 +1,199 @@
+use super::topic;
+use crate::bridge::Map;
+use crate::mqtt::QoS;
+
+fn map(lines: &[&str]) -> Map {
+    Map::new(&lines.iter().map(|line| topic(line)).collect::<Vec<_>>())
+}
+
+fn outward(map: &Map, local: &str) -> Option<(String, u16)> {
+    let mut buf = "left over".to_owned();
+    map.outward(local, &mut buf)
+        .map(|mapped| (buf, mapped.mapping))
+}
+
+fn inward(map: &Map, remote: &str) -> Option<(String, u16)> {
+    let mut buf = "left over".to_owned();
+    map.inward(remote, &mut buf)
+        .map(|mapped| (buf, mapped.mapping))
+}
+
+/// The table in the topic section of mosquitto.conf(5): pattern, prefixes, the two full topics.
+#[test]
+fn the_table_of_mosquitto_conf() {
+    let table = [
+        ("pattern", "L/", "R/", "L/pattern", "R/pattern"),
+        ("pattern", "L/", "-", "L/pattern", "pattern"),
+        ("pattern", "-", "R/", "pattern", "R/pattern"),
+        ("pattern", "-", "-", "pattern", "pattern"),
+        ("-", "local", "remote", "local", "remote"),
+        (
+            "-",
+            "local/topic",
+            "remote/topic",
+            "local/topic",
+            "remote/topic",
+        ),
+    ];
+    for (pattern, local, remote, full_local, full_remote) in table {
+        for direction in ["out", "in", "both"] {
+            let line = format!("{pattern} {direction} 1 {local} {remote}");
+            let map = map(&[&line]);
+            let out = (direction != "in").then(|| (full_remote.to_owned(), 1));
+            let into = (direction != "out").then(|| (full_local.to_owned(), 1));
+            assert_eq!(outward(&map, full_local), out, "{line}");
+            assert_eq!(inward(&map, full_remote), into, "{line}");
+            assert_eq!(outward(&map, "other"), None, "{line}");
+            assert_eq!(inward(&map, "other"), None, "{line}");
+
+            let local: Vec<_> = map.local_filters().map(|(filter, _)| filter).collect();
+            let remote: Vec<_> = map.remote_filters().collect();
+            let unsubscribe: Vec<_> = map.remote_unsubscribes().collect();
+            assert_eq!(local == [full_local], direction != "in", "{line}");
+            assert_eq!(
+                remote == [(full_remote, QoS::AtLeastOnce)],
+                direction != "out",
+                "{line}"
+            );
+            assert_eq!(unsubscribe == [full_remote], direction == "out", "{line}");
+        }
+    }
+}
+
+#[test]
+fn topics_cross_by_prefix() {
+    let cases = [
+        // (line, local topic, remote topic): both ways.
+        (
+            "# both 2 local/topic/ remote/topic/",
+            "local/topic/a/b",
+            "remote/topic/a/b",
+        ),
+        ("# both 0", "a/b", "a/b"),
+        (
+            "+/state both 0 home/ site/7/",
+            "home/door/state",
+            "site/7/door/state",
+        ),
+        ("sensor/+/# both 1 - gw1/", "sensor/1/t", "gw1/sensor/1/t"),
+        ("sensor/# both 1 - gw1/", "sensor", "gw1/sensor"),
+        ("temp/# both 1 pre post", "pretemp/x", "posttemp/x"),
+        (
+            "$SYS/broker/# both 0 - boxes/1/",
+            "$SYS/broker/uptime",
+            "boxes/1/$SYS/broker/uptime",
+        ),
+        (
+            "# both 0 $SYS/ boxes/1/",
+            "$SYS/broker/uptime",
+            "boxes/1/broker/uptime",
+        ),
+    ];
+    for (line, local, remote) in cases {
+        let map = map(&[line]);
+        assert_eq!(outward(&map, local), Some((remote.into(), 1)), "{line}");
+        assert_eq!(inward(&map, remote), Some((local.into(), 1)), "{line}");
+    }
+}
+
+/// [MQTT-4.7.2-1]
+#[test]
+fn a_leading_wildcard_leaves_dollar_topics_here() {
+    let map = map(&["# both 0", "# out 0 x/ y/"]);
+    assert_eq!(outward(&map, "$SYS/broker/uptime"), None);
+    assert_eq!(inward(&map, "$SYS/broker/uptime"), None);
+}
+
+/// `L/#` includes `L` (5.0 §4.7.1.2), where Mosquitto finds no prefix to take off.
+#[test]
+fn the_level_above_a_prefixed_wildcard_gains_the_prefix_only() {
+    let map = map(&["# out 0 L/ R/"]);
+    assert_eq!(outward(&map, "L"), Some(("R/L".into(), 1)));
+}
+
+#[test]
+fn the_first_line_that_remaps_decides_then_the_first_that_does_not() {
+    let lines = [
+        "a/# both 0",
+        "a/b both 1 - one/",
+        "a/+ both 2 - two/",
+        "+/b both 0",
+    ];
+    let map = map(&lines);
+    assert_eq!(outward(&map, "a/b"), Some(("one/a/b".into(), 2)));
+    assert_eq!(outward(&map, "a/c"), Some(("two/a/c".into(), 3)));
+    assert_eq!(outward(&map, "a/b/c"), Some(("a/b/c".into(), 1)));
+    assert_eq!(outward(&map, "x/b"), Some(("x/b".into(), 4)));
+    assert_eq!(inward(&map, "two/a/b"), Some(("a/b".into(), 3)));
+    assert_eq!(
+        map.outward("a/c", &mut String::new()).unwrap().qos,
+        QoS::ExactlyOnce
+    );
+}
+
+#[test]
+fn directions_have_lines_of_their_own() {
+    let map = map(&["# out 1 - gw/", "cmd/# in 1 - gw/", "# in 0 all/ -"]);
+    assert_eq!(outward(&map, "cmd/x"), Some(("gw/cmd/x".into(), 1)));
+    assert_eq!(inward(&map, "gw/cmd/x"), Some(("cmd/x".into(), 2)));
+    assert_eq!(inward(&map, "gw/t"), Some(("all/gw/t".into(), 3)));
+    let local: Vec<_> = map
+        .local_filters()
+        .map(|(f, m)| (f, m.mapping, m.qos))
+        .collect();
+    assert_eq!(local, [("#", 1, QoS::AtLeastOnce)]);
+}
+
+/// A topic name has at least one byte [MQTT-4.7.3-1] and at most 65,535 [MQTT-4.7.3-3].
+#[test]
+fn a_topic_that_no_broker_takes_does_not_cross() {
+    let map = map(&["# both 0 a/ -", "x/# both 0 - prefix/"]);
+    assert_eq!(outward(&map, "a/"), None);
+    assert_eq!(outward(&map, "a/b"), Some(("b".into(), 1)));
+    assert_eq!(outward(&map, &format!("x/{}", "y".repeat(65_533))), None);
+}
+
+#[test]
+fn each_filter_is_asked_for_once() {
+    let map = map(&[
+        "a/# out 0",
+        "b/# in 0",
+        "b/# out 1",
+        "b/# in 2 other/ -",
+        "c/# out 0",
+        "c/# out 0 x -",
+        "a/# both 1",
+    ]);
+    let remote: Vec<_> = map.remote_filters().collect();
+    assert_eq!(
+        remote,
+        [("b/#", QoS::ExactlyOnce), ("a/#", QoS::AtLeastOnce)]
+    );
+    assert_eq!(map.remote_unsubscribes().collect::<Vec<_>>(), ["c/#"]);
+    let local: Vec<_> = map
+        .local_filters()
+        .map(|(f, m)| (f, m.mapping, m.qos as u8))
+        .collect();
+    assert_eq!(
+        local,
+        [("a/#", 1, 1), ("b/#", 3, 1), ("c/#", 5, 0), ("xc/#", 6, 0)]
+    );
+}
+
+#[test]
+fn lines_that_can_send_our_messages_back() {
+    let cases: [(&[&str], bool); 9] = [
+        (&["# both 0"], true),
+        (&["# both 0 a/ b/"], true),
+        (&["# out 0"], false),
+        (&["cmd/# in 0", "data/# out 0"], false),
+        (&["cmd/# in 0", "+/x out 0"], true),
+        (&["a/+ in 0", "a/b/# out 0"], true),
+        (&["a/+ in 0", "a/b/c out 0"], false),
+        (&["# in 0 - gw/", "# out 0 - up/"], false),
+        (&["# in 0 x/ gw/", "t out 0 - gw/"], true),
+    ];
+    for (lines, may) in cases {
+        assert_eq!(map(lines).may_echo(), may, "{lines:?}");
+    }
+}

@@ -1,0 +1,252 @@
+//! Scripted conversations with an upstream, on virtual time.
+
+mod backoff;
+mod handshake;
+mod keepalive;
+mod map;
+mod recovery;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{Action, Error, Link, Step};
+use crate::config::{Bridge, BridgeTopic, Direction, Restart};
+use crate::mqtt::{
+    Ack, ConnAck, Packet, PacketId, Property, Props, PropsBuf, QoS, Reason, SubAck, Version, decode,
+};
+use crate::time::Time;
+
+fn secs(s: u64) -> Duration {
+    Duration::from_secs(s)
+}
+
+/// `topic PATTERN DIRECTION QOS LOCAL REMOTE`, without quotes: `-` is the empty marker.
+fn topic(line: &str) -> BridgeTopic {
+    let words: Vec<&str> = line
+        .split(' ')
+        .map(|w| if w == "-" { "" } else { w })
+        .collect();
+    let word = |n: usize| words.get(n).copied().unwrap_or_default().to_owned();
+    BridgeTopic {
+        pattern: word(0),
+        direction: match words.get(1) {
+            Some(&"in") => Direction::In,
+            Some(&"both") => Direction::Both,
+            _ => Direction::Out,
+        },
+        qos: words
+            .get(2)
+            .and_then(|q| QoS::from_bits(q.parse().ok()?))
+            .unwrap_or_default(),
+        local: word(3),
+        remote: word(4),
+        low: false,
+    }
+}
+
+/// A section with nothing but `connection up`, `address up.example`, and these topics.
+fn spec(topics: &[&str]) -> Bridge {
+    Bridge {
+        name: "up".into(),
+        addresses: vec![("up.example".into(), 1883)],
+        topics: topics.iter().map(|line| topic(line)).collect(),
+        remote_username: None,
+        remote_password: None,
+        remote_clientid: "box.up".into(),
+        local_clientid: "local.box.up".into(),
+        local_username: None,
+        keepalive: secs(60),
+        clean_session: false,
+        local_clean_session: false,
+        notifications: true,
+        notifications_local_only: false,
+        notification_topic: None,
+        restart: Restart::Jitter {
+            base: secs(5),
+            cap: secs(30),
+            stable: secs(10),
+        },
+        version: None,
+        try_private: true,
+        outgoing_retain: true,
+        attempt_unsubscribe: true,
+        round_robin: false,
+        session_expiry: None,
+        receive_maximum: None,
+        max_packet_size: None,
+        max_topic_alias: None,
+    }
+}
+
+/// A link, the clock and the upstream's side of the connection.
+struct Script {
+    link: Link,
+    now: Time,
+    out: Vec<u8>,
+    ids: u16,
+}
+
+impl Script {
+    fn new(spec: Bridge) -> Script {
+        let now = Time::from_secs(1_000_000);
+        Script {
+            link: Link::new(Rc::new(spec), 1, now),
+            now,
+            out: Vec::new(),
+            ids: 0,
+        }
+    }
+
+    /// What `drive` says, in short.
+    fn drive(&mut self) -> String {
+        match self.link.drive(self.now, &mut self.out) {
+            Action::Idle => "idle".into(),
+            Action::Connect { host, port, .. } => format!("connect {host}:{port}"),
+            Action::Close => "close".into(),
+        }
+    }
+
+    /// Lets time pass until the link wants to do something, and says what and after how long.
+    fn wait(&mut self) -> (Duration, String) {
+        assert_eq!(self.drive(), "idle");
+        let before = self.now;
+        self.now = self.now.max(self.link.next_timeout());
+        (self.now.since(before), self.drive())
+    }
+
+    /// Waits for the next attempt and lets TCP connect; returns the CONNECT.
+    fn dial(&mut self) -> String {
+        let action = match self.drive() {
+            idle if idle == "idle" => self.wait().1,
+            action => action,
+        };
+        assert!(action.starts_with("connect "), "{action}");
+        self.link.connected(self.now, &mut self.out).unwrap();
+        let mut sent = self.sent();
+        assert_eq!(sent.len(), 1);
+        sent.remove(0)
+    }
+
+    /// Accepts the CONNECT; returns the step and what the link then sends.
+    fn accept(&mut self, session_present: bool, props: &[Property<'_>]) -> (Step, Vec<String>) {
+        let mut buf = PropsBuf::new();
+        props.iter().for_each(|p| assert!(buf.push(*p)));
+        let reason = Reason::SUCCESS;
+        let ack = ConnAck {
+            session_present,
+            reason,
+            props: buf.as_props(),
+        };
+        let step = self.receive(Packet::ConnAck(ack)).unwrap();
+        (step, self.sent())
+    }
+
+    fn refuse(&mut self, reason: Reason) -> Error {
+        let ack = ConnAck {
+            session_present: false,
+            reason,
+            props: Props::EMPTY,
+        };
+        self.receive(Packet::ConnAck(ack)).unwrap_err()
+    }
+
+    fn receive(&mut self, packet: Packet<'_>) -> Result<Step, Error> {
+        let Script {
+            link,
+            now,
+            out,
+            ids,
+        } = self;
+        let mut next = || {
+            *ids += 1;
+            PacketId::new(*ids).unwrap()
+        };
+        link.packet(&packet, &mut next, *now, out)
+    }
+
+    fn puback(&mut self, id: u16, reason: Reason) -> Result<Step, Error> {
+        self.receive(Packet::PubAck(Ack::new(PacketId::new(id).unwrap(), reason)))
+    }
+
+    fn suback(&mut self, id: u16, reason: Reason) -> Result<Step, Error> {
+        let id = PacketId::new(id).unwrap();
+        self.receive(Packet::SubAck(SubAck {
+            id,
+            props: Props::EMPTY,
+            reasons: vec![reason],
+        }))
+    }
+
+    fn close(&mut self) {
+        self.link.failed("connection closed by upstream", self.now);
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+    }
+
+    /// The packets that the link has sent, one line each.
+    fn sent(&mut self) -> Vec<String> {
+        let bytes = std::mem::take(&mut self.out);
+        let (mut rest, mut lines) = (&bytes[..], Vec::new());
+        while let Some((packet, len)) = decode(rest, self.link.version(), 10_000).unwrap() {
+            lines.push(line(&packet));
+            rest = &rest[len..];
+        }
+        assert!(rest.is_empty());
+        lines
+    }
+}
+
+fn line(packet: &Packet<'_>) -> String {
+    let flag = |set: bool, name: &str| {
+        if set {
+            format!(" {name}")
+        } else {
+            String::new()
+        }
+    };
+    match packet {
+        Packet::Connect(c) => {
+            let level = c.version as u8 | if c.bridge { 0x80 } else { 0 };
+            let mut line = format!("CONNECT {level} {} keep {}", c.client_id, c.keep_alive);
+            line += &flag(c.clean_start, "clean");
+            line += &c.username.map(|u| format!(" user {u}")).unwrap_or_default();
+            if let Some(w) = c.will {
+                let payload = String::from_utf8_lossy(w.payload);
+                line += &format!(" will {} {payload} q{}", w.topic, w.qos as u8);
+                line += &flag(w.retain, "retain");
+            }
+            c.props
+                .iter()
+                .fold(line, |line, property| format!("{line} {property:?}"))
+        }
+        Packet::Publish(p) => {
+            let payload = String::from_utf8_lossy(p.payload);
+            let id = p.delivery.id().map_or(0, PacketId::get);
+            let qos = p.delivery.qos() as u8;
+            format!(
+                "PUBLISH {id} {} {payload} q{qos}{}",
+                p.topic,
+                flag(p.retain, "retain")
+            )
+        }
+        Packet::Subscribe(s) => {
+            let [f] = s.filters[..] else {
+                panic!("one filter a SUBSCRIBE")
+            };
+            let mut line = format!("SUBSCRIBE {} {} q{}", s.id.get(), f.filter, f.qos as u8);
+            line += &flag(f.no_local, "nl");
+            line += &flag(f.retain_as_published, "rap");
+            line + &flag(f.retain_handling as u8 > 0, "if-new")
+        }
+        Packet::Unsubscribe(u) => format!("UNSUBSCRIBE {} {}", u.id.get(), u.filters.join(" ")),
+        other => other.name().into(),
+    }
+}
+
+/// Also what a version 3 upstream makes of it.
+fn v311(mut spec: Bridge) -> Bridge {
+    spec.version = Some(Version::V311);
+    spec
+}

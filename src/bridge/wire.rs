@@ -1,0 +1,72 @@
+//! The topic map as the broker applies it, message by message, on its way to and from the uplink.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use super::{Echo, Map};
+use crate::broker;
+use crate::message::Message;
+use crate::time::Time;
+
+/// What stands between the session of a bridge and its uplink.
+#[derive(Debug)]
+pub struct Wire {
+    map: Rc<Map>,
+    /// The RETAIN flag may go out: `bridge_outgoing_retain`, and the upstream allows it.
+    retain: Cell<bool>,
+    /// The memory of our own publishes, where the upstream may send them back.
+    echo: RefCell<Option<Echo>>,
+}
+
+impl Wire {
+    /// A wire through `map`.
+    pub fn new(map: Rc<Map>) -> Wire {
+        Wire {
+            map,
+            retain: Cell::new(true),
+            echo: RefCell::new(None),
+        }
+    }
+
+    /// True while our own publishes are remembered.
+    #[cfg(test)]
+    pub(super) fn watches_echo(&self) -> bool {
+        self.echo.borrow().is_some()
+    }
+
+    /// The link is up. `retain`: the RETAIN flag may go out. `echoes`: what we publish may come
+    /// back; what was sent before a short cut may come back after it, so a memory is kept.
+    pub(super) fn set(&self, retain: bool, echoes: bool) {
+        self.retain.set(retain);
+        let mut echo = self.echo.borrow_mut();
+        match echoes {
+            true => drop(echo.get_or_insert_default()),
+            false => *echo = None,
+        }
+    }
+}
+
+impl broker::Wire for Wire {
+    fn outward(&self, message: &Message, topic: &mut String, now: Time) -> bool {
+        if self.map.outward(message.topic(), topic).is_none() {
+            return false;
+        }
+        if let Some(echo) = self.echo.borrow_mut().as_mut() {
+            echo.sent(topic, message.payload(), now);
+        }
+        true
+    }
+
+    fn inward(&self, remote: &str, payload: &[u8], topic: &mut String, now: Time) -> bool {
+        let ours = self
+            .echo
+            .borrow_mut()
+            .as_mut()
+            .is_some_and(|echo| echo.is_ours(remote, payload, now));
+        !ours && self.map.inward(remote, topic).is_some()
+    }
+
+    fn retain(&self, retain: bool) -> bool {
+        retain && self.retain.get()
+    }
+}

@@ -1,0 +1,209 @@
+//! The broker's end of a bridge: a session like any other, whose connection is an uplink.
+
+use std::rc::Rc;
+
+use super::conn::Stage;
+use super::session::{NEVER, Session, Subscribed};
+use super::{Broker, ConnId, Peer};
+use crate::message::{Message, Origin};
+use crate::mqtt::{PacketId, QoS, RetainHandling, Version};
+use crate::route::SubOptions;
+use crate::session::Inbound;
+use crate::time::Time;
+
+/// A bridge: its index among the `connection` sections.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct BridgeId(pub usize);
+
+/// The topic map of a bridge, applied at the wire.
+pub trait Wire: std::fmt::Debug {
+    /// Writes the remote topic of an outgoing message to `topic`, or returns false if it is not
+    /// to be sent.
+    fn outward(&self, message: &Message, topic: &mut String, now: Time) -> bool;
+
+    /// Writes the local topic of an incoming message to `topic`, or returns false if it is not
+    /// to be taken in (no line maps it, or it is an echo of our own).
+    fn inward(&self, remote: &str, payload: &[u8], topic: &mut String, now: Time) -> bool;
+
+    /// The RETAIN flag to send for a message that has `retain`.
+    fn retain(&self, retain: bool) -> bool;
+}
+
+/// What the upstream broker allows, from its CONNACK.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// The protocol version agreed on.
+    pub version: Version,
+    /// QoS 1 and 2 messages it takes at a time.
+    pub receive_maximum: u16,
+    /// Largest packet it takes, in bytes.
+    pub max_packet: Option<u32>,
+    /// Highest QoS it takes.
+    pub max_qos: QoS,
+    /// It has our session.
+    pub session_present: bool,
+}
+
+/// The local end of a bridge, as the configuration has it.
+#[derive(Clone, Debug)]
+pub struct BridgeSession<'a> {
+    /// `local_clientid`.
+    pub client_id: &'a str,
+    /// `local_username`.
+    pub username: Option<&'a str>,
+    /// False with `local_cleansession true`: nothing is queued while the uplink is down.
+    pub durable: bool,
+    /// What to subscribe to: filter, QoS, number of the topic line.
+    pub filters: &'a [(String, QoS, u16)],
+}
+
+impl Broker {
+    /// Makes the local end of a bridge: from now on its queue fills, connected or not. Stored
+    /// subscriptions that the configuration no longer has are dropped.
+    pub fn add_bridge(&mut self, spec: &BridgeSession<'_>, now: Time) -> BridgeId {
+        let origin = Rc::new(Origin {
+            client_id: spec.client_id.into(),
+            username: spec.username.map(Into::into),
+        });
+        let expiry = if spec.durable { NEVER } else { 0 };
+        let known = self.by_client_id.get(spec.client_id).copied();
+        let index = match known {
+            Some(index) if self.sessions[index].is_durable() == spec.durable => {
+                self.sessions[index].origin = origin;
+                index
+            }
+            other => {
+                if let Some(old) = other {
+                    self.end_session(old, now);
+                }
+                self.new_session(origin, expiry, Version::V5)
+            }
+        };
+        self.sessions[index].bridge = true;
+        self.sessions[index].expiry = expiry;
+        self.sessions[index].will = None;
+        self.sessions[index].will_at = None;
+        self.bridges.push(index);
+        self.subscribe_bridge(index, spec.filters, now);
+        if spec.durable {
+            self.unsave_identity(index);
+            self.store.promise(now);
+        }
+        BridgeId(self.bridges.len() - 1)
+    }
+
+    /// Ends the sessions of bridges that the configuration no longer has; their queues would
+    /// grow for ever. To be called once all bridges are added.
+    pub fn drop_orphan_bridges(&mut self, now: Time) {
+        let orphan = |(index, session): (usize, &Session)| {
+            (session.bridge && !self.bridges.contains(&index)).then_some(index)
+        };
+        let orphans: Vec<usize> = self.sessions.iter().filter_map(orphan).collect();
+        for index in orphans {
+            let session = &self.sessions[index];
+            let lost = session.outbound.len();
+            let name = session.client_id();
+            log::warn!("Bridge {name} is no longer configured: {lost} queued messages dropped.");
+            self.end_session(index, now);
+        }
+    }
+
+    /// Makes the subscriptions of a bridge those of its configuration.
+    fn subscribe_bridge(&mut self, index: usize, filters: &[(String, QoS, u16)], now: Time) {
+        let stale: Vec<Subscribed> = self.sessions[index]
+            .subscriptions
+            .extract_if(.., |s| {
+                !filters.iter().any(|(filter, ..)| **filter == *s.filter)
+            })
+            .collect();
+        for subscribed in stale {
+            self.trie.remove(&subscribed.filter, index as u32);
+        }
+        for (filter, qos, mapping) in filters {
+            let options = SubOptions {
+                qos: *qos,
+                no_local: true,
+                retain_as_published: true,
+                sub_id: None,
+                mapping: *mapping,
+            };
+            // Retained messages go up once, when the line is new, not at every reconnect.
+            self.subscribe(index, filter, options, RetainHandling::SendIfNew, now);
+        }
+    }
+
+    /// The uplink of a bridge is up: its session goes on. The connection's outbox may already
+    /// be written to by the link.
+    pub fn bridge_up(
+        &mut self,
+        bridge: BridgeId,
+        limits: &Limits,
+        wire: Rc<dyn Wire>,
+        now: Time,
+    ) -> Option<ConnId> {
+        let index = *self.bridges.get(bridge.0)?;
+        let c = self.new_conn(0, Peer::Local, now);
+        let conn = self.conns.get_mut(c.0)?;
+        conn.stage = Stage::Connected;
+        conn.session = Some(index);
+        conn.version = limits.version;
+        conn.max_packet = limits.max_packet.unwrap_or(u32::MAX);
+        conn.max_qos = limits.max_qos;
+        conn.wire = Some(wire);
+        let session = self.sessions.get_mut(index)?;
+        session.version = limits.version;
+        if !limits.session_present {
+            session.outbound.peer_forgot();
+            session.inbound = Inbound::default();
+        }
+        if let Some(old) = session.conn.replace(c) {
+            self.detach(old, false, now);
+            self.finish(old, now);
+            self.sessions.get_mut(index)?.conn = Some(c);
+        }
+        self.resume(c, index, limits.receive_maximum, now);
+        Some(c)
+    }
+
+    /// Starts the flow over an uplink, once the link has sent its own packets.
+    pub fn bridge_start(&mut self, c: ConnId, now: Time) {
+        if let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session) {
+            self.pump(index, now);
+        }
+    }
+
+    /// The next packet id of a bridge's session: its SUBSCRIBEs share the sequence of its
+    /// messages.
+    pub fn bridge_packet_id(&mut self, bridge: BridgeId) -> Option<PacketId> {
+        let session = self.sessions.get_mut(*self.bridges.get(bridge.0)?)?;
+        Some(PacketId::of_sequence(session.outbound.next_seq()))
+    }
+
+    /// Since when the oldest unacknowledged message of a bridge has been on its way.
+    pub fn bridge_oldest_sent(&self, bridge: BridgeId) -> Option<Time> {
+        let session = self.sessions.get(*self.bridges.get(bridge.0)?)?;
+        session.conn?;
+        session.outbound.oldest_sent()
+    }
+
+    /// So many QoS 1 and 2 messages may be unacknowledged at once from now on.
+    pub fn bridge_window(&mut self, c: ConnId, window: u16, now: Time) {
+        let own = self.own_window();
+        let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session) else {
+            return;
+        };
+        if let Some(session) = self.sessions.get_mut(index) {
+            session.outbound.set_window(own.min(window));
+            self.pump(index, now);
+        }
+    }
+
+    /// Messages and bytes a bridge still owes its upstream.
+    pub fn bridge_backlog(&self, bridge: BridgeId) -> (u64, u64) {
+        let session = self
+            .bridges
+            .get(bridge.0)
+            .and_then(|s| self.sessions.get(*s));
+        session.map_or((0, 0), |s| (s.outbound.len(), s.outbound.bytes()))
+    }
+}

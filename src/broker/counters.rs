@@ -1,0 +1,69 @@
+//! What the broker has counted since its start.
+
+/// Figures for `$SYS`, the log and tests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// CONNECTs accepted.
+    pub connects: u64,
+    /// CONNECTs refused.
+    pub refused: u64,
+    /// Connections ended because their client id connected again.
+    pub takeovers: u64,
+    /// PUBLISH packets from peers.
+    pub publish_received: u64,
+    /// Their payload bytes.
+    pub publish_bytes_received: u64,
+    /// PUBLISH packets to peers.
+    pub publish_sent: u64,
+    /// Their payload bytes.
+    pub publish_bytes_sent: u64,
+    /// PUBLISH packets that the access control list forbade.
+    pub denied: u64,
+    /// QoS 1 and 2 messages refused because a durable queue was full.
+    pub refused_full: u64,
+    /// QoS 0 messages dropped because a durable queue was full.
+    pub dropped_full: u64,
+    /// Messages dropped because a connected receiver is too far behind.
+    pub dropped_slow: u64,
+    /// Messages dropped because they expired in a queue.
+    pub dropped_expired: u64,
+    /// Messages dropped because they are larger than a limit of the broker or the receiver.
+    pub dropped_size: u64,
+    /// Messages that their receiver refused.
+    pub dropped_refused: u64,
+    /// Queued messages that were damaged on disk.
+    pub dropped_damaged: u64,
+    /// Commits done.
+    pub commits: u64,
+    /// Bytes of the store's file after the last commit.
+    pub store_bytes: u64,
+}
+
+impl Counters {
+    /// All messages dropped.
+    pub fn dropped(&self) -> u64 {
+        self.dropped_full
+            + self.dropped_slow
+            + self.dropped_expired
+            + self.dropped_size
+            + self.dropped_refused
+            + self.dropped_damaged
+    }
+}
+
+/// What the broker holds at the moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Gauges {
+    /// Sessions, connected or not.
+    pub clients: u64,
+    /// Sessions with a connection.
+    pub connected: u64,
+    /// Subscriptions.
+    pub subscriptions: u64,
+    /// Retained messages.
+    pub retained: u64,
+    /// Messages queued or in flight, counted once a receiver.
+    pub queued_messages: u64,
+    /// Their bytes.
+    pub queued_bytes: u64,
+}

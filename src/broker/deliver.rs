@@ -1,0 +1,347 @@
+//! From one message to its receivers.
+
+use std::rc::Rc;
+
+use super::conn::{Stage, Waiter};
+use super::session::Session;
+use super::{Broker, ConnId, OUTBOX_LIMIT};
+use crate::message::{Message, MessageId};
+use crate::mqtt::QoS;
+use crate::route::SubOptions;
+use crate::session::Entry;
+use crate::store::Target;
+use crate::time::Time;
+
+/// What became of a routed message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Routed {
+    /// Someone is subscribed.
+    pub matched: bool,
+    /// The waiter comes back later: the acknowledgement must wait for it.
+    pub waits: bool,
+}
+
+impl Routed {
+    /// Not routed, but dealt with.
+    pub const TO_NOBODY: Routed = Routed {
+        matched: true,
+        waits: false,
+    };
+}
+
+/// A durable queue that must hold the message has no room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Full;
+
+/// One session a message goes to.
+#[derive(Clone, Debug)]
+pub(super) struct Receiver {
+    session: usize,
+    qos: QoS,
+    retain: bool,
+    mapping: u16,
+    sub_ids: Vec<u32>,
+}
+
+impl Broker {
+    /// Routes a message to all who are subscribed and keeps it if it is retained. `from`: the
+    /// publisher's session, for no-local. `waiter` is kept if someone is owed the message
+    /// durably, and comes back once the promise of an acknowledgement holds.
+    pub(super) fn route(
+        &mut self,
+        message: &Rc<Message>,
+        from: Option<usize>,
+        waiter: Option<Waiter>,
+        now: Time,
+    ) -> Result<Routed, Full> {
+        let mut receivers = std::mem::take(&mut self.receivers);
+        self.find_receivers(message, from, &mut receivers);
+        let result = if self.has_room(message, &receivers) {
+            let by_commit = message.retain && self.retain(message, now);
+            let (early, late) = if by_commit {
+                (None, waiter)
+            } else {
+                (waiter, None)
+            };
+            let mut waits = self.deliver(message, &mut receivers, early, now);
+            if let Some(waiter) = late {
+                self.store.after_commit(waiter, now);
+                waits = true;
+            }
+            Ok(Routed {
+                matched: !receivers.is_empty(),
+                waits,
+            })
+        } else {
+            Err(Full)
+        };
+        receivers.clear();
+        self.receivers = receivers;
+        result
+    }
+
+    /// Lists the sessions a message goes to, each once, at the highest QoS of its matching
+    /// subscriptions and with all their identifiers [MQTT-3.3.4-2].
+    fn find_receivers(&mut self, message: &Message, from: Option<usize>, out: &mut Vec<Receiver>) {
+        self.routing = self.routing.wrapping_add(1);
+        let Broker {
+            trie,
+            sessions,
+            auth,
+            settings,
+            routing,
+            ..
+        } = self;
+        let (topic, open) = (message.topic(), auth.open());
+        trie.matches(topic, &mut |key: u32, options: &SubOptions| {
+            let index = key as usize;
+            if options.no_local && from == Some(index) {
+                return;
+            }
+            let Some(session) = sessions.get_mut(index) else {
+                return;
+            };
+            let qos = match settings.upgrade_outgoing_qos {
+                true => options.qos,
+                false => options.qos.min(message.qos),
+            };
+            let retain = options.retain_as_published && message.retain;
+            if session.reached.0 == *routing {
+                let Some(known) = out.get_mut(session.reached.1 as usize) else {
+                    return;
+                };
+                known.qos = known.qos.max(qos);
+                known.retain |= retain;
+                known.sub_ids.extend(options.sub_id.map(|id| id.get()));
+                return;
+            }
+            if !open && !session.bridge && !auth.may_read(&session.who(), topic) {
+                return;
+            }
+            session.reached = (*routing, out.len() as u32);
+            let sub_ids = options.sub_id.map(|id| id.get()).into_iter().collect();
+            out.push(Receiver {
+                session: index,
+                qos,
+                retain,
+                mapping: options.mapping,
+                sub_ids,
+            });
+        });
+    }
+
+    /// True if every durable queue that must hold the message has room for it.
+    fn has_room(&self, message: &Message, receivers: &[Receiver]) -> bool {
+        let (bytes, messages) = (
+            self.settings.max_queued_bytes,
+            self.settings.max_queued_messages,
+        );
+        let size = message.size() as u64;
+        receivers.iter().all(|r| {
+            let Some(session) = self.sessions.get(r.session) else {
+                return true;
+            };
+            let queue = &session.outbound;
+            r.qos == QoS::AtMostOnce
+                || !queue.is_durable()
+                || ((bytes == 0 || queue.bytes() + size <= bytes)
+                    && (messages == 0 || queue.len() < messages))
+        })
+    }
+
+    /// Sends or queues a message. True if `waiter` was taken.
+    fn deliver(
+        &mut self,
+        message: &Rc<Message>,
+        receivers: &mut [Receiver],
+        waiter: Option<Waiter>,
+        now: Time,
+    ) -> bool {
+        let mut targets = Vec::new();
+        for receiver in receivers.iter_mut() {
+            let Some(session) = self.sessions.get_mut(receiver.session) else {
+                continue;
+            };
+            let stored = Self::is_stored(session, receiver.qos, self.settings.queue_qos0_messages);
+            if stored {
+                targets.push(target(session, receiver));
+            } else if receiver.qos == QoS::AtMostOnce {
+                self.send_now(message, receiver, now);
+            } else {
+                self.queue_in_ram(message, receiver, now);
+            }
+        }
+        if targets.is_empty() {
+            return false;
+        }
+        let waits = waiter.is_some();
+        let entries: Vec<Target> = targets.clone();
+        let id = self.store.put(Rc::clone(message), targets, waiter, now);
+        let mut stored = entries.into_iter();
+        for receiver in receivers.iter() {
+            let Some(session) = self.sessions.get_mut(receiver.session) else {
+                continue;
+            };
+            if !Self::is_stored(session, receiver.qos, self.settings.queue_qos0_messages) {
+                continue;
+            }
+            let Some(target) = stored.next() else { break };
+            session.outbound.push(entry(message, Some(id), target));
+            self.pump(receiver.session, now);
+        }
+        waits
+    }
+
+    /// True if a message at `qos` for `session` goes through the store.
+    fn is_stored(session: &Session, qos: QoS, queue_qos0: bool) -> bool {
+        let offline = session.conn.is_none();
+        session.is_durable() && (qos != QoS::AtMostOnce || (offline && queue_qos0))
+    }
+
+    /// Sends a QoS 0 message to a receiver that is connected and keeps up.
+    fn send_now(&mut self, message: &Rc<Message>, receiver: &Receiver, now: Time) {
+        let Some(session) = self.sessions.get(receiver.session) else {
+            return;
+        };
+        let Some(c) = session.conn else { return };
+        let Some(conn) = self.conns.get(c.0) else {
+            return;
+        };
+        if conn.holds > 0 {
+            return self.queue_in_ram(message, receiver, now);
+        }
+        if conn.stage != Stage::Connected || conn.outbox.len() > OUTBOX_LIMIT {
+            self.counters.dropped_slow += 1;
+            return;
+        }
+        let entry = Entry {
+            message: Rc::clone(message),
+            id: None,
+            seq: 0,
+            qos: QoS::AtMostOnce,
+            retain: receiver.retain,
+            dup: false,
+            mapping: receiver.mapping,
+            sub_ids: receiver.sub_ids.as_slice().into(),
+        };
+        self.transmit(c, &entry, now);
+    }
+
+    /// Queues a message for a session that lives only as long as its connection. Its queue is
+    /// RAM and bounded; what does not fit is dropped, as it would be with the connection.
+    fn queue_in_ram(&mut self, message: &Rc<Message>, receiver: &Receiver, now: Time) {
+        let limit = self.settings.max_queued_messages;
+        let Some(session) = self.sessions.get_mut(receiver.session) else {
+            return;
+        };
+        if session.conn.is_none() {
+            return;
+        }
+        let queue = &session.outbound;
+        let full = limit > 0 && queue.ready() as u64 >= limit;
+        if full || queue.ready_bytes() > OUTBOX_LIMIT {
+            self.counters.dropped_slow += 1;
+            return;
+        }
+        let target = target(session, receiver);
+        session.outbound.push(entry(message, None, target));
+        self.pump(receiver.session, now);
+    }
+
+    /// Queues a retained message for a new subscription, behind what is queued already.
+    pub(super) fn queue_retained(
+        &mut self,
+        index: usize,
+        message: &Rc<Message>,
+        options: &SubOptions,
+        now: Time,
+    ) {
+        let Some(session) = self.sessions.get_mut(index) else {
+            return;
+        };
+        let qos = options.qos.min(message.qos);
+        let sub_ids = options.sub_id.map(|id| id.get()).into_iter().collect();
+        let receiver = Receiver {
+            session: index,
+            qos,
+            retain: true,
+            mapping: options.mapping,
+            sub_ids,
+        };
+        let id = if Self::is_stored(session, qos, self.settings.queue_qos0_messages) {
+            let target = target(session, &receiver);
+            let id = self
+                .store
+                .put(Rc::clone(message), vec![target.clone()], None, now);
+            session.outbound.push(entry(message, Some(id), target));
+            return;
+        } else {
+            None
+        };
+        if session.conn.is_some() {
+            let target = target(session, &receiver);
+            session.outbound.push(entry(message, id, target));
+        }
+    }
+
+    /// Keeps or deletes the retained message of a topic [MQTT-3.3.1-5], [MQTT-3.3.1-6]. True if
+    /// that must reach the disk before the publisher is answered.
+    fn retain(&mut self, message: &Rc<Message>, now: Time) -> bool {
+        let topic = message.topic();
+        if message.payload().is_empty() {
+            if self.retained.remove(topic).is_none() {
+                return false;
+            }
+        } else {
+            self.retained.set(Rc::clone(message));
+            if let Some(at) = message.expiry {
+                self.wheel.wake(at);
+            }
+        }
+        // The broker's own figures are made anew at each start.
+        if topic.starts_with("$SYS/") {
+            return false;
+        }
+        self.retained_unsaved.insert(topic.into());
+        self.store.promise(now);
+        true
+    }
+
+    /// Connections whose session is `index`, for tests and status.
+    pub fn is_online(&self, c: ConnId) -> bool {
+        self.conns
+            .get(c.0)
+            .is_some_and(|conn| conn.stage == Stage::Connected)
+    }
+}
+
+/// The row's entry for one receiver; takes the next place in its sequence.
+fn target(session: &mut Session, receiver: &Receiver) -> Target {
+    let seq = match receiver.qos {
+        QoS::AtMostOnce => 0,
+        _ => session.outbound.next_seq(),
+    };
+    Target {
+        session: session.id,
+        seq,
+        qos: receiver.qos,
+        retain: receiver.retain,
+        low: false,
+        mapping: receiver.mapping,
+        sub_ids: receiver.sub_ids.as_slice().into(),
+    }
+}
+
+/// The queue's entry for a message as its row has it.
+pub(super) fn entry(message: &Rc<Message>, id: Option<MessageId>, target: Target) -> Entry {
+    Entry {
+        message: Rc::clone(message),
+        id,
+        seq: target.seq,
+        qos: target.qos,
+        retain: target.retain,
+        dup: false,
+        mapping: target.mapping,
+        sub_ids: target.sub_ids,
+    }
+}

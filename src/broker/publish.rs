@@ -1,0 +1,389 @@
+//! PUBLISH from a peer, and the acknowledgements of both directions.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::conn::{Parked, ReplyKind};
+use super::deliver::{Full, Routed};
+use super::session::Session;
+use super::{Broker, ConnId, TOPIC_ALIAS_MAXIMUM};
+use crate::message::{Message, MessageId, Parts};
+use crate::mqtt::filter_matches;
+use crate::mqtt::{Ack, Delivery, Packet, PacketId, Publish, QoS, Reason, Version};
+use crate::session::Receipt;
+use crate::time::Time;
+
+/// What to do with a PUBLISH.
+enum Verdict {
+    /// Route it.
+    Take(Rc<Message>),
+    /// Acknowledge it with this reason and drop it.
+    Drop(Reason),
+    /// Close the connection with this reason.
+    Close(Reason),
+}
+
+/// Nobody but the broker publishes under `$SYS`, except that other brokers' bridges tell their
+/// state there.
+pub(super) fn reserved(topic: &str) -> bool {
+    topic.starts_with("$SYS/") && !filter_matches("$SYS/broker/connection/+/state", topic)
+}
+
+impl Broker {
+    pub(super) fn on_publish(&mut self, c: ConnId, publish: &Publish<'_>, now: Time) {
+        self.counters.publish_received += 1;
+        self.counters.publish_bytes_received += publish.payload.len() as u64;
+        if let (Some(id), false) = (publish.delivery.id(), self.count_unacked(c)) {
+            log::debug!("packet {} beyond the receive maximum", id.get());
+            return self.close(c, Reason::RECEIVE_MAXIMUM_EXCEEDED, now);
+        }
+        // A resent QoS 2 message was routed before: acknowledge, whatever it says now.
+        if let Delivery::ExactlyOnce(id, _) = publish.delivery {
+            if self.look(c, id) == Receipt::Known {
+                self.uncount_unacked(c);
+                return self.again_pubrec(c, id, now);
+            }
+        }
+        match self.judge(c, publish, now) {
+            Verdict::Take(message) => self.take(c, message, publish.delivery, now),
+            Verdict::Drop(reason) if reason.is_error() => {
+                self.acknowledge(c, publish.delivery, reason, true);
+            }
+            Verdict::Drop(_) => self.accept_message(c, publish.delivery, &Routed::TO_NOBODY, now),
+            Verdict::Close(reason) => self.close(c, reason, now),
+        }
+    }
+
+    /// Counts a QoS 1 or 2 message against the receive maximum [MQTT-3.3.4-7]. False if an
+    /// MQTT 5 peer has gone beyond it.
+    fn count_unacked(&mut self, c: ConnId) -> bool {
+        let limit = self.settings.max_inflight_messages;
+        let Some(conn) = self.conns.get_mut(c.0) else {
+            return true;
+        };
+        conn.unacked = conn.unacked.saturating_add(1);
+        limit == 0 || conn.version < Version::V5 || conn.wire.is_some() || conn.unacked <= limit
+    }
+
+    fn uncount_unacked(&mut self, c: ConnId) {
+        if let Some(conn) = self.conns.get_mut(c.0) {
+            conn.unacked = conn.unacked.saturating_sub(1);
+        }
+    }
+
+    fn look(&self, c: ConnId, id: PacketId) -> Receipt {
+        self.session_of(c)
+            .map_or(Receipt::New, |(_, s)| s.inbound.look(id))
+    }
+
+    /// The session of a connection.
+    pub(super) fn session_of(&self, c: ConnId) -> Option<(usize, &Session)> {
+        let index = self.conns.get(c.0)?.session?;
+        Some((index, self.sessions.get(index)?))
+    }
+
+    /// PUBREC for a message that was received before: after the commit that holds its id.
+    fn again_pubrec(&mut self, c: ConnId, id: PacketId, now: Time) {
+        let kind = ReplyKind::Ack(Packet::PubRec(Ack::new(id, Reason::SUCCESS)));
+        let Some((_, session)) = self.session_of(c) else {
+            return;
+        };
+        if !session.is_durable() || self.is_saved(session) {
+            self.reply(c, kind, true);
+        } else {
+            self.reply_after_commit(c, kind, now);
+        }
+    }
+
+    /// Checks a PUBLISH and makes it a message.
+    fn judge(&mut self, c: ConnId, publish: &Publish<'_>, now: Time) -> Verdict {
+        let mut topic = std::mem::take(&mut self.topic);
+        let named = self.name_topic(c, publish, &mut topic, now);
+        let verdict = match named {
+            Err(verdict) => verdict,
+            Ok(()) => self.judge_named(c, publish, &topic, now),
+        };
+        self.topic = topic;
+        verdict
+    }
+
+    /// Finds the topic a PUBLISH is for: by name, by alias, or by the map of a bridge.
+    fn name_topic(
+        &mut self,
+        c: ConnId,
+        publish: &Publish<'_>,
+        topic: &mut String,
+        now: Time,
+    ) -> Result<(), Verdict> {
+        topic.clear();
+        let Some(conn) = self.conns.get_mut(c.0) else {
+            return Err(Verdict::Drop(Reason::SUCCESS));
+        };
+        topic.push_str(publish.topic);
+        if let Some(alias) = publish.props.topic_alias() {
+            if alias == 0 || alias > TOPIC_ALIAS_MAXIMUM {
+                return Err(Verdict::Close(Reason::TOPIC_ALIAS_INVALID));
+            }
+            let table = conn
+                .aliases
+                .get_or_insert_with(|| vec![None; usize::from(TOPIC_ALIAS_MAXIMUM)].into());
+            let slot = &mut table[usize::from(alias) - 1];
+            match (publish.topic.is_empty(), &slot) {
+                (true, Some(known)) => topic.push_str(known),
+                (true, None) => return Err(Verdict::Close(Reason::PROTOCOL_ERROR)),
+                (false, _) => *slot = Some(publish.topic.into()),
+            }
+        }
+        if let Some(wire) = conn.wire.clone() {
+            let remote = std::mem::take(topic);
+            if !wire.inward(&remote, publish.payload, topic, now) {
+                return Err(Verdict::Drop(Reason::SUCCESS));
+            }
+        }
+        Ok(())
+    }
+
+    fn judge_named(&mut self, c: ConnId, publish: &Publish<'_>, topic: &str, now: Time) -> Verdict {
+        let Some((_, session)) = self.session_of(c) else {
+            return Verdict::Drop(Reason::SUCCESS);
+        };
+        let bridge = self.conns.get(c.0).is_some_and(|conn| conn.wire.is_some());
+        if publish.retain && !self.settings.retain_available {
+            return Verdict::Close(Reason::RETAIN_NOT_SUPPORTED);
+        }
+        if let Some(max) = self.settings.message_size_limit {
+            if publish.payload.len() > max as usize {
+                self.counters.dropped_size += 1;
+                return Verdict::Drop(Reason::PACKET_TOO_LARGE);
+            }
+        }
+        if (reserved(topic) && !bridge) || !self.auth.may_publish(&session.who(), topic) {
+            log::debug!("Denied PUBLISH from {} to {topic}", session.client_id());
+            self.counters.denied += 1;
+            return Verdict::Drop(Reason::NOT_AUTHORIZED);
+        }
+        let origin = Rc::clone(&session.origin);
+        let mut props = Vec::new();
+        publish.props.forwardable(&mut props);
+        let parts = Parts {
+            topic,
+            props: &props,
+            payload: publish.payload,
+        };
+        let mut message = Message::new(parts, now, origin);
+        message.qos = publish.delivery.qos();
+        message.retain = publish.retain;
+        let expiry = publish.props.message_expiry();
+        message.expiry = expiry.map(|secs| now + Duration::from_secs(u64::from(secs)));
+        Verdict::Take(Rc::new(message))
+    }
+
+    /// Routes an accepted message and sees to its acknowledgement.
+    pub(super) fn take(&mut self, c: ConnId, message: Rc<Message>, delivery: Delivery, now: Time) {
+        let Some((from, session)) = self.session_of(c) else {
+            return;
+        };
+        // The PUBREC to a durable session promises the packet id too: an early delivery of the
+        // message does not open it, only the commit does.
+        let by_commit = delivery.qos() == QoS::ExactlyOnce && session.is_durable();
+        let waits = delivery != Delivery::AtMostOnce && !by_commit;
+        let waiter = self
+            .conns
+            .get(c.0)
+            .filter(|_| waits)
+            .map(|conn| conn.next_waiter(c));
+        match self.route(&message, Some(from), waiter, now) {
+            Ok(routed) => self.accept_message(c, delivery, &routed, now),
+            Err(Full) if delivery == Delivery::AtMostOnce => self.counters.dropped_full += 1,
+            Err(Full) => self.no_room(c, message, delivery, now),
+        }
+        if self.store.is_congested() {
+            self.pause(c);
+        }
+    }
+
+    /// A queue that must hold the message is full: an MQTT 5 publisher is told, an older one,
+    /// or the upstream of a bridge, is not read until there is room.
+    fn no_room(&mut self, c: ConnId, message: Rc<Message>, delivery: Delivery, now: Time) {
+        let Some(conn) = self.conns.get_mut(c.0) else {
+            return;
+        };
+        self.counters.refused_full += 1;
+        if conn.version == Version::V5 && conn.wire.is_none() {
+            return self.acknowledge(c, delivery, Reason::QUOTA_EXCEEDED, true);
+        }
+        log::debug!("no room for {}: its publisher waits", message.topic());
+        conn.parked = Some(Box::new(Parked { message, delivery }));
+        self.parked.push(c);
+        self.wheel.wake(now + Duration::from_secs(1));
+    }
+
+    /// Acknowledges a message that was routed; QoS 2 takes its packet id.
+    fn accept_message(&mut self, c: ConnId, delivery: Delivery, routed: &Routed, now: Time) {
+        let reason = match routed.matched {
+            true => Reason::SUCCESS,
+            false => Reason::NO_MATCHING_SUBSCRIBERS,
+        };
+        if let Delivery::ExactlyOnce(id, _) = delivery {
+            let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session) else {
+                return;
+            };
+            let Some(session) = self.sessions.get_mut(index) else {
+                return;
+            };
+            session.inbound.receive(id);
+            if session.is_durable() {
+                self.unsave_state(index);
+                let kind = ReplyKind::Ack(Packet::PubRec(Ack::new(id, reason)));
+                return self.reply_after_commit(c, kind, now);
+            }
+        }
+        self.acknowledge(c, delivery, reason, !routed.waits);
+    }
+
+    /// PUBACK or PUBREC, if the delivery wants one. Before MQTT 5 a failure can't be said: the
+    /// message is acknowledged all the same [MQTT-3.3.5-2].
+    fn acknowledge(&mut self, c: ConnId, delivery: Delivery, reason: Reason, open: bool) {
+        let packet = match delivery {
+            Delivery::AtMostOnce => return,
+            Delivery::AtLeastOnce(id, _) => Packet::PubAck(Ack::new(id, reason)),
+            Delivery::ExactlyOnce(id, _) => Packet::PubRec(Ack::new(id, reason)),
+        };
+        self.reply(c, ReplyKind::Ack(packet), open);
+    }
+
+    /// PUBREL: the publisher is done with a QoS 2 id. PUBCOMP promises that the id is free, so
+    /// it waits for the commit that clears it; else a reused id would look like a duplicate.
+    pub(super) fn on_pubrel(&mut self, c: ConnId, ack: &Ack<'_>, now: Time) {
+        let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session) else {
+            return;
+        };
+        let Some(session) = self.sessions.get_mut(index) else {
+            return;
+        };
+        let known = session.inbound.release(ack.id);
+        let durable = session.is_durable();
+        if known && durable {
+            self.unsave_state(index);
+        }
+        let reason = match known {
+            true => Reason::SUCCESS,
+            false => Reason::PACKET_IDENTIFIER_NOT_FOUND,
+        };
+        let kind = ReplyKind::Ack(Packet::PubComp(Ack::new(ack.id, reason)));
+        if durable && !self.sessions.get(index).is_some_and(|s| self.is_saved(s)) {
+            self.reply_after_commit(c, kind, now);
+        } else {
+            self.reply(c, kind, true);
+        }
+    }
+
+    /// PUBACK: the receiver has a QoS 1 message. An id that is not in flight is ignored, as
+    /// Mosquitto does: it may be late.
+    pub(super) fn on_puback(&mut self, c: ConnId, ack: &Ack<'_>, now: Time) {
+        let Some((index, lenient)) = self.session_index(c) else {
+            return;
+        };
+        let Some(session) = self.sessions.get_mut(index) else {
+            return;
+        };
+        if let Some(acked) = session.outbound.puback(ack.id, lenient) {
+            if ack.reason.is_error() {
+                log::warn!("{} refused a message: {}", session.client_id(), ack.reason);
+                self.counters.dropped_refused += 1;
+            }
+            self.delivered(index, acked.id, now);
+            self.pump(index, now);
+        }
+    }
+
+    /// PUBREC: the receiver has a QoS 2 message. PUBREL leaves once the release is on disk.
+    pub(super) fn on_pubrec(&mut self, c: ConnId, ack: &Ack<'_>, now: Time) {
+        let Some((index, _)) = self.session_index(c) else {
+            return;
+        };
+        let Some(session) = self.sessions.get_mut(index) else {
+            return;
+        };
+        let failed = ack.reason.is_error();
+        let Some(acked) = session.outbound.pubrec(ack.id, failed, now) else {
+            // [MQTT-4.3.3-7] has an answer for an id that is not known.
+            let reason = Reason::PACKET_IDENTIFIER_NOT_FOUND;
+            let packet = Packet::PubRel(Ack::new(ack.id, reason));
+            return self.reply(c, ReplyKind::Ack(packet), true);
+        };
+        let durable = session.is_durable();
+        if failed {
+            log::warn!("{} refused a message: {}", session.client_id(), ack.reason);
+            self.counters.dropped_refused += 1;
+        }
+        self.delivered(index, acked.id, now);
+        if failed {
+            return self.pump(index, now);
+        }
+        if durable && acked.id.is_some() {
+            self.unsave_state(index);
+        }
+        let saved = self
+            .sessions
+            .get(index)
+            .is_some_and(|s| !durable || self.is_saved(s));
+        self.pubrel(c, ack.id, saved, now);
+    }
+
+    /// PUBCOMP: a QoS 2 handshake is over. That may reach the disk late.
+    pub(super) fn on_pubcomp(&mut self, c: ConnId, ack: &Ack<'_>, now: Time) {
+        let Some((index, _)) = self.session_index(c) else {
+            return;
+        };
+        let Some(session) = self.sessions.get_mut(index) else {
+            return;
+        };
+        if session.outbound.pubcomp(ack.id) {
+            if session.is_durable() {
+                self.unsave_state(index);
+                self.store.lazy(now);
+            }
+            self.pump(index, now);
+        }
+    }
+
+    /// The session of a connection, and whether it is an upstream broker, some of which answer
+    /// QoS 2 with PUBACK.
+    fn session_index(&self, c: ConnId) -> Option<(usize, bool)> {
+        let conn = self.conns.get(c.0)?;
+        Some((conn.session?, conn.wire.is_some()))
+    }
+
+    /// A receiver has taken a message over.
+    pub(super) fn delivered(&mut self, index: usize, id: Option<MessageId>, now: Time) {
+        let (Some(id), Some(session)) = (id, self.sessions.get(index)) else {
+            return;
+        };
+        if self.store.ack(id, session.id, now) {
+            self.unsave_state(index);
+        }
+    }
+
+    /// Stops reading a connection until the store has caught up.
+    fn pause(&mut self, c: ConnId) {
+        if let Some(conn) = self.conns.get_mut(c.0) {
+            if !conn.paused {
+                conn.paused = true;
+                self.paused.push(c);
+            }
+        }
+    }
+
+    /// Tries the parked messages again.
+    pub(super) fn retry_parked(&mut self, now: Time) {
+        for c in std::mem::take(&mut self.parked) {
+            let parked = self.conns.get_mut(c.0).and_then(|conn| conn.parked.take());
+            let Some(parked) = parked else { continue };
+            self.take(c, parked.message, parked.delivery, now);
+            if self.may_read(c) {
+                self.resumed.push(c);
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! From a session's queue to its connection's outbox.
+
+use std::ops::Range;
+
+use super::conn::{Conn, Stage};
+use super::deliver::entry;
+use super::{Broker, ConnId, OUTBOX_HIGH};
+use crate::message::{Message, MessageId};
+use crate::mqtt::{Delivery, Packet, Property, Props, PropsBuf, Publish, Version, encode};
+use crate::session::{Entry, READ_BYTES};
+use crate::store::{self, ReadRequest, Rows};
+use crate::time::Time;
+
+impl Broker {
+    /// Sends as much of a session's queue as window and outbox take, and asks the store for
+    /// more.
+    pub(super) fn pump(&mut self, index: usize, now: Time) {
+        let durable_below = self.store.durable_below();
+        loop {
+            let Some(session) = self.sessions.get_mut(index) else {
+                return;
+            };
+            let Some(c) = session.conn else { return };
+            let Some(conn) = self.conns.get(c.0) else {
+                return;
+            };
+            let full = conn.outbox.len() >= OUTBOX_HIGH;
+            if conn.stage != Stage::Connected || conn.holds > 0 || full {
+                return;
+            }
+            let Some(entry) = session.outbound.next(durable_below, conn.max_qos, now) else {
+                break;
+            };
+            self.send_entry(c, index, entry, now);
+        }
+        self.read_ahead(index, now);
+    }
+
+    /// Sends one message that left the queue.
+    fn send_entry(&mut self, c: ConnId, index: usize, entry: Entry, now: Time) {
+        let expired = entry.message.expired(now);
+        if expired {
+            self.counters.dropped_expired += 1;
+        }
+        let sent = !expired && self.transmit(c, &entry, now);
+        let at_once = entry.qos == crate::mqtt::QoS::AtMostOnce;
+        if sent && !at_once {
+            return;
+        }
+        if let (false, Some(session)) = (sent, self.sessions.get_mut(index)) {
+            session.outbound.take_back(&entry);
+        }
+        self.delivered(index, entry.id, now);
+    }
+
+    /// Asks the store for the next messages of a queue whose RAM part runs low.
+    fn read_ahead(&mut self, index: usize, now: Time) {
+        let readable_below = self.store.readable_below();
+        let Some(session) = self.sessions.get_mut(index) else {
+            return;
+        };
+        if let Some((token, ids)) = session.outbound.wants(readable_below) {
+            let ranges: Vec<Range<u64>> = ids.runs().collect();
+            let token = u64::from(session.id.0) << 32 | u64::from(token);
+            self.reads.push(ReadRequest {
+                token,
+                ranges,
+                max_bytes: READ_BYTES,
+            });
+        }
+        if session.outbound.waits() {
+            self.store.want_readable(now);
+            if !session.stalled {
+                session.stalled = true;
+                self.stalled.push(index);
+            }
+        }
+    }
+
+    /// Encodes a message for one peer. False if the peer can't take it: too large for it
+    /// [MQTT-3.1.2-24], or not mapped by the bridge.
+    pub(super) fn transmit(&mut self, c: ConnId, entry: &Entry, now: Time) -> bool {
+        let Broker {
+            conns,
+            spare_buffers,
+            props,
+            topic,
+            counters,
+            ..
+        } = self;
+        let Some(conn) = conns.get_mut(c.0) else {
+            return false;
+        };
+        let message = &*entry.message;
+        let mut retain = entry.retain;
+        let topic = match &conn.wire {
+            None => message.topic(),
+            Some(wire) => {
+                retain = wire.retain(retain);
+                if !wire.outward(message, topic, now) {
+                    return false;
+                }
+                topic.as_str()
+            }
+        };
+        let publish = Publish {
+            delivery: Delivery::new(entry.qos, entry.packet_id(), entry.dup),
+            retain,
+            topic,
+            props: properties(conn.version, message, &entry.sub_ids, props, now),
+            payload: message.payload(),
+        };
+        conn.outbox.lend(spare_buffers);
+        if !append(conn, &publish) {
+            counters.dropped_size += 1;
+            return false;
+        }
+        counters.publish_sent += 1;
+        counters.publish_bytes_sent += publish.payload.len() as u64;
+        self.mark_dirty(c);
+        true
+    }
+
+    /// Rows that were asked for have come: they go on to the queue that asked.
+    pub(super) fn on_rows(&mut self, token: u64, rows: &Rows, now: Time) {
+        let (id, read) = ((token >> 32) as u32, token as u32);
+        let found = self
+            .sessions
+            .iter()
+            .find(|(_, s)| s.id.0 == id)
+            .map(|(index, _)| index);
+        let Some(index) = found else { return };
+        if !self.sessions[index].outbound.expects(read) {
+            return;
+        }
+        for (id, row) in rows.iter() {
+            self.on_row(index, id, row, now);
+        }
+        let Some(session) = self.sessions.get_mut(index) else {
+            return;
+        };
+        let lost = session.outbound.read_done(rows.through);
+        self.lose(index, lost.iter(), now);
+        self.pump(index, now);
+    }
+
+    fn on_row(&mut self, index: usize, id: MessageId, row: &[u8], now: Time) {
+        let Some(session) = self.sessions.get_mut(index) else {
+            return;
+        };
+        let Ok((message, targets)) = store::decode_message(id, row) else {
+            return;
+        };
+        let own = session.id;
+        let Some(target) = targets.into_iter().find(|t| t.session == own) else {
+            return;
+        };
+        let message = std::rc::Rc::new(message);
+        let lost = session.outbound.read(entry(&message, Some(id), target));
+        self.lose(index, lost.iter(), now);
+    }
+
+    /// Messages that the store no longer has: damaged rows.
+    fn lose(&mut self, index: usize, ids: impl Iterator<Item = u64>, now: Time) {
+        let mut lost = 0;
+        for id in ids {
+            self.delivered(index, Some(MessageId(id)), now);
+            lost += 1;
+        }
+        if let (true, Some(session)) = (lost > 0, self.sessions.get(index)) {
+            self.counters.dropped_damaged += lost;
+            log::error!(
+                "{lost} queued messages of {} were damaged on disk",
+                session.client_id()
+            );
+        }
+    }
+}
+
+/// Appends a PUBLISH to an outbox, unless the peer does not take packets that large.
+fn append(conn: &mut Conn, publish: &Publish<'_>) -> bool {
+    let (version, limit) = (conn.version, conn.max_packet);
+    let buffer = conn.outbox.buffer();
+    let start = buffer.len();
+    let encoded = encode(&Packet::Publish(*publish), version, buffer);
+    let fits = encoded.is_ok() && buffer.len() - start <= limit as usize;
+    if !fits {
+        buffer.truncate(start);
+    }
+    fits
+}
+
+/// The properties a receiver gets: subscription identifiers, the publisher's own in their order
+/// [MQTT-3.3.2-18], and what is left of the expiry [MQTT-3.3.2-6].
+fn properties<'a>(
+    version: Version,
+    message: &'a Message,
+    sub_ids: &[u32],
+    scratch: &'a mut PropsBuf,
+    now: Time,
+) -> Props<'a> {
+    if version < Version::V5 {
+        return Props::EMPTY;
+    }
+    if sub_ids.is_empty() && message.expiry.is_none() {
+        return Props::from_checked(message.props());
+    }
+    scratch.clear();
+    for id in sub_ids {
+        scratch.push(Property::SubscriptionId(*id));
+    }
+    scratch.extend_raw(message.props());
+    if let Some(at) = message.expiry {
+        scratch.push(Property::MessageExpiry(
+            at.since(now).as_millis().div_ceil(1000) as u32,
+        ));
+    }
+    scratch.as_props()
+}

@@ -1,0 +1,174 @@
+//! Replies and the end of connections: what goes to a peer that is not a message.
+//!
+//! Replies leave in the order in which they were caused [MQTT-4.6.0-2], [MQTT-4.6.0-3]; one that
+//! waits for the store holds back those behind it.
+
+use std::time::Duration;
+
+use super::conn::{Reply, ReplyKind, Stage};
+use super::{Broker, ConnId};
+use crate::mqtt::{Disconnect, Packet, Props, Reason, Version, encode};
+use crate::time::Time;
+
+/// How long the last bytes to a peer may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Broker {
+    /// Sends a packet now, ahead of any reply that waits.
+    pub(super) fn send(&mut self, c: ConnId, packet: &Packet<'_>) {
+        let Some(conn) = self.conns.get_mut(c.0) else {
+            return;
+        };
+        conn.outbox.lend(&mut self.spare_buffers);
+        if let Err(error) = encode(packet, conn.version, conn.outbox.buffer()) {
+            log::error!("cannot encode {}: {error}", packet.name());
+        }
+        self.mark_dirty(c);
+    }
+
+    /// Encodes a packet for a reply.
+    pub(super) fn encoded(packet: &Packet<'_>, version: Version) -> Box<[u8]> {
+        let mut out = Vec::new();
+        if let Err(error) = encode(packet, version, &mut out) {
+            log::error!("cannot encode {}: {error}", packet.name());
+        }
+        out.into_boxed_slice()
+    }
+
+    /// Queues a reply; `open` if nothing has to happen before it may leave.
+    pub(super) fn reply(&mut self, c: ConnId, kind: ReplyKind, open: bool) {
+        let Some(conn) = self.conns.get_mut(c.0) else {
+            return;
+        };
+        if matches!(kind, ReplyKind::Hold(_)) {
+            conn.holds += 1;
+        }
+        if open && conn.replies.is_empty() {
+            conn.first_reply = conn.first_reply.wrapping_add(1);
+            self.leave(c, kind);
+        } else {
+            conn.replies.push_back(Reply { open, kind });
+        }
+    }
+
+    /// Queues a reply that leaves once everything said to the store up to now is on disk.
+    pub(super) fn reply_after_commit(&mut self, c: ConnId, kind: ReplyKind, now: Time) {
+        let Some(conn) = self.conns.get(c.0) else {
+            return;
+        };
+        let waiter = conn.next_waiter(c);
+        self.store.after_commit(waiter, now);
+        self.reply(c, kind, false);
+    }
+
+    /// Sends the replies whose promise holds, in order.
+    pub(super) fn flush_replies(&mut self, c: ConnId, now: Time) {
+        let mut released = false;
+        while let Some(kind) = self.conns.get_mut(c.0).and_then(|conn| conn.next_open()) {
+            released |= matches!(kind, ReplyKind::Hold(_));
+            self.leave(c, kind);
+        }
+        let Some(conn) = self.conns.get_mut(c.0) else {
+            return;
+        };
+        if conn.replies.is_empty() && conn.replies.capacity() > 64 {
+            conn.replies.shrink_to_fit();
+        }
+        if let (true, Some(session)) = (released, conn.session) {
+            self.pump(session, now);
+        }
+    }
+
+    /// A reply leaves.
+    fn leave(&mut self, c: ConnId, kind: ReplyKind) {
+        match kind {
+            ReplyKind::Ack(packet) => {
+                let ends = match &packet {
+                    Packet::PubAck(_) | Packet::PubComp(_) => true,
+                    Packet::PubRec(ack) => ack.reason.is_error(),
+                    _ => false,
+                };
+                if let (true, Some(conn)) = (ends, self.conns.get_mut(c.0)) {
+                    conn.unacked = conn.unacked.saturating_sub(1);
+                }
+                self.send(c, &packet);
+            }
+            ReplyKind::Hold(bytes) => {
+                if let Some(conn) = self.conns.get_mut(c.0) {
+                    conn.holds -= 1;
+                }
+                self.leave(c, ReplyKind::Encoded(bytes));
+            }
+            ReplyKind::Encoded(bytes) => {
+                let Some(conn) = self.conns.get_mut(c.0) else {
+                    return;
+                };
+                conn.outbox.lend(&mut self.spare_buffers);
+                conn.outbox.buffer().extend_from_slice(&bytes);
+                self.mark_dirty(c);
+            }
+        }
+    }
+
+    /// Ends a connection on the broker's behalf: DISCONNECT with `reason` to an MQTT 5 peer,
+    /// the session detached with its will due, the socket closed after the last byte.
+    pub(super) fn close(&mut self, c: ConnId, reason: Reason, now: Time) {
+        let Some(conn) = self.conns.get(c.0) else {
+            return;
+        };
+        if conn.stage == Stage::Closing {
+            return;
+        }
+        if conn.session.is_some() && self.settings.connection_messages {
+            log::info!("Client {} disconnected: {reason}", self.name(conn));
+        }
+        if let (Some(reason), None) = (conn.can_say(reason), &conn.wire) {
+            self.send(
+                c,
+                &Packet::Disconnect(Disconnect {
+                    reason,
+                    props: Props::EMPTY,
+                }),
+            );
+        }
+        self.detach(c, true, now);
+        self.finish(c, now);
+    }
+
+    /// Nothing more is read from or queued for a connection; what is in its outbox goes out.
+    pub(super) fn finish(&mut self, c: ConnId, now: Time) {
+        let Some(conn) = self.conns.get_mut(c.0) else {
+            return;
+        };
+        conn.stage = Stage::Closing;
+        conn.replies.clear();
+        conn.parked = None;
+        conn.outbox.close = true;
+        self.mark_dirty(c);
+        self.watch(c, CLOSE_TIMEOUT, now);
+    }
+
+    /// A connection whose peer does not read its last bytes is closed without them.
+    pub(super) fn abort(&mut self, c: ConnId) {
+        if let Some(conn) = self.conns.get_mut(c.0) {
+            let rest = conn.outbox.len();
+            conn.outbox.advance(rest);
+            self.mark_dirty(c);
+        }
+    }
+
+    /// Lets everything that the ledger says has come true happen.
+    pub(super) fn settle(&mut self, now: Time) {
+        while self.store.has_opened() {
+            for waiter in self.store.opened() {
+                let Some(conn) = self.conns.get_mut(waiter.conn.0) else {
+                    continue;
+                };
+                if conn.serial == waiter.serial {
+                    conn.open(waiter.reply);
+                    self.flush_replies(waiter.conn, now);
+                }
+            }
+        }
+    }
+}

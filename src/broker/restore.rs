@@ -1,0 +1,176 @@
+//! Making a broker, from nothing or from what the store held.
+
+use std::collections::{HashMap, HashSet};
+use std::num::NonZeroU32;
+use std::rc::Rc;
+use std::time::Duration;
+
+use slab::Slab;
+
+use super::expire::Wheel;
+use super::session::{PendingWill, Session, Subscribed};
+use super::{Broker, Counters, Settings};
+use crate::auth::Auth;
+use crate::message::{Message, Origin, Parts};
+use crate::mqtt::PropsBuf;
+use crate::route::{Retained, SubOptions, Trie};
+use crate::session::{Inbound, Outbound};
+use crate::store::{Loaded, LoadedSession, SessionRecord, Store, SubscriptionRecord};
+use crate::time::Time;
+
+impl Broker {
+    /// A broker that goes on where the store stopped.
+    pub fn new(settings: Settings, auth: Auth, loaded: Loaded, now: Time) -> Broker {
+        let Loaded {
+            sessions,
+            retained,
+            refs,
+            orphans,
+            next_message,
+            next_session,
+            ..
+        } = loaded;
+        let mut store = Store::new(settings.commit_interval, next_message, refs);
+        store.discard(orphans, now);
+        let mut broker = Broker {
+            open: vec![0; settings.max_connections.len()],
+            settings,
+            auth,
+            conns: Slab::new(),
+            serial: 0,
+            sessions: Slab::new(),
+            by_client_id: HashMap::new(),
+            next_session: next_session.0,
+            trie: Trie::new(),
+            retained: Retained::new(),
+            store,
+            wheel: Wheel::default(),
+            counters: Counters::default(),
+            dirty: Vec::new(),
+            resumed: Vec::new(),
+            paused: Vec::new(),
+            parked: Vec::new(),
+            reads: Vec::new(),
+            stalled: Vec::new(),
+            unsaved: Vec::new(),
+            gone: Vec::new(),
+            retained_unsaved: HashSet::new(),
+            bridges: Vec::new(),
+            own: Rc::new(Origin::default()),
+            spare_buffers: Vec::new(),
+            spare_batch: None,
+            receivers: Vec::new(),
+            routing: 0,
+            props: PropsBuf::new(),
+            topic: String::new(),
+            shutting_down: false,
+        };
+        for message in retained {
+            broker.retained.set(Rc::new(message));
+        }
+        broker.expire_retained(now);
+        let restored: Vec<usize> = sessions
+            .into_iter()
+            .map(|session| broker.restore_session(session, now))
+            .collect();
+        // Wills after all sessions: they may be owed to any of them.
+        for index in restored {
+            broker.wake_session(index, now);
+        }
+        broker.settle(now);
+        broker
+    }
+
+    fn restore_session(&mut self, loaded: LoadedSession, now: Time) -> usize {
+        let LoadedSession {
+            id,
+            record,
+            state,
+            queue,
+            bytes,
+            ..
+        } = loaded;
+        let origin = Rc::new(Origin {
+            client_id: record.client_id.as_ref().into(),
+            username: record.username.as_deref().map(Into::into),
+        });
+        let mut session = Session::new(id, Rc::clone(&origin), record.expiry, record.version);
+        session.since = record.disconnected_at.unwrap_or(now);
+        session.bridge = record.bridge;
+        session.on_disk = true;
+        session.will = restore_will(&record, &origin, now);
+        // Connected when the broker died: then the connection ended without a DISCONNECT.
+        session.will_at = session
+            .will
+            .as_ref()
+            .map(|will| session.since + Duration::from_secs(u64::from(will.delay)));
+        session.subscriptions = record
+            .subscriptions
+            .iter()
+            .map(restore_subscription)
+            .collect();
+        session
+            .subscriptions
+            .sort_by(|a, b| a.filter.cmp(&b.filter));
+        if record.expiry > 0 {
+            session.inbound = Inbound::restore(state.received.clone());
+            session.outbound = Outbound::restore(&state, queue, bytes);
+        }
+        let index = self.sessions.insert(session);
+        self.by_client_id
+            .insert(Rc::clone(&origin.client_id), index);
+        let session = &self.sessions[index];
+        for subscribed in &session.subscriptions {
+            self.trie
+                .add(&subscribed.filter, index as u32, subscribed.options);
+        }
+        index
+    }
+
+    /// Starts the timers of a restored session; what ended while the broker was down ends now.
+    fn wake_session(&mut self, index: usize, now: Time) {
+        let Some(session) = self.sessions.get(index) else {
+            return;
+        };
+        let id = session.id;
+        self.unsave_identity(index);
+        self.store.lazy(now);
+        self.watch_session(index, now);
+        self.check_session(index, id, now);
+    }
+}
+
+fn restore_will(
+    record: &SessionRecord,
+    origin: &Rc<Origin>,
+    now: Time,
+) -> Option<Box<PendingWill>> {
+    let will = record.will.as_ref()?;
+    let parts = Parts {
+        topic: &will.topic,
+        props: &will.props,
+        payload: &will.payload,
+    };
+    let mut message = Message::new(parts, now, Rc::clone(origin));
+    message.qos = will.qos;
+    message.retain = will.retain;
+    Some(Box::new(PendingWill {
+        message: Rc::new(message),
+        delay: will.delay,
+        expiry: will.expiry,
+    }))
+}
+
+fn restore_subscription(record: &SubscriptionRecord) -> Subscribed {
+    Subscribed {
+        filter: record.filter.clone(),
+        options: SubOptions {
+            qos: record.qos,
+            no_local: record.no_local,
+            retain_as_published: record.retain_as_published,
+            sub_id: record.sub_id.and_then(NonZeroU32::new),
+            mapping: 0,
+        },
+        retain_handling: record.retain_handling,
+    }
+}

@@ -1,0 +1,200 @@
+//! SUBSCRIBE and UNSUBSCRIBE.
+
+use std::num::NonZeroU32;
+use std::rc::Rc;
+
+use super::conn::ReplyKind;
+use super::session::Subscribed;
+use super::{Broker, ConnId};
+use crate::message::Message;
+use crate::mqtt::{
+    Packet, Props, QoS, Reason, RetainHandling, SubAck, Subscribe, Subscription, UnsubAck,
+    Unsubscribe, Version,
+};
+use crate::route::SubOptions;
+use crate::time::Time;
+
+impl Broker {
+    pub(super) fn on_subscribe(&mut self, c: ConnId, packet: &Subscribe<'_>, now: Time) {
+        let Some(conn) = self.conns.get(c.0) else {
+            return;
+        };
+        let (Some(index), version) = (conn.session, conn.version) else {
+            return;
+        };
+        let sub_id = packet
+            .props
+            .subscription_ids()
+            .next()
+            .and_then(NonZeroU32::new);
+        // The SUBACK is queued before the retained messages, which wait for it.
+        let mut granted = Vec::with_capacity(packet.filters.len());
+        for wanted in &packet.filters {
+            granted.push(self.grant(index, wanted));
+        }
+        let suback = Packet::SubAck(SubAck {
+            id: packet.id,
+            props: Props::EMPTY,
+            reasons: granted.clone(),
+        });
+        let hold = ReplyKind::Hold(Self::encoded(&suback, version));
+        let durable = self.sessions.get(index).is_some_and(|s| s.is_durable());
+        if durable {
+            self.unsave_identity(index);
+            self.reply_after_commit(c, hold, now);
+        } else {
+            self.reply(c, hold, true);
+        }
+        let bridge = self.conns.get(c.0).is_some_and(|conn| conn.bridge);
+        for (wanted, reason) in packet.filters.iter().zip(granted) {
+            if !reason.is_error() {
+                self.subscribe_as_asked(index, wanted, sub_id, bridge, now);
+            }
+        }
+        self.pump(index, now);
+    }
+
+    /// The reason code for one filter: the QoS granted, or why not.
+    fn grant(&self, index: usize, wanted: &Subscription<'_>) -> Reason {
+        let Some(session) = self.sessions.get(index) else {
+            return Reason::UNSPECIFIED;
+        };
+        if wanted.filter.starts_with("$share/") {
+            return Reason::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED;
+        }
+        if !self.auth.may_subscribe(&session.who(), wanted.filter) {
+            return match session.version {
+                Version::V31 => Reason(wanted.qos as u8),
+                _ => Reason::NOT_AUTHORIZED,
+            };
+        }
+        Reason(wanted.qos as u8)
+    }
+
+    fn subscribe_as_asked(
+        &mut self,
+        index: usize,
+        wanted: &Subscription<'_>,
+        sub_id: Option<NonZeroU32>,
+        bridge: bool,
+        now: Time,
+    ) {
+        let options = SubOptions {
+            qos: wanted.qos,
+            // A bridge that says so before MQTT 5 gets what it would ask for in MQTT 5.
+            no_local: wanted.no_local || bridge,
+            retain_as_published: wanted.retain_as_published || bridge,
+            sub_id,
+            mapping: 0,
+        };
+        self.subscribe(index, wanted.filter, options, wanted.retain_handling, now);
+    }
+
+    /// Adds or replaces a subscription [MQTT-3.8.4-3] and queues the retained messages that
+    /// belong to it [MQTT-3.3.1-9].
+    pub(super) fn subscribe(
+        &mut self,
+        index: usize,
+        filter: &str,
+        options: SubOptions,
+        retain_handling: RetainHandling,
+        now: Time,
+    ) {
+        let Some(session) = self.sessions.get_mut(index) else {
+            return;
+        };
+        let subscribed = Subscribed {
+            filter: filter.into(),
+            options,
+            retain_handling,
+        };
+        let new = match session.find(filter) {
+            Ok(at) => {
+                session.subscriptions[at] = subscribed;
+                false
+            }
+            Err(at) => {
+                session.subscriptions.insert(at, subscribed);
+                true
+            }
+        };
+        self.trie.add(filter, index as u32, options);
+        let wanted = match retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => new,
+            RetainHandling::DontSend => false,
+        };
+        if wanted {
+            self.send_retained(index, filter, &options, now);
+        }
+    }
+
+    fn send_retained(&mut self, index: usize, filter: &str, options: &SubOptions, now: Time) {
+        let mut found: Vec<Rc<Message>> = Vec::new();
+        self.retained
+            .matches(filter, now, &mut |message| found.push(Rc::clone(message)));
+        for message in found {
+            let Some(session) = self.sessions.get(index) else {
+                return;
+            };
+            let own = options.no_local && message.origin.client_id == session.origin.client_id;
+            let denied = !self.auth.open()
+                && !session.bridge
+                && !self.auth.may_read(&session.who(), message.topic());
+            if !own && !denied {
+                self.queue_retained(index, &message, options, now);
+            }
+        }
+    }
+
+    pub(super) fn on_unsubscribe(&mut self, c: ConnId, packet: &Unsubscribe<'_>, now: Time) {
+        let Some(conn) = self.conns.get(c.0) else {
+            return;
+        };
+        let (Some(index), version) = (conn.session, conn.version) else {
+            return;
+        };
+        let reasons: Vec<Reason> = packet
+            .filters
+            .iter()
+            .map(|filter| self.unsubscribe(index, filter))
+            .collect();
+        let changed = reasons.contains(&Reason::SUCCESS);
+        let unsuback = Packet::UnsubAck(UnsubAck {
+            id: packet.id,
+            props: Props::EMPTY,
+            reasons,
+        });
+        let reply = ReplyKind::Encoded(Self::encoded(&unsuback, version));
+        let durable = self.sessions.get(index).is_some_and(|s| s.is_durable());
+        if durable && changed {
+            self.unsave_identity(index);
+            self.reply_after_commit(c, reply, now);
+        } else {
+            self.reply(c, reply, true);
+        }
+    }
+
+    fn unsubscribe(&mut self, index: usize, filter: &str) -> Reason {
+        let Some(session) = self.sessions.get_mut(index) else {
+            return Reason::UNSPECIFIED;
+        };
+        match session.find(filter) {
+            Ok(at) => {
+                session.subscriptions.remove(at);
+                self.trie.remove(filter, index as u32);
+                Reason::SUCCESS
+            }
+            Err(_) => Reason::NO_SUBSCRIPTION_EXISTED,
+        }
+    }
+
+    /// The QoS a subscription was granted, for status.
+    pub fn granted(&self, client_id: &str, filter: &str) -> Option<QoS> {
+        let session = self.sessions.get(*self.by_client_id.get(client_id)?)?;
+        session
+            .find(filter)
+            .ok()
+            .map(|at| session.subscriptions[at].options.qos)
+    }
+}

@@ -1,0 +1,227 @@
+//! A configuration while it is being read.
+
+use std::path::PathBuf;
+
+use super::defaults::{PORT, STORE_FILE};
+use super::{Bridge, Config, Env, Error, General, Kind, Listener};
+
+/// Where a line stands.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Place {
+    pub file: String,
+    pub line: usize,
+}
+
+/// What has been read so far. The rows of the table of directives write into it.
+pub(super) struct Draft<'e> {
+    pub env: &'e Env,
+    /// The line that is being read.
+    pub place: Place,
+    pub general: General,
+    /// `persistence_location` and `persistence_file`, joined at the end.
+    pub store_dir: Option<PathBuf>,
+    pub store_file: Option<PathBuf>,
+    /// A first `log_dest` or `log_type` replaces the default, later ones add.
+    pub log_dest_given: bool,
+    pub log_type_given: bool,
+    /// `port`, `bind_address` and what stands before any `listener`.
+    pub default_listener: DefaultListener,
+    pub listeners: Vec<Listener>,
+    pub bridges: Vec<BridgeDraft>,
+    /// The `listener` and the `connection` of this file that lines belong to.
+    pub open: Open,
+    /// A directory that `include_dir` just named.
+    pub include: Option<PathBuf>,
+    pub notes: Vec<String>,
+    pub errors: Vec<Error>,
+}
+
+/// The sections that are open, as indices.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Open {
+    pub listener: Option<usize>,
+    pub bridge: Option<usize>,
+}
+
+/// The listener that needs no `listener` line.
+#[derive(Default)]
+pub(super) struct DefaultListener {
+    pub port: Option<u16>,
+    pub bind: Option<String>,
+    pub max_connections: Option<u32>,
+}
+
+/// A bridge whose defaults depend on lines still to come.
+pub(super) struct BridgeDraft {
+    pub place: Place,
+    pub bridge: Bridge,
+    pub remote_clientid: Option<String>,
+    pub local_clientid: Option<String>,
+    pub local_clean_session: Option<bool>,
+}
+
+impl<'e> Draft<'e> {
+    pub fn new(env: &'e Env) -> Draft<'e> {
+        Draft {
+            env,
+            place: Place::default(),
+            general: General::default(),
+            store_dir: None,
+            store_file: None,
+            log_dest_given: false,
+            log_type_given: false,
+            default_listener: DefaultListener::default(),
+            listeners: Vec::new(),
+            bridges: Vec::new(),
+            open: Open::default(),
+            include: None,
+            notes: Vec::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// The bridge that a line belongs to.
+    pub fn bridge(&mut self) -> Result<&mut BridgeDraft, Kind> {
+        let open = self.open.bridge.ok_or(Kind::NoConnection)?;
+        self.bridges.get_mut(open).ok_or(Kind::NoConnection)
+    }
+
+    /// The `listener` that a line belongs to; `None` for the default listener.
+    pub fn listener(&mut self) -> Option<&mut Listener> {
+        self.listeners.get_mut(self.open.listener?)
+    }
+
+    /// `connection NAME`.
+    pub fn open_bridge(&mut self, name: &str) -> Result<(), Kind> {
+        if self.bridges.iter().any(|b| b.bridge.name == name) {
+            return Err(Kind::DuplicateConnection);
+        }
+        self.open.bridge = Some(self.bridges.len());
+        self.bridges.push(BridgeDraft {
+            place: self.place.clone(),
+            bridge: Bridge::named(name, self.env),
+            remote_clientid: None,
+            local_clientid: None,
+            local_clean_session: None,
+        });
+        Ok(())
+    }
+
+    /// `listener PORT [ADDRESS]`.
+    pub fn open_listener(&mut self, listener: Listener) {
+        self.open.listener = Some(self.listeners.len());
+        self.listeners.push(listener);
+    }
+
+    /// A line for the log: what happens instead of what `directive` asks.
+    pub fn note(&mut self, directive: &str, instead: &str) {
+        let Place { file, line } = &self.place;
+        self.notes
+            .push(format!("{file}:{line}: {directive}: {instead}"));
+    }
+
+    /// Writes down what is wrong with the line being read.
+    pub fn fail(&mut self, directive: &str, kind: Kind) {
+        let place = self.place.clone();
+        self.fail_at(place, directive, kind);
+    }
+
+    fn fail_at(&mut self, place: Place, directive: &str, kind: Kind) {
+        self.errors.push(Error {
+            file: place.file,
+            line: (place.line > 0).then_some(place.line),
+            directive: directive.to_owned(),
+            kind,
+        });
+    }
+
+    /// The finished configuration; what is wrong with it as a whole joins `errors`.
+    pub fn finish(&mut self) -> Config {
+        self.finish_listeners();
+        if self.store_dir.is_some() || self.store_file.is_some() {
+            let file = self.store_file.take().unwrap_or_else(|| STORE_FILE.into());
+            self.general.store = self.store_dir.take().unwrap_or_default().join(file);
+        }
+        let mut bridges: Vec<Bridge> = Vec::with_capacity(self.bridges.len());
+        for draft in std::mem::take(&mut self.bridges) {
+            let place = draft.place.clone();
+            let bridge = draft.finish();
+            let problems = wrong_alone(&bridge)
+                .into_iter()
+                .chain(wrong_among(&bridge, &bridges));
+            for kind in problems {
+                self.fail_at(place.clone(), &format!("connection {}", bridge.name), kind);
+            }
+            bridges.push(bridge);
+        }
+        Config {
+            general: self.general.clone(),
+            listeners: std::mem::take(&mut self.listeners),
+            bridges,
+        }
+    }
+
+    /// `port` and `bind_address` start the default listener; the rest alone doesn't.
+    fn finish_listeners(&mut self) {
+        let default = std::mem::take(&mut self.default_listener);
+        if default.port.is_some() || default.bind.is_some() {
+            let listener = Listener {
+                port: default.port.unwrap_or(PORT),
+                bind: default.bind,
+                max_connections: default.max_connections,
+            };
+            self.listeners.insert(0, listener);
+        } else if default.max_connections.is_some() {
+            self.notes.push(
+                "max_connections above any `listener` is for the default listener, which only \
+                 `port` or `bind_address` starts: it has no effect"
+                    .to_owned(),
+            );
+        }
+    }
+}
+
+impl BridgeDraft {
+    fn finish(self) -> Bridge {
+        let mut bridge = self.bridge;
+        if let Some(id) = self.remote_clientid {
+            bridge.local_clientid = format!("local.{id}");
+            bridge.remote_clientid = id;
+        }
+        if let Some(id) = self.local_clientid {
+            bridge.local_clientid = id;
+        }
+        bridge.local_clean_session = self.local_clean_session.unwrap_or(bridge.clean_session);
+        bridge
+    }
+}
+
+fn wrong_alone(bridge: &Bridge) -> Vec<Kind> {
+    let mut wrong = Vec::new();
+    if bridge.addresses.is_empty() {
+        wrong.push(Kind::NoAddress);
+    }
+    if bridge.topics.is_empty() {
+        wrong.push(Kind::NoTopic);
+    }
+    if bridge.remote_password.is_some() && bridge.remote_username.is_none() {
+        wrong.push(Kind::NoUsername);
+    }
+    wrong
+}
+
+fn wrong_among(bridge: &Bridge, others: &[Bridge]) -> Vec<Kind> {
+    let mut wrong = Vec::new();
+    for other in others {
+        if other.local_clientid == bridge.local_clientid {
+            let id = bridge.local_clientid.clone();
+            wrong.push(Kind::DuplicateLocalId(id, other.name.clone()));
+        }
+        let same_address = bridge.addresses.iter().any(|a| other.addresses.contains(a));
+        if same_address && other.remote_clientid == bridge.remote_clientid {
+            let id = bridge.remote_clientid.clone();
+            wrong.push(Kind::DuplicateRemoteId(id, other.name.clone()));
+        }
+    }
+    wrong
+}

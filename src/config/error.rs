@@ -1,0 +1,146 @@
+//! What can be wrong with a configuration, and where.
+
+use std::fmt;
+
+/// One thing wrong with a configuration. Prints as one line: `file:line: directive: cause; cure`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// The file, as it was named.
+    pub file: String,
+    /// The line, from 1; `None` where the file itself is at fault.
+    pub line: Option<usize>,
+    /// The directive; empty where the file itself is at fault.
+    pub directive: String,
+    /// What is wrong.
+    pub kind: Kind,
+}
+
+/// What is wrong with one line, or with a section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The file or directory can't be read, in the system's words.
+    Unreadable(String),
+    /// The file is not UTF-8.
+    NotUtf8,
+    /// No such directive; the nearest known one, if any is near.
+    Unknown(Option<&'static str>),
+    /// A bridge's directive before any `connection`.
+    NoConnection,
+    /// `include_dir` in an included file.
+    NestedInclude,
+    /// The value is missing; what is wanted.
+    NoValue(String),
+    /// The value, and what is wanted.
+    BadValue(String, String),
+    /// A `${…}` that stands for nothing.
+    Expansion(String),
+    /// A `topic` line, in words.
+    Topic(String),
+    /// Never to be supported: the reason and what to use.
+    Refused(&'static str, &'static str),
+    /// Known, and left to a later version: what to do now.
+    Later(&'static str),
+    /// The bridge has no `address`.
+    NoAddress,
+    /// The bridge has no `topic`.
+    NoTopic,
+    /// `remote_password` without `remote_username`.
+    NoUsername,
+    /// A second `connection` of that name.
+    DuplicateConnection,
+    /// Two bridges with one local client id; the id and the other bridge.
+    DuplicateLocalId(String, String),
+    /// Two bridges with one client id towards one address; the id and the other bridge.
+    DuplicateRemoteId(String, String),
+}
+
+impl Kind {
+    /// A [`Kind::BadValue`].
+    pub(super) fn bad(value: &str, wants: impl Into<String>) -> Kind {
+        Kind::BadValue(value.to_owned(), wants.into())
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Kind::Unreadable(why) => {
+                write!(f, "cannot be read: {why}; check the path and its rights")
+            }
+            Kind::NotUtf8 => write!(f, "is not UTF-8 text; save it as UTF-8"),
+            Kind::Unknown(Some(near)) => write!(f, "unknown directive; did you mean `{near}`?"),
+            Kind::Unknown(None) => write!(
+                f,
+                "unknown directive; `footbridge --help config` lists the known ones"
+            ),
+            Kind::NoConnection => write!(
+                f,
+                "belongs to a bridge; write it below the `connection` line it is meant for"
+            ),
+            Kind::NestedInclude => {
+                write!(f, "works only in the main file; name the directory there")
+            }
+            Kind::NoValue(wants) => write!(f, "no value; give {wants}"),
+            Kind::BadValue(value, wants) => write!(f, "`{value}` is not valid; give {wants}"),
+            Kind::Expansion(why) => write!(
+                f,
+                "{why}; use ${{hostname}}, ${{mac}} or ${{env:NAME}}, or $${{ for a plain ${{"
+            ),
+            Kind::Topic(why) => f.write_str(why),
+            Kind::Refused(reason, cure) => write!(f, "not supported: {reason}; {cure}"),
+            Kind::Later(cure) => write!(f, "not supported yet by this version; {cure}"),
+            Kind::NoAddress => write!(f, "the bridge has no address; add `address HOST[:PORT]`"),
+            Kind::NoTopic => write!(
+                f,
+                "the bridge has no topic; add a line such as `topic # out 1`"
+            ),
+            Kind::NoUsername => write!(
+                f,
+                "the bridge has a remote_password without a remote_username; add the user name"
+            ),
+            Kind::DuplicateConnection => write!(f, "a second bridge of this name; rename one"),
+            Kind::DuplicateLocalId(id, other) => write!(
+                f,
+                "local client id `{id}` is also that of bridge `{other}`; set local_clientid in one"
+            ),
+            Kind::DuplicateRemoteId(id, other) => write!(
+                f,
+                "bridge `{other}` connects to the same address with client id `{id}`, and each \
+                 would disconnect the other; set remote_clientid in one"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        if !self.directive.is_empty() {
+            write!(f, ": {}", self.directive)?;
+        }
+        write!(f, ": {}", self.kind)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Everything wrong with a configuration, in the order found; never empty. Prints one a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Errors(pub Vec<Error>);
+
+impl fmt::Display for Errors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, error) in self.0.iter().enumerate() {
+            if n > 0 {
+                f.write_str("\n")?;
+            }
+            error.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Errors {}

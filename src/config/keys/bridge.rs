@@ -1,0 +1,466 @@
+//! Bridges.
+
+use std::time::Duration;
+
+use super::Section::Bridge as S;
+use super::Unset::{Is, Means};
+use super::limits::bound;
+use super::{Key, accepted, implemented, later};
+use crate::config::draft::Draft;
+use crate::config::value::Value;
+use crate::config::{Kind, Restart, topic};
+use crate::mqtt::{TopicName, Version};
+
+/// The shortest keep-alive, as in Mosquitto.
+const MIN_KEEPALIVE: u16 = 5;
+
+const VERSIONS: &str = "mqttv50, mqttv311 or mqttv31";
+
+/// A [`super::Parse`] that sets one field of `Bridge`.
+macro_rules! bridge {
+    ($field:ident, $value:ident => $parsed:expr) => {
+        |draft, $value| {
+            draft.bridge()?.bridge.$field = $parsed;
+            Ok(())
+        }
+    };
+}
+
+/// A [`super::Parse`] that sets one field of the draft of a bridge.
+macro_rules! drafted {
+    ($field:ident, $value:ident => $parsed:expr) => {
+        |draft, $value| {
+            draft.bridge()?.$field = $parsed;
+            Ok(())
+        }
+    };
+}
+
+pub(super) const KEYS: &[Key] = &[
+    implemented(
+        S,
+        "connection",
+        "NAME",
+        Means("no bridge"),
+        "Starts a bridge; the bridge directives below are for it.",
+        "It needs an address and a topic. Names must differ.",
+        |draft, v| draft.open_bridge(v.word("one name")?),
+    ),
+    implemented(
+        S,
+        "address",
+        "HOST[:PORT]...",
+        Means("required"),
+        "Where the upstream broker is; the port is 1883 if not given.",
+        "An IPv6 address stands in brackets. More than one may be given, on one line or several: \
+         see round_robin.",
+        addresses,
+    ),
+    implemented(
+        S,
+        "addresses",
+        "HOST[:PORT]...",
+        Means("required"),
+        "The same as address.",
+        "",
+        addresses,
+    ),
+    implemented(
+        S,
+        "topic",
+        "PATTERN [[[out|in|both] QOS] LOCAL-PREFIX REMOTE-PREFIX] [high|low]",
+        Means("required"),
+        "Which topics the bridge carries, and which way; may be given more than once.",
+        "Without a direction out, without a QoS 0. \"\" stands for an empty prefix; for an empty \
+         pattern too, and then the prefixes are the two whole topics. low makes this mapping \
+         yield to the others. A line in the form of RSMB, with the prefixes right behind the \
+         direction, is carried at up to QoS 2.",
+        topic,
+    ),
+    implemented(
+        S,
+        "bridge_attempt_unsubscribe",
+        "true|false",
+        Is("true"),
+        "Whether topics that only go out are unsubscribed upstream once.",
+        "In case they went in before.",
+        bridge!(attempt_unsubscribe, v => v.flag()?),
+    ),
+    implemented(
+        S,
+        "bridge_max_packet_size",
+        "BYTES",
+        Is("0"),
+        "The largest packet to send upstream; 0 is no limit but the upstream's own.",
+        "",
+        bridge!(max_packet_size, v => bound(v.size(u64::from(u32::MAX))?)),
+    ),
+    implemented(
+        S,
+        "bridge_max_topic_alias",
+        "COUNT",
+        Means("10"),
+        "How many topic aliases the upstream may use (MQTT 5).",
+        "",
+        bridge!(max_topic_alias, v => Some(v.number(0..=u16::MAX)?)),
+    ),
+    implemented(
+        S,
+        "bridge_outgoing_retain",
+        "true|false",
+        Is("true"),
+        "Whether messages go upstream with their retain flag.",
+        "",
+        bridge!(outgoing_retain, v => v.flag()?),
+    ),
+    implemented(
+        S,
+        "bridge_protocol_version",
+        "mqttv50|mqttv311|mqttv31",
+        Means("MQTT 5, and 3.1.1 with an upstream that refuses it"),
+        "The version of MQTT to speak with the upstream.",
+        "",
+        bridge!(version, v => Some(version(v)?)),
+    ),
+    implemented(
+        S,
+        "bridge_receive_maximum",
+        "COUNT",
+        Means("20"),
+        "How many QoS 1 and 2 messages the upstream may have on their way here (MQTT 5).",
+        "",
+        bridge!(receive_maximum, v => Some(v.number(1..=u16::MAX)?)),
+    ),
+    implemented(
+        S,
+        "bridge_session_expiry_interval",
+        "SECONDS",
+        Means("never, where the version is left to footbridge; else the protocol's 0"),
+        "How long the upstream keeps the bridge's session (MQTT 5).",
+        "4294967295 is for ever.",
+        bridge!(session_expiry, v => Some(v.number(0..=u32::MAX)?)),
+    ),
+    implemented(
+        S,
+        "cleansession",
+        "true|false",
+        Is("false"),
+        "Whether the upstream forgets the bridge's session when it disconnects.",
+        "",
+        bridge!(clean_session, v => v.flag()?),
+    ),
+    implemented(
+        S,
+        "local_cleansession",
+        "true|false",
+        Means("as cleansession"),
+        "Whether the bridge's queue here is dropped when it disconnects.",
+        "",
+        drafted!(local_clean_session, v => Some(v.flag()?)),
+    ),
+    implemented(
+        S,
+        "keepalive_interval",
+        "SECONDS",
+        Is("60"),
+        "The keep-alive towards the upstream, at least 5 seconds.",
+        "",
+        keepalive,
+    ),
+    implemented(
+        S,
+        "local_clientid",
+        "ID",
+        Means("local. and remote_clientid"),
+        "The client id of the bridge here.",
+        "",
+        drafted!(local_clientid, v => Some(v.text()?.to_owned())),
+    ),
+    implemented(
+        S,
+        "local_username",
+        "NAME",
+        Means("none"),
+        "The user name of the bridge here.",
+        "Access rules don't apply to bridges.",
+        bridge!(local_username, v => Some(v.text()?.to_owned())),
+    ),
+    implemented(
+        S,
+        "notifications",
+        "true|false",
+        Is("true"),
+        "Whether the state of the bridge is published, here and upstream, as 1 or 0.",
+        "",
+        bridge!(notifications, v => v.flag()?),
+    ),
+    implemented(
+        S,
+        "notifications_local_only",
+        "true|false",
+        Is("false"),
+        "Whether the state of the bridge is published here only.",
+        "",
+        bridge!(notifications_local_only, v => v.flag()?),
+    ),
+    implemented(
+        S,
+        "notification_topic",
+        "TOPIC",
+        Means("$SYS/broker/connection/REMOTE-CLIENTID/state"),
+        "The topic for the state of the bridge.",
+        "",
+        bridge!(notification_topic, v => Some(topic_name(v)?)),
+    ),
+    implemented(
+        S,
+        "remote_clientid",
+        "ID",
+        Means("HOSTNAME.NAME"),
+        "The client id towards the upstream.",
+        "",
+        drafted!(remote_clientid, v => Some(v.text()?.to_owned())),
+    ),
+    implemented(
+        S,
+        "clientid",
+        "ID",
+        Means("HOSTNAME.NAME"),
+        "The old name of remote_clientid.",
+        "",
+        drafted!(remote_clientid, v => Some(v.text()?.to_owned())),
+    ),
+    implemented(
+        S,
+        "remote_username",
+        "NAME",
+        Means("none"),
+        "The user name towards the upstream.",
+        "",
+        bridge!(remote_username, v => Some(v.text()?.to_owned())),
+    ),
+    implemented(
+        S,
+        "username",
+        "NAME",
+        Means("none"),
+        "The old name of remote_username.",
+        "",
+        bridge!(remote_username, v => Some(v.text()?.to_owned())),
+    ),
+    implemented(
+        S,
+        "remote_password",
+        "TEXT",
+        Means("none"),
+        "The password towards the upstream; needs remote_username.",
+        "",
+        bridge!(remote_password, v => Some(v.text()?.to_owned())),
+    ),
+    implemented(
+        S,
+        "password",
+        "TEXT",
+        Means("none"),
+        "The old name of remote_password.",
+        "",
+        bridge!(remote_password, v => Some(v.text()?.to_owned())),
+    ),
+    implemented(
+        S,
+        "restart_timeout",
+        "BASE [CAP [STABLE]]",
+        Is("5 30"),
+        "How long to wait before connecting again.",
+        "One number: always that many seconds. Two: a random wait that grows from BASE to CAP. \
+         STABLE is how long a connection must hold before the wait starts over at BASE; without \
+         it, as long as CAP.",
+        bridge!(restart, v => restart(v)?),
+    ),
+    implemented(
+        S,
+        "round_robin",
+        "true|false",
+        Is("false"),
+        "Whether all addresses are equal; else the first is the primary, the rest stand by.",
+        "",
+        bridge!(round_robin, v => v.flag()?),
+    ),
+    implemented(
+        S,
+        "try_private",
+        "true|false",
+        Is("true"),
+        "Whether to tell the upstream that this is a bridge, if it understands (MQTT 3.1.1).",
+        "",
+        bridge!(try_private, v => v.flag()?),
+    ),
+];
+
+/// What a bridge of this version doesn't do.
+pub(super) const OTHERS: &[Key] = &[
+    later(
+        S,
+        "bridge_bind_address",
+        "ADDRESS",
+        &[],
+        "The local address to connect from.",
+        "remove it: the routing table chooses",
+    ),
+    later(
+        S,
+        "bridge_reload_type",
+        "lazy|immediate",
+        &["lazy"],
+        "When changes of a bridge take effect on SIGHUP.",
+        "remove it, and restart after changing a bridge",
+    ),
+    later(
+        S,
+        "bridge_tcp_keepalive",
+        "IDLE INTERVAL COUNTER",
+        &[],
+        "TCP's own keep-alive.",
+        "remove it, and shorten keepalive_interval",
+    ),
+    later(
+        S,
+        "bridge_tcp_user_timeout",
+        "MILLISECONDS",
+        &[],
+        "How long TCP waits for an acknowledgement.",
+        "remove it, and shorten keepalive_interval",
+    ),
+    later(
+        S,
+        "idle_timeout",
+        "SECONDS",
+        &["60"],
+        "When a lazy bridge disconnects.",
+        "remove it: the bridge stays connected",
+    ),
+    accepted(
+        S,
+        "local_password",
+        "TEXT",
+        "the bridge is part of the broker and needs no password here",
+    ),
+    later(
+        S,
+        "start_type",
+        "automatic|lazy|once|manual",
+        &["automatic"],
+        "When the bridge connects.",
+        "remove it: the bridge is always connected",
+    ),
+    later(
+        S,
+        "threshold",
+        "COUNT",
+        &["10"],
+        "How many messages make a lazy bridge connect.",
+        "remove it: the bridge is always connected",
+    ),
+];
+
+/// `address` and `addresses`.
+fn addresses(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
+    let words = value.words().map(topic::address);
+    let addresses = words.collect::<Result<Vec<_>, _>>()?;
+    if addresses.is_empty() {
+        return Err(Kind::NoValue("HOST[:PORT]".to_owned()));
+    }
+    draft.bridge()?.bridge.addresses.extend(addresses);
+    Ok(())
+}
+
+/// `topic`.
+fn topic(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
+    let (topic, rsmb) = topic::parse(value)?;
+    draft.bridge()?.bridge.topics.push(topic);
+    if rsmb {
+        draft.note(
+            "topic",
+            "no QoS after the direction (the form of RSMB): carried at up to QoS 2",
+        );
+    }
+    Ok(())
+}
+
+/// `bridge_protocol_version`.
+fn version(value: Value<'_>) -> Result<Version, Kind> {
+    match value.word(VERSIONS)? {
+        "mqttv31" => Ok(Version::V31),
+        "mqttv311" => Ok(Version::V311),
+        "mqttv50" => Ok(Version::V5),
+        other => Err(Kind::bad(other, VERSIONS)),
+    }
+}
+
+/// `keepalive_interval`: too low is raised, as in Mosquitto.
+fn keepalive(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
+    let mut seconds: u16 = value.number(0..=u16::MAX)?;
+    if seconds < MIN_KEEPALIVE {
+        seconds = MIN_KEEPALIVE;
+        draft.note("keepalive_interval", "too low, 5 seconds instead");
+    }
+    draft.bridge()?.bridge.keepalive = Duration::from_secs(seconds.into());
+    Ok(())
+}
+
+/// A topic without wildcards.
+fn topic_name(value: Value<'_>) -> Result<String, Kind> {
+    let name = value.text()?;
+    if TopicName::new(name).is_ok() {
+        Ok(name.to_owned())
+    } else {
+        Err(Kind::bad(name, "a topic without wildcards"))
+    }
+}
+
+/// `restart_timeout`.
+fn restart(value: Value<'_>) -> Result<Restart, Kind> {
+    let wants = "BASE [CAP [STABLE]] in seconds, each at least 1 and CAP not below BASE";
+    let times: Vec<Duration> = value
+        .words()
+        .map(|word| Value(word).duration())
+        .collect::<Result<_, _>>()?;
+    let restart = match *times {
+        [] => return Err(Kind::NoValue(wants.to_owned())),
+        [wait] => Restart::Constant(wait),
+        [base, cap] => Restart::Jitter {
+            base,
+            cap,
+            stable: cap,
+        },
+        [base, cap, stable] => Restart::Jitter { base, cap, stable },
+        _ => return Err(Kind::bad(value.0, wants)),
+    };
+    let short = times.iter().any(|time| time.as_secs() == 0);
+    let crossed = matches!(restart, Restart::Jitter { base, cap, .. } if cap < base);
+    if short || crossed {
+        return Err(Kind::bad(value.0, wants));
+    }
+    Ok(restart)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn restart_takes_one_two_or_three_numbers() {
+        let s = Duration::from_secs;
+        assert_eq!(restart(Value("20")), Ok(Restart::Constant(s(20))));
+        let jitter = |base, cap, stable| Restart::Jitter {
+            base: s(base),
+            cap: s(cap),
+            stable: s(stable),
+        };
+        assert_eq!(restart(Value("10 60")), Ok(jitter(10, 60, 60)));
+        assert_eq!(restart(Value("5 2m 10m")), Ok(jitter(5, 120, 600)));
+        for bad in ["", "0", "30 5", "1 2 3 4", "x"] {
+            assert!(restart(Value(bad)).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Who may do what, what is kept, and the process.
+
+use super::Section::General as S;
+use super::Unset::{Is, Means};
+use super::{Key, accepted, implemented, later, refused, set};
+use crate::config::Kind;
+
+const NO_PLUGINS: &str = "footbridge loads no plugins";
+const USE_FILES: &str = "use password_file and acl_file";
+const NO_PSK: &str = "footbridge has no pre-shared-key TLS";
+const USE_CERTIFICATES: &str = "use certificates";
+const SAVED: &str = "every commit is saved; see commit_interval";
+
+pub(super) const KEYS: &[Key] = &[
+    implemented(
+        S,
+        "acl_file",
+        "FILE",
+        Means("every client may use every topic"),
+        "The file that says who may publish to and read which topics.",
+        "Lines are `topic [read|write|readwrite|deny] TOPIC`, which above the first `user NAME` \
+         is for clients without a user name and below it for that user, and \
+         `pattern [read|write|readwrite|deny] TOPIC`, which is for everyone, with %u for the user \
+         name and %c for the client id. A deny beats the other lines of its list. Topics that \
+         begin with $ need a line that begins with $. Subscribing is always allowed: reading is \
+         checked when a message is delivered. Read again on SIGHUP.",
+        set!(acl_file, v => Some(v.path()?)),
+    ),
+    implemented(
+        S,
+        "allow_anonymous",
+        "true|false",
+        Means("true without a listener, else false"),
+        "Whether clients without a user name may connect.",
+        "If true and there is no password_file, any user name may connect too.",
+        set!(allow_anonymous, v => Some(v.flag()?)),
+    ),
+    implemented(
+        S,
+        "allow_zero_length_clientid",
+        "true|false",
+        Is("true"),
+        "Whether a client may leave its client id to the broker.",
+        "",
+        set!(allow_zero_length_clientid, v => v.flag()?),
+    ),
+    implemented(
+        S,
+        "auto_id_prefix",
+        "TEXT",
+        Is("auto-"),
+        "What the client ids that the broker hands out begin with.",
+        "",
+        set!(auto_id_prefix, v => v.text()?.to_owned()),
+    ),
+    implemented(
+        S,
+        "commit_interval",
+        "DURATION",
+        Is("20ms"),
+        "How long messages gather before they are written to flash together.",
+        "An acknowledgement waits for the commit that holds its message, so this bounds what it \
+         adds to a QoS 1 round trip; a longer interval wears flash less. footbridge's own.",
+        set!(commit_interval, v => v.duration()?),
+    ),
+    implemented(
+        S,
+        "include_dir",
+        "DIRECTORY",
+        Means("none"),
+        "Reads every *.conf file of a directory at this point.",
+        "By letter, and of one letter upper case first. Only in the main file. A section that an \
+         included file opens ends with that file.",
+        |draft, v| {
+            draft.include = Some(v.path()?);
+            Ok(())
+        },
+    ),
+    implemented(
+        S,
+        "password_file",
+        "FILE",
+        Means("user names are not checked"),
+        "The file of user names and password hashes.",
+        "Lines are `USER:HASH` with the $6$ and $7$ hashes that `footbridge passwd` and \
+         mosquitto_passwd(1) write. A malformed line is reported and skipped. Read again on \
+         SIGHUP.",
+        set!(password_file, v => Some(v.path()?)),
+    ),
+    implemented(
+        S,
+        "persistence",
+        "true|false",
+        Is("false"),
+        "Whether sessions, queues and retained messages outlive the process.",
+        "",
+        set!(persistence, v => v.flag()?),
+    ),
+    implemented(
+        S,
+        "persistence_file",
+        "NAME",
+        Is("footbridge.db"),
+        "The name of the store's file.",
+        "The format is footbridge's own; it does not read a mosquitto.db.",
+        |draft, v| {
+            draft.store_file = Some(v.path()?);
+            Ok(())
+        },
+    ),
+    implemented(
+        S,
+        "persistence_location",
+        "DIRECTORY",
+        Means("the current directory"),
+        "Where the store's file lies.",
+        "",
+        |draft, v| {
+            draft.store_dir = Some(v.path()?);
+            Ok(())
+        },
+    ),
+    implemented(
+        S,
+        "persistent_client_expiration",
+        "DURATION",
+        Means("never"),
+        "How long the session of an absent client is kept.",
+        "A number with a letter right behind it: s, h (hours), d, w, m (months of 30 days) or y.",
+        set!(persistent_client_expiration, v => Some(v.expiration()?)),
+    ),
+    implemented(
+        S,
+        "pid_file",
+        "FILE",
+        Means("none"),
+        "Where to write the process id.",
+        "",
+        set!(pid_file, v => Some(v.path()?)),
+    ),
+    implemented(
+        S,
+        "retain_available",
+        "true|false",
+        Is("true"),
+        "Whether retained messages are supported.",
+        "If false, a client that publishes one is disconnected.",
+        set!(retain_available, v => v.flag()?),
+    ),
+    implemented(
+        S,
+        "sys_interval",
+        "SECONDS",
+        Is("10"),
+        "How often the $SYS topics are published; 0 turns them off.",
+        "",
+        |draft, v| {
+            let interval = v.duration()?;
+            if interval.subsec_millis() != 0 {
+                return Err(Kind::bad(v.0, "whole seconds"));
+            }
+            // A duration fits in u32 seconds.
+            draft.general.sys_interval = interval.as_secs() as u32;
+            Ok(())
+        },
+    ),
+    implemented(
+        S,
+        "upgrade_outgoing_qos",
+        "true|false",
+        Is("false"),
+        "Whether messages are delivered at the QoS of the subscription even if published lower.",
+        "",
+        set!(upgrade_outgoing_qos, v => v.flag()?),
+    ),
+    accepted(
+        S,
+        "allow_duplicate_messages",
+        "true|false",
+        "a client with overlapping subscriptions gets a message once, or once for each \
+         subscription identifier in MQTT 5",
+    ),
+    accepted(S, "autosave_interval", "SECONDS", SAVED),
+    accepted(S, "autosave_on_changes", "true|false", SAVED),
+    accepted(
+        S,
+        "retry_interval",
+        "SECONDS",
+        "messages are sent again when a client reconnects, as MQTT 3.1.1 and 5.0 have it",
+    ),
+    accepted(
+        S,
+        "store_clean_interval",
+        "SECONDS",
+        "messages that nobody is owed any longer are removed as they go",
+    ),
+    accepted(
+        S,
+        "user",
+        "NAME",
+        "footbridge keeps the user it was started as; name the user in the systemd unit or the \
+         procd script",
+    ),
+    later(
+        S,
+        "check_retain_source",
+        "true|false",
+        &["true"],
+        "Whether the publisher of a retained message must still be allowed to write its topic.",
+        "remove it: the check is made",
+    ),
+    later(
+        S,
+        "clientid_prefixes",
+        "PREFIX",
+        &[],
+        "What client ids must begin with.",
+        "remove it, and restrict clients by password_file and acl_file",
+    ),
+    later(
+        S,
+        "enable_control_api",
+        "true|false",
+        &["false"],
+        "The $CONTROL topics.",
+        "remove it",
+    ),
+    later(
+        S,
+        "retain_expiry_interval",
+        "TIME",
+        &["0"],
+        "How long retained messages are kept.",
+        "remove it; MQTT 5 publishers can give a message expiry",
+    ),
+    later(
+        S,
+        "per_listener_settings",
+        "true|false",
+        &["false"],
+        "Passwords and access rules for each listener of its own.",
+        "remove it and give password_file, acl_file and allow_anonymous once, or run a second \
+         footbridge",
+    ),
+    refused(S, "auth_opt_*", "VALUE", &[], NO_PLUGINS, USE_FILES),
+    refused(S, "auth_plugin", "FILE", &[], NO_PLUGINS, USE_FILES),
+    accepted(
+        S,
+        "auth_plugin_deny_special_chars",
+        "true|false",
+        "there are no plugins to protect; acl_file patterns always deny + and # in names",
+    ),
+    refused(S, "global_plugin", "FILE", &[], NO_PLUGINS, USE_FILES),
+    refused(S, "plugin", "FILE", &[], NO_PLUGINS, USE_FILES),
+    refused(S, "plugin_load", "NAME FILE", &[], NO_PLUGINS, USE_FILES),
+    refused(S, "plugin_opt_*", "VALUE", &[], NO_PLUGINS, USE_FILES),
+    refused(S, "plugin_use", "NAME", &[], NO_PLUGINS, USE_FILES),
+    refused(S, "psk_file", "FILE", &[], NO_PSK, USE_CERTIFICATES),
+];

@@ -1,0 +1,135 @@
+//! What each client may take.
+
+use super::Section::General as S;
+use super::Unset::{Is, Means};
+use super::{Key, implemented, later, set};
+use crate::config::Kind;
+use crate::config::value::Value;
+
+/// The smallest packet limit that leaves a client able to work.
+const MIN_PACKET: u64 = 20;
+
+/// The largest remaining length, which bounds every payload (5.0 §1.5.5).
+const MAX_PAYLOAD: u64 = 268_435_455;
+
+pub(super) const KEYS: &[Key] = &[
+    implemented(
+        S,
+        "max_inflight_messages",
+        "COUNT",
+        Is("20"),
+        "How many QoS 1 and 2 messages may be on their way to a client; 0 is no limit.",
+        "With 1, messages arrive in order whatever happens.",
+        set!(max_inflight_messages, v => v.number(0..=u16::MAX)?),
+    ),
+    implemented(
+        S,
+        "max_keepalive",
+        "SECONDS",
+        Is("65535"),
+        "The longest keep-alive; MQTT 5 clients that ask for more are told this one.",
+        "From 10 to 65535.",
+        set!(max_keepalive, v => v.number(10..=u16::MAX)?),
+    ),
+    implemented(
+        S,
+        "max_packet_size",
+        "BYTES",
+        Means("the protocol's limit, 256 MB"),
+        "The largest packet a client may send, at least 20 bytes.",
+        "A client that sends a larger one is disconnected; MQTT 5 clients are told.",
+        set!(max_packet_size, v => Some(packet_size(v)?)),
+    ),
+    implemented(
+        S,
+        "max_queued_bytes",
+        "BYTES",
+        Is("256M"),
+        "How many bytes of messages wait for one client; 0 is no limit.",
+        "Unlike Mosquitto's default of no limit. The backlog lies on disk when persistence is \
+         on.",
+        set!(max_queued_bytes, v => v.size(u64::MAX)?),
+    ),
+    implemented(
+        S,
+        "max_queued_messages",
+        "COUNT",
+        Is("0"),
+        "How many messages wait for one client; 0 is no limit.",
+        "Unlike Mosquitto's default of 1000: here the bound in bytes rules.",
+        set!(max_queued_messages, v => v.number(0..=u64::MAX)?),
+    ),
+    implemented(
+        S,
+        "message_size_limit",
+        "BYTES",
+        Means("the protocol's limit"),
+        "The largest payload; larger messages are refused and not passed on.",
+        "0 is the protocol's limit.",
+        set!(message_size_limit, v => bound(v.size(MAX_PAYLOAD)?)),
+    ),
+    implemented(
+        S,
+        "queue_qos0_messages",
+        "true|false",
+        Is("false"),
+        "Whether QoS 0 messages too wait for absent clients with a session.",
+        "",
+        set!(queue_qos0_messages, v => v.flag()?),
+    ),
+    implemented(
+        S,
+        "set_tcp_nodelay",
+        "true|false",
+        Is("true"),
+        "Whether small packets leave at once (TCP_NODELAY).",
+        "Unlike Mosquitto's default of false: packets are gathered before they are written.",
+        set!(set_tcp_nodelay, v => v.flag()?),
+    ),
+    later(
+        S,
+        "global_max_clients",
+        "COUNT",
+        &["-1"],
+        "How many sessions there may be.",
+        "remove it, and limit connections with max_connections in each listener",
+    ),
+    later(
+        S,
+        "global_max_connections",
+        "COUNT",
+        &["-1"],
+        "How many connections there may be.",
+        "use max_connections in each listener",
+    ),
+    later(
+        S,
+        "max_inflight_bytes",
+        "BYTES",
+        &["0"],
+        "How many bytes may be on their way to a client.",
+        "use max_inflight_messages",
+    ),
+    later(
+        S,
+        "memory_limit",
+        "BYTES",
+        &["0"],
+        "How much memory the broker may take.",
+        "use max_queued_bytes, and MemoryMax= in the systemd unit",
+    ),
+];
+
+/// `max_packet_size`.
+fn packet_size(value: Value<'_>) -> Result<u32, Kind> {
+    let size = value.size(u64::from(u32::MAX))?;
+    match u32::try_from(size) {
+        Ok(bytes) if size >= MIN_PACKET => Ok(bytes),
+        _ => Err(Kind::bad(value.0, "at least 20 bytes")),
+    }
+}
+
+/// A size that fits in 32 bits, where 0 is no limit.
+pub(super) fn bound(size: u64) -> Option<u32> {
+    u32::try_from(size).ok().filter(|&size| size > 0)
+}

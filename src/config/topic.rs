@@ -1,0 +1,233 @@
+//! `topic` lines of a bridge, and the addresses it connects to.
+
+use super::defaults::PORT;
+use super::value::Value;
+use super::{BridgeTopic, Direction, Kind};
+use crate::mqtt::{QoS, TopicFilter};
+
+/// One `topic` line: Mosquitto's `PATTERN [DIRECTION [QOS [LOCAL [REMOTE [LANE]]]]]`, or RSMB's
+/// `PATTERN [DIRECTION [LOCAL [REMOTE [LANE]]]]`, told apart by the third word, which is a number
+/// only in Mosquitto's. RSMB passes messages on at the QoS they have, so its form means QoS 2.
+///
+/// The flag is true for a line in RSMB's form.
+pub(super) fn parse(value: Value<'_>) -> Result<(BridgeTopic, bool), Kind> {
+    let mut words = value.0.split_ascii_whitespace().peekable();
+    let Some(pattern) = words.next() else {
+        return Err(Kind::NoValue(
+            "a pattern, such as `topic sensors/# out 1`".to_owned(),
+        ));
+    };
+    let direction = words.next().map_or(Ok(Direction::Out), direction)?;
+    let (qos, rsmb) = match words.peek() {
+        Some(word) if !is_number(word) => (QoS::ExactlyOnce, true),
+        None => (QoS::AtMostOnce, false),
+        Some(_) => (qos(words.next().unwrap_or_default())?, false),
+    };
+    let mut text = || unquote(words.next().unwrap_or_default()).to_owned();
+    let (local, remote) = (text(), text());
+    let low = words.next().map_or(Ok(false), lane)?;
+    if let Some(extra) = words.next().filter(|word| !word.starts_with('#')) {
+        return Err(Kind::Topic(format!(
+            "`{extra}` is one word too many; remove it"
+        )));
+    }
+    let topic = BridgeTopic {
+        pattern: unquote(pattern).to_owned(),
+        direction,
+        qos,
+        local,
+        remote,
+        low,
+    };
+    check(&topic)?;
+    Ok((topic, rsmb))
+}
+
+fn is_number(word: &str) -> bool {
+    word.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn unquote(word: &str) -> &str {
+    match word {
+        "\"\"" => "",
+        word => word,
+    }
+}
+
+fn direction(word: &str) -> Result<Direction, Kind> {
+    match word.to_ascii_lowercase().as_str() {
+        "in" => Ok(Direction::In),
+        "out" => Ok(Direction::Out),
+        "both" => Ok(Direction::Both),
+        _ => Err(Kind::bad(word, "the direction as out, in or both")),
+    }
+}
+
+fn qos(word: &str) -> Result<QoS, Kind> {
+    match word {
+        "0" => Ok(QoS::AtMostOnce),
+        "1" => Ok(QoS::AtLeastOnce),
+        "2" => Ok(QoS::ExactlyOnce),
+        _ => Err(Kind::bad(word, "the QoS as 0, 1 or 2")),
+    }
+}
+
+fn lane(word: &str) -> Result<bool, Kind> {
+    match word.to_ascii_lowercase().as_str() {
+        "low" => Ok(true),
+        "high" => Ok(false),
+        comment if comment.starts_with('#') => Ok(false),
+        _ => Err(Kind::bad(word, "high or low after the two prefixes")),
+    }
+}
+
+/// Whether both sides of the mapping name something (the table of mosquitto.conf(5)).
+fn check(topic: &BridgeTopic) -> Result<(), Kind> {
+    if topic.pattern.is_empty() && (topic.local.is_empty() || topic.remote.is_empty()) {
+        return Err(Kind::Topic(
+            "an empty pattern needs both the local and the remote topic; \
+             write `topic \"\" out 1 LOCAL REMOTE`"
+                .to_owned(),
+        ));
+    }
+    for (side, prefix) in [("local", &topic.local), ("remote", &topic.remote)] {
+        if prefix.contains(['+', '#']) {
+            return Err(Kind::Topic(format!(
+                "the {side} prefix `{prefix}` has a wildcard; only the pattern may have one"
+            )));
+        }
+        let whole = format!("{prefix}{}", topic.pattern);
+        if TopicFilter::new(&whole).is_err() {
+            return Err(Kind::Topic(format!(
+                "the {side} prefix and the pattern make `{whole}`, which is no topic filter; \
+                 `+` and `#` must be a level of their own, `#` the last, so end a prefix with `/`"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// `HOST`, `HOST:PORT`, `[IPV6]`, `[IPV6]:PORT`, or Mosquitto's `IPV6:PORT`.
+pub(super) fn address(word: &str) -> Result<(String, u16), Kind> {
+    let bad = || Kind::bad(word, "HOST[:PORT], with an IPv6 address in brackets");
+    let (host, port) = match word.strip_prefix('[') {
+        Some(rest) => {
+            let (host, after) = rest.split_once(']').ok_or_else(bad)?;
+            match after.strip_prefix(':') {
+                Some(port) => (host, Some(port)),
+                None if after.is_empty() => (host, None),
+                None => return Err(bad()),
+            }
+        }
+        None => match word.rsplit_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (word, None),
+        },
+    };
+    let port = match port {
+        Some(port) => port.parse().ok().filter(|&p| p != 0).ok_or_else(bad)?,
+        None => PORT,
+    };
+    match host {
+        "" => Err(bad()),
+        host => Ok((host.to_owned(), port)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(line: &str) -> BridgeTopic {
+        parse(Value(line)).unwrap().0
+    }
+
+    #[test]
+    fn a_pattern_alone_goes_out_at_qos_0() {
+        let topic = topic("a/#");
+        assert_eq!(topic.pattern, "a/#");
+        assert_eq!(topic.direction, Direction::Out);
+        assert_eq!(topic.qos, QoS::AtMostOnce);
+        assert_eq!((topic.local.as_str(), topic.remote.as_str()), ("", ""));
+        assert!(!topic.low);
+    }
+
+    #[test]
+    fn all_fields_of_mosquittos_form() {
+        let topic = topic("#  BOTH 2  local/  remote/ low");
+        assert_eq!(topic.direction, Direction::Both);
+        assert_eq!(topic.qos, QoS::ExactlyOnce);
+        assert_eq!(
+            (topic.local.as_str(), topic.remote.as_str()),
+            ("local/", "remote/")
+        );
+        assert!(topic.low);
+    }
+
+    #[test]
+    fn rsmbs_form_has_no_qos() {
+        let (topic, rsmb) = parse(Value("# in \"\" up/ high")).unwrap();
+        assert!(rsmb);
+        assert_eq!(topic.qos, QoS::ExactlyOnce);
+        assert_eq!((topic.local.as_str(), topic.remote.as_str()), ("", "up/"));
+        assert!(!topic.low);
+        assert!(parse(Value("# in up/ \"\" low")).unwrap().0.low);
+    }
+
+    /// The table "Topic mapping" of mosquitto.conf(5).
+    #[test]
+    fn empty_markers() {
+        for valid in [
+            "pattern out 0 L/ R/",
+            "pattern out 0 L/ \"\"",
+            "pattern out 0 \"\" R/",
+            "pattern out 0 \"\" \"\"",
+            "\"\" out 0 local remote",
+        ] {
+            topic(valid);
+        }
+        for invalid in [
+            "\"\" out 0 local \"\"",
+            "\"\" out 0 \"\" remote",
+            "\"\" out 0 \"\" \"\"",
+            "\"\"",
+        ] {
+            assert!(parse(Value(invalid)).is_err(), "{invalid}");
+        }
+    }
+
+    #[test]
+    fn bad_lines() {
+        for bad in [
+            "",
+            "# sideways",
+            "# out 3",
+            "# out 0 a",
+            "a# out 0",
+            "#/a out 0",
+            "x out 0 a/+/ b/",
+            "# out 0 a/ b/ middle",
+            "# out 0 a/ b/ low more",
+        ] {
+            assert!(parse(Value(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn addresses() {
+        for (word, host, port) in [
+            ("broker.example", "broker.example", 1883),
+            ("10.0.0.1:1884", "10.0.0.1", 1884),
+            ("[2001:db8::1]", "2001:db8::1", 1883),
+            ("[2001:db8::1]:8883", "2001:db8::1", 8883),
+            ("2001:db8::1:8883", "2001:db8::1", 8883),
+        ] {
+            assert_eq!(address(word), Ok((host.to_owned(), port)), "{word}");
+        }
+        for bad in [
+            "", ":1883", "a:0", "a:99999", "a:", "[::1", "[::1]x", "[]:1",
+        ] {
+            assert!(address(bad).is_err(), "{bad}");
+        }
+    }
+}

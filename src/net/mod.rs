@@ -1,0 +1,23 @@
+//! Sockets, the clock of the process, and the loop that drives the broker.
+//!
+//! One thread runs everything as tasks of one [`smol::LocalExecutor`]. What the tasks share is the
+//! [`Hub`]. Work goes in turns: each ready connection reads once and hands its packets to the
+//! broker (`conn`); then the end of the turn gives the store its batch and writes each
+//! connection's output once (`turn`). `uplink` drives the client side of bridges; `resolve` keeps
+//! name lookups, which block, off this thread.
+
+mod clock;
+mod conn;
+mod dial;
+mod hub;
+mod listen;
+mod resolve;
+mod stream;
+mod turn;
+mod uplink;
+
+pub use clock::Clock;
+pub use hub::{Hub, Shared};
+pub use listen::{Error as ListenError, Listener, bind, serve};
+pub use turn::Turn;
+pub use uplink::run as uplink;

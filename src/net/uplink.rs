@@ -1,0 +1,360 @@
+//! The client side of a bridge: a task that connects when the [`Link`] says so, takes it through
+//! its handshake, and then runs the connection like any other.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::time::Duration;
+
+use async_io::Timer;
+use futures_lite::future;
+
+use super::conn::{Connection, End, Role};
+use super::dial;
+use super::hub::{Hub, Shared};
+use super::resolve::Resolver;
+use super::stream::{Progress, Stream};
+use crate::bridge::{self, Action, Link, Step};
+use crate::broker::{self, BridgeId, ConnId, Wire};
+use crate::mqtt::{self, Packet, PacketId};
+use crate::time::Time;
+
+/// Largest packet taken from an upstream before its CONNACK; a CONNACK is no larger.
+const HANDSHAKE_PACKET: usize = 64 * 1024;
+
+/// One bridge's link, and what the broker calls it.
+#[derive(Debug)]
+pub(super) struct Uplink {
+    link: Link,
+    bridge: BridgeId,
+    wire: Rc<dyn Wire>,
+}
+
+impl Uplink {
+    /// The connection or the attempt has ended.
+    pub(super) fn failed(&mut self, why: &str, now: Time) {
+        self.link.failed(why, now);
+    }
+
+    /// Something was written to the upstream.
+    pub(super) fn sent(&mut self, now: Time) {
+        self.link.sent(now);
+    }
+}
+
+/// An address to connect to.
+struct Target {
+    host: String,
+    port: u16,
+    within: Duration,
+}
+
+/// A handshake that went well.
+struct Ready {
+    limits: bridge::Limits,
+    /// What the link wants to say first.
+    out: Vec<u8>,
+    /// What came behind the CONNACK.
+    partial: Vec<u8>,
+}
+
+/// Keeps the link of one bridge going, for ever. `bridge` and `wire` are the broker's end of it.
+pub async fn run(hub: Shared, link: Link, bridge: BridgeId, wire: Rc<dyn Wire>) {
+    let mut resolver = Resolver::default();
+    let index = hub.borrow_mut().add_uplink(Uplink { link, bridge, wire });
+    hub.borrow_mut().announce(index, false);
+    loop {
+        let target = next_target(&hub, index).await;
+        let why = match attempt(&hub, index, &mut resolver, &target).await {
+            Ok((stream, ready)) => {
+                live(&hub, index, stream, ready).await;
+                continue;
+            }
+            Err(why) => why,
+        };
+        let mut hub = hub.borrow_mut();
+        let now = hub.now();
+        if let Some(uplink) = hub.uplink(index) {
+            uplink.failed(&why, now);
+        }
+    }
+}
+
+/// Waits until the link wants to connect.
+async fn next_target(hub: &Shared, index: usize) -> Target {
+    loop {
+        if let Some(target) = hub.borrow_mut().drive_idle(index) {
+            return target;
+        }
+        sleep_until_due(hub, index).await;
+    }
+}
+
+/// Sleeps until the link's next time-out.
+async fn sleep_until_due(hub: &Shared, index: usize) {
+    let at = {
+        let mut hub = hub.borrow_mut();
+        let due = hub.uplink(index).map(|uplink| uplink.link.next_timeout());
+        due.and_then(|due| hub.clock().instant(due))
+    };
+    match at {
+        Some(instant) => Timer::at(instant).await,
+        None => future::pending().await,
+    };
+}
+
+/// Resolves, connects and shakes hands. An error is the reason, for the log.
+async fn attempt(
+    hub: &Shared,
+    index: usize,
+    resolver: &mut Resolver,
+    target: &Target,
+) -> Result<(Stream, Ready), String> {
+    let Target { host, port, within } = target;
+    let begun = std::time::Instant::now();
+    let addresses = resolver
+        .resolve(host, *port, *within)
+        .await
+        .map_err(|e| format!("{host}: {e}"))?;
+    let left = within.saturating_sub(begun.elapsed());
+    let (stream, address) = dial::connect(&addresses, left)
+        .await
+        .map_err(|e| format!("connecting to {host} port {port}: {e}"))?;
+    log::debug!("Connected to {host} at {address}.");
+    let ready = handshake(hub, index, &stream).await?;
+    Ok((stream, ready))
+}
+
+/// From CONNECT to CONNACK.
+async fn handshake(hub: &Shared, index: usize, stream: &Stream) -> Result<Ready, String> {
+    let gone = || "the bridge was removed".to_owned();
+    let mut out = Vec::new();
+    {
+        let mut hub = hub.borrow_mut();
+        let now = hub.now();
+        let link = &mut hub.uplink(index).ok_or_else(gone)?.link;
+        let keepalive = link.spec().keepalive;
+        stream.set_liveness(keepalive, keepalive + keepalive / 2);
+        link.connected(now, &mut out).map_err(|e| e.to_string())?;
+    }
+    send(stream, &out).await.map_err(|e| e.to_string())?;
+    let mut bytes = Vec::new();
+    let late = async {
+        sleep_until_due(hub, index).await;
+        Err(None)
+    };
+    let answer = async {
+        loop {
+            receive(stream, &mut bytes).await.map_err(Some)?;
+            out.clear();
+            if let Some(done) = hub.borrow_mut().connack(index, &bytes, &mut out) {
+                return done.map_err(|why| Some(End::Failed(std::io::Error::other(why))));
+            }
+        }
+    };
+    match future::or(answer, late).await {
+        Ok((limits, used)) => Ok(Ready {
+            limits,
+            out,
+            partial: bytes.split_off(used),
+        }),
+        Err(Some(end)) => Err(end.to_string()),
+        Err(None) => {
+            // The link knows why it gives up.
+            hub.borrow_mut().drive_idle(index);
+            Err("no CONNACK in time".to_owned())
+        }
+    }
+}
+
+/// Writes all of `bytes`.
+async fn send(stream: &Stream, mut bytes: &[u8]) -> Result<(), End> {
+    while !bytes.is_empty() {
+        match stream.write(bytes) {
+            Progress::Bytes(n) => bytes = bytes.get(n..).unwrap_or_default(),
+            Progress::Blocked => poll_fn(|cx| stream.poll_writable(cx))
+                .await
+                .map_err(End::Failed)?,
+            Progress::Eof => return Err(End::Eof),
+            Progress::Failed(e) => return Err(End::Failed(e)),
+        }
+    }
+    Ok(())
+}
+
+/// Appends what can be read to `bytes`, and waits for the first of it.
+async fn receive(stream: &Stream, bytes: &mut Vec<u8>) -> Result<(), End> {
+    let mut buf = [0; 512];
+    loop {
+        match stream.read(&mut buf) {
+            Progress::Bytes(n) => {
+                bytes.extend_from_slice(buf.get(..n).unwrap_or_default());
+                return Ok(());
+            }
+            Progress::Blocked => poll_fn(|cx| stream.poll_readable(cx))
+                .await
+                .map_err(End::Failed)?,
+            Progress::Eof => return Err(End::Eof),
+            Progress::Failed(e) => return Err(End::Failed(e)),
+        }
+    }
+}
+
+/// Runs the connection that is up, until it or the link ends.
+async fn live(hub: &Shared, index: usize, stream: Stream, ready: Ready) {
+    let Some(id) = hub.borrow_mut().uplink_up(index, stream, ready) else {
+        return;
+    };
+    hub.borrow_mut().announce(index, true);
+    let watch = async {
+        loop {
+            sleep_until_due(hub, index).await;
+            if !hub.borrow_mut().drive_up(index, id) {
+                return;
+            }
+        }
+    };
+    future::or(Connection::new(hub.clone(), id), watch).await;
+    let mut hub = hub.borrow_mut();
+    // Nothing to do where the connection ended first.
+    hub.detach(id, &End::Asked);
+    hub.announce(index, false);
+}
+
+impl Hub {
+    fn add_uplink(&mut self, uplink: Uplink) -> usize {
+        self.uplinks.push(uplink);
+        self.uplinks.len() - 1
+    }
+
+    pub(super) fn uplink(&mut self, index: usize) -> Option<&mut Uplink> {
+        self.uplinks.get_mut(index)
+    }
+
+    /// Tells the local clients whether the bridge is up.
+    fn announce(&mut self, index: usize, up: bool) {
+        let now = self.now();
+        let Some(uplink) = self.uplinks.get(index) else {
+            return;
+        };
+        if let Some(topic) = uplink.link.state_topic() {
+            let payload: &[u8] = if up { b"1" } else { b"0" };
+            self.broker.publish_own(topic, payload, true, now);
+        }
+    }
+
+    /// Drives a link that has no connection.
+    fn drive_idle(&mut self, index: usize) -> Option<Target> {
+        let now = self.now();
+        let link = &mut self.uplink(index)?.link;
+        match link.drive(now, &mut Vec::new()) {
+            Action::Connect {
+                host,
+                port,
+                deadline,
+            } => Some(Target {
+                host: host.to_owned(),
+                port,
+                within: deadline.since(now),
+            }),
+            Action::Idle | Action::Close => None,
+        }
+    }
+
+    /// Drives a link that is up. False: it gives the connection up.
+    fn drive_up(&mut self, index: usize, id: ConnId) -> bool {
+        let now = self.now();
+        let mut out = Vec::new();
+        let go_on = self
+            .uplink(index)
+            .is_some_and(|uplink| uplink.link.drive(now, &mut out) != Action::Close);
+        self.say(id, &out);
+        go_on
+    }
+
+    /// Gives the link the CONNACK at the front of `bytes`, once it is whole: the limits and the
+    /// bytes used, or why the link is refused.
+    fn connack(
+        &mut self,
+        index: usize,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Option<Result<(bridge::Limits, usize), String>> {
+        let now = self.now();
+        let Uplink { link, bridge, .. } = self.uplinks.get_mut(index)?;
+        let (packet, used) = match mqtt::decode(bytes, link.version(), HANDSHAKE_PACKET) {
+            Ok(decoded) => decoded?,
+            Err(e) => return Some(Err(e.to_string())),
+        };
+        let mut ids = packet_ids(&mut self.broker, *bridge);
+        Some(match link.packet(&packet, &mut ids, now, out) {
+            Ok(Step::Up(limits)) => Ok((limits, used)),
+            Ok(_) => Err(format!("unexpected {}", packet.name())),
+            Err(e) => Err(e.to_string()),
+        })
+    }
+
+    /// The link is up: joins its connection to the bridge's session.
+    fn uplink_up(&mut self, index: usize, stream: Stream, ready: Ready) -> Option<ConnId> {
+        let now = self.now();
+        let uplink = self.uplinks.get(index)?;
+        let limits = broker::Limits {
+            version: ready.limits.version,
+            receive_maximum: ready.limits.receive_maximum,
+            max_packet: ready.limits.max_packet,
+            max_qos: ready.limits.max_qos,
+            session_present: ready.limits.session_present,
+        };
+        let (bridge, wire) = (uplink.bridge, Rc::clone(&uplink.wire));
+        let id = self.broker.bridge_up(bridge, &limits, wire, now)?;
+        self.attach(id, stream, Role::Upstream(index), ready.partial);
+        self.say(id, &ready.out);
+        self.broker.bridge_start(id, now);
+        Some(id)
+    }
+
+    /// A packet from the upstream of a link that is up: the link's own or the session's.
+    pub(super) fn upstream_packet(
+        &mut self,
+        index: usize,
+        id: ConnId,
+        packet: Packet<'_>,
+        now: Time,
+    ) {
+        let Some(Uplink { link, bridge, .. }) = self.uplinks.get_mut(index) else {
+            return;
+        };
+        let mut out = Vec::new();
+        let step = {
+            let mut ids = packet_ids(&mut self.broker, *bridge);
+            link.packet(&packet, &mut ids, now, &mut out)
+        };
+        match step {
+            Ok(Step::Forward) => self.broker.packet(id, packet, now),
+            Ok(Step::Window(window)) => self.broker.bridge_window(id, window, now),
+            Ok(Step::None | Step::Up(_)) => {}
+            Err(_) => self.end(id),
+        }
+        self.say(id, &out);
+    }
+
+    /// Appends the link's own packets to the output of its connection.
+    fn say(&mut self, id: ConnId, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        if let Some(outbox) = self.broker.outbox(id) {
+            outbox.buffer().extend_from_slice(bytes);
+            self.dirty.push(id);
+            self.wake_turn();
+        }
+    }
+}
+
+/// The packet ids of a bridge's session, which its link shares.
+fn packet_ids(broker: &mut broker::Broker, bridge: BridgeId) -> impl FnMut() -> PacketId {
+    move || {
+        let id = broker.bridge_packet_id(bridge);
+        // A bridge that the broker does not know has no session whose ids could clash.
+        id.unwrap_or(PacketId::of_sequence(0))
+    }
+}

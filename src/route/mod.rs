@@ -1,0 +1,13 @@
+//! Which receivers a topic has, and which retained messages a filter has.
+//!
+//! Both structures only know topics: what a receiver is, and what is done with a match, is the
+//! broker's business.
+
+mod retained;
+mod trie;
+
+pub use retained::Retained;
+pub use trie::{SubOptions, Trie};
+
+#[cfg(test)]
+mod tests;

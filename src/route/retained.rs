@@ -1,0 +1,213 @@
+//! The retained messages.
+//!
+//! One ordered map, keyed by the topic with `/` turned into NUL (which no topic contains
+//! [MQTT-1.5.4-2]). So a separator sorts below every character, the topics under a level are one
+//! unbroken run, and a filter is answered by seeking from one possible match to the next: the
+//! literal levels of a filter narrow the search wherever they stand.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Included, Unbounded};
+use std::rc::Rc;
+
+use crate::message::Message;
+use crate::time::Time;
+
+/// The retained message of each topic (5.0 §3.3.1.3).
+#[derive(Debug, Default)]
+pub struct Retained {
+    messages: BTreeMap<Box<[u8]>, Rc<Message>>,
+    /// The messages that expire, soonest first.
+    expiries: BTreeSet<(Time, Box<[u8]>)>,
+    bytes: usize,
+}
+
+impl Retained {
+    /// No retained messages.
+    pub fn new() -> Retained {
+        Retained::default()
+    }
+
+    /// How many messages are retained.
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// True without any retained message.
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Bytes of topic, properties and payload of all retained messages.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The message retained for `topic`, expired or not.
+    pub fn get(&self, topic: &str) -> Option<&Rc<Message>> {
+        self.messages.get(&key(topic)[..])
+    }
+
+    /// All messages, in no order to rely on.
+    pub fn iter(&self) -> impl Iterator<Item = &Rc<Message>> {
+        self.messages.values()
+    }
+
+    /// Retains `message` for its topic and returns the one it replaces [MQTT-3.3.1-5].
+    ///
+    /// A message without payload is retained like any other: that it clears the topic instead
+    /// [MQTT-3.3.1-6] is the caller's to know.
+    pub fn set(&mut self, message: Rc<Message>) -> Option<Rc<Message>> {
+        let key = key(message.topic());
+        let expiry = message.expiry;
+        self.bytes += message.size();
+        let old = match self.messages.get_mut(&key) {
+            Some(slot) => Some(std::mem::replace(slot, message)),
+            None => {
+                self.messages.insert(key.clone(), message);
+                None
+            }
+        };
+        if let Some(old) = &old {
+            self.bytes -= old.size();
+        }
+        let past = old.as_ref().and_then(|old| old.expiry);
+        if past != expiry {
+            if let Some(at) = past {
+                self.expiries.remove(&(at, key.clone()));
+            }
+            if let Some(at) = expiry {
+                self.expiries.insert((at, key));
+            }
+        }
+        old
+    }
+
+    /// Drops the message retained for `topic` and returns it.
+    pub fn remove(&mut self, topic: &str) -> Option<Rc<Message>> {
+        let (key, old) = self.messages.remove_entry(&key(topic)[..])?;
+        self.bytes -= old.size();
+        if let Some(at) = old.expiry {
+            self.expiries.remove(&(at, key));
+        }
+        Some(old)
+    }
+
+    /// When the next message expires.
+    pub fn next_expiry(&self) -> Option<Time> {
+        self.expiries.first().map(|(at, _)| *at)
+    }
+
+    /// Drops the messages that have expired by `now` and returns them [MQTT-3.3.2-5].
+    pub fn expire(&mut self, now: Time) -> Vec<Rc<Message>> {
+        let mut expired = Vec::new();
+        while let Some((at, _)) = self.expiries.first()
+            && *at <= now
+            && let Some((_, key)) = self.expiries.pop_first()
+        {
+            if let Some(old) = self.messages.remove(&key) {
+                self.bytes -= old.size();
+                expired.push(old);
+            }
+        }
+        expired
+    }
+
+    /// Calls `f` for each message whose topic `filter`, a checked topic filter, matches and that
+    /// has not expired by `now`.
+    ///
+    /// Filters that begin with a wildcard do not match topics that begin with `$`
+    /// [MQTT-4.7.2-1].
+    pub fn matches(&self, filter: &str, now: Time, f: &mut impl FnMut(&Rc<Message>)) {
+        let mut cursor: Vec<u8> = Vec::new();
+        'seek: loop {
+            for (key, message) in self
+                .messages
+                .range::<[u8], _>((Included(&cursor[..]), Unbounded))
+            {
+                match compare(filter, key) {
+                    Step::Match => {
+                        if !message.expired(now) {
+                            f(message);
+                        }
+                    }
+                    Step::Next => {}
+                    Step::Seek { keep, then } => {
+                        cursor.clear();
+                        cursor.extend_from_slice(&key[..keep]);
+                        cursor.extend_from_slice(then);
+                        continue 'seek;
+                    }
+                    Step::End => return,
+                }
+            }
+            return;
+        }
+    }
+}
+
+/// Where the search for matches of a filter goes from a key.
+enum Step<'f> {
+    /// The key matches; the next one may too.
+    Match,
+    /// The key is above the matches; the next one may match.
+    Next,
+    /// Nothing before the first `keep` bytes of the key, then `then`, matches.
+    Seek { keep: usize, then: &'f [u8] },
+    /// No later key matches.
+    End,
+}
+
+/// The byte after the separator's: sorts after all topics below a level.
+const PAST_SUBTREE: &[u8] = &[SEPARATOR + 1];
+const SEPARATOR: u8 = 0;
+
+fn compare<'f>(filter: &'f str, key: &[u8]) -> Step<'f> {
+    if key.first() == Some(&b'$') && filter.starts_with(['+', '#']) {
+        return Step::Seek {
+            keep: 0,
+            then: &[b'$' + 1],
+        };
+    }
+    let mut wanted = filter.split('/');
+    // Where the level begins in the key.
+    let mut start = 0;
+    for level in key.split(|&b| b == SEPARATOR) {
+        let Some(want) = wanted.next() else {
+            return Step::Seek {
+                keep: start - 1,
+                then: PAST_SUBTREE,
+            };
+        };
+        match want {
+            "#" => return Step::Match,
+            "+" => {}
+            _ if want.as_bytes() > level => {
+                return Step::Seek {
+                    keep: start,
+                    then: want.as_bytes(),
+                };
+            }
+            _ if want.as_bytes() < level && start == 0 => return Step::End,
+            _ if want.as_bytes() < level => {
+                return Step::Seek {
+                    keep: start - 1,
+                    then: PAST_SUBTREE,
+                };
+            }
+            _ => {}
+        }
+        start += level.len() + 1;
+    }
+    match wanted.next() {
+        // `#` includes the level above it (5.0 §4.7.1.2).
+        None | Some("#") => Step::Match,
+        Some(_) => Step::Next,
+    }
+}
+
+fn key(topic: &str) -> Box<[u8]> {
+    topic
+        .bytes()
+        .map(|b| if b == b'/' { SEPARATOR } else { b })
+        .collect()
+}

@@ -1,0 +1,341 @@
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use proptest::prelude::*;
+
+use super::{Retained, SubOptions, Trie};
+use crate::message::{Message, Origin, Parts};
+use crate::mqtt::{QoS, filter_matches};
+use crate::time::Time;
+
+fn found(trie: &Trie, topic: &str) -> Vec<(u32, SubOptions)> {
+    let mut all = Vec::new();
+    trie.matches(topic, &mut |key, options| all.push((key, *options)));
+    all.sort_by_key(|(key, o)| (*key, o.qos, o.mapping));
+    all
+}
+
+fn keys(trie: &Trie, topic: &str) -> Vec<u32> {
+    found(trie, topic).into_iter().map(|(key, _)| key).collect()
+}
+
+fn message(topic: &str, payload: &[u8], expiry: Option<Time>) -> Rc<Message> {
+    let parts = Parts {
+        topic,
+        props: &[],
+        payload,
+    };
+    let mut message = Message::new(parts, Time::ZERO, Rc::new(Origin::default()));
+    message.expiry = expiry;
+    Rc::new(message)
+}
+
+fn topics(retained: &Retained, filter: &str, now: Time) -> Vec<String> {
+    let mut all = Vec::new();
+    retained.matches(filter, now, &mut |m| all.push(m.topic().to_owned()));
+    all.sort();
+    all
+}
+
+/// The examples of 5.0 §4.7.1.2 and §4.7.1.3, and the edges around them.
+const EXAMPLES: &[(&str, &str, bool)] = &[
+    ("sport/tennis/player1/#", "sport/tennis/player1", true),
+    (
+        "sport/tennis/player1/#",
+        "sport/tennis/player1/ranking",
+        true,
+    ),
+    (
+        "sport/tennis/player1/#",
+        "sport/tennis/player1/score/wimbledon",
+        true,
+    ),
+    ("sport/#", "sport", true),
+    ("sport/#", "sports", false),
+    ("#", "a/b/c", true),
+    ("#", "/", true),
+    ("sport/tennis/+", "sport/tennis/player1", true),
+    ("sport/tennis/+", "sport/tennis/player1/ranking", false),
+    ("sport/+", "sport", false),
+    ("sport/+", "sport/", true),
+    ("+/+", "/finance", true),
+    ("/+", "/finance", true),
+    ("+", "/finance", false),
+    ("+/tennis/#", "sport/tennis", true),
+    ("a//b", "a//b", true),
+    ("a/+/b", "a//b", true),
+    ("a/b", "a/b/c", false),
+    ("a/b/c", "a/b", false),
+    ("a", "A", false),
+];
+
+#[test]
+fn examples_of_4_7_1_in_the_trie() {
+    for &(filter, topic, matches) in EXAMPLES {
+        let mut trie = Trie::new();
+        trie.add(filter, 7, SubOptions::default());
+        assert_eq!(keys(&trie, topic) == [7], matches, "{filter} on {topic}");
+    }
+}
+
+#[test]
+fn examples_of_4_7_1_in_the_retained_messages() {
+    for &(filter, topic, matches) in EXAMPLES {
+        let mut retained = Retained::new();
+        retained.set(message(topic, b"x", None));
+        assert_eq!(
+            topics(&retained, filter, Time::ZERO) == [topic],
+            matches,
+            "{filter} on {topic}"
+        );
+    }
+}
+
+/// [MQTT-4.7.2-1]
+#[test]
+fn leading_wildcards_do_not_match_dollar_topics() {
+    let mut trie = Trie::new();
+    let mut retained = Retained::new();
+    retained.set(message("$SYS/monitor", b"x", None));
+    let filters = ["#", "+/monitor", "+/#", "$SYS/#", "$SYS/+", "$SYS/monitor"];
+    for (key, filter) in filters.into_iter().enumerate() {
+        trie.add(filter, key as u32, SubOptions::default());
+        assert_eq!(
+            topics(&retained, filter, Time::ZERO).len(),
+            usize::from(key > 2),
+            "{filter}"
+        );
+    }
+    assert_eq!(keys(&trie, "$SYS/monitor"), [3, 4, 5]);
+    assert_eq!(keys(&trie, "a/monitor"), [0, 1, 2]);
+}
+
+/// [MQTT-3.8.4-3]
+#[test]
+fn a_second_subscription_replaces_the_first() {
+    let mut trie = Trie::new();
+    let second = SubOptions {
+        qos: QoS::ExactlyOnce,
+        no_local: true,
+        ..SubOptions::default()
+    };
+    assert!(trie.add("a/+", 1, SubOptions::default()));
+    assert!(trie.add("a/+", 2, SubOptions::default()));
+    assert!(!trie.add("a/+", 1, second));
+    assert_eq!(
+        found(&trie, "a/b"),
+        [(1, second), (2, SubOptions::default())]
+    );
+    assert_eq!(trie.len(), 2);
+}
+
+#[test]
+fn removing_prunes_every_node() {
+    let mut trie = Trie::new();
+    for key in 0..100 {
+        for filter in ["a/+/c/#", "a/b", "$SYS/x", "+", "#", "a/b/c/d/e"] {
+            assert!(trie.add(filter, key, SubOptions::default()));
+        }
+    }
+    for key in 0..100 {
+        for filter in ["a/b/c/d/e", "#", "+", "a/b", "a/+/c/#", "$SYS/x"] {
+            assert!(trie.remove(filter, key));
+            assert!(!trie.remove(filter, key));
+        }
+        assert!(!trie.remove("a/b/c", key));
+    }
+    assert!(trie.is_empty() && trie.is_pruned());
+}
+
+#[test]
+fn the_deepest_filter_and_topic_that_fit_a_string() {
+    let deep = "/".repeat(65_535);
+    let mut trie = Trie::new();
+    trie.add(&deep, 1, SubOptions::default());
+    trie.add(&"+/".repeat(32_767), 2, SubOptions::default());
+    assert_eq!(keys(&trie, &deep), [1]);
+    assert_eq!(keys(&trie, &"a/".repeat(32_767)), [2]);
+    assert!(trie.remove(&deep, 1) && trie.remove(&"+/".repeat(32_767), 2));
+    assert!(trie.is_pruned());
+}
+
+#[test]
+fn ten_thousand_clients_with_two_filters_cost_below_200_bytes_a_subscription() {
+    let mut trie = Trie::new();
+    for key in 0..10_000 {
+        trie.add(
+            &format!("devices/sensor-{key:05}/command"),
+            key,
+            SubOptions::default(),
+        );
+        trie.add(
+            &format!("devices/sensor-{key:05}/config/#"),
+            key,
+            SubOptions::default(),
+        );
+    }
+    assert_eq!(trie.len(), 20_000);
+    assert!(
+        trie.heap() / trie.len() < 200,
+        "{}",
+        trie.heap() / trie.len()
+    );
+}
+
+#[test]
+fn a_match_calls_back_into_the_trie() {
+    let mut trie = Trie::new();
+    trie.add("a/+", 1, SubOptions::default());
+    trie.add("b/#", 2, SubOptions::default());
+    let mut inner = Vec::new();
+    trie.matches("a/x", &mut |_, _| inner = keys(&trie, "b/c/d"));
+    assert_eq!(inner, [2]);
+}
+
+#[test]
+fn retained_messages_are_counted_and_replaced() {
+    let mut retained = Retained::new();
+    assert!(retained.set(message("a/b", b"12", None)).is_none());
+    assert_eq!((retained.len(), retained.bytes()), (1, 5));
+    let old = retained.set(message("a/b", b"123", Some(Time::from_secs(9))));
+    assert_eq!(old.unwrap().payload(), b"12");
+    assert_eq!((retained.len(), retained.bytes()), (1, 6));
+    assert_eq!(retained.get("a/b").unwrap().payload(), b"123");
+    assert!(retained.remove("a").is_none());
+    assert_eq!(retained.remove("a/b").unwrap().payload(), b"123");
+    assert_eq!((retained.bytes(), retained.next_expiry()), (0, None));
+    assert!(retained.is_empty());
+}
+
+/// [MQTT-3.3.2-5]
+#[test]
+fn retained_messages_expire() {
+    let at = Time::from_secs;
+    let mut retained = Retained::new();
+    retained.set(message("a", b"1", Some(at(10))));
+    retained.set(message("b", b"1", Some(at(20))));
+    retained.set(message("c", b"1", None));
+    // Replaced by one that lasts, and by one of the same expiry.
+    retained.set(message("d", b"1", Some(at(5))));
+    retained.set(message("d", b"2", None));
+    retained.set(message("e", b"1", Some(at(30))));
+    retained.set(message("e", b"2", Some(at(30))));
+
+    assert_eq!(retained.next_expiry(), Some(at(10)));
+    assert_eq!(topics(&retained, "#", at(10)), ["b", "c", "d", "e"]);
+    assert!(retained.expire(at(9)).is_empty());
+    let gone: Vec<_> = retained
+        .expire(at(20))
+        .iter()
+        .map(|m| m.topic().to_owned())
+        .collect();
+    assert_eq!(gone, ["a", "b"]);
+    assert_eq!(retained.next_expiry(), Some(at(30)));
+    assert_eq!(retained.expire(at(30)).len(), 1);
+    assert_eq!((retained.len(), retained.bytes()), (2, 4));
+}
+
+/// The order of the map is by level, not by byte.
+#[test]
+fn characters_below_the_separator_do_not_hide_topics() {
+    let mut retained = Retained::new();
+    for topic in [
+        "a", "a!", "a!/x", "a/x", "a/x/y", "a0/x", "a /x", "/x", "//x", "$a/x",
+    ] {
+        retained.set(message(topic, b"x", None));
+    }
+    assert_eq!(
+        topics(&retained, "+/x", Time::ZERO),
+        ["/x", "a /x", "a!/x", "a/x", "a0/x"]
+    );
+    assert_eq!(topics(&retained, "a/#", Time::ZERO), ["a", "a/x", "a/x/y"]);
+    assert_eq!(topics(&retained, "a!", Time::ZERO), ["a!"]);
+}
+
+fn level() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["", "a", "b", "a!", "ab", "$S", "$T"])
+}
+
+fn topic() -> impl Strategy<Value = String> {
+    prop::collection::vec(level(), 1..5)
+        .prop_map(|levels| levels.join("/"))
+        .prop_filter("a topic has a character", |t| !t.is_empty())
+}
+
+fn filter() -> impl Strategy<Value = String> {
+    let levels = prop::collection::vec(prop_oneof![2 => level(), 1 => Just("+")], 0..4);
+    (levels, any::<bool>())
+        .prop_map(|(mut levels, multi)| {
+            if multi {
+                levels.push("#");
+            }
+            levels.join("/")
+        })
+        .prop_filter("a filter has a character", |f| !f.is_empty())
+}
+
+proptest! {
+    #[test]
+    fn the_trie_agrees_with_filter_matches(
+        steps in prop::collection::vec((any::<bool>(), filter(), 0u32..4, 0u16..3), 0..60),
+        probes in prop::collection::vec(topic(), 1..20),
+    ) {
+        let mut trie = Trie::new();
+        let mut model = BTreeMap::new();
+        for (add, filter, key, mapping) in steps {
+            if add {
+                let options = SubOptions { mapping, ..SubOptions::default() };
+                let new = model.insert((filter.clone(), key), options).is_none();
+                prop_assert_eq!(trie.add(&filter, key, options), new);
+            } else {
+                let known = model.remove(&(filter.clone(), key)).is_some();
+                prop_assert_eq!(trie.remove(&filter, key), known);
+            }
+            prop_assert_eq!(trie.len(), model.len());
+        }
+        for topic in probes {
+            let mut expected: Vec<_> = model
+                .iter()
+                .filter(|((filter, _), _)| filter_matches(filter, &topic))
+                .map(|((_, key), options)| (*key, *options))
+                .collect();
+            expected.sort_by_key(|(key, o)| (*key, o.qos, o.mapping));
+            prop_assert_eq!(found(&trie, &topic), expected, "{}", topic);
+        }
+        for (filter, key) in model.into_keys() {
+            trie.remove(&filter, key);
+        }
+        prop_assert!(trie.is_pruned());
+    }
+
+    #[test]
+    fn the_retained_messages_agree_with_filter_matches(
+        steps in prop::collection::vec((any::<bool>(), topic(), prop::option::of(0u64..9)), 0..60),
+        probes in prop::collection::vec(filter(), 1..20),
+        now in (0u64..9).prop_map(Time::from_secs),
+    ) {
+        let mut retained = Retained::new();
+        let mut model = BTreeMap::new();
+        for (set, topic, expiry) in steps {
+            if set {
+                let new = message(&topic, b"x", expiry.map(Time::from_secs));
+                let old = model.insert(topic, new.clone());
+                prop_assert_eq!(retained.set(new).is_some(), old.is_some());
+            } else {
+                prop_assert_eq!(retained.remove(&topic).is_some(), model.remove(&topic).is_some());
+            }
+        }
+        let live = |filter: &str| -> Vec<String> {
+            let hit = |m: &&Rc<Message>| !m.expired(now) && filter_matches(filter, m.topic());
+            model.values().filter(hit).map(|m| m.topic().to_owned()).collect()
+        };
+        for filter in &probes {
+            prop_assert_eq!(topics(&retained, filter, now), live(filter), "{}", filter);
+        }
+        retained.expire(now);
+        for filter in &probes {
+            prop_assert_eq!(topics(&retained, filter, now), live(filter), "{}", filter);
+        }
+        prop_assert_eq!(retained.bytes(), retained.iter().map(|m| m.size()).sum::<usize>());
+    }
+}

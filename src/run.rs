@@ -1,0 +1,217 @@
+//! The running broker: from arguments to a clean stop.
+//!
+//! Starts in this order: configuration, log, store, broker, listeners, bridges. A failure up to
+//! there ends the process with one line; afterwards nothing does but a signal.
+
+mod daemon;
+mod logger;
+mod start;
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use async_io::Timer;
+use async_signal::{Signal, Signals};
+use futures_lite::StreamExt;
+use smol::{LocalExecutor, Task};
+
+use crate::auth;
+use crate::config::{self, Config};
+use crate::net::{self, Shared};
+use crate::store;
+use daemon::Side;
+use logger::Logger;
+
+/// How long a clean stop waits for output to leave and for the last commit.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// What the command line says.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Options {
+    /// `-c FILE`.
+    pub config: Option<PathBuf>,
+    /// `-p PORT`, each time it was given.
+    pub ports: Vec<u16>,
+    /// `-v`: every log type.
+    pub verbose: bool,
+    /// `-d`: go into the background.
+    pub daemon: bool,
+}
+
+/// Why the broker can't start, or did not stop cleanly.
+#[derive(Debug)]
+pub enum Error {
+    /// The configuration is wrong.
+    Config(config::Errors),
+    /// The password or access control file can't be used.
+    Auth(auth::Error),
+    /// A listener can't listen.
+    Listen(net::ListenError),
+    /// The store can't be opened, or did not take the last commit.
+    Store(store::Error),
+    /// Something of the system: what was tried, and its answer.
+    System(&'static str, io::Error),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Config(e) => e.fmt(f),
+            Error::Auth(e) => e.fmt(f),
+            Error::Listen(e) => e.fmt(f),
+            Error::Store(e) => e.fmt(f),
+            Error::System(what, e) => write!(f, "{what}: {e}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Config(e) => Some(e),
+            Error::Auth(e) => Some(e),
+            Error::Listen(e) => Some(e),
+            Error::Store(e) => Some(e),
+            Error::System(_, e) => Some(e),
+        }
+    }
+}
+
+/// Checks the configuration (`--test-config`): its notes, or everything wrong with it.
+///
+/// # Errors
+/// [`Error::Config`].
+pub fn check(options: &Options) -> Result<Vec<String>, Error> {
+    load(options).map(|(_, notes)| notes)
+}
+
+/// Runs the broker until a signal stops it.
+///
+/// # Errors
+/// Whatever keeps it from starting; a store that does not take the last commit.
+pub fn run(options: &Options) -> Result<(), Error> {
+    let (config, notes) = load(options)?;
+    if options.daemon {
+        let side = daemon::detach().map_err(|e| Error::System("going into the background", e))?;
+        if side == Side::Parent {
+            return Ok(());
+        }
+    }
+    let logger =
+        Logger::start(&config.general.log).map_err(|e| Error::System("opening the log", e))?;
+    let logger = Rc::new(logger);
+    log::info!("footbridge {} starting.", env!("CARGO_PKG_VERSION"));
+    for note in notes {
+        log::warn!("{note}");
+    }
+    let result = serve(options, &config, &logger);
+    match &result {
+        Ok(()) => log::info!("footbridge stopped."),
+        // The caller says it on standard error, which a daemon does not have.
+        Err(e) if options.daemon => log::error!("{e}"),
+        Err(_) => {}
+    }
+    logger.finish();
+    result
+}
+
+fn load(options: &Options) -> Result<(Config, Vec<String>), Error> {
+    let (mut config, notes) = match &options.config {
+        Some(path) => {
+            let loaded = Config::load(path, &config::Env::system()).map_err(Error::Config)?;
+            (loaded.config, loaded.notes)
+        }
+        None => (Config::default(), Vec::new()),
+    };
+    if options.verbose {
+        config.general.log.level = log::LevelFilter::Debug;
+    }
+    Ok((config, notes))
+}
+
+/// From the store to the last commit.
+fn serve(options: &Options, config: &Config, logger: &Rc<Logger>) -> Result<(), Error> {
+    daemon::raise_descriptor_limit();
+    let executor = Rc::new(LocalExecutor::new());
+    let hub = start::hub(config, &executor)?;
+    let listeners = start::listeners(config, options, &hub, &executor)?;
+    start::bridges(config, &hub, &executor);
+    let pid_file = config.general.pid_file.as_deref();
+    if let Some(path) = pid_file {
+        daemon::write_pid(path).map_err(|e| Error::System("writing pid_file", e))?;
+    }
+    let kinds = [Signal::Term, Signal::Int, Signal::Hup, Signal::Usr1];
+    let signals = Signals::new(kinds).map_err(|e| Error::System("waiting for signals", e))?;
+    executor.spawn(net::Turn::new(hub.clone())).detach();
+    log::info!("footbridge {} running.", env!("CARGO_PKG_VERSION"));
+    // The awaited future is polled at every wake: the work is in tasks of the executor, and this
+    // only looks whether they are over.
+    let life = executor.spawn(live(
+        signals,
+        options.clone(),
+        logger.clone(),
+        hub,
+        listeners,
+    ));
+    let result = async_io::block_on(executor.run(life));
+    if let Some(path) = pid_file {
+        // It may be gone already.
+        let _ = std::fs::remove_file(path);
+    }
+    result
+}
+
+/// Answers signals until one says to stop, then stops.
+async fn live(
+    mut signals: Signals,
+    options: Options,
+    logger: Rc<Logger>,
+    hub: Shared,
+    listeners: Vec<Task<()>>,
+) -> Result<(), Error> {
+    while let Some(signal) = signals.next().await {
+        match signal {
+            Ok(Signal::Hup) => reload(&options, &logger),
+            Ok(Signal::Usr1) => hub.borrow_mut().commit_now(),
+            Ok(signal) => {
+                log::info!("footbridge stopping ({signal:?}).");
+                break;
+            }
+            Err(e) => log::warn!("A signal was lost: {e}."),
+        }
+    }
+    // Dropping a task closes its socket: nobody can connect any more.
+    drop(listeners);
+    stop(&hub).await
+}
+
+/// SIGHUP: reads the configuration again and takes over what can change while running.
+fn reload(options: &Options, logger: &Logger) {
+    logger.reopen();
+    match load(options) {
+        Ok((config, _)) => {
+            log::set_max_level(config.general.log.level);
+            log::info!("Configuration reloaded.");
+        }
+        Err(e) => log::error!("The configuration stays as it was: {e}"),
+    }
+}
+
+/// Says goodbye to every client and waits for the last commit.
+async fn stop(hub: &Shared) -> Result<(), Error> {
+    const LOOK_AGAIN: Duration = Duration::from_millis(10);
+    hub.borrow_mut().shut_down();
+    let mut left = STOP_WITHIN;
+    while !hub.borrow().is_quiet() && !left.is_zero() {
+        Timer::after(LOOK_AGAIN).await;
+        left = left.saturating_sub(LOOK_AGAIN);
+    }
+    let store = hub.borrow_mut().close_store();
+    match store {
+        Some(handle) => handle.close().map_err(Error::Store),
+        None => Ok(()),
+    }
+}

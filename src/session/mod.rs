@@ -1,0 +1,11 @@
+//! The two halves of a session: messages on their way to the peer ([`Outbound`]) and the QoS 2
+//! messages on their way from it ([`Inbound`]).
+//!
+//! Both are plain state machines without sockets or clocks. The protocol is symmetric here, so
+//! devices and the uplink of a bridge share them.
+
+mod inbound;
+mod outbound;
+
+pub use inbound::{Inbound, Receipt};
+pub use outbound::{Acked, Entry, Outbound, READ_BYTES};

@@ -1,0 +1,96 @@
+//! `$SYS`: the broker's figures as retained messages, with Mosquitto's names and meanings.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::broker::{Broker, Counters, Gauges};
+use crate::time::Time;
+
+/// Publishes the figures every `sys_interval`; one that has not changed is not repeated.
+#[derive(Debug)]
+pub struct Sys {
+    interval: Duration,
+    started: Time,
+    next: Option<Time>,
+    last: HashMap<&'static str, String>,
+}
+
+impl Sys {
+    /// A publisher that starts at `now`. `interval` is `sys_interval`; zero turns it off.
+    pub fn new(interval: Duration, now: Time) -> Sys {
+        let next = (!interval.is_zero()).then_some(now);
+        Sys {
+            interval,
+            started: now,
+            next,
+            last: HashMap::new(),
+        }
+    }
+
+    /// When [`Sys::tick`] has something to do next.
+    pub fn next_timeout(&self) -> Option<Time> {
+        self.next
+    }
+
+    /// Publishes what has changed, if it is time.
+    pub fn tick(&mut self, broker: &mut Broker, now: Time) {
+        if self.next.is_none_or(|at| at > now) {
+            return;
+        }
+        self.next = Some(now + self.interval);
+        let uptime = now.since(self.started).as_secs();
+        for (topic, value) in figures(broker.counters(), &broker.gauges(), uptime) {
+            if self.last.get(topic) != Some(&value) {
+                broker.publish_own(topic, value.as_bytes(), true, now);
+                self.last.insert(topic, value);
+            }
+        }
+    }
+}
+
+fn figures(
+    counters: &Counters,
+    gauges: &Gauges,
+    uptime: u64,
+) -> impl Iterator<Item = (&'static str, String)> + use<> {
+    let numbers = [
+        ("$SYS/broker/clients/total", gauges.clients),
+        ("$SYS/broker/clients/connected", gauges.connected),
+        ("$SYS/broker/clients/active", gauges.connected),
+        (
+            "$SYS/broker/clients/disconnected",
+            gauges.clients.saturating_sub(gauges.connected),
+        ),
+        (
+            "$SYS/broker/clients/inactive",
+            gauges.clients.saturating_sub(gauges.connected),
+        ),
+        (
+            "$SYS/broker/publish/messages/received",
+            counters.publish_received,
+        ),
+        ("$SYS/broker/publish/messages/sent", counters.publish_sent),
+        ("$SYS/broker/publish/messages/dropped", counters.dropped()),
+        (
+            "$SYS/broker/publish/bytes/received",
+            counters.publish_bytes_received,
+        ),
+        (
+            "$SYS/broker/publish/bytes/sent",
+            counters.publish_bytes_sent,
+        ),
+        ("$SYS/broker/retained messages/count", gauges.retained),
+        ("$SYS/broker/subscriptions/count", gauges.subscriptions),
+        ("$SYS/broker/store/messages/count", gauges.queued_messages),
+        ("$SYS/broker/store/messages/bytes", gauges.queued_bytes),
+        ("$SYS/broker/store/file/bytes", counters.store_bytes),
+    ];
+    let version = concat!("footbridge version ", env!("CARGO_PKG_VERSION"));
+    let texts = [
+        ("$SYS/broker/version", version.to_string()),
+        ("$SYS/broker/uptime", format!("{uptime} seconds")),
+    ];
+    texts
+        .into_iter()
+        .chain(numbers.map(|(topic, n)| (topic, n.to_string())))
+}

@@ -1,0 +1,287 @@
+//! Rows of messages: who is owed one, then the message itself.
+//!
+//! A row is `format, flags, arrival, [expiry], targets, [origin], topic, properties, payload,
+//! crc32`, numbers as varints. Targets stand before the payload, so that the scan at start-up
+//! stops there. A retained row has the same shape; its topic is its key and not repeated.
+
+use std::rc::Rc;
+
+use super::codec::{Reader, put_bytes, put_varint, seal, unseal};
+use super::error::Corrupt;
+use crate::message::{Message, MessageId, Origin, Parts, SessionId};
+use crate::mqtt::QoS;
+use crate::time::Time;
+
+/// The format of message rows.
+const FORMAT: u8 = 1;
+
+const QOS_MASK: u8 = 0x03;
+const RETAIN: u8 = 0x04;
+const EXPIRY: u8 = 0x08;
+const ORIGIN: u8 = 0x10;
+const USERNAME: u8 = 0x20;
+
+const TARGET_LOW: u8 = 0x08;
+const TARGET_MAPPING: u8 = 0x10;
+const TARGET_SUB_IDS: u8 = 0x20;
+
+/// A session that is owed a message, and how the message goes out to it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Target {
+    /// Who is owed it.
+    pub session: SessionId,
+    /// The position in the session's outbound sequence, from which its packet id derives.
+    pub seq: u64,
+    /// The QoS to send at.
+    pub qos: QoS,
+    /// The RETAIN flag to send.
+    pub retain: bool,
+    /// Whether it waits in the low lane.
+    pub low: bool,
+    /// The bridge's topic line it goes by; 0 for none.
+    pub mapping: u16,
+    /// The subscription identifiers to send (5.0).
+    pub sub_ids: Box<[u32]>,
+}
+
+/// Appends the row of a queued message to `out`. Its origin is not stored: routing is done.
+pub(super) fn encode_message(
+    id: MessageId,
+    message: &Message,
+    targets: &[Target],
+    out: &mut Vec<u8>,
+) {
+    let start = out.len();
+    put_head(message, targets, None, out);
+    put_body(message.topic(), message, out);
+    seal(&id.0.to_le_bytes(), start, out);
+}
+
+/// Appends the row of a retained message to `out`; its key is its topic.
+pub(super) fn encode_retained(message: &Message, out: &mut Vec<u8>) {
+    let start = out.len();
+    put_head(message, &[], Some(&message.origin), out);
+    put_body("", message, out);
+    seal(message.topic().as_bytes(), start, out);
+}
+
+/// Decodes the row of a queued message. Its origin is empty.
+///
+/// # Errors
+/// [`Corrupt`] if the row is not what was written under `id`.
+pub fn decode_message(id: MessageId, row: &[u8]) -> Result<(Message, Vec<Target>), Corrupt> {
+    let mut reader = unseal(&id.0.to_le_bytes(), row)?;
+    let head = Head::read(&mut reader)?;
+    let targets = read_targets(&mut reader)?;
+    let origin = head.read_origin(&mut reader)?;
+    let topic = reader.str()?;
+    Ok((head.read_message(topic, reader, origin)?, targets))
+}
+
+/// Decodes the row of a retained message, with its publisher.
+///
+/// # Errors
+/// [`Corrupt`] if the row is not what was written under `topic`.
+pub fn decode_retained(topic: &str, row: &[u8]) -> Result<Message, Corrupt> {
+    let mut reader = unseal(topic.as_bytes(), row)?;
+    let head = Head::read(&mut reader)?;
+    read_targets(&mut reader)?;
+    let origin = head.read_origin(&mut reader)?;
+    reader.str()?;
+    head.read_message(topic, reader, origin)
+}
+
+/// Who is owed the message in `row`.
+///
+/// # Errors
+/// [`Corrupt`] if the row is not what was written under `id`.
+pub fn decode_targets(id: MessageId, row: &[u8]) -> Result<Vec<Target>, Corrupt> {
+    let mut reader = unseal(&id.0.to_le_bytes(), row)?;
+    Head::read(&mut reader)?;
+    read_targets(&mut reader)
+}
+
+/// What the scan at start-up wants of a message row.
+pub(super) struct Scanned {
+    /// When it arrived.
+    pub(super) arrival: Time,
+    /// Its [`Message::size`].
+    pub(super) size: usize,
+}
+
+/// Walks the targets of a row without allocating for them: `visit` gets session and lane.
+pub(super) fn scan(
+    id: MessageId,
+    row: &[u8],
+    mut visit: impl FnMut(SessionId, bool),
+) -> Result<Scanned, Corrupt> {
+    let mut reader = unseal(&id.0.to_le_bytes(), row)?;
+    let head = Head::read(&mut reader)?;
+    for _ in 0..reader.count(3)? {
+        let target = read_target(&mut reader)?;
+        visit(target.session, target.low);
+    }
+    head.read_origin(&mut reader)?;
+    let topic = reader.bytes()?.len();
+    let props = reader.bytes()?.len();
+    Ok(Scanned {
+        arrival: head.arrival,
+        size: topic + props + reader.rest().len(),
+    })
+}
+
+/// What stands before the targets.
+struct Head {
+    flags: u8,
+    qos: QoS,
+    arrival: Time,
+    expiry: Option<Time>,
+}
+
+impl Head {
+    fn read(reader: &mut Reader<'_>) -> Result<Head, Corrupt> {
+        if reader.byte()? != FORMAT {
+            return Err(Corrupt);
+        }
+        let flags = reader.byte()?;
+        Ok(Head {
+            flags,
+            qos: QoS::from_bits(flags & QOS_MASK).ok_or(Corrupt)?,
+            arrival: Time::from_millis(reader.varint()?),
+            expiry: match flags & EXPIRY {
+                0 => None,
+                _ => Some(Time::from_millis(reader.varint()?)),
+            },
+        })
+    }
+
+    fn read_origin(&self, reader: &mut Reader<'_>) -> Result<Origin, Corrupt> {
+        if self.flags & ORIGIN == 0 {
+            return Ok(Origin::default());
+        }
+        Ok(Origin {
+            client_id: reader.str()?.into(),
+            username: match self.flags & USERNAME {
+                0 => None,
+                _ => Some(reader.str()?.into()),
+            },
+        })
+    }
+
+    fn read_message(
+        &self,
+        topic: &str,
+        mut reader: Reader<'_>,
+        origin: Origin,
+    ) -> Result<Message, Corrupt> {
+        if topic.len() > usize::from(u16::MAX) {
+            return Err(Corrupt);
+        }
+        let parts = Parts {
+            topic,
+            props: reader.bytes()?,
+            payload: reader.rest(),
+        };
+        let mut message = Message::new(parts, self.arrival, Rc::new(origin));
+        message.qos = self.qos;
+        message.retain = self.flags & RETAIN != 0;
+        message.expiry = self.expiry;
+        Ok(message)
+    }
+}
+
+fn put_head(message: &Message, targets: &[Target], origin: Option<&Origin>, out: &mut Vec<u8>) {
+    let mut flags = message.qos as u8;
+    if message.retain {
+        flags |= RETAIN;
+    }
+    if message.expiry.is_some() {
+        flags |= EXPIRY;
+    }
+    let username = origin.and_then(|origin| origin.username.as_deref());
+    if origin.is_some() {
+        flags |= ORIGIN;
+    }
+    if username.is_some() {
+        flags |= USERNAME;
+    }
+    out.extend_from_slice(&[FORMAT, flags]);
+    put_varint(message.arrival.as_millis(), out);
+    if let Some(expiry) = message.expiry {
+        put_varint(expiry.as_millis(), out);
+    }
+    put_varint(targets.len() as u64, out);
+    for target in targets {
+        put_target(target, out);
+    }
+    if let Some(origin) = origin {
+        put_bytes(origin.client_id.as_bytes(), out);
+    }
+    if let Some(username) = username {
+        put_bytes(username.as_bytes(), out);
+    }
+}
+
+fn put_body(topic: &str, message: &Message, out: &mut Vec<u8>) {
+    put_bytes(topic.as_bytes(), out);
+    put_bytes(message.props(), out);
+    out.extend_from_slice(message.payload());
+}
+
+fn put_target(target: &Target, out: &mut Vec<u8>) {
+    let mut flags = target.qos as u8;
+    if target.retain {
+        flags |= RETAIN;
+    }
+    if target.low {
+        flags |= TARGET_LOW;
+    }
+    if target.mapping != 0 {
+        flags |= TARGET_MAPPING;
+    }
+    if !target.sub_ids.is_empty() {
+        flags |= TARGET_SUB_IDS;
+    }
+    out.push(flags);
+    put_varint(target.session.0.into(), out);
+    put_varint(target.seq, out);
+    if target.mapping != 0 {
+        put_varint(target.mapping.into(), out);
+    }
+    if !target.sub_ids.is_empty() {
+        put_varint(target.sub_ids.len() as u64, out);
+        for &id in &target.sub_ids {
+            put_varint(id.into(), out);
+        }
+    }
+}
+
+fn read_targets(reader: &mut Reader<'_>) -> Result<Vec<Target>, Corrupt> {
+    let n = reader.count(3)?;
+    let mut targets = Vec::with_capacity(n);
+    for _ in 0..n {
+        targets.push(read_target(reader)?);
+    }
+    Ok(targets)
+}
+
+fn read_target(reader: &mut Reader<'_>) -> Result<Target, Corrupt> {
+    let flags = reader.byte()?;
+    Ok(Target {
+        session: SessionId(reader.number()?),
+        seq: reader.varint()?,
+        qos: QoS::from_bits(flags & QOS_MASK).ok_or(Corrupt)?,
+        retain: flags & RETAIN != 0,
+        low: flags & TARGET_LOW != 0,
+        mapping: match flags & TARGET_MAPPING {
+            0 => 0,
+            _ => reader.number()?,
+        },
+        sub_ids: match flags & TARGET_SUB_IDS {
+            0 => Box::default(),
+            _ => (0..reader.count(1)?)
+                .map(|_| reader.number())
+                .collect::<Result<_, _>>()?,
+        },
+    })
+}

@@ -1,0 +1,180 @@
+//! Random commits against plain maps, with reopening in between; the maps also serve the crash
+//! tests.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use proptest::prelude::*;
+
+use super::disk::Disk;
+use super::{message, rows, session, target};
+use crate::message::{MessageId, SessionId};
+use crate::store::{Batch, Db, Loaded, StateRecord, decode_message};
+
+/// One change of a batch.
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    Put(u64, Vec<u32>, Vec<u8>),
+    Delete(Range<u64>),
+    Session(u32, String),
+    State(u32, StateRecord),
+    EndSession(u32),
+    Retain(String, Vec<u8>),
+    Unretain(String),
+}
+
+/// What the store should hold.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Model {
+    messages: BTreeMap<u64, (Vec<u32>, Vec<u8>)>,
+    sessions: BTreeMap<u32, String>,
+    states: BTreeMap<u32, StateRecord>,
+    retained: BTreeMap<String, Vec<u8>>,
+}
+
+impl Model {
+    /// Applies a batch as the store does: puts of messages before deletes.
+    pub(super) fn apply(&mut self, changes: &[Change]) {
+        for change in changes.iter().cloned() {
+            match change {
+                Change::Put(id, receivers, payload) => {
+                    self.messages.insert(id, (receivers, payload));
+                }
+                Change::Delete(_) => {}
+                Change::Session(id, name) => drop(self.sessions.insert(id, name)),
+                Change::State(id, state) => drop(self.states.insert(id, state)),
+                Change::EndSession(id) => {
+                    self.sessions.remove(&id);
+                    self.states.remove(&id);
+                }
+                Change::Retain(topic, payload) => drop(self.retained.insert(topic, payload)),
+                Change::Unretain(topic) => drop(self.retained.remove(&topic)),
+            }
+        }
+        for change in changes {
+            if let Change::Delete(ids) = change {
+                self.messages.retain(|id, _| !ids.contains(id));
+            }
+        }
+    }
+
+    /// Checks that the store holds this and nothing else.
+    pub(super) fn matches(&self, db: &mut Db, loaded: &Loaded) -> bool {
+        let rows = rows(db);
+        let messages = rows.iter().map(|(id, row)| {
+            let (message, targets) = decode_message(id, row).unwrap();
+            let receivers = targets.iter().map(|target| target.session.0).collect();
+            (id.0, (receivers, message.payload().to_vec()))
+        });
+        let retained = loaded.retained.iter();
+        let retained = retained.map(|m| (m.topic().to_owned(), m.payload().to_vec()));
+        let sessions = loaded.sessions.iter();
+        let names = sessions.map(|s| (s.id.0, s.record.client_id.to_string()));
+        self.messages == messages.collect()
+            && self.retained == retained.collect()
+            && self.sessions == names.collect()
+            && self.queues_match(loaded)
+            && loaded.damaged == 0
+    }
+
+    /// A queue is what names the session and is beyond its cursor, or sent and still owed.
+    fn queues_match(&self, loaded: &Loaded) -> bool {
+        let owed = |id: u64, session: u32| {
+            let state = self.states.get(&session).cloned().unwrap_or_default();
+            self.sessions.contains_key(&session)
+                && (id > state.cursor.0 || state.sent.contains(&MessageId(id)))
+        };
+        let queues = loaded.sessions.iter().all(|session| {
+            let number = session.id.0;
+            let ids = self
+                .messages
+                .iter()
+                .filter(|(id, (receivers, _))| receivers.contains(&number) && owed(**id, number));
+            let state = self.states.get(&number).cloned().unwrap_or_default();
+            session.queue.iter().eq(ids.map(|(id, _)| *id)) && session.state == state
+        });
+        let refs = self.messages.iter().all(|(&id, (receivers, _))| {
+            let count = receivers
+                .iter()
+                .filter(|&&session| owed(id, session))
+                .count();
+            let orphan = loaded.orphans.iter().any(|ids| ids.contains(&id));
+            loaded.refs.get(id) == count as u32 && orphan == (count == 0)
+        });
+        queues && refs
+    }
+}
+
+/// Encodes the changes for the store.
+pub(super) fn batch(seq: u64, changes: &[Change]) -> Batch {
+    let mut batch = Batch::new(seq);
+    for change in changes {
+        match change {
+            Change::Put(id, receivers, payload) => {
+                let targets: Vec<_> = receivers.iter().map(|&to| target(to, *id)).collect();
+                batch.put_message(MessageId(*id), &message("t", payload), &targets);
+            }
+            Change::Delete(ids) => batch.delete(ids.clone()),
+            Change::Session(id, name) => batch.put_session(SessionId(*id), &session(name)),
+            Change::State(id, state) => batch.put_state(SessionId(*id), state),
+            Change::EndSession(id) => batch.delete_session(SessionId(*id)),
+            Change::Retain(topic, payload) => batch.put_retained(&message(topic, payload)),
+            Change::Unretain(topic) => batch.delete_retained(topic),
+        }
+    }
+    batch
+}
+
+fn payload() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        8 => prop::collection::vec(any::<u8>(), 0..40),
+        1 => prop::collection::vec(any::<u8>(), 5_000..9_000),
+    ]
+}
+
+fn state() -> impl Strategy<Value = StateRecord> {
+    (0..40u64, prop::collection::btree_set(1..40u64, 0..4)).prop_map(|(cursor, sent)| StateRecord {
+        next_seq: cursor + 7,
+        cursor: MessageId(cursor),
+        sent: sent.into_iter().map(MessageId).collect(),
+        ..StateRecord::default()
+    })
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let receivers = prop::collection::btree_set(1..5u32, 0..3);
+    let receivers = receivers.prop_map(|set| set.into_iter().collect());
+    prop_oneof![
+        6 => (1..60u64, receivers, payload()).prop_map(|(id, to, p)| Change::Put(id, to, p)),
+        2 => (0..60u64, 1..20u64).prop_map(|(from, n)| Change::Delete(from..from + n)),
+        2 => (1..5u32, "[a-z]{0,8}").prop_map(|(id, name)| Change::Session(id, name)),
+        2 => (1..5u32, state()).prop_map(|(id, state)| Change::State(id, state)),
+        1 => (1..5u32).prop_map(Change::EndSession),
+        2 => ("[a-c/]{1,3}", payload()).prop_map(|(topic, p)| Change::Retain(topic, p)),
+        1 => "[a-c/]{1,3}".prop_map(Change::Unretain),
+    ]
+}
+
+/// A few commits of a few changes.
+pub(super) fn script() -> impl Strategy<Value = Vec<Vec<Change>>> {
+    prop::collection::vec(prop::collection::vec(change(), 1..12), 1..8)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn the_store_holds_what_was_committed(script in script()) {
+        let disk = Disk::with_store();
+        let mut model = Model::default();
+        for (seq, changes) in script.iter().enumerate() {
+            let (mut db, _) = Db::with_opener(disk.opener()).unwrap();
+            db.commit(&batch(seq as u64, changes)).unwrap();
+            drop(db);
+            model.apply(changes);
+            let (mut db, loaded) = Db::with_opener(disk.opener()).unwrap();
+            prop_assert_eq!(db.live_bytes(), loaded.live);
+            prop_assert!(model.matches(&mut db, &loaded), "{:?} {:?}", model, loaded);
+        }
+    }
+}

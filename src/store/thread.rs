@@ -1,0 +1,275 @@
+//! The storage thread: the one place that waits for the disk.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Range;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::batch::Batch;
+use super::error::Error;
+use super::tables::{Db, Rows};
+
+/// Between the first two attempts at a disk that fails; doubles, as each opens the file anew and
+/// reads it all.
+const RETRY: Duration = Duration::from_secs(1);
+/// The wait doubles so many times.
+const DOUBLINGS: u32 = 3;
+/// How many more attempts a failing disk gets once the broker wants to end.
+const CLOSING_TRIES: u32 = 3;
+/// How long the broker's end waits for a disk that hangs.
+const CLOSE_WAIT: Duration = Duration::from_secs(15);
+/// How long nothing must have been asked before the file is compacted.
+const IDLE: Duration = Duration::from_secs(5);
+/// redb's deepest commit takes a small part of this.
+const STACK: usize = 256 << 10;
+
+/// What the storage thread reports.
+#[derive(Debug)]
+pub enum Event {
+    /// Batch `seq` is durable.
+    Committed {
+        /// Its number.
+        seq: u64,
+        /// Bytes of the file now.
+        bytes: u64,
+        /// The batch, so that its buffers are used again.
+        batch: Batch,
+    },
+    /// The answer to a [`ReadRequest`].
+    Rows {
+        /// The request's token.
+        token: u64,
+        /// What was found.
+        rows: Rows,
+    },
+    /// The disk fails. Work waits and is tried again every few seconds; this comes once. Damage
+    /// ([`Error::Corrupt`]) doesn't heal by that: the next start sets the file aside.
+    Stalled {
+        /// Why.
+        error: Error,
+    },
+    /// The disk works again, and all that waited is done.
+    Resumed,
+}
+
+/// Messages to read back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReadRequest {
+    /// Comes back with the rows.
+    pub token: u64,
+    /// The ids, ascending.
+    pub ranges: Vec<Range<u64>>,
+    /// Where to stop, in bytes of rows; the first row always fits.
+    pub max_bytes: usize,
+}
+
+enum Request {
+    Commit(Batch),
+    Read(ReadRequest),
+}
+
+/// The broker's end of the storage thread. Dropping it is [`Handle::close`].
+pub struct Handle {
+    /// `None` once closed.
+    requests: Option<Sender<Request>>,
+    /// Tells how many batches were lost, when the thread ends.
+    ended: Receiver<usize>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Handle {
+    /// Starts the thread; `events` is called on it and must not block.
+    ///
+    /// # Errors
+    /// If the system has no thread to give.
+    pub fn spawn(db: Db, events: impl Fn(Event) + Send + 'static) -> io::Result<Handle> {
+        let (requests, incoming) = mpsc::channel();
+        let (end, ended) = mpsc::channel();
+        let worker = Worker {
+            db,
+            incoming,
+            events,
+            commits: VecDeque::new(),
+            reads: VecDeque::new(),
+            failures: 0,
+            closing: false,
+        };
+        let thread = thread::Builder::new()
+            .name("store".into())
+            .stack_size(STACK)
+            .spawn(move || {
+                let lost = worker.run();
+                // Nobody waits if closing took too long.
+                let _ = end.send(lost);
+            })?;
+        Ok(Handle {
+            requests: Some(requests),
+            ended,
+            thread: Some(thread),
+        })
+    }
+
+    /// Hands over a batch. Batches commit in the order they come.
+    pub fn commit(&self, batch: Batch) {
+        self.request(Request::Commit(batch));
+    }
+
+    /// Asks for messages.
+    pub fn read(&self, request: ReadRequest) {
+        self.request(Request::Read(request));
+    }
+
+    /// Commits what was handed over, closes the file and ends the thread. Gives up on a disk that
+    /// fails or hangs after some seconds.
+    ///
+    /// # Errors
+    /// [`Error::Unsaved`] if the disk kept failing, [`Error::Io`] if it hung.
+    pub fn close(mut self) -> Result<(), Error> {
+        self.end()
+    }
+
+    fn request(&self, request: Request) {
+        if let Some(requests) = &self.requests {
+            // The thread ends only after the sender is gone.
+            let _ = requests.send(request);
+        }
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
+        self.requests = None;
+        let Some(thread) = self.thread.take() else {
+            return Ok(());
+        };
+        thread.thread().unpark();
+        match self.ended.recv_timeout(CLOSE_WAIT) {
+            Err(RecvTimeoutError::Timeout) => Err(Error::Io(io::ErrorKind::TimedOut.into())),
+            Ok(lost @ 1..) => Err(Error::Unsaved(lost)),
+            _ => {
+                let _ = thread.join();
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let _ = self.end();
+    }
+}
+
+struct Worker<F> {
+    db: Db,
+    incoming: Receiver<Request>,
+    events: F,
+    commits: VecDeque<Batch>,
+    reads: VecDeque<ReadRequest>,
+    /// Attempts in a row that failed.
+    failures: u32,
+    closing: bool,
+}
+
+impl<F: Fn(Event)> Worker<F> {
+    /// Works until the handle is gone and the work done; returns how many batches it had to give
+    /// up.
+    fn run(mut self) -> usize {
+        let mut tries = 0;
+        loop {
+            self.wait();
+            match self.work() {
+                Ok(()) if self.closing => return 0,
+                Ok(()) => self.resume(),
+                Err(_) if self.closing && tries == CLOSING_TRIES => return self.commits.len(),
+                Err(error) => {
+                    tries += u32::from(self.closing);
+                    self.stall(error);
+                }
+            }
+        }
+    }
+
+    /// Takes in all requests; waits for one if there is nothing to do, and uses a long wait to
+    /// compact the file.
+    fn wait(&mut self) {
+        if self.commits.is_empty() && self.reads.is_empty() {
+            let compact = self.db.is_worth_compacting();
+            let next = match compact {
+                true => self.incoming.recv_timeout(IDLE),
+                false => self.incoming.recv().map_err(RecvTimeoutError::from),
+            };
+            match next {
+                Ok(request) => self.take(request),
+                Err(RecvTimeoutError::Disconnected) => self.closing = true,
+                // A failure shows again at the next commit, which needs reporting.
+                Err(RecvTimeoutError::Timeout) => drop(self.db.compact()),
+            }
+        }
+        loop {
+            match self.incoming.try_recv() {
+                Ok(request) => self.take(request),
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => {
+                    self.closing = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, request: Request) {
+        match request {
+            Request::Commit(batch) => self.commits.push_back(batch),
+            Request::Read(read) => self.reads.push_back(read),
+        }
+    }
+
+    /// Does what it can: reads go on while a full disk takes no commit.
+    fn work(&mut self) -> Result<(), Error> {
+        let commits = self.commit_all();
+        let reads = self.read_all();
+        commits.and(reads)
+    }
+
+    fn commit_all(&mut self) -> Result<(), Error> {
+        while let Some(batch) = self.commits.front() {
+            self.db.commit(batch)?;
+            if let Some(batch) = self.commits.pop_front() {
+                let (seq, bytes) = (batch.seq, self.db.file_bytes());
+                (self.events)(Event::Committed { seq, bytes, batch });
+            }
+        }
+        Ok(())
+    }
+
+    fn read_all(&mut self) -> Result<(), Error> {
+        while let Some(read) = self.reads.front() {
+            let rows = self.db.read(&read.ranges, read.max_bytes)?;
+            let token = read.token;
+            self.reads.pop_front();
+            (self.events)(Event::Rows { token, rows });
+        }
+        Ok(())
+    }
+
+    fn stall(&mut self, error: Error) {
+        let pause = match self.closing {
+            true => RETRY,
+            false => RETRY * (1 << self.failures.min(DOUBLINGS)),
+        };
+        if self.failures == 0 {
+            (self.events)(Event::Stalled { error });
+        }
+        self.failures = self.failures.saturating_add(1);
+        // The handle wakes it when it closes.
+        thread::park_timeout(pause);
+    }
+
+    fn resume(&mut self) {
+        if self.failures > 0 {
+            self.failures = 0;
+            (self.events)(Event::Resumed);
+        }
+    }
+}

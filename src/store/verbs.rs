@@ -1,0 +1,290 @@
+//! The loop's side of the store: what is owed, what waits for a commit, what may be deleted.
+//!
+//! No redb and no thread here. The broker says `put`, `ack` and `after_commit` as things happen;
+//! a turn ends with [`Store::begin_commit`], whose batch goes to the storage thread, and
+//! [`Store::committed`] opens everything that waited for it.
+//!
+//! A message lives in the gathering batch as a shared pointer until the commit begins. If all
+//! who are owed it have it before that, it is never written.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{Batch, Refs, Target};
+use crate::message::{Message, MessageId, SessionId};
+use crate::time::Time;
+
+/// How long cursors and deletes may lag: a crash in between only repeats QoS 1.
+const LAZY: Duration = Duration::from_secs(1);
+/// A gathering batch of this many bytes is committed at once.
+const BATCH_BYTES: usize = 256 * 1024;
+/// Beyond this many bytes waiting for a commit, publishers are slowed down.
+const GATHER_LIMIT: usize = 2 * 1024 * 1024;
+/// What a row costs beyond topic, properties and payload, about.
+const ROW_OVERHEAD: usize = 48;
+
+/// A message put since the last commit began.
+struct Pending<T> {
+    message: Rc<Message>,
+    /// Who is still owed it.
+    targets: Vec<Target>,
+    /// What happens when it is durable, or delivered to all who were owed it.
+    waiter: Option<T>,
+}
+
+/// The commit that the storage thread works on.
+struct InFlight<T> {
+    seq: u64,
+    /// Messages below this number are on disk when it is done.
+    below: MessageId,
+    bytes: usize,
+    waiters: Vec<T>,
+}
+
+/// The ledger of everything owed. `T` is what the broker wants back when a promise is kept.
+pub struct Store<T> {
+    /// Nothing survives the process anyway: promises are kept as soon as they are made.
+    volatile: bool,
+    commit_interval: Duration,
+    /// The number of the first pending message; the others follow without a gap.
+    first: MessageId,
+    /// `None`: delivered before it was written.
+    pending: VecDeque<Option<Pending<T>>>,
+    pending_bytes: usize,
+    waiters: Vec<T>,
+    refs: Refs,
+    /// Messages on disk that nobody is owed any more, runs merged.
+    deletes: Vec<Range<u64>>,
+    in_flight: Option<InFlight<T>>,
+    /// Messages below this number are on disk or no longer owed.
+    durable_below: MessageId,
+    seq: u64,
+    due: Option<Time>,
+    opened: Vec<T>,
+    never_written: u64,
+}
+
+impl<T> Store<T> {
+    /// A ledger that continues what the store held: `next` is the first free message number.
+    /// With no `commit_interval` the store is RAM, and no promise waits for it.
+    pub fn new(commit_interval: Option<Duration>, next: MessageId, refs: Refs) -> Store<T> {
+        Store {
+            volatile: commit_interval.is_none(),
+            commit_interval: commit_interval.unwrap_or(LAZY),
+            first: next,
+            pending: VecDeque::new(),
+            pending_bytes: 0,
+            waiters: Vec::new(),
+            refs,
+            deletes: Vec::new(),
+            in_flight: None,
+            durable_below: next,
+            seq: 0,
+            due: None,
+            opened: Vec::new(),
+            never_written: 0,
+        }
+    }
+
+    /// Owes `message` to `targets`, which must not be empty. `waiter` comes back from
+    /// [`Store::opened`] once it is durable or delivered.
+    pub fn put(
+        &mut self,
+        message: Rc<Message>,
+        targets: Vec<Target>,
+        waiter: Option<T>,
+        now: Time,
+    ) -> MessageId {
+        debug_assert!(
+            !targets.is_empty(),
+            "a message owed to nobody is not stored"
+        );
+        let id = MessageId(self.first.0 + self.pending.len() as u64);
+        self.pending_bytes += message.size() + ROW_OVERHEAD;
+        let (waiter, kept) = if self.volatile {
+            (None, waiter)
+        } else {
+            (waiter, None)
+        };
+        self.opened.extend(kept);
+        self.pending.push_back(Some(Pending {
+            message,
+            targets,
+            waiter,
+        }));
+        self.promise(now);
+        id
+    }
+
+    /// `session` no longer needs message `id`. True if the message stays on disk for others:
+    /// then only the session's own row can tell that this one has it.
+    pub fn ack(&mut self, id: MessageId, session: SessionId, now: Time) -> bool {
+        let Some(at) = id.0.checked_sub(self.first.0) else {
+            let last = self.refs.release(id.0);
+            if last {
+                self.delete(id.0);
+            }
+            self.lazy(now);
+            return !last;
+        };
+        let Some(slot) = self.pending.get_mut(at as usize) else {
+            return false;
+        };
+        let Some(pending) = slot else { return false };
+        pending.targets.retain(|t| t.session != session);
+        if pending.targets.is_empty() {
+            self.pending_bytes -= pending.message.size() + ROW_OVERHEAD;
+            self.never_written += 1;
+            self.opened.extend(slot.take().and_then(|p| p.waiter));
+        }
+        false
+    }
+
+    /// Schedules the row of `id` for deletion.
+    fn delete(&mut self, id: u64) {
+        match self.deletes.last_mut() {
+            Some(run) if run.end == id => run.end += 1,
+            _ => self.deletes.push(id..id + 1),
+        }
+    }
+
+    /// Deletes the rows of messages that nobody is owed, with the next commit.
+    pub fn discard(&mut self, runs: Vec<Range<u64>>, now: Time) {
+        if !runs.is_empty() {
+            self.deletes.extend(runs);
+            self.lazy(now);
+        }
+    }
+
+    /// Gives `waiter` back once everything said up to now is on disk.
+    pub fn after_commit(&mut self, waiter: T, now: Time) {
+        let list = if self.volatile {
+            &mut self.opened
+        } else {
+            &mut self.waiters
+        };
+        list.push(waiter);
+        self.promise(now);
+    }
+
+    /// Something changed that must be on disk within the commit interval.
+    pub fn promise(&mut self, now: Time) {
+        let at = now + self.commit_interval;
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// Something changed that may reach the disk late.
+    pub fn lazy(&mut self, now: Time) {
+        let at = now + LAZY;
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// A queue waits for messages that can't be read before the next commit. On disk that comes
+    /// soon; in RAM, where nothing else waits for a commit, it is made to.
+    pub fn want_readable(&mut self, now: Time) {
+        if self.volatile {
+            self.hurry(now);
+        }
+    }
+
+    /// The next commit is due at once.
+    pub fn hurry(&mut self, now: Time) {
+        self.due = Some(now);
+    }
+
+    /// When [`Store::begin_commit`] will have work; `None` while a commit is under way.
+    pub fn next_timeout(&self) -> Option<Time> {
+        if self.in_flight.is_some() {
+            None
+        } else {
+            self.due
+        }
+    }
+
+    /// True when a commit should begin now.
+    pub fn is_due(&self, now: Time) -> bool {
+        let ripe = self.due.is_some_and(|due| due <= now) || self.pending_bytes >= BATCH_BYTES;
+        ripe && self.in_flight.is_none()
+    }
+
+    /// Starts a commit: everything gathered goes into a batch, to which the caller adds session
+    /// and retained rows. [`Store::committed`] must be told of its end.
+    pub fn begin_commit(&mut self, mut batch: Batch) -> Batch {
+        self.seq += 1;
+        batch.seq = self.seq;
+        let first = self.first.0;
+        self.first.0 += self.pending.len() as u64;
+        for (id, pending) in (first..).zip(self.pending.drain(..)) {
+            let Some(pending) = pending else { continue };
+            batch.put_message(MessageId(id), &pending.message, &pending.targets);
+            self.refs.add(id, pending.targets.len() as u32);
+            self.waiters.extend(pending.waiter);
+        }
+        for run in self.deletes.drain(..) {
+            batch.delete(run);
+        }
+        self.in_flight = Some(InFlight {
+            seq: self.seq,
+            below: self.first,
+            bytes: std::mem::take(&mut self.pending_bytes),
+            waiters: std::mem::take(&mut self.waiters),
+        });
+        self.due = None;
+        batch
+    }
+
+    /// The commit `seq` is on disk.
+    pub fn committed(&mut self, seq: u64) {
+        if let Some(done) = self.in_flight.take_if(|c| c.seq == seq) {
+            self.durable_below = done.below;
+            self.opened.extend(done.waiters);
+        }
+    }
+
+    /// What was waited for and has come true since the last call.
+    pub fn opened(&mut self) -> Vec<T> {
+        std::mem::take(&mut self.opened)
+    }
+
+    /// True if [`Store::opened`] has something.
+    pub fn has_opened(&self) -> bool {
+        !self.opened.is_empty()
+    }
+
+    /// Messages below this number are on disk, or no longer owed.
+    pub fn durable_below(&self) -> MessageId {
+        if self.volatile {
+            MessageId(u64::MAX)
+        } else {
+            self.durable_below
+        }
+    }
+
+    /// Messages below this number can be asked of the storage thread, which answers in order.
+    pub fn readable_below(&self) -> MessageId {
+        self.first
+    }
+
+    /// The number of the commit that began last.
+    pub fn begun(&self) -> u64 {
+        self.seq
+    }
+
+    /// The number of the commit that ended last.
+    pub fn done(&self) -> u64 {
+        self.seq - u64::from(self.in_flight.is_some())
+    }
+
+    /// True while more waits for the disk than should be held in RAM: stop taking in.
+    pub fn is_congested(&self) -> bool {
+        let flying = self.in_flight.as_ref().map_or(0, |c| c.bytes);
+        self.pending_bytes + flying > GATHER_LIMIT
+    }
+
+    /// Messages that reached all who were owed them before they had to be written.
+    pub fn never_written(&self) -> u64 {
+        self.never_written
+    }
+}

@@ -1,0 +1,248 @@
+//! The configuration from outside: files as operators have them, and the documents that come from
+//! the table of directives.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use footbridge::config::{Config, Direction, Env, Loaded, Restart, docs};
+use footbridge::mqtt::{QoS, Version};
+
+fn env() -> Env {
+    Env {
+        hostname: "gw".to_owned(),
+        mac: Some("00:11:22:aa:bb:cc".to_owned()),
+        vars: Default::default(),
+    }
+}
+
+fn root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn load(name: &str) -> Loaded {
+    Config::load(&root("tests/configs").join(name), &env()).unwrap()
+}
+
+/// The errors of a file, without the directory.
+fn errors(name: &str) -> Vec<String> {
+    let errors = Config::load(&root("tests/configs").join(name), &env()).unwrap_err();
+    let lines = errors.to_string();
+    let prefix = format!("{}/", root("tests/configs").display());
+    lines
+        .lines()
+        .map(|line| line.replace(&prefix, ""))
+        .collect()
+}
+
+/// The directives that notes are about.
+fn noted(loaded: &Loaded) -> Vec<&str> {
+    let directive = |note| str::split(note, ": ").nth(1).unwrap_or(note);
+    loaded.notes.iter().map(|note| directive(note)).collect()
+}
+
+#[test]
+fn debians_packaged_file_with_its_conf_d() {
+    let conf_d = root("tests/configs/debian/conf.d");
+    let text = std::fs::read_to_string(root("tests/configs/debian/mosquitto.conf")).unwrap();
+    let text = text.replace("/etc/mosquitto/conf.d", conf_d.to_str().unwrap());
+    let loaded = Config::parse(&text, "mosquitto.conf", &env()).unwrap();
+    assert!(loaded.notes.is_empty(), "{:?}", loaded.notes);
+    let config = loaded.config;
+    let general = &config.general;
+    assert!(general.persistence);
+    assert_eq!(general.store, Path::new("/var/lib/mosquitto/footbridge.db"));
+    assert_eq!(
+        general.pid_file.as_deref(),
+        Some(Path::new("/run/mosquitto/mosquitto.pid"))
+    );
+    assert_eq!(general.allow_anonymous, Some(false));
+    assert_eq!(
+        general.password_file.as_deref(),
+        Some(Path::new("/etc/mosquitto/passwd"))
+    );
+    assert_eq!(general.max_queued_messages, 5000);
+    let log = Path::new("/var/log/mosquitto/mosquitto.log");
+    assert_eq!(general.log.file.as_deref(), Some(log));
+    assert!(!general.log.stderr);
+    assert_eq!(config.listeners.len(), 1);
+    assert_eq!(
+        (config.listeners[0].port, &config.listeners[0].bind),
+        (1883, &None)
+    );
+    let bridge = &config.bridges[0];
+    assert_eq!(bridge.name, "uplink");
+    assert_eq!(bridge.remote_password.as_deref(), Some("correct horse"));
+    assert_eq!(bridge.remote_clientid, "gw.uplink");
+    assert_eq!(bridge.local_clientid, "local.gw.uplink");
+}
+
+#[test]
+fn the_file_that_openwrts_uci_generates() {
+    let loaded = load("openwrt.conf");
+    assert_eq!(noted(&loaded), ["log_dest", "user"]);
+    let config = loaded.config;
+    assert!(config.general.log.stderr);
+    assert_eq!(config.general.log.level, log::LevelFilter::Info);
+    assert_eq!(config.listeners[0].bind.as_deref(), Some("192.168.1.1"));
+    let bridge = &config.bridges[0];
+    assert_eq!(bridge.addresses, [("203.0.113.7".to_owned(), 1883)]);
+    assert_eq!(bridge.topics[0].remote, "site/gw/");
+    assert_eq!(bridge.remote_clientid, "router-00:11:22:aa:bb:cc");
+    assert_eq!(bridge.restart, Restart::Constant(Duration::from_secs(30)));
+    assert_eq!(bridge.version, Some(Version::V311));
+    assert!(!bridge.try_private);
+}
+
+#[test]
+fn windows_line_ends_and_none_at_the_end() {
+    let loaded = load("hivemq-crlf.conf");
+    assert!(loaded.notes.is_empty(), "{:?}", loaded.notes);
+    let bridge = &loaded.config.bridges[0];
+    assert_eq!(bridge.version, Some(Version::V5));
+    assert!(!bridge.notifications && !bridge.outgoing_retain);
+    assert!(bridge.clean_session && bridge.local_clean_session);
+    assert_eq!(bridge.topics[1].direction, Direction::In);
+    assert_eq!(bridge.topics[1].remote, "plant-7/");
+}
+
+#[test]
+fn a_cloud_bridge_through_a_local_proxy() {
+    let loaded = load("azure.conf");
+    assert!(loaded.notes.is_empty(), "{:?}", loaded.notes);
+    let config = loaded.config;
+    assert!(config.listeners.is_empty());
+    assert_eq!(config.general.allow_anonymous, None);
+    let password = config.bridges[0].remote_password.as_deref().unwrap();
+    assert!(password.starts_with("SharedAccessSignature sr=") && password.ends_with("1735689600"));
+}
+
+#[test]
+fn rsmbs_broker_cfg() {
+    let loaded = load("rsmb.cfg");
+    assert_eq!(
+        noted(&loaded),
+        [
+            "retry_interval",
+            "autosave_interval",
+            "trace_level",
+            "max_log_entries",
+            "topic",
+            "topic"
+        ]
+    );
+    let config = loaded.config;
+    assert_eq!(config.listeners[0].port, 1883);
+    let bridge = &config.bridges[0];
+    assert_eq!(bridge.addresses.len(), 2);
+    assert_eq!(bridge.remote_clientid, "branch4");
+    assert_eq!(bridge.remote_username.as_deref(), Some("branch"));
+    assert_eq!(bridge.remote_password.as_deref(), Some("s3cret"));
+    let topics: Vec<_> = bridge
+        .topics
+        .iter()
+        .map(|t| (t.pattern.as_str(), t.qos, t.low))
+        .collect();
+    assert_eq!(
+        topics,
+        [
+            ("alarms/#", QoS::ExactlyOnce, false),
+            ("bulk/#", QoS::ExactlyOnce, true),
+            ("orders/#", QoS::AtMostOnce, false),
+            ("", QoS::AtLeastOnce, false),
+        ]
+    );
+}
+
+#[test]
+fn tls_that_a_file_asks_for_is_never_left_out_in_silence() {
+    let cure = "not supported yet by this version; this bridge would be unencrypted: point \
+                `address` at a local TLS proxy such as stunnel";
+    assert_eq!(
+        errors("aws.conf"),
+        [
+            format!("aws.conf:17: bridge_cafile: {cure}"),
+            format!("aws.conf:18: bridge_certfile: {cure}"),
+            format!("aws.conf:19: bridge_keyfile: {cure}"),
+        ]
+    );
+}
+
+#[test]
+fn every_mistake_of_a_file_is_reported() {
+    assert_eq!(
+        errors("mistakes.conf"),
+        [
+            "mistakes.conf:1: persistance: unknown directive; did you mean `persistence`?",
+            "mistakes.conf:2: topic: belongs to a bridge; write it below the `connection` line it \
+             is meant for",
+            "mistakes.conf:3: allow_anonymous: `maybe` is not valid; give true or false",
+            "mistakes.conf:4: listener: `99999` is not valid; give a number from 1 to 65535",
+            "mistakes.conf:5: plugin: not supported: footbridge loads no plugins; use \
+             password_file and acl_file",
+            "mistakes.conf:6: per_listener_settings: not supported yet by this version; remove it \
+             and give password_file, acl_file and allow_anonymous once, or run a second footbridge",
+            "mistakes.conf:8: address: no value; give HOST[:PORT]",
+            "mistakes.conf:9: topic: the local prefix and the pattern make `a#`, which is no topic \
+             filter; `+` and `#` must be a level of their own, `#` the last, so end a prefix with \
+             `/`",
+            "mistakes.conf:10: connection: a second bridge of this name; rename one",
+            "mistakes.conf:13: topic: `5` is not valid; give the QoS as 0, 1 or 2",
+            "mistakes.conf:15: password_file: `${nope}` is not known; use ${hostname}, ${mac} or \
+             ${env:NAME}, or $${ for a plain ${",
+            "mistakes.conf:7: connection a: the bridge has no address; add `address HOST[:PORT]`",
+            "mistakes.conf:7: connection a: the bridge has no topic; add a line such as `topic # \
+             out 1`",
+            "mistakes.conf:11: connection b: the bridge has no topic; add a line such as `topic # \
+             out 1`",
+            "mistakes.conf:11: connection b: the bridge has a remote_password without a \
+             remote_username; add the user name",
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_is_not_there() {
+    let errors = Config::load(Path::new("/nonexistent/x.conf"), &env()).unwrap_err();
+    let line = errors.to_string();
+    assert!(
+        line.starts_with("/nonexistent/x.conf: cannot be read: "),
+        "{line}"
+    );
+}
+
+#[test]
+fn the_sample_loads_and_changes_nothing() {
+    let path = root("etc/footbridge.conf");
+    let loaded = Config::load(&path, &env()).unwrap();
+    assert_eq!(loaded.config, Config::default());
+    assert!(loaded.notes.is_empty());
+}
+
+/// The checked-in documents are what the table of directives makes of them.
+/// `FOOTBRIDGE_BLESS=1 cargo test --test config` writes them anew.
+#[test]
+fn documents_are_up_to_date() {
+    let documents = [
+        ("etc/footbridge.conf", docs::sample()),
+        ("packaging/man/footbridge.conf.5", docs::man_page()),
+    ];
+    for (path, text) in documents {
+        if std::env::var_os("FOOTBRIDGE_BLESS").is_some() {
+            std::fs::write(root(path), &text).unwrap();
+        }
+        let found = std::fs::read_to_string(root(path)).unwrap_or_default();
+        assert!(
+            found == text,
+            "{path} is out of date; run FOOTBRIDGE_BLESS=1 cargo test --test config"
+        );
+    }
+}
+
+#[test]
+fn help_fits_a_terminal() {
+    let help = docs::help_text();
+    assert!(help.contains("\n  acl_file FILE\n"), "{help}");
+    for line in help.lines() {
+        assert!(line.len() <= 80, "{line}");
+    }
+}
