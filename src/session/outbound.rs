@@ -91,6 +91,8 @@ pub struct Outbound {
     flights: VecDeque<Flight>,
     ready: VecDeque<Entry>,
     ready_bytes: usize,
+    /// How many of `ready` are QoS 0.
+    ready_qos0: usize,
     reading: IdRanges,
     /// Tells the answer to the read under way from those of earlier connections.
     reads: u32,
@@ -114,6 +116,7 @@ impl Outbound {
             flights: VecDeque::new(),
             ready: VecDeque::new(),
             ready_bytes: 0,
+            ready_qos0: 0,
             reading: IdRanges::default(),
             reads: 0,
             cold: IdRanges::default(),
@@ -214,6 +217,16 @@ impl Outbound {
         self.ready_bytes
     }
 
+    /// True while a QoS 0 message waits in RAM; later ones must not overtake it.
+    pub fn holds_qos0(&self) -> bool {
+        self.ready_qos0 > 0
+    }
+
+    /// True while messages wait that are not in RAM.
+    pub fn is_behind(&self) -> bool {
+        !self.cold.is_empty() || !self.reading.is_empty()
+    }
+
     /// A connection is up. `window`: how many QoS 1 and 2 messages may be unacknowledged.
     /// Returns the packet ids whose PUBREL is to be sent again, in order [MQTT-4.4.0-1].
     pub fn connect(&mut self, window: u16, now: Time) -> Vec<PacketId> {
@@ -294,7 +307,7 @@ impl Outbound {
                 None => self.forget(entry.message.size() as u32),
             }
         }
-        self.ready_bytes = 0;
+        (self.ready_bytes, self.ready_qos0) = (0, 0);
         ids.append(&mut self.reading);
         ids
     }
@@ -309,11 +322,14 @@ impl Outbound {
             Some(id) if self.durable && !in_ram => {
                 self.cold.push_back(id.0);
             }
-            _ => {
-                self.ready_bytes += size;
-                self.ready.push_back(entry);
-            }
+            _ => self.make_ready(entry),
         }
+    }
+
+    fn make_ready(&mut self, entry: Entry) {
+        self.ready_bytes += entry.message.size();
+        self.ready_qos0 += usize::from(entry.qos == QoS::AtMostOnce);
+        self.ready.push_back(entry);
     }
 
     /// The next message that may be sent now, already counted as in flight. `durable_below`:
@@ -322,6 +338,7 @@ impl Outbound {
     /// peer takes.
     pub fn next(&mut self, durable_below: MessageId, max_qos: QoS, now: Time) -> Option<Entry> {
         let head = self.ready.front_mut()?;
+        let counted = head.qos == QoS::AtMostOnce;
         head.qos = head.qos.min(max_qos);
         if head.qos != QoS::AtMostOnce {
             if self.flights.len() >= usize::from(self.window) {
@@ -338,6 +355,7 @@ impl Outbound {
         }
         let entry = self.ready.pop_front()?;
         self.ready_bytes -= entry.message.size().min(self.ready_bytes);
+        self.ready_qos0 -= usize::from(counted);
         self.launch(&entry, now);
         Some(entry)
     }
@@ -479,8 +497,7 @@ impl Outbound {
         if self.reading.front() == Some(id.0) {
             self.reading.pop_front();
             entry.dup = self.resend.binary_search(&id).is_ok();
-            self.ready_bytes += entry.message.size();
-            self.ready.push_back(entry);
+            self.make_ready(entry);
         }
         lost
     }
