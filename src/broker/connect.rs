@@ -321,9 +321,10 @@ impl Broker {
             );
         }
         self.counters.connects += 1;
+        let done = self.store.done();
         self.sessions
             .get(index)
-            .is_some_and(|s| durable && (changed || !s.on_disk))
+            .is_some_and(|s| durable && (changed || !s.on_disk || s.saved_in > done))
     }
 
     /// The CONNACK of an admitted client, encoded. Property order as Mosquitto's.

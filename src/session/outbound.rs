@@ -13,6 +13,8 @@
 //! sequence, which is written with the message, so a message that is sent again after a crash
 //! carries the packet id it had before.
 
+mod acks;
+
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -91,6 +93,8 @@ pub struct Outbound {
     flights: VecDeque<Flight>,
     ready: VecDeque<Entry>,
     ready_bytes: usize,
+    /// How many of `ready` are QoS 0.
+    ready_qos0: usize,
     reading: IdRanges,
     /// Tells the answer to the read under way from those of earlier connections.
     reads: u32,
@@ -114,6 +118,7 @@ impl Outbound {
             flights: VecDeque::new(),
             ready: VecDeque::new(),
             ready_bytes: 0,
+            ready_qos0: 0,
             reading: IdRanges::default(),
             reads: 0,
             cold: IdRanges::default(),
@@ -214,6 +219,16 @@ impl Outbound {
         self.ready_bytes
     }
 
+    /// True while a QoS 0 message waits in RAM; later ones must not overtake it.
+    pub fn holds_qos0(&self) -> bool {
+        self.ready_qos0 > 0
+    }
+
+    /// True while messages wait that are not in RAM.
+    pub fn is_behind(&self) -> bool {
+        !self.cold.is_empty() || !self.reading.is_empty()
+    }
+
     /// A connection is up. `window`: how many QoS 1 and 2 messages may be unacknowledged.
     /// Returns the packet ids whose PUBREL is to be sent again, in order [MQTT-4.4.0-1].
     pub fn connect(&mut self, window: u16, now: Time) -> Vec<PacketId> {
@@ -294,7 +309,7 @@ impl Outbound {
                 None => self.forget(entry.message.size() as u32),
             }
         }
-        self.ready_bytes = 0;
+        (self.ready_bytes, self.ready_qos0) = (0, 0);
         ids.append(&mut self.reading);
         ids
     }
@@ -309,11 +324,14 @@ impl Outbound {
             Some(id) if self.durable && !in_ram => {
                 self.cold.push_back(id.0);
             }
-            _ => {
-                self.ready_bytes += size;
-                self.ready.push_back(entry);
-            }
+            _ => self.make_ready(entry),
         }
+    }
+
+    fn make_ready(&mut self, entry: Entry) {
+        self.ready_bytes += entry.message.size();
+        self.ready_qos0 += usize::from(entry.qos == QoS::AtMostOnce);
+        self.ready.push_back(entry);
     }
 
     /// The next message that may be sent now, already counted as in flight. `durable_below`:
@@ -322,6 +340,7 @@ impl Outbound {
     /// peer takes.
     pub fn next(&mut self, durable_below: MessageId, max_qos: QoS, now: Time) -> Option<Entry> {
         let head = self.ready.front_mut()?;
+        let counted = head.qos == QoS::AtMostOnce;
         head.qos = head.qos.min(max_qos);
         if head.qos != QoS::AtMostOnce {
             if self.flights.len() >= usize::from(self.window) {
@@ -338,6 +357,7 @@ impl Outbound {
         }
         let entry = self.ready.pop_front()?;
         self.ready_bytes -= entry.message.size().min(self.ready_bytes);
+        self.ready_qos0 -= usize::from(counted);
         self.launch(&entry, now);
         Some(entry)
     }
@@ -376,64 +396,6 @@ impl Outbound {
             self.flights.pop_back();
             self.forget(entry.message.size() as u32);
         }
-    }
-
-    /// Which flight carries `id`. Acknowledgements come mostly in order, so the front is near.
-    fn flight(&self, id: PacketId) -> Option<usize> {
-        self.flights
-            .iter()
-            .position(|f| PacketId::of_sequence(f.seq) == id)
-    }
-
-    /// PUBACK came in: the message is delivered. `None` if no QoS 1 message has this id;
-    /// `lenient` also takes it for a QoS 2 message, which some brokers downgrade.
-    pub fn puback(&mut self, id: PacketId, lenient: bool) -> Option<Acked> {
-        let at = self.flight(id)?;
-        if self.flights[at].qos != QoS::AtLeastOnce && !lenient {
-            return None;
-        }
-        let flight = self.flights.remove(at)?;
-        self.forget(flight.size);
-        Some(Acked { id: flight.id })
-    }
-
-    /// PUBREC came in. With `failed` (a reason from 0x80 up) the message is done with
-    /// [MQTT-4.3.3-4] and returned; else PUBREL is due. `None` if no QoS 2 message has this id.
-    pub fn pubrec(&mut self, id: PacketId, failed: bool, now: Time) -> Option<Acked> {
-        let at = self.flight(id)?;
-        let flight = &mut self.flights[at];
-        if flight.qos != QoS::ExactlyOnce {
-            return None;
-        }
-        let (size, first) = (flight.size, flight.stage == Stage::Published);
-        let gone = Acked {
-            id: flight.id.filter(|_| failed),
-        };
-        flight.stage = Stage::Released;
-        flight.sent = now;
-        if failed {
-            self.flights.remove(at);
-        }
-        if first {
-            self.forget(size);
-        }
-        Some(gone)
-    }
-
-    /// PUBCOMP came in: the handshake is over, the message no longer needed. `None` if no
-    /// released message has this id.
-    pub fn pubcomp(&mut self, id: PacketId) -> Option<Acked> {
-        let at = self.flight(id)?;
-        if self.flights[at].stage != Stage::Released {
-            return None;
-        }
-        let flight = self.flights.remove(at)?;
-        Some(Acked { id: flight.id })
-    }
-
-    /// The moment the oldest unacknowledged packet was sent.
-    pub fn oldest_sent(&self) -> Option<Time> {
-        self.flights.iter().map(|f| f.sent).min()
     }
 
     /// The ids to ask the store for now, and the token of the question. `readable_below`:
@@ -479,8 +441,7 @@ impl Outbound {
         if self.reading.front() == Some(id.0) {
             self.reading.pop_front();
             entry.dup = self.resend.binary_search(&id).is_ok();
-            self.ready_bytes += entry.message.size();
-            self.ready.push_back(entry);
+            self.make_ready(entry);
         }
         lost
     }
