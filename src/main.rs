@@ -7,10 +7,7 @@ use footbridge::{cli, run};
 
 fn main() -> ExitCode {
     match work() {
-        Ok(text) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
+        Ok(status) => status,
         Err(line) => {
             eprintln!("Error: {line}");
             ExitCode::FAILURE
@@ -18,8 +15,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does what the arguments ask for; returns what is to be printed.
-fn work() -> Result<String, String> {
+/// Does what the arguments ask for.
+fn work() -> Result<ExitCode, String> {
     let args: Vec<String> = std::env::args_os()
         .skip(1)
         .map(|arg| {
@@ -28,16 +25,19 @@ fn work() -> Result<String, String> {
         })
         .collect::<Result<_, _>>()?;
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    if let Some(status) = cli::commands::run(&args) {
+        return Ok(ExitCode::from(status));
+    }
     match cli::parse(&args)? {
-        cli::Request::Print(text) => Ok(text),
+        cli::Request::Print(text) => print!("{text}"),
         cli::Request::Check(options) => {
             let notes = run::check(&options).map_err(|e| e.to_string())?;
-            let lines = notes.iter().map(|note| format!("Warning: {note}\n"));
-            Ok(lines.collect::<String>() + "The configuration is good.\n")
+            for note in notes {
+                println!("Warning: {note}");
+            }
+            println!("The configuration is good.");
         }
-        cli::Request::Run(options) => {
-            run::run(&options).map_err(|e| e.to_string())?;
-            Ok(String::new())
-        }
+        cli::Request::Run(options) => run::run(&options).map_err(|e| e.to_string())?,
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,18 @@
 //! The command line.
 
+mod calendar;
+pub mod client;
+pub mod commands;
+mod error;
+mod format;
+mod json;
+pub mod options;
+pub mod property;
+pub mod publish;
+pub mod subscribe;
+
+pub use error::Error;
+
 use std::path::PathBuf;
 
 use argh::FromArgs;

@@ -1,0 +1,66 @@
+//! What `footbridge pub`, `sub` and `demo` end with when they fail.
+
+use std::fmt;
+use std::io;
+
+use super::client::{self, plain};
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug)]
+pub enum Error {
+    /// Nothing went wrong: `--help` was given.
+    Help,
+    /// The arguments are wrong.
+    Usage(String),
+    /// There is no connection, or no more.
+    Client(client::Error),
+    /// A file or standard input can't be read.
+    Read(String, io::Error),
+    /// Standard output can't be written.
+    Write(io::Error),
+    /// `sub -W`: time is over.
+    Timeout,
+    /// The broker granted none of the subscriptions.
+    Denied,
+    /// A line of standard input is longer than a message may be.
+    LineTooLong,
+    /// The demo can't go on.
+    Demo(String),
+}
+
+impl Error {
+    /// The exit status of the process, as mosquitto_pub and mosquitto_sub have it.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Error::Client(error) => error.exit_status(),
+            Error::Timeout => 27,
+            _ => 1,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Help => write!(f, "help was asked for"),
+            Error::Usage(what) => write!(f, "Error: {what}"),
+            Error::Client(error) => write!(f, "{error}"),
+            Error::Read(file, error) => {
+                write!(f, "Error: Unable to read {file}: {}", plain(error))
+            }
+            Error::Write(error) => write!(f, "Error: Unable to write: {}", plain(error)),
+            Error::Timeout => write!(f, "Timed out"),
+            Error::Denied => write!(f, "All subscription requests were denied."),
+            Error::LineTooLong => write!(f, "Error: A line is longer than a message may be."),
+            Error::Demo(what) => write!(f, "Error: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<client::Error> for Error {
+    fn from(error: client::Error) -> Error {
+        Error::Client(error)
+    }
+}

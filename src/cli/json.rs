@@ -1,0 +1,105 @@
+//! JSON for `sub -F %j`, as mosquitto_sub writes it.
+
+use std::fmt::Write as _;
+
+use super::calendar::Clock;
+use super::client::Message;
+use crate::mqtt::Property;
+
+/// A message as a JSON object.
+pub(super) fn message(message: &Message, clock: &Clock) -> String {
+    let mut out = format!("{{\"tst\":\"{}\",\"topic\":", clock.microseconds());
+    string(&message.topic, &mut out);
+    // Writing to a string does not fail, here and below.
+    let _ = write!(
+        out,
+        ",\"qos\":{},\"retain\":{},\"payloadlen\":{}",
+        message.delivery.qos() as u8,
+        u8::from(message.retain),
+        message.payload.len()
+    );
+    if let Some(id) = message.delivery.id() {
+        let _ = write!(out, ",\"mid\":{}", id.get());
+    }
+    if !message.props.as_props().is_empty() {
+        out.push_str(",\"properties\":{");
+        properties(message, &mut out);
+        out.push('}');
+    }
+    out.push_str(",\"payload\":");
+    match message.payload.is_empty() {
+        true => out.push_str("null"),
+        false => string(&String::from_utf8_lossy(&message.payload), &mut out),
+    }
+    out.push('}');
+    out
+}
+
+fn properties(message: &Message, out: &mut String) {
+    let mut users = Vec::new();
+    let start = out.len();
+    for property in message.props.as_props().iter() {
+        let (name, value) = match property {
+            Property::PayloadFormat(n) => ("payload-format-indicator", Value::Number(n.into())),
+            Property::MessageExpiry(n) => ("message-expiry-interval", Value::Number(n)),
+            Property::ContentType(text) => ("content-type", Value::Text(text.into())),
+            Property::ResponseTopic(text) => ("response-topic", Value::Text(text.into())),
+            Property::CorrelationData(data) => (
+                "correlation-data",
+                Value::Text(String::from_utf8_lossy(data)),
+            ),
+            Property::SubscriptionId(n) => ("subscription-identifier", Value::Number(n)),
+            Property::TopicAlias(n) => ("topic-alias", Value::Number(n.into())),
+            Property::User(name, value) => {
+                users.push((name, value));
+                continue;
+            }
+            _ => continue,
+        };
+        key(name, start, out);
+        match value {
+            Value::Number(n) => drop(write!(out, "{n}")),
+            Value::Text(text) => string(&text, out),
+        }
+    }
+    if !users.is_empty() {
+        key("user-properties", start, out);
+        out.push('{');
+        let start = out.len();
+        for (name, value) in users {
+            key(name, start, out);
+            string(value, out);
+        }
+        out.push('}');
+    }
+}
+
+enum Value<'a> {
+    Number(u32),
+    Text(std::borrow::Cow<'a, str>),
+}
+
+/// Appends a key, behind a comma if something stands before it since `start`.
+fn key(name: &str, start: usize, out: &mut String) {
+    if out.len() > start {
+        out.push(',');
+    }
+    string(name, out);
+    out.push(':');
+}
+
+fn string(text: &str, out: &mut String) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c < ' ' => drop(write!(out, "\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
