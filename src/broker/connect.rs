@@ -412,10 +412,10 @@ impl Broker {
                 session.expiry = capped;
             }
         }
-        if self.settings.connection_messages {
-            if let Some(conn) = self.conns.get(c.0) {
-                log::info!("Client {} disconnected.", self.name(conn));
-            }
+        if self.settings.connection_messages
+            && let Some(conn) = self.conns.get(c.0)
+        {
+            log::info!("Client {} disconnected.", self.name(conn));
         }
         self.detach(c, packet.reason != Reason::SUCCESS, now);
         self.finish(c, now);

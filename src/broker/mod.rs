@@ -298,11 +298,11 @@ impl Broker {
 
     /// Puts `c` on the list of connections to flush.
     fn mark_dirty(&mut self, c: ConnId) {
-        if let Some(conn) = self.conns.get_mut(c.0) {
-            if !conn.dirty {
-                conn.dirty = true;
-                self.dirty.push(c);
-            }
+        if let Some(conn) = self.conns.get_mut(c.0)
+            && !conn.dirty
+        {
+            conn.dirty = true;
+            self.dirty.push(c);
         }
     }
 

@@ -40,11 +40,11 @@ impl Broker {
             return self.close(c, Reason::RECEIVE_MAXIMUM_EXCEEDED, now);
         }
         // A resent QoS 2 message was routed before: acknowledge, whatever it says now.
-        if let Delivery::ExactlyOnce(id, _) = publish.delivery {
-            if self.look(c, id) == Receipt::Known {
-                self.uncount_unacked(c);
-                return self.again_pubrec(c, id, now);
-            }
+        if let Delivery::ExactlyOnce(id, _) = publish.delivery
+            && self.look(c, id) == Receipt::Known
+        {
+            self.uncount_unacked(c);
+            return self.again_pubrec(c, id, now);
         }
         match self.judge(c, publish, now) {
             Verdict::Take(message) => self.take(c, message, publish.delivery, now),
@@ -153,11 +153,11 @@ impl Broker {
         if publish.retain && !self.settings.retain_available {
             return Verdict::Close(Reason::RETAIN_NOT_SUPPORTED);
         }
-        if let Some(max) = self.settings.message_size_limit {
-            if publish.payload.len() > max as usize {
-                self.counters.dropped_size += 1;
-                return Verdict::Drop(Reason::PACKET_TOO_LARGE);
-            }
+        if let Some(max) = self.settings.message_size_limit
+            && publish.payload.len() > max as usize
+        {
+            self.counters.dropped_size += 1;
+            return Verdict::Drop(Reason::PACKET_TOO_LARGE);
         }
         if (reserved(topic) && !bridge) || !self.auth.may_publish(&session.who(), topic) {
             log::debug!("Denied PUBLISH from {} to {topic}", session.client_id());
@@ -370,11 +370,11 @@ impl Broker {
 
     /// Stops reading a connection until the store has caught up.
     fn pause(&mut self, c: ConnId) {
-        if let Some(conn) = self.conns.get_mut(c.0) {
-            if !conn.paused {
-                conn.paused = true;
-                self.paused.push(c);
-            }
+        if let Some(conn) = self.conns.get_mut(c.0)
+            && !conn.paused
+        {
+            conn.paused = true;
+            self.paused.push(c);
         }
     }
 
