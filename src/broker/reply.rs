@@ -11,7 +11,7 @@ use crate::mqtt::{Disconnect, Packet, Props, Reason, Version, encode};
 use crate::time::Time;
 
 /// How long the last bytes to a peer may take.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Broker {
     /// Sends a packet now, ahead of any reply that waits.
@@ -141,6 +141,7 @@ impl Broker {
             return;
         };
         conn.stage = Stage::Closing;
+        conn.last_seen = now;
         conn.replies.clear();
         conn.parked = None;
         conn.outbox.close = true;
