@@ -254,10 +254,13 @@ impl Broker {
             );
             self.counters.takeovers += 1;
             self.close(old, Reason::SESSION_TAKEN_OVER, now);
-        } else if session.will_at.is_some() {
+        }
+        let Some(session) = self.sessions.get_mut(index) else {
+            return;
+        };
+        if session.will_at.take().is_some() {
             // A delayed will of the connection before: the client is back in time
             // [MQTT-3.1.3-9], or its session ends here.
-            session.will_at = None;
             let will = session.will.take();
             if let (true, Some(will)) = (clean_start, will) {
                 self.publish_will(*will, index, now);
