@@ -179,7 +179,7 @@ impl Broker {
             Packet::PubComp(ack) => self.on_pubcomp(c, &ack, now),
             Packet::Subscribe(subscribe) => self.on_subscribe(c, &subscribe, now),
             Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(c, &unsubscribe, now),
-            Packet::PingReq => self.send(c, &Packet::PingResp),
+            Packet::PingReq => self.on_pingreq(c),
             Packet::Disconnect(disconnect) => self.on_disconnect(c, &disconnect, now),
             // The server's own packets, a second CONNECT [MQTT-3.1.0-2], AUTH without a method
             // [MQTT-4.12.0-6].

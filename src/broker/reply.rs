@@ -51,6 +51,19 @@ impl Broker {
         }
     }
 
+    /// PINGRESP waits for nothing but CONNACK [MQTT-3.2.0-1].
+    pub(super) fn on_pingreq(&mut self, c: ConnId) {
+        let Some(conn) = self.conns.get(c.0) else {
+            return;
+        };
+        if conn.is_greeted() {
+            self.send(c, &Packet::PingResp);
+        } else {
+            let bytes = Self::encoded(&Packet::PingResp, conn.version);
+            self.reply(c, ReplyKind::Encoded(bytes), true);
+        }
+    }
+
     /// Queues a reply that leaves once everything said to the store up to now is on disk.
     pub(super) fn reply_after_commit(&mut self, c: ConnId, kind: ReplyKind, now: Time) {
         let Some(conn) = self.conns.get(c.0) else {
