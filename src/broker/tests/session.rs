@@ -66,6 +66,7 @@ fn sessions_expire() {
     world.cut(peer);
     world.pass(secs(58));
     assert!(world.connect(&dial).1, "the interval starts when it leaves");
+    world.pass(secs(2));
     world.crash(secs(50));
     assert_eq!(world.broker.sessions.len(), 1);
     world.pass(secs(61));

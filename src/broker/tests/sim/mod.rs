@@ -80,6 +80,7 @@ impl Sim {
     fn crash(&mut self) {
         let down = Duration::from_millis(self.rng.u64(1..2000));
         self.world.crash(down);
+        self.ledger.crashed();
         for client in &mut self.clients {
             client.read_some(&mut self.world, &mut self.ledger, &mut self.rng);
             client.crash();
