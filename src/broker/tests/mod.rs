@@ -4,15 +4,10 @@
 mod world;
 
 mod acks;
-mod bridge;
 mod connect;
-mod limits;
-mod queue;
 mod resend;
-mod retained;
 mod session;
 mod sim;
-mod subscribe;
 mod will;
 
 use std::time::Duration;

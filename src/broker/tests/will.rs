@@ -1,12 +1,17 @@
 //! Wills.
 
+use super::world::Last;
 use super::*;
 
 fn with_will(version: Version, expiry: u32, delay: u32) -> Dial {
     Dial {
         expiry,
         clean: expiry == 0,
-        will: Some(("will", "gone", QoS::AtLeastOnce, false, delay, None)),
+        will: Some(Last {
+            payload: "gone",
+            delay,
+            expiry: None,
+        }),
         ..Dial::clean(version, "c")
     }
 }
@@ -151,7 +156,11 @@ fn the_expiry_of_a_will_starts_with_its_publication() {
     let watcher = world.clean(Version::V5, "watcher");
     world.listen(watcher, "will", QoS::AtMostOnce);
     let dial = Dial {
-        will: Some(("will", "gone", QoS::AtMostOnce, false, 0, Some(60))),
+        will: Some(Last {
+            payload: "gone",
+            delay: 0,
+            expiry: Some(60),
+        }),
         ..Dial::clean(Version::V5, "c")
     };
     let (peer, _) = world.connect(&dial);

@@ -53,8 +53,15 @@ pub struct Dial {
     pub receive_maximum: Option<u16>,
     pub max_packet: Option<u32>,
     pub username: Option<&'static str>,
-    /// Topic, payload, QoS, RETAIN, delay, message expiry.
-    pub will: Option<(&'static str, &'static str, QoS, bool, u32, Option<u32>)>,
+    pub will: Option<Last>,
+}
+
+/// A will: on `will`, QoS 1.
+#[derive(Clone, Copy, Debug)]
+pub struct Last {
+    pub payload: &'static str,
+    pub delay: u32,
+    pub expiry: Option<u32>,
 }
 
 impl Dial {
@@ -113,17 +120,17 @@ impl World {
     pub fn send_connect(&mut self, peer: Peer, dial: &Dial) {
         let props = dial.props();
         let mut will_props = PropsBuf::new();
-        if let Some((.., delay, expiry)) = dial.will {
-            will_props.push(Property::WillDelay(delay));
-            if let Some(expiry) = expiry {
+        if let Some(will) = dial.will {
+            will_props.push(Property::WillDelay(will.delay));
+            if let Some(expiry) = will.expiry {
                 will_props.push(Property::MessageExpiry(expiry));
             }
         }
-        let will = dial.will.map(|(topic, payload, qos, retain, ..)| Will {
-            topic,
-            payload: payload.as_bytes(),
-            qos,
-            retain,
+        let will = dial.will.map(|will| Will {
+            topic: "will",
+            payload: will.payload.as_bytes(),
+            qos: QoS::AtLeastOnce,
+            retain: false,
             props: will_props.as_props(),
         });
         let connect = Connect {

@@ -18,7 +18,7 @@ use crate::time::Time;
 mod client;
 
 use client::own;
-pub use client::{Arrived, Dial, Got, Peer, pid};
+pub use client::{Arrived, Dial, Got, Last, Peer, pid};
 
 /// `FOOTBRIDGE_SIM_TRACE` prints every packet.
 static TRACE: LazyLock<bool> = LazyLock::new(|| std::env::var_os("FOOTBRIDGE_SIM_TRACE").is_some());
@@ -312,7 +312,11 @@ impl World {
 
     /// The numbers of the messages on disk.
     pub fn rows(&mut self) -> Vec<u64> {
-        let rows = self.db.read(&[0..u64::MAX], usize::MAX).unwrap();
+        let all = 0..u64::MAX;
+        let rows = self
+            .db
+            .read(std::slice::from_ref(&all), usize::MAX)
+            .unwrap();
         rows.iter().map(|(id, _)| id.0).collect()
     }
 }
