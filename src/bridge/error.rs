@@ -14,6 +14,8 @@ pub enum Error {
     ConnAckTimeout,
     /// No answer to a PINGREQ in time.
     PingTimeout,
+    /// A publish or a request was not acknowledged in time.
+    AckTimeout,
     /// The CONNACK refuses.
     Refused(Reason),
     /// The upstream sent a DISCONNECT.
@@ -44,6 +46,7 @@ impl fmt::Display for Error {
                 f.write_str("no CONNACK in time: check that address names an MQTT listener")
             }
             Error::PingTimeout => f.write_str("no answer to PINGREQ"),
+            Error::AckTimeout => f.write_str("no acknowledgement in time: connecting again"),
             Error::Refused(reason) => write!(f, "connection refused: {reason}{}", cure(*reason)),
             Error::Disconnected(reason) => {
                 write!(f, "disconnected by upstream: {reason}{}", cure(*reason))

@@ -155,7 +155,11 @@ impl Link {
                 self.lost(&Error::ConnAckTimeout, now);
                 Action::Close
             }
-            State::Up(up) if up.next_timeout() <= now => {
+            State::Up(up) if up.ack_timeout().is_some_and(|due| due <= now) => {
+                self.lost(&Error::AckTimeout, now);
+                Action::Close
+            }
+            State::Up(up) if up.ping_timeout() <= now => {
                 if up.ping_due.is_none() && encode(&Packet::PingReq, up.limits.version, out).is_ok()
                 {
                     up.last_sent = now;
@@ -231,6 +235,15 @@ impl Link {
         }
     }
 
+    /// Tells since when the session's oldest publish has not been acknowledged. To be told
+    /// before [`drive`](Link::drive) and [`next_timeout`](Link::next_timeout).
+    pub fn unacknowledged(&mut self, since: Option<Time>) {
+        if let State::Up(up) = &mut self.state {
+            let own = self.requests.are_pending().then_some(up.since);
+            up.unacked = own.into_iter().chain(since).min();
+        }
+    }
+
     /// Handles a packet from upstream. `ids` gives free packet ids of the session, whose counter
     /// the link's own packets share.
     ///
@@ -288,6 +301,7 @@ impl Link {
             last_received: now,
             notifying: self.notifications.upstream().is_some(),
             ping_due: None,
+            unacked: None,
         });
         let mut session = limits;
         if self.requests.awaits_notification() && limits.receive_maximum < u16::MAX {

@@ -78,6 +78,11 @@ impl Requests {
         encode(&Packet::Publish(publish), cx.limits.version, cx.out)
     }
 
+    /// True while an acknowledgement is due.
+    pub fn are_pending(&self) -> bool {
+        self.notification.is_some() || !self.pending.is_empty()
+    }
+
     /// True while the notification takes a place in the upstream's receive maximum.
     pub fn awaits_notification(&self) -> bool {
         self.notification.is_some()

@@ -198,9 +198,12 @@ impl Broker {
     fn enter(&mut self, c: ConnId, connect: &Connect<'_>, admitted: Admitted, now: Time) {
         self.take_over(&admitted.origin, connect.clean_start, now);
         let known = self.by_client_id.get(&*admitted.origin.client_id).copied();
+        // A CONNACK promises a session, or that an old one is gone.
+        let mut discarded = false;
         let (index, present) = match known {
             Some(index) if !connect.clean_start => (index, true),
             Some(index) => {
+                discarded = self.sessions.get(index).is_some_and(|s| s.is_durable());
                 self.end_session(index, now);
                 (self.open_session(connect, &admitted), false)
             }
@@ -208,7 +211,7 @@ impl Broker {
         };
         let must_save = self.bind(c, index, connect, &admitted, now);
         let hold = ReplyKind::Hold(self.connack(connect, &admitted, present));
-        if must_save {
+        if must_save || discarded {
             self.reply_after_commit(c, hold, now);
         } else {
             self.reply(c, hold, true);

@@ -22,6 +22,8 @@ mod restore;
 mod session;
 mod settings;
 mod subscribe;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;

@@ -33,7 +33,9 @@ impl Broker {
     pub(super) fn on_publish(&mut self, c: ConnId, publish: &Publish<'_>, now: Time) {
         self.counters.publish_received += 1;
         self.counters.publish_bytes_received += publish.payload.len() as u64;
-        if let (Some(id), false) = (publish.delivery.id(), self.count_unacked(c)) {
+        if let Some(id) = publish.delivery.id()
+            && !self.count_unacked(c)
+        {
             log::debug!("packet {} beyond the receive maximum", id.get());
             return self.close(c, Reason::RECEIVE_MAXIMUM_EXCEEDED, now);
         }
@@ -321,7 +323,7 @@ impl Broker {
         if failed {
             return self.pump(index, now);
         }
-        if durable && acked.id.is_some() {
+        if durable {
             self.unsave_state(index);
         }
         let saved = self
@@ -339,11 +341,12 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
-        if session.outbound.pubcomp(ack.id) {
+        if let Some(acked) = session.outbound.pubcomp(ack.id) {
             if session.is_durable() {
                 self.unsave_state(index);
                 self.store.lazy(now);
             }
+            self.delivered(index, acked.id, now);
             self.pump(index, now);
         }
     }

@@ -135,8 +135,10 @@ impl<'e> Draft<'e> {
         });
     }
 
-    /// The finished configuration; what is wrong with it as a whole joins `errors`.
+    /// The finished configuration; what is wrong with it as a whole joins `errors`, unless a line
+    /// is wrong: that may be all there is to it.
     pub fn finish(&mut self) -> Config {
+        let sound = self.errors.is_empty();
         self.finish_listeners();
         if self.store_dir.is_some() || self.store_file.is_some() {
             let file = self.store_file.take().unwrap_or_else(|| STORE_FILE.into());
@@ -149,7 +151,7 @@ impl<'e> Draft<'e> {
             let problems = wrong_alone(&bridge)
                 .into_iter()
                 .chain(wrong_among(&bridge, &bridges));
-            for kind in problems {
+            for kind in problems.filter(|_| sound) {
                 self.fail_at(place.clone(), &format!("connection {}", bridge.name), kind);
             }
             bridges.push(bridge);

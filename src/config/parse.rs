@@ -381,8 +381,6 @@ mod tests {
                     ("2.conf", Some(3), Kind::NestedInclude),
                     ("3.conf", Some(2), Kind::NotUtf8),
                     ("m.conf", Some(2), Kind::Unreadable(_)),
-                    ("1.conf", Some(1), Kind::NoAddress),
-                    ("1.conf", Some(1), Kind::NoTopic),
                 ]
             ),
             "{places:?}"

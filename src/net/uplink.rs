@@ -93,6 +93,7 @@ async fn next_target(hub: &Shared, index: usize) -> Target {
 async fn sleep_until_due(hub: &Shared, index: usize) {
     let at = {
         let mut hub = hub.borrow_mut();
+        hub.tell_unacknowledged(index);
         let due = hub.uplink(index).map(|uplink| uplink.link.next_timeout());
         due.and_then(|due| hub.clock().instant(due))
     };
@@ -260,8 +261,16 @@ impl Hub {
         }
     }
 
+    /// Tells the link how long the session's oldest publish has been on its way.
+    fn tell_unacknowledged(&mut self, index: usize) {
+        if let Some(Uplink { link, bridge, .. }) = self.uplinks.get_mut(index) {
+            link.unacknowledged(self.broker.bridge_oldest_sent(*bridge));
+        }
+    }
+
     /// Drives a link that is up. False: it gives the connection up.
     fn drive_up(&mut self, index: usize, id: ConnId) -> bool {
+        self.tell_unacknowledged(index);
         let now = self.now();
         let mut out = Vec::new();
         let go_on = self

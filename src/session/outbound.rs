@@ -74,7 +74,7 @@ struct Flight {
     sent: Time,
 }
 
-/// A message the peer has taken over (PUBACK, PUBREC): its payload is no longer needed.
+/// A message the peer has taken over: its payload is no longer needed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Acked {
     /// Its number in the store, if it was owed durably.
@@ -125,9 +125,9 @@ impl Outbound {
 
     /// A durable queue as the store has it: `owed` in order, with `bytes` of messages.
     pub fn restore(state: &StateRecord, owed: IdRanges, bytes: u64) -> Outbound {
-        let released = state.releasing.iter().map(|id| Flight {
+        let released = state.releasing.iter().map(|(id, message)| Flight {
             seq: latest_seq(*id, state.next_seq),
-            id: None,
+            id: (message.0 != 0).then_some(*message),
             size: 0,
             qos: QoS::ExactlyOnce,
             stage: Stage::Released,
@@ -166,7 +166,7 @@ impl Outbound {
                 .flights
                 .iter()
                 .filter(|f| f.stage == Stage::Released)
-                .map(|f| PacketId::of_sequence(f.seq))
+                .map(|f| (PacketId::of_sequence(f.seq), f.id.unwrap_or_default()))
                 .collect(),
             received: Vec::new(),
         }
@@ -231,11 +231,29 @@ impl Outbound {
         self.window = window.max(1);
     }
 
-    /// The peer has lost its half of the session: what it had taken over is done with, what was
-    /// under way goes out as new [MQTT-3.2.2-5].
+    /// The peer has lost its half of the session [MQTT-3.2.2-5]: what it had not completed goes
+    /// out again, as new. A message whose PUBREL got lost with the session would be lost too; one
+    /// whose PUBCOMP got lost comes twice, which is the lesser evil.
     pub fn peer_forgot(&mut self) {
-        self.flights.clear();
         self.resend.clear();
+        let mut again: Vec<u64> = Vec::new();
+        for flight in std::mem::take(&mut self.flights) {
+            if let Some(id) = flight.id {
+                self.bytes += u64::from(flight.size);
+                again.push(id.0);
+            }
+        }
+        let Some(last) = again.iter().max().copied() else {
+            return;
+        };
+        again.extend(self.cold.take_front(u64::MAX, last + 1).iter());
+        again.sort_unstable();
+        let mut front = IdRanges::default();
+        for id in again {
+            front.push_back(id);
+        }
+        front.append(&mut self.cold);
+        self.cold = front;
     }
 
     /// The connection is gone: a durable queue falls back to ids on disk.
@@ -380,36 +398,37 @@ impl Outbound {
     }
 
     /// PUBREC came in. With `failed` (a reason from 0x80 up) the message is done with
-    /// [MQTT-4.3.3-4]; else the peer has it and PUBREL is due. `None` if no QoS 2 message has
-    /// this id; the [`Acked`] is empty if PUBREC came before.
+    /// [MQTT-4.3.3-4] and returned; else PUBREL is due. `None` if no QoS 2 message has this id.
     pub fn pubrec(&mut self, id: PacketId, failed: bool, now: Time) -> Option<Acked> {
         let at = self.flight(id)?;
         let flight = &mut self.flights[at];
         if flight.qos != QoS::ExactlyOnce {
             return None;
         }
-        let acked = Acked {
-            id: flight.id.take(),
+        let (size, first) = (flight.size, flight.stage == Stage::Published);
+        let gone = Acked {
+            id: flight.id.filter(|_| failed),
         };
-        let size = std::mem::take(&mut flight.size);
         flight.stage = Stage::Released;
         flight.sent = now;
         if failed {
             self.flights.remove(at);
         }
-        self.forget(size);
-        Some(acked)
+        if first {
+            self.forget(size);
+        }
+        Some(gone)
     }
 
-    /// PUBCOMP came in: the handshake is over. False if no released message has this id.
-    pub fn pubcomp(&mut self, id: PacketId) -> bool {
-        match self.flight(id) {
-            Some(at) if self.flights[at].stage == Stage::Released => {
-                self.flights.remove(at);
-                true
-            }
-            _ => false,
+    /// PUBCOMP came in: the handshake is over, the message no longer needed. `None` if no
+    /// released message has this id.
+    pub fn pubcomp(&mut self, id: PacketId) -> Option<Acked> {
+        let at = self.flight(id)?;
+        if self.flights[at].stage != Stage::Released {
+            return None;
         }
+        let flight = self.flights.remove(at)?;
+        Some(Acked { id: flight.id })
     }
 
     /// The moment the oldest unacknowledged packet was sent.
@@ -479,6 +498,7 @@ impl Outbound {
     /// All ids still owed, for a session that ends.
     pub fn owed(&mut self) -> IdRanges {
         self.disconnect();
+        self.peer_forgot();
         std::mem::take(&mut self.cold)
     }
 }

@@ -10,7 +10,7 @@ use super::error::{Corrupt, Error};
 use super::ids::IdRanges;
 use super::record::{IDENTITY, SessionRecord, StateRecord};
 use super::refs::Refs;
-use super::row::{Scanned, decode_retained, scan};
+use super::row::{Scanned, Target, decode_retained, scan};
 use super::tables::{MSG, RETAINED, SESSION, read_meta};
 use crate::message::{Message, MessageId, SessionId};
 use crate::time::Time;
@@ -60,6 +60,14 @@ pub struct LoadedSession {
 }
 
 impl LoadedSession {
+    /// Whether a stored message is kept until its PUBCOMP, though the receiver has it.
+    fn is_releasing(&self, id: MessageId) -> bool {
+        self.state
+            .releasing
+            .iter()
+            .any(|(_, message)| *message == id)
+    }
+
     /// Whether a stored message that names the session as a receiver is still owed to it.
     fn is_owed(&self, id: MessageId, low: bool) -> bool {
         let cursor = if low {
@@ -138,7 +146,7 @@ fn load_messages(txn: &ReadTransaction, loaded: &mut Loaded) -> Result<(), Error
         loaded.live += row.len() as u64;
         loaded.see_message(id);
         receivers.clear();
-        let scanned = scan(id, row, |session, low| receivers.push((session, low)));
+        let scanned = scan(id, row, |target| receivers.push(target));
         let read = scanned.map(|scanned| loaded.place(id, &scanned, &receivers, &index));
         loaded.count_damage(read);
     }
@@ -165,20 +173,28 @@ impl Loaded {
         &mut self,
         id: MessageId,
         scanned: &Scanned,
-        receivers: &[(SessionId, bool)],
+        receivers: &[Target],
         index: &HashMap<SessionId, usize>,
     ) {
         self.floor = self.floor.max(scanned.arrival);
         let mut owed = 0;
-        for &(session, low) in receivers {
-            self.see_session(session);
+        for target in receivers {
+            self.see_session(target.session);
             let session = index
-                .get(&session)
+                .get(&target.session)
                 .and_then(|&at| self.sessions.get_mut(at));
-            let Some(session) = session.filter(|session| session.is_owed(id, low)) else {
+            let Some(session) = session else { continue };
+            if session.is_releasing(id) {
+                owed += 1;
                 continue;
-            };
-            let lane = if low {
+            }
+            if !session.is_owed(id, target.low) {
+                continue;
+            }
+            // Messages are written without the state: their places are taken all the same.
+            let next_seq = &mut session.state.next_seq;
+            *next_seq = (*next_seq).max(target.seq.saturating_add(1));
+            let lane = if target.low {
                 &mut session.low
             } else {
                 &mut session.queue
@@ -200,7 +216,13 @@ impl Loaded {
 
     fn see_state(&mut self, id: SessionId, mut state: StateRecord) {
         let sent = state.sent.iter().copied().max().unwrap_or_default();
-        self.see_message(sent.max(state.cursor).max(state.low_cursor));
+        let kept = state
+            .releasing
+            .iter()
+            .map(|(_, message)| *message)
+            .max()
+            .unwrap_or_default();
+        self.see_message(sent.max(kept).max(state.cursor).max(state.low_cursor));
         state.sent.sort_unstable();
         // A state without an identity is what a damaged identity row leaves.
         if let Some(session) = self.sessions.last_mut().filter(|session| session.id == id) {

@@ -89,8 +89,9 @@ pub struct StateRecord {
     pub low_cursor: MessageId,
     /// The messages at or below the cursors that are still owed, rising.
     pub sent: Vec<MessageId>,
-    /// Outbound QoS 2: PUBREC came in, PUBCOMP not yet.
-    pub releasing: Vec<PacketId>,
+    /// Outbound QoS 2: PUBREC came in, PUBCOMP not yet. The message is kept until then: a
+    /// receiver that loses its session in between has lost it. Message 0 is none.
+    pub releasing: Vec<(PacketId, MessageId)>,
     /// Inbound QoS 2: ids received and not yet released.
     pub received: Vec<PacketId>,
 }
@@ -256,7 +257,11 @@ impl StateRecord {
             put_varint(id.0.wrapping_sub(last), out);
             last = id.0;
         }
-        put_packet_ids(&self.releasing, out);
+        put_varint(self.releasing.len() as u64, out);
+        for (id, message) in &self.releasing {
+            out.extend_from_slice(&id.get().to_le_bytes());
+            put_varint(message.0, out);
+        }
         put_packet_ids(&self.received, out);
         seal(&key_bytes(id, STATE), start, out);
     }
@@ -279,7 +284,10 @@ impl StateRecord {
             last = last.wrapping_add(reader.varint()?);
             record.sent.push(MessageId(last));
         }
-        record.releasing = read_packet_ids(&mut reader)?;
+        for _ in 0..reader.count(3)? {
+            let id = read_packet_id(&mut reader)?;
+            record.releasing.push((id, MessageId(reader.varint()?)));
+        }
         record.received = read_packet_ids(&mut reader)?;
         reader.end()?;
         Ok(record)
@@ -295,11 +303,13 @@ fn put_packet_ids(ids: &[PacketId], out: &mut Vec<u8>) {
 
 fn read_packet_ids(reader: &mut Reader<'_>) -> Result<Vec<PacketId>, Corrupt> {
     (0..reader.count(2)?)
-        .map(|_| {
-            let id = u16::from_le_bytes([reader.byte()?, reader.byte()?]);
-            PacketId::new(id).ok_or(Corrupt)
-        })
+        .map(|_| read_packet_id(reader))
         .collect()
+}
+
+fn read_packet_id(reader: &mut Reader<'_>) -> Result<PacketId, Corrupt> {
+    let id = u16::from_le_bytes([reader.byte()?, reader.byte()?]);
+    PacketId::new(id).ok_or(Corrupt)
 }
 
 /// Checks the format byte and returns the flags byte.

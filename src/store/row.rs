@@ -109,17 +109,16 @@ pub(super) struct Scanned {
     pub(super) size: usize,
 }
 
-/// Walks the targets of a row without allocating for them: `visit` gets session and lane.
+/// Walks the targets of a row without allocating a list of them.
 pub(super) fn scan(
     id: MessageId,
     row: &[u8],
-    mut visit: impl FnMut(SessionId, bool),
+    mut visit: impl FnMut(Target),
 ) -> Result<Scanned, Corrupt> {
     let mut reader = unseal(&id.0.to_le_bytes(), row)?;
     let head = Head::read(&mut reader)?;
     for _ in 0..reader.count(3)? {
-        let target = read_target(&mut reader)?;
-        visit(target.session, target.low);
+        visit(read_target(&mut reader)?);
     }
     head.read_origin(&mut reader)?;
     let topic = reader.bytes()?.len();

@@ -146,6 +146,12 @@ impl Db {
         Ok((db, loaded))
     }
 
+    /// What another start would find now.
+    #[cfg(test)]
+    pub(crate) fn reload(&mut self) -> Result<Loaded, Error> {
+        load(self.database()?)
+    }
+
     /// Commits the batch and syncs. Doing so again after an error is safe: the outcome is the
     /// same whether or not the first attempt got through.
     ///

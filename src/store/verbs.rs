@@ -262,9 +262,10 @@ impl<T> Store<T> {
         }
     }
 
-    /// Messages below this number can be asked of the storage thread, which answers in order.
+    /// Messages below this number can be asked of the storage thread. Not those of the commit
+    /// under way: on a full disk reads are answered while commits wait.
     pub fn readable_below(&self) -> MessageId {
-        self.first
+        self.durable_below
     }
 
     /// The number of the commit that began last.
@@ -281,6 +282,17 @@ impl<T> Store<T> {
     pub fn is_congested(&self) -> bool {
         let flying = self.in_flight.as_ref().map_or(0, |c| c.bytes);
         self.pending_bytes + flying > GATHER_LIMIT
+    }
+
+    /// True when nothing is owed and nothing waits.
+    #[cfg(test)]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.pending.iter().all(Option::is_none)
+            && self.pending_bytes == 0
+            && self.refs.is_empty()
+            && self.waiters.is_empty()
+            && self.deletes.is_empty()
+            && self.in_flight.is_none()
     }
 
     /// Messages that reached all who were owed them before they had to be written.

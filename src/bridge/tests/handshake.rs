@@ -335,3 +335,18 @@ fn an_echo_is_recognised_across_a_short_cut() {
         "only once"
     );
 }
+
+/// An acknowledgement that never comes: the upstream may answer pings for ever.
+#[test]
+fn a_publish_that_is_never_acknowledged_ends_the_connection() {
+    let mut s = Script::new(v311(spec(&["a out 1"])));
+    s.dial();
+    s.accept(false, &[]);
+    let sent = s.now;
+    s.link.unacknowledged(Some(sent));
+    let keep_alive = s.link.limits().unwrap().keep_alive;
+    assert!(s.link.next_timeout() <= sent + keep_alive);
+    let mut out = Vec::new();
+    assert_eq!(s.link.drive(sent + keep_alive, &mut out), Action::Close);
+    assert!(s.link.status().to_string().contains("no acknowledgement"));
+}

@@ -94,14 +94,21 @@ prop_compose! {
     }
 }
 
+fn packet_id() -> impl Strategy<Value = PacketId> {
+    (1..=u16::MAX).prop_map(|id| PacketId::new(id).unwrap())
+}
+
 fn packet_ids() -> impl Strategy<Value = Vec<PacketId>> {
-    let id = (1..=u16::MAX).prop_map(|id| PacketId::new(id).unwrap());
-    prop::collection::vec(id, 0..5)
+    prop::collection::vec(packet_id(), 0..5)
+}
+
+fn releasing() -> impl Strategy<Value = Vec<(PacketId, MessageId)>> {
+    prop::collection::vec((packet_id(), any::<u64>().prop_map(MessageId)), 0..5)
 }
 
 prop_compose! {
     fn state()(
-        next_seq: u64, cursor: u64, low_cursor: u64, releasing in packet_ids(),
+        next_seq: u64, cursor: u64, low_cursor: u64, releasing in releasing(),
         received in packet_ids(), sent in prop::collection::vec(any::<u64>(), 0..5),
     ) -> StateRecord {
         StateRecord {
@@ -147,7 +154,7 @@ proptest! {
         prop_assert_eq!(&owed, &targets);
         prop_assert_eq!(&decode_targets(id, &row).unwrap(), &targets);
         let mut seen = Vec::new();
-        let scanned = scan(id, &row, |session, low| seen.push((session, low))).unwrap();
+        let scanned = scan(id, &row, |target| seen.push((target.session, target.low))).unwrap();
         prop_assert_eq!((scanned.arrival, scanned.size), (message.arrival, message.size()));
         prop_assert!(seen.into_iter().eq(targets.iter().map(|t| (t.session, t.low))));
         let other = MessageId(id.0 ^ 1);
@@ -193,7 +200,7 @@ proptest! {
         };
         let row = sealed(&7u64.to_le_bytes());
         let _ = decode_message(MessageId(7), &row);
-        let _ = scan(MessageId(7), &row, |_, _| {});
+        let _ = scan(MessageId(7), &row, |_| {});
         let _ = decode_retained("t", &sealed(b"t"));
         let _ = SessionRecord::decode(SessionId(7), &sealed(&[7, 0, 0, 0, 0]));
         let _ = StateRecord::decode(SessionId(7), &sealed(&[7, 0, 0, 0, 1]));

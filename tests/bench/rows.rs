@@ -1,0 +1,386 @@
+//! The rows: what is measured, and how.
+
+use std::io::{Error, Result};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::load::{Load, Stillness};
+use crate::report::Metric;
+use crate::server::{Kind, Server, cpu};
+
+/// Payload bytes.
+const PAYLOAD: [u8; 200] = [b'x'; 200];
+
+/// How a row runs this time.
+#[derive(Clone, Copy)]
+pub struct Setup {
+    /// The broker under measurement.
+    pub kind: Kind,
+    /// Divides all message and connection counts.
+    pub divisor: u64,
+}
+
+/// A row of the comparison.
+pub struct Row {
+    /// What selects it on the command line.
+    pub name: &'static str,
+    /// One line about it.
+    pub about: &'static str,
+    /// Runs it once, on a broker of its own.
+    pub run: fn(Setup) -> Result<Vec<Metric>>,
+}
+
+/// All rows, in the order in which they run.
+pub const ROWS: &[Row] = &[
+    Row {
+        name: "qos0-10-1",
+        about: "QoS 0, 10 publishers to 1 subscriber",
+        run: |s| fan(s, 10, 1, 500_000, 2_000),
+    },
+    Row {
+        name: "qos0-1-50",
+        about: "QoS 0, 1 publisher to 50 subscribers; a message is one delivered",
+        run: |s| fan(s, 1, 50, 20_000, 200),
+    },
+    Row {
+        name: "qos1-50-50",
+        about: "QoS 1, 50 publishers to a subscriber each, 20 in flight",
+        run: pairs,
+    },
+    Row {
+        name: "qos1-offline",
+        about: "QoS 1, 100 publishers with 20 in flight, into an offline durable session \
+                (footbridge acknowledges after the commit, mosquitto from memory)",
+        run: offline,
+    },
+    Row {
+        name: "qos1-uplink",
+        about: "QoS 1, 10 publishers through a bridge to a healthy upstream, persistence on",
+        run: uplink,
+    },
+    Row {
+        name: "latency-qos0",
+        about: "publisher to subscriber, 1,000 messages a second, QoS 0",
+        run: |s| latency(s, 0),
+    },
+    Row {
+        name: "latency-qos1",
+        about: "publisher to subscriber, 1,000 messages a second, QoS 1",
+        run: |s| latency(s, 1),
+    },
+    Row {
+        name: "idle",
+        about: "memory after start, persistence on",
+        run: idle,
+    },
+    Row {
+        name: "connections",
+        about: "memory for each of 5,000 idle connections",
+        run: connections,
+    },
+];
+
+/// CPU and wall time since its start, of the broker and of the load.
+struct Meter {
+    start: Instant,
+    broker: Duration,
+    load: Duration,
+}
+
+impl Meter {
+    fn start(server: &Server) -> Result<Self> {
+        Ok(Meter {
+            start: Instant::now(),
+            broker: server.cpu()?,
+            load: cpu("self")?,
+        })
+    }
+
+    fn stop(self, server: &Server, messages: u64) -> Result<Vec<Metric>> {
+        let seconds = self.start.elapsed().as_secs_f64();
+        let each = |spent: Duration| spent.as_secs_f64() * 1e6 / messages as f64;
+        let broker = server.cpu()?.saturating_sub(self.broker);
+        let load = cpu("self")?.saturating_sub(self.load);
+        Ok(vec![
+            Metric::lower("CPU", "µs/message", each(broker)),
+            Metric::higher("rate", "messages/s", messages as f64 / seconds),
+            Metric::neutral("load CPU", "µs/message", each(load)),
+        ])
+    }
+}
+
+/// QoS 0 from all publishers to all subscribers. At most `window` messages are under way, so that
+/// no broker has a reason to drop any; the window is refilled once half of it is free, so that
+/// both brokers see the same batches.
+fn fan(
+    s: Setup,
+    publishers: usize,
+    subscribers: usize,
+    total: u64,
+    window: u64,
+) -> Result<Vec<Metric>> {
+    let total = total / s.divisor;
+    let server = Server::start(s.kind, "max_queued_messages 0\n")?;
+    let mut load = Load::new()?;
+    for i in 0..subscribers {
+        let client = load.connect(server.port, &format!("sub{i}"), true)?;
+        load.subscribe(client, "bench/#", 0)?;
+    }
+    for i in 0..publishers {
+        load.connect(server.port, &format!("pub{i}"), true)?;
+    }
+    let topics: Vec<String> = (0..publishers).map(|i| format!("bench/{i}")).collect();
+    let meter = Meter::start(&server)?;
+    let mut still = Stillness::new("QoS 0 delivery");
+    let mut sent = 0;
+    loop {
+        let slowest = load.clients[..subscribers].iter().map(|c| c.received).min();
+        let received = slowest.unwrap_or(0);
+        if received == total {
+            break;
+        }
+        if sent < total && sent - received <= window / 2 {
+            let refill = (window - (sent - received)).min(total - sent);
+            for (p, topic) in topics.iter().enumerate() {
+                let n =
+                    refill / publishers as u64 + u64::from((p as u64) < refill % publishers as u64);
+                for _ in 0..n {
+                    load.clients[subscribers + p].publish(topic, 0, &PAYLOAD);
+                }
+                load.flush(subscribers + p)?;
+                sent += n;
+            }
+        }
+        still.check(load.turn(Some(100), |_, _| {})? > 0)?;
+    }
+    meter.stop(&server, total * subscribers as u64)
+}
+
+/// Publisher i to subscriber i, 20 in flight, each ended both by the PUBACK and by the delivery.
+fn pairs(s: Setup) -> Result<Vec<Metric>> {
+    const PAIRS: usize = 50;
+    let each = 4_000 / s.divisor;
+    let server = Server::start(s.kind, "max_queued_messages 0\n")?;
+    let mut load = Load::new()?;
+    let topics: Vec<String> = (0..PAIRS).map(|i| format!("pair/{i}")).collect();
+    for (i, topic) in topics.iter().enumerate() {
+        let client = load.connect(server.port, &format!("sub{i}"), true)?;
+        load.subscribe(client, topic, 1)?;
+    }
+    for i in 0..PAIRS {
+        load.connect(server.port, &format!("pub{i}"), true)?;
+    }
+    let meter = Meter::start(&server)?;
+    let mut still = Stillness::new("QoS 1 pairs");
+    loop {
+        let mut done = 0;
+        for (i, topic) in topics.iter().enumerate() {
+            let received = load.clients[i].received;
+            let publisher = &mut load.clients[PAIRS + i];
+            let ended = publisher.acked.min(received);
+            done += u64::from(ended == each);
+            if publisher.sent < each && publisher.sent - ended < 20 {
+                while publisher.sent < each && publisher.sent - ended < 20 {
+                    publisher.publish(topic, 1, &PAYLOAD);
+                }
+                load.flush(PAIRS + i)?;
+            }
+        }
+        if done == PAIRS as u64 {
+            break;
+        }
+        still.check(load.turn(Some(100), |_, _| {})? > 0)?;
+    }
+    meter.stop(&server, each * PAIRS as u64)
+}
+
+/// Publishes `each` messages from every client in `publishers`, 20 in flight, until all are
+/// acknowledged and `done`.
+fn pour(
+    load: &mut Load,
+    publishers: std::ops::Range<usize>,
+    each: u64,
+    mut done: impl FnMut(&Load) -> bool,
+) -> Result<()> {
+    let mut still = Stillness::new("acknowledgements");
+    let topics: Vec<String> = publishers.clone().map(|i| format!("up/{i}")).collect();
+    loop {
+        let mut acked = true;
+        for (i, topic) in publishers.clone().zip(&topics) {
+            let client = &mut load.clients[i];
+            acked &= client.acked == each;
+            if client.sent < each && client.sent - client.acked < 20 {
+                while client.sent < each && client.sent - client.acked < 20 {
+                    client.publish(topic, 1, &PAYLOAD);
+                }
+                load.flush(i)?;
+            }
+        }
+        if acked && done(load) {
+            return Ok(());
+        }
+        still.check(load.turn(Some(100), |_, _| {})? > 0)?;
+    }
+}
+
+fn offline(s: Setup) -> Result<Vec<Metric>> {
+    const PUBLISHERS: usize = 100;
+    let each = 2_000 / s.divisor;
+    let total = each * PUBLISHERS as u64;
+    let server = Server::start(s.kind, &durable(s.kind))?;
+    let mut load = Load::new()?;
+    let absent = load.connect(server.port, "absent", false)?;
+    load.subscribe(absent, "up/#", 1)?;
+    drop(load);
+    let mut load = Load::new()?;
+    for i in 0..PUBLISHERS {
+        load.connect(server.port, &format!("pub{i}"), true)?;
+    }
+    let written = server.written()?;
+    let meter = Meter::start(&server)?;
+    pour(&mut load, 0..PUBLISHERS, each, |_| true)?;
+    let mut metrics = meter.stop(&server, total)?;
+    let written = server.written()? - written;
+    metrics.push(Metric::lower(
+        "written",
+        "bytes/message",
+        written as f64 / total as f64,
+    ));
+    sleep(Duration::from_secs(1));
+    metrics.push(Metric::lower(
+        "RSS, all queued",
+        "MB",
+        server.rss()? as f64 / 1e6,
+    ));
+
+    let start = Instant::now();
+    let back = load.connect(server.port, "absent", false)?;
+    load.turn_until("the backlog", |load| load.clients[back].received >= total)?;
+    let rate = total as f64 / start.elapsed().as_secs_f64();
+    metrics.push(Metric::higher("drain", "messages/s", rate));
+    Ok(metrics)
+}
+
+/// Persistence on for footbridge; Mosquitto keeps its queues in memory, which is its best case.
+fn durable(kind: Kind) -> String {
+    let persistence = kind == Kind::Footbridge;
+    format!("persistence {persistence}\nmax_queued_messages 0\n")
+}
+
+fn uplink(s: Setup) -> Result<Vec<Metric>> {
+    const PUBLISHERS: usize = 10;
+    let each = 10_000 / s.divisor;
+    let total = each * PUBLISHERS as u64;
+    let upstream = Server::start_upstream()?;
+    let mut load = Load::new()?;
+    let collector = load.connect(upstream.port, "collector", true)?;
+    load.subscribe(collector, "$SYS/broker/connection/#", 0)?;
+    let server = Server::start(
+        s.kind,
+        &format!(
+            "persistence true\nmax_queued_messages 0\nconnection up\naddress 127.0.0.1:{}\n\
+             topic up/# out 1\ncleansession false\nrestart_timeout 1\n",
+            upstream.port
+        ),
+    )?;
+    let mut up = false;
+    let mut still = Stillness::new("the bridge's state");
+    while !up {
+        load.turn(Some(100), |_, payload| up |= payload == b"1")?;
+        still.check(false)?;
+    }
+    load.subscribe(collector, "up/#", 1)?;
+    for i in 0..PUBLISHERS {
+        load.connect(server.port, &format!("pub{i}"), true)?;
+    }
+    let before = load.clients[collector].received;
+    let written = server.written()?;
+    let meter = Meter::start(&server)?;
+    pour(&mut load, 1..1 + PUBLISHERS, each, |load| {
+        load.clients[collector].received - before >= total
+    })?;
+    let mut metrics = meter.stop(&server, total)?;
+    let written = server.written()? - written;
+    metrics.push(Metric::lower(
+        "written",
+        "bytes/message",
+        written as f64 / total as f64,
+    ));
+    Ok(metrics)
+}
+
+fn latency(s: Setup, qos: u8) -> Result<Vec<Metric>> {
+    const GAP: Duration = Duration::from_millis(1);
+    let total = 5_000 / s.divisor;
+    let server = Server::start(s.kind, "")?;
+    let mut load = Load::new()?;
+    let subscriber = load.connect(server.port, "sub", true)?;
+    load.subscribe(subscriber, "bench/#", qos)?;
+    let publisher = load.connect(server.port, "pub", true)?;
+    let mut times = Vec::with_capacity(total as usize);
+    let start = Instant::now();
+    let mut still = Stillness::new("latency");
+    let mut payload = PAYLOAD;
+    while (times.len() as u64) < total {
+        let sent = load.clients[publisher].sent;
+        // Spinning instead of sleeping: the load's own wake-up is not the broker's latency.
+        if sent < total && start.elapsed() >= GAP * sent as u32 {
+            let now = start.elapsed().as_nanos() as u64;
+            payload[..8].copy_from_slice(&now.to_le_bytes());
+            load.clients[publisher].publish("bench/latency", qos, &payload);
+            load.flush(publisher)?;
+        }
+        let events = load.turn(None, |_, payload| {
+            let now = start.elapsed().as_nanos() as u64;
+            let stamp = payload
+                .first_chunk()
+                .map_or(now, |b| u64::from_le_bytes(*b));
+            times.push(now.saturating_sub(stamp));
+        })?;
+        still.check(events > 0)?;
+    }
+    times.sort_unstable();
+    let at = |percent: usize| times[(times.len() - 1) * percent / 100] as f64 / 1e3;
+    Ok(vec![
+        Metric::lower("p50", "µs", at(50)),
+        Metric::lower("p99", "µs", at(99)),
+    ])
+}
+
+fn idle(s: Setup) -> Result<Vec<Metric>> {
+    let server = Server::start(s.kind, "persistence true\n")?;
+    sleep(Duration::from_secs(1));
+    let cpu = server.cpu()?;
+    sleep(Duration::from_secs(2));
+    let spent = server.cpu()?.saturating_sub(cpu).as_secs_f64() * 1e6 / 2.0;
+    Ok(vec![
+        Metric::lower("RSS", "MB", server.rss()? as f64 / 1e6),
+        Metric::lower("CPU", "µs/s", spent),
+    ])
+}
+
+fn connections(s: Setup) -> Result<Vec<Metric>> {
+    let n = 5_000 / s.divisor;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    if limit.is_some_and(|limit| limit < n + 64) {
+        return Err(Error::other(format!(
+            "{n} connections need ulimit -n {}",
+            n + 64
+        )));
+    }
+    let server = Server::start(s.kind, "")?;
+    sleep(Duration::from_millis(500));
+    let mut load = Load::new()?;
+    load.connect(server.port, "first", true)?;
+    let before = server.rss()?;
+    for i in 0..n {
+        load.connect(server.port, &format!("idle{i}"), true)?;
+    }
+    sleep(Duration::from_secs(1));
+    let grown = server.rss()?.saturating_sub(before);
+    Ok(vec![Metric::lower(
+        "RSS",
+        "bytes/connection",
+        grown as f64 / n as f64,
+    )])
+}

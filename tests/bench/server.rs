@@ -1,0 +1,168 @@
+//! A broker under measurement: started on its own core, watched through /proc.
+
+use std::fs;
+use std::io::{Error, Result};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+/// The core that brokers run on.
+const BROKER_CORE: usize = 0;
+/// The core of the load generator, and of an upstream broker where a row has one.
+const LOAD_CORE: usize = 1;
+
+/// Whose broker.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Footbridge,
+    Mosquitto,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Footbridge => "footbridge",
+            Kind::Mosquitto => "mosquitto",
+        }
+    }
+
+    /// The binary: `FOOTBRIDGE_BIN` or `MOSQUITTO_BIN` where set.
+    fn binary(self) -> PathBuf {
+        let (variable, default) = match self {
+            Kind::Footbridge => ("FOOTBRIDGE_BIN", env!("CARGO_BIN_EXE_footbridge")),
+            Kind::Mosquitto => ("MOSQUITTO_BIN", "/usr/sbin/mosquitto"),
+        };
+        std::env::var_os(variable).map_or_else(|| PathBuf::from(default), PathBuf::from)
+    }
+}
+
+/// A running broker; dropping it kills it and removes its folder.
+pub struct Server {
+    child: Child,
+    folder: PathBuf,
+    pub port: u16,
+}
+
+impl Server {
+    /// Starts a broker on the brokers' core. Both read the same lines of configuration.
+    pub fn start(kind: Kind, config: &str) -> Result<Self> {
+        Server::start_on(BROKER_CORE, kind, config)
+    }
+
+    /// Starts a Mosquitto beside the load generator: the other end of a bridge.
+    pub fn start_upstream() -> Result<Self> {
+        Server::start_on(LOAD_CORE, Kind::Mosquitto, "max_queued_messages 0\n")
+    }
+
+    fn start_on(core: usize, kind: Kind, config: &str) -> Result<Self> {
+        let port = free_port()?;
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("bench-{}-{port}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        let file = folder.join("broker.conf");
+        let mut text = format!(
+            "listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n\
+             log_dest none\npersistence_location {}/\n{config}",
+            folder.display()
+        );
+        if kind == Kind::Mosquitto && rustix::process::geteuid().is_root() {
+            // Or it becomes a user who may not write to the folder.
+            text = format!("user root\n{text}");
+        }
+        fs::write(&file, text)?;
+        // A child inherits its parent's affinity, and so do all its threads.
+        pin(core);
+        let child = Command::new(kind.binary())
+            .arg("-c")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(folder.join("stderr"))?)
+            .spawn();
+        pin(LOAD_CORE);
+        let mut server = Server {
+            child: child?,
+            folder,
+            port,
+        };
+        server.wait_until_it_listens(kind)?;
+        Ok(server)
+    }
+
+    fn wait_until_it_listens(&mut self, kind: Kind) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() {
+                return Ok(());
+            }
+            let ended = self.child.try_wait()?;
+            if ended.is_some() || Instant::now() > deadline {
+                let stderr = fs::read_to_string(self.folder.join("stderr")).unwrap_or_default();
+                let name = kind.name();
+                let how = ended.map_or("not listening after 10 s".into(), |s| s.to_string());
+                return Err(Error::other(format!("{name}: {how} {}", stderr.trim())));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// CPU time of all threads so far.
+    pub fn cpu(&self) -> Result<Duration> {
+        cpu(&self.child.id().to_string())
+    }
+
+    /// Resident memory (VmRSS), bytes.
+    pub fn rss(&self) -> Result<u64> {
+        self.proc_field("status", "VmRSS:").map(|kib| kib * 1024)
+    }
+
+    /// Bytes this process caused to be written to storage.
+    pub fn written(&self) -> Result<u64> {
+        self.proc_field("io", "write_bytes:")
+    }
+
+    fn proc_field(&self, file: &str, key: &str) -> Result<u64> {
+        let path = format!("/proc/{}/{file}", self.child.id());
+        let text = fs::read_to_string(&path)?;
+        text.lines()
+            .find_map(|line| line.strip_prefix(key))
+            .and_then(|rest| rest.split_whitespace().next())
+            .and_then(|number| number.parse().ok())
+            .ok_or_else(|| Error::other(format!("no {key} in {path}")))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// CPU time of all threads of a process (`self`, or a process id).
+pub fn cpu(process: &str) -> Result<Duration> {
+    let mut nanoseconds = 0;
+    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+        let running = text.split_whitespace().next().unwrap_or_default();
+        nanoseconds += running.parse::<u64>().map_err(Error::other)?;
+    }
+    Ok(Duration::from_nanos(nanoseconds))
+}
+
+/// Pins this thread, where the machine has that core.
+pub fn pin(core: usize) {
+    let mut set = CpuSet::new();
+    set.set(core);
+    let _ = sched_setaffinity(None, &set);
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
+}

@@ -1,0 +1,241 @@
+//! The architecture, checked from the source: which layer may use which, who may name sockets,
+//! clocks and redb, how long a file may be.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The layers from the bottom up. A module uses only modules of lower layers, never a neighbour
+/// on its own layer, unless [`NEIGHBOURS`] says so.
+const LAYERS: &[&[&str]] = &[
+    &["mqtt", "time"],
+    &["message"],
+    &["config", "auth", "store", "session", "route"],
+    &["broker"],
+    &["bridge", "net", "status"],
+    &["run", "cli"],
+    &["main", "lib"],
+];
+
+/// Uses between neighbours that the design wants: (from, to).
+const NEIGHBOURS: &[(&str, &str)] = &[("cli", "run")];
+
+/// Who may name what; everyone else may not.
+const RESERVED: &[(&[&str], &[&str])] = &[
+    (
+        &[
+            "std::net",
+            "async_io",
+            "socket2",
+            "Instant::now",
+            "SystemTime",
+            "UnixStream",
+            "UnixListener",
+        ],
+        &["net", "run", "cli"],
+    ),
+    (&["redb"], &["store"]),
+];
+
+/// The most lines a file may have.
+const MAX_LINES: usize = 500;
+
+/// A source file below a folder, with what matters of its text.
+struct Source {
+    path: PathBuf,
+    text: String,
+}
+
+impl Source {
+    /// The layer's module: `broker` for src/broker/connect.rs, `run` for src/run.rs.
+    fn module(&self) -> &str {
+        let below = self.path.strip_prefix(root().join("src")).expect("in src");
+        let first = below.iter().next().and_then(|p| p.to_str()).expect("utf-8");
+        first.trim_end_matches(".rs")
+    }
+
+    /// Whether this is a test module in a file of its own.
+    fn is_test(&self) -> bool {
+        let mut names = self.path.iter().filter_map(|part| part.to_str());
+        names.any(|name| name.trim_end_matches(".rs").ends_with("tests"))
+    }
+
+    /// Line numbers and code without comments, up to the test module that ends the file.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let end = self.text.find("#[cfg(test)]\nmod tests {");
+        self.text[..end.unwrap_or(self.text.len())]
+            .lines()
+            .enumerate()
+            .map(|(at, line)| (at + 1, line.split("//").next().unwrap_or_default()))
+            .filter(|(_, line)| !line.trim().is_empty())
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The product's own source.
+fn product() -> impl Iterator<Item = Source> {
+    files("src", &[".rs"])
+        .into_iter()
+        .filter(|source| !source.is_test())
+}
+
+/// All files below a folder whose name ends in one of `ends`.
+fn files(folder: &str, ends: &[&str]) -> Vec<Source> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a readable folder") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().and_then(|n| n.to_str()).expect("utf-8");
+            if path.is_dir() {
+                if ![".venv", "target", "corpus", "artifacts", "__pycache__"].contains(&name) {
+                    folders.push(path);
+                }
+            } else if ends.iter().any(|end| name.ends_with(end)) {
+                let text = fs::read_to_string(&path).expect("a text file");
+                found.push(Source { path, text });
+            }
+        }
+    }
+    assert!(!found.is_empty(), "no files in {folder}");
+    found
+}
+
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&module))
+}
+
+/// The modules that a line of code names after `crate::`, also in `use crate::{a, b::c}`.
+fn uses(line: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    for rest in line.split("crate::").skip(1) {
+        let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
+        if let Some(group) = rest.strip_prefix('{') {
+            let mut depth = 0;
+            for part in group.split_inclusive([',', '{', '}']) {
+                let name = part.trim().split(|c| !is_name(c)).next().unwrap_or("");
+                if depth == 0 && !name.is_empty() {
+                    found.push(name);
+                }
+                depth += i32::from(part.ends_with('{')) - i32::from(part.ends_with('}'));
+            }
+        } else {
+            found.push(rest.split(|c| !is_name(c)).next().unwrap_or(""));
+        }
+    }
+    found.retain(|name| layer(name).is_some());
+    found
+}
+
+fn report(complaints: &[String]) {
+    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
+}
+
+#[test]
+fn arrows_point_down() {
+    let mut complaints = Vec::new();
+    for source in product() {
+        let from = source.module();
+        let Some(height) = layer(from) else {
+            complaints.push(format!("{}: no layer for {from}", source.path.display()));
+            continue;
+        };
+        for (number, line) in source.code() {
+            for to in uses(line) {
+                let allowed = to == from
+                    || layer(to).is_some_and(|below| below < height)
+                    || NEIGHBOURS.contains(&(from, to));
+                if !allowed {
+                    let path = source.path.display();
+                    complaints.push(format!("{path}:{number}: {from} uses {to}"));
+                }
+            }
+        }
+    }
+    report(&complaints);
+}
+
+#[test]
+fn sockets_clocks_and_redb_stay_where_they_belong() {
+    let mut complaints = Vec::new();
+    for source in product() {
+        for (number, line) in source.code() {
+            for (names, modules) in RESERVED {
+                for name in names.iter().filter(|name| mentions(line, name)) {
+                    if !modules.contains(&source.module()) {
+                        let path = source.path.display();
+                        complaints.push(format!("{path}:{number}: {name} outside {modules:?}"));
+                    }
+                }
+            }
+        }
+    }
+    report(&complaints);
+}
+
+/// Whether a line has the name as a word of its own.
+fn mentions(line: &str, name: &str) -> bool {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(name).any(|(at, _)| {
+        !line[..at].ends_with(is_word) && !line[at + name.len()..].starts_with(is_word)
+    })
+}
+
+#[test]
+fn files_stay_short() {
+    let sources = ["src", "tests"].map(|folder| files(folder, &[".rs", ".py"]));
+    let complaints: Vec<String> = sources
+        .iter()
+        .flatten()
+        .map(|source| (source.path.display(), source.text.lines().count()))
+        .filter(|(_, lines)| *lines > MAX_LINES)
+        .map(|(path, lines)| format!("{path}: {lines} lines, at most {MAX_LINES}"))
+        .collect();
+    report(&complaints);
+}
+
+/// footbridge is small and single-threaded; a dependency that brings tokio would end both.
+#[test]
+fn no_tokio_in_what_we_ship() {
+    let tree = Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--offline",
+            "--edges",
+            "normal,build",
+            "--prefix",
+            "none",
+        ])
+        .args([
+            "--manifest-path",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+        ])
+        .output()
+        .expect("cargo tree runs");
+    let crates = String::from_utf8_lossy(&tree.stdout);
+    let complaint = String::from_utf8_lossy(&tree.stderr);
+    assert!(tree.status.success(), "cargo tree: {complaint}");
+    assert!(crates.contains("redb"), "not the tree of footbridge");
+    assert!(
+        !crates.lines().any(|line| line.starts_with("tokio ")),
+        "{crates}"
+    );
+}
+
+#[test]
+fn the_reader_of_use_lines_sees_all_forms() {
+    assert_eq!(uses("use crate::mqtt::{Packet, store};"), ["mqtt"]);
+    assert_eq!(
+        uses("use crate::{mqtt::{Packet, time}, store, Nothing};"),
+        ["mqtt", "store"]
+    );
+    assert_eq!(
+        uses("let t = crate::time::Time(crate::net::now());"),
+        ["time", "net"]
+    );
+    assert!(mentions("use redb::Database;", "redb"));
+    assert!(!mentions("credbury", "redb"));
+}

@@ -1,0 +1,89 @@
+import pytest
+
+from clients import Client
+from harness import IS_FOOTBRIDGE, MOSQUITTO, Broker
+from link import Link
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "footbridge: what only footbridge does")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not IS_FOOTBRIDGE:
+        theirs = [i for i in items if i.get_closest_marker("footbridge")]
+        config.hook.pytest_deselected(items=theirs)
+        items[:] = [i for i in items if i not in theirs]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failed test shows the end of what each of its brokers logged."""
+    report = yield
+    if report.failed:
+        for name, broker in getattr(item, "brokers", []):
+            report.sections.append((f"log of {name}", broker.log()[-4000:]))
+    return report
+
+
+@pytest.fixture
+def make_broker(tmp_path, request):
+    """Starts brokers under test: `make_broker(config, durable=False)`."""
+    yield from _makers(tmp_path, request, "broker", None)
+
+
+@pytest.fixture
+def make_upstream(tmp_path, request):
+    """Starts Mosquittos for bridges to connect to."""
+    yield from _makers(tmp_path, request, "upstream", MOSQUITTO)
+
+
+def _makers(tmp_path, request, name, binary):
+    request.node.brokers = getattr(request.node, "brokers", [])
+    made = []
+
+    def make(config="", *, start=True, **options):
+        broker = Broker(tmp_path / f"{name}{len(made)}", config, binary=binary, **options)
+        made.append(broker)
+        request.node.brokers.append((f"{name}{len(made) - 1}", broker))
+        return broker.start() if start else broker
+
+    yield make
+    died = [b.log() for b in made if b.process is not None and not b.alive()]
+    for broker in made:
+        broker.cleanup()
+    assert not died, f"a broker died:\n{died[0]}"
+
+
+@pytest.fixture
+def broker(make_broker):
+    """A broker that allows all and keeps nothing."""
+    return make_broker()
+
+
+@pytest.fixture
+def client():
+    """Connects paho clients: `client(port, id, …)`, see clients.Client."""
+    made = []
+
+    def make(*arguments, **options):
+        made.append(Client(*arguments, **options))
+        return made[-1]
+
+    yield make
+    for c in made:
+        c.close()
+
+
+@pytest.fixture
+def link():
+    """Makes links that can be cut: `link(port_behind_it)`."""
+    made = []
+
+    def make(port):
+        made.append(Link(port))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.cut()

@@ -1,0 +1,133 @@
+"""password_file, allow_anonymous and acl_file, in Mosquitto's formats."""
+
+import subprocess
+
+import pytest
+
+from clients import V5, V311
+from harness import run
+
+VERSIONS = pytest.mark.parametrize("version", [V311, V5])
+
+ACL = """\
+# everyone
+topic read public/#
+topic $own/x
+
+user alice
+topic readwrite alice/#
+topic write inbox/+
+topic deny alice/secret
+
+user bob
+topic read alice/#
+
+pattern readwrite devices/%c/#
+pattern write users/%u/log
+"""
+
+
+def passwords(folder, *options):
+    """A password file as mosquitto_passwd writes it: alice with "wonder", bob with "builder"."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "passwd"
+    for n, (user, password) in enumerate([("alice", "wonder"), ("bob", "builder")]):
+        create = ["-c"] if n == 0 else []
+        command = ["mosquitto_passwd", *options, *create, "-b", str(file), user, password]
+        subprocess.run(command, check=True, capture_output=True, timeout=20)
+    file.chmod(0o644)
+    return file
+
+
+@VERSIONS
+@pytest.mark.parametrize("hash_", ["sha512", "sha512-pbkdf2"])
+def test_password_file(make_broker, client, tmp_path, version, hash_):
+    file = passwords(tmp_path / "auth", "-H", hash_)
+    broker = make_broker(f"password_file {file}\nallow_anonymous false", anonymous=False)
+
+    def try_(login):
+        c = client(broker.port, "c", version=version, login=login, accepted=False)
+        return c.reason.value
+
+    assert try_(("alice", "wonder")) == 0
+    refused = 0x87 if version == V5 else 0x86
+    # paho maps return codes 4 and 5 of 3.1.1 to the reason codes 0x86 and 0x87.
+    for login in [("alice", "builder"), ("carol", "wonder"), ("alice", None), None]:
+        assert try_(login) in (refused, 0x87), login
+    assert try_(("bob", "builder")) == 0
+
+
+def test_anonymous_beside_passwords(make_broker, client, tmp_path):
+    file = passwords(tmp_path / "auth")
+    broker = make_broker(f"password_file {file}")
+    assert client(broker.port, "c").reason.value == 0
+    assert client(broker.port, "c", login=("bob", "no"), accepted=False).reason.value != 0
+    assert client(broker.port, "c", login=("bob", "builder")).reason.value == 0
+
+
+def test_a_listener_alone_lets_nobody_in(make_broker, client):
+    """As since Mosquitto 2.0: with a listener, allow_anonymous is false unless said."""
+    broker = make_broker(anonymous=False)
+    assert client(broker.port, "c", accepted=False).reason.value != 0
+
+
+@VERSIONS
+def test_acl(make_broker, client, tmp_path, version):
+    acl = tmp_path / "acl"
+    acl.write_text(ACL)
+    acl.chmod(0o644)
+    file = passwords(tmp_path / "auth")
+    broker = make_broker(f"password_file {file}\nacl_file {acl}")
+
+    def connect(client_id, user=None, password=None):
+        return client(
+            broker.port, client_id, version=version, login=(user, password) if user else None
+        )
+
+    alice, bob = connect("a1", "alice", "wonder"), connect("b1", "bob", "builder")
+    someone = connect("s1")
+    for c in (alice, bob, someone):
+        c.subscribe([("alice/#", 1), ("public/#", 1), ("devices/#", 1), ("inbox/#", 1)])
+    alice.publish("alice/x", "1", 1)
+    assert (alice.payloads(1), bob.payloads(1)) == (["1"], ["1"])
+    assert someone.silent()
+    for c, topic in [(bob, "alice/x"), (someone, "public/x"), (bob, "inbox/b"), (alice, "other")]:
+        reason = c.publish(topic, "no", 1)
+        assert version != V5 or reason == 0x87, (topic, reason)
+    alice.publish("inbox/a", "w", 1)  # may write, nobody may read
+    assert all(c.silent(0.3) for c in (alice, bob, someone))
+
+
+def test_acl_patterns(make_broker, client, tmp_path):
+    acl = tmp_path / "acl"
+    acl.write_text(ACL + "topic read users/#\nuser watcher\ntopic read users/#\n")
+    acl.chmod(0o644)
+    file = passwords(tmp_path / "auth")
+    subprocess.run(
+        ["mosquitto_passwd", "-b", str(file), "watcher", "w"], check=True, capture_output=True
+    )
+    broker = make_broker(f"password_file {file}\nacl_file {acl}")
+    watcher = client(broker.port, "w1", login=("watcher", "w"))
+    watcher.subscribe("users/#", 1)
+    alice = client(broker.port, "a1", login=("alice", "wonder"))
+    alice.subscribe("devices/#", 1)
+    alice.publish("devices/a1/up", "mine", 1)
+    alice.publish("devices/b1/up", "another's", 1)
+    alice.publish("users/bob/log", "another's", 1)
+    alice.publish("users/alice/log", "mine", 1)
+    assert (alice.payloads(1), watcher.payloads(1)) == (["mine"], ["mine"])
+    assert alice.silent(0.3) and watcher.silent(0.3)
+
+
+@pytest.mark.footbridge
+def test_our_passwd_and_mosquittos_read_each_other(make_broker, client, tmp_path):
+    file = passwords(tmp_path / "auth")
+    done = run("passwd", "-b", file, "carol", "secret")
+    assert done.returncode == 0, done.stderr
+    done = run("passwd", "-D", file, "bob")
+    assert done.returncode == 0, done.stderr
+    users = [line.split(":")[0] for line in file.read_text().splitlines()]
+    assert users == ["alice", "carol"]
+    broker = make_broker(f"password_file {file}\nallow_anonymous false", anonymous=False)
+    assert client(broker.port, "c", login=("carol", "secret")).reason.value == 0
+    assert client(broker.port, "c", login=("bob", "builder"), accepted=False).reason.value != 0
