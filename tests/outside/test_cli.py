@@ -185,7 +185,7 @@ def test_retained_and_filters(either):
     sub = ["sub", "-p", either.port, "-v", "-t", "r/#", "-W", "1"]
     assert sorted(run(*sub, "-T", "r/b").stdout.splitlines()) == ["r/a r/a", "r/c r/c"]
     assert run(*sub, "-R").stdout == ""
-    out = run(*sub, "--remove-retained", "-T", "r/a", "-N").stdout
+    out = run(*sub, "--remove-retained", "--retained-only", "-T", "r/a", "-N").stdout
     assert sorted([out[:7], out[7:]]) == ["r/b r/b", "r/c r/c"]
     assert run(*sub).stdout == "r/a r/a\n"
     with subprocess.Popen(
