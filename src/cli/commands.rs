@@ -1,6 +1,7 @@
 //! The subcommands whose options are read by hand.
 
 use super::Error;
+use super::demo::{self, Demo};
 use super::publish::{self, Pub};
 use super::subscribe::{self, Sub};
 
@@ -19,6 +20,12 @@ pub fn run(args: &[&str]) -> Option<u8> {
             Err(error) => end(command, Err(error), false),
             Ok(subscribe) => end(command, subscribe.run(), subscribe.is_quiet()),
         },
+        "demo" => match Demo::parse(args) {
+            Err(Error::Help) => print(demo::HELP),
+            Err(error) => end(command, Err(error), false),
+            Ok(demo) => end(command, demo.run().map_err(Error::Demo), false),
+        },
+        demo::BROKER => end(command, demo::run_broker(args).map_err(Error::Demo), false),
         _ => return None,
     })
 }

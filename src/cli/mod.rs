@@ -3,12 +3,14 @@
 mod calendar;
 pub mod client;
 pub mod commands;
+pub mod demo;
 mod error;
 mod format;
 mod json;
 pub mod options;
 pub mod property;
 pub mod publish;
+mod signals;
 pub mod subscribe;
 
 pub use error::Error;

@@ -105,7 +105,7 @@ impl<'s> Client<'s> {
         let deadline = Instant::now() + target.timeout;
         loop {
             // Before the CONNACK there are no events.
-            while client.take()?.is_some() {}
+            while client.limits.is_none() && client.take()?.is_some() {}
             if client.limits.is_some() {
                 break;
             }
