@@ -82,7 +82,6 @@ impl Broker {
         self.sessions[index].bridge = true;
         self.sessions[index].expiry = expiry;
         self.sessions[index].will = None;
-        self.sessions[index].will_at = None;
         self.bridges.push(index);
         self.subscribe_bridge(index, spec.filters, now);
         if spec.durable {
@@ -145,11 +144,12 @@ impl Broker {
         let c = self.new_conn(0, Peer::Local, now);
         let conn = self.conns.get_mut(c.0)?;
         conn.stage = Stage::Connected;
-        conn.session = Some(index);
+        conn.set_session(index);
         conn.version = limits.version;
         conn.max_packet = limits.max_packet.unwrap_or(u32::MAX);
-        conn.max_qos = limits.max_qos;
-        conn.wire = Some(wire);
+        conn.greeted = true;
+        conn.rare().max_qos = limits.max_qos;
+        conn.rare().wire = Some(wire);
         let session = self.sessions.get_mut(index)?;
         session.version = limits.version;
         if !limits.session_present {
@@ -167,7 +167,7 @@ impl Broker {
 
     /// Starts the flow over an uplink, once the link has sent its own packets.
     pub fn bridge_start(&mut self, c: ConnId, now: Time) {
-        if let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session) {
+        if let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session()) {
             self.pump(index, now);
         }
     }
@@ -189,7 +189,7 @@ impl Broker {
     /// So many QoS 1 and 2 messages may be unacknowledged at once from now on.
     pub fn bridge_window(&mut self, c: ConnId, window: u16, now: Time) {
         let own = self.own_window();
-        let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session) else {
+        let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session()) else {
             return;
         };
         if let Some(session) = self.sessions.get_mut(index) {

@@ -258,7 +258,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
-        if session.will_at.take().is_some() {
+        if session.will_due().is_some() {
             // A delayed will of the connection before: the client is back in time
             // [MQTT-3.1.3-9], or its session ends here.
             let will = session.will.take();
@@ -282,11 +282,11 @@ impl Broker {
             return false;
         };
         conn.stage = Stage::Connected;
-        conn.session = Some(index);
+        conn.set_session(index);
         conn.bridge = connect.bridge;
         conn.keep_alive = admitted.keep_alive;
         conn.max_packet = connect.props.maximum_packet_size().unwrap_or(u32::MAX);
-        let (keep_alive, peer) = (conn.keep_alive, conn.peer);
+        let (keep_alive, peer) = (conn.keep_alive, conn.peer.clone());
         let Some(session) = self.sessions.get_mut(index) else {
             return false;
         };
@@ -297,7 +297,6 @@ impl Broker {
         session.expiry = admitted.expiry;
         session.origin = Rc::clone(&admitted.origin);
         session.will = admitted.will.clone();
-        session.will_at = None;
         let durable = session.is_durable();
         if durable || willed {
             // That it is connected, and its will, may reach the disk late.
@@ -401,7 +400,7 @@ impl Broker {
     }
 
     pub(super) fn on_disconnect(&mut self, c: ConnId, packet: &Disconnect<'_>, now: Time) {
-        let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session) else {
+        let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session()) else {
             return;
         };
         if let (Some(asked), Some(session)) =
@@ -427,7 +426,7 @@ impl Broker {
     /// Parts a connection from its session: the will becomes due if `with_will`, the queue falls
     /// back to disk, a session that does not outlive its connection ends.
     pub(super) fn detach(&mut self, c: ConnId, with_will: bool, now: Time) {
-        let Some(index) = self.conns.get_mut(c.0).and_then(|conn| conn.session.take()) else {
+        let Some(index) = self.conns.get_mut(c.0).and_then(|conn| conn.take_session()) else {
             return;
         };
         let Some(session) = self.sessions.get_mut(index) else {
@@ -439,16 +438,18 @@ impl Broker {
         if self.bridges.contains(&index) {
             return;
         }
-        let (will, ends) = (session.will.take(), session.expiry == 0);
-        if session.on_disk || session.is_durable() || will.is_some() {
+        let (ends, willed) = (session.expiry == 0, session.will.is_some());
+        if !with_will {
+            session.will = None;
+        }
+        // A delayed one stays with the session until it is due.
+        let will = session.will.take_if(|will| will.delay == 0 || ends);
+        if session.on_disk || session.is_durable() || willed {
             self.unsave_identity(index);
             self.store.lazy(now);
         }
-        let will = will.filter(|_| with_will);
-        match will {
-            Some(will) if will.delay > 0 && !ends => self.delay_will(index, will, now),
-            Some(will) => self.publish_will(*will, index, now),
-            None => {}
+        if let Some(will) = will {
+            self.publish_will(*will, index, now);
         }
         if ends {
             self.end_session(index, now);

@@ -35,9 +35,8 @@ fn use_alias<'c>(conn: &'c mut Conn, publish: &Publish<'_>) -> Result<Option<&'c
     let Some(alias) = publish.props.topic_alias() else {
         return Ok(None);
     };
-    let table = conn
-        .aliases
-        .get_or_insert_with(|| vec![None; usize::from(TOPIC_ALIAS_MAXIMUM)].into());
+    let table = &mut conn.rare().aliases;
+    table.resize(usize::from(TOPIC_ALIAS_MAXIMUM), None);
     let slot = usize::from(alias).checked_sub(1);
     let slot = slot.and_then(|slot| table.get_mut(slot));
     let slot = slot.ok_or(Reason::TOPIC_ALIAS_INVALID)?;
@@ -86,7 +85,7 @@ impl Broker {
             return true;
         };
         conn.unacked = conn.unacked.saturating_add(1);
-        limit == 0 || conn.version < Version::V5 || conn.wire.is_some() || conn.unacked <= limit
+        limit == 0 || conn.version < Version::V5 || conn.wire().is_some() || conn.unacked <= limit
     }
 
     fn uncount_unacked(&mut self, c: ConnId) {
@@ -102,7 +101,7 @@ impl Broker {
 
     /// The session of a connection.
     pub(super) fn session_of(&self, c: ConnId) -> Option<(usize, &Session)> {
-        let index = self.conns.get(c.0)?.session?;
+        let index = self.conns.get(c.0)?.session()?;
         Some((index, self.sessions.get(index)?))
     }
 
@@ -147,7 +146,7 @@ impl Broker {
         if let Some(known) = use_alias(conn, publish).map_err(Verdict::Close)? {
             topic.push_str(known);
         }
-        if let Some(wire) = conn.wire.clone() {
+        if let Some(wire) = conn.wire().cloned() {
             let remote = std::mem::take(topic);
             if !wire.inward(&remote, publish.payload, topic, now) {
                 return Err(Verdict::Drop(Reason::SUCCESS));
@@ -160,7 +159,10 @@ impl Broker {
         let Some((_, session)) = self.session_of(c) else {
             return Verdict::Drop(Reason::SUCCESS);
         };
-        let bridge = self.conns.get(c.0).is_some_and(|conn| conn.wire.is_some());
+        let bridge = self
+            .conns
+            .get(c.0)
+            .is_some_and(|conn| conn.wire().is_some());
         if publish.retain && !self.settings.retain_available {
             return Verdict::Close(Reason::RETAIN_NOT_SUPPORTED);
         }
@@ -222,11 +224,11 @@ impl Broker {
             return;
         };
         self.counters.refused_full += 1;
-        if conn.version == Version::V5 && conn.wire.is_none() {
+        if conn.version == Version::V5 && conn.wire().is_none() {
             return self.acknowledge(c, delivery, Reason::QUOTA_EXCEEDED, true);
         }
         log::debug!("no room for {}: its publisher waits", message.topic());
-        conn.parked = Some(Box::new(Parked { message, delivery }));
+        conn.rare().parked = Some(Parked { message, delivery });
         self.parked.push(c);
         self.wheel.wake(now + Duration::from_secs(1));
     }
@@ -238,7 +240,7 @@ impl Broker {
             false => Reason::NO_MATCHING_SUBSCRIBERS,
         };
         if let Delivery::ExactlyOnce(id, _) = delivery {
-            let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session) else {
+            let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session()) else {
                 return;
             };
             let Some(session) = self.sessions.get_mut(index) else {
@@ -268,7 +270,7 @@ impl Broker {
     /// PUBREL: the publisher is done with a QoS 2 id. PUBCOMP promises that the id is free, so
     /// it waits for the commit that clears it; else a reused id would look like a duplicate.
     pub(super) fn on_pubrel(&mut self, c: ConnId, ack: &Ack<'_>, now: Time) {
-        let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session) else {
+        let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session()) else {
             return;
         };
         let Some(session) = self.sessions.get_mut(index) else {
@@ -366,7 +368,7 @@ impl Broker {
     /// QoS 2 with PUBACK.
     fn session_index(&self, c: ConnId) -> Option<(usize, bool)> {
         let conn = self.conns.get(c.0)?;
-        Some((conn.session?, conn.wire.is_some()))
+        Some((conn.session()?, conn.wire().is_some()))
     }
 
     /// A receiver has taken a message over.
@@ -392,7 +394,7 @@ impl Broker {
     /// Tries the parked messages again.
     pub(super) fn retry_parked(&mut self, now: Time) {
         for c in std::mem::take(&mut self.parked) {
-            let parked = self.conns.get_mut(c.0).and_then(|conn| conn.parked.take());
+            let parked = self.conns.get_mut(c.0).and_then(|conn| conn.unpark());
             let Some(parked) = parked else { continue };
             self.take(c, parked.message, parked.delivery, now);
             if self.may_read(c) {

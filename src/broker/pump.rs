@@ -26,7 +26,7 @@ impl Broker {
             if conn.stage != Stage::Connected || conn.holds > 0 || full {
                 return;
             }
-            match session.outbound.next(durable_below, conn.max_qos, now) {
+            match session.outbound.next(durable_below, conn.max_qos(), now) {
                 Some(entry) => self.send_entry(c, index, entry, now),
                 None if self.refill(index) => {}
                 None => return self.stall(index, durable_below),
@@ -103,7 +103,7 @@ impl Broker {
         };
         let message = &*entry.message;
         let mut retain = entry.retain;
-        let topic = match &conn.wire {
+        let topic = match conn.wire() {
             None => message.topic(),
             Some(wire) => {
                 retain = wire.retain(retain);

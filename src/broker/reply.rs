@@ -43,11 +43,10 @@ impl Broker {
         if matches!(kind, ReplyKind::Hold(_)) {
             conn.holds += 1;
         }
-        if open && conn.replies.is_empty() {
-            conn.first_reply = conn.first_reply.wrapping_add(1);
+        if open && conn.replies_at_once() {
             self.leave(c, kind);
         } else {
-            conn.replies.push_back(Reply { open, kind });
+            conn.queue(Reply { open, kind });
         }
     }
 
@@ -56,7 +55,7 @@ impl Broker {
         let Some(conn) = self.conns.get(c.0) else {
             return;
         };
-        if conn.is_greeted() {
+        if conn.greeted {
             self.send(c, &Packet::PingResp);
         } else {
             let bytes = Self::encoded(&Packet::PingResp, conn.version);
@@ -84,10 +83,7 @@ impl Broker {
         let Some(conn) = self.conns.get_mut(c.0) else {
             return;
         };
-        if conn.replies.is_empty() && conn.replies.capacity() > 64 {
-            conn.replies.shrink_to_fit();
-        }
-        if let (true, Some(session)) = (released, conn.session) {
+        if let (true, Some(session)) = (released, conn.session()) {
             self.pump(session, now);
         }
     }
@@ -109,6 +105,8 @@ impl Broker {
             ReplyKind::Hold(bytes) => {
                 if let Some(conn) = self.conns.get_mut(c.0) {
                     conn.holds -= 1;
+                    // The first of them is CONNACK.
+                    conn.greeted = true;
                 }
                 self.leave(c, ReplyKind::Encoded(bytes));
             }
@@ -132,10 +130,10 @@ impl Broker {
         if conn.stage == Stage::Closing {
             return;
         }
-        if conn.session.is_some() && self.settings.connection_messages {
+        if conn.session().is_some() && self.settings.connection_messages {
             log::info!("Client {} disconnected: {reason}", self.name(conn));
         }
-        if let (Some(reason), None) = (conn.can_say(reason), &conn.wire) {
+        if let (Some(reason), None) = (conn.can_say(reason), conn.wire()) {
             self.send(
                 c,
                 &Packet::Disconnect(Disconnect {
@@ -155,8 +153,7 @@ impl Broker {
         };
         conn.stage = Stage::Closing;
         conn.last_seen = now;
-        conn.replies.clear();
-        conn.parked = None;
+        conn.abandon();
         conn.outbox.close = true;
         self.mark_dirty(c);
         self.watch(c, CLOSE_TIMEOUT, now);

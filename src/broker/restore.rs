@@ -99,11 +99,6 @@ impl Broker {
         session.bridge = record.bridge;
         session.on_disk = true;
         session.will = restore_will(&record, &origin, now);
-        // Connected when the broker died: then the connection ended without a DISCONNECT.
-        session.will_at = session
-            .will
-            .as_ref()
-            .map(|will| session.since + Duration::from_secs(u64::from(will.delay)));
         session.subscriptions = record
             .subscriptions
             .iter()

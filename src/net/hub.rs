@@ -119,7 +119,7 @@ impl Hub {
     ) -> Option<Connection> {
         let mut this = hub.borrow_mut();
         let now = this.now();
-        let id = this.broker.accept(listener, Peer::Tcp(peer), now)?;
+        let id = this.broker.accept(listener, Peer::from(peer), now)?;
         this.attach(id, stream, Role::Device, Vec::new());
         Some(Connection::new(hub.clone(), id))
     }
