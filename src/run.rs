@@ -20,7 +20,7 @@ use smol::{LocalExecutor, Task};
 
 use crate::auth;
 use crate::config::{self, Config};
-use crate::net::{self, Shared};
+use crate::net::{self, Reactor, Shared};
 use crate::store;
 use daemon::Side;
 use logger::Logger;
@@ -135,8 +135,9 @@ fn load(options: &Options) -> Result<(Config, Vec<String>), Error> {
 /// From the store to the last commit.
 fn serve(options: &Options, config: &Config, logger: &Rc<Logger>) -> Result<(), Error> {
     daemon::raise_descriptor_limit();
+    let reactor = Reactor::new().map_err(|e| Error::System("waiting for sockets", e))?;
     let executor = Rc::new(LocalExecutor::new());
-    let hub = start::hub(config, &executor)?;
+    let hub = start::hub(config, &reactor, &executor)?;
     let listeners = start::listeners(config, options, &hub, &executor)?;
     start::bridges(config, &hub, &executor);
     let pid_file = config.general.pid_file.as_deref();
@@ -156,7 +157,7 @@ fn serve(options: &Options, config: &Config, logger: &Rc<Logger>) -> Result<(), 
         hub,
         listeners,
     ));
-    let result = async_io::block_on(executor.run(life));
+    let result = reactor.block_on(executor.run(life));
     if let Some(path) = pid_file {
         // It may be gone already.
         let _ = std::fs::remove_file(path);

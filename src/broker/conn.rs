@@ -168,8 +168,14 @@ impl Conn {
         self.replies.pop_front().map(|r| r.kind)
     }
 
-    /// The reason code as a DISCONNECT can say it; `None` before MQTT 5.
+    /// True once CONNACK, the first reply, has left.
+    pub fn is_greeted(&self) -> bool {
+        self.stage == Stage::Connected && (self.first_reply > 0 || self.replies.is_empty())
+    }
+
+    /// The reason code as a DISCONNECT can say it; `None` before MQTT 5 and before CONNACK
+    /// [MQTT-3.14.0-1].
     pub fn can_say(&self, reason: Reason) -> Option<Reason> {
-        (self.version == Version::V5 && self.stage == Stage::Connected).then_some(reason)
+        (self.version == Version::V5 && self.is_greeted()).then_some(reason)
     }
 }

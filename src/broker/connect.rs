@@ -254,10 +254,13 @@ impl Broker {
             );
             self.counters.takeovers += 1;
             self.close(old, Reason::SESSION_TAKEN_OVER, now);
-        } else if session.will_at.is_some() {
+        }
+        let Some(session) = self.sessions.get_mut(index) else {
+            return;
+        };
+        if session.will_at.take().is_some() {
             // A delayed will of the connection before: the client is back in time
             // [MQTT-3.1.3-9], or its session ends here.
-            session.will_at = None;
             let will = session.will.take();
             if let (true, Some(will)) = (clean_start, will) {
                 self.publish_will(*will, index, now);
@@ -321,9 +324,10 @@ impl Broker {
             );
         }
         self.counters.connects += 1;
+        let done = self.store.done();
         self.sessions
             .get(index)
-            .is_some_and(|s| durable && (changed || !s.on_disk))
+            .is_some_and(|s| durable && (changed || !s.on_disk || s.saved_in > done))
     }
 
     /// The CONNACK of an admitted client, encoded. Property order as Mosquitto's.
@@ -411,10 +415,10 @@ impl Broker {
                 session.expiry = capped;
             }
         }
-        if self.settings.connection_messages {
-            if let Some(conn) = self.conns.get(c.0) {
-                log::info!("Client {} disconnected.", self.name(conn));
-            }
+        if self.settings.connection_messages
+            && let Some(conn) = self.conns.get(c.0)
+        {
+            log::info!("Client {} disconnected.", self.name(conn));
         }
         self.detach(c, packet.reason != Reason::SUCCESS, now);
         self.finish(c, now);

@@ -41,6 +41,8 @@ pub(super) struct Receiver {
     retain: bool,
     mapping: u16,
     sub_ids: Vec<u32>,
+    /// Owed through the store.
+    stored: bool,
 }
 
 impl Broker {
@@ -126,27 +128,29 @@ impl Broker {
                 retain,
                 mapping: options.mapping,
                 sub_ids,
+                stored: false,
             });
         });
     }
 
     /// True if every durable queue that must hold the message has room for it.
     fn has_room(&self, message: &Message, receivers: &[Receiver]) -> bool {
+        receivers.iter().all(|r| {
+            let session = self.sessions.get(r.session);
+            r.qos == QoS::AtMostOnce || session.is_none_or(|s| self.fits(message, s))
+        })
+    }
+
+    /// True if the queue of a durable session has room for the message.
+    fn fits(&self, message: &Message, session: &Session) -> bool {
+        let queue = &session.outbound;
         let (bytes, messages) = (
             self.settings.max_queued_bytes,
             self.settings.max_queued_messages,
         );
-        let size = message.size() as u64;
-        receivers.iter().all(|r| {
-            let Some(session) = self.sessions.get(r.session) else {
-                return true;
-            };
-            let queue = &session.outbound;
-            r.qos == QoS::AtMostOnce
-                || !queue.is_durable()
-                || ((bytes == 0 || queue.bytes() + size <= bytes)
-                    && (messages == 0 || queue.len() < messages))
-        })
+        !queue.is_durable()
+            || ((bytes == 0 || queue.bytes() + message.size() as u64 <= bytes)
+                && (messages == 0 || queue.len() < messages))
     }
 
     /// Sends or queues a message. True if `waiter` was taken.
@@ -159,13 +163,22 @@ impl Broker {
     ) -> bool {
         let mut targets = Vec::new();
         for receiver in receivers.iter_mut() {
+            let Some(session) = self.sessions.get(receiver.session) else {
+                continue;
+            };
+            let at_once = receiver.qos == QoS::AtMostOnce;
+            let stored = Self::is_stored(session, receiver.qos, self.settings.queue_qos0_messages);
+            if stored && at_once && !self.fits(message, session) {
+                self.counters.dropped_full += 1;
+                continue;
+            }
             let Some(session) = self.sessions.get_mut(receiver.session) else {
                 continue;
             };
-            let stored = Self::is_stored(session, receiver.qos, self.settings.queue_qos0_messages);
+            receiver.stored = stored;
             if stored {
                 targets.push(target(session, receiver));
-            } else if receiver.qos == QoS::AtMostOnce {
+            } else if at_once {
                 self.send_now(message, receiver, now);
             } else {
                 self.queue_in_ram(message, receiver, now);
@@ -178,13 +191,10 @@ impl Broker {
         let entries: Vec<Target> = targets.clone();
         let id = self.store.put(Rc::clone(message), targets, waiter, now);
         let mut stored = entries.into_iter();
-        for receiver in receivers.iter() {
+        for receiver in receivers.iter().filter(|r| r.stored) {
             let Some(session) = self.sessions.get_mut(receiver.session) else {
                 continue;
             };
-            if !Self::is_stored(session, receiver.qos, self.settings.queue_qos0_messages) {
-                continue;
-            }
             let Some(target) = stored.next() else { break };
             session.outbound.push(entry(message, Some(id), target));
             self.pump(receiver.session, now);
@@ -192,10 +202,11 @@ impl Broker {
         waits
     }
 
-    /// True if a message at `qos` for `session` goes through the store.
+    /// True if a message at `qos` for `session` goes through the store; at QoS 0 also behind
+    /// those that were stored while the session was offline [MQTT-4.6.0-6].
     fn is_stored(session: &Session, qos: QoS, queue_qos0: bool) -> bool {
-        let offline = session.conn.is_none();
-        session.is_durable() && (qos != QoS::AtMostOnce || (offline && queue_qos0))
+        let late = session.conn.is_none() || session.outbound.is_behind();
+        session.is_durable() && (qos != QoS::AtMostOnce || (late && queue_qos0))
     }
 
     /// Sends a QoS 0 message to a receiver that is connected and keeps up.
@@ -207,7 +218,7 @@ impl Broker {
         let Some(conn) = self.conns.get(c.0) else {
             return;
         };
-        if conn.holds > 0 {
+        if conn.holds > 0 || session.outbound.holds_qos0() {
             return self.queue_in_ram(message, receiver, now);
         }
         if conn.stage != Stage::Connected || conn.outbox.len() > OUTBOX_LIMIT {
@@ -267,6 +278,7 @@ impl Broker {
             retain: true,
             mapping: options.mapping,
             sub_ids,
+            stored: false,
         };
         let id = if Self::is_stored(session, qos, self.settings.queue_qos0_messages) {
             let target = target(session, &receiver);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::conn::Stage;
 use super::publish::reserved;
+use super::reply::CLOSE_TIMEOUT;
 use super::session::{NEVER, PendingWill};
 use super::{Broker, CONNECT_TIMEOUT, ConnId};
 use crate::message::SessionId;
@@ -103,7 +104,11 @@ impl Broker {
             return;
         }
         if conn.stage == Stage::Closing {
-            return self.abort(c);
+            // An older timer of the connection may come first.
+            if now >= conn.last_seen + CLOSE_TIMEOUT {
+                self.abort(c);
+            }
+            return;
         }
         if conn.stage == Stage::New {
             if now >= conn.last_seen + CONNECT_TIMEOUT {

@@ -179,7 +179,7 @@ impl Broker {
             Packet::PubComp(ack) => self.on_pubcomp(c, &ack, now),
             Packet::Subscribe(subscribe) => self.on_subscribe(c, &subscribe, now),
             Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(c, &unsubscribe, now),
-            Packet::PingReq => self.send(c, &Packet::PingResp),
+            Packet::PingReq => self.on_pingreq(c),
             Packet::Disconnect(disconnect) => self.on_disconnect(c, &disconnect, now),
             // The server's own packets, a second CONNECT [MQTT-3.1.0-2], AUTH without a method
             // [MQTT-4.12.0-6].
@@ -298,11 +298,11 @@ impl Broker {
 
     /// Puts `c` on the list of connections to flush.
     fn mark_dirty(&mut self, c: ConnId) {
-        if let Some(conn) = self.conns.get_mut(c.0) {
-            if !conn.dirty {
-                conn.dirty = true;
-                self.dirty.push(c);
-            }
+        if let Some(conn) = self.conns.get_mut(c.0)
+            && !conn.dirty
+        {
+            conn.dirty = true;
+            self.dirty.push(c);
         }
     }
 

@@ -52,10 +52,10 @@ impl Outbox {
 
     /// Gives the outbox a buffer to fill, if it has none.
     pub(super) fn lend(&mut self, spare: &mut Vec<Vec<u8>>) {
-        if self.bytes.capacity() == 0 {
-            if let Some(buffer) = spare.pop() {
-                self.bytes = buffer;
-            }
+        if self.bytes.capacity() == 0
+            && let Some(buffer) = spare.pop()
+        {
+            self.bytes = buffer;
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::conn::{Parked, ReplyKind};
+use super::conn::{Conn, Parked, ReplyKind};
 use super::deliver::{Full, Routed};
 use super::session::Session;
 use super::{Broker, ConnId, TOPIC_ALIAS_MAXIMUM};
@@ -29,6 +29,25 @@ pub(super) fn reserved(topic: &str) -> bool {
     topic.starts_with("$SYS/") && !filter_matches("$SYS/broker/connection/+/state", topic)
 }
 
+/// Sets the topic alias of a PUBLISH that names its topic too, or answers what the alias stands
+/// for (5.0 §3.3.2.3.4).
+fn use_alias<'c>(conn: &'c mut Conn, publish: &Publish<'_>) -> Result<Option<&'c str>, Reason> {
+    let Some(alias) = publish.props.topic_alias() else {
+        return Ok(None);
+    };
+    let table = conn
+        .aliases
+        .get_or_insert_with(|| vec![None; usize::from(TOPIC_ALIAS_MAXIMUM)].into());
+    let slot = usize::from(alias).checked_sub(1);
+    let slot = slot.and_then(|slot| table.get_mut(slot));
+    let slot = slot.ok_or(Reason::TOPIC_ALIAS_INVALID)?;
+    if !publish.topic.is_empty() {
+        *slot = Some(publish.topic.into());
+        return Ok(None);
+    }
+    slot.as_deref().map(Some).ok_or(Reason::PROTOCOL_ERROR)
+}
+
 impl Broker {
     pub(super) fn on_publish(&mut self, c: ConnId, publish: &Publish<'_>, now: Time) {
         self.counters.publish_received += 1;
@@ -40,11 +59,14 @@ impl Broker {
             return self.close(c, Reason::RECEIVE_MAXIMUM_EXCEEDED, now);
         }
         // A resent QoS 2 message was routed before: acknowledge, whatever it says now.
-        if let Delivery::ExactlyOnce(id, _) = publish.delivery {
-            if self.look(c, id) == Receipt::Known {
-                self.uncount_unacked(c);
-                return self.again_pubrec(c, id, now);
+        if let Delivery::ExactlyOnce(id, _) = publish.delivery
+            && self.look(c, id) == Receipt::Known
+        {
+            if let Some(Err(reason)) = self.conns.get_mut(c.0).map(|c| use_alias(c, publish)) {
+                return self.close(c, reason, now);
             }
+            self.uncount_unacked(c);
+            return self.again_pubrec(c, id, now);
         }
         match self.judge(c, publish, now) {
             Verdict::Take(message) => self.take(c, message, publish.delivery, now),
@@ -118,23 +140,12 @@ impl Broker {
         now: Time,
     ) -> Result<(), Verdict> {
         topic.clear();
+        topic.push_str(publish.topic);
         let Some(conn) = self.conns.get_mut(c.0) else {
             return Err(Verdict::Drop(Reason::SUCCESS));
         };
-        topic.push_str(publish.topic);
-        if let Some(alias) = publish.props.topic_alias() {
-            if alias == 0 || alias > TOPIC_ALIAS_MAXIMUM {
-                return Err(Verdict::Close(Reason::TOPIC_ALIAS_INVALID));
-            }
-            let table = conn
-                .aliases
-                .get_or_insert_with(|| vec![None; usize::from(TOPIC_ALIAS_MAXIMUM)].into());
-            let slot = &mut table[usize::from(alias) - 1];
-            match (publish.topic.is_empty(), &slot) {
-                (true, Some(known)) => topic.push_str(known),
-                (true, None) => return Err(Verdict::Close(Reason::PROTOCOL_ERROR)),
-                (false, _) => *slot = Some(publish.topic.into()),
-            }
+        if let Some(known) = use_alias(conn, publish).map_err(Verdict::Close)? {
+            topic.push_str(known);
         }
         if let Some(wire) = conn.wire.clone() {
             let remote = std::mem::take(topic);
@@ -153,11 +164,11 @@ impl Broker {
         if publish.retain && !self.settings.retain_available {
             return Verdict::Close(Reason::RETAIN_NOT_SUPPORTED);
         }
-        if let Some(max) = self.settings.message_size_limit {
-            if publish.payload.len() > max as usize {
-                self.counters.dropped_size += 1;
-                return Verdict::Drop(Reason::PACKET_TOO_LARGE);
-            }
+        if let Some(max) = self.settings.message_size_limit
+            && publish.payload.len() > max as usize
+        {
+            self.counters.dropped_size += 1;
+            return Verdict::Drop(Reason::PACKET_TOO_LARGE);
         }
         if (reserved(topic) && !bridge) || !self.auth.may_publish(&session.who(), topic) {
             log::debug!("Denied PUBLISH from {} to {topic}", session.client_id());
@@ -370,11 +381,11 @@ impl Broker {
 
     /// Stops reading a connection until the store has caught up.
     fn pause(&mut self, c: ConnId) {
-        if let Some(conn) = self.conns.get_mut(c.0) {
-            if !conn.paused {
-                conn.paused = true;
-                self.paused.push(c);
-            }
+        if let Some(conn) = self.conns.get_mut(c.0)
+            && !conn.paused
+        {
+            conn.paused = true;
+            self.paused.push(c);
         }
     }
 

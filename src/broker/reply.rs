@@ -11,7 +11,7 @@ use crate::mqtt::{Disconnect, Packet, Props, Reason, Version, encode};
 use crate::time::Time;
 
 /// How long the last bytes to a peer may take.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Broker {
     /// Sends a packet now, ahead of any reply that waits.
@@ -48,6 +48,19 @@ impl Broker {
             self.leave(c, kind);
         } else {
             conn.replies.push_back(Reply { open, kind });
+        }
+    }
+
+    /// PINGRESP waits for nothing but CONNACK [MQTT-3.2.0-1].
+    pub(super) fn on_pingreq(&mut self, c: ConnId) {
+        let Some(conn) = self.conns.get(c.0) else {
+            return;
+        };
+        if conn.is_greeted() {
+            self.send(c, &Packet::PingResp);
+        } else {
+            let bytes = Self::encoded(&Packet::PingResp, conn.version);
+            self.reply(c, ReplyKind::Encoded(bytes), true);
         }
     }
 
@@ -141,6 +154,7 @@ impl Broker {
             return;
         };
         conn.stage = Stage::Closing;
+        conn.last_seen = now;
         conn.replies.clear();
         conn.parked = None;
         conn.outbox.close = true;

@@ -112,10 +112,9 @@ impl Broker {
         session
             .subscriptions
             .sort_by(|a, b| a.filter.cmp(&b.filter));
-        if record.expiry > 0 {
-            session.inbound = Inbound::restore(state.received.clone());
-            session.outbound = Outbound::restore(&state, queue, bytes);
-        }
+        // Also where the session is about to end: what it was owed is given back then.
+        session.inbound = Inbound::restore(state.received.clone());
+        session.outbound = Outbound::restore(&state, queue, bytes);
         let index = self.sessions.insert(session);
         self.by_client_id
             .insert(Rc::clone(&origin.client_id), index);

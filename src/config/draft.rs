@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::defaults::{PORT, STORE_FILE};
 use super::{Bridge, Config, Env, Error, General, Kind, Listener};
+use crate::mqtt::Version;
 
 /// Where a line stands.
 #[derive(Clone, Debug, Default)]
@@ -154,6 +155,15 @@ impl<'e> Draft<'e> {
             for kind in problems.filter(|_| sound) {
                 self.fail_at(place.clone(), &format!("connection {}", bridge.name), kind);
             }
+            if forgets(&bridge) {
+                self.notes.push(format!(
+                    "connection {}: bridge_protocol_version mqttv50 without \
+                     bridge_session_expiry_interval lets the upstream forget the session at every \
+                     disconnect: what was under way arrives twice. Set the interval, or leave the \
+                     version out",
+                    bridge.name
+                ));
+            }
             bridges.push(bridge);
         }
         Config {
@@ -196,6 +206,12 @@ impl BridgeDraft {
         bridge.local_clean_session = self.local_clean_session.unwrap_or(bridge.clean_session);
         bridge
     }
+}
+
+/// True if the upstream keeps no session, though one is wanted: MQTT 5 has none by default.
+fn forgets(bridge: &Bridge) -> bool {
+    let durable = !bridge.clean_session && bridge.session_expiry.unwrap_or(0) == 0;
+    bridge.version == Some(Version::V5) && durable
 }
 
 fn wrong_alone(bridge: &Bridge) -> Vec<Kind> {

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::io;
 use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use super::hub::{Hub, Shared};
 use super::stream::{Progress, Stream};
@@ -50,26 +50,15 @@ pub(super) enum Role {
     Upstream(usize),
 }
 
-/// Where reading stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Reading {
-    /// Try a read.
-    Try,
-    /// Nothing there; the reactor wakes the task.
-    Armed,
-    /// The broker asked to wait: what has been read lies in `partial`.
-    Held,
-}
-
 /// A connection's socket and what is under way on it.
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) stream: Stream,
-    waker: Option<Waker>,
     /// Read but not yet decoded: half a packet, or all that came while the broker asked to wait.
     partial: Vec<u8>,
     pub(super) role: Role,
-    reading: Reading,
+    /// Not to be read until the broker lets it go on.
+    held: bool,
     /// The kernel takes no more output for now.
     pub(super) blocked: bool,
     /// Set when the task is to close the connection.
@@ -78,18 +67,12 @@ pub(super) struct Conn {
 
 impl Conn {
     pub(super) fn new(stream: Stream, role: Role, partial: Vec<u8>) -> Conn {
-        let reading = if partial.is_empty() {
-            Reading::Try
-        } else {
-            // As if it had been held: decoded before the next read.
-            Reading::Held
-        };
         Conn {
             stream,
-            waker: None,
+            // What was read already is decoded before the next read, as if it had been held.
+            held: !partial.is_empty(),
             partial,
             role,
-            reading,
             blocked: false,
             end: None,
         }
@@ -97,9 +80,7 @@ impl Conn {
 
     /// Lets the connection's task run.
     pub(super) fn wake(&self) {
-        if let Some(waker) = &self.waker {
-            waker.wake_by_ref();
-        }
+        self.stream.wake();
     }
 }
 
@@ -137,9 +118,6 @@ impl Hub {
         if let Some(end) = conn.end.take() {
             return Err(end);
         }
-        if conn.waker.is_none() {
-            conn.waker = Some(cx.waker().clone());
-        }
         if conn.blocked && conn.stream.poll_writable(cx).is_ready() {
             conn.blocked = false;
             self.dirty.push(id);
@@ -151,44 +129,24 @@ impl Hub {
     /// At most one read, so that a connection that always has more takes turns with the others.
     fn read(&mut self, id: ConnId, cx: &mut Context<'_>) -> Result<(), End> {
         let conn = self.conn(id).ok_or(End::Asked)?;
-        match conn.reading {
-            Reading::Try => {}
-            Reading::Armed => match conn.stream.poll_readable(cx) {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Ok(())) => conn.reading = Reading::Try,
-                Poll::Ready(Err(e)) => return Err(End::Failed(e)),
-            },
-            Reading::Held => {
-                if !self.release(id) {
-                    return Ok(());
-                }
-            }
+        // Asked first, because it leaves the waker even where reading has to wait.
+        let readable = conn.stream.poll_readable(cx).is_ready();
+        if conn.held && !self.release(id) || !readable {
+            return Ok(());
         }
         let mut buf = mem::take(&mut self.buf);
-        let filled = self.read_into(id, &mut buf);
+        let read = self.read_into(id, &mut buf);
         self.buf = buf;
-        let more = filled?;
+        read?;
         let conn = self.conn(id).ok_or(End::Asked)?;
-        if conn.reading == Reading::Held {
-            return Ok(());
-        }
-        if more {
+        if !conn.held && conn.stream.poll_readable(cx).is_ready() {
             cx.waker().wake_by_ref();
-            return Ok(());
         }
-        conn.reading = Reading::Armed;
-        match conn.stream.poll_readable(cx) {
-            Poll::Pending => Ok(()),
-            // Something came in between.
-            Poll::Ready(_) => {
-                cx.waker().wake_by_ref();
-                Ok(())
-            }
-        }
+        Ok(())
     }
 
-    /// Reads once and hands on what is whole. True if there may be more to read.
-    fn read_into(&mut self, id: ConnId, buf: &mut [u8]) -> Result<bool, End> {
+    /// Reads once and hands on what is whole.
+    fn read_into(&mut self, id: ConnId, buf: &mut [u8]) -> Result<(), End> {
         let conn = self.conn(id).ok_or(End::Asked)?;
         let front = if conn.partial.len() <= SMALL {
             conn.partial.len()
@@ -198,11 +156,10 @@ impl Hub {
         let (head, room) = buf.split_at_mut_checked(front).ok_or(End::Asked)?;
         let n = match conn.stream.read(room) {
             Progress::Bytes(n) => n,
-            Progress::Blocked => return Ok(false),
+            Progress::Blocked => return Ok(()),
             Progress::Eof => return Err(End::Eof),
             Progress::Failed(e) => return Err(End::Failed(e)),
         };
-        let full = n == room.len();
         let mut partial = mem::take(&mut conn.partial);
         if front == partial.len() {
             head.copy_from_slice(&partial);
@@ -211,7 +168,7 @@ impl Hub {
             let rest = bytes.get(used..).unwrap_or_default();
             if rest.is_empty() {
                 // Frees the buffer of the half packet, if there was one.
-                return Ok(full);
+                return Ok(());
             }
             partial.clear();
             partial.extend_from_slice(rest);
@@ -221,7 +178,7 @@ impl Hub {
             partial.drain(..used);
         }
         self.keep(id, partial);
-        Ok(full)
+        Ok(())
     }
 
     /// Goes on with what was held back. False: the broker still asks to wait.
@@ -229,12 +186,12 @@ impl Hub {
         let Some(conn) = self.conn(id) else {
             return false;
         };
-        conn.reading = Reading::Try;
+        conn.held = false;
         let mut partial = mem::take(&mut conn.partial);
         let used = self.consume(id, &partial);
         partial.drain(..used);
         self.keep(id, partial);
-        self.conn(id).is_some_and(|c| c.reading != Reading::Held)
+        self.conn(id).is_some_and(|conn| !conn.held)
     }
 
     fn keep(&mut self, id: ConnId, partial: Vec<u8>) {
@@ -286,7 +243,7 @@ impl Hub {
 
     fn hold(&mut self, id: ConnId) {
         if let Some(conn) = self.conn(id) {
-            conn.reading = Reading::Held;
+            conn.held = true;
         }
     }
 }

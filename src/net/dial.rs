@@ -4,12 +4,14 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_io::Timer;
 use futures_lite::{Future, future};
 
+use super::reactor::Reactor;
 use super::stream::Stream;
 
 /// How long an attempt has the field to itself before the next address is tried beside it
@@ -27,6 +29,7 @@ type Attempt = Pin<Box<dyn Future<Output = io::Result<(Stream, SocketAddr)>>>>;
 /// # Errors
 /// The last address's error, or `TimedOut`.
 pub async fn connect(
+    reactor: &Rc<Reactor>,
     addresses: &[SocketAddr],
     deadline: Duration,
 ) -> io::Result<(Stream, SocketAddr)> {
@@ -35,6 +38,7 @@ pub async fn connect(
         Err(io::ErrorKind::TimedOut.into())
     };
     let mut race = Race {
+        reactor: Rc::clone(reactor),
         waiting: alternate(addresses).into_iter().take(MOST).collect(),
         running: Vec::new(),
         stagger: Timer::never(),
@@ -46,6 +50,7 @@ pub async fn connect(
 
 /// The attempts of one connect.
 struct Race {
+    reactor: Rc<Reactor>,
     /// Not yet tried; the next is at the end.
     waiting: Vec<SocketAddr>,
     running: Vec<Attempt>,
@@ -66,7 +71,9 @@ impl Race {
             }
             match self.waiting.pop() {
                 Some(address) => {
-                    self.running.push(Box::pin(Stream::connect(address)));
+                    let reactor = Rc::clone(&self.reactor);
+                    self.running
+                        .push(Box::pin(Stream::connect(address, reactor)));
                     self.stagger.set_after(STAGGER);
                 }
                 None if self.running.is_empty() => {
@@ -136,6 +143,11 @@ mod tests {
         (socket, address, held)
     }
 
+    fn dial(addresses: &[SocketAddr], deadline: Duration) -> io::Result<(Stream, SocketAddr)> {
+        let reactor = Reactor::new().unwrap();
+        reactor.block_on(connect(&reactor, addresses, deadline))
+    }
+
     #[test]
     fn families_take_turns() {
         let v4 = |n| SocketAddr::from(([10, 0, 0, n], 1));
@@ -153,8 +165,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let good = listener.local_addr().unwrap();
         let begun = Instant::now();
-        let (_, reached) =
-            async_io::block_on(connect(&[silent, good], Duration::from_secs(10))).unwrap();
+        let (_, reached) = dial(&[silent, good], Duration::from_secs(10)).unwrap();
         assert_eq!(reached, good);
         assert!(begun.elapsed() >= STAGGER);
         assert!(begun.elapsed() < Duration::from_secs(2));
@@ -167,8 +178,7 @@ mod tests {
         let good = listener.local_addr().unwrap();
         let begun = Instant::now();
         let addresses = [refused.unwrap(), good];
-        let (_, reached) =
-            async_io::block_on(connect(&addresses, Duration::from_secs(10))).unwrap();
+        let (_, reached) = dial(&addresses, Duration::from_secs(10)).unwrap();
         assert_eq!(reached, good);
         assert!(begun.elapsed() < STAGGER);
     }
@@ -177,12 +187,12 @@ mod tests {
     fn silence_everywhere_meets_the_deadline() {
         let (_hole, silent, _held) = black_hole();
         let deadline = Duration::from_millis(400);
-        let error = async_io::block_on(connect(&[silent, silent], deadline)).unwrap_err();
+        let error = dial(&[silent, silent], deadline).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]
     fn no_address_at_all_is_an_error() {
-        assert!(async_io::block_on(connect(&[], Duration::from_secs(10))).is_err());
+        assert!(dial(&[], Duration::from_secs(10)).is_err());
     }
 }

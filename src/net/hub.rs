@@ -12,6 +12,7 @@ use std::task::Waker;
 
 use super::clock::Clock;
 use super::conn::{Conn, Connection, End, Role};
+use super::reactor::Reactor;
 use super::stream::{Progress, Stream};
 use super::uplink::Uplink;
 use crate::broker::{Broker, ConnId, Peer};
@@ -27,6 +28,7 @@ pub(super) const READ_BUFFER: usize = 64 * 1024;
 
 /// The state that the tasks of `net` share.
 pub struct Hub {
+    reactor: Rc<Reactor>,
     /// All logic.
     pub broker: Broker,
     /// The storage thread; `None` once it is being closed.
@@ -53,8 +55,16 @@ pub struct Hub {
 
 impl Hub {
     /// A hub around `broker` without connections.
-    pub fn new(broker: Broker, store: Handle, sys: Sys, clock: Clock, nodelay: bool) -> Shared {
+    pub fn new(
+        reactor: Rc<Reactor>,
+        broker: Broker,
+        store: Handle,
+        sys: Sys,
+        clock: Clock,
+        nodelay: bool,
+    ) -> Shared {
         Rc::new(RefCell::new(Hub {
+            reactor,
             broker,
             store: Some(store),
             sys,
@@ -80,6 +90,11 @@ impl Hub {
     /// Ends this turn's moment; the next [`Hub::now`] reads the clock.
     pub(super) fn forget_now(&mut self) {
         self.now = None;
+    }
+
+    /// What waits for the sockets.
+    pub fn reactor(&self) -> &Rc<Reactor> {
+        &self.reactor
     }
 
     /// The clock behind [`Hub::now`].

@@ -1,18 +1,21 @@
 //! Listening sockets.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::rc::Rc;
 use std::time::Duration;
 
-use async_io::{Async, Timer};
+use async_io::Timer;
+use futures_lite::future;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use smol::LocalExecutor;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::hub::{Hub, Shared};
+use super::reactor::{Reactor, Source};
 use super::stream::Stream;
 use crate::config;
 
@@ -62,7 +65,8 @@ impl std::error::Error for Error {
 #[derive(Debug)]
 pub struct Listener {
     index: usize,
-    socket: Async<TcpListener>,
+    socket: TcpListener,
+    source: Source,
     address: SocketAddr,
 }
 
@@ -80,12 +84,17 @@ impl Listener {
 /// # Errors
 /// The first address that can't be had. A family that the kernel lacks is passed over, as long as
 /// the other one works.
-pub fn bind(config: &[config::Listener], ports: &[u16]) -> Result<Vec<Listener>, Error> {
+pub fn bind(
+    reactor: &Rc<Reactor>,
+    config: &[config::Listener],
+    ports: &[u16],
+) -> Result<Vec<Listener>, Error> {
     let mut listeners = Vec::new();
     for (index, section) in config.iter().enumerate() {
         match &section.bind {
-            Some(host) => listeners.extend(named(index, host, section.port)?),
+            Some(host) => listeners.extend(named(reactor, index, host, section.port)?),
             None => listeners.extend(both(
+                reactor,
                 index,
                 section.port,
                 Ipv4Addr::UNSPECIFIED,
@@ -100,29 +109,46 @@ pub fn bind(config: &[config::Listener], ports: &[u16]) -> Result<Vec<Listener>,
         ports
     };
     for &port in local {
-        listeners.extend(both(0, port, Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST)?);
+        listeners.extend(both(
+            reactor,
+            0,
+            port,
+            Ipv4Addr::LOCALHOST,
+            Ipv6Addr::LOCALHOST,
+        )?);
     }
     Ok(listeners)
 }
 
 /// A listener at each address of `host`.
-fn named(index: usize, host: &str, port: u16) -> Result<Vec<Listener>, Error> {
+fn named(
+    reactor: &Rc<Reactor>,
+    index: usize,
+    host: &str,
+    port: u16,
+) -> Result<Vec<Listener>, Error> {
     let failed = |cause| Error {
         at: format!("{host} port {port}"),
         cause,
     };
     let addresses = (host, port).to_socket_addrs().map_err(failed)?;
     addresses
-        .map(|address| listen(index, address).map_err(failed))
+        .map(|address| listen(reactor, index, address).map_err(failed))
         .collect()
 }
 
 /// A listener a family; one of them may be missing.
-fn both(index: usize, port: u16, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<Vec<Listener>, Error> {
+fn both(
+    reactor: &Rc<Reactor>,
+    index: usize,
+    port: u16,
+    v4: Ipv4Addr,
+    v6: Ipv6Addr,
+) -> Result<Vec<Listener>, Error> {
     let mut bound = Vec::with_capacity(2);
     let mut missing = None;
     for ip in [IpAddr::V4(v4), IpAddr::V6(v6)] {
-        match listen(index, SocketAddr::new(ip, port)) {
+        match listen(reactor, index, SocketAddr::new(ip, port)) {
             Ok(listener) => bound.push(listener),
             Err(cause) => {
                 let failed = Error {
@@ -148,7 +174,7 @@ fn family_missing(error: &io::Error) -> bool {
         || Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT)
 }
 
-fn listen(index: usize, address: SocketAddr) -> io::Result<Listener> {
+fn listen(reactor: &Rc<Reactor>, index: usize, address: SocketAddr) -> io::Result<Listener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -161,11 +187,14 @@ fn listen(index: usize, address: SocketAddr) -> io::Result<Listener> {
     }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    let socket = Async::new(TcpListener::from(socket))?;
-    let address = socket.get_ref().local_addr()?;
+    socket.set_nonblocking(true)?;
+    let socket = TcpListener::from(socket);
+    let source = reactor.register(&socket)?;
+    let address = socket.local_addr()?;
     Ok(Listener {
         index,
         socket,
+        source,
         address,
     })
 }
@@ -174,10 +203,12 @@ fn listen(index: usize, address: SocketAddr) -> io::Result<Listener> {
 pub async fn serve(listener: Listener, hub: Shared, executor: Rc<LocalExecutor<'static>>) {
     let mut resting = false;
     loop {
-        // An error of the reactor shows again in accept.
-        let _ = listener.socket.readable().await;
+        poll_fn(|cx| listener.source.poll_readable(cx)).await;
         match accept_burst(&listener, &hub, &executor) {
-            Ok(()) => resting = false,
+            Ok(()) => {
+                resting = false;
+                future::yield_now().await;
+            }
             Err(e) => {
                 if !resting {
                     log::warn!(
@@ -199,13 +230,16 @@ fn accept_burst(
     executor: &LocalExecutor<'static>,
 ) -> io::Result<()> {
     for _ in 0..BURST {
-        match accept(listener.socket.get_ref()) {
+        match accept(listener) {
             Ok(Some((stream, peer))) => {
                 if let Some(task) = Hub::admit(hub, stream, listener.index, peer) {
                     executor.spawn(task).detach();
                 }
             }
-            Ok(None) => return Ok(()),
+            Ok(None) => {
+                listener.source.read_dry();
+                return Ok(());
+            }
             Err(e) if of_the_peer(&e) => {}
             Err(e) => return Err(e),
         }
@@ -214,9 +248,9 @@ fn accept_burst(
 }
 
 /// The next connection, non-blocking already; `None`: none waits.
-fn accept(listener: &TcpListener) -> io::Result<Option<(Stream, SocketAddr)>> {
+fn accept(listener: &Listener) -> io::Result<Option<(Stream, SocketAddr)>> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let (socket, peer) = match rustix::net::acceptfrom_with(listener, flags) {
+    let (socket, peer) = match rustix::net::acceptfrom_with(&listener.socket, flags) {
         Ok(accepted) => accepted,
         Err(Errno::WOULDBLOCK) => return Ok(None),
         Err(e) => return Err(e.into()),
@@ -224,7 +258,8 @@ fn accept(listener: &TcpListener) -> io::Result<Option<(Stream, SocketAddr)>> {
     let peer = peer
         .and_then(|peer| SocketAddr::try_from(peer).ok())
         .unwrap_or(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0));
-    Ok(Some((Stream::new(TcpStream::from(socket))?, peer)))
+    let stream = Stream::new(TcpStream::from(socket), listener.source.reactor())?;
+    Ok(Some((stream, peer)))
 }
 
 /// True for errors of the one connection that was to be accepted, which accept(2) says to pass
@@ -248,6 +283,10 @@ fn of_the_peer(error: &io::Error) -> bool {
 mod tests {
     use super::*;
 
+    fn reactor() -> Rc<Reactor> {
+        Reactor::new().unwrap()
+    }
+
     fn section(bind: Option<&str>, port: u16) -> config::Listener {
         config::Listener {
             port,
@@ -259,7 +298,7 @@ mod tests {
     #[test]
     fn no_listener_means_loopback_of_both_families() {
         let free = free_port();
-        let bound = bind(&[], &[free]).unwrap();
+        let bound = bind(&reactor(), &[], &[free]).unwrap();
         assert!(!bound.is_empty());
         for listener in bound {
             assert!(listener.address().ip().is_loopback());
@@ -271,7 +310,7 @@ mod tests {
     #[test]
     fn a_listener_keeps_the_index_of_its_section() {
         let sections = [section(Some("127.0.0.1"), 0), section(Some("localhost"), 0)];
-        let bound = bind(&sections, &[]).unwrap();
+        let bound = bind(&reactor(), &sections, &[]).unwrap();
         assert_eq!(bound[0].index, 0);
         assert_eq!(bound[1].index, 1);
     }
@@ -280,7 +319,7 @@ mod tests {
     fn a_port_in_use_is_named_with_the_cure() {
         let held = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = held.local_addr().unwrap().port();
-        let error = bind(&[section(Some("127.0.0.1"), port)], &[]).unwrap_err();
+        let error = bind(&reactor(), &[section(Some("127.0.0.1"), port)], &[]).unwrap_err();
         let text = error.to_string();
         assert!(text.contains(&format!("127.0.0.1 port {port}")), "{text}");
         assert!(text.contains("another program has this port"), "{text}");
@@ -290,7 +329,7 @@ mod tests {
     #[test]
     fn an_address_of_nobody_is_an_error() {
         // TEST-NET-1 (RFC 5737) is on no interface.
-        let error = bind(&[section(Some("192.0.2.1"), 0)], &[]).unwrap_err();
+        let error = bind(&reactor(), &[section(Some("192.0.2.1"), 0)], &[]).unwrap_err();
         assert!(error.to_string().contains("no interface"), "{error}");
     }
 

@@ -1,19 +1,24 @@
-//! The seam between connections and the socket reactor.
-//!
-//! Everything above sees non-blocking reads and writes and two "wake me when" calls; only this
-//! file knows that async-io answers them.
+//! A connected socket, as the rest of `net` sees it: reads and writes that never block, and "wake
+//! me when".
 
+use std::future::poll_fn;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use async_io::Async;
-use socket2::{SockRef, TcpKeepalive};
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use super::reactor::{Reactor, Source};
 
 /// A connected stream socket.
 #[derive(Debug)]
-pub struct Stream(Async<TcpStream>);
+pub struct Stream {
+    socket: TcpStream,
+    source: Source,
+}
 
 /// How a read or write without blocking went.
 #[derive(Debug)]
@@ -46,38 +51,79 @@ impl Stream {
     ///
     /// # Errors
     /// When the reactor has no room for one more descriptor.
-    pub fn new(socket: TcpStream) -> io::Result<Stream> {
-        Ok(Stream(Async::new_nonblocking(socket)?))
+    pub fn new(socket: TcpStream, reactor: &Rc<Reactor>) -> io::Result<Stream> {
+        let source = reactor.register(&socket)?;
+        Ok(Stream { socket, source })
     }
 
     /// Connects to `address`, without blocking and without a deadline of its own.
     ///
     /// # Errors
     /// As the kernel reports them.
-    pub async fn connect(address: SocketAddr) -> io::Result<(Stream, SocketAddr)> {
-        let socket = Async::<TcpStream>::connect(address).await?;
-        Ok((Stream(socket), address))
+    pub async fn connect(
+        address: SocketAddr,
+        reactor: Rc<Reactor>,
+    ) -> io::Result<(Stream, SocketAddr)> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM.nonblocking(),
+            Some(Protocol::TCP),
+        )?;
+        match socket.connect(&address.into()) {
+            Err(e) if Errno::from_io_error(&e) == Some(Errno::INPROGRESS) => {}
+            other => other?,
+        }
+        let stream = Stream::new(socket.into(), &reactor)?;
+        poll_fn(|cx| stream.poll_writable(cx)).await;
+        match stream.socket.take_error()? {
+            Some(e) => Err(e),
+            None => Ok((stream, address)),
+        }
     }
 
     /// Reads what is there into `buf`, which is not empty.
     pub fn read(&self, buf: &mut [u8]) -> Progress {
-        Progress::of(self.0.get_ref().read(buf))
+        let progress = Progress::of((&self.socket).read(buf));
+        let dry = match progress {
+            // A short read took all: no need to ask the kernel again.
+            Progress::Bytes(n) => n < buf.len(),
+            Progress::Blocked => true,
+            Progress::Eof | Progress::Failed(_) => false,
+        };
+        if dry {
+            self.source.read_dry();
+        }
+        progress
     }
 
     /// Writes as much of `bytes`, which are not empty, as the kernel takes.
     pub fn write(&self, bytes: &[u8]) -> Progress {
-        Progress::of(self.0.get_ref().write(bytes))
+        let progress = Progress::of((&self.socket).write(bytes));
+        let full = match progress {
+            Progress::Bytes(n) => n < bytes.len(),
+            Progress::Blocked => true,
+            Progress::Eof | Progress::Failed(_) => false,
+        };
+        if full {
+            self.source.write_full();
+        }
+        progress
     }
 
-    /// Ready when a read may have become possible since this last said `Pending`; otherwise wakes
-    /// the task once it has.
-    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_readable(cx)
+    /// Ready while a read may find something; otherwise wakes the task once that is so. Reads,
+    /// writes and the task's own calls share one waker: a stream belongs to one task.
+    pub fn poll_readable(&self, cx: &Context<'_>) -> Poll<()> {
+        self.source.poll_readable(cx)
     }
 
     /// As [`Stream::poll_readable`], for writes.
-    pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_writable(cx)
+    pub fn poll_writable(&self, cx: &Context<'_>) -> Poll<()> {
+        self.source.poll_writable(cx)
+    }
+
+    /// Lets the stream's task run.
+    pub fn wake(&self) {
+        self.source.wake();
     }
 
     /// Ends the sending side, so that the peer reads what was written and then the end. A socket
@@ -85,21 +131,21 @@ impl Stream {
     /// so what has arrived is read into `scratch` and thrown away.
     pub fn finish(&self, scratch: &mut [u8]) {
         // An error means that the connection is gone already.
-        let _ = self.0.get_ref().shutdown(std::net::Shutdown::Write);
-        let _ = self.0.get_ref().read(scratch);
+        let _ = self.socket.shutdown(std::net::Shutdown::Write);
+        let _ = (&self.socket).read(scratch);
     }
 
     /// `set_tcp_nodelay`: a flush holds a whole turn's output already, so waiting for more only
     /// delays it.
     pub fn set_nodelay(&self, on: bool) {
         // Without it the connection works, only slower.
-        let _ = self.0.get_ref().set_nodelay(on);
+        let _ = self.socket.set_nodelay(on);
     }
 
     /// Lets the kernel find out that the peer is gone: probes after `idle` of silence, and data
     /// that stays unacknowledged for `unacked` (TCP_USER_TIMEOUT) breaks the connection.
     pub fn set_liveness(&self, idle: Duration, unacked: Duration) {
-        let socket = SockRef::from(&self.0);
+        let socket = SockRef::from(&self.socket);
         let keepalive = TcpKeepalive::new()
             .with_time(idle)
             .with_interval((idle / 4).max(Duration::from_secs(1)))

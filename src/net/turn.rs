@@ -8,68 +8,38 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use async_io::Timer;
-
 use super::hub::{Hub, Shared};
-use crate::time::Time;
 
 /// The task that ends each turn; never done.
 pub struct Turn {
     hub: Shared,
-    timer: Timer,
-    /// When the timer will fire. It may be earlier than needed: moving it at each turn would cost
-    /// more than waking once in vain.
-    armed: Option<Time>,
 }
 
 impl Turn {
     /// The task that ends the turns of `hub`; a hub has one.
     pub fn new(hub: Shared) -> Turn {
-        Turn {
-            hub,
-            timer: Timer::never(),
-            armed: None,
-        }
-    }
-
-    /// Makes sure that the timer fires when the broker next has something to do by itself.
-    fn arm(&mut self, due: Option<Time>, cx: &mut Context<'_>) {
-        let sooner = match (due, self.armed) {
-            (Some(due), Some(armed)) => due < armed,
-            (Some(_), None) => true,
-            (None, _) => false,
-        };
-        if sooner && let Some(at) = due {
-            let clock = self.hub.borrow().clock();
-            match clock.instant(at) {
-                Some(instant) => self.timer.set_at(instant),
-                None => self.timer.clear(),
-            }
-            self.armed = due;
-        }
-        if self.armed.is_some() && Pin::new(&mut self.timer).poll(cx).is_ready() {
-            self.armed = None;
-            cx.waker().wake_by_ref();
-        }
+        Turn { hub }
     }
 }
 
 impl Future for Turn {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.armed.is_some() && Pin::new(&mut self.timer).poll(cx).is_ready() {
-            self.armed = None;
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut hub = self.hub.borrow_mut();
+        hub.end_turn(cx);
+        let due = hub.next_timeout();
+        if let Some(at) = due.and_then(|at| hub.clock().instant(at)) {
+            hub.reactor().set_alarm(at, cx);
         }
-        let due = self.hub.borrow_mut().end_turn(cx);
-        self.arm(due, cx);
         Poll::Pending
     }
 }
 
 impl Hub {
-    /// Returns when the broker next wants to be called.
-    fn end_turn(&mut self, cx: &mut Context<'_>) -> Option<Time> {
+    fn end_turn(&mut self, cx: &mut Context<'_>) {
+        // This turn ends now; what is asked for from here on belongs to the next.
+        self.turn = None;
         let now = self.now();
         self.tick(now);
         self.feed_store(now);
@@ -86,6 +56,5 @@ impl Hub {
         } else {
             self.turn = Some(cx.waker().clone());
         }
-        self.next_timeout()
     }
 }

@@ -117,7 +117,8 @@ async fn attempt(
         .await
         .map_err(|e| format!("{host}: {e}"))?;
     let left = within.saturating_sub(begun.elapsed());
-    let (stream, address) = dial::connect(&addresses, left)
+    let reactor = Rc::clone(hub.borrow().reactor());
+    let (stream, address) = dial::connect(&reactor, &addresses, left)
         .await
         .map_err(|e| format!("connecting to {host} port {port}: {e}"))?;
     log::debug!("Connected to {host} at {address}.");
@@ -172,9 +173,7 @@ async fn send(stream: &Stream, mut bytes: &[u8]) -> Result<(), End> {
     while !bytes.is_empty() {
         match stream.write(bytes) {
             Progress::Bytes(n) => bytes = bytes.get(n..).unwrap_or_default(),
-            Progress::Blocked => poll_fn(|cx| stream.poll_writable(cx))
-                .await
-                .map_err(End::Failed)?,
+            Progress::Blocked => poll_fn(|cx| stream.poll_writable(cx)).await,
             Progress::Eof => return Err(End::Eof),
             Progress::Failed(e) => return Err(End::Failed(e)),
         }
@@ -191,9 +190,7 @@ async fn receive(stream: &Stream, bytes: &mut Vec<u8>) -> Result<(), End> {
                 bytes.extend_from_slice(buf.get(..n).unwrap_or_default());
                 return Ok(());
             }
-            Progress::Blocked => poll_fn(|cx| stream.poll_readable(cx))
-                .await
-                .map_err(End::Failed)?,
+            Progress::Blocked => poll_fn(|cx| stream.poll_readable(cx)).await,
             Progress::Eof => return Err(End::Eof),
             Progress::Failed(e) => return Err(End::Failed(e)),
         }

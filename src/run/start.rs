@@ -11,14 +11,18 @@ use crate::bridge::Link;
 use crate::broker::{BridgeSession, Broker, Settings};
 use crate::config::Config;
 use crate::mqtt::QoS;
-use crate::net::{self, Clock, Hub, Shared};
+use crate::net::{self, Clock, Hub, Reactor, Shared};
 use crate::status::Sys;
 use crate::store::{Db, Event, Handle, Loaded, Location};
 
 type Executor = Rc<LocalExecutor<'static>>;
 
 /// Opens the store and makes the broker of what lies in it.
-pub(super) fn hub(config: &Config, executor: &Executor) -> Result<Shared, Error> {
+pub(super) fn hub(
+    config: &Config,
+    reactor: &Rc<Reactor>,
+    executor: &Executor,
+) -> Result<Shared, Error> {
     let general = &config.general;
     let (auth, warnings) =
         Auth::load(general, !config.listeners.is_empty()).map_err(Error::Auth)?;
@@ -36,7 +40,8 @@ pub(super) fn hub(config: &Config, executor: &Executor) -> Result<Shared, Error>
     let now = clock.now();
     let broker = Broker::new(Settings::from(config), auth, loaded, now);
     let sys = Sys::new(Duration::from_secs(general.sys_interval.into()), now);
-    let hub = Hub::new(broker, store, sys, clock, general.set_tcp_nodelay);
+    let reactor = Rc::clone(reactor);
+    let hub = Hub::new(reactor, broker, store, sys, clock, general.set_tcp_nodelay);
     let shared = hub.clone();
     let deliver = async move {
         while let Ok(event) = events.recv().await {
@@ -101,7 +106,9 @@ pub(super) fn listeners(
     hub: &Shared,
     executor: &Executor,
 ) -> Result<Vec<Task<()>>, Error> {
-    let listeners = net::bind(&config.listeners, &options.ports).map_err(Error::Listen)?;
+    let reactor = Rc::clone(hub.borrow().reactor());
+    let listeners =
+        net::bind(&reactor, &config.listeners, &options.ports).map_err(Error::Listen)?;
     if config.listeners.is_empty() {
         log::info!(
             "No listener is configured: only programs on this machine can connect. \

@@ -41,6 +41,8 @@ struct InFlight<T> {
     below: MessageId,
     bytes: usize,
     waiters: Vec<T>,
+    /// What is being written, by number: receivers that are connected need not wait for it.
+    messages: Vec<(MessageId, Rc<Message>, Vec<Target>)>,
 }
 
 /// The ledger of everything owed. `T` is what the broker wants back when a promise is kept.
@@ -181,14 +183,6 @@ impl<T> Store<T> {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
-    /// A queue waits for messages that can't be read before the next commit. On disk that comes
-    /// soon; in RAM, where nothing else waits for a commit, it is made to.
-    pub fn want_readable(&mut self, now: Time) {
-        if self.volatile {
-            self.hurry(now);
-        }
-    }
-
     /// The next commit is due at once.
     pub fn hurry(&mut self, now: Time) {
         self.due = Some(now);
@@ -215,12 +209,14 @@ impl<T> Store<T> {
         self.seq += 1;
         batch.seq = self.seq;
         let first = self.first.0;
+        let mut messages = Vec::with_capacity(self.pending.len());
         self.first.0 += self.pending.len() as u64;
         for (id, pending) in (first..).zip(self.pending.drain(..)) {
             let Some(pending) = pending else { continue };
             batch.put_message(MessageId(id), &pending.message, &pending.targets);
             self.refs.add(id, pending.targets.len() as u32);
             self.waiters.extend(pending.waiter);
+            messages.push((MessageId(id), pending.message, pending.targets));
         }
         for run in self.deletes.drain(..) {
             batch.delete(run);
@@ -230,6 +226,7 @@ impl<T> Store<T> {
             below: self.first,
             bytes: std::mem::take(&mut self.pending_bytes),
             waiters: std::mem::take(&mut self.waiters),
+            messages,
         });
         self.due = None;
         batch
@@ -262,10 +259,28 @@ impl<T> Store<T> {
         }
     }
 
-    /// Messages below this number can be asked of the storage thread. Not those of the commit
-    /// under way: on a full disk reads are answered while commits wait.
-    pub fn readable_below(&self) -> MessageId {
+    /// Messages below this number are on disk and can be asked of the storage thread; the others
+    /// are [`held`](Store::held) in RAM.
+    pub fn on_disk_below(&self) -> MessageId {
         self.durable_below
+    }
+
+    /// A message that is not on disk yet, and what `session` is owed of it.
+    pub fn held(&self, id: MessageId, session: SessionId) -> Option<(&Rc<Message>, &Target)> {
+        let (message, targets) = match id.0.checked_sub(self.first.0) {
+            Some(at) => {
+                let pending = self.pending.get(at as usize)?.as_ref()?;
+                (&pending.message, &pending.targets)
+            }
+            None => {
+                let messages = &self.in_flight.as_ref()?.messages;
+                let at = messages.binary_search_by_key(&id, |(id, ..)| *id).ok()?;
+                let (_, message, targets) = messages.get(at)?;
+                (message, targets)
+            }
+        };
+        let target = targets.iter().find(|t| t.session == session)?;
+        Some((message, target))
     }
 
     /// The number of the commit that began last.

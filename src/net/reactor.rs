@@ -1,0 +1,351 @@
+//! Waiting for sockets: an edge-triggered epoll on the one thread.
+//!
+//! A descriptor is registered once, for everything, and never again: the kernel reports each
+//! change, and the reactor remembers per descriptor what is possible until a read or write finds
+//! it used up. So a packet in and out costs a read, a write and a share of one `epoll_wait`. (A
+//! reactor that re-arms each wait spends a system call on that, and one shared between threads a
+//! hand-over at each turn.)
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{EventfdFlags, Timespec, eventfd};
+use slab::Slab;
+
+/// Events taken from the kernel at a time.
+const EVENTS: usize = 256;
+
+/// The longest sleep; the system call counts in 32-bit milliseconds.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// Stands for the descriptor that ends a wait from another thread.
+const UNPARK: u64 = u64::MAX;
+
+/// The reactor of the process, and its executor's resting place.
+#[derive(Debug)]
+pub struct Reactor {
+    epoll: OwnedFd,
+    unpark: Arc<Unpark>,
+    slots: RefCell<Slab<Slot>>,
+    alarm: RefCell<Option<(Instant, Waker)>>,
+}
+
+/// What is known about one descriptor.
+#[derive(Debug, Default)]
+struct Slot {
+    waker: Option<Waker>,
+    readable: bool,
+    writable: bool,
+    /// The peer has ended its side, or there is an error: reads never run dry any more.
+    ended: bool,
+}
+
+/// Ends a wait. Wakes from the waiting thread itself cost no system call.
+#[derive(Debug)]
+struct Unpark {
+    event: OwnedFd,
+    notified: AtomicBool,
+    parked: AtomicBool,
+}
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.notified.store(true, Ordering::SeqCst);
+        if self.parked.load(Ordering::SeqCst) {
+            // Full means that the wait has been ended 2^64 times over.
+            let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
+        }
+    }
+}
+
+impl Reactor {
+    /// A reactor without descriptors.
+    ///
+    /// # Errors
+    /// When the system is out of descriptors or memory.
+    pub fn new() -> io::Result<Rc<Reactor>> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let edge = EventFlags::IN | EventFlags::ET;
+        epoll::add(&epoll, &event, EventData::new_u64(UNPARK), edge)?;
+        Ok(Rc::new(Reactor {
+            epoll,
+            unpark: Arc::new(Unpark {
+                event,
+                notified: AtomicBool::new(false),
+                parked: AtomicBool::new(false),
+            }),
+            slots: RefCell::default(),
+            alarm: RefCell::default(),
+        }))
+    }
+
+    /// Watches `descriptor`, which must be non-blocking, until the [`Source`] is dropped.
+    ///
+    /// # Errors
+    /// When the system is out of watches or memory.
+    pub(super) fn register(self: &Rc<Self>, descriptor: impl AsFd) -> io::Result<Source> {
+        let key = self.slots.borrow_mut().insert(Slot::default());
+        let source = Source {
+            reactor: Rc::clone(self),
+            key,
+        };
+        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        epoll::add(
+            &self.epoll,
+            descriptor,
+            EventData::new_u64(key as u64),
+            flags,
+        )?;
+        Ok(source)
+    }
+
+    /// Wakes the current task at `at` or earlier. There is one alarm, of one task; it is moved
+    /// forward only, because waking once in vain costs less than moving it at each turn.
+    pub(super) fn set_alarm(&self, at: Instant, cx: &Context<'_>) {
+        let mut alarm = self.alarm.borrow_mut();
+        if alarm.as_ref().is_none_or(|(earlier, _)| at < *earlier) {
+            *alarm = Some((at, cx.waker().clone()));
+        }
+    }
+
+    /// Runs `future`, and waits for events whenever it has nothing to do.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        let waker = Waker::from(Arc::clone(&self.unpark));
+        let mut cx = Context::from_waker(&waker);
+        let mut events = Vec::with_capacity(EVENTS);
+        loop {
+            self.unpark.notified.store(false, Ordering::SeqCst);
+            if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+                return output;
+            }
+            self.wait(&mut events);
+        }
+    }
+
+    /// Waits for events or the alarm, and wakes whom they concern. Does not wait when a task is
+    /// ready.
+    fn wait(&self, events: &mut Vec<epoll::Event>) {
+        events.clear();
+        self.unpark.parked.store(true, Ordering::SeqCst);
+        let timeout = match self.unpark.notified.load(Ordering::SeqCst) {
+            true => Duration::ZERO,
+            false => self.until_alarm(),
+        };
+        let timeout = Timespec::try_from(timeout).unwrap_or_default();
+        // Only a signal interrupts; what it wants comes through a descriptor.
+        let _ = epoll::wait(&self.epoll, spare_capacity(events), Some(&timeout));
+        self.unpark.parked.store(false, Ordering::SeqCst);
+        let mut slots = self.slots.borrow_mut();
+        for event in events.iter() {
+            let (key, flags) = (event.data.u64(), event.flags);
+            // A descriptor may have been closed since; the unpark event has no slot.
+            if let Some(slot) = usize::try_from(key).ok().and_then(|key| slots.get_mut(key)) {
+                slot.happened(flags);
+            }
+        }
+        self.ring();
+    }
+
+    fn until_alarm(&self) -> Duration {
+        let alarm = self.alarm.borrow();
+        alarm.as_ref().map_or(LONGEST, |(at, _)| {
+            at.saturating_duration_since(Instant::now()).min(LONGEST)
+        })
+    }
+
+    fn ring(&self) {
+        let mut alarm = self.alarm.borrow_mut();
+        if let Some((_, waker)) = alarm.take_if(|(at, _)| *at <= Instant::now()) {
+            waker.wake();
+        }
+    }
+}
+
+impl Slot {
+    fn happened(&mut self, flags: EventFlags) {
+        let ended = EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR;
+        let mut wake = false;
+        if flags.intersects(EventFlags::IN | ended) {
+            self.readable = true;
+            self.ended |= flags.intersects(ended);
+            wake = true;
+        }
+        if flags.intersects(EventFlags::OUT | EventFlags::HUP | EventFlags::ERR) {
+            wake |= !self.writable;
+            self.writable = true;
+        }
+        if wake && let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// A registered descriptor. Drop it together with the descriptor: closing is what ends the
+/// registration.
+#[derive(Debug)]
+pub(super) struct Source {
+    reactor: Rc<Reactor>,
+    key: usize,
+}
+
+impl Source {
+    /// Ready while a read may find something; otherwise wakes the task once that is so.
+    pub(super) fn poll_readable(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll(cx, |slot| slot.readable)
+    }
+
+    /// Ready while a write may be taken; otherwise wakes the task once that is so.
+    pub(super) fn poll_writable(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll(cx, |slot| slot.writable)
+    }
+
+    fn poll(&self, cx: &Context<'_>, possible: impl Fn(&Slot) -> bool) -> Poll<()> {
+        let mut slots = self.reactor.slots.borrow_mut();
+        let Some(slot) = slots.get_mut(self.key) else {
+            return Poll::Pending;
+        };
+        if !slot.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+            slot.waker = Some(cx.waker().clone());
+        }
+        match possible(slot) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+
+    /// A read has taken all there was.
+    pub(super) fn read_dry(&self) {
+        if let Some(slot) = self.reactor.slots.borrow_mut().get_mut(self.key) {
+            // After the end no event comes that would set it again.
+            slot.readable = slot.ended;
+        }
+    }
+
+    /// A write was not taken whole.
+    pub(super) fn write_full(&self) {
+        if let Some(slot) = self.reactor.slots.borrow_mut().get_mut(self.key) {
+            slot.writable = false;
+        }
+    }
+
+    /// Wakes the task that waits for this descriptor.
+    pub(super) fn wake(&self) {
+        let slots = self.reactor.slots.borrow();
+        if let Some(waker) = slots.get(self.key).and_then(|slot| slot.waker.as_ref()) {
+            waker.wake_by_ref();
+        }
+    }
+
+    pub(super) fn reactor(&self) -> &Rc<Reactor> {
+        &self.reactor
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.reactor.slots.borrow_mut().try_remove(self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::thread;
+
+    use super::*;
+
+    fn pair(reactor: &Rc<Reactor>) -> (UnixStream, Source, UnixStream) {
+        let (near, far) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let source = reactor.register(&near).unwrap();
+        (near, source, far)
+    }
+
+    #[test]
+    fn bytes_that_arrive_later_wake_the_task() {
+        let reactor = Reactor::new().unwrap();
+        let (mut near, source, mut far) = pair(&reactor);
+        let writer = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(30));
+            far.write_all(b"x").unwrap();
+            far
+        });
+        reactor.block_on(poll_fn(|cx| source.poll_readable(cx)));
+        assert_eq!(near.read(&mut [0; 8]).unwrap(), 1);
+        source.read_dry();
+        let noop = Context::from_waker(Waker::noop());
+        assert!(source.poll_readable(&noop).is_pending());
+        drop(writer.join().unwrap());
+        reactor.block_on(poll_fn(|cx| source.poll_readable(cx)));
+        source.read_dry();
+        assert!(
+            source.poll_readable(&noop).is_ready(),
+            "the end stays readable"
+        );
+    }
+
+    #[test]
+    fn a_full_pipe_becomes_writable_again() {
+        let reactor = Reactor::new().unwrap();
+        let (mut near, source, mut far) = pair(&reactor);
+        while near.write(&[0; 4096]).is_ok() {}
+        source.write_full();
+        let reader = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(30));
+            far.set_nonblocking(true).unwrap();
+            while far.read(&mut [0; 65536]).is_ok() {}
+            far
+        });
+        reactor.block_on(poll_fn(|cx| source.poll_writable(cx)));
+        assert!(near.write(&[0; 64]).is_ok());
+        drop(reader.join().unwrap());
+    }
+
+    #[test]
+    fn the_alarm_rings_when_due_and_once() {
+        let reactor = Reactor::new().unwrap();
+        let begun = Instant::now();
+        let at = begun + Duration::from_millis(30);
+        let mut polls = 0;
+        reactor.block_on(poll_fn(|cx| {
+            polls += 1;
+            if Instant::now() >= at {
+                return Poll::Ready(());
+            }
+            reactor.set_alarm(at, cx);
+            Poll::Pending
+        }));
+        assert!(begun.elapsed() >= Duration::from_millis(30));
+        assert!(polls <= 4, "{polls} polls: it spins");
+        assert!(reactor.alarm.borrow().is_none());
+    }
+
+    #[test]
+    fn another_thread_ends_the_wait() {
+        let reactor = Reactor::new().unwrap();
+        let (sender, receiver) = smol::channel::bounded(1);
+        thread::spawn(move || {
+            thread::sleep(Duration::from_millis(30));
+            sender.try_send(7).unwrap();
+        });
+        assert_eq!(reactor.block_on(receiver.recv()), Ok(7));
+    }
+}
