@@ -176,7 +176,7 @@ impl Collector {
         let mut ready = Some(ready);
         let mut props = PropsBuf::new();
         let mut hello = hello(&self.client_id, Version::V5, false, &mut props);
-        // Mosquitto up to 2.0.11 may deliver out of order once a subscriber's window is full.
+        // Mosquitto 2.0.11 may deliver out of order once a subscriber's window is full.
         let mut wide = PropsBuf::new();
         wide.extend_raw(hello.props.as_bytes());
         wide.push(Property::ReceiveMaximum(u16::MAX));
