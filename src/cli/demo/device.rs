@@ -175,7 +175,12 @@ impl Collector {
     pub(super) fn run(self, ready: impl FnOnce()) -> Result<(), Error> {
         let mut ready = Some(ready);
         let mut props = PropsBuf::new();
-        let hello = hello(&self.client_id, Version::V311, false, &mut props);
+        let mut hello = hello(&self.client_id, Version::V5, false, &mut props);
+        // Mosquitto 2.0.11 may deliver out of order once a subscriber's window is full.
+        let mut wide = PropsBuf::new();
+        wide.extend_raw(hello.props.as_bytes());
+        wide.push(Property::ReceiveMaximum(u16::MAX));
+        hello.props = wide.as_props();
         let mut session = Session::default();
         loop {
             let result = Client::connect(&self.upstream, &hello, &mut session)
@@ -203,7 +208,7 @@ impl Collector {
             match client.next(Instant::now() + RETRY)? {
                 Some(Event::Subscribed(_, reasons)) => {
                     if reasons.iter().any(|reason| reason.is_error()) {
-                        return Err(Error::Refused(Version::V311, Reason::NOT_AUTHORIZED));
+                        return Err(Error::Refused(Version::V5, Reason::NOT_AUTHORIZED));
                     }
                     if let Some(ready) = ready.take() {
                         ready();
