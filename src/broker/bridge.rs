@@ -142,6 +142,10 @@ impl Broker {
         now: Time,
     ) -> Option<ConnId> {
         let index = *self.bridges.get(bridge.0)?;
+        if let Some(old) = self.sessions.get(index)?.conn {
+            self.detach(old, false, now);
+            self.finish(old, now);
+        }
         let c = self.new_conn(0, Peer::Local, now);
         let conn = self.conns.get_mut(c.0)?;
         conn.stage = Stage::Connected;
@@ -156,10 +160,11 @@ impl Broker {
             session.outbound.peer_forgot();
             session.inbound = Inbound::default();
         }
-        if let Some(old) = session.conn.replace(c) {
-            self.detach(old, false, now);
-            self.finish(old, now);
-            self.sessions.get_mut(index)?.conn = Some(c);
+        session.conn = Some(c);
+        if !limits.session_present && session.is_durable() {
+            // Else a packet id of the session that upstream forgot would hide a new message.
+            self.unsave_state(index);
+            self.store.promise(now);
         }
         self.resume(c, index, limits.receive_maximum, now);
         Some(c)
