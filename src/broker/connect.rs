@@ -216,12 +216,8 @@ impl Broker {
         } else {
             self.reply(c, hold, true);
         }
-        self.resume(
-            c,
-            index,
-            connect.props.receive_maximum().unwrap_or(u16::MAX),
-            now,
-        );
+        let peer_window = connect.props.receive_maximum().unwrap_or(u16::MAX);
+        self.resume(c, index, self.own_window().min(peer_window), now);
         self.pump(index, now);
     }
 
@@ -377,12 +373,11 @@ impl Broker {
 
     /// Opens the outbound half and sends again the PUBRELs that an earlier connection left
     /// unanswered [MQTT-4.4.0-1]. One whose release is not on disk yet waits for that.
-    pub(super) fn resume(&mut self, c: ConnId, index: usize, peer_window: u16, now: Time) {
-        let own = self.own_window();
+    pub(super) fn resume(&mut self, c: ConnId, index: usize, window: u16, now: Time) {
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
-        let releases = session.outbound.connect(own.min(peer_window), now);
+        let releases = session.outbound.connect(window, now);
         let saved = self.sessions.get(index).is_some_and(|s| self.is_saved(s));
         for id in releases {
             self.pubrel(c, id, saved, now);

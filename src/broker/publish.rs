@@ -68,7 +68,11 @@ impl Broker {
             return self.again_pubrec(c, id, now);
         }
         match self.judge(c, publish, now) {
-            Verdict::Take(message) => self.take(c, message, publish.delivery, now),
+            Verdict::Take(message) => {
+                if self.take(c, message, publish.delivery, now).is_err() {
+                    self.counters.refused_full += 1;
+                }
+            }
             Verdict::Drop(reason) if reason.is_error() => {
                 self.acknowledge(c, publish.delivery, reason, true);
             }
@@ -194,9 +198,16 @@ impl Broker {
     }
 
     /// Routes an accepted message and sees to its acknowledgement.
-    pub(super) fn take(&mut self, c: ConnId, message: Rc<Message>, delivery: Delivery, now: Time) {
+    /// [`Full`] if a durable queue had no room; QoS 0 is then dropped.
+    fn take(
+        &mut self,
+        c: ConnId,
+        message: Rc<Message>,
+        delivery: Delivery,
+        now: Time,
+    ) -> Result<(), Full> {
         let Some((from, session)) = self.session_of(c) else {
-            return;
+            return Ok(());
         };
         // The PUBREC to a durable session promises the packet id too: an early delivery of the
         // message does not open it, only the commit does.
@@ -207,14 +218,19 @@ impl Broker {
             .get(c.0)
             .filter(|_| waits)
             .map(|conn| conn.next_waiter(c));
+        let mut taken = Ok(());
         match self.route(&message, Some(from), waiter, now) {
             Ok(routed) => self.accept_message(c, delivery, &routed, now),
             Err(Full) if delivery == Delivery::AtMostOnce => self.counters.dropped_full += 1,
-            Err(Full) => self.no_room(c, message, delivery, now),
+            Err(full) => {
+                self.no_room(c, message, delivery, now);
+                taken = Err(full);
+            }
         }
         if self.store.is_congested() {
             self.pause(c);
         }
+        taken
     }
 
     /// A queue that must hold the message is full: an MQTT 5 publisher is told, an older one,
@@ -223,7 +239,6 @@ impl Broker {
         let Some(conn) = self.conns.get_mut(c.0) else {
             return;
         };
-        self.counters.refused_full += 1;
         if conn.version == Version::V5 && conn.wire().is_none() {
             return self.acknowledge(c, delivery, Reason::QUOTA_EXCEEDED, true);
         }
@@ -396,8 +411,8 @@ impl Broker {
         for c in std::mem::take(&mut self.parked) {
             let parked = self.conns.get_mut(c.0).and_then(|conn| conn.unpark());
             let Some(parked) = parked else { continue };
-            self.take(c, parked.message, parked.delivery, now);
-            if self.may_read(c) {
+            let again = self.take(c, parked.message, parked.delivery, now);
+            if again.is_ok() && self.may_read(c) {
                 self.resumed.push(c);
             }
         }

@@ -4,10 +4,13 @@
 mod world;
 
 mod acks;
+mod bridge;
 mod connect;
+mod queue;
 mod resend;
 mod session;
 mod sim;
+mod subscribe;
 mod will;
 
 use std::time::Duration;
