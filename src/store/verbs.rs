@@ -32,6 +32,7 @@ struct Pending<T> {
     targets: Vec<Target>,
     /// What happens when it is durable, or delivered to all who were owed it.
     waiter: Option<T>,
+    since: Time,
 }
 
 /// The commit that the storage thread works on.
@@ -52,7 +53,7 @@ pub struct Store<T> {
     commit_interval: Duration,
     /// The number of the first pending message; the others follow without a gap.
     first: MessageId,
-    /// `None`: delivered before it was written.
+    /// Oldest first, and the oldest is not `None`. `None`: delivered before it was written.
     pending: VecDeque<Option<Pending<T>>>,
     pending_bytes: usize,
     waiters: Vec<T>,
@@ -63,6 +64,7 @@ pub struct Store<T> {
     /// Messages below this number are on disk or no longer owed.
     durable_below: MessageId,
     seq: u64,
+    /// When the next commit must begin, the pending messages aside.
     due: Option<Time>,
     opened: Vec<T>,
     never_written: u64,
@@ -115,8 +117,8 @@ impl<T> Store<T> {
             message,
             targets,
             waiter,
+            since: now,
         }));
-        self.promise(now);
         id
     }
 
@@ -124,6 +126,9 @@ impl<T> Store<T> {
     /// then only the session's own row can tell that this one has it.
     pub fn ack(&mut self, id: MessageId, session: SessionId, now: Time) -> bool {
         let Some(at) = id.0.checked_sub(self.first.0) else {
+            if self.refs.get(id.0) == 0 {
+                return false;
+            }
             let last = self.refs.release(id.0);
             if last {
                 self.delete(id.0);
@@ -140,6 +145,10 @@ impl<T> Store<T> {
             self.pending_bytes -= pending.message.size() + ROW_OVERHEAD;
             self.never_written += 1;
             self.opened.extend(slot.take().and_then(|p| p.waiter));
+            while let Some(None) = self.pending.front() {
+                self.pending.pop_front();
+                self.first.0 += 1;
+            }
         }
         false
     }
@@ -188,18 +197,25 @@ impl<T> Store<T> {
         self.due = Some(now);
     }
 
+    /// When the next commit must begin: a pending message waits for its receivers for the commit
+    /// interval, and is not written if they have all taken it by then.
+    fn due(&self) -> Option<Time> {
+        let oldest = self.pending.front().and_then(Option::as_ref);
+        let messages = oldest.map(|pending| pending.since + self.commit_interval);
+        messages.into_iter().chain(self.due).min()
+    }
+
     /// When [`Store::begin_commit`] will have work; `None` while a commit is under way.
     pub fn next_timeout(&self) -> Option<Time> {
-        if self.in_flight.is_some() {
-            None
-        } else {
-            self.due
+        match self.in_flight {
+            Some(_) => None,
+            None => self.due(),
         }
     }
 
     /// True when a commit should begin now.
     pub fn is_due(&self, now: Time) -> bool {
-        let ripe = self.due.is_some_and(|due| due <= now) || self.pending_bytes >= BATCH_BYTES;
+        let ripe = self.due().is_some_and(|due| due <= now) || self.pending_bytes >= BATCH_BYTES;
         ripe && self.in_flight.is_none()
     }
 
