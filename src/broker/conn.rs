@@ -81,8 +81,8 @@ pub(super) struct Waiter {
     pub reply: u32,
 }
 
-/// A PUBLISH that met a full queue and waits for room; its connection is not read meanwhile.
-#[derive(Debug)]
+/// A PUBLISH that met a full queue, or waits behind one that did.
+#[derive(Clone, Debug)]
 pub(super) struct Parked {
     pub message: Rc<Message>,
     pub delivery: Delivery,
@@ -96,10 +96,16 @@ pub(super) struct Waiting {
     first: u32,
 }
 
+/// How many publishes of one connection may wait for room.
+const PARKED_MESSAGES: usize = 128;
+/// How many bytes of them.
+const PARKED_BYTES: usize = 128 * 1024;
+
 /// What few connections have.
 #[derive(Debug)]
 pub(super) struct Rare {
-    pub parked: Option<Parked>,
+    parked: VecDeque<Parked>,
+    parked_bytes: usize,
     /// Topic aliases the peer has set.
     pub aliases: Vec<Option<Box<str>>>,
     /// For a bridge: the map applied at the wire.
@@ -111,7 +117,8 @@ pub(super) struct Rare {
 impl Default for Rare {
     fn default() -> Rare {
         Rare {
-            parked: None,
+            parked: VecDeque::new(),
+            parked_bytes: 0,
             aliases: Vec::new(),
             wire: None,
             max_qos: QoS::ExactlyOnce,
@@ -212,14 +219,40 @@ impl Conn {
             .map_or(QoS::ExactlyOnce, |rare| rare.max_qos)
     }
 
-    /// True while a PUBLISH waits for room.
+    /// True while a PUBLISH waits for room: later ones must not overtake it.
     pub fn is_parked(&self) -> bool {
-        self.rare.as_ref().is_some_and(|rare| rare.parked.is_some())
+        self.rare
+            .as_ref()
+            .is_some_and(|rare| !rare.parked.is_empty())
     }
 
-    /// Takes the PUBLISH that waits for room.
+    /// True if so much waits for room that no more is to be read. Up to there it is, because the
+    /// acknowledgements that make room may come from the same peer.
+    pub fn is_parked_full(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| {
+            rare.parked.len() >= PARKED_MESSAGES || rare.parked_bytes >= PARKED_BYTES
+        })
+    }
+
+    /// Lets a PUBLISH wait for room. True if it is the first.
+    pub fn park(&mut self, parked: Parked) -> bool {
+        let rare = self.rare();
+        rare.parked_bytes += parked.message.size();
+        rare.parked.push_back(parked);
+        rare.parked.len() == 1
+    }
+
+    /// The PUBLISH that has waited longest for room.
+    pub fn parked(&self) -> Option<&Parked> {
+        self.rare.as_ref()?.parked.front()
+    }
+
+    /// Takes the PUBLISH that has waited longest.
     pub fn unpark(&mut self) -> Option<Parked> {
-        self.rare.as_mut()?.parked.take()
+        let rare = self.rare.as_mut()?;
+        let parked = rare.parked.pop_front()?;
+        rare.parked_bytes -= parked.message.size().min(rare.parked_bytes);
+        Some(parked)
     }
 
     /// The waiter for the reply that is queued next.
@@ -275,7 +308,9 @@ impl Conn {
     /// Forgets every reply and whatever waits for room.
     pub fn abandon(&mut self) {
         self.waiting = None;
-        self.unpark();
+        if let Some(rare) = &mut self.rare {
+            rare.parked.clear();
+        }
     }
 
     /// The reason code as a DISCONNECT can say it; `None` before MQTT 5 and before CONNACK

@@ -227,7 +227,7 @@ impl Broker {
     pub fn may_read(&self, c: ConnId) -> bool {
         self.conns.get(c.0).is_some_and(|conn| {
             let behind = conn.outbox.len() > OUTBOX_LIMIT;
-            !conn.paused && !conn.is_parked() && !behind && conn.stage != Stage::Closing
+            !conn.paused && !conn.is_parked_full() && !behind && conn.stage != Stage::Closing
         })
     }
 

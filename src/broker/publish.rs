@@ -69,8 +69,10 @@ impl Broker {
         }
         match self.judge(c, publish, now) {
             Verdict::Take(message) => {
-                if self.take(c, message, publish.delivery, now).is_err() {
-                    self.counters.refused_full += 1;
+                let acked = publish.delivery != Delivery::AtMostOnce;
+                let behind = acked && self.conns.get(c.0).is_some_and(|conn| conn.is_parked());
+                if behind || self.take(c, &message, publish.delivery, now).is_err() {
+                    self.no_room(c, message, publish.delivery, now);
                 }
             }
             Verdict::Drop(reason) if reason.is_error() => {
@@ -197,12 +199,12 @@ impl Broker {
         Verdict::Take(Rc::new(message))
     }
 
-    /// Routes an accepted message and sees to its acknowledgement.
-    /// [`Full`] if a durable queue had no room; QoS 0 is then dropped.
+    /// Routes an accepted message and sees to its acknowledgement. [`Full`] if a durable queue
+    /// that must hold it has no room.
     fn take(
         &mut self,
         c: ConnId,
-        message: Rc<Message>,
+        message: &Rc<Message>,
         delivery: Delivery,
         now: Time,
     ) -> Result<(), Full> {
@@ -218,34 +220,35 @@ impl Broker {
             .get(c.0)
             .filter(|_| waits)
             .map(|conn| conn.next_waiter(c));
-        let mut taken = Ok(());
-        match self.route(&message, Some(from), waiter, now) {
-            Ok(routed) => self.accept_message(c, delivery, &routed, now),
-            Err(Full) if delivery == Delivery::AtMostOnce => self.counters.dropped_full += 1,
-            Err(full) => {
-                self.no_room(c, message, delivery, now);
-                taken = Err(full);
-            }
+        let routed = self.route(message, Some(from), waiter, now);
+        if let Ok(routed) = &routed {
+            self.accept_message(c, delivery, routed, now);
         }
         if self.store.is_congested() {
             self.pause(c);
         }
-        taken
+        routed.map(drop)
     }
 
-    /// A queue that must hold the message is full: an MQTT 5 publisher is told, an older one,
-    /// or the upstream of a bridge, is not read until there is room.
+    /// A queue that must hold the message is full: an MQTT 5 publisher is told; the message of an
+    /// older one, or of the upstream of a bridge, waits until there is room.
     fn no_room(&mut self, c: ConnId, message: Rc<Message>, delivery: Delivery, now: Time) {
         let Some(conn) = self.conns.get_mut(c.0) else {
             return;
         };
+        if delivery == Delivery::AtMostOnce {
+            self.counters.dropped_full += 1;
+            return;
+        }
+        self.counters.refused_full += 1;
         if conn.version == Version::V5 && conn.wire().is_none() {
             return self.acknowledge(c, delivery, Reason::QUOTA_EXCEEDED, true);
         }
         log::debug!("no room for {}: its publisher waits", message.topic());
-        conn.rare().parked = Some(Parked { message, delivery });
-        self.parked.push(c);
-        self.wheel.wake(now + Duration::from_secs(1));
+        if conn.park(Parked { message, delivery }) {
+            self.parked.push(c);
+            self.wheel.wake(now + Duration::from_secs(1));
+        }
     }
 
     /// Acknowledges a message that was routed; QoS 2 takes its packet id.
@@ -406,13 +409,18 @@ impl Broker {
         }
     }
 
-    /// Tries the parked messages again.
+    /// Tries the parked messages again, each connection's in order.
     pub(super) fn retry_parked(&mut self, now: Time) {
         for c in std::mem::take(&mut self.parked) {
-            let parked = self.conns.get_mut(c.0).and_then(|conn| conn.unpark());
-            let Some(parked) = parked else { continue };
-            let again = self.take(c, parked.message, parked.delivery, now);
-            if again.is_ok() && self.may_read(c) {
+            while let Some(parked) = self.conns.get(c.0).and_then(|conn| conn.parked()).cloned() {
+                if self.take(c, &parked.message, parked.delivery, now).is_err() {
+                    self.parked.push(c);
+                    self.wheel.wake(now + Duration::from_secs(1));
+                    break;
+                }
+                self.conns.get_mut(c.0).and_then(|conn| conn.unpark());
+            }
+            if self.may_read(c) {
                 self.resumed.push(c);
             }
         }

@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
 use std::rc::Rc;
-use std::time::Duration;
 
 use slab::Slab;
 

@@ -147,6 +147,10 @@ impl Bench {
             self.flights.push_back((id, entry.packet_id(), false));
             assert!(self.flights.len() <= self.window.max(self.kept.len()));
         }
+        while let Some(id) = self.queue.wants_fresh(MessageId(self.durable_below)) {
+            assert!(id.0 >= self.durable_below, "still in the store's RAM");
+            self.queue.fresh(id, Some(self.owed[&id.0].clone()));
+        }
         if let Some(asked) = self.queue.wants(MessageId(self.durable_below)) {
             self.asked = Some(asked);
         }
@@ -273,7 +277,7 @@ proptest! {
 fn a_packet_id_in_flight_is_not_given_again() {
     let mut queue = Outbound::new(false);
     queue.connect(u16::MAX, NOW);
-    let mut push = |queue: &mut Outbound| {
+    let push = |queue: &mut Outbound| {
         let seq = queue.next_seq();
         queue.push(Entry {
             id: None,

@@ -30,7 +30,7 @@ impl Wire for Prefix {
 fn limits(session_present: bool) -> Limits {
     Limits {
         version: Version::V5,
-        receive_maximum: 100,
+        receive_maximum: 20,
         max_packet: None,
         max_qos: QoS::ExactlyOnce,
         session_present,

@@ -108,7 +108,9 @@ impl Sim {
         // Calm is when nothing has come for longer than anything may lag.
         let mut calm = 0;
         while calm < 20 {
-            assert!(self.world.now < end, "it never calms down");
+            let waiting = || self.clients.iter().filter(|c| !c.is_idle());
+            let late = self.world.now > end;
+            assert!(!late, "never calm: {:?}", waiting().collect::<Vec<_>>());
             self.world.pass(Duration::from_millis(100));
             let mut busy = false;
             for client in &mut self.clients {
