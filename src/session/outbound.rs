@@ -14,9 +14,11 @@
 //! carries the packet id it had before.
 
 mod acks;
+mod places;
 
-use std::collections::VecDeque;
 use std::rc::Rc;
+
+use places::{Flight, Places, Stage, latest_seq};
 
 use crate::message::{Message, MessageId};
 use crate::mqtt::{PacketId, QoS};
@@ -56,26 +58,6 @@ impl Entry {
     }
 }
 
-/// Where a message waits for the peer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
-    /// PUBLISH sent; PUBACK or PUBREC is due.
-    Published,
-    /// PUBREC came; PUBREL is sent or waits for its commit; PUBCOMP is due.
-    Released,
-}
-
-/// A message that was sent and not fully acknowledged.
-#[derive(Clone, Debug)]
-struct Flight {
-    seq: u64,
-    id: Option<MessageId>,
-    size: u32,
-    qos: QoS,
-    stage: Stage,
-    sent: Time,
-}
-
 /// A message the peer has taken over: its payload is no longer needed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Acked {
@@ -98,44 +80,6 @@ pub struct Outbound {
     bytes: u64,
     /// Made with the first message.
     places: Option<Box<Places>>,
-}
-
-/// Where messages are on their way to the peer.
-#[derive(Debug, Default)]
-struct Places {
-    flights: VecDeque<Flight>,
-    ready: VecDeque<Entry>,
-    ready_bytes: usize,
-    /// How many of `ready` are QoS 0.
-    ready_qos0: usize,
-    reading: IdRanges,
-    cold: IdRanges,
-    /// Sent on an earlier connection and still owed; sorted.
-    resend: Vec<MessageId>,
-}
-
-impl Places {
-    /// Messages that the peer has not taken over.
-    fn len(&self) -> u64 {
-        let published = self.flights.iter().filter(|f| f.stage == Stage::Published);
-        published.count() as u64 + self.ready.len() as u64 + self.reading.len() + self.cold.len()
-    }
-
-    fn make_ready(&mut self, entry: Entry) {
-        self.ready_bytes += entry.message.size();
-        self.ready_qos0 += usize::from(entry.qos == QoS::AtMostOnce);
-        self.ready.push_back(entry);
-    }
-
-    /// True if `ready` is to be filled up from what is not in RAM.
-    fn is_low(&self) -> bool {
-        self.ready.len() < READY_MESSAGES / 2 && self.ready_bytes < READ_BYTES / 2
-    }
-
-    /// The flights at one stage.
-    fn at(&self, stage: Stage) -> impl Iterator<Item = &Flight> {
-        self.flights.iter().filter(move |f| f.stage == stage)
-    }
 }
 
 impl Outbound {
@@ -519,17 +463,5 @@ impl Outbound {
         self.disconnect();
         self.peer_forgot();
         self.places.take().map(|p| p.cold).unwrap_or_default()
-    }
-}
-
-/// The latest place before `next` in a sequence that gives the packet id `id`.
-fn latest_seq(id: PacketId, next: u64) -> u64 {
-    let turn = 65_535;
-    let offset = u64::from(id.get()) - 1;
-    let base = next.saturating_sub(1) / turn * turn;
-    if base + offset < next {
-        base + offset
-    } else {
-        (base + offset).saturating_sub(turn)
     }
 }
