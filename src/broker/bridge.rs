@@ -11,7 +11,7 @@ use crate::route::SubOptions;
 use crate::session::Inbound;
 use crate::time::Time;
 
-/// QoS 1 and 2 messages under way to an upstream, at most: what AWS IoT takes, and some others.
+/// QoS 1 and 2 messages under way to an MQTT 5 upstream that allows more.
 const UPLINK_WINDOW: u16 = 100;
 
 /// A bridge: its index among the `connection` sections.
@@ -169,18 +169,22 @@ impl Broker {
             self.unsave_state(index);
             self.store.promise(now);
         }
-        let window = self.uplink_window().min(limits.receive_maximum);
+        let window = self
+            .uplink_window(limits.version)
+            .min(limits.receive_maximum);
         self.resume(c, index, window, now);
         Some(c)
     }
 
     /// How many messages may be under way to an upstream. Twenty, the default, would fetter a link
-    /// with a long round trip; a lower number is somebody's wish, for strict order say.
-    fn uplink_window(&self) -> u16 {
+    /// with a long round trip, and in MQTT 5 the upstream says what it takes. Before, it can't:
+    /// Mosquitto then cuts a resumed session with more than its own twenty. A lower number is
+    /// somebody's wish, for strict order say.
+    fn uplink_window(&self, version: Version) -> u16 {
         const DEFAULT: u16 = 20;
         match self.own_window() {
-            own if own < DEFAULT => own,
-            own => own.max(UPLINK_WINDOW),
+            own if own >= DEFAULT && version == Version::V5 => own.max(UPLINK_WINDOW),
+            own => own,
         }
     }
 
@@ -207,7 +211,7 @@ impl Broker {
 
     /// So many QoS 1 and 2 messages may be unacknowledged at once from now on.
     pub fn bridge_window(&mut self, c: ConnId, window: u16, now: Time) {
-        let own = self.uplink_window();
+        let own = self.uplink_window(self.version(c));
         let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session()) else {
             return;
         };
