@@ -303,3 +303,13 @@ impl Hub {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_takes_48_bytes_here() {
+        assert!(mem::size_of::<Option<Conn>>() <= 48);
+    }
+}

@@ -409,4 +409,48 @@ mod tests {
         });
         assert_eq!(reactor.block_on(receiver.recv()), Ok(7));
     }
+
+    /// Waits for what happens to connections next.
+    fn next_changes(reactor: &Rc<Reactor>) -> Vec<(ConnId, Readiness)> {
+        let mut changes = Vec::new();
+        reactor.block_on(poll_fn(|cx| {
+            reactor.take_changes(&mut changes, cx);
+            match changes.is_empty() {
+                true => Poll::Pending,
+                false => Poll::Ready(()),
+            }
+        }));
+        changes
+    }
+
+    #[test]
+    fn a_tasks_socket_becomes_a_connections() {
+        let reactor = Reactor::new().unwrap();
+        let (near, source, mut far) = pair(&reactor);
+        far.write_all(b"x").unwrap();
+        reactor.block_on(poll_fn(|cx| source.poll_readable(cx)));
+        drop(source);
+        reactor.watch(&near, ConnId(7)).unwrap();
+        let [(id, more)] = next_changes(&reactor)[..] else {
+            panic!("one connection, one change");
+        };
+        assert_eq!(id, ConnId(7));
+        assert!(more.readable && more.writable && !more.ended, "{more:?}");
+        drop(far);
+        let [(_, more)] = next_changes(&reactor)[..] else {
+            panic!("one connection, one change");
+        };
+        assert!(more.readable && more.ended, "{more:?}");
+    }
+
+    #[test]
+    fn after_the_end_reads_never_run_dry() {
+        let mut ready = Readiness::default();
+        ready.add(Readiness::of(EventFlags::IN));
+        ready.read_dry();
+        assert_eq!(ready, Readiness::default());
+        ready.add(Readiness::of(EventFlags::IN | EventFlags::RDHUP));
+        ready.read_dry();
+        assert!(ready.readable && !ready.writable);
+    }
 }
