@@ -1,4 +1,65 @@
-//! footbridge: a small MQTT broker with a durable bridge.
+//! footbridge: a small MQTT broker for routers and little Linux boards, with a durable bridge to
+//! an upstream broker.
+//!
+//! # What wins when promises conflict
+//! 1. **An acknowledgement is a promise.** Once a PUBACK, PUBREC or PUBCOMP has left, the message
+//!    survives kill -9 and a power cut, for every receiver that is owed it. Where that can't be
+//!    kept (disk full, queue full) footbridge refuses or stops reading.
+//! 2. **Devices never wait for the uplink, DNS or a disk.**
+//! 3. **It stays small**: bounded RAM whatever the backlog, few flash writes.
+//! 4. **The operator can see and explain everything.**
+//!
+//! # One thread of logic
+//! All state lives on one thread, in plain structs without locks. Beside it stand the storage
+//! thread, which owns the database; a helper a bridge for name resolution, which blocks; the log
+//! writer; and a thread that `async-io` starts for timers on rare paths. The broker itself is
+//! sans-io: packets, store events and the time come in as arguments, so hours of outages run in a
+//! test in milliseconds.
+//!
+//! Work goes in turns: every connection that is ready reads once and hands its packets to the
+//! broker; then the storage thread gets its batch and every connection with output one write.
+//!
+//! # The map
+//! A module uses those above it, never those below or beside it; `tests/layering.rs` reads the
+//! source and fails where an arrow points the wrong way.
+//!
+//! | layer | modules | what |
+//! |---|---|---|
+//! | 1 | [`mqtt`], [`time`] | the codec; a moment as a plain number |
+//! | 2 | [`message`] | an application message, shared by its receivers |
+//! | 3 | [`config`], [`store`], [`route`] | mosquitto.conf; what must survive; who gets what |
+//! | 4 | [`auth`], [`session`] | passwords and ACLs; QoS 1 and 2, both halves |
+//! | 5 | [`broker`] | sessions, routing and acknowledgements put together |
+//! | 6 | [`bridge`], [`status`] | the client side of an uplink; `$SYS` |
+//! | 7 | [`net`] | sockets, the clock, the turn |
+//! | 8 | [`run`], [`cli`] | the daemon; pub, sub, passwd, demo |
+//!
+//! Only `net`, `run` and `cli` name sockets or clocks; only `store` names redb.
+//!
+//! # One PUBLISH
+//! 1. `net` reads and decodes; the message becomes one shared allocation.
+//! 2. The broker asks the ACL, takes or recognises a QoS 2 id, and finds the receivers.
+//! 3. A durable receiver is owed the message through the ledger ([`store::Store`]): it lies in
+//!    RAM with the batch that gathers. One that is connected gets it at once if its window is
+//!    open, except that QoS 2 leaves only after the commit that holds it.
+//! 4. The publisher's acknowledgement leaves when the message is on disk, or when all who are
+//!    owed it have taken it. A message is written only once it has waited a whole
+//!    `commit_interval`: with a quick uplink the flash stays untouched.
+//! 5. With nobody to owe it to and nothing retained, the acknowledgement leaves with the turn.
+//!
+//! # Where this differs from the first design, and why
+//! - An outbound QoS 2 message is kept **until PUBCOMP**, not PUBREC: an upstream that
+//!   loses its session in between has lost the message. Then it is sent again; twice is better
+//!   than never.
+//! - The reactor is an own edge-triggered epoll ([`net::Reactor`]) instead of `async-io`'s, which
+//!   hands every wait to a second thread and re-arms it with a system call.
+//! - Messages that wait for a commit are served to connected receivers **from RAM**; only older
+//!   ones are read back.
+//! - Small payloads are copied into each receiver's outbox: below some hundred bytes a copy is
+//!   cheaper than a reference and a gathered write. What is stored or queued is never copied.
+//! - While a publisher's messages wait for room in a full queue it is still read, up to a bound:
+//!   the acknowledgements that make room may be its own.
+
 #![forbid(unsafe_code)]
 
 pub mod auth;

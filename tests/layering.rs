@@ -10,9 +10,11 @@ use std::process::Command;
 const LAYERS: &[&[&str]] = &[
     &["mqtt", "time"],
     &["message"],
-    &["config", "auth", "store", "session", "route"],
+    &["config", "store", "route"],
+    &["auth", "session"],
     &["broker"],
-    &["bridge", "net", "status"],
+    &["bridge", "status"],
+    &["net"],
     &["run", "cli"],
     &["main", "lib"],
 ];

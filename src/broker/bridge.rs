@@ -11,6 +11,9 @@ use crate::route::SubOptions;
 use crate::session::Inbound;
 use crate::time::Time;
 
+/// QoS 1 and 2 messages under way to an upstream, at most: what AWS IoT takes, and some others.
+const UPLINK_WINDOW: u16 = 100;
+
 /// A bridge: its index among the `connection` sections.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct BridgeId(pub usize);
@@ -82,7 +85,6 @@ impl Broker {
         self.sessions[index].bridge = true;
         self.sessions[index].expiry = expiry;
         self.sessions[index].will = None;
-        self.sessions[index].will_at = None;
         self.bridges.push(index);
         self.subscribe_bridge(index, spec.filters, now);
         if spec.durable {
@@ -142,32 +144,49 @@ impl Broker {
         now: Time,
     ) -> Option<ConnId> {
         let index = *self.bridges.get(bridge.0)?;
+        if let Some(old) = self.sessions.get(index)?.conn {
+            self.detach(old, false, now);
+            self.finish(old, now);
+        }
         let c = self.new_conn(0, Peer::Local, now);
         let conn = self.conns.get_mut(c.0)?;
         conn.stage = Stage::Connected;
-        conn.session = Some(index);
+        conn.set_session(index);
         conn.version = limits.version;
         conn.max_packet = limits.max_packet.unwrap_or(u32::MAX);
-        conn.max_qos = limits.max_qos;
-        conn.wire = Some(wire);
+        conn.greeted = true;
+        conn.rare().max_qos = limits.max_qos;
+        conn.rare().wire = Some(wire);
         let session = self.sessions.get_mut(index)?;
         session.version = limits.version;
         if !limits.session_present {
             session.outbound.peer_forgot();
             session.inbound = Inbound::default();
         }
-        if let Some(old) = session.conn.replace(c) {
-            self.detach(old, false, now);
-            self.finish(old, now);
-            self.sessions.get_mut(index)?.conn = Some(c);
+        session.conn = Some(c);
+        if !limits.session_present && session.is_durable() {
+            // Else a packet id of the session that upstream forgot would hide a new message.
+            self.unsave_state(index);
+            self.store.promise(now);
         }
-        self.resume(c, index, limits.receive_maximum, now);
+        let window = self.uplink_window().min(limits.receive_maximum);
+        self.resume(c, index, window, now);
         Some(c)
+    }
+
+    /// How many messages may be under way to an upstream. Twenty, the default, would fetter a link
+    /// with a long round trip; a lower number is somebody's wish, for strict order say.
+    fn uplink_window(&self) -> u16 {
+        const DEFAULT: u16 = 20;
+        match self.own_window() {
+            own if own < DEFAULT => own,
+            own => own.max(UPLINK_WINDOW),
+        }
     }
 
     /// Starts the flow over an uplink, once the link has sent its own packets.
     pub fn bridge_start(&mut self, c: ConnId, now: Time) {
-        if let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session) {
+        if let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session()) {
             self.pump(index, now);
         }
     }
@@ -188,8 +207,8 @@ impl Broker {
 
     /// So many QoS 1 and 2 messages may be unacknowledged at once from now on.
     pub fn bridge_window(&mut self, c: ConnId, window: u16, now: Time) {
-        let own = self.own_window();
-        let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session) else {
+        let own = self.uplink_window();
+        let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session()) else {
             return;
         };
         if let Some(session) = self.sessions.get_mut(index) {

@@ -20,6 +20,14 @@ impl Broker {
                 None => batch.delete_retained(&topic),
             }
         }
+        if batch.is_empty() {
+            // All that was gathered was delivered meanwhile: a commit would wear the flash out
+            // for nothing.
+            self.store.committed(batch.seq);
+            self.spare_batch = Some(batch);
+            self.caught_up(now);
+            return None;
+        }
         Some(batch)
     }
 

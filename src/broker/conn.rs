@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use core::net::SocketAddr;
+use core::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::rc::Rc;
 
 use super::{Outbox, Wire};
@@ -15,18 +15,30 @@ use crate::time::Time;
 pub struct ConnId(pub usize);
 
 /// Where the peer of a connection is, for logs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Peer {
-    /// A TCP peer.
-    Tcp(SocketAddr),
+    /// A peer over IPv4.
+    V4(SocketAddrV4),
+    /// A peer over IPv6; boxed, because every connection has a `Peer`.
+    V6(Box<SocketAddrV6>),
     /// A peer on a Unix socket, or none.
     Local,
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(addr: SocketAddr) -> Peer {
+        match addr {
+            SocketAddr::V4(addr) => Peer::V4(addr),
+            SocketAddr::V6(addr) => Peer::V6(Box::new(addr)),
+        }
+    }
 }
 
 impl std::fmt::Display for Peer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Peer::Tcp(addr) => write!(f, "{}:{}", addr.ip(), addr.port()),
+            Peer::V4(addr) => write!(f, "{}:{}", addr.ip(), addr.port()),
+            Peer::V6(addr) => write!(f, "{}:{}", addr.ip(), addr.port()),
             Peer::Local => f.write_str("local"),
         }
     }
@@ -69,81 +81,184 @@ pub(super) struct Waiter {
     pub reply: u32,
 }
 
-/// A PUBLISH that met a full queue and waits for room; its connection is not read meanwhile.
-#[derive(Debug)]
+/// A PUBLISH that met a full queue, or waits behind one that did.
+#[derive(Clone, Debug)]
 pub(super) struct Parked {
     pub message: Rc<Message>,
     pub delivery: Delivery,
 }
 
-/// A connection.
+/// Replies that wait for the store, or behind one that does.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    replies: VecDeque<Reply>,
+    /// The number of the first.
+    first: u32,
+}
+
+/// How many publishes of one connection may wait for room.
+const PARKED_MESSAGES: usize = 128;
+/// How many bytes of them.
+const PARKED_BYTES: usize = 128 * 1024;
+
+/// What few connections have.
 #[derive(Debug)]
-pub(super) struct Conn {
-    pub serial: u32,
-    pub listener: u16,
-    pub version: Version,
-    pub stage: Stage,
-    pub peer: Peer,
-    /// The slab index of its session, once CONNECT was accepted.
-    pub session: Option<usize>,
-    /// The peer said that it is a bridge (`try_private`).
-    pub bridge: bool,
-    /// Seconds; 0 is off.
-    pub keep_alive: u16,
-    pub last_seen: Time,
-    /// Largest packet the peer accepts.
-    pub max_packet: u32,
+pub(super) struct Rare {
+    parked: VecDeque<Parked>,
+    parked_bytes: usize,
+    /// Topic aliases the peer has set.
+    pub aliases: Vec<Option<Box<str>>>,
+    /// For a bridge: the map applied at the wire.
+    pub wire: Option<Rc<dyn Wire>>,
     /// Highest QoS the peer takes.
     pub max_qos: QoS,
+}
+
+impl Default for Rare {
+    fn default() -> Rare {
+        Rare {
+            parked: VecDeque::new(),
+            parked_bytes: 0,
+            aliases: Vec::new(),
+            wire: None,
+            max_qos: QoS::ExactlyOnce,
+        }
+    }
+}
+
+/// A connection. Thousands of them may idle, so what is used rarely is boxed.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub outbox: Outbox,
+    pub peer: Peer,
+    pub last_seen: Time,
+    waiting: Option<Box<Waiting>>,
+    rare: Option<Box<Rare>>,
+    pub serial: u32,
+    /// The slab index of its session, once CONNECT was accepted.
+    session: u32,
+    /// Largest packet the peer accepts.
+    pub max_packet: u32,
+    pub listener: u16,
+    /// Seconds; 0 is off.
+    pub keep_alive: u16,
     /// QoS 1 and 2 messages of the peer that are not acknowledged yet.
     pub unacked: u16,
-    pub outbox: Outbox,
+    /// Queued replies before which no message may be sent.
+    pub holds: u16,
+    pub version: Version,
+    pub stage: Stage,
+    /// CONNACK has left.
+    pub greeted: bool,
+    /// The peer said that it is a bridge (`try_private`).
+    pub bridge: bool,
     /// In the list of connections to flush.
     pub dirty: bool,
     /// Not read until the store has caught up.
     pub paused: bool,
-    /// Replies among `replies` before which no message may be sent.
-    pub holds: u16,
-    pub replies: VecDeque<Reply>,
-    /// The number of the first of `replies`.
-    pub first_reply: u32,
-    pub parked: Option<Box<Parked>>,
-    /// Topic aliases the peer has set; made on first use.
-    pub aliases: Option<Box<[Option<Box<str>>]>>,
-    /// For a bridge: the map applied at the wire.
-    pub wire: Option<Rc<dyn Wire>>,
 }
+
+/// [`Conn::session`] of a connection without one.
+const NO_SESSION: u32 = u32::MAX;
 
 impl Conn {
     pub fn new(serial: u32, listener: u16, peer: Peer, now: Time) -> Conn {
         Conn {
+            outbox: Outbox::default(),
+            peer,
+            last_seen: now,
+            waiting: None,
+            rare: None,
             serial,
+            session: NO_SESSION,
+            max_packet: u32::MAX,
             listener,
+            keep_alive: 0,
+            unacked: 0,
+            holds: 0,
             version: Version::V311,
             stage: Stage::New,
-            peer,
-            session: None,
+            greeted: false,
             bridge: false,
-            keep_alive: 0,
-            last_seen: now,
-            max_packet: u32::MAX,
-            max_qos: QoS::ExactlyOnce,
-            unacked: 0,
-            outbox: Outbox::default(),
             dirty: false,
             paused: false,
-            holds: 0,
-            replies: VecDeque::new(),
-            first_reply: 0,
-            parked: None,
-            aliases: None,
-            wire: None,
         }
+    }
+
+    /// The slab index of its session, once CONNECT was accepted.
+    pub fn session(&self) -> Option<usize> {
+        (self.session != NO_SESSION).then_some(self.session as usize)
+    }
+
+    /// Ties it to a session.
+    pub fn set_session(&mut self, index: usize) {
+        self.session = index as u32;
+    }
+
+    /// Parts it from its session, which is returned.
+    pub fn take_session(&mut self) -> Option<usize> {
+        let session = self.session();
+        self.session = NO_SESSION;
+        session
+    }
+
+    /// What few connections have; made on first use.
+    pub fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// For a bridge: the map applied at the wire.
+    pub fn wire(&self) -> Option<&Rc<dyn Wire>> {
+        self.rare.as_ref()?.wire.as_ref()
+    }
+
+    /// Highest QoS the peer takes.
+    pub fn max_qos(&self) -> QoS {
+        self.rare
+            .as_ref()
+            .map_or(QoS::ExactlyOnce, |rare| rare.max_qos)
+    }
+
+    /// True while a PUBLISH waits for room: later ones must not overtake it.
+    pub fn is_parked(&self) -> bool {
+        self.rare
+            .as_ref()
+            .is_some_and(|rare| !rare.parked.is_empty())
+    }
+
+    /// True if so much waits for room that no more is to be read. Up to there it is, because the
+    /// acknowledgements that make room may come from the same peer.
+    pub fn is_parked_full(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| {
+            rare.parked.len() >= PARKED_MESSAGES || rare.parked_bytes >= PARKED_BYTES
+        })
+    }
+
+    /// Lets a PUBLISH wait for room. True if it is the first.
+    pub fn park(&mut self, parked: Parked) -> bool {
+        let rare = self.rare();
+        rare.parked_bytes += parked.message.size();
+        rare.parked.push_back(parked);
+        rare.parked.len() == 1
+    }
+
+    /// The PUBLISH that has waited longest for room.
+    pub fn parked(&self) -> Option<&Parked> {
+        self.rare.as_ref()?.parked.front()
+    }
+
+    /// Takes the PUBLISH that has waited longest.
+    pub fn unpark(&mut self) -> Option<Parked> {
+        let rare = self.rare.as_mut()?;
+        let parked = rare.parked.pop_front()?;
+        rare.parked_bytes -= parked.message.size().min(rare.parked_bytes);
+        Some(parked)
     }
 
     /// The waiter for the reply that is queued next.
     pub fn next_waiter(&self, conn: ConnId) -> Waiter {
-        let reply = self.first_reply.wrapping_add(self.replies.len() as u32);
+        let next = |w: &Waiting| w.first.wrapping_add(w.replies.len() as u32);
+        let reply = self.waiting.as_deref().map_or(0, next);
         Waiter {
             conn,
             serial: self.serial,
@@ -151,25 +266,57 @@ impl Conn {
         }
     }
 
+    /// True if a reply would leave at once: none waits.
+    pub fn replies_at_once(&self) -> bool {
+        self.waiting.as_ref().is_none_or(|w| w.replies.is_empty())
+    }
+
+    /// Queues a reply.
+    pub fn queue(&mut self, reply: Reply) {
+        self.waiting
+            .get_or_insert_default()
+            .replies
+            .push_back(reply);
+    }
+
     /// Marks a queued reply as true.
     pub fn open(&mut self, reply: u32) {
-        let at = reply.wrapping_sub(self.first_reply) as usize;
-        if let Some(reply) = self.replies.get_mut(at) {
+        let Some(waiting) = &mut self.waiting else {
+            return;
+        };
+        let at = reply.wrapping_sub(waiting.first) as usize;
+        if let Some(reply) = waiting.replies.get_mut(at) {
             reply.open = true;
         }
     }
 
     /// The next reply that may leave.
     pub fn next_open(&mut self) -> Option<ReplyKind> {
-        if !self.replies.front()?.open {
+        let waiting = self.waiting.as_mut()?;
+        if !waiting.replies.front()?.open {
             return None;
         }
-        self.first_reply = self.first_reply.wrapping_add(1);
-        self.replies.pop_front().map(|r| r.kind)
+        waiting.first = waiting.first.wrapping_add(1);
+        waiting.replies.pop_front().map(|r| r.kind)
     }
 
-    /// The reason code as a DISCONNECT can say it; `None` before MQTT 5.
+    /// Gives back the memory of queues that are empty. No waiter is out for an empty queue.
+    pub fn rest(&mut self) {
+        self.waiting.take_if(|w| w.replies.is_empty());
+    }
+
+    /// Forgets every reply and whatever waits for room.
+    pub fn abandon(&mut self) {
+        self.waiting = None;
+        if let Some(rare) = &mut self.rare {
+            rare.parked.clear();
+        }
+    }
+
+    /// The reason code as a DISCONNECT can say it; `None` before MQTT 5 and before CONNACK
+    /// [MQTT-3.14.0-1].
     pub fn can_say(&self, reason: Reason) -> Option<Reason> {
-        (self.version == Version::V5 && self.stage == Stage::Connected).then_some(reason)
+        let says = self.version == Version::V5 && self.stage == Stage::Connected && self.greeted;
+        says.then_some(reason)
     }
 }

@@ -216,12 +216,8 @@ impl Broker {
         } else {
             self.reply(c, hold, true);
         }
-        self.resume(
-            c,
-            index,
-            connect.props.receive_maximum().unwrap_or(u16::MAX),
-            now,
-        );
+        let peer_window = connect.props.receive_maximum().unwrap_or(u16::MAX);
+        self.resume(c, index, self.own_window().min(peer_window), now);
         self.pump(index, now);
     }
 
@@ -254,10 +250,13 @@ impl Broker {
             );
             self.counters.takeovers += 1;
             self.close(old, Reason::SESSION_TAKEN_OVER, now);
-        } else if session.will_at.is_some() {
+        }
+        let Some(session) = self.sessions.get_mut(index) else {
+            return;
+        };
+        if session.will_due().is_some() {
             // A delayed will of the connection before: the client is back in time
             // [MQTT-3.1.3-9], or its session ends here.
-            session.will_at = None;
             let will = session.will.take();
             if let (true, Some(will)) = (clean_start, will) {
                 self.publish_will(*will, index, now);
@@ -279,11 +278,11 @@ impl Broker {
             return false;
         };
         conn.stage = Stage::Connected;
-        conn.session = Some(index);
+        conn.set_session(index);
         conn.bridge = connect.bridge;
         conn.keep_alive = admitted.keep_alive;
         conn.max_packet = connect.props.maximum_packet_size().unwrap_or(u32::MAX);
-        let (keep_alive, peer) = (conn.keep_alive, conn.peer);
+        let (keep_alive, peer) = (conn.keep_alive, conn.peer.clone());
         let Some(session) = self.sessions.get_mut(index) else {
             return false;
         };
@@ -294,7 +293,6 @@ impl Broker {
         session.expiry = admitted.expiry;
         session.origin = Rc::clone(&admitted.origin);
         session.will = admitted.will.clone();
-        session.will_at = None;
         let durable = session.is_durable();
         if durable || willed {
             // That it is connected, and its will, may reach the disk late.
@@ -375,12 +373,11 @@ impl Broker {
 
     /// Opens the outbound half and sends again the PUBRELs that an earlier connection left
     /// unanswered [MQTT-4.4.0-1]. One whose release is not on disk yet waits for that.
-    pub(super) fn resume(&mut self, c: ConnId, index: usize, peer_window: u16, now: Time) {
-        let own = self.own_window();
+    pub(super) fn resume(&mut self, c: ConnId, index: usize, window: u16, now: Time) {
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
-        let releases = session.outbound.connect(own.min(peer_window), now);
+        let releases = session.outbound.connect(window, now);
         let saved = self.sessions.get(index).is_some_and(|s| self.is_saved(s));
         for id in releases {
             self.pubrel(c, id, saved, now);
@@ -398,7 +395,7 @@ impl Broker {
     }
 
     pub(super) fn on_disconnect(&mut self, c: ConnId, packet: &Disconnect<'_>, now: Time) {
-        let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session) else {
+        let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session()) else {
             return;
         };
         if let (Some(asked), Some(session)) =
@@ -424,7 +421,7 @@ impl Broker {
     /// Parts a connection from its session: the will becomes due if `with_will`, the queue falls
     /// back to disk, a session that does not outlive its connection ends.
     pub(super) fn detach(&mut self, c: ConnId, with_will: bool, now: Time) {
-        let Some(index) = self.conns.get_mut(c.0).and_then(|conn| conn.session.take()) else {
+        let Some(index) = self.conns.get_mut(c.0).and_then(|conn| conn.take_session()) else {
             return;
         };
         let Some(session) = self.sessions.get_mut(index) else {
@@ -436,16 +433,18 @@ impl Broker {
         if self.bridges.contains(&index) {
             return;
         }
-        let (will, ends) = (session.will.take(), session.expiry == 0);
-        if session.on_disk || session.is_durable() || will.is_some() {
+        let (ends, willed) = (session.expiry == 0, session.will.is_some());
+        if !with_will {
+            session.will = None;
+        }
+        // A delayed one stays with the session until it is due.
+        let will = session.will.take_if(|will| will.delay == 0 || ends);
+        if session.on_disk || session.is_durable() || willed {
             self.unsave_identity(index);
             self.store.lazy(now);
         }
-        let will = will.filter(|_| with_will);
-        match will {
-            Some(will) if will.delay > 0 && !ends => self.delay_will(index, will, now),
-            Some(will) => self.publish_will(*will, index, now),
-            None => {}
+        if let Some(will) = will {
+            self.publish_will(*will, index, now);
         }
         if ends {
             self.end_session(index, now);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::conn::Stage;
 use super::publish::reserved;
+use super::reply::CLOSE_TIMEOUT;
 use super::session::{NEVER, PendingWill};
 use super::{Broker, CONNECT_TIMEOUT, ConnId};
 use crate::message::SessionId;
@@ -103,7 +104,11 @@ impl Broker {
             return;
         }
         if conn.stage == Stage::Closing {
-            return self.abort(c);
+            // An older timer of the connection may come first.
+            if now >= conn.last_seen + CLOSE_TIMEOUT {
+                self.abort(c);
+            }
+            return;
         }
         if conn.stage == Stage::New {
             if now >= conn.last_seen + CONNECT_TIMEOUT {
@@ -112,17 +117,15 @@ impl Broker {
             }
             return;
         }
-        if conn.keep_alive == 0 || conn.wire.is_some() {
+        if conn.keep_alive == 0 || conn.wire().is_some() {
             return;
         }
         let deadline = conn.last_seen + Duration::from_millis(u64::from(conn.keep_alive) * 1500);
         // A connection that the broker does not read is not silent of its own will.
         if deadline > now || !self.may_read(c) {
-            self.wheel.add(
-                deadline.max(now + Duration::from_secs(1)),
-                Timer::Conn(c, serial),
-            );
-            return;
+            let again = deadline.max(now + Duration::from_secs(1));
+            self.wheel.add(again, Timer::Conn(c, serial));
+            return self.rest(c);
         }
         log::info!(
             "Client {} has exceeded timeout, disconnecting.",
@@ -131,13 +134,24 @@ impl Broker {
         self.close(c, Reason::KEEP_ALIVE_TIMEOUT, now);
     }
 
+    /// Gives back what a busy time has left a connection.
+    fn rest(&mut self, c: ConnId) {
+        let Some(conn) = self.conns.get_mut(c.0) else {
+            return;
+        };
+        conn.rest();
+        if let Some(session) = conn.session().and_then(|s| self.sessions.get_mut(s)) {
+            session.outbound.rest();
+        }
+    }
+
     /// Sets the timer for what happens to a session without a connection.
     pub(super) fn watch_session(&mut self, index: usize, now: Time) {
         let Some(session) = self.sessions.get(index) else {
             return;
         };
         let id = session.id;
-        if let Some(at) = session.will_at {
+        if let Some(at) = session.will_due() {
             self.wheel.add(at.max(now), Timer::Session(index, id));
         }
         if session.expiry != NEVER {
@@ -156,13 +170,11 @@ impl Broker {
         let end = session.since + Duration::from_secs(u64::from(session.expiry));
         let expires = session.expiry != NEVER && end <= now;
         // The end of the session publishes the will at the latest [MQTT-3.1.2-8].
-        if session.will_at.is_some_and(|at| at <= now || expires) {
-            session.will_at = None;
-            if let Some(will) = session.will.take() {
-                self.publish_will(*will, index, now);
-                self.unsave_identity(index);
-                self.store.lazy(now);
-            }
+        let due = session.will_due().is_some_and(|at| at <= now || expires);
+        if let Some(will) = session.will.take_if(|_| due) {
+            self.publish_will(*will, index, now);
+            self.unsave_identity(index);
+            self.store.lazy(now);
         }
         if expires {
             if let Some(session) = self.sessions.get(index) {
@@ -170,15 +182,6 @@ impl Broker {
             }
             self.end_session(index, now);
         }
-    }
-
-    /// Keeps a will until its delay is over.
-    pub(super) fn delay_will(&mut self, index: usize, will: Box<PendingWill>, now: Time) {
-        let Some(session) = self.sessions.get_mut(index) else {
-            return;
-        };
-        session.will_at = Some(now + Duration::from_secs(u64::from(will.delay)));
-        session.will = Some(will);
     }
 
     /// Publishes a will. There is nobody to refuse it to: where a queue is full it is dropped

@@ -179,7 +179,7 @@ impl Broker {
             Packet::PubComp(ack) => self.on_pubcomp(c, &ack, now),
             Packet::Subscribe(subscribe) => self.on_subscribe(c, &subscribe, now),
             Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(c, &unsubscribe, now),
-            Packet::PingReq => self.send(c, &Packet::PingResp),
+            Packet::PingReq => self.on_pingreq(c),
             Packet::Disconnect(disconnect) => self.on_disconnect(c, &disconnect, now),
             // The server's own packets, a second CONNECT [MQTT-3.1.0-2], AUTH without a method
             // [MQTT-4.12.0-6].
@@ -209,14 +209,14 @@ impl Broker {
         let Some(conn) = self.conns.get(c.0) else {
             return;
         };
-        if conn.session.is_some() {
+        if conn.session().is_some() {
             if self.settings.connection_messages {
                 log::info!("Client {} closed its connection: {why}", self.name(conn));
             }
             self.detach(c, true, now);
         }
         let conn = self.conns.remove(c.0);
-        if let (None, Some(open)) = (&conn.wire, self.open.get_mut(usize::from(conn.listener))) {
+        if let (None, Some(open)) = (conn.wire(), self.open.get_mut(usize::from(conn.listener))) {
             *open -= 1;
         }
         self.settle(now);
@@ -227,7 +227,7 @@ impl Broker {
     pub fn may_read(&self, c: ConnId) -> bool {
         self.conns.get(c.0).is_some_and(|conn| {
             let behind = conn.outbox.len() > OUTBOX_LIMIT;
-            !conn.paused && conn.parked.is_none() && !behind && conn.stage != Stage::Closing
+            !conn.paused && !conn.is_parked_full() && !behind && conn.stage != Stage::Closing
         })
     }
 
@@ -259,7 +259,7 @@ impl Broker {
         if conn.outbox.len() >= OUTBOX_HIGH / 2 {
             return;
         }
-        let session = conn.session;
+        let session = conn.session();
         if let Some(spare) = conn.outbox.take_spare() {
             // A buffer that one burst has blown up is not worth keeping.
             if self.spare_buffers.len() < 64 && spare.capacity() <= 2 * OUTBOX_HIGH {
@@ -290,7 +290,7 @@ impl Broker {
 
     /// The peer's name for logs: client id and address.
     fn name(&self, conn: &Conn) -> String {
-        match conn.session.and_then(|s| self.sessions.get(s)) {
+        match conn.session().and_then(|s| self.sessions.get(s)) {
             Some(session) => format!("{} ({})", session.client_id(), conn.peer),
             None => conn.peer.to_string(),
         }

@@ -4,7 +4,7 @@
 #[derive(Debug, Default)]
 pub struct Outbox {
     bytes: Vec<u8>,
-    written: usize,
+    written: u32,
     /// Close the connection once everything is written.
     pub close: bool,
 }
@@ -12,12 +12,12 @@ pub struct Outbox {
 impl Outbox {
     /// The bytes still to be written.
     pub fn pending(&self) -> &[u8] {
-        &self.bytes[self.written..]
+        &self.bytes[self.written as usize..]
     }
 
     /// How many bytes are still to be written.
     pub fn len(&self) -> usize {
-        self.bytes.len() - self.written
+        self.bytes.len() - self.written as usize
     }
 
     /// True if everything was written.
@@ -27,8 +27,10 @@ impl Outbox {
 
     /// `n` bytes were written.
     pub fn advance(&mut self, n: usize) {
-        self.written = (self.written + n).min(self.bytes.len());
-        if self.written == self.bytes.len() {
+        let written = (self.written as usize + n).min(self.bytes.len());
+        // An outbox stays far below 4 GB: OUTBOX_LIMIT and one packet.
+        self.written = written as u32;
+        if written == self.bytes.len() {
             self.bytes.clear();
             self.written = 0;
         }
@@ -38,7 +40,7 @@ impl Outbox {
     pub fn buffer(&mut self) -> &mut Vec<u8> {
         // A slow reader must not make the written part grow for ever.
         if self.written > 64 * 1024 {
-            self.bytes.drain(..self.written);
+            self.bytes.drain(..self.written as usize);
             self.written = 0;
         }
         &mut self.bytes

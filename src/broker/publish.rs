@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::conn::{Parked, ReplyKind};
+use super::conn::{Conn, Parked, ReplyKind};
 use super::deliver::{Full, Routed};
 use super::session::Session;
 use super::{Broker, ConnId, TOPIC_ALIAS_MAXIMUM};
@@ -29,6 +29,24 @@ pub(super) fn reserved(topic: &str) -> bool {
     topic.starts_with("$SYS/") && !filter_matches("$SYS/broker/connection/+/state", topic)
 }
 
+/// Sets the topic alias of a PUBLISH that names its topic too, or answers what the alias stands
+/// for (5.0 §3.3.2.3.4).
+fn use_alias<'c>(conn: &'c mut Conn, publish: &Publish<'_>) -> Result<Option<&'c str>, Reason> {
+    let Some(alias) = publish.props.topic_alias() else {
+        return Ok(None);
+    };
+    let table = &mut conn.rare().aliases;
+    table.resize(usize::from(TOPIC_ALIAS_MAXIMUM), None);
+    let slot = usize::from(alias).checked_sub(1);
+    let slot = slot.and_then(|slot| table.get_mut(slot));
+    let slot = slot.ok_or(Reason::TOPIC_ALIAS_INVALID)?;
+    if !publish.topic.is_empty() {
+        *slot = Some(publish.topic.into());
+        return Ok(None);
+    }
+    slot.as_deref().map(Some).ok_or(Reason::PROTOCOL_ERROR)
+}
+
 impl Broker {
     pub(super) fn on_publish(&mut self, c: ConnId, publish: &Publish<'_>, now: Time) {
         self.counters.publish_received += 1;
@@ -43,11 +61,20 @@ impl Broker {
         if let Delivery::ExactlyOnce(id, _) = publish.delivery
             && self.look(c, id) == Receipt::Known
         {
+            if let Some(Err(reason)) = self.conns.get_mut(c.0).map(|c| use_alias(c, publish)) {
+                return self.close(c, reason, now);
+            }
             self.uncount_unacked(c);
             return self.again_pubrec(c, id, now);
         }
         match self.judge(c, publish, now) {
-            Verdict::Take(message) => self.take(c, message, publish.delivery, now),
+            Verdict::Take(message) => {
+                let acked = publish.delivery != Delivery::AtMostOnce;
+                let behind = acked && self.conns.get(c.0).is_some_and(|conn| conn.is_parked());
+                if behind || self.take(c, &message, publish.delivery, now).is_err() {
+                    self.no_room(c, message, publish.delivery, now);
+                }
+            }
             Verdict::Drop(reason) if reason.is_error() => {
                 self.acknowledge(c, publish.delivery, reason, true);
             }
@@ -64,7 +91,7 @@ impl Broker {
             return true;
         };
         conn.unacked = conn.unacked.saturating_add(1);
-        limit == 0 || conn.version < Version::V5 || conn.wire.is_some() || conn.unacked <= limit
+        limit == 0 || conn.version < Version::V5 || conn.wire().is_some() || conn.unacked <= limit
     }
 
     fn uncount_unacked(&mut self, c: ConnId) {
@@ -80,7 +107,7 @@ impl Broker {
 
     /// The session of a connection.
     pub(super) fn session_of(&self, c: ConnId) -> Option<(usize, &Session)> {
-        let index = self.conns.get(c.0)?.session?;
+        let index = self.conns.get(c.0)?.session()?;
         Some((index, self.sessions.get(index)?))
     }
 
@@ -118,25 +145,14 @@ impl Broker {
         now: Time,
     ) -> Result<(), Verdict> {
         topic.clear();
+        topic.push_str(publish.topic);
         let Some(conn) = self.conns.get_mut(c.0) else {
             return Err(Verdict::Drop(Reason::SUCCESS));
         };
-        topic.push_str(publish.topic);
-        if let Some(alias) = publish.props.topic_alias() {
-            if alias == 0 || alias > TOPIC_ALIAS_MAXIMUM {
-                return Err(Verdict::Close(Reason::TOPIC_ALIAS_INVALID));
-            }
-            let table = conn
-                .aliases
-                .get_or_insert_with(|| vec![None; usize::from(TOPIC_ALIAS_MAXIMUM)].into());
-            let slot = &mut table[usize::from(alias) - 1];
-            match (publish.topic.is_empty(), &slot) {
-                (true, Some(known)) => topic.push_str(known),
-                (true, None) => return Err(Verdict::Close(Reason::PROTOCOL_ERROR)),
-                (false, _) => *slot = Some(publish.topic.into()),
-            }
+        if let Some(known) = use_alias(conn, publish).map_err(Verdict::Close)? {
+            topic.push_str(known);
         }
-        if let Some(wire) = conn.wire.clone() {
+        if let Some(wire) = conn.wire().cloned() {
             let remote = std::mem::take(topic);
             if !wire.inward(&remote, publish.payload, topic, now) {
                 return Err(Verdict::Drop(Reason::SUCCESS));
@@ -149,7 +165,10 @@ impl Broker {
         let Some((_, session)) = self.session_of(c) else {
             return Verdict::Drop(Reason::SUCCESS);
         };
-        let bridge = self.conns.get(c.0).is_some_and(|conn| conn.wire.is_some());
+        let bridge = self
+            .conns
+            .get(c.0)
+            .is_some_and(|conn| conn.wire().is_some());
         if publish.retain && !self.settings.retain_available {
             return Verdict::Close(Reason::RETAIN_NOT_SUPPORTED);
         }
@@ -180,10 +199,17 @@ impl Broker {
         Verdict::Take(Rc::new(message))
     }
 
-    /// Routes an accepted message and sees to its acknowledgement.
-    pub(super) fn take(&mut self, c: ConnId, message: Rc<Message>, delivery: Delivery, now: Time) {
+    /// Routes an accepted message and sees to its acknowledgement. [`Full`] if a durable queue
+    /// that must hold it has no room.
+    fn take(
+        &mut self,
+        c: ConnId,
+        message: &Rc<Message>,
+        delivery: Delivery,
+        now: Time,
+    ) -> Result<(), Full> {
         let Some((from, session)) = self.session_of(c) else {
-            return;
+            return Ok(());
         };
         // The PUBREC to a durable session promises the packet id too: an early delivery of the
         // message does not open it, only the commit does.
@@ -194,30 +220,35 @@ impl Broker {
             .get(c.0)
             .filter(|_| waits)
             .map(|conn| conn.next_waiter(c));
-        match self.route(&message, Some(from), waiter, now) {
-            Ok(routed) => self.accept_message(c, delivery, &routed, now),
-            Err(Full) if delivery == Delivery::AtMostOnce => self.counters.dropped_full += 1,
-            Err(Full) => self.no_room(c, message, delivery, now),
+        let routed = self.route(message, Some(from), waiter, now);
+        if let Ok(routed) = &routed {
+            self.accept_message(c, delivery, routed, now);
         }
         if self.store.is_congested() {
             self.pause(c);
         }
+        routed.map(drop)
     }
 
-    /// A queue that must hold the message is full: an MQTT 5 publisher is told, an older one,
-    /// or the upstream of a bridge, is not read until there is room.
+    /// A queue that must hold the message is full: an MQTT 5 publisher is told; the message of an
+    /// older one, or of the upstream of a bridge, waits until there is room.
     fn no_room(&mut self, c: ConnId, message: Rc<Message>, delivery: Delivery, now: Time) {
         let Some(conn) = self.conns.get_mut(c.0) else {
             return;
         };
+        if delivery == Delivery::AtMostOnce {
+            self.counters.dropped_full += 1;
+            return;
+        }
         self.counters.refused_full += 1;
-        if conn.version == Version::V5 && conn.wire.is_none() {
+        if conn.version == Version::V5 && conn.wire().is_none() {
             return self.acknowledge(c, delivery, Reason::QUOTA_EXCEEDED, true);
         }
         log::debug!("no room for {}: its publisher waits", message.topic());
-        conn.parked = Some(Box::new(Parked { message, delivery }));
-        self.parked.push(c);
-        self.wheel.wake(now + Duration::from_secs(1));
+        if conn.park(Parked { message, delivery }) {
+            self.parked.push(c);
+            self.wheel.wake(now + Duration::from_secs(1));
+        }
     }
 
     /// Acknowledges a message that was routed; QoS 2 takes its packet id.
@@ -227,7 +258,7 @@ impl Broker {
             false => Reason::NO_MATCHING_SUBSCRIBERS,
         };
         if let Delivery::ExactlyOnce(id, _) = delivery {
-            let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session) else {
+            let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session()) else {
                 return;
             };
             let Some(session) = self.sessions.get_mut(index) else {
@@ -257,7 +288,7 @@ impl Broker {
     /// PUBREL: the publisher is done with a QoS 2 id. PUBCOMP promises that the id is free, so
     /// it waits for the commit that clears it; else a reused id would look like a duplicate.
     pub(super) fn on_pubrel(&mut self, c: ConnId, ack: &Ack<'_>, now: Time) {
-        let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session) else {
+        let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session()) else {
             return;
         };
         let Some(session) = self.sessions.get_mut(index) else {
@@ -355,7 +386,7 @@ impl Broker {
     /// QoS 2 with PUBACK.
     fn session_index(&self, c: ConnId) -> Option<(usize, bool)> {
         let conn = self.conns.get(c.0)?;
-        Some((conn.session?, conn.wire.is_some()))
+        Some((conn.session()?, conn.wire().is_some()))
     }
 
     /// A receiver has taken a message over.
@@ -378,12 +409,17 @@ impl Broker {
         }
     }
 
-    /// Tries the parked messages again.
+    /// Tries the parked messages again, each connection's in order.
     pub(super) fn retry_parked(&mut self, now: Time) {
         for c in std::mem::take(&mut self.parked) {
-            let parked = self.conns.get_mut(c.0).and_then(|conn| conn.parked.take());
-            let Some(parked) = parked else { continue };
-            self.take(c, parked.message, parked.delivery, now);
+            while let Some(parked) = self.conns.get(c.0).and_then(|conn| conn.parked()).cloned() {
+                if self.take(c, &parked.message, parked.delivery, now).is_err() {
+                    self.parked.push(c);
+                    self.wheel.wake(now + Duration::from_secs(1));
+                    break;
+                }
+                self.conns.get_mut(c.0).and_then(|conn| conn.unpark());
+            }
             if self.may_read(c) {
                 self.resumed.push(c);
             }

@@ -1,7 +1,5 @@
 //! From a session's queue to its connection's outbox.
 
-use std::ops::Range;
-
 use super::conn::{Conn, Stage};
 use super::deliver::entry;
 use super::{Broker, ConnId, OUTBOX_HIGH};
@@ -15,8 +13,8 @@ impl Broker {
     /// Sends as much of a session's queue as window and outbox take, and asks the store for
     /// more.
     pub(super) fn pump(&mut self, index: usize, now: Time) {
-        let durable_below = self.store.durable_below();
         loop {
+            let durable_below = self.store.durable_below();
             let Some(session) = self.sessions.get_mut(index) else {
                 return;
             };
@@ -28,12 +26,48 @@ impl Broker {
             if conn.stage != Stage::Connected || conn.holds > 0 || full {
                 return;
             }
-            let Some(entry) = session.outbound.next(durable_below, conn.max_qos, now) else {
-                break;
-            };
-            self.send_entry(c, index, entry, now);
+            match session.outbound.next(durable_below, conn.max_qos(), now) {
+                Some(entry) => self.send_entry(c, index, entry, now),
+                None if self.refill(index) => {}
+                None => return self.stall(index, durable_below),
+            }
         }
-        self.read_ahead(index, now);
+    }
+
+    /// Fills up the RAM part of a queue: from the messages that still wait for their commit, or
+    /// by asking the storage thread. True if there is something new to send.
+    fn refill(&mut self, index: usize) -> bool {
+        let on_disk_below = self.store.on_disk_below();
+        let Some(session) = self.sessions.get_mut(index) else {
+            return false;
+        };
+        if let Some((read, ids)) = session.outbound.wants(on_disk_below) {
+            self.reads.push(ReadRequest {
+                token: (index as u64) << 32 | u64::from(read),
+                ranges: ids.runs().collect(),
+                max_bytes: READ_BYTES,
+            });
+            return false;
+        }
+        let mut filled = false;
+        while let Some(id) = session.outbound.wants_fresh(on_disk_below) {
+            let held = self.store.held(id, session.id);
+            let entry = held.map(|(message, target)| entry(message, Some(id), target.clone()));
+            filled |= entry.is_some();
+            session.outbound.fresh(id, entry);
+        }
+        filled
+    }
+
+    /// Notes that a session goes on after the next commit, if that is what it waits for.
+    fn stall(&mut self, index: usize, durable_below: MessageId) {
+        let Some(session) = self.sessions.get_mut(index) else {
+            return;
+        };
+        if !session.stalled && session.outbound.awaits_commit(durable_below) {
+            session.stalled = true;
+            self.stalled.push(index);
+        }
     }
 
     /// Sends one message that left the queue.
@@ -53,30 +87,6 @@ impl Broker {
         self.delivered(index, entry.id, now);
     }
 
-    /// Asks the store for the next messages of a queue whose RAM part runs low.
-    fn read_ahead(&mut self, index: usize, now: Time) {
-        let readable_below = self.store.readable_below();
-        let Some(session) = self.sessions.get_mut(index) else {
-            return;
-        };
-        if let Some((token, ids)) = session.outbound.wants(readable_below) {
-            let ranges: Vec<Range<u64>> = ids.runs().collect();
-            let token = u64::from(session.id.0) << 32 | u64::from(token);
-            self.reads.push(ReadRequest {
-                token,
-                ranges,
-                max_bytes: READ_BYTES,
-            });
-        }
-        if session.outbound.waits() {
-            self.store.want_readable(now);
-            if !session.stalled {
-                session.stalled = true;
-                self.stalled.push(index);
-            }
-        }
-    }
-
     /// Encodes a message for one peer. False if the peer can't take it: too large for it
     /// [MQTT-3.1.2-24], or not mapped by the bridge.
     pub(super) fn transmit(&mut self, c: ConnId, entry: &Entry, now: Time) -> bool {
@@ -93,7 +103,7 @@ impl Broker {
         };
         let message = &*entry.message;
         let mut retain = entry.retain;
-        let topic = match &conn.wire {
+        let topic = match conn.wire() {
             None => message.topic(),
             Some(wire) => {
                 retain = wire.retain(retain);
@@ -123,14 +133,9 @@ impl Broker {
 
     /// Rows that were asked for have come: they go on to the queue that asked.
     pub(super) fn on_rows(&mut self, token: u64, rows: &Rows, now: Time) {
-        let (id, read) = ((token >> 32) as u32, token as u32);
-        let found = self
-            .sessions
-            .iter()
-            .find(|(_, s)| s.id.0 == id)
-            .map(|(index, _)| index);
-        let Some(index) = found else { return };
-        if !self.sessions[index].outbound.expects(read) {
+        let (index, read) = ((token >> 32) as usize, token as u32);
+        let session = self.sessions.get(index);
+        if !session.is_some_and(|s| s.outbound.expects(read)) {
             return;
         }
         for (id, row) in rows.iter() {

@@ -11,7 +11,7 @@ use crate::mqtt::{Disconnect, Packet, Props, Reason, Version, encode};
 use crate::time::Time;
 
 /// How long the last bytes to a peer may take.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Broker {
     /// Sends a packet now, ahead of any reply that waits.
@@ -43,11 +43,23 @@ impl Broker {
         if matches!(kind, ReplyKind::Hold(_)) {
             conn.holds += 1;
         }
-        if open && conn.replies.is_empty() {
-            conn.first_reply = conn.first_reply.wrapping_add(1);
+        if open && conn.replies_at_once() {
             self.leave(c, kind);
         } else {
-            conn.replies.push_back(Reply { open, kind });
+            conn.queue(Reply { open, kind });
+        }
+    }
+
+    /// PINGRESP waits for nothing but CONNACK [MQTT-3.2.0-1].
+    pub(super) fn on_pingreq(&mut self, c: ConnId) {
+        let Some(conn) = self.conns.get(c.0) else {
+            return;
+        };
+        if conn.greeted {
+            self.send(c, &Packet::PingResp);
+        } else {
+            let bytes = Self::encoded(&Packet::PingResp, conn.version);
+            self.reply(c, ReplyKind::Encoded(bytes), true);
         }
     }
 
@@ -71,10 +83,7 @@ impl Broker {
         let Some(conn) = self.conns.get_mut(c.0) else {
             return;
         };
-        if conn.replies.is_empty() && conn.replies.capacity() > 64 {
-            conn.replies.shrink_to_fit();
-        }
-        if let (true, Some(session)) = (released, conn.session) {
+        if let (true, Some(session)) = (released, conn.session()) {
             self.pump(session, now);
         }
     }
@@ -96,6 +105,8 @@ impl Broker {
             ReplyKind::Hold(bytes) => {
                 if let Some(conn) = self.conns.get_mut(c.0) {
                     conn.holds -= 1;
+                    // The first of them is CONNACK.
+                    conn.greeted = true;
                 }
                 self.leave(c, ReplyKind::Encoded(bytes));
             }
@@ -119,10 +130,10 @@ impl Broker {
         if conn.stage == Stage::Closing {
             return;
         }
-        if conn.session.is_some() && self.settings.connection_messages {
+        if conn.session().is_some() && self.settings.connection_messages {
             log::info!("Client {} disconnected: {reason}", self.name(conn));
         }
-        if let (Some(reason), None) = (conn.can_say(reason), &conn.wire) {
+        if let (Some(reason), None) = (conn.can_say(reason), conn.wire()) {
             self.send(
                 c,
                 &Packet::Disconnect(Disconnect {
@@ -141,8 +152,8 @@ impl Broker {
             return;
         };
         conn.stage = Stage::Closing;
-        conn.replies.clear();
-        conn.parked = None;
+        conn.last_seen = now;
+        conn.abandon();
         conn.outbox.close = true;
         self.mark_dirty(c);
         self.watch(c, CLOSE_TIMEOUT, now);

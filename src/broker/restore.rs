@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
 use std::rc::Rc;
-use std::time::Duration;
 
 use slab::Slab;
 
@@ -99,11 +98,6 @@ impl Broker {
         session.bridge = record.bridge;
         session.on_disk = true;
         session.will = restore_will(&record, &origin, now);
-        // Connected when the broker died: then the connection ended without a DISCONNECT.
-        session.will_at = session
-            .will
-            .as_ref()
-            .map(|will| session.since + Duration::from_secs(u64::from(will.delay)));
         session.subscriptions = record
             .subscriptions
             .iter()
@@ -112,10 +106,9 @@ impl Broker {
         session
             .subscriptions
             .sort_by(|a, b| a.filter.cmp(&b.filter));
-        if record.expiry > 0 {
-            session.inbound = Inbound::restore(state.received.clone());
-            session.outbound = Outbound::restore(&state, queue, bytes);
-        }
+        // Also where the session is about to end: what it was owed is given back then.
+        session.inbound = Inbound::restore(state.received.clone());
+        session.outbound = Outbound::restore(&state, queue, bytes);
         let index = self.sessions.insert(session);
         self.by_client_id
             .insert(Rc::clone(&origin.client_id), index);

@@ -1,6 +1,7 @@
 //! A session as the broker keeps it: identity, subscriptions, will, and the two halves.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::{Broker, ConnId};
 use crate::auth::Who;
@@ -53,8 +54,6 @@ pub(super) struct Session {
     /// Sorted by filter.
     pub subscriptions: Vec<Subscribed>,
     pub will: Option<Box<PendingWill>>,
-    /// When the will of the ended connection is to be published.
-    pub will_at: Option<Time>,
     pub outbound: Outbound,
     pub inbound: Inbound,
     pub unsaved: Unsaved,
@@ -81,7 +80,6 @@ impl Session {
             since: Time::ZERO,
             subscriptions: Vec::new(),
             will: None,
-            will_at: None,
             outbound: Outbound::new(expiry > 0),
             inbound: Inbound::default(),
             unsaved: Unsaved::default(),
@@ -103,6 +101,12 @@ impl Session {
             client_id: &self.origin.client_id,
             username: self.origin.username.as_deref(),
         }
+    }
+
+    /// When the will of the connection that has ended is to be published.
+    pub fn will_due(&self) -> Option<Time> {
+        let will = self.will.as_ref().filter(|_| self.conn.is_none())?;
+        Some(self.since + Duration::from_secs(u64::from(will.delay)))
     }
 
     /// True if it outlives its connection.

@@ -19,7 +19,7 @@ impl Broker {
         let Some(conn) = self.conns.get(c.0) else {
             return;
         };
-        let (Some(index), version) = (conn.session, conn.version) else {
+        let (Some(index), version) = (conn.session(), conn.version) else {
             return;
         };
         let sub_id = packet
@@ -151,7 +151,7 @@ impl Broker {
         let Some(conn) = self.conns.get(c.0) else {
             return;
         };
-        let (Some(index), version) = (conn.session, conn.version) else {
+        let (Some(index), version) = (conn.session(), conn.version) else {
             return;
         };
         let reasons: Vec<Reason> = packet

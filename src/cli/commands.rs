@@ -1,11 +1,15 @@
-//! The subcommands whose options are read by hand.
+//! The subcommands.
+
+use argh::FromArgs;
 
 use super::Error;
+use super::demo::{self, Demo};
+use super::passwd::{self, Passwd};
 use super::publish::{self, Pub};
 use super::subscribe::{self, Sub};
 
-/// Runs `pub`, `sub` and `demo`, whose options are read by hand; `None` if `args` ask for none of
-/// them. The answer is the exit status.
+/// Runs the subcommand that `args` start with; `None` if they start with none. The answer is the
+/// exit status.
 pub fn run(args: &[&str]) -> Option<u8> {
     let (&command, args) = args.split_first()?;
     Some(match command {
@@ -19,8 +23,34 @@ pub fn run(args: &[&str]) -> Option<u8> {
             Err(error) => end(command, Err(error), false),
             Ok(subscribe) => end(command, subscribe.run(), subscribe.is_quiet()),
         },
+        "demo" => match Demo::parse(args) {
+            Err(Error::Help) => print(demo::HELP),
+            Err(error) => end(command, Err(error), false),
+            Ok(demo) => end(command, demo.run().map_err(Error::Demo), false),
+        },
+        "passwd" => passwd(args),
+        demo::BROKER => end(command, demo::run_broker(args).map_err(Error::Demo), false),
         _ => return None,
     })
+}
+
+fn passwd(args: &[&str]) -> u8 {
+    let args = match Passwd::from_args(&["footbridge", "passwd"], args) {
+        Ok(args) => args,
+        Err(exit) if exit.status.is_ok() => return print(&exit.output),
+        Err(exit) => {
+            let why: Vec<&str> = exit.output.split_whitespace().collect();
+            eprintln!("Error: {} See footbridge passwd --help.", why.join(" "));
+            return 1;
+        }
+    };
+    match passwd::run(args) {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("Error: {error}");
+            1
+        }
+    }
 }
 
 fn print(text: &str) -> u8 {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use super::client::{self, plain};
+use super::demo::DemoError;
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ pub enum Error {
     /// A line of standard input is longer than a message may be.
     LineTooLong,
     /// The demo can't go on.
-    Demo(String),
+    Demo(DemoError),
 }
 
 impl Error {
@@ -52,7 +53,7 @@ impl fmt::Display for Error {
             Error::Timeout => write!(f, "Timed out"),
             Error::Denied => write!(f, "All subscription requests were denied."),
             Error::LineTooLong => write!(f, "Error: A line is longer than a message may be."),
-            Error::Demo(what) => write!(f, "Error: {what}"),
+            Error::Demo(error) => write!(f, "Error: {error}"),
         }
     }
 }

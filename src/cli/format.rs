@@ -127,10 +127,8 @@ fn field(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<Option<
         left |= flag == '-';
     }
     let width = number(chars).unwrap_or(0);
-    let max = match chars.next_if_eq(&'.') {
-        Some(_) => Some(number(chars).unwrap_or(0)),
-        None => None,
-    };
+    let max = chars.next_if_eq(&'.');
+    let max = max.map(|_| number(chars).unwrap_or(0));
     match chars.next() {
         Some('%') => Ok(None),
         Some(what) if FIELDS.contains(what) => Ok(Some(Field {

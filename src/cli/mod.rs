@@ -3,12 +3,15 @@
 mod calendar;
 pub mod client;
 pub mod commands;
+pub mod demo;
 mod error;
 mod format;
 mod json;
 pub mod options;
+pub mod passwd;
 pub mod property;
 pub mod publish;
+mod signals;
 pub mod subscribe;
 
 pub use error::Error;
@@ -20,7 +23,8 @@ use argh::FromArgs;
 use crate::run::Options;
 
 /// A small MQTT broker with a durable bridge. Without a configuration file it listens on loopback
-/// only, port 1883. `--help config` explains every directive.
+/// only, port 1883. `--help config` explains every directive. Further commands, each with --help of
+/// its own: pub, sub, passwd, demo.
 #[derive(FromArgs, PartialEq, Eq, Debug)]
 pub struct Args {
     /// the configuration file, in the dialect of mosquitto.conf

@@ -10,6 +10,7 @@ use super::Error;
 use super::client::{Client, Event, Message, Outgoing, Session};
 use super::format::Format;
 use super::options::{Options, Words};
+use super::signals;
 use crate::mqtt::{
     QoS, Reason, RetainHandling, Subscription, TopicFilter, Version, filter_matches,
 };
@@ -138,7 +139,7 @@ impl Sub {
             deadline: Instant::now() + self.timeout.unwrap_or(FOREVER),
             printed: 0,
             done: false,
-            signal: signals().map_err(|e| Error::Read("signals".to_owned(), e))?,
+            signal: signals::socket().map_err(|e| Error::Read("signals".to_owned(), e))?,
         };
         let mut session = Session::default();
         let mut was_connected = false;
@@ -281,24 +282,6 @@ impl Sub {
         progress.done |= self.count.is_some_and(|count| progress.printed >= count);
         Ok(())
     }
-}
-
-/// A socket that becomes readable at SIGINT and SIGTERM: time for a DISCONNECT, so that the
-/// broker does not publish the will.
-fn signals() -> io::Result<UnixStream> {
-    use async_signal::{Signal, Signals};
-    let (here, mut there) = UnixStream::pair()?;
-    let mut signals = Signals::new([Signal::Int, Signal::Term])?;
-    std::thread::spawn(move || {
-        let wait = futures_lite::StreamExt::next(&mut signals);
-        if async_io::block_on(wait).is_some() {
-            // The reader is the process itself.
-            let _ = there.write_all(b"!");
-        }
-        // The socket stays open: its end would look like a signal.
-        std::mem::forget(there);
-    });
-    Ok(here)
 }
 
 #[cfg(test)]

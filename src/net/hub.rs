@@ -126,7 +126,7 @@ impl Hub {
         peer: SocketAddr,
     ) -> io::Result<()> {
         let now = self.now();
-        let Some(id) = self.broker.accept(listener, Peer::Tcp(peer), now) else {
+        let Some(id) = self.broker.accept(listener, Peer::from(peer), now) else {
             return Ok(());
         };
         let attached = self.attach(id, socket, Role::Device, Vec::new());

@@ -6,6 +6,8 @@
 
 mod inbound;
 mod outbound;
+#[cfg(test)]
+mod tests;
 
 pub use inbound::{Inbound, Receipt};
 pub use outbound::{Acked, Entry, Outbound, READ_BYTES};

@@ -14,9 +14,11 @@
 //! carries the packet id it had before.
 
 mod acks;
+mod places;
 
-use std::collections::VecDeque;
 use std::rc::Rc;
+
+use places::{Flight, Places, Stage, latest_seq};
 
 use crate::message::{Message, MessageId};
 use crate::mqtt::{PacketId, QoS};
@@ -56,26 +58,6 @@ impl Entry {
     }
 }
 
-/// Where a message waits for the peer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
-    /// PUBLISH sent; PUBACK or PUBREC is due.
-    Published,
-    /// PUBREC came; PUBREL is sent or waits for its commit; PUBCOMP is due.
-    Released,
-}
-
-/// A message that was sent and not fully acknowledged.
-#[derive(Clone, Debug)]
-struct Flight {
-    seq: u64,
-    id: Option<MessageId>,
-    size: u32,
-    qos: QoS,
-    stage: Stage,
-    sent: Time,
-}
-
 /// A message the peer has taken over: its payload is no longer needed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Acked {
@@ -83,28 +65,21 @@ pub struct Acked {
     pub id: Option<MessageId>,
 }
 
-/// The outbound half of a session.
+/// The outbound half of a session. An idle one is small.
 #[derive(Debug)]
 pub struct Outbound {
     durable: bool,
     online: bool,
     window: u16,
-    next_seq: u64,
-    flights: VecDeque<Flight>,
-    ready: VecDeque<Entry>,
-    ready_bytes: usize,
-    /// How many of `ready` are QoS 0.
-    ready_qos0: usize,
-    reading: IdRanges,
     /// Tells the answer to the read under way from those of earlier connections.
     reads: u32,
-    cold: IdRanges,
-    /// Sent on an earlier connection and still owed; sorted.
-    resend: Vec<MessageId>,
+    next_seq: u64,
     /// Every owed message up to and including this one was sent at least once.
     cursor: MessageId,
     /// Bytes owed, in all places.
     bytes: u64,
+    /// Made with the first message.
+    places: Option<Box<Places>>,
 }
 
 impl Outbound {
@@ -114,17 +89,11 @@ impl Outbound {
             durable,
             online: false,
             window: 0,
-            next_seq: 0,
-            flights: VecDeque::new(),
-            ready: VecDeque::new(),
-            ready_bytes: 0,
-            ready_qos0: 0,
-            reading: IdRanges::default(),
             reads: 0,
-            cold: IdRanges::default(),
-            resend: Vec::new(),
+            next_seq: 0,
             cursor: MessageId(0),
             bytes: 0,
+            places: None,
         }
     }
 
@@ -140,41 +109,51 @@ impl Outbound {
         });
         let mut resend = state.sent.clone();
         resend.sort_unstable();
-        Outbound {
-            next_seq: state.next_seq,
+        let places = Places {
             flights: released.collect(),
             cold: owed,
             resend,
+            ..Places::default()
+        };
+        let mut outbound = Outbound {
+            next_seq: state.next_seq,
             cursor: state.cursor,
             bytes,
+            places: Some(Box::new(places)),
             ..Outbound::new(true)
-        }
+        };
+        outbound.rest();
+        outbound
     }
 
     /// The state to write; the inbound half adds its own.
     pub fn record(&self) -> StateRecord {
-        let published = |f: &&Flight| f.stage == Stage::Published;
-        let mut sent: Vec<MessageId> = self
-            .flights
-            .iter()
-            .filter(published)
-            .filter_map(|f| f.id)
-            .collect();
-        sent.extend_from_slice(&self.resend);
-        sent.sort_unstable();
-        StateRecord {
+        let mut record = StateRecord {
             next_seq: self.next_seq,
             cursor: self.cursor,
-            low_cursor: MessageId(0),
-            sent,
-            releasing: self
-                .flights
-                .iter()
-                .filter(|f| f.stage == Stage::Released)
-                .map(|f| (PacketId::of_sequence(f.seq), f.id.unwrap_or_default()))
-                .collect(),
-            received: Vec::new(),
-        }
+            ..StateRecord::default()
+        };
+        let Some(places) = &self.places else {
+            return record;
+        };
+        record.sent = places.at(Stage::Published).filter_map(|f| f.id).collect();
+        record.sent.extend_from_slice(&places.resend);
+        record.sent.sort_unstable();
+        record.releasing = places
+            .at(Stage::Released)
+            .map(|f| (PacketId::of_sequence(f.seq), f.id.unwrap_or_default()))
+            .collect();
+        record
+    }
+
+    /// Gives back the memory of an empty queue.
+    pub fn rest(&mut self) {
+        self.places
+            .take_if(|p| p.len() == 0 && p.flights.is_empty() && p.resend.is_empty());
+    }
+
+    fn places(&mut self) -> &mut Places {
+        self.places.get_or_insert_default()
     }
 
     /// Takes the next place in the sequence; a packet id follows from it.
@@ -186,12 +165,7 @@ impl Outbound {
 
     /// Messages owed to the peer and not yet taken over by it.
     pub fn len(&self) -> u64 {
-        let published = self
-            .flights
-            .iter()
-            .filter(|f| f.stage == Stage::Published)
-            .count();
-        published as u64 + self.ready.len() as u64 + self.reading.len() + self.cold.len()
+        self.places.as_ref().map_or(0, |p| p.len())
     }
 
     /// True when nothing is owed.
@@ -211,22 +185,23 @@ impl Outbound {
 
     /// Messages waiting in RAM for the window to open.
     pub fn ready(&self) -> usize {
-        self.ready.len()
+        self.places.as_ref().map_or(0, |p| p.ready.len())
     }
 
     /// Bytes of the messages waiting in RAM.
     pub fn ready_bytes(&self) -> usize {
-        self.ready_bytes
+        self.places.as_ref().map_or(0, |p| p.ready_bytes)
     }
 
     /// True while a QoS 0 message waits in RAM; later ones must not overtake it.
     pub fn holds_qos0(&self) -> bool {
-        self.ready_qos0 > 0
+        self.places.as_ref().is_some_and(|p| p.ready_qos0 > 0)
     }
 
     /// True while messages wait that are not in RAM.
     pub fn is_behind(&self) -> bool {
-        !self.cold.is_empty() || !self.reading.is_empty()
+        let places = self.places.as_ref();
+        places.is_some_and(|p| !p.cold.is_empty() || !p.reading.is_empty())
     }
 
     /// A connection is up. `window`: how many QoS 1 and 2 messages may be unacknowledged.
@@ -234,10 +209,15 @@ impl Outbound {
     pub fn connect(&mut self, window: u16, now: Time) -> Vec<PacketId> {
         self.online = true;
         self.window = window.max(1);
-        self.flights.iter_mut().for_each(|f| f.sent = now);
-        self.flights
-            .iter()
-            .map(|f| PacketId::of_sequence(f.seq))
+        let Some(places) = &mut self.places else {
+            return Vec::new();
+        };
+        let flights = places.flights.iter_mut();
+        flights
+            .map(|flight| {
+                flight.sent = now;
+                PacketId::of_sequence(flight.seq)
+            })
             .collect()
     }
 
@@ -250,9 +230,12 @@ impl Outbound {
     /// out again, as new. A message whose PUBREL got lost with the session would be lost too; one
     /// whose PUBCOMP got lost comes twice, which is the lesser evil.
     pub fn peer_forgot(&mut self) {
-        self.resend.clear();
+        let Some(places) = &mut self.places else {
+            return;
+        };
+        places.resend.clear();
         let mut again: Vec<u64> = Vec::new();
-        for flight in std::mem::take(&mut self.flights) {
+        for flight in std::mem::take(&mut places.flights) {
             if let Some(id) = flight.id {
                 self.bytes += u64::from(flight.size);
                 again.push(id.0);
@@ -261,77 +244,70 @@ impl Outbound {
         let Some(last) = again.iter().max().copied() else {
             return;
         };
-        again.extend(self.cold.take_front(u64::MAX, last + 1).iter());
+        again.extend(places.cold.take_front(u64::MAX, last + 1).iter());
         again.sort_unstable();
         let mut front = IdRanges::default();
         for id in again {
             front.push_back(id);
         }
-        front.append(&mut self.cold);
-        self.cold = front;
+        front.append(&mut places.cold);
+        places.cold = front;
     }
 
     /// The connection is gone: a durable queue falls back to ids on disk.
     pub fn disconnect(&mut self) {
         self.online = false;
+        self.reads = self.reads.wrapping_add(1);
         if !self.durable {
-            *self = Outbound {
-                next_seq: self.next_seq,
-                ..Outbound::new(false)
-            };
+            (self.places, self.bytes) = (None, 0);
             return;
         }
+        let Some(places) = &mut self.places else {
+            return;
+        };
         let mut front = IdRanges::default();
-        for flight in self.flights.iter().filter(|f| f.stage == Stage::Published) {
+        for flight in places
+            .flights
+            .iter()
+            .filter(|f| f.stage == Stage::Published)
+        {
             if let Some(id) = flight.id {
                 front.push_back(id.0);
-                self.resend.push(id);
+                places.resend.push(id);
             }
         }
-        self.resend.sort_unstable();
-        self.resend.dedup();
-        self.flights.retain(|f| f.stage == Stage::Released);
-        self.flights.shrink_to_fit();
-        front.append(&mut self.reading_and_ready());
-        front.append(&mut self.cold);
-        self.cold = front;
-        self.reads = self.reads.wrapping_add(1);
-    }
-
-    /// Empties `ready` and `reading` into ids, in order.
-    fn reading_and_ready(&mut self) -> IdRanges {
-        let mut ids = IdRanges::default();
-        for entry in std::mem::take(&mut self.ready) {
+        places.resend.sort_unstable();
+        places.resend.dedup();
+        places.flights.retain(|f| f.stage == Stage::Released);
+        for entry in std::mem::take(&mut places.ready) {
             match entry.id {
                 Some(id) => {
-                    ids.push_back(id.0);
+                    front.push_back(id.0);
                 }
-                None => self.forget(entry.message.size() as u32),
+                // Owed only while the connection lasts.
+                None => self.bytes = self.bytes.saturating_sub(entry.message.size() as u64),
             }
         }
-        (self.ready_bytes, self.ready_qos0) = (0, 0);
-        ids.append(&mut self.reading);
-        ids
+        (places.ready_bytes, places.ready_qos0) = (0, 0);
+        front.append(&mut places.reading);
+        front.append(&mut places.cold);
+        places.cold = front;
+        self.rest();
     }
 
     /// Queues a message. Whether it may be refused is the caller's business.
     pub fn push(&mut self, entry: Entry) {
-        let size = entry.message.size();
-        self.bytes += size as u64;
-        let room = self.ready.len() < READY_MESSAGES && self.ready_bytes < READ_BYTES;
-        let in_ram = self.online && self.cold.is_empty() && self.reading.is_empty() && room;
+        self.bytes += entry.message.size() as u64;
+        let (durable, online) = (self.durable, self.online);
+        let places = self.places();
+        let room = places.ready.len() < READY_MESSAGES && places.ready_bytes < READ_BYTES;
+        let in_ram = online && places.cold.is_empty() && places.reading.is_empty() && room;
         match entry.id {
-            Some(id) if self.durable && !in_ram => {
-                self.cold.push_back(id.0);
+            Some(id) if durable && !in_ram => {
+                places.cold.push_back(id.0);
             }
-            _ => self.make_ready(entry),
+            _ => places.make_ready(entry),
         }
-    }
-
-    fn make_ready(&mut self, entry: Entry) {
-        self.ready_bytes += entry.message.size();
-        self.ready_qos0 += usize::from(entry.qos == QoS::AtMostOnce);
-        self.ready.push_back(entry);
     }
 
     /// The next message that may be sent now, already counted as in flight. `durable_below`:
@@ -339,15 +315,17 @@ impl Outbound {
     /// a second delivery after a crash must find its packet id again. `max_qos`: the highest the
     /// peer takes.
     pub fn next(&mut self, durable_below: MessageId, max_qos: QoS, now: Time) -> Option<Entry> {
-        let head = self.ready.front_mut()?;
+        let window = usize::from(self.window);
+        let places = self.places.as_mut()?;
+        let head = places.ready.front_mut()?;
         let counted = head.qos == QoS::AtMostOnce;
         head.qos = head.qos.min(max_qos);
         if head.qos != QoS::AtMostOnce {
-            if self.flights.len() >= usize::from(self.window) {
+            if places.flights.len() >= window {
                 return None;
             }
             // The id of a message one whole turn of the sequence older may still be taken.
-            let oldest = self.flights.front().map_or(head.seq, |f| f.seq);
+            let oldest = places.flights.front().map_or(head.seq, |f| f.seq);
             if head.seq.saturating_sub(oldest) >= 65_535 {
                 return None;
             }
@@ -355,33 +333,36 @@ impl Outbound {
                 return None;
             }
         }
-        let entry = self.ready.pop_front()?;
-        self.ready_bytes -= entry.message.size().min(self.ready_bytes);
-        self.ready_qos0 -= usize::from(counted);
+        let entry = places.ready.pop_front()?;
+        places.ready_bytes -= entry.message.size().min(places.ready_bytes);
+        places.ready_qos0 -= usize::from(counted);
         self.launch(&entry, now);
         Some(entry)
     }
 
     /// Counts a message as sent: QoS 0 is done with it, QoS 1 and 2 are in flight.
     fn launch(&mut self, entry: &Entry, now: Time) {
+        let size = entry.message.size() as u32;
         if let Some(id) = entry.id {
             self.cursor = self.cursor.max(id);
-            if let Ok(at) = self.resend.binary_search(&id) {
-                self.resend.remove(at);
-            }
         }
         if entry.qos == QoS::AtMostOnce {
-            self.forget(entry.message.size() as u32);
-            return;
+            self.forget(size);
         }
-        self.flights.push_back(Flight {
-            seq: entry.seq,
-            id: entry.id,
-            size: entry.message.size() as u32,
-            qos: entry.qos,
-            stage: Stage::Published,
-            sent: now,
-        });
+        let places = self.places();
+        if let Some(Ok(at)) = entry.id.map(|id| places.resend.binary_search(&id)) {
+            places.resend.remove(at);
+        }
+        if entry.qos != QoS::AtMostOnce {
+            places.flights.push_back(Flight {
+                seq: entry.seq,
+                id: entry.id,
+                size,
+                qos: entry.qos,
+                stage: Stage::Published,
+                sent: now,
+            });
+        }
     }
 
     /// A message is no longer owed.
@@ -392,43 +373,62 @@ impl Outbound {
     /// The message that [`Outbound::next`] gave last cannot be sent (too large for the peer,
     /// expired, not mapped): it is done with.
     pub fn take_back(&mut self, entry: &Entry) {
-        if entry.qos != QoS::AtMostOnce && self.flights.back().is_some_and(|f| f.seq == entry.seq) {
-            self.flights.pop_back();
+        let flights = &mut self.places().flights;
+        if entry.qos != QoS::AtMostOnce && flights.back().is_some_and(|f| f.seq == entry.seq) {
+            flights.pop_back();
             self.forget(entry.message.size() as u32);
         }
     }
 
-    /// The ids to ask the store for now, and the token of the question. `readable_below`:
-    /// messages below this number are on disk or on their way there.
-    pub fn wants(&mut self, readable_below: MessageId) -> Option<(u32, IdRanges)> {
-        let low = self.ready.len() < READY_MESSAGES / 2 && self.ready_bytes < READ_BYTES / 2;
-        if !self.online || !low || !self.reading.is_empty() {
+    /// The ids to ask the store for now, and the token of the question. `durable_below`:
+    /// messages below this number are on disk.
+    pub fn wants(&mut self, durable_below: MessageId) -> Option<(u32, IdRanges)> {
+        let online = self.online;
+        let places = self.places.as_mut()?;
+        if !online || !places.is_low() || !places.reading.is_empty() {
             return None;
         }
-        let ids = self
-            .cold
-            .take_front(READY_MESSAGES as u64, readable_below.0);
+        let most = READY_MESSAGES as u64;
+        let ids = places.cold.take_front(most, durable_below.0);
         if ids.is_empty() {
             return None;
         }
-        self.reading = ids.clone();
+        places.reading = ids.clone();
         Some((self.reads, ids))
+    }
+
+    /// The next message to take from the store's RAM, where those from `durable_below` on still
+    /// are.
+    pub fn wants_fresh(&mut self, durable_below: MessageId) -> Option<MessageId> {
+        let online = self.online;
+        let places = self.places.as_mut()?;
+        let ready = online && places.is_low() && places.reading.is_empty();
+        let next = places.cold.front().filter(|id| *id >= durable_below.0);
+        next.filter(|_| ready).map(MessageId)
+    }
+
+    /// The answer to [`Outbound::wants_fresh`]; `None` if the store does not have it.
+    pub fn fresh(&mut self, id: MessageId, entry: Option<Entry>) {
+        let places = self.places();
+        places.cold.take_front(1, id.0 + 1);
+        if let Some(mut entry) = entry {
+            entry.dup = places.resend.binary_search(&id).is_ok();
+            places.make_ready(entry);
+        }
     }
 
     /// True if `token` belongs to the read under way.
     pub fn expects(&self, token: u32) -> bool {
-        self.reads == token && !self.reading.is_empty()
+        let reading = self.places.as_ref().is_some_and(|p| !p.reading.is_empty());
+        self.reads == token && reading
     }
 
-    /// True while something is queued that only a commit can bring nearer: a QoS 2 message, or
-    /// ids that cannot be read yet.
-    pub fn waits(&self) -> bool {
-        let window = self.flights.len() < usize::from(self.window);
-        self.online && self.reading.is_empty() && window && !self.is_drained()
-    }
-
-    fn is_drained(&self) -> bool {
-        self.ready.is_empty() && self.cold.is_empty()
+    /// True while the next message could be sent but for the commit that it waits for.
+    pub fn awaits_commit(&self, durable_below: MessageId) -> bool {
+        let places = self.places.as_ref().filter(|_| self.online);
+        let head = places.and_then(|p| p.ready.front());
+        head.and_then(|entry| entry.id)
+            .is_some_and(|id| id >= durable_below)
     }
 
     /// A message came from the store, in the order asked for. Messages that were asked for
@@ -437,11 +437,12 @@ impl Outbound {
         let Some(id) = entry.id else {
             return IdRanges::default();
         };
-        let lost = self.reading.take_front(u64::MAX, id.0);
-        if self.reading.front() == Some(id.0) {
-            self.reading.pop_front();
-            entry.dup = self.resend.binary_search(&id).is_ok();
-            self.make_ready(entry);
+        let places = self.places();
+        let lost = places.reading.take_front(u64::MAX, id.0);
+        if places.reading.front() == Some(id.0) {
+            places.reading.pop_front();
+            entry.dup = places.resend.binary_search(&id).is_ok();
+            places.make_ready(entry);
         }
         lost
     }
@@ -449,10 +450,11 @@ impl Outbound {
     /// The answer is complete: everything below `through` was looked at, and what of it did not
     /// come is lost. The rest goes back to the front of the queue.
     pub fn read_done(&mut self, through: MessageId) -> IdRanges {
-        let lost = self.reading.take_front(u64::MAX, through.0);
-        let mut rest = std::mem::take(&mut self.reading);
-        rest.append(&mut self.cold);
-        self.cold = rest;
+        let places = self.places();
+        let lost = places.reading.take_front(u64::MAX, through.0);
+        let mut rest = std::mem::take(&mut places.reading);
+        rest.append(&mut places.cold);
+        places.cold = rest;
         lost
     }
 
@@ -460,18 +462,6 @@ impl Outbound {
     pub fn owed(&mut self) -> IdRanges {
         self.disconnect();
         self.peer_forgot();
-        std::mem::take(&mut self.cold)
-    }
-}
-
-/// The latest place before `next` in a sequence that gives the packet id `id`.
-fn latest_seq(id: PacketId, next: u64) -> u64 {
-    let turn = 65_535;
-    let offset = u64::from(id.get()) - 1;
-    let base = next.saturating_sub(1) / turn * turn;
-    if base + offset < next {
-        base + offset
-    } else {
-        (base + offset).saturating_sub(turn)
+        self.places.take().map(|p| p.cold).unwrap_or_default()
     }
 }

@@ -32,6 +32,7 @@ struct Pending<T> {
     targets: Vec<Target>,
     /// What happens when it is durable, or delivered to all who were owed it.
     waiter: Option<T>,
+    since: Time,
 }
 
 /// The commit that the storage thread works on.
@@ -41,6 +42,8 @@ struct InFlight<T> {
     below: MessageId,
     bytes: usize,
     waiters: Vec<T>,
+    /// What is being written, by number: receivers that are connected need not wait for it.
+    messages: Vec<(MessageId, Rc<Message>, Vec<Target>)>,
 }
 
 /// The ledger of everything owed. `T` is what the broker wants back when a promise is kept.
@@ -50,7 +53,7 @@ pub struct Store<T> {
     commit_interval: Duration,
     /// The number of the first pending message; the others follow without a gap.
     first: MessageId,
-    /// `None`: delivered before it was written.
+    /// Oldest first, and the oldest is not `None`. `None`: delivered before it was written.
     pending: VecDeque<Option<Pending<T>>>,
     pending_bytes: usize,
     waiters: Vec<T>,
@@ -61,6 +64,7 @@ pub struct Store<T> {
     /// Messages below this number are on disk or no longer owed.
     durable_below: MessageId,
     seq: u64,
+    /// When the next commit must begin, the pending messages aside.
     due: Option<Time>,
     opened: Vec<T>,
     never_written: u64,
@@ -113,8 +117,8 @@ impl<T> Store<T> {
             message,
             targets,
             waiter,
+            since: now,
         }));
-        self.promise(now);
         id
     }
 
@@ -122,6 +126,9 @@ impl<T> Store<T> {
     /// then only the session's own row can tell that this one has it.
     pub fn ack(&mut self, id: MessageId, session: SessionId, now: Time) -> bool {
         let Some(at) = id.0.checked_sub(self.first.0) else {
+            if self.refs.get(id.0) == 0 {
+                return false;
+            }
             let last = self.refs.release(id.0);
             if last {
                 self.delete(id.0);
@@ -138,6 +145,10 @@ impl<T> Store<T> {
             self.pending_bytes -= pending.message.size() + ROW_OVERHEAD;
             self.never_written += 1;
             self.opened.extend(slot.take().and_then(|p| p.waiter));
+            while let Some(None) = self.pending.front() {
+                self.pending.pop_front();
+                self.first.0 += 1;
+            }
         }
         false
     }
@@ -181,31 +192,30 @@ impl<T> Store<T> {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
-    /// A queue waits for messages that can't be read before the next commit. On disk that comes
-    /// soon; in RAM, where nothing else waits for a commit, it is made to.
-    pub fn want_readable(&mut self, now: Time) {
-        if self.volatile {
-            self.hurry(now);
-        }
-    }
-
     /// The next commit is due at once.
     pub fn hurry(&mut self, now: Time) {
         self.due = Some(now);
     }
 
+    /// When the next commit must begin: a pending message waits for its receivers for the commit
+    /// interval, and is not written if they have all taken it by then.
+    fn due(&self) -> Option<Time> {
+        let oldest = self.pending.front().and_then(Option::as_ref);
+        let messages = oldest.map(|pending| pending.since + self.commit_interval);
+        messages.into_iter().chain(self.due).min()
+    }
+
     /// When [`Store::begin_commit`] will have work; `None` while a commit is under way.
     pub fn next_timeout(&self) -> Option<Time> {
-        if self.in_flight.is_some() {
-            None
-        } else {
-            self.due
+        match self.in_flight {
+            Some(_) => None,
+            None => self.due(),
         }
     }
 
     /// True when a commit should begin now.
     pub fn is_due(&self, now: Time) -> bool {
-        let ripe = self.due.is_some_and(|due| due <= now) || self.pending_bytes >= BATCH_BYTES;
+        let ripe = self.due().is_some_and(|due| due <= now) || self.pending_bytes >= BATCH_BYTES;
         ripe && self.in_flight.is_none()
     }
 
@@ -215,12 +225,14 @@ impl<T> Store<T> {
         self.seq += 1;
         batch.seq = self.seq;
         let first = self.first.0;
+        let mut messages = Vec::with_capacity(self.pending.len());
         self.first.0 += self.pending.len() as u64;
         for (id, pending) in (first..).zip(self.pending.drain(..)) {
             let Some(pending) = pending else { continue };
             batch.put_message(MessageId(id), &pending.message, &pending.targets);
             self.refs.add(id, pending.targets.len() as u32);
             self.waiters.extend(pending.waiter);
+            messages.push((MessageId(id), pending.message, pending.targets));
         }
         for run in self.deletes.drain(..) {
             batch.delete(run);
@@ -230,6 +242,7 @@ impl<T> Store<T> {
             below: self.first,
             bytes: std::mem::take(&mut self.pending_bytes),
             waiters: std::mem::take(&mut self.waiters),
+            messages,
         });
         self.due = None;
         batch
@@ -262,10 +275,28 @@ impl<T> Store<T> {
         }
     }
 
-    /// Messages below this number can be asked of the storage thread. Not those of the commit
-    /// under way: on a full disk reads are answered while commits wait.
-    pub fn readable_below(&self) -> MessageId {
+    /// Messages below this number are on disk and can be asked of the storage thread; the others
+    /// are [`held`](Store::held) in RAM.
+    pub fn on_disk_below(&self) -> MessageId {
         self.durable_below
+    }
+
+    /// A message that is not on disk yet, and what `session` is owed of it.
+    pub fn held(&self, id: MessageId, session: SessionId) -> Option<(&Rc<Message>, &Target)> {
+        let (message, targets) = match id.0.checked_sub(self.first.0) {
+            Some(at) => {
+                let pending = self.pending.get(at as usize)?.as_ref()?;
+                (&pending.message, &pending.targets)
+            }
+            None => {
+                let messages = &self.in_flight.as_ref()?.messages;
+                let at = messages.binary_search_by_key(&id, |(id, ..)| *id).ok()?;
+                let (_, message, targets) = messages.get(at)?;
+                (message, targets)
+            }
+        };
+        let target = targets.iter().find(|t| t.session == session)?;
+        Some((message, target))
     }
 
     /// The number of the commit that began last.

@@ -21,6 +21,7 @@ const USAGE: &str = "\
 usage: cargo bench --bench compare -- [--quick] [--rounds N] [--only BROKER] [--json FILE] [ROW…]
   --quick       one round of a tenth of the messages
   --rounds N    rounds for each row (default 3)
+  --window N    messages under way in the QoS 0 rows; 1 shows the cost without batching
   --only BROKER footbridge or mosquitto alone
   --json FILE   write the numbers to FILE as well
 FOOTBRIDGE_BIN and MOSQUITTO_BIN name other binaries. Rows:";
@@ -28,6 +29,7 @@ FOOTBRIDGE_BIN and MOSQUITTO_BIN name other binaries. Rows:";
 struct Options {
     rounds: usize,
     divisor: u64,
+    window: Option<u64>,
     kinds: Vec<Kind>,
     json: Option<String>,
     rows: Vec<&'static Row>,
@@ -69,6 +71,7 @@ fn run(row: &Row, options: &Options, failed: &mut u32) -> Line {
             let setup = Setup {
                 kind,
                 divisor: options.divisor,
+                window: options.window,
             };
             match (row.run)(setup) {
                 Ok(metrics) => rounds[usize::from(kind == Kind::Mosquitto)].push(metrics),
@@ -90,6 +93,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
     let mut options = Options {
         rounds: 3,
         divisor: 1,
+        window: None,
         kinds: vec![Kind::Footbridge, Kind::Mosquitto],
         json: None,
         rows: Vec::new(),
@@ -101,6 +105,10 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
             "--rounds" => {
                 let rounds = args.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0);
                 options.rounds = rounds.ok_or("--rounds takes a number above 0")?;
+            }
+            "--window" => {
+                let window = args.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0);
+                options.window = Some(window.ok_or("--window takes a number above 0")?);
             }
             "--only" => options.kinds.retain({
                 let only = args.next().unwrap_or_default();

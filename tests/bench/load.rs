@@ -26,6 +26,8 @@ pub struct Client {
     pub acked: u64,
     /// PUBLISH packets received.
     pub received: u64,
+    /// PUBLISH packets received that are none of ours.
+    pub strange: u64,
     subscribed: bool,
 }
 
@@ -87,6 +89,7 @@ impl Load {
             sent: 0,
             acked: 0,
             received: 0,
+            strange: 0,
             subscribed: false,
         });
         Ok(index)
@@ -205,6 +208,9 @@ impl Client {
                     if let Some(id) = id {
                         wire::puback(&mut self.tx, id);
                     }
+                    // Counting alone would not notice a broker that delivers something else.
+                    self.strange += u64::from(payload.last() != Some(&b'x'));
+                    self.strange += u64::from(payload.len() != 200);
                     self.received += 1;
                     on_message(index, payload);
                 }

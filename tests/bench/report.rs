@@ -111,7 +111,7 @@ impl Line {
             let row = self.row;
             let _ = writeln!(
                 out,
-                "{row:<13} {label:<26} {ours:>12} {theirs:>12} {ratio:>7}  {mark}"
+                "{row:<14} {label:<26} {ours:>12} {theirs:>12} {ratio:>7}  {mark}"
             );
         }
         out
@@ -121,7 +121,7 @@ impl Line {
 /// The head of the table.
 pub fn head() -> String {
     format!(
-        "{:<13} {:<26} {:>12} {:>12} {:>7}",
+        "{:<14} {:<26} {:>12} {:>12} {:>7}",
         "row", "metric", "footbridge", "mosquitto", "ratio"
     )
 }

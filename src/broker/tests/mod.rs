@@ -3,11 +3,30 @@
 
 mod world;
 
+mod acks;
+mod bridge;
+mod connect;
+mod queue;
+mod resend;
+mod session;
 mod sim;
+mod subscribe;
+mod will;
 
 use std::time::Duration;
 
-use world::{Dial, Got, Peer, World};
+use world::{Arrived, Dial, Got, Peer, World, pid, settings};
+
+use crate::mqtt::{Delivery, QoS, Reason, Subscription, Version};
+
+/// Both versions that clients speak.
+const VERSIONS: [Version; 2] = [Version::V311, Version::V5];
+
+/// The success of an acknowledgement.
+const OK: Reason = Reason::SUCCESS;
+
+/// No messages.
+const NONE: [&str; 0] = [];
 
 /// Milliseconds.
 const fn ms(n: u64) -> Duration {
@@ -17,4 +36,56 @@ const fn ms(n: u64) -> Duration {
 /// Seconds.
 const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
+}
+
+/// QoS 1 under `id`.
+fn qos1(id: u16) -> Delivery {
+    Delivery::AtLeastOnce(pid(id), false)
+}
+
+/// QoS 2 under `id`.
+fn qos2(id: u16) -> Delivery {
+    Delivery::ExactlyOnce(pid(id), false)
+}
+
+impl World {
+    /// A client with a session that ends with its connection.
+    fn clean(&mut self, version: Version, id: &str) -> Peer {
+        self.connect(&Dial::clean(version, id)).0
+    }
+
+    /// A client with a session that outlives its connection.
+    fn durable(&mut self, version: Version, id: &str) -> Peer {
+        self.connect(&Dial::durable(version, id)).0
+    }
+
+    /// Subscribes and takes in the SUBACK.
+    fn listen(&mut self, peer: Peer, filter: &str, qos: QoS) {
+        self.subscribe(peer, 1000, &[Subscription::new(filter, qos)]);
+        self.pass(ms(300));
+        let suback = Got::SubAck(1000, vec![Reason(qos as u8)]);
+        assert_eq!(self.next(peer), Some(suback));
+    }
+
+    /// The PUBLISH packets that came; anything else is a failure.
+    fn messages(&mut self, peer: Peer) -> Vec<Arrived> {
+        let message = |got| match got {
+            Got::Publish(arrived) => arrived,
+            other => panic!("not a PUBLISH: {other:?}"),
+        };
+        self.got(peer).into_iter().map(message).collect()
+    }
+
+    /// The one PUBLISH that came.
+    fn message(&mut self, peer: Peer) -> Arrived {
+        let mut messages = self.messages(peer);
+        assert_eq!(messages.len(), 1, "{messages:?}");
+        messages.remove(0)
+    }
+
+    /// The payloads of the messages that came.
+    fn payloads(&mut self, peer: Peer) -> Vec<String> {
+        let messages = self.messages(peer);
+        messages.into_iter().map(|m| m.payload).collect()
+    }
 }

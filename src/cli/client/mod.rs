@@ -101,11 +101,11 @@ impl<'s> Client<'s> {
             limits: None,
             trace: target.trace.then(|| hello.client_id.to_owned()),
         };
-        client.put(&Packet::Connect(Box::new(hello.clone())))?;
+        client.put(&Packet::Connect(Box::new(*hello)))?;
         let deadline = Instant::now() + target.timeout;
         loop {
             // Before the CONNACK there are no events.
-            while client.take()?.is_some() {}
+            while client.limits.is_none() && client.take()?.is_some() {}
             if client.limits.is_some() {
                 break;
             }

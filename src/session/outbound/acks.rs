@@ -1,25 +1,29 @@
 //! The peer's answers: PUBACK, PUBREC and PUBCOMP.
 
-use super::{Acked, Outbound, Stage};
+use std::collections::VecDeque;
+
+use super::{Acked, Flight, Outbound, Stage};
 use crate::mqtt::{PacketId, QoS};
 use crate::time::Time;
 
 impl Outbound {
     /// Which flight carries `id`. Acknowledgements come mostly in order, so the front is near.
-    fn flight(&self, id: PacketId) -> Option<usize> {
-        self.flights
+    fn flight(&mut self, id: PacketId) -> Option<(&mut VecDeque<Flight>, usize)> {
+        let flights = &mut self.places.as_mut()?.flights;
+        let at = flights
             .iter()
-            .position(|f| PacketId::of_sequence(f.seq) == id)
+            .position(|f| PacketId::of_sequence(f.seq) == id)?;
+        Some((flights, at))
     }
 
     /// PUBACK came in: the message is delivered. `None` if no QoS 1 message has this id;
     /// `lenient` also takes it for a QoS 2 message, which some brokers downgrade.
     pub fn puback(&mut self, id: PacketId, lenient: bool) -> Option<Acked> {
-        let at = self.flight(id)?;
-        if self.flights[at].qos != QoS::AtLeastOnce && !lenient {
+        let (flights, at) = self.flight(id)?;
+        if flights[at].qos != QoS::AtLeastOnce && !lenient {
             return None;
         }
-        let flight = self.flights.remove(at)?;
+        let flight = flights.remove(at)?;
         self.forget(flight.size);
         Some(Acked { id: flight.id })
     }
@@ -27,8 +31,8 @@ impl Outbound {
     /// PUBREC came in. With `failed` (a reason from 0x80 up) the message is done with
     /// [MQTT-4.3.3-4] and returned; else PUBREL is due. `None` if no QoS 2 message has this id.
     pub fn pubrec(&mut self, id: PacketId, failed: bool, now: Time) -> Option<Acked> {
-        let at = self.flight(id)?;
-        let flight = &mut self.flights[at];
+        let (flights, at) = self.flight(id)?;
+        let flight = &mut flights[at];
         if flight.qos != QoS::ExactlyOnce {
             return None;
         }
@@ -39,7 +43,7 @@ impl Outbound {
         flight.stage = Stage::Released;
         flight.sent = now;
         if failed {
-            self.flights.remove(at);
+            flights.remove(at);
         }
         if first {
             self.forget(size);
@@ -50,16 +54,16 @@ impl Outbound {
     /// PUBCOMP came in: the handshake is over, the message no longer needed. `None` if no
     /// released message has this id.
     pub fn pubcomp(&mut self, id: PacketId) -> Option<Acked> {
-        let at = self.flight(id)?;
-        if self.flights[at].stage != Stage::Released {
+        let (flights, at) = self.flight(id)?;
+        if flights[at].stage != Stage::Released {
             return None;
         }
-        let flight = self.flights.remove(at)?;
+        let flight = flights.remove(at)?;
         Some(Acked { id: flight.id })
     }
 
     /// The moment the oldest unacknowledged packet was sent.
     pub fn oldest_sent(&self) -> Option<Time> {
-        self.flights.iter().map(|f| f.sent).min()
+        self.places.as_ref()?.flights.iter().map(|f| f.sent).min()
     }
 }

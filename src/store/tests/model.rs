@@ -86,12 +86,17 @@ impl Model {
         };
         let queues = loaded.sessions.iter().all(|session| {
             let number = session.id.0;
-            let ids = self
+            let ids: Vec<u64> = self
                 .messages
                 .iter()
-                .filter(|(id, (receivers, _))| receivers.contains(&number) && owed(**id, number));
-            let state = self.states.get(&number).cloned().unwrap_or_default();
-            session.queue.iter().eq(ids.map(|(id, _)| *id)) && session.state == state
+                .filter(|(id, (receivers, _))| receivers.contains(&number) && owed(**id, number))
+                .map(|(id, _)| *id)
+                .collect();
+            let mut state = self.states.get(&number).cloned().unwrap_or_default();
+            // The places of stored messages are taken, whatever the state row says.
+            let taken = ids.iter().map(|id| target(number, *id).seq + 1).max();
+            state.next_seq = state.next_seq.max(taken.unwrap_or(0));
+            session.queue.iter().eq(ids) && session.state == state
         });
         let refs = self.messages.iter().all(|(&id, (receivers, _))| {
             let count = receivers

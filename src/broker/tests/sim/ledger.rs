@@ -10,6 +10,8 @@ use crate::mqtt::{QoS, Version, filter_matches};
 struct Sent {
     topic: String,
     qos: QoS,
+    /// How often the broker had been killed.
+    crashes: u32,
     /// Published at QoS 2 by a client that remembers: must not come twice.
     once: bool,
     /// The clients whose subscription was confirmed before it was published, with their session.
@@ -33,6 +35,7 @@ pub struct Ledger {
     asked: Vec<Option<String>>,
     /// Which session each client is in.
     sessions: Vec<u32>,
+    crashes: u32,
 }
 
 impl Ledger {
@@ -44,6 +47,7 @@ impl Ledger {
             confirmed: vec![None; clients],
             asked: vec![None; clients],
             sessions: vec![0; clients],
+            crashes: 0,
         }
     }
 
@@ -53,6 +57,10 @@ impl Ledger {
 
     pub fn confirmed(&mut self, client: usize, filter: String, granted: QoS) {
         self.confirmed[client] = Some((filter, granted));
+    }
+
+    pub fn crashed(&mut self) {
+        self.crashes += 1;
     }
 
     /// The client has a new session: what its last one got or was owed no longer counts.
@@ -84,6 +92,7 @@ impl Ledger {
         self.sent.push(Sent {
             topic: topic.to_owned(),
             qos,
+            crashes: self.crashes,
             once: durable && qos == QoS::ExactlyOnce,
             wanted,
             owed,
@@ -112,8 +121,9 @@ impl Ledger {
             return;
         }
         // A publisher that had no answer sends again, maybe to a later subscriber, or to one
-        // that has lost it at QoS 0.
-        let again = qos == QoS::AtMostOnce && sent.qos > QoS::AtMostOnce;
+        // that has lost it at QoS 0. A queued QoS 0 message may come again after a crash.
+        let again =
+            qos == QoS::AtMostOnce && (sent.qos > QoS::AtMostOnce || sent.crashes != self.crashes);
         if again || sent.wanted.get(&n) != Some(&self.sessions[n]) {
             return;
         }

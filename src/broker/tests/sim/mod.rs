@@ -80,6 +80,7 @@ impl Sim {
     fn crash(&mut self) {
         let down = Duration::from_millis(self.rng.u64(1..2000));
         self.world.crash(down);
+        self.ledger.crashed();
         for client in &mut self.clients {
             client.read_some(&mut self.world, &mut self.ledger, &mut self.rng);
             client.crash();
@@ -107,7 +108,9 @@ impl Sim {
         // Calm is when nothing has come for longer than anything may lag.
         let mut calm = 0;
         while calm < 20 {
-            assert!(self.world.now < end, "it never calms down");
+            let waiting = || self.clients.iter().filter(|c| !c.is_idle());
+            let late = self.world.now > end;
+            assert!(!late, "never calm: {:?}", waiting().collect::<Vec<_>>());
             self.world.pass(Duration::from_millis(100));
             let mut busy = false;
             for client in &mut self.clients {

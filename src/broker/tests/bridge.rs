@@ -1,0 +1,203 @@
+//! The broker's end of a bridge, with an uplink that is only packets.
+
+use std::rc::Rc;
+
+use super::*;
+use crate::broker::{BridgeId, BridgeSession, Limits, Wire};
+use crate::message::Message;
+use crate::time::Time;
+
+/// Puts `up/` before what goes out, takes it off what comes in.
+#[derive(Debug)]
+struct Prefix;
+
+impl Wire for Prefix {
+    fn outward(&self, message: &Message, topic: &mut String, _: Time) -> bool {
+        *topic = format!("up/{}", message.topic());
+        !message.topic().contains("secret")
+    }
+
+    fn inward(&self, remote: &str, _: &[u8], topic: &mut String, _: Time) -> bool {
+        *topic = remote.trim_start_matches("up/").to_owned();
+        remote.starts_with("up/")
+    }
+
+    fn retain(&self, retain: bool) -> bool {
+        retain
+    }
+}
+
+fn limits(session_present: bool) -> Limits {
+    Limits {
+        version: Version::V5,
+        receive_maximum: 20,
+        max_packet: None,
+        max_qos: QoS::ExactlyOnce,
+        session_present,
+    }
+}
+
+fn add(world: &mut World) -> BridgeId {
+    let filters = [("#".to_owned(), QoS::ExactlyOnce, 1)];
+    let spec = BridgeSession {
+        client_id: "local.b",
+        username: None,
+        durable: true,
+        filters: &filters,
+    };
+    let bridge = world.broker.add_bridge(&spec, world.now);
+    world.pass(secs(2));
+    bridge
+}
+
+fn up(world: &mut World, bridge: BridgeId, present: bool) -> Peer {
+    let limits = limits(present);
+    let conn = world
+        .broker
+        .bridge_up(bridge, &limits, Rc::new(Prefix), world.now);
+    let peer = world.adopt(conn.unwrap(), Version::V5);
+    world.broker.bridge_start(world.conn(peer), world.now);
+    world.turn();
+    world.pass(ms(100));
+    peer
+}
+
+/// The backlog of an outage goes up in order, under the remote topics, after a crash too.
+#[test]
+fn the_backlog_goes_up_in_order() {
+    let mut world = World::new();
+    add(&mut world);
+    let device = world.clean(Version::V311, "device");
+    for n in 1..301 {
+        world.publish(device, "a", &n.to_string(), qos1(n));
+    }
+    world.pass(secs(1));
+    assert_eq!(world.got(device).len(), 300);
+    world.crash(secs(60));
+    let bridge = add(&mut world);
+    assert_eq!(world.broker.bridge_backlog(bridge).0, 300);
+    let uplink = up(&mut world, bridge, false);
+    let mut came = Vec::new();
+    loop {
+        let messages = world.messages(uplink);
+        if messages.is_empty() {
+            break;
+        }
+        for message in messages {
+            assert_eq!(message.topic, "up/a");
+            world.puback(uplink, message.delivery.id().unwrap().get());
+            came.push(message.payload);
+        }
+        world.pass(ms(100));
+    }
+    assert!(came.into_iter().eq((1..301).map(|n| n.to_string())));
+    world.pass(secs(3));
+    assert_eq!(world.broker.bridge_backlog(bridge), (0, 0));
+    assert_eq!(world.rows(), []);
+}
+
+/// With the uplink up and quick, devices are acknowledged before anything is written.
+#[test]
+fn a_healthy_uplink_spares_the_flash() {
+    let mut world = World::new();
+    let bridge = add(&mut world);
+    let uplink = up(&mut world, bridge, false);
+    world.pass(secs(3));
+    let device = world.clean(Version::V311, "device");
+    let batches = world.batches;
+    for n in 1..100 {
+        world.publish(device, "a", "x", qos1(n));
+        let id = world.message(uplink).delivery.id().unwrap();
+        world.puback(uplink, id.get());
+        assert_eq!(world.got(device), [Got::PubAck(n, OK)]);
+        world.pass(ms(30));
+    }
+    assert_eq!(world.batches, batches, "nothing to write");
+}
+
+/// A new uplink while the old one is still attached loses nothing, whether or not upstream
+/// knows the session.
+#[test]
+fn a_new_uplink_takes_over_what_was_under_way() {
+    for present in [false, true] {
+        let mut world = World::new();
+        let bridge = add(&mut world);
+        let old = up(&mut world, bridge, false);
+        let device = world.clean(Version::V311, "device");
+        for n in 1..51 {
+            world.publish(device, "a", &n.to_string(), qos2(n));
+        }
+        world.pass(ms(100));
+        assert_eq!(world.payloads(old).len(), 20);
+        world.pubrec(old, 1);
+        world.pass(ms(100));
+        let new = up(&mut world, bridge, present);
+        let mut came = Vec::new();
+        for _ in 0..500 {
+            world.pass(ms(50));
+            match world.next(new) {
+                Some(Got::Publish(message)) => {
+                    world.pubrec(new, message.delivery.id().unwrap().get());
+                    came.push(message.payload);
+                }
+                Some(Got::PubRel(id, _)) => world.pubcomp(new, id),
+                _ => {}
+            }
+        }
+        let from = if present { 2 } else { 1 };
+        let all: Vec<String> = (from..51).map(|n| n.to_string()).collect();
+        assert_eq!(came, all, "session present: {present}");
+        world.pass(secs(3));
+        assert_eq!(world.broker.bridge_backlog(bridge), (0, 0));
+        assert_eq!(world.rows(), []);
+    }
+}
+
+/// What comes from upstream is routed under local topics, not back up, and QoS 2 once.
+#[test]
+fn messages_come_in_through_the_map() {
+    let mut world = World::new();
+    let bridge = add(&mut world);
+    let uplink = up(&mut world, bridge, false);
+    let device = world.clean(Version::V311, "device");
+    world.listen(device, "#", QoS::ExactlyOnce);
+    world.publish(uplink, "up/cmd", "1", qos2(5));
+    world.publish(uplink, "other/cmd", "no", qos1(6));
+    world.pass(ms(100));
+    let got = world.message(device);
+    assert_eq!((&*got.topic, &*got.payload), ("cmd", "1"));
+    assert_eq!(world.got(uplink), [Got::PubRec(5, OK), Got::PubAck(6, OK)]);
+    let uplink = up(&mut world, bridge, true);
+    world.publish(uplink, "up/cmd", "1", Delivery::ExactlyOnce(pid(5), true));
+    world.pass(ms(100));
+    assert_eq!(world.got(uplink), [Got::PubRec(5, OK)]);
+    assert_eq!(world.payloads(device), NONE);
+    // Upstream has forgotten: the id is a new message's, also after a crash.
+    world.cut(uplink);
+    up(&mut world, bridge, false);
+    world.pass(secs(2));
+    world.crash(secs(1));
+    let bridge = add(&mut world);
+    let uplink = up(&mut world, bridge, true);
+    let device = world.clean(Version::V311, "device");
+    world.listen(device, "#", QoS::ExactlyOnce);
+    world.publish(uplink, "up/cmd", "2", qos2(5));
+    world.pass(ms(100));
+    assert_eq!(world.payloads(device), ["2"]);
+}
+
+/// What the map leaves out is done with, and nobody may log in as the bridge.
+#[test]
+fn what_is_not_mapped_is_not_owed() {
+    let mut world = World::new();
+    let bridge = add(&mut world);
+    let uplink = up(&mut world, bridge, false);
+    let device = world.clean(Version::V311, "device");
+    world.publish(device, "secret", "x", qos2(1));
+    world.pass(secs(3));
+    assert_eq!(world.payloads(uplink), NONE);
+    assert_eq!(world.broker.bridge_backlog(bridge), (0, 0));
+    let thief = world.dial(&Dial::clean(Version::V5, "local.b"));
+    let refused = Got::ConnAck(false, Reason::CLIENT_IDENTIFIER_NOT_VALID);
+    assert_eq!(world.got(thief), [refused, Got::Closed]);
+}

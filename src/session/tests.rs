@@ -1,0 +1,299 @@
+//! The outbound half against a naive model, with a store that is a map.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+
+use proptest::prelude::*;
+
+use super::{Entry, Inbound, Outbound, Receipt};
+use crate::message::{Message, MessageId, Origin, Parts};
+use crate::mqtt::{PacketId, QoS};
+use crate::store::IdRanges;
+use crate::time::Time;
+
+const NOW: Time = Time::from_secs(1);
+
+#[derive(Clone, Debug)]
+enum Op {
+    Connect(u16),
+    Disconnect,
+    /// A message of this QoS and size.
+    Push(u8, usize),
+    /// Everything pushed so far is committed.
+    Commit,
+    /// As much is sent as may be.
+    Send,
+    /// The store answers with at most so many messages.
+    Read(usize),
+    /// The peer answers the nth packet in flight.
+    Answer(usize),
+    /// The state is written and the process killed.
+    Restart,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        1 => (1..6u16).prop_map(Op::Connect),
+        1 => Just(Op::Disconnect),
+        6 => (1..3u8, prop_oneof![Just(1usize), Just(12_000)]).prop_map(|(q, n)| Op::Push(q, n)),
+        3 => Just(Op::Commit),
+        5 => Just(Op::Send),
+        4 => (1..5usize).prop_map(Op::Read),
+        6 => (0..4usize).prop_map(Op::Answer),
+        1 => Just(Op::Restart),
+    ]
+}
+
+fn entry(id: u64, seq: u64, qos: QoS, size: usize) -> Entry {
+    let payload = vec![0; size];
+    let parts = Parts {
+        topic: "t",
+        props: &[],
+        payload: &payload,
+    };
+    Entry {
+        message: Rc::new(Message::new(parts, NOW, Rc::new(Origin::default()))),
+        id: Some(MessageId(id)),
+        seq,
+        qos,
+        retain: false,
+        dup: false,
+        mapping: 0,
+        sub_ids: Box::default(),
+    }
+}
+
+/// The queue under test, beside what it should hold.
+struct Bench {
+    queue: Outbound,
+    /// Owed and not taken over by the peer.
+    owed: BTreeMap<u64, Entry>,
+    /// Sent on this connection, not answered; true once PUBREC was.
+    flights: VecDeque<(u64, PacketId, bool)>,
+    /// Sent before and still owed: comes with DUP.
+    sent: Vec<u64>,
+    /// Released: the messages are kept until PUBCOMP.
+    kept: BTreeMap<u64, Entry>,
+    asked: Option<(u32, IdRanges)>,
+    next: u64,
+    durable_below: u64,
+    window: usize,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        Bench {
+            queue: Outbound::new(true),
+            owed: BTreeMap::new(),
+            flights: VecDeque::new(),
+            sent: Vec::new(),
+            kept: BTreeMap::new(),
+            asked: None,
+            next: 1,
+            durable_below: 1,
+            window: 0,
+        }
+    }
+
+    fn apply(&mut self, op: &Op) {
+        match *op {
+            Op::Connect(window) => self.connect(window),
+            Op::Disconnect => self.disconnect(),
+            Op::Push(qos, size) => {
+                let qos = QoS::from_bits(qos).unwrap();
+                let entry = entry(self.next, self.queue.next_seq(), qos, size);
+                self.owed.insert(self.next, entry.clone());
+                self.queue.push(entry);
+                self.next += 1;
+            }
+            Op::Commit => self.durable_below = self.next,
+            Op::Send => self.send(),
+            Op::Read(most) => self.read(most),
+            Op::Answer(nth) => self.answer(nth),
+            Op::Restart => self.restart(),
+        }
+    }
+
+    fn connect(&mut self, window: u16) {
+        self.disconnect();
+        self.window = usize::from(window);
+        // In the order of their PUBLISH packets on the last connection, which the model lacks.
+        let released: BTreeSet<PacketId> = self.queue.connect(window, NOW).into_iter().collect();
+        let expected: BTreeSet<PacketId> = self.kept.values().map(Entry::packet_id).collect();
+        assert_eq!(released, expected, "PUBRELs");
+        let kept = self.kept.iter();
+        self.flights = kept.map(|(id, e)| (*id, e.packet_id(), true)).collect();
+    }
+
+    fn disconnect(&mut self) {
+        self.queue.disconnect();
+        let published = self.flights.drain(..).filter(|f| !f.2);
+        self.sent.extend(published.map(|f| f.0));
+        self.window = 0;
+    }
+
+    fn send(&mut self) {
+        while let Some(entry) =
+            self.queue
+                .next(MessageId(self.durable_below), QoS::ExactlyOnce, NOW)
+        {
+            let id = entry.id.unwrap().0;
+            let in_flight = |id: &u64| self.flights.iter().any(|f| f.0 == *id);
+            let first = self.owed.keys().find(|id| !in_flight(id)).copied();
+            assert_eq!(Some(id), first, "in order");
+            assert_eq!(entry.packet_id(), self.owed[&id].packet_id());
+            assert_eq!(entry.dup, self.sent.contains(&id), "DUP of {id}");
+            self.sent.retain(|s| *s != id);
+            assert!(entry.qos == QoS::AtLeastOnce || id < self.durable_below);
+            self.flights.push_back((id, entry.packet_id(), false));
+            assert!(self.flights.len() <= self.window.max(self.kept.len()));
+        }
+        while let Some(id) = self.queue.wants_fresh(MessageId(self.durable_below)) {
+            assert!(id.0 >= self.durable_below, "still in the store's RAM");
+            self.queue.fresh(id, Some(self.owed[&id.0].clone()));
+        }
+        if let Some(asked) = self.queue.wants(MessageId(self.durable_below)) {
+            self.asked = Some(asked);
+        }
+    }
+
+    fn read(&mut self, most: usize) {
+        let Some((token, ids)) = self.asked.take() else {
+            return;
+        };
+        if !self.queue.expects(token) {
+            return;
+        }
+        let mut through = ids.back().unwrap() + 1;
+        for (n, id) in ids.iter().enumerate() {
+            if n == most {
+                through = id;
+                break;
+            }
+            let lost = self.queue.read(self.owed[&id].clone());
+            assert!(lost.is_empty());
+        }
+        assert!(self.queue.read_done(MessageId(through)).is_empty());
+    }
+
+    fn answer(&mut self, nth: usize) {
+        let Some(&(id, packet, released)) = self.flights.get(nth) else {
+            return;
+        };
+        let entry = self.owed.get(&id).or(self.kept.get(&id)).unwrap();
+        let qos = entry.qos;
+        if qos == QoS::AtLeastOnce {
+            assert!(self.queue.pubrec(packet, false, NOW).is_none());
+            let acked = self.queue.puback(packet, false).unwrap();
+            assert_eq!(acked.id, Some(MessageId(id)));
+            self.flights.remove(nth);
+            self.owed.remove(&id);
+        } else if released {
+            let acked = self.queue.pubcomp(packet).unwrap();
+            assert_eq!(acked.id, Some(MessageId(id)));
+            self.flights.remove(nth);
+            self.kept.remove(&id);
+        } else {
+            assert!(self.queue.puback(packet, false).is_none());
+            assert!(self.queue.pubcomp(packet).is_none());
+            self.queue.pubrec(packet, false, NOW).unwrap();
+            self.flights[nth].2 = true;
+            let entry = self.owed.remove(&id).unwrap();
+            self.kept.insert(id, entry);
+        }
+    }
+
+    /// Everything is written first, so that nothing differs but the memory.
+    fn restart(&mut self) {
+        self.disconnect();
+        self.durable_below = self.next;
+        let state = self.queue.record();
+        let mut ids = IdRanges::new();
+        for id in self.owed.keys() {
+            assert!(*id > state.cursor.0 || state.sent.contains(&MessageId(*id)));
+            ids.push_back(*id);
+        }
+        self.queue = Outbound::restore(&state, ids, self.bytes());
+        self.asked = None;
+    }
+
+    fn bytes(&self) -> u64 {
+        self.owed.values().map(|e| e.message.size() as u64).sum()
+    }
+
+    fn check(&self) {
+        assert_eq!(self.queue.len(), self.owed.len() as u64);
+        assert_eq!(self.queue.bytes(), self.bytes());
+        assert_eq!(self.queue.is_empty(), self.owed.is_empty());
+    }
+
+    /// With a peer that answers, everything gets through.
+    fn drain(&mut self) {
+        self.connect(3);
+        self.apply(&Op::Commit);
+        for _ in 0..self.next * 12 {
+            self.send();
+            self.read(4);
+            self.answer(0);
+        }
+        assert!(self.owed.is_empty() && self.kept.is_empty());
+        assert!(self.queue.owed().is_empty());
+    }
+}
+
+proptest! {
+    #[test]
+    fn outbound_behaves_like_the_model(ops in prop::collection::vec(op(), 0..120)) {
+        let mut bench = Bench::new();
+        for op in &ops {
+            bench.apply(op);
+            bench.check();
+        }
+        bench.drain();
+    }
+
+    #[test]
+    fn inbound_behaves_like_a_set(ops in prop::collection::vec((1..9u16, any::<bool>()), 0..60)) {
+        let mut inbound = Inbound::default();
+        let mut model = std::collections::BTreeSet::new();
+        for (id, receive) in ops {
+            let id = PacketId::new(id).unwrap();
+            let known = inbound.look(id) == Receipt::Known;
+            prop_assert_eq!(known, model.contains(&id));
+            if receive {
+                inbound.receive(id);
+                model.insert(id);
+            } else {
+                prop_assert_eq!(inbound.release(id), model.remove(&id));
+            }
+            prop_assert!(inbound.received().iter().eq(&model));
+        }
+        let restored = Inbound::restore(inbound.received().to_vec());
+        prop_assert_eq!(restored, inbound);
+    }
+}
+
+/// Packet ids come round after 65,535 messages; one that is still in flight is not given twice.
+#[test]
+fn a_packet_id_in_flight_is_not_given_again() {
+    let mut queue = Outbound::new(false);
+    queue.connect(u16::MAX, NOW);
+    let push = |queue: &mut Outbound| {
+        let seq = queue.next_seq();
+        queue.push(Entry {
+            id: None,
+            ..entry(0, seq, QoS::AtLeastOnce, 0)
+        });
+        queue.next(MessageId(0), QoS::ExactlyOnce, NOW)
+    };
+    let stuck = push(&mut queue).unwrap().packet_id();
+    for _ in 1..65_535 {
+        let id = push(&mut queue).unwrap().packet_id();
+        assert_ne!(id, stuck);
+        queue.puback(id, false).unwrap();
+    }
+    assert!(push(&mut queue).is_none(), "it waits for the id");
+    queue.puback(stuck, false).unwrap();
+    let next = queue.next(MessageId(0), QoS::ExactlyOnce, NOW).unwrap();
+    assert_eq!(next.packet_id(), stuck);
+}

@@ -1,0 +1,221 @@
+//! The loop's ledger against a naive model: what is written, what is deleted, what opens when.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::{message, target};
+use crate::message::{MessageId, SessionId};
+use crate::store::{Batch, Refs, Store};
+use crate::time::Time;
+
+const NOW: Time = Time::from_secs(5);
+const INTERVAL: Duration = Duration::from_millis(20);
+
+#[derive(Clone, Debug)]
+enum Op {
+    /// A message owed to these sessions; someone may wait for it.
+    Put(BTreeSet<u32>, bool),
+    /// The nth (message, session) still owed is delivered.
+    Ack(usize),
+    AfterCommit,
+    Begin,
+    Done,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let sessions = prop::collection::btree_set(1..4u32, 1..4);
+    prop_oneof![
+        4 => (sessions, any::<bool>()).prop_map(|(to, waits)| Op::Put(to, waits)),
+        6 => (0..8usize).prop_map(Op::Ack),
+        1 => Just(Op::AfterCommit),
+        2 => Just(Op::Begin),
+        2 => Just(Op::Done),
+    ]
+}
+
+struct Bench {
+    store: Store<u32>,
+    volatile: bool,
+    /// Who is owed each message.
+    owed: BTreeMap<u64, BTreeSet<u32>>,
+    /// Messages that no commit has taken up.
+    pending: BTreeSet<u64>,
+    /// Waiters by message, and those for whatever was said.
+    by_message: BTreeMap<u64, u32>,
+    waiting: BTreeSet<u32>,
+    in_flight: Option<(u64, BTreeSet<u32>)>,
+    /// What must open now.
+    open: BTreeSet<u32>,
+    /// What the batches have left on disk.
+    rows: BTreeSet<u64>,
+    waiter: u32,
+}
+
+impl Bench {
+    fn new(volatile: bool) -> Bench {
+        let interval = (!volatile).then_some(INTERVAL);
+        Bench {
+            store: Store::new(interval, MessageId(1), Refs::new()),
+            volatile,
+            owed: BTreeMap::new(),
+            pending: BTreeSet::new(),
+            by_message: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            in_flight: None,
+            open: BTreeSet::new(),
+            rows: BTreeSet::new(),
+            waiter: 0,
+        }
+    }
+
+    fn new_waiter(&mut self) -> u32 {
+        self.waiter += 1;
+        if self.volatile {
+            self.open.insert(self.waiter);
+        }
+        self.waiter
+    }
+
+    fn apply(&mut self, op: &Op) {
+        match op {
+            Op::Put(to, waits) => self.put(to, *waits),
+            Op::Ack(nth) => self.ack(*nth),
+            Op::AfterCommit => {
+                let waiter = self.new_waiter();
+                self.store.after_commit(waiter, NOW);
+                if !self.volatile {
+                    self.waiting.insert(waiter);
+                }
+            }
+            Op::Begin => self.begin(),
+            Op::Done => self.done(),
+        }
+    }
+
+    fn put(&mut self, to: &BTreeSet<u32>, waits: bool) {
+        let waiter = waits.then(|| self.new_waiter());
+        let targets = to.iter().map(|session| target(*session, 0)).collect();
+        let message = Rc::new(message("t", b"x"));
+        let id = self.store.put(message, targets, waiter, NOW).0;
+        assert!(self.owed.keys().all(|known| *known < id), "numbers rise");
+        self.owed.insert(id, to.clone());
+        self.pending.insert(id);
+        if let (Some(waiter), false) = (waiter, self.volatile) {
+            self.by_message.insert(id, waiter);
+        }
+    }
+
+    fn ack(&mut self, nth: usize) {
+        let pairs = |(id, to): (&u64, &BTreeSet<u32>)| -> Vec<(u64, u32)> {
+            to.iter().map(|session| (*id, *session)).collect()
+        };
+        let Some((id, session)) = self.owed.iter().flat_map(pairs).nth(nth) else {
+            return;
+        };
+        let stays = self.store.ack(MessageId(id), SessionId(session), NOW);
+        let Some(to) = self.owed.get_mut(&id) else {
+            return;
+        };
+        to.remove(&session);
+        let others = !to.is_empty();
+        let written = !self.pending.contains(&id);
+        assert_eq!(
+            stays,
+            written && others,
+            "only then the session's row tells"
+        );
+        if !others {
+            self.owed.remove(&id);
+            if self.pending.remove(&id) {
+                self.open.extend(self.by_message.remove(&id));
+            }
+        }
+    }
+
+    fn begin(&mut self) {
+        if self.in_flight.is_some() {
+            assert!(
+                !self.store.is_due(NOW + Duration::from_secs(9)),
+                "one at a time"
+            );
+            return;
+        }
+        let batch = self.store.begin_commit(Batch::new(0));
+        let written: BTreeSet<u64> = batch.messages().map(|(id, _)| id).collect();
+        assert_eq!(written, self.pending, "what was delivered is not written");
+        self.rows.extend(&written);
+        for run in batch.deletes() {
+            self.rows.retain(|id| !run.contains(id));
+        }
+        let owed: BTreeSet<u64> = self.owed.keys().copied().collect();
+        assert_eq!(self.rows, owed, "what is owed is on disk, and nothing else");
+        self.pending.clear();
+        let mut waiters = std::mem::take(&mut self.waiting);
+        waiters.extend(std::mem::take(&mut self.by_message).into_values());
+        self.in_flight = Some((batch.seq, waiters));
+    }
+
+    fn done(&mut self) {
+        if let Some((seq, waiters)) = self.in_flight.take() {
+            self.store.committed(seq);
+            self.open.extend(waiters);
+            assert_eq!(self.store.done(), self.store.begun());
+        }
+    }
+
+    fn check(&mut self) {
+        assert_eq!(self.store.has_opened(), !self.open.is_empty());
+        let opened: Vec<u32> = self.store.opened();
+        let set: BTreeSet<u32> = opened.iter().copied().collect();
+        assert_eq!(set.len(), opened.len(), "each opens once");
+        assert_eq!(set, std::mem::take(&mut self.open));
+    }
+
+    /// With every receiver served and two commits, nothing is left.
+    fn drain(&mut self) {
+        while !self.owed.is_empty() {
+            self.ack(0);
+        }
+        for _ in 0..2 {
+            self.done();
+            self.begin();
+        }
+        self.done();
+        self.check();
+        assert!(self.store.is_idle() && self.rows.is_empty());
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_ledger_behaves_like_the_model(
+        volatile in prop::bool::weighted(0.2),
+        ops in prop::collection::vec(op(), 0..80),
+    ) {
+        let mut bench = Bench::new(volatile);
+        for op in &ops {
+            bench.apply(op);
+            bench.check();
+        }
+        bench.drain();
+    }
+}
+
+/// A promise is due within the commit interval, what may lag within a second, and a batch that
+/// has grown large at once.
+#[test]
+fn when_a_commit_is_due() {
+    let mut store: Store<u32> = Store::new(Some(INTERVAL), MessageId(1), Refs::new());
+    assert_eq!(store.next_timeout(), None);
+    store.lazy(NOW);
+    assert_eq!(store.next_timeout(), Some(NOW + Duration::from_secs(1)));
+    store.after_commit(1, NOW);
+    assert_eq!(store.next_timeout(), Some(NOW + INTERVAL));
+    assert!(!store.is_due(NOW) && store.is_due(NOW + INTERVAL));
+    let large = Rc::new(message("t", &[0; 300_000]));
+    store.put(large, vec![target(1, 0)], None, NOW);
+    assert!(store.is_due(NOW));
+}
