@@ -1,20 +1,19 @@
-//! One connection: reading, decoding, and the task that waits for its socket.
+//! One connection: reading, decoding, writing.
 //!
-//! An idle connection owns its socket, its place in the tables and a task of two words; a buffer
-//! only while half a packet lies in it. Writes happen at the end of the turn (`turn`); the task
-//! waits for room only after the kernel took less than it was given.
+//! An idle connection owns its socket and a small place in the tables; a buffer only while half a
+//! packet lies in it. It has no task: the turn (`turn`) drives those that are ready.
 
 use std::fmt;
-use std::future::Future;
-use std::io;
+use std::io::{self, Read, Write};
 use std::mem;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::net::{Shutdown, TcpStream};
 
-use super::hub::{Hub, Shared};
-use super::stream::{Progress, Stream};
+use super::hub::Hub;
+use super::reactor::Readiness;
+use super::stream::Progress;
 use crate::broker::ConnId;
 use crate::mqtt;
+use crate::time::Time;
 
 /// Half packets up to this size move to the front of the shared buffer, so that one read and one
 /// decode see them whole; larger ones grow where they are.
@@ -47,102 +46,120 @@ pub(super) enum Role {
     /// A client: its packets go to the broker.
     Device,
     /// The upstream of this bridge: its packets go to the link first.
-    Upstream(usize),
+    Upstream(u32),
 }
 
 /// A connection's socket and what is under way on it.
 #[derive(Debug)]
 pub(super) struct Conn {
-    pub(super) stream: Stream,
+    socket: TcpStream,
+    pub(super) role: Role,
     /// Read but not yet decoded: half a packet, or all that came while the broker asked to wait.
     partial: Vec<u8>,
-    pub(super) role: Role,
+    ready: Readiness,
+    /// In the list of connections to drive.
+    queued: bool,
     /// Not to be read until the broker lets it go on.
     held: bool,
-    /// The kernel takes no more output for now.
-    pub(super) blocked: bool,
-    /// Set when the task is to close the connection.
-    pub(super) end: Option<End>,
 }
 
 impl Conn {
-    pub(super) fn new(stream: Stream, role: Role, partial: Vec<u8>) -> Conn {
+    pub(super) fn new(socket: TcpStream, role: Role, partial: Vec<u8>) -> Conn {
         Conn {
-            stream,
+            socket,
             // What was read already is decoded before the next read, as if it had been held.
             held: !partial.is_empty(),
             partial,
             role,
-            blocked: false,
-            end: None,
+            // A first write finds room, or finds out.
+            ready: Readiness {
+                writable: true,
+                ..Readiness::default()
+            },
+            queued: false,
         }
     }
 
-    /// Lets the connection's task run.
-    pub(super) fn wake(&self) {
-        self.stream.wake();
-    }
-}
-
-/// The task of one connection; done when the connection has ended.
-pub(super) struct Connection {
-    hub: Shared,
-    id: ConnId,
-}
-
-impl Connection {
-    pub(super) fn new(hub: Shared, id: ConnId) -> Connection {
-        Connection { hub, id }
-    }
-}
-
-impl Future for Connection {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut hub = self.hub.borrow_mut();
-        match hub.drive(self.id, cx) {
-            Ok(()) => Poll::Pending,
-            Err(end) => {
-                hub.detach(self.id, &end);
-                Poll::Ready(())
-            }
+    /// Reads what is there into `buf`, which is not empty.
+    fn read(&mut self, buf: &mut [u8]) -> Progress {
+        let progress = Progress::of(self.socket.read(buf));
+        if progress.is_short(buf.len()) {
+            self.ready.read_dry();
         }
+        progress
+    }
+
+    /// Writes as much of `bytes`, which are not empty, as the kernel takes.
+    fn write(&mut self, bytes: &[u8]) -> Progress {
+        let progress = Progress::of(self.socket.write(bytes));
+        self.ready.writable = !progress.is_short(bytes.len());
+        progress
+    }
+
+    /// Ends the sending side, so that the peer reads what was written and then the end. A socket
+    /// that is closed with input unread sends a reset instead, which may overtake the last packet;
+    /// so what has arrived is read into `scratch` and thrown away.
+    pub(super) fn finish(&mut self, scratch: &mut [u8]) {
+        // An error means that the connection is gone already.
+        let _ = self.socket.shutdown(Shutdown::Write);
+        let _ = self.socket.read(scratch);
     }
 }
 
 impl Hub {
-    /// Does what the connection can do now; leaves a waker wherever it has to wait.
-    fn drive(&mut self, id: ConnId, cx: &mut Context<'_>) -> Result<(), End> {
-        let conn = self.conn(id).ok_or(End::Asked)?;
-        if let Some(end) = conn.end.take() {
-            return Err(end);
-        }
-        if conn.blocked && conn.stream.poll_writable(cx).is_ready() {
-            conn.blocked = false;
+    /// Takes in what more can be done with the connection's socket.
+    pub(super) fn changed(&mut self, id: ConnId, more: Readiness) {
+        let Some(conn) = self.conn(id) else {
+            return;
+        };
+        let unblocked = more.writable && !conn.ready.writable;
+        conn.ready.add(more);
+        if unblocked {
             self.dirty.push(id);
-            self.wake_turn();
         }
-        self.read(id, cx)
+        if more.readable || unblocked {
+            self.make_ready(id);
+        }
+    }
+
+    /// Puts the connection on the list of those that the turn drives.
+    pub(super) fn make_ready(&mut self, id: ConnId) {
+        if let Some(conn) = self.conn(id)
+            && !mem::replace(&mut conn.queued, true)
+        {
+            self.ready.push(id);
+        }
+    }
+
+    /// Does what the connection can do now.
+    pub(super) fn drive(&mut self, id: ConnId) {
+        if let Some(conn) = self.conn(id) {
+            conn.queued = false;
+        }
+        if let Err(end) = self.read(id) {
+            self.detach(id, &end);
+        }
     }
 
     /// At most one read, so that a connection that always has more takes turns with the others.
-    fn read(&mut self, id: ConnId, cx: &mut Context<'_>) -> Result<(), End> {
+    fn read(&mut self, id: ConnId) -> Result<(), End> {
         let conn = self.conn(id).ok_or(End::Asked)?;
-        // Asked first, because it leaves the waker even where reading has to wait.
-        let readable = conn.stream.poll_readable(cx).is_ready();
-        if conn.held && !self.release(id) || !readable {
+        if conn.held && !self.release(id) || !self.is_readable(id) {
             return Ok(());
         }
         let mut buf = mem::take(&mut self.buf);
         let read = self.read_into(id, &mut buf);
         self.buf = buf;
         read?;
-        let conn = self.conn(id).ok_or(End::Asked)?;
-        if !conn.held && conn.stream.poll_readable(cx).is_ready() {
-            cx.waker().wake_by_ref();
+        if self.is_readable(id) {
+            self.make_ready(id);
         }
         Ok(())
+    }
+
+    fn is_readable(&mut self, id: ConnId) -> bool {
+        self.conn(id)
+            .is_some_and(|conn| conn.ready.readable && !conn.held)
     }
 
     /// Reads once and hands on what is whole.
@@ -154,7 +171,7 @@ impl Hub {
             0
         };
         let (head, room) = buf.split_at_mut_checked(front).ok_or(End::Asked)?;
-        let n = match conn.stream.read(room) {
+        let n = match conn.read(room) {
             Progress::Bytes(n) => n,
             Progress::Blocked => return Ok(()),
             Progress::Eof => return Err(End::Eof),
@@ -245,5 +262,54 @@ impl Hub {
         if let Some(conn) = self.conn(id) {
             conn.held = true;
         }
+    }
+
+    /// One write for `id`, of all that its outbox holds. A connection that is to close gets this
+    /// one write: what the kernel does not take then, the peer was not reading.
+    pub(super) fn flush_one(&mut self, id: ConnId, now: Time) {
+        let Some(conn) = self.conns.get_mut(id.0).and_then(Option::as_mut) else {
+            return;
+        };
+        let Some(outbox) = self.broker.outbox(id) else {
+            return;
+        };
+        let mut moved = false;
+        if conn.ready.writable && !outbox.is_empty() {
+            match conn.write(outbox.pending()) {
+                Progress::Bytes(n) => {
+                    outbox.advance(n);
+                    moved = true;
+                }
+                Progress::Blocked => {}
+                // Reading would say so too, but may be held back.
+                Progress::Eof => return self.detach(id, &End::Eof),
+                Progress::Failed(e) => return self.detach(id, &End::Failed(e)),
+            }
+        }
+        let (close, role, held) = (outbox.close, conn.role, conn.held);
+        if moved {
+            if let Role::Upstream(index) = role
+                && let Some(uplink) = self.uplink(index)
+            {
+                uplink.sent(now);
+            }
+            self.broker.flushed(id, now);
+        }
+        if close {
+            self.detach(id, &End::Asked);
+        } else if moved && held {
+            // It may be held because it did not take its output.
+            self.make_ready(id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_takes_48_bytes_here() {
+        assert!(mem::size_of::<Option<Conn>>() <= 48);
     }
 }

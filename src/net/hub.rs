@@ -5,15 +5,15 @@
 //! meets another.
 
 use std::cell::RefCell;
+use std::io;
 use std::mem;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::task::Waker;
 
 use super::clock::Clock;
-use super::conn::{Conn, Connection, End, Role};
-use super::reactor::Reactor;
-use super::stream::{Progress, Stream};
+use super::conn::{Conn, End, Role};
+use super::reactor::{Reactor, Readiness};
 use super::uplink::Uplink;
 use crate::broker::{Broker, ConnId, Peer};
 use crate::status::Sys;
@@ -43,13 +43,17 @@ pub struct Hub {
     /// This turn's reading of the clock.
     now: Option<Time>,
     pub(super) conns: Vec<Option<Conn>>,
+    /// What the kernel says about connections; empty between turns.
+    pub(super) changes: Vec<(ConnId, Readiness)>,
+    /// Connections to drive.
+    pub(super) ready: Vec<ConnId>,
     /// The links of the bridges.
     pub(super) uplinks: Vec<Uplink>,
-    /// Connections with output, of this turn.
+    /// Connections to flush, beside the broker's list.
     pub(super) dirty: Vec<ConnId>,
     /// The read buffer; taken out while it is in use.
     pub(super) buf: Box<[u8]>,
-    /// Wakes the end of the turn; taken when it has been woken.
+    /// Wakes the turn; taken when it has been woken.
     pub(super) turn: Option<Waker>,
 }
 
@@ -73,6 +77,8 @@ impl Hub {
             clock,
             now: None,
             conns: Vec::new(),
+            changes: Vec::new(),
+            ready: Vec::new(),
             uplinks: Vec::new(),
             dirty: Vec::new(),
             buf: vec![0; READ_BUFFER].into_boxed_slice(),
@@ -102,39 +108,58 @@ impl Hub {
         self.clock
     }
 
-    /// Lets the turn's end run after all tasks that are ready now.
+    /// Lets the turn come, after all tasks that are ready now.
     pub fn wake_turn(&mut self) {
         if let Some(waker) = self.turn.take() {
             waker.wake();
         }
     }
 
-    /// Takes in the connection `stream` that a listener accepted. `None`: the broker refuses it,
-    /// and the socket closes.
+    /// Takes in a connection that a listener accepted. One that the broker refuses is closed.
+    ///
+    /// # Errors
+    /// When the system is out of watches or memory.
     pub(super) fn admit(
-        hub: &Shared,
-        stream: Stream,
+        &mut self,
+        socket: TcpStream,
         listener: usize,
         peer: SocketAddr,
-    ) -> Option<Connection> {
-        let mut this = hub.borrow_mut();
-        let now = this.now();
-        let id = this.broker.accept(listener, Peer::from(peer), now)?;
-        this.attach(id, stream, Role::Device, Vec::new());
-        Some(Connection::new(hub.clone(), id))
+    ) -> io::Result<()> {
+        let now = self.now();
+        let Some(id) = self.broker.accept(listener, Peer::from(peer), now) else {
+            return Ok(());
+        };
+        let attached = self.attach(id, socket, Role::Device, Vec::new());
+        if let Err(e) = &attached {
+            self.broker.closed(id, &e.to_string(), now);
+        }
+        attached
     }
 
-    /// Makes `stream` the socket of `id`; `partial` has been read from it already.
-    pub(super) fn attach(&mut self, id: ConnId, stream: Stream, role: Role, partial: Vec<u8>) {
+    /// Makes `socket` the socket of `id`; `partial` has been read from it already.
+    ///
+    /// # Errors
+    /// As [`Hub::admit`]; nothing is attached then.
+    pub(super) fn attach(
+        &mut self,
+        id: ConnId,
+        socket: TcpStream,
+        role: Role,
+        partial: Vec<u8>,
+    ) -> io::Result<()> {
+        self.reactor.watch(&socket, id)?;
         if self.nodelay {
-            stream.set_nodelay(true);
+            // A flush holds a whole turn's output already, so waiting for more only delays it.
+            // Where the system refuses, the connection works all the same.
+            let _ = socket.set_nodelay(true);
         }
         if self.conns.len() <= id.0 {
             self.conns.resize_with(id.0 + 1, || None);
         }
         if let Some(place) = self.conns.get_mut(id.0) {
-            *place = Some(Conn::new(stream, role, partial));
+            *place = Some(Conn::new(socket, role, partial));
         }
+        Ok(())
     }
 
     /// The connection `id`, if it has a socket.
@@ -142,27 +167,28 @@ impl Hub {
         self.conns.get_mut(id.0)?.as_mut()
     }
 
-    /// Lets the connection's task close it.
+    /// Closes the connection at the end of the turn, after what it has to say.
     pub(super) fn end(&mut self, id: ConnId) {
-        if let Some(conn) = self.conn(id) {
-            conn.end.get_or_insert(End::Asked);
-            conn.wake();
+        if let Some(outbox) = self.broker.outbox(id) {
+            outbox.close = true;
+            self.dirty.push(id);
+            self.wake_turn();
         }
     }
 
     /// Forgets the connection, tells the broker, and closes the socket.
     pub(super) fn detach(&mut self, id: ConnId, end: &End) {
-        let Some(conn) = self.conns.get_mut(id.0).and_then(Option::take) else {
+        let Some(mut conn) = self.conns.get_mut(id.0).and_then(Option::take) else {
             return;
         };
         if matches!(end, End::Asked) {
-            conn.stream.finish(&mut self.buf);
+            conn.finish(&mut self.buf);
         }
         let (now, why) = (self.now(), end.to_string());
         if let Role::Upstream(index) = conn.role
             && let Some(uplink) = self.uplink(index)
         {
-            uplink.failed(&why, now);
+            uplink.ended(&why, now);
         }
         self.broker.closed(id, &why, now);
     }
@@ -230,9 +256,9 @@ impl Hub {
         self.committing == 0 && self.conns.iter().all(Option::is_none)
     }
 
-    /// Writes what connections have to say, once each; wakes those that must do something. True
-    /// if there is more to write already.
-    pub(super) fn flush(&mut self, now: Time) -> bool {
+    /// Writes what connections have to say, once each. What the broker adds meanwhile stays in the
+    /// list for the next turn.
+    pub(super) fn flush(&mut self, now: Time) {
         let mut dirty = mem::take(&mut self.dirty);
         dirty.append(&mut self.broker.take_dirty());
         for id in dirty.drain(..) {
@@ -241,45 +267,5 @@ impl Hub {
         // The list keeps its room for the next turn.
         self.dirty = dirty;
         self.dirty.append(&mut self.broker.take_dirty());
-        !self.dirty.is_empty()
-    }
-
-    /// One write for `id`, of all that its outbox holds. A connection that is to close gets this
-    /// one write: what the kernel does not take then, the peer was not reading.
-    fn flush_one(&mut self, id: ConnId, now: Time) {
-        let Some(conn) = self.conns.get_mut(id.0).and_then(Option::as_mut) else {
-            return;
-        };
-        let Some(outbox) = self.broker.outbox(id) else {
-            return;
-        };
-        let mut moved = false;
-        if !conn.blocked && !outbox.is_empty() {
-            match conn.stream.write(outbox.pending()) {
-                Progress::Bytes(n) => {
-                    outbox.advance(n);
-                    conn.blocked = !outbox.is_empty();
-                    moved = true;
-                }
-                Progress::Blocked => conn.blocked = true,
-                // Reading would say so too, but may be held back.
-                Progress::Eof => conn.end = Some(End::Eof),
-                Progress::Failed(e) => conn.end = Some(End::Failed(e)),
-            }
-        }
-        if outbox.close {
-            conn.end.get_or_insert(End::Asked);
-        }
-        if conn.blocked || conn.end.is_some() {
-            conn.wake();
-        }
-        if moved {
-            if let Role::Upstream(index) = conn.role
-                && let Some(uplink) = self.uplinks.get_mut(index)
-            {
-                uplink.sent(now);
-            }
-            self.broker.flushed(id, now);
-        }
     }
 }

@@ -11,12 +11,10 @@ use async_io::Timer;
 use futures_lite::future;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
-use smol::LocalExecutor;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::hub::{Hub, Shared};
 use super::reactor::{Reactor, Source};
-use super::stream::Stream;
 use crate::config;
 
 /// Connections that the kernel completes ahead of us.
@@ -199,12 +197,14 @@ fn listen(reactor: &Rc<Reactor>, index: usize, address: SocketAddr) -> io::Resul
     })
 }
 
-/// Accepts connections for ever, each with a task of its own on `executor`.
-pub async fn serve(listener: Listener, hub: Shared, executor: Rc<LocalExecutor<'static>>) {
+/// Accepts connections for ever.
+pub async fn serve(listener: Listener, hub: Shared) {
     let mut resting = false;
     loop {
         poll_fn(|cx| listener.source.poll_readable(cx)).await;
-        match accept_burst(&listener, &hub, &executor) {
+        // Lets go of the hub before it waits.
+        let accepted = accept_burst(&listener, &mut hub.borrow_mut());
+        match accepted {
             Ok(()) => {
                 resting = false;
                 future::yield_now().await;
@@ -224,18 +224,10 @@ pub async fn serve(listener: Listener, hub: Shared, executor: Rc<LocalExecutor<'
 }
 
 /// Accepts what waits, up to a bound. An error means that the process is out of something.
-fn accept_burst(
-    listener: &Listener,
-    hub: &Shared,
-    executor: &LocalExecutor<'static>,
-) -> io::Result<()> {
+fn accept_burst(listener: &Listener, hub: &mut Hub) -> io::Result<()> {
     for _ in 0..BURST {
         match accept(listener) {
-            Ok(Some((stream, peer))) => {
-                if let Some(task) = Hub::admit(hub, stream, listener.index, peer) {
-                    executor.spawn(task).detach();
-                }
-            }
+            Ok(Some((socket, peer))) => hub.admit(socket, listener.index, peer)?,
             Ok(None) => {
                 listener.source.read_dry();
                 return Ok(());
@@ -248,7 +240,7 @@ fn accept_burst(
 }
 
 /// The next connection, non-blocking already; `None`: none waits.
-fn accept(listener: &Listener) -> io::Result<Option<(Stream, SocketAddr)>> {
+fn accept(listener: &Listener) -> io::Result<Option<(TcpStream, SocketAddr)>> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let (socket, peer) = match rustix::net::acceptfrom_with(&listener.socket, flags) {
         Ok(accepted) => accepted,
@@ -258,8 +250,7 @@ fn accept(listener: &Listener) -> io::Result<Option<(Stream, SocketAddr)>> {
     let peer = peer
         .and_then(|peer| SocketAddr::try_from(peer).ok())
         .unwrap_or(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0));
-    let stream = Stream::new(TcpStream::from(socket), listener.source.reactor())?;
-    Ok(Some((stream, peer)))
+    Ok(Some((socket.into(), peer)))
 }
 
 /// True for errors of the one connection that was to be accepted, which accept(2) says to pass

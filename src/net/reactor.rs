@@ -1,10 +1,13 @@
 //! Waiting for sockets: an edge-triggered epoll on the one thread.
 //!
-//! A descriptor is registered once, for everything, and never again: the kernel reports each
-//! change, and the reactor remembers per descriptor what is possible until a read or write finds
-//! it used up. So a packet in and out costs a read, a write and a share of one `epoll_wait`. (A
-//! reactor that re-arms each wait spends a system call on that, and one shared between threads a
-//! hand-over at each turn.)
+//! A descriptor is registered once, for everything: the kernel reports each change, and what is
+//! possible is remembered until a read or write finds it used up. So a packet in and out costs a
+//! read, a write and a share of one `epoll_wait`. (A reactor that re-arms each wait spends a system
+//! call on that, and one shared between threads a hand-over at each turn.)
+//!
+//! The few descriptors that a task of their own waits for have a [`Source`], which remembers and
+//! wakes. Of the many connections nothing is kept here: their changes go to the one task that
+//! drives them all ([`Reactor::take_changes`]).
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -20,7 +23,10 @@ use std::time::{Duration, Instant};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
+use rustix::io::Errno;
 use slab::Slab;
+
+use crate::broker::ConnId;
 
 /// Events taken from the kernel at a time.
 const EVENTS: usize = 256;
@@ -28,8 +34,17 @@ const EVENTS: usize = 256;
 /// The longest sleep; the system call counts in 32-bit milliseconds.
 const LONGEST: Duration = Duration::from_secs(3600);
 
+/// Marks the event data of connections; the rest of it is the [`ConnId`].
+const CONNECTION: u64 = 1 << 63;
+
 /// Stands for the descriptor that ends a wait from another thread.
-const UNPARK: u64 = u64::MAX;
+const UNPARK: u64 = CONNECTION - 1;
+
+/// What descriptors are registered for.
+const EVERYTHING: EventFlags = EventFlags::IN
+    .union(EventFlags::OUT)
+    .union(EventFlags::RDHUP)
+    .union(EventFlags::ET);
 
 /// The reactor of the process, and its executor's resting place.
 #[derive(Debug)]
@@ -37,17 +52,56 @@ pub struct Reactor {
     epoll: OwnedFd,
     unpark: Arc<Unpark>,
     slots: RefCell<Slab<Slot>>,
+    changes: RefCell<Changes>,
     alarm: RefCell<Option<(Instant, Waker)>>,
 }
 
-/// What is known about one descriptor.
+/// What happened to connections since it was last asked, and who asks.
+#[derive(Debug, Default)]
+struct Changes {
+    list: Vec<(ConnId, Readiness)>,
+    waker: Option<Waker>,
+}
+
+/// What can be done with a socket now; or, from [`Reactor::take_changes`], what more can be done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Readiness {
+    pub readable: bool,
+    pub writable: bool,
+    /// The peer has ended its side, or there is an error: reads never run dry any more.
+    pub ended: bool,
+}
+
+impl Readiness {
+    fn of(flags: EventFlags) -> Readiness {
+        let broken = EventFlags::HUP | EventFlags::ERR;
+        let ended = flags.intersects(EventFlags::RDHUP | broken);
+        Readiness {
+            readable: ended || flags.contains(EventFlags::IN),
+            writable: flags.intersects(EventFlags::OUT | broken),
+            ended,
+        }
+    }
+
+    /// Takes in what more can be done.
+    pub(super) fn add(&mut self, more: Readiness) {
+        self.readable |= more.readable;
+        self.writable |= more.writable;
+        self.ended |= more.ended;
+    }
+
+    /// A read has taken all there was.
+    pub(super) fn read_dry(&mut self) {
+        // After the end no event comes that would set it again.
+        self.readable = self.ended;
+    }
+}
+
+/// What is known about one descriptor of a task.
 #[derive(Debug, Default)]
 struct Slot {
     waker: Option<Waker>,
-    readable: bool,
-    writable: bool,
-    /// The peer has ended its side, or there is an error: reads never run dry any more.
-    ended: bool,
+    ready: Readiness,
 }
 
 /// Ends a wait. Wakes from the waiting thread itself cost no system call.
@@ -90,6 +144,7 @@ impl Reactor {
                 parked: AtomicBool::new(false),
             }),
             slots: RefCell::default(),
+            changes: RefCell::default(),
             alarm: RefCell::default(),
         }))
     }
@@ -104,14 +159,32 @@ impl Reactor {
             reactor: Rc::clone(self),
             key,
         };
-        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        epoll::add(
-            &self.epoll,
-            descriptor,
-            EventData::new_u64(key as u64),
-            flags,
-        )?;
+        let data = EventData::new_u64(key as u64);
+        epoll::add(&self.epoll, descriptor, data, EVERYTHING)?;
         Ok(source)
+    }
+
+    /// Watches the non-blocking socket of the connection `id` until it is closed. What can be done
+    /// with it from the start comes as a change, too.
+    ///
+    /// # Errors
+    /// When the system is out of watches or memory.
+    pub(super) fn watch(&self, socket: impl AsFd, id: ConnId) -> io::Result<()> {
+        let data = EventData::new_u64(CONNECTION | id.0 as u64);
+        match epoll::add(&self.epoll, &socket, data, EVERYTHING) {
+            // It was a task's so far.
+            Err(Errno::EXIST) => epoll::modify(&self.epoll, &socket, data, EVERYTHING)?,
+            other => other?,
+        }
+        Ok(())
+    }
+
+    /// Appends what happened to connections to `changes`, and wakes the current task when more
+    /// does. There is one such task.
+    pub(super) fn take_changes(&self, changes: &mut Vec<(ConnId, Readiness)>, cx: &Context<'_>) {
+        let mut new = self.changes.borrow_mut();
+        changes.append(&mut new.list);
+        new.waker.get_or_insert_with(|| cx.waker().clone());
     }
 
     /// Wakes the current task at `at` or earlier. There is one alarm, of one task; it is moved
@@ -151,15 +224,25 @@ impl Reactor {
         // Only a signal interrupts; what it wants comes through a descriptor.
         let _ = epoll::wait(&self.epoll, spare_capacity(events), Some(&timeout));
         self.unpark.parked.store(false, Ordering::SeqCst);
-        let mut slots = self.slots.borrow_mut();
         for event in events.iter() {
-            let (key, flags) = (event.data.u64(), event.flags);
-            // A descriptor may have been closed since; the unpark event has no slot.
-            if let Some(slot) = usize::try_from(key).ok().and_then(|key| slots.get_mut(key)) {
-                slot.happened(flags);
-            }
+            self.dispatch(event.data.u64(), Readiness::of(event.flags));
+        }
+        // After the others: its turn is to come last.
+        let changes = self.changes.borrow();
+        if let Some(waker) = changes.waker.as_ref().filter(|_| !changes.list.is_empty()) {
+            waker.wake_by_ref();
         }
         self.ring();
+    }
+
+    fn dispatch(&self, data: u64, more: Readiness) {
+        // Either fits, as it was an index before; the unpark event has no slot.
+        let key = (data & !CONNECTION) as usize;
+        if data & CONNECTION != 0 {
+            self.changes.borrow_mut().list.push((ConnId(key), more));
+        } else if let Some(slot) = self.slots.borrow_mut().get_mut(key) {
+            slot.happened(more);
+        }
     }
 
     fn until_alarm(&self) -> Duration {
@@ -178,26 +261,17 @@ impl Reactor {
 }
 
 impl Slot {
-    fn happened(&mut self, flags: EventFlags) {
-        let ended = EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR;
-        let mut wake = false;
-        if flags.intersects(EventFlags::IN | ended) {
-            self.readable = true;
-            self.ended |= flags.intersects(ended);
-            wake = true;
-        }
-        if flags.intersects(EventFlags::OUT | EventFlags::HUP | EventFlags::ERR) {
-            wake |= !self.writable;
-            self.writable = true;
-        }
+    fn happened(&mut self, more: Readiness) {
+        let wake = more.readable || more.writable && !self.ready.writable;
+        self.ready.add(more);
         if wake && let Some(waker) = &self.waker {
             waker.wake_by_ref();
         }
     }
 }
 
-/// A registered descriptor. Drop it together with the descriptor: closing is what ends the
-/// registration.
+/// A task's registered descriptor. Drop it together with the descriptor, or where that becomes a
+/// connection's ([`Reactor::watch`]): closing is what ends the registration.
 #[derive(Debug)]
 pub(super) struct Source {
     reactor: Rc<Reactor>,
@@ -207,15 +281,15 @@ pub(super) struct Source {
 impl Source {
     /// Ready while a read may find something; otherwise wakes the task once that is so.
     pub(super) fn poll_readable(&self, cx: &Context<'_>) -> Poll<()> {
-        self.poll(cx, |slot| slot.readable)
+        self.poll(cx, |ready| ready.readable)
     }
 
     /// Ready while a write may be taken; otherwise wakes the task once that is so.
     pub(super) fn poll_writable(&self, cx: &Context<'_>) -> Poll<()> {
-        self.poll(cx, |slot| slot.writable)
+        self.poll(cx, |ready| ready.writable)
     }
 
-    fn poll(&self, cx: &Context<'_>, possible: impl Fn(&Slot) -> bool) -> Poll<()> {
+    fn poll(&self, cx: &Context<'_>, possible: impl Fn(&Readiness) -> bool) -> Poll<()> {
         let mut slots = self.reactor.slots.borrow_mut();
         let Some(slot) = slots.get_mut(self.key) else {
             return Poll::Pending;
@@ -223,7 +297,7 @@ impl Source {
         if !slot.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
             slot.waker = Some(cx.waker().clone());
         }
-        match possible(slot) {
+        match possible(&slot.ready) {
             true => Poll::Ready(()),
             false => Poll::Pending,
         }
@@ -232,28 +306,15 @@ impl Source {
     /// A read has taken all there was.
     pub(super) fn read_dry(&self) {
         if let Some(slot) = self.reactor.slots.borrow_mut().get_mut(self.key) {
-            // After the end no event comes that would set it again.
-            slot.readable = slot.ended;
+            slot.ready.read_dry();
         }
     }
 
     /// A write was not taken whole.
     pub(super) fn write_full(&self) {
         if let Some(slot) = self.reactor.slots.borrow_mut().get_mut(self.key) {
-            slot.writable = false;
+            slot.ready.writable = false;
         }
-    }
-
-    /// Wakes the task that waits for this descriptor.
-    pub(super) fn wake(&self) {
-        let slots = self.reactor.slots.borrow();
-        if let Some(waker) = slots.get(self.key).and_then(|slot| slot.waker.as_ref()) {
-            waker.wake_by_ref();
-        }
-    }
-
-    pub(super) fn reactor(&self) -> &Rc<Reactor> {
-        &self.reactor
     }
 }
 
@@ -347,5 +408,49 @@ mod tests {
             sender.try_send(7).unwrap();
         });
         assert_eq!(reactor.block_on(receiver.recv()), Ok(7));
+    }
+
+    /// Waits for what happens to connections next.
+    fn next_changes(reactor: &Rc<Reactor>) -> Vec<(ConnId, Readiness)> {
+        let mut changes = Vec::new();
+        reactor.block_on(poll_fn(|cx| {
+            reactor.take_changes(&mut changes, cx);
+            match changes.is_empty() {
+                true => Poll::Pending,
+                false => Poll::Ready(()),
+            }
+        }));
+        changes
+    }
+
+    #[test]
+    fn a_tasks_socket_becomes_a_connections() {
+        let reactor = Reactor::new().unwrap();
+        let (near, source, mut far) = pair(&reactor);
+        far.write_all(b"x").unwrap();
+        reactor.block_on(poll_fn(|cx| source.poll_readable(cx)));
+        drop(source);
+        reactor.watch(&near, ConnId(7)).unwrap();
+        let [(id, more)] = next_changes(&reactor)[..] else {
+            panic!("one connection, one change");
+        };
+        assert_eq!(id, ConnId(7));
+        assert!(more.readable && more.writable && !more.ended, "{more:?}");
+        drop(far);
+        let [(_, more)] = next_changes(&reactor)[..] else {
+            panic!("one connection, one change");
+        };
+        assert!(more.readable && more.ended, "{more:?}");
+    }
+
+    #[test]
+    fn after_the_end_reads_never_run_dry() {
+        let mut ready = Readiness::default();
+        ready.add(Readiness::of(EventFlags::IN));
+        ready.read_dry();
+        assert_eq!(ready, Readiness::default());
+        ready.add(Readiness::of(EventFlags::IN | EventFlags::RDHUP));
+        ready.read_dry();
+        assert!(ready.readable && !ready.writable);
     }
 }

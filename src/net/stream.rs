@@ -1,5 +1,5 @@
-//! A connected socket, as the rest of `net` sees it: reads and writes that never block, and "wake
-//! me when".
+//! A connecting or connected socket that a task of its own waits for: reads and writes that never
+//! block, and "wake me when". Connections (`conn`) have no task and no [`Stream`].
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, Read, Write};
@@ -34,7 +34,7 @@ pub enum Progress {
 }
 
 impl Progress {
-    fn of(result: io::Result<usize>) -> Progress {
+    pub(super) fn of(result: io::Result<usize>) -> Progress {
         match result {
             Ok(0) => Progress::Eof,
             Ok(n) => Progress::Bytes(n),
@@ -42,6 +42,15 @@ impl Progress {
                 Progress::Blocked
             }
             Err(e) => Progress::Failed(e),
+        }
+    }
+
+    /// True if less than `asked` bytes could be moved: no need to ask the kernel for the rest.
+    pub(super) fn is_short(&self, asked: usize) -> bool {
+        match self {
+            Progress::Bytes(n) => *n < asked,
+            Progress::Blocked => true,
+            Progress::Eof | Progress::Failed(_) => false,
         }
     }
 }
@@ -84,13 +93,7 @@ impl Stream {
     /// Reads what is there into `buf`, which is not empty.
     pub fn read(&self, buf: &mut [u8]) -> Progress {
         let progress = Progress::of((&self.socket).read(buf));
-        let dry = match progress {
-            // A short read took all: no need to ask the kernel again.
-            Progress::Bytes(n) => n < buf.len(),
-            Progress::Blocked => true,
-            Progress::Eof | Progress::Failed(_) => false,
-        };
-        if dry {
+        if progress.is_short(buf.len()) {
             self.source.read_dry();
         }
         progress
@@ -99,12 +102,7 @@ impl Stream {
     /// Writes as much of `bytes`, which are not empty, as the kernel takes.
     pub fn write(&self, bytes: &[u8]) -> Progress {
         let progress = Progress::of((&self.socket).write(bytes));
-        let full = match progress {
-            Progress::Bytes(n) => n < bytes.len(),
-            Progress::Blocked => true,
-            Progress::Eof | Progress::Failed(_) => false,
-        };
-        if full {
+        if progress.is_short(bytes.len()) {
             self.source.write_full();
         }
         progress
@@ -121,25 +119,9 @@ impl Stream {
         self.source.poll_writable(cx)
     }
 
-    /// Lets the stream's task run.
-    pub fn wake(&self) {
-        self.source.wake();
-    }
-
-    /// Ends the sending side, so that the peer reads what was written and then the end. A socket
-    /// that is closed with input unread sends a reset instead, which may overtake the last packet;
-    /// so what has arrived is read into `scratch` and thrown away.
-    pub fn finish(&self, scratch: &mut [u8]) {
-        // An error means that the connection is gone already.
-        let _ = self.socket.shutdown(std::net::Shutdown::Write);
-        let _ = (&self.socket).read(scratch);
-    }
-
-    /// `set_tcp_nodelay`: a flush holds a whole turn's output already, so waiting for more only
-    /// delays it.
-    pub fn set_nodelay(&self, on: bool) {
-        // Without it the connection works, only slower.
-        let _ = self.socket.set_nodelay(on);
+    /// The socket, for a connection; no task waits for it any more.
+    pub fn into_socket(self) -> TcpStream {
+        self.socket
     }
 
     /// Lets the kernel find out that the peer is gone: probes after `idle` of silence, and data

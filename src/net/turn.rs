@@ -1,22 +1,24 @@
-//! The end of a turn.
+//! A turn: everything that connections can do now.
 //!
-//! The executor's queue is first in, first out: the first connection that has something to do in a
-//! turn wakes this task, which so runs after every other connection that was ready. It hands the
-//! store its batch, writes each connection's output once, and sets the one timer.
+//! One task drives all connections. Each that is ready reads once; then the store gets its batch,
+//! each connection's output is written once, and the one timer is set. Other tasks (listeners, what
+//! the store reports, bridges) wake this one, and as the executor's queue is first in, first out,
+//! it runs after those that were ready before.
 
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::hub::{Hub, Shared};
 
-/// The task that ends each turn; never done.
+/// The task that takes the turns; never done.
 pub struct Turn {
     hub: Shared,
 }
 
 impl Turn {
-    /// The task that ends the turns of `hub`; a hub has one.
+    /// The task of `hub`; a hub has one.
     pub fn new(hub: Shared) -> Turn {
         Turn { hub }
     }
@@ -27,7 +29,7 @@ impl Future for Turn {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut hub = self.hub.borrow_mut();
-        hub.end_turn(cx);
+        hub.take_turn(cx);
         let due = hub.next_timeout();
         if let Some(at) = due.and_then(|at| hub.clock().instant(at)) {
             hub.reactor().set_alarm(at, cx);
@@ -37,24 +39,46 @@ impl Future for Turn {
 }
 
 impl Hub {
-    fn end_turn(&mut self, cx: &mut Context<'_>) {
-        // This turn ends now; what is asked for from here on belongs to the next.
+    fn take_turn(&mut self, cx: &mut Context<'_>) {
+        // What is asked for from here on, this turn does.
         self.turn = None;
+        self.note_changes(cx);
+        self.drive_ready();
         let now = self.now();
         self.tick(now);
         self.feed_store(now);
-        let more = self.flush(now);
+        self.flush(now);
         for id in self.broker.take_resumed() {
-            if let Some(conn) = self.conns.get(id.0).and_then(Option::as_ref) {
-                conn.wake();
-            }
+            self.make_ready(id);
         }
         self.forget_now();
-        if more {
-            // A write made room, and the broker filled it: once more, after the others.
-            cx.waker().wake_by_ref();
-        } else {
+        if self.dirty.is_empty() && self.ready.is_empty() {
             self.turn = Some(cx.waker().clone());
+        } else {
+            // A write made room, and the broker filled it, or a connection has more to read: once
+            // more, after the others.
+            cx.waker().wake_by_ref();
         }
+    }
+
+    /// Takes in what the kernel says about connections.
+    fn note_changes(&mut self, cx: &Context<'_>) {
+        let mut changes = mem::take(&mut self.changes);
+        self.reactor().take_changes(&mut changes, cx);
+        for (id, more) in changes.drain(..) {
+            self.changed(id, more);
+        }
+        self.changes = changes;
+    }
+
+    /// Lets each connection that has something to do do it, once.
+    fn drive_ready(&mut self) {
+        let mut ready = mem::take(&mut self.ready);
+        for id in ready.drain(..) {
+            self.drive(id);
+        }
+        // The list keeps its room.
+        ready.append(&mut self.ready);
+        self.ready = ready;
     }
 }

@@ -3,12 +3,13 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_io::Timer;
 use futures_lite::future;
 
-use super::conn::{Connection, End, Role};
+use super::conn::{End, Role};
 use super::dial;
 use super::hub::{Hub, Shared};
 use super::resolve::Resolver;
@@ -27,9 +28,32 @@ pub(super) struct Uplink {
     link: Link,
     bridge: BridgeId,
     wire: Rc<dyn Wire>,
+    /// Its connection while the link is up.
+    conn: Option<ConnId>,
+    /// Wakes its task when the connection ends.
+    waker: Option<Waker>,
 }
 
 impl Uplink {
+    fn new(link: Link, bridge: BridgeId, wire: Rc<dyn Wire>) -> Uplink {
+        Uplink {
+            link,
+            bridge,
+            wire,
+            conn: None,
+            waker: None,
+        }
+    }
+
+    /// The connection has ended.
+    pub(super) fn ended(&mut self, why: &str, now: Time) {
+        self.conn = None;
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+        self.failed(why, now);
+    }
+
     /// The connection or the attempt has ended.
     pub(super) fn failed(&mut self, why: &str, now: Time) {
         self.link.failed(why, now);
@@ -60,7 +84,7 @@ struct Ready {
 /// Keeps the link of one bridge going, for ever. `bridge` and `wire` are the broker's end of it.
 pub async fn run(hub: Shared, link: Link, bridge: BridgeId, wire: Rc<dyn Wire>) {
     let mut resolver = Resolver::default();
-    let index = hub.borrow_mut().add_uplink(Uplink { link, bridge, wire });
+    let index = hub.borrow_mut().add_uplink(Uplink::new(link, bridge, wire));
     hub.borrow_mut().announce(index, false);
     loop {
         let target = next_target(&hub, index).await;
@@ -80,7 +104,7 @@ pub async fn run(hub: Shared, link: Link, bridge: BridgeId, wire: Rc<dyn Wire>) 
 }
 
 /// Waits until the link wants to connect.
-async fn next_target(hub: &Shared, index: usize) -> Target {
+async fn next_target(hub: &Shared, index: u32) -> Target {
     loop {
         if let Some(target) = hub.borrow_mut().drive_idle(index) {
             return target;
@@ -90,7 +114,7 @@ async fn next_target(hub: &Shared, index: usize) -> Target {
 }
 
 /// Sleeps until the link's next time-out.
-async fn sleep_until_due(hub: &Shared, index: usize) {
+async fn sleep_until_due(hub: &Shared, index: u32) {
     let at = {
         let mut hub = hub.borrow_mut();
         hub.tell_unacknowledged(index);
@@ -106,7 +130,7 @@ async fn sleep_until_due(hub: &Shared, index: usize) {
 /// Resolves, connects and shakes hands. An error is the reason, for the log.
 async fn attempt(
     hub: &Shared,
-    index: usize,
+    index: u32,
     resolver: &mut Resolver,
     target: &Target,
 ) -> Result<(Stream, Ready), String> {
@@ -127,7 +151,7 @@ async fn attempt(
 }
 
 /// From CONNECT to CONNACK.
-async fn handshake(hub: &Shared, index: usize, stream: &Stream) -> Result<Ready, String> {
+async fn handshake(hub: &Shared, index: u32, stream: &Stream) -> Result<Ready, String> {
     let gone = || "the bridge was removed".to_owned();
     let mut out = Vec::new();
     {
@@ -197,41 +221,60 @@ async fn receive(stream: &Stream, bytes: &mut Vec<u8>) -> Result<(), End> {
     }
 }
 
-/// Runs the connection that is up, until it or the link ends.
-async fn live(hub: &Shared, index: usize, stream: Stream, ready: Ready) {
-    let Some(id) = hub.borrow_mut().uplink_up(index, stream, ready) else {
+/// Watches over the connection that is up, until it or the link ends.
+async fn live(hub: &Shared, index: u32, stream: Stream, ready: Ready) {
+    if hub.borrow_mut().uplink_up(index, stream, ready).is_none() {
         return;
-    };
+    }
     hub.borrow_mut().announce(index, true);
     let watch = async {
         loop {
             sleep_until_due(hub, index).await;
-            if !hub.borrow_mut().drive_up(index, id) {
+            if !hub.borrow_mut().drive_up(index) {
                 return;
             }
         }
     };
-    future::or(Connection::new(hub.clone(), id), watch).await;
+    let ended = poll_fn(|cx| hub.borrow_mut().poll_ended(index, cx));
+    future::or(ended, watch).await;
     let mut hub = hub.borrow_mut();
-    // Nothing to do where the connection ended first.
-    hub.detach(id, &End::Asked);
+    // None where the connection ended first.
+    if let Some(id) = hub.uplink_conn(index) {
+        hub.detach(id, &End::Asked);
+    }
     hub.announce(index, false);
 }
 
 impl Hub {
-    fn add_uplink(&mut self, uplink: Uplink) -> usize {
+    fn add_uplink(&mut self, uplink: Uplink) -> u32 {
         self.uplinks.push(uplink);
-        self.uplinks.len() - 1
+        // A configuration has a handful of bridges.
+        self.uplinks.len() as u32 - 1
     }
 
-    pub(super) fn uplink(&mut self, index: usize) -> Option<&mut Uplink> {
-        self.uplinks.get_mut(index)
+    pub(super) fn uplink(&mut self, index: u32) -> Option<&mut Uplink> {
+        self.uplinks.get_mut(index as usize)
+    }
+
+    fn uplink_conn(&self, index: u32) -> Option<ConnId> {
+        self.uplinks.get(index as usize)?.conn
+    }
+
+    /// Ready once the uplink's connection has ended.
+    fn poll_ended(&mut self, index: u32, cx: &Context<'_>) -> Poll<()> {
+        match self.uplink(index) {
+            Some(uplink) if uplink.conn.is_some() => {
+                uplink.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        }
     }
 
     /// Tells the local clients whether the bridge is up.
-    fn announce(&mut self, index: usize, up: bool) {
+    fn announce(&mut self, index: u32, up: bool) {
         let now = self.now();
-        let Some(uplink) = self.uplinks.get(index) else {
+        let Some(uplink) = self.uplinks.get(index as usize) else {
             return;
         };
         if let Some(topic) = uplink.link.state_topic() {
@@ -241,7 +284,7 @@ impl Hub {
     }
 
     /// Drives a link that has no connection.
-    fn drive_idle(&mut self, index: usize) -> Option<Target> {
+    fn drive_idle(&mut self, index: u32) -> Option<Target> {
         let now = self.now();
         let link = &mut self.uplink(index)?.link;
         match link.drive(now, &mut Vec::new()) {
@@ -259,14 +302,17 @@ impl Hub {
     }
 
     /// Tells the link how long the session's oldest publish has been on its way.
-    fn tell_unacknowledged(&mut self, index: usize) {
-        if let Some(Uplink { link, bridge, .. }) = self.uplinks.get_mut(index) {
+    fn tell_unacknowledged(&mut self, index: u32) {
+        if let Some(Uplink { link, bridge, .. }) = self.uplinks.get_mut(index as usize) {
             link.unacknowledged(self.broker.bridge_oldest_sent(*bridge));
         }
     }
 
     /// Drives a link that is up. False: it gives the connection up.
-    fn drive_up(&mut self, index: usize, id: ConnId) -> bool {
+    fn drive_up(&mut self, index: u32) -> bool {
+        let Some(id) = self.uplink_conn(index) else {
+            return false;
+        };
         self.tell_unacknowledged(index);
         let now = self.now();
         let mut out = Vec::new();
@@ -281,12 +327,12 @@ impl Hub {
     /// bytes used, or why the link is refused.
     fn connack(
         &mut self,
-        index: usize,
+        index: u32,
         bytes: &[u8],
         out: &mut Vec<u8>,
     ) -> Option<Result<(bridge::Limits, usize), String>> {
         let now = self.now();
-        let Uplink { link, bridge, .. } = self.uplinks.get_mut(index)?;
+        let Uplink { link, bridge, .. } = self.uplinks.get_mut(index as usize)?;
         let (packet, used) = match mqtt::decode(bytes, link.version(), HANDSHAKE_PACKET) {
             Ok(decoded) => decoded?,
             Err(e) => return Some(Err(e.to_string())),
@@ -300,9 +346,9 @@ impl Hub {
     }
 
     /// The link is up: joins its connection to the bridge's session.
-    fn uplink_up(&mut self, index: usize, stream: Stream, ready: Ready) -> Option<ConnId> {
+    fn uplink_up(&mut self, index: u32, stream: Stream, ready: Ready) -> Option<ConnId> {
         let now = self.now();
-        let uplink = self.uplinks.get(index)?;
+        let uplink = self.uplinks.get(index as usize)?;
         let limits = broker::Limits {
             version: ready.limits.version,
             receive_maximum: ready.limits.receive_maximum,
@@ -312,7 +358,20 @@ impl Hub {
         };
         let (bridge, wire) = (uplink.bridge, Rc::clone(&uplink.wire));
         let id = self.broker.bridge_up(bridge, &limits, wire, now)?;
-        self.attach(id, stream, Role::Upstream(index), ready.partial);
+        if let Err(e) = self.attach(
+            id,
+            stream.into_socket(),
+            Role::Upstream(index),
+            ready.partial,
+        ) {
+            let why = e.to_string();
+            self.broker.closed(id, &why, now);
+            self.uplink(index)?.failed(&why, now);
+            return None;
+        }
+        // What came behind the CONNACK waits already.
+        self.make_ready(id);
+        self.uplink(index)?.conn = Some(id);
         self.say(id, &ready.out);
         self.broker.bridge_start(id, now);
         Some(id)
@@ -321,12 +380,12 @@ impl Hub {
     /// A packet from the upstream of a link that is up: the link's own or the session's.
     pub(super) fn upstream_packet(
         &mut self,
-        index: usize,
+        index: u32,
         id: ConnId,
         packet: Packet<'_>,
         now: Time,
     ) {
-        let Some(Uplink { link, bridge, .. }) = self.uplinks.get_mut(index) else {
+        let Some(Uplink { link, bridge, .. }) = self.uplinks.get_mut(index as usize) else {
             return;
         };
         let mut out = Vec::new();

@@ -117,7 +117,7 @@ pub(super) fn listeners(
     }
     let serve = |listener: net::Listener| {
         log::info!("Listening on {}.", listener.address());
-        executor.spawn(net::serve(listener, hub.clone(), executor.clone()))
+        executor.spawn(net::serve(listener, hub.clone()))
     };
     Ok(listeners.into_iter().map(serve).collect())
 }
