@@ -135,7 +135,7 @@ impl Broker {
     }
 
     /// The uplink of a bridge is up: its session goes on. The connection's outbox may already
-    /// be written to by the link.
+    /// be written to by the link. `None` once the broker is stopping.
     pub fn bridge_up(
         &mut self,
         bridge: BridgeId,
@@ -143,6 +143,9 @@ impl Broker {
         wire: Rc<dyn Wire>,
         now: Time,
     ) -> Option<ConnId> {
+        if self.shutting_down {
+            return None;
+        }
         let index = *self.bridges.get(bridge.0)?;
         if let Some(old) = self.sessions.get(index)?.conn {
             self.detach(old, false, now);

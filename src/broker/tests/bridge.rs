@@ -201,3 +201,16 @@ fn what_is_not_mapped_is_not_owed() {
     let refused = Got::ConnAck(false, Reason::CLIENT_IDENTIFIER_NOT_VALID);
     assert_eq!(world.got(thief), [refused, Got::Closed]);
 }
+
+/// An uplink whose handshake ends during a clean stop would keep the stop waiting for it.
+#[test]
+fn a_broker_that_stops_takes_no_uplink() {
+    let mut world = World::new();
+    let bridge = add(&mut world);
+    world.broker.shutdown(world.now);
+    let limits = limits(false);
+    let conn = world
+        .broker
+        .bridge_up(bridge, &limits, Rc::new(Prefix), world.now);
+    assert_eq!(conn, None);
+}
