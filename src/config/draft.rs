@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::defaults::{PORT, STORE_FILE};
+use super::error::shortened;
 use super::{Bridge, Config, Env, Error, General, Kind, Listener};
 use crate::mqtt::Version;
 
@@ -131,7 +132,7 @@ impl<'e> Draft<'e> {
         self.errors.push(Error {
             file: place.file,
             line: (place.line > 0).then_some(place.line),
-            directive: directive.to_owned(),
+            directive: shortened(directive),
             kind,
         });
     }

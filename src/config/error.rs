@@ -57,7 +57,16 @@ pub enum Kind {
 impl Kind {
     /// A [`Kind::BadValue`].
     pub(super) fn bad(value: &str, wants: impl Into<String>) -> Kind {
-        Kind::BadValue(value.to_owned(), wants.into())
+        Kind::BadValue(shortened(value), wants.into())
+    }
+}
+
+/// As much of `text` as belongs in one line of an error.
+pub(super) fn shortened(text: &str) -> String {
+    const LONGEST: usize = 80;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
     }
 }
 
@@ -144,3 +153,15 @@ impl fmt::Display for Errors {
 }
 
 impl std::error::Error for Errors {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_value_leaves_room_for_what_is_wrong_with_it() {
+        let text = Kind::bad(&"ä".repeat(1 << 20), "a number").to_string();
+        assert!(text.len() < 300, "{} bytes", text.len());
+        assert!(text.ends_with("...` is not valid; give a number"), "{text}");
+    }
+}

@@ -1,5 +1,7 @@
 //! `topic` lines of a bridge, and the addresses it connects to.
 
+use std::net::Ipv6Addr;
+
 use super::defaults::PORT;
 use super::value::Value;
 use super::{BridgeTopic, Direction, Kind};
@@ -120,6 +122,10 @@ pub(super) fn address(word: &str) -> Result<(String, u16), Kind> {
             }
         }
         None => match word.rsplit_once(':') {
+            // `::1` is an address without a port, not port 1 of the host `:`.
+            Some((host, _)) if host.contains(':') && host.parse::<Ipv6Addr>().is_err() => {
+                return Err(bad());
+            }
             Some((host, port)) => (host, Some(port)),
             None => (word, None),
         },
@@ -225,7 +231,7 @@ mod tests {
             assert_eq!(address(word), Ok((host.to_owned(), port)), "{word}");
         }
         for bad in [
-            "", ":1883", "a:0", "a:99999", "a:", "[::1", "[::1]x", "[]:1",
+            "", ":1883", "a:0", "a:99999", "a:", "[::1", "[::1]x", "[]:1", "::1", "a:1:2",
         ] {
             assert!(address(bad).is_err(), "{bad}");
         }

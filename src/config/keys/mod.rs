@@ -188,6 +188,11 @@ pub(super) fn find(directive: &str) -> Option<&'static Key> {
 
 /// The known directive nearest to `word`, if one is near enough to be meant.
 pub(super) fn nearest(word: &str) -> Option<&'static str> {
+    // Longer than a directive by more than a slip of the pen: comparing would only take time.
+    const LONGEST: usize = 64;
+    if word.len() > LONGEST {
+        return None;
+    }
     let word = word.to_ascii_lowercase().replace('-', "_");
     all()
         .map(|key| (distance(&word, key.name), key.name))
@@ -258,5 +263,7 @@ mod tests {
         assert_eq!(nearest("Allow-Anonymous"), Some("allow_anonymous"));
         assert_eq!(nearest("tpoic"), Some("topic"));
         assert_eq!(nearest("frobnicate"), None);
+        // At once: a binary file may be one line of a megabyte.
+        assert_eq!(nearest(&"persistence".repeat(1 << 17)), None);
     }
 }
