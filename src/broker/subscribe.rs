@@ -14,6 +14,10 @@ use crate::mqtt::{
 use crate::route::SubOptions;
 use crate::time::Time;
 
+/// Filters that one client may be subscribed to. Each costs memory here and in the trie, and a
+/// session's row on disk holds them all.
+pub(super) const MAX_SUBSCRIPTIONS: usize = 10_000;
+
 impl Broker {
     pub(super) fn on_subscribe(&mut self, c: ConnId, packet: &Subscribe<'_>, now: Time) {
         let Some(conn) = self.conns.get(c.0) else {
@@ -29,8 +33,9 @@ impl Broker {
             .and_then(NonZeroU32::new);
         // The SUBACK is queued before the retained messages, which wait for it.
         let mut granted = Vec::with_capacity(packet.filters.len());
+        let mut room = self.subscriptions_left(index);
         for wanted in &packet.filters {
-            granted.push(self.grant(index, wanted));
+            granted.push(self.grant(index, wanted, &mut room));
         }
         let suback = Packet::SubAck(SubAck {
             id: packet.id,
@@ -54,11 +59,27 @@ impl Broker {
         self.pump(index, now);
     }
 
-    /// The reason code for one filter: the QoS granted, or why not.
-    fn grant(&self, index: usize, wanted: &Subscription<'_>) -> Reason {
+    /// How many more filters a session may subscribe to.
+    fn subscriptions_left(&self, index: usize) -> usize {
+        let taken = self
+            .sessions
+            .get(index)
+            .map_or(0, |s| s.subscriptions.len());
+        MAX_SUBSCRIPTIONS.saturating_sub(taken)
+    }
+
+    /// The reason code for one filter: the QoS granted, or why not. A filter that the session
+    /// does not have yet takes one of `room`.
+    fn grant(&self, index: usize, wanted: &Subscription<'_>, room: &mut usize) -> Reason {
         let Some(session) = self.sessions.get(index) else {
             return Reason::UNSPECIFIED;
         };
+        if session.find(wanted.filter).is_err() {
+            match room.checked_sub(1) {
+                Some(left) => *room = left,
+                None => return Reason::QUOTA_EXCEEDED,
+            }
+        }
         if wanted.filter.starts_with("$share/") {
             return Reason::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED;
         }
