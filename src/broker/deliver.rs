@@ -29,6 +29,10 @@ impl Routed {
     };
 }
 
+/// A subscriber needs each retained message once, and once more for each filter that overlaps;
+/// when this many times all of them wait for it, the filters were made to overlap.
+const COPIES_OF_RETAINED: usize = 4;
+
 /// A durable queue that must hold the message has no room.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Full;
@@ -267,6 +271,12 @@ impl Broker {
         options: &SubOptions,
         now: Time,
     ) {
+        let (known, limit) = (self.retained.len(), COPIES_OF_RETAINED);
+        let fits = |s: &Session| self.fits(message, s) && s.outbound.ready() / limit <= known;
+        if !self.sessions.get(index).is_some_and(fits) {
+            self.counters.dropped_full += 1;
+            return;
+        }
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
