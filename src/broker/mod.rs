@@ -204,6 +204,19 @@ impl Broker {
         self.settle(now);
     }
 
+    /// There is no memory for what this connection sends.
+    pub fn no_memory(&mut self, c: ConnId, now: Time) {
+        let Some(conn) = self.conns.get(c.0) else {
+            return;
+        };
+        log::warn!(
+            "Closing {}: too many large packets at once; max_packet_size sets a lower limit.",
+            self.name(conn)
+        );
+        self.close(c, Reason::SERVER_BUSY, now);
+        self.settle(now);
+    }
+
     /// The network connection is gone, for the reason `why`; its number is free now.
     pub fn closed(&mut self, c: ConnId, why: &str, now: Time) {
         let Some(conn) = self.conns.get(c.0) else {

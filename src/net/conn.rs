@@ -19,6 +19,9 @@ use crate::time::Time;
 /// decode see them whole; larger ones grow where they are.
 const SMALL: usize = 16 * 1024;
 
+/// Bytes of half packets, of all connections but one, beyond which larger ones are refused.
+const PARTIAL_BYTES: usize = 64 << 20;
+
 /// Why a connection ended.
 #[derive(Debug)]
 pub(super) enum End {
@@ -177,7 +180,7 @@ impl Hub {
             Progress::Eof => return Err(End::Eof),
             Progress::Failed(e) => return Err(End::Failed(e)),
         };
-        let mut partial = mem::take(&mut conn.partial);
+        let mut partial = self.take_partial(id);
         if front == partial.len() {
             head.copy_from_slice(&partial);
             let bytes = buf.get(..front + n).unwrap_or_default();
@@ -204,19 +207,36 @@ impl Hub {
             return false;
         };
         conn.held = false;
-        let mut partial = mem::take(&mut conn.partial);
+        let mut partial = self.take_partial(id);
         let used = self.consume(id, &partial);
         partial.drain(..used);
         self.keep(id, partial);
         self.conn(id).is_some_and(|conn| !conn.held)
     }
 
+    /// Takes out what was read but not yet decoded.
+    pub(super) fn take_partial(&mut self, id: ConnId) -> Vec<u8> {
+        let partial = self.conn(id).map(|conn| mem::take(&mut conn.partial));
+        let partial = partial.unwrap_or_default();
+        self.partial_bytes = self.partial_bytes.saturating_sub(partial.len());
+        partial
+    }
+
+    /// Keeps `partial` until more of it comes, unless the others hold too much memory already: any
+    /// one peer may send the largest packet allowed, but not all at the same time.
     fn keep(&mut self, id: ConnId, partial: Vec<u8>) {
-        if let Some(conn) = self.conn(id)
-            && !partial.is_empty()
-        {
-            conn.partial = partial;
+        let others = self.partial_bytes;
+        let Some(conn) = self.conn(id).filter(|_| !partial.is_empty()) else {
+            return;
+        };
+        if others > PARTIAL_BYTES && partial.len() > SMALL && conn.role == Role::Device {
+            let now = self.now();
+            self.broker.no_memory(id, now);
+            return self.hold(id);
         }
+        let bytes = partial.len();
+        conn.partial = partial;
+        self.partial_bytes += bytes;
     }
 
     /// Decodes packets and hands them on, until half a packet is left or reading is to wait.

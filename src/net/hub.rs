@@ -47,6 +47,8 @@ pub struct Hub {
     pub(super) changes: Vec<(ConnId, Readiness)>,
     /// Connections to drive.
     pub(super) ready: Vec<ConnId>,
+    /// Bytes of half packets that connections keep.
+    pub(super) partial_bytes: usize,
     /// The links of the bridges.
     pub(super) uplinks: Vec<Uplink>,
     /// Connections to flush, beside the broker's list.
@@ -77,6 +79,7 @@ impl Hub {
             clock,
             now: None,
             conns: Vec::new(),
+            partial_bytes: 0,
             changes: Vec::new(),
             ready: Vec::new(),
             uplinks: Vec::new(),
@@ -153,6 +156,7 @@ impl Hub {
             // Where the system refuses, the connection works all the same.
             let _ = socket.set_nodelay(true);
         }
+        self.partial_bytes += partial.len();
         if self.conns.len() <= id.0 {
             self.conns.resize_with(id.0 + 1, || None);
         }
@@ -178,6 +182,7 @@ impl Hub {
 
     /// Forgets the connection, tells the broker, and closes the socket.
     pub(super) fn detach(&mut self, id: ConnId, end: &End) {
+        drop(self.take_partial(id));
         let Some(mut conn) = self.conns.get_mut(id.0).and_then(Option::take) else {
             return;
         };

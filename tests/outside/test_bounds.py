@@ -1,0 +1,103 @@
+"""What a peer can make grow has a bound: the broker's memory, its subscriptions, its time."""
+
+import contextlib
+import struct
+import time
+
+import pytest
+
+import wire
+from wire import Raw
+
+pytestmark = pytest.mark.footbridge
+
+
+def resident(broker):
+    """Megabytes of memory that the broker has now."""
+    with open(f"/proc/{broker.process.pid}/status") as status:
+        (line,) = [line for line in status if line.startswith("VmRSS:")]
+    return int(line.split()[1]) / 1024
+
+
+def subscribe(packet_id, filters, qos=0):
+    body = struct.pack("!H", packet_id)
+    return wire.packet(0x82, body + b"".join(wire.string(f) + bytes([qos]) for f in filters))
+
+
+def still_answers(broker):
+    start = time.monotonic()
+    with Raw(broker.port, "witness") as raw:
+        raw.send(wire.publish("witness", b"x", 1, 1))
+        raw.expect(wire.PUBACK)
+    assert time.monotonic() - start < 1
+
+
+def test_subscriptions_of_one_client(broker):
+    """One client's filters don't hold the others up, however many it sends."""
+    with Raw(broker.port, "s") as raw:
+        raw.socket.settimeout(30)
+        start = time.monotonic()
+        for n in range(4):
+            raw.send(subscribe(n + 1, [f"f/{n}/{i}" for i in range(5000)]))
+        granted = b"".join(raw.expect(wire.SUBACK).body[2:] for _ in range(4))
+        assert time.monotonic() - start < 5
+        assert granted == bytes(10_000) + b"\x80" * 10_000
+        # A filter that is there already takes no room.
+        raw.send(subscribe(9, ["f/0/0", "new"], 1))
+        assert raw.expect(wire.SUBACK).body[2:] == b"\x01\x80"
+    still_answers(broker)
+
+
+def test_overlapping_filters_and_many_retained_messages(broker):
+    """Each filter brings all the retained messages again: a client that doesn't read them must
+    not fill the memory with them."""
+    with Raw(broker.port, "p") as raw:
+        topics = [f"r/{i // 100}/{i % 100}" for i in range(20_000)]
+        raw.send(b"".join(wire.publish(t, b"x", 0, retain=True) for t in topics))
+        raw.send(wire.publish("end", b"x", 1, 1))
+        raw.expect(wire.PUBACK)
+    before = resident(broker)
+    with Raw(broker.port, "s") as raw:
+        raw.send(subscribe(1, ["#"] * 500, 1))
+        time.sleep(1)
+        assert resident(broker) - before < 60
+        still_answers(broker)
+
+
+def test_one_filter_brings_every_retained_message(broker):
+    """The bound above is none for a client that behaves."""
+    with Raw(broker.port, "p") as raw:
+        raw.send(b"".join(wire.publish(f"r/{i}", b"x", 0, retain=True) for i in range(20_000)))
+        raw.send(wire.publish("end", b"x", 1, 1))
+        raw.expect(wire.PUBACK)
+    with Raw(broker.port, "s") as raw:
+        raw.send(subscribe(1, ["#", "r/#"]))
+        got = 0
+        while got < 40_000:
+            got += raw.receive().kind == wire.PUBLISH
+
+
+def test_half_packets(broker):
+    """Many peers that each promise a packet of 200 MB and send it slowly."""
+    start = b"\x30\x80\x80\x80\x64\0\1t"
+    with contextlib.ExitStack() as open_ones:
+        peers = [open_ones.enter_context(Raw(broker.port, f"c{n}")) for n in range(40)]
+        for raw in peers:
+            raw.socket.setblocking(False)
+            raw.send(start)
+        deadline = time.monotonic() + 3
+        while time.monotonic() < deadline:
+            for raw in peers:
+                with contextlib.suppress(OSError):
+                    raw.socket.send(bytes(65536))
+        assert resident(broker) < 250
+        still_answers(broker)
+
+
+def test_one_large_packet(broker):
+    """The bound above is none for a single peer."""
+    payload = bytes(100 << 20)
+    with Raw(broker.port, "c") as raw:
+        raw.socket.settimeout(20)
+        raw.send(wire.publish("large", payload, 1, 1))
+        raw.expect(wire.PUBACK)
