@@ -18,7 +18,7 @@ use async_signal::{Signal, Signals};
 use futures_lite::StreamExt;
 use smol::{LocalExecutor, Task};
 
-use crate::auth;
+use crate::auth::{self, Auth};
 use crate::config::{self, Config};
 use crate::net::{self, Reactor, Shared};
 use crate::store;
@@ -52,6 +52,8 @@ pub enum Error {
     Listen(net::ListenError),
     /// The store can't be opened, or did not take the last commit.
     Store(store::Error),
+    /// A file that a directive names can't be written: directive, path, and the system's answer.
+    File(&'static str, PathBuf, io::Error),
     /// Something of the system: what was tried, and its answer.
     System(&'static str, io::Error),
 }
@@ -63,6 +65,11 @@ impl fmt::Display for Error {
             Error::Auth(e) => e.fmt(f),
             Error::Listen(e) => e.fmt(f),
             Error::Store(e) => e.fmt(f),
+            Error::File(directive, path, e) => write!(
+                f,
+                "{directive}: {}: {e}; check the path and its rights",
+                path.display()
+            ),
             Error::System(what, e) => write!(f, "{what}: {e}"),
         }
     }
@@ -75,17 +82,21 @@ impl std::error::Error for Error {
             Error::Auth(e) => Some(e),
             Error::Listen(e) => Some(e),
             Error::Store(e) => Some(e),
-            Error::System(_, e) => Some(e),
+            Error::File(_, _, e) | Error::System(_, e) => Some(e),
         }
     }
 }
 
-/// Checks the configuration (`--test-config`): its notes, or everything wrong with it.
+/// Checks the configuration and the files of rules that it names (`--test-config`): what the log
+/// would note, or everything wrong with it.
 ///
 /// # Errors
-/// [`Error::Config`].
+/// [`Error::Config`], [`Error::Auth`].
 pub fn check(options: &Options) -> Result<Vec<String>, Error> {
-    load(options).map(|(_, notes)| notes)
+    let (config, mut notes) = load(options)?;
+    let (_, warnings) = Auth::for_config(&config).map_err(Error::Auth)?;
+    notes.extend(warnings);
+    Ok(notes)
 }
 
 /// Runs the broker until a signal stops it.
@@ -101,7 +112,10 @@ pub fn run(options: &Options) -> Result<(), Error> {
         }
     }
     let logger =
-        Logger::start(&config.general.log).map_err(|e| Error::System("opening the log", e))?;
+        Logger::start(&config.general.log).map_err(|e| match &config.general.log.file {
+            Some(path) => Error::File("log_dest", path.clone(), e),
+            None => Error::System("starting the log", e),
+        })?;
     let logger = Rc::new(logger);
     log::info!("footbridge {} starting.", env!("CARGO_PKG_VERSION"));
     for note in notes {
@@ -142,7 +156,7 @@ fn serve(options: &Options, config: &Config, logger: &Rc<Logger>) -> Result<(), 
     start::bridges(config, &hub, &executor);
     let pid_file = config.general.pid_file.as_deref();
     if let Some(path) = pid_file {
-        daemon::write_pid(path).map_err(|e| Error::System("writing pid_file", e))?;
+        daemon::write_pid(path).map_err(|e| Error::File("pid_file", path.to_owned(), e))?;
     }
     let kinds = [Signal::Term, Signal::Int, Signal::Hup, Signal::Usr1];
     let signals = Signals::new(kinds).map_err(|e| Error::System("waiting for signals", e))?;
@@ -175,7 +189,7 @@ async fn live(
 ) -> Result<(), Error> {
     while let Some(signal) = signals.next().await {
         match signal {
-            Ok(Signal::Hup) => reload(&options, &logger),
+            Ok(Signal::Hup) => reload(&options, &logger, &hub),
             Ok(Signal::Usr1) => hub.borrow_mut().commit_now(),
             Ok(signal) => {
                 log::info!("footbridge stopping ({signal:?}).");
@@ -189,12 +203,21 @@ async fn live(
     stop(&hub).await
 }
 
-/// SIGHUP: reads the configuration again and takes over what can change while running.
-fn reload(options: &Options, logger: &Logger) {
+/// SIGHUP: reads the configuration and the files it names again, and takes over what can change
+/// while running: who may do what, and how much is logged. Anything wrong leaves all as it was.
+fn reload(options: &Options, logger: &Logger, hub: &Shared) {
     logger.reopen();
-    match load(options) {
-        Ok((config, _)) => {
+    let loaded = load(options).and_then(|(config, _)| {
+        let (auth, warnings) = Auth::for_config(&config).map_err(Error::Auth)?;
+        Ok((config, auth, warnings))
+    });
+    match loaded {
+        Ok((config, auth, warnings)) => {
             log::set_max_level(config.general.log.level);
+            for warning in warnings {
+                log::warn!("{warning}");
+            }
+            hub.borrow_mut().set_auth(auth);
             log::info!("Configuration reloaded.");
         }
         Err(e) => log::error!("The configuration stays as it was: {e}"),

@@ -6,7 +6,7 @@ pub mod passwd;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::config::General;
+use crate::config::{Config, General};
 
 pub use acl::Fault;
 
@@ -84,6 +84,14 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl Auth {
+    /// The rules that `config` asks for, as [`Auth::load`] reads them.
+    ///
+    /// # Errors
+    /// As [`Auth::load`].
+    pub fn for_config(config: &Config) -> Result<(Auth, Vec<String>), Error> {
+        Auth::load(&config.general, !config.listeners.is_empty())
+    }
+
     /// Reads the files that `general` names. `has_listeners` decides what `allow_anonymous` is
     /// where the file is silent: true only without a listener, as in Mosquitto 2.
     ///
@@ -129,6 +137,15 @@ impl Auth {
             (Some(_), None) => Err(Denied::Credentials),
             (None, _) if self.allow_anonymous => Ok(()),
             (None, _) => Err(Denied::Anonymous),
+        }
+    }
+
+    /// Whether a client that is connected under this user name could still log in, as far as can
+    /// be said without its password.
+    pub fn still_admits(&self, username: Option<&str>) -> bool {
+        match (username, &self.users) {
+            (Some(name), Some(users)) => users.has(name),
+            _ => self.allow_anonymous,
         }
     }
 

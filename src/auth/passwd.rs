@@ -113,6 +113,11 @@ impl Users {
         (Users { users, slowest }, skipped)
     }
 
+    /// Whether `name` is a user.
+    pub fn has(&self, name: &str) -> bool {
+        self.users.contains_key(name)
+    }
+
     /// Whether `name` is a user with this password. Takes as long for a name that isn't.
     pub fn verify(&self, name: &str, password: &[u8]) -> bool {
         let known = self.users.get(name);

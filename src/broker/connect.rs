@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::conn::{ReplyKind, Stage};
 use super::session::{NEVER, PendingWill};
 use super::{Broker, ConnId, TOPIC_ALIAS_MAXIMUM};
-use crate::auth::Who;
+use crate::auth::{Auth, Who};
 use crate::message::{Message, Origin, Parts};
 use crate::mqtt::{
     self, Ack, ConnAck, Connect, Disconnect, Packet, PacketId, Property, Props, PropsBuf, Reason,
@@ -26,6 +26,22 @@ struct Admitted {
 }
 
 impl Broker {
+    /// Puts other rules in force. Clients whose user is gone, and anonymous ones that are no
+    /// longer let in, are disconnected; what the others may publish and read changes at once.
+    pub fn set_auth(&mut self, auth: Auth, now: Time) {
+        self.auth = auth;
+        let conns = self.conns.iter().filter(|(_, conn)| conn.wire().is_none());
+        let outcasts: Vec<ConnId> = conns
+            .filter_map(|(c, conn)| Some((c, self.sessions.get(conn.session()?)?)))
+            .filter(|(_, session)| !self.auth.still_admits(session.who().username))
+            .map(|(c, _)| ConnId(c))
+            .collect();
+        for c in outcasts {
+            self.close(c, Reason::NOT_AUTHORIZED, now);
+        }
+        self.settle(now);
+    }
+
     pub(super) fn on_connect(&mut self, c: ConnId, connect: &Connect<'_>, now: Time) {
         if let Some(conn) = self.conns.get_mut(c.0) {
             conn.version = connect.version;

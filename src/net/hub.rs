@@ -15,6 +15,7 @@ use super::clock::Clock;
 use super::conn::{Conn, End, Role};
 use super::reactor::{Reactor, Readiness};
 use super::uplink::Uplink;
+use crate::auth::Auth;
 use crate::broker::{Broker, ConnId, Peer};
 use crate::status::Sys;
 use crate::store::{Event, Handle};
@@ -234,6 +235,12 @@ impl Hub {
             self.committing = self.committing.saturating_sub(1);
         }
         self.broker.store_event(event, now);
+    }
+
+    /// SIGHUP: from now on these rules hold.
+    pub fn set_auth(&mut self, auth: Auth) {
+        let now = self.now();
+        self.broker.set_auth(auth, now);
     }
 
     /// SIGUSR1: what waits for its commit does not wait for the interval.

@@ -24,8 +24,7 @@ pub(super) fn hub(
     executor: &Executor,
 ) -> Result<Shared, Error> {
     let general = &config.general;
-    let (auth, warnings) =
-        Auth::load(general, !config.listeners.is_empty()).map_err(Error::Auth)?;
+    let (auth, warnings) = Auth::for_config(config).map_err(Error::Auth)?;
     for warning in warnings {
         log::warn!("{warning}");
     }

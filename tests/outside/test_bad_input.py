@@ -211,6 +211,12 @@ class TestConfiguration:
 
 @pytest.mark.footbridge
 class TestResources:
+    @pytest.mark.parametrize("directive", ["log_dest file", "pid_file"])
+    def test_a_file_that_cannot_be_written(self, tmp_path, directive):
+        text = f"listener {free_port()} 127.0.0.1\n{directive} {tmp_path}/nowhere/x\n"
+        said = refused(tmp_path, text)
+        assert directive.split()[0] in said and f"{tmp_path}/nowhere/x" in said
+
     def test_port_in_use(self, tmp_path):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
