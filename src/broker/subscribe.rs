@@ -9,8 +9,8 @@ use super::{Broker, ConnId};
 use crate::auth::Who;
 use crate::message::{Message, Origin};
 use crate::mqtt::{
-    Packet, Props, QoS, Reason, RetainHandling, SubAck, Subscribe, Subscription, UnsubAck,
-    Unsubscribe, Version,
+    Packet, Props, Reason, RetainHandling, SubAck, Subscribe, Subscription, UnsubAck, Unsubscribe,
+    Version,
 };
 use crate::route::SubOptions;
 use crate::time::Time;
@@ -202,14 +202,5 @@ impl Broker {
             }
             Err(_) => Reason::NO_SUBSCRIPTION_EXISTED,
         }
-    }
-
-    /// The QoS a subscription was granted, for status.
-    pub fn granted(&self, client_id: &str, filter: &str) -> Option<QoS> {
-        let session = self.sessions.get(*self.by_client_id.get(client_id)?)?;
-        session
-            .find(filter)
-            .ok()
-            .map(|at| session.subscriptions[at].options.qos)
     }
 }
