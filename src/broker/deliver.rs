@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::conn::{Stage, Waiter};
 use super::session::Session;
-use super::{Broker, ConnId, OUTBOX_LIMIT};
+use super::{Broker, OUTBOX_LIMIT};
 use crate::message::{Message, MessageId};
 use crate::mqtt::QoS;
 use crate::route::SubOptions;
@@ -327,13 +327,6 @@ impl Broker {
         self.retained_unsaved.insert(topic.into());
         self.store.promise(now);
         true
-    }
-
-    /// Connections whose session is `index`, for tests and status.
-    pub fn is_online(&self, c: ConnId) -> bool {
-        self.conns
-            .get(c.0)
-            .is_some_and(|conn| conn.stage == Stage::Connected)
     }
 }
 

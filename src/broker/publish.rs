@@ -178,7 +178,9 @@ impl Broker {
             self.counters.dropped_size += 1;
             return Verdict::Drop(Reason::PACKET_TOO_LARGE);
         }
-        if (reserved(topic) && !bridge) || !self.auth.may_publish(&session.who(), topic) {
+        // As in Mosquitto, a bridge is the operator's own and needs no right.
+        let allowed = !reserved(topic) && self.auth.may_publish(&session.who(), topic);
+        if !bridge && !allowed {
             log::debug!("Denied PUBLISH from {} to {topic}", session.client_id());
             self.counters.denied += 1;
             return Verdict::Drop(Reason::NOT_AUTHORIZED);

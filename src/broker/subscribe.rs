@@ -6,10 +6,11 @@ use std::rc::Rc;
 use super::conn::ReplyKind;
 use super::session::Subscribed;
 use super::{Broker, ConnId};
-use crate::message::Message;
+use crate::auth::Who;
+use crate::message::{Message, Origin};
 use crate::mqtt::{
-    Packet, Props, QoS, Reason, RetainHandling, SubAck, Subscribe, Subscription, UnsubAck,
-    Unsubscribe, Version,
+    Packet, Props, Reason, RetainHandling, SubAck, Subscribe, Subscription, UnsubAck, Unsubscribe,
+    Version,
 };
 use crate::route::SubOptions;
 use crate::time::Time;
@@ -159,13 +160,27 @@ impl Broker {
                 return;
             };
             let own = options.no_local && message.origin.client_id == session.origin.client_id;
-            let denied = !self.auth.open()
-                && !session.bridge
-                && !self.auth.may_read(&session.who(), message.topic());
-            if !own && !denied {
+            let readable = session.bridge || self.auth.may_read(&session.who(), message.topic());
+            if !own && readable && self.may_still_publish(&message) {
                 self.queue_retained(index, &message, options, now);
             }
         }
+    }
+
+    /// `check_retain_source`: a retained message whose publisher has lost the right to publish it
+    /// is not sent. The broker's own and those of bridges need no right.
+    fn may_still_publish(&self, message: &Message) -> bool {
+        let Origin {
+            client_id,
+            username,
+        } = &*message.origin;
+        let index = self.by_client_id.get(client_id);
+        let bridge = index.is_some_and(|index| self.bridges.contains(index));
+        let who = Who {
+            client_id,
+            username: username.as_deref(),
+        };
+        client_id.is_empty() || bridge || self.auth.may_publish(&who, message.topic())
     }
 
     pub(super) fn on_unsubscribe(&mut self, c: ConnId, packet: &Unsubscribe<'_>, now: Time) {
@@ -208,14 +223,5 @@ impl Broker {
             }
             Err(_) => Reason::NO_SUBSCRIPTION_EXISTED,
         }
-    }
-
-    /// The QoS a subscription was granted, for status.
-    pub fn granted(&self, client_id: &str, filter: &str) -> Option<QoS> {
-        let session = self.sessions.get(*self.by_client_id.get(client_id)?)?;
-        session
-            .find(filter)
-            .ok()
-            .map(|at| session.subscriptions[at].options.qos)
     }
 }

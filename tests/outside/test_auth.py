@@ -131,3 +131,21 @@ def test_our_passwd_and_mosquittos_read_each_other(make_broker, client, tmp_path
     broker = make_broker(f"password_file {file}\nallow_anonymous false", anonymous=False)
     assert client(broker.port, "c", login=("carol", "secret")).reason.value == 0
     assert client(broker.port, "c", login=("bob", "builder"), accepted=False).reason.value != 0
+
+
+def test_retained_messages_need_a_publisher_who_still_may(make_broker, client, tmp_path):
+    """check_retain_source, which is on by default."""
+    acl = tmp_path / "acl"
+    acl.write_text("user bob\ntopic read #\nuser alice\ntopic readwrite #\n")
+    acl.chmod(0o644)
+    file = passwords(tmp_path / "auth")
+    broker = make_broker(f"password_file {file}\nacl_file {acl}", durable=True)
+    alice = client(broker.port, "a1", login=("alice", "wonder"))
+    alice.publish("kept", "1", 1, retain=True)
+    alice.publish("lost", "1", 1, retain=True)
+    acl.write_text("user bob\ntopic read #\nuser alice\ntopic readwrite kept\n")
+    broker.restart("stop")
+    someone = client(broker.port, "s1", login=("bob", "builder"))
+    someone.subscribe("#", 1)
+    assert someone.get().topic == "kept"
+    assert someone.silent()
