@@ -32,6 +32,8 @@ impl Routed {
 /// A subscriber needs each retained message once, and once more for each filter that overlaps;
 /// when this many times all of them wait for it, the filters were made to overlap.
 const COPIES_OF_RETAINED: usize = 4;
+/// Other messages that may wait in RAM for it besides.
+const OTHERS_WAITING: usize = 10_000;
 
 /// A durable queue that must hold the message has no room.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -271,8 +273,8 @@ impl Broker {
         options: &SubOptions,
         now: Time,
     ) {
-        let (known, limit) = (self.retained.len(), COPIES_OF_RETAINED);
-        let fits = |s: &Session| self.fits(message, s) && s.outbound.ready() / limit <= known;
+        let limit = OTHERS_WAITING + COPIES_OF_RETAINED * self.retained.len();
+        let fits = |s: &Session| self.fits(message, s) && s.outbound.ready() <= limit;
         if !self.sessions.get(index).is_some_and(fits) {
             self.counters.dropped_full += 1;
             return;
