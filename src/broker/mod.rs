@@ -20,7 +20,6 @@ mod pump;
 mod reply;
 mod restore;
 mod session;
-mod settings;
 mod subscribe;
 #[cfg(test)]
 mod tests;
@@ -35,7 +34,6 @@ pub use bridge::{BridgeId, BridgeSession, Limits, Wire};
 pub use conn::{ConnId, Peer};
 pub use counters::{Counters, Gauges};
 pub use outbox::Outbox;
-pub use settings::Settings;
 
 use conn::{Conn, Stage, Waiter};
 use deliver::Receiver;
@@ -43,6 +41,7 @@ use expire::Wheel;
 use session::Session;
 
 use crate::auth::Auth;
+use crate::config::General;
 use crate::message::{Message, Origin, SessionId};
 use crate::mqtt::{self, Packet, PropsBuf, QoS, Reason, Version};
 use crate::route::{Retained, Trie};
@@ -61,7 +60,9 @@ const OUTBOX_LIMIT: usize = 1024 * 1024;
 
 /// The broker.
 pub struct Broker {
-    settings: Settings,
+    settings: General,
+    /// `max_connections` of each listener.
+    max_connections: Vec<Option<u32>>,
     auth: Auth,
     conns: Slab<Conn>,
     /// Tells a connection from an earlier one with the same number.
@@ -111,12 +112,7 @@ impl Broker {
     /// `max_connections` is reached: close it at once.
     pub fn accept(&mut self, listener: usize, peer: Peer, now: Time) -> Option<ConnId> {
         let open = self.open.get_mut(listener)?;
-        let limit = self
-            .settings
-            .max_connections
-            .get(listener)
-            .copied()
-            .flatten();
+        let limit = self.max_connections.get(listener).copied().flatten();
         if self.shutting_down || limit.is_some_and(|limit| *open >= limit) {
             return None;
         }

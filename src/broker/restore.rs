@@ -8,8 +8,9 @@ use slab::Slab;
 
 use super::expire::Wheel;
 use super::session::{PendingWill, Session, Subscribed};
-use super::{Broker, Counters, Settings};
+use super::{Broker, Counters};
 use crate::auth::Auth;
+use crate::config::Config;
 use crate::message::{Message, Origin, Parts};
 use crate::mqtt::PropsBuf;
 use crate::route::{Retained, SubOptions, Trie};
@@ -19,7 +20,16 @@ use crate::time::Time;
 
 impl Broker {
     /// A broker that goes on where the store stopped.
-    pub fn new(settings: Settings, auth: Auth, loaded: Loaded, now: Time) -> Broker {
+    pub fn new(config: &Config, auth: Auth, loaded: Loaded, now: Time) -> Broker {
+        let settings = config.general.clone();
+        let limits = config.listeners.iter().map(|l| l.max_connections);
+        let mut max_connections: Vec<Option<u32>> = limits.collect();
+        if max_connections.is_empty() {
+            // The default listener.
+            max_connections.push(None);
+        }
+        // Without persistence nothing waits for a commit.
+        let interval = settings.persistence.then_some(settings.commit_interval);
         let Loaded {
             sessions,
             retained,
@@ -29,10 +39,11 @@ impl Broker {
             next_session,
             ..
         } = loaded;
-        let mut store = Store::new(settings.commit_interval, next_message, refs);
+        let mut store = Store::new(interval, next_message, refs);
         store.discard(orphans, now);
         let mut broker = Broker {
-            open: vec![0; settings.max_connections.len()],
+            open: vec![0; max_connections.len()],
+            max_connections,
             settings,
             auth,
             conns: Slab::new(),

@@ -8,7 +8,7 @@ use smol::{LocalExecutor, Task, channel};
 use super::{Error, Options};
 use crate::auth::Auth;
 use crate::bridge::Link;
-use crate::broker::{BridgeSession, Broker, Settings};
+use crate::broker::{BridgeSession, Broker};
 use crate::config::Config;
 use crate::mqtt::QoS;
 use crate::net::{self, Clock, Hub, Reactor, Shared};
@@ -37,7 +37,7 @@ pub(super) fn hub(
     let (store, events) = spawn_store(db)?;
     let clock = Clock::start(loaded.floor);
     let now = clock.now();
-    let broker = Broker::new(Settings::from(config), auth, loaded, now);
+    let broker = Broker::new(config, auth, loaded, now);
     let sys = Sys::new(Duration::from_secs(general.sys_interval.into()), now);
     let reactor = Rc::clone(reactor);
     let hub = Hub::new(reactor, broker, store, sys, clock, general.set_tcp_nodelay);

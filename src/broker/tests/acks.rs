@@ -202,7 +202,7 @@ fn puback_of_a_retained_message_waits_for_the_commit() {
 #[test]
 fn without_persistence_nothing_waits() {
     let mut settings = settings();
-    settings.commit_interval = None;
+    settings.persistence = false;
     let mut world = World::with(settings);
     world.held = true;
     let receiver = world.dial(&Dial::durable(Version::V5, "r"));

@@ -12,7 +12,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::world::{World, settings};
-use crate::broker::Settings;
+use crate::config::General;
 use client::Client;
 use ledger::Ledger;
 
@@ -29,15 +29,14 @@ struct Sim {
 }
 
 /// Settings vary with the seed: a small queue, QoS 0 queued, no persistence.
-fn settings_for(rng: &mut Rng) -> Settings {
+fn settings_for(rng: &mut Rng) -> General {
     let mut settings = settings();
     settings.max_inflight_messages = [0, 1, 3, 20][rng.usize(..4)];
     settings.max_queued_messages = [0, 0, 0, 200][rng.usize(..4)];
     settings.queue_qos0_messages = rng.bool();
-    settings.commit_interval = match rng.u32(..8) {
-        0 => None,
-        n => Some(Duration::from_millis([0, 20, 200][n as usize % 3])),
-    };
+    let n = rng.u64(..8);
+    settings.persistence = n != 0;
+    settings.commit_interval = Duration::from_millis([0, 20, 200][n as usize % 3]);
     settings
 }
 
@@ -60,7 +59,7 @@ impl Sim {
     fn step(&mut self) {
         match self.rng.u32(..1000) {
             // Without a store a crash leaves nothing to check.
-            0..3 if self.world.settings.commit_interval.is_some() => self.crash(),
+            0..3 if self.world.settings.persistence => self.crash(),
             3..150 => self.pass(),
             150..250 => drop(self.world.store()),
             250..255 => drop(self.world.store_full()),

@@ -9,8 +9,8 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::auth::Auth;
-use crate::broker::{Broker, ConnId, Peer as Address, Settings};
-use crate::config::General;
+use crate::broker::{Broker, ConnId, Peer as Address};
+use crate::config::{Config, General};
 use crate::mqtt::{Packet, Version, decode, encode};
 use crate::store::{Batch, Db, Event, Location, ReadRequest};
 use crate::time::Time;
@@ -41,7 +41,7 @@ struct Line {
 pub struct World {
     pub broker: Broker,
     pub now: Time,
-    pub settings: Settings,
+    pub settings: General,
     auth: Auth,
     db: Db,
     jobs: VecDeque<Job>,
@@ -52,24 +52,22 @@ pub struct World {
     pub batches: u64,
 }
 
-/// The settings that the packaged configuration has.
-pub fn settings() -> Settings {
-    Settings {
-        allow_zero_length_clientid: true,
-        auto_id_prefix: "auto-".into(),
+/// The settings of most tests: with persistence, queues without bounds.
+pub fn settings() -> General {
+    General {
         connection_messages: false,
-        max_connections: vec![None],
-        max_inflight_messages: 20,
-        max_keepalive: u16::MAX,
-        max_packet_size: None,
-        message_size_limit: None,
-        max_queued_messages: 0,
         max_queued_bytes: 0,
-        queue_qos0_messages: false,
-        retain_available: true,
-        upgrade_outgoing_qos: false,
-        persistent_client_expiration: None,
-        commit_interval: Some(Duration::from_millis(20)),
+        persistence: true,
+        commit_interval: Duration::from_millis(20),
+        ..General::default()
+    }
+}
+
+/// A configuration of these settings and nothing else.
+fn config(general: General) -> Config {
+    Config {
+        general,
+        ..Config::default()
     }
 }
 
@@ -78,17 +76,17 @@ impl World {
         World::with(settings())
     }
 
-    pub fn with(settings: Settings) -> World {
+    pub fn with(settings: General) -> World {
         World::with_auth(settings, General::default())
     }
 
     /// `general` names the files of the access rules.
-    pub fn with_auth(settings: Settings, general: General) -> World {
+    pub fn with_auth(settings: General, general: General) -> World {
         let (auth, _) = Auth::load(&general, false).unwrap();
         let (db, loaded) = Db::open(Location::Memory).unwrap();
         let now = Time::from_secs(1_000_000);
         World {
-            broker: Broker::new(settings.clone(), auth.clone(), loaded, now),
+            broker: Broker::new(&config(settings.clone()), auth.clone(), loaded, now),
             now,
             settings,
             auth,
@@ -114,7 +112,7 @@ impl World {
         }
         let loaded = self.db.reload().unwrap();
         let (settings, auth) = (self.settings.clone(), self.auth.clone());
-        self.broker = Broker::new(settings, auth, loaded, self.now);
+        self.broker = Broker::new(&config(settings), auth, loaded, self.now);
         self.turn();
     }
 
