@@ -189,12 +189,20 @@ fn every_mistake_of_a_file_is_reported() {
             "mistakes.conf:13: topic: `5` is not valid; give the QoS as 0, 1 or 2",
             "mistakes.conf:15: password_file: `${nope}` is not known; use ${hostname}, ${mac} or \
              ${env:NAME}, or $${ for a plain ${",
-            "mistakes.conf:7: connection a: the bridge has no address; add `address HOST[:PORT]`",
-            "mistakes.conf:7: connection a: the bridge has no topic; add a line such as `topic # \
-             out 1`",
-            "mistakes.conf:11: connection b: the bridge has no topic; add a line such as `topic # \
-             out 1`",
-            "mistakes.conf:11: connection b: the bridge has a remote_password without a \
+        ]
+    );
+}
+
+/// What is missing as a whole is told once every line is sound: a wrong line may be the cause.
+#[test]
+fn what_is_missing_is_told_of_sound_lines() {
+    assert_eq!(
+        errors("gaps.conf"),
+        [
+            "gaps.conf:1: connection a: the bridge has no address; add `address HOST[:PORT]`",
+            "gaps.conf:1: connection a: the bridge has no topic; add a line such as `topic # out 1`",
+            "gaps.conf:2: connection b: the bridge has no topic; add a line such as `topic # out 1`",
+            "gaps.conf:2: connection b: the bridge has a remote_password without a \
              remote_username; add the user name",
         ]
     );

@@ -1,6 +1,6 @@
 //! `topic` lines of a bridge, and the addresses it connects to.
 
-use std::net::Ipv6Addr;
+use core::net::Ipv6Addr;
 
 use super::defaults::PORT;
 use super::value::Value;
