@@ -292,20 +292,16 @@ impl Broker {
             sub_ids,
             stored: false,
         };
-        let id = if Self::is_stored(session, qos, self.settings.queue_qos0_messages) {
-            let target = target(session, &receiver);
-            let id = self
-                .store
-                .put(Rc::clone(message), vec![target.clone()], None, now);
-            session.outbound.push(entry(message, Some(id), target));
+        let stored = Self::is_stored(session, qos, self.settings.queue_qos0_messages);
+        if !stored && session.conn.is_none() {
             return;
-        } else {
-            None
-        };
-        if session.conn.is_some() {
-            let target = target(session, &receiver);
-            session.outbound.push(entry(message, id, target));
         }
+        let target = target(session, &receiver);
+        let id = stored.then(|| {
+            let targets = vec![target.clone()];
+            self.store.put(Rc::clone(message), targets, None, now)
+        });
+        session.outbound.push(entry(message, id, target));
     }
 
     /// Keeps or deletes the retained message of a topic [MQTT-3.3.1-5], [MQTT-3.3.1-6]. True if
