@@ -205,6 +205,10 @@ impl Broker {
         let durable = self.sessions.get(index).is_some_and(|s| s.is_durable());
         if durable && changed {
             self.unsave_identity(index);
+        }
+        // A repeated one must not be answered before the first is on disk.
+        let saved = self.sessions.get(index).is_some_and(|s| self.is_saved(s));
+        if durable && !saved {
             self.reply_after_commit(c, reply, now);
         } else {
             self.reply(c, reply, true);
