@@ -1,7 +1,8 @@
 //! SIGINT and SIGTERM as something to wait for.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use async_signal::{Signal, Signals};
 use futures_lite::StreamExt;
@@ -22,4 +23,10 @@ pub(super) fn socket() -> io::Result<UnixStream> {
         });
     });
     Ok(here)
+}
+
+/// Waits for `wait`, which must not be zero; true as soon as the process is asked to end.
+pub(super) fn asked_within(mut socket: &UnixStream, wait: Duration) -> bool {
+    // Where the system takes no time-out, waiting would never end.
+    socket.set_read_timeout(Some(wait)).is_err() || socket.read(&mut [0]).is_ok()
 }

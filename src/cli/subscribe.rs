@@ -165,7 +165,9 @@ impl Sub {
                     if left.is_zero() {
                         return Err(Error::Timeout);
                     }
-                    std::thread::sleep(left.min(RECONNECT_DELAY));
+                    if signals::asked_within(&progress.signal, left.min(RECONNECT_DELAY)) {
+                        return Ok(());
+                    }
                 }
                 result => return result,
             }

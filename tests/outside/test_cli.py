@@ -226,6 +226,16 @@ def test_the_will_of_a_killed_subscriber_only(either, how, published):
         assert watcher.messages() == ["will 1 0 " + ("bye" if published else "none")]
 
 
+def test_a_subscriber_without_its_broker_can_be_ended(make_either):
+    """SIGTERM while it waits to connect again."""
+    broker = make_either()
+    with Sub(broker.port, "-t", "a") as sub:
+        broker.stop()
+        time.sleep(0.5)
+        sub.process.terminate()
+        assert sub.process.wait(timeout=3) == 0
+
+
 def test_the_subscriber_comes_back(make_either):
     broker = make_either()
     command = [*OURS["sub"], "-p", str(broker.port), "-t", "t", "-q", "1", "-C", "1"]
