@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Bridge, Config, Env, General, Listener, Log, Restart};
+use super::{Bridge, Config, Durability, Env, General, Listener, Log, Restart};
 
 /// The port of plain MQTT.
 pub(super) const PORT: u16 = 1883;
@@ -46,6 +46,8 @@ impl Default for General {
             persistence: false,
             store: PathBuf::from(STORE_FILE),
             commit_interval: Duration::from_millis(20),
+            durability: Durability::Power,
+            flash_budget: None,
             pid_file: None,
             sys_interval: 10,
         }

@@ -81,10 +81,37 @@ pub struct General {
     pub store: PathBuf,
     /// `commit_interval`. Default 20 ms.
     pub commit_interval: Duration,
+    /// `durability`. Default power.
+    pub durability: Durability,
+    /// `flash_budget`; `None` is no budget.
+    pub flash_budget: Option<FlashBudget>,
     /// `pid_file`.
     pub pid_file: Option<PathBuf>,
     /// `sys_interval`, seconds; 0 turns `$SYS` off. Default 10.
     pub sys_interval: u32,
+}
+
+/// `durability`: what an acknowledgement promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The message survives a power cut.
+    Power,
+    /// It does so after this long at the latest.
+    Lazy(Duration),
+}
+
+/// `flash_budget`: what may be written a day before commits become rarer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlashBudget {
+    /// Bytes a day.
+    pub bytes_a_day: u64,
+    /// The longest time between commits that the budget may lead to.
+    pub longest: Duration,
+}
+
+impl FlashBudget {
+    /// [`FlashBudget::longest`] where the directive does not say.
+    pub const LONGEST: Duration = Duration::from_secs(10);
 }
 
 /// Where the log goes and what is in it.

@@ -1,4 +1,4 @@
-//! Who may do what, what is kept, and the process.
+//! Who may do what, and the process.
 
 use super::Section::General as S;
 use super::Unset::{Is, Means};
@@ -9,7 +9,6 @@ const NO_PLUGINS: &str = "footbridge loads no plugins";
 const USE_FILES: &str = "use password_file and acl_file";
 const NO_PSK: &str = "footbridge has no pre-shared-key TLS";
 const USE_CERTIFICATES: &str = "use certificates";
-const SAVED: &str = "every commit is saved; see commit_interval";
 
 pub(super) const KEYS: &[Key] = &[
     implemented(
@@ -55,16 +54,6 @@ pub(super) const KEYS: &[Key] = &[
     ),
     implemented(
         S,
-        "commit_interval",
-        "DURATION",
-        Is("20ms"),
-        "How long messages gather before they are written to flash together.",
-        "An acknowledgement waits for the commit that holds its message, so this bounds what it \
-         adds to a QoS 1 round trip; a longer interval wears flash less. footbridge's own.",
-        set!(commit_interval, v => v.duration()?),
-    ),
-    implemented(
-        S,
         "include_dir",
         "DIRECTORY",
         Means("none"),
@@ -86,39 +75,6 @@ pub(super) const KEYS: &[Key] = &[
          mosquitto_passwd(1) write. A malformed line is reported and skipped. Read again on \
          SIGHUP.",
         set!(password_file, v => Some(v.path()?)),
-    ),
-    implemented(
-        S,
-        "persistence",
-        "true|false",
-        Is("false"),
-        "Whether sessions, queues and retained messages outlive the process.",
-        "",
-        set!(persistence, v => v.flag()?),
-    ),
-    implemented(
-        S,
-        "persistence_file",
-        "NAME",
-        Is("footbridge.db"),
-        "The name of the store's file.",
-        "The format is footbridge's own; it does not read a mosquitto.db.",
-        |draft, v| {
-            draft.store_file = Some(v.path()?);
-            Ok(())
-        },
-    ),
-    implemented(
-        S,
-        "persistence_location",
-        "DIRECTORY",
-        Means("the current directory"),
-        "Where the store's file lies.",
-        "",
-        |draft, v| {
-            draft.store_dir = Some(v.path()?);
-            Ok(())
-        },
     ),
     implemented(
         S,
@@ -180,19 +136,11 @@ pub(super) const KEYS: &[Key] = &[
         "a client with overlapping subscriptions gets a message once, or once for each \
          subscription identifier in MQTT 5",
     ),
-    accepted(S, "autosave_interval", "SECONDS", SAVED),
-    accepted(S, "autosave_on_changes", "true|false", SAVED),
     accepted(
         S,
         "retry_interval",
         "SECONDS",
         "messages are sent again when a client reconnects, as MQTT 3.1.1 and 5.0 have it",
-    ),
-    accepted(
-        S,
-        "store_clean_interval",
-        "SECONDS",
-        "messages that nobody is owed any longer are removed as they go",
     ),
     accepted(
         S,

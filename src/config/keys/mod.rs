@@ -10,6 +10,7 @@ mod general;
 mod limits;
 mod listener;
 mod log;
+mod store;
 mod tls;
 
 use super::Kind;
@@ -167,6 +168,7 @@ use set;
 pub(super) fn all() -> impl Iterator<Item = &'static Key> {
     [
         general::KEYS,
+        store::KEYS,
         limits::KEYS,
         log::KEYS,
         listener::KEYS,
