@@ -10,13 +10,14 @@ mod start;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use async_io::Timer;
 use async_signal::{Signal, Signals};
-use futures_lite::StreamExt;
-use smol::{LocalExecutor, Task};
+use futures_lite::{StreamExt, future};
+use smol::{LocalExecutor, Task, channel};
 
 use crate::auth::{self, Auth};
 use crate::config::{self, Config};
@@ -121,7 +122,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
     for note in notes {
         log::warn!("{note}");
     }
-    let result = serve(options, &config, &logger);
+    let result = serve_until_stopped(options, config, &logger);
     match &result {
         Ok(()) => log::info!("footbridge stopped."),
         // The caller says it on standard error, which a daemon does not have.
@@ -146,26 +147,59 @@ fn load(options: &Options) -> Result<(Config, Vec<String>), Error> {
     Ok((config, notes))
 }
 
-/// From the store to the last commit.
-fn serve(options: &Options, config: &Config, logger: &Rc<Logger>) -> Result<(), Error> {
+/// Why [`serve`] ended.
+enum End {
+    /// A signal said so.
+    Stopped,
+    /// The store is damaged: the next start sets the file aside and rescues what it can. The
+    /// signals go on meanwhile.
+    Damaged(Signals),
+}
+
+/// Serves, and starts over if the store turns out to be damaged. To its clients that is a crash.
+fn serve_until_stopped(
+    options: &Options,
+    mut config: Config,
+    logger: &Rc<Logger>,
+) -> Result<(), Error> {
     daemon::raise_descriptor_limit();
+    let kinds = [Signal::Term, Signal::Int, Signal::Hup, Signal::Usr1];
+    let mut signals = Signals::new(kinds).map_err(|e| Error::System("waiting for signals", e))?;
+    loop {
+        signals = match serve(options, &config, logger, signals)? {
+            End::Stopped => return Ok(()),
+            End::Damaged(signals) => signals,
+        };
+        log::warn!("Starting over.");
+        if let Ok((newer, _)) = load(options) {
+            config = newer;
+        }
+    }
+}
+
+/// From the store to the last commit.
+fn serve(
+    options: &Options,
+    config: &Config,
+    logger: &Rc<Logger>,
+    signals: Signals,
+) -> Result<End, Error> {
     let reactor = Reactor::new().map_err(|e| Error::System("waiting for sockets", e))?;
     let executor = Rc::new(LocalExecutor::new());
-    let hub = start::hub(config, &reactor, &executor)?;
+    let (hub, damaged) = start::hub(config, &reactor, &executor)?;
     let listeners = start::listeners(config, options, &hub, &executor)?;
     start::bridges(config, &hub, &executor);
     let pid_file = config.general.pid_file.as_deref();
     if let Some(path) = pid_file {
         daemon::write_pid(path).map_err(|e| Error::File("pid_file", path.to_owned(), e))?;
     }
-    let kinds = [Signal::Term, Signal::Int, Signal::Hup, Signal::Usr1];
-    let signals = Signals::new(kinds).map_err(|e| Error::System("waiting for signals", e))?;
     executor.spawn(net::Turn::new(hub.clone())).detach();
     log::info!("footbridge {} running.", env!("CARGO_PKG_VERSION"));
     // The awaited future is polled at every wake: the work is in tasks of the executor, and this
     // only looks whether they are over.
     let life = executor.spawn(live(
         signals,
+        damaged,
         options.clone(),
         logger.clone(),
         hub,
@@ -182,12 +216,22 @@ fn serve(options: &Options, config: &Config, logger: &Rc<Logger>) -> Result<(), 
 /// Answers signals until one says to stop, then stops.
 async fn live(
     mut signals: Signals,
+    damaged: channel::Receiver<()>,
     options: Options,
     logger: Rc<Logger>,
     hub: Shared,
     listeners: Vec<Task<()>>,
-) -> Result<(), Error> {
-    while let Some(signal) = signals.next().await {
+) -> Result<End, Error> {
+    let damaged = async { damaged.recv().await.ok().map(|()| None) };
+    let mut damaged = pin!(damaged);
+    loop {
+        let signal = async { signals.next().await.map(Some) };
+        let Some(signal) = future::or(signal, damaged.as_mut()).await else {
+            break;
+        };
+        let Some(signal) = signal else {
+            return Ok(End::Damaged(signals));
+        };
         match signal {
             Ok(Signal::Hup) => reload(&options, &logger, &hub),
             Ok(Signal::Usr1) => hub.borrow_mut().commit_now(),
@@ -200,7 +244,7 @@ async fn live(
     }
     // Dropping a task closes its socket: nobody can connect any more.
     drop(listeners);
-    stop(&hub).await
+    stop(&hub).await.map(|()| End::Stopped)
 }
 
 /// SIGHUP: reads the configuration and the files it names again, and takes over what can change

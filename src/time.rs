@@ -1,10 +1,10 @@
 //! The broker's clock, as a plain number.
 //!
 //! Nothing below `net` and `run` reads a clock: time comes in as an argument. [`Time`] counts
-//! milliseconds since 1970 by a clock of the broker's own, which starts at the later of the wall
-//! clock and the newest time the store has seen, then follows the monotonic clock. It never goes
-//! back, not across a restart and not when NTP corrects a box that booted in 1970, so timers and
-//! deadlines on disk share one type.
+//! milliseconds since 1970 by a clock of the broker's own, which goes on where the store stopped,
+//! adds the time that the box can have been off, and then follows the monotonic clock. It never
+//! goes back, not across a restart and not when NTP corrects a box that booted in 1970, and it
+//! does not jump by years, so timers and deadlines on disk share one type.
 
 use std::ops::{Add, AddAssign, Sub};
 use std::time::Duration;

@@ -1,10 +1,37 @@
 //! The end of a turn and the news from the storage thread.
 
-use super::{Broker, ConnId};
-use crate::store::{Batch, Event, ReadRequest};
+use super::Broker;
+use crate::store::{Batch, Event, ReadRequest, Usage};
 use crate::time::Time;
 
+/// How the disk of the store is.
+#[derive(Clone, Debug, Default)]
+pub struct Disk {
+    /// It is full; the ballast is off.
+    pub full: bool,
+    /// It takes nothing, for this reason.
+    pub stalled: Option<String>,
+    /// What was written to it.
+    pub written: Usage,
+}
+
+impl Disk {
+    /// In one word or line: `ok`, `full`, `failing: REASON`.
+    pub fn state(&self) -> String {
+        match &self.stalled {
+            Some(why) => format!("failing: {why}"),
+            None if self.full => "full".to_owned(),
+            None => "ok".to_owned(),
+        }
+    }
+}
+
 impl Broker {
+    /// How the disk of the store is.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
     /// The batch to commit now, if one is due and none is under way.
     pub fn take_batch(&mut self, now: Time) -> Option<Batch> {
         if !self.store.is_due(now) {
@@ -14,11 +41,15 @@ impl Broker {
         let mut batch = self.store.begin_commit(batch);
         batch.floor = now;
         self.save_sessions(&mut batch);
-        for topic in self.retained_unsaved.drain() {
+        let all = std::mem::take(&mut self.write_all);
+        for topic in self.unwritten.take(all, now) {
             match self.retained.get(&topic) {
                 Some(message) => batch.put_retained(message),
                 None => batch.delete_retained(&topic),
             }
+        }
+        if let Some(at) = self.unwritten.due() {
+            self.store.commit_by(at);
         }
         if batch.is_empty() {
             // All that was gathered was delivered meanwhile: a commit would wear the flash out
@@ -65,10 +96,16 @@ impl Broker {
             Event::Committed {
                 seq,
                 bytes,
+                written,
                 mut batch,
             } => {
                 self.counters.commits += 1;
                 self.counters.store_bytes = bytes;
+                self.disk.written = written;
+                if let Some(budget) = &self.budget {
+                    let interval = budget.interval(written.today, now);
+                    self.store.set_commit_interval(interval);
+                }
                 self.store.committed(seq);
                 batch.reset(0);
                 self.spare_batch = Some(batch);
@@ -76,9 +113,32 @@ impl Broker {
             }
             Event::Rows { token, rows } => self.on_rows(token, &rows, now),
             Event::Stalled { error } => {
-                log::error!("{error}: acknowledgements wait, trying again every second");
+                log::error!("{error}: acknowledgements wait until it works again");
+                self.disk.stalled = Some(error.to_string());
+                // From now on what must be stored is refused, rather than not read.
+                self.resume_paused();
             }
-            Event::Resumed => log::warn!("The store works again."),
+            Event::Resumed => {
+                log::warn!("The store works again.");
+                self.disk.stalled = None;
+            }
+            Event::Full => {
+                log::error!(
+                    "The disk of the store is full: messages that would have to be stored are \
+                     refused until there is room; deliveries and QoS 0 go on."
+                );
+                self.disk.full = true;
+            }
+            Event::Room => {
+                log::warn!("The disk of the store has room again.");
+                self.disk.full = false;
+                self.retry_parked(now);
+            }
+            Event::Rewritten => log::error!(
+                "The store's file was deleted or replaced under the broker: it was written anew."
+            ),
+            // What follows is the business of `run`.
+            Event::Damaged { error } => log::error!("{error}"),
         }
         self.settle(now);
     }
@@ -92,23 +152,29 @@ impl Broker {
                 self.pump(index, now);
             }
         }
-        if self.store.is_congested() {
-            return;
-        }
-        for c in std::mem::take(&mut self.paused) {
-            self.resume_reading(c);
+        if !self.store.is_congested() {
+            self.resume_paused();
         }
     }
 
-    fn resume_reading(&mut self, c: ConnId) {
-        if let Some(conn) = self.conns.get_mut(c.0) {
-            conn.paused = false;
-            self.resumed.push(c);
+    fn resume_paused(&mut self) {
+        for c in std::mem::take(&mut self.paused) {
+            if let Some(conn) = self.conns.get_mut(c.0) {
+                conn.paused = false;
+                self.resumed.push(c);
+            }
         }
+    }
+
+    /// True while nothing more that must be stored is taken in: the disk is full, or it fails and
+    /// enough waits for it.
+    pub(super) fn is_disk_closed(&self) -> bool {
+        self.disk.full || (self.disk.stalled.is_some() && self.store.is_congested())
     }
 
     /// Everything gathered is to be written with the next turn (SIGUSR1).
     pub fn commit_now(&mut self, now: Time) {
+        self.write_all = true;
         self.store.hurry(now);
     }
 }

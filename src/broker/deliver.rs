@@ -64,7 +64,7 @@ impl Broker {
     ) -> Result<Routed, Full> {
         let mut receivers = std::mem::take(&mut self.receivers);
         self.find_receivers(message, from, &mut receivers);
-        let result = if self.has_room(message, &receivers) {
+        let result = if self.may_keep(message, &receivers) {
             let by_commit = message.retain && self.retain(message, now);
             let (early, late) = if by_commit {
                 (None, waiter)
@@ -139,6 +139,17 @@ impl Broker {
         });
     }
 
+    /// True unless the message would have to be stored and can't be.
+    fn may_keep(&self, message: &Message, receivers: &[Receiver]) -> bool {
+        let durable = |r: &Receiver| {
+            let session = self.sessions.get(r.session);
+            r.qos != QoS::AtMostOnce && session.is_some_and(Session::is_durable)
+        };
+        let kept = message.retain && message.qos != QoS::AtMostOnce;
+        let stored = || kept || receivers.iter().any(durable);
+        self.has_room(message, receivers) && !(self.is_disk_closed() && stored())
+    }
+
     /// True if every durable queue that must hold the message has room for it.
     fn has_room(&self, message: &Message, receivers: &[Receiver]) -> bool {
         receivers.iter().all(|r| {
@@ -174,7 +185,9 @@ impl Broker {
             };
             let at_once = receiver.qos == QoS::AtMostOnce;
             let stored = Self::is_stored(session, receiver.qos, self.settings.queue_qos0_messages);
-            if stored && at_once && !self.fits(message, session) {
+            // Nobody waits for a QoS 0 message to be stored, so nothing would slow it down.
+            let behind = || self.is_disk_closed() || self.store.is_congested();
+            if stored && at_once && (behind() || !self.fits(message, session)) {
                 self.counters.dropped_full += 1;
                 continue;
             }
@@ -308,22 +321,29 @@ impl Broker {
     /// that must reach the disk before the publisher is answered.
     fn retain(&mut self, message: &Rc<Message>, now: Time) -> bool {
         let topic = message.topic();
-        if message.payload().is_empty() {
-            if self.retained.remove(topic).is_none() {
-                return false;
-            }
+        let changed = if message.payload().is_empty() {
+            self.retained.remove(topic).is_some()
         } else {
             self.retained.set(Rc::clone(message));
             if let Some(at) = message.expiry {
                 self.wheel.wake(at);
             }
-        }
+            true
+        };
         // The broker's own figures are made anew at each start.
         if topic.starts_with("$SYS/") {
             return false;
         }
-        self.retained_unsaved.insert(topic.into());
-        self.store.promise(now);
+        if changed && message.qos != QoS::AtMostOnce {
+            self.unwritten.promised(topic);
+            self.store.promise(now);
+        } else if changed {
+            match self.unwritten.changed(topic, now) {
+                Some(at) => self.store.commit_by(at),
+                None => self.store.lazy(now),
+            }
+        }
+        // Also where nothing was deleted: an earlier deletion may still be on its way.
         true
     }
 }

@@ -208,7 +208,7 @@ impl Broker {
     pub(super) fn expire_retained(&mut self, now: Time) {
         for message in self.retained.expire(now) {
             if !message.topic().starts_with("$SYS/") {
-                self.retained_unsaved.insert(message.topic().into());
+                self.unwritten.promised(message.topic());
                 self.store.lazy(now);
             }
         }

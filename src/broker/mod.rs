@@ -19,18 +19,20 @@ mod publish;
 mod pump;
 mod reply;
 mod restore;
+mod retain;
 mod session;
 mod subscribe;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use slab::Slab;
 
 pub use bridge::{BridgeId, BridgeSession, Limits, Wire};
+pub use commit::Disk;
 pub use conn::{ConnId, Peer};
 pub use counters::{Counters, Gauges};
 pub use outbox::Outbox;
@@ -38,6 +40,7 @@ pub use outbox::Outbox;
 use conn::{Conn, Stage, Waiter};
 use deliver::Receiver;
 use expire::Wheel;
+use retain::Unwritten;
 use session::Session;
 
 use crate::auth::Auth;
@@ -45,7 +48,7 @@ use crate::config::General;
 use crate::message::{Message, Origin, SessionId};
 use crate::mqtt::{self, Packet, PropsBuf, QoS, Reason, Version};
 use crate::route::{Retained, Trie};
-use crate::store::{Batch, ReadRequest, Store};
+use crate::store::{Batch, Budget, ReadRequest, Store};
 use crate::time::Time;
 
 /// How long a new connection may take to send its CONNECT.
@@ -75,6 +78,9 @@ pub struct Broker {
     trie: Trie,
     retained: Retained,
     store: Store<Waiter>,
+    disk: Disk,
+    /// `flash_budget`.
+    budget: Option<Budget>,
     wheel: Wheel,
     counters: Counters,
     /// Connections with something to write or to close.
@@ -92,8 +98,10 @@ pub struct Broker {
     unsaved: Vec<usize>,
     /// Sessions whose rows must be deleted.
     gone: Vec<SessionId>,
-    /// Topics whose retained message must be written or deleted.
-    retained_unsaved: HashSet<Box<str>>,
+    /// Retained messages that must be written or deleted.
+    unwritten: Unwritten,
+    /// The next commit is to leave nothing for later.
+    write_all: bool,
     bridges: Vec<usize>,
     /// The origin of the broker's own messages.
     own: Rc<Origin>,
@@ -293,7 +301,7 @@ impl Broker {
         for c in conns {
             self.close(c, Reason::SERVER_SHUTTING_DOWN, now);
         }
-        self.store.hurry(now);
+        self.commit_now(now);
         self.settle(now);
     }
 
@@ -323,7 +331,11 @@ impl Broker {
             payload,
         };
         let mut message = Message::new(parts, now, Rc::clone(&self.own));
-        message.qos = QoS::ExactlyOnce;
+        // What the broker has to say about a full disk must not wait for it.
+        message.qos = match self.is_disk_closed() {
+            true => QoS::AtMostOnce,
+            false => QoS::ExactlyOnce,
+        };
         message.retain = retain;
         if self.route(&Rc::new(message), None, None, now).is_err() {
             self.counters.dropped_full += 1;

@@ -226,7 +226,9 @@ impl Broker {
         if let Ok(routed) = &routed {
             self.accept_message(c, delivery, routed, now);
         }
-        if self.store.is_congested() {
+        // While the disk fails, what must be stored is refused instead, and the rest goes on.
+        let acked = delivery != Delivery::AtMostOnce;
+        if acked && self.store.is_congested() && self.disk.stalled.is_none() {
             self.pause(c);
         }
         routed.map(drop)

@@ -1,21 +1,25 @@
 //! Making a broker, from nothing or from what the store held.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::rc::Rc;
+use std::time::Duration;
 
 use slab::Slab;
 
 use super::expire::Wheel;
+use super::retain::Unwritten;
 use super::session::{PendingWill, Session, Subscribed};
-use super::{Broker, Counters};
+use super::{Broker, Counters, Disk};
 use crate::auth::Auth;
-use crate::config::Config;
+use crate::config::{Config, Durability, General};
 use crate::message::{Message, Origin, Parts};
 use crate::mqtt::PropsBuf;
 use crate::route::{Retained, SubOptions, Trie};
 use crate::session::{Inbound, Outbound};
-use crate::store::{Loaded, LoadedSession, SessionRecord, Store, SubscriptionRecord};
+use crate::store::{
+    Budget, Loaded, LoadedSession, Promise, SessionRecord, Store, SubscriptionRecord,
+};
 use crate::time::Time;
 
 impl Broker {
@@ -28,8 +32,12 @@ impl Broker {
             // The default listener.
             max_connections.push(None);
         }
-        // Without persistence nothing waits for a commit.
-        let interval = settings.persistence.then_some(settings.commit_interval);
+        let (promise, interval) = promise(&settings);
+        let budget = settings.flash_budget.map(|budget| Budget {
+            bytes_a_day: budget.bytes_a_day,
+            shortest: interval,
+            longest: budget.longest,
+        });
         let Loaded {
             sessions,
             retained,
@@ -39,7 +47,7 @@ impl Broker {
             next_session,
             ..
         } = loaded;
-        let mut store = Store::new(interval, next_message, refs);
+        let mut store = Store::new(promise, interval, next_message, refs);
         store.discard(orphans, now);
         let mut broker = Broker {
             open: vec![0; max_connections.len()],
@@ -54,6 +62,8 @@ impl Broker {
             trie: Trie::new(),
             retained: Retained::new(),
             store,
+            disk: Disk::default(),
+            budget,
             wheel: Wheel::default(),
             counters: Counters::default(),
             dirty: Vec::new(),
@@ -64,7 +74,8 @@ impl Broker {
             stalled: Vec::new(),
             unsaved: Vec::new(),
             gone: Vec::new(),
-            retained_unsaved: HashSet::new(),
+            unwritten: Unwritten::default(),
+            write_all: false,
             bridges: Vec::new(),
             own: Rc::new(Origin::default()),
             spare_buffers: Vec::new(),
@@ -120,6 +131,13 @@ impl Broker {
         // Also where the session is about to end: what it was owed is given back then.
         session.inbound = Inbound::restore(state.received.clone());
         session.outbound = Outbound::restore(&state, queue, bytes);
+        if matches!(self.settings.durability, Durability::Lazy(_)) {
+            // The rows may be older than what the peer has seen. An id that only we think is
+            // taken would swallow a new message, and so would one that only the peer thinks is:
+            // rather twice than never.
+            session.inbound = Inbound::default();
+            session.outbound.skip_ids();
+        }
         let index = self.sessions.insert(session);
         self.by_client_id
             .insert(Rc::clone(&origin.client_id), index);
@@ -141,6 +159,17 @@ impl Broker {
         self.store.lazy(now);
         self.watch_session(index, now);
         self.check_session(index, id, now);
+    }
+}
+
+/// When promises hold, and how long a message waits before it is written.
+fn promise(settings: &General) -> (Promise, Duration) {
+    /// In RAM nobody waits for it.
+    const RAM: Duration = Duration::from_secs(1);
+    match (settings.persistence, settings.durability) {
+        (false, _) => (Promise::AtOnce, RAM),
+        (true, Durability::Lazy(window)) => (Promise::AtOnce, window),
+        (true, Durability::Power) => (Promise::Committed, settings.commit_interval),
     }
 }
 

@@ -17,7 +17,7 @@ mod stream;
 mod turn;
 mod uplink;
 
-pub use clock::Clock;
+pub use clock::{Clock, Seen};
 pub use hub::{Hub, Shared};
 pub use listen::{Error as ListenError, Listener, bind, serve};
 pub use reactor::Reactor;

@@ -11,18 +11,19 @@ use crate::bridge::Link;
 use crate::broker::{BridgeSession, Broker};
 use crate::config::Config;
 use crate::mqtt::QoS;
-use crate::net::{self, Clock, Hub, Reactor, Shared};
+use crate::net::{self, Clock, Hub, Reactor, Seen, Shared};
 use crate::status::Sys;
 use crate::store::{Db, Event, Handle, Loaded, Location};
 
 type Executor = Rc<LocalExecutor<'static>>;
 
-/// Opens the store and makes the broker of what lies in it.
+/// Opens the store and makes the broker of what lies in it. The channel tells when the store is
+/// damaged.
 pub(super) fn hub(
     config: &Config,
     reactor: &Rc<Reactor>,
     executor: &Executor,
-) -> Result<Shared, Error> {
+) -> Result<(Shared, channel::Receiver<()>), Error> {
     let general = &config.general;
     let (auth, warnings) = Auth::for_config(config).map_err(Error::Auth)?;
     for warning in warnings {
@@ -35,20 +36,29 @@ pub(super) fn hub(
     let (db, loaded) = Db::open(location).map_err(Error::Store)?;
     tell(config, &loaded);
     let (store, events) = spawn_store(db)?;
-    let clock = Clock::start(loaded.floor);
+    let clock = Clock::start(Seen {
+        time: loaded.floor,
+        wall: None,
+    });
     let now = clock.now();
     let broker = Broker::new(config, auth, loaded, now);
     let sys = Sys::new(Duration::from_secs(general.sys_interval.into()), now);
     let reactor = Rc::clone(reactor);
     let hub = Hub::new(reactor, broker, store, sys, clock, general.set_tcp_nodelay);
     let shared = hub.clone();
+    let (tell, damaged) = channel::bounded(1);
     let deliver = async move {
         while let Ok(event) = events.recv().await {
+            let is_damage = matches!(event, Event::Damaged { .. });
             shared.borrow_mut().store_event(event);
+            if is_damage {
+                // It comes once, so there is room.
+                let _ = tell.try_send(());
+            }
         }
     };
     executor.spawn(deliver).detach();
-    Ok(hub)
+    Ok((hub, damaged))
 }
 
 /// Says what was found in the store.

@@ -163,6 +163,12 @@ impl Outbound {
         seq
     }
 
+    /// The sequence goes on half a turn of packet ids further: away from those that the peer may
+    /// have seen since this state was written.
+    pub fn skip_ids(&mut self) {
+        self.next_seq += 65_535 / 2;
+    }
+
     /// Messages owed to the peer and not yet taken over by it.
     pub fn len(&self) -> u64 {
         self.places.as_ref().map_or(0, |p| p.len())

@@ -11,7 +11,9 @@
 //! - After an error the batch is kept and retried; nothing is reported committed meanwhile.
 //! - No read transaction outlives the call that opened it (it would keep the file growing).
 
+mod ballast;
 mod batch;
+mod budget;
 mod codec;
 mod error;
 mod ids;
@@ -28,6 +30,7 @@ mod verbs;
 mod tests;
 
 pub use batch::Batch;
+pub use budget::Budget;
 pub use error::{Corrupt, Error};
 pub use ids::IdRanges;
 pub use load::{Loaded, LoadedSession};
@@ -35,6 +38,6 @@ pub use open::Location;
 pub use record::{SessionRecord, StateRecord, SubscriptionRecord, WillRecord};
 pub use refs::Refs;
 pub use row::{Target, decode_message, decode_retained, decode_targets};
-pub use tables::{Db, Rows};
+pub use tables::{Db, Rows, Usage};
 pub use thread::{Event, Handle, ReadRequest};
-pub use verbs::Store;
+pub use verbs::{Promise, Store};

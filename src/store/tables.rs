@@ -57,6 +57,16 @@ pub struct Db {
     compacted: u64,
 }
 
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes written since the day began.
+    pub today: u64,
+    /// Bytes written since the store was made.
+    pub total: u64,
+    /// Syncs since the store was opened.
+    pub syncs: u64,
+}
+
 /// Message rows read back.
 #[derive(Debug, Default)]
 pub struct Rows {
@@ -222,9 +232,25 @@ impl Db {
     }
 
     /// Whether [`Db::compact`] would give much back.
-    pub fn is_worth_compacting(&self) -> bool {
+    pub fn is_worth_compacting(&self, _idle: bool) -> bool {
         let bytes = self.file_bytes();
         bytes > COMPACT_ABOVE && bytes / COMPACT_RATIO > self.live && bytes / 2 > self.compacted
+    }
+
+    pub(super) fn path(&self) -> Option<&std::path::Path> {
+        self.path.as_deref()
+    }
+
+    pub fn usage(&self) -> Usage {
+        Usage::default()
+    }
+
+    pub fn is_lost(&self) -> bool {
+        false
+    }
+
+    pub fn rewrite(&mut self) -> Result<(), Error> {
+        self.compact()
     }
 
     /// Shrinks the file to about its live rows. Costs time and writes in proportion to these,

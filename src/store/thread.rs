@@ -7,21 +7,26 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use super::ballast::Ballast;
 use super::batch::Batch;
 use super::error::Error;
-use super::tables::{Db, Rows};
+use super::tables::{Db, Rows, Usage};
 
 /// Between the first two attempts at a disk that fails; doubles, as each opens the file anew and
 /// reads it all.
 const RETRY: Duration = Duration::from_secs(1);
 /// The wait doubles so many times.
 const DOUBLINGS: u32 = 3;
+/// A file that is found damaged so many times in a row will not heal by being opened again.
+const DAMAGED_TIMES: u32 = 3;
 /// How many more attempts a failing disk gets once the broker wants to end.
 const CLOSING_TRIES: u32 = 3;
 /// How long the broker's end waits for a disk that hangs.
 const CLOSE_WAIT: Duration = Duration::from_secs(15);
-/// How long nothing must have been asked before the file is compacted.
+/// After so long without a request it looks after the file.
 const IDLE: Duration = Duration::from_secs(5);
+/// The same, while it waits for room on a full disk.
+const IDLE_FULL: Duration = Duration::from_secs(1);
 /// redb's deepest commit takes a small part of this.
 const STACK: usize = 256 << 10;
 
@@ -34,6 +39,8 @@ pub enum Event {
         seq: u64,
         /// Bytes of the file now.
         bytes: u64,
+        /// What was written to it.
+        written: Usage,
         /// The batch, so that its buffers are used again.
         batch: Batch,
     },
@@ -44,14 +51,26 @@ pub enum Event {
         /// What was found.
         rows: Rows,
     },
-    /// The disk fails. Work waits and is tried again every few seconds; this comes once. Damage
-    /// ([`Error::Corrupt`]) doesn't heal by that: the next start sets the file aside.
+    /// The disk fails. Work waits and is tried again every few seconds; this comes once.
     Stalled {
         /// Why.
         error: Error,
     },
     /// The disk works again, and all that waited is done.
     Resumed,
+    /// The disk is full. What was handed over goes on, in the space that the ballast has left:
+    /// nothing more should be taken in.
+    Full,
+    /// There is room again.
+    Room,
+    /// The file was deleted, moved or replaced under the broker; it is written anew.
+    Rewritten,
+    /// The file is damaged, and does not heal: the thread has ended. Opening the store again sets
+    /// the file aside.
+    Damaged {
+        /// Why.
+        error: Error,
+    },
 }
 
 /// Messages to read back.
@@ -88,12 +107,15 @@ impl Handle {
         let (requests, incoming) = mpsc::channel();
         let (end, ended) = mpsc::channel();
         let worker = Worker {
+            ballast: db.path().map(Ballast::of),
             db,
             incoming,
             events,
             commits: VecDeque::new(),
             reads: VecDeque::new(),
             failures: 0,
+            full: false,
+            idle: false,
             closing: false,
         };
         let thread = thread::Builder::new()
@@ -132,7 +154,8 @@ impl Handle {
 
     fn request(&self, request: Request) {
         if let Some(requests) = &self.requests {
-            // The thread ends only after the sender is gone.
+            // The thread ends before the sender is gone only where the file is damaged: then
+            // nothing is promised any more.
             let _ = requests.send(request);
         }
     }
@@ -162,12 +185,18 @@ impl Drop for Handle {
 
 struct Worker<F> {
     db: Db,
+    /// `None` for a store in memory.
+    ballast: Option<Ballast>,
     incoming: Receiver<Request>,
     events: F,
     commits: VecDeque<Batch>,
     reads: VecDeque<ReadRequest>,
     /// Attempts in a row that failed.
     failures: u32,
+    /// The ballast is off.
+    full: bool,
+    /// Nothing was asked for in a while.
+    idle: bool,
     closing: bool,
 }
 
@@ -176,12 +205,19 @@ impl<F: Fn(Event)> Worker<F> {
     /// up.
     fn run(mut self) -> usize {
         let mut tries = 0;
+        if self.lay_ballast().is_err_and(|e| Error::from(e).is_full()) {
+            self.fill_up();
+        }
         loop {
             self.wait();
             match self.work() {
                 Ok(()) if self.closing => return 0,
                 Ok(()) => self.resume(),
                 Err(_) if self.closing && tries == CLOSING_TRIES => return self.commits.len(),
+                Err(error) if error.is_damage() && self.failures + 1 >= DAMAGED_TIMES => {
+                    (self.events)(Event::Damaged { error });
+                    return self.commits.len();
+                }
                 Err(error) => {
                     tries += u32::from(self.closing);
                     self.stall(error);
@@ -190,20 +226,15 @@ impl<F: Fn(Event)> Worker<F> {
         }
     }
 
-    /// Takes in all requests; waits for one if there is nothing to do, and uses a long wait to
-    /// compact the file.
+    /// Takes in all requests; waits for one if there is nothing to do.
     fn wait(&mut self) {
+        self.idle = false;
         if self.commits.is_empty() && self.reads.is_empty() {
-            let compact = self.db.is_worth_compacting();
-            let next = match compact {
-                true => self.incoming.recv_timeout(IDLE),
-                false => self.incoming.recv().map_err(RecvTimeoutError::from),
-            };
-            match next {
+            let patience = if self.full { IDLE_FULL } else { IDLE };
+            match self.incoming.recv_timeout(patience) {
                 Ok(request) => self.take(request),
                 Err(RecvTimeoutError::Disconnected) => self.closing = true,
-                // A failure shows again at the next commit, which needs reporting.
-                Err(RecvTimeoutError::Timeout) => drop(self.db.compact()),
+                Err(RecvTimeoutError::Timeout) => self.idle = true,
             }
         }
         loop {
@@ -229,15 +260,30 @@ impl<F: Fn(Event)> Worker<F> {
     fn work(&mut self) -> Result<(), Error> {
         let commits = self.commit_all();
         let reads = self.read_all();
-        commits.and(reads)
+        commits.and(reads)?;
+        self.find_file()?;
+        self.compact();
+        self.make_room();
+        Ok(())
     }
 
     fn commit_all(&mut self) -> Result<(), Error> {
         while let Some(batch) = self.commits.front() {
-            self.db.commit(batch)?;
+            let done = self.db.commit(batch);
+            match done {
+                // In the space that the ballast leaves it may go through.
+                Err(e) if e.is_full() && self.throw_ballast() => continue,
+                done => done?,
+            }
+            // A promise for a file that is not there any more is none.
+            self.find_file()?;
             if let Some(batch) = self.commits.pop_front() {
-                let (seq, bytes) = (batch.seq, self.db.file_bytes());
-                (self.events)(Event::Committed { seq, bytes, batch });
+                (self.events)(Event::Committed {
+                    seq: batch.seq,
+                    bytes: self.db.file_bytes(),
+                    written: self.db.usage(),
+                    batch,
+                });
             }
         }
         Ok(())
@@ -251,6 +297,51 @@ impl<F: Fn(Event)> Worker<F> {
             (self.events)(Event::Rows { token, rows });
         }
         Ok(())
+    }
+
+    /// Writes the file anew if it has been deleted, moved or replaced.
+    fn find_file(&mut self) -> Result<(), Error> {
+        if self.db.is_lost() {
+            self.db.rewrite()?;
+            (self.events)(Event::Rewritten);
+        }
+        Ok(())
+    }
+
+    /// Shrinks a file that was far larger once.
+    fn compact(&mut self) {
+        if self.db.is_worth_compacting(self.idle || self.full) {
+            // A failure shows again at the next commit, which needs reporting.
+            let _ = self.db.rewrite();
+        }
+    }
+
+    /// Takes back the ballast once the disk has room for it.
+    fn make_room(&mut self) {
+        if self.full && self.lay_ballast().is_ok() {
+            self.full = false;
+            (self.events)(Event::Room);
+        }
+    }
+
+    fn lay_ballast(&mut self) -> io::Result<()> {
+        match &mut self.ballast {
+            Some(ballast) => ballast.lay(),
+            None => Ok(()),
+        }
+    }
+
+    /// True if there was ballast to throw off.
+    fn throw_ballast(&mut self) -> bool {
+        self.fill_up();
+        self.ballast.as_mut().is_some_and(Ballast::throw)
+    }
+
+    fn fill_up(&mut self) {
+        if !self.full {
+            self.full = true;
+            (self.events)(Event::Full);
+        }
     }
 
     fn stall(&mut self, error: Error) {

@@ -20,10 +20,20 @@ use crate::time::Time;
 const LAZY: Duration = Duration::from_secs(1);
 /// A gathering batch of this many bytes is committed at once.
 const BATCH_BYTES: usize = 256 * 1024;
-/// Beyond this many bytes waiting for a commit, publishers are slowed down.
-const GATHER_LIMIT: usize = 2 * 1024 * 1024;
+/// Beyond this many bytes waiting for a commit, publishers are slowed down. On a disk that is
+/// suddenly full all of it must go into the space that the ballast leaves.
+const GATHER_LIMIT: usize = 1024 * 1024;
 /// What a row costs beyond topic, properties and payload, about.
 const ROW_OVERHEAD: usize = 48;
+
+/// When a promise that the ledger is asked for holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Promise {
+    /// Once its commit is on disk (`durability power`).
+    Committed,
+    /// At once: the disk follows (`durability lazy`), or there is none (`persistence false`).
+    AtOnce,
+}
 
 /// A message put since the last commit began.
 struct Pending<T> {
@@ -48,8 +58,7 @@ struct InFlight<T> {
 
 /// The ledger of everything owed. `T` is what the broker wants back when a promise is kept.
 pub struct Store<T> {
-    /// Nothing survives the process anyway: promises are kept as soon as they are made.
-    volatile: bool,
+    promise: Promise,
     commit_interval: Duration,
     /// The number of the first pending message; the others follow without a gap.
     first: MessageId,
@@ -71,12 +80,17 @@ pub struct Store<T> {
 }
 
 impl<T> Store<T> {
-    /// A ledger that continues what the store held: `next` is the first free message number.
-    /// With no `commit_interval` the store is RAM, and no promise waits for it.
-    pub fn new(commit_interval: Option<Duration>, next: MessageId, refs: Refs) -> Store<T> {
+    /// A ledger that continues what the store held: `next` is the first free message number. A
+    /// message is written once it has waited for its receivers for `commit_interval`.
+    pub fn new(
+        promise: Promise,
+        commit_interval: Duration,
+        next: MessageId,
+        refs: Refs,
+    ) -> Store<T> {
         Store {
-            volatile: commit_interval.is_none(),
-            commit_interval: commit_interval.unwrap_or(LAZY),
+            promise,
+            commit_interval,
             first: next,
             pending: VecDeque::new(),
             pending_bytes: 0,
@@ -107,10 +121,9 @@ impl<T> Store<T> {
         );
         let id = MessageId(self.first.0 + self.pending.len() as u64);
         self.pending_bytes += message.size() + ROW_OVERHEAD;
-        let (waiter, kept) = if self.volatile {
-            (None, waiter)
-        } else {
-            (waiter, None)
+        let (waiter, kept) = match self.promise {
+            Promise::Committed => (waiter, None),
+            Promise::AtOnce => (None, waiter),
         };
         self.opened.extend(kept);
         self.pending.push_back(Some(Pending {
@@ -171,24 +184,25 @@ impl<T> Store<T> {
 
     /// Gives `waiter` back once everything said up to now is on disk.
     pub fn after_commit(&mut self, waiter: T, now: Time) {
-        let list = if self.volatile {
-            &mut self.opened
-        } else {
-            &mut self.waiters
-        };
-        list.push(waiter);
+        match self.promise {
+            Promise::Committed => self.waiters.push(waiter),
+            Promise::AtOnce => self.opened.push(waiter),
+        }
         self.promise(now);
     }
 
     /// Something changed that must be on disk within the commit interval.
     pub fn promise(&mut self, now: Time) {
-        let at = now + self.commit_interval;
-        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+        self.commit_by(now + self.commit_interval);
     }
 
     /// Something changed that may reach the disk late.
     pub fn lazy(&mut self, now: Time) {
-        let at = now + LAZY;
+        self.commit_by(now + self.commit_interval.max(LAZY));
+    }
+
+    /// A commit must begin at `at` at the latest.
+    pub fn commit_by(&mut self, at: Time) {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
@@ -266,12 +280,21 @@ impl<T> Store<T> {
         !self.opened.is_empty()
     }
 
-    /// Messages below this number are on disk, or no longer owed.
+    /// From now on a message waits this long for its receivers before it is written.
+    pub fn set_commit_interval(&mut self, interval: Duration) {
+        self.commit_interval = interval;
+    }
+
+    /// How long a message waits for its receivers before it is written.
+    pub fn commit_interval(&self) -> Duration {
+        self.commit_interval
+    }
+
+    /// Messages below this number are as durable as was promised, or no longer owed.
     pub fn durable_below(&self) -> MessageId {
-        if self.volatile {
-            MessageId(u64::MAX)
-        } else {
-            self.durable_below
+        match self.promise {
+            Promise::Committed => self.durable_below,
+            Promise::AtOnce => MessageId(u64::MAX),
         }
     }
 

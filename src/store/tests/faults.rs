@@ -59,6 +59,7 @@ fn a_full_disk_stalls_and_resumes() {
     disk.fail_after(0);
     handle.commit(messages(2, 3..5));
     handle.commit(messages(3, 5..6));
+    assert!(matches!(next(&events), Event::Full));
     match next(&events) {
         Event::Stalled { error } => assert!(error.is_full(), "{error}"),
         other => panic!("{other:?}"),
@@ -67,6 +68,7 @@ fn a_full_disk_stalls_and_resumes() {
     // Once is enough, however many attempts it took.
     assert!(matches!(next(&events), Event::Committed { seq: 2, .. }));
     assert!(matches!(next(&events), Event::Committed { seq: 3, .. }));
+    assert!(matches!(next(&events), Event::Room));
     assert!(matches!(next(&events), Event::Resumed));
     handle.close().unwrap();
     let (mut db, _) = Db::with_opener(disk.opener()).unwrap();
@@ -81,6 +83,7 @@ fn reads_go_on_while_a_full_disk_takes_no_commit() {
     assert!(matches!(next(&events), Event::Committed { seq: 1, .. }));
     disk.fill_up();
     handle.commit(messages(2, 100..40_000));
+    assert!(matches!(next(&events), Event::Full));
     assert!(matches!(next(&events), Event::Stalled { error } if error.is_full()));
     handle.read(ReadRequest {
         token: 5,
@@ -97,6 +100,7 @@ fn reads_go_on_while_a_full_disk_takes_no_commit() {
     );
     disk.heal();
     assert!(matches!(next(&events), Event::Committed { seq: 2, .. }));
+    assert!(matches!(next(&events), Event::Room));
     assert!(matches!(next(&events), Event::Resumed));
 }
 
@@ -108,6 +112,7 @@ fn closing_gives_up_on_a_disk_that_stays_full() {
     handle.commit(messages(1, 1..3));
     handle.commit(messages(2, 3..4));
     assert!(matches!(handle.close(), Err(Error::Unsaved(2))));
+    assert!(matches!(next(&events), Event::Full));
     assert!(matches!(next(&events), Event::Stalled { .. }));
     assert!(events.recv().is_err(), "nothing was committed");
 }

@@ -237,13 +237,13 @@ fn a_drained_file_shrinks() {
     }
     db.commit(&batch).unwrap();
     assert!(db.file_bytes() > 6 << 20);
-    assert!(!db.is_worth_compacting(), "it is full");
+    assert!(!db.is_worth_compacting(true), "it is full");
     let mut batch = Batch::new(2);
     batch.delete(1..19_990);
     db.commit(&batch).unwrap();
-    assert!(db.is_worth_compacting());
+    assert!(db.is_worth_compacting(true));
     db.compact().unwrap();
     assert!(db.file_bytes() < 1 << 20);
-    assert!(!db.is_worth_compacting());
+    assert!(!db.is_worth_compacting(true));
     assert_eq!(stored(&mut db).len(), 10);
 }

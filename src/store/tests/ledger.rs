@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::{message, target};
 use crate::message::{MessageId, SessionId};
-use crate::store::{Batch, Refs, Store};
+use crate::store::{Batch, Promise, Refs, Store};
 use crate::time::Time;
 
 const NOW: Time = Time::from_secs(5);
@@ -56,9 +56,12 @@ struct Bench {
 
 impl Bench {
     fn new(volatile: bool) -> Bench {
-        let interval = (!volatile).then_some(INTERVAL);
+        let promise = match volatile {
+            true => Promise::AtOnce,
+            false => Promise::Committed,
+        };
         Bench {
-            store: Store::new(interval, MessageId(1), Refs::new()),
+            store: Store::new(promise, INTERVAL, MessageId(1), Refs::new()),
             volatile,
             owed: BTreeMap::new(),
             pending: BTreeSet::new(),
@@ -208,7 +211,7 @@ proptest! {
 /// has grown large at once.
 #[test]
 fn when_a_commit_is_due() {
-    let mut store: Store<u32> = Store::new(Some(INTERVAL), MessageId(1), Refs::new());
+    let mut store: Store<u32> = Store::new(Promise::Committed, INTERVAL, MessageId(1), Refs::new());
     assert_eq!(store.next_timeout(), None);
     store.lazy(NOW);
     assert_eq!(store.next_timeout(), Some(NOW + Duration::from_secs(1)));

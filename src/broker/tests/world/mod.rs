@@ -12,7 +12,7 @@ use crate::auth::Auth;
 use crate::broker::{Broker, ConnId, Peer as Address};
 use crate::config::{Config, General};
 use crate::mqtt::{Packet, Version, decode, encode};
-use crate::store::{Batch, Db, Event, Location, ReadRequest};
+use crate::store::{Batch, Db, Event, Location, ReadRequest, Usage};
 use crate::time::Time;
 
 mod client;
@@ -50,6 +50,8 @@ pub struct World {
     lines: Vec<Line>,
     /// Batches handed to the store.
     pub batches: u64,
+    /// What the store says it has written.
+    pub written: Usage,
 }
 
 /// The settings of most tests: with persistence, queues without bounds.
@@ -95,6 +97,7 @@ impl World {
             held: false,
             lines: Vec::new(),
             batches: 0,
+            written: Usage::default(),
         }
     }
 
@@ -273,8 +276,12 @@ impl World {
         let event = match job {
             Job::Commit(batch) => {
                 self.db.commit(&batch).unwrap();
-                let (seq, bytes) = (batch.seq, self.db.file_bytes());
-                Event::Committed { seq, bytes, batch }
+                Event::Committed {
+                    seq: batch.seq,
+                    bytes: self.db.file_bytes(),
+                    written: self.written,
+                    batch,
+                }
             }
             Job::Read(read) => Event::Rows {
                 token: read.token,

@@ -1,0 +1,133 @@
+//! The ballast: a file whose only use is to be thrown off when the disk is full.
+//!
+//! On a full disk redb can't even delete. What the ballast leaves free takes in what waits for
+//! its commit, and the deletions that make room; until the ballast lies there again, no more
+//! messages are taken in.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::open::{folder_of, with_suffix};
+
+/// Its size, in bytes, where there is room: what gathers for a commit at most, and some more.
+const MOST: u64 = 2 << 20;
+/// On a small disk it takes this part of what is free.
+const PART: u64 = 8;
+/// A smaller one is no use.
+const LEAST: u64 = 64 << 10;
+
+/// Space kept back for a full disk.
+#[derive(Debug)]
+pub(super) struct Ballast {
+    path: PathBuf,
+    /// The size of the one that was thrown off, in bytes.
+    thrown: u64,
+}
+
+impl Ballast {
+    /// The ballast of the store at `store`: `NAME.ballast`, beside it.
+    pub fn of(store: &Path) -> Ballast {
+        Ballast {
+            path: with_suffix(store, ".ballast"),
+            thrown: 0,
+        }
+    }
+
+    /// Lays the file, unless it lies there. As much again must be free besides, else the disk
+    /// would be full again at once.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::StorageFull`] without enough room, or what the system says.
+    pub fn lay(&mut self) -> io::Result<()> {
+        if self.size() >= LEAST {
+            return Ok(());
+        }
+        let free = free_bytes(folder_of(&self.path))?;
+        let size = (free / PART).clamp(LEAST, MOST).max(self.thrown);
+        if free < 2 * size {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let laid = self.write(size);
+        if laid.is_err() {
+            self.remove();
+        }
+        laid
+    }
+
+    /// Throws the ballast off. True if that freed something.
+    pub fn throw(&mut self) -> bool {
+        let size = self.size();
+        let thrown = self.remove();
+        if thrown {
+            self.thrown = size;
+        }
+        thrown
+    }
+
+    /// Bytes of the file, if it lies there.
+    fn size(&self) -> u64 {
+        fs::metadata(&self.path).map_or(0, |meta| meta.len())
+    }
+
+    fn remove(&self) -> bool {
+        let removed = fs::remove_file(&self.path).is_ok();
+        // Some file systems free the space only with their next commit. Where asking for that
+        // fails, the attempt that follows tells.
+        let folder = File::open(folder_of(&self.path));
+        let _ = folder.and_then(|folder| folder.sync_all());
+        removed
+    }
+
+    /// Writes noise: a file system that compresses makes nothing of it.
+    fn write(&self, size: u64) -> io::Result<()> {
+        const BLOCK: usize = 16 << 10;
+        let mut noise = fastrand::Rng::new();
+        let mut block = [0; BLOCK];
+        let mut file = File::create(&self.path)?;
+        for _ in 0..size.div_ceil(BLOCK as u64) {
+            noise.fill(&mut block);
+            file.write_all(&block)?;
+        }
+        file.sync_all()
+    }
+}
+
+/// What an ordinary user may still write to the file system of `folder`, in bytes.
+fn free_bytes(folder: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(folder)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_laid_once_and_thrown_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("s.db");
+        let mut ballast = Ballast::of(&store);
+        assert!(!ballast.throw(), "there is none yet");
+        ballast.lay().unwrap();
+        let file = folder.path().join("s.db.ballast");
+        let written = fs::metadata(&file).unwrap();
+        assert!((LEAST..=MOST).contains(&written.len()));
+        ballast.lay().unwrap();
+        assert_eq!(
+            fs::metadata(&file).unwrap().modified().unwrap(),
+            written.modified().unwrap(),
+            "it is not written again"
+        );
+        assert!(ballast.throw());
+        assert!(!file.exists());
+    }
+
+    #[test]
+    fn without_a_folder_there_is_no_ballast() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ballast = Ballast::of(&folder.path().join("gone/s.db"));
+        assert!(ballast.lay().is_err());
+        assert!(!ballast.throw());
+    }
+}
