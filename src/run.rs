@@ -5,6 +5,7 @@
 
 mod daemon;
 mod logger;
+mod mounts;
 mod start;
 
 use std::fmt;

@@ -66,4 +66,8 @@ pub struct Gauges {
     pub queued_messages: u64,
     /// Their bytes.
     pub queued_bytes: u64,
+    /// Messages that reached all who were owed them before they had to be written.
+    pub never_written: u64,
+    /// How long a message waits for its receivers before it is written, in milliseconds.
+    pub commit_interval: u64,
 }

@@ -360,6 +360,8 @@ impl Broker {
             retained: self.retained.len() as u64,
             queued_messages,
             queued_bytes,
+            never_written: self.store.never_written(),
+            commit_interval: self.store.commit_interval().as_millis() as u64,
         }
     }
 }

@@ -6,6 +6,7 @@ use super::Error;
 use super::demo::{self, Demo};
 use super::passwd::{self, Passwd};
 use super::publish::{self, Pub};
+use super::status::{self, Status};
 use super::subscribe::{self, Sub};
 
 /// Runs the subcommand that `args` start with; `None` if they start with none. The answer is the
@@ -22,6 +23,11 @@ pub fn run(args: &[&str]) -> Option<u8> {
             Err(Error::Help) => print(subscribe::HELP),
             Err(error) => end(command, Err(error), false),
             Ok(subscribe) => end(command, subscribe.run(), subscribe.is_quiet()),
+        },
+        "status" => match Status::parse(args) {
+            Err(Error::Help) => print(status::HELP),
+            Err(error) => end(command, Err(error), false),
+            Ok(status) => end(command, status.run(), false),
         },
         "demo" => match Demo::parse(args) {
             Err(Error::Help) => print(demo::HELP),

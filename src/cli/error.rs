@@ -1,4 +1,4 @@
-//! What `footbridge pub`, `sub` and `demo` end with when they fail.
+//! What `footbridge pub`, `sub`, `status` and `demo` end with when they fail.
 
 use std::fmt;
 use std::io;
@@ -23,6 +23,8 @@ pub enum Error {
     Timeout,
     /// The broker granted none of the subscriptions.
     Denied,
+    /// `status`: the broker publishes no figures, or not to us.
+    NoFigures,
     /// A line of standard input is longer than a message may be.
     LineTooLong,
     /// The demo can't go on.
@@ -52,6 +54,11 @@ impl fmt::Display for Error {
             Error::Write(error) => write!(f, "Error: Unable to write: {}", plain(error)),
             Error::Timeout => write!(f, "Timed out"),
             Error::Denied => write!(f, "All subscription requests were denied."),
+            Error::NoFigures => write!(
+                f,
+                "The broker says nothing of itself: sys_interval is 0, or this user may not read \
+                 $SYS/#."
+            ),
             Error::LineTooLong => write!(f, "Error: A line is longer than a message may be."),
             Error::Demo(error) => write!(f, "Error: {error}"),
         }

@@ -88,7 +88,8 @@ fn key(name: &str, start: usize, out: &mut String) {
     out.push(':');
 }
 
-fn string(text: &str, out: &mut String) {
+/// A JSON string.
+pub(super) fn string(text: &str, out: &mut String) {
     out.push('"');
     for c in text.chars() {
         match c {

@@ -12,6 +12,7 @@ pub mod passwd;
 pub mod property;
 pub mod publish;
 mod signals;
+pub mod status;
 pub mod subscribe;
 
 pub use error::Error;
@@ -24,7 +25,7 @@ use crate::run::Options;
 
 /// A small MQTT broker with a durable bridge. Without a configuration file it listens on loopback
 /// only, port 1883. `--help config` explains every directive. Further commands, each with --help of
-/// its own: pub, sub, passwd, demo.
+/// its own: pub, sub, status, passwd, demo.
 #[derive(FromArgs, PartialEq, Eq, Debug)]
 pub struct Args {
     /// the configuration file, in the dialect of mosquitto.conf

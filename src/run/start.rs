@@ -1,15 +1,16 @@
 //! Putting the parts together.
 
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use smol::{LocalExecutor, Task, channel};
 
-use super::{Error, Options};
+use super::{Error, Options, mounts};
 use crate::auth::Auth;
 use crate::bridge::Link;
 use crate::broker::{BridgeSession, Broker};
-use crate::config::Config;
+use crate::config::{Config, Durability};
 use crate::mqtt::QoS;
 use crate::net::{self, Clock, Hub, Reactor, Seen, Shared};
 use crate::status::Sys;
@@ -63,12 +64,28 @@ pub(super) fn hub(
 
 /// Says what was found in the store.
 fn tell(config: &Config, loaded: &Loaded) {
-    if !config.general.persistence {
+    let general = &config.general;
+    if !general.persistence {
         log::warn!(
             "persistence is off: what is queued or retained is lost when the broker stops. \
              Add `persistence true` to keep it."
         );
         return;
+    }
+    if let Some(ram) = general.store.parent().and_then(folder_in_ram) {
+        log::warn!(
+            "{} lies in RAM ({ram}): everything in it is lost with the power. Set \
+             persistence_location to a folder on flash or disk.",
+            general.store.display()
+        );
+    }
+    match general.durability {
+        Durability::Power => {}
+        Durability::Lazy(window) => log::warn!(
+            "durability lazy: a power cut or a crash loses what was acknowledged in the last {} \
+             seconds.",
+            window.as_secs_f32()
+        ),
     }
     if let Some((aside, why)) = &loaded.quarantined {
         log::error!(
@@ -93,6 +110,14 @@ fn tell(config: &Config, loaded: &Loaded) {
         loaded.sessions.len(),
         loaded.retained.len(),
     );
+}
+
+/// The file system of `folder`, if it loses everything with the power.
+fn folder_in_ram(folder: &Path) -> Option<String> {
+    match folder.as_os_str().is_empty() {
+        true => mounts::in_ram(Path::new(".")),
+        false => mounts::in_ram(folder),
+    }
 }
 
 /// The storage thread, and what it reports.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::broker::{Broker, Counters, Gauges};
+use crate::broker::{Broker, Counters, Disk, Gauges};
 use crate::time::Time;
 
 /// Publishes the figures every `sys_interval`; one that has not changed is not repeated.
@@ -39,7 +39,8 @@ impl Sys {
         }
         self.next = Some(now + self.interval);
         let uptime = now.since(self.started).as_secs();
-        for (topic, value) in figures(broker.counters(), &broker.gauges(), uptime) {
+        let disk = broker.disk().clone();
+        for (topic, value) in figures(broker.counters(), &broker.gauges(), &disk, uptime) {
             if self.last.get(topic) != Some(&value) {
                 broker.publish_own(topic, value.as_bytes(), true, now);
                 self.last.insert(topic, value);
@@ -51,6 +52,7 @@ impl Sys {
 fn figures(
     counters: &Counters,
     gauges: &Gauges,
+    disk: &Disk,
     uptime: u64,
 ) -> impl Iterator<Item = (&'static str, String)> + use<> {
     let numbers = [
@@ -83,12 +85,22 @@ fn figures(
         ("$SYS/broker/subscriptions/count", gauges.subscriptions),
         ("$SYS/broker/store/messages/count", gauges.queued_messages),
         ("$SYS/broker/store/messages/bytes", gauges.queued_bytes),
+        ("$SYS/broker/store/messages/unwritten", gauges.never_written),
         ("$SYS/broker/store/file/bytes", counters.store_bytes),
+        ("$SYS/broker/store/commits", counters.commits),
+        (
+            "$SYS/broker/store/commit_interval_ms",
+            gauges.commit_interval,
+        ),
+        ("$SYS/broker/store/written/today", disk.written.today),
+        ("$SYS/broker/store/written/total", disk.written.total),
+        ("$SYS/broker/store/syncs", disk.written.syncs),
     ];
     let version = concat!("footbridge version ", env!("CARGO_PKG_VERSION"));
     let texts = [
         ("$SYS/broker/version", version.to_string()),
         ("$SYS/broker/uptime", format!("{uptime} seconds")),
+        ("$SYS/broker/store/state", disk.state()),
     ];
     texts
         .into_iter()

@@ -1,0 +1,255 @@
+//! `footbridge status`: what a running broker says of itself, on one screen.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use super::client::{Client, Event, Session};
+use super::options::{Options, Words};
+use super::{Error, json, signals};
+use crate::mqtt::{Reason, Subscription};
+
+/// What `footbridge status --help` prints.
+pub const HELP: &str = include_str!("status.txt");
+
+const ROOT: &str = "$SYS/broker/";
+/// Retained messages come at once; after so long without one there are no more.
+const SILENCE: Duration = Duration::from_millis(300);
+/// How long the first may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The arguments.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Status {
+    options: Options,
+    json: bool,
+}
+
+/// What came, by topic without the root.
+type Figures = BTreeMap<String, String>;
+
+impl Status {
+    /// Understands the words behind `status`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub fn parse(args: &[&str]) -> Result<Status, Error> {
+        let mut status = Status::default();
+        let mut words = Words::new(args);
+        while let Some(option) = words.next() {
+            match option {
+                "--json" => status.json = true,
+                "-t" | "-q" | "-L" => {
+                    return Err(Error::Usage(format!("Unknown option '{option}'.")));
+                }
+                _ => status.options.take(option, &mut words)?,
+            }
+        }
+        status.options.finish()?;
+        Ok(status)
+    }
+
+    /// Prints the figures.
+    ///
+    /// # Errors
+    /// There is no broker, or it says nothing.
+    pub fn run(&self) -> Result<(), Error> {
+        let figures = self.fetch()?;
+        if figures.is_empty() {
+            return Err(Error::NoFigures);
+        }
+        match self.json {
+            true => println!("{}", as_json(&figures)),
+            false => print!("{}", as_text(&figures)),
+        }
+        Ok(())
+    }
+
+    fn fetch(&self) -> Result<Figures, Error> {
+        let signal = signals::socket().map_err(|e| Error::Read("signals".to_owned(), e))?;
+        let mut session = Session::default();
+        let hello = self.options.hello();
+        let mut client = Client::connect(&self.options.target, &hello, &mut session)?;
+        let filter = format!("{ROOT}#");
+        client.subscribe(
+            vec![Subscription::new(&filter, self.options.qos)],
+            Default::default(),
+        )?;
+        let mut figures = Figures::new();
+        let mut end = Instant::now() + PATIENCE;
+        loop {
+            while let Some(event) = client.next(Instant::now())? {
+                match event {
+                    Event::Message(message) => {
+                        let topic = message.topic.strip_prefix(ROOT).unwrap_or(&message.topic);
+                        let value = String::from_utf8_lossy(&message.payload).into_owned();
+                        figures.insert(topic.to_owned(), value);
+                        end = Instant::now() + SILENCE;
+                    }
+                    Event::Subscribed(_, reasons) if reasons.iter().all(|r| r.is_error()) => {
+                        return Err(Error::Denied);
+                    }
+                    _ => {}
+                }
+            }
+            let (_, signal) = client.wait(signal.as_fd(), end)?;
+            if signal || Instant::now() >= end {
+                break;
+            }
+        }
+        client.disconnect(Reason::SUCCESS, self.options.goodbye())?;
+        Ok(figures)
+    }
+}
+
+fn as_json(figures: &Figures) -> String {
+    let mut out = String::from("{");
+    for (n, (topic, value)) in figures.iter().enumerate() {
+        if n > 0 {
+            out.push(',');
+        }
+        json::string(topic, &mut out);
+        out.push(':');
+        match value.parse::<u64>() {
+            // A number with a leading zero or a plus is text in JSON.
+            Ok(number) if number.to_string() == *value => out.push_str(value),
+            _ => json::string(value, &mut out),
+        }
+    }
+    out.push('}');
+    out
+}
+
+/// The figures that an operator asks for first, a line each; then what is said of each bridge.
+fn as_text(figures: &Figures) -> String {
+    let text = |topic: &str| figures.get(topic).map_or("?", String::as_str);
+    let number = |topic: &str| figures.get(topic).and_then(|v| v.parse::<u64>().ok());
+    let count = |topic: &str| number(topic).map_or("?".to_owned(), |n| n.to_string());
+    let size = |topic: &str| number(topic).map_or("?".to_owned(), bytes);
+    let mut out = String::new();
+    let mut line = |name: &str, what: String| {
+        // Writing to a string does not fail.
+        let _ = writeln!(out, "{name:<9} {what}");
+    };
+    line(
+        "broker",
+        format!("{}, up {}", text("version"), text("uptime")),
+    );
+    line(
+        "clients",
+        format!(
+            "{} connected, {} away",
+            count("clients/connected"),
+            count("clients/disconnected")
+        ),
+    );
+    line(
+        "waiting",
+        format!(
+            "{} messages, {}; {} retained",
+            count("store/messages/count"),
+            size("store/messages/bytes"),
+            count("retained messages/count")
+        ),
+    );
+    line(
+        "dropped",
+        format!("{} messages", count("publish/messages/dropped")),
+    );
+    line(
+        "store",
+        format!("{}, file {}", text("store/state"), size("store/file/bytes")),
+    );
+    line(
+        "written",
+        format!(
+            "{} today, {} since install; {} commits, {} syncs since start, {} ms apart",
+            size("store/written/today"),
+            size("store/written/total"),
+            count("store/commits"),
+            count("store/syncs"),
+            count("store/commit_interval_ms")
+        ),
+    );
+    for (topic, value) in figures {
+        if let Some(rest) = topic.strip_prefix("connection/") {
+            line("bridge", format!("{rest}: {value}"));
+        }
+    }
+    out
+}
+
+/// A size for people, in powers of 1,024.
+fn bytes(n: u64) -> String {
+    let (mut size, mut unit) = (n as f64, "bytes");
+    for larger in ["KB", "MB", "GB", "TB"] {
+        if size < 1024.0 {
+            break;
+        }
+        (size, unit) = (size / 1024.0, larger);
+    }
+    match unit {
+        "bytes" => format!("{n} {unit}"),
+        _ => format!("{size:.1} {unit}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures() -> Figures {
+        let pairs = [
+            ("version", "footbridge version 1"),
+            ("uptime", "70 seconds"),
+            ("clients/connected", "3"),
+            ("store/state", "failing: \"disk\""),
+            ("store/written/today", "3145728"),
+            ("connection/box.cloud/state", "1"),
+        ];
+        pairs.map(|(t, v)| (t.to_owned(), v.to_owned())).into()
+    }
+
+    #[test]
+    fn the_screen_shows_what_is_known() {
+        let text = as_text(&figures());
+        for part in [
+            "broker    footbridge version 1, up 70 seconds\n",
+            "3 connected, ? away",
+            "3.0 MB today",
+            "bridge    box.cloud/state: 1\n",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn json_has_numbers_and_text() {
+        let json = as_json(&figures());
+        assert!(json.contains(r#""clients/connected":3"#), "{json}");
+        assert!(
+            json.contains(r#""store/state":"failing: \"disk\"""#),
+            "{json}"
+        );
+        assert!(json.starts_with('{') && json.ends_with('}'));
+    }
+
+    #[test]
+    fn sizes() {
+        for (n, text) in [
+            (0, "0 bytes"),
+            (1023, "1023 bytes"),
+            (1536, "1.5 KB"),
+            (5 << 30, "5.0 GB"),
+        ] {
+            assert_eq!(bytes(n), text);
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        assert!(Status::parse(&["-t", "a"]).is_err());
+        assert!(Status::parse(&["--json", "-p", "1884"]).unwrap().json);
+    }
+}
