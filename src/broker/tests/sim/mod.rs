@@ -1,18 +1,21 @@
 //! A seeded simulation: clients of both versions, durable and not, publish and subscribe over
-//! connections that break, to a broker that is killed, on a disk that is slow. What must hold
-//! whatever happens is checked as packets come, and again when everything has calmed down.
+//! connections that break, to a broker that is killed, on a disk that is slow, full or fails.
+//! What must hold whatever happens is checked as packets come, and again when everything has
+//! calmed down.
 //!
 //! `FOOTBRIDGE_SIM_SEED` runs one seed, `FOOTBRIDGE_SIM_ROUNDS` so many from there on.
 
 mod client;
 mod ledger;
 
+use std::io;
 use std::time::Duration;
 
 use fastrand::Rng;
 
 use super::world::{World, settings};
 use crate::config::General;
+use crate::store::{Error, Event};
 use client::Client;
 use ledger::Ledger;
 
@@ -63,6 +66,7 @@ impl Sim {
             3..150 => self.pass(),
             150..250 => drop(self.world.store()),
             250..255 => drop(self.world.store_full()),
+            255..258 => self.change_disk(),
             _ => self.client_step(),
         }
     }
@@ -74,6 +78,23 @@ impl Sim {
         };
         self.world.now += Duration::from_millis(time);
         self.world.tick();
+    }
+
+    /// What the storage thread says of the disk comes in any order.
+    fn change_disk(&mut self) {
+        let error = || Error::Io(io::ErrorKind::Other.into());
+        let event = match self.rng.u32(..4) {
+            0 => Event::Full,
+            1 => Event::Room,
+            2 => Event::Stalled { error: error() },
+            _ => Event::Resumed,
+        };
+        self.tell(event);
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.world.broker.store_event(event, self.world.now);
+        self.world.turn();
     }
 
     fn crash(&mut self) {
@@ -103,6 +124,8 @@ impl Sim {
     /// Lets everybody come back and everything be delivered.
     fn calm(&mut self) {
         self.world.held = false;
+        self.tell(Event::Room);
+        self.tell(Event::Resumed);
         let end = self.world.now + Duration::from_secs(600);
         // Calm is when nothing has come for longer than anything may lag.
         let mut calm = 0;
