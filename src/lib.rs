@@ -55,9 +55,9 @@
 //!   hands every wait to a second thread and re-arms it with a system call.
 //! - Messages that wait for a commit are served to connected receivers **from RAM**; only older
 //!   ones are read back.
-//! - A payload is copied into the outbox of each receiver, when it is sent: for the small ones of
-//!   telemetry that is cheaper than a reference and a gathered write. What is queued is shared.
-//!   Large payloads to many slow readers want the gathered write, which is not built.
+//! - A payload below 16 KB is copied into the outbox of each receiver, when it is sent: for the
+//!   small ones of telemetry that is cheaper than a reference and a write of its own. Larger ones
+//!   are shared, as is whatever is queued.
 //! - While a publisher's messages wait for room in a full queue it is still read, up to a bound:
 //!   the acknowledgements that make room may be its own.
 

@@ -1,10 +1,14 @@
 //! From a session's queue to its connection's outbox.
 
+use std::rc::Rc;
+
 use super::conn::{Conn, Stage};
 use super::deliver::entry;
 use super::{Broker, ConnId, OUTBOX_HIGH};
 use crate::message::{Message, MessageId};
-use crate::mqtt::{Delivery, Packet, Property, Props, PropsBuf, Publish, Version, encode};
+use crate::mqtt::{
+    Delivery, Packet, Property, Props, PropsBuf, Publish, Version, encode, encode_head,
+};
 use crate::session::{Entry, READ_BYTES};
 use crate::store::{self, ReadRequest, Rows};
 use crate::time::Time;
@@ -121,7 +125,7 @@ impl Broker {
             payload: message.payload(),
         };
         conn.outbox.lend(spare_buffers);
-        if !append(conn, &publish) {
+        if !append(conn, &publish, &entry.message) {
             counters.dropped_size += 1;
             return false;
         }
@@ -160,7 +164,7 @@ impl Broker {
         let Some(target) = targets.into_iter().find(|t| t.session == own) else {
             return;
         };
-        let message = std::rc::Rc::new(message);
+        let message = Rc::new(message);
         let lost = session.outbound.read(entry(&message, Some(id), target));
         self.lose(index, lost.iter(), now);
     }
@@ -182,15 +186,24 @@ impl Broker {
     }
 }
 
+/// Payloads from this many bytes on are not copied into outboxes, but shared by them.
+const LARGE: usize = 16 * 1024;
+
 /// Appends a PUBLISH to an outbox, unless the peer does not take packets that large.
-fn append(conn: &mut Conn, publish: &Publish<'_>) -> bool {
-    let (version, limit) = (conn.version, conn.max_packet);
+fn append(conn: &mut Conn, publish: &Publish<'_>, message: &Rc<Message>) -> bool {
+    let (version, limit) = (conn.version, conn.max_packet as usize);
+    let large = publish.payload.len() >= LARGE;
     let buffer = conn.outbox.buffer();
     let start = buffer.len();
-    let encoded = encode(&Packet::Publish(*publish), version, buffer);
-    let fits = encoded.is_ok() && buffer.len() - start <= limit as usize;
+    let (encoded, beside) = match large {
+        true => (encode_head(publish, version, buffer), publish.payload.len()),
+        false => (encode(&Packet::Publish(*publish), version, buffer), 0),
+    };
+    let fits = encoded.is_ok() && buffer.len() - start + beside <= limit;
     if !fits {
         buffer.truncate(start);
+    } else if large {
+        conn.outbox.push_payload(Rc::clone(message));
     }
     fits
 }

@@ -162,8 +162,7 @@ impl Broker {
     /// A connection whose peer does not read its last bytes is closed without them.
     pub(super) fn abort(&mut self, c: ConnId) {
         if let Some(conn) = self.conns.get_mut(c.0) {
-            let rest = conn.outbox.len();
-            conn.outbox.advance(rest);
+            conn.outbox.clear();
             self.mark_dirty(c);
         }
     }

@@ -68,6 +68,23 @@ pub fn encode(packet: &Packet<'_>, version: Version, out: &mut Vec<u8>) -> Resul
     result
 }
 
+/// Appends all of a PUBLISH but its payload, which must follow.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_head(
+    publish: &Publish<'_>,
+    version: Version,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let start = out.len();
+    let result = put_publish_head(publish, version, out);
+    if result.is_err() {
+        out.truncate(start);
+    }
+    result
+}
+
 /// A fixed header.
 struct Header {
     kind: PacketType,
@@ -196,10 +213,22 @@ fn put_publish(publish: &Publish<'_>, version: Version, out: &mut Vec<u8>) -> Re
     let remaining = publish.body_len(version);
     check_remaining(remaining)?;
     out.reserve(1 + variable_len(remaining) + remaining);
+    put_publish_head(publish, version, out)?;
+    out.extend_from_slice(publish.payload);
+    Ok(())
+}
+
+fn put_publish_head(
+    publish: &Publish<'_>,
+    version: Version,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let remaining = publish.body_len(version);
+    check_remaining(remaining)?;
     out.push((PacketType::Publish as u8) << 4 | publish.flags());
     put_variable(out, remaining);
     publish
-        .put(version, out)
+        .put_head(version, out)
         .map_err(|fault| Error::Body(PacketType::Publish, fault))
 }
 
@@ -224,7 +253,8 @@ fn put_body(packet: &Packet<'_>, version: Version, out: &mut Vec<u8>) -> Result<
     match packet {
         Packet::Connect(connect) => connect.put(out),
         Packet::ConnAck(ack) => ack.put(version, out),
-        Packet::Publish(publish) => publish.put(version, out),
+        // Has an encoder of its own: put_publish.
+        Packet::Publish(_) => Ok(()),
         Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack) => {
             ack.put(version, out)
         }

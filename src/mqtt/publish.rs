@@ -89,7 +89,8 @@ impl<'a> Publish<'a> {
         2 + self.topic.len() + id + props + self.payload.len()
     }
 
-    pub(super) fn put(&self, version: Version, out: &mut Vec<u8>) -> Result<(), Fault> {
+    /// Puts the body up to the payload.
+    pub(super) fn put_head(&self, version: Version, out: &mut Vec<u8>) -> Result<(), Fault> {
         put_binary(out, self.topic.as_bytes())?;
         if let Some(id) = self.delivery.id() {
             put_id(out, id);
@@ -97,7 +98,6 @@ impl<'a> Publish<'a> {
         if version == Version::V5 {
             self.props.put(out)?;
         }
-        out.extend_from_slice(self.payload);
         Ok(())
     }
 }

@@ -284,8 +284,8 @@ impl Hub {
         }
     }
 
-    /// One write for `id`, of all that its outbox holds. A connection that is to close gets this
-    /// one write: what the kernel does not take then, the peer was not reading.
+    /// Writes to `id` what its outbox holds. A connection that is to close gets this one attempt:
+    /// what the kernel does not take then, the peer was not reading.
     pub(super) fn flush_one(&mut self, id: ConnId, now: Time) {
         let Some(conn) = self.conns.get_mut(id.0).and_then(Option::as_mut) else {
             return;
@@ -294,13 +294,14 @@ impl Hub {
             return;
         };
         let mut moved = false;
-        if conn.ready.writable && !outbox.is_empty() {
+        // One write takes it all, unless a large payload lies beside.
+        while conn.ready.writable && !outbox.is_empty() {
             match conn.write(outbox.pending()) {
                 Progress::Bytes(n) => {
                     outbox.advance(n);
                     moved = true;
                 }
-                Progress::Blocked => {}
+                Progress::Blocked => break,
                 // Reading would say so too, but may be held back.
                 Progress::Eof => return self.detach(id, &End::Eof),
                 Progress::Failed(e) => return self.detach(id, &End::Failed(e)),

@@ -228,8 +228,12 @@ impl World {
         let (Some(line), Some(outbox)) = (line, self.broker.outbox(conn)) else {
             return;
         };
-        let bytes = outbox.pending().to_vec();
-        outbox.advance(bytes.len());
+        let mut bytes = Vec::new();
+        while !outbox.is_empty() {
+            let more = outbox.pending().to_vec();
+            outbox.advance(more.len());
+            bytes.extend(more);
+        }
         let mut rest = &bytes[..];
         while !rest.is_empty() {
             let (packet, n) = decode(rest, line.version, usize::MAX).unwrap().unwrap();
