@@ -101,3 +101,25 @@ def test_one_large_packet(broker):
         raw.socket.settimeout(20)
         raw.send(wire.publish("large", payload, 1, 1))
         raw.expect(wire.PUBACK)
+
+
+def test_a_large_message_to_many_slow_readers(broker):
+    """The payload is held once, however many receivers have not read it yet."""
+    readers, megabytes = 60, 10
+    payload = bytes(range(256)) * (megabytes * 4096)
+    with contextlib.ExitStack() as stack:
+        raws = [stack.enter_context(Raw(broker.port, f"slow{n}")) for n in range(readers)]
+        for raw in raws:
+            raw.send(wire.subscribe(1, "large", 0))
+            raw.expect(wire.SUBACK)
+        before = resident(broker)
+        with Raw(broker.port, "p") as raw:
+            raw.socket.settimeout(30)
+            raw.send(wire.publish("large", payload, 0))
+            raw.send(wire.publish("end", b"x", 1, 1))
+            raw.expect(wire.PUBACK)
+        assert resident(broker) - before < 6 * megabytes
+        still_answers(broker)
+        for raw in raws[::15]:
+            raw.socket.settimeout(30)
+            assert raw.expect(wire.PUBLISH).payload == payload
