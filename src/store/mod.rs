@@ -12,10 +12,14 @@
 //! - No read transaction outlives the call that opened it (it would keep the file growing).
 
 mod batch;
+mod changes;
 mod codec;
+mod disk;
 mod error;
 mod ids;
+mod journal;
 mod load;
+mod meta;
 mod open;
 mod record;
 mod refs;
@@ -23,14 +27,17 @@ mod row;
 mod tables;
 mod thread;
 mod verbs;
+mod view;
 
 #[cfg(test)]
 mod tests;
 
 pub use batch::Batch;
+pub use disk::Usage;
 pub use error::{Corrupt, Error};
 pub use ids::IdRanges;
 pub use load::{Loaded, LoadedSession};
+pub use meta::Written;
 pub use open::Location;
 pub use record::{SessionRecord, StateRecord, SubscriptionRecord, WillRecord};
 pub use refs::Refs;

@@ -203,7 +203,7 @@ impl<F: Fn(Event)> Worker<F> {
                 Ok(request) => self.take(request),
                 Err(RecvTimeoutError::Disconnected) => self.closing = true,
                 // A failure shows again at the next commit, which needs reporting.
-                Err(RecvTimeoutError::Timeout) => drop(self.db.compact()),
+                Err(RecvTimeoutError::Timeout) => drop(self.db.rewrite()),
             }
         }
         loop {
