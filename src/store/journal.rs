@@ -22,8 +22,9 @@ use super::meta::{Meta, Stamp};
 
 /// What a disk writes whole or not at all.
 const SECTOR: usize = 512;
-/// The largest record. A larger batch costs less in redb directly than written twice.
-const MOST: usize = 32 << 10;
+/// The largest record. In redb a larger batch costs less directly than written twice: measured
+/// with messages of 200 bytes that stay, it is even at 80 to a commit.
+const MOST: usize = 24 << 10;
 /// After a failure so many commits go to redb directly, before another file is tried.
 const REST: u32 = 64;
 

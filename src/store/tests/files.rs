@@ -12,13 +12,13 @@ use crate::store::codec::{put_varint, seal};
 use crate::store::{Batch, Db, Error, Loaded, Location, StateRecord, decode_message};
 use crate::time::Time;
 
-fn folder() -> (TempDir, PathBuf) {
+pub(super) fn folder() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("broker.db");
     (folder, path)
 }
 
-fn open(path: &Path) -> Result<(Db, Loaded), Error> {
+pub(super) fn open(path: &Path) -> Result<(Db, Loaded), Error> {
     Db::open(Location::File(path.into()))
 }
 
