@@ -13,7 +13,7 @@ use crate::store::Db;
 /// What a sector-wise disk writes whole or not at all.
 const SECTOR: usize = 512;
 /// How many scripts are run.
-const SEEDS: u64 = 30;
+const SEEDS: u64 = 24;
 
 /// What a run did on one disk.
 struct Run {
@@ -199,7 +199,7 @@ fn a_power_cut_leaves_each_commit_whole_or_absent() {
                 cuts += 1;
                 let at = format!("seed {seed}, cut at {cut}, kind {kind}");
                 assert!(run.holds(cut, image.clone()), "{at}");
-                if kind == 3 {
+                if kind == 3 && coin.bool() {
                     second_cuts += cut_again(&run, cut, image, &mut coin, &at);
                 }
             }
@@ -207,7 +207,7 @@ fn a_power_cut_leaves_each_commit_whole_or_absent() {
     }
     println!("{cuts} cuts, {second_cuts} second cuts");
     assert!(cuts >= 2_000, "{cuts}");
-    assert!(second_cuts >= 1_000, "{second_cuts}");
+    assert!(second_cuts >= 1_500, "{second_cuts}");
 }
 
 /// Cuts the recovery from a cut; returns how often.
