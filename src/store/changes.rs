@@ -61,7 +61,11 @@ impl<T: Ord + Borrow<str>, R: Borrow<[u8]>> Changes<T, R> {
         if ids.is_empty() {
             return;
         }
-        let gone: Vec<u64> = self.messages.range(ids.clone()).map(|(id, _)| *id).collect();
+        let gone: Vec<u64> = self
+            .messages
+            .range(ids.clone())
+            .map(|(id, _)| *id)
+            .collect();
         for id in gone {
             self.messages.remove(&id);
         }

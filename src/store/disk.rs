@@ -1,10 +1,11 @@
 //! What the files of a store sit on, and how much is written to it.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::ops::Bound;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{BackendError, Database, StorageBackend};
 
@@ -12,12 +13,14 @@ use super::error::Error;
 
 /// What flash and page cache write at least.
 const PAGE: u64 = 4096;
+/// Beyond so many pages between two syncs, some may be counted twice: that bounds the memory.
+const REMEMBERED: usize = 4096;
 
 /// What was asked of the disk since the store was opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Usage {
-    /// Bytes written, in whole pages of 4 KiB as the disk sees them: writes that follow one
-    /// another in one page count it once. What the file system adds of its own isn't seen.
+    /// Bytes written, in whole pages of 4 KiB as the disk sees them: a page counts once between
+    /// two syncs, however often it is written. What the file system adds of its own isn't seen.
     pub bytes: u64,
     /// Syncs.
     pub syncs: u64,
@@ -89,8 +92,8 @@ pub(super) trait Files: Send {
 pub(super) struct Metered {
     file: Box<dyn StorageBackend>,
     meter: Meter,
-    /// The page in which the last write since the last sync ended; `u64::MAX` is none.
-    last_page: AtomicU64,
+    /// The pages written since the last sync.
+    unsynced: Mutex<HashSet<u64>>,
 }
 
 impl Metered {
@@ -98,7 +101,7 @@ impl Metered {
         Metered {
             file: Box::new(file),
             meter,
-            last_page: AtomicU64::new(u64::MAX),
+            unsynced: Mutex::default(),
         }
     }
 
@@ -106,10 +109,17 @@ impl Metered {
         if len == 0 {
             return;
         }
-        let (first, last) = (offset / PAGE, (offset + len - 1) / PAGE);
-        let before = self.last_page.swap(last, Ordering::Relaxed);
-        let pages = last - first + u64::from(before != first);
-        self.meter.add_bytes(pages * PAGE);
+        let mut unsynced = self.unsynced();
+        if unsynced.len() > REMEMBERED {
+            unsynced.clear();
+        }
+        let pages = offset / PAGE..=(offset + len - 1) / PAGE;
+        let new = pages.filter(|page| unsynced.insert(*page)).count();
+        self.meter.add_bytes(new as u64 * PAGE);
+    }
+
+    fn unsynced(&self) -> MutexGuard<'_, HashSet<u64>> {
+        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -134,7 +144,7 @@ impl StorageBackend for Metered {
 
     fn sync_data(&self) -> io::Result<()> {
         self.meter.add_sync();
-        self.last_page.store(u64::MAX, Ordering::Relaxed);
+        self.unsynced().clear();
         self.file.sync_data()
     }
 

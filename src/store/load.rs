@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use super::error::{Corrupt, Error};
 use super::ids::IdRanges;
+use super::meta::{Meta, Written};
 use super::record::{IDENTITY, SessionRecord, StateRecord};
 use super::refs::Refs;
 use super::row::{Scanned, Target, decode_retained, scan};
-use super::meta::{Meta, Written};
 use super::view::{ON, View};
 use crate::message::{Message, MessageId, SessionId};
 use crate::time::Time;

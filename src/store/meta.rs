@@ -170,8 +170,7 @@ fn put_numbers(txn: &WriteTransaction, key: &str, numbers: &[u64]) -> Result<(),
 fn read_numbers<const N: usize>(
     table: &ReadOnlyTable<&str, &[u8]>,
     key: &str,
-) -> Result<Option<[u64; N]>, Error>
-{
+) -> Result<Option<[u64; N]>, Error> {
     let Some(row) = table.get(key)? else {
         return Ok(None);
     };

@@ -41,17 +41,33 @@ enum Liar {
 }
 
 fn run(start: Image, script: &[Step]) -> Run {
+    failing_run(start, script, None)
+}
+
+/// A run whose disk fails after `n` writes and syncs, until that was noticed.
+fn failing_run(start: Image, script: &[Step], n: Option<u64>) -> Run {
     let disk = Disk::holding(start.clone());
     let (mut db, _) = disk.open().unwrap();
     let (mut commits, mut done) = (Vec::new(), Vec::new());
+    if let Some(n) = n {
+        disk.fail_after(n);
+    }
     for step in script {
         match step {
             Step::Commit(changes) => {
-                db.commit(&batch(commits.len() as u64, changes)).unwrap();
+                let batch = batch(commits.len() as u64, changes);
+                if db.commit(&batch).is_err() {
+                    disk.heal();
+                    db.commit(&batch).unwrap();
+                }
                 commits.push(changes.clone());
                 done.push(disk.ops().len());
             }
-            Step::Rewrite => db.rewrite().unwrap(),
+            Step::Rewrite => {
+                if db.rewrite().is_err() {
+                    disk.heal();
+                }
+            }
             Step::Reopen => {
                 drop(db);
                 db = disk.open().unwrap().0;
@@ -221,7 +237,34 @@ fn cut_again(run: &Run, cut: usize, image: Image, coin: &mut fastrand::Rng, at: 
     cuts.len()
 }
 
-/// The test above must be able to fail: a disk that forgets a synced commit is found out.
+/// A disk that failed may hold anything of what it was asked then, and lose it yet.
+#[test]
+fn a_power_cut_after_a_failure_loses_nothing() {
+    let put = |id, len| Step::Commit(vec![Change::Put(id, vec![1], vec![id as u8; len])]);
+    let script = [
+        put(1, 100),
+        Step::Rewrite,
+        put(2, 40_000),
+        put(3, 100),
+        put(4, 100),
+        Step::Rewrite,
+        put(5, 100),
+    ];
+    let start = Disk::with_store().image();
+    let whole = run(start.clone(), &script).ops.len() as u64;
+    let mut coin = fastrand::Rng::with_seed(5);
+    for n in 0..whole {
+        let run = failing_run(start.clone(), &script, Some(n));
+        for cut in run.done.iter().copied().chain([run.ops.len()]) {
+            let lost = run.cut(cut, Liar::Nobody, |_| Fate::Lost);
+            assert!(run.holds(cut, lost), "failed after {n}, cut at {cut}");
+            let any = run.cut(cut, Liar::Nobody, |op| chance(&mut coin, op));
+            assert!(run.holds(cut, any), "failed after {n}, cut at {cut}");
+        }
+    }
+}
+
+/// The tests above must be able to fail: a disk that forgets a synced commit is found out.
 #[test]
 fn a_disk_that_lies_about_a_sync_is_noticed() {
     let commits = |payload: usize| -> Vec<Step> {

@@ -237,7 +237,9 @@ impl Files for DiskFiles {
     }
 
     fn install_store(&mut self) -> Result<(), Error> {
-        let young = self.young.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let young = self
+            .young
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         Ok(self.disk.apply(Op::Install(young))?)
     }
 

@@ -181,7 +181,10 @@ fn check_damaged(disk: &Disk, round: usize) {
     db.commit(&messages(2, 3_001..3_002)).unwrap();
     drop(db);
     let (mut db, loaded) = disk.open().unwrap();
-    assert_eq!(loaded.damaged, 0, "round {round}: the journal is whole again");
+    assert_eq!(
+        loaded.damaged, 0,
+        "round {round}: the journal is whole again"
+    );
     assert_eq!(stored(&mut db).len(), before.len() + 2, "round {round}");
 }
 
@@ -253,9 +256,18 @@ fn a_failure_anywhere_loses_nothing_and_repeats_nothing() {
             Change::Session(1, "c".into()),
         ],
         vec![Change::Put(2, vec![1], vec![2; 9_000])],
-        vec![Change::Delete(1..2), Change::Retain("t".into(), vec![3; 8_000])],
-        vec![Change::Put(3, vec![1], vec![4; 40_000]), Change::EndSession(1)],
-        vec![Change::Put(4, vec![2], b"four".to_vec()), Change::Delete(2..3)],
+        vec![
+            Change::Delete(1..2),
+            Change::Retain("t".into(), vec![3; 8_000]),
+        ],
+        vec![
+            Change::Put(3, vec![1], vec![4; 40_000]),
+            Change::EndSession(1),
+        ],
+        vec![
+            Change::Put(4, vec![2], b"four".to_vec()),
+            Change::Delete(2..3),
+        ],
     ];
     for n in 0.. {
         let disk = Disk::with_store();
@@ -286,6 +298,34 @@ fn a_failure_anywhere_loses_nothing_and_repeats_nothing() {
         assert!(model.matches(&mut db, &loaded), "after {n}");
         if failures == 0 {
             assert!(n > 20, "few failures were tried");
+            return;
+        }
+    }
+}
+
+/// A commit that failed may have got through. What comes after it counts all the same.
+#[test]
+fn a_commit_after_one_that_was_given_up_is_kept() {
+    for n in 0.. {
+        let disk = Disk::with_store();
+        let (mut db, _) = disk.open().unwrap();
+        db.commit(&messages(1, 1..2)).unwrap();
+        disk.fail_after(n);
+        let failed = db.commit(&messages(2, 2..2_000)).is_err();
+        disk.heal();
+        db.commit(&messages(3, 2_000..2_001)).unwrap();
+        drop(db);
+        let (mut db, loaded) = disk.open().unwrap();
+        let ids = stored(&mut db);
+        assert_eq!(
+            (ids.first(), ids.last()),
+            (Some(&1), Some(&2_000)),
+            "after {n}"
+        );
+        assert!(ids.len() == 2 || ids.len() == 2_000, "after {n}");
+        assert_eq!(loaded.damaged, 0);
+        if !failed {
+            assert!(n > 3, "no failure was tried");
             return;
         }
     }

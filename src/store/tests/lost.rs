@@ -138,7 +138,11 @@ fn a_store_is_rewritten_while_its_deletes_are_in_the_journal() {
     assert!(!db.is_worth_compacting());
     let mut batch = Batch::new(2);
     batch.delete(1..19_990);
-    batch.put_message(MessageId(20_000), &message("t", b"new"), &[target(1, 20_000)]);
+    batch.put_message(
+        MessageId(20_000),
+        &message("t", b"new"),
+        &[target(1, 20_000)],
+    );
     db.commit(&batch).unwrap();
     assert!(db.is_worth_compacting());
     let before = db.file_bytes();
