@@ -1,7 +1,7 @@
 //! The end of a turn and the news from the storage thread.
 
 use super::Broker;
-use crate::store::{Batch, Event, ReadRequest, Usage};
+use crate::store::{Batch, Event, ReadRequest, Written};
 use crate::time::Time;
 
 /// How the disk of the store is.
@@ -12,7 +12,9 @@ pub struct Disk {
     /// It takes nothing, for this reason.
     pub stalled: Option<String>,
     /// What was written to it.
-    pub written: Usage,
+    pub written: Written,
+    /// Syncs since the start.
+    pub syncs: u64,
 }
 
 impl Disk {
@@ -97,11 +99,12 @@ impl Broker {
                 seq,
                 bytes,
                 written,
+                syncs,
                 mut batch,
             } => {
                 self.counters.commits += 1;
                 self.counters.store_bytes = bytes;
-                self.disk.written = written;
+                (self.disk.written, self.disk.syncs) = (written, syncs);
                 if let Some(budget) = &self.budget {
                     let interval = budget.interval(written.today, now);
                     self.store.set_commit_interval(interval);

@@ -11,7 +11,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::task::Waker;
 
-use super::clock::Clock;
+use super::clock::{Clock, wall};
 use super::conn::{Conn, End, Role};
 use super::reactor::{Reactor, Readiness};
 use super::uplink::Uplink;
@@ -205,7 +205,8 @@ impl Hub {
         let Some(store) = &self.store else {
             return;
         };
-        if let Some(batch) = batch {
+        if let Some(mut batch) = batch {
+            batch.wall = wall().as_millis();
             self.committing += 1;
             store.commit(batch);
         }

@@ -15,6 +15,7 @@ use crate::mqtt::QoS;
 use crate::net::{self, Clock, Hub, Reactor, Seen, Shared};
 use crate::status::Sys;
 use crate::store::{Db, Event, Handle, Loaded, Location};
+use crate::time::Time;
 
 type Executor = Rc<LocalExecutor<'static>>;
 
@@ -39,7 +40,7 @@ pub(super) fn hub(
     let (store, events) = spawn_store(db)?;
     let clock = Clock::start(Seen {
         time: loaded.floor,
-        wall: None,
+        wall: (loaded.wall > 0).then(|| Time::from_millis(loaded.wall)),
     });
     let now = clock.now();
     let broker = Broker::new(config, auth, loaded, now);

@@ -94,7 +94,7 @@ fn figures(
         ),
         ("$SYS/broker/store/written/today", disk.written.today),
         ("$SYS/broker/store/written/total", disk.written.total),
-        ("$SYS/broker/store/syncs", disk.written.syncs),
+        ("$SYS/broker/store/syncs", disk.syncs),
     ];
     let version = concat!("footbridge version ", env!("CARGO_PKG_VERSION"));
     let texts = [

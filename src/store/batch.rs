@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::codec::{Reader, put_bytes, put_varint};
+use super::error::Corrupt;
 use super::record::{IDENTITY, STATE, SessionKey, SessionRecord, StateRecord};
 use super::row::{Target, encode_message, encode_retained};
 use crate::message::{Message, MessageId, SessionId};
@@ -22,6 +24,8 @@ pub struct Batch {
     pub seq: u64,
     /// The newest time the broker has seen.
     pub floor: Time,
+    /// Milliseconds since 1970 by the wall clock at that time; 0 if unknown.
+    pub wall: u64,
     /// All encoded rows and retained topics, one after another.
     arena: Vec<u8>,
     messages: Vec<(MessageId, Span)>,
@@ -137,6 +141,67 @@ impl Batch {
         })
     }
 
+    /// Appends all changes to `out`, for [`Batch::decode`].
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(self.messages.len() as u64, out);
+        let mut last = 0u64;
+        for (id, row) in self.messages() {
+            put_varint(id.wrapping_sub(last), out);
+            put_bytes(row, out);
+            last = id;
+        }
+        put_varint(self.deletes.len() as u64, out);
+        for ids in &self.deletes {
+            put_varint(ids.start, out);
+            put_varint(ids.end.saturating_sub(ids.start), out);
+        }
+        put_varint(self.sessions.len() as u64, out);
+        for ((number, kind), row) in self.sessions() {
+            put_varint(number.into(), out);
+            out.push(kind);
+            put_row(row, out);
+        }
+        put_varint(self.retained.len() as u64, out);
+        for (topic, row) in self.retained() {
+            put_bytes(topic.as_bytes(), out);
+            put_row(row, out);
+        }
+    }
+
+    /// Decodes what [`Batch::encode`] wrote; the rows themselves are not looked into.
+    ///
+    /// # Errors
+    /// [`Corrupt`] if it is anything else.
+    pub(super) fn decode(mut reader: Reader<'_>) -> Result<Batch, Corrupt> {
+        let mut batch = Batch::default();
+        let mut id = 0u64;
+        for _ in 0..reader.count(2)? {
+            id = id.wrapping_add(reader.varint()?);
+            let row = batch.copy(reader.bytes()?);
+            batch.messages.push((MessageId(id), row));
+        }
+        for _ in 0..reader.count(2)? {
+            let (start, len) = (reader.varint()?, reader.varint()?);
+            batch.delete(start..start.checked_add(len).ok_or(Corrupt)?);
+        }
+        for _ in 0..reader.count(3)? {
+            let key = (reader.number()?, reader.byte()?);
+            let row = read_row(&mut reader)?.map(|row| batch.copy(row));
+            batch.sessions.push((key, row));
+        }
+        for _ in 0..reader.count(2)? {
+            let topic = batch.copy(reader.str()?.as_bytes());
+            let row = read_row(&mut reader)?.map(|row| batch.copy(row));
+            batch.retained.push((topic, row));
+        }
+        reader.end()?;
+        Ok(batch)
+    }
+
+    fn copy(&mut self, bytes: &[u8]) -> Span {
+        self.append(|out| out.extend_from_slice(bytes))
+    }
+
     fn slice(&self, span: &Span) -> &[u8] {
         &self.arena[span.start as usize..span.end as usize]
     }
@@ -145,5 +210,18 @@ impl Batch {
         let start = self.arena.len() as u32;
         encode(&mut self.arena);
         start..self.arena.len() as u32
+    }
+}
+
+/// A row, or 0 for none.
+fn put_row(row: Option<&[u8]>, out: &mut Vec<u8>) {
+    put_varint(row.map_or(0, |row| row.len() as u64 + 1), out);
+    out.extend_from_slice(row.unwrap_or_default());
+}
+
+fn read_row<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a [u8]>, Corrupt> {
+    match reader.number::<usize>()? {
+        0 => Ok(None),
+        len => reader.take(len - 1).map(Some),
     }
 }

@@ -51,6 +51,11 @@ fn checksum(key: &[u8], body: &[u8]) -> u32 {
 pub(super) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
+    /// Reads bytes whose checksum was looked at elsewhere.
+    pub(super) fn new(bytes: &'a [u8]) -> Reader<'a> {
+        Reader(bytes)
+    }
+
     pub(super) fn byte(&mut self) -> Result<u8, Corrupt> {
         let (&first, rest) = self.0.split_first().ok_or(Corrupt)?;
         self.0 = rest;

@@ -4,14 +4,13 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
-
 use super::error::{Corrupt, Error};
 use super::ids::IdRanges;
+use super::meta::{Meta, Written};
 use super::record::{IDENTITY, SessionRecord, StateRecord};
 use super::refs::Refs;
 use super::row::{Scanned, Target, decode_retained, scan};
-use super::tables::{MSG, RETAINED, SESSION, read_meta};
+use super::view::{ON, View};
 use crate::message::{Message, MessageId, SessionId};
 use crate::time::Time;
 
@@ -32,14 +31,17 @@ pub struct Loaded {
     pub next_session: SessionId,
     /// The newest time the store has seen: the broker's clock must not start before it.
     pub floor: Time,
-    /// Rows that were skipped because their checksum or contents are wrong.
+    /// Milliseconds since 1970 by the wall clock when the store last saw it; 0 if unknown.
+    pub wall: u64,
+    /// Bytes written to the disk up to then.
+    pub written: Written,
+    /// Rows that were skipped because their checksum or contents are wrong, and commits that the
+    /// journal lost.
     pub damaged: u64,
     /// Where a damaged file was set aside, and what was wrong with it.
     pub quarantined: Option<(PathBuf, String)>,
-    /// Bytes of all rows.
+    /// Bytes of all rows of the tables.
     pub(super) live: u64,
-    /// The time floor as it stands in its row.
-    pub(super) stored_floor: Time,
 }
 
 /// A session with its queue.
@@ -82,10 +84,8 @@ impl LoadedSession {
 /// Reads the store. `Loaded::quarantined` is the caller's to fill in.
 ///
 /// # Errors
-/// [`Error::Newer`] and [`Error::Foreign`] without the path, or what the database says.
-pub(super) fn load(database: &Database) -> Result<Loaded, Error> {
-    let txn = database.begin_read()?;
-    let floor = read_meta(&txn)?;
+/// What the database says.
+pub(super) fn load(view: &View<'_>, meta: &Meta) -> Result<Loaded, Error> {
     let mut loaded = Loaded {
         sessions: Vec::new(),
         retained: Vec::new(),
@@ -93,24 +93,23 @@ pub(super) fn load(database: &Database) -> Result<Loaded, Error> {
         orphans: Vec::new(),
         next_message: MessageId(1),
         next_session: SessionId(1),
-        floor,
+        floor: meta.stamp.floor,
+        wall: meta.stamp.wall,
+        written: meta.stamp.written,
         damaged: 0,
         quarantined: None,
         live: 0,
-        stored_floor: floor,
     };
-    load_sessions(&txn, &mut loaded)?;
-    load_messages(&txn, &mut loaded)?;
-    load_retained(&txn, &mut loaded)?;
+    load_sessions(view, &mut loaded)?;
+    load_messages(view, &mut loaded)?;
+    load_retained(view, &mut loaded)?;
+    loaded.live = view.stored_bytes();
     Ok(loaded)
 }
 
-fn load_sessions(txn: &ReadTransaction, loaded: &mut Loaded) -> Result<(), Error> {
+fn load_sessions(view: &View<'_>, loaded: &mut Loaded) -> Result<(), Error> {
     // The identity comes before the state: keys sort by number, then kind.
-    for entry in txn.open_table(SESSION)?.iter()? {
-        let (key, row) = entry?;
-        let ((number, kind), row) = (key.value(), row.value());
-        loaded.live += row.len() as u64;
+    let _ = view.sessions(|(number, kind), row| {
         let id = SessionId(number);
         loaded.see_session(id);
         let read = if kind == IDENTITY {
@@ -128,11 +127,12 @@ fn load_sessions(txn: &ReadTransaction, loaded: &mut Loaded) -> Result<(), Error
             StateRecord::decode(id, row).map(|state| loaded.see_state(id, state))
         };
         loaded.count_damage(read);
-    }
+        ON
+    })?;
     Ok(())
 }
 
-fn load_messages(txn: &ReadTransaction, loaded: &mut Loaded) -> Result<(), Error> {
+fn load_messages(view: &View<'_>, loaded: &mut Loaded) -> Result<(), Error> {
     let index: HashMap<SessionId, usize> = loaded
         .sessions
         .iter()
@@ -140,30 +140,27 @@ fn load_messages(txn: &ReadTransaction, loaded: &mut Loaded) -> Result<(), Error
         .map(|(at, session)| (session.id, at))
         .collect();
     let mut receivers = Vec::new();
-    for entry in txn.open_table(MSG)?.iter()? {
-        let (key, row) = entry?;
-        let (id, row) = (MessageId(key.value()), row.value());
-        loaded.live += row.len() as u64;
+    let _ = view.messages(0..u64::MAX, |id, row| {
+        let id = MessageId(id);
         loaded.see_message(id);
         receivers.clear();
         let scanned = scan(id, row, |target| receivers.push(target));
         let read = scanned.map(|scanned| loaded.place(id, &scanned, &receivers, &index));
         loaded.count_damage(read);
-    }
+        ON
+    })?;
     Ok(())
 }
 
-fn load_retained(txn: &ReadTransaction, loaded: &mut Loaded) -> Result<(), Error> {
-    for entry in txn.open_table(RETAINED)?.iter()? {
-        let (topic, row) = entry?;
-        let (topic, row) = (topic.value(), row.value());
-        loaded.live += (topic.len() + row.len()) as u64;
+fn load_retained(view: &View<'_>, loaded: &mut Loaded) -> Result<(), Error> {
+    let _ = view.retained(|topic, row| {
         let read = decode_retained(topic, row).map(|message| {
             loaded.floor = loaded.floor.max(message.arrival);
             loaded.retained.push(message);
         });
         loaded.count_damage(read);
-    }
+        ON
+    })?;
     Ok(())
 }
 

@@ -14,10 +14,14 @@
 mod ballast;
 mod batch;
 mod budget;
+mod changes;
 mod codec;
+mod disk;
 mod error;
 mod ids;
+mod journal;
 mod load;
+mod meta;
 mod open;
 mod record;
 mod refs;
@@ -25,19 +29,22 @@ mod row;
 mod tables;
 mod thread;
 mod verbs;
+mod view;
 
 #[cfg(test)]
 mod tests;
 
 pub use batch::Batch;
 pub use budget::Budget;
+pub use disk::Usage;
 pub use error::{Corrupt, Error};
 pub use ids::IdRanges;
 pub use load::{Loaded, LoadedSession};
+pub use meta::Written;
 pub use open::Location;
 pub use record::{SessionRecord, StateRecord, SubscriptionRecord, WillRecord};
 pub use refs::Refs;
 pub use row::{Target, decode_message, decode_retained, decode_targets};
-pub use tables::{Db, Rows, Usage};
+pub use tables::{Db, Need, Rows};
 pub use thread::{Event, Handle, ReadRequest};
 pub use verbs::{Promise, Store};

@@ -1,18 +1,24 @@
 //! Finding, creating and setting aside the file.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError};
 
+use super::disk::{Files, Meter, Metered, Usage};
 use super::error::Error;
-use super::tables::initialise;
+use super::journal;
+use super::meta::{Meta, initialise};
 
 /// redb's page cache, in bytes: enough for the pages of one commit. Its default is 1 GiB.
 const CACHE: usize = 512 << 10;
+/// Bytes of the journal. What it holds lies in RAM too.
+const JOURNAL_BYTES: usize = 256 << 10;
 /// redb's magic number, which every database starts with.
 const REDB_MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
 /// Where redb's two commit slots keep the version of its file format.
@@ -45,16 +51,226 @@ pub(super) fn builder() -> Builder {
     builder
 }
 
-/// Opens the database in the file at `path`, which exists.
-pub(super) fn open_file(path: &Path) -> Result<Database, Error> {
-    builder().open(path).map_err(|e| match e {
-        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
-            Error::Locked(path.into())
+/// The files of a store at a path: `NAME`, and `NAME.journal` beside it.
+pub(super) struct StoreFiles {
+    path: PathBuf,
+    meter: Meter,
+    store: Option<FileId>,
+    /// The store made last, not yet under its name.
+    young: Option<FileId>,
+    journal: Option<FileId>,
+    /// A name was changed and the folder not synced since.
+    unsynced: bool,
+}
+
+impl StoreFiles {
+    pub(super) fn new(path: &Path, meter: Meter) -> StoreFiles {
+        StoreFiles {
+            path: path.into(),
+            meter,
+            store: None,
+            young: None,
+            journal: None,
+            unsynced: false,
         }
-        DatabaseError::UpgradeRequired(_) => Error::Foreign(path.into()),
-        DatabaseError::Storage(redb::StorageError::Io(e)) => denied(path, e),
-        other => refine(path, redb::Error::from(other).into()),
-    })
+    }
+
+    /// Makes an empty store unless there is a file already. It comes into being under another
+    /// name and is synced first, so that a power cut leaves a whole store or none; its journal is
+    /// there before it, so that one that is missing later is known to be lost.
+    pub(super) fn create_if_absent(&mut self) -> Result<(), Error> {
+        match fs::metadata(&self.path) {
+            Ok(meta) if meta.len() > 0 => return Ok(()),
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(denied(&self.path, e)),
+        }
+        let folder = folder_of(&self.path);
+        if !folder.is_dir() {
+            return Err(Error::NoFolder(folder.into()));
+        }
+        let meta = Meta::new_store();
+        drop(journal::create(self, meta.id)?);
+        self.install_new(&meta)
+    }
+
+    /// Sets a damaged store aside for an empty one, which takes over the journal: what is in
+    /// there is good. Returns the new name of the damaged one.
+    pub(super) fn replace(&mut self) -> Result<PathBuf, Error> {
+        let heir = journal::heir(self)?;
+        let aside = set_aside(&self.path)?;
+        let meta = heir.unwrap_or_else(Meta::new_store);
+        if heir.is_none() {
+            drop(journal::create(self, meta.id)?);
+        }
+        self.install_new(&meta)?;
+        Ok(aside)
+    }
+
+    fn install_new(&mut self, meta: &Meta) -> Result<(), Error> {
+        let database = self.create_store()?;
+        initialise(&database, meta)?;
+        drop(database);
+        self.install_store()?;
+        self.sync_names()
+    }
+
+    fn young_path(&self) -> PathBuf {
+        with_suffix(&self.path, ".new")
+    }
+
+    fn journal_path(&self) -> PathBuf {
+        with_suffix(&self.path, ".journal")
+    }
+
+    fn metered(&self, file: File) -> Result<Metered, Error> {
+        let file = FileBackend::new(file).map_err(redb::Error::from)?;
+        Ok(Metered::new(file, self.meter.clone()))
+    }
+
+    fn open_database(&self, path: &Path, file: File) -> Result<Database, Error> {
+        let opened = builder().create_with_backend(self.metered(file)?);
+        opened.map_err(|e| match e {
+            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
+                Error::Locked(path.into())
+            }
+            DatabaseError::UpgradeRequired(_) => Error::Foreign(path.into()),
+            DatabaseError::Storage(redb::StorageError::Io(e)) => denied(path, e),
+            other => refine(path, redb::Error::from(other).into()),
+        })
+    }
+}
+
+impl Files for StoreFiles {
+    fn open_store(&mut self) -> Result<Database, Error> {
+        let path = &self.path;
+        let file = open_existing(path)?;
+        let meta = file.metadata().map_err(|e| denied(path, e))?;
+        if meta.len() == 0 {
+            return Err(Error::Corrupt("the file is empty".into()));
+        }
+        let database = self.open_database(path, file)?;
+        self.store = Some(FileId::of(&meta));
+        Ok(database)
+    }
+
+    fn journal_bytes(&self) -> usize {
+        JOURNAL_BYTES
+    }
+
+    fn open_journal(&mut self) -> Result<Option<Metered>, Error> {
+        let path = self.journal_path();
+        let file = match open_existing(&path) {
+            Err(Error::Io(e)) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        lock(&path, &file)?;
+        self.journal = file.metadata().ok().as_ref().map(FileId::of);
+        self.metered(file).map(Some)
+    }
+
+    fn create_journal(&mut self, contents: &[u8]) -> Result<Metered, Error> {
+        let path = self.journal_path();
+        // Another process may have the one that is replaced.
+        let _old = match open_existing(&path) {
+            Ok(old) => lock(&path, &old).map(|()| Some(old))?,
+            Err(_) => None,
+        };
+        let young = with_suffix(&path, ".new");
+        let created = write_new(&young, contents).and_then(|file| {
+            fs::rename(&young, &path)?;
+            sync_folder(&path)?;
+            Ok(file)
+        });
+        let file = created.map_err(|e| {
+            // What there was of it takes up room on a full disk.
+            let _ = fs::remove_file(&young);
+            denied(&path, e)
+        })?;
+        self.meter.add_bytes(contents.len() as u64);
+        self.meter.add_sync();
+        lock(&path, &file)?;
+        self.journal = file.metadata().ok().as_ref().map(FileId::of);
+        self.metered(file)
+    }
+
+    fn create_store(&mut self) -> Result<Database, Error> {
+        let path = self.young_path();
+        let file = new_file(&path).map_err(|e| denied(&path, e))?;
+        self.young = file.metadata().ok().as_ref().map(FileId::of);
+        self.open_database(&path, file)
+    }
+
+    fn install_store(&mut self) -> Result<(), Error> {
+        let young = self.young_path();
+        let denied = |e| denied(&self.path, e);
+        File::open(&young)
+            .and_then(|file| file.sync_all())
+            .map_err(denied)?;
+        self.meter.add_sync();
+        fs::rename(&young, &self.path).map_err(denied)?;
+        self.unsynced = true;
+        self.store = self.young.take();
+        Ok(())
+    }
+
+    fn discard_store(&mut self) {
+        // It is removed before the next is made, too.
+        let _ = fs::remove_file(self.young_path());
+    }
+
+    fn sync_names(&mut self) -> Result<(), Error> {
+        if self.unsynced {
+            sync_folder(&self.path).map_err(|e| denied(&self.path, e))?;
+            self.unsynced = false;
+        }
+        Ok(())
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
+    fn is_store_lost(&self) -> bool {
+        self.store.is_some_and(|id| id.is_lost(&self.path))
+    }
+
+    fn is_journal_lost(&self) -> bool {
+        self.journal
+            .is_some_and(|id| id.is_lost(&self.journal_path()))
+    }
+
+    fn store_bytes(&self) -> Option<u64> {
+        fs::metadata(&self.path).ok().map(|meta| meta.len())
+    }
+
+    fn usage(&self) -> Usage {
+        self.meter.usage()
+    }
+}
+
+/// A file as the system knows it, whatever its name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct FileId {
+    dev: u64,
+    ino: u64,
+}
+
+impl FileId {
+    fn of(meta: &fs::Metadata) -> FileId {
+        FileId {
+            dev: meta.dev(),
+            ino: meta.ino(),
+        }
+    }
+
+    /// Whether `path` leads elsewhere. A disk that doesn't answer isn't taken for that.
+    fn is_lost(self, path: &Path) -> bool {
+        match fs::metadata(path) {
+            Ok(meta) => FileId::of(&meta) != self,
+            Err(e) => e.kind() == io::ErrorKind::NotFound,
+        }
+    }
 }
 
 /// A damage that is none: the file of something else, or of a newer redb.
@@ -81,41 +297,43 @@ fn refine(path: &Path, error: Error) -> Error {
     error
 }
 
-/// Makes an empty store at `path` unless there is a file already. It comes into being under
-/// another name and is synced first, so that a power cut leaves a whole store or none.
-pub(super) fn create_if_absent(path: &Path) -> Result<(), Error> {
-    match fs::metadata(path) {
-        Ok(meta) if meta.len() > 0 => return Ok(()),
-        Ok(_) => {}
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => return Err(denied(path, e)),
-    }
-    let folder = folder_of(path);
-    if !folder.is_dir() {
-        return Err(Error::NoFolder(folder.into()));
-    }
-    let young = with_suffix(path, ".new");
-    match fs::remove_file(&young) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(denied(&young, e)),
-        _ => {}
-    }
-    let database = builder().create(&young).map_err(|e| match e {
-        DatabaseError::Storage(redb::StorageError::Io(e)) => denied(path, e),
-        other => redb::Error::from(other).into(),
-    })?;
-    initialise(&database)?;
-    drop(database);
-    let denied = |e| denied(path, e);
-    File::open(&young)
-        .and_then(|file| file.sync_all())
-        .map_err(denied)?;
-    fs::rename(&young, path).map_err(denied)?;
-    sync_folder(path).map_err(denied)
+fn open_existing(path: &Path) -> Result<File, Error> {
+    let opened = OpenOptions::new().read(true).write(true).open(path);
+    opened.map_err(|e| denied(path, e))
 }
 
-/// Renames a damaged file to `NAME.corrupt-UNIXTIME-N`, after the time it was last written, and
-/// returns the new name.
-pub(super) fn set_aside(path: &Path) -> Result<PathBuf, Error> {
+/// Makes an empty file in the place of any before.
+fn new_file(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(path)
+}
+
+fn write_new(path: &Path, contents: &[u8]) -> io::Result<File> {
+    let file = new_file(path)?;
+    file.write_all_at(contents, 0)?;
+    file.sync_all()?;
+    Ok(file)
+}
+
+fn lock(path: &Path, file: &File) -> Result<(), Error> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(Error::Locked(path.into())),
+        // A file system that knows no locks.
+        Err(TryLockError::Error(_)) | Ok(()) => Ok(()),
+    }
+}
+
+/// Gives a damaged file the name `NAME.corrupt-UNIXTIME-N`, after the time it was last written,
+/// and returns that. Where the file system can, it keeps its old name too until another file takes
+/// it: without a store there, a start after a power cut would not know the journal for its own.
+fn set_aside(path: &Path) -> Result<PathBuf, Error> {
     // When it was last written: near enough to now, and no clock is needed.
     let written = fs::metadata(path)
         .and_then(|meta| meta.modified())
@@ -127,7 +345,9 @@ pub(super) fn set_aside(path: &Path) -> Result<PathBuf, Error> {
         .map(|n| with_suffix(path, &format!(".corrupt-{at}-{n}")))
         .find(|name| !name.exists())
         .unwrap_or_else(|| with_suffix(path, ".corrupt"));
-    fs::rename(path, &aside).map_err(|e| denied(path, e))?;
+    fs::hard_link(path, &aside)
+        .or_else(|_| fs::rename(path, &aside))
+        .map_err(|e| denied(path, e))?;
     sync_folder(path).map_err(|e| denied(path, e))?;
     Ok(aside)
 }

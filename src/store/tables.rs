@@ -1,21 +1,21 @@
 //! The database: tables, commits and cold reads. Every call blocks on the disk.
 
-use std::fs;
-use std::ops::{Bound, Range};
-use std::path::PathBuf;
+use std::ops::{ControlFlow, Range};
+use std::path::Path;
 
 use redb::backends::InMemoryBackend;
-use redb::{
-    CursorError, Database, ReadTransaction, ReadableDatabase, Table, TableDefinition, TableError,
-    WriteTransaction,
-};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 
 use super::batch::Batch;
-use super::codec::{put_varint, seal, unseal};
+use super::changes::Overlay;
+use super::disk::{Files, Meter, Metered, Usage};
 use super::error::Error;
+use super::journal::{Journal, Replayed};
 use super::load::{Loaded, load};
-use super::open::{self, Location};
+use super::meta::{Meta, Written, initialise};
+use super::open::{self, Location, StoreFiles};
 use super::record::SessionKey;
+use super::view::{ON, View};
 use crate::message::MessageId;
 use crate::time::Time;
 
@@ -25,46 +25,64 @@ pub(super) const MSG: TableDefinition<u64, &[u8]> = TableDefinition::new("msg");
 pub(super) const SESSION: TableDefinition<SessionKey, &[u8]> = TableDefinition::new("session");
 /// Retained messages by topic.
 pub(super) const RETAINED: TableDefinition<&str, &[u8]> = TableDefinition::new("retained");
-/// The format version and the time floor.
-const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+/// How far, in milliseconds, the stored time may lag: its row costs a page a commit.
+const STAMP_STEP: u64 = 60_000;
 
-/// The version of the tables and rows; rises when an older program would misread them.
-const FORMAT: u64 = 1;
-const FORMAT_KEY: &str = "format";
-const FLOOR_KEY: &str = "floor";
-/// How far, in milliseconds, the stored time floor may lag: its row costs a page a commit.
-const FLOOR_STEP: u64 = 60_000;
-
-/// A file up to this many bytes is never compacted.
-const COMPACT_ABOVE: u64 = 4 << 20;
 /// A file is worth compacting when it is this many times its live rows.
 const COMPACT_RATIO: u64 = 4;
 
-/// How a database is opened, the first time and after an error.
-pub(super) type Opener = Box<dyn Fn() -> Result<Database, Error> + Send>;
-
-/// The open database. After an error its handle is dropped, and the next call opens it anew:
-/// redb refuses all work once an I/O failed.
-pub struct Db {
-    database: Option<Database>,
-    opener: Opener,
-    /// The file, if it is one.
-    path: Option<PathBuf>,
-    /// Bytes of all rows, roughly: what compaction could shrink the file to.
-    live: u64,
-    floor: Time,
-    /// The file's length after the last compaction: below twice that, another is no use.
-    compacted: u64,
+/// How much a smaller file is wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Need {
+    /// There is other work: only if it takes no time.
+    Busy,
+    /// There is nothing else to do.
+    Idle,
+    /// The disk is full.
+    Full,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Bytes written since the day began.
-    pub today: u64,
-    /// Bytes written since the store was made.
-    pub total: u64,
-    /// Syncs since the store was opened.
-    pub syncs: u64,
+impl Need {
+    /// The file must be larger than this, in bytes.
+    const fn above(self) -> u64 {
+        match self {
+            Need::Busy => 16 << 20,
+            Need::Idle => 4 << 20,
+            Need::Full => 256 << 10,
+        }
+    }
+
+    /// There must be no more live bytes: to copy them takes time.
+    const fn most(self) -> u64 {
+        match self {
+            Need::Busy => 512 << 10,
+            Need::Idle | Need::Full => 8 << 20,
+        }
+    }
+}
+
+/// The open store. After an error redb's handle is dropped, and the next call opens it anew: redb
+/// refuses all work once an I/O failed.
+pub struct Db {
+    files: Box<dyn Files>,
+    database: Option<Database>,
+    /// `None` in memory.
+    journal: Option<Journal>,
+    /// What the journal holds beyond the tables.
+    overlay: Overlay,
+    /// As it is to be written next; `applied` is what the tables have.
+    meta: Meta,
+    /// The time floor as it was last written.
+    stored_floor: Time,
+    /// How much of what was written is counted in `meta`.
+    counted: u64,
+    /// Bytes of all rows of the tables.
+    live: u64,
+    /// The tables have no message from this number on.
+    end: u64,
+    /// The file's length after the last rewrite, and its live bytes: below twice that, and above
+    /// half these, another is no use.
+    compacted: (u64, u64),
 }
 
 /// Message rows read back.
@@ -104,15 +122,17 @@ impl Db {
     /// Whatever an operator has to cure: see [`Error`].
     pub fn open(location: Location) -> Result<(Db, Loaded), Error> {
         let path = match location {
-            Location::Memory => return Db::in_memory(),
+            Location::Memory => return Db::with_files(Box::new(MemoryFiles)),
             Location::File(path) => path,
         };
-        open::create_if_absent(&path)?;
-        match Db::open_file(path.clone()) {
+        let meter = Meter::default();
+        let files = || StoreFiles::new(&path, meter.clone());
+        files().create_if_absent()?;
+        let opened = Db::with_files(Box::new(files()));
+        match opened.map_err(|e| e.at(&path)) {
             Err(e) if e.is_damage() => {
-                let aside = open::set_aside(&path)?;
-                open::create_if_absent(&path)?;
-                let (db, mut loaded) = Db::open_file(path)?;
+                let aside = files().replace()?;
+                let (db, mut loaded) = Db::with_files(Box::new(files()))?;
                 loaded.quarantined = Some((aside, e.to_string()));
                 Ok((db, loaded))
             }
@@ -120,38 +140,30 @@ impl Db {
         }
     }
 
-    fn open_file(path: PathBuf) -> Result<(Db, Loaded), Error> {
-        let file = path.clone();
-        let opener: Opener = Box::new(move || open::open_file(&file));
-        let (mut db, loaded) = Db::with_opener(opener).map_err(|e| e.at(&path))?;
-        db.path = Some(path);
-        Ok((db, loaded))
-    }
-
-    fn in_memory() -> Result<(Db, Loaded), Error> {
-        let database = open::builder()
-            .create_with_backend(InMemoryBackend::new())
-            .map_err(redb::Error::from)?;
-        initialise(&database)?;
-        let gone = || Err(Error::Corrupt("the memory is gone".into()));
-        Db::with_database(database, Box::new(gone))
-    }
-
-    /// A store on whatever `opener` opens, already initialised.
-    pub(super) fn with_opener(opener: Opener) -> Result<(Db, Loaded), Error> {
-        let database = opener()?;
-        Db::with_database(database, opener)
-    }
-
-    fn with_database(database: Database, opener: Opener) -> Result<(Db, Loaded), Error> {
-        let loaded = load(&database)?;
+    /// A store on whatever files these are; the tables exist.
+    pub(super) fn with_files(mut files: Box<dyn Files>) -> Result<(Db, Loaded), Error> {
+        let database = files.open_store()?;
+        let (mut meta, end) = read_meta(&database)?;
+        let mut replayed = Replayed::default();
+        let mut journal = None;
+        if files.journal_bytes() > 0 {
+            let (opened, found) = Journal::open(&mut *files, &meta, end)?;
+            (journal, replayed) = (Some(opened), found);
+        }
+        meta.stamp = replayed.stamp.unwrap_or(meta.stamp);
+        let mut loaded = load(&View::new(&database, &replayed.overlay)?, &meta)?;
+        loaded.damaged += replayed.damaged;
         let db = Db {
+            files,
             database: Some(database),
-            opener,
-            path: None,
+            journal,
+            overlay: replayed.overlay,
+            meta,
+            stored_floor: meta.stamp.floor,
+            counted: 0,
             live: loaded.live,
-            floor: loaded.stored_floor,
-            compacted: 0,
+            end,
+            compacted: (0, 0),
         };
         Ok((db, loaded))
     }
@@ -159,7 +171,8 @@ impl Db {
     /// What another start would find now.
     #[cfg(test)]
     pub(crate) fn reload(&mut self) -> Result<Loaded, Error> {
-        load(self.database()?)
+        let meta = self.meta;
+        load(&self.view()?, &meta)
     }
 
     /// Commits the batch and syncs. Doing so again after an error is safe: the outcome is the
@@ -168,27 +181,66 @@ impl Db {
     /// # Errors
     /// Whatever redb and the disk report; the batch is then whole or absent.
     pub fn commit(&mut self, batch: &Batch) -> Result<(), Error> {
-        let result = self.try_commit(batch);
+        // Also where the journal alone would do: a commit of redb that failed may have got
+        // through, and then the journal starts anew.
+        self.database()?;
+        self.files.sync_names()?;
+        let bytes = self.uncounted();
+        self.counted += bytes;
+        self.meta.stamp.advance(batch.floor, batch.wall, bytes);
+        if let Some(journal) = &mut self.journal
+            && journal.append(&self.meta.stamp, batch)?
+        {
+            self.overlay.absorb(batch, self.end);
+            self.stored_floor = self.meta.stamp.floor;
+            return Ok(());
+        }
+        let result = self.checkpoint(batch);
         self.drop_failed(result)
     }
 
-    fn try_commit(&mut self, batch: &Batch) -> Result<(), Error> {
-        let txn = self.database()?.begin_write()?;
-        let mut change = Change::default();
-        write_messages(&txn, batch, &mut change)?;
-        write_sessions(&txn, batch, &mut change)?;
-        write_retained(&txn, batch, &mut change)?;
-        let floor = batch.floor.max(self.floor);
-        let floor_due = floor.as_millis() - self.floor.as_millis() >= FLOOR_STEP;
-        if floor_due {
-            put_meta(&txn, FLOOR_KEY, floor.as_millis())?;
+    /// Commits to the tables what the journal holds, and the batch.
+    fn checkpoint(&mut self, batch: &Batch) -> Result<(), Error> {
+        let mut changes = self.overlay.borrowed();
+        changes.absorb(batch, self.end);
+        let meta = Meta {
+            applied: self.seq(),
+            ..self.meta
+        };
+        let floor = meta.stamp.floor;
+        let is_due = floor.as_millis() - self.stored_floor.as_millis() >= STAMP_STEP;
+        let has_meta = is_due || meta.applied != self.meta.applied;
+        let database = self.database.as_ref().ok_or_else(closed)?;
+        let txn = database.begin_write()?;
+        let balance = changes.write(&txn)?;
+        if has_meta {
+            meta.write(&txn)?;
         }
         txn.commit()?;
-        if floor_due {
-            self.floor = floor;
+        if has_meta {
+            self.stored_floor = floor;
         }
-        self.live = (self.live + change.added).saturating_sub(change.removed);
+        if let Some((last, _)) = changes.messages.last_key_value() {
+            self.end = self.end.max(last + 1);
+        }
+        self.live = (self.live + balance.added).saturating_sub(balance.removed);
+        self.applied(meta.applied);
         Ok(())
+    }
+
+    /// The tables have everything up to record `seq`, which is the last.
+    fn applied(&mut self, seq: u64) {
+        self.meta.applied = seq;
+        self.overlay = Overlay::default();
+        if let Some(journal) = &mut self.journal {
+            journal.restart(&mut *self.files);
+        }
+    }
+
+    /// The number of the last record of the journal.
+    fn seq(&self) -> u64 {
+        let journal = self.journal.as_ref();
+        journal.map_or(self.meta.applied, Journal::seq)
     }
 
     /// Reads the stored messages among `ranges`, which ascend, until the rows take `max_bytes`;
@@ -202,79 +254,156 @@ impl Db {
     }
 
     fn try_read(&mut self, ranges: &[Range<u64>], max_bytes: usize) -> Result<Rows, Error> {
-        let table = self.database()?.begin_read()?.open_table(MSG)?;
+        let view = self.view()?;
         let mut rows = Rows::default();
         for range in ranges {
-            for entry in table.range(range.clone())? {
-                let (id, row) = entry?;
-                let (id, row) = (MessageId(id.value()), row.value());
+            let flow = view.messages(range.clone(), |id, row| {
                 if !rows.rows.is_empty() && rows.bytes() + row.len() > max_bytes {
-                    rows.through = id;
-                    return Ok(rows);
+                    rows.through = MessageId(id);
+                    return Ok(ControlFlow::Break(()));
                 }
-                rows.push(id, row);
+                rows.push(MessageId(id), row);
+                ON
+            })?;
+            if flow.is_break() {
+                return Ok(rows);
             }
             rows.through = MessageId(range.end);
         }
         Ok(rows)
     }
 
+    /// The store's file, if it is one.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.files.path()
+    }
+
     /// Bytes of the file, or of the rows if it is in memory.
     pub fn file_bytes(&self) -> u64 {
-        let path = self.path.as_ref();
-        path.and_then(|path| fs::metadata(path).ok())
-            .map_or(self.live, |meta| meta.len())
+        self.files.store_bytes().unwrap_or(self.live)
     }
 
-    /// Bytes of all rows, roughly.
+    /// Bytes of all rows, roughly: what the journal holds may stand for rows that it replaces.
     pub fn live_bytes(&self) -> u64 {
-        self.live
+        self.live + self.journal.as_ref().map_or(0, Journal::bytes)
     }
 
-    /// Whether [`Db::compact`] would give much back.
-    pub fn is_worth_compacting(&self, _idle: bool) -> bool {
-        let bytes = self.file_bytes();
-        bytes > COMPACT_ABOVE && bytes / COMPACT_RATIO > self.live && bytes / 2 > self.compacted
-    }
-
-    pub(super) fn path(&self) -> Option<&std::path::Path> {
-        self.path.as_deref()
-    }
-
+    /// What was asked of the disk since the store was opened.
     pub fn usage(&self) -> Usage {
-        Usage::default()
+        self.files.usage()
     }
 
+    /// Bytes written to the disk since the store was first made, and today.
+    pub fn written(&self) -> Written {
+        let mut stamp = self.meta.stamp;
+        stamp.count(self.uncounted());
+        stamp.written
+    }
+
+    fn uncounted(&self) -> u64 {
+        self.usage().bytes - self.counted
+    }
+
+    /// Whether [`Db::rewrite`] would give much back, and soon.
+    pub fn is_worth_compacting(&self, need: Need) -> bool {
+        let bytes = self.file_bytes();
+        if bytes <= need.above() {
+            return false;
+        }
+        let live = self.still_live();
+        let (last_bytes, last_live) = self.compacted;
+        let news = bytes / 2 > last_bytes || live < last_live / 2;
+        news && live <= need.most() && bytes / COMPACT_RATIO > live
+    }
+
+    /// Bytes of the rows that the journal does not delete, roughly.
+    fn still_live(&self) -> u64 {
+        self.live_bytes().saturating_sub(self.dying_bytes())
+    }
+
+    /// About how much of the tables the journal deletes, taking all rows for messages of one size.
+    fn dying_bytes(&self) -> u64 {
+        let table = self.database.as_ref().and_then(|database| {
+            let txn = database.begin_read().ok()?;
+            txn.open_table(MSG).ok()
+        });
+        let messages = table.and_then(|table| table.len().ok()).unwrap_or(0);
+        let dying = self.overlay.deletes.len().min(messages);
+        self.live / messages.max(1) * dying
+    }
+
+    /// Whether the name of the store or of its journal no longer leads to the file that is open:
+    /// it was deleted or replaced, and what is committed would be gone with the process.
+    /// [`Db::rewrite`] brings all back.
     pub fn is_lost(&self) -> bool {
-        false
+        self.files.is_store_lost() || self.files.is_journal_lost()
     }
 
-    pub fn rewrite(&mut self) -> Result<(), Error> {
-        self.compact()
-    }
-
-    /// Shrinks the file to about its live rows. Costs time and writes in proportion to these,
-    /// and a few syncs.
+    /// Copies all rows to a new file in the place of the old, which shrinks it to about its live
+    /// rows. Costs time and writes in proportion to these, and a few syncs.
     ///
     /// # Errors
     /// Whatever redb and the disk report; nothing is lost.
-    pub fn compact(&mut self) -> Result<(), Error> {
-        let result = self.try_compact();
+    pub fn rewrite(&mut self) -> Result<(), Error> {
+        self.database()?;
+        let result = self.try_rewrite();
+        if result.is_err() {
+            self.files.discard_store();
+        }
         // Also after a failure, which another attempt right away would only repeat.
-        self.compacted = self.file_bytes();
-        self.drop_failed(result)
+        self.compacted = (self.file_bytes(), self.still_live());
+        result?;
+        self.files.sync_names()
     }
 
-    fn try_compact(&mut self) -> Result<(), Error> {
-        self.database()?.compact()?;
+    fn try_rewrite(&mut self) -> Result<(), Error> {
+        let young = self.files.create_store()?;
+        let meta = Meta {
+            applied: self.seq(),
+            ..self.meta
+        };
+        let txn = young.begin_write()?;
+        let live = self.view()?.copy(&txn)?;
+        meta.write(&txn)?;
+        txn.commit()?;
+        // A store without a journal would be taken for one that lost it.
+        if self.files.is_journal_lost()
+            && let Some(journal) = &mut self.journal
+        {
+            journal.renew(&mut *self.files);
+        }
+        let (_, end) = read_meta(&young)?;
+        self.files.install_store()?;
+        self.database = Some(young);
+        (self.live, self.end) = (live, end);
+        self.stored_floor = meta.stamp.floor;
+        self.applied(meta.applied);
         Ok(())
     }
 
-    fn database(&mut self) -> Result<&mut Database, Error> {
-        match &mut self.database {
-            Some(database) => Ok(database),
-            closed => Ok(closed.insert((self.opener)()?)),
+    fn view(&mut self) -> Result<View<'_>, Error> {
+        self.database()?;
+        let database = self.database.as_ref().ok_or_else(closed)?;
+        View::new(database, &self.overlay)
+    }
+
+    /// Opens the database again if it failed.
+    fn database(&mut self) -> Result<(), Error> {
+        if self.database.is_some() {
+            return Ok(());
         }
+        let database = self.files.open_store()?;
+        let (found, end) = read_meta(&database)?;
+        if found.id != self.meta.id {
+            return Err(Error::Corrupt("another store is in its place".into()));
+        }
+        self.end = end;
+        self.database = Some(database);
+        // The commit that failed got through.
+        if found.applied > self.meta.applied {
+            self.applied(found.applied);
+        }
+        Ok(())
     }
 
     fn drop_failed<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
@@ -285,134 +414,73 @@ impl Db {
     }
 }
 
-/// How many bytes of rows a commit adds and removes.
-#[derive(Default)]
-struct Change {
-    added: u64,
-    removed: u64,
+fn closed() -> Error {
+    Error::Corrupt("the store is closed".into())
 }
 
-fn write_messages(txn: &WriteTransaction, batch: &Batch, change: &mut Change) -> Result<(), Error> {
-    if batch.messages().len() == 0 && batch.deletes().is_empty() {
-        return Ok(());
-    }
-    let mut table = txn.open_table(MSG)?;
-    put_messages(&mut table, batch, change)?;
-    for ids in batch.deletes() {
-        delete_range(&mut table, ids.clone(), change)?;
-    }
-    Ok(())
+/// What a store says of itself, and the number after its last message.
+fn read_meta(database: &Database) -> Result<(Meta, u64), Error> {
+    let txn = database.begin_read()?;
+    let meta = Meta::read(&txn)?;
+    let table = txn.open_table(MSG)?;
+    let last = table.last()?;
+    Ok((meta, last.map_or(0, |(id, _)| id.value().saturating_add(1))))
 }
 
-/// Appends through a cursor, which fills pages and is cheaper than inserting each on its own;
-/// what isn't new and rising, as in a commit tried again, is inserted.
-fn put_messages(
-    table: &mut Table<'_, u64, &'static [u8]>,
-    batch: &Batch,
-    change: &mut Change,
-) -> Result<(), Error> {
-    let mut messages = batch.messages().peekable();
-    let mut cursor = table.upper_bound_mut(Bound::<u64>::Unbounded)?;
-    while let Some(&(id, row)) = messages.peek() {
-        match cursor.insert_before(id, row) {
-            Ok(()) => change.added += row.len() as u64,
-            Err(CursorError::UnorderedKey) => break,
-            Err(e) => return Err(e.into()),
-        }
-        messages.next();
-    }
-    cursor.close()?;
-    for (id, row) in messages {
-        change.added += row.len() as u64;
-        if let Some(old) = table.insert(id, row)? {
-            change.removed += old.value().len() as u64;
-        }
-    }
-    Ok(())
-}
+/// A store in memory.
+struct MemoryFiles;
 
-fn delete_range(
-    table: &mut Table<'_, u64, &'static [u8]>,
-    ids: Range<u64>,
-    change: &mut Change,
-) -> Result<(), Error> {
-    table.retain_in(ids, |_, row| {
-        change.removed += row.len() as u64;
+impl Files for MemoryFiles {
+    fn open_store(&mut self) -> Result<Database, Error> {
+        let database = self.create_store()?;
+        initialise(&database, &Meta::new_store())?;
+        Ok(database)
+    }
+
+    fn journal_bytes(&self) -> usize {
+        0
+    }
+
+    fn open_journal(&mut self) -> Result<Option<Metered>, Error> {
+        Ok(None)
+    }
+
+    fn create_journal(&mut self, _contents: &[u8]) -> Result<Metered, Error> {
+        Ok(Metered::new(InMemoryBackend::new(), Meter::default()))
+    }
+
+    fn create_store(&mut self) -> Result<Database, Error> {
+        let created = open::builder().create_with_backend(InMemoryBackend::new());
+        Ok(created.map_err(redb::Error::from)?)
+    }
+
+    fn install_store(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn discard_store(&mut self) {}
+
+    fn sync_names(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn path(&self) -> Option<&Path> {
+        None
+    }
+
+    fn is_store_lost(&self) -> bool {
         false
-    })?;
-    Ok(())
-}
-
-fn write_sessions(txn: &WriteTransaction, batch: &Batch, change: &mut Change) -> Result<(), Error> {
-    if batch.sessions().len() == 0 {
-        return Ok(());
     }
-    let mut table = txn.open_table(SESSION)?;
-    for (key, row) in batch.sessions() {
-        let old = match row {
-            Some(row) => table.insert(key, row)?,
-            None => table.remove(key)?,
-        };
-        change.removed += old.map_or(0, |old| old.value().len() as u64);
-        change.added += row.map_or(0, |row| row.len() as u64);
-    }
-    Ok(())
-}
 
-fn write_retained(txn: &WriteTransaction, batch: &Batch, change: &mut Change) -> Result<(), Error> {
-    if batch.retained().len() == 0 {
-        return Ok(());
+    fn is_journal_lost(&self) -> bool {
+        false
     }
-    let mut table = txn.open_table(RETAINED)?;
-    for (topic, row) in batch.retained() {
-        let old = match row {
-            Some(row) => table.insert(topic, row)?,
-            None => table.remove(topic)?,
-        };
-        let size = |row: &[u8]| (topic.len() + row.len()) as u64;
-        change.removed += old.map_or(0, |old| size(old.value()));
-        change.added += row.map_or(0, size);
+
+    fn store_bytes(&self) -> Option<u64> {
+        None
     }
-    Ok(())
-}
 
-/// Creates the tables of an empty store.
-pub(super) fn initialise(database: &Database) -> Result<(), Error> {
-    let txn = database.begin_write()?;
-    txn.open_table(MSG)?;
-    txn.open_table(SESSION)?;
-    txn.open_table(RETAINED)?;
-    put_meta(&txn, FORMAT_KEY, FORMAT)?;
-    put_meta(&txn, FLOOR_KEY, 0)?;
-    txn.commit()?;
-    Ok(())
-}
-
-/// Checks the format and returns the time floor.
-pub(super) fn read_meta(txn: &ReadTransaction) -> Result<Time, Error> {
-    let table = match txn.open_table(META) {
-        Err(TableError::TableDoesNotExist(_)) => return Err(Error::Foreign(PathBuf::new())),
-        other => other?,
-    };
-    let read = |key: &str| -> Result<u64, Error> {
-        let damaged = || Error::Corrupt(format!("the {key} row is damaged"));
-        let row = table.get(key)?.ok_or_else(damaged)?;
-        let number = unseal(key.as_bytes(), row.value()).and_then(|mut row| row.varint());
-        number.map_err(|_| damaged())
-    };
-    match read(FORMAT_KEY)? {
-        FORMAT => Ok(Time::from_millis(read(FLOOR_KEY)?)),
-        found => Err(Error::Newer {
-            path: PathBuf::new(),
-            found,
-        }),
+    fn usage(&self) -> Usage {
+        Usage::default()
     }
-}
-
-fn put_meta(txn: &WriteTransaction, key: &str, number: u64) -> Result<(), Error> {
-    let mut row = Vec::new();
-    put_varint(number, &mut row);
-    seal(key.as_bytes(), 0, &mut row);
-    txn.open_table(META)?.insert(key, row.as_slice())?;
-    Ok(())
 }

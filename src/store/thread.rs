@@ -10,7 +10,8 @@ use std::time::Duration;
 use super::ballast::Ballast;
 use super::batch::Batch;
 use super::error::Error;
-use super::tables::{Db, Rows, Usage};
+use super::meta::Written;
+use super::tables::{Db, Need, Rows};
 
 /// Between the first two attempts at a disk that fails; doubles, as each opens the file anew and
 /// reads it all.
@@ -39,8 +40,10 @@ pub enum Event {
         seq: u64,
         /// Bytes of the file now.
         bytes: u64,
-        /// What was written to it.
-        written: Usage,
+        /// What was written to the disk.
+        written: Written,
+        /// Syncs since the store was opened.
+        syncs: u64,
         /// The batch, so that its buffers are used again.
         batch: Batch,
     },
@@ -281,7 +284,8 @@ impl<F: Fn(Event)> Worker<F> {
                 (self.events)(Event::Committed {
                     seq: batch.seq,
                     bytes: self.db.file_bytes(),
-                    written: self.db.usage(),
+                    written: self.db.written(),
+                    syncs: self.db.usage().syncs,
                     batch,
                 });
             }
@@ -310,7 +314,12 @@ impl<F: Fn(Event)> Worker<F> {
 
     /// Shrinks a file that was far larger once.
     fn compact(&mut self) {
-        if self.db.is_worth_compacting(self.idle || self.full) {
+        let need = match (self.full, self.idle) {
+            (true, _) => Need::Full,
+            (false, true) => Need::Idle,
+            (false, false) => Need::Busy,
+        };
+        if self.db.is_worth_compacting(need) {
             // A failure shows again at the next commit, which needs reporting.
             let _ = self.db.rewrite();
         }

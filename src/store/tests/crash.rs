@@ -1,114 +1,285 @@
-//! Power cuts: at every sync of a run, with any part of the unsynced writes lost.
+//! Power cuts: at every sync of a run and between, with any part of the unsynced writes lost,
+//! kept or torn, in both files; and again during the recovery.
 
-use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use super::disk::{Disk, Op, apply};
-use super::model::{Change, Model, batch, script};
+use super::disk::{Disk, Image, Inode, Op};
+use super::model::{Change, Model, Step, batch, script};
 use crate::store::Db;
 
-/// A run on one disk: the operations, and how many of them each commit had behind it when it was
-/// reported done.
+/// What a sector-wise disk writes whole or not at all.
+const SECTOR: usize = 512;
+/// How many scripts are run.
+const SEEDS: u64 = 24;
+
+/// What a run did on one disk.
 struct Run {
-    start: Vec<u8>,
+    start: Image,
     ops: Vec<Op>,
+    commits: Vec<Vec<Change>>,
+    /// How many operations each commit had behind it when it was reported done.
     done: Vec<usize>,
 }
 
-fn run(script: &[Vec<Change>]) -> Run {
-    let disk = Disk::with_store();
-    let start = disk.bytes();
-    let before = disk.ops().len();
-    let (mut db, _) = Db::with_opener(disk.opener()).unwrap();
-    let mut done = Vec::new();
-    for (seq, changes) in script.iter().enumerate() {
-        db.commit(&batch(seq as u64, changes)).unwrap();
-        done.push(disk.ops().len() - before);
+/// What becomes of a write that wasn't synced.
+enum Fate {
+    Lost,
+    Kept,
+    /// Only what is before the sector is written, or only the rest.
+    Torn(usize, bool),
+}
+
+/// Which syncs do nothing.
+#[derive(Clone, Copy, PartialEq)]
+enum Liar {
+    Nobody,
+    Store,
+    Journal,
+}
+
+fn run(start: Image, script: &[Step]) -> Run {
+    failing_run(start, script, None)
+}
+
+/// A run whose disk fails after `n` writes and syncs, until that was noticed.
+fn failing_run(start: Image, script: &[Step], n: Option<u64>) -> Run {
+    let disk = Disk::holding(start.clone());
+    let (mut db, _) = disk.open().unwrap();
+    let (mut commits, mut done) = (Vec::new(), Vec::new());
+    if let Some(n) = n {
+        disk.fail_after(n);
+    }
+    for step in script {
+        match step {
+            Step::Commit(changes) => {
+                let batch = batch(commits.len() as u64, changes);
+                if db.commit(&batch).is_err() {
+                    disk.heal();
+                    db.commit(&batch).unwrap();
+                }
+                commits.push(changes.clone());
+                done.push(disk.ops().len());
+            }
+            Step::Rewrite => {
+                if db.rewrite().is_err() {
+                    disk.heal();
+                }
+            }
+            Step::Reopen => {
+                drop(db);
+                db = disk.open().unwrap().0;
+            }
+        }
     }
     // The power goes: what the handle would write on its way out doesn't count.
-    let ops = disk.ops().split_off(before);
-    Run { start, ops, done }
+    let ops = disk.ops();
+    Run {
+        start,
+        ops,
+        commits,
+        done,
+    }
 }
 
 impl Run {
-    /// The disk after a power cut at operation `cut`: all writes up to the sync before it, and of
-    /// those since then what `keep` says.
-    fn cut(&self, cut: usize, mut keep: impl FnMut() -> bool) -> Disk {
-        let synced = self.ops[..cut].iter().rposition(Op::is_sync);
-        let synced = synced.map_or(0, |at| at + 1);
-        let mut bytes = self.start.clone();
+    /// The disk after a power cut at operation `cut`: what was synced before it, and of the rest
+    /// what `fate` says.
+    fn cut(&self, cut: usize, liar: Liar, mut fate: impl FnMut(&Op) -> Fate) -> Image {
+        let mut image = self.start.clone();
+        let mut journals: Vec<Inode> = image.journal.into_iter().collect();
+        let mut synced: BTreeMap<Inode, usize> = BTreeMap::new();
+        let mut names = 0;
         for (at, op) in self.ops[..cut].iter().enumerate() {
-            if at < synced || keep() {
-                apply(&mut bytes, op);
+            match op {
+                Op::Journal(inode, _) => journals.push(*inode),
+                Op::SyncNames => names = at,
+                Op::Sync(inode) => {
+                    let of = match journals.contains(inode) {
+                        true => Liar::Journal,
+                        false => Liar::Store,
+                    };
+                    if of != liar {
+                        synced.insert(*inode, at);
+                    }
+                }
+                _ => {}
             }
         }
-        Disk::holding(bytes)
+        for (at, op) in self.ops[..cut].iter().enumerate() {
+            let is_durable = match op {
+                Op::Write(inode, ..) | Op::SetLen(inode, _) => {
+                    synced.get(inode).is_some_and(|sync| at < *sync)
+                }
+                Op::Install(_) => at < names,
+                _ => true,
+            };
+            match if is_durable { Fate::Kept } else { fate(op) } {
+                Fate::Lost => {}
+                Fate::Kept => image.apply(op),
+                Fate::Torn(sector, head) => image.apply(&torn(op, sector * SECTOR, head)),
+            }
+        }
+        image
     }
 
-    /// Just before each sync, and after the last.
-    fn cuts(&self) -> impl Iterator<Item = usize> {
-        let before = (0..self.ops.len()).filter(|&at| self.ops[at].is_sync());
-        before.chain([self.ops.len()])
+    /// Just before each sync and after the last, and some between.
+    fn cuts(&self, coin: &mut fastrand::Rng, between: usize) -> Vec<usize> {
+        let mut cuts: Vec<usize> = (0..self.ops.len())
+            .filter(|&at| self.ops[at].is_sync())
+            .chain([self.ops.len()])
+            .collect();
+        cuts.extend((0..between).map(|_| coin.usize(..=self.ops.len())));
+        cuts
+    }
+
+    /// Whether each committed batch is there whole, the one under way whole or absent, and later
+    /// ones absent.
+    fn holds(&self, cut: usize, image: Image) -> bool {
+        let (mut db, loaded) = Disk::holding(image).open().unwrap();
+        self.matches(cut, &mut db, &loaded)
+    }
+
+    fn matches(&self, cut: usize, db: &mut Db, loaded: &crate::store::Loaded) -> bool {
+        let done = self.done(cut);
+        let mut model = Model::default();
+        for changes in &self.commits[..done] {
+            model.apply(changes);
+        }
+        model.matches(db, loaded)
+            || self.commits.get(done).is_some_and(|under_way| {
+                model.apply(under_way);
+                model.matches(db, loaded)
+            })
+    }
+
+    fn done(&self, cut: usize) -> usize {
+        self.done.iter().filter(|&&ops| ops <= cut).count()
+    }
+
+    /// The recovery from a cut, in which the batch under way is tried again.
+    fn recovery(&self, cut: usize, image: Image) -> Run {
+        let retry = self.commits.get(self.done(cut)).cloned();
+        let steps: Vec<Step> = retry.into_iter().map(Step::Commit).collect();
+        run(image, &steps)
     }
 }
 
-/// Whether each committed batch is there whole, the one under way whole or absent, and later ones
-/// absent.
-fn holds(run: &Run, script: &[Vec<Change>], cut: usize, disk: &Disk) -> bool {
-    let done = run.done.iter().filter(|&&ops| ops <= cut).count();
-    let (mut db, loaded) = Db::with_opener(disk.opener()).unwrap();
-    let mut model = Model::default();
-    script[..done]
-        .iter()
-        .for_each(|changes| model.apply(changes));
-    model.matches(&mut db, &loaded)
-        || script.get(done).is_some_and(|under_way| {
-            model.apply(under_way);
-            model.matches(&mut db, &loaded)
-        })
+/// The write as it is with only what is before byte `at`, or only what is after.
+fn torn(op: &Op, at: usize, head: bool) -> Op {
+    match op {
+        Op::Write(inode, offset, data) if at < data.len() => match head {
+            true => Op::Write(*inode, *offset, data[..at].to_vec()),
+            false => Op::Write(*inode, *offset + at as u64, data[at..].to_vec()),
+        },
+        other => other.clone(),
+    }
+}
+
+/// Anything may become of a write.
+fn chance(coin: &mut fastrand::Rng, op: &Op) -> Fate {
+    match (coin.u8(..4), op) {
+        (0, Op::Write(_, _, data)) if data.len() > SECTOR => {
+            Fate::Torn(coin.usize(1..data.len().div_ceil(SECTOR)), coin.bool())
+        }
+        (0 | 1, _) => Fate::Lost,
+        _ => Fate::Kept,
+    }
+}
+
+fn scripted(seed: u64) -> Vec<Step> {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    script().new_tree(&mut runner).unwrap().current()
 }
 
 #[test]
 fn a_power_cut_leaves_each_commit_whole_or_absent() {
-    let mut runner = TestRunner::new_with_rng(
-        Config::with_cases(24),
-        TestRng::deterministic_rng(RngAlgorithm::ChaCha),
-    );
-    let scripts = (script(), any::<u64>());
-    runner
-        .run(&scripts, |(script, seed)| {
-            let run = run(&script);
-            let mut coin = fastrand::Rng::with_seed(seed);
-            for cut in run.cuts() {
-                prop_assert!(
-                    holds(&run, &script, cut, &run.cut(cut, || false)),
-                    "at {}",
-                    cut
-                );
-                prop_assert!(
-                    holds(&run, &script, cut, &run.cut(cut, || true)),
-                    "at {}",
-                    cut
-                );
-                for _ in 0..3 {
-                    let disk = run.cut(cut, || coin.bool());
-                    prop_assert!(holds(&run, &script, cut, &disk), "at {}", cut);
+    let (mut cuts, mut second_cuts) = (0, 0);
+    let start = Disk::with_store().image();
+    for seed in 0..SEEDS {
+        let run = run(start.clone(), &scripted(seed));
+        let mut coin = fastrand::Rng::with_seed(seed);
+        for cut in run.cuts(&mut coin, 6) {
+            let images = [
+                run.cut(cut, Liar::Nobody, |_| Fate::Lost),
+                run.cut(cut, Liar::Nobody, |_| Fate::Kept),
+                run.cut(cut, Liar::Nobody, |op| chance(&mut coin, op)),
+                run.cut(cut, Liar::Nobody, |op| chance(&mut coin, op)),
+            ];
+            for (kind, image) in images.into_iter().enumerate() {
+                cuts += 1;
+                let at = format!("seed {seed}, cut at {cut}, kind {kind}");
+                assert!(run.holds(cut, image.clone()), "{at}");
+                if kind == 3 && coin.bool() {
+                    second_cuts += cut_again(&run, cut, image, &mut coin, &at);
                 }
             }
-            Ok(())
-        })
-        .unwrap();
+        }
+    }
+    println!("{cuts} cuts, {second_cuts} second cuts");
+    assert!(cuts >= 2_000, "{cuts}");
+    assert!(second_cuts >= 1_500, "{second_cuts}");
 }
 
-/// The test above must be able to fail: a disk that forgets a synced commit is found out.
+/// Cuts the recovery from a cut; returns how often.
+fn cut_again(run: &Run, cut: usize, image: Image, coin: &mut fastrand::Rng, at: &str) -> usize {
+    let recovery = run.recovery(cut, image);
+    let cuts = recovery.cuts(coin, 1);
+    for &again in &cuts {
+        let image = recovery.cut(again, Liar::Nobody, |op| chance(coin, op));
+        assert!(run.holds(cut, image), "{at}, cut again at {again}");
+    }
+    cuts.len()
+}
+
+/// A disk that failed may hold anything of what it was asked then, and lose it yet.
+#[test]
+fn a_power_cut_after_a_failure_loses_nothing() {
+    let put = |id, len| Step::Commit(vec![Change::Put(id, vec![1], vec![id as u8; len])]);
+    let script = [
+        put(1, 100),
+        Step::Rewrite,
+        put(2, 40_000),
+        put(3, 100),
+        put(4, 100),
+        Step::Rewrite,
+        put(5, 100),
+    ];
+    let start = Disk::with_store().image();
+    let whole = run(start.clone(), &script).ops.len() as u64;
+    let mut coin = fastrand::Rng::with_seed(5);
+    for n in 0..whole {
+        let run = failing_run(start.clone(), &script, Some(n));
+        for cut in run.done.iter().copied().chain([run.ops.len()]) {
+            let lost = run.cut(cut, Liar::Nobody, |_| Fate::Lost);
+            assert!(run.holds(cut, lost), "failed after {n}, cut at {cut}");
+            let any = run.cut(cut, Liar::Nobody, |op| chance(&mut coin, op));
+            assert!(run.holds(cut, any), "failed after {n}, cut at {cut}");
+        }
+    }
+}
+
+/// The tests above must be able to fail: a disk that forgets a synced commit is found out.
 #[test]
 fn a_disk_that_lies_about_a_sync_is_noticed() {
-    let script: Vec<_> = (1..6u64)
-        .map(|id| vec![Change::Put(id, vec![1], vec![7; 600])])
-        .collect();
-    let run = run(&script);
-    let forgets = run.cut(run.done[2], || false);
-    assert!(holds(&run, &script, run.done[2], &forgets));
-    assert!(holds(&run, &script, run.done[3] - 1, &forgets));
-    assert!(!holds(&run, &script, run.done[3], &forgets));
+    let commits = |payload: usize| -> Vec<Step> {
+        (1..6u64)
+            .map(|id| Step::Commit(vec![Change::Put(id, vec![1], vec![7; payload])]))
+            .collect()
+    };
+    // Small ones go to the journal, large ones past it.
+    for (payload, liar) in [(600, Liar::Journal), (40_000, Liar::Store)] {
+        let run = run(Disk::with_store().image(), &commits(payload));
+        for cut in &run.done {
+            let honest = run.cut(*cut, Liar::Nobody, |_| Fate::Lost);
+            assert!(run.holds(*cut, honest));
+            let forgets = run.cut(*cut, liar, |_| Fate::Lost);
+            assert!(!run.holds(*cut, forgets));
+        }
+    }
 }

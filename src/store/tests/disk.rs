@@ -1,35 +1,87 @@
 //! A disk in memory that remembers every write, and can fail.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use redb::StorageBackend;
+use redb::{Database, StorageBackend};
 
+use crate::store::disk::{Files, Meter, Metered, Usage};
+use crate::store::journal;
+use crate::store::meta::{Meta, initialise};
 use crate::store::open::builder;
-use crate::store::tables::{Opener, initialise};
+use crate::store::{Db, Error, Loaded};
 
-/// One thing redb asked of the disk.
+/// Bytes of the journal: little, so that it is soon full.
+pub(super) const JOURNAL_BYTES: usize = 16 << 10;
+
+/// A file by its number, which outlives its name.
+pub(super) type Inode = u32;
+
+/// One thing asked of the disk.
 #[derive(Clone, Debug)]
 pub(super) enum Op {
-    Write(u64, Vec<u8>),
-    SetLen(u64),
-    Sync,
+    Write(Inode, u64, Vec<u8>),
+    SetLen(Inode, u64),
+    Sync(Inode),
+    /// A whole journal, synced and under its name.
+    Journal(Inode, Vec<u8>),
+    /// The file is the store now.
+    Install(Inode),
+    SyncNames,
 }
 
 impl Op {
     pub(super) fn is_sync(&self) -> bool {
-        matches!(self, Op::Sync)
+        matches!(self, Op::Sync(_) | Op::SyncNames)
+    }
+}
+
+/// What is on a disk.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Image {
+    files: BTreeMap<Inode, Vec<u8>>,
+    pub(super) store: Inode,
+    pub(super) journal: Option<Inode>,
+}
+
+impl Image {
+    /// Does `op`.
+    pub(super) fn apply(&mut self, op: &Op) {
+        match op {
+            Op::Write(inode, at, data) => {
+                let bytes = self.file(*inode);
+                let (start, end) = (*at as usize, *at as usize + data.len());
+                if bytes.len() < end {
+                    bytes.resize(end, 0);
+                }
+                bytes[start..end].copy_from_slice(data);
+            }
+            Op::SetLen(inode, len) => self.file(*inode).resize(*len as usize, 0),
+            Op::Journal(inode, bytes) => {
+                *self.file(*inode) = bytes.clone();
+                self.journal = Some(*inode);
+            }
+            Op::Install(inode) => self.store = *inode,
+            Op::Sync(_) | Op::SyncNames => {}
+        }
+    }
+
+    pub(super) fn file(&mut self, inode: Inode) -> &mut Vec<u8> {
+        self.files.entry(inode).or_default()
     }
 }
 
 #[derive(Debug, Default)]
 struct State {
-    bytes: Vec<u8>,
+    image: Image,
     ops: Vec<Op>,
     /// How many more writes and syncs succeed; `None` is no limit.
     budget: Option<u64>,
-    /// Whether the file cannot grow, as on a full disk.
+    /// Whether no file can grow, as on a full disk.
     full: bool,
+    next: Inode,
 }
 
 /// A disk; clones share it.
@@ -37,32 +89,53 @@ struct State {
 pub(super) struct Disk(Arc<Mutex<State>>);
 
 impl Disk {
-    /// A disk with an empty store on it.
+    /// A disk with an empty store on it, and an empty journal.
     pub(super) fn with_store() -> Disk {
         let disk = Disk::default();
-        initialise(&builder().create_with_backend(disk.clone()).unwrap()).unwrap();
+        let mut files = disk.files();
+        let meta = Meta::new_store();
+        journal::create(&mut files, meta.id).unwrap();
+        initialise(&files.create_store().unwrap(), &meta).unwrap();
+        files.install_store().unwrap();
+        files.sync_names().unwrap();
         disk
     }
 
-    /// A disk that holds `bytes`.
-    pub(super) fn holding(bytes: Vec<u8>) -> Disk {
+    /// A disk that holds `image`.
+    pub(super) fn holding(image: Image) -> Disk {
         let disk = Disk::default();
-        disk.0.lock().unwrap().bytes = bytes;
+        let mut state = disk.0.lock().unwrap();
+        state.next = image.files.keys().last().map_or(0, |last| last + 1);
+        state.image = image;
+        drop(state);
         disk
+    }
+
+    pub(super) fn files(&self) -> DiskFiles {
+        DiskFiles {
+            disk: self.clone(),
+            young: None,
+            journal_bytes: JOURNAL_BYTES,
+        }
     }
 
     /// Opens the store on it.
-    pub(super) fn opener(&self) -> Opener {
-        let disk = self.clone();
-        Box::new(move || {
-            let opened = builder().create_with_backend(disk.clone());
-            Ok(opened.map_err(redb::Error::from)?)
+    pub(super) fn open(&self) -> Result<(Db, Loaded), Error> {
+        Db::with_files(Box::new(self.files()))
+    }
+
+    /// Opens the store on it, without the journal.
+    pub(super) fn opener(&self) -> Box<dyn Files> {
+        let files = self.files();
+        Box::new(DiskFiles {
+            journal_bytes: 0,
+            ..files
         })
     }
 
     /// Its contents, synced or not.
-    pub(super) fn bytes(&self) -> Vec<u8> {
-        self.0.lock().unwrap().bytes.clone()
+    pub(super) fn image(&self) -> Image {
+        self.0.lock().unwrap().image.clone()
     }
 
     /// All that was asked of it so far.
@@ -93,52 +166,151 @@ impl Disk {
             Some(n) => *n -= 1,
             None => {}
         }
-        if state.full && matches!(op, Op::SetLen(len) if len > state.bytes.len() as u64) {
+        let grows = match &op {
+            Op::SetLen(inode, len) => *len > state.image.file(*inode).len() as u64,
+            Op::Journal(..) => true,
+            _ => false,
+        };
+        if state.full && grows {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        apply(&mut state.bytes, &op);
+        state.image.apply(&op);
         state.ops.push(op);
         Ok(())
     }
-}
 
-/// Does `op` to `bytes`.
-pub(super) fn apply(bytes: &mut Vec<u8>, op: &Op) {
-    match op {
-        Op::Write(at, data) => {
-            let (start, end) = (*at as usize, *at as usize + data.len());
-            if bytes.len() < end {
-                bytes.resize(end, 0);
-            }
-            bytes[start..end].copy_from_slice(data);
-        }
-        Op::SetLen(len) => bytes.resize(*len as usize, 0),
-        Op::Sync => {}
+    fn new_inode(&self) -> Inode {
+        let mut state = self.0.lock().unwrap();
+        state.next += 1;
+        state.next
+    }
+
+    fn open_inode(&self, inode: Inode) -> Metered {
+        let disk = self.clone();
+        Metered::new(Open { disk, inode }, Meter::default())
+    }
+
+    fn database(&self, inode: Inode) -> Result<Database, Error> {
+        let opened = builder().create_with_backend(self.open_inode(inode));
+        Ok(opened.map_err(redb::Error::from)?)
     }
 }
 
-impl StorageBackend for Disk {
+impl Db {
+    /// A store on a disk.
+    pub(super) fn with_opener(files: Box<dyn Files>) -> Result<(Db, Loaded), Error> {
+        Db::with_files(files)
+    }
+}
+
+/// The files of a store on a [`Disk`].
+pub(super) struct DiskFiles {
+    disk: Disk,
+    young: Option<Inode>,
+    journal_bytes: usize,
+}
+
+impl Files for DiskFiles {
+    fn open_store(&mut self) -> Result<Database, Error> {
+        let store = self.disk.0.lock().unwrap().image.store;
+        self.disk.database(store)
+    }
+
+    fn journal_bytes(&self) -> usize {
+        self.journal_bytes
+    }
+
+    fn open_journal(&mut self) -> Result<Option<Metered>, Error> {
+        let journal = self.disk.0.lock().unwrap().image.journal;
+        Ok(journal.map(|inode| self.disk.open_inode(inode)))
+    }
+
+    fn create_journal(&mut self, contents: &[u8]) -> Result<Metered, Error> {
+        let inode = self.disk.new_inode();
+        self.disk.apply(Op::Journal(inode, contents.to_vec()))?;
+        Ok(self.disk.open_inode(inode))
+    }
+
+    fn create_store(&mut self) -> Result<Database, Error> {
+        let inode = self.disk.new_inode();
+        self.young = Some(inode);
+        self.disk.database(inode)
+    }
+
+    fn install_store(&mut self) -> Result<(), Error> {
+        let young = self
+            .young
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        Ok(self.disk.apply(Op::Install(young))?)
+    }
+
+    fn discard_store(&mut self) {
+        self.young = None;
+    }
+
+    fn sync_names(&mut self) -> Result<(), Error> {
+        if self.young.is_some() {
+            self.disk.apply(Op::SyncNames)?;
+            self.young = None;
+        }
+        Ok(())
+    }
+
+    fn path(&self) -> Option<&Path> {
+        None
+    }
+
+    fn is_store_lost(&self) -> bool {
+        false
+    }
+
+    fn is_journal_lost(&self) -> bool {
+        false
+    }
+
+    fn store_bytes(&self) -> Option<u64> {
+        let mut state = self.disk.0.lock().unwrap();
+        let store = state.image.store;
+        Some(state.image.file(store).len() as u64)
+    }
+
+    fn usage(&self) -> Usage {
+        Usage::default()
+    }
+}
+
+/// A file that is open.
+#[derive(Debug)]
+struct Open {
+    disk: Disk,
+    inode: Inode,
+}
+
+impl StorageBackend for Open {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.lock().unwrap().bytes.len() as u64)
+        let mut state = self.disk.0.lock().unwrap();
+        Ok(state.image.file(self.inode).len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let state = self.0.lock().unwrap();
+        let mut state = self.disk.0.lock().unwrap();
         let start = offset as usize;
-        let from = state.bytes.get(start..start + out.len());
+        let file = state.image.file(self.inode);
+        let from = file.get(start..start + out.len());
         out.copy_from_slice(from.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.apply(Op::SetLen(len))
+        self.disk.apply(Op::SetLen(self.inode, len))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.apply(Op::Sync)
+        self.disk.apply(Op::Sync(self.inode))
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.apply(Op::Write(offset, data.to_vec()))
+        let data = data.to_vec();
+        self.disk.apply(Op::Write(self.inode, offset, data))
     }
 }

@@ -4,7 +4,9 @@ mod crash;
 mod disk;
 mod faults;
 mod files;
+mod journal;
 mod ledger;
+mod lost;
 mod model;
 mod rows;
 

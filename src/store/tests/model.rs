@@ -146,7 +146,7 @@ fn state() -> impl Strategy<Value = StateRecord> {
     })
 }
 
-fn change() -> impl Strategy<Value = Change> {
+pub(super) fn change() -> impl Strategy<Value = Change> {
     let receivers = prop::collection::btree_set(1..5u32, 0..3);
     let receivers = receivers.prop_map(|set| set.into_iter().collect());
     prop_oneof![
@@ -160,26 +160,55 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// A few commits of a few changes.
-pub(super) fn script() -> impl Strategy<Value = Vec<Vec<Change>>> {
-    prop::collection::vec(prop::collection::vec(change(), 1..12), 1..8)
+/// What is done to a store.
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    Commit(Vec<Change>),
+    Rewrite,
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => prop::collection::vec(change(), 1..12).prop_map(Step::Commit),
+        1 => Just(Step::Rewrite),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+/// A few commits of a few changes, and what comes between.
+pub(super) fn script() -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec(step(), 1..10)
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn the_store_holds_what_was_committed(script in script()) {
+    fn the_store_holds_what_was_committed(script in script(), journal: bool) {
         let disk = Disk::with_store();
+        let files = || if journal { Box::new(disk.files()) } else { disk.opener() };
         let mut model = Model::default();
-        for (seq, changes) in script.iter().enumerate() {
-            let (mut db, _) = Db::with_opener(disk.opener()).unwrap();
-            db.commit(&batch(seq as u64, changes)).unwrap();
-            drop(db);
-            model.apply(changes);
-            let (mut db, loaded) = Db::with_opener(disk.opener()).unwrap();
-            prop_assert_eq!(db.live_bytes(), loaded.live);
+        let (mut db, _) = Db::with_files(files()).unwrap();
+        for (seq, step) in script.iter().enumerate() {
+            match step {
+                Step::Commit(changes) => {
+                    db.commit(&batch(seq as u64, changes)).unwrap();
+                    model.apply(changes);
+                }
+                Step::Rewrite => db.rewrite().unwrap(),
+                Step::Reopen => {
+                    drop(db);
+                    db = Db::with_files(files()).unwrap().0;
+                }
+            }
+            let loaded = db.reload().unwrap();
             prop_assert!(model.matches(&mut db, &loaded), "{:?} {:?}", model, loaded);
         }
+        let live = db.live_bytes();
+        drop(db);
+        let (mut db, loaded) = Db::with_files(files()).unwrap();
+        prop_assert_eq!(db.live_bytes(), live);
+        prop_assert!(model.matches(&mut db, &loaded), "{:?} {:?}", model, loaded);
     }
 }

@@ -12,7 +12,7 @@ use crate::auth::Auth;
 use crate::broker::{Broker, ConnId, Peer as Address};
 use crate::config::{Config, General};
 use crate::mqtt::{Packet, Version, decode, encode};
-use crate::store::{Batch, Db, Event, Location, ReadRequest, Usage};
+use crate::store::{Batch, Db, Event, Location, ReadRequest, Written};
 use crate::time::Time;
 
 mod client;
@@ -51,7 +51,7 @@ pub struct World {
     /// Batches handed to the store.
     pub batches: u64,
     /// What the store says it has written.
-    pub written: Usage,
+    pub written: Written,
 }
 
 /// The settings of most tests: with persistence, queues without bounds.
@@ -97,7 +97,7 @@ impl World {
             held: false,
             lines: Vec::new(),
             batches: 0,
-            written: Usage::default(),
+            written: Written::default(),
         }
     }
 
@@ -284,6 +284,7 @@ impl World {
                     seq: batch.seq,
                     bytes: self.db.file_bytes(),
                     written: self.written,
+                    syncs: 0,
                     batch,
                 }
             }

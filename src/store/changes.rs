@@ -1,0 +1,237 @@
+//! Changes to rows, folded: of each row only the last word counts.
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::ops::{Bound, Range};
+
+use redb::{CursorError, Table, WriteTransaction};
+
+use super::batch::Batch;
+use super::error::Error;
+use super::record::SessionKey;
+use super::tables::{MSG, RETAINED, SESSION};
+
+/// The changes of one or more batches. `T` is a topic and `R` a row, owned or borrowed; `None`
+/// deletes.
+pub(super) struct Changes<T, R> {
+    pub(super) messages: BTreeMap<u64, R>,
+    /// Messages to delete, before any are stored.
+    pub(super) deletes: Runs,
+    pub(super) sessions: BTreeMap<SessionKey, Option<R>>,
+    pub(super) retained: BTreeMap<T, Option<R>>,
+}
+
+/// What the journal holds beyond the tables.
+pub(super) type Overlay = Changes<Box<str>, Box<[u8]>>;
+
+impl<T, R> Default for Changes<T, R> {
+    fn default() -> Changes<T, R> {
+        Changes {
+            messages: BTreeMap::new(),
+            deletes: Runs::default(),
+            sessions: BTreeMap::new(),
+            retained: BTreeMap::new(),
+        }
+    }
+}
+
+impl<T: Ord + Borrow<str>, R: Borrow<[u8]>> Changes<T, R> {
+    /// Adds a batch, whose puts come before its deletes. What it deletes below `end` must be
+    /// deleted from the tables too; they have no message from there on.
+    pub(super) fn absorb<'b>(&mut self, batch: &'b Batch, end: u64)
+    where
+        T: From<&'b str>,
+        R: From<&'b [u8]>,
+    {
+        for (id, row) in batch.messages() {
+            self.messages.insert(id, row.into());
+        }
+        for ids in batch.deletes() {
+            self.delete(ids.clone(), end);
+        }
+        for (key, row) in batch.sessions() {
+            self.sessions.insert(key, row.map(R::from));
+        }
+        for (topic, row) in batch.retained() {
+            self.retained.insert(topic.into(), row.map(R::from));
+        }
+    }
+
+    fn delete(&mut self, ids: Range<u64>, end: u64) {
+        if ids.is_empty() {
+            return;
+        }
+        let gone: Vec<u64> = self
+            .messages
+            .range(ids.clone())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in gone {
+            self.messages.remove(&id);
+        }
+        self.deletes.insert(ids.start..ids.end.min(end));
+    }
+
+    /// The same changes, borrowed.
+    pub(super) fn borrowed(&self) -> Changes<&str, &[u8]> {
+        let messages = self.messages.iter().map(|(id, row)| (*id, row.borrow()));
+        let sessions = self.sessions.iter();
+        let retained = self.retained.iter();
+        Changes {
+            messages: messages.collect(),
+            deletes: self.deletes.clone(),
+            sessions: sessions
+                .map(|(key, row)| (*key, row.as_ref().map(R::borrow)))
+                .collect(),
+            retained: retained
+                .map(|(topic, row)| (topic.borrow(), row.as_ref().map(R::borrow)))
+                .collect(),
+        }
+    }
+
+    /// Writes all to the tables.
+    pub(super) fn write(&self, txn: &WriteTransaction) -> Result<Balance, Error> {
+        let mut balance = Balance::default();
+        self.write_messages(txn, &mut balance)?;
+        self.write_sessions(txn, &mut balance)?;
+        self.write_retained(txn, &mut balance)?;
+        Ok(balance)
+    }
+
+    fn write_messages(&self, txn: &WriteTransaction, balance: &mut Balance) -> Result<(), Error> {
+        if self.messages.is_empty() && self.deletes.is_empty() {
+            return Ok(());
+        }
+        let mut table = txn.open_table(MSG)?;
+        for ids in self.deletes.iter() {
+            table.retain_in(ids, |_, row| {
+                balance.removed += message_bytes(row);
+                false
+            })?;
+        }
+        let messages = self.messages.iter().map(|(id, row)| (*id, row.borrow()));
+        put_messages(&mut table, messages, balance)
+    }
+
+    fn write_sessions(&self, txn: &WriteTransaction, balance: &mut Balance) -> Result<(), Error> {
+        if self.sessions.is_empty() {
+            return Ok(());
+        }
+        let mut table = txn.open_table(SESSION)?;
+        for (key, row) in &self.sessions {
+            let row = row.as_ref().map(R::borrow);
+            let old = match row {
+                Some(row) => table.insert(key, row)?,
+                None => table.remove(key)?,
+            };
+            balance.removed += old.map_or(0, |old| session_bytes(old.value()));
+            balance.added += row.map_or(0, session_bytes);
+        }
+        Ok(())
+    }
+
+    fn write_retained(&self, txn: &WriteTransaction, balance: &mut Balance) -> Result<(), Error> {
+        if self.retained.is_empty() {
+            return Ok(());
+        }
+        let mut table = txn.open_table(RETAINED)?;
+        for (topic, row) in &self.retained {
+            let topic = topic.borrow();
+            let row = row.as_ref().map(R::borrow);
+            let old = match row {
+                Some(row) => table.insert(topic, row)?,
+                None => table.remove(topic)?,
+            };
+            balance.removed += old.map_or(0, |old| retained_bytes(topic, old.value()));
+            balance.added += row.map_or(0, |row| retained_bytes(topic, row));
+        }
+        Ok(())
+    }
+}
+
+/// Appends through a cursor, which fills pages and is cheaper than inserting each on its own;
+/// what isn't new and rising, as in a commit tried again, is inserted.
+fn put_messages<'r>(
+    table: &mut Table<'_, u64, &'static [u8]>,
+    messages: impl Iterator<Item = (u64, &'r [u8])>,
+    balance: &mut Balance,
+) -> Result<(), Error> {
+    let mut messages = messages.peekable();
+    let mut cursor = table.upper_bound_mut(Bound::<u64>::Unbounded)?;
+    while let Some(&(id, row)) = messages.peek() {
+        match cursor.insert_before(id, row) {
+            Ok(()) => balance.added += message_bytes(row),
+            Err(CursorError::UnorderedKey) => break,
+            Err(e) => return Err(e.into()),
+        }
+        messages.next();
+    }
+    cursor.close()?;
+    for (id, row) in messages {
+        balance.added += message_bytes(row);
+        if let Some(old) = table.insert(id, row)? {
+            balance.removed += message_bytes(old.value());
+        }
+    }
+    Ok(())
+}
+
+/// How many bytes of rows a commit adds and removes.
+#[derive(Default)]
+pub(super) struct Balance {
+    pub(super) added: u64,
+    pub(super) removed: u64,
+}
+
+/// What a message row counts for.
+pub(super) fn message_bytes(row: &[u8]) -> u64 {
+    row.len() as u64
+}
+
+/// What a session row counts for.
+pub(super) fn session_bytes(row: &[u8]) -> u64 {
+    row.len() as u64
+}
+
+/// What a retained row counts for.
+pub(super) fn retained_bytes(topic: &str, row: &[u8]) -> u64 {
+    (topic.len() + row.len()) as u64
+}
+
+/// A set of ids as runs, each by its start, none touching another.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Runs(BTreeMap<u64, u64>);
+
+impl Runs {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Range<u64>> {
+        self.0.iter().map(|(start, end)| *start..*end)
+    }
+
+    /// How many ids there are.
+    pub(super) fn len(&self) -> u64 {
+        self.iter().map(|ids| ids.end - ids.start).sum()
+    }
+
+    pub(super) fn contains(&self, id: u64) -> bool {
+        let before = self.0.range(..=id).next_back();
+        before.is_some_and(|(_, end)| id < *end)
+    }
+
+    fn insert(&mut self, ids: Range<u64>) {
+        if ids.is_empty() {
+            return;
+        }
+        let Range { mut start, mut end } = ids;
+        while let Some((&from, &to)) = self.0.range(..=end).next_back()
+            && to >= start
+        {
+            (start, end) = (start.min(from), end.max(to));
+            self.0.remove(&from);
+        }
+        self.0.insert(start, end);
+    }
+}

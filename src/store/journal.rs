@@ -1,0 +1,294 @@
+//! The journal: small commits, one after another in a file of fixed size beside the store.
+//!
+//! A commit to redb costs some 25 KB of writes and two syncs however small it is; a record here
+//! costs one page and one sync, and as the file never changes its size, none of its metadata.
+//! What the journal holds lies in RAM too, folded, and goes to redb when the journal is full.
+//!
+//! The file is a header and then records, each from a sector of its own on, so that no write
+//! touches a sector that holds what was promised. They are numbered through the life of the
+//! store; the store says up to which number it has them, and the next is written from the start
+//! of the file over the oldest. So what counts is what rises from the start of the file and is
+//! beyond that number. A gap in it is damage: a record is written only once the one before is on
+//! disk.
+
+use redb::StorageBackend;
+
+use super::batch::Batch;
+use super::changes::Overlay;
+use super::codec::{Reader, seal, unseal};
+use super::disk::{Files, Metered};
+use super::error::Error;
+use super::meta::{Meta, Stamp};
+
+/// What a disk writes whole or not at all.
+const SECTOR: usize = 512;
+/// The largest record. In redb a larger batch costs less directly than written twice: measured
+/// with messages of 200 bytes that stay, it is even at 80 to a commit.
+const MOST: usize = 24 << 10;
+/// After a failure so many commits go to redb directly, before another file is tried.
+const REST: u32 = 64;
+
+/// What the file starts with; then the number of the store follows, and a checksum.
+const MAGIC: &[u8; 8] = b"fbjrnl1\n";
+/// What a record starts with; then follow its checksum, length, store and number.
+const RECORD: &[u8; 4] = b"rec1";
+/// Bytes of a record before its contents.
+const HEAD: usize = 28;
+
+/// The journal of an open store.
+pub(super) struct Journal {
+    /// `None` while it rests.
+    file: Option<Metered>,
+    /// The store's number.
+    id: u64,
+    /// The number of the last record that was tried.
+    seq: u64,
+    /// Where the next record goes.
+    tail: usize,
+    /// Bytes of the file.
+    size: usize,
+    /// How many commits it rests yet.
+    rest: u32,
+    buffer: Vec<u8>,
+}
+
+/// What a journal held when it was opened.
+#[derive(Default)]
+pub(super) struct Replayed {
+    /// The changes, folded.
+    pub(super) overlay: Overlay,
+    /// The stamp of the newest record.
+    pub(super) stamp: Option<Stamp>,
+    /// Records that are missing, or 1 for a file that is missing or of something else.
+    pub(super) damaged: u64,
+}
+
+impl Journal {
+    /// Opens the journal of the store that says `meta` and whose messages are below `end`. One
+    /// that is missing or damaged is made anew, as soon as what is left of it is in the store.
+    ///
+    /// # Errors
+    /// If it may not be read and written, or another process has it.
+    pub(super) fn open(
+        files: &mut dyn Files,
+        meta: &Meta,
+        end: u64,
+    ) -> Result<(Journal, Replayed), Error> {
+        let mut journal = Journal {
+            file: None,
+            id: meta.id,
+            seq: meta.applied,
+            tail: SECTOR,
+            size: files.journal_bytes(),
+            rest: 0,
+            buffer: Vec::new(),
+        };
+        let mut replayed = Replayed::default();
+        let (file, bytes) = read_file(files)?;
+        for record in records(&bytes, meta.id, meta.applied) {
+            replayed.damaged += record.seq - journal.seq - 1;
+            (journal.seq, journal.tail) = (record.seq, record.end);
+            match decode(record.contents) {
+                Ok((stamp, batch)) => {
+                    replayed.overlay.absorb(&batch, end);
+                    replayed.stamp = Some(stamp);
+                }
+                Err(_) => replayed.damaged += 1,
+            }
+        }
+        if read_header(&bytes) == Some(meta.id) && bytes.len() == journal.size {
+            journal.file = file;
+        } else {
+            replayed.damaged += 1;
+            drop(file);
+            if journal.tail == SECTOR {
+                journal.renew(files);
+            }
+        }
+        Ok((journal, replayed))
+    }
+
+    /// Appends a batch and syncs; false if it is none for the journal.
+    ///
+    /// # Errors
+    /// What the disk reports. Whether the record got through is not known then, until the next
+    /// commit has gone to the store.
+    pub(super) fn append(&mut self, stamp: &Stamp, batch: &Batch) -> Result<bool, Error> {
+        let Some(file) = self.file.as_ref().filter(|_| batch.bytes() < MOST) else {
+            return Ok(false);
+        };
+        self.buffer.clear();
+        self.buffer.resize(HEAD, 0);
+        stamp.encode(&mut self.buffer);
+        batch.encode(&mut self.buffer);
+        let len = self.buffer.len();
+        let padded = len.next_multiple_of(SECTOR);
+        if padded > MOST || self.tail + padded > self.size {
+            return Ok(false);
+        }
+        self.seq += 1;
+        fill_head(&mut self.buffer, self.id, self.seq);
+        self.buffer.resize(padded, 0);
+        let at = self.tail as u64;
+        let done = file.write(at, &self.buffer);
+        if let Err(e) = done.and_then(|()| file.sync_data()) {
+            self.file = None;
+            self.rest = REST;
+            return Err(e.into());
+        }
+        self.tail += padded;
+        Ok(true)
+    }
+
+    /// The number of the last record, on disk or not.
+    pub(super) fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Bytes of its records.
+    pub(super) fn bytes(&self) -> u64 {
+        (self.tail - SECTOR) as u64
+    }
+
+    /// The store has all records: starts again from the front of the file.
+    pub(super) fn restart(&mut self, files: &mut dyn Files) {
+        self.tail = SECTOR;
+        if self.file.is_none() {
+            self.rest = self.rest.saturating_sub(1);
+            if self.rest == 0 {
+                self.renew(files);
+            }
+        }
+    }
+
+    /// Makes the file anew, empty. Where that fails, commits go on without it.
+    pub(super) fn renew(&mut self, files: &mut dyn Files) {
+        // Its lock goes with it.
+        self.file = None;
+        self.file = create(files, self.id).ok();
+        self.tail = SECTOR;
+        self.rest = REST;
+    }
+}
+
+/// Makes the empty journal of a store.
+pub(super) fn create(files: &mut dyn Files, id: u64) -> Result<Metered, Error> {
+    let size = files.journal_bytes();
+    let mut contents = Vec::with_capacity(size);
+    contents.extend_from_slice(MAGIC);
+    contents.extend_from_slice(&id.to_le_bytes());
+    seal(b"", 0, &mut contents);
+    contents.resize(size, 0);
+    files.create_journal(&contents)
+}
+
+/// What a new store must say so that it takes over the journal of one that was lost; `None` if
+/// there is nothing to take over.
+pub(super) fn heir(files: &mut dyn Files) -> Result<Option<Meta>, Error> {
+    let (_, bytes) = read_file(files)?;
+    let id = read_header(&bytes).or_else(|| any_id(&bytes));
+    Ok(id.and_then(|id| {
+        let first = records(&bytes, id, 0).next()?;
+        Some(Meta {
+            id,
+            applied: first.seq - 1,
+            ..Meta::default()
+        })
+    }))
+}
+
+/// The file and what it holds; nothing if it cannot be read.
+fn read_file(files: &mut dyn Files) -> Result<(Option<Metered>, Vec<u8>), Error> {
+    let file = match files.open_journal() {
+        Err(e) if e.is_damage() => None,
+        other => other?,
+    };
+    let mut bytes = Vec::new();
+    if let Some(file) = &file
+        && let Ok(len) = file.len()
+    {
+        bytes.resize(len.min(files.journal_bytes() as u64) as usize, 0);
+        if file.read(0, &mut bytes).is_err() {
+            bytes.clear();
+        }
+    }
+    Ok((file, bytes))
+}
+
+/// Whose journal it is.
+fn read_header(bytes: &[u8]) -> Option<u64> {
+    let header = bytes.get(..MAGIC.len() + 8 + 4)?;
+    let mut reader = unseal(b"", header).ok()?;
+    let magic = reader.take(MAGIC.len()).ok()?;
+    let id = reader.rest().first_chunk()?;
+    (magic == MAGIC).then_some(u64::from_le_bytes(*id))
+}
+
+struct Record<'a> {
+    id: u64,
+    seq: u64,
+    contents: &'a [u8],
+    /// Where the next record starts.
+    end: usize,
+}
+
+/// The records of store `id` beyond number `applied`. A damaged one hides none after it.
+fn records(bytes: &[u8], id: u64, applied: u64) -> impl Iterator<Item = Record<'_>> {
+    let (mut at, mut last) = (SECTOR, applied);
+    std::iter::from_fn(move || {
+        while at < bytes.len() {
+            match read_record(bytes, at).filter(|record| record.id == id) {
+                // Left from before the last start from the front.
+                Some(record) if record.seq <= last => return None,
+                Some(record) => {
+                    (at, last) = (record.end, record.seq);
+                    return Some(record);
+                }
+                None => at += SECTOR,
+            }
+        }
+        None
+    })
+}
+
+fn any_id(bytes: &[u8]) -> Option<u64> {
+    let starts = (SECTOR..bytes.len()).step_by(SECTOR);
+    let mut records = starts.filter_map(|at| read_record(bytes, at));
+    records.next().map(|record| record.id)
+}
+
+fn read_record(bytes: &[u8], at: usize) -> Option<Record<'_>> {
+    let (head, rest) = bytes.get(at..)?.split_first_chunk::<HEAD>()?;
+    if !head.starts_with(RECORD) {
+        return None;
+    }
+    let len = u32::from_le_bytes(*head[8..].first_chunk()?) as usize;
+    let contents = rest.get(..len)?;
+    let crc = u32::from_le_bytes(*head[4..].first_chunk()?);
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&head[8..]);
+    hasher.update(contents);
+    (crc == hasher.finalize()).then_some(Record {
+        id: u64::from_le_bytes(*head[12..].first_chunk()?),
+        seq: u64::from_le_bytes(*head[20..].first_chunk()?),
+        contents,
+        end: (at + HEAD + len).next_multiple_of(SECTOR),
+    })
+}
+
+/// Fills in what stands before the contents of a record.
+fn fill_head(record: &mut [u8], id: u64, seq: u64) {
+    let len = (record.len() - HEAD) as u32;
+    record[8..12].copy_from_slice(&len.to_le_bytes());
+    record[12..20].copy_from_slice(&id.to_le_bytes());
+    record[20..28].copy_from_slice(&seq.to_le_bytes());
+    let crc = crc32fast::hash(&record[8..]);
+    record[..4].copy_from_slice(RECORD);
+    record[4..8].copy_from_slice(&crc.to_le_bytes());
+}
+
+fn decode(contents: &[u8]) -> Result<(Stamp, Batch), super::error::Corrupt> {
+    let mut reader = Reader::new(contents);
+    let stamp = Stamp::decode(&mut reader)?;
+    Ok((stamp, Batch::decode(reader)?))
+}

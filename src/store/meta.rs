@@ -1,0 +1,187 @@
+//! What the store knows of itself: its format, its journal, the time and the wear.
+
+use std::path::PathBuf;
+
+use redb::{
+    Database, ReadOnlyTable, ReadTransaction, TableDefinition, TableError, WriteTransaction,
+};
+
+use super::codec::{Reader, put_varint, seal, unseal};
+use super::error::{Corrupt, Error};
+use super::tables::{MSG, RETAINED, SESSION};
+use crate::time::Time;
+
+/// Lists of numbers by name.
+const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+
+/// The version of the tables and rows; rises when an older program would misread them.
+const FORMAT: u64 = 1;
+const FORMAT_KEY: &str = "format";
+const JOURNAL_KEY: &str = "journal";
+const STAMP_KEY: &str = "stamp";
+
+const DAY_MILLIS: u64 = 86_400_000;
+
+/// Bytes written to the disk, in whole pages as [`Usage`](super::Usage) counts them. A crash loses
+/// the count of a minute at most.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Written {
+    /// Since the store was first made.
+    pub total: u64,
+    /// The number of the day, on the broker's clock.
+    pub day: u64,
+    /// On that day.
+    pub today: u64,
+}
+
+/// The state of the world at a commit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Stamp {
+    /// The newest time the broker has seen.
+    pub(super) floor: Time,
+    /// Milliseconds since 1970 by the wall clock at the same moment; 0 if unknown.
+    pub(super) wall: u64,
+    pub(super) written: Written,
+}
+
+impl Stamp {
+    /// Takes in what a commit says of the time, and the bytes written since the last.
+    pub(super) fn advance(&mut self, floor: Time, wall: u64, bytes: u64) {
+        self.count(bytes);
+        self.floor = self.floor.max(floor);
+        if wall != 0 {
+            self.wall = wall;
+        }
+        let day = self.floor.as_millis() / DAY_MILLIS;
+        if self.written.day != day {
+            self.written.day = day;
+            self.written.today = 0;
+        }
+    }
+
+    /// Counts bytes written on the day of the last commit.
+    pub(super) fn count(&mut self, bytes: u64) {
+        self.written.total = self.written.total.saturating_add(bytes);
+        self.written.today = self.written.today.saturating_add(bytes);
+    }
+
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        for number in self.numbers() {
+            put_varint(number, out);
+        }
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Stamp, Corrupt> {
+        let mut stamp = [0; 5];
+        for number in &mut stamp {
+            *number = reader.varint()?;
+        }
+        Ok(Stamp::from_numbers(stamp))
+    }
+
+    fn numbers(&self) -> [u64; 5] {
+        let Written { total, day, today } = self.written;
+        [self.floor.as_millis(), self.wall, total, day, today]
+    }
+
+    fn from_numbers([floor, wall, total, day, today]: [u64; 5]) -> Stamp {
+        Stamp {
+            floor: Time::from_millis(floor),
+            wall,
+            written: Written { total, day, today },
+        }
+    }
+}
+
+/// All rows but the format.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Meta {
+    /// Which store this is: a journal belongs to one store.
+    pub(super) id: u64,
+    /// The tables hold all records of the journal up to and including this number.
+    pub(super) applied: u64,
+    pub(super) stamp: Stamp,
+}
+
+impl Meta {
+    /// That of a new store.
+    pub(super) fn new_store() -> Meta {
+        Meta {
+            id: fastrand::u64(1..),
+            ..Meta::default()
+        }
+    }
+
+    /// Reads it and checks the format.
+    ///
+    /// # Errors
+    /// [`Error::Newer`] and [`Error::Foreign`] without the path, or what the database says.
+    pub(super) fn read(txn: &ReadTransaction) -> Result<Meta, Error> {
+        let table = match txn.open_table(META) {
+            Err(TableError::TableDoesNotExist(_)) => return Err(Error::Foreign(PathBuf::new())),
+            other => other?,
+        };
+        let format = read_numbers(&table, FORMAT_KEY)?;
+        let [id, applied] = match format {
+            Some([FORMAT]) => read_numbers(&table, JOURNAL_KEY)?.unwrap_or_default(),
+            Some([found]) => {
+                let path = PathBuf::new();
+                return Err(Error::Newer { path, found });
+            }
+            None => return Err(damaged(FORMAT_KEY)),
+        };
+        let stamp = read_numbers(&table, STAMP_KEY)?.unwrap_or_default();
+        Ok(Meta {
+            id,
+            applied,
+            stamp: Stamp::from_numbers(stamp),
+        })
+    }
+
+    /// Writes it, and the format.
+    pub(super) fn write(&self, txn: &WriteTransaction) -> Result<(), Error> {
+        put_numbers(txn, FORMAT_KEY, &[FORMAT])?;
+        put_numbers(txn, JOURNAL_KEY, &[self.id, self.applied])?;
+        put_numbers(txn, STAMP_KEY, &self.stamp.numbers())
+    }
+}
+
+/// Creates the tables of an empty store.
+pub(super) fn initialise(database: &Database, meta: &Meta) -> Result<(), Error> {
+    let txn = database.begin_write()?;
+    txn.open_table(MSG)?;
+    txn.open_table(SESSION)?;
+    txn.open_table(RETAINED)?;
+    meta.write(&txn)?;
+    txn.commit()?;
+    Ok(())
+}
+
+fn put_numbers(txn: &WriteTransaction, key: &str, numbers: &[u64]) -> Result<(), Error> {
+    let mut row = Vec::new();
+    for &number in numbers {
+        put_varint(number, &mut row);
+    }
+    seal(key.as_bytes(), 0, &mut row);
+    txn.open_table(META)?.insert(key, row.as_slice())?;
+    Ok(())
+}
+
+fn read_numbers<const N: usize>(
+    table: &ReadOnlyTable<&str, &[u8]>,
+    key: &str,
+) -> Result<Option<[u64; N]>, Error> {
+    let Some(row) = table.get(key)? else {
+        return Ok(None);
+    };
+    let mut reader = unseal(key.as_bytes(), row.value()).map_err(|_| damaged(key))?;
+    let mut numbers = [0; N];
+    for number in &mut numbers {
+        *number = reader.varint().map_err(|_| damaged(key))?;
+    }
+    Ok(Some(numbers))
+}
+
+fn damaged(key: &str) -> Error {
+    Error::Corrupt(format!("the {key} row is damaged"))
+}

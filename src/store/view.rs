@@ -1,0 +1,168 @@
+//! What can be read: the tables, and over them what the journal holds beyond.
+
+use std::cell::Cell;
+use std::cmp::Ordering;
+use std::ops::{ControlFlow, Range};
+
+use redb::{Database, Key, ReadTransaction, ReadableDatabase, Value, WriteTransaction};
+
+use super::changes::{Overlay, message_bytes, retained_bytes, session_bytes};
+use super::error::Error;
+use super::record::SessionKey;
+use super::tables::{MSG, RETAINED, SESSION};
+
+/// Whether a visitor wants the next row.
+pub(super) type Flow = Result<ControlFlow<()>, Error>;
+
+/// A visitor goes on.
+pub(super) const ON: Flow = Ok(ControlFlow::Continue(()));
+
+/// All rows, as one.
+pub(super) struct View<'a> {
+    pub(super) txn: ReadTransaction,
+    overlay: &'a Overlay,
+    /// Bytes of the rows of the tables that were passed, whatever the journal has in their place.
+    stored: Cell<u64>,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(database: &Database, overlay: &'a Overlay) -> Result<View<'a>, Error> {
+        Ok(View {
+            txn: database.begin_read()?,
+            overlay,
+            stored: Cell::new(0),
+        })
+    }
+
+    /// Bytes of all rows of the tables, once everything was visited.
+    pub(super) fn stored_bytes(&self) -> u64 {
+        self.stored.get()
+    }
+
+    /// Visits the messages among `ids`, rising.
+    pub(super) fn messages(
+        &self,
+        ids: Range<u64>,
+        visit: impl FnMut(u64, &[u8]) -> Flow,
+    ) -> Result<ControlFlow<()>, Error> {
+        if ids.is_empty() {
+            return ON;
+        }
+        let table = self.txn.open_table(MSG)?;
+        let over = self.overlay.messages.range(ids.clone());
+        merge::<u64>(
+            table.range(ids)?,
+            over.map(|(id, row)| (*id, Some(&**row))),
+            |id, row| {
+                self.stored.set(self.stored.get() + message_bytes(row));
+                !self.overlay.deletes.contains(*id)
+            },
+            visit,
+        )
+    }
+
+    /// Visits the rows of sessions, by number and kind.
+    pub(super) fn sessions(
+        &self,
+        visit: impl FnMut(SessionKey, &[u8]) -> Flow,
+    ) -> Result<ControlFlow<()>, Error> {
+        let table = self.txn.open_table(SESSION)?;
+        let over = self.overlay.sessions.iter();
+        merge::<SessionKey>(
+            table.range::<SessionKey>(..)?,
+            over.map(|(key, row)| (*key, row.as_deref())),
+            |_, row| {
+                self.stored.set(self.stored.get() + session_bytes(row));
+                true
+            },
+            visit,
+        )
+    }
+
+    /// Visits the retained messages, by topic.
+    pub(super) fn retained(
+        &self,
+        visit: impl FnMut(&str, &[u8]) -> Flow,
+    ) -> Result<ControlFlow<()>, Error> {
+        let table = self.txn.open_table(RETAINED)?;
+        let over = self.overlay.retained.iter();
+        merge::<&'static str>(
+            table.range::<&str>(..)?,
+            over.map(|(topic, row)| (&**topic, row.as_deref())),
+            |topic, row| {
+                self.stored
+                    .set(self.stored.get() + retained_bytes(topic, row));
+                true
+            },
+            visit,
+        )
+    }
+
+    /// Copies all rows into empty tables; returns their bytes.
+    pub(super) fn copy(&self, txn: &WriteTransaction) -> Result<u64, Error> {
+        let mut bytes = 0;
+        let mut table = txn.open_table(MSG)?;
+        let mut cursor = table.upper_bound_mut(std::ops::Bound::<u64>::Unbounded)?;
+        let _ = self.messages(0..u64::MAX, |id, row| {
+            bytes += message_bytes(row);
+            cursor.insert_before(id, row)?;
+            ON
+        })?;
+        cursor.close()?;
+        let mut table = txn.open_table(SESSION)?;
+        let _ = self.sessions(|key, row| {
+            bytes += session_bytes(row);
+            table.insert(key, row)?;
+            ON
+        })?;
+        let mut table = txn.open_table(RETAINED)?;
+        let _ = self.retained(|topic, row| {
+            bytes += retained_bytes(topic, row);
+            table.insert(topic, row)?;
+            ON
+        })?;
+        Ok(bytes)
+    }
+}
+
+/// Visits the rows of a table that `keep` keeps and no row of `over` replaces, and those of
+/// `over` that are not deletions, in the order of keys.
+fn merge<'o, K: Key + 'static>(
+    base: redb::Range<'_, K, &'static [u8]>,
+    over: impl Iterator<Item = (K::SelfType<'o>, Option<&'o [u8]>)>,
+    mut keep: impl for<'k> FnMut(&K::SelfType<'k>, &[u8]) -> bool,
+    mut visit: impl for<'k> FnMut(K::SelfType<'k>, &[u8]) -> Flow,
+) -> Result<ControlFlow<()>, Error> {
+    let mut over = over.peekable();
+    for entry in base {
+        let (key, row) = entry?;
+        let (key, row) = (key.value(), row.value());
+        let mut replaced = false;
+        while let Some((new, new_row)) = over.next_if(|(new, _)| compare::<K>(new, &key).is_le()) {
+            replaced |= compare::<K>(&new, &key).is_eq();
+            if let Some(new_row) = new_row
+                && visit(new, new_row)?.is_break()
+            {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        if keep(&key, row) && !replaced && visit(key, row)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    for (key, row) in over {
+        if let Some(row) = row
+            && visit(key, row)?.is_break()
+        {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    ON
+}
+
+fn compare<K: Key + 'static>(a: &K::SelfType<'_>, b: &K::SelfType<'_>) -> Ordering {
+    K::compare(
+        <K as Value>::as_bytes(a).as_ref(),
+        <K as Value>::as_bytes(b).as_ref(),
+    )
+}
