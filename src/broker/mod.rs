@@ -13,16 +13,20 @@ mod conn;
 mod connect;
 mod counters;
 mod deliver;
+mod drops;
 mod expire;
 mod outbox;
 mod publish;
 mod pump;
+mod queue;
 mod reply;
+mod report;
 mod restore;
 mod session;
 mod subscribe;
 #[cfg(test)]
 mod tests;
+mod uplink;
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -33,7 +37,9 @@ use slab::Slab;
 pub use bridge::{BridgeId, BridgeSession, Limits, Wire};
 pub use conn::{ConnId, Peer};
 pub use counters::{Counters, Gauges};
+pub use drops::DropReason;
 pub use outbox::Outbox;
+pub use report::{BridgeQueue, ClientDrops, LineQueue};
 
 use conn::{Conn, Stage, Waiter};
 use deliver::Receiver;
@@ -95,6 +101,12 @@ pub struct Broker {
     /// Topics whose retained message must be written or deleted.
     retained_unsaved: HashSet<Box<str>>,
     bridges: Vec<usize>,
+    /// Sessions whose drops are to be told or saved.
+    dropping: Vec<(usize, SessionId)>,
+    /// When to look at them.
+    drops_due: Option<Time>,
+    /// When to look for messages that are too old for their line.
+    purge_due: Option<Time>,
     /// The origin of the broker's own messages.
     own: Rc<Origin>,
     spare_buffers: Vec<Vec<u8>>,
@@ -325,8 +337,9 @@ impl Broker {
         let mut message = Message::new(parts, now, Rc::clone(&self.own));
         message.qos = QoS::ExactlyOnce;
         message.retain = retain;
-        if self.route(&Rc::new(message), None, None, now).is_err() {
-            self.counters.dropped_full += 1;
+        let message = Rc::new(message);
+        if let Err(full) = self.route(&message, None, None, now) {
+            self.drop_unrefused(full, &message, now);
         }
         self.settle(now);
     }

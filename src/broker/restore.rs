@@ -6,8 +6,10 @@ use std::rc::Rc;
 
 use slab::Slab;
 
+use super::drops::Drops;
 use super::expire::Wheel;
 use super::session::{PendingWill, Session, Subscribed};
+use super::uplink::{Rate, Uplink};
 use super::{Broker, Counters};
 use crate::auth::Auth;
 use crate::config::Config;
@@ -66,6 +68,9 @@ impl Broker {
             gone: Vec::new(),
             retained_unsaved: HashSet::new(),
             bridges: Vec::new(),
+            dropping: Vec::new(),
+            drops_due: None,
+            purge_due: None,
             own: Rc::new(Origin::default()),
             spare_buffers: Vec::new(),
             spare_batch: None,
@@ -97,8 +102,7 @@ impl Broker {
             record,
             state,
             queue,
-            bytes,
-            ..
+            releasing,
         } = loaded;
         let origin = Rc::new(Origin {
             client_id: record.client_id.as_ref().into(),
@@ -119,7 +123,13 @@ impl Broker {
             .sort_by(|a, b| a.filter.cmp(&b.filter));
         // Also where the session is about to end: what it was owed is given back then.
         session.inbound = Inbound::restore(state.received.clone());
-        session.outbound = Outbound::restore(&state, queue, bytes);
+        session.outbound = Outbound::restore(&state, queue, &releasing);
+        session.drops = Drops::restore(&state.drops);
+        session.by_topic = state.by_topic;
+        if record.bridge {
+            let rate = Rate::restore(state.rate);
+            session.uplink = Some(Box::new(Uplink::new(&record.client_id, &[], rate)));
+        }
         let index = self.sessions.insert(session);
         self.by_client_id
             .insert(Rc::clone(&origin.client_id), index);
@@ -137,6 +147,10 @@ impl Broker {
             return;
         };
         let id = session.id;
+        if !session.bridge {
+            self.heed_policy(index);
+            self.trim(index, now);
+        }
         self.unsave_identity(index);
         self.store.lazy(now);
         self.watch_session(index, now);

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::{Entry, Inbound, Outbound, Receipt};
 use crate::message::{Message, MessageId, Origin, Parts};
 use crate::mqtt::{PacketId, QoS};
-use crate::store::IdRanges;
+use crate::store::{Held, IdRanges, Queue};
 use crate::time::Time;
 
 const NOW: Time = Time::from_secs(1);
@@ -63,6 +63,16 @@ fn entry(id: u64, seq: u64, qos: QoS, size: usize) -> Entry {
     }
 }
 
+/// What a queue keeps of an entry.
+fn held(id: u64, entry: &Entry) -> Held {
+    Held {
+        id: MessageId(id),
+        mapping: entry.mapping,
+        size: entry.message.size() as u32,
+        arrival: NOW,
+    }
+}
+
 /// The queue under test, beside what it should hold.
 struct Bench {
     queue: Outbound,
@@ -103,7 +113,7 @@ impl Bench {
                 let qos = QoS::from_bits(qos).unwrap();
                 let entry = entry(self.next, self.queue.next_seq(), qos, size);
                 self.owed.insert(self.next, entry.clone());
-                self.queue.push(entry);
+                self.queue.push(entry, true);
                 self.next += 1;
             }
             Op::Commit => self.durable_below = self.next,
@@ -208,12 +218,20 @@ impl Bench {
         self.disconnect();
         self.durable_below = self.next;
         let state = self.queue.record();
-        let mut ids = IdRanges::new();
-        for id in self.owed.keys() {
-            assert!(*id > state.cursor.0 || state.sent.contains(&MessageId(*id)));
-            ids.push_back(*id);
+        let mut queue = Queue::default();
+        for (id, entry) in &self.owed {
+            let sent = state.sent.contains(&MessageId(*id));
+            assert!(*id > state.cursor.0 || sent);
+            let held = held(*id, entry);
+            match sent {
+                true => queue.push_sent(held),
+                false => queue.push_back(held),
+            };
+            let topic = (!sent).then_some("t");
+            queue.owe(held.mapping, Some(held.id), held.size, topic);
         }
-        self.queue = Outbound::restore(&state, ids, self.bytes());
+        let kept: Vec<Held> = self.kept.iter().map(|(id, e)| held(*id, e)).collect();
+        self.queue = Outbound::restore(&state, queue, &kept);
         self.asked = None;
     }
 
@@ -228,7 +246,7 @@ impl Bench {
     }
 
     /// With a peer that answers, everything gets through.
-    fn drain(&mut self) {
+    fn drain(mut self) {
         self.connect(3);
         self.apply(&Op::Commit);
         for _ in 0..self.next * 12 {
@@ -237,7 +255,7 @@ impl Bench {
             self.answer(0);
         }
         assert!(self.owed.is_empty() && self.kept.is_empty());
-        assert!(self.queue.owed().is_empty());
+        assert_eq!(self.queue.into_owed().count(), 0);
     }
 }
 
@@ -280,10 +298,11 @@ fn a_packet_id_in_flight_is_not_given_again() {
     queue.connect(u16::MAX, NOW);
     let push = |queue: &mut Outbound| {
         let seq = queue.next_seq();
-        queue.push(Entry {
+        let entry = Entry {
             id: None,
             ..entry(0, seq, QoS::AtLeastOnce, 0)
-        });
+        };
+        queue.push(entry, false);
         queue.next(MessageId(0), QoS::ExactlyOnce, NOW)
     };
     let stuck = push(&mut queue).unwrap().packet_id();
