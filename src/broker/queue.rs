@@ -266,11 +266,14 @@ impl Broker {
 
     /// A message was queued: it counts for the rate, and may grow too old.
     pub(super) fn note_queued(&mut self, index: usize, mapping: u16, size: usize, now: Time) {
-        let session = self.sessions.get_mut(index);
-        let Some(uplink) = session.and_then(|s| s.uplink.as_mut()) else {
+        let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
-        uplink.rate.add(size as u64, now);
+        let offline = session.conn.is_none() && session.is_durable();
+        let Some(uplink) = &mut session.uplink else {
+            return;
+        };
+        let changed = uplink.rate.add(size as u64, now);
         let ttl = uplink.line(mapping).and_then(|line| line.ttl);
         if let Some(at) = ttl.map(|ttl| now + ttl)
             && self.purge_due.is_none_or(|due| due > at)
@@ -278,7 +281,13 @@ impl Broker {
             self.purge_due = Some(at);
             self.wheel.wake(at);
         }
-        self.tell_rate(index, now);
+        if changed {
+            self.tell_rate(index, now);
+        }
+        if changed && offline {
+            // With the message's own commit; an uplink that is up may need none.
+            self.unsave_state(index);
+        }
     }
 
     /// Whether a message is too old to be sent: by its own expiry [MQTT-3.3.2-5], or for its line.

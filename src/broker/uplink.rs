@@ -88,18 +88,19 @@ impl Rate {
         (self.seconds > 0).then_some((self.mean, self.seconds))
     }
 
-    /// `bytes` came in.
-    pub fn add(&mut self, bytes: u64, now: Time) {
-        self.pass(now);
+    /// `bytes` came in. True if the mean has changed.
+    pub fn add(&mut self, bytes: u64, now: Time) -> bool {
+        let changed = self.pass(now);
         self.bytes = self.bytes.saturating_add(bytes);
+        changed
     }
 
-    /// Time goes by.
-    pub fn pass(&mut self, now: Time) {
+    /// Time goes by. True if the mean has changed.
+    fn pass(&mut self, now: Time) -> bool {
         let from = *self.from.get_or_insert(now);
         let step = now.since(from).as_secs();
         if step < Rate::STEP {
-            return;
+            return false;
         }
         let hourly = u128::from(self.bytes) * 3600 / u128::from(step);
         let weight = u128::from(step.min(Rate::MEMORY));
@@ -108,6 +109,7 @@ impl Rate {
         self.mean = mean as u64;
         self.seconds = (before + weight) as u64;
         (self.bytes, self.from) = (0, Some(now));
+        true
     }
 
     /// Bytes an hour, once it is known.

@@ -17,6 +17,8 @@
 mod acks;
 mod drops;
 mod places;
+#[cfg(test)]
+mod recount;
 
 use std::rc::Rc;
 

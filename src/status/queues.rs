@@ -30,7 +30,10 @@ fn bridge(queue: &BridgeQueue<'_>, out: &mut HashMap<String, String>) {
     for (name, value) in [
         ("messages", queue.owed.messages),
         ("bytes", queue.owed.bytes),
-        ("oldest_seconds", queue.oldest.map_or(0, |age| age.as_secs())),
+        (
+            "oldest_seconds",
+            queue.oldest.map_or(0, |age| age.as_secs()),
+        ),
         ("dropped", dropped),
     ] {
         out.insert(format!("{base}/queue/{name}"), value.to_string());

@@ -59,7 +59,11 @@ impl Sys {
                 broker.publish_own(topic, value.as_bytes(), true, now);
             }
         }
-        for topic in self.queues.keys().filter(|topic| !topics.contains_key(*topic)) {
+        for topic in self
+            .queues
+            .keys()
+            .filter(|topic| !topics.contains_key(*topic))
+        {
             broker.publish_own(topic, b"", true, now);
         }
         self.queues = topics;

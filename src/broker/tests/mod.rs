@@ -6,6 +6,7 @@ mod world;
 mod acks;
 mod bridge;
 mod connect;
+mod overflow;
 mod queue;
 mod resend;
 mod session;
