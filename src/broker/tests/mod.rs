@@ -4,6 +4,7 @@
 mod world;
 
 mod acks;
+mod bounds;
 mod bridge;
 mod connect;
 mod overflow;
