@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use footbridge::config::{Config, Direction, Env, Loaded, Restart, docs};
+use footbridge::config::{Bounds, Config, Direction, Env, Loaded, Overflow, Restart, docs};
 use footbridge::mqtt::{QoS, Version};
 
 fn env() -> Env {
@@ -74,6 +74,31 @@ fn debians_packaged_file_with_its_conf_d() {
     assert_eq!(bridge.remote_password.as_deref(), Some("correct horse"));
     assert_eq!(bridge.remote_clientid, "gw.uplink");
     assert_eq!(bridge.local_clientid, "local.gw.uplink");
+}
+
+#[test]
+fn bounds_and_policies_of_single_lines() {
+    let loaded = load("overflow.conf");
+    assert!(loaded.notes.is_empty(), "{:?}", loaded.notes);
+    let config = loaded.config;
+    assert_eq!(config.general.queue_overflow, Overflow::Oldest);
+    let lines: Vec<_> = config.bridges[0]
+        .topics
+        .iter()
+        .map(|t| (t.bounds.messages, t.bounds.bytes, t.overflow, t.ttl))
+        .collect();
+    let day = Duration::from_secs(86_400);
+    assert_eq!(
+        lines,
+        [
+            (0, 0, Some(Overflow::Refuse), None),
+            (0, 32 << 20, None, Some(day)),
+            (1000, 0, Some(Overflow::LatestPerTopic), None),
+            (0, 1 << 20, Some(Overflow::Newest), None),
+            (0, 0, None, None),
+        ]
+    );
+    assert_eq!(config.bridges[0].topics[4].bounds, Bounds::default());
 }
 
 #[test]

@@ -4,7 +4,9 @@ use std::rc::Rc;
 
 use super::conn::Stage;
 use super::session::{NEVER, Session, Subscribed};
+use super::uplink::Uplink;
 use super::{Broker, ConnId, Peer};
+use crate::config::BridgeTopic;
 use crate::message::{Message, Origin};
 use crate::mqtt::{PacketId, QoS, RetainHandling, Version};
 use crate::route::SubOptions;
@@ -50,6 +52,8 @@ pub struct Limits {
 /// The local end of a bridge, as the configuration has it.
 #[derive(Clone, Debug)]
 pub struct BridgeSession<'a> {
+    /// The name after `connection`.
+    pub name: &'a str,
     /// `local_clientid`.
     pub client_id: &'a str,
     /// `local_username`.
@@ -58,6 +62,8 @@ pub struct BridgeSession<'a> {
     pub durable: bool,
     /// What to subscribe to: filter, QoS, number of the topic line.
     pub filters: &'a [(String, QoS, u16)],
+    /// The topic lines, by number from 1: what bounds their messages have.
+    pub topics: &'a [BridgeTopic],
 }
 
 impl Broker {
@@ -85,7 +91,15 @@ impl Broker {
         self.sessions[index].bridge = true;
         self.sessions[index].expiry = expiry;
         self.sessions[index].will = None;
+        let known = self.sessions[index].uplink.as_ref();
+        let rate = known.map(|known| known.rate).unwrap_or_default();
+        let uplink = Uplink::new(spec.name, spec.topics, rate);
+        self.sessions[index].uplink = Some(Box::new(uplink));
+        self.heed_policy(index);
         self.bridges.push(index);
+        self.trim(index, now);
+        self.purge_due = Some(now);
+        self.wheel.wake(now);
         self.subscribe_bridge(index, spec.filters, now);
         if spec.durable {
             self.unsave_identity(index);
@@ -222,14 +236,5 @@ impl Broker {
             session.outbound.set_window(own.min(window));
             self.pump(index, now);
         }
-    }
-
-    /// Messages and bytes a bridge still owes its upstream.
-    pub fn bridge_backlog(&self, bridge: BridgeId) -> (u64, u64) {
-        let session = self
-            .bridges
-            .get(bridge.0)
-            .and_then(|s| self.sessions.get(*s));
-        session.map_or((0, 0), |s| (s.outbound.len(), s.outbound.bytes()))
     }
 }

@@ -447,6 +447,9 @@ impl Broker {
         session.since = now;
         session.outbound.disconnect();
         if self.bridges.contains(&index) {
+            if session.is_durable() {
+                self.unsave_state(index);
+            }
             return;
         }
         let (ends, willed) = (session.expiry == 0, session.will.is_some());

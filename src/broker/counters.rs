@@ -1,5 +1,7 @@
 //! What the broker has counted since its start.
 
+use super::drops::DropReason;
+
 /// Figures for `$SYS`, the log and tests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counters {
@@ -21,18 +23,8 @@ pub struct Counters {
     pub denied: u64,
     /// QoS 1 and 2 messages refused because a durable queue was full.
     pub refused_full: u64,
-    /// QoS 0 messages dropped because a durable queue was full.
-    pub dropped_full: u64,
-    /// Messages dropped because a connected receiver is too far behind.
-    pub dropped_slow: u64,
-    /// Messages dropped because they expired in a queue.
-    pub dropped_expired: u64,
-    /// Messages dropped because they are larger than a limit of the broker or the receiver.
-    pub dropped_size: u64,
-    /// Messages that their receiver refused.
-    pub dropped_refused: u64,
-    /// Queued messages that were damaged on disk.
-    pub dropped_damaged: u64,
+    /// Messages dropped, by the number of the reason.
+    dropped: [u64; DropReason::ALL.len()],
     /// Commits done.
     pub commits: u64,
     /// Bytes of the store's file after the last commit.
@@ -40,14 +32,21 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Counts messages that were dropped.
+    pub(super) fn count_dropped(&mut self, reason: DropReason, messages: u64) {
+        if let Some(count) = self.dropped.get_mut(reason as usize) {
+            *count += messages;
+        }
+    }
+
+    /// Messages dropped for one reason.
+    pub fn dropped_for(&self, reason: DropReason) -> u64 {
+        self.dropped.get(reason as usize).copied().unwrap_or(0)
+    }
+
     /// All messages dropped.
     pub fn dropped(&self) -> u64 {
-        self.dropped_full
-            + self.dropped_slow
-            + self.dropped_expired
-            + self.dropped_size
-            + self.dropped_refused
-            + self.dropped_damaged
+        self.dropped.iter().sum()
     }
 }
 

@@ -3,8 +3,9 @@
 use std::rc::Rc;
 
 use super::conn::{Stage, Waiter};
+use super::pump::Transmitted;
 use super::session::Session;
-use super::{Broker, OUTBOX_LIMIT};
+use super::{Broker, DropReason, OUTBOX_LIMIT};
 use crate::message::{Message, MessageId};
 use crate::mqtt::QoS;
 use crate::route::SubOptions;
@@ -35,9 +36,15 @@ const COPIES_OF_RETAINED: usize = 4;
 /// Other messages that may wait in RAM for it besides.
 const OTHERS_WAITING: usize = 10_000;
 
-/// A durable queue that must hold the message has no room.
+/// A durable queue that must hold the message has no room and drops nothing to make some, or the
+/// disk has none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Full;
+pub(super) struct Full {
+    /// The session whose queue it is; `None` for a message that is only to be retained.
+    pub session: Option<usize>,
+    /// The bridge topic line the message came by; 0 for none.
+    pub mapping: u16,
+}
 
 /// One session a message goes to.
 #[derive(Clone, Debug)]
@@ -64,7 +71,10 @@ impl Broker {
     ) -> Result<Routed, Full> {
         let mut receivers = std::mem::take(&mut self.receivers);
         self.find_receivers(message, from, &mut receivers);
-        let result = if self.may_keep(message, &receivers) {
+        let full = self.find_full(message, &receivers);
+        let result = if let Some(full) = full {
+            Err(full)
+        } else {
             let by_commit = message.retain && self.retain(message, now);
             let (early, late) = if by_commit {
                 (None, waiter)
@@ -80,8 +90,6 @@ impl Broker {
                 matched: !receivers.is_empty(),
                 waits,
             })
-        } else {
-            Err(Full)
         };
         receivers.clear();
         self.receivers = receivers;
@@ -120,6 +128,7 @@ impl Broker {
                 };
                 known.qos = known.qos.max(qos);
                 known.retain |= retain;
+                known.mapping = known.mapping.min(options.mapping);
                 known.sub_ids.extend(options.sub_id.map(|id| id.get()));
                 return;
             }
@@ -139,35 +148,29 @@ impl Broker {
         });
     }
 
-    /// True unless the message would have to be stored and can't be.
-    fn may_keep(&self, message: &Message, receivers: &[Receiver]) -> bool {
-        let durable = |r: &Receiver| {
+    /// The first durable queue that must hold the message and can't: it is full and refuses, or the
+    /// disk takes nothing more.
+    fn find_full(&self, message: &Message, receivers: &[Receiver]) -> Option<Full> {
+        let closed = self.is_disk_closed();
+        let full = receivers.iter().find(|r| {
             let session = self.sessions.get(r.session);
-            r.qos != QoS::AtMostOnce && session.is_some_and(Session::is_durable)
-        };
+            let waited_for = r.qos != QoS::AtMostOnce;
+            waited_for
+                && session.is_some_and(|s| {
+                    (closed && s.is_durable()) || self.refuses(s, r.mapping, message.size())
+                })
+        });
         let kept = message.retain && message.qos != QoS::AtMostOnce;
-        let stored = || kept || receivers.iter().any(durable);
-        self.has_room(message, receivers) && !(self.is_disk_closed() && stored())
-    }
-
-    /// True if every durable queue that must hold the message has room for it.
-    fn has_room(&self, message: &Message, receivers: &[Receiver]) -> bool {
-        receivers.iter().all(|r| {
-            let session = self.sessions.get(r.session);
-            r.qos == QoS::AtMostOnce || session.is_none_or(|s| self.fits(message, s))
-        })
-    }
-
-    /// True if the queue of a durable session has room for the message.
-    fn fits(&self, message: &Message, session: &Session) -> bool {
-        let queue = &session.outbound;
-        let (bytes, messages) = (
-            self.settings.max_queued_bytes,
-            self.settings.max_queued_messages,
-        );
-        !queue.is_durable()
-            || ((bytes == 0 || queue.bytes() + message.size() as u64 <= bytes)
-                && (messages == 0 || queue.len() < messages))
+        match full {
+            Some(r) => Some(Full {
+                session: Some(r.session),
+                mapping: r.mapping,
+            }),
+            None => (closed && kept).then_some(Full {
+                session: None,
+                mapping: 0,
+            }),
+        }
     }
 
     /// Sends or queues a message. True if `waiter` was taken.
@@ -186,9 +189,12 @@ impl Broker {
             let at_once = receiver.qos == QoS::AtMostOnce;
             let stored = Self::is_stored(session, receiver.qos, self.settings.queue_qos0_messages);
             // Nobody waits for a QoS 0 message to be stored, so nothing would slow it down.
-            let behind = || self.is_disk_closed() || self.store.is_congested();
-            if stored && at_once && (behind() || !self.fits(message, session)) {
-                self.counters.dropped_full += 1;
+            if stored && at_once && (self.is_disk_closed() || self.store.is_congested()) {
+                let (mapping, lost) = (receiver.mapping, (1, message.size() as u64));
+                self.drop_message(receiver.session, mapping, DropReason::QueueFull, lost, now);
+                continue;
+            }
+            if stored && !self.make_room(receiver.session, receiver.mapping, message, now) {
                 continue;
             }
             let Some(session) = self.sessions.get_mut(receiver.session) else {
@@ -215,7 +221,11 @@ impl Broker {
                 continue;
             };
             let Some(target) = stored.next() else { break };
-            session.outbound.push(entry(message, Some(id), target));
+            let by_topic = session.by_topic;
+            session
+                .outbound
+                .push(entry(message, Some(id), target), by_topic);
+            self.note_queued(receiver.session, receiver.mapping, message.size(), now);
             self.pump(receiver.session, now);
         }
         waits
@@ -241,8 +251,9 @@ impl Broker {
             return self.queue_in_ram(message, receiver, now);
         }
         if conn.stage != Stage::Connected || conn.outbox.len() > OUTBOX_LIMIT {
-            self.counters.dropped_slow += 1;
-            return;
+            let lost = (1, message.size() as u64);
+            let (index, mapping) = (receiver.session, receiver.mapping);
+            return self.drop_message(index, mapping, DropReason::Slow, lost, now);
         }
         let entry = Entry {
             message: Rc::clone(message),
@@ -254,28 +265,25 @@ impl Broker {
             mapping: receiver.mapping,
             sub_ids: receiver.sub_ids.as_slice().into(),
         };
-        self.transmit(c, &entry, now);
+        if self.transmit(c, &entry, now) == Transmitted::TooLarge {
+            self.drop_entry(receiver.session, &entry, DropReason::TooLarge, now);
+        }
     }
 
     /// Queues a message for a session that lives only as long as its connection. Its queue is
-    /// RAM and bounded; what does not fit is dropped, as it would be with the connection.
+    /// RAM and bounded.
     fn queue_in_ram(&mut self, message: &Rc<Message>, receiver: &Receiver, now: Time) {
-        let limit = self.settings.max_queued_messages;
-        let Some(session) = self.sessions.get_mut(receiver.session) else {
+        let (index, mapping) = (receiver.session, receiver.mapping);
+        let connected = self.sessions.get(index).is_some_and(|s| s.conn.is_some());
+        if !connected || !self.make_room_in_ram(index, mapping, message, now) {
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
-        if session.conn.is_none() {
-            return;
-        }
-        let queue = &session.outbound;
-        let full = limit > 0 && queue.ready() as u64 >= limit;
-        if full || queue.ready_bytes() > OUTBOX_LIMIT {
-            self.counters.dropped_slow += 1;
-            return;
-        }
         let target = target(session, receiver);
-        session.outbound.push(entry(message, None, target));
-        self.pump(receiver.session, now);
+        session.outbound.push(entry(message, None, target), false);
+        self.pump(index, now);
     }
 
     /// Queues a retained message for a new subscription, behind what is queued already.
@@ -287,9 +295,12 @@ impl Broker {
         now: Time,
     ) {
         let limit = OTHERS_WAITING + COPIES_OF_RETAINED * self.retained.len();
-        let fits = |s: &Session| self.fits(message, s) && s.outbound.ready() <= limit;
+        let fits = |s: &Session| s.outbound.ready() <= limit;
         if !self.sessions.get(index).is_some_and(fits) {
-            self.counters.dropped_full += 1;
+            let lost = (1, message.size() as u64);
+            return self.drop_message(index, options.mapping, DropReason::QueueFull, lost, now);
+        }
+        if !self.make_room(index, options.mapping, message, now) {
             return;
         }
         let Some(session) = self.sessions.get_mut(index) else {
@@ -314,7 +325,9 @@ impl Broker {
             let targets = vec![target.clone()];
             self.store.put(Rc::clone(message), targets, None, now)
         });
-        session.outbound.push(entry(message, id, target));
+        let by_topic = session.by_topic && id.is_some();
+        session.outbound.push(entry(message, id, target), by_topic);
+        self.note_queued(index, options.mapping, message.size(), now);
     }
 
     /// Keeps or deletes the retained message of a topic [MQTT-3.3.1-5], [MQTT-3.3.1-6]. True if

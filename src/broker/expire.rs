@@ -84,6 +84,8 @@ impl Broker {
         if self.retained.next_expiry().is_some_and(|at| at <= now) {
             self.expire_retained(now);
         }
+        self.purge(now);
+        self.watch_drops(now);
         self.settle(now);
     }
 
@@ -197,11 +199,11 @@ impl Broker {
         });
         if !allowed {
             self.counters.denied += 1;
-        } else if self
-            .route(&Rc::new(message), Some(from), None, now)
-            .is_err()
-        {
-            self.counters.dropped_full += 1;
+            return;
+        }
+        let message = Rc::new(message);
+        if let Err(full) = self.route(&message, Some(from), None, now) {
+            self.drop_unrefused(full, &message, now);
         }
     }
 

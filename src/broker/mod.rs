@@ -13,17 +13,21 @@ mod conn;
 mod connect;
 mod counters;
 mod deliver;
+mod drops;
 mod expire;
 mod outbox;
 mod publish;
 mod pump;
+mod queue;
 mod reply;
+mod report;
 mod restore;
 mod retain;
 mod session;
 mod subscribe;
 #[cfg(test)]
 mod tests;
+mod uplink;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -35,7 +39,9 @@ pub use bridge::{BridgeId, BridgeSession, Limits, Wire};
 pub use commit::Disk;
 pub use conn::{ConnId, Peer};
 pub use counters::{Counters, Gauges};
+pub use drops::DropReason;
 pub use outbox::Outbox;
+pub use report::{BridgeQueue, ClientDrops, LineQueue};
 
 use conn::{Conn, Stage, Waiter};
 use deliver::Receiver;
@@ -103,6 +109,12 @@ pub struct Broker {
     /// The next commit is to leave nothing for later.
     write_all: bool,
     bridges: Vec<usize>,
+    /// Sessions whose drops are to be told or saved.
+    dropping: Vec<(usize, SessionId)>,
+    /// When to look at them.
+    drops_due: Option<Time>,
+    /// When to look for messages that are too old for their line.
+    purge_due: Option<Time>,
     /// The origin of the broker's own messages.
     own: Rc<Origin>,
     spare_buffers: Vec<Vec<u8>>,
@@ -337,8 +349,9 @@ impl Broker {
             false => QoS::ExactlyOnce,
         };
         message.retain = retain;
-        if self.route(&Rc::new(message), None, None, now).is_err() {
-            self.counters.dropped_full += 1;
+        let message = Rc::new(message);
+        if let Err(full) = self.route(&message, None, None, now) {
+            self.drop_unrefused(full, &message, now);
         }
         self.settle(now);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::conn::{Conn, Parked, ReplyKind};
 use super::deliver::{Full, Routed};
 use super::session::Session;
-use super::{Broker, ConnId, TOPIC_ALIAS_MAXIMUM};
+use super::{Broker, ConnId, DropReason, TOPIC_ALIAS_MAXIMUM};
 use crate::message::{Message, MessageId, Parts};
 use crate::mqtt::filter_matches;
 use crate::mqtt::{Ack, Delivery, Packet, PacketId, Publish, QoS, Reason, Version};
@@ -71,9 +71,14 @@ impl Broker {
             Verdict::Take(message) => {
                 let acked = publish.delivery != Delivery::AtMostOnce;
                 let behind = acked && self.conns.get(c.0).is_some_and(|conn| conn.is_parked());
-                if behind || self.take(c, &message, publish.delivery, now).is_err() {
-                    self.no_room(c, message, publish.delivery, now);
-                }
+                let full = match behind {
+                    true => None,
+                    false => match self.take(c, &message, publish.delivery, now) {
+                        Ok(()) => return,
+                        Err(full) => Some(full),
+                    },
+                };
+                self.no_room(c, message, publish.delivery, full, now);
             }
             Verdict::Drop(reason) if reason.is_error() => {
                 self.acknowledge(c, publish.delivery, reason, true);
@@ -162,7 +167,7 @@ impl Broker {
     }
 
     fn judge_named(&mut self, c: ConnId, publish: &Publish<'_>, topic: &str, now: Time) -> Verdict {
-        let Some((_, session)) = self.session_of(c) else {
+        let Some((index, session)) = self.session_of(c) else {
             return Verdict::Drop(Reason::SUCCESS);
         };
         let bridge = self
@@ -175,7 +180,8 @@ impl Broker {
         if let Some(max) = self.settings.message_size_limit
             && publish.payload.len() > max as usize
         {
-            self.counters.dropped_size += 1;
+            let lost = (1, publish.payload.len() as u64);
+            self.drop_message(index, 0, DropReason::TooLarge, lost, now);
             return Verdict::Drop(Reason::PACKET_TOO_LARGE);
         }
         // As in Mosquitto, a bridge is the operator's own and needs no right.
@@ -234,16 +240,23 @@ impl Broker {
         routed.map(drop)
     }
 
-    /// A queue that must hold the message is full: an MQTT 5 publisher is told; the message of an
-    /// older one, or of the upstream of a bridge, waits until there is room.
-    fn no_room(&mut self, c: ConnId, message: Rc<Message>, delivery: Delivery, now: Time) {
+    /// The queue `full` must hold the message, or one that waits before it: an MQTT 5 publisher
+    /// is told; the message of an older one, or of the upstream of a bridge, waits until there is
+    /// room.
+    fn no_room(
+        &mut self,
+        c: ConnId,
+        message: Rc<Message>,
+        delivery: Delivery,
+        full: Option<Full>,
+        now: Time,
+    ) {
+        if let (Delivery::AtMostOnce, Some(full)) = (delivery, full) {
+            return self.drop_unrefused(full, &message, now);
+        }
         let Some(conn) = self.conns.get_mut(c.0) else {
             return;
         };
-        if delivery == Delivery::AtMostOnce {
-            self.counters.dropped_full += 1;
-            return;
-        }
         self.counters.refused_full += 1;
         if conn.version == Version::V5 && conn.wire().is_none() {
             return self.acknowledge(c, delivery, Reason::QUOTA_EXCEEDED, true);
@@ -326,8 +339,9 @@ impl Broker {
         };
         if let Some(acked) = session.outbound.puback(ack.id, lenient) {
             if ack.reason.is_error() {
-                log::warn!("{} refused a message: {}", session.client_id(), ack.reason);
-                self.counters.dropped_refused += 1;
+                log::debug!("{} refused a message: {}", session.client_id(), ack.reason);
+                let lost = (1, acked.size.into());
+                self.drop_message(index, acked.mapping, DropReason::Refused, lost, now);
             }
             self.delivered(index, acked.id, now);
             self.pump(index, now);
@@ -351,8 +365,9 @@ impl Broker {
         };
         let durable = session.is_durable();
         if failed {
-            log::warn!("{} refused a message: {}", session.client_id(), ack.reason);
-            self.counters.dropped_refused += 1;
+            log::debug!("{} refused a message: {}", session.client_id(), ack.reason);
+            let lost = (1, acked.size.into());
+            self.drop_message(index, acked.mapping, DropReason::Refused, lost, now);
         }
         self.delivered(index, acked.id, now);
         if failed {

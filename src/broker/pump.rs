@@ -4,14 +4,27 @@ use std::rc::Rc;
 
 use super::conn::{Conn, Stage};
 use super::deliver::entry;
-use super::{Broker, ConnId, OUTBOX_HIGH};
+use super::{Broker, ConnId, DropReason, OUTBOX_HIGH};
 use crate::message::{Message, MessageId};
 use crate::mqtt::{
-    Delivery, Packet, Property, Props, PropsBuf, Publish, Version, encode, encode_head,
+    Delivery, Packet, Property, Props, PropsBuf, Publish, QoS, Version, encode, encode_head,
 };
 use crate::session::{Entry, READ_BYTES};
-use crate::store::{self, ReadRequest, Rows};
+use crate::store::{self, Held, ReadRequest, Rows};
 use crate::time::Time;
+
+/// What became of a message on its way to the outbox.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Transmitted {
+    /// It is in the outbox.
+    Sent,
+    /// It is too large for the peer [MQTT-3.1.2-24].
+    TooLarge,
+    /// It is too old.
+    TooOld,
+    /// The bridge does not map it.
+    NotMapped,
+}
 
 impl Broker {
     /// Sends as much of a session's queue as window and outbox take, and asks the store for
@@ -76,24 +89,29 @@ impl Broker {
 
     /// Sends one message that left the queue.
     fn send_entry(&mut self, c: ConnId, index: usize, entry: Entry, now: Time) {
-        let expired = entry.message.expired(now);
-        if expired {
-            self.counters.dropped_expired += 1;
-        }
-        let sent = !expired && self.transmit(c, &entry, now);
-        let at_once = entry.qos == crate::mqtt::QoS::AtMostOnce;
-        if sent && !at_once {
+        let transmitted = match self.is_too_old(index, &entry, now) {
+            true => Transmitted::TooOld,
+            false => self.transmit(c, &entry, now),
+        };
+        if transmitted == Transmitted::Sent && entry.qos != QoS::AtMostOnce {
             return;
         }
-        if let (false, Some(session)) = (sent, self.sessions.get_mut(index)) {
+        match transmitted {
+            Transmitted::TooOld => self.drop_entry(index, &entry, DropReason::Expired, now),
+            Transmitted::TooLarge => self.drop_entry(index, &entry, DropReason::TooLarge, now),
+            Transmitted::Sent | Transmitted::NotMapped => {}
+        }
+        if let (true, Some(session)) = (
+            transmitted != Transmitted::Sent,
+            self.sessions.get_mut(index),
+        ) {
             session.outbound.take_back(&entry);
         }
         self.delivered(index, entry.id, now);
     }
 
-    /// Encodes a message for one peer. False if the peer can't take it: too large for it
-    /// [MQTT-3.1.2-24], or not mapped by the bridge.
-    pub(super) fn transmit(&mut self, c: ConnId, entry: &Entry, now: Time) -> bool {
+    /// Encodes a message for one peer.
+    pub(super) fn transmit(&mut self, c: ConnId, entry: &Entry, now: Time) -> Transmitted {
         let Broker {
             conns,
             spare_buffers,
@@ -103,7 +121,7 @@ impl Broker {
             ..
         } = self;
         let Some(conn) = conns.get_mut(c.0) else {
-            return false;
+            return Transmitted::NotMapped;
         };
         let message = &*entry.message;
         let mut retain = entry.retain;
@@ -112,7 +130,7 @@ impl Broker {
             Some(wire) => {
                 retain = wire.retain(retain);
                 if !wire.outward(message, topic, now) {
-                    return false;
+                    return Transmitted::NotMapped;
                 }
                 topic.as_str()
             }
@@ -126,13 +144,12 @@ impl Broker {
         };
         conn.outbox.lend(spare_buffers);
         if !append(conn, &publish, &entry.message) {
-            counters.dropped_size += 1;
-            return false;
+            return Transmitted::TooLarge;
         }
         counters.publish_sent += 1;
         counters.publish_bytes_sent += publish.payload.len() as u64;
         self.mark_dirty(c);
-        true
+        Transmitted::Sent
     }
 
     /// Rows that were asked for have come: they go on to the queue that asked.
@@ -149,7 +166,7 @@ impl Broker {
             return;
         };
         let lost = session.outbound.read_done(rows.through);
-        self.lose(index, lost.iter(), now);
+        self.lose(index, lost, now);
         self.pump(index, now);
     }
 
@@ -166,22 +183,15 @@ impl Broker {
         };
         let message = Rc::new(message);
         let lost = session.outbound.read(entry(&message, Some(id), target));
-        self.lose(index, lost.iter(), now);
+        self.lose(index, lost, now);
     }
 
     /// Messages that the store no longer has: damaged rows.
-    fn lose(&mut self, index: usize, ids: impl Iterator<Item = u64>, now: Time) {
-        let mut lost = 0;
-        for id in ids {
-            self.delivered(index, Some(MessageId(id)), now);
-            lost += 1;
-        }
-        if let (true, Some(session)) = (lost > 0, self.sessions.get(index)) {
-            self.counters.dropped_damaged += lost;
-            log::error!(
-                "{lost} queued messages of {} were damaged on disk",
-                session.client_id()
-            );
+    fn lose(&mut self, index: usize, lost: Vec<Held>, now: Time) {
+        for held in lost {
+            let amount = (1, held.size.into());
+            self.drop_message(index, held.mapping, DropReason::Damaged, amount, now);
+            self.delivered(index, Some(held.id), now);
         }
     }
 }

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use slab::Slab;
 
+use super::drops::Drops;
 use super::expire::Wheel;
 use super::retain::Unwritten;
 use super::session::{PendingWill, Session, Subscribed};
+use super::uplink::{Rate, Uplink};
 use super::{Broker, Counters, Disk};
 use crate::auth::Auth;
 use crate::config::{Config, Durability, General};
@@ -77,6 +79,9 @@ impl Broker {
             unwritten: Unwritten::default(),
             write_all: false,
             bridges: Vec::new(),
+            dropping: Vec::new(),
+            drops_due: None,
+            purge_due: None,
             own: Rc::new(Origin::default()),
             spare_buffers: Vec::new(),
             spare_batch: None,
@@ -108,8 +113,7 @@ impl Broker {
             record,
             state,
             queue,
-            bytes,
-            ..
+            releasing,
         } = loaded;
         let origin = Rc::new(Origin {
             client_id: record.client_id.as_ref().into(),
@@ -130,13 +134,19 @@ impl Broker {
             .sort_by(|a, b| a.filter.cmp(&b.filter));
         // Also where the session is about to end: what it was owed is given back then.
         session.inbound = Inbound::restore(state.received.clone());
-        session.outbound = Outbound::restore(&state, queue, bytes);
+        session.outbound = Outbound::restore(&state, queue, &releasing);
         if matches!(self.settings.durability, Durability::Lazy(_)) {
             // The rows may be older than what the peer has seen. An id that only we think is
             // taken would swallow a new message, and so would one that only the peer thinks is:
             // rather twice than never.
             session.inbound = Inbound::default();
             session.outbound.skip_ids();
+        }
+        session.drops = Drops::restore(&state.drops);
+        session.by_topic = state.by_topic;
+        if record.bridge {
+            let rate = Rate::restore(state.rate);
+            session.uplink = Some(Box::new(Uplink::new(&record.client_id, &[], rate)));
         }
         let index = self.sessions.insert(session);
         self.by_client_id
@@ -155,6 +165,10 @@ impl Broker {
             return;
         };
         let id = session.id;
+        if !session.bridge {
+            self.heed_policy(index);
+            self.trim(index, now);
+        }
         self.unsave_identity(index);
         self.store.lazy(now);
         self.watch_session(index, now);

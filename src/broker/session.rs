@@ -3,7 +3,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Broker, ConnId};
+use super::drops::Drops;
+use super::uplink::Uplink;
+use super::{Broker, ConnId, DropReason};
 use crate::auth::Who;
 use crate::message::{Message, Origin, SessionId};
 use crate::mqtt::{RetainHandling, Version};
@@ -65,6 +67,12 @@ pub(super) struct Session {
     pub stalled: bool,
     /// A local end of a bridge: never expires, knows its origin's messages as its own.
     pub bridge: bool,
+    /// What the configuration says about the queue of a bridge.
+    pub uplink: Option<Box<Uplink>>,
+    /// What was dropped.
+    pub drops: Option<Box<Drops>>,
+    /// Messages of some of its lines are told apart by topic.
+    pub by_topic: bool,
     /// The routing that reached it last, and where in the list of receivers it stands.
     pub reached: (u32, u32),
 }
@@ -87,6 +95,9 @@ impl Session {
             on_disk: false,
             stalled: false,
             bridge: false,
+            uplink: None,
+            drops: None,
+            by_topic: false,
             reached: (0, 0),
         }
     }
@@ -149,6 +160,14 @@ impl Session {
     pub fn state(&self) -> StateRecord {
         StateRecord {
             received: self.inbound.received().to_vec(),
+            drops: self
+                .drops
+                .iter()
+                .flat_map(|d| d.records())
+                .copied()
+                .collect(),
+            rate: self.uplink.as_ref().and_then(|uplink| uplink.rate.saved()),
+            by_topic: self.by_topic,
             ..self.outbound.record()
         }
     }
@@ -168,25 +187,30 @@ impl Broker {
         let client_id = Rc::clone(&origin.client_id);
         let index = self.sessions.insert(Session::new(id, origin, expiry, v));
         self.by_client_id.insert(client_id, index);
+        self.heed_policy(index);
         index
     }
 
     /// Ends a session: subscriptions, queue and rows go.
     pub(super) fn end_session(&mut self, index: usize, now: Time) {
-        let Some(mut session) = self.sessions.try_remove(index) else {
+        let queue = self.sessions.get(index).map(|s| &s.outbound);
+        let lost = queue.filter(|q| q.is_durable() && !q.is_empty());
+        if let Some(lost) = lost.map(|queue| (queue.len(), queue.bytes())) {
+            self.drop_message(index, 0, DropReason::SessionEnded, lost, now);
+        }
+        let Some(session) = self.sessions.try_remove(index) else {
             return;
         };
         self.by_client_id.remove(session.client_id());
         for subscribed in &session.subscriptions {
             self.trie.remove(&subscribed.filter, index as u32);
         }
-        for id in session.outbound.owed().iter() {
-            self.store
-                .ack(crate::message::MessageId(id), session.id, now);
-        }
         if session.on_disk || session.unsaved.identity || session.unsaved.state {
             self.gone.push(session.id);
             self.store.promise(now);
+        }
+        for held in session.outbound.into_owed() {
+            self.store.ack(held.id, session.id, now);
         }
     }
 

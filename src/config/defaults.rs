@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Bridge, Config, Durability, Env, General, Listener, Log, Restart};
+use super::{Bridge, Config, Durability, Env, General, Listener, Log, Overflow, Restart};
 
 /// The port of plain MQTT.
 pub(super) const PORT: u16 = 1883;
@@ -38,6 +38,7 @@ impl Default for General {
             message_size_limit: None,
             max_queued_messages: 0,
             max_queued_bytes: 256 << 20,
+            queue_overflow: Overflow::Refuse,
             queue_qos0_messages: false,
             retain_available: true,
             set_tcp_nodelay: true,

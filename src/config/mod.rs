@@ -64,6 +64,8 @@ pub struct General {
     pub max_queued_messages: u64,
     /// `max_queued_bytes` a client; 0 is no limit. Default 256 MB.
     pub max_queued_bytes: u64,
+    /// `queue_overflow`. Default refuse.
+    pub queue_overflow: Overflow,
     /// `queue_qos0_messages`.
     pub queue_qos0_messages: bool,
     /// `retain_available`.
@@ -237,4 +239,33 @@ pub struct BridgeTopic {
     pub remote: String,
     /// RSMB's fifth field said `low`: this mapping yields to the others.
     pub low: bool,
+    /// `max_queued_messages=` and `max_queued_bytes=`: what may wait of this mapping alone.
+    pub bounds: Bounds,
+    /// `overflow=`; `None`: as `queue_overflow` says.
+    pub overflow: Option<Overflow>,
+    /// `ttl=`: how old a message may be when it is sent.
+    pub ttl: Option<Duration>,
+}
+
+/// How much may wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Messages; 0 is no limit.
+    pub messages: u64,
+    /// Bytes of topic, properties and payload; 0 is no limit.
+    pub bytes: u64,
+}
+
+/// What happens when a message meets a full queue. One that was sent and is not acknowledged is
+/// never dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    /// Its publisher is told (5.0), or waits for room.
+    Refuse,
+    /// The oldest go.
+    Oldest,
+    /// It is dropped itself.
+    Newest,
+    /// Those with a newer one on their topic go, then the oldest.
+    LatestPerTopic,
 }

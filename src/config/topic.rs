@@ -1,15 +1,21 @@
 //! `topic` lines of a bridge, and the addresses it connects to.
 
 use core::net::Ipv6Addr;
+use std::time::Duration;
 
 use super::defaults::PORT;
+use super::keys::nearest_of as nearest;
 use super::value::Value;
-use super::{BridgeTopic, Direction, Kind};
+use super::{Bounds, BridgeTopic, Direction, Kind, Overflow};
 use crate::mqtt::{QoS, TopicFilter};
+
+/// The options of a `topic` line.
+const OPTIONS: [&str; 4] = ["max_queued_bytes", "max_queued_messages", "overflow", "ttl"];
 
 /// One `topic` line: Mosquitto's `PATTERN [DIRECTION [QOS [LOCAL [REMOTE [LANE]]]]]`, or RSMB's
 /// `PATTERN [DIRECTION [LOCAL [REMOTE [LANE]]]]`, told apart by the third word, which is a number
 /// only in Mosquitto's. RSMB passes messages on at the QoS they have, so its form means QoS 2.
+/// The first of our own options (`NAME=VALUE`) ends either form.
 ///
 /// The flag is true for a line in RSMB's form.
 pub(super) fn parse(value: Value<'_>) -> Result<(BridgeTopic, bool), Kind> {
@@ -19,30 +25,85 @@ pub(super) fn parse(value: Value<'_>) -> Result<(BridgeTopic, bool), Kind> {
             "a pattern, such as `topic sensors/# out 1`".to_owned(),
         ));
     };
-    let direction = words.next().map_or(Ok(Direction::Out), direction)?;
-    let (qos, rsmb) = match words.peek() {
-        Some(word) if !is_number(word) => (QoS::ExactlyOnce, true),
-        None => (QoS::AtMostOnce, false),
-        Some(_) => (qos(words.next().unwrap_or_default())?, false),
+    let mut next = || words.next_if(|word| option(word).is_none());
+    let direction = next().map_or(Ok(Direction::Out), direction)?;
+    let (qos, rsmb, first) = match next() {
+        Some(word) if !is_number(word) => (QoS::ExactlyOnce, true, Some(word)),
+        None => (QoS::AtMostOnce, false, None),
+        Some(word) => (qos(word)?, false, None),
     };
-    let mut text = || unquote(words.next().unwrap_or_default()).to_owned();
-    let (local, remote) = (text(), text());
-    let low = words.next().map_or(Ok(false), lane)?;
-    if let Some(extra) = words.next().filter(|word| !word.starts_with('#')) {
-        return Err(Kind::Topic(format!(
-            "`{extra}` is one word too many; remove it"
-        )));
-    }
-    let topic = BridgeTopic {
+    let local = first.or_else(&mut next).unwrap_or_default();
+    let remote = next().unwrap_or_default();
+    let low = next().map_or(Ok(false), lane)?;
+    let mut topic = BridgeTopic {
         pattern: unquote(pattern).to_owned(),
         direction,
         qos,
-        local,
-        remote,
+        local: unquote(local).to_owned(),
+        remote: unquote(remote).to_owned(),
         low,
+        bounds: Bounds::default(),
+        overflow: None,
+        ttl: None,
     };
+    for word in words.take_while(|word| !word.starts_with('#')) {
+        take_option(&mut topic, word)?;
+    }
     check(&topic)?;
     Ok((topic, rsmb))
+}
+
+/// Name and value of an option.
+fn option(word: &str) -> Option<(&str, Value<'_>)> {
+    let (name, value) = word.split_once('=')?;
+    OPTIONS.contains(&name).then_some((name, Value(value)))
+}
+
+fn take_option(topic: &mut BridgeTopic, word: &str) -> Result<(), Kind> {
+    let Some((name, value)) = option(word) else {
+        return Err(Kind::Topic(match word.split_once('=') {
+            None => format!("`{word}` is one word too many; remove it"),
+            Some((name, _)) => match nearest(name, OPTIONS) {
+                Some(near) => format!("unknown option `{word}`; did you mean `{near}=`?"),
+                None => format!(
+                    "unknown option `{word}`; the known ones are {}",
+                    OPTIONS.join(", ")
+                ),
+            },
+        }));
+    };
+    match name {
+        "max_queued_bytes" => topic.bounds.bytes = value.size(u64::MAX)?,
+        "max_queued_messages" => topic.bounds.messages = value.number(0..=u64::MAX)?,
+        "overflow" => topic.overflow = Some(overflow(value)?),
+        _ => topic.ttl = Some(ttl(value)?),
+    }
+    if topic.direction == Direction::In {
+        return Err(Kind::Topic(format!(
+            "`{word}` is for what goes out, and this line only takes in; remove it"
+        )));
+    }
+    Ok(())
+}
+
+/// `queue_overflow`, and `overflow=` of a line.
+pub(super) fn overflow(value: Value<'_>) -> Result<Overflow, Kind> {
+    let wants = "refuse, oldest, newest or latest-per-topic";
+    match value.word(wants)? {
+        "refuse" => Ok(Overflow::Refuse),
+        "oldest" => Ok(Overflow::Oldest),
+        "newest" => Ok(Overflow::Newest),
+        "latest-per-topic" => Ok(Overflow::LatestPerTopic),
+        other => Err(Kind::bad(other, wants)),
+    }
+}
+
+fn ttl(value: Value<'_>) -> Result<Duration, Kind> {
+    let ttl = value.duration()?;
+    match ttl.as_secs() {
+        0 => Err(Kind::bad(value.0, "at least a second, such as ttl=1d")),
+        _ => Ok(ttl),
+    }
 }
 
 fn is_number(word: &str) -> bool {
@@ -178,6 +239,53 @@ mod tests {
         assert_eq!((topic.local.as_str(), topic.remote.as_str()), ("", "up/"));
         assert!(!topic.low);
         assert!(parse(Value("# in up/ \"\" low")).unwrap().0.low);
+    }
+
+    #[test]
+    fn options_end_the_line() {
+        let all = "sensors/# out 1 local/ remote/ low ttl=1d max_queued_messages=1000 \
+                   max_queued_bytes=10M overflow=latest-per-topic";
+        let line = topic(all);
+        assert!(line.low);
+        assert_eq!((line.bounds.messages, line.bounds.bytes), (1000, 10 << 20));
+        assert_eq!(line.overflow, Some(Overflow::LatestPerTopic));
+        assert_eq!(line.ttl, Some(Duration::from_secs(86_400)));
+        for short in [
+            "a ttl=60",
+            "a out ttl=60",
+            "a out 0 ttl=60",
+            "a out 0 ttl=60 # why",
+        ] {
+            let line = topic(short);
+            assert_eq!(line.ttl, Some(Duration::from_secs(60)), "{short}");
+            assert_eq!((line.qos, &*line.local), (QoS::AtMostOnce, ""), "{short}");
+        }
+        let prefixed = topic("a both 2 l/ overflow=oldest");
+        assert_eq!((&*prefixed.local, &*prefixed.remote), ("l/", ""));
+        assert_eq!(prefixed.overflow, Some(Overflow::Oldest));
+        // Any other word with an equals sign is a prefix, as ever.
+        let odd = topic("a out 1 k=v/ x=y/");
+        assert_eq!((&*odd.local, &*odd.remote), ("k=v/", "x=y/"));
+    }
+
+    #[test]
+    fn options_that_are_wrong_say_why() {
+        for (line, says) in [
+            ("a out 1 l/ r/ low tll=1d", "did you mean `ttl=`?"),
+            (
+                "a out 1 ttl=1d max_queued_message=5",
+                "`max_queued_messages=`?",
+            ),
+            ("a out 1 ttl=1d frobnicate=5", "the known ones are"),
+            ("a out 1 ttl=1d more", "one word too many"),
+            ("a out 1 ttl=0", "at least a second"),
+            ("a out 1 ttl=soon", "a number of seconds"),
+            ("a out 1 overflow=latest", "latest-per-topic"),
+            ("a in 1 ttl=1d", "only takes in"),
+        ] {
+            let error = parse(Value(line)).unwrap_err().to_string();
+            assert!(error.contains(says), "{line}: {error}");
+        }
     }
 
     /// The table "Topic mapping" of mosquitto.conf(5).

@@ -100,11 +100,7 @@ fn tell(config: &Config, loaded: &Loaded) {
             loaded.damaged
         );
     }
-    let queued: u64 = loaded
-        .sessions
-        .iter()
-        .map(|s| s.queue.len() + s.low.len())
-        .sum();
+    let queued: u64 = loaded.sessions.iter().map(|s| s.queue.len()).sum();
     log::info!(
         "{}: {} sessions, {queued} queued and {} retained messages.",
         config.general.store.display(),
@@ -169,10 +165,12 @@ pub(super) fn bridges(config: &Config, hub: &Shared, executor: &Executor) {
             .map(|(filter, mapped)| (filter.to_owned(), mapped.qos, mapped.mapping))
             .collect();
         let session = BridgeSession {
+            name: &spec.name,
             client_id: &spec.local_clientid,
             username: spec.local_username.as_deref(),
             durable: !spec.local_clean_session,
             filters: &filters,
+            topics: &spec.topics,
         };
         let bridge = this.broker.add_bridge(&session, now);
         let wire = link.wire().clone();
@@ -183,4 +181,7 @@ pub(super) fn bridges(config: &Config, hub: &Shared, executor: &Executor) {
     let mut this = hub.borrow_mut();
     let now = this.now();
     this.broker.drop_orphan_bridges(now);
+    this.broker
+        .describe_queues(now)
+        .for_each(|line| log::info!("{line}"));
 }

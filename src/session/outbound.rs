@@ -8,21 +8,26 @@
 //! ```
 //!
 //! A session that lives only as long as its connection uses `ready` and `flights` alone. A
-//! durable one keeps at most [`READY_MESSAGES`] messages in RAM and the rest as ranges of ids;
-//! offline it keeps ids only. The packet id of a message follows from its place in the session's
+//! durable one keeps at most [`READY_MESSAGES`] messages in RAM and the rest as ids and sizes (a
+//! [`Queue`]); offline it keeps those only. What was sent and not acknowledged stays in flight
+//! over a lost connection: it goes first on the next, and is never dropped. The packet id of a message follows from its place in the session's
 //! sequence, which is written with the message, so a message that is sent again after a crash
 //! carries the packet id it had before.
 
 mod acks;
+mod drops;
 mod places;
+#[cfg(test)]
+mod recount;
 
 use std::rc::Rc;
 
+pub use drops::Dropped;
 use places::{Flight, Places, Stage, latest_seq};
 
 use crate::message::{Message, MessageId};
 use crate::mqtt::{PacketId, QoS};
-use crate::store::{IdRanges, StateRecord};
+use crate::store::{Amount, Held, IdRanges, Queue, StateRecord};
 use crate::time::Time;
 
 /// How many messages a durable session holds in RAM beyond its window, at most.
@@ -56,6 +61,16 @@ impl Entry {
     pub fn packet_id(&self) -> PacketId {
         PacketId::of_sequence(self.seq)
     }
+
+    /// What a queue keeps of it, if it is in the store.
+    fn held(&self) -> Option<Held> {
+        Some(Held {
+            id: self.id?,
+            mapping: self.mapping,
+            size: self.message.size() as u32,
+            arrival: self.message.arrival,
+        })
+    }
 }
 
 /// A message the peer has taken over: its payload is no longer needed.
@@ -63,6 +78,10 @@ impl Entry {
 pub struct Acked {
     /// Its number in the store, if it was owed durably.
     pub id: Option<MessageId>,
+    /// The bridge topic line it came by; 0 for none.
+    pub mapping: u16,
+    /// Its bytes.
+    pub size: u32,
 }
 
 /// The outbound half of a session. An idle one is small.
@@ -76,8 +95,8 @@ pub struct Outbound {
     next_seq: u64,
     /// Every owed message up to and including this one was sent at least once.
     cursor: MessageId,
-    /// Bytes owed, in all places.
-    bytes: u64,
+    /// What is owed, in all places.
+    owed: Amount,
     /// Made with the first message.
     places: Option<Box<Places>>,
 }
@@ -92,34 +111,39 @@ impl Outbound {
             reads: 0,
             next_seq: 0,
             cursor: MessageId(0),
-            bytes: 0,
+            owed: Amount::default(),
             places: None,
         }
     }
 
-    /// A durable queue as the store has it: `owed` in order, with `bytes` of messages.
-    pub fn restore(state: &StateRecord, owed: IdRanges, bytes: u64) -> Outbound {
-        let released = state.releasing.iter().map(|(id, message)| Flight {
-            seq: latest_seq(*id, state.next_seq),
-            id: (message.0 != 0).then_some(*message),
-            size: 0,
-            qos: QoS::ExactlyOnce,
-            stage: Stage::Released,
-            sent: Time::ZERO,
+    /// A durable queue as the store has it. `releasing`: those of the state's messages of that
+    /// name that are stored.
+    pub fn restore(state: &StateRecord, owed: Queue, releasing: &[Held]) -> Outbound {
+        let released = state.releasing.iter().map(|(id, message)| {
+            let held = releasing.iter().find(|held| held.id == *message);
+            Flight {
+                seq: latest_seq(*id, state.next_seq),
+                id: (message.0 != 0).then_some(*message),
+                mapping: held.map_or(0, |held| held.mapping),
+                size: held.map_or(0, |held| held.size),
+                arrival: held.map_or(Time::ZERO, |held| held.arrival),
+                qos: QoS::ExactlyOnce,
+                stage: Stage::Released,
+                sent: Time::ZERO,
+            }
         });
         let mut resend = state.sent.clone();
         resend.sort_unstable();
-        let places = Places {
-            flights: released.collect(),
-            cold: owed,
-            resend,
-            ..Places::default()
-        };
         let mut outbound = Outbound {
             next_seq: state.next_seq,
             cursor: state.cursor,
-            bytes,
-            places: Some(Box::new(places)),
+            owed: owed.total(),
+            places: Some(Box::new(Places {
+                flights: released.collect(),
+                cold: owed,
+                resend,
+                ..Places::default()
+            })),
             ..Outbound::new(true)
         };
         outbound.rest();
@@ -138,7 +162,14 @@ impl Outbound {
         };
         record.sent = places.at(Stage::Published).filter_map(|f| f.id).collect();
         record.sent.extend_from_slice(&places.resend);
+        // What a peer that lost its session had before, and is to get again.
+        let again = places.cold.iter().take_while(|id| *id <= self.cursor.0);
+        let reading = places.reading.iter().map(|held| held.id);
+        let ready = places.ready.iter().filter_map(|entry| entry.id);
+        let again = again.map(MessageId).chain(reading).chain(ready);
+        record.sent.extend(again.filter(|id| *id <= self.cursor));
         record.sent.sort_unstable();
+        record.sent.dedup();
         record.releasing = places
             .at(Stage::Released)
             .map(|f| (PacketId::of_sequence(f.seq), f.id.unwrap_or_default()))
@@ -148,8 +179,9 @@ impl Outbound {
 
     /// Gives back the memory of an empty queue.
     pub fn rest(&mut self) {
+        let empty = self.owed.messages == 0;
         self.places
-            .take_if(|p| p.len() == 0 && p.flights.is_empty() && p.resend.is_empty());
+            .take_if(|p| empty && p.flights.is_empty() && p.resend.is_empty());
     }
 
     fn places(&mut self) -> &mut Places {
@@ -171,7 +203,7 @@ impl Outbound {
 
     /// Messages owed to the peer and not yet taken over by it.
     pub fn len(&self) -> u64 {
-        self.places.as_ref().map_or(0, |p| p.len())
+        self.owed.messages
     }
 
     /// True when nothing is owed.
@@ -181,7 +213,13 @@ impl Outbound {
 
     /// Bytes of the messages owed.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.owed.bytes
+    }
+
+    /// What is owed by one bridge topic line.
+    pub fn owed_by(&self, mapping: u16) -> Amount {
+        let places = self.places.as_ref();
+        places.map_or(Amount::default(), |p| p.cold.owed(mapping))
     }
 
     /// True while messages survive the connection.
@@ -240,24 +278,19 @@ impl Outbound {
             return;
         };
         places.resend.clear();
-        let mut again: Vec<u64> = Vec::new();
+        let mut again: Vec<Held> = places.cold.take_sent().into();
         for flight in std::mem::take(&mut places.flights) {
-            if let Some(id) = flight.id {
-                self.bytes += u64::from(flight.size);
-                again.push(id.0);
+            let Some(held) = flight.held() else { continue };
+            if flight.stage == Stage::Released {
+                self.owed.add(1, held.size.into());
+                places.cold.owe(held.mapping, None, held.size, None);
             }
+            again.push(held);
         }
-        let Some(last) = again.iter().max().copied() else {
-            return;
-        };
-        again.extend(places.cold.take_front(u64::MAX, last + 1).iter());
-        again.sort_unstable();
-        let mut front = IdRanges::default();
-        for id in again {
-            front.push_back(id);
+        again.sort_unstable_by_key(|held| held.id);
+        for held in again.into_iter().rev() {
+            places.cold.push_front(held);
         }
-        front.append(&mut places.cold);
-        places.cold = front;
     }
 
     /// The connection is gone: a durable queue falls back to ids on disk.
@@ -265,52 +298,50 @@ impl Outbound {
         self.online = false;
         self.reads = self.reads.wrapping_add(1);
         if !self.durable {
-            (self.places, self.bytes) = (None, 0);
+            (self.places, self.owed) = (None, Amount::default());
             return;
         }
         let Some(places) = &mut self.places else {
             return;
         };
-        let mut front = IdRanges::default();
-        for flight in places
-            .flights
-            .iter()
-            .filter(|f| f.stage == Stage::Published)
-        {
-            if let Some(id) = flight.id {
-                front.push_back(id.0);
-                places.resend.push(id);
-            }
+        let mut back = Vec::new();
+        for flight in places.take_published() {
+            back.extend(flight.held());
+            places.resend.extend(flight.id);
         }
         places.resend.sort_unstable();
         places.resend.dedup();
-        places.flights.retain(|f| f.stage == Stage::Released);
         for entry in std::mem::take(&mut places.ready) {
-            match entry.id {
-                Some(id) => {
-                    front.push_back(id.0);
+            match entry.held() {
+                Some(held) => back.push(held),
+                None => {
+                    // Owed only while the connection lasts.
+                    let size = entry.message.size() as u32;
+                    self.owed.take(1, size.into());
+                    places.cold.forget(entry.mapping, None, size);
                 }
-                // Owed only while the connection lasts.
-                None => self.bytes = self.bytes.saturating_sub(entry.message.size() as u64),
             }
         }
         (places.ready_bytes, places.ready_qos0) = (0, 0);
-        front.append(&mut places.reading);
-        front.append(&mut places.cold);
-        places.cold = front;
+        back.extend(std::mem::take(&mut places.reading));
+        places.put_back(back);
         self.rest();
     }
 
-    /// Queues a message. Whether it may be refused is the caller's business.
-    pub fn push(&mut self, entry: Entry) {
-        self.bytes += entry.message.size() as u64;
+    /// Queues a message. Whether it may be refused is the caller's business. `by_topic`: a newer
+    /// message on its topic may supersede it.
+    pub fn push(&mut self, entry: Entry, by_topic: bool) {
+        let size = entry.message.size() as u32;
+        self.owed.add(1, size.into());
         let (durable, online) = (self.durable, self.online);
         let places = self.places();
+        let topic = by_topic.then(|| entry.message.topic());
+        places.cold.owe(entry.mapping, entry.id, size, topic);
         let room = places.ready.len() < READY_MESSAGES && places.ready_bytes < READ_BYTES;
         let in_ram = online && places.cold.is_empty() && places.reading.is_empty() && room;
-        match entry.id {
-            Some(id) if durable && !in_ram => {
-                places.cold.push_back(id.0);
+        match entry.held() {
+            Some(held) if durable && !in_ram => {
+                places.cold.push_back(held);
             }
             _ => places.make_ready(entry),
         }
@@ -353,17 +384,20 @@ impl Outbound {
             self.cursor = self.cursor.max(id);
         }
         if entry.qos == QoS::AtMostOnce {
-            self.forget(size);
+            self.forget(entry.mapping, entry.id, size);
         }
         let places = self.places();
         if let Some(Ok(at)) = entry.id.map(|id| places.resend.binary_search(&id)) {
             places.resend.remove(at);
         }
         if entry.qos != QoS::AtMostOnce {
+            places.cold.start(entry.mapping, entry.id, size);
             places.flights.push_back(Flight {
                 seq: entry.seq,
                 id: entry.id,
+                mapping: entry.mapping,
                 size,
+                arrival: entry.message.arrival,
                 qos: entry.qos,
                 stage: Stage::Published,
                 sent: now,
@@ -372,8 +406,9 @@ impl Outbound {
     }
 
     /// A message is no longer owed.
-    fn forget(&mut self, size: u32) {
-        self.bytes = self.bytes.saturating_sub(u64::from(size));
+    fn forget(&mut self, mapping: u16, id: Option<MessageId>, size: u32) {
+        self.owed.take(1, size.into());
+        self.places().cold.forget(mapping, id, size);
     }
 
     /// The message that [`Outbound::next`] gave last cannot be sent (too large for the peer,
@@ -382,7 +417,7 @@ impl Outbound {
         let flights = &mut self.places().flights;
         if entry.qos != QoS::AtMostOnce && flights.back().is_some_and(|f| f.seq == entry.seq) {
             flights.pop_back();
-            self.forget(entry.message.size() as u32);
+            self.forget(entry.mapping, entry.id, entry.message.size() as u32);
         }
     }
 
@@ -394,13 +429,15 @@ impl Outbound {
         if !online || !places.is_low() || !places.reading.is_empty() {
             return None;
         }
-        let most = READY_MESSAGES as u64;
-        let ids = places.cold.take_front(most, durable_below.0);
-        if ids.is_empty() {
-            return None;
+        let mut ids = IdRanges::default();
+        while places.reading.len() < READY_MESSAGES
+            && places.cold.front().map(|id| id.0) > ids.back()
+            && let Some(held) = places.cold.pop_below(durable_below)
+        {
+            ids.push_back(held.id.0);
+            places.reading.push_back(held);
         }
-        places.reading = ids.clone();
-        Some((self.reads, ids))
+        (!ids.is_empty()).then_some((self.reads, ids))
     }
 
     /// The next message to take from the store's RAM, where those from `durable_below` on still
@@ -409,17 +446,21 @@ impl Outbound {
         let online = self.online;
         let places = self.places.as_mut()?;
         let ready = online && places.is_low() && places.reading.is_empty();
-        let next = places.cold.front().filter(|id| *id >= durable_below.0);
-        next.filter(|_| ready).map(MessageId)
+        let next = places.cold.front().filter(|id| *id >= durable_below);
+        next.filter(|_| ready)
     }
 
     /// The answer to [`Outbound::wants_fresh`]; `None` if the store does not have it.
     pub fn fresh(&mut self, id: MessageId, entry: Option<Entry>) {
         let places = self.places();
-        places.cold.take_front(1, id.0 + 1);
-        if let Some(mut entry) = entry {
-            entry.dup = places.resend.binary_search(&id).is_ok();
-            places.make_ready(entry);
+        let held = places.cold.pop_below(MessageId(id.0 + 1));
+        match (entry, held) {
+            (Some(mut entry), _) => {
+                entry.dup = places.is_resent(id);
+                places.make_ready(entry);
+            }
+            (None, Some(held)) => self.forget(held.mapping, Some(id), held.size),
+            (None, None) => {}
         }
     }
 
@@ -438,16 +479,16 @@ impl Outbound {
     }
 
     /// A message came from the store, in the order asked for. Messages that were asked for
-    /// before it and did not come are lost; their ids are returned.
-    pub fn read(&mut self, mut entry: Entry) -> IdRanges {
+    /// before it and did not come are lost; they are returned.
+    pub fn read(&mut self, mut entry: Entry) -> Vec<Held> {
         let Some(id) = entry.id else {
-            return IdRanges::default();
+            return Vec::new();
         };
+        let lost = self.give_up(id);
         let places = self.places();
-        let lost = places.reading.take_front(u64::MAX, id.0);
-        if places.reading.front() == Some(id.0) {
+        if places.reading.front().is_some_and(|held| held.id == id) {
             places.reading.pop_front();
-            entry.dup = places.resend.binary_search(&id).is_ok();
+            entry.dup = places.is_resent(id);
             places.make_ready(entry);
         }
         lost
@@ -455,19 +496,34 @@ impl Outbound {
 
     /// The answer is complete: everything below `through` was looked at, and what of it did not
     /// come is lost. The rest goes back to the front of the queue.
-    pub fn read_done(&mut self, through: MessageId) -> IdRanges {
+    pub fn read_done(&mut self, through: MessageId) -> Vec<Held> {
+        let lost = self.give_up(through);
         let places = self.places();
-        let lost = places.reading.take_front(u64::MAX, through.0);
-        let mut rest = std::mem::take(&mut places.reading);
-        rest.append(&mut places.cold);
-        places.cold = rest;
+        let rest = std::mem::take(&mut places.reading);
+        places.put_back(rest.into());
         lost
     }
 
-    /// All ids still owed, for a session that ends.
-    pub fn owed(&mut self) -> IdRanges {
+    /// Forgets what was asked for below `id` and did not come.
+    fn give_up(&mut self, id: MessageId) -> Vec<Held> {
+        let reading = &mut self.places().reading;
+        let count = reading.iter().take_while(|held| held.id < id).count();
+        let lost: Vec<Held> = reading.drain(..count).collect();
+        for held in &lost {
+            self.forget(held.mapping, Some(held.id), held.size);
+            let resend = &mut self.places().resend;
+            if let Ok(at) = resend.binary_search(&held.id) {
+                resend.remove(at);
+            }
+        }
+        lost
+    }
+
+    /// Everything still owed, for a session that ends.
+    pub fn into_owed(mut self) -> impl Iterator<Item = Held> {
         self.disconnect();
         self.peer_forgot();
-        self.places.take().map(|p| p.cold).unwrap_or_default()
+        let mut cold = self.places.take().map(|p| p.cold).unwrap_or_default();
+        std::iter::from_fn(move || cold.pop_below(MessageId(u64::MAX)))
     }
 }

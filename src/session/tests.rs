@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::{Entry, Inbound, Outbound, Receipt};
 use crate::message::{Message, MessageId, Origin, Parts};
 use crate::mqtt::{PacketId, QoS};
-use crate::store::IdRanges;
+use crate::store::{Held, IdRanges, Queue};
 use crate::time::Time;
 
 const NOW: Time = Time::from_secs(1);
@@ -17,8 +17,14 @@ const NOW: Time = Time::from_secs(1);
 enum Op {
     Connect(u16),
     Disconnect,
-    /// A message of this QoS and size.
-    Push(u8, usize),
+    /// A message of this QoS and size, on one of a few topics of one of a few lines.
+    Push(u8, usize, u8),
+    /// The oldest of one line is dropped, or of all.
+    DropOldest(Option<u16>),
+    /// What is superseded on one line is dropped.
+    DropSuperseded(u16),
+    /// The peer has lost its half of the session.
+    Forget,
     /// Everything pushed so far is committed.
     Commit,
     /// As much is sent as may be.
@@ -35,7 +41,11 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         1 => (1..6u16).prop_map(Op::Connect),
         1 => Just(Op::Disconnect),
-        6 => (1..3u8, prop_oneof![Just(1usize), Just(12_000)]).prop_map(|(q, n)| Op::Push(q, n)),
+        6 => (1..3u8, prop_oneof![Just(1usize), 1..20usize, Just(12_000)], 0..6u8)
+            .prop_map(|(q, n, topic)| Op::Push(q, n, topic)),
+        1 => prop::option::of(0..3u16).prop_map(Op::DropOldest),
+        1 => (0..3u16).prop_map(Op::DropSuperseded),
+        1 => Just(Op::Forget),
         3 => Just(Op::Commit),
         5 => Just(Op::Send),
         4 => (1..5usize).prop_map(Op::Read),
@@ -44,15 +54,19 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-fn entry(id: u64, seq: u64, qos: QoS, size: usize) -> Entry {
+fn message(topic: &str, size: usize) -> Rc<Message> {
     let payload = vec![0; size];
     let parts = Parts {
-        topic: "t",
+        topic,
         props: &[],
         payload: &payload,
     };
+    Rc::new(Message::new(parts, NOW, Rc::new(Origin::default())))
+}
+
+fn entry(id: u64, seq: u64, qos: QoS, size: usize) -> Entry {
     Entry {
-        message: Rc::new(Message::new(parts, NOW, Rc::new(Origin::default()))),
+        message: message("t", size),
         id: Some(MessageId(id)),
         seq,
         qos,
@@ -60,6 +74,16 @@ fn entry(id: u64, seq: u64, qos: QoS, size: usize) -> Entry {
         dup: false,
         mapping: 0,
         sub_ids: Box::default(),
+    }
+}
+
+/// What a queue keeps of an entry.
+fn held(id: u64, entry: &Entry) -> Held {
+    Held {
+        id: MessageId(id),
+        mapping: entry.mapping,
+        size: entry.message.size() as u32,
+        arrival: NOW,
     }
 }
 
@@ -75,6 +99,8 @@ struct Bench {
     /// Released: the messages are kept until PUBCOMP.
     kept: BTreeMap<u64, Entry>,
     asked: Option<(u32, IdRanges)>,
+    /// Never sent: told apart by topic.
+    tracked: BTreeSet<u64>,
     next: u64,
     durable_below: u64,
     window: usize,
@@ -89,6 +115,7 @@ impl Bench {
             sent: Vec::new(),
             kept: BTreeMap::new(),
             asked: None,
+            tracked: BTreeSet::new(),
             next: 1,
             durable_below: 1,
             window: 0,
@@ -99,13 +126,19 @@ impl Bench {
         match *op {
             Op::Connect(window) => self.connect(window),
             Op::Disconnect => self.disconnect(),
-            Op::Push(qos, size) => {
+            Op::Push(qos, size, topic) => {
                 let qos = QoS::from_bits(qos).unwrap();
-                let entry = entry(self.next, self.queue.next_seq(), qos, size);
+                let mut entry = entry(self.next, self.queue.next_seq(), qos, size);
+                entry.mapping = u16::from(topic % 3);
+                entry.message = message(&topic.to_string(), size);
+                self.tracked.insert(self.next);
                 self.owed.insert(self.next, entry.clone());
-                self.queue.push(entry);
+                self.queue.push(entry, true);
                 self.next += 1;
             }
+            Op::DropOldest(line) => self.drop_oldest(line),
+            Op::DropSuperseded(line) => self.drop_superseded(line),
+            Op::Forget => self.forget(),
             Op::Commit => self.durable_below = self.next,
             Op::Send => self.send(),
             Op::Read(most) => self.read(most),
@@ -144,6 +177,7 @@ impl Bench {
             assert_eq!(entry.packet_id(), self.owed[&id].packet_id());
             assert_eq!(entry.dup, self.sent.contains(&id), "DUP of {id}");
             self.sent.retain(|s| *s != id);
+            self.tracked.remove(&id);
             assert!(entry.qos == QoS::AtLeastOnce || id < self.durable_below);
             self.flights.push_back((id, entry.packet_id(), false));
             assert!(self.flights.len() <= self.window.max(self.kept.len()));
@@ -170,7 +204,11 @@ impl Bench {
                 through = id;
                 break;
             }
-            let lost = self.queue.read(self.owed[&id].clone());
+            // What was dropped since it was asked for comes all the same.
+            let Some(entry) = self.owed.get(&id) else {
+                continue;
+            };
+            let lost = self.queue.read(entry.clone());
             assert!(lost.is_empty());
         }
         assert!(self.queue.read_done(MessageId(through)).is_empty());
@@ -203,17 +241,85 @@ impl Bench {
         }
     }
 
+    /// What may be dropped, in order.
+    fn unsent(&self) -> Vec<u64> {
+        let flying = |id: &u64| self.flights.iter().any(|f| f.0 == *id) || self.sent.contains(id);
+        self.owed.keys().filter(|id| !flying(id)).copied().collect()
+    }
+
+    fn drop_oldest(&mut self, line: Option<u16>) {
+        let ours = |mapping| line.is_none_or(|line| line == mapping);
+        let unsent = self.unsent().into_iter();
+        let ids: Vec<u64> = unsent.filter(|id| ours(self.owed[id].mapping)).collect();
+        let sizes = ids.iter().map(|id| self.owed[id].message.size() as u64);
+        let amount = self.queue.unsent(ours);
+        assert_eq!(
+            (amount.messages, amount.bytes),
+            (ids.len() as u64, sizes.sum())
+        );
+        let dropped = self.queue.drop_oldest(ours);
+        assert_eq!(
+            dropped.and_then(|d| d.id),
+            ids.first().map(|id| MessageId(*id))
+        );
+        if let Some(id) = ids.first() {
+            self.owed.remove(id);
+            self.tracked.remove(id);
+        }
+    }
+
+    fn drop_superseded(&mut self, line: u16) {
+        let ours = |id: &u64| self.owed.get(id).is_some_and(|e| e.mapping == line);
+        let topic = |id: &u64| self.owed[id].message.topic();
+        let ids: Vec<u64> = self.tracked.iter().copied().filter(ours).collect();
+        let old = ids.iter().enumerate().filter(|(at, id)| {
+            let mut newer = ids[at + 1..].iter();
+            newer.any(|newer| topic(newer) == topic(id))
+        });
+        let old: BTreeSet<u64> = old.map(|(_, id)| *id).collect();
+        let bytes: usize = old.iter().map(|id| self.owed[id].message.size()).sum();
+        let (dropped, dropped_bytes) = self.queue.drop_superseded(line);
+        assert!(
+            dropped
+                .iter()
+                .map(|id| id.0)
+                .collect::<BTreeSet<_>>()
+                .iter()
+                .eq(&old)
+        );
+        assert_eq!((dropped.len(), dropped_bytes), (old.len(), bytes as u64));
+        self.owed.retain(|id, _| !old.contains(id));
+        self.tracked.retain(|id| !old.contains(id));
+    }
+
+    fn forget(&mut self) {
+        self.disconnect();
+        self.queue.peer_forgot();
+        self.owed.append(&mut self.kept);
+        self.sent.clear();
+        self.flights.clear();
+    }
+
     /// Everything is written first, so that nothing differs but the memory.
     fn restart(&mut self) {
         self.disconnect();
         self.durable_below = self.next;
         let state = self.queue.record();
-        let mut ids = IdRanges::new();
-        for id in self.owed.keys() {
-            assert!(*id > state.cursor.0 || state.sent.contains(&MessageId(*id)));
-            ids.push_back(*id);
+        let mut queue = Queue::default();
+        self.sent = state.sent.iter().map(|id| id.0).collect();
+        for (id, entry) in &self.owed {
+            let sent = state.sent.contains(&MessageId(*id));
+            assert!(*id > state.cursor.0 || sent);
+            let held = held(*id, entry);
+            match sent {
+                true => queue.push_sent(held),
+                false => queue.push_back(held),
+            };
+            let topic = (!sent).then(|| entry.message.topic());
+            queue.owe(held.mapping, Some(held.id), held.size, topic);
         }
-        self.queue = Outbound::restore(&state, ids, self.bytes());
+        let kept: Vec<Held> = self.kept.iter().map(|(id, e)| held(*id, e)).collect();
+        self.queue = Outbound::restore(&state, queue, &kept);
         self.asked = None;
     }
 
@@ -225,10 +331,13 @@ impl Bench {
         assert_eq!(self.queue.len(), self.owed.len() as u64);
         assert_eq!(self.queue.bytes(), self.bytes());
         assert_eq!(self.queue.is_empty(), self.owed.is_empty());
+        let ids = self.queue.all().into_iter().map(|held| held.id.0);
+        assert!(ids.eq(self.owed.keys().copied()), "all there, in order");
+        self.queue.check();
     }
 
     /// With a peer that answers, everything gets through.
-    fn drain(&mut self) {
+    fn drain(mut self) {
         self.connect(3);
         self.apply(&Op::Commit);
         for _ in 0..self.next * 12 {
@@ -237,7 +346,7 @@ impl Bench {
             self.answer(0);
         }
         assert!(self.owed.is_empty() && self.kept.is_empty());
-        assert!(self.queue.owed().is_empty());
+        assert_eq!(self.queue.into_owed().count(), 0);
     }
 }
 
@@ -280,10 +389,11 @@ fn a_packet_id_in_flight_is_not_given_again() {
     queue.connect(u16::MAX, NOW);
     let push = |queue: &mut Outbound| {
         let seq = queue.next_seq();
-        queue.push(Entry {
+        let entry = Entry {
             id: None,
             ..entry(0, seq, QoS::AtLeastOnce, 0)
-        });
+        };
+        queue.push(entry, false);
         queue.next(MessageId(0), QoS::ExactlyOnce, NOW)
     };
     let stuck = push(&mut queue).unwrap().packet_id();

@@ -1,5 +1,6 @@
 //! What the operator can see of a running broker.
 
+mod queues;
 mod sys;
 
 pub use sys::Sys;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::queues;
 use crate::broker::{Broker, Counters, Disk, Gauges};
 use crate::time::Time;
 
@@ -13,6 +14,7 @@ pub struct Sys {
     started: Time,
     next: Option<Time>,
     last: HashMap<&'static str, String>,
+    queues: HashMap<String, String>,
 }
 
 impl Sys {
@@ -24,6 +26,7 @@ impl Sys {
             started: now,
             next,
             last: HashMap::new(),
+            queues: HashMap::new(),
         }
     }
 
@@ -46,6 +49,25 @@ impl Sys {
                 self.last.insert(topic, value);
             }
         }
+        self.tell_queues(broker, now);
+    }
+
+    /// The topics about queues come and go with bridges and clients.
+    fn tell_queues(&mut self, broker: &mut Broker, now: Time) {
+        let topics = queues::topics(broker, now);
+        for (topic, value) in &topics {
+            if self.queues.get(topic) != Some(value) {
+                broker.publish_own(topic, value.as_bytes(), true, now);
+            }
+        }
+        for topic in self
+            .queues
+            .keys()
+            .filter(|topic| !topics.contains_key(*topic))
+        {
+            broker.publish_own(topic, b"", true, now);
+        }
+        self.queues = topics;
     }
 }
 

@@ -277,7 +277,7 @@ impl IdRanges {
     }
 }
 
-fn put_varint(mut n: u64, mut put: impl FnMut(u8)) {
+pub(super) fn put_varint(mut n: u64, mut put: impl FnMut(u8)) {
     while n >= 0x80 {
         put(n as u8 | 0x80);
         n >>= 7;
@@ -285,7 +285,7 @@ fn put_varint(mut n: u64, mut put: impl FnMut(u8)) {
     put(n as u8);
 }
 
-fn take_varint(bytes: &mut impl Iterator<Item = u8>) -> Option<u64> {
+pub(super) fn take_varint(bytes: &mut impl Iterator<Item = u8>) -> Option<u64> {
     let mut n = 0;
     for shift in (0..64).step_by(7) {
         let byte = bytes.next()?;

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use super::error::{Corrupt, Error};
-use super::ids::IdRanges;
 use super::meta::{Meta, Written};
+use super::queue::{Held, Queue};
 use super::record::{IDENTITY, SessionRecord, StateRecord};
 use super::refs::Refs;
 use super::row::{Scanned, Target, decode_retained, scan};
@@ -53,12 +53,10 @@ pub struct LoadedSession {
     pub record: SessionRecord,
     /// Where its delivery stands.
     pub state: StateRecord,
-    /// The messages of the normal lane it is owed.
-    pub queue: IdRanges,
-    /// The messages of the low lane it is owed.
-    pub low: IdRanges,
-    /// The sum of [`Message::size`] over both lanes.
-    pub bytes: u64,
+    /// The messages it is owed.
+    pub queue: Queue,
+    /// Those of [`StateRecord::releasing`] that are stored.
+    pub releasing: Vec<Held>,
 }
 
 impl LoadedSession {
@@ -70,14 +68,30 @@ impl LoadedSession {
             .any(|(_, message)| *message == id)
     }
 
-    /// Whether a stored message that names the session as a receiver is still owed to it.
-    fn is_owed(&self, id: MessageId, low: bool) -> bool {
+    /// Queues a stored message that names the session as a receiver, if it is still owed to it.
+    fn owe(&mut self, held: Held, topic: &[u8], low: bool) -> bool {
         let cursor = if low {
             self.state.low_cursor
         } else {
             self.state.cursor
         };
-        id > cursor || self.state.sent.binary_search(&id).is_ok()
+        let Held {
+            id, mapping, size, ..
+        } = held;
+        // Ids come in rising order; a session named twice is owed the message once.
+        let (owed, topic) = if self.state.sent.binary_search(&id).is_ok() {
+            (self.queue.push_sent(held), None)
+        } else if id > cursor {
+            let topic = std::str::from_utf8(topic).ok();
+            let topic = topic.filter(|_| self.state.by_topic);
+            (self.queue.push_back(held), topic)
+        } else {
+            (false, None)
+        };
+        if owed {
+            self.queue.owe(mapping, Some(id), size, topic);
+        }
+        owed
     }
 }
 
@@ -118,9 +132,8 @@ fn load_sessions(view: &View<'_>, loaded: &mut Loaded) -> Result<(), Error> {
                     id,
                     record,
                     state: StateRecord::default(),
-                    queue: IdRanges::new(),
-                    low: IdRanges::new(),
-                    bytes: 0,
+                    queue: Queue::default(),
+                    releasing: Vec::new(),
                 })
             })
         } else {
@@ -169,7 +182,7 @@ impl Loaded {
     fn place(
         &mut self,
         id: MessageId,
-        scanned: &Scanned,
+        scanned: &Scanned<'_>,
         receivers: &[Target],
         index: &HashMap<SessionId, usize>,
     ) {
@@ -181,24 +194,19 @@ impl Loaded {
                 .get(&target.session)
                 .and_then(|&at| self.sessions.get_mut(at));
             let Some(session) = session else { continue };
-            if session.is_releasing(id) {
-                owed += 1;
-                continue;
-            }
-            if !session.is_owed(id, target.low) {
-                continue;
-            }
-            // Messages are written without the state: their places are taken all the same.
-            let next_seq = &mut session.state.next_seq;
-            *next_seq = (*next_seq).max(target.seq.saturating_add(1));
-            let lane = if target.low {
-                &mut session.low
-            } else {
-                &mut session.queue
+            let held = Held {
+                id,
+                mapping: target.mapping,
+                size: scanned.size as u32,
+                arrival: scanned.arrival,
             };
-            // Ids come in rising order; a session named twice is owed the message once.
-            if lane.push_back(id.0) {
-                session.bytes += scanned.size as u64;
+            if session.is_releasing(id) {
+                session.releasing.push(held);
+                owed += 1;
+            } else if session.owe(held, scanned.topic, target.low) {
+                // Messages are written without the state: their places are taken all the same.
+                let next_seq = &mut session.state.next_seq;
+                *next_seq = (*next_seq).max(target.seq.saturating_add(1));
                 owed += 1;
             }
         }

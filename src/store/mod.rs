@@ -7,7 +7,7 @@
 //! - Message and session numbers found on disk are never handed out again.
 //! - A damaged row is skipped and counted, never delivered; a damaged file is set aside, never
 //!   overwritten.
-//! - Whatever the backlog, memory holds ranges of ids, never its payloads.
+//! - Whatever the backlog, memory holds ranges of ids and sizes, never its payloads.
 //! - After an error the batch is kept and retried; nothing is reported committed meanwhile.
 //! - No read transaction outlives the call that opened it (it would keep the file growing).
 
@@ -23,6 +23,7 @@ mod journal;
 mod load;
 mod meta;
 mod open;
+mod queue;
 mod record;
 mod refs;
 mod row;
@@ -42,7 +43,8 @@ pub use ids::IdRanges;
 pub use load::{Loaded, LoadedSession};
 pub use meta::Written;
 pub use open::Location;
-pub use record::{SessionRecord, StateRecord, SubscriptionRecord, WillRecord};
+pub use queue::{Amount, Held, Queue};
+pub use record::{DropRecord, SessionRecord, StateRecord, SubscriptionRecord, WillRecord};
 pub use refs::Refs;
 pub use row::{Target, decode_message, decode_retained, decode_targets};
 pub use tables::{Db, Need, Rows};

@@ -94,6 +94,29 @@ pub struct StateRecord {
     pub releasing: Vec<(PacketId, MessageId)>,
     /// Inbound QoS 2: ids received and not yet released.
     pub received: Vec<PacketId>,
+    /// What was dropped.
+    pub drops: Vec<DropRecord>,
+    /// Bytes an hour that are queued, averaged over as many seconds; `None` if not known.
+    pub rate: Option<(u64, u64)>,
+    /// Messages are dropped by topic: the scan at start-up must tell topics apart.
+    pub by_topic: bool,
+}
+
+/// Messages that were dropped from a session's queue for one reason.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DropRecord {
+    /// The bridge topic line they came by; 0 for none.
+    pub mapping: u16,
+    /// The reason, as the broker numbers them.
+    pub reason: u8,
+    /// How many.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When the first was dropped.
+    pub first: Time,
+    /// When the last was dropped.
+    pub last: Time,
 }
 
 impl SessionRecord {
@@ -243,10 +266,17 @@ impl WillRecord {
 }
 
 impl StateRecord {
+    const DROPS: u8 = 0x01;
+    const RATE: u8 = 0x02;
+    const BY_TOPIC: u8 = 0x04;
+
     /// Appends the row of session `id` to `out`.
     pub(super) fn encode(&self, id: SessionId, out: &mut Vec<u8>) {
         let start = out.len();
-        out.extend_from_slice(&[FORMAT, 0]);
+        let flags = flag(!self.drops.is_empty(), Self::DROPS)
+            | flag(self.rate.is_some(), Self::RATE)
+            | flag(self.by_topic, Self::BY_TOPIC);
+        out.extend_from_slice(&[FORMAT, flags]);
         put_varint(self.next_seq, out);
         put_varint(self.cursor.0, out);
         put_varint(self.low_cursor.0, out);
@@ -263,6 +293,14 @@ impl StateRecord {
             put_varint(message.0, out);
         }
         put_packet_ids(&self.received, out);
+        if !self.drops.is_empty() {
+            put_varint(self.drops.len() as u64, out);
+            self.drops.iter().for_each(|record| record.encode(out));
+        }
+        if let Some((rate, seconds)) = self.rate {
+            put_varint(rate, out);
+            put_varint(seconds, out);
+        }
         seal(&key_bytes(id, STATE), start, out);
     }
 
@@ -272,8 +310,9 @@ impl StateRecord {
     /// [`Corrupt`] if the row is not what was written under `id`.
     pub(super) fn decode(id: SessionId, row: &[u8]) -> Result<StateRecord, Corrupt> {
         let mut reader = unseal(&key_bytes(id, STATE), row)?;
-        read_format(&mut reader)?;
+        let flags = read_format(&mut reader)?;
         let mut record = StateRecord {
+            by_topic: flags & Self::BY_TOPIC != 0,
             next_seq: reader.varint()?,
             cursor: MessageId(reader.varint()?),
             low_cursor: MessageId(reader.varint()?),
@@ -289,8 +328,38 @@ impl StateRecord {
             record.releasing.push((id, MessageId(reader.varint()?)));
         }
         record.received = read_packet_ids(&mut reader)?;
+        if flags & Self::DROPS != 0 {
+            record.drops = (0..reader.count(6)?)
+                .map(|_| DropRecord::decode(&mut reader))
+                .collect::<Result<_, _>>()?;
+        }
+        if flags & Self::RATE != 0 {
+            record.rate = Some((reader.varint()?, reader.varint()?));
+        }
         reader.end()?;
         Ok(record)
+    }
+}
+
+impl DropRecord {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(self.mapping.into(), out);
+        out.push(self.reason);
+        put_varint(self.messages, out);
+        put_varint(self.bytes, out);
+        put_varint(self.first.as_millis(), out);
+        put_varint(self.last.as_millis(), out);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<DropRecord, Corrupt> {
+        Ok(DropRecord {
+            mapping: reader.number()?,
+            reason: reader.byte()?,
+            messages: reader.varint()?,
+            bytes: reader.varint()?,
+            first: Time::from_millis(reader.varint()?),
+            last: Time::from_millis(reader.varint()?),
+        })
     }
 }
 

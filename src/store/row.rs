@@ -102,7 +102,9 @@ pub fn decode_targets(id: MessageId, row: &[u8]) -> Result<Vec<Target>, Corrupt>
 }
 
 /// What the scan at start-up wants of a message row.
-pub(super) struct Scanned {
+pub(super) struct Scanned<'a> {
+    /// Its topic.
+    pub(super) topic: &'a [u8],
     /// When it arrived.
     pub(super) arrival: Time,
     /// Its [`Message::size`].
@@ -114,18 +116,19 @@ pub(super) fn scan(
     id: MessageId,
     row: &[u8],
     mut visit: impl FnMut(Target),
-) -> Result<Scanned, Corrupt> {
+) -> Result<Scanned<'_>, Corrupt> {
     let mut reader = unseal(&id.0.to_le_bytes(), row)?;
     let head = Head::read(&mut reader)?;
     for _ in 0..reader.count(3)? {
         visit(read_target(&mut reader)?);
     }
     head.read_origin(&mut reader)?;
-    let topic = reader.bytes()?.len();
+    let topic = reader.bytes()?;
     let props = reader.bytes()?.len();
     Ok(Scanned {
+        topic,
         arrival: head.arrival,
-        size: topic + props + reader.rest().len(),
+        size: topic.len() + props + reader.rest().len(),
     })
 }
 

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Action, Error, Link, Step};
-use crate::config::{Bridge, BridgeTopic, Direction, Restart};
+use crate::config::{Bounds, Bridge, BridgeTopic, Direction, Restart};
 use crate::mqtt::{
     Ack, ConnAck, Packet, PacketId, Property, Props, PropsBuf, QoS, Reason, SubAck, Version, decode,
 };
@@ -41,6 +41,9 @@ fn topic(line: &str) -> BridgeTopic {
         local: word(3),
         remote: word(4),
         low: false,
+        bounds: Bounds::default(),
+        overflow: None,
+        ttl: None,
     }
 }
 

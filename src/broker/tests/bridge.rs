@@ -40,10 +40,12 @@ fn limits(session_present: bool) -> Limits {
 fn add(world: &mut World) -> BridgeId {
     let filters = [("#".to_owned(), QoS::ExactlyOnce, 1)];
     let spec = BridgeSession {
+        name: "b",
         client_id: "local.b",
         username: None,
         durable: true,
         filters: &filters,
+        topics: &[],
     };
     let bridge = world.broker.add_bridge(&spec, world.now);
     world.pass(secs(2));

@@ -4,9 +4,11 @@
 mod world;
 
 mod acks;
+mod bounds;
 mod bridge;
 mod connect;
 mod disk;
+mod overflow;
 mod queue;
 mod resend;
 mod session;

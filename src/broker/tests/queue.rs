@@ -1,6 +1,7 @@
 //! Queues that are full, receivers that are slow, messages that expire or are too large.
 
 use super::*;
+use crate::broker::DropReason;
 use crate::mqtt::Property;
 
 fn small(messages: u64) -> World {
@@ -93,7 +94,10 @@ fn queued_qos_0_messages_are_bounded_and_in_order() {
         world.publish(peer, "a", &n.to_string(), Delivery::AtMostOnce);
     }
     assert_eq!(world.payloads(present), ["1", "2", "3", "4", "5"]);
-    assert_eq!(world.broker.counters().dropped_full, 2);
+    assert_eq!(
+        world.broker.counters().dropped_for(DropReason::QueueFull),
+        2
+    );
     world.pass(secs(1));
     world.held = true;
     let away = world.dial(&dial);
@@ -125,7 +129,7 @@ fn expired_messages_are_not_delivered() {
     assert!((69..=70).contains(&message.expiry.unwrap()), "{message:?}");
     world.puback(away, message.delivery.id().unwrap().get());
     world.pass(secs(3));
-    assert_eq!(world.broker.counters().dropped_expired, 1);
+    assert_eq!(world.broker.counters().dropped_for(DropReason::Expired), 1);
     assert_eq!(world.rows(), []);
 }
 
@@ -146,7 +150,7 @@ fn messages_too_large_for_the_receiver_are_dropped() {
     world.pass(secs(1));
     let sizes: Vec<usize> = world.payloads(receiver).iter().map(String::len).collect();
     assert_eq!(sizes, [10, 10]);
-    assert_eq!(world.broker.counters().dropped_size, 1);
+    assert_eq!(world.broker.counters().dropped_for(DropReason::TooLarge), 1);
 }
 
 /// While too much waits for the disk, publishers are not read; then they are.

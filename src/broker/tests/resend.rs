@@ -1,6 +1,7 @@
 //! What a receiver gets again after a reconnection or a crash, and the two handshakes.
 
 use super::*;
+use crate::broker::DropReason;
 
 fn receiver(world: &mut World, dial: &Dial, qos: QoS) -> Peer {
     let (peer, present) = world.connect(dial);
@@ -137,7 +138,7 @@ fn a_refused_message_is_done_with() {
     world.send(peer, &Packet::PubRec(refusal));
     world.pass(secs(3));
     assert_eq!(world.got(peer), []);
-    assert_eq!(world.broker.counters().dropped_refused, 1);
+    assert_eq!(world.broker.counters().dropped_for(DropReason::Refused), 1);
     assert_eq!(world.rows(), []);
 }
 
@@ -160,7 +161,7 @@ fn reads_that_overtake_a_commit_lose_nothing() {
     world.pass(ms(100));
     assert_eq!(world.next(peer), Some(Got::ConnAck(true, OK)));
     assert_eq!(world.payloads(peer), ["1"]);
-    assert_eq!(world.broker.counters().dropped_damaged, 0);
+    assert_eq!(world.broker.counters().dropped_for(DropReason::Damaged), 0);
 }
 
 /// 5.0 §4.9: no more unacknowledged than the receive maximum of the client, and than

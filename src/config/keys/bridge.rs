@@ -68,13 +68,16 @@ pub(super) const KEYS: &[Key] = &[
     implemented(
         S,
         "topic",
-        "PATTERN [[[out|in|both] QOS] LOCAL-PREFIX REMOTE-PREFIX] [high|low]",
+        "PATTERN [[[out|in|both] QOS] LOCAL REMOTE] [high|low] [NAME=VALUE...]",
         Means("required"),
         "Which topics the bridge carries, and which way; may be given more than once.",
-        "Without a direction out, without a QoS 0. \"\" stands for an empty prefix; for an empty \
-         pattern too, and then the prefixes are the two whole topics. low makes this mapping \
+        "Without a direction out, without a QoS 0. LOCAL and REMOTE are prefixes; \"\" stands for \
+         an empty one, for an empty pattern too, and then the prefixes are the two whole topics. low makes this mapping \
          yield to the others. A line in the form of RSMB, with the prefixes right behind the \
-         direction, is carried at up to QoS 2.",
+         direction, is carried at up to QoS 2. Options for what goes out: max_queued_messages=COUNT \
+         and max_queued_bytes=BYTES bound what waits of this mapping alone, overflow=refuse, \
+         oldest, newest or latest-per-topic is its own queue_overflow, and ttl=DURATION drops \
+         messages that are older before they are sent.",
         topic,
     ),
     implemented(

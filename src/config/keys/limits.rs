@@ -4,6 +4,7 @@ use super::Section::General as S;
 use super::Unset::{Is, Means};
 use super::{Key, implemented, later, set};
 use crate::config::Kind;
+use crate::config::topic;
 use crate::config::value::Value;
 
 /// The smallest packet limit that leaves a client able to work.
@@ -67,6 +68,20 @@ pub(super) const KEYS: &[Key] = &[
         "The largest payload; larger messages are refused and not passed on.",
         "0 is the protocol's limit.",
         set!(message_size_limit, v => bound(v.size(MAX_PAYLOAD)?)),
+    ),
+    implemented(
+        S,
+        "queue_overflow",
+        "refuse|oldest|newest|latest-per-topic",
+        Is("refuse"),
+        "What happens to a message that meets a full queue.",
+        "refuse: MQTT 5 publishers get reason 0x97, older ones no acknowledgement until there is \
+         room. oldest: the oldest messages are dropped. newest: the new one is dropped. \
+         latest-per-topic: of each topic only the newest message stays; where that is not \
+         enough, the oldest go. What was sent and is not acknowledged is never dropped, and \
+         every drop is counted in $SYS and told in the log. Queues of clean sessions take \
+         latest-per-topic for oldest, and refuse for newest.",
+        set!(queue_overflow, v => topic::overflow(v)?),
     ),
     implemented(
         S,

@@ -190,14 +190,23 @@ pub(super) fn find(directive: &str) -> Option<&'static Key> {
 
 /// The known directive nearest to `word`, if one is near enough to be meant.
 pub(super) fn nearest(word: &str) -> Option<&'static str> {
+    nearest_of(word, all().map(|key| key.name))
+}
+
+/// The nearest to `word` of the `known`, if one is near enough to be meant.
+pub(super) fn nearest_of(
+    word: &str,
+    known: impl IntoIterator<Item = &'static str>,
+) -> Option<&'static str> {
     // Longer than a directive by more than a slip of the pen: comparing would only take time.
     const LONGEST: usize = 64;
     if word.len() > LONGEST {
         return None;
     }
     let word = word.to_ascii_lowercase().replace('-', "_");
-    all()
-        .map(|key| (distance(&word, key.name), key.name))
+    known
+        .into_iter()
+        .map(|name| (distance(&word, name), name))
         .min_by_key(|&(distance, _)| distance)
         .filter(|&(distance, _)| distance <= (word.len() / 3).clamp(1, 4))
         .map(|(_, name)| name)

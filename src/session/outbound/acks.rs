@@ -6,6 +6,16 @@ use super::{Acked, Flight, Outbound, Stage};
 use crate::mqtt::{PacketId, QoS};
 use crate::time::Time;
 
+impl Acked {
+    fn of(flight: &Flight) -> Acked {
+        Acked {
+            id: flight.id,
+            mapping: flight.mapping,
+            size: flight.size,
+        }
+    }
+}
+
 impl Outbound {
     /// Which flight carries `id`. Acknowledgements come mostly in order, so the front is near.
     fn flight(&mut self, id: PacketId) -> Option<(&mut VecDeque<Flight>, usize)> {
@@ -24,8 +34,8 @@ impl Outbound {
             return None;
         }
         let flight = flights.remove(at)?;
-        self.forget(flight.size);
-        Some(Acked { id: flight.id })
+        self.forget(flight.mapping, flight.id, flight.size);
+        Some(Acked::of(&flight))
     }
 
     /// PUBREC came in. With `failed` (a reason from 0x80 up) the message is done with
@@ -36,17 +46,19 @@ impl Outbound {
         if flight.qos != QoS::ExactlyOnce {
             return None;
         }
-        let (size, first) = (flight.size, flight.stage == Stage::Published);
+        let first = flight.stage == Stage::Published;
         let gone = Acked {
             id: flight.id.filter(|_| failed),
+            ..Acked::of(flight)
         };
+        let id = flight.id;
         flight.stage = Stage::Released;
         flight.sent = now;
         if failed {
             flights.remove(at);
         }
         if first {
-            self.forget(size);
+            self.forget(gone.mapping, id, gone.size);
         }
         Some(gone)
     }
@@ -59,7 +71,7 @@ impl Outbound {
             return None;
         }
         let flight = flights.remove(at)?;
-        Some(Acked { id: flight.id })
+        Some(Acked::of(&flight))
     }
 
     /// The moment the oldest unacknowledged packet was sent.

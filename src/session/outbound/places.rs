@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
+use super::drops::Dropped;
 use super::{Entry, READ_BYTES, READY_MESSAGES};
 use crate::message::MessageId;
 use crate::mqtt::{PacketId, QoS};
-use crate::store::IdRanges;
+use crate::store::{Held, Queue};
 use crate::time::Time;
 
 /// Where a message waits for the peer.
@@ -22,10 +23,24 @@ pub(super) enum Stage {
 pub(super) struct Flight {
     pub seq: u64,
     pub id: Option<MessageId>,
+    pub mapping: u16,
     pub size: u32,
+    pub arrival: Time,
     pub qos: QoS,
     pub stage: Stage,
     pub sent: Time,
+}
+
+impl Flight {
+    /// What a queue keeps of it, if it is in the store.
+    pub fn held(&self) -> Option<Held> {
+        Some(Held {
+            id: self.id?,
+            mapping: self.mapping,
+            size: self.size,
+            arrival: self.arrival,
+        })
+    }
 }
 
 /// Where messages are on their way to the peer.
@@ -36,17 +51,67 @@ pub(super) struct Places {
     pub ready_bytes: usize,
     /// How many of `ready` are QoS 0.
     pub ready_qos0: usize,
-    pub reading: IdRanges,
-    pub cold: IdRanges,
+    pub reading: VecDeque<Held>,
+    /// The rest; it also counts what is owed by each line, in all places.
+    pub cold: Queue,
     /// Sent on an earlier connection and still owed; sorted.
     pub resend: Vec<MessageId>,
 }
 
 impl Places {
-    /// Messages that the peer has not taken over.
-    pub fn len(&self) -> u64 {
-        let published = self.flights.iter().filter(|f| f.stage == Stage::Published);
-        published.count() as u64 + self.ready.len() as u64 + self.reading.len() + self.cold.len()
+    /// True if a message was sent on an earlier connection.
+    pub fn is_resent(&self, id: MessageId) -> bool {
+        self.resend.binary_search(&id).is_ok()
+    }
+
+    /// Takes the flights that the peer has not answered.
+    pub fn take_published(&mut self) -> Vec<Flight> {
+        let published = self.at(Stage::Published).cloned().collect();
+        self.flights.retain(|f| f.stage == Stage::Released);
+        published
+    }
+
+    /// Puts messages back where they came from: `back` goes before all that waits.
+    pub fn put_back(&mut self, back: Vec<Held>) {
+        let later = self.cold.take_sent();
+        let sent = back.iter().filter(|held| self.is_resent(held.id));
+        for held in sent.copied().chain(later).collect::<Vec<_>>() {
+            self.cold.push_sent(held);
+        }
+        for held in back.into_iter().rev() {
+            if !self.is_resent(held.id) {
+                self.cold.push_front(held);
+            }
+        }
+    }
+
+    /// Takes a message out of `ready`.
+    pub fn take_ready(&mut self, at: usize) -> Option<Dropped> {
+        let entry = self.ready.remove(at)?;
+        self.ready_bytes -= entry.message.size().min(self.ready_bytes);
+        self.ready_qos0 -= usize::from(entry.qos == QoS::AtMostOnce);
+        Some(Dropped {
+            id: entry.id,
+            mapping: entry.mapping,
+            size: entry.message.size() as u32,
+        })
+    }
+
+    /// Takes the oldest message out of `reading` that was never sent, of the lines that `may`
+    /// admits. Its row, when it comes, is not taken in.
+    pub fn take_reading(&mut self, may: impl Fn(u16) -> bool) -> Option<Held> {
+        let mut reading = self.reading.iter();
+        let at = reading.position(|held| may(held.mapping) && !self.is_resent(held.id))?;
+        self.reading.remove(at)
+    }
+
+    /// Takes a message out of `ready` or `reading`.
+    pub fn take_by_id(&mut self, id: MessageId) -> Option<Dropped> {
+        if let Some(at) = self.ready.iter().position(|e| e.id == Some(id)) {
+            return self.take_ready(at);
+        }
+        let at = self.reading.iter().position(|held| held.id == id)?;
+        self.reading.remove(at).map(Dropped::from)
     }
 
     pub fn make_ready(&mut self, entry: Entry) {

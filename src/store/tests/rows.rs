@@ -10,7 +10,7 @@ use crate::mqtt::{PacketId, QoS, RetainHandling, Version};
 use crate::store::codec::{put_varint, seal, unseal};
 use crate::store::row::{encode_message, encode_retained, scan};
 use crate::store::{
-    SessionRecord, StateRecord, SubscriptionRecord, Target, WillRecord, decode_message,
+    DropRecord, SessionRecord, StateRecord, SubscriptionRecord, Target, WillRecord, decode_message,
     decode_retained, decode_targets,
 };
 use crate::time::Time;
@@ -107,13 +107,23 @@ fn releasing() -> impl Strategy<Value = Vec<(PacketId, MessageId)>> {
 }
 
 prop_compose! {
+    fn drop_record()(
+        mapping: u16, reason: u8, messages: u64, bytes: u64, first in time(), last in time(),
+    ) -> DropRecord {
+        DropRecord { mapping, reason, messages, bytes, first, last }
+    }
+}
+
+prop_compose! {
     fn state()(
         next_seq: u64, cursor: u64, low_cursor: u64, releasing in releasing(),
         received in packet_ids(), sent in prop::collection::vec(any::<u64>(), 0..5),
+        drops in prop::collection::vec(drop_record(), 0..3),
+        rate in option::of((any::<u64>(), any::<u64>())), by_topic: bool,
     ) -> StateRecord {
         StateRecord {
             next_seq, cursor: MessageId(cursor), low_cursor: MessageId(low_cursor), releasing,
-            received, sent: sent.into_iter().map(MessageId).collect(),
+            received, sent: sent.into_iter().map(MessageId).collect(), drops, rate, by_topic,
         }
     }
 }

@@ -1,0 +1,143 @@
+//! What a bridge's configuration says about its queue, and how fast the queue fills.
+
+use std::time::Duration;
+
+use crate::config::{Bounds, BridgeTopic, Overflow};
+use crate::time::Time;
+
+/// One `topic` line, as far as the queue is concerned.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    pub pattern: Box<str>,
+    pub bounds: Bounds,
+    pub overflow: Option<Overflow>,
+    pub ttl: Option<Duration>,
+}
+
+/// A bridge's queue.
+#[derive(Clone, Debug)]
+pub(super) struct Uplink {
+    /// The name after `connection`.
+    pub name: Box<str>,
+    lines: Vec<Line>,
+    pub rate: Rate,
+    /// The log has the sentence about the bound, with the rate.
+    pub told: bool,
+}
+
+impl Uplink {
+    pub fn new(name: &str, topics: &[BridgeTopic], rate: Rate) -> Uplink {
+        let line = |topic: &BridgeTopic| Line {
+            pattern: format!("{}{}", topic.local, topic.pattern).into(),
+            bounds: topic.bounds,
+            overflow: topic.overflow,
+            ttl: topic.ttl,
+        };
+        Uplink {
+            name: name.into(),
+            lines: topics.iter().map(line).collect(),
+            rate,
+            told: false,
+        }
+    }
+
+    /// The line numbered `mapping`, from 1.
+    pub fn line(&self, mapping: u16) -> Option<&Line> {
+        self.lines.get(usize::from(mapping).checked_sub(1)?)
+    }
+
+    /// The lines with their numbers.
+    pub fn lines(&self) -> impl Iterator<Item = (u16, &Line)> {
+        (1..=u16::MAX).zip(&self.lines)
+    }
+}
+
+/// How many bytes an hour come in: a mean that forgets slowly, so that a day's rhythm shows but a
+/// burst does not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Rate {
+    /// Bytes an hour.
+    mean: u64,
+    /// Seconds it stands for, up to [`Rate::MEMORY`].
+    seconds: u64,
+    /// Bytes since `from`.
+    bytes: u64,
+    from: Option<Time>,
+}
+
+impl Rate {
+    /// Seconds that the mean remembers.
+    const MEMORY: u64 = 6 * 3600;
+    /// Seconds that make it worth telling.
+    const KNOWN: u64 = 600;
+    /// Seconds that are gathered before they join the mean.
+    const STEP: u64 = 60;
+
+    /// The rate as the store has it.
+    pub fn restore(saved: Option<(u64, u64)>) -> Rate {
+        let (mean, seconds) = saved.unwrap_or_default();
+        Rate {
+            mean,
+            seconds: seconds.min(Rate::MEMORY),
+            ..Rate::default()
+        }
+    }
+
+    /// What the store should have.
+    pub fn saved(&self) -> Option<(u64, u64)> {
+        (self.seconds > 0).then_some((self.mean, self.seconds))
+    }
+
+    /// `bytes` came in. True if the mean has changed.
+    pub fn add(&mut self, bytes: u64, now: Time) -> bool {
+        let changed = self.pass(now);
+        self.bytes = self.bytes.saturating_add(bytes);
+        changed
+    }
+
+    /// Time goes by. True if the mean has changed.
+    fn pass(&mut self, now: Time) -> bool {
+        let from = *self.from.get_or_insert(now);
+        let step = now.since(from).as_secs();
+        if step < Rate::STEP {
+            return false;
+        }
+        let hourly = u128::from(self.bytes) * 3600 / u128::from(step);
+        let weight = u128::from(step.min(Rate::MEMORY));
+        let before = u128::from(self.seconds).min(u128::from(Rate::MEMORY) - weight);
+        let mean = (u128::from(self.mean) * before + hourly * weight) / (before + weight).max(1);
+        self.mean = mean as u64;
+        self.seconds = (before + weight) as u64;
+        (self.bytes, self.from) = (0, Some(now));
+        true
+    }
+
+    /// Bytes an hour, once it is known.
+    pub fn hourly(&self) -> Option<u64> {
+        (self.seconds >= Rate::KNOWN).then_some(self.mean)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_steady_rate_is_found_in_ten_minutes() {
+        let mut rate = Rate::default();
+        let at = |secs: u64| Time::from_secs(1000 + secs);
+        for secs in 0..660 {
+            assert_eq!(rate.hourly().is_some(), secs > 600, "{secs}");
+            rate.add(500, at(secs));
+        }
+        let hourly = rate.hourly().unwrap();
+        assert!((1_790_000..=1_810_000).contains(&hourly), "{hourly}");
+        // It survives a restart, and the time the broker was down does not count.
+        let mut rate = Rate::restore(rate.saved());
+        rate.add(500, at(100_000));
+        assert_eq!(rate.hourly(), Some(hourly));
+        // A night without messages brings it down.
+        rate.pass(at(100_000 + 40_000));
+        assert!(rate.hourly().unwrap() < hourly / 100);
+    }
+}

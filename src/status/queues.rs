@@ -1,0 +1,95 @@
+//! `$SYS` about queues: the bridges', and of clients those on the way to which something was
+//! dropped.
+
+use std::collections::HashMap;
+
+use crate::broker::{BridgeQueue, Broker, DropReason, LineQueue};
+use crate::store::DropRecord;
+use crate::time::Time;
+
+/// Clients that have a topic of their own, at most.
+const CLIENTS: usize = 100;
+
+/// All topics about queues with their values.
+pub(super) fn topics(broker: &Broker, now: Time) -> HashMap<String, String> {
+    let mut out = HashMap::new();
+    for queue in broker.bridge_queues(now) {
+        bridge(&queue, &mut out);
+    }
+    for client in broker.client_drops().take(CLIENTS) {
+        let id = level(client.client_id);
+        let topic = format!("$SYS/broker/client/{id}/dropped");
+        out.insert(topic, json(&client.dropped));
+    }
+    out
+}
+
+fn bridge(queue: &BridgeQueue<'_>, out: &mut HashMap<String, String>) {
+    let base = format!("$SYS/broker/connection/{}", level(queue.name));
+    let dropped = queue.dropped.map_or(0, |dropped| dropped.messages);
+    for (name, value) in [
+        ("messages", queue.owed.messages),
+        ("bytes", queue.owed.bytes),
+        (
+            "oldest_seconds",
+            queue.oldest.map_or(0, |age| age.as_secs()),
+        ),
+        ("dropped", dropped),
+    ] {
+        out.insert(format!("{base}/queue/{name}"), value.to_string());
+    }
+    for line in &queue.lines {
+        self::line(&base, line, out);
+    }
+}
+
+fn line(base: &str, line: &LineQueue<'_>, out: &mut HashMap<String, String>) {
+    let mut put = |name: &str, value: String| {
+        out.insert(format!("{base}/topic/{}/{name}", line.number), value);
+    };
+    put("filter", line.pattern.to_owned());
+    put("messages", line.owed.messages.to_string());
+    put("bytes", line.owed.bytes.to_string());
+    let dropped = line.dropped.map_or(0, |dropped| dropped.messages);
+    put("dropped", dropped.to_string());
+    if let Some(dropped) = &line.dropped {
+        put("dropped_first", dropped.first.as_secs().to_string());
+        put("dropped_last", dropped.last.as_secs().to_string());
+        put("dropped_reason", DropReason::name_of(dropped).to_owned());
+    }
+}
+
+/// A record in one line.
+fn json(dropped: &DropRecord) -> String {
+    format!(
+        "{{\"messages\":{},\"bytes\":{},\"reason\":\"{}\",\"first\":{},\"last\":{}}}",
+        dropped.messages,
+        dropped.bytes,
+        DropReason::name_of(dropped),
+        dropped.first.as_secs(),
+        dropped.last.as_secs()
+    )
+}
+
+/// A name as one level of a topic: what means something in topics is written as in URLs.
+fn level(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for c in name.chars() {
+        match c {
+            '/' | '+' | '#' | '%' => out.push_str(&format!("%{:02X}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_one_level() {
+        assert_eq!(level("gw-1.cloud"), "gw-1.cloud");
+        assert_eq!(level("$a/b+c#d%e"), "$a%2Fb%2Bc%23d%25e");
+    }
+}

@@ -1,0 +1,85 @@
+//! Which queued messages have a newer one on their topic.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+
+use super::bits::Bits;
+
+/// Topics told apart, at most: what memory they may take is bounded. Messages on further ones
+/// count as if each were alone on its topic.
+const MOST: usize = 65_536;
+
+/// An index of a queue by topic. Topics are kept as keyed hashes of 64 bits: nobody can make two
+/// of them collide on purpose.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Topics {
+    hasher: RandomState,
+    /// The newest message of each topic and its size; may be gone from the queue.
+    newest: HashMap<u64, (u64, u32)>,
+    /// Those of `newest` that are still queued.
+    current: Bits,
+    /// Queued, and not the newest of their topic.
+    superseded: Bits,
+    superseded_bytes: u64,
+}
+
+impl Topics {
+    /// A message was queued.
+    pub fn push(&mut self, topic: &str, id: u64, size: u32) {
+        let hash = self.hasher.hash_one(topic);
+        self.supersede(hash);
+        if self.newest.len() >= MOST && self.current.len() < (MOST - MOST / 8) as u64 {
+            self.clean();
+        }
+        if self.newest.len() < MOST || self.newest.contains_key(&hash) {
+            self.newest.insert(hash, (id, size));
+            self.current.insert(id);
+        }
+    }
+
+    /// A newer message of `topic` is about to come.
+    pub fn outdate(&mut self, topic: &str) {
+        self.supersede(self.hasher.hash_one(topic));
+    }
+
+    fn supersede(&mut self, hash: u64) {
+        if let Some((id, size)) = self.newest.get(&hash)
+            && self.current.remove(*id)
+        {
+            self.superseded.insert(*id);
+            self.superseded_bytes += u64::from(*size);
+        }
+    }
+
+    /// A message left the queue.
+    pub fn gone(&mut self, id: u64, size: u32) {
+        if self.superseded.remove(id) {
+            self.superseded_bytes -= u64::from(size);
+        } else {
+            self.current.remove(id);
+        }
+        if self.newest.len() as u64 > 2 * self.current.len() + 64 {
+            self.clean();
+        }
+    }
+
+    /// Forgets the topics whose newest message has left.
+    fn clean(&mut self) {
+        let current = &self.current;
+        self.newest.retain(|_, (id, _)| current.contains(*id));
+        self.newest.shrink_to(2 * self.newest.len());
+    }
+
+    /// Whether a newer message on its topic is queued.
+    pub fn is_superseded(&self, id: u64) -> bool {
+        self.superseded.contains(id)
+    }
+
+    /// Takes all that have a newer one: their ids, and their bytes together.
+    pub fn take_superseded(&mut self) -> (Bits, u64) {
+        (
+            std::mem::take(&mut self.superseded),
+            std::mem::take(&mut self.superseded_bytes),
+        )
+    }
+}
