@@ -1,7 +1,7 @@
 //! The end of a turn and the news from the storage thread.
 
 use super::Broker;
-use crate::store::{Batch, Event, ReadRequest, Written};
+use crate::store::{Batch, Event, Figures, ReadRequest};
 use crate::time::Time;
 
 /// How the disk of the store is.
@@ -11,10 +11,8 @@ pub struct Disk {
     pub full: bool,
     /// It takes nothing, for this reason.
     pub stalled: Option<String>,
-    /// What was written to it.
-    pub written: Written,
-    /// Syncs since the start.
-    pub syncs: u64,
+    /// How large the store's file is, and what was written.
+    pub figures: Figures,
 }
 
 impl Disk {
@@ -97,16 +95,13 @@ impl Broker {
         match event {
             Event::Committed {
                 seq,
-                bytes,
-                written,
-                syncs,
+                figures,
                 mut batch,
             } => {
                 self.counters.commits += 1;
-                self.counters.store_bytes = bytes;
-                (self.disk.written, self.disk.syncs) = (written, syncs);
+                self.disk.figures = figures;
                 if let Some(budget) = &self.budget {
-                    let interval = budget.interval(written.today, now);
+                    let interval = budget.interval(figures.written.today, now);
                     self.store.set_commit_interval(interval);
                 }
                 self.store.committed(seq);
@@ -114,6 +109,7 @@ impl Broker {
                 self.spare_batch = Some(batch);
                 self.caught_up(now);
             }
+            Event::Figures(figures) => self.disk.figures = figures,
             Event::Rows { token, rows } => self.on_rows(token, &rows, now),
             Event::Stalled { error } => {
                 log::error!("{error}: acknowledgements wait until it works again");

@@ -27,8 +27,6 @@ pub struct Counters {
     dropped: [u64; DropReason::ALL.len()],
     /// Commits done.
     pub commits: u64,
-    /// Bytes of the store's file after the last commit.
-    pub store_bytes: u64,
 }
 
 impl Counters {

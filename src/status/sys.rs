@@ -108,15 +108,21 @@ fn figures(
         ("$SYS/broker/store/messages/count", gauges.queued_messages),
         ("$SYS/broker/store/messages/bytes", gauges.queued_bytes),
         ("$SYS/broker/store/messages/unwritten", gauges.never_written),
-        ("$SYS/broker/store/file/bytes", counters.store_bytes),
+        ("$SYS/broker/store/file/bytes", disk.figures.bytes),
         ("$SYS/broker/store/commits", counters.commits),
         (
             "$SYS/broker/store/commit_interval_ms",
             gauges.commit_interval,
         ),
-        ("$SYS/broker/store/written/today", disk.written.today),
-        ("$SYS/broker/store/written/total", disk.written.total),
-        ("$SYS/broker/store/syncs", disk.syncs),
+        (
+            "$SYS/broker/store/written/today",
+            disk.figures.written.today,
+        ),
+        (
+            "$SYS/broker/store/written/total",
+            disk.figures.written.total,
+        ),
+        ("$SYS/broker/store/syncs", disk.figures.syncs),
     ];
     let version = concat!("footbridge version ", env!("CARGO_PKG_VERSION"));
     let texts = [

@@ -48,5 +48,5 @@ pub use record::{DropRecord, SessionRecord, StateRecord, SubscriptionRecord, Wil
 pub use refs::Refs;
 pub use row::{Target, decode_message, decode_retained, decode_targets};
 pub use tables::{Db, Need, Rows};
-pub use thread::{Event, Handle, ReadRequest};
+pub use thread::{Event, Figures, Handle, ReadRequest};
 pub use verbs::{Promise, Store};

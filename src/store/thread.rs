@@ -38,12 +38,8 @@ pub enum Event {
     Committed {
         /// Its number.
         seq: u64,
-        /// Bytes of the file now.
-        bytes: u64,
-        /// What was written to the disk.
-        written: Written,
-        /// Syncs since the store was opened.
-        syncs: u64,
+        /// How large the file is now, and what was written.
+        figures: Figures,
         /// The batch, so that its buffers are used again.
         batch: Batch,
     },
@@ -54,6 +50,8 @@ pub enum Event {
         /// What was found.
         rows: Rows,
     },
+    /// The figures, at the start and when the file has shrunk.
+    Figures(Figures),
     /// The disk fails. Work waits and is tried again every few seconds; this comes once.
     Stalled {
         /// Why.
@@ -74,6 +72,17 @@ pub enum Event {
         /// Why.
         error: Error,
     },
+}
+
+/// How large the store's file is, and what was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Figures {
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Bytes written to the disk.
+    pub written: Written,
+    /// Syncs since the store was opened.
+    pub syncs: u64,
 }
 
 /// Messages to read back.
@@ -211,6 +220,7 @@ impl<F: Fn(Event)> Worker<F> {
         if self.lay_ballast().is_err_and(|e| Error::from(e).is_full()) {
             self.fill_up();
         }
+        (self.events)(Event::Figures(self.figures()));
         loop {
             self.wait();
             match self.work() {
@@ -283,9 +293,7 @@ impl<F: Fn(Event)> Worker<F> {
             if let Some(batch) = self.commits.pop_front() {
                 (self.events)(Event::Committed {
                     seq: batch.seq,
-                    bytes: self.db.file_bytes(),
-                    written: self.db.written(),
-                    syncs: self.db.usage().syncs,
+                    figures: self.figures(),
                     batch,
                 });
             }
@@ -321,7 +329,17 @@ impl<F: Fn(Event)> Worker<F> {
         };
         if self.db.is_worth_compacting(need) {
             // A failure shows again at the next commit, which needs reporting.
-            let _ = self.db.rewrite();
+            if self.db.rewrite().is_ok() {
+                (self.events)(Event::Figures(self.figures()));
+            }
+        }
+    }
+
+    fn figures(&self) -> Figures {
+        Figures {
+            bytes: self.db.file_bytes(),
+            written: self.db.written(),
+            syncs: self.db.usage().syncs,
         }
     }
 

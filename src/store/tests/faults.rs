@@ -16,8 +16,14 @@ fn spawn(disk: &Disk) -> (Handle, Receiver<Event>) {
     (handle, received)
 }
 
+/// The next event; figures come in between.
 fn next(events: &Receiver<Event>) -> Event {
-    events.recv_timeout(Duration::from_secs(20)).unwrap()
+    loop {
+        match events.recv_timeout(Duration::from_secs(20)).unwrap() {
+            Event::Figures(_) => {}
+            event => return event,
+        }
+    }
 }
 
 #[test]
@@ -125,8 +131,9 @@ fn closing_finishes_what_was_handed_over() {
         handle.commit(messages(seq, seq..seq + 1));
     }
     drop(handle);
-    let committed = events.iter().map(|event| match event {
-        Event::Committed { seq, .. } => seq,
+    let committed = events.iter().filter_map(|event| match event {
+        Event::Committed { seq, .. } => Some(seq),
+        Event::Figures(_) => None,
         other => panic!("{other:?}"),
     });
     assert!(committed.eq(1..20));

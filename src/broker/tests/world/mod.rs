@@ -12,7 +12,7 @@ use crate::auth::Auth;
 use crate::broker::{Broker, ConnId, Peer as Address};
 use crate::config::{Config, General};
 use crate::mqtt::{Packet, Version, decode, encode};
-use crate::store::{Batch, Db, Event, Location, ReadRequest, Written};
+use crate::store::{Batch, Db, Event, Figures, Location, ReadRequest, Written};
 use crate::time::Time;
 
 mod client;
@@ -282,9 +282,10 @@ impl World {
                 self.db.commit(&batch).unwrap();
                 Event::Committed {
                     seq: batch.seq,
-                    bytes: self.db.file_bytes(),
-                    written: self.written,
-                    syncs: 0,
+                    figures: Figures {
+                        written: self.written,
+                        ..Figures::default()
+                    },
                     batch,
                 }
             }
