@@ -15,7 +15,7 @@ use super::tables::{MSG, RETAINED, SESSION};
 /// deletes.
 pub(super) struct Changes<T, R> {
     pub(super) messages: BTreeMap<u64, R>,
-    /// Messages to delete, before any are stored.
+    /// Messages to delete; none of them is in `messages`.
     pub(super) deletes: Runs,
     pub(super) sessions: BTreeMap<SessionKey, Option<R>>,
     pub(super) retained: BTreeMap<T, Option<R>>,
@@ -44,6 +44,7 @@ impl<T: Ord + Borrow<str>, R: Borrow<[u8]>> Changes<T, R> {
         R: From<&'b [u8]>,
     {
         for (id, row) in batch.messages() {
+            self.deletes.remove(id);
             self.messages.insert(id, row.into());
         }
         for ids in batch.deletes() {
@@ -216,9 +217,41 @@ impl Runs {
         self.iter().map(|ids| ids.end - ids.start).sum()
     }
 
-    pub(super) fn contains(&self, id: u64) -> bool {
-        let before = self.0.range(..=id).next_back();
-        before.is_some_and(|(_, end)| id < *end)
+    /// What of `ids` is not in the set.
+    pub(super) fn gaps(&self, ids: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+        let before = self.0.range(..=ids.start).next_back();
+        let within = self.0.range(ids.start.saturating_add(1)..);
+        let mut runs = before.into_iter().chain(within);
+        let mut start = Some(ids.start);
+        std::iter::from_fn(move || {
+            loop {
+                let from = start?;
+                let run = runs.next().filter(|(next, _)| **next < ids.end);
+                let Some((&next, &end)) = run else {
+                    start = None;
+                    return Some(from..ids.end);
+                };
+                start = Some(from.max(end));
+                if from < next {
+                    return Some(from..next);
+                }
+            }
+        })
+        .filter(|gap| !gap.is_empty())
+    }
+
+    fn remove(&mut self, id: u64) {
+        let before = self.0.range_mut(..=id).next_back();
+        if let Some((&start, end)) = before
+            && id < *end
+        {
+            let rest = id + 1..*end;
+            *end = id;
+            if start == id {
+                self.0.remove(&start);
+            }
+            self.insert(rest);
+        }
     }
 
     fn insert(&mut self, ids: Range<u64>) {
@@ -233,5 +266,38 @@ impl Runs {
             self.0.remove(&from);
         }
         self.0.insert(start, end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::Runs;
+
+    proptest! {
+        #[test]
+        fn runs_behave_like_a_set(
+            changes in prop::collection::vec((any::<bool>(), 0..40u64, 0..9u64), 0..30),
+            ids in (0..45u64, 0..45u64),
+        ) {
+            let (mut runs, mut set) = (Runs::default(), BTreeSet::new());
+            for (insert, id, len) in changes {
+                if insert {
+                    runs.insert(id..id + len);
+                    set.extend(id..id + len);
+                } else {
+                    runs.remove(id);
+                    set.remove(&id);
+                }
+                prop_assert!(runs.iter().flatten().eq(set.iter().copied()), "{:?}", runs);
+                prop_assert_eq!(runs.len(), set.len() as u64);
+            }
+            let ids = ids.0..ids.1;
+            let missing = ids.clone().filter(|id| !set.contains(id));
+            prop_assert!(runs.gaps(ids).flatten().eq(missing), "{:?}", runs);
+        }
     }
 }

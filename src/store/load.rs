@@ -117,6 +117,7 @@ pub(super) fn load(view: &View<'_>, meta: &Meta) -> Result<Loaded, Error> {
     load_sessions(view, &mut loaded)?;
     load_messages(view, &mut loaded)?;
     load_retained(view, &mut loaded)?;
+    view.pass_deleted()?;
     loaded.live = view.stored_bytes();
     Ok(loaded)
 }

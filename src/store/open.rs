@@ -65,8 +65,13 @@ pub(super) struct StoreFiles {
 
 impl StoreFiles {
     pub(super) fn new(path: &Path, meter: Meter) -> StoreFiles {
+        // A link stays one: the store is replaced where it is, and its journal lies beside it.
+        let target = fs::symlink_metadata(path)
+            .ok()
+            .filter(|meta| meta.is_symlink())
+            .and_then(|_| fs::canonicalize(path).ok());
         StoreFiles {
-            path: path.into(),
+            path: target.unwrap_or_else(|| path.into()),
             meter,
             store: None,
             young: None,
@@ -121,6 +126,14 @@ impl StoreFiles {
 
     fn journal_path(&self) -> PathBuf {
         with_suffix(&self.path, ".journal")
+    }
+
+    /// Gives a new file the permissions of the store, if there is one.
+    fn keep_mode(&self, file: &File) {
+        if let Ok(meta) = fs::metadata(&self.path) {
+            // A file system without permissions.
+            let _ = file.set_permissions(meta.permissions());
+        }
     }
 
     fn metered(&self, file: File) -> Result<Metered, Error> {
@@ -178,6 +191,7 @@ impl Files for StoreFiles {
         };
         let young = with_suffix(&path, ".new");
         let created = write_new(&young, contents).and_then(|file| {
+            self.keep_mode(&file);
             fs::rename(&young, &path)?;
             sync_folder(&path)?;
             Ok(file)
@@ -197,6 +211,7 @@ impl Files for StoreFiles {
     fn create_store(&mut self) -> Result<Database, Error> {
         let path = self.young_path();
         let file = new_file(&path).map_err(|e| denied(&path, e))?;
+        self.keep_mode(&file);
         self.young = file.metadata().ok().as_ref().map(FileId::of);
         self.open_database(&path, file)
     }

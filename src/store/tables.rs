@@ -375,6 +375,7 @@ impl Db {
         let (_, end) = read_meta(&young)?;
         self.files.install_store()?;
         self.database = Some(young);
+
         (self.live, self.end) = (live, end);
         self.stored_floor = meta.stamp.floor;
         self.applied(meta.applied);

@@ -34,7 +34,7 @@ impl<'a> View<'a> {
         })
     }
 
-    /// Bytes of all rows of the tables, once everything was visited.
+    /// Bytes of all rows of the tables, once everything was visited or passed.
     pub(super) fn stored_bytes(&self) -> u64 {
         self.stored.get()
     }
@@ -43,57 +43,63 @@ impl<'a> View<'a> {
     pub(super) fn messages(
         &self,
         ids: Range<u64>,
-        visit: impl FnMut(u64, &[u8]) -> Flow,
-    ) -> Result<ControlFlow<()>, Error> {
+        mut visit: impl FnMut(u64, &[u8]) -> Flow,
+    ) -> Flow {
         if ids.is_empty() {
             return ON;
         }
         let table = self.txn.open_table(MSG)?;
-        let over = self.overlay.messages.range(ids.clone());
-        merge::<u64>(
-            table.range(ids)?,
-            over.map(|(id, row)| (*id, Some(&**row))),
-            |id, row| {
-                self.stored.set(self.stored.get() + message_bytes(row));
-                !self.overlay.deletes.contains(*id)
-            },
-            visit,
-        )
+        // What the journal deletes may be most of a backlog: it isn't read.
+        for ids in self.overlay.deletes.gaps(ids) {
+            let over = self.overlay.messages.range(ids.clone());
+            let flow = merge::<u64>(
+                table.range(ids)?,
+                over.map(|(id, row)| (*id, Some(&**row))),
+                |_, row| self.count(message_bytes(row)),
+                &mut visit,
+            )?;
+            if flow.is_break() {
+                return Ok(flow);
+            }
+        }
+        ON
+    }
+
+    /// Passes the messages that the journal deletes from the tables.
+    pub(super) fn pass_deleted(&self) -> Result<(), Error> {
+        let table = self.txn.open_table(MSG)?;
+        for ids in self.overlay.deletes.iter() {
+            for entry in table.range(ids)? {
+                self.count(message_bytes(entry?.1.value()));
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&self, bytes: u64) {
+        self.stored.set(self.stored.get() + bytes);
     }
 
     /// Visits the rows of sessions, by number and kind.
-    pub(super) fn sessions(
-        &self,
-        visit: impl FnMut(SessionKey, &[u8]) -> Flow,
-    ) -> Result<ControlFlow<()>, Error> {
+    pub(super) fn sessions(&self, visit: impl FnMut(SessionKey, &[u8]) -> Flow) -> Flow {
         let table = self.txn.open_table(SESSION)?;
         let over = self.overlay.sessions.iter();
         merge::<SessionKey>(
             table.range::<SessionKey>(..)?,
             over.map(|(key, row)| (*key, row.as_deref())),
-            |_, row| {
-                self.stored.set(self.stored.get() + session_bytes(row));
-                true
-            },
+            |_, row| self.count(session_bytes(row)),
             visit,
         )
     }
 
     /// Visits the retained messages, by topic.
-    pub(super) fn retained(
-        &self,
-        visit: impl FnMut(&str, &[u8]) -> Flow,
-    ) -> Result<ControlFlow<()>, Error> {
+    pub(super) fn retained(&self, visit: impl FnMut(&str, &[u8]) -> Flow) -> Flow {
         let table = self.txn.open_table(RETAINED)?;
         let over = self.overlay.retained.iter();
         merge::<&'static str>(
             table.range::<&str>(..)?,
             over.map(|(topic, row)| (&**topic, row.as_deref())),
-            |topic, row| {
-                self.stored
-                    .set(self.stored.get() + retained_bytes(topic, row));
-                true
-            },
+            |topic, row| self.count(retained_bytes(topic, row)),
             visit,
         )
     }
@@ -125,14 +131,14 @@ impl<'a> View<'a> {
     }
 }
 
-/// Visits the rows of a table that `keep` keeps and no row of `over` replaces, and those of
-/// `over` that are not deletions, in the order of keys.
+/// Visits the rows of a table that no row of `over` replaces, and those of `over` that are not
+/// deletions, in the order of keys. `pass` sees all rows of the table.
 fn merge<'o, K: Key + 'static>(
     base: redb::Range<'_, K, &'static [u8]>,
     over: impl Iterator<Item = (K::SelfType<'o>, Option<&'o [u8]>)>,
-    mut keep: impl for<'k> FnMut(&K::SelfType<'k>, &[u8]) -> bool,
+    mut pass: impl for<'k> FnMut(&K::SelfType<'k>, &[u8]),
     mut visit: impl for<'k> FnMut(K::SelfType<'k>, &[u8]) -> Flow,
-) -> Result<ControlFlow<()>, Error> {
+) -> Flow {
     let mut over = over.peekable();
     for entry in base {
         let (key, row) = entry?;
@@ -146,7 +152,8 @@ fn merge<'o, K: Key + 'static>(
                 return Ok(ControlFlow::Break(()));
             }
         }
-        if keep(&key, row) && !replaced && visit(key, row)?.is_break() {
+        pass(&key, row);
+        if !replaced && visit(key, row)?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
     }

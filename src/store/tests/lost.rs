@@ -1,7 +1,7 @@
 //! Files that are deleted, replaced or damaged while the store or its journal needs them.
 
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use super::files::{folder, open};
@@ -123,6 +123,23 @@ fn a_journal_that_may_not_be_opened_is_named() {
     fs::remove_file(journal(&path)).unwrap();
     fs::create_dir(journal(&path)).unwrap();
     assert!(matches!(open(&path), Err(Error::Denied(at, _)) if at == journal(&path)));
+}
+
+#[test]
+fn a_rewrite_keeps_permissions_and_links() {
+    let (_folder, path) = folder();
+    let link = path.with_file_name("link.db");
+    drop(filled(&path));
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    symlink(&path, &link).unwrap();
+    let (mut db, loaded) = open(&link).unwrap();
+    assert_eq!(loaded.damaged, 0);
+    db.rewrite().unwrap();
+    assert!(!db.is_lost());
+    drop(db);
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    assert_eq!(stored(&mut open(&path).unwrap().0).len(), 2_000);
 }
 
 /// What the journal deletes counts: the last of a backlog may lie there for long.
