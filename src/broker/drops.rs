@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::Broker;
 use super::session::Session;
+use super::{Broker, report};
 use crate::message::SessionId;
 use crate::store::DropRecord;
 use crate::time::Time;
@@ -16,8 +16,11 @@ const MOST: usize = 256;
 const FIRST_SUMMARY: Duration = Duration::from_secs(60);
 /// The longest time between two summaries.
 const LAST_SUMMARY: Duration = Duration::from_secs(3600);
-/// A table that keeps changing is written to disk this often.
-const SAVE: Duration = Duration::from_secs(60);
+/// A table that has changed is written to disk so long after; one that keeps changing twice as
+/// late each time, up to [`LAST_SAVE`].
+const FIRST_SAVE: Duration = Duration::from_secs(1);
+/// How much of the account a crash may cost, at most.
+const LAST_SAVE: Duration = Duration::from_secs(60);
 
 /// Why a message was dropped. The numbers are on disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -120,6 +123,7 @@ pub(super) struct Drops {
     /// Not written yet.
     unsaved: bool,
     save_at: Time,
+    save_wait: Duration,
     /// In the broker's list of sessions that drop.
     watched: bool,
 }
@@ -170,6 +174,10 @@ impl Drops {
             false if self.rows.iter().any(|row| same(row, dropped.mapping)) => dropped.mapping,
             false => 0,
         };
+        if !self.unsaved && self.save_at + self.save_wait <= dropped.last {
+            self.save_wait = FIRST_SAVE;
+            self.save_at = dropped.last + FIRST_SAVE;
+        }
         self.unsaved = true;
         let Some(row) = self.rows.iter_mut().find(|row| same(row, mapping)) else {
             self.rows.push(Row {
@@ -248,6 +256,7 @@ impl Broker {
             last: now,
         };
         let drops = session.drops.get_or_insert_default();
+        let saved = !drops.unsaved;
         let first = drops.count(&dropped);
         let watched = std::mem::replace(&mut drops.watched, true);
         let id = session.id;
@@ -256,14 +265,16 @@ impl Broker {
             let words = reason.words();
             log::log!(
                 reason.level(),
-                "{name}: {messages} messages ({bytes} bytes) dropped: {words}. \
-                 $SYS counts them from here on."
+                "{name}: {} ({}) dropped: {words}. $SYS counts them from here on.",
+                report::messages(messages),
+                report::size(bytes)
             );
         }
-        if watched {
+        if !watched {
+            self.dropping.push((index, id));
+        } else if !saved {
             return;
         }
-        self.dropping.push((index, id));
         if let Some(at) = self.watch_drops_of(index, id, now) {
             self.wheel.wake(at);
             self.drops_due = Some(self.drops_due.map_or(at, |due| due.min(at)));
@@ -302,7 +313,8 @@ impl Broker {
         let save = drops.unsaved && drops.save_at <= now;
         if save {
             drops.unsaved = false;
-            drops.save_at = now + SAVE;
+            drops.save_wait = (drops.save_wait * 2).min(LAST_SAVE);
+            drops.save_at = now + drops.save_wait;
         }
         let next = drops.next();
         drops.watched = next.is_some();
@@ -310,7 +322,8 @@ impl Broker {
             let name = session.called(record.mapping);
             let reason = DropReason::ALL.get(usize::from(record.reason));
             let words = reason.map_or("for an unknown reason", |reason| reason.words());
-            log::warn!("{name}: {messages} more messages ({bytes} bytes) dropped: {words}.");
+            let size = report::size(bytes);
+            log::warn!("{name}: {messages} more dropped ({size}): {words}.");
         }
         if save && durable {
             self.unsave_state(index);

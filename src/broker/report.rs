@@ -173,9 +173,10 @@ impl Broker {
         let queue = &session.outbound;
         let waits = match queue.oldest(None) {
             Some(at) if !queue.is_empty() => format!(
-                "{} messages ({}) wait, the oldest {} old",
-                queue.len(),
+                "{} ({}) {}, the oldest {} old",
+                messages(queue.len()),
                 size(queue.bytes()),
+                if queue.len() == 1 { "waits" } else { "wait" },
                 span(now.since(at))
             ),
             _ => "nothing waits".to_owned(),
@@ -210,9 +211,9 @@ impl Broker {
 fn limit(bounds: Bounds, policy: Overflow) -> String {
     let upto = match (bounds.messages, bounds.bytes) {
         (0, 0) => return "without a bound".to_owned(),
-        (messages, 0) => format!("{messages} messages"),
+        (count, 0) => messages(count),
         (0, bytes) => size(bytes),
-        (messages, bytes) => format!("{messages} messages or {}", size(bytes)),
+        (count, bytes) => format!("{} or {}", messages(count), size(bytes)),
     };
     let then = match policy {
         Overflow::Refuse => "refuses",
@@ -223,8 +224,16 @@ fn limit(bounds: Bounds, policy: Overflow) -> String {
     format!("up to {upto}, then {then}")
 }
 
+/// A number of messages.
+pub(super) fn messages(count: u64) -> String {
+    match count {
+        1 => "1 message".to_owned(),
+        count => format!("{count} messages"),
+    }
+}
+
 /// Bytes, as sizes in the configuration count them.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     let units = [("GB", 30), ("MB", 20), ("kB", 10)];
     let unit = units.into_iter().find(|(_, shift)| bytes >> shift > 0);
     match unit {
