@@ -38,7 +38,7 @@ impl Broker {
             return None;
         }
         let batch = self.spare_batch.take().unwrap_or_else(|| Batch::new(0));
-        let mut batch = self.store.begin_commit(batch);
+        let mut batch = self.store.begin_commit(batch, now);
         batch.floor = now;
         self.save_sessions(&mut batch);
         let all = std::mem::take(&mut self.write_all);

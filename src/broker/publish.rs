@@ -376,11 +376,14 @@ impl Broker {
         if durable {
             self.unsave_state(index);
         }
-        let saved = self
-            .sessions
-            .get(index)
-            .is_some_and(|s| !durable || self.is_saved(s));
+        let session = self.sessions.get(index);
+        let saved = session.is_some_and(|s| !durable || self.is_saved(s));
+        // Else a long commit interval would set the pace of a backlog: a window each.
+        let hurry = !saved && session.is_some_and(|s| s.outbound.is_window_full());
         self.pubrel(c, ack.id, saved, now);
+        if hurry {
+            self.store.hurry(now);
+        }
     }
 
     /// PUBCOMP: a QoS 2 handshake is over. That may reach the disk late.

@@ -133,7 +133,11 @@ impl Outbound {
                 sent: Time::ZERO,
             }
         });
+        // What was sent and not written before the crash is gone; its publisher sends it again.
+        let stored = owed.iter().take_while(|id| *id <= state.cursor.0);
+        let stored: Vec<u64> = stored.collect();
         let mut resend = state.sent.clone();
+        resend.retain(|id| stored.binary_search(&id.0).is_ok());
         resend.sort_unstable();
         let mut outbound = Outbound {
             next_seq: state.next_seq,
@@ -264,6 +268,12 @@ impl Outbound {
                 PacketId::of_sequence(flight.seq)
             })
             .collect()
+    }
+
+    /// True if no more may be sent before the peer answers, or an answer is on disk.
+    pub fn is_window_full(&self) -> bool {
+        let places = self.places.as_ref();
+        places.is_some_and(|p| p.flights.len() >= usize::from(self.window))
     }
 
     /// Changes how many QoS 1 and 2 messages may be unacknowledged.

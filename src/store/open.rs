@@ -184,6 +184,8 @@ impl Files for StoreFiles {
 
     fn create_journal(&mut self, contents: &[u8]) -> Result<Metered, Error> {
         let path = self.journal_path();
+        // Where it can't be made there is none to lose.
+        self.journal = None;
         // Another process may have the one that is replaced.
         let _old = match open_existing(&path) {
             Ok(old) => lock(&path, &old).map(|()| Some(old))?,
@@ -256,7 +258,9 @@ impl Files for StoreFiles {
     }
 
     fn store_bytes(&self) -> Option<u64> {
-        fs::metadata(&self.path).ok().map(|meta| meta.len())
+        // The file has holes where it has shrunk inside.
+        let on_disk = |meta: fs::Metadata| meta.len().min(meta.blocks() * 512);
+        fs::metadata(&self.path).ok().map(on_disk)
     }
 
     fn usage(&self) -> Usage {

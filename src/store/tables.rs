@@ -12,12 +12,11 @@ use super::disk::{Files, Meter, Metered, Usage};
 use super::error::Error;
 use super::journal::{Journal, Replayed};
 use super::load::{Loaded, load};
-use super::meta::{Meta, Written, initialise};
+use super::meta::{Meta, Stamp, Written, initialise};
 use super::open::{self, Location, StoreFiles};
 use super::record::SessionKey;
 use super::view::{ON, View};
 use crate::message::MessageId;
-use crate::time::Time;
 
 /// Messages by number.
 pub(super) const MSG: TableDefinition<u64, &[u8]> = TableDefinition::new("msg");
@@ -27,6 +26,8 @@ pub(super) const SESSION: TableDefinition<SessionKey, &[u8]> = TableDefinition::
 pub(super) const RETAINED: TableDefinition<&str, &[u8]> = TableDefinition::new("retained");
 /// How far, in milliseconds, the stored time may lag: its row costs a page a commit.
 const STAMP_STEP: u64 = 60_000;
+/// How many bytes may be written before they are counted on disk.
+const STAMP_BYTES: u64 = 1 << 20;
 
 /// A file is worth compacting when it is this many times its live rows.
 const COMPACT_RATIO: u64 = 4;
@@ -72,8 +73,8 @@ pub struct Db {
     overlay: Overlay,
     /// As it is to be written next; `applied` is what the tables have.
     meta: Meta,
-    /// The time floor as it was last written.
-    stored_floor: Time,
+    /// The time and the wear as they were last written.
+    stored: Stamp,
     /// How much of what was written is counted in `meta`.
     counted: u64,
     /// Bytes of all rows of the tables.
@@ -159,7 +160,7 @@ impl Db {
             journal,
             overlay: replayed.overlay,
             meta,
-            stored_floor: meta.stamp.floor,
+            stored: meta.stamp,
             counted: 0,
             live: loaded.live,
             end,
@@ -192,7 +193,7 @@ impl Db {
             && journal.append(&self.meta.stamp, batch)?
         {
             self.overlay.absorb(batch, self.end);
-            self.stored_floor = self.meta.stamp.floor;
+            self.stored = self.meta.stamp;
             return Ok(());
         }
         let result = self.checkpoint(batch);
@@ -207,9 +208,7 @@ impl Db {
             applied: self.seq(),
             ..self.meta
         };
-        let floor = meta.stamp.floor;
-        let is_due = floor.as_millis() - self.stored_floor.as_millis() >= STAMP_STEP;
-        let has_meta = is_due || meta.applied != self.meta.applied;
+        let has_meta = meta.applied != self.meta.applied || self.is_stamp_due();
         let database = self.database.as_ref().ok_or_else(closed)?;
         let txn = database.begin_write()?;
         let balance = changes.write(&txn)?;
@@ -218,7 +217,7 @@ impl Db {
         }
         txn.commit()?;
         if has_meta {
-            self.stored_floor = floor;
+            self.stored = meta.stamp;
         }
         if let Some((last, _)) = changes.messages.last_key_value() {
             self.end = self.end.max(last + 1);
@@ -226,6 +225,13 @@ impl Db {
         self.live = (self.live + balance.added).saturating_sub(balance.removed);
         self.applied(meta.applied);
         Ok(())
+    }
+
+    /// Whether the time or the wear have moved so far that they are worth a page.
+    fn is_stamp_due(&self) -> bool {
+        let (now, then) = (&self.meta.stamp, &self.stored);
+        now.floor.as_millis() - then.floor.as_millis() >= STAMP_STEP
+            || now.written.total - then.written.total >= STAMP_BYTES
     }
 
     /// The tables have everything up to record `seq`, which is the last.
@@ -377,7 +383,7 @@ impl Db {
         self.database = Some(young);
 
         (self.live, self.end) = (live, end);
-        self.stored_floor = meta.stamp.floor;
+        self.stored = meta.stamp;
         self.applied(meta.applied);
         Ok(())
     }

@@ -75,6 +75,8 @@ pub struct Store<T> {
     seq: u64,
     /// When the next commit must begin, the pending messages aside.
     due: Option<Time>,
+    /// Something else than cursors and deletes asked for it.
+    promised: bool,
     opened: Vec<T>,
     never_written: u64,
 }
@@ -101,6 +103,7 @@ impl<T> Store<T> {
             durable_below: next,
             seq: 0,
             due: None,
+            promised: false,
             opened: Vec::new(),
             never_written: 0,
         }
@@ -166,6 +169,14 @@ impl<T> Store<T> {
         false
     }
 
+    /// How many of the pending messages a commit now should hold: all, or none that is young.
+    fn ripe(&self, now: Time) -> usize {
+        let oldest = self.pending.front().and_then(Option::as_ref);
+        let ripe = oldest.is_some_and(|oldest| oldest.since + self.commit_interval <= now);
+        let all = ripe || self.promised || self.pending_bytes >= BATCH_BYTES;
+        if all { self.pending.len() } else { 0 }
+    }
+
     /// Schedules the row of `id` for deletion.
     fn delete(&mut self, id: u64) {
         match self.deletes.last_mut() {
@@ -193,6 +204,7 @@ impl<T> Store<T> {
 
     /// Something changed that must be on disk within the commit interval.
     pub fn promise(&mut self, now: Time) {
+        self.promised = true;
         self.commit_by(now + self.commit_interval);
     }
 
@@ -208,6 +220,7 @@ impl<T> Store<T> {
 
     /// The next commit is due at once.
     pub fn hurry(&mut self, now: Time) {
+        self.promised = true;
         self.due = Some(now);
     }
 
@@ -235,14 +248,22 @@ impl<T> Store<T> {
 
     /// Starts a commit: everything gathered goes into a batch, to which the caller adds session
     /// and retained rows. [`Store::committed`] must be told of its end.
-    pub fn begin_commit(&mut self, mut batch: Batch) -> Batch {
+    ///
+    /// A commit that only cursors and deletes asked for leaves the messages out: they may be
+    /// delivered before they have waited for the commit interval, and if they were written, their
+    /// deletes would ask for the next such commit, and so for ever.
+    pub fn begin_commit(&mut self, mut batch: Batch, now: Time) -> Batch {
         self.seq += 1;
         batch.seq = self.seq;
         let first = self.first.0;
-        let mut messages = Vec::with_capacity(self.pending.len());
-        self.first.0 += self.pending.len() as u64;
-        for (id, pending) in (first..).zip(self.pending.drain(..)) {
+        let ripe = self.ripe(now);
+        let mut bytes = 0;
+        let mut messages = Vec::with_capacity(ripe);
+        self.first.0 += ripe as u64;
+        for (id, pending) in (first..).zip(self.pending.drain(..ripe)) {
             let Some(pending) = pending else { continue };
+            self.pending_bytes -= pending.message.size() + ROW_OVERHEAD;
+            bytes += pending.message.size() + ROW_OVERHEAD;
             batch.put_message(MessageId(id), &pending.message, &pending.targets);
             self.refs.add(id, pending.targets.len() as u32);
             self.waiters.extend(pending.waiter);
@@ -254,11 +275,11 @@ impl<T> Store<T> {
         self.in_flight = Some(InFlight {
             seq: self.seq,
             below: self.first,
-            bytes: std::mem::take(&mut self.pending_bytes),
+            bytes,
             waiters: std::mem::take(&mut self.waiters),
             messages,
         });
-        self.due = None;
+        (self.due, self.promised) = (None, false);
         batch
     }
 

@@ -146,7 +146,9 @@ impl Bench {
             );
             return;
         }
-        let batch = self.store.begin_commit(Batch::new(0));
+        let batch = self
+            .store
+            .begin_commit(Batch::new(0), NOW + Duration::from_secs(9));
         let written: BTreeSet<u64> = batch.messages().map(|(id, _)| id).collect();
         assert_eq!(written, self.pending, "what was delivered is not written");
         self.rows.extend(&written);
@@ -221,4 +223,30 @@ fn when_a_commit_is_due() {
     let large = Rc::new(message("t", &[0; 300_000]));
     store.put(large, vec![target(1, 0)], None, NOW);
     assert!(store.is_due(NOW));
+}
+
+/// A commit that only cursors and deletes asked for leaves alone the messages that have not waited
+/// for their receivers yet: a healthy uplink takes them in time.
+#[test]
+fn a_lazy_commit_leaves_young_messages_out() {
+    let mut store: Store<u32> = Store::new(Promise::Committed, INTERVAL, MessageId(1), Refs::new());
+    let small = || Rc::new(message("t", b"x"));
+    store.discard(vec![7..9], NOW);
+    let late = NOW + Duration::from_secs(1);
+    let young = store.put(small(), vec![target(1, 0)], Some(5), late);
+    assert!(store.is_due(late));
+    let batch = store.begin_commit(Batch::new(0), late);
+    assert_eq!((batch.messages().len(), batch.deletes()), (0, &[7..9][..]));
+    store.committed(batch.seq);
+    assert!(!store.has_opened(), "nothing is promised of it");
+    assert_eq!(store.next_timeout(), Some(late + INTERVAL));
+    assert!(store.held(young, SessionId(1)).is_some());
+    // Once somebody waits for everything, it is written too.
+    store.after_commit(6, late);
+    let batch = store.begin_commit(Batch::new(0), late + INTERVAL);
+    assert_eq!(batch.messages().len(), 1);
+    store.committed(batch.seq);
+    let mut opened = store.opened();
+    opened.sort_unstable();
+    assert_eq!(opened, [5, 6]);
 }
