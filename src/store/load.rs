@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::path::PathBuf;
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
 
@@ -10,6 +9,7 @@ use super::error::{Corrupt, Error};
 use super::ids::IdRanges;
 use super::record::{IDENTITY, SessionRecord, StateRecord};
 use super::refs::Refs;
+use super::rescue::Quarantined;
 use super::row::{Scanned, Target, decode_retained, scan};
 use super::tables::{MSG, RETAINED, SESSION, read_meta};
 use crate::message::{Message, MessageId, SessionId};
@@ -34,8 +34,8 @@ pub struct Loaded {
     pub floor: Time,
     /// Rows that were skipped because their checksum or contents are wrong.
     pub damaged: u64,
-    /// Where a damaged file was set aside, and what was wrong with it.
-    pub quarantined: Option<(PathBuf, String)>,
+    /// What became of a damaged file.
+    pub quarantined: Option<Quarantined>,
     /// Bytes of all rows.
     pub(super) live: u64,
     /// The time floor as it stands in its row.

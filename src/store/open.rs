@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -17,8 +18,8 @@ const CACHE: usize = 512 << 10;
 const REDB_MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
 /// Where redb's two commit slots keep the version of its file format.
 const REDB_VERSIONS: [usize; 2] = [64, 192];
-/// The newest file format this redb reads.
-const REDB_FORMAT: u8 = 3;
+/// The formats that newer versions of redb may write; beyond these it is garbage.
+const REDB_NEWER: Range<u8> = 4..16;
 /// What a Mosquitto persistence file starts with.
 const MOSQUITTO_MAGIC: &[u8] = b"\x00\xB5\x00mosquitto db";
 
@@ -51,7 +52,10 @@ pub(super) fn open_file(path: &Path) -> Result<Database, Error> {
         DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
             Error::Locked(path.into())
         }
-        DatabaseError::UpgradeRequired(_) => Error::Foreign(path.into()),
+        DatabaseError::UpgradeRequired(found) => match version(&head(path)) {
+            Some(_) => Error::Foreign(path.into()),
+            None => Error::Corrupt(format!("one of its slots claims version {found}")),
+        },
         DatabaseError::Storage(redb::StorageError::Io(e)) => denied(path, e),
         other => refine(path, redb::Error::from(other).into()),
     })
@@ -59,26 +63,35 @@ pub(super) fn open_file(path: &Path) -> Result<Database, Error> {
 
 /// A damage that is none: the file of something else, or of a newer redb.
 fn refine(path: &Path, error: Error) -> Error {
-    if !error.is_damage() {
-        return error;
-    }
-    let mut head = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(256).read_to_end(&mut head));
-    if read.is_err() {
-        return error;
-    }
+    let head = match error.is_damage() {
+        true => head(path),
+        false => return error,
+    };
     if head.starts_with(MOSQUITTO_MAGIC) {
         return Error::Foreign(path.into());
     }
-    // Both slots name the version; rot would have hit one of them.
-    let versions = REDB_VERSIONS.map(|at| head.get(at).copied().unwrap_or(0));
-    if head.starts_with(REDB_MAGIC) && versions[0] == versions[1] && versions[0] > REDB_FORMAT {
-        return Error::Newer {
-            path: path.into(),
-            found: versions[0].into(),
-        };
+    match version(&head) {
+        Some(version) if head.starts_with(REDB_MAGIC) && REDB_NEWER.contains(&version) => {
+            Error::Newer {
+                path: path.into(),
+                found: version.into(),
+            }
+        }
+        _ => error,
     }
-    error
+}
+
+/// The version of redb's format. Both commit slots name it: rot would have hit one of them.
+fn version(head: &[u8]) -> Option<u8> {
+    let [a, b] = REDB_VERSIONS.map(|at| head.get(at).copied());
+    a.filter(|_| a == b)
+}
+
+/// The first bytes of a file, or none.
+fn head(path: &Path) -> Vec<u8> {
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(256).read_to_end(&mut head));
+    read.map_or(Vec::new(), |_| head)
 }
 
 /// Makes an empty store at `path` unless there is a file already. It comes into being under
@@ -95,22 +108,27 @@ pub(super) fn create_if_absent(path: &Path) -> Result<(), Error> {
         return Err(Error::NoFolder(folder.into()));
     }
     let young = with_suffix(path, ".new");
-    match fs::remove_file(&young) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(denied(&young, e)),
-        _ => {}
-    }
-    let database = builder().create(&young).map_err(|e| match e {
-        DatabaseError::Storage(redb::StorageError::Io(e)) => denied(path, e),
-        other => redb::Error::from(other).into(),
-    })?;
-    initialise(&database)?;
-    drop(database);
+    drop(create(&young)?);
     let denied = |e| denied(path, e);
     File::open(&young)
         .and_then(|file| file.sync_all())
         .map_err(denied)?;
     fs::rename(&young, path).map_err(denied)?;
     sync_folder(path).map_err(denied)
+}
+
+/// Makes an empty store at `path`, whatever is there.
+pub(super) fn create(path: &Path) -> Result<Database, Error> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(denied(path, e)),
+        _ => {}
+    }
+    let database = builder().create(path).map_err(|e| match e {
+        DatabaseError::Storage(redb::StorageError::Io(e)) => denied(path, e),
+        other => redb::Error::from(other).into(),
+    })?;
+    initialise(&database)?;
+    Ok(database)
 }
 
 /// Renames a damaged file to `NAME.corrupt-UNIXTIME-N`, after the time it was last written, and
@@ -132,24 +150,24 @@ pub(super) fn set_aside(path: &Path) -> Result<PathBuf, Error> {
     Ok(aside)
 }
 
-fn sync_folder(path: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(folder_of(path))?.sync_all()
 }
 
-fn folder_of(path: &Path) -> &Path {
+pub(super) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     }
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()
 }
 
-fn denied(path: &Path, e: io::Error) -> Error {
+pub(super) fn denied(path: &Path, e: io::Error) -> Error {
     match e.kind() {
         io::ErrorKind::PermissionDenied
         | io::ErrorKind::ReadOnlyFilesystem

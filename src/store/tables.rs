@@ -16,6 +16,7 @@ use super::error::Error;
 use super::load::{Loaded, load};
 use super::open::{self, Location};
 use super::record::SessionKey;
+use super::rescue;
 use crate::message::MessageId;
 use crate::time::Time;
 
@@ -26,12 +27,12 @@ pub(super) const SESSION: TableDefinition<SessionKey, &[u8]> = TableDefinition::
 /// Retained messages by topic.
 pub(super) const RETAINED: TableDefinition<&str, &[u8]> = TableDefinition::new("retained");
 /// The format version and the time floor.
-const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 
 /// The version of the tables and rows; rises when an older program would misread them.
-const FORMAT: u64 = 1;
-const FORMAT_KEY: &str = "format";
-const FLOOR_KEY: &str = "floor";
+pub(super) const FORMAT: u64 = 1;
+pub(super) const FORMAT_KEY: &str = "format";
+pub(super) const FLOOR_KEY: &str = "floor";
 /// How far, in milliseconds, the stored time floor may lag: its row costs a page a commit.
 const FLOOR_STEP: u64 = 60_000;
 
@@ -88,7 +89,7 @@ impl Rows {
 
 impl Db {
     /// Opens the store, or creates it, and reads all but the backlog's payloads. A damaged file
-    /// is set aside for an empty one; [`Loaded::quarantined`] then says so.
+    /// is set aside for one with what could be saved of it; [`Loaded::quarantined`] then says so.
     ///
     /// # Errors
     /// Whatever an operator has to cure: see [`Error`].
@@ -97,17 +98,19 @@ impl Db {
             Location::Memory => return Db::in_memory(),
             Location::File(path) => path,
         };
+        let resumed = rescue::resume(&path)?;
         open::create_if_absent(&path)?;
-        match Db::open_file(path.clone()) {
-            Err(e) if e.is_damage() => {
-                let aside = open::set_aside(&path)?;
-                open::create_if_absent(&path)?;
-                let (db, mut loaded) = Db::open_file(path)?;
-                loaded.quarantined = Some((aside, e.to_string()));
-                Ok((db, loaded))
+        let quarantined = match Db::open_file(path.clone()) {
+            Err(e) if e.is_damage() => rescue::rescue(&path, &e)?,
+            Ok((db, mut loaded)) if resumed => {
+                loaded.quarantined = Some(rescue::resumed(&path, &loaded));
+                return Ok((db, loaded));
             }
-            other => other,
-        }
+            other => return other,
+        };
+        let (db, mut loaded) = Db::open_file(path)?;
+        loaded.quarantined = Some(quarantined);
+        Ok((db, loaded))
     }
 
     fn open_file(path: PathBuf) -> Result<(Db, Loaded), Error> {
@@ -383,7 +386,7 @@ pub(super) fn read_meta(txn: &ReadTransaction) -> Result<Time, Error> {
     }
 }
 
-fn put_meta(txn: &WriteTransaction, key: &str, number: u64) -> Result<(), Error> {
+pub(super) fn put_meta(txn: &WriteTransaction, key: &str, number: u64) -> Result<(), Error> {
     let mut row = Vec::new();
     put_varint(number, &mut row);
     seal(key.as_bytes(), 0, &mut row);

@@ -1,11 +1,13 @@
 //! Tests of the store as a whole: what a crash, a failing disk and bit rot leave.
 
 mod crash;
-mod disk;
+mod damage;
+pub(super) mod disk;
 mod faults;
 mod files;
 mod ledger;
 mod model;
+mod rescue;
 mod rows;
 
 use std::ops::Range;

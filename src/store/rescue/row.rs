@@ -1,0 +1,123 @@
+//! Which row is one of ours, and which of two versions is the newer.
+
+use std::cmp::{Ordering, Reverse};
+
+use crate::message::{MessageId, SessionId};
+use crate::store::codec::unseal;
+use crate::store::record::{IDENTITY, STATE, SessionKey, SessionRecord, StateRecord};
+use crate::store::row::{decode_retained, scan};
+
+/// A table of the store, in the order in which they are rescued: what a full disk leaves no room
+/// for should be messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Table {
+    Meta,
+    Session,
+    Retained,
+    Message,
+}
+
+impl Table {
+    pub(super) const ALL: [Table; 4] =
+        [Table::Meta, Table::Session, Table::Retained, Table::Message];
+
+    pub(super) fn named(name: &[u8]) -> Option<Table> {
+        match name {
+            b"meta" => Some(Table::Meta),
+            b"session" => Some(Table::Session),
+            b"retained" => Some(Table::Retained),
+            b"msg" => Some(Table::Message),
+            _ => None,
+        }
+    }
+
+    /// Bytes of each key, if they are all as long.
+    pub(super) fn key_width(self) -> Option<usize> {
+        match self {
+            Table::Session => Some(5),
+            Table::Message => Some(8),
+            Table::Meta | Table::Retained => None,
+        }
+    }
+
+    /// How redb sorts the keys.
+    pub(super) fn compare(self, a: &[u8], b: &[u8]) -> Ordering {
+        match self {
+            Table::Session => session_key(a).cmp(&session_key(b)),
+            Table::Message => message_id(a).cmp(&message_id(b)),
+            Table::Meta | Table::Retained => a.cmp(b),
+        }
+    }
+
+    /// Whether the row is, by its checksum, what was once written under `key` of this table.
+    pub(super) fn accepts(self, key: &[u8], row: &[u8]) -> bool {
+        match self {
+            Table::Meta => unseal(key, row).is_ok(),
+            Table::Message => message_id(key).is_some_and(|id| scan(id, row, drop).is_ok()),
+            Table::Retained => topic(key).is_some_and(|topic| decode_retained(topic, row).is_ok()),
+            Table::Session => match session_key(key) {
+                Some((id, IDENTITY)) => SessionRecord::decode(SessionId(id), row).is_ok(),
+                Some((id, STATE)) => StateRecord::decode(SessionId(id), row).is_ok(),
+                _ => false,
+            },
+        }
+    }
+
+    /// Whether `row` is a newer version of what `old` is, both accepted under `key`. What only
+    /// ever rises tells; of the same age, the one already there is as good.
+    pub(super) fn is_newer(self, key: &[u8], row: &[u8], old: &[u8]) -> bool {
+        match self {
+            Table::Meta => number(key, row) > number(key, old),
+            Table::Message => {
+                let arrival = |row| Some(scan(message_id(key)?, row, drop).ok()?.arrival);
+                arrival(row) > arrival(old)
+            }
+            Table::Retained => {
+                let arrival = |row| Some(decode_retained(topic(key)?, row).ok()?.arrival);
+                arrival(row) > arrival(old)
+            }
+            Table::Session => match session_key(key) {
+                Some((id, IDENTITY)) => identity_age(id, row) > identity_age(id, old),
+                Some((id, _)) => state_age(id, row) > state_age(id, old),
+                None => false,
+            },
+        }
+    }
+}
+
+/// The number in a row of the meta table.
+pub(super) fn number(key: &[u8], row: &[u8]) -> Option<u64> {
+    unseal(key, row).and_then(|mut row| row.varint()).ok()
+}
+
+/// The id that is the key of a message.
+pub(super) fn message_id(key: &[u8]) -> Option<MessageId> {
+    let key = key.try_into().ok()?;
+    Some(MessageId(u64::from_le_bytes(key)))
+}
+
+/// The key of a session row.
+pub(super) fn session_key(key: &[u8]) -> Option<SessionKey> {
+    let &[a, b, c, d, kind] = key.try_into().ok()?;
+    Some((u32::from_le_bytes([a, b, c, d]), kind))
+}
+
+/// The topic that is the key of a retained message.
+pub(super) fn topic(key: &[u8]) -> Option<&str> {
+    std::str::from_utf8(key).ok()
+}
+
+/// Nothing in an identity only rises, but a session that ended its connection has lived longer.
+fn identity_age(id: u32, row: &[u8]) -> impl PartialOrd {
+    let record = SessionRecord::decode(SessionId(id), row).ok();
+    record.map(|record| (record.disconnected_at, record.subscriptions.len()))
+}
+
+/// With the cursors where they are, what is still owed only gets less.
+fn state_age(id: u32, row: &[u8]) -> impl PartialOrd {
+    let state = StateRecord::decode(SessionId(id), row).ok();
+    state.map(|state| {
+        let owed = Reverse(state.sent.len());
+        (state.next_seq, state.cursor, state.low_cursor, owed)
+    })
+}

@@ -1,0 +1,525 @@
+//! A damaged file: what can still be read of it comes back, and nothing else.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use fastrand::Rng;
+use redb::{Database, ReadableDatabase, ReadableTable};
+use tempfile::TempDir;
+
+use super::{message, rows, session, target};
+use crate::message::{MessageId, SessionId};
+use crate::mqtt::{PacketId, QoS, RetainHandling};
+use crate::store::record::{IDENTITY, STATE};
+use crate::store::rescue::{Source, copy};
+use crate::store::row::{encode_message, encode_retained};
+use crate::store::tables::{MSG, RETAINED, SESSION};
+use crate::store::{
+    Batch, Db, Location, Quarantined, SessionRecord, StateRecord, SubscriptionRecord,
+    decode_message, open,
+};
+use crate::time::Time;
+
+const SEED: u64 = 20_261_122;
+
+/// Which row it is.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) enum Key {
+    Message(u64),
+    Session(u32, u8),
+    Retained(String),
+}
+
+pub(super) type Rows = BTreeMap<Key, Vec<u8>>;
+
+/// What a store should hold, and all that it ever held.
+#[derive(Default)]
+pub(super) struct Ledger {
+    pub(super) live: Rows,
+    ever: HashSet<(Key, Vec<u8>)>,
+}
+
+impl Ledger {
+    fn put(&mut self, key: Key, encode: impl FnOnce(&mut Vec<u8>)) {
+        let mut row = Vec::new();
+        encode(&mut row);
+        self.ever.insert((key.clone(), row.clone()));
+        self.live.insert(key, row);
+    }
+
+    /// What is wrong with `rows`, of a store that said it had lost `lost` rows: nothing may be
+    /// there that was never committed, and if the number is known, nothing that was not live.
+    fn verdict(&self, rows: &Rows, lost: Option<u64>) -> Result<(), String> {
+        for (key, row) in rows {
+            if !self.ever.contains(&(key.clone(), row.clone())) {
+                return Err(format!("{key:?} was never so"));
+            }
+            if lost.is_some() && self.live.get(key) != Some(row) {
+                return Err(format!("{key:?} is from the dead"));
+            }
+        }
+        match lost {
+            Some(lost) if rows.len() as u64 + lost != self.live.len() as u64 => Err(format!(
+                "{} and {lost} lost are not {}",
+                rows.len(),
+                self.live.len()
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A folder in memory where there is one: syncs cost nothing there.
+pub(super) fn folder() -> (TempDir, PathBuf) {
+    let memory = Path::new("/dev/shm");
+    let folder = match memory.is_dir() {
+        true => tempfile::tempdir_in(memory).unwrap(),
+        false => tempfile::tempdir().unwrap(),
+    };
+    let path = folder.path().join("broker.db");
+    (folder, path)
+}
+
+/// How large a store is made.
+pub(super) struct Mix {
+    pub(super) messages: u64,
+    pub(super) sessions: u32,
+    /// Payloads among the messages that take pages of their own.
+    pub(super) large: &'static [usize],
+}
+
+const SMALL: Mix = Mix {
+    messages: 250,
+    sessions: 24,
+    large: &[9_000],
+};
+
+/// Fills the store at `path` by many commits, a third of whose rows are replaced or deleted.
+pub(super) fn fill(path: &Path, mix: &Mix, rng: &mut Rng) -> Ledger {
+    let (mut db, _) = Db::open(Location::File(path.into())).unwrap();
+    let mut ledger = Ledger::default();
+    let commits = 16;
+    for commit in 0..commits {
+        let mut batch = Batch::new(commit);
+        let all = mix.messages;
+        put_messages(
+            &mut batch,
+            &mut ledger,
+            all * commit / commits..all * (commit + 1) / commits,
+            rng,
+        );
+        let large = mix
+            .large
+            .get(commit as usize / 3)
+            .filter(|_| commit % 3 == 0);
+        if let Some(&len) = large {
+            put_message(&mut batch, &mut ledger, 1_000_000 + commit, len, rng);
+        }
+        for _ in 0..mix.sessions / 4 {
+            put_session(&mut batch, &mut ledger, rng.u32(1..=mix.sessions), rng);
+        }
+        for _ in 0..3 {
+            put_retained(&mut batch, &mut ledger, commit, rng);
+        }
+        batch.floor = Time::from_secs(1_000 + commit * 100);
+        db.commit(&batch).unwrap();
+        let mut batch = Batch::new(commit);
+        let from = rng.u64(..all * (commit + 1) / commits);
+        let ids = from..from + rng.u64(..all / 30);
+        ledger
+            .live
+            .retain(|key, _| !matches!(key, Key::Message(id) if ids.contains(id)));
+        batch.delete(ids);
+        db.commit(&batch).unwrap();
+        // Later, there is little to be damaged that isn't in use, but some.
+        if commit == commits - 4 {
+            db.compact().unwrap();
+        }
+    }
+    ledger
+}
+
+fn put_messages(batch: &mut Batch, ledger: &mut Ledger, ids: Range<u64>, rng: &mut Rng) {
+    for id in ids {
+        let len = rng.usize(..250);
+        put_message(batch, ledger, id, len, rng);
+    }
+}
+
+fn put_message(batch: &mut Batch, ledger: &mut Ledger, id: u64, len: usize, rng: &mut Rng) {
+    let mut payload = format!("payload {id} ").into_bytes();
+    payload.extend((0..len).map(|_| rng.u8(..)));
+    let topic = "t/".repeat(rng.usize(1..30));
+    let mut message = message(&topic, &payload);
+    message.arrival = Time::from_secs(1_000 + id);
+    let targets = [target(rng.u32(1..5), id), target(7, id)];
+    ledger.put(Key::Message(id), |out| {
+        encode_message(MessageId(id), &message, &targets, out)
+    });
+    batch.put_message(MessageId(id), &message, &targets);
+}
+
+fn put_session(batch: &mut Batch, ledger: &mut Ledger, id: u32, rng: &mut Rng) {
+    let number = SessionId(id);
+    if rng.u8(..10) == 0 {
+        ledger.live.remove(&Key::Session(id, IDENTITY));
+        ledger.live.remove(&Key::Session(id, STATE));
+        return batch.delete_session(number);
+    }
+    let subscription = SubscriptionRecord {
+        filter: "filter/".repeat(rng.usize(1..20)).into(),
+        qos: QoS::ExactlyOnce,
+        no_local: rng.bool(),
+        retain_as_published: false,
+        retain_handling: RetainHandling::Send,
+        sub_id: None,
+    };
+    let record = SessionRecord {
+        subscriptions: vec![subscription],
+        ..session(&format!("client {id}"))
+    };
+    let packets = |rng: &mut Rng| -> Vec<PacketId> {
+        (0..rng.u16(..5))
+            .filter_map(|n| PacketId::new(n + 1))
+            .collect()
+    };
+    let state = StateRecord {
+        next_seq: 1_000_000 + ledger.ever.len() as u64,
+        cursor: MessageId(rng.u64(..300)),
+        low_cursor: MessageId(0),
+        sent: (0..rng.u64(..9)).map(MessageId).collect(),
+        releasing: packets(rng)
+            .into_iter()
+            .map(|id| (id, MessageId(0)))
+            .collect(),
+        received: packets(rng),
+    };
+    ledger.put(Key::Session(id, IDENTITY), |out| record.encode(number, out));
+    ledger.put(Key::Session(id, STATE), |out| state.encode(number, out));
+    batch.put_session(number, &record);
+    batch.put_state(number, &state);
+}
+
+fn put_retained(batch: &mut Batch, ledger: &mut Ledger, commit: u64, rng: &mut Rng) {
+    let number = rng.usize(..16);
+    // Some keys are long enough for pages of their own.
+    let topic = format!("r/{number}/{}", "x".repeat(number / 6 * 700));
+    if rng.u8(..5) == 0 {
+        ledger.live.remove(&Key::Retained(topic.clone()));
+        return batch.delete_retained(&topic);
+    }
+    let mut message = message(&topic, format!("{commit} {}", rng.u64(..)).as_bytes());
+    message.retain = true;
+    message.arrival = Time::from_secs(1_000 + commit);
+    ledger.put(Key::Retained(topic), |out| encode_retained(&message, out));
+    batch.put_retained(&message);
+}
+
+/// All rows of the closed store at `path`, without this program's help.
+pub(super) fn raw(path: &Path) -> Rows {
+    let database = Database::open(path).unwrap();
+    let txn = database.begin_read().unwrap();
+    let mut rows = Rows::new();
+    for entry in txn.open_table(MSG).unwrap().iter().unwrap() {
+        let (key, row) = entry.unwrap();
+        rows.insert(Key::Message(key.value()), row.value().to_vec());
+    }
+    for entry in txn.open_table(SESSION).unwrap().iter().unwrap() {
+        let (key, row) = entry.unwrap();
+        let (id, kind) = key.value();
+        rows.insert(Key::Session(id, kind), row.value().to_vec());
+    }
+    for entry in txn.open_table(RETAINED).unwrap().iter().unwrap() {
+        let (key, row) = entry.unwrap();
+        rows.insert(Key::Retained(key.value().into()), row.value().to_vec());
+    }
+    rows
+}
+
+/// What a start with a damaged file came to.
+struct Outcome {
+    rows: Rows,
+    quarantined: Option<Quarantined>,
+}
+
+impl Outcome {
+    fn lost(&self) -> Option<u64> {
+        match &self.quarantined {
+            Some(quarantined) => quarantined.lost,
+            None => Some(0),
+        }
+    }
+}
+
+/// Starts with `bytes` for a file, and checks what was promised of it.
+fn start(bytes: &[u8], ledger: &Ledger, case: &str) -> Outcome {
+    let (_folder, path) = folder();
+    fs::write(&path, bytes).unwrap();
+    let (mut db, loaded) = Db::open(Location::File(path.clone())).expect(case);
+    assert_eq!(loaded.damaged, 0, "{case}");
+    let delivered = rows(&mut db);
+    for (id, row) in delivered.iter() {
+        decode_message(id, row).expect(case);
+    }
+    drop(db);
+    let outcome = Outcome {
+        rows: raw(&path),
+        quarantined: loaded.quarantined,
+    };
+    let verdict = ledger.verdict(&outcome.rows, outcome.lost());
+    assert_eq!(verdict, Ok(()), "{case}, {:?}", outcome.quarantined);
+    if let Some(Quarantined { rescued, .. }) = outcome.quarantined {
+        let count = |is: fn(&Key) -> bool| outcome.rows.keys().filter(|key| is(key)).count() as u64;
+        assert_eq!(
+            rescued.messages,
+            count(|key| matches!(key, Key::Message(_))),
+            "{case}"
+        );
+        assert_eq!(
+            rescued.sessions,
+            count(|key| matches!(key, Key::Session(_, IDENTITY))),
+            "{case}"
+        );
+        assert_eq!(
+            rescued.retained,
+            count(|key| matches!(key, Key::Retained(_))),
+            "{case}"
+        );
+    }
+    outcome
+}
+
+/// A closed store, its ledger and the randomness of the rest.
+fn closed(mix: &Mix, seed: u64) -> (Vec<u8>, Ledger, Rng) {
+    let mut rng = Rng::with_seed(seed);
+    let (_folder, path) = folder();
+    let ledger = fill(&path, mix, &mut rng);
+    (fs::read(&path).unwrap(), ledger, rng)
+}
+
+/// Starts `cases` times, each with a fresh copy damaged by `damage`; gives what was known to be
+/// lost in each, and how often that was not known.
+fn damaged(
+    cases: u32,
+    seed: u64,
+    mut damage: impl FnMut(&mut Vec<u8>, &mut Rng),
+) -> (Vec<u64>, u32) {
+    let (sound, ledger, mut rng) = closed(&SMALL, seed);
+    let (mut lost, mut unknown) = (Vec::new(), 0);
+    for case in 0..cases {
+        let mut bytes = sound.clone();
+        damage(&mut bytes, &mut rng);
+        let outcome = start(&bytes, &ledger, &format!("seed {seed}, case {case}"));
+        match outcome.lost() {
+            Some(n) => lost.push(n),
+            None => unknown += 1,
+        }
+    }
+    (lost, unknown)
+}
+
+fn garbage(bytes: &mut [u8], rng: &mut Rng) {
+    bytes.iter_mut().for_each(|byte| *byte = rng.u8(..));
+}
+
+#[test]
+fn a_flipped_bit_costs_a_leaf_at_most() {
+    let (lost, unknown) = damaged(1_000, SEED, |bytes, rng| {
+        let at = rng.usize(..bytes.len());
+        bytes[at] ^= 1 << rng.u8(..8);
+    });
+    assert!(lost.iter().all(|&n| n < 30), "{lost:?}");
+    assert!(lost.iter().filter(|&&n| n > 0).count() > 20, "{lost:?}");
+    assert!(unknown < 20, "{unknown} flips took away a root");
+}
+
+#[test]
+fn garbage_costs_the_leaves_it_hits() {
+    let (lost, unknown) = damaged(500, SEED + 1, |bytes, rng| {
+        let at = rng.usize(..bytes.len() - 4096);
+        garbage(&mut bytes[at..at + 4096], rng);
+    });
+    assert!(lost.iter().all(|&n| n < 60), "{lost:?}");
+    assert!(lost.iter().filter(|&&n| n > 0).count() > 40, "{lost:?}");
+    assert!(unknown < 50, "{unknown} took away a root");
+}
+
+#[test]
+fn no_damage_is_too_much() {
+    damaged(60, SEED + 2, |bytes, rng| {
+        let page = rng.usize(..bytes.len() / 4096);
+        let end = bytes.len().min((page + rng.usize(1..9)) * 4096);
+        bytes[page * 4096..end].fill(0);
+    });
+    damaged(60, SEED + 3, |bytes, rng| {
+        bytes.truncate(rng.usize(1..bytes.len()))
+    });
+    damaged(60, SEED + 4, |bytes, rng| {
+        for _ in 0..rng.usize(2..20) {
+            let at = rng.usize(..bytes.len() - 4096);
+            garbage(&mut bytes[at..at + 4096], rng);
+        }
+    });
+    // Some other page in its place, as by a write that went astray.
+    damaged(60, SEED + 5, |bytes, rng| {
+        let pages = bytes.len() / 4096;
+        let (from, to) = (rng.usize(..pages) * 4096, rng.usize(1..pages) * 4096);
+        bytes.copy_within(from..from + 4096, to);
+    });
+}
+
+#[test]
+fn no_header_is_too_bad() {
+    let (_, unknown) = damaged(100, SEED + 6, |bytes, rng| {
+        let at = rng.usize(9..320);
+        let end = rng.usize(at..320) + 1;
+        match rng.u8(..4) {
+            0 => bytes[at..end].fill(0),
+            1 => bytes[at..end].fill(0xFF),
+            _ => garbage(&mut bytes[at..end], rng),
+        }
+    });
+    assert!(unknown > 0, "both slots were hit in some");
+    damaged(20, SEED + 7, |bytes, rng| garbage(&mut bytes[9..4096], rng));
+}
+
+/// Whatever stands behind a sound header, reading it ends.
+#[test]
+fn nothing_leads_astray_for_ever() {
+    damaged(30, SEED + 8, |bytes, rng| garbage(&mut bytes[4096..], rng));
+    damaged(30, SEED + 9, |bytes, rng| {
+        let pages = bytes.len() as u64 / 4096;
+        for page in bytes[4096..].chunks_exact_mut(4096) {
+            garbage(page, rng);
+            page[..4].copy_from_slice(&[rng.u8(1..3), 0, rng.u8(..128), rng.u8(..2)]);
+            for number in page[8..].chunks_exact_mut(8) {
+                number.copy_from_slice(&rng.u64(..pages).to_le_bytes());
+            }
+        }
+    });
+    // Each page is all others, too: rings in every tree.
+    damaged(20, SEED + 10, |bytes, rng| {
+        let page = rng.usize(1..bytes.len() / 4096) * 4096;
+        let page = bytes[page..page + 4096].to_vec();
+        bytes[4096..]
+            .chunks_exact_mut(4096)
+            .for_each(|other| other.copy_from_slice(&page));
+    });
+}
+
+/// A file on a disk some of whose sectors cannot be read.
+struct Worn {
+    bytes: Vec<u8>,
+    bad: HashSet<u64>,
+    reads: Cell<u32>,
+}
+
+impl Source for Worn {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.bytes.len() as u64)
+    }
+
+    fn read_at(&self, at: u64, out: &mut [u8]) -> io::Result<()> {
+        const EIO: i32 = 5;
+        self.reads.set(self.reads.get() + 1);
+        let end = at + out.len() as u64;
+        if (at / 4096..end.div_ceil(4096)).any(|page| self.bad.contains(&page)) {
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
+        out.copy_from_slice(&self.bytes[at as usize..end as usize]);
+        Ok(())
+    }
+}
+
+#[test]
+fn sectors_that_cannot_be_read_cost_their_rows() {
+    let seed = SEED + 11;
+    let (bytes, ledger, mut rng) = closed(&SMALL, seed);
+    let pages = bytes.len() as u64 / 4096;
+    for case in 0..60 {
+        let bad = (0..rng.u64(1..20)).map(|_| rng.u64(..pages)).collect();
+        let reads = Cell::new(0);
+        let worn = Worn {
+            bytes: bytes.clone(),
+            bad,
+            reads,
+        };
+        let (_folder, path) = folder();
+        let copied = copy(&worn, open::create(&path).unwrap()).unwrap();
+        let verdict = ledger.verdict(&raw(&path), copied.lost);
+        assert_eq!(verdict, Ok(()), "seed {seed}, case {case}, {copied:?}");
+    }
+    // All of it, and more than anyone would wait for.
+    let bytes = vec![0; 40 << 20];
+    let bad = (0..40 << 8).collect();
+    let worn = Worn {
+        bytes,
+        bad,
+        reads: Cell::new(0),
+    };
+    let (_folder, path) = folder();
+    copy(&worn, open::create(&path).unwrap()).unwrap();
+    assert!(
+        worn.reads.get() < 2_000,
+        "{} reads of a dead disk",
+        worn.reads.get()
+    );
+}
+
+#[test]
+fn most_of_a_store_survives_a_lost_page() {
+    const LARGE: Mix = Mix {
+        messages: 3_000,
+        sessions: 30,
+        large: &[],
+    };
+    let seed = SEED + 12;
+    let (sound, ledger, mut rng) = closed(&LARGE, seed);
+    let messages = ledger
+        .live
+        .keys()
+        .filter(|key| matches!(key, Key::Message(_)))
+        .count();
+    assert!(messages > 1_900, "{messages}");
+    let cases = 60;
+    let mut survived = 0;
+    for case in 0..cases {
+        let mut bytes = sound.clone();
+        let page = rng.usize(..bytes.len() / 4096) * 4096;
+        garbage(&mut bytes[page..page + 4096], &mut rng);
+        let outcome = start(&bytes, &ledger, &format!("seed {seed}, case {case}"));
+        let alive = |(key, row): (&Key, &Vec<u8>)| outcome.rows.get(key) == Some(row);
+        let rows = ledger.live.iter().filter(|row| alive(*row)).count();
+        let share = rows as f64 / ledger.live.len() as f64;
+        assert!(share > 0.9, "seed {seed}, case {case}: {share}");
+        survived += rows;
+    }
+    let share = survived as f64 / (ledger.live.len() * cases) as f64;
+    assert!(share > 0.99, "{share}");
+}
+
+/// The tests above must be able to fail.
+#[test]
+fn wrong_and_resurrected_rows_are_noticed() {
+    let (mut bytes, ledger, _) = closed(&SMALL, SEED);
+    assert_eq!(ledger.verdict(&ledger.live, Some(0)), Ok(()));
+    assert!(
+        ledger.verdict(&ledger.live, Some(1)).is_err(),
+        "the sum is wrong"
+    );
+    let mut wrong = ledger.live.clone();
+    let row = wrong.values_mut().next().unwrap();
+    *row.last_mut().unwrap() ^= 1;
+    assert!(ledger.verdict(&wrong, None).is_err(), "a wrong bit");
+    // Without the trees, what was deleted comes back: the pages of the tests do hold it.
+    bytes[64..320].fill(0);
+    let found = start(&bytes, &ledger, "without slots");
+    assert_eq!(found.lost(), None);
+    let lost = ledger.live.len().saturating_sub(found.rows.len()) as u64;
+    let verdict = ledger.verdict(&found.rows, Some(lost));
+    assert!(verdict.is_err_and(|why| why.contains("from the dead")));
+}
