@@ -6,7 +6,8 @@
 //! - A message row never changes once written; it goes when nobody is owed it.
 //! - Message and session numbers found on disk are never handed out again.
 //! - A damaged row is skipped and counted, never delivered; a damaged file is set aside, never
-//!   overwritten.
+//!   overwritten, and all rows of it that can still be read go into a new one.
+//! - What was deleted before the damage stays deleted as long as the trees of the file hold.
 //! - Whatever the backlog, memory holds ranges of ids, never its payloads.
 //! - After an error the batch is kept and retried; nothing is reported committed meanwhile.
 //! - No read transaction outlives the call that opened it (it would keep the file growing).

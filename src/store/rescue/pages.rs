@@ -18,8 +18,11 @@ const REGION: u64 = 4 << 30;
 const FORMAT: u8 = 3;
 /// The largest page that is read: twice the largest MQTT packet.
 const LARGEST: u64 = 512 << 20;
+/// The largest page that is read on the word of damaged or freed pages: a wrong size must not
+/// cost all memory.
+const LARGEST_UNPROVEN: u64 = 32 << 20;
 /// After so many failed reads the disk is taken for dead: each may take it seconds.
-const FAILURES: u32 = 512;
+const FAILURES: u32 = 256;
 
 const SLOTS: [usize; 2] = [64, 192];
 const SLOT: usize = 128;
@@ -193,21 +196,33 @@ impl<'a> Pages<'a> {
         Node::parse(out, width).is_some_and(|node| node.is(link.checksum))
     }
 
-    /// Reads the page at `at`, the first 4 KiB of it if `more` cannot tell from these that it has
-    /// use for more, and never beyond `max` bytes.
-    pub(super) fn read_page(
+    /// Whether `link`, which may be damaged itself, names the very page it was made for.
+    pub(super) fn proves(&mut self, link: Link, width: Option<usize>) -> bool {
+        let mut page = Vec::new();
+        link.span.len <= LARGEST_UNPROVEN && self.read_node(link, width, &mut page)
+    }
+
+    /// Reads what may be a leaf, at the start of any page.
+    pub(super) fn read_leaf(&mut self, at: u64, width: Option<usize>, out: &mut Vec<u8>) {
+        let end = |page: &[u8]| Node::parse(page, width)?.leaf_end();
+        self.read_page(at, LARGEST_UNPROVEN, end, out);
+    }
+
+    /// Reads the first 4 KiB of the page at `at` and then to its `end`, which these tell, but not
+    /// beyond `max` bytes.
+    fn read_page(
         &mut self,
         at: u64,
         max: u64,
-        more: impl Fn(&[u8]) -> Option<usize>,
+        end: impl Fn(&[u8]) -> Option<usize>,
         out: &mut Vec<u8>,
     ) {
         out.clear();
         // What one large page took isn't kept for all the small ones.
         out.shrink_to(64 * PAGE as usize);
-        self.read(at, PAGE.min(max), out);
-        let end = more(out).unwrap_or(0) as u64;
-        let end = end.min(max).min(LARGEST).min(self.len.saturating_sub(at));
+        self.read(at, PAGE, out);
+        let end = end(out).unwrap_or(0) as u64;
+        let end = end.min(max).min(self.len.saturating_sub(at));
         if end > PAGE {
             self.read(at + PAGE, end - PAGE, out);
         }
@@ -224,6 +239,10 @@ impl<'a> Pages<'a> {
             return;
         }
         bytes.fill(0);
+        if len <= PAGE && at + len <= self.len {
+            self.failures += 1;
+            return;
+        }
         for (page, bytes) in (at..)
             .step_by(PAGE as usize)
             .zip(bytes.chunks_mut(PAGE as usize))

@@ -121,3 +121,74 @@ fn state_age(id: u32, row: &[u8]) -> impl PartialOrd {
         (state.next_seq, state.cursor, state.low_cursor, owed)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::row::encode_retained;
+    use crate::store::tests::{message, session};
+    use crate::time::Time;
+
+    fn encoded(encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut row = Vec::new();
+        encode(&mut row);
+        row
+    }
+
+    /// Checks that of the rows, all accepted under `key`, each is newer than those before it.
+    fn rise(table: Table, key: &[u8], rows: &[Vec<u8>]) {
+        for (at, row) in rows.iter().enumerate() {
+            assert!(table.accepts(key, row));
+            assert!(!table.is_newer(key, row, row));
+            for old in &rows[..at] {
+                assert!(table.is_newer(key, row, old) && !table.is_newer(key, old, row));
+            }
+        }
+    }
+
+    #[test]
+    fn the_newest_version_wins() {
+        let state = |next_seq, cursor, sent: &[u64]| {
+            let state = StateRecord {
+                next_seq,
+                cursor: MessageId(cursor),
+                sent: sent.iter().copied().map(MessageId).collect(),
+                ..StateRecord::default()
+            };
+            encoded(|out| state.encode(SessionId(3), out))
+        };
+        let states = [
+            state(5, 0, &[]),
+            state(9, 7, &[4, 6, 7]),
+            state(9, 7, &[6, 7]),
+            state(9, 8, &[6, 7, 8]),
+        ];
+        rise(Table::Session, &[3, 0, 0, 0, STATE], &states);
+        let identity = |at: Option<u64>| {
+            let mut record = session("c");
+            record.disconnected_at = at.map(Time::from_secs);
+            encoded(|out| record.encode(SessionId(3), out))
+        };
+        let identities = [identity(None), identity(Some(8)), identity(Some(9))];
+        rise(Table::Session, &[3, 0, 0, 0, IDENTITY], &identities);
+        let retained = |at| {
+            let mut message = message("t", b"x");
+            message.arrival = Time::from_secs(at);
+            encoded(|out| encode_retained(&message, out))
+        };
+        rise(Table::Retained, b"t", &[retained(4), retained(5)]);
+    }
+
+    #[test]
+    fn a_row_of_another_key_or_table_is_not_accepted() {
+        let record = session("c");
+        let row = encoded(|out| record.encode(SessionId(3), out));
+        assert!(Table::Session.accepts(&[3, 0, 0, 0, IDENTITY], &row));
+        for key in [[4, 0, 0, 0, IDENTITY], [3, 0, 0, 0, STATE], [3, 0, 0, 0, 7]] {
+            assert!(!Table::Session.accepts(&key, &row));
+        }
+        for table in [Table::Meta, Table::Message, Table::Retained] {
+            assert!(!table.accepts(b"12345678", &row));
+        }
+    }
+}

@@ -40,11 +40,7 @@ impl Tables {
         };
         let mut page = Vec::new();
         for slot in &slots {
-            if !tables
-                .found
-                .iter()
-                .any(|found| matches!(found, Found::Lost))
-            {
+            if tables.are_complete() {
                 break;
             }
             let Some(link) = slot.tables.map(|root| root.link) else {
@@ -63,9 +59,13 @@ impl Tables {
         tables
     }
 
+    fn are_complete(&self) -> bool {
+        let mut found = self.found.iter();
+        !found.any(|found| matches!(found, Found::Lost))
+    }
+
     /// Takes the tables not yet found from a leaf of definitions.
     fn take(&mut self, pages: &mut Pages<'_>, page: &[u8], is_sound: bool) {
-        let mut root_page = Vec::new();
         let leaf = Node::parse(page, None).into_iter();
         for (name, definition) in leaf.flat_map(Node::pairs) {
             let Some(table) = Table::named(name) else {
@@ -76,9 +76,7 @@ impl Tables {
             };
             let found = parse(definition);
             let is_proven = match found {
-                Found::Tree(Root { link, .. }) => {
-                    is_sound || pages.read_node(link, table.key_width(), &mut root_page)
-                }
+                Found::Tree(Root { link, .. }) => is_sound || pages.proves(link, table.key_width()),
                 _ => is_sound,
             };
             if matches!(place, Found::Lost) && is_proven {

@@ -181,7 +181,7 @@ impl<'w, 'p, S: Sink> Tree<'w, 'p, S> {
                 true => visit.keys.between(between),
                 false => visit.keys.clone(),
             };
-            if is_sound || self.is_sound(link) {
+            if is_sound || self.pages.proves(link, self.table.key_width()) {
                 self.stack.push(Visit { link, keys, depth });
             } else {
                 lost += 1;
@@ -196,12 +196,6 @@ impl<'w, 'p, S: Sink> Tree<'w, 'p, S> {
         } else if lost > 0 {
             self.lose(depth, visit.keys);
         }
-    }
-
-    fn is_sound(&mut self, link: Link) -> bool {
-        let mut page = Vec::new();
-        let width = self.table.key_width();
-        self.pages.read_node(link, width, &mut page)
     }
 
     fn lose(&mut self, depth: usize, keys: Keys) {

@@ -6,6 +6,7 @@ pub(super) mod disk;
 mod faults;
 mod files;
 mod ledger;
+mod mix;
 mod model;
 mod rescue;
 mod rows;
@@ -20,7 +21,7 @@ use crate::store::{Batch, Db, Rows, SessionRecord, Target};
 use crate::time::Time;
 
 /// A QoS 1 message on `topic`.
-fn message(topic: &str, payload: &[u8]) -> Message {
+pub(super) fn message(topic: &str, payload: &[u8]) -> Message {
     let parts = Parts {
         topic,
         props: &[],
@@ -45,7 +46,7 @@ fn target(session: u32, seq: u64) -> Target {
 }
 
 /// A session that never expires.
-fn session(client_id: &str) -> SessionRecord {
+pub(super) fn session(client_id: &str) -> SessionRecord {
     SessionRecord {
         client_id: client_id.into(),
         username: None,

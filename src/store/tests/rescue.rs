@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use fastrand::Rng;
 use redb::Database;
 
-use super::damage::{Key, Ledger, Mix, fill, folder, raw};
 use super::disk::Disk;
+use super::mix::{Key, Ledger, Mix, fill, folder, raw};
 use super::{messages, session};
 use crate::message::SessionId;
 use crate::store::codec::{put_varint, seal};
