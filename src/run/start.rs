@@ -88,11 +88,8 @@ fn tell(config: &Config, loaded: &Loaded) {
             window.as_secs_f32()
         ),
     }
-    if let Some((aside, why)) = &loaded.quarantined {
-        log::error!(
-            "The store was damaged ({why}); it was set aside as {} and a new one begun.",
-            aside.display()
-        );
+    if let Some(quarantined) = &loaded.quarantined {
+        log::error!("{quarantined}");
     }
     if loaded.damaged > 0 {
         log::error!(

@@ -187,13 +187,13 @@ pub(super) fn create(files: &mut dyn Files, id: u64) -> Result<Metered, Error> {
 pub(super) fn heir(files: &mut dyn Files) -> Result<Option<Meta>, Error> {
     let (_, bytes) = read_file(files)?;
     let id = read_header(&bytes).or_else(|| any_id(&bytes));
-    Ok(id.and_then(|id| {
-        let first = records(&bytes, id, 0).next()?;
-        Some(Meta {
+    Ok(id.map(|id| {
+        let first = records(&bytes, id, 0).next();
+        Meta {
             id,
-            applied: first.seq - 1,
+            applied: first.map_or(0, |first| first.seq - 1),
             ..Meta::default()
-        })
+        }
     }))
 }
 

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::path::PathBuf;
 
 use super::error::{Corrupt, Error};
 use super::meta::{Meta, Written};
 use super::queue::{Held, Queue};
 use super::record::{IDENTITY, SessionRecord, StateRecord};
 use super::refs::Refs;
+use super::rescue::Quarantined;
 use super::row::{Scanned, Target, decode_retained, scan};
 use super::view::{ON, View};
 use crate::message::{Message, MessageId, SessionId};
@@ -38,8 +38,8 @@ pub struct Loaded {
     /// Rows that were skipped because their checksum or contents are wrong, and commits that the
     /// journal lost.
     pub damaged: u64,
-    /// Where a damaged file was set aside, and what was wrong with it.
-    pub quarantined: Option<(PathBuf, String)>,
+    /// What became of a damaged file.
+    pub quarantined: Option<Quarantined>,
     /// Bytes of all rows of the tables.
     pub(super) live: u64,
 }

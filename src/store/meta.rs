@@ -12,7 +12,7 @@ use super::tables::{MSG, RETAINED, SESSION};
 use crate::time::Time;
 
 /// Lists of numbers by name.
-const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 
 /// The version of the tables and rows; rises when an older program would misread them.
 const FORMAT: u64 = 1;
@@ -136,6 +136,44 @@ impl Meta {
             applied,
             stamp: Stamp::from_numbers(stamp),
         })
+    }
+
+    /// Whether a row of this name is one of the table's.
+    pub(super) fn has(key: &[u8]) -> bool {
+        [FORMAT_KEY, JOURNAL_KEY, STAMP_KEY]
+            .map(str::as_bytes)
+            .contains(&key)
+    }
+
+    /// Takes in one row of the table, which may be from a damaged file; whether it says which
+    /// store that was.
+    ///
+    /// # Errors
+    /// [`Error::Newer`] without the path.
+    pub(super) fn take(&mut self, key: &[u8], row: &[u8]) -> Result<bool, Error> {
+        let numbers = |count: usize| -> Result<Vec<u64>, Corrupt> {
+            let mut reader = unseal(key, row)?;
+            (0..count).map(|_| reader.varint()).collect()
+        };
+        if key == FORMAT_KEY.as_bytes() {
+            if let Ok(&[found]) = numbers(1).as_deref()
+                && found != FORMAT
+            {
+                let path = PathBuf::new();
+                return Err(Error::Newer { path, found });
+            }
+        } else if key == JOURNAL_KEY.as_bytes() {
+            if let Ok(&[id, applied]) = numbers(2).as_deref() {
+                (self.id, self.applied) = (id, applied);
+                return Ok(true);
+            }
+        } else if key == STAMP_KEY.as_bytes()
+            && let Ok(numbers) = numbers(5)
+            && let Ok(numbers) = numbers.try_into()
+        {
+            self.stamp = Stamp::from_numbers(numbers);
+        }
+        Ok(false)
     }
 
     /// Writes it, and the format.

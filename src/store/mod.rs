@@ -19,7 +19,8 @@
 //! - A message row never changes once written; it goes when nobody is owed it.
 //! - Message and session numbers found on disk are never handed out again.
 //! - A damaged row is skipped and counted, never delivered; a damaged file is set aside, never
-//!   overwritten.
+//!   overwritten, and all rows of it that can still be read go into a new one.
+//! - What was deleted before the damage stays deleted as long as the trees of the file hold.
 //! - Whatever the backlog, memory holds ranges of ids and sizes, never its payloads.
 //! - After an error the batch is kept and retried; nothing is reported committed meanwhile.
 //! - No read transaction outlives the call that opened it (it would keep the file growing).
@@ -39,6 +40,7 @@ mod open;
 mod queue;
 mod record;
 mod refs;
+mod rescue;
 mod row;
 mod tables;
 mod thread;
@@ -59,6 +61,7 @@ pub use open::Location;
 pub use queue::{Amount, Held, Queue};
 pub use record::{DropRecord, SessionRecord, StateRecord, SubscriptionRecord, WillRecord};
 pub use refs::Refs;
+pub use rescue::{Quarantined, Rescued};
 pub use row::{Target, decode_message, decode_retained, decode_targets};
 pub use tables::{Db, Need, Rows};
 pub use thread::{Event, Figures, Handle, ReadRequest};

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -23,8 +24,8 @@ const JOURNAL_BYTES: usize = 256 << 10;
 const REDB_MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
 /// Where redb's two commit slots keep the version of its file format.
 const REDB_VERSIONS: [usize; 2] = [64, 192];
-/// The newest file format this redb reads.
-const REDB_FORMAT: u8 = 3;
+/// The formats that newer versions of redb may write; beyond these it is garbage.
+const REDB_NEWER: Range<u8> = 4..16;
 /// What a Mosquitto persistence file starts with.
 const MOSQUITTO_MAGIC: &[u8] = b"\x00\xB5\x00mosquitto db";
 
@@ -99,19 +100,6 @@ impl StoreFiles {
         self.install_new(&meta)
     }
 
-    /// Sets a damaged store aside for an empty one, which takes over the journal: what is in
-    /// there is good. Returns the new name of the damaged one.
-    pub(super) fn replace(&mut self) -> Result<PathBuf, Error> {
-        let heir = journal::heir(self)?;
-        let aside = set_aside(&self.path)?;
-        let meta = heir.unwrap_or_else(Meta::new_store);
-        if heir.is_none() {
-            drop(journal::create(self, meta.id)?);
-        }
-        self.install_new(&meta)?;
-        Ok(aside)
-    }
-
     fn install_new(&mut self, meta: &Meta) -> Result<(), Error> {
         let database = self.create_store()?;
         initialise(&database, meta)?;
@@ -147,7 +135,10 @@ impl StoreFiles {
             DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
                 Error::Locked(path.into())
             }
-            DatabaseError::UpgradeRequired(_) => Error::Foreign(path.into()),
+            DatabaseError::UpgradeRequired(found) => match version(&head(path)) {
+                Some(_) => Error::Foreign(path.into()),
+                None => Error::Corrupt(format!("one of its slots claims version {found}")),
+            },
             DatabaseError::Storage(redb::StorageError::Io(e)) => denied(path, e),
             other => refine(path, redb::Error::from(other).into()),
         })
@@ -294,26 +285,35 @@ impl FileId {
 
 /// A damage that is none: the file of something else, or of a newer redb.
 fn refine(path: &Path, error: Error) -> Error {
-    if !error.is_damage() {
-        return error;
-    }
-    let mut head = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(256).read_to_end(&mut head));
-    if read.is_err() {
-        return error;
-    }
+    let head = match error.is_damage() {
+        true => head(path),
+        false => return error,
+    };
     if head.starts_with(MOSQUITTO_MAGIC) {
         return Error::Foreign(path.into());
     }
-    // Both slots name the version; rot would have hit one of them.
-    let versions = REDB_VERSIONS.map(|at| head.get(at).copied().unwrap_or(0));
-    if head.starts_with(REDB_MAGIC) && versions[0] == versions[1] && versions[0] > REDB_FORMAT {
-        return Error::Newer {
-            path: path.into(),
-            found: versions[0].into(),
-        };
+    match version(&head) {
+        Some(version) if head.starts_with(REDB_MAGIC) && REDB_NEWER.contains(&version) => {
+            Error::Newer {
+                path: path.into(),
+                found: version.into(),
+            }
+        }
+        _ => error,
     }
-    error
+}
+
+/// The version of redb's format. Both commit slots name it: rot would have hit one of them.
+fn version(head: &[u8]) -> Option<u8> {
+    let [a, b] = REDB_VERSIONS.map(|at| head.get(at).copied());
+    a.filter(|_| a == b)
+}
+
+/// The first bytes of a file, or none.
+fn head(path: &Path) -> Vec<u8> {
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(256).read_to_end(&mut head));
+    read.map_or(Vec::new(), |_| head)
 }
 
 fn open_existing(path: &Path) -> Result<File, Error> {
@@ -352,7 +352,7 @@ fn lock(path: &Path, file: &File) -> Result<(), Error> {
 /// Gives a damaged file the name `NAME.corrupt-UNIXTIME-N`, after the time it was last written,
 /// and returns that. Where the file system can, it keeps its old name too until another file takes
 /// it: without a store there, a start after a power cut would not know the journal for its own.
-fn set_aside(path: &Path) -> Result<PathBuf, Error> {
+pub(super) fn set_aside(path: &Path) -> Result<PathBuf, Error> {
     // When it was last written: near enough to now, and no clock is needed.
     let written = fs::metadata(path)
         .and_then(|meta| meta.modified())
@@ -360,18 +360,25 @@ fn set_aside(path: &Path) -> Result<PathBuf, Error> {
     let at = written
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
+    // It has the name already where a crash came before another file took its old one.
+    let is_it = |name: &Path| {
+        let ids = [path, name].map(|path| fs::metadata(path).ok().as_ref().map(FileId::of));
+        ids[0] == ids[1]
+    };
     let aside = (0u32..)
         .map(|n| with_suffix(path, &format!(".corrupt-{at}-{n}")))
-        .find(|name| !name.exists())
+        .find(|name| !name.exists() || is_it(name))
         .unwrap_or_else(|| with_suffix(path, ".corrupt"));
-    fs::hard_link(path, &aside)
-        .or_else(|_| fs::rename(path, &aside))
-        .map_err(|e| denied(path, e))?;
+    if !aside.exists() {
+        fs::hard_link(path, &aside)
+            .or_else(|_| fs::rename(path, &aside))
+            .map_err(|e| denied(path, e))?;
+    }
     sync_folder(path).map_err(|e| denied(path, e))?;
     Ok(aside)
 }
 
-fn sync_folder(path: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(folder_of(path))?.sync_all()
 }
 
@@ -388,7 +395,7 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn denied(path: &Path, e: io::Error) -> Error {
+pub(super) fn denied(path: &Path, e: io::Error) -> Error {
     match e.kind() {
         io::ErrorKind::PermissionDenied
         | io::ErrorKind::ReadOnlyFilesystem

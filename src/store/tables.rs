@@ -15,6 +15,7 @@ use super::load::{Loaded, load};
 use super::meta::{Meta, Stamp, Written, initialise};
 use super::open::{self, Location, StoreFiles};
 use super::record::SessionKey;
+use super::rescue;
 use super::view::{ON, View};
 use crate::message::MessageId;
 
@@ -117,7 +118,7 @@ impl Rows {
 
 impl Db {
     /// Opens the store, or creates it, and reads all but the backlog's payloads. A damaged file
-    /// is set aside for an empty one; [`Loaded::quarantined`] then says so.
+    /// is set aside for one with what could be saved of it; [`Loaded::quarantined`] then says so.
     ///
     /// # Errors
     /// Whatever an operator has to cure: see [`Error`].
@@ -128,17 +129,20 @@ impl Db {
         };
         let meter = Meter::default();
         let files = || StoreFiles::new(&path, meter.clone());
+        let resumed = rescue::resume(&path)?;
         files().create_if_absent()?;
         let opened = Db::with_files(Box::new(files()));
-        match opened.map_err(|e| e.at(&path)) {
-            Err(e) if e.is_damage() => {
-                let aside = files().replace()?;
-                let (db, mut loaded) = Db::with_files(Box::new(files()))?;
-                loaded.quarantined = Some((aside, e.to_string()));
-                Ok((db, loaded))
+        let quarantined = match opened.map_err(|e| e.at(&path)) {
+            Err(e) if e.is_damage() => rescue::rescue(&mut files(), &path, &e)?,
+            Ok((db, mut loaded)) if resumed => {
+                loaded.quarantined = Some(rescue::resumed(&path, &loaded));
+                return Ok((db, loaded));
             }
-            other => other,
-        }
+            other => return other,
+        };
+        let (db, mut loaded) = Db::with_files(Box::new(files()))?;
+        loaded.quarantined = Some(quarantined);
+        Ok((db, loaded))
     }
 
     /// A store on whatever files these are; the tables exist.

@@ -86,7 +86,7 @@ struct State {
 
 /// A disk; clones share it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Disk(Arc<Mutex<State>>);
+pub(in crate::store) struct Disk(Arc<Mutex<State>>);
 
 impl Disk {
     /// A disk with an empty store on it, and an empty journal.

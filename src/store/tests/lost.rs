@@ -96,15 +96,17 @@ fn the_journal_of_a_damaged_store_goes_to_the_new_one() {
     drop(db);
     let file = File::options().write(true).open(&path).unwrap();
     file.write_all_at(&[0xA5; 300], 0).unwrap();
+    // Besides what is saved of the file itself.
+    let all: Vec<u64> = (1..2_003).collect();
     for _ in 0..2 {
         let (mut db, _) = open(&path).unwrap();
-        assert_eq!(stored(&mut db), [2_000, 2_001, 2_002]);
+        assert_eq!(stored(&mut db), all);
     }
     let (mut db, loaded) = open(&path).unwrap();
     assert_eq!(loaded.damaged, 0);
     db.commit(&messages(4, 2_003..2_004)).unwrap();
     drop(db);
-    assert_eq!(stored(&mut open(&path).unwrap().0).len(), 4);
+    assert_eq!(stored(&mut open(&path).unwrap().0).len(), 2_003);
 }
 
 /// The lock of the store goes with its name; that of the journal is left.

@@ -1,13 +1,16 @@
 //! Tests of the store as a whole: what a crash, a failing disk and bit rot leave.
 
 mod crash;
-mod disk;
+mod damage;
+pub(super) mod disk;
 mod faults;
 mod files;
 mod journal;
 mod ledger;
 mod lost;
+mod mix;
 mod model;
+mod rescue;
 mod rows;
 
 use std::ops::Range;
@@ -20,7 +23,7 @@ use crate::store::{Batch, Db, Rows, SessionRecord, Target};
 use crate::time::Time;
 
 /// A QoS 1 message on `topic`.
-fn message(topic: &str, payload: &[u8]) -> Message {
+pub(super) fn message(topic: &str, payload: &[u8]) -> Message {
     let parts = Parts {
         topic,
         props: &[],
@@ -45,7 +48,7 @@ fn target(session: u32, seq: u64) -> Target {
 }
 
 /// A session that never expires.
-fn session(client_id: &str) -> SessionRecord {
+pub(super) fn session(client_id: &str) -> SessionRecord {
     SessionRecord {
         client_id: client_id.into(),
         username: None,

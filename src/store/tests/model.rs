@@ -138,12 +138,16 @@ fn payload() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn state() -> impl Strategy<Value = StateRecord> {
-    (0..40u64, prop::collection::btree_set(1..40u64, 0..4)).prop_map(|(cursor, sent)| StateRecord {
-        next_seq: cursor + 7,
-        cursor: MessageId(cursor),
-        sent: sent.into_iter().map(MessageId).collect(),
-        ..StateRecord::default()
-    })
+    // What was sent is at or below the cursor.
+    let sent = |cursor: u64| (Just(cursor), prop::collection::btree_set(0..=cursor, 0..4));
+    (0..40u64)
+        .prop_flat_map(sent)
+        .prop_map(|(cursor, sent)| StateRecord {
+            next_seq: cursor + 7,
+            cursor: MessageId(cursor),
+            sent: sent.into_iter().map(MessageId).collect(),
+            ..StateRecord::default()
+        })
 }
 
 pub(super) fn change() -> impl Strategy<Value = Change> {

@@ -1,0 +1,192 @@
+//! Which row is one of ours, and which of two versions is the newer.
+
+use std::cmp::{Ordering, Reverse};
+
+use crate::message::{MessageId, SessionId};
+use crate::store::codec::unseal;
+use crate::store::meta::Meta;
+use crate::store::record::{IDENTITY, STATE, SessionKey, SessionRecord, StateRecord};
+use crate::store::row::{decode_retained, scan};
+
+/// A table of the store, in the order in which they are rescued: what a full disk leaves no room
+/// for should be messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Table {
+    Meta,
+    Session,
+    Retained,
+    Message,
+}
+
+impl Table {
+    pub(super) const ALL: [Table; 4] =
+        [Table::Meta, Table::Session, Table::Retained, Table::Message];
+
+    pub(super) fn named(name: &[u8]) -> Option<Table> {
+        match name {
+            b"meta" => Some(Table::Meta),
+            b"session" => Some(Table::Session),
+            b"retained" => Some(Table::Retained),
+            b"msg" => Some(Table::Message),
+            _ => None,
+        }
+    }
+
+    /// Bytes of each key, if they are all as long.
+    pub(super) fn key_width(self) -> Option<usize> {
+        match self {
+            Table::Session => Some(5),
+            Table::Message => Some(8),
+            Table::Meta | Table::Retained => None,
+        }
+    }
+
+    /// How redb sorts the keys.
+    pub(super) fn compare(self, a: &[u8], b: &[u8]) -> Ordering {
+        match self {
+            Table::Session => session_key(a).cmp(&session_key(b)),
+            Table::Message => message_id(a).cmp(&message_id(b)),
+            Table::Meta | Table::Retained => a.cmp(b),
+        }
+    }
+
+    /// Whether the row is, by its checksum, what was once written under `key` of this table.
+    pub(super) fn accepts(self, key: &[u8], row: &[u8]) -> bool {
+        match self {
+            // A retained row would pass for one of these, but for its name.
+            Table::Meta => Meta::has(key) && unseal(key, row).is_ok(),
+            Table::Message => message_id(key).is_some_and(|id| scan(id, row, drop).is_ok()),
+            Table::Retained => topic(key).is_some_and(|topic| decode_retained(topic, row).is_ok()),
+            Table::Session => match session_key(key) {
+                Some((id, IDENTITY)) => SessionRecord::decode(SessionId(id), row).is_ok(),
+                Some((id, STATE)) => StateRecord::decode(SessionId(id), row).is_ok(),
+                _ => false,
+            },
+        }
+    }
+
+    /// Whether `row` is a newer version of what `old` is, both accepted under `key`. What only
+    /// ever rises tells; of the same age, the one already there is as good.
+    pub(super) fn is_newer(self, key: &[u8], row: &[u8], old: &[u8]) -> bool {
+        match self {
+            // It is asked for by name.
+            Table::Meta => false,
+            Table::Message => {
+                let arrival = |row| Some(scan(message_id(key)?, row, drop).ok()?.arrival);
+                arrival(row) > arrival(old)
+            }
+            Table::Retained => {
+                let arrival = |row| Some(decode_retained(topic(key)?, row).ok()?.arrival);
+                arrival(row) > arrival(old)
+            }
+            Table::Session => match session_key(key) {
+                Some((id, IDENTITY)) => identity_age(id, row) > identity_age(id, old),
+                Some((id, _)) => state_age(id, row) > state_age(id, old),
+                None => false,
+            },
+        }
+    }
+}
+
+/// The id that is the key of a message.
+pub(super) fn message_id(key: &[u8]) -> Option<MessageId> {
+    let key = key.try_into().ok()?;
+    Some(MessageId(u64::from_le_bytes(key)))
+}
+
+/// The key of a session row.
+pub(super) fn session_key(key: &[u8]) -> Option<SessionKey> {
+    let &[a, b, c, d, kind] = key.try_into().ok()?;
+    Some((u32::from_le_bytes([a, b, c, d]), kind))
+}
+
+/// The topic that is the key of a retained message.
+pub(super) fn topic(key: &[u8]) -> Option<&str> {
+    std::str::from_utf8(key).ok()
+}
+
+/// Nothing in an identity only rises, but a session that ended its connection has lived longer.
+fn identity_age(id: u32, row: &[u8]) -> impl PartialOrd {
+    let record = SessionRecord::decode(SessionId(id), row).ok();
+    record.map(|record| (record.disconnected_at, record.subscriptions.len()))
+}
+
+/// With the cursors where they are, what is still owed only gets less.
+fn state_age(id: u32, row: &[u8]) -> impl PartialOrd {
+    let state = StateRecord::decode(SessionId(id), row).ok();
+    state.map(|state| {
+        let owed = Reverse(state.sent.len());
+        (state.next_seq, state.cursor, state.low_cursor, owed)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::row::encode_retained;
+    use crate::store::tests::{message, session};
+    use crate::time::Time;
+
+    fn encoded(encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut row = Vec::new();
+        encode(&mut row);
+        row
+    }
+
+    /// Checks that of the rows, all accepted under `key`, each is newer than those before it.
+    fn rise(table: Table, key: &[u8], rows: &[Vec<u8>]) {
+        for (at, row) in rows.iter().enumerate() {
+            assert!(table.accepts(key, row));
+            assert!(!table.is_newer(key, row, row));
+            for old in &rows[..at] {
+                assert!(table.is_newer(key, row, old) && !table.is_newer(key, old, row));
+            }
+        }
+    }
+
+    #[test]
+    fn the_newest_version_wins() {
+        let state = |next_seq, cursor, sent: &[u64]| {
+            let state = StateRecord {
+                next_seq,
+                cursor: MessageId(cursor),
+                sent: sent.iter().copied().map(MessageId).collect(),
+                ..StateRecord::default()
+            };
+            encoded(|out| state.encode(SessionId(3), out))
+        };
+        let states = [
+            state(5, 0, &[]),
+            state(9, 7, &[4, 6, 7]),
+            state(9, 7, &[6, 7]),
+            state(9, 8, &[6, 7, 8]),
+        ];
+        rise(Table::Session, &[3, 0, 0, 0, STATE], &states);
+        let identity = |at: Option<u64>| {
+            let mut record = session("c");
+            record.disconnected_at = at.map(Time::from_secs);
+            encoded(|out| record.encode(SessionId(3), out))
+        };
+        let identities = [identity(None), identity(Some(8)), identity(Some(9))];
+        rise(Table::Session, &[3, 0, 0, 0, IDENTITY], &identities);
+        let retained = |at| {
+            let mut message = message("t", b"x");
+            message.arrival = Time::from_secs(at);
+            encoded(|out| encode_retained(&message, out))
+        };
+        rise(Table::Retained, b"t", &[retained(4), retained(5)]);
+    }
+
+    #[test]
+    fn a_row_of_another_key_or_table_is_not_accepted() {
+        let record = session("c");
+        let row = encoded(|out| record.encode(SessionId(3), out));
+        assert!(Table::Session.accepts(&[3, 0, 0, 0, IDENTITY], &row));
+        for key in [[4, 0, 0, 0, IDENTITY], [3, 0, 0, 0, STATE], [3, 0, 0, 0, 7]] {
+            assert!(!Table::Session.accepts(&key, &row));
+        }
+        for table in [Table::Meta, Table::Message, Table::Retained] {
+            assert!(!table.accepts(b"12345678", &row));
+        }
+    }
+}

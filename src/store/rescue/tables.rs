@@ -1,0 +1,112 @@
+//! Where the trees of the tables begin.
+
+use super::node::Node;
+use super::pages::{Pages, Root, Slot};
+use super::row::Table;
+
+/// The type of a plain table in redb's definition of it.
+const PLAIN: u8 = 3;
+/// Where a definition says whether there is a root, and where the root is.
+const HAS_ROOT: usize = 9;
+const ROOT: usize = 10;
+
+/// What became of a table.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Found {
+    /// Nothing leads to it.
+    Lost,
+    /// It has no rows.
+    Empty,
+    /// This is its tree.
+    Tree(Root),
+}
+
+/// The tables of the commit to believe.
+pub(super) struct Tables {
+    /// In the order of [`Table::ALL`].
+    pub(super) found: [Found; Table::ALL.len()],
+    /// Whether all of it, the numbers of rows too, is what the last commit left.
+    pub(super) is_exact: bool,
+}
+
+impl Tables {
+    /// Looks for each table in what the newer commit left and, if that is no use, in the commit
+    /// before it.
+    pub(super) fn find(pages: &mut Pages<'_>) -> Tables {
+        let slots = pages.slots();
+        let mut tables = Tables {
+            found: [Found::Lost; Table::ALL.len()],
+            is_exact: is_last(&slots),
+        };
+        let mut page = Vec::new();
+        for slot in &slots {
+            if tables.are_complete() {
+                break;
+            }
+            let Some(link) = slot.tables.map(|root| root.link) else {
+                continue;
+            };
+            let is_sound = pages.read_node(link, None, &mut page);
+            tables.is_exact &= is_sound;
+            // Of a damaged slot nothing but a whole page proves that it leads to the right one.
+            if is_sound || slot.is_sound {
+                tables.take(pages, &page, is_sound);
+            }
+            if is_sound {
+                pages.claim(link.span);
+            }
+        }
+        tables
+    }
+
+    fn are_complete(&self) -> bool {
+        let mut found = self.found.iter();
+        !found.any(|found| matches!(found, Found::Lost))
+    }
+
+    /// Takes the tables not yet found from a leaf of definitions.
+    fn take(&mut self, pages: &mut Pages<'_>, page: &[u8], is_sound: bool) {
+        let leaf = Node::parse(page, None).into_iter();
+        for (name, definition) in leaf.flat_map(Node::pairs) {
+            let Some(table) = Table::named(name) else {
+                continue;
+            };
+            let Some(place) = self.found.get_mut(table as usize) else {
+                continue;
+            };
+            let found = parse(definition);
+            let is_proven = match found {
+                Found::Tree(Root { link, .. }) => is_sound || pages.proves(link, table.key_width()),
+                _ => is_sound,
+            };
+            if matches!(place, Found::Lost) && is_proven {
+                *place = found;
+            }
+        }
+    }
+}
+
+/// Whether the first of the slots is sure to be the last commit.
+fn is_last(slots: &[Slot]) -> bool {
+    let root = |slot: &Slot| slot.tables.map(|root| root.link);
+    match slots {
+        [first, second] => first.is_sound && (second.is_sound || root(first) == root(second)),
+        _ => false,
+    }
+}
+
+/// Reads redb's definition of a table.
+fn parse(definition: &[u8]) -> Found {
+    let Some(length) = definition.get(1..).and_then(|rest| rest.first_chunk()) else {
+        return Found::Lost;
+    };
+    let root = definition.get(ROOT..).and_then(Root::parse);
+    match (definition.first(), definition.get(HAS_ROOT), root) {
+        (Some(&PLAIN), Some(0), _) => Found::Empty,
+        (Some(&PLAIN), Some(_), Some(root)) => Found::Tree(Root {
+            link: root.link,
+            length: u64::from_le_bytes(*length),
+        }),
+        _ => Found::Lost,
+    }
+}

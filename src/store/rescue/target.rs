@@ -1,0 +1,226 @@
+//! The new store that the rows go to.
+
+use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::ops::Range;
+
+use redb::{Database, Key, ReadableTable};
+
+use super::Rescued;
+use super::row::{Table, message_id, session_key, topic};
+use super::walk::Sink;
+use crate::store::error::Error;
+use crate::store::meta::Meta;
+use crate::store::record::IDENTITY;
+use crate::store::tables::{MSG, RETAINED, SESSION};
+
+/// Bytes of rows in one commit.
+const CHUNK: usize = 256 << 10;
+
+/// An empty store that fills, commit by commit.
+pub(super) struct Target {
+    database: Database,
+    chunk: Chunk,
+    /// Sessions whose identity is known to be the last version.
+    live: HashSet<u32>,
+    /// What the new store is to say of itself.
+    meta: Meta,
+    /// That is what the damaged one said: the journal goes on from there.
+    is_known: bool,
+    done: Counts,
+    /// The first error; nothing is taken any more.
+    error: Option<Error>,
+}
+
+/// What was committed.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Counts {
+    pub(super) rescued: Rescued,
+    /// Rows, of which a session has two.
+    pub(super) rows: u64,
+}
+
+/// Rows for the next commit.
+#[derive(Default)]
+struct Chunk {
+    arena: Vec<u8>,
+    rows: Vec<Row>,
+}
+
+struct Row {
+    table: Table,
+    key: Range<usize>,
+    row: Range<usize>,
+    is_live: bool,
+}
+
+impl Target {
+    /// Fills `database`, an empty store.
+    pub(super) fn new(database: Database) -> Target {
+        Target {
+            database,
+            chunk: Chunk::default(),
+            live: HashSet::new(),
+            meta: Meta::new_store(),
+            is_known: false,
+            done: Counts::default(),
+            error: None,
+        }
+    }
+
+    /// Why it takes no more rows.
+    pub(super) fn error(&self) -> Option<&Error> {
+        self.error.as_ref()
+    }
+
+    /// Commits what is left and closes the store. `heir`: what the journal says of its store.
+    pub(super) fn finish(mut self, heir: Option<Meta>) -> (Counts, Option<Error>) {
+        if let Some(heir) = heir.filter(|_| !self.is_known) {
+            (self.meta.id, self.meta.applied) = (heir.id, heir.applied);
+        }
+        self.commit();
+        (self.done, self.error)
+    }
+
+    fn commit(&mut self) {
+        if self.error.is_some() {
+            return;
+        }
+        match self.try_commit() {
+            Ok(done) => self.done = done,
+            Err(e) => self.error = Some(e),
+        }
+        self.chunk.arena.clear();
+        self.chunk.arena.shrink_to(CHUNK);
+        self.chunk.rows.clear();
+    }
+
+    fn try_commit(&self) -> Result<Counts, Error> {
+        let mut done = self.done;
+        let txn = self.database.begin_write()?;
+        {
+            let mut messages = txn.open_table(MSG)?;
+            let mut sessions = txn.open_table(SESSION)?;
+            let mut retained = txn.open_table(RETAINED)?;
+            for row in self.chunk.rows() {
+                let counts = &mut done.rescued;
+                let is_new = match row.table {
+                    Table::Meta => false,
+                    Table::Message => {
+                        let Some(id) = message_id(row.key) else {
+                            continue;
+                        };
+                        let is_new = put(&mut messages, id.0, &row)?;
+                        counts.messages += u64::from(is_new);
+                        is_new
+                    }
+                    Table::Session => {
+                        let Some(key) = session_key(row.key) else {
+                            continue;
+                        };
+                        let is_new = put(&mut sessions, key, &row)?;
+                        counts.sessions += u64::from(is_new && key.1 == IDENTITY);
+                        is_new
+                    }
+                    Table::Retained => {
+                        let Some(topic) = topic(row.key) else {
+                            continue;
+                        };
+                        let is_new = put(&mut retained, topic, &row)?;
+                        counts.retained += u64::from(is_new);
+                        is_new
+                    }
+                };
+                done.rows += u64::from(is_new);
+            }
+        }
+        self.meta.write(&txn)?;
+        txn.commit()?;
+        Ok(done)
+    }
+
+    /// Notes what the damaged store says of itself.
+    fn meta(&mut self, key: &[u8], row: &[u8]) {
+        match self.meta.take(key, row) {
+            Ok(known) => self.is_known |= known,
+            // Counts for more than a full disk.
+            Err(newer) => self.error = Some(newer),
+        }
+    }
+}
+
+impl Sink for Target {
+    fn row(&mut self, table: Table, key: &[u8], row: &[u8], is_live: bool) {
+        if table == Table::Meta {
+            return self.meta(key, row);
+        }
+        if let (Table::Session, Some((id, IDENTITY))) = (table, session_key(key)) {
+            // Its age doesn't show for certain.
+            if is_live {
+                self.live.insert(id);
+            } else if self.live.contains(&id) {
+                return;
+            }
+        }
+        if self.error.is_some() {
+            return;
+        }
+        self.chunk.push(table, key, row, is_live);
+        if self.chunk.arena.len() >= CHUNK {
+            self.commit();
+        }
+    }
+}
+
+/// A row of a chunk.
+struct RowRef<'a> {
+    table: Table,
+    key: &'a [u8],
+    row: &'a [u8],
+    is_live: bool,
+}
+
+impl Chunk {
+    fn push(&mut self, table: Table, key: &[u8], row: &[u8], is_live: bool) {
+        let start = self.arena.len();
+        self.arena.extend_from_slice(key);
+        let middle = self.arena.len();
+        self.arena.extend_from_slice(row);
+        self.rows.push(Row {
+            table,
+            key: start..middle,
+            row: middle..self.arena.len(),
+            is_live,
+        });
+    }
+
+    fn rows(&self) -> impl Iterator<Item = RowRef<'_>> {
+        let slice = |span: &Range<usize>| self.arena.get(span.clone()).unwrap_or_default();
+        self.rows.iter().map(move |row| RowRef {
+            table: row.table,
+            key: slice(&row.key),
+            row: slice(&row.row),
+            is_live: row.is_live,
+        })
+    }
+}
+
+/// Puts a row unless a newer version is there; whether there was none.
+fn put<'k, K: Key>(
+    table: &mut redb::Table<'_, K, &'static [u8]>,
+    key: impl Borrow<K::SelfType<'k>>,
+    row: &RowRef<'_>,
+) -> Result<bool, Error> {
+    let is_old = match row.is_live {
+        // Only a search comes upon several versions.
+        true => None,
+        false => {
+            let there = table.get(key.borrow())?;
+            there.map(|old| !row.table.is_newer(row.key, row.row, old.value()))
+        }
+    };
+    match is_old {
+        Some(true) => Ok(false),
+        _ => Ok(table.insert(key, row.row)?.is_none()),
+    }
+}
