@@ -8,6 +8,7 @@
 //! - A damaged row is skipped and counted, never delivered; a damaged file is set aside, never
 //!   overwritten.
 //! - Whatever the backlog, memory holds ranges of ids and sizes, never its payloads.
+//! - The size of every message that waits is known, so queues are counted and bounded exactly.
 //! - After an error the batch is kept and retried; nothing is reported committed meanwhile.
 //! - No read transaction outlives the call that opened it (it would keep the file growing).
 

@@ -312,6 +312,42 @@ fn a_line_keeps_to_itself() {
     assert_eq!(drain(&mut world, uplink), ["2", "4", "5", "6", "7", "9"]);
 }
 
+/// A row that stays for another receiver: the one that dropped it does not get it after a crash,
+/// and the other one gets all.
+#[test]
+fn what_one_receiver_drops_the_other_keeps() {
+    let mut world = World::new();
+    let dial = absent(&mut world);
+    let few = BridgeTopic {
+        bounds: Bounds {
+            messages: 2,
+            bytes: 0,
+        },
+        overflow: Some(Overflow::Oldest),
+        ..line("#")
+    };
+    let topics = [few];
+    add(&mut world, &topics);
+    let device = world.clean(Version::V311, "d");
+    let all = ["1", "2", "3", "4", "5", "6"].map(|payload| ("a", payload));
+    publish(&mut world, device, &all);
+    world.crash(secs(1));
+    add(&mut world, &topics);
+    world.crash(secs(1));
+    let bridge = add(&mut world, &topics);
+    assert_eq!(world.broker.bridge_backlog(bridge), (2, 4));
+    let uplink = up(&mut world, bridge, 1, true);
+    assert_eq!(drain(&mut world, uplink), ["5", "6"]);
+    world.pass(secs(2));
+    world.crash(secs(1));
+    let bridge = add(&mut world, &topics);
+    assert_eq!(world.broker.bridge_backlog(bridge), (0, 0));
+    let (away, _) = world.connect(&dial);
+    assert_eq!(drain(&mut world, away), ["1", "2", "3", "4", "5", "6"]);
+    world.pass(secs(3));
+    assert_eq!(world.rows(), []);
+}
+
 /// Tighter bounds than when the queue was filled: what is too much goes at the start, if the
 /// policy drops.
 #[test]
