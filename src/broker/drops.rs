@@ -265,7 +265,7 @@ impl Broker {
             let words = reason.words();
             log::log!(
                 reason.level(),
-                "{name}: {} ({}) dropped: {words}. $SYS counts them from here on.",
+                "{name}: {} ({}) dropped: {words}. More of them are counted in $SYS.",
                 report::messages(messages),
                 report::size(bytes)
             );

@@ -19,6 +19,8 @@ use crate::time::Time;
 
 /// How often to look for messages that are too old, at most.
 const PURGE: Duration = Duration::from_secs(5);
+/// How soon to look again when there were more than one look drops.
+const PURGE_ON: Duration = Duration::from_secs(1);
 /// How many of them one look drops, at most: devices wait meanwhile.
 const PURGE_MESSAGES: usize = 10_000;
 
@@ -307,7 +309,7 @@ impl Broker {
         if self.purge_due.is_none_or(|due| due > now) {
             return;
         }
-        let mut next: Option<Time> = None;
+        let (mut next, mut busy): (Option<Time>, bool) = (None, false);
         for index in self.bridges.clone() {
             let uplink = self.sessions.get(index).and_then(|s| s.uplink.as_ref());
             let lines: Vec<(u16, Duration)> = uplink
@@ -316,26 +318,31 @@ impl Broker {
                 .filter_map(|(mapping, line)| Some((mapping, line.ttl?)))
                 .collect();
             for (mapping, ttl) in lines {
-                self.purge_line(index, mapping, ttl, now);
+                busy |= self.purge_line(index, mapping, ttl, now);
                 let queue = self.sessions.get(index).map(|s| &s.outbound);
                 let arrival = queue.and_then(|queue| queue.next_arrival(mapping));
                 let due = arrival.map(|arrival| arrival + ttl);
                 next = next.into_iter().chain(due).min();
             }
         }
-        self.purge_due = next.map(|at| at.max(now + PURGE));
+        let wait = if busy { PURGE_ON } else { PURGE };
+        self.purge_due = next.map(|at| at.max(now + wait));
         if let Some(at) = self.purge_due {
             self.wheel.wake(at);
         }
     }
 
-    fn purge_line(&mut self, index: usize, mapping: u16, ttl: Duration, now: Time) {
+    /// True if there is more to drop.
+    fn purge_line(&mut self, index: usize, mapping: u16, ttl: Duration, now: Time) -> bool {
         for _ in 0..PURGE_MESSAGES {
             let session = self.sessions.get_mut(index);
             let dropped = session.and_then(|s| s.outbound.drop_arrived_by(mapping, now - ttl));
-            let Some(dropped) = dropped else { return };
+            let Some(dropped) = dropped else {
+                return false;
+            };
             self.dropped(index, dropped, DropReason::Expired, now);
         }
+        true
     }
 
     /// Notes whether messages for a session must be told apart by topic.

@@ -15,11 +15,11 @@
 //! a message that is sent again after a crash carries the packet id it had before.
 
 mod acks;
+mod cold;
 mod drops;
 mod places;
 #[cfg(test)]
 mod recount;
-mod refill;
 
 use std::rc::Rc;
 
@@ -430,14 +430,6 @@ impl Outbound {
             flights.pop_back();
             self.forget(entry.mapping, entry.id, entry.message.size() as u32);
         }
-    }
-
-    /// True while the next message could be sent but for the commit that it waits for.
-    pub fn awaits_commit(&self, durable_below: MessageId) -> bool {
-        let places = self.places.as_ref().filter(|_| self.online);
-        let head = places.and_then(|p| p.ready.front());
-        head.and_then(|entry| entry.id)
-            .is_some_and(|id| id >= durable_below)
     }
 
     /// Everything still owed, for a session that ends.

@@ -22,6 +22,7 @@
 //!   overwritten, and all rows of it that can still be read go into a new one.
 //! - What was deleted before the damage stays deleted as long as the trees of the file hold.
 //! - Whatever the backlog, memory holds ranges of ids and sizes, never its payloads.
+//! - The size of every message that waits is known, so queues are counted and bounded exactly.
 //! - After an error the batch is kept and retried; nothing is reported committed meanwhile.
 //! - No read transaction outlives the call that opened it (it would keep the file growing).
 

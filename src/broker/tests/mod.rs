@@ -3,6 +3,7 @@
 
 mod world;
 
+mod account;
 mod acks;
 mod bounds;
 mod bridge;

@@ -1,5 +1,4 @@
-//! Full queues: each policy, lines with bounds of their own, messages that grow too old, and the
-//! account of what was dropped.
+//! Full queues: each policy, lines with bounds of their own, messages that grow too old.
 
 use std::rc::Rc;
 
@@ -79,7 +78,7 @@ pub(super) fn up(world: &mut World, bridge: BridgeId, window: u16, present: bool
     peer
 }
 
-fn with(bytes: u64, messages: u64, overflow: Overflow) -> World {
+pub(super) fn with(bytes: u64, messages: u64, overflow: Overflow) -> World {
     let mut settings = settings();
     settings.max_queued_bytes = bytes;
     settings.max_queued_messages = messages;
@@ -88,7 +87,7 @@ fn with(bytes: u64, messages: u64, overflow: Overflow) -> World {
 }
 
 /// A subscriber to everything that is away.
-fn absent(world: &mut World) -> Dial {
+pub(super) fn absent(world: &mut World) -> Dial {
     let dial = Dial::durable(Version::V5, "away");
     let (away, _) = world.connect(&dial);
     world.listen(away, "#", QoS::ExactlyOnce);
@@ -98,7 +97,7 @@ fn absent(world: &mut World) -> Dial {
 }
 
 /// Publishes at QoS 1, each with a PUBACK that says yes.
-fn publish(world: &mut World, peer: Peer, messages: &[(&str, &str)]) {
+pub(super) fn publish(world: &mut World, peer: Peer, messages: &[(&str, &str)]) {
     for (n, (topic, payload)) in (1..).zip(messages) {
         world.publish(peer, topic, payload, qos1(n));
     }
@@ -312,6 +311,42 @@ fn a_line_keeps_to_itself() {
     assert_eq!(drain(&mut world, uplink), ["2", "4", "5", "6", "7", "9"]);
 }
 
+/// A row that stays for another receiver: the one that dropped it does not get it after a crash,
+/// and the other one gets all.
+#[test]
+fn what_one_receiver_drops_the_other_keeps() {
+    let mut world = World::new();
+    let dial = absent(&mut world);
+    let few = BridgeTopic {
+        bounds: Bounds {
+            messages: 2,
+            bytes: 0,
+        },
+        overflow: Some(Overflow::Oldest),
+        ..line("#")
+    };
+    let topics = [few];
+    add(&mut world, &topics);
+    let device = world.clean(Version::V311, "d");
+    let all = ["1", "2", "3", "4", "5", "6"].map(|payload| ("a", payload));
+    publish(&mut world, device, &all);
+    world.crash(secs(1));
+    add(&mut world, &topics);
+    world.crash(secs(1));
+    let bridge = add(&mut world, &topics);
+    assert_eq!(world.broker.bridge_backlog(bridge), (2, 4));
+    let uplink = up(&mut world, bridge, 1, true);
+    assert_eq!(drain(&mut world, uplink), ["5", "6"]);
+    world.pass(secs(2));
+    world.crash(secs(1));
+    let bridge = add(&mut world, &topics);
+    assert_eq!(world.broker.bridge_backlog(bridge), (0, 0));
+    let (away, _) = world.connect(&dial);
+    assert_eq!(drain(&mut world, away), ["1", "2", "3", "4", "5", "6"]);
+    world.pass(secs(3));
+    assert_eq!(world.rows(), []);
+}
+
 /// Tighter bounds than when the queue was filled: what is too much goes at the start, if the
 /// policy drops.
 #[test]
@@ -374,69 +409,6 @@ fn old_messages_of_a_line_expire() {
     assert_eq!(dropped(&world, DropReason::Expired), 3);
 }
 
-/// Drops are counted by line and reason, and the table outlives a crash.
-#[test]
-fn the_account_of_drops_is_kept() {
-    let mut world = World::new();
-    let bounds = Bounds {
-        messages: 1,
-        bytes: 0,
-    };
-    let overflow = Some(Overflow::Oldest);
-    let topics = [
-        line("alarm/#"),
-        BridgeTopic {
-            bounds,
-            overflow,
-            ..line("t/#")
-        },
-    ];
-    add(&mut world, &topics);
-    let device = world.clean(Version::V311, "d");
-    publish(&mut world, device, &[("t/a", "1"), ("t/a", "22")]);
-    let first = world.now;
-    world.pass(secs(100));
-    publish(&mut world, device, &[("t/a", "333"), ("alarm/a", "4")]);
-    world.pass(secs(100));
-    for crashed in [false, true] {
-        if crashed {
-            world.crash(secs(1));
-            add(&mut world, &topics);
-        }
-        let queue = world.broker.bridge_queues(world.now).next().unwrap();
-        let dropped = queue.lines[1].dropped.unwrap();
-        assert_eq!((dropped.messages, dropped.bytes), (2, 4 + 5));
-        assert_eq!(DropReason::name_of(&dropped), "overflow-oldest");
-        assert!(dropped.last.since(dropped.first) >= secs(100));
-        assert!(first.since(dropped.first) < secs(1));
-        assert!(queue.lines[0].dropped.is_none());
-        assert_eq!(queue.dropped.unwrap().messages, 2);
-        assert!(queue.oldest.unwrap() >= secs(100));
-    }
-}
-
-/// A constantly dropping queue does not write the disk more often for it.
-#[test]
-fn the_account_costs_a_row_a_minute() {
-    let mut world = with(0, 1, Overflow::Newest);
-    absent(&mut world);
-    let device = world.clean(Version::V311, "d");
-    publish(&mut world, device, &[("a", "1")]);
-    world.pass(secs(5));
-    let drop_for = |world: &mut World, seconds| {
-        let batches = world.batches;
-        for _ in 0..seconds {
-            publish(world, device, &[("a", "2")]);
-            world.pass(secs(1));
-        }
-        world.batches - batches
-    };
-    let first = drop_for(&mut world, 120);
-    assert!((3..=8).contains(&first), "{first} commits in 2 minutes");
-    let next = drop_for(&mut world, 300);
-    assert!((4..=6).contains(&next), "{next} commits in 5 minutes");
-}
-
 /// The queue of a clean session is RAM, and loses its oldest under the policies that drop them.
 #[test]
 fn clean_sessions_lose_their_oldest() {
@@ -452,41 +424,4 @@ fn clean_sessions_lose_their_oldest() {
     publish(&mut world, device, &all);
     assert_eq!(drain(&mut world, slow), ["1", "4", "5"]);
     assert_eq!(dropped(&world, DropReason::OverflowOldest), 2);
-}
-
-/// What the bound means is told at the start, and again once the rate is known.
-#[test]
-fn the_bound_is_put_in_words() {
-    let mut world = with(256 << 20, 0, Overflow::Refuse);
-    let topics = [BridgeTopic {
-        ttl: Some(secs(86_400)),
-        ..line("#")
-    }];
-    add(&mut world, &topics);
-    let sentences = |world: &mut World| -> Vec<String> {
-        let now = world.now;
-        world.broker.describe_queues(now).collect()
-    };
-    assert_eq!(
-        sentences(&mut world),
-        [
-            "Clients: each with a session queues up to 256 MB, then refuses.",
-            "Bridge b: queues up to 256 MB, then refuses; how fast it fills is not known yet; \
-             nothing waits.",
-            "Bridge b, topic #: queues up to 256 MB, then refuses, none older than 24 h.",
-        ]
-    );
-    let device = world.clean(Version::V311, "d");
-    let payload = "x".repeat(8191);
-    for _ in 0..900 {
-        publish(&mut world, device, &[("a", &payload)]);
-        world.pass(ms(950));
-    }
-    world.crash(secs(20));
-    add(&mut world, &topics);
-    assert_eq!(
-        sentences(&mut world)[1],
-        "Bridge b: queues up to 256 MB, then refuses; about 9 h at the last known rate of 8 kB/s; \
-         900 messages (7 MB) wait, the oldest 15 min old."
-    );
 }

@@ -73,7 +73,7 @@ impl Outbound {
             },
         };
         self.forget(dropped.mapping, dropped.id, dropped.size);
-        self.pass(dropped.id);
+        self.skip(dropped.id);
         Some(dropped)
     }
 
@@ -119,7 +119,7 @@ impl Outbound {
         let through = cold.arrived_by(mapping, time)?;
         let held = cold.pop_through(mapping, through)?;
         self.forget(mapping, Some(held.id), held.size);
-        self.pass(Some(held.id));
+        self.skip(Some(held.id));
         Some(held.into())
     }
 
@@ -145,7 +145,7 @@ impl Outbound {
 
     /// Moves the cursor over a dropped message, if nothing before it is still to be sent: then it
     /// does not come back with the next start, even if its row stays for others.
-    fn pass(&mut self, id: Option<MessageId>) {
+    fn skip(&mut self, id: Option<MessageId>) {
         let (Some(id), Some(places)) = (id, &self.places) else {
             return;
         };

@@ -83,3 +83,26 @@ impl Topics {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_without_end_take_bounded_room() {
+        let mut topics = Topics::default();
+        for id in 0..2 * MOST as u64 {
+            topics.push(&format!("t/{id}"), id, 10);
+        }
+        assert_eq!(topics.newest.len(), MOST);
+        topics.push("t/5", 1_000_000, 10);
+        topics.push("t/100000", 1_000_001, 10);
+        assert!(topics.is_superseded(5) && !topics.is_superseded(100_000));
+        for id in 0..MOST as u64 {
+            topics.gone(id, 10);
+        }
+        assert!(topics.newest.len() < 100, "{}", topics.newest.len());
+        let (superseded, bytes) = topics.take_superseded();
+        assert_eq!((superseded.len(), bytes), (0, 0));
+    }
+}

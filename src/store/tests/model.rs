@@ -96,7 +96,10 @@ impl Model {
             // The places of stored messages are taken, whatever the state row says.
             let taken = ids.iter().map(|id| target(number, *id).seq + 1).max();
             state.next_seq = state.next_seq.max(taken.unwrap_or(0));
-            session.queue.iter().eq(ids) && session.state == state
+            // Those that were sent go first.
+            let mut queue: Vec<u64> = session.queue.iter().collect();
+            queue.sort_unstable();
+            queue == ids && session.state == state
         });
         let refs = self.messages.iter().all(|(&id, (receivers, _))| {
             let count = receivers

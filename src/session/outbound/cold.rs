@@ -1,4 +1,5 @@
-//! From disk to RAM: what is asked of the store, and what comes.
+//! Messages on their way back to RAM: from the store's file, or from what of it is not written
+//! yet.
 
 use super::{Entry, Outbound, READY_MESSAGES};
 use crate::message::MessageId;
@@ -52,6 +53,14 @@ impl Outbound {
     pub fn expects(&self, token: u32) -> bool {
         let reading = self.places.as_ref().is_some_and(|p| !p.reading.is_empty());
         self.reads == token && reading
+    }
+
+    /// True while the next message could be sent but for the commit that it waits for.
+    pub fn awaits_commit(&self, durable_below: MessageId) -> bool {
+        let places = self.places.as_ref().filter(|_| self.online);
+        let head = places.and_then(|p| p.ready.front());
+        head.and_then(|entry| entry.id)
+            .is_some_and(|id| id >= durable_below)
     }
 
     /// A message came from the store, in the order asked for. Messages that were asked for
