@@ -25,7 +25,7 @@ class FullBox(Box):
         broker.wrapper = self.volume.enter
         super().__init__(broker.start(), **options)
 
-    async def fill_up(self, padding=1000, most=20_000):
+    async def fill_up(self, padding=4000, most=20_000):
         """Publishes until the disk takes no more: nothing is acknowledged for a second."""
         for _ in range(most // 100):
             self.offer(50, padding)
