@@ -56,7 +56,8 @@ class Box:
         with contextlib.suppress(AssertionError):  # the ledger knows more
             await until(lambda: not self.ledger.missing(), timeout, "everything acknowledged")
             await asyncio.sleep(0.3)  # would there be duplicates?
-        assert self.ledger.judge() == []
+        complaints = self.ledger.judge()
+        assert not complaints, "\n".join(complaints)
 
     def tell(self, story):
         """Runs a coroutine function while the clients are there."""
