@@ -3,6 +3,7 @@ import pytest
 from clients import Client
 from harness import IS_FOOTBRIDGE, MOSQUITTO, Broker
 from link import Link
+from volume import Volume
 
 
 def pytest_configure(config):
@@ -87,3 +88,17 @@ def link():
     yield make
     for one in made:
         one.cut()
+
+
+@pytest.fixture
+def make_volume():
+    """Mounts small filesystems: `make_volume(folder, "tmpfs", "8m")`."""
+    made = []
+
+    def make(folder, kind="tmpfs", **options):
+        made.append(getattr(Volume, kind)(folder, **options))
+        return made[-1]
+
+    yield make
+    for volume in made:
+        volume.close()

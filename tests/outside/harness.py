@@ -57,6 +57,8 @@ class Broker:
         self.config_file = self.folder / "broker.conf"
         self.log_file = self.folder / "stderr"
         self.process = None
+        #: A command that runs the broker by exec: nsenter, prlimit, setpriv, env…
+        self.wrapper = []
         self._verbose = [] if quiet else ["-v"]
         lines = []
         if Path(self.binary).name == "mosquitto" and os.geteuid() == 0:
@@ -72,16 +74,20 @@ class Broker:
         self.config_file.write_text("\n".join(lines) + "\n")
 
     def start(self):
+        self.launch()
+        wait_until(self._up, what="listening broker")
+        return self
+
+    def launch(self):
+        """Starts it without waiting until it listens."""
         assert self.process is None, "already running"
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(
-                [self.binary, "-c", self.config_file, *self._verbose],
+                [*self.wrapper, self.binary, "-c", self.config_file, *self._verbose],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
-        wait_until(self._up, what="listening broker")
-        return self
 
     def _up(self):
         ended = self.process.poll()
