@@ -10,6 +10,7 @@
 //! - **Syncs** are counted by strace.
 #![forbid(unsafe_code)]
 
+mod compaction;
 #[allow(dead_code, reason = "`compare` uses more of it")]
 mod load;
 mod outage;
@@ -35,6 +36,8 @@ usage: cargo bench --bench flash -- [--quick] [--rate N]… [--qos N] [--only BR
   --qos N       QoS of what the bridge carries (default 1)
   --only BROKER footbridge, router or mosquitto only
   --json FILE   write the numbers to FILE as well
+  --compaction  instead: fill a store with 1 GB (--quick: 100 MB), drain it, and wait until the
+                file is small again, while a device's acknowledgements are timed
 FOOTBRIDGE_BIN and MOSQUITTO_BIN name other binaries, BENCH_FOLDER another folder for the stores:
 it must be on a disk.";
 
@@ -46,6 +49,7 @@ const RETAINED: (u64, u64) = (60, 12);
 
 struct Options {
     quick: bool,
+    compaction: bool,
     rates: Vec<u64>,
     qos: u8,
     subjects: Vec<Subject>,
@@ -87,6 +91,16 @@ fn main() -> ExitCode {
     if filesystem == "tmpfs" {
         eprintln!("{} is RAM: set BENCH_FOLDER", server::stores().display());
         return ExitCode::from(2);
+    }
+    if options.compaction {
+        let bytes = if options.quick { 100 } else { 1_000 } * 1_000_000;
+        return match compaction::run(bytes) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(e) => {
+                eprintln!("{e}");
+                ExitCode::FAILURE
+            }
+        };
     }
     let mut cells = Vec::new();
     let mut failed = 0;
@@ -179,6 +193,7 @@ fn batches(options: &Options) -> Vec<Vec<Job>> {
 fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
     let mut options = Options {
         quick: false,
+        compaction: false,
         rates: Vec::new(),
         qos: 1,
         subjects: Vec::new(),
@@ -190,6 +205,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         match arg.as_str() {
             "--bench" => {} // cargo's own
             "--quick" => options.quick = true,
+            "--compaction" => options.compaction = true,
             "--rate" => options.rates.push(number().filter(known).ok_or(USAGE)?),
             "--qos" => {
                 options.qos = number().filter(|qos| (1..=2).contains(qos)).ok_or(USAGE)? as u8

@@ -8,12 +8,12 @@ use crate::server::{Kind, Server};
 use crate::wire;
 
 /// Bytes of a payload: its number, and filling.
-const PAYLOAD: usize = 200;
+const PAYLOAD: usize = crate::upstream::PAYLOAD;
 /// Clients that publish, each to topics of its own.
 const DEVICES: usize = 20;
-/// How often what it says of itself in `$SYS` comes, if it does.
+/// What a broker says of itself, if it does.
 const SYS_TOPICS: [&str; 2] = ["$SYS/broker/store/bytes/total", "$SYS/broker/store/syncs"];
-/// What footbridge is told to have these fresh.
+/// What footbridge is told, to have these fresh.
 const SYS_INTERVAL: &str = "sys_interval 1\n";
 
 /// What the devices publish.

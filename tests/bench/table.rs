@@ -48,6 +48,7 @@ fn shown(cell: &Cell) -> String {
     let syncs = cell.syncs_per_second().map_or("?".to_owned(), number);
     let (sent, acked) = cell.paced;
     let slow = match cell.kept_pace() {
+        _ if !cell.drained => " (**no end in sight**)".to_owned(),
         true => String::new(),
         false => format!(" (only {} % acknowledged)", acked * 100 / sent),
     };
@@ -85,7 +86,7 @@ pub fn json(cells: &[Cell]) -> String {
         format!(
             "  {{\"broker\": \"{}\", \"state\": \"{}\", \"rate\": {}, \"qos\": {}, \
              \"seconds\": {:.1}, \"messages\": {}, \"published\": {}, \
-             \"acknowledged\": {}, \"message_bytes\": {}, \"written_bytes\": {}, \"cancelled_bytes\": {}, \
+             \"acknowledged\": {}, \"drained\": {}, \"message_bytes\": {}, \"written_bytes\": {}, \"cancelled_bytes\": {}, \
              \"syncs\": {}, \"sys_written_bytes\": {}, \"sys_syncs\": {}, \
              \"bytes_per_message\": {:.2}, \"amplification\": {:.3}}}",
             cell.subject.name(),
@@ -96,6 +97,7 @@ pub fn json(cells: &[Cell]) -> String {
             cell.messages,
             cell.paced.0,
             cell.paced.1,
+            cell.drained,
             cell.message_bytes,
             cell.written,
             cell.cancelled,

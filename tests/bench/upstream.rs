@@ -12,8 +12,9 @@ use crate::wire::{self, Packet};
 
 /// How long it takes at most to notice that it is cut off.
 const NOTICE: Duration = Duration::from_millis(20);
-/// Bytes of payload of the load; others, such as the state of the bridge, are not counted.
-const PAYLOAD: usize = 200;
+/// This many bytes before its end a payload of the load has its number; shorter messages, such as
+/// the state of the bridge, are not counted.
+pub const PAYLOAD: usize = 200;
 
 /// What the thread and its owner share.
 #[derive(Default)]
