@@ -16,6 +16,10 @@ const FILLERS: usize = 20;
 const WINDOW: u64 = 500;
 /// How often the device that is watched publishes.
 const BEAT: Duration = Duration::from_millis(100);
+/// After this time without messages all that the last ones owe the disk is there.
+const QUIET: Duration = Duration::from_secs(2);
+/// How long to wait for a compaction to begin.
+const IDLE: Duration = Duration::from_secs(10);
 /// A file of this size is small again.
 const SMALL: u64 = 16 << 20;
 /// How long to wait for that.
@@ -37,7 +41,7 @@ struct Patient {
 
 /// Fills the store of a bridge with `bytes` of payload, lets it drain, and prints what happens.
 pub fn run(bytes: u64) -> Result<()> {
-    let mut upstream = Upstream::start()?;
+    let mut upstream = Upstream::start(Duration::ZERO)?;
     upstream.cut()?;
     let config = format!(
         "persistence true\nmax_queued_bytes 0\nconnection up\naddress 127.0.0.1:{}\n\
@@ -51,36 +55,20 @@ pub fn run(bytes: u64) -> Result<()> {
     patient.fill(messages)?;
     patient.report("full", start)?;
 
-    upstream.mend()?;
-    upstream.release();
-    let start = Instant::now();
-    // Each publish of the device, a retained one, has to wait for a commit.
-    let mut still = Stillness::new("the backlog drains");
-    let mut before = 0;
-    patient.watch(true, |_| {
-        let arrived = upstream.arrived();
-        still.check(arrived > before)?;
-        before = arrived;
-        Ok(arrived >= messages)
-    })?;
-    patient.report("drained", start)?;
+    // Most of it drains, and the uplink fails again.
+    patient.drain(&mut upstream, messages / 5 * 4)?;
+    upstream.cut()?;
+    // Should only a store that nobody uses be compacted: the device comes back when that begins.
+    patient.pause()?;
+    let half = patient.server.store_blocks()? / 2;
+    patient.until_below(half, true)?;
 
-    for (what, durable) in [
-        ("small under commits", true),
-        ("small without commits", false),
-    ] {
-        let start = Instant::now();
-        let end = start + PATIENCE;
-        patient.watch(durable, |patient| {
-            Ok(patient.server.store_bytes()? <= SMALL || Instant::now() > end)
-        })?;
-        let small = patient.server.store_bytes()? <= SMALL;
-        patient.report(if small { what } else { "not yet small" }, start)?;
-        if small {
-            return Ok(());
-        }
+    patient.drain(&mut upstream, messages)?;
+    let small = patient.until_below(SMALL, true)? || patient.until_below(SMALL, false)?;
+    match small {
+        true => Ok(()),
+        false => Err(Error::other("the store stays large")),
     }
-    Err(Error::other("the store stays large"))
 }
 
 impl Patient {
@@ -126,6 +114,50 @@ impl Patient {
         }
     }
 
+    /// Lets the upstream take the messages below number `to`, while the device needs commits.
+    fn drain(&mut self, upstream: &mut Upstream, to: u64) -> Result<()> {
+        let start = Instant::now();
+        upstream.mend()?;
+        upstream.release();
+        let mut still = Stillness::new("the backlog drains");
+        let mut before = 0;
+        self.watch(true, |_| {
+            let arrived = upstream.arrived();
+            still.check(arrived > before)?;
+            before = arrived;
+            Ok(arrived >= to)
+        })?;
+        self.report("drained", start)
+    }
+
+    /// Does nothing until the broker writes by itself.
+    fn pause(&mut self) -> Result<()> {
+        std::thread::sleep(QUIET);
+        let (start, written) = (Instant::now(), self.server.written()?);
+        while self.server.written()? == written && start.elapsed() < IDLE {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.report("paused", start)
+    }
+
+    /// Waits for the file to become this small, with or without commits; false if it does not.
+    fn until_below(&mut self, bytes: u64, durable: bool) -> Result<bool> {
+        let start = Instant::now();
+        let end = start + PATIENCE;
+        self.watch(durable, |patient| {
+            Ok(patient.server.store_blocks()? <= bytes || Instant::now() > end)
+        })?;
+        let small = self.server.store_blocks()? <= bytes;
+        let what = match (small, durable) {
+            (true, true) => "compacted, in use",
+            (true, false) => "compacted, unused",
+            (false, true) => "not compacted, in use",
+            (false, false) => "not compacted, unused",
+        };
+        self.report(what, start)?;
+        Ok(small)
+    }
+
     /// Lets the device publish until `done`: what must be on disk or, if not `durable`, what the
     /// uplink takes.
     fn watch(
@@ -158,10 +190,11 @@ impl Patient {
     /// Prints where things stand, and begins to look for the longest acknowledgement anew.
     fn report(&mut self, what: &str, since: Instant) -> Result<()> {
         println!(
-            "{what:<22} after {:6.1} s, file {:7.1} MB, memory {:5.1} MB, written {:7.1} MB, \
-             longest acknowledgement {} ms",
+            "{what:<22} after {:5.1} s, file {:6.1} MB, {:6.1} MB of it on disk, memory {:4.1} MB, \
+             written {:6.1} MB, longest acknowledgement {} ms",
             since.elapsed().as_secs_f64(),
             self.server.store_bytes()? as f64 / 1e6,
+            self.server.store_blocks()? as f64 / 1e6,
             self.server.rss()? as f64 / 1e6,
             self.server.written()? as f64 / 1e6,
             self.longest.as_millis()

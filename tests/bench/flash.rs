@@ -26,14 +26,16 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use outage::{Cell, Subject};
+use outage::{Cell, Subject, Uplink};
 
 const USAGE: &str = "\
-usage: cargo bench --bench flash -- [--quick] [--rate N]… [--qos N] [--only BROKER]… [--json FILE]
+usage: cargo bench --bench flash -- [--quick] [--rate N]… [--qos N] [--delay MS]
+       [--only BROKER]… [--json FILE]
   --quick       short measurements: to try things, not to publish them
   --rate N      this rate only, messages a second (default: 1, 100, 1000 and 10000, and retained
                 values, which --rate 0 selects)
   --qos N       QoS of what the bridge carries (default 1)
+  --delay MS    the upstream answers so much later (default 0)
   --only BROKER footbridge, router or mosquitto only
   --json FILE   write the numbers to FILE as well
   --compaction  instead: fill a store with 1 GB (--quick: 100 MB), drain it, and wait until the
@@ -51,7 +53,7 @@ struct Options {
     quick: bool,
     compaction: bool,
     rates: Vec<u64>,
-    qos: u8,
+    uplink: Uplink,
     subjects: Vec<Subject>,
     json: Option<String>,
 }
@@ -66,14 +68,14 @@ struct Job {
 
 #[derive(Clone, Copy)]
 enum What {
-    Outage { rate: u64, qos: u8 },
+    Outage { rate: u64, uplink: Uplink },
     Retained { qos: u8 },
 }
 
 impl Job {
     fn run(self) -> io::Result<Vec<Cell>> {
         match self.what {
-            What::Outage { rate, qos } => outage::outage(self.subject, rate, qos, self.time),
+            What::Outage { rate, uplink } => outage::outage(self.subject, rate, uplink, self.time),
             What::Retained { qos } => outage::retained(self.subject, qos, self.time),
         }
     }
@@ -170,8 +172,8 @@ fn batches(options: &Options) -> Vec<Vec<Job>> {
         if !options.rates.contains(&rate) {
             continue;
         }
-        let qos = options.qos;
-        let jobs = of_all(What::Outage { rate, qos }, seconds(full, quick));
+        let uplink = options.uplink;
+        let jobs = of_all(What::Outage { rate, uplink }, seconds(full, quick));
         match rate {
             ..=100 => together.extend(jobs),
             101..=1_000 => batches.push(jobs),
@@ -195,7 +197,10 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         quick: false,
         compaction: false,
         rates: Vec::new(),
-        qos: 1,
+        uplink: Uplink {
+            qos: 1,
+            delay: Duration::ZERO,
+        },
         subjects: Vec::new(),
         json: None,
     };
@@ -208,8 +213,10 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
             "--compaction" => options.compaction = true,
             "--rate" => options.rates.push(number().filter(known).ok_or(USAGE)?),
             "--qos" => {
-                options.qos = number().filter(|qos| (1..=2).contains(qos)).ok_or(USAGE)? as u8
+                let qos = number().filter(|qos| (1..=2).contains(qos));
+                options.uplink.qos = qos.ok_or(USAGE)? as u8;
             }
+            "--delay" => options.uplink.delay = Duration::from_millis(number().ok_or(USAGE)?),
             "--only" => options.subjects.push(match args.next().as_deref() {
                 Some("footbridge") => Subject::Default,
                 Some("router") => Subject::Router,

@@ -145,15 +145,24 @@ impl Cell {
     }
 }
 
+/// What the bridge carries, and how far it is to the upstream.
+#[derive(Clone, Copy)]
+pub struct Uplink {
+    pub qos: u8,
+    /// The round trip.
+    pub delay: Duration,
+}
+
 /// Twenty devices and an uplink that is up for `time`, then down for as long, then back.
-pub fn outage(subject: Subject, rate: u64, qos: u8, time: Duration) -> Result<Vec<Cell>> {
+pub fn outage(subject: Subject, rate: u64, uplink: Uplink, time: Duration) -> Result<Vec<Cell>> {
+    let qos = uplink.qos;
     let traffic = Traffic {
         rate,
         qos,
         retain: false,
         topics: 20,
     };
-    let mut upstream = Upstream::start()?;
+    let mut upstream = Upstream::start(uplink.delay)?;
     let config = format!(
         "{}\nconnection up\naddress 127.0.0.1:{}\ntopic site/# out {qos}\ncleansession false\n\
          restart_timeout 1\n",

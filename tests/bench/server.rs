@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Error, Result};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -150,13 +151,22 @@ impl Server {
         Some(calls.lines().filter(is_call).count() as u64)
     }
 
-    /// Bytes of the files that `persistence_location` holds.
+    /// Bytes of the files in `persistence_location`, as long as they are.
     pub fn store_bytes(&self) -> Result<u64> {
+        self.stored(fs::Metadata::len)
+    }
+
+    /// The same without what was never written: files may have holes.
+    pub fn store_blocks(&self) -> Result<u64> {
+        self.stored(|file| file.blocks() * 512)
+    }
+
+    fn stored(&self, size: impl Fn(&fs::Metadata) -> u64) -> Result<u64> {
         let mut bytes = 0;
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().contains(".db") {
-                bytes += entry.metadata()?.len();
+                bytes += size(&entry.metadata()?);
             }
         }
         Ok(bytes)

@@ -1,12 +1,13 @@
 //! The other end of a bridge: takes all it gets, acknowledges at once, keeps nothing, and can be
 //! cut off. It speaks MQTT 3.1.1 and 5.0, whichever the bridge begins with.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Result, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::wire::{self, Packet};
 
@@ -30,16 +31,19 @@ struct Shared {
 /// An upstream broker, up or cut off.
 pub struct Upstream {
     pub port: u16,
+    /// How much later than at once it answers: a round trip.
+    delay: Duration,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<Result<()>>>,
 }
 
 impl Upstream {
-    /// An upstream that is up.
-    pub fn start() -> Result<Self> {
+    /// An upstream that is up and answers `delay` later.
+    pub fn start(delay: Duration) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let mut upstream = Upstream {
             port: listener.local_addr()?.port(),
+            delay,
             shared: Arc::default(),
             thread: None,
         };
@@ -73,8 +77,8 @@ impl Upstream {
 
     fn serve(&mut self, listener: TcpListener) {
         self.shared.cut.store(false, Ordering::Relaxed);
-        let shared = Arc::clone(&self.shared);
-        self.thread = Some(thread::spawn(move || serve(&listener, &shared)));
+        let (shared, delay) = (Arc::clone(&self.shared), self.delay);
+        self.thread = Some(thread::spawn(move || serve(&listener, &shared, delay)));
     }
 
     /// Whether a bridge has said CONNECT.
@@ -95,13 +99,13 @@ impl Drop for Upstream {
     }
 }
 
-fn serve(listener: &TcpListener, shared: &Shared) -> Result<()> {
+fn serve(listener: &TcpListener, shared: &Shared, delay: Duration) -> Result<()> {
     listener.set_nonblocking(true)?;
     while !shared.cut.load(Ordering::Relaxed) {
         match listener.accept() {
             Ok((stream, _)) => {
                 // How the connection ends is the bridge's affair.
-                let _ = Link::new(stream, shared).and_then(Link::run);
+                let _ = Link::new(stream, shared, delay).and_then(Link::run);
                 shared.connected.store(false, Ordering::Relaxed);
             }
             Err(e) if e.kind() == ErrorKind::WouldBlock => thread::sleep(NOTICE),
@@ -116,18 +120,22 @@ struct Link<'a> {
     stream: TcpStream,
     shared: &'a Shared,
     is_v5: bool,
+    delay: Duration,
+    /// Answers that wait for their time.
+    later: VecDeque<(Instant, Vec<u8>)>,
     tx: Vec<u8>,
 }
 
 impl<'a> Link<'a> {
-    fn new(stream: TcpStream, shared: &'a Shared) -> Result<Self> {
+    fn new(stream: TcpStream, shared: &'a Shared, delay: Duration) -> Result<Self> {
         stream.set_nonblocking(false)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(NOTICE))?;
         Ok(Link {
             stream,
             shared,
             is_v5: false,
+            delay,
+            later: VecDeque::new(),
             tx: Vec::new(),
         })
     }
@@ -136,6 +144,8 @@ impl<'a> Link<'a> {
         let mut rx = Vec::new();
         let mut scratch = vec![0; 256 * 1024];
         while !self.shared.cut.load(Ordering::Relaxed) {
+            let wait = self.answer_due()?;
+            self.stream.set_read_timeout(Some(wait))?;
             match self.stream.read(&mut scratch) {
                 Ok(0) => return Ok(()),
                 Ok(n) => rx.extend_from_slice(&scratch[..n]),
@@ -148,10 +158,23 @@ impl<'a> Link<'a> {
                 at += len;
             }
             rx.drain(..at);
-            self.stream.write_all(&self.tx)?;
-            self.tx.clear();
+            let answers = std::mem::take(&mut self.tx);
+            self.later.push_back((Instant::now() + self.delay, answers));
         }
         Ok(())
+    }
+
+    /// Sends the answers whose time has come; returns how long to wait for the next, or for input.
+    fn answer_due(&mut self) -> Result<Duration> {
+        while let Some((due, answers)) = self.later.front() {
+            let wait = due.saturating_duration_since(Instant::now());
+            if !wait.is_zero() {
+                return Ok(wait.min(NOTICE));
+            }
+            self.stream.write_all(answers)?;
+            self.later.pop_front();
+        }
+        Ok(NOTICE)
     }
 
     fn answer(&mut self, packet: &Packet<'_>) {
