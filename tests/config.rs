@@ -251,6 +251,35 @@ fn the_sample_loads_and_changes_nothing() {
     assert!(loaded.notes.is_empty());
 }
 
+/// The packaged profile for routers loads without a note, also with all that it suggests.
+#[test]
+fn the_router_profile_loads() {
+    let path = root("packaging/openwrt/footbridge.conf");
+    let text = std::fs::read_to_string(path).unwrap();
+    let loaded = Config::parse(&text, "footbridge.conf", &env()).unwrap();
+    assert!(loaded.notes.is_empty(), "{:?}", loaded.notes);
+    let general = &loaded.config.general;
+    assert_eq!(general.store, Path::new("/etc/footbridge/footbridge.db"));
+    assert_eq!(general.commit_interval, Duration::from_secs(1));
+    assert_eq!(general.max_queued_bytes, 8 << 20);
+    assert_eq!(general.max_packet_size, Some(64 << 10));
+    assert_eq!(loaded.config.listeners[0].max_connections, Some(200));
+
+    // A suggestion is a # and a directive without a blank in between.
+    let suggested = text.replace("\n#", "\n").replace("\n ", "\n# ");
+    let later = "flash_budget 200M/day\n"; // no directive yet
+    let mut env = env();
+    let password = ("UPLINK_PASSWORD".to_owned(), "secret".to_owned());
+    env.vars.extend([password]);
+    let suggested = suggested.replace(later, "");
+    let loaded = Config::parse(&suggested, "footbridge.conf", &env).unwrap();
+    assert!(loaded.notes.is_empty(), "{:?}", loaded.notes);
+    let bridge = &loaded.config.bridges[0];
+    assert_eq!(bridge.topics[0].remote, "site/gw/");
+    assert_eq!(bridge.remote_password.as_deref(), Some("secret"));
+    assert!(loaded.config.general.acl_file.is_some());
+}
+
 /// The checked-in documents are what the table of directives makes of them.
 /// `FOOTBRIDGE_BLESS=1 cargo test --test config` writes them anew.
 #[test]

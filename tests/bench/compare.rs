@@ -5,10 +5,13 @@
 //! rounds; the ratio is footbridge's number divided by Mosquitto's.
 #![forbid(unsafe_code)]
 
+#[allow(dead_code, reason = "`flash` uses more of it")]
 mod load;
 mod report;
 mod rows;
+#[allow(dead_code, reason = "`flash` uses more of it")]
 mod server;
+#[allow(dead_code, reason = "`flash` uses more of it")]
 mod wire;
 
 use std::process::ExitCode;

@@ -22,7 +22,7 @@ pub struct Client {
     last_id: u16,
     /// Messages published.
     pub sent: u64,
-    /// PUBACKs received.
+    /// Messages that the broker has taken: PUBACKs and PUBCOMPs received.
     pub acked: u64,
     /// PUBLISH packets received.
     pub received: u64,
@@ -34,11 +34,17 @@ pub struct Client {
 impl Client {
     /// Appends a PUBLISH to what the next flush sends.
     pub fn publish(&mut self, topic: &str, qos: u8, payload: &[u8]) {
+        self.publish_with(qos << 1, topic, payload);
+    }
+
+    /// The same with the flags of the packet's first byte.
+    pub fn publish_with(&mut self, flags: u8, topic: &str, payload: &[u8]) {
+        let qos = flags >> 1 & 3;
         let id = (qos > 0).then(|| {
             self.last_id = self.last_id.checked_add(1).unwrap_or(1);
             self.last_id
         });
-        wire::publish(&mut self.tx, topic, id, payload);
+        wire::publish(&mut self.tx, flags, topic, id, payload);
         self.sent += 1;
     }
 }
@@ -206,7 +212,7 @@ impl Client {
                 wire::PUBLISH => {
                     let (id, payload) = packet.publish();
                     if let Some(id) = id {
-                        wire::puback(&mut self.tx, id);
+                        wire::ack(&mut self.tx, wire::PUBACK, id);
                     }
                     // Counting alone would not notice a broker that delivers something else.
                     self.strange += u64::from(payload.last() != Some(&b'x'));
@@ -214,7 +220,8 @@ impl Client {
                     self.received += 1;
                     on_message(index, payload);
                 }
-                wire::PUBACK => self.acked += 1,
+                wire::PUBACK | wire::PUBCOMP => self.acked += 1,
+                wire::PUBREC => wire::ack(&mut self.tx, wire::PUBREL, packet.id()),
                 wire::SUBACK => self.subscribed = packet.return_code() < 0x80,
                 _ => {}
             }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Error, Result};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,6 +14,9 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 const BROKER_CORE: usize = 0;
 /// The core of the load generator, and of an upstream broker where a row has one.
 const LOAD_CORE: usize = 1;
+
+/// Where a broker's folder keeps what strace saw.
+const TRACE: &str = "syncs";
 
 /// Whose broker.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,18 +53,22 @@ pub struct Server {
 impl Server {
     /// Starts a broker on the brokers' core. Both read the same lines of configuration.
     pub fn start(kind: Kind, config: &str) -> Result<Self> {
-        Server::start_on(BROKER_CORE, kind, config)
+        Server::start_on(BROKER_CORE, kind, config, false)
+    }
+
+    /// Starts a broker whose syncs are counted, if strace is there to do it.
+    pub fn start_traced(kind: Kind, config: &str) -> Result<Self> {
+        Server::start_on(BROKER_CORE, kind, config, true)
     }
 
     /// Starts a Mosquitto beside the load generator: the other end of a bridge.
     pub fn start_upstream() -> Result<Self> {
-        Server::start_on(LOAD_CORE, Kind::Mosquitto, "max_queued_messages 0\n")
+        Server::start_on(LOAD_CORE, Kind::Mosquitto, "max_queued_messages 0\n", false)
     }
 
-    fn start_on(core: usize, kind: Kind, config: &str) -> Result<Self> {
+    fn start_on(core: usize, kind: Kind, config: &str, trace: bool) -> Result<Self> {
         let port = free_port()?;
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
-            .join(format!("bench-{}-{port}", std::process::id()));
+        let folder = stores().join(format!("bench-{}-{port}", std::process::id()));
         fs::create_dir_all(&folder)?;
         let file = folder.join("broker.conf");
         let mut text = format!(
@@ -75,7 +83,11 @@ impl Server {
         fs::write(&file, text)?;
         // A child inherits its parent's affinity, and so do all its threads.
         pin(core);
-        let child = Command::new(kind.binary())
+        let mut command = match trace && has_strace() {
+            true => strace(&folder.join(TRACE), kind),
+            false => Command::new(kind.binary()),
+        };
+        let child = command
             .arg("-c")
             .arg(&file)
             .stdin(Stdio::null())
@@ -119,9 +131,45 @@ impl Server {
         self.proc_field("status", "VmRSS:").map(|kib| kib * 1024)
     }
 
-    /// Bytes this process caused to be written to storage.
+    /// Bytes this process caused to be written to storage: pages it made dirty, again after each
+    /// sync. What the filesystem writes for itself is not in it.
     pub fn written(&self) -> Result<u64> {
         self.proc_field("io", "write_bytes:")
+    }
+
+    /// Bytes of [`Server::written`] that never got there: their file was cut or removed before.
+    pub fn cancelled(&self) -> Result<u64> {
+        self.proc_field("io", "cancelled_write_bytes:")
+    }
+
+    /// How often it has synced so far; `None` unless [traced](Server::start_traced).
+    pub fn syncs(&self) -> Option<u64> {
+        let trace = fs::read(self.folder.join(TRACE)).ok()?;
+        let calls = String::from_utf8_lossy(&trace);
+        // A call that another thread's cuts in two has a second line, without a bracket.
+        let is_call = |line: &&str| line.contains("sync(") || line.contains("sync_file_range(");
+        Some(calls.lines().filter(is_call).count() as u64)
+    }
+
+    /// Bytes of the files in `persistence_location`, as long as they are.
+    pub fn store_bytes(&self) -> Result<u64> {
+        self.stored(fs::Metadata::len)
+    }
+
+    /// The same without what was never written: files may have holes.
+    pub fn store_blocks(&self) -> Result<u64> {
+        self.stored(|file| file.blocks() * 512)
+    }
+
+    fn stored(&self, size: impl Fn(&fs::Metadata) -> u64) -> Result<u64> {
+        let mut bytes = 0;
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().contains(".db") {
+                bytes += size(&entry.metadata()?);
+            }
+        }
+        Ok(bytes)
     }
 
     fn proc_field(&self, file: &str, key: &str) -> Result<u64> {
@@ -141,6 +189,47 @@ impl Drop for Server {
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Where brokers under measurement have their files: `BENCH_FOLDER`, or cargo's folder for that.
+pub fn stores() -> PathBuf {
+    std::env::var_os("BENCH_FOLDER")
+        .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from)
+}
+
+/// The type of the filesystem that holds [`stores`].
+pub fn filesystem() -> String {
+    let folder = stores();
+    let folder = folder.canonicalize().unwrap_or(folder);
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mount = |line: &str| {
+        let mut words = line.split_whitespace().skip(1);
+        let (point, kind) = (words.next()?, words.next()?);
+        folder
+            .starts_with(point)
+            .then(|| (point.len(), kind.to_owned()))
+    };
+    let nearest = mounts.lines().filter_map(mount).max_by_key(|(len, _)| *len);
+    nearest.map_or("an unknown filesystem".to_owned(), |(_, kind)| kind)
+}
+
+/// A broker below strace, as a child of ours all the same (`-D`). Only the calls that sync stop it
+/// (`--seccomp-bpf`), so that the others cost what they always do.
+fn strace(trace: &Path, kind: Kind) -> Command {
+    let mut command = Command::new("strace");
+    command
+        .args(["-D", "-f", "--seccomp-bpf", "-qq", "-e", "signal=none"])
+        .args(["-e", "trace=fsync,fdatasync,sync_file_range,msync,syncfs"])
+        .arg("-o")
+        .arg(trace)
+        .arg(kind.binary());
+    command
+}
+
+fn has_strace() -> bool {
+    let mut command = Command::new("strace");
+    command.arg("-V").stdout(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
 }
 
 /// CPU time of all threads of a process (`self`, or a process id).

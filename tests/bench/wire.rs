@@ -2,10 +2,18 @@
 //! that shares the codec under test would share its bugs.
 
 /// Packet types, the high half of a packet's first byte (MQTT 3.1.1, table 2.1).
+pub const CONNECT: u8 = 1;
 pub const CONNACK: u8 = 2;
 pub const PUBLISH: u8 = 3;
 pub const PUBACK: u8 = 4;
+pub const PUBREC: u8 = 5;
+pub const PUBREL: u8 = 6;
+pub const PUBCOMP: u8 = 7;
+pub const SUBSCRIBE: u8 = 8;
 pub const SUBACK: u8 = 9;
+pub const UNSUBSCRIBE: u8 = 10;
+pub const UNSUBACK: u8 = 11;
+pub const PINGREQ: u8 = 12;
 
 /// Appends a CONNECT for protocol level 4 without a keep-alive.
 pub fn connect(out: &mut Vec<u8>, client_id: &str, clean: bool) {
@@ -25,9 +33,12 @@ pub fn subscribe(out: &mut Vec<u8>, packet_id: u16, filter: &str, qos: u8) {
     out.push(qos);
 }
 
-/// Appends a PUBLISH: QoS 0 without a packet id, QoS 1 with one.
-pub fn publish(out: &mut Vec<u8>, topic: &str, packet_id: Option<u16>, payload: &[u8]) {
-    out.push(if packet_id.is_some() { 0x32 } else { 0x30 });
+/// The RETAIN flag of a PUBLISH; its QoS stands above it (MQTT 3.1.1, figure 3.10).
+pub const RETAIN: u8 = 1;
+
+/// Appends a PUBLISH, with a packet id above QoS 0.
+pub fn publish(out: &mut Vec<u8>, flags: u8, topic: &str, packet_id: Option<u16>, payload: &[u8]) {
+    out.push(PUBLISH << 4 | flags);
     let id_len = if packet_id.is_some() { 2 } else { 0 };
     length(out, 2 + topic.len() + id_len + payload.len());
     string(out, topic);
@@ -37,9 +48,10 @@ pub fn publish(out: &mut Vec<u8>, topic: &str, packet_id: Option<u16>, payload: 
     out.extend_from_slice(payload);
 }
 
-/// Appends a PUBACK.
-pub fn puback(out: &mut Vec<u8>, packet_id: u16) {
-    out.extend([0x40, 2]);
+/// Appends a PUBACK, PUBREC, PUBREL or PUBCOMP.
+pub fn ack(out: &mut Vec<u8>, kind: u8, packet_id: u16) {
+    let flags = if kind == PUBREL { 2 } else { 0 };
+    out.extend([kind << 4 | flags, 2]);
     out.extend(packet_id.to_be_bytes());
 }
 
@@ -48,15 +60,26 @@ pub struct Packet<'a> {
     /// The packet type.
     pub kind: u8,
     flags: u8,
-    body: &'a [u8],
+    /// What follows the fixed header.
+    pub body: &'a [u8],
 }
 
 impl<'a> Packet<'a> {
+    /// The QoS of a PUBLISH.
+    pub fn qos(&self) -> u8 {
+        self.flags >> 1 & 3
+    }
+
+    /// The packet id that begins the body of all but CONNECT and PUBLISH.
+    pub fn id(&self) -> u16 {
+        u16::from_be_bytes([self.body[0], self.body[1]])
+    }
+
     /// The packet id of a PUBLISH above QoS 0, and its payload.
     pub fn publish(&self) -> (Option<u16>, &'a [u8]) {
         let topic_len = usize::from(u16::from_be_bytes([self.body[0], self.body[1]]));
         let rest = &self.body[2 + topic_len..];
-        if self.flags & 6 == 0 {
+        if self.qos() == 0 {
             (None, rest)
         } else {
             (Some(u16::from_be_bytes([rest[0], rest[1]])), &rest[2..])
@@ -92,7 +115,8 @@ pub fn next(bytes: &[u8]) -> Option<(Packet<'_>, usize)> {
     panic!("the broker sent a remaining length of more than four bytes");
 }
 
-fn length(out: &mut Vec<u8>, mut len: usize) {
+/// Appends a remaining length.
+pub fn length(out: &mut Vec<u8>, mut len: usize) {
     loop {
         let low = (len & 0x7f) as u8;
         len >>= 7;
