@@ -164,7 +164,14 @@ fn serve_until_stopped(
     logger: &Rc<Logger>,
 ) -> Result<(), Error> {
     daemon::raise_descriptor_limit();
-    let kinds = [Signal::Term, Signal::Int, Signal::Hup, Signal::Usr1];
+    // A limit on the size of files (SIGXFSZ) is a full disk, not an end.
+    let kinds = [
+        Signal::Term,
+        Signal::Int,
+        Signal::Hup,
+        Signal::Usr1,
+        Signal::Xfsz,
+    ];
     let mut signals = Signals::new(kinds).map_err(|e| Error::System("waiting for signals", e))?;
     loop {
         signals = match serve(options, &config, logger, signals)? {
@@ -236,6 +243,7 @@ async fn live(
         match signal {
             Ok(Signal::Hup) => reload(&options, &logger, &hub),
             Ok(Signal::Usr1) => hub.borrow_mut().commit_now(),
+            Ok(Signal::Xfsz) => {}
             Ok(signal) => {
                 log::info!("footbridge stopping ({signal:?}).");
                 break;
