@@ -12,7 +12,7 @@ const PAYLOAD: usize = crate::upstream::PAYLOAD;
 /// Clients that publish, each to topics of its own.
 const DEVICES: usize = 20;
 /// What a broker says of itself, if it does.
-const SYS_TOPICS: [&str; 2] = ["$SYS/broker/store/bytes/total", "$SYS/broker/store/syncs"];
+const SYS_TOPICS: [&str; 2] = ["$SYS/broker/store/written/total", "$SYS/broker/store/syncs"];
 /// What footbridge is told, to have these fresh.
 const SYS_INTERVAL: &str = "sys_interval 1\n";
 
