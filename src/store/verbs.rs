@@ -20,6 +20,9 @@ use crate::time::Time;
 const LAZY: Duration = Duration::from_secs(1);
 /// A gathering batch of this many bytes is committed at once.
 const BATCH_BYTES: usize = 256 * 1024;
+/// So many runs of deletes are committed at once: where queues share the disk, what one of them
+/// drains is a run for every other message.
+const DELETE_RUNS: usize = 8192;
 /// Beyond this many bytes waiting for a commit, publishers are slowed down. On a disk that is
 /// suddenly full all of it must go into the space that the ballast leaves.
 const GATHER_LIMIT: usize = 1024 * 1024;
@@ -148,6 +151,9 @@ impl<T> Store<T> {
             let last = self.refs.release(id.0);
             if last {
                 self.delete(id.0);
+            }
+            if self.deletes.len() >= DELETE_RUNS {
+                self.commit_by(now);
             }
             self.lazy(now);
             return !last;

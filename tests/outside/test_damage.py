@@ -74,8 +74,27 @@ def broken(make_broker, client):
         pub.publish(f"r/{n}", "", 1, retain=True)  # waits for all before it
     pub.close()
     edge.stop()
-    (file,) = (edge.folder / "store").iterdir()
-    return edge, upstream, file
+    return edge, upstream, Store(edge.folder / "store" / "footbridge.db")
+
+
+class Store:
+    """The stopped broker's store, which is put back for each case with the damage."""
+
+    def __init__(self, file):
+        self.file, self.folder = file, file.parent
+        self.whole, self.journal = file.read_bytes(), self._journal().read_bytes()
+
+    def _journal(self):
+        return self.folder / "footbridge.db.journal"
+
+    def put(self, data):
+        for old in self.folder.iterdir():
+            old.unlink()
+        self.file.write_bytes(data)
+        self._journal().write_bytes(self.journal)
+
+    def set_aside(self):
+        return [f for f in self.folder.iterdir() if ".corrupt-" in f.name]
 
 
 def damage(data, rng):
@@ -91,9 +110,8 @@ def damage(data, rng):
 
 
 def test_a_damaged_store(broken, client):
-    edge, upstream, file = broken
+    edge, upstream, store = broken
     rng = random.Random(SEED)
-    whole = file.read_bytes()
     queued = [f"queued{n}" for n in range(QUEUED)]
     sent_up = [f"up{n}" for n in range(QUEUED)]
     retained = {f"r/{n % 20}": f"retained{n % 20}v{n}" for n in range(QUEUED)}
@@ -102,15 +120,13 @@ def test_a_damaged_store(broken, client):
     found = delivered = bridged = 0
     for case in range(CASES):
         where = f"seed {SEED}, case {case}"
-        for old in file.parent.iterdir():
-            old.unlink()
-        file.write_bytes(damage(whole, rng))
+        store.put(damage(store.whole, rng))
         edge.log_file.write_text("")
         up = client(upstream.port, f"up{case}")
         up.subscribe("up/#", 1)
         start(edge)
         said = SAID.search(edge.log())
-        kept = [f for f in file.parent.iterdir() if ".corrupt-" in f.name]
+        kept = store.set_aside()
         assert len(kept) == (said is not None), f"{where}\n{edge.log()}"
         found += said is not None
         is_exact = said is None or said[5] is not None
@@ -146,14 +162,12 @@ def test_a_damaged_store(broken, client):
 
 def test_a_kill_while_it_is_saved(broken, client):
     """Killed at some moment of the first start after the damage, the second does it all."""
-    edge, _, file = broken
+    edge, _, store = broken
     rng = random.Random(SEED)
-    data = bytearray(file.read_bytes())
+    data = bytearray(store.whole)
     data[64:320] = bytes(256)
     for case in range(15):
-        for old in file.parent.iterdir():
-            old.unlink()
-        file.write_bytes(data)
+        store.put(data)
         process = subprocess.Popen(
             [edge.binary, "-c", edge.config_file],
             stdin=subprocess.DEVNULL,
@@ -165,8 +179,7 @@ def test_a_kill_while_it_is_saved(broken, client):
         process.wait()
         edge.log_file.write_text("")
         edge.start()
-        kept = [f for f in file.parent.iterdir() if ".corrupt-" in f.name]
-        assert len(kept) == 1, f"case {case}: {list(file.parent.iterdir())}\n{edge.log()}"
+        assert len(store.set_aside()) == 1, f"case {case}\n{edge.log()}"
         sub = client(edge.port, "sub", clean=False)
         names = {name_of(m.payload.decode()) for m in collect(sub)}
         assert names == {f"queued{n}" for n in range(QUEUED)}, f"case {case}"
