@@ -58,6 +58,19 @@
 //! - A payload below 16 KB is copied into the outbox of each receiver, when it is sent: for the
 //!   small ones of telemetry that is cheaper than a reference and a write of its own. Larger ones
 //!   are shared, as is whatever is queued.
+//! - **A journal stands in front of redb** (`store::journal`): measured, a commit of one message
+//!   writes 4.3 KB instead of 33 KB. From 80 messages a commit on, redb alone writes as little, so
+//!   larger commits go past it.
+//! - A file is compacted by copying what is live to a new one, not by redb's own compaction: the
+//!   same code brings back a file that was deleted under the broker, and it costs what is live.
+//! - A damaged file is not only set aside: its rows are read without redb, and saved by their
+//!   checksums. Damage found while running starts the broker over within the process.
+//! - The broker's clock counts the time that the box was off only as far as that can be: not a
+//!   jump by years ([`net::Clock`]).
+//! - A commit that only deletes and cursors asked for leaves out messages that have not waited for
+//!   their receivers yet: with a healthy uplink one hiccup would else start a chain of writes.
+//! - On a full disk the space for deletes comes from a ballast file, as designed; messages that
+//!   would have to be stored are refused until the ballast lies there again.
 //! - While a publisher's messages wait for room in a full queue it is still read, up to a bound:
 //!   the acknowledgements that make room may be its own.
 
