@@ -13,7 +13,7 @@ use std::io;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_io::Timer;
 use async_signal::{Signal, Signals};
@@ -29,6 +29,9 @@ use logger::Logger;
 
 /// How long a clean stop waits for output to leave and for the last commit.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// A broker that has run so long is not one that starts over again and again.
+const STABLE: Duration = Duration::from_secs(60);
 
 /// What the command line says.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -173,12 +176,20 @@ fn serve_until_stopped(
         Signal::Xfsz,
     ];
     let mut signals = Signals::new(kinds).map_err(|e| Error::System("waiting for signals", e))?;
+    let mut pause = Duration::ZERO;
     loop {
+        let started = Instant::now();
         signals = match serve(options, &config, logger, signals)? {
             End::Stopped => return Ok(()),
             End::Damaged(signals) => signals,
         };
+        // Damage that comes back at once is a disk that ends, and nothing that haste would mend.
+        pause = match started.elapsed() > STABLE {
+            true => Duration::ZERO,
+            false => (2 * pause).clamp(Duration::from_secs(1), STABLE),
+        };
         log::warn!("Starting over.");
+        std::thread::sleep(pause);
         if let Ok((newer, _)) = load(options) {
             config = newer;
         }

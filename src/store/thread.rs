@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -223,7 +224,13 @@ impl<F: Fn(Event)> Worker<F> {
         (self.events)(Event::Figures(self.figures()));
         loop {
             self.wait();
-            match self.work() {
+            // redb doesn't check the pages it reads, and gives up on one that makes no sense.
+            let done = panic::catch_unwind(AssertUnwindSafe(|| self.work()));
+            let done = done.unwrap_or_else(|_| {
+                self.failures = DAMAGED_TIMES;
+                Err(Error::Corrupt("a page of it makes no sense".into()))
+            });
+            match done {
                 Ok(()) if self.closing => return 0,
                 Ok(()) => self.resume(),
                 Err(_) if self.closing && tries == CLOSING_TRIES => return self.commits.len(),

@@ -81,6 +81,8 @@ struct State {
     budget: Option<u64>,
     /// Whether no file can grow, as on a full disk.
     full: bool,
+    /// Whether redb gives up in the midst of a write.
+    cursed: bool,
     next: Inode,
 }
 
@@ -153,6 +155,11 @@ impl Disk {
         self.0.lock().unwrap().full = true;
     }
 
+    /// Lets redb panic at the next write.
+    pub(super) fn curse(&self) {
+        self.0.lock().unwrap().cursed = true;
+    }
+
     /// Lets everything succeed again.
     pub(super) fn heal(&self) {
         let mut state = self.0.lock().unwrap();
@@ -161,6 +168,10 @@ impl Disk {
 
     fn apply(&self, op: Op) -> io::Result<()> {
         let mut state = self.0.lock().unwrap();
+        if std::mem::take(&mut state.cursed) {
+            drop(state);
+            panic!("a page that makes no sense");
+        }
         match &mut state.budget {
             Some(0) => return Err(io::ErrorKind::StorageFull.into()),
             Some(n) => *n -= 1,

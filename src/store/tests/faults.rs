@@ -173,3 +173,21 @@ fn the_thread_reads_what_it_committed() {
     let (id, row) = rows.iter().next().unwrap();
     assert_eq!(decode_message(id, row).unwrap().0.payload(), [10; 200]);
 }
+
+/// redb panics on some damaged pages: the thread says so and ends, and the store can be opened
+/// again.
+#[test]
+fn a_panic_of_the_database_is_damage() {
+    let disk = Disk::with_store();
+    let (handle, events) = spawn(&disk);
+    handle.commit(messages(1, 1..3));
+    assert!(matches!(next(&events), Event::Committed { seq: 1, .. }));
+    disk.curse();
+    handle.commit(messages(2, 3..5));
+    assert!(matches!(next(&events), Event::Damaged { .. }));
+    handle.commit(messages(3, 5..6));
+    assert!(events.recv().is_err(), "the thread has ended");
+    handle.close().ok();
+    let (mut db, _) = Db::with_opener(disk.opener()).unwrap();
+    assert_eq!(stored(&mut db), [1, 2]);
+}
