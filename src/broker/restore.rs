@@ -38,7 +38,11 @@ impl Broker {
         let budget = settings.flash_budget.map(|budget| Budget {
             bytes_a_day: budget.bytes_a_day,
             shortest: interval,
-            longest: budget.longest,
+            // What may be lost is not the budget's to stretch.
+            longest: match promise {
+                Promise::Committed => budget.longest,
+                Promise::AtOnce => interval,
+            },
         });
         let Loaded {
             sessions,

@@ -155,7 +155,7 @@ fn as_text(figures: &Figures) -> String {
     );
     line(
         "dropped",
-        format!("{} messages", count("publish/messages/dropped")),
+        format!("{} messages since start", count("publish/messages/dropped")),
     );
     line(
         "store",

@@ -113,7 +113,7 @@ pub struct FlashBudget {
 
 impl FlashBudget {
     /// [`FlashBudget::longest`] where the directive does not say.
-    pub const LONGEST: Duration = Duration::from_secs(10);
+    pub const LONGEST: Duration = Duration::from_secs(5);
 }
 
 /// Where the log goes and what is in it.

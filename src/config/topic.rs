@@ -46,8 +46,14 @@ pub(super) fn parse(value: Value<'_>) -> Result<(BridgeTopic, bool), Kind> {
         overflow: None,
         ttl: None,
     };
+    let mut given = Vec::new();
     for word in words.take_while(|word| !word.starts_with('#')) {
         take_option(&mut topic, word)?;
+        let name = word.split('=').next().unwrap_or_default();
+        if given.contains(&name) {
+            return Err(Kind::Topic(format!("`{name}=` is there twice; keep one")));
+        }
+        given.push(name);
     }
     check(&topic)?;
     Ok((topic, rsmb))
@@ -56,11 +62,16 @@ pub(super) fn parse(value: Value<'_>) -> Result<(BridgeTopic, bool), Kind> {
 /// Name and value of an option.
 fn option(word: &str) -> Option<(&str, Value<'_>)> {
     let (name, value) = word.split_once('=')?;
-    OPTIONS.contains(&name).then_some((name, Value(value)))
+    // A prefix with an equals sign in it is one of levels: a mistyped option must not become one,
+    // and the line carry nothing.
+    let is_name = name.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_');
+    let is_option = OPTIONS.contains(&name) || (is_name && !value.contains('/'));
+    is_option.then_some((name, Value(value)))
 }
 
 fn take_option(topic: &mut BridgeTopic, word: &str) -> Result<(), Kind> {
-    let Some((name, value)) = option(word) else {
+    let known = option(word).filter(|(name, _)| OPTIONS.contains(name));
+    let Some((name, value)) = known else {
         return Err(Kind::Topic(match word.split_once('=') {
             None => format!("`{word}` is one word too many; remove it"),
             Some((name, _)) => match nearest(name, OPTIONS) {
@@ -278,6 +289,10 @@ mod tests {
             ),
             ("a out 1 ttl=1d frobnicate=5", "the known ones are"),
             ("a out 1 ttl=1d more", "one word too many"),
+            ("a out 1 max_queue_bytes=1M", "`max_queued_bytes=`?"),
+            ("a out 1 TTL=1s", "`ttl=`?"),
+            ("a out 1 foo=1", "the known ones are"),
+            ("a out 1 ttl=1s ttl=2s", "there twice"),
             ("a out 1 ttl=0", "at least a second"),
             ("a out 1 ttl=soon", "a number of seconds"),
             ("a out 1 overflow=latest", "latest-per-topic"),

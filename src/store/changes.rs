@@ -36,6 +36,14 @@ impl<T, R> Default for Changes<T, R> {
 }
 
 impl<T: Ord + Borrow<str>, R: Borrow<[u8]>> Changes<T, R> {
+    /// True if nothing is changed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+            && self.deletes.is_empty()
+            && self.sessions.is_empty()
+            && self.retained.is_empty()
+    }
+
     /// Adds a batch, whose puts come before its deletes. What it deletes below `end` must be
     /// deleted from the tables too; they have no message from there on.
     pub(super) fn absorb<'b>(&mut self, batch: &'b Batch, end: u64)

@@ -36,6 +36,7 @@ mod error;
 mod ids;
 mod journal;
 mod load;
+mod memory;
 mod meta;
 mod open;
 mod queue;

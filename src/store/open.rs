@@ -277,9 +277,10 @@ impl FileId {
         }
     }
 
-    /// Whether `path` leads elsewhere. A disk that doesn't answer isn't taken for that.
+    /// Whether `path`, which was resolved, leads elsewhere, be it by a link. A disk that doesn't
+    /// answer isn't taken for that.
     fn is_lost(self, path: &Path) -> bool {
-        match fs::metadata(path) {
+        match fs::symlink_metadata(path) {
             Ok(meta) => FileId::of(&meta) != self,
             Err(e) => e.kind() == io::ErrorKind::NotFound,
         }

@@ -3,17 +3,17 @@
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
-use redb::backends::InMemoryBackend;
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 
 use super::batch::Batch;
 use super::changes::Overlay;
-use super::disk::{Files, Meter, Metered, Usage};
+use super::disk::{Files, Meter, Usage};
 use super::error::Error;
 use super::journal::{Journal, Replayed};
 use super::load::{Loaded, load};
-use super::meta::{Meta, Stamp, Written, initialise};
-use super::open::{self, Location, StoreFiles};
+use super::memory::MemoryFiles;
+use super::meta::{Meta, Stamp, Written};
+use super::open::{Location, StoreFiles};
 use super::record::SessionKey;
 use super::rescue;
 use super::view::{ON, View};
@@ -201,6 +201,19 @@ impl Db {
             return Ok(());
         }
         let result = self.checkpoint(batch);
+        self.drop_failed(result)
+    }
+
+    /// Commits to the tables what the journal holds, so that the store is one file.
+    ///
+    /// # Errors
+    /// As [`Db::commit`]; the journal then still has it.
+    pub fn fold(&mut self) -> Result<(), Error> {
+        if self.overlay.is_empty() {
+            return Ok(());
+        }
+        self.database()?;
+        let result = self.checkpoint(&Batch::default());
         self.drop_failed(result)
     }
 
@@ -436,62 +449,4 @@ fn read_meta(database: &Database) -> Result<(Meta, u64), Error> {
     let table = txn.open_table(MSG)?;
     let last = table.last()?;
     Ok((meta, last.map_or(0, |(id, _)| id.value().saturating_add(1))))
-}
-
-/// A store in memory.
-struct MemoryFiles;
-
-impl Files for MemoryFiles {
-    fn open_store(&mut self) -> Result<Database, Error> {
-        let database = self.create_store()?;
-        initialise(&database, &Meta::new_store())?;
-        Ok(database)
-    }
-
-    fn journal_bytes(&self) -> usize {
-        0
-    }
-
-    fn open_journal(&mut self) -> Result<Option<Metered>, Error> {
-        Ok(None)
-    }
-
-    fn create_journal(&mut self, _contents: &[u8]) -> Result<Metered, Error> {
-        Ok(Metered::new(InMemoryBackend::new(), Meter::default()))
-    }
-
-    fn create_store(&mut self) -> Result<Database, Error> {
-        let created = open::builder().create_with_backend(InMemoryBackend::new());
-        Ok(created.map_err(redb::Error::from)?)
-    }
-
-    fn install_store(&mut self) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn discard_store(&mut self) {}
-
-    fn sync_names(&mut self) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn path(&self) -> Option<&Path> {
-        None
-    }
-
-    fn is_store_lost(&self) -> bool {
-        false
-    }
-
-    fn is_journal_lost(&self) -> bool {
-        false
-    }
-
-    fn store_bytes(&self) -> Option<u64> {
-        None
-    }
-
-    fn usage(&self) -> Usage {
-        Usage::default()
-    }
 }

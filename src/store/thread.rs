@@ -231,7 +231,11 @@ impl<F: Fn(Event)> Worker<F> {
                 Err(Error::Corrupt("a page of it makes no sense".into()))
             });
             match done {
-                Ok(()) if self.closing => return 0,
+                Ok(()) if self.closing => {
+                    // Where that fails, the next start reads the journal.
+                    let _ = self.db.fold();
+                    return 0;
+                }
                 Ok(()) => self.resume(),
                 Err(_) if self.closing && tries == CLOSING_TRIES => return self.commits.len(),
                 Err(error) if error.is_damage() && self.failures + 1 >= DAMAGED_TIMES => {

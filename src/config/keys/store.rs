@@ -39,9 +39,10 @@ pub(super) const KEYS: &[Key] = &[
         Means("no budget"),
         "How much may be written to flash a day, before commits become rarer.",
         "As the budget is used up faster than the day goes by, the commit interval widens, up to \
-         LONGEST (10 s unless given): acknowledgements take longer, nothing is dropped. What was \
-         written is in $SYS/broker/store/written. Example: `flash_budget 200M/day`. footbridge's \
-         own.",
+         LONGEST (5 s unless given): acknowledgements take so long, also those of CONNECT and \
+         SUBSCRIBE to clients whose session is kept; nothing is dropped. With durability lazy it \
+         changes nothing: commits are rare already. What was written is in \
+         $SYS/broker/store/written. Example: `flash_budget 200M/day`. footbridge's own.",
         set!(flash_budget, v => Some(flash_budget(v)?)),
     ),
     implemented(
@@ -149,7 +150,7 @@ mod tests {
                 longest: Duration::from_secs(secs),
             })
         };
-        assert_eq!(flash_budget(Value("200M/day")), budget(200 << 20, 10));
+        assert_eq!(flash_budget(Value("200M/day")), budget(200 << 20, 5));
         assert_eq!(flash_budget(Value("1G/day 1m")), budget(1 << 30, 60));
         for bad in ["", "200M", "0/day", "200M/week", "200M/day 0", "1/day 2 3"] {
             assert!(flash_budget(Value(bad)).is_err(), "{bad}");
