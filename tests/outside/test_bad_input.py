@@ -260,7 +260,7 @@ class TestResources:
         sub.subscribe("t", 1)
         sub.close()
         broker.stop()
-        (file,) = [f for f in (broker.folder / "store").iterdir() if f.stat().st_size > 1000]
+        file = broker.folder / "store" / "footbridge.db"
         file.write_bytes(random.Random(1).randbytes(file.stat().st_size))
         broker.start()
         client(broker.port, "c").publish("t", "x", 1)
