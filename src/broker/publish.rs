@@ -13,6 +13,11 @@ use crate::mqtt::{Ack, Delivery, Packet, PacketId, Publish, QoS, Reason, Version
 use crate::session::Receipt;
 use crate::time::Time;
 
+/// A full window of QoS 2 messages waits for its commit no longer than this: a long commit interval
+/// would set the pace of a backlog. No shorter either: Mosquitto 2.0.11 passes messages on in
+/// another order than it got them once they come faster than its own subscribers take them.
+const WINDOW_WAIT: Duration = Duration::from_millis(20);
+
 /// What to do with a PUBLISH.
 enum Verdict {
     /// Route it.
@@ -378,11 +383,10 @@ impl Broker {
         }
         let session = self.sessions.get(index);
         let saved = session.is_some_and(|s| !durable || self.is_saved(s));
-        // Else a long commit interval would set the pace of a backlog: a window each.
-        let hurry = !saved && session.is_some_and(|s| s.outbound.is_window_full());
+        let waits = !saved && session.is_some_and(|s| s.outbound.is_window_full());
         self.pubrel(c, ack.id, saved, now);
-        if hurry {
-            self.store.hurry(now);
+        if waits {
+            self.store.commit_by(now + WINDOW_WAIT);
         }
     }
 
