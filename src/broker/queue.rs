@@ -30,6 +30,11 @@ fn policy(uplink: Option<&Uplink>, general: Overflow, mapping: u16) -> Overflow 
     line.and_then(|line| line.overflow).unwrap_or(general)
 }
 
+/// Whether messages of such a line may be dropped to make room.
+fn makes_way(policy: Overflow) -> bool {
+    matches!(policy, Overflow::Oldest | Overflow::LatestPerTopic)
+}
+
 /// Whether a queue may hold `more`.
 fn admits(bounds: Bounds, owed: Amount, more: Amount) -> bool {
     (bounds.bytes == 0 || owed.bytes + more.bytes <= bounds.bytes)
@@ -125,16 +130,10 @@ impl Broker {
         let (mut owed, bounds) = self.bounds(session, line);
         let unsent = session.outbound.unsent(|mapping| {
             let ours = line.is_none_or(|line| line == mapping);
-            ours && self.drops(session, mapping)
+            ours && makes_way(self.policy(session, mapping))
         });
         owed.take(unsent.messages, unsent.bytes);
         admits(bounds, owed, more)
-    }
-
-    /// True if messages of this line may be dropped to make room.
-    fn drops(&self, session: &Session, mapping: u16) -> bool {
-        let policy = self.policy(session, mapping);
-        matches!(policy, Overflow::Oldest | Overflow::LatestPerTopic)
     }
 
     /// Drops messages of `line`, or of all lines that may lose some, until `more` is admitted or
@@ -166,9 +165,8 @@ impl Broker {
                 return;
             };
             let may = |mapping| {
-                let policy = policy(uplink.as_deref(), general, mapping);
-                let drops = matches!(policy, Overflow::Oldest | Overflow::LatestPerTopic);
-                drops && line.is_none_or(|line| line == mapping)
+                let ours = line.is_none_or(|line| line == mapping);
+                ours && makes_way(policy(uplink.as_deref(), general, mapping))
             };
             let Some(dropped) = outbound.drop_oldest(may) else {
                 return;
@@ -232,7 +230,7 @@ impl Broker {
             if !full && queue.ready_bytes() <= OUTBOX_LIMIT {
                 return true;
             }
-            let drops = !session.is_durable() && self.drops(session, mapping);
+            let drops = !session.is_durable() && makes_way(self.policy(session, mapping));
             let oldest = match self.sessions.get_mut(index) {
                 Some(session) if drops => session.outbound.drop_oldest(|_| true),
                 _ => None,

@@ -49,7 +49,8 @@ impl Meter {
     }
 }
 
-/// The files of a store, wherever they are kept: the store itself and, beside it, the journal.
+/// The files of a store, wherever they are kept: the store itself and, beside it, the journal. What
+/// has no names in a file system can't lose them.
 pub(super) trait Files: Send {
     /// Opens the store, which exists.
     fn open_store(&mut self) -> Result<Database, Error>;
@@ -77,19 +78,27 @@ pub(super) trait Files: Send {
     fn sync_names(&mut self) -> Result<(), Error>;
 
     /// The store's file, if it is one.
-    fn path(&self) -> Option<&Path>;
+    fn path(&self) -> Option<&Path> {
+        None
+    }
 
     /// Whether the name of the store no longer leads to the file that is open.
-    fn is_store_lost(&self) -> bool;
+    fn is_store_lost(&self) -> bool {
+        false
+    }
 
     /// The same of the journal.
-    fn is_journal_lost(&self) -> bool;
+    fn is_journal_lost(&self) -> bool {
+        false
+    }
 
     /// Bytes of the store; `None` if it is no file.
     fn store_bytes(&self) -> Option<u64>;
 
     /// What was asked of the disk so far.
-    fn usage(&self) -> Usage;
+    fn usage(&self) -> Usage {
+        Usage::default()
+    }
 }
 
 /// A file that counts what is written to it.

@@ -1,11 +1,9 @@
 //! The files of a store that is none: `persistence false`.
 
-use std::path::Path;
-
 use redb::Database;
 use redb::backends::InMemoryBackend;
 
-use super::disk::{Files, Meter, Metered, Usage};
+use super::disk::{Files, Meter, Metered};
 use super::error::Error;
 use super::meta::{Meta, initialise};
 use super::open;
@@ -47,23 +45,7 @@ impl Files for MemoryFiles {
         Ok(())
     }
 
-    fn path(&self) -> Option<&Path> {
-        None
-    }
-
-    fn is_store_lost(&self) -> bool {
-        false
-    }
-
-    fn is_journal_lost(&self) -> bool {
-        false
-    }
-
     fn store_bytes(&self) -> Option<u64> {
         None
-    }
-
-    fn usage(&self) -> Usage {
-        Usage::default()
     }
 }

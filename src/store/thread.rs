@@ -285,7 +285,10 @@ impl<F: Fn(Event)> Worker<F> {
         let commits = self.commit_all();
         let reads = self.read_all();
         commits.and(reads)?;
-        self.find_file()?;
+        if self.idle {
+            // Each commit looks for itself.
+            self.find_file()?;
+        }
         self.compact();
         self.make_room();
         Ok(())
@@ -338,11 +341,9 @@ impl<F: Fn(Event)> Worker<F> {
             (false, true) => Need::Idle,
             (false, false) => Need::Busy,
         };
-        if self.db.is_worth_compacting(need) {
-            // A failure shows again at the next commit, which needs reporting.
-            if self.db.rewrite().is_ok() {
-                (self.events)(Event::Figures(self.figures()));
-            }
+        // A failure shows again at the next commit, which needs reporting.
+        if self.db.is_worth_compacting(need) && self.db.rewrite().is_ok() {
+            (self.events)(Event::Figures(self.figures()));
         }
     }
 

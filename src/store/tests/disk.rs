@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use redb::{Database, StorageBackend};
 
-use crate::store::disk::{Files, Meter, Metered, Usage};
+use crate::store::disk::{Files, Meter, Metered};
 use crate::store::journal;
 use crate::store::meta::{Meta, initialise};
 use crate::store::open::builder;
@@ -267,26 +266,10 @@ impl Files for DiskFiles {
         Ok(())
     }
 
-    fn path(&self) -> Option<&Path> {
-        None
-    }
-
-    fn is_store_lost(&self) -> bool {
-        false
-    }
-
-    fn is_journal_lost(&self) -> bool {
-        false
-    }
-
     fn store_bytes(&self) -> Option<u64> {
         let mut state = self.disk.0.lock().unwrap();
         let store = state.image.store;
         Some(state.image.file(store).len() as u64)
-    }
-
-    fn usage(&self) -> Usage {
-        Usage::default()
     }
 }
 
