@@ -7,12 +7,15 @@
 //! holds. A turn ends with [`Broker::take_batch`], [`Broker::take_reads`] and the flush of
 //! [`Broker::take_dirty`].
 
+mod acks;
+mod admit;
 mod bridge;
 mod commit;
 mod conn;
 mod connect;
 mod counters;
 mod deliver;
+mod disconnect;
 mod drops;
 mod expire;
 mod outbox;
