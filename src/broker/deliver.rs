@@ -6,6 +6,7 @@ use super::conn::{Stage, Waiter};
 use super::pump::Transmitted;
 use super::session::Session;
 use super::{Broker, DropReason, OUTBOX_LIMIT};
+use crate::config::General;
 use crate::message::{Message, MessageId};
 use crate::mqtt::QoS;
 use crate::route::SubOptions;
@@ -86,10 +87,7 @@ impl Broker {
                 self.store.after_commit(waiter, now);
                 waits = true;
             }
-            Ok(Routed {
-                matched,
-                waits,
-            })
+            Ok(Routed { matched, waits })
         };
         receivers.clear();
         self.receivers = receivers;
@@ -125,10 +123,7 @@ impl Broker {
             let Some(session) = sessions.get_mut(index) else {
                 return;
             };
-            let qos = match settings.upgrade_outgoing_qos {
-                true => options.qos,
-                false => options.qos.min(message.qos),
-            };
+            let qos = outgoing_qos(settings, options, message);
             let retain = options.retain_as_published && message.retain;
             if session.reached.0 == *routing {
                 let Some(known) = out.get_mut(session.reached.1 as usize) else {
@@ -315,7 +310,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
-        let qos = options.qos.min(message.qos);
+        let qos = outgoing_qos(&self.settings, options, message);
         let sub_ids = options.sub_id.map(|id| id.get()).into_iter().collect();
         let receiver = Receiver {
             session: index,
@@ -367,6 +362,14 @@ impl Broker {
         }
         // Also where nothing was deleted: an earlier deletion may still be on its way.
         true
+    }
+}
+
+/// The QoS a subscriber gets a message at [MQTT-3.8.4-8].
+fn outgoing_qos(settings: &General, options: &SubOptions, message: &Message) -> QoS {
+    match settings.upgrade_outgoing_qos {
+        true => options.qos,
+        false => options.qos.min(message.qos),
     }
 }
 
