@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::Broker;
+use super::publish::is_in_format;
 use super::session::{NEVER, PendingWill};
 use crate::auth::Who;
 use crate::message::{Message, Origin, Parts};
@@ -121,6 +122,9 @@ impl Broker {
             .is_some_and(|max| will.payload.len() > max as usize)
         {
             return Err(Reason::PACKET_TOO_LARGE);
+        }
+        if !is_in_format(will.props, will.payload) {
+            return Err(Reason::PAYLOAD_FORMAT_INVALID);
         }
         let who = Who {
             client_id: &origin.client_id,
