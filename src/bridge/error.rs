@@ -57,7 +57,7 @@ impl Said {
             text += &format!(", \"{reason}\"");
         }
         if let Some(server) = props.server_reference() {
-            text += &format!(", to be replaced by server {server}");
+            text += &format!(", names {server} instead");
         }
         Said(text.into())
     }
