@@ -75,7 +75,10 @@ impl Broker {
             if !lenient && session.outbound.flying(ack.id).is_some() {
                 return self.close(c, Reason::PROTOCOL_ERROR, now);
             }
-            // [MQTT-4.3.3-7] has an answer for an id that is not known.
+            if failed {
+                return;
+            }
+            // [MQTT-4.3.3-4] has an answer for an id that is not known.
             let reason = Reason::PACKET_IDENTIFIER_NOT_FOUND;
             let packet = Packet::PubRel(Ack::new(ack.id, reason));
             return self.reply(c, ReplyKind::Ack(packet), true);

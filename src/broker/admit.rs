@@ -81,8 +81,12 @@ impl Broker {
     /// A client id that nobody has.
     fn free_client_id(&self) -> String {
         loop {
-            let (a, b) = (fastrand::u64(..), fastrand::u64(..));
-            let id = format!("{}{a:016X}{b:016X}", self.settings.auto_id_prefix);
+            // In the form of a UUID, as Mosquitto's.
+            let n = fastrand::u128(..);
+            let (a, b, c) = (n >> 96, n >> 80 & 0xffff, n >> 64 & 0xffff);
+            let (d, e) = (n >> 48 & 0xffff, n & 0xffff_ffff_ffff);
+            let prefix = &self.settings.auto_id_prefix;
+            let id = format!("{prefix}{a:08X}-{b:04X}-{c:04X}-{d:04X}-{e:012X}");
             if !self.by_client_id.contains_key(id.as_str()) {
                 return id;
             }

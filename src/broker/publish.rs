@@ -255,9 +255,19 @@ impl Broker {
             .get(c.0)
             .filter(|_| waits)
             .map(|conn| conn.next_waiter(c));
+        // A publisher that is its own subscriber expects PUBREC before the message: of Mosquitto
+        // it gets that only after PUBREL.
+        let pubrec_first = delivery.qos() == QoS::ExactlyOnce;
+        if pubrec_first {
+            self.hold(c, true);
+        }
         let routed = self.route(message, Some(from), waiter, now);
         if let Ok(routed) = &routed {
             self.accept_message(c, delivery, routed, now);
+        }
+        if pubrec_first {
+            self.hold(c, false);
+            self.pump(from, now);
         }
         // While the disk fails, what must be stored is refused instead, and the rest goes on.
         let acked = delivery != Delivery::AtMostOnce;
@@ -265,6 +275,16 @@ impl Broker {
             self.pause(c);
         }
         routed.map(drop)
+    }
+
+    /// Holds back, or no longer, the messages for a connection.
+    fn hold(&mut self, c: ConnId, held: bool) {
+        if let Some(conn) = self.conns.get_mut(c.0) {
+            conn.holds = match held {
+                true => conn.holds.saturating_add(1),
+                false => conn.holds.saturating_sub(1),
+            };
+        }
     }
 
     /// The queue `full` must hold the message, or one that waits before it: an MQTT 5 publisher

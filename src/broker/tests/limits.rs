@@ -189,6 +189,28 @@ fn a_subscription_identifier_from_a_client_is_a_protocol_error() {
     assert_eq!(world.got(peer), [said, Got::Closed]);
 }
 
+/// A publisher that is subscribed to what it publishes gets PUBREC first.
+#[test]
+fn pubrec_goes_before_the_message() {
+    for dial in [
+        Dial::clean(Version::V311, "c"),
+        Dial::durable(Version::V5, "c"),
+    ] {
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let mut world = World::new();
+            let (peer, _) = world.connect(&dial);
+            world.listen(peer, "t", qos);
+            world.publish(peer, "t", "x", qos2(1));
+            world.pass(ms(100));
+            let got = world.got(peer);
+            let in_order = matches!(got[..], [Got::PubRec(1, OK), Got::Publish(_)]);
+            // The PUBREC of a durable session waits for its commit, as does a QoS 2 message.
+            let waits = dial.expiry > 0 && qos != QoS::ExactlyOnce;
+            assert!(in_order || waits && got.len() == 2, "{got:?}");
+        }
+    }
+}
+
 /// As in Mosquitto: an acknowledgement of the wrong kind for the message is a protocol error.
 #[test]
 fn an_acknowledgement_must_fit_its_message() {
@@ -236,6 +258,19 @@ fn what_3_1_1_cannot_say_it_does_not_say() {
     world.send_bytes(new, &with_retained_will(5));
     let refused = Got::ConnAck(false, Reason::RETAIN_NOT_SUPPORTED);
     assert_eq!(world.got(new), [refused, Got::Closed]);
+}
+
+/// 5.0 §3.1.3.2.3: the payload of a will must have the format it claims, too.
+#[test]
+fn a_will_must_have_the_format_it_claims() {
+    for (byte, reason) in [(0xff, Reason::PAYLOAD_FORMAT_INVALID), (b'x', OK)] {
+        let mut world = World::new();
+        let peer = world.open(Version::V5);
+        let mut bytes = vec![0x10, 24, 0, 4, b'M', b'Q', b'T', b'T', 5, 0x06, 0, 0, 0];
+        bytes.extend([0, 1, b'c', 2, 0x01, 1, 0, 1, b'w', 0, 2, b'x', byte]);
+        world.send_bytes(peer, &bytes);
+        assert_eq!(world.next(peer), Some(Got::ConnAck(false, reason)));
+    }
 }
 
 /// [MQTT-3.1.2-1]: no answer to a protocol other than MQTT; [MQTT-3.1.2-2]: return code 1 to an
