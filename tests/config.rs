@@ -55,9 +55,9 @@ fn debians_packaged_file_with_its_conf_d() {
         general.pid_file.as_deref(),
         Some(Path::new("/run/mosquitto/mosquitto.pid"))
     );
-    assert_eq!(general.allow_anonymous, Some(false));
+    assert_eq!(general.security.allow_anonymous, Some(false));
     assert_eq!(
-        general.password_file.as_deref(),
+        general.security.password_file.as_deref(),
         Some(Path::new("/etc/mosquitto/passwd"))
     );
     assert_eq!(general.max_queued_messages, 5000);
@@ -136,7 +136,7 @@ fn a_cloud_bridge_through_a_local_proxy() {
     assert!(loaded.notes.is_empty(), "{:?}", loaded.notes);
     let config = loaded.config;
     assert!(config.listeners.is_empty());
-    assert_eq!(config.general.allow_anonymous, None);
+    assert_eq!(config.general.security.allow_anonymous, None);
     let password = config.bridges[0].remote_password.as_deref().unwrap();
     assert!(password.starts_with("SharedAccessSignature sr=") && password.ends_with("1735689600"));
 }
@@ -204,8 +204,9 @@ fn every_mistake_of_a_file_is_reported() {
             "mistakes.conf:4: listener: `99999` is not valid; give a number from 1 to 65535",
             "mistakes.conf:5: plugin: not supported: footbridge loads no plugins; use \
              password_file and acl_file",
-            "mistakes.conf:6: per_listener_settings: not supported yet by this version; remove it \
-             and give password_file, acl_file and allow_anonymous once, or run a second footbridge",
+            "mistakes.conf:6: per_listener_settings: must stand above the first allow_anonymous, \
+             password_file, acl_file, auto_id_prefix and allow_zero_length_clientid; move it to the \
+             top",
             "mistakes.conf:8: address: no value; give HOST[:PORT]",
             "mistakes.conf:9: topic: the local prefix and the pattern make `a#`, which is no topic \
              filter; `+` and `#` must be a level of their own, `#` the last, so end a prefix with \
@@ -276,7 +277,7 @@ fn the_router_profile_loads() {
     let bridge = &loaded.config.bridges[0];
     assert_eq!(bridge.topics[0].remote, "site/gw/");
     assert_eq!(bridge.remote_password.as_deref(), Some("secret"));
-    assert!(loaded.config.general.acl_file.is_some());
+    assert!(loaded.config.general.security.acl_file.is_some());
 }
 
 /// The checked-in documents are what the table of directives makes of them.

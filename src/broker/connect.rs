@@ -5,33 +5,16 @@ use std::time::Duration;
 
 use super::admit::Admitted;
 use super::conn::{ReplyKind, Stage};
-use super::{Broker, ConnId, TOPIC_ALIAS_MAXIMUM};
-use crate::auth::Auth;
+use super::{Broker, ConnId};
 use crate::mqtt::{self, ConnAck, Connect, Packet, Property, Props, PropsBuf, Reason, Version};
 use crate::time::Time;
 
 impl Broker {
-    /// Puts other rules in force. Clients whose user is gone, and anonymous ones that are no
-    /// longer let in, are disconnected; what the others may publish and read changes at once.
-    pub fn set_auth(&mut self, auth: Auth, now: Time) {
-        self.auth = auth;
-        let conns = self.conns.iter().filter(|(_, conn)| conn.wire().is_none());
-        let outcasts: Vec<ConnId> = conns
-            .filter_map(|(c, conn)| Some((c, self.sessions.get(conn.session()?)?)))
-            .filter(|(_, session)| !self.auth.still_admits(session.who().username))
-            .map(|(c, _)| ConnId(c))
-            .collect();
-        for c in outcasts {
-            self.close(c, Reason::NOT_AUTHORIZED, now);
-        }
-        self.settle(now);
-    }
-
     pub(super) fn on_connect(&mut self, c: ConnId, connect: &Connect<'_>, now: Time) {
         if let Some(conn) = self.conns.get_mut(c.0) {
             conn.version = connect.version;
         }
-        match self.admit(connect, now) {
+        match self.admit(c, connect, now) {
             Ok(admitted) => self.enter(c, connect, admitted, now),
             Err(reason) => {
                 if let Some(conn) = self.conns.get(c.0) {
@@ -85,7 +68,7 @@ impl Broker {
             None => (self.open_session(connect, &admitted), false),
         };
         let must_save = self.bind(c, index, connect, &admitted, now);
-        let hold = ReplyKind::Hold(self.connack(connect, &admitted, present));
+        let hold = ReplyKind::Hold(self.connack(c, connect, &admitted, present));
         if must_save || discarded {
             self.reply_after_commit(c, hold, now);
         } else {
@@ -167,12 +150,15 @@ impl Broker {
     }
 
     /// The CONNACK of an admitted client, encoded. Property order as Mosquitto's.
-    fn connack(&self, connect: &Connect<'_>, admitted: &Admitted, present: bool) -> Box<[u8]> {
+    fn connack(&self, c: ConnId, connect: &Connect<'_>, admitted: &Admitted, present: bool) -> Box<[u8]> {
         let mut props = PropsBuf::new();
         if admitted.keep_alive != connect.keep_alive {
             props.push(Property::ServerKeepAlive(admitted.keep_alive));
         }
-        props.push(Property::TopicAliasMaximum(TOPIC_ALIAS_MAXIMUM));
+        let aliases = self.topic_alias_maximum(c);
+        if aliases > 0 {
+            props.push(Property::TopicAliasMaximum(aliases));
+        }
         if connect
             .props
             .session_expiry()
@@ -218,6 +204,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
+        session.outbound.limit_bytes(self.settings.max_inflight_bytes);
         let releases = session.outbound.connect(window, now);
         let saved = self.sessions.get(index).is_some_and(|s| self.is_saved(s));
         for id in releases {

@@ -152,6 +152,12 @@ impl Broker {
     /// disk takes nothing more.
     fn find_full(&self, message: &Message, receivers: &[Receiver]) -> Option<Full> {
         let closed = self.is_disk_closed();
+        if self.is_memory_full(message) {
+            return Some(Full {
+                session: None,
+                mapping: 0,
+            });
+        }
         let full = receivers.iter().find(|r| {
             let session = self.sessions.get(r.session);
             let waited_for = r.qos != QoS::AtMostOnce;
@@ -306,7 +312,10 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
-        let qos = options.qos.min(message.qos);
+        let qos = match self.settings.upgrade_outgoing_qos {
+            true => options.qos,
+            false => options.qos.min(message.qos),
+        };
         let sub_ids = options.sub_id.map(|id| id.get()).into_iter().collect();
         let receiver = Receiver {
             session: index,

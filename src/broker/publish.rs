@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::conn::{Conn, Parked, ReplyKind};
 use super::deliver::{Full, Routed};
 use super::session::Session;
-use super::{Broker, ConnId, DropReason, TOPIC_ALIAS_MAXIMUM};
+use super::{Broker, ConnId, DropReason};
 use crate::message::{Message, Parts};
 use crate::mqtt::filter_matches;
 use crate::mqtt::{Ack, Delivery, Packet, PacketId, Publish, QoS, Reason, Version};
@@ -31,15 +31,24 @@ pub(super) fn reserved(topic: &str) -> bool {
 
 /// Sets the topic alias of a PUBLISH that names its topic too, or answers what the alias stands
 /// for (5.0 §3.3.2.3.4).
-fn use_alias<'c>(conn: &'c mut Conn, publish: &Publish<'_>) -> Result<Option<&'c str>, Reason> {
+/// At most `max` are taken.
+fn use_alias<'c>(
+    conn: &'c mut Conn,
+    publish: &Publish<'_>,
+    max: u16,
+) -> Result<Option<&'c str>, Reason> {
     let Some(alias) = publish.props.topic_alias() else {
         return Ok(None);
     };
+    if !(1..=max).contains(&alias) {
+        return Err(Reason::TOPIC_ALIAS_INVALID);
+    }
     let table = &mut conn.rare().aliases;
-    table.resize(usize::from(TOPIC_ALIAS_MAXIMUM), None);
-    let slot = usize::from(alias).checked_sub(1);
-    let slot = slot.and_then(|slot| table.get_mut(slot));
-    let slot = slot.ok_or(Reason::TOPIC_ALIAS_INVALID)?;
+    let at = usize::from(alias) - 1;
+    if table.len() <= at {
+        table.resize(at + 1, None);
+    }
+    let slot = table.get_mut(at).ok_or(Reason::TOPIC_ALIAS_INVALID)?;
     if !publish.topic.is_empty() {
         *slot = Some(publish.topic.into());
         return Ok(None);
@@ -61,7 +70,8 @@ impl Broker {
         if let Delivery::ExactlyOnce(id, _) = publish.delivery
             && self.look(c, id) == Receipt::Known
         {
-            if let Some(Err(reason)) = self.conns.get_mut(c.0).map(|c| use_alias(c, publish)) {
+            let max = self.topic_alias_maximum(c);
+            if let Some(Err(reason)) = self.conns.get_mut(c.0).map(|c| use_alias(c, publish, max)) {
                 return self.close(c, reason, now);
             }
             self.uncount_unacked(c);
@@ -151,10 +161,11 @@ impl Broker {
     ) -> Result<(), Verdict> {
         topic.clear();
         topic.push_str(publish.topic);
+        let max = self.topic_alias_maximum(c);
         let Some(conn) = self.conns.get_mut(c.0) else {
             return Err(Verdict::Drop(Reason::SUCCESS));
         };
-        if let Some(known) = use_alias(conn, publish).map_err(Verdict::Close)? {
+        if let Some(known) = use_alias(conn, publish, max).map_err(Verdict::Close)? {
             topic.push_str(known);
         }
         if let Some(wire) = conn.wire().cloned() {

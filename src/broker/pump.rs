@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::conn::{Conn, Stage};
 use super::deliver::entry;
+use super::mount::unmounted;
 use super::{Broker, ConnId, DropReason, OUTBOX_HIGH};
 use crate::message::{Message, MessageId};
 use crate::mqtt::{
@@ -22,7 +23,7 @@ pub(super) enum Transmitted {
     TooLarge,
     /// It is too old.
     TooOld,
-    /// The bridge does not map it.
+    /// The bridge does not map it, or it is not below the mount point.
     NotMapped,
 }
 
@@ -118,6 +119,7 @@ impl Broker {
             props,
             topic,
             counters,
+            listeners,
             ..
         } = self;
         let Some(conn) = conns.get_mut(c.0) else {
@@ -126,7 +128,10 @@ impl Broker {
         let message = &*entry.message;
         let mut retain = entry.retain;
         let topic = match conn.wire() {
-            None => message.topic(),
+            None => match unmounted(listeners, conn, message.topic()) {
+                Some(topic) => topic,
+                None => return Transmitted::NotMapped,
+            },
             Some(wire) => {
                 retain = wire.retain(retain);
                 if !wire.outward(message, topic, now) {
