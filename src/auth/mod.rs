@@ -328,7 +328,10 @@ mod tests {
         assert_eq!(open.login("1883", Some("u"), Some(b"p")), Ok(()));
         let (shut, _) = auth(Some(false), false, true);
         assert_eq!(shut.login("1883", None, None), Err(Denied::Anonymous));
-        assert_eq!(shut.login("1883", Some("u"), Some(b"p")), Err(Denied::Credentials));
+        assert_eq!(
+            shut.login("1883", Some("u"), Some(b"p")),
+            Err(Denied::Credentials)
+        );
     }
 
     /// What Mosquitto 2.0.11 does, tried out case by case.

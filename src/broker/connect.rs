@@ -150,7 +150,13 @@ impl Broker {
     }
 
     /// The CONNACK of an admitted client, encoded. Property order as Mosquitto's.
-    fn connack(&self, c: ConnId, connect: &Connect<'_>, admitted: &Admitted, present: bool) -> Box<[u8]> {
+    fn connack(
+        &self,
+        c: ConnId,
+        connect: &Connect<'_>,
+        admitted: &Admitted,
+        present: bool,
+    ) -> Box<[u8]> {
         let mut props = PropsBuf::new();
         if admitted.keep_alive != connect.keep_alive {
             props.push(Property::ServerKeepAlive(admitted.keep_alive));
@@ -204,7 +210,9 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
-        session.outbound.limit_bytes(self.settings.max_inflight_bytes);
+        session
+            .outbound
+            .limit_bytes(self.settings.max_inflight_bytes);
         let releases = session.outbound.connect(window, now);
         let saved = self.sessions.get(index).is_some_and(|s| self.is_saved(s));
         for id in releases {

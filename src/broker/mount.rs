@@ -8,9 +8,7 @@ use std::borrow::Cow;
 
 use super::listeners::Listener;
 use super::{Broker, Conn, ConnId};
-use crate::mqtt::{
-    Connect, Publish, QoS, Reason, Subscribe, Subscription, TopicName, Unsubscribe,
-};
+use crate::mqtt::{Connect, Publish, QoS, Reason, Subscribe, Subscription, TopicName, Unsubscribe};
 use crate::time::Time;
 
 /// A topic filter below a mount point; that of a shared subscription behind its group.

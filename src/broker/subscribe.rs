@@ -182,7 +182,10 @@ impl Broker {
             username: username.as_deref(),
             listener: listener.as_deref(),
         };
-        !self.settings.check_retain_source || client_id.is_empty() || bridge || self.auth.may_publish(&who, message.topic())
+        !self.settings.check_retain_source
+            || client_id.is_empty()
+            || bridge
+            || self.auth.may_publish(&who, message.topic())
     }
 
     pub(super) fn on_unsubscribe(&mut self, c: ConnId, packet: &Unsubscribe<'_>, now: Time) {

@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{
-    Bridge, Config, Durability, Env, General, Listener, Log, Overflow, Restart, Security,
-};
+use super::{Bridge, Config, Durability, Env, General, Listener, Log, Overflow, Restart, Security};
 use crate::mqtt::{QoS, Version};
 
 /// The port of plain MQTT.

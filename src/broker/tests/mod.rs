@@ -9,6 +9,8 @@ mod bounds;
 mod bridge;
 mod connect;
 mod disk;
+mod limits;
+mod listeners;
 mod overflow;
 mod queue;
 mod resend;

@@ -3,9 +3,9 @@
 use super::Section::General as S;
 use super::Unset::{Is, Means};
 use super::{Key, accepted, implemented, later, refused, set, set_security};
+use crate::config::Kind;
 use crate::config::draft::Draft;
 use crate::config::value::Value;
-use crate::config::Kind;
 
 const NO_PLUGINS: &str = "footbridge loads no plugins";
 const USE_FILES: &str = "use password_file and acl_file";

@@ -5,8 +5,8 @@ use super::Unset::{Is, Means};
 use super::general::id_prefix;
 use super::limits::count;
 use super::{Key, accepted, implemented, later, set_listener};
-use crate::config::value::Value;
 use crate::config::draft::Draft;
+use crate::config::value::Value;
 use crate::config::{Kind, Listener};
 use crate::mqtt::{QoS, TopicName, Version};
 
@@ -262,7 +262,10 @@ fn versions(value: Value<'_>) -> Result<Vec<Version>, Kind> {
 fn mount_point(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
     let prefix = value.text()?;
     if TopicName::new(prefix).is_err() {
-        return Err(Kind::bad(prefix, "the beginning of a topic, without + and #"));
+        return Err(Kind::bad(
+            prefix,
+            "the beginning of a topic, without + and #",
+        ));
     }
     if !prefix.ends_with('/') {
         draft.note(
