@@ -193,7 +193,8 @@ impl Broker {
         {
             let lost = (1, publish.payload.len() as u64);
             self.drop_message(index, 0, DropReason::TooLarge, lost, now);
-            return Verdict::Drop(Reason::PACKET_TOO_LARGE);
+            // mosquitto.conf(5); PUBACK and PUBREC have no code of their own for it [MQTT-3.4.2-1].
+            return Verdict::Drop(Reason::IMPLEMENTATION_SPECIFIC);
         }
         // As in Mosquitto, a bridge is the operator's own and needs no right.
         let allowed = !reserved(topic) && self.auth.may_publish(&session.who(), topic);
