@@ -154,7 +154,10 @@ impl Broker {
     fn free_client_id(&self, prefix: &str) -> String {
         loop {
             let (a, b) = (fastrand::u64(..), fastrand::u64(..));
-            let id = format!("{prefix}{a:016X}{b:016X}");
+            let (c, d, e) = (a >> 32, a >> 16 & 0xffff, a & 0xffff);
+            let (f, g) = (b >> 48, b & 0xffff_ffff_ffff);
+            // A UUID, as Mosquitto's.
+            let id = format!("{prefix}{c:08X}-{d:04X}-{e:04X}-{f:04X}-{g:012X}");
             if !self.by_client_id.contains_key(id.as_str()) {
                 return id;
             }

@@ -19,8 +19,7 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// The listeners of `config` by the numbers that connections have, and last what other ports
-    /// have.
+    /// The listeners of `config`, by the numbers that connections have.
     pub fn all(config: &Config) -> Vec<Listener> {
         let named = config.named_listeners();
         let listener = |(name, settings): (String, &config::Listener)| Listener {

@@ -192,8 +192,7 @@ impl<'e> Draft<'e> {
         } else if !silent && !self.listeners.is_empty() {
             self.notes.push(
                 "what stands above the first `listener` and belongs to one is for the default \
-                 listener, which only `port` or `bind_address` starts: here it has no effect, \
-                 except on the ports of -p"
+                 listener, which only `port` or `bind_address` starts: it has no effect"
                     .to_owned(),
             );
         }

@@ -30,19 +30,20 @@ pub struct Config {
     pub general: General,
     /// The listeners; empty means loopback:1883 only (Mosquitto 2's local-only mode).
     pub listeners: Vec<Listener>,
-    /// What holds for the ports that no section opens: those of `-p` and the local-only one. Its
-    /// own port and address mean nothing.
+    /// What holds where there is no listener: on loopback, and on the ports of `-p`. Its own port
+    /// and address mean nothing.
     pub local: Listener,
     /// The bridges: `connection` sections.
     pub bridges: Vec<Bridge>,
 }
 
 impl Config {
-    /// The listeners by name, which is what stands behind `listener`; the last, without a name, is
-    /// [`Config::local`].
+    /// The listeners by name, which is what stands behind `listener`. Without any it is
+    /// [`Config::local`], which has no name.
     pub fn named_listeners(&self) -> impl Iterator<Item = (String, &Listener)> {
+        let local = self.listeners.is_empty().then_some(&self.local);
         let sections = self.listeners.iter().map(|l| (l.name(), l));
-        sections.chain([(String::new(), &self.local)])
+        sections.chain(local.map(|local| (String::new(), local)))
     }
 }
 

@@ -77,7 +77,7 @@ impl Listener {
 
 /// Binds every listener; one that names no address gets a socket a family. Without any in
 /// `config`, and for each of `ports` (`-p`), it is loopback only, as Mosquitto 2's local-only
-/// mode; those count as one listener more.
+/// mode; those count as listener 0.
 ///
 /// # Errors
 /// The first address that can't be had. A family that the kernel lacks is passed over, as long as
@@ -109,7 +109,7 @@ pub fn bind(
     for &port in local {
         listeners.extend(both(
             reactor,
-            config.len(),
+            0,
             port,
             Ipv4Addr::LOCALHOST,
             Ipv6Addr::LOCALHOST,
