@@ -68,7 +68,8 @@ impl Broker {
             None => (self.open_session(connect, &admitted), false),
         };
         let must_save = self.bind(c, index, connect, &admitted, now);
-        let hold = ReplyKind::Hold(self.connack(c, connect, &admitted, present));
+        let listener = self.conns.get(c.0).map_or(0, |conn| conn.listener);
+        let hold = ReplyKind::Hold(self.connack(listener, connect, &admitted, present));
         if must_save || discarded {
             self.reply_after_commit(c, hold, now);
         } else {
@@ -152,7 +153,7 @@ impl Broker {
     /// The CONNACK of an admitted client, encoded. Property order as Mosquitto's.
     fn connack(
         &self,
-        c: ConnId,
+        listener: u16,
         connect: &Connect<'_>,
         admitted: &Admitted,
         present: bool,
@@ -161,7 +162,7 @@ impl Broker {
         if admitted.keep_alive != connect.keep_alive {
             props.push(Property::ServerKeepAlive(admitted.keep_alive));
         }
-        let aliases = self.topic_alias_maximum(c);
+        let aliases = self.max_topic_alias(listener);
         if aliases > 0 {
             props.push(Property::TopicAliasMaximum(aliases));
         }

@@ -53,16 +53,16 @@ impl Broker {
         self.listener(conn).filter(|_| conn.wire().is_none())
     }
 
-    /// `max_qos` of the listener that a client came by.
-    pub(super) fn max_qos(&self, c: ConnId) -> QoS {
-        let listener = self.listener_of(c);
+    /// Highest QoS that clients of a listener may publish with [MQTT-3.2.2-9].
+    pub(super) fn max_qos(&self, listener: u16) -> QoS {
+        let listener = self.listeners.get(usize::from(listener));
         listener.map_or(QoS::ExactlyOnce, |l| l.settings.max_qos)
     }
 
-    /// `max_topic_alias` of the listener that a client came by; the default for a bridge.
-    pub(super) fn topic_alias_maximum(&self, c: ConnId) -> u16 {
-        let listener = self.listener_of(c);
-        listener.map_or(10, |l| l.settings.max_topic_alias)
+    /// Highest topic alias that a client of a listener may set.
+    pub(super) fn max_topic_alias(&self, listener: u16) -> u16 {
+        let listener = self.listeners.get(usize::from(listener));
+        listener.map_or(0, |l| l.settings.max_topic_alias)
     }
 
     /// Counts one more connection of `listener`. False when that would be too many.

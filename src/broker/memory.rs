@@ -28,7 +28,15 @@ impl Broker {
             return false;
         };
         let deletes = message.retain && message.payload().is_empty();
-        let own = message.origin.client_id.is_empty();
-        !deletes && !own && self.memory() > limit
+        if deletes || message.origin.client_id.is_empty() {
+            return false;
+        }
+        let full = self.memory() > limit;
+        if full && !self.memory_full.replace(full) {
+            log::warn!("memory_limit is reached: messages are refused until there is room.");
+        } else if !full && self.memory_full.replace(full) {
+            log::info!("Messages are below memory_limit again.");
+        }
+        full
     }
 }

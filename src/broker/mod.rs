@@ -25,6 +25,7 @@ mod outbox;
 mod publish;
 mod pump;
 mod queue;
+mod reload;
 mod reply;
 mod report;
 mod restore;
@@ -35,6 +36,7 @@ mod subscribe;
 mod tests;
 mod uplink;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -128,6 +130,8 @@ pub struct Broker {
     topic: String,
     /// Bytes of packets that have come in half.
     partial_bytes: usize,
+    /// `memory_limit` is reached, and the log says so.
+    memory_full: Cell<bool>,
     shutting_down: bool,
 }
 

@@ -87,7 +87,10 @@ impl Broker {
 
     /// SUBSCRIBE below the mount point, and to no higher QoS than the listener's.
     pub(super) fn subscribe_mounted(&mut self, c: ConnId, packet: &Subscribe<'_>, now: Time) {
-        let max = self.max_qos(c);
+        let Some(conn) = self.conns.get(c.0) else {
+            return;
+        };
+        let max = self.max_qos(conn.listener);
         if max == QoS::ExactlyOnce && self.mount(c).is_none() {
             return self.on_subscribe(c, packet, now);
         }

@@ -71,7 +71,7 @@ impl Broker {
         if let Delivery::ExactlyOnce(id, _) = publish.delivery
             && self.look(c, id) == Receipt::Known
         {
-            let max = self.topic_alias_maximum(c);
+            let max = self.alias_limit(c);
             if let Some(Err(reason)) = self.conns.get_mut(c.0).map(|c| use_alias(c, publish, max)) {
                 return self.close(c, reason, now);
             }
@@ -140,6 +140,12 @@ impl Broker {
         }
     }
 
+    /// How many topic aliases a peer may set.
+    fn alias_limit(&self, c: ConnId) -> u16 {
+        let conn = self.conns.get(c.0);
+        conn.map_or(0, |conn| self.max_topic_alias(conn.listener))
+    }
+
     /// Checks a PUBLISH and makes it a message.
     fn judge(&mut self, c: ConnId, publish: &Publish<'_>, now: Time) -> Verdict {
         let mut topic = std::mem::take(&mut self.topic);
@@ -162,7 +168,7 @@ impl Broker {
     ) -> Result<(), Verdict> {
         topic.clear();
         topic.push_str(publish.topic);
-        let max = self.topic_alias_maximum(c);
+        let max = self.alias_limit(c);
         let Some(conn) = self.conns.get_mut(c.0) else {
             return Err(Verdict::Drop(Reason::SUCCESS));
         };

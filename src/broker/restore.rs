@@ -1,5 +1,6 @@
 //! Making a broker, from nothing or from what the store held.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::rc::Rc;
@@ -88,6 +89,7 @@ impl Broker {
             props: PropsBuf::new(),
             topic: String::new(),
             partial_bytes: 0,
+            memory_full: Cell::new(false),
             shutting_down: false,
         };
         for message in retained {
