@@ -57,7 +57,7 @@ impl Broker {
             listener: self.auth.per_listener().then_some(name),
         });
         let will = match &connect.will {
-            Some(will) => Some(self.take_will(will, &origin, now)?),
+            Some(will) => Some(self.take_will(will, connect.version, &origin, now)?),
             None => None,
         };
         Ok(Admitted {
@@ -146,6 +146,7 @@ impl Broker {
     fn take_will(
         &self,
         will: &Will<'_>,
+        version: Version,
         origin: &Rc<Origin>,
         now: Time,
     ) -> Result<Box<PendingWill>, Reason> {
@@ -157,7 +158,11 @@ impl Broker {
             .message_size_limit
             .is_some_and(|max| will.payload.len() > max as usize)
         {
-            return Err(Reason::PACKET_TOO_LARGE);
+            // The return code as Mosquitto's.
+            return Err(match version {
+                Version::V5 => Reason::PACKET_TOO_LARGE,
+                _ => Reason::NOT_AUTHORIZED,
+            });
         }
         let who = Who {
             client_id: &origin.client_id,

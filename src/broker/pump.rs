@@ -23,6 +23,8 @@ pub(super) enum Transmitted {
     TooLarge,
     /// It is too old.
     TooOld,
+    /// The client may not read it any more.
+    Denied,
     /// The bridge does not map it, or it is not below the mount point.
     NotMapped,
 }
@@ -90,9 +92,12 @@ impl Broker {
 
     /// Sends one message that left the queue.
     fn send_entry(&mut self, c: ConnId, index: usize, entry: Entry, now: Time) {
-        let transmitted = match self.is_too_old(index, &entry, now) {
-            true => Transmitted::TooOld,
-            false => self.transmit(c, &entry, now),
+        let transmitted = if self.is_too_old(index, &entry, now) {
+            Transmitted::TooOld
+        } else if !self.may_still_read(index, &entry) {
+            Transmitted::Denied
+        } else {
+            self.transmit(c, &entry, now)
         };
         if transmitted == Transmitted::Sent && entry.qos != QoS::AtMostOnce {
             return;
@@ -100,7 +105,7 @@ impl Broker {
         match transmitted {
             Transmitted::TooOld => self.drop_entry(index, &entry, DropReason::Expired, now),
             Transmitted::TooLarge => self.drop_entry(index, &entry, DropReason::TooLarge, now),
-            Transmitted::Sent | Transmitted::NotMapped => {}
+            Transmitted::Sent | Transmitted::NotMapped | Transmitted::Denied => {}
         }
         if let (true, Some(session)) = (
             transmitted != Transmitted::Sent,
@@ -109,6 +114,13 @@ impl Broker {
             session.outbound.take_back(&entry);
         }
         self.delivered(index, entry.id, now);
+    }
+
+    /// Whether the rules, which may have changed since it was queued, let a client have a message.
+    fn may_still_read(&self, index: usize, entry: &Entry) -> bool {
+        let session = self.sessions.get(index).filter(|s| !s.bridge);
+        let topic = entry.message.topic();
+        self.auth.open() || session.is_none_or(|s| self.auth.may_read(&s.who(), topic))
     }
 
     /// Encodes a message for one peer.

@@ -385,3 +385,26 @@ fn a_reload_looks_at_each_listener() {
     world.publish(a, "b", "x", qos1(2));
     assert_eq!(world.got(a), [Got::PubAck(2, Reason::NOT_AUTHORIZED)]);
 }
+
+/// What was queued before the client lost the right to read it is not sent.
+#[test]
+fn a_queued_message_needs_the_right_to_read_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = ruled(dir.path());
+    let dial = Dial::durable(Version::V311, "c");
+    let (c, _) = world.dial_at(0, &dial);
+    world.listen(c, "#", QoS::AtLeastOnce);
+    world.cut(c);
+    let writer = world.clean_at(0, Version::V5, "w");
+    world.publish(writer, "a", "1", qos1(1));
+    std::fs::write(dir.path().join("a"), "topic b\n").unwrap();
+    world.reload();
+    world.publish(writer, "b", "2", qos1(2));
+    let (c, got) = world.dial_at(0, &dial);
+    assert_eq!(got, Some(Got::ConnAck(true, OK)));
+    world.pass(ms(50));
+    assert_eq!(world.topics(c), ["b"]);
+    world.puback(c, 2);
+    world.pass(ms(50));
+    assert_eq!(world.broker.gauges().queued_messages, 0);
+}

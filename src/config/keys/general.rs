@@ -24,7 +24,7 @@ pub(super) const KEYS: &[Key] = &[
          `pattern [read|write|readwrite|deny] TOPIC`, which is for everyone, with %u for the user \
          name and %c for the client id. A deny beats the other lines of its list. Topics that \
          begin with $ need a line that begins with $. Subscribing is always allowed: reading is \
-         checked when a message is delivered. With a mount_point, the topics are those that begin \
+         checked when a message is queued and when it is sent. With a mount_point, the topics are those that begin \
          with it. With per_listener_settings the file is for the listener above it, and an absent \
          client has the rules of the listener it used last. Read again on SIGHUP.",
         set_security!(acl_file, v => Some(v.path()?)),
