@@ -268,7 +268,7 @@ async fn live(
 }
 
 /// SIGHUP: reads the configuration and the files it names again, and takes over what can change
-/// while running: who may do what, what bounds clients, and how much is logged. Anything wrong leaves all as it was.
+/// while running: who may do what, and how much is logged. Anything wrong leaves all as it was.
 fn reload(options: &Options, logger: &Logger, hub: &Shared) {
     logger.reopen();
     let loaded = load(options).and_then(|(config, _)| {
@@ -281,7 +281,7 @@ fn reload(options: &Options, logger: &Logger, hub: &Shared) {
             for warning in warnings {
                 log::warn!("{warning}");
             }
-            hub.borrow_mut().reload(&config.general, auth);
+            hub.borrow_mut().set_auth(auth);
             log::info!("Configuration reloaded.");
         }
         Err(e) => log::error!("The configuration stays as it was: {e}"),

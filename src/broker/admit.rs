@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::session::{NEVER, PendingWill};
 use super::{Broker, ConnId};
-use crate::auth::Who;
+use crate::auth::{Auth, Who};
 use crate::message::{Message, Origin, Parts};
 use crate::mqtt::{Connect, Reason, Version, Will};
 use crate::time::Time;
@@ -20,6 +20,45 @@ pub(super) struct Admitted {
 }
 
 impl Broker {
+    /// Puts other rules in force. Clients whose user is gone, and anonymous ones that are no
+    /// longer let in, are disconnected; what the others may publish and read changes at once.
+    pub fn set_auth(&mut self, auth: Auth, now: Time) {
+        self.auth = auth;
+        let conns: Vec<ConnId> = self.conns.iter().map(|(c, _)| ConnId(c)).collect();
+        for c in conns {
+            if !self.may_stay(c, now) {
+                self.close(c, Reason::NOT_AUTHORIZED, now);
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Whether a client that is connected is admitted by rules that may be new.
+    fn may_stay(&mut self, c: ConnId, now: Time) -> bool {
+        let index = self.conns.get(c.0).and_then(|conn| conn.session());
+        let listener = self.listener_of(c).map(|l| Rc::clone(&l.name));
+        let (Some(index), Some(name)) = (index, listener) else {
+            return true;
+        };
+        let Some(session) = self.sessions.get_mut(index) else {
+            return true;
+        };
+        let username = session.origin.username.as_deref();
+        let stays = self.auth.still_admits(&name, username);
+        let listener = self.auth.per_listener().then_some(name);
+        if session.origin.listener != listener {
+            session.origin = Rc::new(Origin {
+                listener,
+                ..Origin::clone(&session.origin)
+            });
+            if session.is_durable() {
+                self.unsave_identity(index);
+                self.store.lazy(now);
+            }
+        }
+        stays
+    }
+
     /// Checks everything a CONNECT asks for.
     pub(super) fn admit(
         &mut self,

@@ -25,7 +25,6 @@ mod outbox;
 mod publish;
 mod pump;
 mod queue;
-mod reload;
 mod reply;
 mod report;
 mod restore;

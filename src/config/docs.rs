@@ -65,10 +65,6 @@ an environment variable;
 .B $${
 is a plain ${.
 .PP
-SIGHUP reads the file again, and those it names.
-Of the general directives all are taken over then but the store's, log_dest, log_timestamp, max_inflight_messages, pid_file, queue_overflow, set_tcp_nodelay and sys_interval.
-Of the directives of a listener those are that say so.
-.PP
 .B footbridge \-c
 .I FILE
 .B \-\-test\-config

@@ -17,7 +17,6 @@ use super::reactor::{Reactor, Readiness};
 use super::uplink::Uplink;
 use crate::auth::Auth;
 use crate::broker::{Broker, ConnId, Peer};
-use crate::config::General;
 use crate::status::Sys;
 use crate::store::{Event, Handle};
 use crate::time::Time;
@@ -240,10 +239,10 @@ impl Hub {
         self.broker.store_event(event, now);
     }
 
-    /// SIGHUP: from now on these settings and rules hold.
-    pub fn reload(&mut self, general: &General, auth: Auth) {
+    /// SIGHUP: from now on these rules hold.
+    pub fn set_auth(&mut self, auth: Auth) {
         let now = self.now();
-        self.broker.reload(general, auth, now);
+        self.broker.set_auth(auth, now);
     }
 
     /// SIGUSR1: what waits for its commit does not wait for the interval.

@@ -241,27 +241,3 @@ fn packets_may_be_too_large() {
         assert_eq!(got.pop(), (version == Version::V5).then_some(told));
     }
 }
-
-/// SIGHUP: the settings of the world as they are now, for those who are connected, too.
-#[test]
-fn bounds_may_change_while_the_broker_runs() {
-    let mut world = World::new();
-    let c = world.clean(Version::V5, "c");
-    world.publish(c, "t", "12345", qos1(1));
-    assert_eq!(
-        world.got(c),
-        [Got::PubAck(1, Reason::NO_MATCHING_SUBSCRIBERS)]
-    );
-    world.settings.message_size_limit = Some(4);
-    world.settings.max_keepalive = 60;
-    world.reload();
-    world.publish(c, "t", "12345", qos1(2));
-    assert_eq!(
-        world.got(c),
-        [Got::PubAck(2, Reason::IMPLEMENTATION_SPECIFIC)]
-    );
-    let refused = Reason::CLIENT_IDENTIFIER_NOT_VALID;
-    assert_eq!(world.answer(&Dial::clean(Version::V311, "d")).1, refused);
-    world.pass(secs(100));
-    assert!(world.is_open(c), "its keep-alive was agreed on before");
-}

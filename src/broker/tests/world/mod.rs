@@ -145,7 +145,7 @@ impl World {
     /// SIGHUP, with the settings and listeners of the world as they are now.
     pub fn reload(&mut self) {
         let auth = rules(&config(&self.settings, &self.listeners));
-        self.broker.reload(&self.settings, auth, self.now);
+        self.broker.set_auth(auth, self.now);
         self.turn();
     }
 
