@@ -157,6 +157,7 @@ impl Broker {
         }
     }
 
+    /// How many topic aliases a peer may set.
     /// Checks a PUBLISH and makes it a message.
     fn judge(&mut self, c: ConnId, publish: &Publish<'_>, now: Time) -> Verdict {
         let mut topic = std::mem::take(&mut self.topic);
@@ -205,7 +206,8 @@ impl Broker {
         {
             let lost = (1, publish.payload.len() as u64);
             self.drop_message(index, 0, DropReason::TooLarge, lost, now);
-            return Verdict::Drop(Reason::PACKET_TOO_LARGE);
+            // mosquitto.conf(5); PUBACK and PUBREC have no code of their own for it [MQTT-3.4.2-1].
+            return Verdict::Drop(Reason::IMPLEMENTATION_SPECIFIC);
         }
         // As in Mosquitto, a bridge is the operator's own and needs no right.
         let allowed = !reserved(topic) && self.auth.may_publish(&session.who(), topic);
