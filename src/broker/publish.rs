@@ -204,7 +204,11 @@ impl Broker {
         {
             let lost = (1, publish.payload.len() as u64);
             self.drop_message(index, 0, DropReason::TooLarge, lost, now);
-            return Verdict::Drop(Reason::PACKET_TOO_LARGE);
+            // Mosquitto tells its clients 0x95, and would cut off a bridge that did [MQTT-3.4.2-1].
+            return Verdict::Drop(match bridge {
+                true => Reason::QUOTA_EXCEEDED,
+                false => Reason::PACKET_TOO_LARGE,
+            });
         }
         // As in Mosquitto, a bridge is the operator's own and needs no right.
         let allowed = !reserved(topic) && self.auth.may_publish(&session.who(), topic);
@@ -317,7 +321,9 @@ impl Broker {
 
     /// Acknowledges a message that was routed; QoS 2 takes its packet id.
     fn accept_message(&mut self, c: ConnId, delivery: Delivery, routed: &Routed, now: Time) {
-        let reason = match routed.matched {
+        let upstream = self.conns.get(c.0).is_some_and(|c| c.wire().is_some());
+        // That nobody is subscribed only a server says (5.0 §3.4.2.1).
+        let reason = match routed.matched || upstream {
             true => Reason::SUCCESS,
             false => Reason::NO_MATCHING_SUBSCRIBERS,
         };

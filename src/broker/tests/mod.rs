@@ -16,6 +16,7 @@ mod resend;
 mod session;
 mod sim;
 mod subscribe;
+mod upstream;
 mod will;
 
 use std::time::Duration;
