@@ -38,8 +38,8 @@ fn a_bridge_uses_aliases_upstream() {
         world.publish(sender, "alias/one", payload, Delivery::AtMostOnce);
     }
     let expected = [
-        named("alias/one", None, "1"),
-        named("alias/one", Some(1), "2"),
+        named("alias/one", Some(1), "1"),
+        named("", Some(1), "2"),
         named("", Some(1), "3"),
     ];
     assert_eq!(world.named(upstream), expected);
