@@ -201,6 +201,41 @@ impl Queue {
         std::mem::take(&mut self.sent)
     }
 
+    /// The messages of one line, those that were sent before first.
+    pub fn of_line(&self, mapping: u16) -> impl Iterator<Item = MessageId> {
+        let sent = self.sent.iter().filter(move |held| held.mapping == mapping);
+        let lane = self.line(mapping).into_iter().flat_map(|line| line.lane.iter());
+        sent.map(|held| held.id).chain(lane.map(MessageId))
+    }
+
+    /// True if the message `id` of a line waits here.
+    pub fn contains(&self, mapping: u16, id: MessageId) -> bool {
+        let sent = |held: &Held| held.id == id && held.mapping == mapping;
+        let line = self.line(mapping);
+        self.sent.iter().any(sent) || line.is_some_and(|line| line.lane.contains(id.0))
+    }
+
+    /// Takes the message `id` of `size` bytes out of a line, wherever it stands, and returns its
+    /// size. It is still counted as owed.
+    pub fn take(&mut self, mapping: u16, id: MessageId, size: u32) -> Option<u32> {
+        if let Ok(at) = self.sent.binary_search_by_key(&id, |held| held.id) {
+            return self.sent.remove(at).map(|held| held.size);
+        }
+        self.line_mut(mapping).lane.take(id.0, size)
+    }
+
+    /// Counts as owed what waits here, and nothing else.
+    pub fn count_anew(&mut self) {
+        for line in &mut self.lines {
+            line.owed = Amount::default();
+            line.owed.add(line.lane.len(), line.lane.bytes());
+        }
+        for held in std::mem::take(&mut self.sent) {
+            self.line_mut(held.mapping).owed.add(1, held.size.into());
+            self.sent.push_back(held);
+        }
+    }
+
     /// Takes the next message if its number is less than `below`.
     pub fn pop_below(&mut self, below: MessageId) -> Option<Held> {
         if let Some(held) = self.sent.front() {
