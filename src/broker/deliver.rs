@@ -70,7 +70,7 @@ impl Broker {
         now: Time,
     ) -> Result<Routed, Full> {
         let mut receivers = std::mem::take(&mut self.receivers);
-        self.find_receivers(message, from, &mut receivers);
+        let matched = self.find_receivers(message, from, &mut receivers);
         let full = self.find_full(message, &receivers);
         let result = if let Some(full) = full {
             Err(full)
@@ -87,7 +87,7 @@ impl Broker {
                 waits = true;
             }
             Ok(Routed {
-                matched: !receivers.is_empty(),
+                matched,
                 waits,
             })
         };
@@ -97,8 +97,14 @@ impl Broker {
     }
 
     /// Lists the sessions a message goes to, each once, at the highest QoS of its matching
-    /// subscriptions and with all their identifiers [MQTT-3.3.4-2].
-    fn find_receivers(&mut self, message: &Message, from: Option<usize>, out: &mut Vec<Receiver>) {
+    /// subscriptions and with all their identifiers [MQTT-3.3.4-2]. True if there is a matching
+    /// subscription at all, be it one that does not want it.
+    fn find_receivers(
+        &mut self,
+        message: &Message,
+        from: Option<usize>,
+        out: &mut Vec<Receiver>,
+    ) -> bool {
         self.routing = self.routing.wrapping_add(1);
         let Broker {
             trie,
@@ -109,7 +115,9 @@ impl Broker {
             ..
         } = self;
         let (topic, open) = (message.topic(), auth.open());
+        let mut matched = false;
         trie.matches(topic, &mut |key: u32, options: &SubOptions| {
+            matched = true;
             let index = key as usize;
             if options.no_local && from == Some(index) {
                 return;
@@ -146,6 +154,7 @@ impl Broker {
                 stored: false,
             });
         });
+        matched
     }
 
     /// The first durable queue that must hold the message and can't: it is full and refuses, or the
