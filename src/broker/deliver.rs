@@ -6,9 +6,9 @@ use super::conn::{Stage, Waiter};
 use super::pump::Transmitted;
 use super::session::Session;
 use super::{Broker, DropReason, OUTBOX_LIMIT};
-use crate::message::{Message, MessageId};
+use crate::message::{Message, MessageId, SessionId};
 use crate::mqtt::QoS;
-use crate::route::SubOptions;
+use crate::route::{Groups, SubOptions, is_share};
 use crate::session::Entry;
 use crate::store::Target;
 use crate::time::Time;
@@ -49,13 +49,13 @@ pub(super) struct Full {
 /// One session a message goes to.
 #[derive(Clone, Debug)]
 pub(super) struct Receiver {
-    session: usize,
-    qos: QoS,
-    retain: bool,
-    mapping: u16,
-    sub_ids: Vec<u32>,
+    pub session: usize,
+    pub qos: QoS,
+    pub retain: bool,
+    pub mapping: u16,
+    pub sub_ids: Vec<u32>,
     /// Owed through the store.
-    stored: bool,
+    pub stored: bool,
 }
 
 impl Broker {
@@ -86,10 +86,7 @@ impl Broker {
                 self.store.after_commit(waiter, now);
                 waits = true;
             }
-            Ok(Routed {
-                matched,
-                waits,
-            })
+            Ok(Routed { matched, waits })
         };
         receivers.clear();
         self.receivers = receivers;
@@ -97,8 +94,8 @@ impl Broker {
     }
 
     /// Lists the sessions a message goes to, each once, at the highest QoS of its matching
-    /// subscriptions and with all their identifiers [MQTT-3.3.4-2]. True if there is a matching
-    /// subscription at all, be it one that does not want it.
+    /// subscriptions and with all their identifiers [MQTT-3.3.4-2], and a member of each group
+    /// besides. True if there is a matching subscription at all, be it one that does not want it.
     fn find_receivers(
         &mut self,
         message: &Message,
@@ -112,12 +109,16 @@ impl Broker {
             auth,
             settings,
             routing,
+            shared,
             ..
         } = self;
         let (topic, open) = (message.topic(), auth.open());
         let mut matched = false;
         trie.matches(topic, &mut |key: u32, options: &SubOptions| {
             matched = true;
+            if let Some(group) = Groups::of_key(key) {
+                return shared.met.push(group);
+            }
             let index = key as usize;
             if options.no_local && from == Some(index) {
                 return;
@@ -154,6 +155,10 @@ impl Broker {
                 stored: false,
             });
         });
+        while let Some(group) = self.shared.met.pop() {
+            let chosen = self.choose(group, message);
+            out.extend(chosen.map(|(receiver, _)| receiver));
+        }
         matched
     }
 
@@ -190,7 +195,8 @@ impl Broker {
         waiter: Option<Waiter>,
         now: Time,
     ) -> bool {
-        let mut targets = Vec::new();
+        // What came by a share may change hands, so it has a row of its own.
+        let (mut targets, mut alone) = (Vec::new(), Vec::new());
         for receiver in receivers.iter_mut() {
             let Some(session) = self.sessions.get(receiver.session) else {
                 continue;
@@ -210,7 +216,9 @@ impl Broker {
                 continue;
             };
             receiver.stored = stored;
-            if stored {
+            if stored && is_share(receiver.mapping) {
+                alone.push(target(session, receiver));
+            } else if stored {
                 targets.push(target(session, receiver));
             } else if at_once {
                 self.send_now(message, receiver, now);
@@ -218,26 +226,96 @@ impl Broker {
                 self.queue_in_ram(message, receiver, now);
             }
         }
-        if targets.is_empty() {
+        if targets.is_empty() && alone.is_empty() {
             return false;
         }
         let waits = waiter.is_some();
-        let entries: Vec<Target> = targets.clone();
-        let id = self.store.put(Rc::clone(message), targets, waiter, now);
-        let mut stored = entries.into_iter();
+        let rows = u64::from(!targets.is_empty());
+        let (together, apart) = (targets.clone(), alone.clone());
+        let first = self.store.put_each(message, targets, alone, waiter, now);
+        let mut together = together.into_iter().map(|target| (first, target));
+        let mut apart = (first.0 + rows..).map(MessageId).zip(apart);
         for receiver in receivers.iter().filter(|r| r.stored) {
-            let Some(session) = self.sessions.get_mut(receiver.session) else {
-                continue;
+            let stored = match is_share(receiver.mapping) {
+                true => apart.next(),
+                false => together.next(),
             };
-            let Some(target) = stored.next() else { break };
-            let by_topic = session.by_topic;
-            session
-                .outbound
-                .push(entry(message, Some(id), target), by_topic);
-            self.note_queued(receiver.session, receiver.mapping, message.size(), now);
-            self.pump(receiver.session, now);
+            let Some((id, target)) = stored else { break };
+            self.queue_stored(message, receiver, id, target, now);
         }
         waits
+    }
+
+    /// Queues a message that the store has.
+    fn queue_stored(
+        &mut self,
+        message: &Rc<Message>,
+        receiver: &Receiver,
+        id: MessageId,
+        target: Target,
+        now: Time,
+    ) {
+        let (index, mapping) = (receiver.session, receiver.mapping);
+        let Some(session) = self.sessions.get_mut(index) else {
+            return;
+        };
+        let by_topic = session.by_topic && session.is_durable();
+        session
+            .outbound
+            .push(entry(message, Some(id), target), by_topic);
+        self.note_queued(index, mapping, message.size(), now);
+        self.pump(index, now);
+        if is_share(mapping) {
+            self.queued_away(index, mapping);
+        }
+    }
+
+    /// Gives a message that a member of a group has left to another. `held`: its number, and the
+    /// session that it is owed to: it changes hands in the store too, until the other has it,
+    /// even if that one's session ends with its connection. False if there was no room.
+    pub(super) fn deliver_left(
+        &mut self,
+        message: &Rc<Message>,
+        receiver: Receiver,
+        held: Option<(MessageId, SessionId)>,
+        now: Time,
+    ) -> bool {
+        let (index, mapping) = (receiver.session, receiver.mapping);
+        let Some(session) = self.sessions.get(index) else {
+            return false;
+        };
+        let stored = Self::is_stored(session, receiver.qos, self.settings.queue_qos0_messages);
+        if receiver.qos == QoS::AtMostOnce && !stored {
+            self.send_now(message, &receiver, now);
+            if let Some((id, owner)) = held {
+                self.store.ack(id, owner, now);
+            }
+            return true;
+        }
+        let room = match stored {
+            true => self.make_room(index, mapping, message, now),
+            false => self.make_room_in_ram(index, mapping, message, now),
+        };
+        let Some(session) = self.sessions.get_mut(index).filter(|_| room) else {
+            return false;
+        };
+        let target = target(session, &receiver);
+        let (message_of, row) = (Rc::clone(message), target.clone());
+        let id = match held {
+            Some(held) => self.store.hand_over(held, message_of, row, now),
+            None if stored => self.store.put(message_of, vec![row], None, now),
+            None => {
+                session.outbound.push(entry(message, None, target), false);
+                self.pump(index, now);
+                return true;
+            }
+        };
+        if !stored {
+            // With a row of its own the message finds its way on after a crash.
+            self.unsave_identity(index);
+        }
+        self.queue_stored(message, &receiver, id, target, now);
+        true
     }
 
     /// True if a message at `qos` for `session` goes through the store; at QoS 0 also behind

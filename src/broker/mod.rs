@@ -17,7 +17,9 @@ mod counters;
 mod deliver;
 mod disconnect;
 mod drops;
+mod estates;
 mod expire;
+mod hand_over;
 mod outbox;
 mod publish;
 mod pump;
@@ -27,6 +29,7 @@ mod report;
 mod restore;
 mod retain;
 mod session;
+mod shared;
 mod subscribe;
 #[cfg(test)]
 mod tests;
@@ -51,6 +54,7 @@ use deliver::Receiver;
 use expire::Wheel;
 use retain::Unwritten;
 use session::Session;
+use shared::Shared;
 
 use crate::auth::Auth;
 use crate::config::General;
@@ -85,6 +89,7 @@ pub struct Broker {
     by_client_id: HashMap<Rc<str>, usize>,
     next_session: u32,
     trie: Trie,
+    shared: Shared,
     retained: Retained,
     store: Store<Waiter>,
     disk: Disk,
@@ -300,6 +305,7 @@ impl Broker {
         }
         if let Some(session) = session {
             self.pump(session, now);
+            self.hand_out_due(now);
         }
     }
 
@@ -370,9 +376,10 @@ impl Broker {
         };
         let (queued_messages, queued_bytes) = self.sessions.iter().fold((0, 0), queued);
         Gauges {
-            clients: self.sessions.len() as u64,
+            clients: self.sessions.iter().filter(|(_, s)| !s.ended).count() as u64,
             connected: connected.count() as u64,
-            subscriptions: self.trie.len() as u64,
+            subscriptions: self.subscriptions() as u64,
+            shared_subscriptions: self.shared.groups.members() as u64,
             retained: self.retained.len() as u64,
             queued_messages,
             queued_bytes,

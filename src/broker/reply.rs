@@ -180,5 +180,6 @@ impl Broker {
                 }
             }
         }
+        self.hand_out_due(now);
     }
 }

@@ -204,7 +204,10 @@ impl Queue {
     /// The messages of one line, those that were sent before first.
     pub fn of_line(&self, mapping: u16) -> impl Iterator<Item = MessageId> {
         let sent = self.sent.iter().filter(move |held| held.mapping == mapping);
-        let lane = self.line(mapping).into_iter().flat_map(|line| line.lane.iter());
+        let lane = self
+            .line(mapping)
+            .into_iter()
+            .flat_map(|line| line.lane.iter());
         sent.map(|held| held.id).chain(lane.map(MessageId))
     }
 
@@ -222,18 +225,6 @@ impl Queue {
             return self.sent.remove(at).map(|held| held.size);
         }
         self.line_mut(mapping).lane.take(id.0, size)
-    }
-
-    /// Counts as owed what waits here, and nothing else.
-    pub fn count_anew(&mut self) {
-        for line in &mut self.lines {
-            line.owed = Amount::default();
-            line.owed.add(line.lane.len(), line.lane.bytes());
-        }
-        for held in std::mem::take(&mut self.sent) {
-            self.line_mut(held.mapping).owed.add(1, held.size.into());
-            self.sent.push_back(held);
-        }
     }
 
     /// Takes the next message if its number is less than `below`.

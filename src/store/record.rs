@@ -199,7 +199,11 @@ impl SessionRecord {
 impl SessionRecord {
     /// Whether it is still owed what came by `line`.
     pub(super) fn keeps(&self, line: u16) -> bool {
-        !self.ended || self.subscriptions.iter().any(|s| line != 0 && s.line == line)
+        !self.ended
+            || self
+                .subscriptions
+                .iter()
+                .any(|s| line != 0 && s.line == line)
     }
 }
 

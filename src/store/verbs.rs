@@ -155,7 +155,9 @@ impl<T> Store<T> {
             return self.put(Rc::clone(message), targets, waiter, now);
         }
         let first = self.next_id();
-        let waiter = waiter.and_then(|waiter| self.await_promise(waiter)).map(Rc::new);
+        let waiter = waiter
+            .and_then(|waiter| self.await_promise(waiter))
+            .map(Rc::new);
         let rows = Some(targets).filter(|targets| !targets.is_empty());
         for row in rows.into_iter().chain(alone.into_iter().map(|t| vec![t])) {
             let waiter = waiter.clone().map(Waits::Shared);

@@ -88,10 +88,7 @@ fn without_a_durable_receiver_the_acknowledgement_leaves_at_once() {
     let new = world.clean(Version::V5, "new");
     world.publish(new, "a", "1", qos1(1));
     world.publish(new, "a", "1", qos2(2));
-    assert_eq!(
-        world.got(new),
-        [Got::PubAck(1, nobody), Got::PubRec(2, OK)]
-    );
+    assert_eq!(world.got(new), [Got::PubAck(1, nobody), Got::PubRec(2, OK)]);
     let own = Subscription {
         filter: "a",
         qos: QoS::AtLeastOnce,

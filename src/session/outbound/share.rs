@@ -64,14 +64,14 @@ impl Outbound {
 
     /// The next message of `line` that waits in RAM and was never sent, from place `at` on, and
     /// its place.
-    pub fn unsent(&self, line: u16, at: usize) -> Option<(usize, Left)> {
+    pub fn next_unsent(&self, line: u16, at: usize) -> Option<(usize, Left)> {
         let ready = &self.places.as_ref()?.ready;
         let unsent = |(_, e): &(usize, &Entry)| e.mapping == line && !e.dup;
         let (at, entry) = ready.iter().enumerate().skip(at).find(unsent)?;
         Some((at, Left::from(entry.clone())))
     }
 
-    /// Takes the message that [`Outbound::unsent`] found in this place.
+    /// Takes the message that [`Outbound::next_unsent`] found in this place.
     pub fn take_unsent(&mut self, at: usize) {
         let places = self.places.as_mut();
         if let Some(taken) = places.and_then(|places| places.take_ready(at)) {
@@ -99,7 +99,12 @@ impl Outbound {
             }
         }
         let ready = std::mem::take(&mut places.ready);
-        left.extend(ready.into_iter().filter(|e| is_share(e.mapping)).map(Left::from));
+        left.extend(
+            ready
+                .into_iter()
+                .filter(|e| is_share(e.mapping))
+                .map(Left::from),
+        );
         self.disconnect();
         left
     }
@@ -116,18 +121,19 @@ impl Outbound {
         }
         let mut kept = Queue::default();
         for held in places.cold.take_sent() {
-            match keep(held.mapping) {
-                true => drop(kept.push_sent(held)),
-                false => gone(held.id),
+            if !keep(held.mapping) {
+                gone(held.id);
+            } else if kept.push_sent(held) {
+                kept.owe(held.mapping, Some(held.id), held.size, None);
             }
         }
         while let Some(held) = places.cold.pop_below(MessageId(u64::MAX)) {
-            match keep(held.mapping) {
-                true => drop(kept.push_back(held)),
-                false => gone(held.id),
+            if !keep(held.mapping) {
+                gone(held.id);
+            } else if kept.push_back(held) {
+                kept.owe(held.mapping, Some(held.id), held.size, None);
             }
         }
-        kept.count_anew();
         self.owed = kept.total();
         places.cold = kept;
     }

@@ -1,0 +1,712 @@
+//! Shared subscriptions (5.0 §4.8.2): who gets a message, and what becomes of it when that one goes.
+
+use super::*;
+use crate::auth::Auth;
+use crate::config::{General, Overflow};
+use crate::mqtt::{Ack, Packet};
+
+const A: &str = "$share/g/a/+";
+
+fn sub(filter: &str, qos: QoS) -> Subscription<'_> {
+    Subscription::new(filter, qos)
+}
+
+impl World {
+    /// A member of the group at QoS 1.
+    fn member(&mut self, dial: &Dial) -> Peer {
+        self.member_at(dial, QoS::AtLeastOnce)
+    }
+
+    fn member_at(&mut self, dial: &Dial, qos: QoS) -> Peer {
+        let (peer, present) = self.connect(dial);
+        if !present {
+            self.listen(peer, A, qos);
+        }
+        peer
+    }
+
+    /// Publishes `1` to `n` on `a/b`, QoS 1.
+    fn publish_all(&mut self, publisher: Peer, n: u16) {
+        for n in 1..=n {
+            self.publish(publisher, "a/b", &n.to_string(), qos1(n));
+        }
+        self.pass(ms(50));
+    }
+
+    /// What came to each, taken together and sorted as numbers.
+    fn together(&mut self, peers: &[Peer]) -> Vec<u32> {
+        let mut all: Vec<u32> = peers
+            .iter()
+            .flat_map(|peer| self.payloads(*peer))
+            .map(|payload| payload.parse().unwrap())
+            .collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Acknowledges all that comes until nothing more does; the payloads in their order.
+    fn drain(&mut self, peer: Peer) -> Vec<String> {
+        let mut all = Vec::new();
+        for _ in 0..1000 {
+            let messages = self.messages(peer);
+            for message in &messages {
+                if let Some(id) = message.delivery.id() {
+                    self.puback(peer, id.get());
+                }
+            }
+            all.extend(messages.into_iter().map(|m| m.payload));
+            self.pass(ms(50));
+            if self.waiting(peer) == 0 {
+                break;
+            }
+        }
+        all
+    }
+
+    /// Nothing is owed to anybody, in RAM and on disk.
+    fn assert_idle(&mut self) {
+        self.pass(secs(3));
+        assert!(self.broker.store.is_idle());
+        assert_eq!(self.rows(), []);
+        assert!(self.broker.sessions.iter().all(|(_, s)| !s.ended));
+    }
+}
+
+fn numbers(range: std::ops::RangeInclusive<u32>) -> Vec<u32> {
+    range.collect()
+}
+
+fn clean(version: Version, id: &str) -> Dial {
+    Dial::clean(version, id)
+}
+
+fn durable(version: Version, id: &str) -> Dial {
+    Dial::durable(version, id)
+}
+
+/// §4.8.2: one member of each group gets a message, in turn; other groups and ordinary
+/// subscriptions get theirs besides.
+#[test]
+fn one_member_of_each_group_gets_a_message() {
+    for version in VERSIONS {
+        let mut world = World::new();
+        let members: Vec<Peer> = ["x", "y", "z"]
+            .iter()
+            .map(|id| world.member(&clean(version, id)))
+            .collect();
+        let other = world.clean(version, "o");
+        world.listen(other, "$share/other/a/#", QoS::AtLeastOnce);
+        let plain = world.clean(version, "l");
+        world.listen(plain, "a/b", QoS::AtLeastOnce);
+        let publisher = world.clean(Version::V311, "p");
+        world.publish_all(publisher, 12);
+        let counts: Vec<usize> = members.iter().map(|m| world.waiting(*m)).collect();
+        assert_eq!(counts, [4, 4, 4]);
+        assert_eq!(world.together(&members), numbers(1..=12));
+        assert_eq!(world.together(&[other]), numbers(1..=12));
+        assert_eq!(world.together(&[plain]), numbers(1..=12));
+        let gauges = world.broker.gauges();
+        assert_eq!((gauges.subscriptions, gauges.shared_subscriptions), (5, 4));
+        world.publish(publisher, "other", "1", qos1(20));
+        assert_eq!(world.together(&members), []);
+    }
+}
+
+/// A session with an ordinary subscription on the topic gets that copy, and the shared one when it
+/// is its turn; overlapping ordinary subscriptions bring one copy.
+#[test]
+fn an_ordinary_subscription_brings_its_own_copy() {
+    let mut world = World::new();
+    let both = world.durable(Version::V5, "both");
+    world.subscribe_with(both, 1, &[sub(A, QoS::AtMostOnce)], Some(7));
+    world.subscribe_with(both, 2, &[sub("a/#", QoS::ExactlyOnce)], Some(8));
+    world.subscribe_with(both, 3, &[sub("a/b", QoS::AtLeastOnce)], Some(9));
+    world.pass(ms(300));
+    world.got(both);
+    let publisher = world.clean(Version::V311, "p");
+    world.publish(publisher, "a/b", "1", qos1(1));
+    world.pass(ms(50));
+    let mut got = world.messages(both);
+    got.iter_mut().for_each(|m| m.sub_ids.sort_unstable());
+    got.sort_by_key(|m| m.sub_ids.clone());
+    let found: Vec<_> = got
+        .iter()
+        .map(|m| (m.delivery.qos(), m.sub_ids.clone()))
+        .collect();
+    let expected = [(QoS::AtMostOnce, vec![7]), (QoS::AtLeastOnce, vec![8, 9])];
+    assert_eq!(found, expected, "[MQTT-4.8.2-3]");
+}
+
+/// [MQTT-4.8.2-1], [MQTT-4.8.2-2], [MQTT-4.7.1-1]: malformed ones end the connection;
+/// [MQTT-3.8.3-4]: so does No Local.
+#[test]
+fn malformed_shared_subscriptions_are_refused() {
+    for filter in [
+        "$share/",
+        "$share/g",
+        "$share/g/",
+        "$share//a",
+        "$share/+/a",
+        "$share/g#/a",
+    ] {
+        for version in VERSIONS {
+            let mut world = World::new();
+            let peer = world.clean(version, "c");
+            world.subscribe(peer, 1, &[sub(filter, QoS::AtMostOnce)]);
+            let got = world.got(peer);
+            assert_eq!(got.last(), Some(&Got::Closed), "{filter}");
+            assert!(world.broker.trie.is_empty());
+        }
+    }
+    let mut world = World::new();
+    let peer = world.clean(Version::V5, "c");
+    let mut wanted = sub(A, QoS::AtMostOnce);
+    wanted.no_local = true;
+    world.subscribe(peer, 1, &[wanted]);
+    assert_eq!(
+        world.got(peer),
+        [Got::Disconnect(Reason::PROTOCOL_ERROR), Got::Closed]
+    );
+}
+
+/// §4.8.2: retained messages are not sent for a shared subscription, and the RETAIN flag is kept
+/// only if that was asked for.
+#[test]
+fn no_retained_messages_for_a_share() {
+    let mut world = World::new();
+    let publisher = world.clean(Version::V311, "p");
+    world.publish_with(publisher, "a/b", "kept", qos1(1), true, &[]);
+    let member = world.member(&clean(Version::V5, "m"));
+    world.pass(ms(50));
+    assert_eq!(world.payloads(member), NONE);
+    world.publish_with(publisher, "a/b", "new", qos1(2), true, &[]);
+    world.pass(ms(50));
+    assert!(!world.message(member).retain);
+}
+
+/// A member with a full window is passed over while another is free; of those that are not, the
+/// one with the shortest queue gets the message, and the publisher waits for none.
+#[test]
+fn a_slow_member_is_passed_over() {
+    for version in VERSIONS {
+        let mut world = World::new();
+        let slow = world.member(&clean(version, "slow"));
+        let quick = world.member(&clean(version, "quick"));
+        let publisher = world.clean(Version::V311, "p");
+        let (mut to_slow, mut to_quick) = (0, 0);
+        for n in 1..=100 {
+            world.publish(publisher, "a/b", "x", qos1(n));
+            for message in world.messages(quick) {
+                world.puback(quick, message.delivery.id().unwrap().get());
+                to_quick += 1;
+            }
+            to_slow += world.messages(slow).len();
+        }
+        assert_eq!((to_slow, to_quick), (20, 80), "the window is 20");
+        let acks = world.got(publisher).len();
+        assert_eq!(acks, 100);
+    }
+}
+
+/// A full queue that refuses is passed over while another member can take the message; only when
+/// all are full is the publisher told.
+#[test]
+fn the_publisher_is_refused_only_when_all_members_are_full() {
+    let mut world = World::with(General {
+        max_queued_messages: 3,
+        queue_overflow: Overflow::Refuse,
+        ..settings()
+    });
+    for id in ["x", "y"] {
+        let member = world.member(&durable(Version::V5, id));
+        world.disconnect(member, OK);
+    }
+    let publisher = world.clean(Version::V5, "p");
+    for n in 1..=7 {
+        world.publish(publisher, "a/b", "x", qos1(n));
+    }
+    world.pass(ms(100));
+    let mut expected: Vec<Got> = (1..=6).map(|n| Got::PubAck(n, OK)).collect();
+    expected.push(Got::PubAck(7, Reason::QUOTA_EXCEEDED));
+    let mut got = world.got(publisher);
+    got.sort_by_key(|got| match got {
+        Got::PubAck(n, _) => *n,
+        _ => 0,
+    });
+    assert_eq!(got, expected);
+}
+
+/// Who may not read a topic is passed over.
+#[test]
+fn a_member_that_may_not_read_is_passed_over() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(
+        file.path(),
+        "topic write a/b\nuser u\ntopic readwrite a/b\n",
+    )
+    .unwrap();
+    let general = General {
+        acl_file: Some(file.path().to_owned()),
+        ..General::default()
+    };
+    let _ = Auth::load(&general, false).unwrap();
+    let mut world = World::with_auth(settings(), general);
+    let no = world.member(&clean(Version::V5, "no"));
+    let yes = world.member(&Dial {
+        username: Some("u"),
+        ..clean(Version::V5, "yes")
+    });
+    let publisher = world.clean(Version::V311, "p");
+    world.publish_all(publisher, 6);
+    assert_eq!(world.together(&[yes]), numbers(1..=6));
+    assert_eq!(world.together(&[no]), []);
+}
+
+/// Absent members get messages only if no other is connected, in turn, and QoS 0 not at all.
+#[test]
+fn absent_members_come_last() {
+    for version in VERSIONS {
+        let mut world = World::new();
+        for id in ["x", "y"] {
+            let peer = world.member(&durable(version, id));
+            world.disconnect(peer, OK);
+        }
+        let here = world.member(&clean(version, "here"));
+        let publisher = world.clean(Version::V311, "p");
+        world.publish_all(publisher, 4);
+        assert_eq!(world.together(&[here]), numbers(1..=4));
+        for n in 1..=4 {
+            world.puback(here, n);
+        }
+        world.disconnect(here, OK);
+        world.publish(publisher, "a/b", "0", Delivery::AtMostOnce);
+        world.publish_all(publisher, 4);
+        let queued: Vec<u64> = world
+            .broker
+            .sessions
+            .iter()
+            .filter(|(_, s)| s.is_durable())
+            .map(|(_, s)| s.outbound.len())
+            .collect();
+        assert_eq!(queued, [2, 2]);
+    }
+}
+
+/// What a lost connection leaves unacknowledged or unsent goes to the others at once, in order,
+/// whether its session goes on or not; nothing is left of it in the ledger.
+#[test]
+fn what_a_lost_member_leaves_goes_to_the_others() {
+    for version in VERSIONS {
+        for dial in [clean, durable] {
+            let mut world = World::new();
+            let gone = world.member(&dial(version, "gone"));
+            let publisher = world.clean(Version::V311, "p");
+            world.publish_all(publisher, 30);
+            assert_eq!(world.payloads(gone).len(), 20);
+            for n in 1..=5 {
+                world.puback(gone, n);
+            }
+            assert_eq!(world.payloads(gone).len(), 5);
+            let heir = world.member(&dial(version, "heir"));
+            world.pass(ms(50));
+            world.cut(gone);
+            world.pass(ms(50));
+            let got = world.drain(heir);
+            let expected: Vec<String> = (6..=30).map(|n: u32| n.to_string()).collect();
+            assert_eq!(got, expected);
+            if dial(version, "").clean {
+                world.assert_idle();
+            } else {
+                let (back, present) = world.connect(&dial(version, "gone"));
+                assert!(present);
+                world.pass(ms(50));
+                assert_eq!(world.payloads(back), NONE, "nothing comes twice");
+                world.assert_idle();
+            }
+        }
+    }
+}
+
+/// With nobody else there, an absent member keeps its messages; whoever connects or subscribes
+/// while it is away gets them, and it gets what is left.
+#[test]
+fn an_absent_member_keeps_what_nobody_takes() {
+    for version in VERSIONS {
+        let mut world = World::new();
+        let dial = durable(version, "a");
+        let a = world.member(&dial);
+        let publisher = world.clean(Version::V311, "p");
+        world.publish_all(publisher, 3);
+        world.cut(a);
+        world.pass(secs(1));
+        let (a, _) = world.connect(&dial);
+        world.pass(ms(50));
+        assert_eq!(
+            world.payloads(a),
+            ["1", "2", "3"],
+            "no other, so it resumes"
+        );
+        world.cut(a);
+        let b = world.member(&clean(version, "b"));
+        world.pass(ms(50));
+        assert_eq!(world.payloads(b), ["1", "2", "3"]);
+        world.puback(b, 1);
+        world.cut(b);
+        world.pass(ms(50));
+        let (a, _) = world.connect(&dial);
+        assert_eq!(world.drain(a), ["2", "3"]);
+        world.assert_idle();
+    }
+}
+
+/// A take-over is no leaving: the session resumes.
+#[test]
+fn a_take_over_keeps_what_is_under_way() {
+    for version in VERSIONS {
+        let mut world = World::new();
+        let dial = durable(version, "a");
+        let a = world.member(&dial);
+        let publisher = world.clean(Version::V311, "p");
+        world.publish_all(publisher, 3);
+        assert_eq!(world.together(&[a]), numbers(1..=3));
+        let b = world.member(&clean(version, "b"));
+        let (a, present) = world.connect(&dial);
+        assert!(present);
+        assert_eq!(world.drain(a), ["1", "2", "3"]);
+        assert_eq!(world.together(&[b]), []);
+        world.assert_idle();
+    }
+}
+
+/// [MQTT-4.8.2-4]: a QoS 2 message that was sent is completed with its session, and goes to nobody
+/// if that session ends [MQTT-4.8.2-5]; one that was not sent goes to another.
+#[test]
+fn qos_2_under_way_stays_with_its_session() {
+    for version in VERSIONS {
+        for ends in [false, true] {
+            let mut world = World::new();
+            let dial = Dial {
+                receive_maximum: (version == Version::V5).then_some(20),
+                ..durable(version, "a")
+            };
+            let a = world.member_at(&dial, QoS::ExactlyOnce);
+            let publisher = world.clean(Version::V311, "p");
+            for n in 1..=25 {
+                world.publish(publisher, "a/b", &n.to_string(), qos2(n));
+            }
+            world.pass(ms(100));
+            assert_eq!(world.together(&[a]), numbers(1..=20));
+            let b = world.member_at(&durable(version, "b"), QoS::ExactlyOnce);
+            world.cut(a);
+            world.pass(ms(100));
+            assert_eq!(world.together(&[b]), numbers(21..=25));
+            let again = Dial {
+                clean: ends,
+                ..dial.clone()
+            };
+            let (a, present) = world.connect(&again);
+            assert_eq!(present, !ends);
+            world.pass(ms(200));
+            let kept = if ends { vec![] } else { numbers(1..=20) };
+            assert_eq!(world.together(&[a]), kept);
+            assert_eq!(world.together(&[b]), []);
+            if ends {
+                let owed = world.broker.gauges().queued_messages;
+                assert_eq!(owed, 5, "what b has");
+                assert!(world.broker.sessions.iter().all(|(_, s)| !s.ended));
+            }
+        }
+    }
+}
+
+/// [MQTT-4.8.2-6]: a message that its receiver refuses is done with.
+#[test]
+fn a_refused_message_goes_to_nobody() {
+    let mut world = World::new();
+    let a = world.member_at(&durable(Version::V5, "a"), QoS::ExactlyOnce);
+    let publisher = world.clean(Version::V5, "p");
+    world.publish(publisher, "a/b", "1", qos1(1));
+    world.publish(publisher, "a/b", "2", qos2(2));
+    world.pass(ms(100));
+    assert_eq!(world.together(&[a]), [1, 2]);
+    let b = world.member(&durable(Version::V5, "b"));
+    let no = Reason::UNSPECIFIED;
+    world.send(a, &Packet::PubAck(Ack::new(pid(1), no)));
+    world.send(a, &Packet::PubRec(Ack::new(pid(2), no)));
+    world.pubrel(publisher, 2);
+    world.cut(a);
+    world.pass(ms(100));
+    assert_eq!(world.together(&[b]), []);
+    world.assert_idle();
+}
+
+/// UNSUBSCRIBE: what was sent is completed [MQTT-3.10.4-3], what was not goes to the others; the
+/// group goes with its last member.
+#[test]
+fn unsubscribe_leaves_what_was_not_sent() {
+    for version in VERSIONS {
+        for dial in [clean, durable] {
+            let mut world = World::new();
+            let a = world.member(&dial(version, "a"));
+            let publisher = world.clean(Version::V311, "p");
+            world.publish_all(publisher, 25);
+            assert_eq!(world.together(&[a]), numbers(1..=20));
+            let b = world.member(&dial(version, "b"));
+            world.unsubscribe(a, 99, A);
+            world.pass(ms(100));
+            let got = world.got(a);
+            assert!(matches!(got[..], [Got::UnsubAck(99, _)]), "{got:?}");
+            assert_eq!(world.drain(b), ["21", "22", "23", "24", "25"]);
+            for n in 1..=20 {
+                world.puback(a, n);
+            }
+            world.assert_idle();
+            world.unsubscribe(b, 99, A);
+            world.pass(ms(100));
+            assert!(world.broker.trie.is_empty());
+            assert_eq!(world.broker.gauges().shared_subscriptions, 0);
+            world.publish(publisher, "a/b", "late", qos1(1));
+            world.pass(ms(50));
+            world.assert_idle();
+        }
+    }
+}
+
+/// A session that ends with a backlog on disk leaves it to the others, and is gone only then, even
+/// if the broker stops in between; its client id is free at once.
+#[test]
+fn an_ended_session_leaves_its_backlog() {
+    for crash in [false, true] {
+        let mut world = World::new();
+        let dial = durable(Version::V311, "a");
+        let a = world.member(&dial);
+        world.listen(a, "own", QoS::AtLeastOnce);
+        let b = world.member(&durable(Version::V311, "b"));
+        world.disconnect(b, OK);
+        world.disconnect(a, OK);
+        let publisher = world.clean(Version::V311, "p");
+        world.publish_all(publisher, 300);
+        world.publish(publisher, "own", "lost", qos1(1));
+        world.pass(secs(2));
+        // The client begins anew, and is no member any more.
+        let (new, present) = world.connect(&Dial {
+            clean: true,
+            ..dial.clone()
+        });
+        assert!(!present);
+        world.pass(ms(50));
+        if crash {
+            world.crash(secs(1));
+        }
+        assert_eq!(world.broker.gauges().clients, if crash { 1 } else { 3 });
+        let (b, present) = world.connect(&durable(Version::V311, "b"));
+        assert!(present);
+        let mut all: Vec<u32> = world.drain(b).iter().map(|p| p.parse().unwrap()).collect();
+        all.sort_unstable();
+        assert_eq!(all, numbers(1..=300));
+        assert_eq!(world.payloads(new).len(), 0);
+        world.assert_idle();
+        world.crash(secs(1));
+        assert_eq!(world.broker.sessions.len(), 1);
+    }
+}
+
+/// The last member of a group takes its messages with it.
+#[test]
+fn a_group_ends_with_its_last_member() {
+    let mut world = World::new();
+    for id in ["a", "b"] {
+        let peer = world.member(&Dial {
+            expiry: 60,
+            ..durable(Version::V5, id)
+        });
+        world.disconnect(peer, OK);
+    }
+    let publisher = world.clean(Version::V311, "p");
+    world.publish_all(publisher, 10);
+    world.pass(secs(2));
+    world.pass(secs(70));
+    assert_eq!(world.broker.sessions.len(), 1, "the publisher");
+    assert!(world.broker.trie.is_empty());
+    world.assert_idle();
+}
+
+/// A backlog that lies on disk is read in pieces, as the member that takes it gets on, and never
+/// lies in RAM as a whole.
+#[test]
+fn a_large_backlog_is_taken_over_in_pieces() {
+    let mut world = World::new();
+    let a = world.member(&durable(Version::V311, "a"));
+    world.disconnect(a, OK);
+    let publisher = world.clean(Version::V311, "p");
+    for n in 0..3000u32 {
+        world.publish(
+            publisher,
+            "a/b",
+            &n.to_string(),
+            qos1((n % 60_000 + 1) as u16),
+        );
+    }
+    world.pass(secs(2));
+    let b = world.member(&clean(Version::V311, "b"));
+    world.pass(ms(100));
+    let (_, session) = world
+        .broker
+        .sessions
+        .iter()
+        .find(|(_, s)| s.client_id() == "b")
+        .unwrap();
+    assert!(session.outbound.len() <= 128, "{}", session.outbound.len());
+    let got = world.drain(b);
+    let expected: Vec<String> = (0..3000).map(|n| n.to_string()).collect();
+    assert_eq!(got, expected);
+    world.assert_idle();
+}
+
+/// A crash at any moment of a move loses nothing that was acknowledged to a publisher.
+#[test]
+fn a_crash_while_messages_change_hands_loses_nothing() {
+    for heir in [clean, durable] {
+        for on_disk in [false, true] {
+            for step in 0..12 {
+                crash_at(heir(Version::V5, "b"), on_disk, step);
+            }
+        }
+    }
+}
+
+fn crash_at(heir: Dial, on_disk: bool, step: usize) {
+    let mut world = World::new();
+    let dial = durable(Version::V5, "a");
+    let a = world.member(&dial);
+    let b = world.member(&heir);
+    world.pass(secs(2));
+    let publisher = world.clean(Version::V5, "p");
+    if on_disk {
+        world.cut(b);
+        world.disconnect(a, OK);
+        world.publish_all(publisher, 10);
+        world.pass(secs(2));
+    }
+    world.held = true;
+    let (b, _) = match on_disk {
+        true => {
+            let b = world.dial(&heir);
+            if heir.clean {
+                world.subscribe(b, 1, &[sub(A, QoS::AtLeastOnce)]);
+            }
+            (b, true)
+        }
+        false => {
+            for n in 1..=10 {
+                world.publish(publisher, "a/b", &n.to_string(), qos1(n));
+            }
+            world.cut(a);
+            (b, true)
+        }
+    };
+    for _ in 0..step {
+        world.now += ms(25);
+        world.tick();
+        world.store();
+    }
+    let acked: Vec<u32> = world
+        .got(publisher)
+        .into_iter()
+        .filter_map(|got| match got {
+            Got::PubAck(n, OK) => Some(n.into()),
+            _ => None,
+        })
+        .collect();
+    // Whoever had something had not acknowledged it.
+    world.got(b);
+    world.held = false;
+    world.crash(secs(1));
+    let (a, present) = world.connect(&dial);
+    assert!(present);
+    let (b, _) = world.connect(&Dial {
+        clean: false,
+        ..heir
+    });
+    let mut all: Vec<u32> = Vec::new();
+    for peer in [a, b, a] {
+        all.extend(world.drain(peer).iter().map(|p| p.parse::<u32>().unwrap()));
+    }
+    for n in &acked {
+        assert!(
+            all.contains(n),
+            "{n} of {acked:?} is not in {all:?} (step {step})"
+        );
+    }
+    world.assert_idle();
+}
+
+/// QoS 2 that never was sent changes hands without being doubled by a crash.
+#[test]
+fn qos_2_is_not_doubled_by_a_crash_in_a_move() {
+    for step in 0..10 {
+        let mut world = World::new();
+        let dial = durable(Version::V311, "a");
+        let a = world.member_at(&dial, QoS::ExactlyOnce);
+        let b = world.member_at(&durable(Version::V311, "b"), QoS::ExactlyOnce);
+        world.cut(b);
+        world.disconnect(a, OK);
+        let publisher = world.clean(Version::V311, "p");
+        for n in 1..=6 {
+            world.publish(publisher, "a/b", &n.to_string(), qos2(n));
+            world.pass(ms(50));
+        }
+        world.held = true;
+        let b = world.dial(&durable(Version::V311, "b"));
+        for _ in 0..step {
+            world.now += ms(25);
+            world.tick();
+            world.store();
+        }
+        let mut sent: Vec<(u16, String)> = Vec::new();
+        take_qos2(&mut world, b, &mut sent);
+        world.held = false;
+        world.crash(secs(1));
+        let (b, _) = world.connect(&durable(Version::V311, "b"));
+        let (a, _) = world.connect(&dial);
+        world.pass(ms(300));
+        let mut others = Vec::new();
+        take_qos2(&mut world, a, &mut others);
+        take_qos2(&mut world, b, &mut sent);
+        // The same packet id: for the receiver it is the same message.
+        sent.sort();
+        sent.dedup();
+        let all = sent.into_iter().chain(others).map(|(_, payload)| payload);
+        let mut all: Vec<String> = all.collect();
+        all.sort();
+        assert_eq!(all, ["1", "2", "3", "4", "5", "6"], "step {step}");
+    }
+}
+
+fn take_qos2(world: &mut World, peer: Peer, into: &mut Vec<(u16, String)>) {
+    for got in world.got(peer) {
+        if let Got::Publish(message) = got {
+            let id = message.delivery.id().unwrap().get();
+            into.push((id, message.payload));
+        }
+    }
+}
+
+/// Groups and their members come back from the rows of their sessions.
+#[test]
+fn shared_subscriptions_survive_a_restart() {
+    let mut world = World::new();
+    for id in ["a", "b"] {
+        let peer = world.member(&durable(Version::V5, id));
+        world.disconnect(peer, OK);
+    }
+    world.pass(secs(2));
+    world.crash(secs(1));
+    let gauges = world.broker.gauges();
+    assert_eq!((gauges.subscriptions, gauges.shared_subscriptions), (2, 2));
+    let peers = ["a", "b"].map(|id| world.connect(&durable(Version::V5, id)).0);
+    let publisher = world.clean(Version::V311, "p");
+    world.publish_all(publisher, 10);
+    assert_eq!(peers.map(|peer| world.waiting(peer)), [5, 5]);
+    assert_eq!(world.together(&peers), numbers(1..=10));
+}
