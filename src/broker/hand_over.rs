@@ -71,7 +71,7 @@ impl Broker {
     /// A session that ends with its connection leaves its groups; what it did not deliver goes to
     /// others at once, since it lives nowhere else.
     fn leave_ram(&mut self, index: usize, now: Time) {
-        let shares = self.leave_groups(index);
+        let shares = self.leave_groups(index, now);
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
@@ -95,7 +95,7 @@ impl Broker {
     }
 
     /// Ends all memberships of a session. Returns them, and which of the groups go on.
-    fn leave_groups(&mut self, index: usize) -> Vec<(Share, bool)> {
+    fn leave_groups(&mut self, index: usize, now: Time) -> Vec<(Share, bool)> {
         let Some(session) = self.sessions.get_mut(index) else {
             return Vec::new();
         };
@@ -109,7 +109,7 @@ impl Broker {
         let mut left = Vec::with_capacity(shares.len());
         for (share, name) in shares.into_iter().zip(names) {
             self.shared.estates.remove(share.group, (index, share.line));
-            let lives = self.quit(index, &name, share.group);
+            let lives = self.quit(index, &name, share.group, now);
             left.push((share, lives));
         }
         left
@@ -122,7 +122,7 @@ impl Broker {
         if ended {
             return false;
         }
-        let shares = self.leave_groups(index);
+        let shares = self.leave_groups(index, now);
         let Some(session) = self.sessions.get_mut(index) else {
             return false;
         };
@@ -181,8 +181,8 @@ impl Broker {
     pub(super) fn leave_group(&mut self, index: usize, name: &str, line: u16, now: Time) {
         let group = self.sessions.get(index).and_then(|s| s.group(line));
         let Some(group) = group else { return };
-        if !self.quit(index, name, group) {
-            return self.end_estates(group, now);
+        if !self.quit(index, name, group, now) {
+            return;
         }
         let mut at = 0;
         while let Some(session) = self.sessions.get(index)
@@ -200,7 +200,7 @@ impl Broker {
     }
 
     /// A group is gone: what its estates have is lost, but for what their owners get themselves.
-    fn end_estates(&mut self, group: u32, now: Time) {
+    pub(super) fn end_estates(&mut self, group: u32, now: Time) {
         for ((index, line), owner) in self.shared.estates.end(group) {
             let session = self.sessions.get_mut(index);
             if let Some(session) = session.filter(|s| s.id == owner && s.ended) {

@@ -14,6 +14,7 @@ use super::{Broker, OUTBOX_HIGH, OUTBOX_LIMIT};
 use crate::message::{Message, MessageId};
 use crate::mqtt::QoS;
 use crate::route::{FIRST_SHARE, Fitness, Groups, SubOptions, shared_filter};
+use crate::time::Time;
 
 /// Shared subscriptions that one client may have. Each is a lane of its queue.
 pub(super) const MAX_SHARES: usize = 1_000;
@@ -83,14 +84,16 @@ impl Broker {
         }
     }
 
-    /// Ends a session's part in the group `name`. True if there are other members.
-    pub(super) fn quit(&mut self, index: usize, name: &str, group: u32) -> bool {
+    /// Ends a session's part in the group `name`. True if there are other members; else the group
+    /// is gone, and what is left in it.
+    pub(super) fn quit(&mut self, index: usize, name: &str, group: u32, now: Time) -> bool {
         if let Some(session) = self.sessions.get_mut(index) {
             session.shares.retain(|share| share.group != group);
         }
         let last = self.shared.groups.leave(group, index as u32);
         if let (true, Some(filter)) = (last, shared_filter(name)) {
             self.trie.remove(filter, Groups::key(group));
+            self.end_estates(group, now);
         }
         !last
     }
