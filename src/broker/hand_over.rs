@@ -372,10 +372,12 @@ impl Broker {
             let lost = (1, message.size() as u64);
             self.drop_message(index, line, DropReason::SessionEnded, lost, now);
             self.store.ack(id, owner, now);
-        } else if exact && (sent || (restored && !ended)) {
-            return self.shared.estates.pass(group, place, id);
-        } else if !self.give(group, message, Some((id, owner)), now) {
-            return self.shared.estates.pass(group, place, id);
+        } else {
+            // Whether one from before the start was sent is not known.
+            let stays = exact && (sent || (restored && !ended));
+            if stays || !self.give(group, message, Some((id, owner)), now) {
+                return self.shared.estates.pass(group, place, id);
+            }
         }
         if let Some(session) = self.sessions.get_mut(index) {
             let size = message.size() as u32;
