@@ -1,6 +1,7 @@
 //! Shared subscriptions (5.0 §4.8.2): who gets a message.
 
 mod hand_over;
+mod random;
 
 use super::*;
 use crate::config::{General, Overflow};
