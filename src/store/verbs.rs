@@ -180,7 +180,10 @@ impl<T> Store<T> {
         // What was never written was promised to nobody yet: it goes on waiting.
         let waiter = pending.and_then(|pending| pending.waiter.take());
         let new = self.push(message, vec![target], waiter, now);
+        let never_written = self.never_written;
         self.ack(id, from, now);
+        // It lives on under its new number.
+        self.never_written = never_written;
         if at.is_none() {
             self.promise(now);
         }

@@ -143,3 +143,105 @@ impl Outbound {
         self.waiting(line, MessageId(0)).next().is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Origin, Parts};
+    use crate::mqtt::QoS;
+    use crate::route::FIRST_SHARE;
+    use crate::time::Time;
+
+    const SHARE: u16 = FIRST_SHARE;
+    const ON_DISK: MessageId = MessageId(u64::MAX);
+
+    fn message() -> Rc<Message> {
+        let parts = Parts {
+            topic: "t",
+            props: &[],
+            payload: b"123456789",
+        };
+        Rc::new(Message::new(parts, Time::ZERO, Rc::new(Origin::default())))
+    }
+
+    /// Ids 1 to 6: of a share, of another one, of none, and again.
+    fn filled(durable: bool, qos: QoS) -> Outbound {
+        let mut queue = Outbound::new(durable);
+        queue.connect(4, Time::ZERO);
+        for id in 1..=6 {
+            let entry = Entry {
+                message: message(),
+                id: durable.then_some(MessageId(id)),
+                seq: queue.next_seq(),
+                qos,
+                retain: false,
+                dup: false,
+                mapping: [SHARE, SHARE + 1, 0][id as usize % 3],
+                sub_ids: Box::default(),
+            };
+            queue.push(entry, false);
+        }
+        queue
+    }
+
+    fn waiting(queue: &Outbound, line: u16, passed: u64) -> Vec<u64> {
+        queue
+            .waiting(line, MessageId(passed))
+            .map(|id| id.0)
+            .collect()
+    }
+
+    #[test]
+    fn a_durable_queue_is_taken_apart_by_line() {
+        let mut queue = filled(true, QoS::AtLeastOnce);
+        for _ in 0..3 {
+            queue.next(ON_DISK, QoS::ExactlyOnce, Time::ZERO);
+        }
+        queue.disconnect();
+        assert_eq!(waiting(&queue, SHARE, 0), [3, 6]);
+        assert_eq!(waiting(&queue, SHARE, 3), [6]);
+        assert_eq!(waiting(&queue, SHARE + 1, 0), [1, 4]);
+        assert!(queue.was_sent(MessageId(3)) && !queue.was_sent(MessageId(6)));
+        for (line, id) in [(SHARE, 6), (SHARE, 3), (SHARE + 1, 4), (SHARE, 4)] {
+            let waited = queue.is_waiting(line, MessageId(id));
+            assert_eq!(waited, (line, id) != (SHARE, 4));
+            queue.take_waiting(line, MessageId(id), 10);
+            assert!(!queue.is_waiting(line, MessageId(id)));
+            queue.check();
+        }
+        assert_eq!((queue.len(), queue.bytes()), (3, 30));
+        let mut gone = Vec::new();
+        queue.reduce_to(|line| line == SHARE + 1, |id| gone.push(id.0));
+        assert_eq!((waiting(&queue, SHARE + 1, 0), gone), (vec![1], vec![2, 5]));
+        assert!(queue.was_sent(MessageId(1)) && queue.len() == 1);
+        queue.check();
+    }
+
+    #[test]
+    fn what_was_not_sent_can_be_taken_out_of_ram() {
+        let mut queue = filled(false, QoS::AtLeastOnce);
+        for _ in 0..2 {
+            queue.next(ON_DISK, QoS::ExactlyOnce, Time::ZERO);
+        }
+        let (at, _) = queue.next_unsent(SHARE, 0).unwrap();
+        queue.take_unsent(at);
+        assert_eq!(queue.next_unsent(SHARE, at).map(|(at, _)| at), Some(2));
+        assert!(queue.next_unsent(SHARE, 3).is_none());
+        assert_eq!((queue.len(), queue.ready()), (5, 3));
+    }
+
+    /// [MQTT-4.8.2-5]: of what is in flight, only QoS 1 is left to others.
+    #[test]
+    fn a_queue_in_ram_leaves_what_may_go_on() {
+        for (qos, count) in [(QoS::AtLeastOnce, 4), (QoS::ExactlyOnce, 1)] {
+            let mut queue = filled(false, qos);
+            for _ in 0..4 {
+                queue.next(ON_DISK, QoS::ExactlyOnce, Time::ZERO);
+            }
+            let left = queue.take_left(|id| panic!("{id:?} is in no store"));
+            assert_eq!(left.len(), count, "{qos:?}");
+            assert!(left.iter().all(|left| is_share(left.line)));
+            assert!(queue.is_empty());
+        }
+    }
+}
