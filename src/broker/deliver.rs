@@ -6,6 +6,7 @@ use super::conn::{Stage, Waiter};
 use super::pump::Transmitted;
 use super::session::Session;
 use super::{Broker, DropReason, OUTBOX_LIMIT};
+use crate::config::General;
 use crate::message::{Message, MessageId, SessionId};
 use crate::mqtt::QoS;
 use crate::route::{Groups, SubOptions, is_share};
@@ -126,10 +127,7 @@ impl Broker {
             let Some(session) = sessions.get_mut(index) else {
                 return;
             };
-            let qos = match settings.upgrade_outgoing_qos {
-                true => options.qos,
-                false => options.qos.min(message.qos),
-            };
+            let qos = outgoing_qos(settings, options, message);
             let retain = options.retain_as_published && message.retain;
             if session.reached.0 == *routing {
                 let Some(known) = out.get_mut(session.reached.1 as usize) else {
@@ -393,7 +391,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
-        let qos = options.qos.min(message.qos);
+        let qos = outgoing_qos(&self.settings, options, message);
         let sub_ids = options.sub_id.map(|id| id.get()).into_iter().collect();
         let receiver = Receiver {
             session: index,
@@ -445,6 +443,14 @@ impl Broker {
         }
         // Also where nothing was deleted: an earlier deletion may still be on its way.
         true
+    }
+}
+
+/// The QoS a subscriber gets a message at [MQTT-3.8.4-8], [MQTT-4.8.2-3].
+pub(super) fn outgoing_qos(settings: &General, options: &SubOptions, message: &Message) -> QoS {
+    match settings.upgrade_outgoing_qos {
+        true => options.qos,
+        false => options.qos.min(message.qos),
     }
 }
 

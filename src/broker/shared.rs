@@ -7,7 +7,7 @@
 //! ([`super::hand_over`]).
 
 use super::conn::{Conn, Stage};
-use super::deliver::Receiver;
+use super::deliver::{Receiver, outgoing_qos};
 use super::estates::Estates;
 use super::session::Session;
 use super::{Broker, OUTBOX_HIGH, OUTBOX_LIMIT};
@@ -108,21 +108,13 @@ impl Broker {
         let (key, options, fitness) = picked?;
         let receiver = Receiver {
             session: key as usize,
-            qos: self.outgoing_qos(&options, message),
+            qos: outgoing_qos(&self.settings, &options, message),
             retain: options.retain_as_published && message.retain,
             mapping: options.mapping,
             sub_ids: options.sub_id.map(|id| id.get()).into_iter().collect(),
             stored: false,
         };
         Some((receiver, fitness))
-    }
-
-    /// The QoS at which a subscription gets a message [MQTT-4.8.2-3].
-    fn outgoing_qos(&self, options: &SubOptions, message: &Message) -> QoS {
-        match self.settings.upgrade_outgoing_qos {
-            true => options.qos,
-            false => options.qos.min(message.qos),
-        }
     }
 
     /// How well a session could take a message now.
@@ -133,7 +125,7 @@ impl Broker {
         if !self.auth.open() && !self.auth.may_read(&session.who(), message.topic()) {
             return Fitness::Unfit;
         }
-        let acked = self.outgoing_qos(options, message) != QoS::AtMostOnce;
+        let acked = outgoing_qos(&self.settings, options, message) != QoS::AtMostOnce;
         let conn = session.conn.and_then(|c| self.conns.get(c.0));
         let kept = session.is_durable() && (acked || self.settings.queue_qos0_messages);
         // Whoever goes with its connection is no help while all of them end.
