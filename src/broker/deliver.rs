@@ -7,7 +7,7 @@ use super::pump::Transmitted;
 use super::session::Session;
 use super::{Broker, DropReason, OUTBOX_LIMIT};
 use crate::config::General;
-use crate::message::{Message, MessageId, SessionId};
+use crate::message::{Message, MessageId};
 use crate::mqtt::QoS;
 use crate::route::{Groups, SubOptions, is_share};
 use crate::session::Entry;
@@ -245,7 +245,7 @@ impl Broker {
     }
 
     /// Queues a message that the store has.
-    fn queue_stored(
+    pub(super) fn queue_stored(
         &mut self,
         message: &Rc<Message>,
         receiver: &Receiver,
@@ -268,63 +268,15 @@ impl Broker {
         }
     }
 
-    /// Gives a message that a member of a group has left to another. `held`: its number, and the
-    /// session that it is owed to: it changes hands in the store too, until the other has it,
-    /// even if that one's session ends with its connection. False if there was no room.
-    pub(super) fn deliver_left(
-        &mut self,
-        message: &Rc<Message>,
-        receiver: Receiver,
-        held: Option<(MessageId, SessionId)>,
-        now: Time,
-    ) -> bool {
-        let (index, mapping) = (receiver.session, receiver.mapping);
-        let Some(session) = self.sessions.get(index) else {
-            return false;
-        };
-        let stored = Self::is_stored(session, receiver.qos, self.settings.queue_qos0_messages);
-        if receiver.qos == QoS::AtMostOnce && !stored {
-            self.send_now(message, &receiver, now);
-            if let Some((id, owner)) = held {
-                self.store.ack(id, owner, now);
-            }
-            return true;
-        }
-        let room = match stored {
-            true => self.make_room(index, mapping, message, now),
-            false => self.make_room_in_ram(index, mapping, message, now),
-        };
-        let Some(session) = self.sessions.get_mut(index).filter(|_| room) else {
-            return false;
-        };
-        let target = target(session, &receiver);
-        let (message_of, row) = (Rc::clone(message), target.clone());
-        let id = match held {
-            Some(held) => self.store.hand_over(held, message_of, row, now),
-            None if stored => self.store.put(message_of, vec![row], None, now),
-            None => {
-                session.outbound.push(entry(message, None, target), false);
-                self.pump(index, now);
-                return true;
-            }
-        };
-        if !stored {
-            // With a row of its own the message finds its way on after a crash.
-            self.unsave_identity(index);
-        }
-        self.queue_stored(message, &receiver, id, target, now);
-        true
-    }
-
     /// True if a message at `qos` for `session` goes through the store; at QoS 0 also behind
     /// those that were stored while the session was offline [MQTT-4.6.0-6].
-    fn is_stored(session: &Session, qos: QoS, queue_qos0: bool) -> bool {
+    pub(super) fn is_stored(session: &Session, qos: QoS, queue_qos0: bool) -> bool {
         let late = session.conn.is_none() || session.outbound.is_behind();
         session.is_durable() && (qos != QoS::AtMostOnce || (late && queue_qos0))
     }
 
     /// Sends a QoS 0 message to a receiver that is connected and keeps up.
-    fn send_now(&mut self, message: &Rc<Message>, receiver: &Receiver, now: Time) {
+    pub(super) fn send_now(&mut self, message: &Rc<Message>, receiver: &Receiver, now: Time) {
         let Some(session) = self.sessions.get(receiver.session) else {
             return;
         };
@@ -455,7 +407,7 @@ pub(super) fn outgoing_qos(settings: &General, options: &SubOptions, message: &M
 }
 
 /// The row's entry for one receiver; takes the next place in its sequence.
-fn target(session: &mut Session, receiver: &Receiver) -> Target {
+pub(super) fn target(session: &mut Session, receiver: &Receiver) -> Target {
     let seq = match receiver.qos {
         QoS::AtMostOnce => 0,
         _ => session.outbound.next_seq(),

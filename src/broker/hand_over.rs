@@ -14,7 +14,7 @@ use super::estates::{Estates, Place, Reading};
 use super::session::Session;
 use super::shared::Share;
 use super::{Broker, DropReason};
-use crate::message::{Message, MessageId, SessionId};
+use crate::message::{Message, MessageId};
 use crate::mqtt::QoS;
 use crate::route::{Fitness, is_share};
 use crate::session::READ_BYTES;
@@ -85,7 +85,8 @@ impl Broker {
             let group = share
                 .filter(|(_, lives)| *lives)
                 .map(|(share, _)| share.group);
-            if group.is_some_and(|group| self.give(group, &left.message, held, now)) {
+            let anybody = group.map(|group| (group, Fitness::Full));
+            if anybody.is_some_and(|to| self.give(to, &left.message, held, now)) {
                 continue;
             }
             let lost = (1, left.message.size() as u64);
@@ -189,7 +190,7 @@ impl Broker {
             && let Some((found, left)) = session.outbound.next_unsent(line, at)
         {
             let held = left.id.map(|id| (id, session.id));
-            if !self.give(group, &left.message, held, now) {
+            if !self.give((group, Fitness::Full), &left.message, held, now) {
                 at = found + 1;
             } else if let Some(session) = self.sessions.get_mut(index) {
                 session.outbound.take_unsent(found);
@@ -260,6 +261,9 @@ impl Broker {
     }
 
     fn hand_out(&mut self, group: u32, now: Time) {
+        if self.is_disk_closed() {
+            return;
+        }
         while let Some((place, estate)) = self.shared.estates.next(group)
             && self.has_free_member(group)
         {
@@ -375,7 +379,9 @@ impl Broker {
         } else {
             // Whether one from before the start was sent is not known.
             let stays = exact && (sent || (restored && !ended));
-            if stays || !self.give(group, message, Some((id, owner)), now) {
+            // Not to somebody who is away as well.
+            let connected = (group, Fitness::Away);
+            if stays || !self.give(connected, message, Some((id, owner)), now) {
                 return self.shared.estates.pass(group, place, id);
             }
         }
@@ -394,23 +400,6 @@ impl Broker {
             session.outbound.take_waiting(line, id, 0);
             self.drop_message(index, line, DropReason::Damaged, (1, 0), now);
             self.delivered(index, Some(id), now);
-        }
-    }
-
-    /// Gives a message to a member of a group. `held`: its number, and the session that it is
-    /// owed to. False if nobody can take it.
-    fn give(
-        &mut self,
-        group: u32,
-        message: &Rc<Message>,
-        held: Option<(MessageId, SessionId)>,
-        now: Time,
-    ) -> bool {
-        match self.choose(group, message) {
-            Some((receiver, fitness)) if fitness < Fitness::Full => {
-                self.deliver_left(message, receiver, held, now)
-            }
-            _ => false,
         }
     }
 }

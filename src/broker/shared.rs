@@ -6,12 +6,14 @@
 //! such a message is a row of its own for this one receiver, because it may change hands
 //! ([`super::hand_over`]).
 
+use std::rc::Rc;
+
 use super::conn::{Conn, Stage};
-use super::deliver::{Receiver, outgoing_qos};
+use super::deliver::{Receiver, entry, outgoing_qos, target};
 use super::estates::Estates;
 use super::session::Session;
 use super::{Broker, OUTBOX_HIGH, OUTBOX_LIMIT};
-use crate::message::{Message, MessageId};
+use crate::message::{Message, MessageId, SessionId};
 use crate::mqtt::QoS;
 use crate::route::{FIRST_SHARE, Fitness, Groups, SubOptions, shared_filter};
 use crate::time::Time;
@@ -152,6 +154,71 @@ impl Broker {
             let conn = session.and_then(|s| self.conns.get(s.conn?.0));
             session.zip(conn).is_some_and(|(s, c)| is_free(s, c))
         })
+    }
+
+    /// Gives a message to a member of a group that is fitter than `limit`. `held`: its number, and
+    /// the session that it is owed to. False if nobody can take it.
+    pub(super) fn give(
+        &mut self,
+        (group, limit): (u32, Fitness),
+        message: &Rc<Message>,
+        held: Option<(MessageId, SessionId)>,
+        now: Time,
+    ) -> bool {
+        match self.choose(group, message) {
+            Some((receiver, fitness)) if fitness < limit => {
+                self.deliver_left(message, receiver, held, now)
+            }
+            _ => false,
+        }
+    }
+
+    /// Gives a message that a member of a group has left to another. `held`: its number, and the
+    /// session that it is owed to: it changes hands in the store too, until the other has it,
+    /// even if that one's session ends with its connection. False if there was no room.
+    fn deliver_left(
+        &mut self,
+        message: &Rc<Message>,
+        receiver: Receiver,
+        held: Option<(MessageId, SessionId)>,
+        now: Time,
+    ) -> bool {
+        let (index, mapping) = (receiver.session, receiver.mapping);
+        let Some(session) = self.sessions.get(index) else {
+            return false;
+        };
+        let stored = Self::is_stored(session, receiver.qos, self.settings.queue_qos0_messages);
+        if receiver.qos == QoS::AtMostOnce && !stored {
+            self.send_now(message, &receiver, now);
+            if let Some((id, owner)) = held {
+                self.store.ack(id, owner, now);
+            }
+            return true;
+        }
+        let room = match stored {
+            true => self.make_room(index, mapping, message, now),
+            false => self.make_room_in_ram(index, mapping, message, now),
+        };
+        let Some(session) = self.sessions.get_mut(index).filter(|_| room) else {
+            return false;
+        };
+        let target = target(session, &receiver);
+        let (message_of, row) = (Rc::clone(message), target.clone());
+        let id = match held {
+            Some(held) => self.store.hand_over(held, message_of, row, now),
+            None if stored => self.store.put(message_of, vec![row], None, now),
+            None => {
+                session.outbound.push(entry(message, None, target), false);
+                self.pump(index, now);
+                return true;
+            }
+        };
+        if !stored {
+            // With a row of its own the message finds its way on after a crash.
+            self.unsave_identity(index);
+        }
+        self.queue_stored(message, &receiver, id, target, now);
+        true
     }
 
     /// How many subscriptions there are: each member of a group counts.

@@ -354,6 +354,37 @@ fn crash_at(heir: Dial, on_disk: bool, step: usize) {
     world.assert_idle();
 }
 
+/// What no connected member may read stays with those who are away.
+#[test]
+fn what_nobody_here_may_read_stays() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let rules = "topic write a/b\ntopic readwrite a/c\nuser u\ntopic readwrite a/b\n";
+    std::fs::write(file.path(), rules).unwrap();
+    let general = General {
+        acl_file: Some(file.path().to_owned()),
+        ..General::default()
+    };
+    let mut world = World::with_auth(settings(), general);
+    let entitled = |id: &str| Dial {
+        username: Some("u"),
+        ..durable(Version::V5, id)
+    };
+    for id in ["x", "y"] {
+        let member = world.member(&entitled(id));
+        world.disconnect(member, OK);
+    }
+    let publisher = world.clean(Version::V311, "p");
+    world.publish_all(publisher, 4);
+    world.pass(secs(2));
+    let other = world.member(&clean(Version::V5, "other"));
+    world.publish(publisher, "a/c", "5", qos1(5));
+    world.pass(secs(2));
+    assert_eq!(world.drain(other), ["5"]);
+    let (y, _) = world.connect(&entitled("y"));
+    assert_eq!(world.drain(y).len(), 4, "its own, then the other's");
+    world.assert_idle();
+}
+
 /// QoS 2 that never was sent changes hands without being doubled by a crash.
 #[test]
 fn qos_2_is_not_doubled_by_a_crash_in_a_move() {
