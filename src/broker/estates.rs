@@ -16,6 +16,8 @@ pub(super) struct Estate {
     pub session: SessionId,
     /// Up to here they were looked at; those that are left nobody could take.
     pub passed: MessageId,
+    /// Up to here it makes no difference who comes.
+    firm: MessageId,
 }
 
 /// The estates of one group.
@@ -52,7 +54,7 @@ impl Estates {
     pub fn revive(&mut self, group: u32) {
         if let Some(heritage) = self.groups.get_mut(&group) {
             for (place, estate) in std::mem::take(&mut heritage.spent) {
-                let passed = MessageId(0);
+                let passed = estate.firm;
                 heritage.waiting.insert(place, Estate { passed, ..estate });
             }
         }
@@ -63,8 +65,11 @@ impl Estates {
         let heritage = self.groups.entry(group).or_default();
         let spent = heritage.spent.remove(&place);
         let spent = spent.filter(|estate| estate.session == session);
-        let passed = spent.map_or(MessageId(0), |estate| estate.passed);
-        let estate = Estate { session, passed };
+        let estate = spent.unwrap_or(Estate {
+            session,
+            passed: MessageId(0),
+            firm: MessageId(0),
+        });
         heritage.waiting.entry(place).or_insert(estate);
         self.due.push(group);
     }
@@ -87,10 +92,14 @@ impl Estates {
         Some((*place, *estate))
     }
 
-    /// Nobody takes the message `id`: it is passed over until there is a new member.
-    pub fn pass(&mut self, group: u32, place: Place, id: MessageId) {
+    /// Nobody takes the message `id`: it is passed over, until there is a new member unless it is
+    /// to stay with its session in any case.
+    pub fn pass(&mut self, group: u32, place: Place, id: MessageId, stays: bool) {
         let heritage = self.groups.get_mut(&group);
         if let Some(estate) = heritage.and_then(|h| h.waiting.get_mut(&place)) {
+            if stays && estate.firm == estate.passed {
+                estate.firm = id;
+            }
             estate.passed = id;
         }
     }

@@ -382,7 +382,7 @@ impl Broker {
             // Not to somebody who is away as well.
             let connected = (group, Fitness::Away);
             if stays || !self.give(connected, message, Some((id, owner)), now) {
-                return self.shared.estates.pass(group, place, id);
+                return self.shared.estates.pass(group, place, id, stays);
             }
         }
         if let Some(session) = self.sessions.get_mut(index) {

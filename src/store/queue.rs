@@ -201,14 +201,13 @@ impl Queue {
         std::mem::take(&mut self.sent)
     }
 
-    /// The messages of one line, those that were sent before first.
-    pub fn of_line(&self, mapping: u16) -> impl Iterator<Item = MessageId> {
-        let sent = self.sent.iter().filter(move |held| held.mapping == mapping);
-        let lane = self
-            .line(mapping)
-            .into_iter()
-            .flat_map(|line| line.lane.iter());
-        sent.map(|held| held.id).chain(lane.map(MessageId))
+    /// The messages of one line that follow `passed`, those that were sent before first.
+    pub fn of_line(&self, mapping: u16, passed: MessageId) -> impl Iterator<Item = MessageId> {
+        let ours = move |held: &&Held| held.mapping == mapping && held.id > passed;
+        let sent = self.sent.iter().filter(ours).map(|held| held.id);
+        let line = self.line(mapping).into_iter();
+        let lane = line.flat_map(move |line| line.lane.iter_after(passed.0));
+        sent.chain(lane.map(MessageId))
     }
 
     /// True if the message `id` of a line waits here.

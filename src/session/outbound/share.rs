@@ -33,8 +33,7 @@ impl Outbound {
     /// sent on an earlier connection, all in the order of their numbers.
     pub fn waiting(&self, line: u16, passed: MessageId) -> impl Iterator<Item = MessageId> {
         let queue = self.places.iter().map(|places| &places.cold);
-        let waiting = queue.flat_map(move |queue| queue.of_line(line));
-        waiting.filter(move |id| *id > passed)
+        queue.flat_map(move |queue| queue.of_line(line, passed))
     }
 
     /// True if a message was sent on an earlier connection.

@@ -91,6 +91,13 @@ impl Lane {
         self.ids.iter().filter(|id| !self.holes.contains(*id))
     }
 
+    /// The ids that follow `passed`, ascending: what lies before costs by the run.
+    pub fn iter_after(&self, passed: u64) -> impl Iterator<Item = u64> {
+        let from = passed.saturating_add(1);
+        let rest = self.ids.runs().map(move |run| run.start.max(from)..run.end);
+        rest.flatten().filter(|id| !self.holes.contains(*id))
+    }
+
     /// Makes the front one that is no hole.
     fn settle(&mut self) {
         while let Some(front) = self.ids.front()
