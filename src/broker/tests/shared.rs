@@ -310,3 +310,24 @@ fn shared_subscriptions_survive_a_restart() {
     assert_eq!(peers.map(|peer| world.waiting(peer)), [5, 5]);
     assert_eq!(world.together(&peers), numbers(1..=10));
 }
+
+/// A client may have a thousand shared subscriptions; each brings a message, and all of them go
+/// with its session.
+#[test]
+fn shared_subscriptions_are_bounded() {
+    let mut world = World::new();
+    let member = world.clean(Version::V5, "c");
+    let filters: Vec<String> = (0..1001).map(|n| format!("$share/g{n}/a/b")).collect();
+    let wanted: Vec<Subscription<'_>> = filters.iter().map(|f| sub(f, QoS::AtMostOnce)).collect();
+    world.subscribe(member, 1, &wanted);
+    let Some(Got::SubAck(1, reasons)) = world.next(member) else {
+        panic!("no SUBACK");
+    };
+    assert_eq!(reasons.iter().filter(|r| r.is_error()).count(), 1);
+    assert_eq!(reasons.last(), Some(&Reason::QUOTA_EXCEEDED));
+    let publisher = world.clean(Version::V311, "p");
+    world.publish(publisher, "a/b", "x", Delivery::AtMostOnce);
+    assert_eq!(world.waiting(member), 1000);
+    world.cut(member);
+    assert!(world.broker.trie.is_empty() && world.broker.shared.groups.is_empty());
+}
