@@ -77,6 +77,7 @@ impl Broker {
             budget,
             wheel: Wheel::default(),
             counters: Counters::default(),
+            unanswerable: Vec::new(),
             dirty: Vec::new(),
             resumed: Vec::new(),
             paused: Vec::new(),
