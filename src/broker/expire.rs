@@ -182,6 +182,7 @@ impl Broker {
             if let Some(session) = self.sessions.get(index) {
                 log::info!("Expiring client {} due to timeout.", session.client_id());
             }
+            self.counters.expired += 1;
             self.end_session(index, now);
         }
     }

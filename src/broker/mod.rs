@@ -361,23 +361,24 @@ impl Broker {
 
     /// The figures that are not counted but looked at.
     pub fn gauges(&self) -> Gauges {
-        let connected = self
-            .sessions
-            .iter()
-            .filter(|(_, s)| s.conn.is_some() && !s.bridge);
-        let queued = |(messages, bytes), (_, s): (usize, &Session)| {
-            (messages + s.outbound.len(), bytes + s.outbound.bytes())
-        };
-        let (queued_messages, queued_bytes) = self.sessions.iter().fold((0, 0), queued);
-        Gauges {
+        let mut gauges = Gauges {
             clients: self.sessions.len() as u64,
-            connected: connected.count() as u64,
             subscriptions: self.trie.len() as u64,
+            shared_subscriptions: 0,
             retained: self.retained.len() as u64,
-            queued_messages,
-            queued_bytes,
             never_written: self.store.never_written(),
             commit_interval: self.store.commit_interval().as_millis() as u64,
+            ..Gauges::default()
+        };
+        for (_, session) in &self.sessions {
+            gauges.connected += u64::from(session.conn.is_some());
+            gauges.queued_messages += session.outbound.len();
+            gauges.queued_bytes += session.outbound.bytes();
+            gauges.inflight += session.outbound.inflight() as u64;
         }
+        for (_, conn) in &self.conns {
+            gauges.bytes_waiting += conn.outbox.len() as u64;
+        }
+        gauges
     }
 }

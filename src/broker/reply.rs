@@ -23,6 +23,7 @@ impl Broker {
         if let Err(error) = encode(packet, conn.version, conn.outbox.buffer()) {
             log::error!("cannot encode {}: {error}", packet.name());
         }
+        self.counters.others_sent += 1;
         self.mark_dirty(c);
     }
 
@@ -116,6 +117,7 @@ impl Broker {
                 };
                 conn.outbox.lend(&mut self.spare_buffers);
                 conn.outbox.buffer().extend_from_slice(&bytes);
+                self.counters.others_sent += 1;
                 self.mark_dirty(c);
             }
         }

@@ -180,6 +180,7 @@ impl Hub {
             Progress::Eof => return Err(End::Eof),
             Progress::Failed(e) => return Err(End::Failed(e)),
         };
+        self.traffic.bytes_received += n as u64;
         let mut partial = self.take_partial(id);
         if front == partial.len() {
             head.copy_from_slice(&partial);
@@ -256,6 +257,7 @@ impl Hub {
             match mqtt::decode(rest, version, max) {
                 Ok(Some((packet, len))) => {
                     used += len;
+                    self.traffic.packets_received += 1;
                     match role {
                         Role::Device => self.broker.packet(id, packet, now),
                         Role::Upstream(index) => self.upstream_packet(index, id, packet, now),
@@ -299,6 +301,7 @@ impl Hub {
             match conn.write(outbox.pending()) {
                 Progress::Bytes(n) => {
                     outbox.advance(n);
+                    self.traffic.bytes_sent += n as u64;
                     moved = true;
                 }
                 Progress::Blocked => break,

@@ -17,7 +17,7 @@ use super::reactor::{Reactor, Readiness};
 use super::uplink::Uplink;
 use crate::auth::Auth;
 use crate::broker::{Broker, ConnId, Peer};
-use crate::status::Sys;
+use crate::status::{Sys, Traffic};
 use crate::store::{Event, Handle};
 use crate::time::Time;
 
@@ -36,6 +36,7 @@ pub struct Hub {
     store: Option<Handle>,
     /// The publisher of `$SYS`.
     sys: Sys,
+    pub(super) traffic: Traffic,
     /// `set_tcp_nodelay`.
     nodelay: bool,
     /// Batches handed to the storage thread and not yet durable.
@@ -75,6 +76,7 @@ impl Hub {
             broker,
             store: Some(store),
             sys,
+            traffic: Traffic::default(),
             nodelay,
             committing: 0,
             clock,
@@ -130,6 +132,7 @@ impl Hub {
         peer: SocketAddr,
     ) -> io::Result<()> {
         let now = self.now();
+        self.traffic.sockets += 1;
         let Some(id) = self.broker.accept(listener, Peer::from(peer), now) else {
             return Ok(());
         };
@@ -220,7 +223,7 @@ impl Hub {
         if self.broker.next_timeout().is_some_and(|due| due <= now) {
             self.broker.tick(now);
         }
-        self.sys.tick(&mut self.broker, now);
+        self.sys.tick(&mut self.broker, &self.traffic, now);
     }
 
     /// When [`Hub::tick`] has something to do next.

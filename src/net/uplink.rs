@@ -16,7 +16,7 @@ use super::resolve::Resolver;
 use super::stream::{Progress, Stream};
 use crate::bridge::{self, Action, Link, Step};
 use crate::broker::{self, BridgeId, ConnId, Wire};
-use crate::mqtt::{self, Packet, PacketId};
+use crate::mqtt::{self, Packet, PacketId, Version};
 use crate::time::Time;
 
 /// Largest packet taken from an upstream before its CONNACK; a CONNACK is no larger.
@@ -163,6 +163,7 @@ async fn handshake(hub: &Shared, index: u32, stream: &Stream) -> Result<Ready, S
         link.connected(now, &mut out).map_err(|e| e.to_string())?;
     }
     send(stream, &out).await.map_err(|e| e.to_string())?;
+    hub.borrow_mut().count_sent(1, out.len());
     let mut bytes = Vec::new();
     let late = async {
         sleep_until_due(hub, index).await;
@@ -337,6 +338,8 @@ impl Hub {
             Ok(decoded) => decoded?,
             Err(e) => return Some(Err(e.to_string())),
         };
+        self.traffic.packets_received += 1;
+        self.traffic.bytes_received += bytes.len() as u64;
         let mut ids = packet_ids(&mut self.broker, *bridge);
         Some(match link.packet(&packet, &mut ids, now, out) {
             Ok(Step::Up(limits)) => Ok((limits, used)),
@@ -402,17 +405,35 @@ impl Hub {
         self.say(id, &out);
     }
 
+    /// Counts what a link has to say of its own; the bytes of a connection that is up are counted
+    /// as they are written.
+    fn count_sent(&mut self, packets: u64, bytes: usize) {
+        self.traffic.packets_sent += packets;
+        self.traffic.bytes_sent += bytes as u64;
+    }
+
     /// Appends the link's own packets to the output of its connection.
     fn say(&mut self, id: ConnId, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
+        self.count_sent(packets(bytes, self.broker.version(id)), 0);
         if let Some(outbox) = self.broker.outbox(id) {
             outbox.buffer().extend_from_slice(bytes);
             self.dirty.push(id);
             self.wake_turn();
         }
     }
+}
+
+/// How many packets `bytes` are.
+fn packets(mut bytes: &[u8], version: Version) -> u64 {
+    let mut count = 0;
+    while let Ok(Some((_, used))) = mqtt::decode(bytes, version, usize::MAX) {
+        bytes = bytes.get(used..).unwrap_or_default();
+        count += 1;
+    }
+    count
 }
 
 /// The packet ids of a bridge's session, which its link shares.
