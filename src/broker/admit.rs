@@ -40,7 +40,8 @@ impl Broker {
         };
         let username = connect.username.map(Rc::from);
         let known = self.by_client_id.get(&*client_id);
-        if known.is_some_and(|index| self.bridges.contains(index)) {
+        let known = known.and_then(|index| self.sessions.get(*index));
+        if known.is_some_and(|session| session.bridge) {
             log::warn!("A client may not use the id of a bridge: {client_id}");
             return Err(Reason::CLIENT_IDENTIFIER_NOT_VALID);
         }

@@ -22,6 +22,7 @@ mod outbox;
 mod publish;
 mod pump;
 mod queue;
+mod reload;
 mod reply;
 mod report;
 mod restore;
@@ -340,6 +341,21 @@ impl Broker {
 
     /// Publishes a message of the broker's own: `$SYS` figures and the state of bridges.
     pub fn publish_own(&mut self, topic: &str, payload: &[u8], retain: bool, now: Time) {
+        let mut message = self.own_message(topic, payload, now);
+        message.retain = retain;
+        self.route_own(message, now);
+    }
+
+    /// Publishes a line of the log, which soon is of no use.
+    pub fn publish_log(&mut self, topic: &str, line: &str, now: Time) {
+        // As Mosquitto's.
+        const EXPIRY: Duration = Duration::from_secs(20);
+        let mut message = self.own_message(topic, line.as_bytes(), now);
+        message.expiry = Some(now + EXPIRY);
+        self.route_own(message, now);
+    }
+
+    fn own_message(&self, topic: &str, payload: &[u8], now: Time) -> Message {
         let parts = crate::message::Parts {
             topic,
             props: &[],
@@ -351,7 +367,10 @@ impl Broker {
             true => QoS::AtMostOnce,
             false => QoS::ExactlyOnce,
         };
-        message.retain = retain;
+        message
+    }
+
+    fn route_own(&mut self, message: Message, now: Time) {
         let message = Rc::new(message);
         if let Err(full) = self.route(&message, None, None, now) {
             self.drop_unrefused(full, &message, now);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Bridge, Config, Durability, Env, General, Listener, Log, Overflow, Restart};
+use super::{Bridge, Config, Durability, Env, General, Listener, Log, LogTypes, Overflow, Restart};
 
 /// The port of plain MQTT.
 pub(super) const PORT: u16 = 1883;
@@ -51,6 +51,7 @@ impl Default for General {
             flash_budget: None,
             pid_file: None,
             sys_interval: 10,
+            user: None,
         }
     }
 }
@@ -61,8 +62,12 @@ impl Default for Log {
             stderr: true,
             stdout: false,
             file: None,
-            level: log::LevelFilter::Info,
+            syslog: false,
+            topic: false,
+            facility: None,
+            types: LogTypes::default(),
             timestamp: true,
+            timestamp_format: None,
         }
     }
 }
@@ -103,6 +108,7 @@ impl Bridge {
             outgoing_retain: true,
             attempt_unsubscribe: true,
             round_robin: false,
+            reload_immediate: false,
             session_expiry: None,
             receive_maximum: None,
             max_packet_size: None,

@@ -265,7 +265,8 @@ mod tests {
         let log = &config.general.log;
         assert!(log.stdout && !log.stderr);
         assert_eq!(log.file, Some("/x y".into()));
-        assert_eq!(log.level, log::LevelFilter::Warn);
+        let types = LogTypes::NONE.with(LogType::Error).with(LogType::Warning);
+        assert_eq!(log.types, types);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::mem;
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::task::Waker;
+use std::time::Duration;
 
 use super::clock::{Clock, wall};
 use super::conn::{Conn, End, Role};
@@ -17,6 +18,7 @@ use super::reactor::{Reactor, Readiness};
 use super::uplink::Uplink;
 use crate::auth::Auth;
 use crate::broker::{Broker, ConnId, Peer};
+use crate::config::General;
 use crate::status::{Sys, Traffic};
 use crate::store::{Event, Handle};
 use crate::time::Time;
@@ -241,10 +243,25 @@ impl Hub {
         self.broker.store_event(event, now);
     }
 
+    /// SIGHUP: from now on these settings hold.
+    pub fn set_general(&mut self, general: &General) {
+        let now = self.now();
+        self.nodelay = general.set_tcp_nodelay;
+        let interval = Duration::from_secs(general.sys_interval.into());
+        self.sys.set_interval(interval, now);
+        self.broker.set_general(general, now);
+    }
+
     /// SIGHUP: from now on these rules hold.
     pub fn set_auth(&mut self, auth: Auth) {
         let now = self.now();
         self.broker.set_auth(auth, now);
+    }
+
+    /// Publishes a line of the log.
+    pub fn publish_log(&mut self, topic: &str, line: &str) {
+        let now = self.now();
+        self.broker.publish_log(topic, line, now);
     }
 
     /// SIGUSR1: what waits for its commit does not wait for the interval.
