@@ -7,6 +7,7 @@ use super::admit::Admitted;
 use super::conn::{ReplyKind, Stage};
 use super::{Broker, ConnId, TOPIC_ALIAS_MAXIMUM};
 use crate::auth::Auth;
+use crate::config::log_type::NOTICE;
 use crate::mqtt::{self, ConnAck, Connect, Packet, Property, Props, PropsBuf, Reason, Version};
 use crate::time::Time;
 
@@ -36,6 +37,7 @@ impl Broker {
             Err(reason) => {
                 if let Some(conn) = self.conns.get(c.0) {
                     log::info!(
+                        target: NOTICE,
                         "Client {} ({}) refused: {reason}",
                         connect.client_id,
                         conn.peer
@@ -145,6 +147,7 @@ impl Broker {
         }
         if self.settings.connection_messages {
             log::info!(
+                target: NOTICE,
                 "New client connected from {peer} as {} (p{}, c{}, k{keep_alive}{}).",
                 admitted.origin.client_id,
                 if connect.version == Version::V5 {

@@ -55,6 +55,7 @@ use session::Session;
 
 use crate::auth::Auth;
 use crate::config::General;
+use crate::config::log_type::NOTICE;
 use crate::message::{Message, Origin, SessionId};
 use crate::mqtt::{self, Packet, PropsBuf, QoS, Reason, Version};
 use crate::route::{Retained, Trie};
@@ -215,7 +216,7 @@ impl Broker {
         let Some(conn) = self.conns.get(c.0) else {
             return;
         };
-        log::info!("Closing {}: {error}", self.name(conn));
+        log::info!(target: NOTICE, "Closing {}: {error}", self.name(conn));
         if conn.stage == Stage::New {
             self.refuse_unreadable(c, &error, now);
         } else {
@@ -244,7 +245,7 @@ impl Broker {
         };
         if conn.session().is_some() {
             if self.settings.connection_messages {
-                log::info!("Client {} closed its connection: {why}", self.name(conn));
+                log::info!(target: NOTICE, "Client {} closed its connection: {why}", self.name(conn));
             }
             self.detach(c, true, now);
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::conn::{Reply, ReplyKind, Stage};
 use super::{Broker, ConnId};
+use crate::config::log_type::NOTICE;
 use crate::mqtt::{Disconnect, Packet, Props, Reason, Version, encode};
 use crate::time::Time;
 
@@ -133,7 +134,7 @@ impl Broker {
             return;
         }
         if conn.session().is_some() && self.settings.connection_messages {
-            log::info!("Client {} disconnected: {reason}", self.name(conn));
+            log::info!(target: NOTICE, "Client {} disconnected: {reason}", self.name(conn));
         }
         if let (Some(reason), None) = (conn.can_say(reason), conn.wire()) {
             self.send(

@@ -168,6 +168,7 @@ fn config_files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
 mod tests {
     use super::*;
     use crate::config::keys::Unset;
+    use crate::config::{LogType, LogTypes};
 
     fn env() -> Env {
         Env {

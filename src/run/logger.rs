@@ -162,7 +162,7 @@ impl log::Log for Front {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let (level, target) = (metadata.level(), metadata.target());
         let kind = LogType::of(level, target);
-        let ours = target.starts_with("footbridge") || kind.name() == target;
+        let ours = target.starts_with("footbridge") || LogType::named(target).is_some();
         let types = LogTypes::from_bits(self.types.load(Ordering::Relaxed));
         types.has(kind) && (ours || level <= Level::Warn)
     }

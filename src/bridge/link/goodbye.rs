@@ -3,6 +3,7 @@
 use log::info;
 
 use super::{Link, State};
+use crate::config::log_type::NOTICE;
 use crate::mqtt::{Delivery, Disconnect, Error, Packet, Props, Publish, Reason, encode};
 use crate::time::Time;
 
@@ -28,7 +29,7 @@ impl Link {
                 // Then the connection ends without a word, and the will says it.
                 out.clear();
             }
-            info!(target: crate::config::log_type::NOTICE, "Bridge {}: disconnected.", self.spec.name);
+            info!(target: NOTICE, "Bridge {}: disconnected.", self.spec.name);
         }
         self.state = State::Waiting { until: now };
     }
