@@ -7,13 +7,14 @@ mod bridges;
 mod daemon;
 mod logger;
 mod mounts;
+mod ready;
 mod reload;
 mod start;
 mod user;
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -25,11 +26,12 @@ use smol::{LocalExecutor, Task, channel};
 
 use crate::auth::{self, Auth};
 use crate::config::{self, Config, LogTypes};
-use crate::net::{self, Reactor, Shared};
+use crate::net::{self, Shared};
 use crate::store;
 use bridges::Bridges;
 use daemon::Side;
 use logger::{Logger, Opened};
+use ready::Ready;
 use reload::Running;
 
 /// How long a clean stop waits for output to leave and for the last commit.
@@ -126,14 +128,11 @@ pub fn run(options: &Options) -> Result<(), Error> {
     }
     let log = &config.general.log;
     let opened = Opened::new(log).map_err(|e| log_error(log, e))?;
-    let ready = Ready::new(options, &config)?;
-    let pid_file = config.general.pid_file.clone();
-    if let Some(path) = &pid_file {
-        daemon::write_pid(path).map_err(|e| Error::File("pid_file", path.clone(), e))?;
-    }
-    // No thread may have been started yet.
-    let user = config.general.user.as_deref();
-    give_up_rights(user, log.file.as_deref()).map_err(Error::User)?;
+    // Before any thread is started, the log's among them; what goes wrong is for the log.
+    let ready = ready::wanted(&config).and_then(|user| match user {
+        Some(user) => Ready::as_root(options, &config, &user),
+        None => Ready::new(&config),
+    });
     let logger = opened
         .start()
         .map_err(|e| Error::System("starting the log", e))?;
@@ -142,11 +141,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
     for note in notes {
         log::warn!("{note}");
     }
-    let result = serve_until_stopped(options, config, ready, &logger);
-    if let Some(path) = &pid_file {
-        // It may be gone already, or the folder another user's.
-        let _ = std::fs::remove_file(path);
-    }
+    let result = ready.and_then(|ready| serve_until_stopped(options, config, ready, &logger));
     match &result {
         Ok(()) => log::info!("footbridge stopped."),
         // The caller says it on standard error, which a daemon does not have.
@@ -155,41 +150,6 @@ pub fn run(options: &Options) -> Result<(), Error> {
     }
     logger.finish();
     result
-}
-
-/// What may need rights that are given up afterwards.
-struct Ready {
-    reactor: Rc<Reactor>,
-    listeners: Vec<net::Listener>,
-    auth: Auth,
-    /// Lines of the files of rules that were skipped.
-    warnings: Vec<String>,
-}
-
-impl Ready {
-    fn new(options: &Options, config: &Config) -> Result<Ready, Error> {
-        let (auth, warnings) = Auth::for_config(config).map_err(Error::Auth)?;
-        let reactor = Reactor::new().map_err(|e| Error::System("waiting for sockets", e))?;
-        let listeners =
-            net::bind(&reactor, &config.listeners, &options.ports).map_err(Error::Listen)?;
-        Ok(Ready {
-            reactor,
-            listeners,
-            auth,
-            warnings,
-        })
-    }
-}
-
-/// Becomes the user that the configuration names, who from then on owns the log file.
-fn give_up_rights(name: Option<&str>, log_file: Option<&Path>) -> io::Result<()> {
-    let Some(user) = user::wanted(name)? else {
-        return Ok(());
-    };
-    if let Some(path) = log_file {
-        user.own(path)?;
-    }
-    user.become_it()
 }
 
 fn log_error(log: &config::Log, e: io::Error) -> Error {
@@ -256,7 +216,7 @@ fn serve_until_stopped(
         if let Ok((newer, _)) = load(options) {
             config = newer;
         }
-        ready = Ready::new(options, &config)?;
+        ready = Ready::new(&config)?;
     }
 }
 
@@ -271,10 +231,14 @@ fn serve(
     for warning in &ready.warnings {
         log::warn!("{warning}");
     }
-    let reactor = ready.reactor;
     let executor = Rc::new(LocalExecutor::new());
+    let reactor = ready.reactor;
     let (hub, damaged) = start::hub(config, ready.auth, &reactor, &executor)?;
-    let listeners = start::listeners(config, ready.listeners, &hub, &executor);
+    let listeners = match ready.listeners {
+        Some(bound) => bound,
+        None => ready::take_place(&reactor, options, config)?,
+    };
+    let listeners = start::listeners(config, listeners, &hub, &executor);
     let running = Running {
         options: options.clone(),
         config: config.clone(),
@@ -290,7 +254,12 @@ fn serve(
     // The awaited future is polled at every wake: the work is in tasks of the executor, and this
     // only looks whether they are over.
     let life = executor.spawn(live(signals, damaged, running, listeners));
-    reactor.block_on(executor.run(life))
+    let result = reactor.block_on(executor.run(life));
+    if let Some(path) = &config.general.pid_file {
+        // It may be gone already, or the folder another user's.
+        let _ = std::fs::remove_file(path);
+    }
+    result
 }
 
 /// Answers signals until one says to stop, then stops.
