@@ -1,6 +1,5 @@
 //! What a start needs beside the configuration, some of which only root may have.
 
-use std::io;
 use std::rc::Rc;
 
 use super::user::{self, User};
@@ -38,10 +37,9 @@ impl Ready {
         let mut ready = Ready::new(config)?;
         ready.listeners = Some(take_place(&ready.reactor, options, config)?);
         let general = &config.general;
-        let files = general.log.file.iter().chain(&general.pid_file);
-        let owned = files.map(|path| user.own(path)).collect();
-        let gone = |()| user.become_it();
-        io::Result::and_then(owned, gone).map_err(Error::User)?;
+        let mut files = general.log.file.iter().chain(&general.pid_file);
+        let owned = files.try_for_each(|path| user.own(path));
+        owned.and_then(|()| user.become_it()).map_err(Error::User)?;
         Ok(ready)
     }
 }
