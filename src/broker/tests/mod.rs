@@ -11,6 +11,7 @@ mod connect;
 mod disk;
 mod overflow;
 mod queue;
+mod reload;
 mod resend;
 mod session;
 mod sim;
