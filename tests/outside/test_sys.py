@@ -1,13 +1,14 @@
 """$SYS: Mosquitto's topics with Mosquitto's meanings, published by nobody but the broker."""
 
 import queue
+import re
 import time
 
 import pytest
 
 import wire
 from clients import V5, V311
-from harness import wait_until
+from harness import ROOT, wait_until
 from wire import Raw
 
 pytestmark = pytest.mark.footbridge
@@ -150,3 +151,17 @@ def test_it_is_not_stored(make_broker, client):
     broker.config_file.write_text(text)
     broker.start()
     assert snapshot(client, broker.port) == {}
+
+
+def test_the_man_page_names_every_topic(make_broker, client):
+    page = (ROOT / "packaging/man/footbridge.1").read_text().replace("\\fR, \\fB", "\n")
+    named = set(re.sub(r"\\f[A-Z]", "", page.replace(".B ", "")).splitlines())
+    broker = make_broker("sys_interval 1")
+    wait_until(lambda: "$SYS/broker/uptime" in snapshot(client, broker.port), what="$SYS")
+    for topic in snapshot(client, broker.port):
+        name = topic.removeprefix("$SYS/broker/")
+        if name.startswith("load/"):
+            name = name.removeprefix("load/").rsplit("/", 1)[0]
+            assert re.search(rf"^\.BR? {name}\b", page, re.M), name
+        else:
+            assert name in named, name
