@@ -1,6 +1,8 @@
 //! The client side of a bridge: a task that connects when the [`Link`] says so, takes it through
 //! its handshake, and then runs the connection like any other.
 
+mod table;
+
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -254,65 +256,6 @@ async fn live(hub: &Shared, index: u32, stream: Stream, ready: Ready) {
 }
 
 impl Hub {
-    /// Takes in a link, in the place of an earlier one of its bridge.
-    fn add_uplink(&mut self, uplink: Uplink) -> u32 {
-        // A configuration has a handful of bridges.
-        match self.index_of(uplink.bridge) {
-            Some(index) => {
-                if let Some(place) = self.uplinks.get_mut(index as usize) {
-                    *place = uplink;
-                }
-                index
-            }
-            None => {
-                self.uplinks.push(uplink);
-                self.uplinks.len() as u32 - 1
-            }
-        }
-    }
-
-    fn index_of(&self, bridge: BridgeId) -> Option<u32> {
-        let at = self.uplinks.iter().position(|u| u.bridge == bridge)?;
-        Some(at as u32)
-    }
-
-    /// True while the bridge has a connection.
-    pub fn is_up(&self, bridge: BridgeId) -> bool {
-        let index = self.index_of(bridge);
-        index.is_some_and(|index| self.uplink_conn(index).is_some())
-    }
-
-    /// Ends the connection of a bridge, if it has one, with DISCONNECT. The task that watched over
-    /// it is gone. `for_good`: nothing is left of the bridge, not even its state.
-    pub fn end_uplink(&mut self, bridge: BridgeId, for_good: bool) {
-        let Some(index) = self.index_of(bridge) else {
-            return;
-        };
-        let now = self.now();
-        if let Some(id) = self.uplink_conn(index) {
-            let mut out = Vec::new();
-            if let Some(uplink) = self.uplink(index) {
-                uplink.link.goodbye(now, &mut out);
-            }
-            self.say(id, &out);
-            self.flush_one(id, now);
-            self.detach(id, &End::Asked);
-            self.announce(index, false);
-        }
-        let topic = self.uplink(index).and_then(|u| u.link.state_topic());
-        if let Some(topic) = topic.filter(|_| for_good).map(str::to_owned) {
-            self.broker.publish_own(&topic, b"", true, now);
-        }
-    }
-
-    pub(super) fn uplink(&mut self, index: u32) -> Option<&mut Uplink> {
-        self.uplinks.get_mut(index as usize)
-    }
-
-    fn uplink_conn(&self, index: u32) -> Option<ConnId> {
-        self.uplinks.get(index as usize)?.conn
-    }
-
     /// Ready once the uplink's connection has ended.
     fn poll_ended(&mut self, index: u32, cx: &Context<'_>) -> Poll<()> {
         match self.uplink(index) {
