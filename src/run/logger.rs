@@ -12,6 +12,7 @@ use std::fmt::{self, Write as _};
 use std::io;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use log::{Level, Metadata, Record};
@@ -41,8 +42,6 @@ enum Item {
     Line(Line),
     /// Open the file again: it was rotated.
     Reopen,
-    /// Write to these from now on.
-    Outputs(Box<Outputs>),
     End,
 }
 
@@ -88,12 +87,13 @@ impl Opened {
             types: AtomicU8::new(self.types.bits()),
             queue,
             dropped: AtomicU32::new(0),
+            next: Mutex::new(None),
         }));
         std::thread::Builder::new()
             .name("log".into())
             .stack_size(64 * 1024)
             .spawn(move || {
-                write_all(&items, self.outputs, &front.dropped);
+                write_all(&items, self.outputs, front);
                 // Nobody waits any more when the process is past its patience.
                 let _ = end.try_send(());
             })?;
@@ -111,12 +111,10 @@ impl Logger {
     /// Logs as `log` says from now on; files are opened again.
     ///
     /// # Errors
-    /// When a log file can't be opened, or the writer is too far behind to be told; all stays as
-    /// it was then.
+    /// When a log file can't be opened; all stays as it was then.
     pub fn apply(&self, log: &config::Log) -> io::Result<()> {
         let outputs = Outputs::open(log, &self.topics.0)?;
-        let told = self.front.queue.try_send(Item::Outputs(Box::new(outputs)));
-        told.map_err(|_| io::Error::other("the log is too far behind; try again"))?;
+        *self.front.next() = Some(outputs);
         self.front.types.store(log.types.bits(), Ordering::Relaxed);
         log::set_max_level(log.types.level());
         Ok(())
@@ -156,6 +154,15 @@ struct Front {
     types: AtomicU8,
     queue: SyncSender<Item>,
     dropped: AtomicU32,
+    /// Where to write from the next line on. Not an [`Item`]: there may be no room for one.
+    next: Mutex<Option<Outputs>>,
+}
+
+impl Front {
+    fn next(&self) -> MutexGuard<'_, Option<Outputs>> {
+        // Whoever panicked with it left it whole.
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl log::Log for Front {
@@ -206,15 +213,19 @@ fn text(level: Level, args: &fmt::Arguments<'_>) -> Box<str> {
 }
 
 /// The writer thread.
-fn write_all(items: &Receiver<Item>, mut outputs: Outputs, dropped: &AtomicU32) {
+fn write_all(items: &Receiver<Item>, mut outputs: Outputs, front: &Front) {
     // Without a new line, a count of drops is told a little later all the same.
     const LULL: Duration = Duration::from_secs(1);
+    let dropped = &front.dropped;
     loop {
         let item = if dropped.load(Ordering::Relaxed) == 0 {
             items.recv().map_err(|_| RecvTimeoutError::Disconnected)
         } else {
             items.recv_timeout(LULL)
         };
+        if let Some(next) = front.next().take() {
+            outputs = next;
+        }
         match item {
             Ok(Item::Line(line)) => {
                 if !outputs.write(&line) {
@@ -222,7 +233,6 @@ fn write_all(items: &Receiver<Item>, mut outputs: Outputs, dropped: &AtomicU32) 
                 }
             }
             Ok(Item::Reopen) => outputs.reopen(),
-            Ok(Item::Outputs(others)) => outputs = *others,
             Err(RecvTimeoutError::Timeout) => {
                 let n = dropped.swap(0, Ordering::Relaxed);
                 outputs.write(&drops(n));
@@ -255,6 +265,7 @@ mod tests {
             types: AtomicU8::new(types.bits()),
             queue,
             dropped: AtomicU32::new(0),
+            next: Mutex::new(None),
         };
         (front, items)
     }
@@ -345,7 +356,7 @@ mod tests {
         let outputs = Opened::new(&log).unwrap().outputs;
         std::thread::scope(|scope| {
             let front = &front;
-            scope.spawn(move || write_all(&items, outputs, &front.dropped));
+            scope.spawn(move || write_all(&items, outputs, front));
             while front.dropped.load(Ordering::Relaxed) != 0 {
                 std::thread::sleep(Duration::from_millis(20));
             }

@@ -1,16 +1,19 @@
 """The log: types, destinations, the time."""
 
+import fcntl
 import os
 import queue
 import re
 import signal
 import socket
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from harness import run, wait_until
+from clients import V5
+from harness import FOOTBRIDGE, free_port, listens, run, wait_until
 
 pytestmark = pytest.mark.footbridge
 
@@ -200,3 +203,29 @@ def test_a_log_file_that_cannot_be_opened_changes_nothing(make_broker, client, t
     wait_until(lambda: "stays as it was: log_dest: " in broker.log(), what="the refusal")
     act(client, broker.port)
     assert "c 1 a/+" not in broker.log()
+
+
+def test_sighup_with_a_log_that_nobody_reads(tmp_path, client):
+    """Standard error is a full pipe; SIGHUP is heeded all the same."""
+    port, config = free_port(), tmp_path / "c.conf"
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nlog_type all\n")
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    process = subprocess.Popen([FOOTBRIDGE, "-c", config], stderr=writer)
+    try:
+        wait_until(lambda: listens(port), what="the broker")
+        for n in range(300):
+            act(client, port, f"c{n}")
+        config.write_text(config.read_text() + "max_keepalive 60\n")
+        process.send_signal(signal.SIGHUP)
+
+        def server_keep_alive():
+            connack = client(port, "v5", version=V5, keepalive=300).connack
+            return getattr(connack, "ServerKeepAlive", None)
+
+        wait_until(lambda: server_keep_alive() == 60, what="the new setting")
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reader)
+        os.close(writer)

@@ -197,6 +197,20 @@ def test_changed_at_once(make_broker, make_upstream, client):
     assert upstream.log().count("Client edge disconnected.") == 1
 
 
+def test_another_state_topic(make_broker, make_upstream, client):
+    upstream = make_upstream()
+    immediate = "bridge_reload_type immediate"
+    broker = make_broker(bridge(upstream.port, immediate), durable=True)
+    is_up(broker)
+    reload(broker, bridge(upstream.port, immediate, "notification_topic other/state"))
+    is_up(broker, 2)
+    watcher = client(broker.port, "watcher")
+    watcher.subscribe([(STATE, 1), ("other/state", 1)])
+    message = watcher.get()
+    assert (message.topic, message.payload) == ("other/state", b"1")
+    nothing_comes(watcher)
+
+
 def test_changed_while_down_keeps_the_queue(make_broker, make_upstream, client):
     upstream = make_upstream(start=False)
     broker = make_broker(bridge(free_port()), durable=True)

@@ -9,18 +9,26 @@ impl Hub {
     /// Takes in a link, in the place of an earlier one of its bridge.
     pub(super) fn add_uplink(&mut self, uplink: Uplink) -> u32 {
         // A configuration has a handful of bridges.
-        match self.index_of(uplink.bridge) {
-            Some(index) => {
-                if let Some(place) = self.uplinks.get_mut(index as usize) {
-                    *place = uplink;
-                }
-                index
-            }
-            None => {
-                self.uplinks.push(uplink);
-                self.uplinks.len() as u32 - 1
+        let Some(index) = self.index_of(uplink.bridge) else {
+            self.uplinks.push(uplink);
+            return self.uplinks.len() as u32 - 1;
+        };
+        if let Some(place) = self.uplinks.get_mut(index as usize) {
+            let new = uplink.link.state_topic().map(str::to_owned);
+            let old = std::mem::replace(place, uplink);
+            if let Some(topic) = old.link.state_topic()
+                && new.as_deref() != Some(topic)
+            {
+                self.forget_state(topic);
             }
         }
+        index
+    }
+
+    /// Nobody is to find the state of a bridge under this topic any more.
+    fn forget_state(&mut self, topic: &str) {
+        let now = self.now();
+        self.broker.publish_own(topic, b"", true, now);
     }
 
     fn index_of(&self, bridge: BridgeId) -> Option<u32> {
@@ -53,7 +61,7 @@ impl Hub {
         }
         let topic = self.uplink(index).and_then(|u| u.link.state_topic());
         if let Some(topic) = topic.filter(|_| for_good).map(str::to_owned) {
-            self.broker.publish_own(&topic, b"", true, now);
+            self.forget_state(&topic);
         }
     }
 
