@@ -295,13 +295,13 @@ impl Hub {
         let Some(outbox) = self.broker.outbox(id) else {
             return;
         };
+        let waiting = outbox.len();
         let mut moved = false;
         // One write takes it all, unless a large payload lies beside.
         while conn.ready.writable && !outbox.is_empty() {
             match conn.write(outbox.pending()) {
                 Progress::Bytes(n) => {
                     outbox.advance(n);
-                    self.traffic.bytes_sent += n as u64;
                     moved = true;
                 }
                 Progress::Blocked => break,
@@ -310,6 +310,7 @@ impl Hub {
                 Progress::Failed(e) => return self.detach(id, &End::Failed(e)),
             }
         }
+        self.traffic.bytes_sent += (waiting - outbox.len()) as u64;
         let (close, role, held) = (outbox.close, conn.role, conn.held);
         if moved {
             if let Role::Upstream(index) = role

@@ -55,7 +55,16 @@ pub(super) fn take_place(
     options: &Options,
     config: &Config,
 ) -> Result<Vec<net::Listener>, Error> {
-    let listeners = net::bind(reactor, &config.listeners, &options.ports).map_err(Error::Listen)?;
+    let ports: &[u16] = match config.listeners.is_empty() {
+        true => &options.ports,
+        // As in Mosquitto 2.
+        false if !options.ports.is_empty() => {
+            log::info!("-p is ignored: the configuration names its listeners.");
+            &[]
+        }
+        false => &[],
+    };
+    let listeners = net::bind(reactor, &config.listeners, ports).map_err(Error::Listen)?;
     if let Some(path) = &config.general.pid_file {
         daemon::write_pid(path).map_err(|e| Error::File("pid_file", path.clone(), e))?;
     }
