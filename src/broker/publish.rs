@@ -212,9 +212,9 @@ impl Broker {
                 false => Reason::PACKET_TOO_LARGE,
             });
         }
-        // As in Mosquitto, a bridge is the operator's own and needs no right.
-        let allowed = !reserved(topic) && self.auth.may_publish(&session.who(), topic);
-        if !bridge && !allowed {
+        // As in Mosquitto, a bridge is the operator's own and needs no right, but $SYS is the broker's.
+        let allowed = bridge || self.auth.may_publish(&session.who(), topic);
+        if reserved(topic) || !allowed {
             log::debug!("Denied PUBLISH from {} to {topic}", session.client_id());
             self.counters.denied += 1;
             return Verdict::Drop(Reason::NOT_AUTHORIZED);

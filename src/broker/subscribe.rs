@@ -8,6 +8,7 @@ use super::session::Subscribed;
 use super::shared::MAX_SHARES;
 use super::{Broker, ConnId};
 use crate::auth::Who;
+use crate::config::log_type::{SUBSCRIBE, UNSUBSCRIBE};
 use crate::message::{Message, Origin};
 use crate::mqtt::{
     Packet, Props, Reason, RetainHandling, SubAck, Subscribe, Subscription, UnsubAck, Unsubscribe,
@@ -55,10 +56,22 @@ impl Broker {
         let bridge = self.conns.get(c.0).is_some_and(|conn| conn.bridge);
         for (wanted, reason) in packet.filters.iter().zip(granted) {
             if !reason.is_error() {
+                self.tell(
+                    SUBSCRIBE,
+                    index,
+                    format_args!("{} {}", reason.0, wanted.filter),
+                );
                 self.subscribe_as_asked(index, wanted, sub_id, bridge, now);
             }
         }
         self.pump(index, now);
+    }
+
+    /// A line for `log_type subscribe` or `unsubscribe`, in Mosquitto's form.
+    fn tell(&self, target: &str, index: usize, what: std::fmt::Arguments<'_>) {
+        if let Some(session) = self.sessions.get(index) {
+            log::info!(target: target, "{} {what}", session.client_id());
+        }
     }
 
     /// How many more filters a session may subscribe to, and how many shared ones.
@@ -214,7 +227,10 @@ impl Broker {
         let reasons: Vec<Reason> = packet
             .filters
             .iter()
-            .map(|filter| self.unsubscribe(index, filter, now))
+            .map(|filter| {
+                self.tell(UNSUBSCRIBE, index, format_args!("{filter}"));
+                self.unsubscribe(index, filter, now)
+            })
             .collect();
         let changed = reasons.contains(&Reason::SUCCESS);
         let unsuback = Packet::UnsubAck(UnsubAck {

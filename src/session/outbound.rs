@@ -278,6 +278,11 @@ impl Outbound {
             .collect()
     }
 
+    /// QoS 1 and 2 messages that the peer has not acknowledged to the end.
+    pub fn inflight(&self) -> usize {
+        self.places.as_ref().map_or(0, |p| p.flights.len())
+    }
+
     /// True if no more may be sent before the peer answers, or an answer is on disk.
     pub fn is_window_full(&self) -> bool {
         let Some(places) = &self.places else {

@@ -14,6 +14,7 @@ mod limits;
 mod listeners;
 mod overflow;
 mod queue;
+mod reload;
 mod resend;
 mod session;
 mod shared;
