@@ -24,9 +24,10 @@ enum Verdict {
 }
 
 /// Nobody but the broker publishes under `$SYS`, except that other brokers' bridges tell their
-/// state there.
+/// state there; and `$share` begins filters, not topics.
 pub(super) fn reserved(topic: &str) -> bool {
-    topic.starts_with("$SYS/") && !filter_matches("$SYS/broker/connection/+/state", topic)
+    topic.starts_with("$share")
+        || topic.starts_with("$SYS") && !filter_matches("$SYS/broker/connection/+/state", topic)
 }
 
 /// False for a payload that is said to be UTF-8 and is not (5.0 §3.3.2.3.2). Like one without the
@@ -156,6 +157,7 @@ impl Broker {
         }
     }
 
+    /// How many topic aliases a peer may set.
     /// Checks a PUBLISH and makes it a message.
     fn judge(&mut self, c: ConnId, publish: &Publish<'_>, now: Time) -> Verdict {
         let mut topic = std::mem::take(&mut self.topic);
@@ -321,11 +323,12 @@ impl Broker {
 
     /// Acknowledges a message that was routed; QoS 2 takes its packet id.
     fn accept_message(&mut self, c: ConnId, delivery: Delivery, routed: &Routed, now: Time) {
+        // That nobody is subscribed only a server says (5.0 §3.4.2.1), and as Mosquitto, which routes
+        // a QoS 2 message later, only with PUBACK.
         let upstream = self.conns.get(c.0).is_some_and(|c| c.wire().is_some());
-        // That nobody is subscribed only a server says (5.0 §3.4.2.1).
-        let reason = match routed.matched || upstream {
-            true => Reason::SUCCESS,
-            false => Reason::NO_MATCHING_SUBSCRIBERS,
+        let reason = match (routed.matched || upstream, delivery) {
+            (false, Delivery::AtLeastOnce(..)) => Reason::NO_MATCHING_SUBSCRIBERS,
+            _ => Reason::SUCCESS,
         };
         if let Delivery::ExactlyOnce(id, _) = delivery {
             let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session()) else {
