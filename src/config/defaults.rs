@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Bridge, Config, Durability, Env, General, Listener, Log, Overflow, Restart};
+use super::{Bridge, Config, Durability, Env, General, Listener, Log, Net, Overflow, Restart, Web};
 
 /// The port of plain MQTT.
 pub(super) const PORT: u16 = 1883;
@@ -73,6 +73,8 @@ impl Listener {
         Listener {
             port,
             bind: None,
+            net: Net::default(),
+            web: Web::default(),
             max_connections: None,
         }
     }

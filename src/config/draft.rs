@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::defaults::{PORT, STORE_FILE};
 use super::error::shortened;
-use super::{Bridge, Config, Env, Error, General, Kind, Listener};
+use super::{Bridge, Config, Env, Error, General, Kind, Listener, Net, Protocol, Web};
 use crate::mqtt::Version;
 
 /// Where a line stands.
@@ -50,6 +50,8 @@ pub(super) struct Open {
 pub(super) struct DefaultListener {
     pub port: Option<u16>,
     pub bind: Option<String>,
+    pub net: Net,
+    pub web: Web,
     pub max_connections: Option<u32>,
 }
 
@@ -91,6 +93,22 @@ impl<'e> Draft<'e> {
     /// The `listener` that a line belongs to; `None` for the default listener.
     pub fn listener(&mut self) -> Option<&mut Listener> {
         self.listeners.get_mut(self.open.listener?)
+    }
+
+    /// Where the listener that a line belongs to listens.
+    pub fn net(&mut self) -> &mut Net {
+        match self.open.listener.and_then(|at| self.listeners.get_mut(at)) {
+            Some(listener) => &mut listener.net,
+            None => &mut self.default_listener.net,
+        }
+    }
+
+    /// What the listener that a line belongs to speaks.
+    pub fn web(&mut self) -> &mut Web {
+        match self.open.listener.and_then(|at| self.listeners.get_mut(at)) {
+            Some(listener) => &mut listener.web,
+            None => &mut self.default_listener.web,
+        }
     }
 
     /// `connection NAME`.
@@ -176,11 +194,37 @@ impl<'e> Draft<'e> {
 
     /// `port` and `bind_address` start the default listener; the rest alone doesn't.
     fn finish_listeners(&mut self) {
+        self.start_default_listener();
+        for listener in &self.listeners {
+            let Web {
+                protocol, http_dir, ..
+            } = &listener.web;
+            match (protocol, http_dir) {
+                (Protocol::Http, None) => {
+                    self.notes.push(format!(
+                        "listener {}: protocol http without http_dir: it answers nothing but errors",
+                        listener.port
+                    ));
+                }
+                (Protocol::Mqtt, Some(_)) => {
+                    self.notes.push(format!(
+                        "listener {}: http_dir without protocol websockets or http has no effect",
+                        listener.port
+                    ));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn start_default_listener(&mut self) {
         let default = std::mem::take(&mut self.default_listener);
         if default.port.is_some() || default.bind.is_some() {
             let listener = Listener {
                 port: default.port.unwrap_or(PORT),
                 bind: default.bind,
+                net: default.net,
+                web: default.web,
                 max_connections: default.max_connections,
             };
             self.listeners.insert(0, listener);

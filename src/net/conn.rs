@@ -6,12 +6,15 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::mem;
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
+
+use socket2::Socket;
 
 use super::hub::Hub;
 use super::reactor::Readiness;
 use super::stream::Progress;
-use crate::broker::ConnId;
+use super::web::{Code, Over, Web};
+use crate::broker::{ConnId, Outbox};
 use crate::mqtt;
 use crate::time::Time;
 
@@ -31,6 +34,17 @@ pub(super) enum End {
     Eof,
     /// The socket failed.
     Failed(io::Error),
+    /// An HTTP request was answered with an error, for this reason.
+    Refused(&'static str),
+    /// The peer broke this rule of WebSocket.
+    Broken(&'static str),
+}
+
+impl End {
+    /// True where the broker ends the connection, and the peer is to read to the end.
+    pub(super) fn is_ours(&self) -> bool {
+        !matches!(self, End::Eof | End::Failed(_))
+    }
 }
 
 impl fmt::Display for End {
@@ -39,6 +53,8 @@ impl fmt::Display for End {
             End::Asked => f.write_str("closed by the broker"),
             End::Eof => f.write_str("connection closed by the peer"),
             End::Failed(e) => e.fmt(f),
+            End::Refused(why) => write!(f, "HTTP request refused: {why}"),
+            End::Broken(rule) => write!(f, "no valid WebSocket: {rule}"),
         }
     }
 }
@@ -52,13 +68,32 @@ pub(super) enum Role {
     Upstream(u32),
 }
 
+/// How MQTT lies on the socket.
+#[derive(Debug)]
+pub(super) enum Transport {
+    /// As it is. What was read but not yet decoded: half a packet, or all that came while the
+    /// broker asked to wait.
+    Plain(Vec<u8>),
+    /// In WebSocket frames, once the request for them is answered.
+    Web(Box<Web>),
+}
+
+impl Transport {
+    /// What was read but not yet decoded.
+    fn partial(&mut self) -> &mut Vec<u8> {
+        match self {
+            Transport::Plain(partial) => partial,
+            Transport::Web(web) => &mut web.partial,
+        }
+    }
+}
+
 /// A connection's socket and what is under way on it.
 #[derive(Debug)]
 pub(super) struct Conn {
-    socket: TcpStream,
+    socket: Socket,
     pub(super) role: Role,
-    /// Read but not yet decoded: half a packet, or all that came while the broker asked to wait.
-    partial: Vec<u8>,
+    transport: Transport,
     ready: Readiness,
     /// In the list of connections to drive.
     queued: bool,
@@ -67,12 +102,12 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    pub(super) fn new(socket: TcpStream, role: Role, partial: Vec<u8>) -> Conn {
+    pub(super) fn new(socket: Socket, role: Role, mut transport: Transport) -> Conn {
         Conn {
             socket,
             // What was read already is decoded before the next read, as if it had been held.
-            held: !partial.is_empty(),
-            partial,
+            held: !transport.partial().is_empty(),
+            transport,
             role,
             // A first write finds room, or finds out.
             ready: Readiness {
@@ -97,6 +132,89 @@ impl Conn {
         let progress = Progress::of(self.socket.write(bytes));
         self.ready.writable = !progress.is_short(bytes.len());
         progress
+    }
+
+    /// Writes as much of the outbox as the kernel takes; true if that was anything.
+    fn write_out(&mut self, outbox: &mut Outbox) -> Result<bool, End> {
+        let mut moved = false;
+        // One write takes it all, unless a large payload lies beside.
+        while self.ready.writable && !outbox.is_empty() {
+            let Some(n) = self.write(outbox.pending()).moved()? else {
+                break;
+            };
+            outbox.advance(n);
+            moved = true;
+        }
+        Ok(moved)
+    }
+
+    /// As [`Conn::write_out`], in frames and with what else the WebSocket has to say, or the
+    /// answer to a request. A file goes out by the size of `scratch` a turn.
+    fn write_web(&mut self, outbox: &mut Outbox, scratch: &mut [u8]) -> Result<bool, End> {
+        let Transport::Web(web) = &mut self.transport else {
+            return Ok(false);
+        };
+        let mut moved = false;
+        while self.ready.writable {
+            let parts = web.parts(outbox);
+            let asked = parts.iter().map(|part| part.len()).sum();
+            if asked == 0 {
+                break;
+            }
+            let progress = Progress::of(self.socket.write_vectored(&parts));
+            self.ready.writable = !progress.is_short(asked);
+            let Some(n) = progress.moved()? else {
+                break;
+            };
+            moved |= web.advance(n, outbox);
+        }
+        if self.ready.writable
+            && let Some(body) = web.body()
+        {
+            let n = body.read(scratch).map_err(End::Failed)?;
+            let bytes = scratch.get(..n).unwrap_or_default();
+            // A file that has become shorter ends too early for the peer, too.
+            let progress = Progress::of(self.socket.write(bytes));
+            self.ready.writable = !progress.is_short(n);
+            body.advance(progress.moved()?.unwrap_or_default());
+            if body.left() == 0 {
+                web.end_body();
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Takes MQTT out of what was read, in place; returns how long it is.
+    fn unwrap(&mut self, bytes: &mut [u8]) -> usize {
+        match &mut self.transport {
+            Transport::Plain(_) => bytes.len(),
+            Transport::Web(web) => web.take(bytes),
+        }
+    }
+
+    /// What few connections have: HTTP and WebSocket.
+    fn web(&mut self) -> Option<&mut Web> {
+        match &mut self.transport {
+            Transport::Plain(_) => None,
+            Transport::Web(web) => Some(web),
+        }
+    }
+
+    /// Why a connection that the broker closes ends.
+    fn our_end(&mut self) -> End {
+        let web = self.web();
+        match web.map(|web| (web.over(), web.refused())) {
+            Some((Some(Over::Broken(_, rule)), _)) => End::Broken(rule),
+            Some((Some(Over::Closed(_)), _)) => End::Eof,
+            Some((_, Some(why))) => End::Refused(why),
+            _ => End::Asked,
+        }
+    }
+
+    /// The peer's address, for logs.
+    pub(super) fn peer(&self) -> String {
+        let peer = self.socket.peer_addr().ok().and_then(|a| a.as_socket());
+        peer.map_or_else(|| "local".to_owned(), |peer| peer.to_string())
     }
 
     /// Ends the sending side, so that the peer reads what was written and then the end. A socket
@@ -154,10 +272,28 @@ impl Hub {
         let read = self.read_into(id, &mut buf);
         self.buf = buf;
         read?;
+        self.after_read(id);
         if self.is_readable(id) {
             self.make_ready(id);
         }
         Ok(())
+    }
+
+    /// Sees to what is not MQTT: pings, the end of a WebSocket, requests.
+    fn after_read(&mut self, id: ConnId) {
+        let Some((held, web)) = self.conn(id).and_then(|c| Some((c.held, c.web()?))) else {
+            return;
+        };
+        // What came before the end is dealt with before it.
+        let over = web.over().is_some() && !held;
+        let has_output = web.has_output();
+        if over {
+            self.hold(id);
+            self.end(id);
+        } else if has_output {
+            self.dirty.push(id);
+            self.wake_turn();
+        }
     }
 
     fn is_readable(&mut self, id: ConnId) -> bool {
@@ -168,18 +304,15 @@ impl Hub {
     /// Reads once and hands on what is whole.
     fn read_into(&mut self, id: ConnId, buf: &mut [u8]) -> Result<(), End> {
         let conn = self.conn(id).ok_or(End::Asked)?;
-        let front = if conn.partial.len() <= SMALL {
-            conn.partial.len()
-        } else {
-            0
+        let front = match conn.transport.partial().len() {
+            len @ ..=SMALL => len,
+            _ => 0,
         };
         let (head, room) = buf.split_at_mut_checked(front).ok_or(End::Asked)?;
-        let n = match conn.read(room) {
-            Progress::Bytes(n) => n,
-            Progress::Blocked => return Ok(()),
-            Progress::Eof => return Err(End::Eof),
-            Progress::Failed(e) => return Err(End::Failed(e)),
+        let Some(n) = conn.read(room).moved()? else {
+            return Ok(());
         };
+        let n = conn.unwrap(room.get_mut(..n).unwrap_or_default());
         let mut partial = self.take_partial(id);
         if front == partial.len() {
             head.copy_from_slice(&partial);
@@ -211,12 +344,15 @@ impl Hub {
         let used = self.consume(id, &partial);
         partial.drain(..used);
         self.keep(id, partial);
+        self.after_read(id);
         self.conn(id).is_some_and(|conn| !conn.held)
     }
 
     /// Takes out what was read but not yet decoded.
     pub(super) fn take_partial(&mut self, id: ConnId) -> Vec<u8> {
-        let partial = self.conn(id).map(|conn| mem::take(&mut conn.partial));
+        let partial = self
+            .conn(id)
+            .map(|conn| mem::take(conn.transport.partial()));
         let partial = partial.unwrap_or_default();
         self.partial_bytes = self.partial_bytes.saturating_sub(partial.len());
         partial
@@ -235,7 +371,7 @@ impl Hub {
             return self.hold(id);
         }
         let bytes = partial.len();
-        conn.partial = partial;
+        *conn.transport.partial() = partial;
         self.partial_bytes += bytes;
     }
 
@@ -269,6 +405,12 @@ impl Hub {
                     {
                         uplink.failed(&e.to_string(), now);
                     }
+                    if let Some(web) = self.conn(id).and_then(Conn::web) {
+                        web.code = match e {
+                            mqtt::Error::PacketTooLarge { .. } => Code::TOO_BIG,
+                            _ => Code::PROTOCOL_ERROR,
+                        };
+                    }
                     self.broker.malformed(id, e, now);
                     self.hold(id);
                     return bytes.len();
@@ -293,21 +435,18 @@ impl Hub {
         let Some(outbox) = self.broker.outbox(id) else {
             return;
         };
-        let mut moved = false;
-        // One write takes it all, unless a large payload lies beside.
-        while conn.ready.writable && !outbox.is_empty() {
-            match conn.write(outbox.pending()) {
-                Progress::Bytes(n) => {
-                    outbox.advance(n);
-                    moved = true;
-                }
-                Progress::Blocked => break,
-                // Reading would say so too, but may be held back.
-                Progress::Eof => return self.detach(id, &End::Eof),
-                Progress::Failed(e) => return self.detach(id, &End::Failed(e)),
-            }
-        }
-        let (close, role, held) = (outbox.close, conn.role, conn.held);
+        let written = match conn.transport {
+            Transport::Plain(_) => conn.write_out(outbox),
+            Transport::Web(_) => conn.write_web(outbox, &mut self.buf),
+        };
+        let moved = match written {
+            Ok(moved) => moved,
+            // Reading would say so too, but may be held back.
+            Err(end) => return self.detach(id, &end),
+        };
+        let sending = conn.web().is_some_and(|web| web.body().is_some());
+        let close = outbox.close || conn.web().is_some_and(|web| web.is_answered());
+        let (role, held, writable) = (conn.role, conn.held, conn.ready.writable);
         if moved {
             if let Role::Upstream(index) = role
                 && let Some(uplink) = self.uplink(index)
@@ -316,8 +455,16 @@ impl Hub {
             }
             self.broker.flushed(id, now);
         }
+        if sending {
+            self.broker.touch(id, now);
+            if writable {
+                // Others first.
+                self.dirty.push(id);
+            }
+        }
         if close {
-            self.detach(id, &End::Asked);
+            let end = self.conn(id).map_or(End::Asked, Conn::our_end);
+            self.detach(id, &end);
         } else if moved && held {
             // It may be held because it did not take its output.
             self.make_ready(id);

@@ -3,8 +3,9 @@
 //! One thread runs everything as tasks of one [`smol::LocalExecutor`]. What the tasks share is the
 //! [`Hub`]. Work goes in turns: each ready connection reads once and hands its packets to the
 //! broker (`conn`); then the end of the turn gives the store its batch and writes each
-//! connection's output once (`turn`). `uplink` drives the client side of bridges; `resolve` keeps
-//! name lookups, which block, off this thread.
+//! connection's output once (`turn`). `web` puts WebSocket and files between socket and packets;
+//! `uplink` drives the client side of bridges; `resolve` keeps name lookups, which block, off this
+//! thread.
 
 mod clock;
 mod conn;
@@ -15,7 +16,9 @@ mod reactor;
 mod resolve;
 mod stream;
 mod turn;
+mod unix;
 mod uplink;
+mod web;
 
 pub use clock::{Clock, Seen};
 pub use hub::{Hub, Shared};

@@ -144,7 +144,7 @@ pub(super) fn listeners(
         );
     }
     let serve = |listener: net::Listener| {
-        log::info!("Listening on {}.", listener.address());
+        log::info!("Listening on {listener}.");
         executor.spawn(net::serve(listener, hub.clone()))
     };
     Ok(listeners.into_iter().map(serve).collect())
