@@ -209,7 +209,7 @@ impl Hub {
         let Some(mut conn) = self.conns.get_mut(id.0).and_then(Option::take) else {
             return;
         };
-        if matches!(end, End::Refused(_) | End::Broken(_)) {
+        if matches!(end, End::Refused(_)) {
             log::info!("Closing {}: {end}", conn.peer());
         }
         if end.is_ours() {

@@ -97,7 +97,9 @@ enum Stage {
     Open(Frames),
     /// The request was answered; then the connection ends.
     Answered {
+        /// Why it was no valid request.
         refused: Option<&'static str>,
+        /// A file that goes out behind the head.
         body: Option<Body>,
     },
 }
@@ -144,12 +146,12 @@ impl Web {
             return 0;
         };
         if !head.first().is_some_and(u8::is_ascii_alphabetic) {
-            self.refuse(&http::NO_HTTP, true);
+            self.refuse(&http::NO_HTTP);
             return 0;
         }
         let (site, end) = (Rc::clone(site), http::head_len(head, from));
         if end.unwrap_or(head.len()) > http::LONGEST_HEAD {
-            self.refuse(&http::TOO_LONG, true);
+            self.refuse(&http::TOO_LONG);
             return 0;
         }
         let Some(end) = end else {
@@ -164,38 +166,39 @@ impl Web {
                 self.stage = Stage::Open(Frames::new());
             }
             Answer::File { path, body } => self.answer_file(&site, &path, body),
-            Answer::Refusal(refusal) => self.refuse(&refusal, true),
+            Answer::Refusal(refusal) => self.refuse(&refusal),
         }
         rest
     }
 
     fn answer_file(&mut self, site: &Site, path: &str, with_body: bool) {
         let root = site.root.as_deref().unwrap_or(Path::new(""));
-        let (head, body) = match files::open(root, path) {
-            Ok(Found::File(body, kind)) => {
-                let length = body.left();
-                let head = format!("200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}");
-                (head, Some(body).filter(|body| with_body && body.left() > 0))
+        let mut body = None;
+        let response = match files::open(root, path) {
+            Ok(Found::File(file, kind)) => {
+                let length = file.left();
+                body = Some(file).filter(|_| with_body && length > 0);
+                format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}")
             }
             Ok(Found::Folder) => {
-                let head = format!("302 Found\r\nLocation: {path}/\r\nContent-Length: 0");
-                (head, None)
+                format!("HTTP/1.1 302 Found\r\nLocation: {path}/\r\nContent-Length: 0")
             }
-            Err(refusal) => return self.refuse(&refusal, with_body),
+            Err(refusal) => return self.answer(refusal.response(with_body), None, None),
         };
-        self.out = format!("HTTP/1.1 {head}\r\nConnection: close\r\n\r\n").into_bytes();
-        self.stage = Stage::Answered {
-            refused: None,
+        self.answer(
+            format!("{response}\r\nConnection: close\r\n\r\n"),
+            None,
             body,
-        };
+        );
     }
 
-    fn refuse(&mut self, refusal: &Refusal, with_body: bool) {
-        self.out = refusal.response(with_body).into_bytes();
-        self.stage = Stage::Answered {
-            refused: Some(refusal.why),
-            body: None,
-        };
+    fn refuse(&mut self, refusal: &Refusal) {
+        self.answer(refusal.response(true), Some(refusal.why), None);
+    }
+
+    fn answer(&mut self, response: String, refused: Option<&'static str>, body: Option<Body>) {
+        self.out = response.into_bytes();
+        self.stage = Stage::Answered { refused, body };
     }
 
     /// Set once the peer has closed the WebSocket, or broken its rules.
@@ -206,7 +209,7 @@ impl Web {
         }
     }
 
-    /// Why the request was refused, if it was.
+    /// Why the request was refused, if it was not for a file.
     pub fn refused(&self) -> Option<&'static str> {
         match &self.stage {
             Stage::Answered { refused, .. } => *refused,
