@@ -205,13 +205,13 @@ impl Frames {
         let (left, mask) = (header.len, header.mask);
         match header.opcode {
             Opcode::Continuation if !self.fragmented => {
-                return self.break_off(Code::PROTOCOL_ERROR, "a continuation of nothing");
+                self.break_off(Code::PROTOCOL_ERROR, "a continuation of nothing");
             }
             Opcode::Binary if self.fragmented => {
-                return self.break_off(Code::PROTOCOL_ERROR, "a message within a message");
+                self.break_off(Code::PROTOCOL_ERROR, "a message within a message");
             }
             // [MQTT-6.0.0-1]
-            Opcode::Text => return self.break_off(Code::UNSUPPORTED_DATA, "a text frame"),
+            Opcode::Text => self.break_off(Code::UNSUPPORTED_DATA, "a text frame"),
             Opcode::Continuation | Opcode::Binary => {
                 self.fragmented = !header.fin;
                 self.state = match left {
