@@ -17,7 +17,7 @@ use super::clock::{Clock, wall};
 use super::conn::{Conn, End, Role, Transport};
 use super::reactor::{Reactor, Readiness};
 use super::uplink::Uplink;
-use super::web::{Site, Web};
+use super::web::{Code, Site, Web};
 use crate::auth::Auth;
 use crate::broker::{Broker, ConnId, Peer};
 use crate::status::Sys;
@@ -277,6 +277,9 @@ impl Hub {
 
     /// The broker says goodbye to its clients; the end of the turn writes it.
     pub fn shut_down(&mut self) {
+        for web in self.conns.iter_mut().flatten().filter_map(Conn::web) {
+            web.code = Code::GOING_AWAY;
+        }
         let now = self.now();
         self.broker.shutdown(now);
     }

@@ -11,6 +11,7 @@ from frames import (
     BINARY,
     CLOSE,
     CONTINUATION,
+    GOING_AWAY,
     NORMAL,
     PING,
     PONG,
@@ -216,7 +217,7 @@ def test_the_closing_handshake(web, client):
     assert watcher.silent()
     with Web(broker.web_port, "c") as c:
         broker.stop()
-        assert c.closed() == NORMAL
+        assert c.closed() == GOING_AWAY
     broker.start()
 
 

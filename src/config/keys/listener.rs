@@ -69,7 +69,7 @@ pub(super) const KEYS: &[Key] = &[
         S,
         "websockets_headers_size",
         "BYTES",
-        "the size of HTTP headers has a fixed bound",
+        "the head of a request may have 8 KB",
     ),
     later(
         S,

@@ -47,6 +47,7 @@ pub(in crate::net) struct Code(pub u16);
 
 impl Code {
     pub const NORMAL: Code = Code(1000);
+    pub const GOING_AWAY: Code = Code(1001);
     pub const PROTOCOL_ERROR: Code = Code(1002);
     pub const UNSUPPORTED_DATA: Code = Code(1003);
     pub const TOO_BIG: Code = Code(1009);

@@ -168,7 +168,7 @@ fn upgrade(fields: &Fields<'_>, is_new_get: bool, origins: &[String]) -> Result<
         None => return Err(bad("an upgrade needs one Sec-WebSocket-Version")),
     }
     let key = fields.only("Sec-WebSocket-Key").unwrap_or_default();
-    if !STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16) {
+    if !is_nonce(key) {
         return Err(bad(
             "an upgrade needs one Sec-WebSocket-Key of 16 bytes in base64",
         ));
@@ -191,6 +191,13 @@ fn upgrade(fields: &Fields<'_>, is_new_get: bool, origins: &[String]) -> Result<
          Sec-WebSocket-Accept: {}\r\nSec-WebSocket-Protocol: {subprotocol}\r\n\r\n",
         accept(key)
     ))
+}
+
+/// True for 16 bytes in base64.
+fn is_nonce(key: &str) -> bool {
+    let is_digit = |b: u8| b.is_ascii_alphanumeric() || b == b'+' || b == b'/';
+    key.strip_suffix("==")
+        .is_some_and(|digits| digits.len() == 22 && digits.bytes().all(is_digit))
 }
 
 /// Sec-WebSocket-Accept for a key (RFC 6455 §4.2.2).

@@ -3,6 +3,10 @@
 //!
 //! All of it is sans-io: [`Web::take`] turns what was read into MQTT in place, [`Web::parts`] says
 //! what to write next. `conn` moves the bytes.
+//!
+//! HTTP heads are parsed by httparse. The frames are read here: tungstenite would gather each in a
+//! buffer a connection, up to its whole length, and its parser of headers alone brings a dozen
+//! crates.
 
 mod files;
 mod frames;
