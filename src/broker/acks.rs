@@ -28,11 +28,8 @@ impl Broker {
         if known && durable {
             self.unsave_state(index);
         }
-        let reason = match known {
-            true => Reason::SUCCESS,
-            false => Reason::PACKET_IDENTIFIER_NOT_FOUND,
-        };
-        let kind = ReplyKind::Ack(Packet::PubComp(Ack::new(ack.id, reason)));
+        // Also for an id that is not known: it may be a PUBREL sent again [MQTT-4.3.3-11].
+        let kind = ReplyKind::Ack(Packet::PubComp(Ack::new(ack.id, Reason::SUCCESS)));
         if durable && !self.sessions.get(index).is_some_and(|s| self.is_saved(s)) {
             self.reply_after_commit(c, kind, now);
         } else {
@@ -41,7 +38,7 @@ impl Broker {
     }
 
     /// PUBACK: the receiver has a QoS 1 message. An id that is not in flight is ignored, as
-    /// Mosquitto does: it may be late.
+    /// Mosquitto does: it may be late. One of a QoS 2 message is a protocol error.
     pub(super) fn on_puback(&mut self, c: ConnId, ack: &Ack<'_>, now: Time) {
         let Some((index, lenient)) = self.session_index(c) else {
             return;
@@ -57,12 +54,14 @@ impl Broker {
             }
             self.delivered(index, acked.id, now);
             self.pump(index, now);
+        } else if session.outbound.flying(ack.id).is_some() {
+            self.close(c, Reason::PROTOCOL_ERROR, now);
         }
     }
 
     /// PUBREC: the receiver has a QoS 2 message. PUBREL leaves once the release is on disk.
     pub(super) fn on_pubrec(&mut self, c: ConnId, ack: &Ack<'_>, now: Time) {
-        let Some((index, _)) = self.session_index(c) else {
+        let Some((index, lenient)) = self.session_index(c) else {
             return;
         };
         let Some(session) = self.sessions.get_mut(index) else {
@@ -70,9 +69,14 @@ impl Broker {
         };
         let failed = ack.reason.is_error();
         let Some(acked) = session.outbound.pubrec(ack.id, failed, now) else {
-            // [MQTT-4.3.3-7] has an answer for an id that is not known.
-            let reason = Reason::PACKET_IDENTIFIER_NOT_FOUND;
-            let packet = Packet::PubRel(Ack::new(ack.id, reason));
+            if !lenient && session.outbound.flying(ack.id).is_some() {
+                return self.close(c, Reason::PROTOCOL_ERROR, now);
+            }
+            if failed {
+                return;
+            }
+            // Not known: it may be a PUBREC sent again, which has its answer all the same.
+            let packet = Packet::PubRel(Ack::new(ack.id, Reason::SUCCESS));
             return self.reply(c, ReplyKind::Ack(packet), true);
         };
         let durable = session.is_durable();
@@ -97,9 +101,10 @@ impl Broker {
         }
     }
 
-    /// PUBCOMP: a QoS 2 handshake is over. That may reach the disk late.
+    /// PUBCOMP: a QoS 2 handshake is over. That may reach the disk late. Before PUBREL, or for a
+    /// QoS 1 message, it is a protocol error.
     pub(super) fn on_pubcomp(&mut self, c: ConnId, ack: &Ack<'_>, now: Time) {
-        let Some((index, _)) = self.session_index(c) else {
+        let Some((index, lenient)) = self.session_index(c) else {
             return;
         };
         let Some(session) = self.sessions.get_mut(index) else {
@@ -112,6 +117,8 @@ impl Broker {
             }
             self.delivered(index, acked.id, now);
             self.pump(index, now);
+        } else if !lenient && session.outbound.flying(ack.id).is_some() {
+            self.close(c, Reason::PROTOCOL_ERROR, now);
         }
     }
 
