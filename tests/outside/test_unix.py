@@ -50,7 +50,7 @@ def test_the_file_goes_with_the_broker_and_a_stale_one_makes_way(make_broker, pa
     broker.restart()
     wait_until(lambda: listens(path))
     if IS_FOOTBRIDGE:
-        assert f"Listening on {path}." in broker.log()
+        wait_until(lambda: f"Listening on {path}." in broker.log(), what="line in the log")
     broker.stop()
     assert not path.exists()
     broker.start()

@@ -25,7 +25,7 @@ from frames import (
     frame,
     handshake,
 )
-from harness import free_port
+from harness import free_port, wait_until
 from wire import Raw
 
 # Debian's Mosquitto speaks it by another library, whose errors differ.
@@ -94,7 +94,7 @@ def test_what_is_no_http_is_refused_at_once(web):
     broker = web()
     response, _ = ask(broker.web_port, wire.connect("plain"))
     assert response.status == 400
-    assert "HTTP request refused" in broker.log()
+    wait_until(lambda: "HTTP request refused" in broker.log(), what="line in the log")
 
 
 def test_a_request_must_come_in_time(web):
@@ -176,7 +176,7 @@ def test_what_breaks_the_rules_of_websocket(web, client, code, data):
         assert got == (CLOSE, struct.pack("!H", code))
         assert c.socket.recv(1) == b""
     assert watcher.payloads(1) == ["gone"]
-    assert "no valid WebSocket" in broker.log()
+    wait_until(lambda: "no valid WebSocket" in broker.log(), what="line in the log")
 
 
 def test_a_packet_that_is_too_large_is_told_before_it_is_there(web):

@@ -104,3 +104,71 @@ pub(super) const KEYS: &[Key] = &[
         },
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::{Config, Env, Errors, Family, Loaded, Protocol};
+
+    fn parse(text: &str) -> Result<Loaded, Errors> {
+        let env = Env {
+            hostname: "gw".to_owned(),
+            mac: None,
+            vars: Default::default(),
+        };
+        Config::parse(text, "x", &env)
+    }
+
+    #[test]
+    fn each_listener_speaks_what_its_lines_say() {
+        let text = "port 1883\nsocket_domain ipv4\nbind_interface br-lan\n\
+                    listener 8080\nprotocol websockets\nhttp_dir /www\n\
+                    websockets_origin http://a.example\nwebsockets_origin http://b.example\n\
+                    listener 80\nprotocol http\nhttp_dir /srv/my pages\nipv6 false\n\
+                    listener 0 /run/mqtt.sock\nprotocol mqtt";
+        let loaded = parse(text).unwrap();
+        assert!(loaded.notes.is_empty(), "{:?}", loaded.notes);
+        let [plain, web, pages, unix] = &loaded.config.listeners[..] else {
+            panic!("{:?}", loaded.config.listeners);
+        };
+        assert_eq!(plain.web.protocol, Protocol::Mqtt);
+        assert_eq!(plain.net.family, Some(Family::V4));
+        assert_eq!(plain.net.interface.as_deref(), Some("br-lan"));
+        assert_eq!(web.web.protocol, Protocol::WebSockets);
+        assert_eq!(web.web.http_dir.as_deref(), Some(Path::new("/www")));
+        assert_eq!(web.web.origins, ["http://a.example", "http://b.example"]);
+        assert_eq!(web.net.family, None);
+        assert_eq!(pages.web.protocol, Protocol::Http);
+        assert_eq!(
+            pages.web.http_dir.as_deref(),
+            Some(Path::new("/srv/my pages"))
+        );
+        assert_eq!(pages.net.family, Some(Family::V4));
+        assert_eq!(unix.net.path.as_deref(), Some(Path::new("/run/mqtt.sock")));
+    }
+
+    #[test]
+    fn what_is_not_spoken_is_refused_with_the_reason() {
+        for (line, told) in [
+            ("protocol http_api", "footbridge has no API over HTTP"),
+            ("protocol quic", "give mqtt, websockets or http"),
+            ("socket_domain unix", "listener 0 PATH"),
+            ("websockets_origin", "no value"),
+        ] {
+            let errors = parse(&format!("listener 1\n{line}")).unwrap_err();
+            assert!(errors.to_string().contains(told), "{errors}");
+        }
+    }
+
+    #[test]
+    fn folders_that_nothing_serves_and_servers_without_one_are_noted() {
+        for text in ["listener 1\nhttp_dir /www", "listener 1\nprotocol http"] {
+            let notes = parse(text).unwrap().notes;
+            assert!(
+                matches!(&notes[..], [note] if note.starts_with("listener 1: ")),
+                "{notes:?}"
+            );
+        }
+    }
+}
