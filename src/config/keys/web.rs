@@ -16,7 +16,7 @@ pub(super) const KEYS: &[Key] = &[
          any. With http_dir it serves files, too. `http` serves files and nothing else.",
         |draft, v| {
             let wants = "mqtt, websockets or http";
-            draft.web().protocol = match v.word(wants)? {
+            draft.listener().web.protocol = match v.word(wants)? {
                 "mqtt" => Protocol::Mqtt,
                 "websockets" => Protocol::WebSockets,
                 "http" => Protocol::Http,
@@ -40,7 +40,7 @@ pub(super) const KEYS: &[Key] = &[
         "For a web page and its scripts: GET and HEAD of what lies below it, index.html where the \
          path ends in a slash. Links that lead out of it are not followed.",
         |draft, v| {
-            draft.web().http_dir = Some(v.path()?);
+            draft.listener().web.http_dir = Some(v.path()?);
             Ok(())
         },
     ),
@@ -54,7 +54,7 @@ pub(super) const KEYS: &[Key] = &[
          it: it is no protection from other programs.",
         |draft, v| {
             let origin = v.word("an origin such as http://example.com:8080")?;
-            draft.web().origins.push(origin.to_owned());
+            draft.listener().web.origins.push(origin.to_owned());
             Ok(())
         },
     ),
@@ -67,7 +67,7 @@ pub(super) const KEYS: &[Key] = &[
         "Also of the addresses that a host name has.",
         |draft, v| {
             let wants = "ipv4 or ipv6; for a Unix socket, `listener 0 PATH`";
-            draft.net().family = Some(match v.word(wants)? {
+            draft.listener().net.family = Some(match v.word(wants)? {
                 "ipv4" => Family::V4,
                 "ipv6" => Family::V6,
                 other => return Err(Kind::bad(other, wants)),
@@ -83,7 +83,7 @@ pub(super) const KEYS: &[Key] = &[
         "RSMB's word for socket_domain: false listens by IPv4 only.",
         "",
         |draft, v| {
-            draft.net().family = match v.flag()? {
+            draft.listener().net.family = match v.flag()? {
                 true => None,
                 false => Some(Family::V4),
             };
@@ -99,7 +99,7 @@ pub(super) const KEYS: &[Key] = &[
         "Whatever its addresses are or become. Programs on the same machine come in by lo. Needs \
          Linux 5.7, or CAP_NET_RAW.",
         |draft, v| {
-            draft.net().interface = Some(v.word("the name of an interface")?.to_owned());
+            draft.listener().net.interface = Some(v.word("the name of an interface")?.to_owned());
             Ok(())
         },
     ),
