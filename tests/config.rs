@@ -316,7 +316,7 @@ const IMPLEMENTED: &str = "acl_file allow_anonymous allow_zero_length_clientid a
     use_subject_as_username \
     connection address addresses topic bridge_attempt_unsubscribe bridge_bind_address \
     bridge_max_packet_size bridge_max_topic_alias bridge_outgoing_retain bridge_protocol_version \
-    bridge_receive_maximum bridge_reload_type bridge_session_expiry_interval \
+    bridge_receive_maximum bridge_session_expiry_interval \
     bridge_tcp_keepalive bridge_tcp_user_timeout cleansession local_cleansession \
     keepalive_interval idle_timeout local_clientid local_username local_password notifications \
     notifications_local_only notification_topic remote_clientid remote_username remote_password \
@@ -330,10 +330,10 @@ const REFUSED: &str = "plugin plugin_opt_x auth_plugin auth_opt_x psk_file psk_h
     bridge_identity bridge_psk tls_engine tls_keyform bridge_require_ocsp";
 
 /// Those that this version does not do yet: what implements one takes it out here.
-const PENDING: &str = "log_facility log_timestamp_format user bind_interface socket_domain protocol \
-    http_dir cafile capath certfile keyfile crlfile ciphers_tls1.3 tls_version \
-    require_certificate use_identity_as_username use_subject_as_username bridge_bind_address \
-    bridge_reload_type bridge_tcp_keepalive bridge_tcp_user_timeout idle_timeout local_password \
+const PENDING: &str = "\
+    cafile capath certfile keyfile crlfile ciphers_tls1.3 tls_version require_certificate \
+    use_identity_as_username use_subject_as_username bridge_bind_address \
+    bridge_tcp_keepalive bridge_tcp_user_timeout idle_timeout local_password \
     start_type threshold bridge_alpn bridge_cafile bridge_capath bridge_certfile bridge_keyfile \
     bridge_insecure bridge_tls_version bridge_tls_use_os_certs bridge_ciphers_tls1.3";
 

@@ -94,7 +94,16 @@ fn files(folder: &str, ends: &[&str]) -> Vec<Source> {
             let path = entry.expect("an entry").path();
             let name = path.file_name().and_then(|n| n.to_str()).expect("utf-8");
             if path.is_dir() {
-                if ![".venv", "target", "corpus", "artifacts", "__pycache__"].contains(&name) {
+                if ![
+                    ".venv",
+                    "target",
+                    "corpus",
+                    "artifacts",
+                    "__pycache__",
+                    "node_modules",
+                ]
+                .contains(&name)
+                {
                     folders.push(path);
                 }
             } else if ends.iter().any(|end| name.ends_with(end)) {

@@ -97,6 +97,13 @@ impl Broker {
         }
     }
 
+    /// A connection is of use before its CONNECT: it is being sent a file. Its time starts anew.
+    pub fn touch(&mut self, c: ConnId, now: Time) {
+        if let Some(conn) = self.conns.get_mut(c.0) {
+            conn.last_seen = now;
+        }
+    }
+
     /// Ends a connection that has not sent its CONNECT in time, or nothing for one and a half
     /// keep-alives [MQTT-3.1.2-22].
     fn check_conn(&mut self, c: ConnId, serial: u32, now: Time) {
@@ -117,6 +124,8 @@ impl Broker {
             if now >= conn.last_seen + CONNECT_TIMEOUT {
                 log::info!(target: NOTICE, "{} sent no CONNECT in time.", conn.peer);
                 self.finish(c, now);
+            } else {
+                self.watch(c, CONNECT_TIMEOUT, now);
             }
             return;
         }

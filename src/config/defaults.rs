@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Bridge, Config, Durability, Env, General, Listener, Log, LogTypes, Overflow, Restart, Security,
+    Bridge, Config, Durability, Env, General, Listener, Log, LogTypes, Net, Overflow, Restart,
+    Security, Web,
 };
 use crate::mqtt::{QoS, Version};
 
@@ -97,6 +98,8 @@ impl Listener {
         Listener {
             port,
             bind: None,
+            net: Net::default(),
+            web: Web::default(),
             versions: vec![Version::V31, Version::V311, Version::V5],
             allow_anonymous: None,
             auto_id_prefix: None,

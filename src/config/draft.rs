@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::defaults::{PORT, STORE_FILE};
 use super::error::shortened;
-use super::{Bridge, Config, Env, Error, General, Kind, Listener, Security};
+use super::{Bridge, Config, Env, Error, General, Kind, Listener, Protocol, Security};
 use crate::mqtt::Version;
 
 /// Where a line stands.
@@ -195,6 +195,15 @@ impl<'e> Draft<'e> {
                  listener, which only `port` or `bind_address` starts: it has no effect"
                     .to_owned(),
             );
+        }
+        for listener in &self.listeners {
+            let wrong = match (listener.web.protocol, &listener.web.http_dir) {
+                (Protocol::Http, None) => "protocol http without http_dir serves nothing",
+                (Protocol::Mqtt, Some(_)) => "http_dir needs `protocol websockets` or `http`",
+                _ => continue,
+            };
+            self.notes
+                .push(format!("listener {}: {wrong}", listener.name()));
         }
     }
 }

@@ -181,10 +181,14 @@ pub struct Log {
 /// A `listener` section, or `port` and `bind_address` outside one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
-    /// The TCP port.
+    /// The TCP port; 0 for a Unix socket.
     pub port: u16,
     /// The address or host name to bind; `None` is every address, IPv4 and IPv6.
     pub bind: Option<String>,
+    /// Where else than at an address it listens, or only.
+    pub net: Net,
+    /// What it speaks.
+    pub web: Web,
     /// `accept_protocol_versions`. Default all.
     pub versions: Vec<Version>,
     /// `listener_allow_anonymous`; `None`: as `allow_anonymous` says.
@@ -210,11 +214,55 @@ pub struct Listener {
 impl Listener {
     /// What stands behind `listener`.
     fn name(&self) -> String {
-        match &self.bind {
-            Some(host) => format!("{} {host}", self.port),
-            None => self.port.to_string(),
+        match (&self.net.path, &self.bind) {
+            (Some(path), _) => format!("0 {}", path.display()),
+            (None, Some(host)) => format!("{} {host}", self.port),
+            (None, None) => self.port.to_string(),
         }
     }
+}
+
+/// Where a listener listens, beside port and address.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Net {
+    /// `listener 0 PATH`: the Unix socket that it is instead.
+    pub path: Option<PathBuf>,
+    /// `socket_domain`, RSMB's `ipv6`; `None` is both families.
+    pub family: Option<Family>,
+    /// `bind_interface`; `None` is every interface.
+    pub interface: Option<String>,
+}
+
+/// `socket_domain`: a family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// What a listener speaks, and what goes with it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Web {
+    /// `protocol`.
+    pub protocol: Protocol,
+    /// `http_dir`: the folder whose files it serves.
+    pub http_dir: Option<PathBuf>,
+    /// `websockets_origin`: the pages that may connect; empty for all.
+    pub origins: Vec<String>,
+}
+
+/// `protocol`: what a listener speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// MQTT.
+    #[default]
+    Mqtt,
+    /// MQTT in WebSocket frames; files, with `http_dir`.
+    WebSockets,
+    /// HTTP: files only.
+    Http,
 }
 
 /// A `connection` section.

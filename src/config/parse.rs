@@ -372,7 +372,7 @@ mod tests {
                     require_certificate false\nconnection b\naddress u\ntopic #\n\
                     start_type automatic\nbridge_insecure false";
         assert!(Config::parse(text, "x", &env()).unwrap().notes.is_empty());
-        let text = "listener 1\nprotocol websockets\ncertfile /x";
+        let text = "listener 1\nkeyfile /x\ncertfile /x";
         assert!(matches!(kinds(text)[..], [Kind::Later(_), Kind::Later(_)]));
     }
 

@@ -7,15 +7,18 @@
 use std::cell::RefCell;
 use std::io;
 use std::mem;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
+use socket2::Socket;
+
 use super::clock::{Clock, wall};
-use super::conn::{Conn, End, Role};
+use super::conn::{Conn, End, Role, Transport};
 use super::reactor::{Reactor, Readiness};
 use super::uplink::Uplink;
+use super::web::{Code, Site, Web};
 use crate::auth::Auth;
 use crate::broker::{Broker, ConnId, Peer};
 use crate::config::General;
@@ -123,22 +126,29 @@ impl Hub {
         }
     }
 
-    /// Takes in a connection that a listener accepted. One that the broker refuses is closed.
+    /// Takes in a connection that a listener accepted, from `peer` unless it came by a Unix socket;
+    /// `site` is what the listener serves over HTTP. One that the broker refuses is closed.
     ///
     /// # Errors
     /// When the system is out of watches or memory.
     pub(super) fn admit(
         &mut self,
-        socket: TcpStream,
+        socket: Socket,
         listener: usize,
-        peer: SocketAddr,
+        site: Option<&Rc<Site>>,
+        peer: Option<SocketAddr>,
     ) -> io::Result<()> {
         let now = self.now();
         self.traffic.sockets += 1;
-        let Some(id) = self.broker.accept(listener, Peer::from(peer), now) else {
+        let peer = peer.map_or(Peer::Local, Peer::from);
+        let Some(id) = self.broker.accept(listener, peer, now) else {
             return Ok(());
         };
-        let attached = self.attach(id, socket, Role::Device, Vec::new());
+        let transport = match site {
+            Some(site) => Transport::Web(Box::new(Web::new(Rc::clone(site)))),
+            None => Transport::Plain(Vec::new()),
+        };
+        let attached = self.attach_as(id, socket, Role::Device, transport);
         if let Err(e) = &attached {
             self.broker.closed(id, &e.to_string(), now);
         }
@@ -152,22 +162,34 @@ impl Hub {
     pub(super) fn attach(
         &mut self,
         id: ConnId,
-        socket: TcpStream,
+        socket: impl Into<Socket>,
         role: Role,
         partial: Vec<u8>,
+    ) -> io::Result<()> {
+        let bytes = partial.len();
+        self.attach_as(id, socket.into(), role, Transport::Plain(partial))?;
+        self.partial_bytes += bytes;
+        Ok(())
+    }
+
+    fn attach_as(
+        &mut self,
+        id: ConnId,
+        socket: Socket,
+        role: Role,
+        transport: Transport,
     ) -> io::Result<()> {
         self.reactor.watch(&socket, id)?;
         if self.nodelay {
             // A flush holds a whole turn's output already, so waiting for more only delays it.
-            // Where the system refuses, the connection works all the same.
-            let _ = socket.set_nodelay(true);
+            // Where the system refuses, as for a Unix socket, the connection works all the same.
+            let _ = socket.set_tcp_nodelay(true);
         }
-        self.partial_bytes += partial.len();
         if self.conns.len() <= id.0 {
             self.conns.resize_with(id.0 + 1, || None);
         }
         if let Some(place) = self.conns.get_mut(id.0) {
-            *place = Some(Conn::new(socket, role, partial));
+            *place = Some(Conn::new(socket, role, transport));
         }
         Ok(())
     }
@@ -192,7 +214,10 @@ impl Hub {
         let Some(mut conn) = self.conns.get_mut(id.0).and_then(Option::take) else {
             return;
         };
-        if matches!(end, End::Asked) {
+        if matches!(end, End::Refused(_)) {
+            log::info!("Closing {}: {end}", conn.peer());
+        }
+        if end.is_ours() {
             conn.finish(&mut self.buf);
         }
         let (now, why) = (self.now(), end.to_string());
@@ -273,6 +298,9 @@ impl Hub {
 
     /// The broker says goodbye to its clients; the end of the turn writes it.
     pub fn shut_down(&mut self) {
+        for web in self.conns.iter_mut().flatten().filter_map(Conn::web) {
+            web.code = Code::GOING_AWAY;
+        }
         let now = self.now();
         self.broker.shutdown(now);
     }
@@ -299,6 +327,7 @@ impl Hub {
             self.flush_one(id, now);
         }
         // The list keeps its room for the next turn.
+        dirty.append(&mut self.dirty);
         self.dirty = dirty;
         self.dirty.append(&mut self.broker.take_dirty());
     }

@@ -2,20 +2,24 @@
 //!
 //! One thread runs everything as tasks of one [`smol::LocalExecutor`]. What the tasks share is the
 //! [`Hub`]. Work goes in turns: each ready connection reads once and hands its packets to the
-//! broker (`conn`); then the end of the turn gives the store its batch and writes each
-//! connection's output once (`turn`). `uplink` drives the client side of bridges; `resolve` keeps
-//! name lookups, which block, off this thread.
+//! broker (`drive`); then the end of the turn gives the store its batch and writes each
+//! connection's output once (`turn`). `web` puts WebSocket and files between socket and packets;
+//! `uplink` drives the client side of bridges; `resolve` keeps name lookups, which block, off this
+//! thread.
 
 mod clock;
 mod conn;
 mod dial;
+mod drive;
 mod hub;
 mod listen;
 mod reactor;
 mod resolve;
 mod stream;
 mod turn;
+mod unix;
 mod uplink;
+mod web;
 
 pub use clock::{Clock, Seen};
 pub use hub::{Hub, Shared};

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
+use super::conn::End;
 use super::reactor::{Reactor, Source};
 
 /// A connected stream socket.
@@ -42,6 +43,19 @@ impl Progress {
                 Progress::Blocked
             }
             Err(e) => Progress::Failed(e),
+        }
+    }
+
+    /// The bytes that were moved; `None`: none now.
+    ///
+    /// # Errors
+    /// The end of the connection.
+    pub(super) fn moved(self) -> Result<Option<usize>, End> {
+        match self {
+            Progress::Bytes(n) => Ok(Some(n)),
+            Progress::Blocked => Ok(None),
+            Progress::Eof => Err(End::Eof),
+            Progress::Failed(e) => Err(End::Failed(e)),
         }
     }
 

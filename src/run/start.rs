@@ -137,7 +137,7 @@ pub(super) fn listeners(
         );
     }
     let serve = |listener: net::Listener| {
-        log::info!("Listening on {}.", listener.address());
+        log::info!("Listening on {listener}.");
         executor.spawn(net::serve(listener, hub.clone()))
     };
     listeners.into_iter().map(serve).collect()

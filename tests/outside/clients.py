@@ -31,7 +31,8 @@ def in_order(payloads, count):
 
 
 class Client:
-    """A connected client. `clean` is clean session, or clean start on MQTT 5."""
+    """A connected client. `clean` is clean session, or clean start on MQTT 5; for `transport`
+    "unix" the port is a path."""
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class Client:
         properties=None,
         expiry=None,
         accepted=True,
+        transport="tcp",
     ):
         options = {} if version == V5 else {"clean_session": clean}
         self.paho = paho.Client(
@@ -53,6 +55,7 @@ class Client:
             client_id,
             protocol=version,
             reconnect_on_failure=False,
+            transport=transport,
             **options,
         )
         self.messages = queue.Queue()
@@ -77,7 +80,8 @@ class Client:
             if expiry is not None:
                 properties.SessionExpiryInterval = expiry
             extra = {"clean_start": clean, "properties": properties}
-        self.paho.connect("127.0.0.1", port, keepalive, **extra)
+        host, port = (str(port), 1) if transport == "unix" else ("127.0.0.1", port)
+        self.paho.connect(host, port, keepalive, **extra)
         self.paho.loop_start()
         self.flags, self.reason, self.connack = self._connacks.get(timeout=TIMEOUT)
         if accepted:

@@ -19,7 +19,9 @@ pub(super) const KEYS: &[Key] = &[
         LISTENER,
         Means("loopback, port 1883, only"),
         "Listens on a port, of one address or of all; may be given more than once.",
-        "The listener directives below it are for this listener. Without any `listener`, `port` \
+        "`listener 0 PATH` listens on a Unix socket; who may connect follows from the rights of its \
+         folder and the umask. \
+         The listener directives below it are for this listener. Without any `listener`, `port` \
          or `bind_address` the broker listens on the loopback addresses only.",
         |draft, v| {
             let listener = listener(v)?;
@@ -144,15 +146,7 @@ pub(super) const KEYS: &[Key] = &[
         S,
         "websockets_headers_size",
         "BYTES",
-        "the size of HTTP headers has a fixed bound",
-    ),
-    later(
-        S,
-        "bind_interface",
-        "DEVICE",
-        &[],
-        "Listens on one network interface.",
-        "name its address in `listener PORT ADDRESS`",
+        "the head of a request may have 8 KB",
     ),
     later(
         S,
@@ -170,46 +164,6 @@ pub(super) const KEYS: &[Key] = &[
         "Takes only what came to the load balancer by TLS.",
         "remove it",
     ),
-    later(
-        S,
-        "http_dir",
-        "DIRECTORY",
-        &[],
-        "Serves files over HTTP.",
-        "remove it, and serve the files with the router's web server",
-    ),
-    later(
-        S,
-        "protocol",
-        "mqtt|websockets|http_api",
-        &["mqtt"],
-        "What the listener speaks.",
-        "remove this listener, or let the web server in front unwrap the websockets",
-    ),
-    later(
-        S,
-        "socket_domain",
-        "ipv4|ipv6|unix",
-        &[],
-        "Listens by IPv4 or IPv6 only.",
-        "name an address in `listener PORT ADDRESS`, such as 0.0.0.0 or ::",
-    ),
-    later(
-        S,
-        "ipv6",
-        "true|false",
-        &["true"],
-        "Listens by IPv6 (RSMB).",
-        "name an address in `listener PORT ADDRESS`",
-    ),
-    later(
-        S,
-        "websockets_origin",
-        "HOST",
-        &[],
-        "The web pages that may connect.",
-        "remove it together with `protocol websockets`",
-    ),
 ];
 
 /// `listener PORT [ADDRESS]`.
@@ -222,8 +176,10 @@ fn listener(value: Value<'_>) -> Result<Listener, Kind> {
     if let Some(extra) = words.next() {
         return Err(Kind::bad(extra, format!("only {LISTENER}")));
     }
-    if port == "0" && bind.is_some() {
-        return Err(Kind::Later("give a port: this version has no Unix sockets"));
+    if let (Ok(0), Some(path)) = (port.parse::<u16>(), bind) {
+        let mut listener = Listener::on(0);
+        listener.net.path = Some(path.into());
+        return Ok(listener);
     }
     Ok(Listener {
         bind: bind.map(str::to_owned),
@@ -279,6 +235,8 @@ fn mount_point(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -301,7 +259,9 @@ mod tests {
         assert_eq!(listener(Value("1883")), Ok(Listener::on(1883)));
         let bound = listener(Value("8883  ::1 # v6")).unwrap();
         assert_eq!((bound.port, bound.bind.as_deref()), (8883, Some("::1")));
-        for bad in ["", "0", "65536", "mqtt", "1883 a b", "0 /run/mqtt.sock"] {
+        let unix = listener(Value("0 /run/mqtt.sock")).unwrap();
+        assert_eq!(unix.net.path.as_deref(), Some(Path::new("/run/mqtt.sock")));
+        for bad in ["", "0", "65536", "mqtt", "1883 a b"] {
             assert!(listener(Value(bad)).is_err(), "{bad}");
         }
     }

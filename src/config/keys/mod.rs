@@ -12,6 +12,7 @@ mod listener;
 mod log;
 mod store;
 mod tls;
+mod web;
 
 use super::Kind;
 use super::draft::Draft;
@@ -195,6 +196,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Key> {
         limits::KEYS,
         log::KEYS,
         listener::KEYS,
+        web::KEYS,
         tls::KEYS,
         bridge::KEYS,
         bridge::OTHERS,

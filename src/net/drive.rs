@@ -1,0 +1,270 @@
+//! Driving a connection: reading, decoding, writing.
+//!
+//! It has no task: the turn (`turn`) drives those that are ready.
+
+use std::mem;
+
+use super::conn::{Conn, End, Role, Transport};
+use super::hub::Hub;
+use super::reactor::Readiness;
+use super::web::Code;
+use crate::broker::ConnId;
+use crate::mqtt;
+use crate::time::Time;
+
+/// Half packets up to this size move to the front of the shared buffer, so that one read and one
+/// decode see them whole; larger ones grow where they are.
+const SMALL: usize = 16 * 1024;
+
+/// Bytes of half packets, of all connections but one, beyond which larger ones are refused.
+const PARTIAL_BYTES: usize = 64 << 20;
+
+impl Hub {
+    /// Takes in what more can be done with the connection's socket.
+    pub(super) fn changed(&mut self, id: ConnId, more: Readiness) {
+        let Some(conn) = self.conn(id) else {
+            return;
+        };
+        let unblocked = more.writable && !conn.ready.writable;
+        conn.ready.add(more);
+        if unblocked {
+            self.dirty.push(id);
+        }
+        if more.readable || unblocked {
+            self.make_ready(id);
+        }
+    }
+
+    /// Puts the connection on the list of those that the turn drives.
+    pub(super) fn make_ready(&mut self, id: ConnId) {
+        if let Some(conn) = self.conn(id)
+            && !mem::replace(&mut conn.queued, true)
+        {
+            self.ready.push(id);
+        }
+    }
+
+    /// Does what the connection can do now.
+    pub(super) fn drive(&mut self, id: ConnId) {
+        if let Some(conn) = self.conn(id) {
+            conn.queued = false;
+        }
+        if let Err(end) = self.read(id) {
+            self.detach(id, &end);
+        }
+    }
+
+    /// At most one read, so that a connection that always has more takes turns with the others.
+    fn read(&mut self, id: ConnId) -> Result<(), End> {
+        let conn = self.conn(id).ok_or(End::Asked)?;
+        if conn.held && !self.release(id) || !self.is_readable(id) {
+            return Ok(());
+        }
+        let mut buf = mem::take(&mut self.buf);
+        let read = self.read_into(id, &mut buf);
+        self.buf = buf;
+        read?;
+        self.after_read(id);
+        if self.is_readable(id) {
+            self.make_ready(id);
+        }
+        Ok(())
+    }
+
+    /// Sees to what is not MQTT: pings, the end of a WebSocket, requests.
+    fn after_read(&mut self, id: ConnId) {
+        let Some((held, web)) = self.conn(id).and_then(|c| Some((c.held, c.web()?))) else {
+            return;
+        };
+        // What came before the end is dealt with before it.
+        let over = web.over().is_some() && !held;
+        let has_output = web.has_output();
+        if over {
+            self.hold(id);
+            self.end(id);
+        } else if has_output {
+            self.dirty.push(id);
+            self.wake_turn();
+        }
+    }
+
+    fn is_readable(&mut self, id: ConnId) -> bool {
+        self.conn(id)
+            .is_some_and(|conn| conn.ready.readable && !conn.held)
+    }
+
+    /// Reads once and hands on what is whole.
+    fn read_into(&mut self, id: ConnId, buf: &mut [u8]) -> Result<(), End> {
+        let conn = self.conn(id).ok_or(End::Asked)?;
+        let front = match conn.transport.partial().len() {
+            len @ ..=SMALL => len,
+            _ => 0,
+        };
+        let (head, room) = buf.split_at_mut_checked(front).ok_or(End::Asked)?;
+        let Some(n) = conn.read(room).moved()? else {
+            return Ok(());
+        };
+        self.traffic.bytes_received += n as u64;
+        let conn = self.conn(id).ok_or(End::Asked)?;
+        let n = conn.unwrap(room.get_mut(..n).unwrap_or_default());
+        let mut partial = self.take_partial(id);
+        if front == partial.len() {
+            head.copy_from_slice(&partial);
+            let bytes = buf.get(..front + n).unwrap_or_default();
+            let used = self.consume(id, bytes);
+            let rest = bytes.get(used..).unwrap_or_default();
+            if rest.is_empty() {
+                // Frees the buffer of the half packet, if there was one.
+                return Ok(());
+            }
+            partial.clear();
+            partial.extend_from_slice(rest);
+        } else {
+            partial.extend_from_slice(room.get(..n).unwrap_or_default());
+            let used = self.consume(id, &partial);
+            partial.drain(..used);
+        }
+        self.keep(id, partial);
+        Ok(())
+    }
+
+    /// Goes on with what was held back. False: the broker still asks to wait.
+    fn release(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.conn(id) else {
+            return false;
+        };
+        conn.held = false;
+        let mut partial = self.take_partial(id);
+        let used = self.consume(id, &partial);
+        partial.drain(..used);
+        self.keep(id, partial);
+        self.after_read(id);
+        self.conn(id).is_some_and(|conn| !conn.held)
+    }
+
+    /// Takes out what was read but not yet decoded.
+    pub(super) fn take_partial(&mut self, id: ConnId) -> Vec<u8> {
+        let partial = self
+            .conn(id)
+            .map(|conn| mem::take(conn.transport.partial()));
+        let partial = partial.unwrap_or_default();
+        self.partial_bytes = self.partial_bytes.saturating_sub(partial.len());
+        partial
+    }
+
+    /// Keeps `partial` until more of it comes, unless the others hold too much memory already: any
+    /// one peer may send the largest packet allowed, but not all at the same time.
+    fn keep(&mut self, id: ConnId, partial: Vec<u8>) {
+        let others = self.partial_bytes;
+        let Some(conn) = self.conn(id).filter(|_| !partial.is_empty()) else {
+            return;
+        };
+        if others > PARTIAL_BYTES && partial.len() > SMALL && conn.role == Role::Device {
+            let now = self.now();
+            self.broker.no_memory(id, now);
+            return self.hold(id);
+        }
+        let bytes = partial.len();
+        *conn.transport.partial() = partial;
+        self.partial_bytes += bytes;
+    }
+
+    /// Decodes packets and hands them on, until half a packet is left or reading is to wait.
+    /// Returns the bytes used.
+    fn consume(&mut self, id: ConnId, bytes: &[u8]) -> usize {
+        let now = self.now();
+        let Some(role) = self.conn(id).map(|c| c.role) else {
+            return bytes.len();
+        };
+        let mut used = 0;
+        while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
+            if !self.broker.may_read(id) {
+                self.hold(id);
+                break;
+            }
+            let (version, max) = (self.broker.version(id), self.broker.max_packet(id));
+            match mqtt::decode(rest, version, max) {
+                Ok(Some((packet, len))) => {
+                    used += len;
+                    self.traffic.packets_received += 1;
+                    match role {
+                        Role::Device => self.broker.packet(id, packet, now),
+                        Role::Upstream(index) => self.upstream_packet(index, id, packet, now),
+                    }
+                }
+                Ok(None) => break,
+                Err(e) => {
+                    // Nothing can be read after it; the broker closes the connection.
+                    if let Role::Upstream(index) = role
+                        && let Some(uplink) = self.uplink(index)
+                    {
+                        uplink.failed(&e.to_string(), now);
+                    }
+                    if let Some(web) = self.conn(id).and_then(Conn::web) {
+                        web.code = match e {
+                            mqtt::Error::PacketTooLarge { .. } => Code::TOO_BIG,
+                            _ => Code::PROTOCOL_ERROR,
+                        };
+                    }
+                    self.broker.malformed(id, e, now);
+                    self.hold(id);
+                    return bytes.len();
+                }
+            }
+        }
+        used
+    }
+
+    fn hold(&mut self, id: ConnId) {
+        if let Some(conn) = self.conn(id) {
+            conn.held = true;
+        }
+    }
+
+    /// Writes to `id` what its outbox holds. A connection that is to close gets this one attempt:
+    /// what the kernel does not take then, the peer was not reading.
+    pub(super) fn flush_one(&mut self, id: ConnId, now: Time) {
+        let Some(conn) = self.conns.get_mut(id.0).and_then(Option::as_mut) else {
+            return;
+        };
+        let Some(outbox) = self.broker.outbox(id) else {
+            return;
+        };
+        let waiting = outbox.len();
+        let written = match conn.transport {
+            Transport::Plain(_) => conn.write_out(outbox),
+            Transport::Web(_) => conn.write_web(outbox, &mut self.buf),
+        };
+        let moved = match written {
+            Ok(moved) => moved,
+            // Reading would say so too, but may be held back.
+            Err(end) => return self.detach(id, &end),
+        };
+        self.traffic.bytes_sent += (waiting - outbox.len()) as u64;
+        let sending = conn.web().is_some_and(|web| web.body().is_some());
+        let close = outbox.close || conn.web().is_some_and(|web| web.is_answered());
+        let (role, held, writable) = (conn.role, conn.held, conn.ready.writable);
+        if moved {
+            if let Role::Upstream(index) = role
+                && let Some(uplink) = self.uplink(index)
+            {
+                uplink.sent(now);
+            }
+            self.broker.flushed(id, now);
+        }
+        if sending {
+            self.broker.touch(id, now);
+            if writable {
+                // Others first.
+                self.dirty.push(id);
+            }
+        }
+        if close {
+            let end = self.conn(id).map_or(End::Asked, Conn::our_end);
+            self.detach(id, &end);
+        } else if moved && held {
+            // It may be held because it did not take its output.
+            self.make_ready(id);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Unix sockets: the file that a listener makes and takes away again.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+/// What failed, and what to do.
+type Failure = (io::Error, &'static str);
+
+/// The file of a bound Unix socket; dropping it removes the file.
+#[derive(Debug)]
+pub(super) struct Place {
+    path: PathBuf,
+    /// Device and inode: another broker may have put its own there since.
+    file: Option<(u64, u64)>,
+}
+
+impl Place {
+    /// Binds a socket to `path`. A socket that nobody listens on any more, as a crash leaves it,
+    /// makes way.
+    ///
+    /// # Errors
+    /// When the path is taken, too long, or can't be written, with what to do.
+    pub fn bind(path: &Path) -> Result<(Socket, Place), Failure> {
+        let check = |e| (e, "the folder must exist and be writable");
+        let address = SockAddr::unix(path).map_err(|e| (e, "a path has at most 107 bytes"))?;
+        clear(path, &address)?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(check)?;
+        socket.bind(&address).map_err(check)?;
+        let place = Place {
+            path: path.to_owned(),
+            file: identity(path),
+        };
+        Ok((socket, place))
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.file.is_some() && identity(&self.path) == self.file {
+            // It may be gone already.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let metadata = fs::symlink_metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+/// Makes sure that there is nothing at `path`.
+fn clear(path: &Path, address: &SockAddr) -> Result<(), Failure> {
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(_) => return Ok(()),
+    };
+    if !found.file_type().is_socket() {
+        let taken = ErrorKind::AlreadyExists.into();
+        return Err((taken, "this is no socket: remove it or choose another path"));
+    }
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)
+        .and_then(|probe| probe.set_nonblocking(true).map(|()| probe))
+        .map_err(|e| (e, "it could not be tried whether somebody listens there"))?;
+    match probe.connect(address) {
+        Err(e) if e.kind() == ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(|e| (e, "nobody listens on this old socket: remove it"))
+        }
+        Err(e) if e.kind() == ErrorKind::PermissionDenied => {
+            Err((e, "a socket of another user is there: choose another path"))
+        }
+        // Connected, or its backlog is full.
+        _ => Err((
+            ErrorKind::AddrInUse.into(),
+            "another program listens there (a second broker?): stop it or choose another path",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    use super::*;
+
+    #[test]
+    fn the_file_comes_and_goes_with_the_listener() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mqtt.sock");
+        let (socket, place) = Place::bind(&path).unwrap();
+        socket.listen(1).unwrap();
+        assert!(UnixStream::connect(&path).is_ok());
+        drop((socket, place));
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_socket_that_a_crash_left_makes_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mqtt.sock");
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        let (socket, _place) = Place::bind(&path).unwrap();
+        socket.listen(1).unwrap();
+        assert!(UnixStream::connect(&path).is_ok());
+    }
+
+    #[test]
+    fn what_is_in_use_or_no_socket_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mqtt.sock");
+        let held = UnixListener::bind(&path).unwrap();
+        let (error, cure) = Place::bind(&path).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+        assert!(cure.contains("another program"));
+        assert!(UnixStream::connect(&path).is_ok());
+        drop(held);
+        let file = folder.path().join("notes.txt");
+        fs::write(&file, "mine").unwrap();
+        let (error, cure) = Place::bind(&file).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+        assert!(cure.contains("no socket"));
+        assert_eq!(fs::read(&file).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn a_file_that_is_anothers_by_now_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mqtt.sock");
+        let (_socket, place) = Place::bind(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let _other = UnixListener::bind(&path).unwrap();
+        drop(place);
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn a_path_that_is_too_long_is_told() {
+        let (_, cure) = Place::bind(Path::new(&"x".repeat(200))).unwrap_err();
+        assert!(cure.contains("107"));
+    }
+}

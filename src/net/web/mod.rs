@@ -1,0 +1,297 @@
+//! What stands between the socket and MQTT on a listener with `protocol websockets` or `http`: an
+//! HTTP request, then WebSocket frames (RFC 6455; MQTT 5.0 §6) or a file.
+//!
+//! All of it is sans-io: [`Web::take`] turns what was read into MQTT in place, [`Web::parts`] says
+//! what to write next. `conn` moves the bytes.
+//!
+//! HTTP heads are parsed by httparse. The frames are read here: tungstenite would gather each in a
+//! buffer a connection, up to its whole length, and its parser of headers alone brings a dozen
+//! crates.
+
+mod files;
+mod frames;
+mod http;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::mem;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use crate::broker::Outbox;
+use crate::config::{self, Protocol};
+pub(super) use files::Body;
+use files::Found;
+pub(super) use frames::{Code, Over};
+use frames::{Frames, Opcode};
+use http::{Answer, Refusal, Rules};
+
+/// What a listener serves over HTTP.
+#[derive(Debug)]
+pub(super) struct Site {
+    rules: Rules,
+    /// `http_dir`, canonical.
+    root: Option<PathBuf>,
+}
+
+impl Site {
+    /// What `listener` serves; `None` if it speaks plain MQTT.
+    ///
+    /// # Errors
+    /// When `http_dir` can't be used: it, and the system's answer.
+    pub fn of(listener: &config::Listener) -> Result<Option<Rc<Site>>, (&Path, io::Error)> {
+        let web = &listener.web;
+        if web.protocol == Protocol::Mqtt {
+            return Ok(None);
+        }
+        let folder = |path: &PathBuf| match path.canonicalize()? {
+            path if path.is_dir() => Ok(path),
+            _ => Err(io::ErrorKind::NotADirectory.into()),
+        };
+        let root = match &web.http_dir {
+            Some(path) => Some(folder(path).map_err(|e| (path.as_path(), e))?),
+            None => None,
+        };
+        let rules = Rules {
+            upgrades: web.protocol == Protocol::WebSockets,
+            files: root.is_some(),
+            origins: web.origins.clone(),
+        };
+        Ok(Some(Rc::new(Site { rules, root })))
+    }
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.rules.upgrades {
+            true => "websockets",
+            false => "http",
+        })?;
+        match &self.root {
+            Some(root) => write!(f, ", {}", root.display()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The state of such a connection.
+#[derive(Debug)]
+pub(super) struct Web {
+    stage: Stage,
+    /// MQTT that was read but not yet decoded.
+    pub partial: Vec<u8>,
+    /// To be written before anything else: a response, control frames, a frame's header.
+    out: Vec<u8>,
+    /// Bytes of the outbox that the frame which has begun still needs.
+    in_frame: usize,
+    /// What the Close frame says when the broker closes.
+    pub code: Code,
+    /// The Close frame is written or in `out`: nothing may follow.
+    closed: bool,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Reading the request.
+    Request { site: Rc<Site>, head: Vec<u8> },
+    /// A WebSocket.
+    Open(Frames),
+    /// The request was answered; then the connection ends.
+    Answered {
+        /// Why it was no valid request.
+        refused: Option<&'static str>,
+        /// A file that goes out behind the head.
+        body: Option<Body>,
+    },
+}
+
+impl Web {
+    pub fn new(site: Rc<Site>) -> Web {
+        Web {
+            stage: Stage::Request {
+                site,
+                head: Vec::new(),
+            },
+            partial: Vec::new(),
+            out: Vec::new(),
+            in_frame: 0,
+            code: Code::NORMAL,
+            closed: false,
+        }
+    }
+
+    /// Takes in what was read, and moves what is MQTT to the front; returns how long that is.
+    pub fn take(&mut self, bytes: &mut [u8]) -> usize {
+        match &mut self.stage {
+            Stage::Request { head, .. } => {
+                let from = head.len();
+                head.extend_from_slice(bytes);
+                let rest = self.take_head(from).min(bytes.len());
+                let Stage::Open(frames) = &mut self.stage else {
+                    return 0;
+                };
+                // Frames right behind the request.
+                let len = bytes.len();
+                bytes.copy_within(len - rest.., 0);
+                frames.take(&mut bytes[..rest])
+            }
+            Stage::Open(frames) => frames.take(bytes),
+            Stage::Answered { .. } => 0,
+        }
+    }
+
+    /// Answers the request if it is whole; what is before `from` was looked at before. Returns how
+    /// many bytes lie behind it.
+    fn take_head(&mut self, from: usize) -> usize {
+        let Stage::Request { site, head } = &mut self.stage else {
+            return 0;
+        };
+        if !head.first().is_some_and(u8::is_ascii_alphabetic) {
+            self.refuse(&http::NO_HTTP);
+            return 0;
+        }
+        let (site, end) = (Rc::clone(site), http::head_len(head, from));
+        if end.unwrap_or(head.len()) > http::LONGEST_HEAD {
+            self.refuse(&http::TOO_LONG);
+            return 0;
+        }
+        let Some(end) = end else {
+            return 0;
+        };
+        let mut head = mem::take(head);
+        let rest = head.len() - end;
+        head.truncate(end);
+        match http::answer(&head, &site.rules) {
+            Answer::Upgrade(response) => {
+                self.out = response.into_bytes();
+                self.stage = Stage::Open(Frames::new());
+            }
+            Answer::File { path, body } => self.answer_file(&site, &path, body),
+            Answer::Refusal(refusal) => self.refuse(&refusal),
+        }
+        rest
+    }
+
+    fn answer_file(&mut self, site: &Site, path: &str, with_body: bool) {
+        let root = site.root.as_deref().unwrap_or(Path::new(""));
+        let mut body = None;
+        let response = match files::open(root, path) {
+            Ok(Found::File(file, kind)) => {
+                let length = file.left();
+                body = Some(file).filter(|_| with_body && length > 0);
+                format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}")
+            }
+            Ok(Found::Folder) => {
+                format!("HTTP/1.1 302 Found\r\nLocation: {path}/\r\nContent-Length: 0")
+            }
+            Err(refusal) => return self.answer(refusal.response(with_body), None, None),
+        };
+        self.answer(
+            format!("{response}\r\nConnection: close\r\n\r\n"),
+            None,
+            body,
+        );
+    }
+
+    fn refuse(&mut self, refusal: &Refusal) {
+        self.answer(refusal.response(true), Some(refusal.why), None);
+    }
+
+    fn answer(&mut self, response: String, refused: Option<&'static str>, body: Option<Body>) {
+        self.out = response.into_bytes();
+        self.stage = Stage::Answered { refused, body };
+    }
+
+    /// Set once the peer has closed the WebSocket, or broken its rules.
+    pub fn over(&self) -> Option<Over> {
+        match &self.stage {
+            Stage::Open(frames) => frames.over(),
+            _ => None,
+        }
+    }
+
+    /// Why the request was refused, if it was not for a file.
+    pub fn refused(&self) -> Option<&'static str> {
+        match &self.stage {
+            Stage::Answered { refused, .. } => *refused,
+            _ => None,
+        }
+    }
+
+    /// True while there is something to write that is not in the outbox.
+    pub fn has_output(&self) -> bool {
+        let stage = match &self.stage {
+            Stage::Request { .. } => false,
+            Stage::Open(frames) => frames.has_pong(),
+            Stage::Answered { .. } => true,
+        };
+        stage || !self.out.is_empty()
+    }
+
+    /// True once the request is answered to the last byte, and the connection is to be closed.
+    pub fn is_answered(&self) -> bool {
+        matches!(self.stage, Stage::Answered { body: None, .. }) && self.out.is_empty()
+    }
+
+    /// What to write next; both are empty if there is nothing. A frame carries all that is in the
+    /// outbox when it begins: a turn's output [MQTT-6.0.0-1].
+    pub fn parts<'a>(&'a mut self, outbox: &'a Outbox) -> [IoSlice<'a>; 2] {
+        if self.in_frame == 0 && !self.closed {
+            self.begin_frame(outbox.len(), outbox.close);
+        }
+        let pending = outbox.pending();
+        let framed = pending.get(..self.in_frame).unwrap_or(pending);
+        [IoSlice::new(&self.out), IoSlice::new(framed)]
+    }
+
+    fn begin_frame(&mut self, waiting: usize, closing: bool) {
+        let Stage::Open(frames) = &mut self.stage else {
+            return;
+        };
+        if let Some(pong) = frames.take_pong() {
+            frames::put_header(&mut self.out, Opcode::Pong, pong.len());
+            self.out.extend_from_slice(&pong);
+        }
+        if waiting > 0 {
+            frames::put_header(&mut self.out, Opcode::Binary, waiting);
+            self.in_frame = waiting;
+        } else if closing {
+            let answer = frames.over().map(Over::code);
+            frames::put_close(&mut self.out, answer.unwrap_or(Some(self.code)));
+            self.closed = true;
+        }
+    }
+
+    /// `n` bytes of [`Web::parts`] were written. True if some were the outbox's.
+    pub fn advance(&mut self, n: usize, outbox: &mut Outbox) -> bool {
+        /// What [`Web::out`] may keep: a frame's header.
+        const KEPT: usize = 16;
+        let ahead = n.min(self.out.len());
+        self.out.drain(..ahead);
+        if self.out.is_empty() && self.out.capacity() > KEPT {
+            self.out = Vec::new();
+        }
+        let framed = (n - ahead).min(self.in_frame);
+        self.in_frame -= framed;
+        outbox.advance(framed);
+        framed > 0
+    }
+
+    /// The file to be sent, once all before it is written.
+    pub fn body(&mut self) -> Option<&mut Body> {
+        match &mut self.stage {
+            Stage::Answered { body, .. } if self.out.is_empty() => body.as_mut(),
+            _ => None,
+        }
+    }
+
+    /// The file is sent.
+    pub fn end_body(&mut self) {
+        if let Stage::Answered { body, .. } = &mut self.stage {
+            *body = None;
+        }
+    }
+}
