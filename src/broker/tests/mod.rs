@@ -8,8 +8,10 @@ mod acks;
 mod bounds;
 mod bridge;
 mod connect;
+mod directives;
 mod disk;
 mod limits;
+mod listeners;
 mod overflow;
 mod queue;
 mod resend;
@@ -17,6 +19,7 @@ mod session;
 mod shared;
 mod sim;
 mod subscribe;
+mod upstream;
 mod will;
 
 use std::time::Duration;

@@ -360,11 +360,14 @@ fn what_nobody_here_may_read_stays() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let rules = "topic write a/b\ntopic readwrite a/c\nuser u\ntopic readwrite a/b\n";
     std::fs::write(file.path(), rules).unwrap();
-    let general = General {
-        acl_file: Some(file.path().to_owned()),
-        ..General::default()
-    };
-    let mut world = World::with_auth(settings(), general);
+    let mut world = World::with(General {
+        security: Security {
+            acl_file: Some(file.path().to_owned()),
+            allow_anonymous: Some(true),
+            ..Security::default()
+        },
+        ..settings()
+    });
     let entitled = |id: &str| Dial {
         username: Some("u"),
         ..durable(Version::V5, id)
