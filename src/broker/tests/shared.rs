@@ -4,7 +4,7 @@ mod hand_over;
 mod random;
 
 use super::*;
-use crate::config::{General, Overflow, Security};
+use crate::config::{General, Overflow};
 
 const A: &str = "$share/g/a/+";
 
@@ -246,14 +246,9 @@ fn a_member_that_may_not_read_is_passed_over() {
         "topic write a/b\nuser u\ntopic readwrite a/b\n",
     )
     .unwrap();
-    let mut world = World::with(General {
-        security: Security {
-            acl_file: Some(file.path().to_owned()),
-            allow_anonymous: Some(true),
-            ..Security::default()
-        },
-        ..settings()
-    });
+    let mut settings = settings();
+    settings.security.acl_file = Some(file.path().to_owned());
+    let mut world = World::with(settings);
     let no = world.member(&clean(Version::V5, "no"));
     let yes = world.member(&Dial {
         username: Some("u"),

@@ -87,8 +87,8 @@ prop_compose! {
 prop_compose! {
     fn session()(
         client_id in name(), username in option::of(name()), listener in option::of(name()),
-        version in 0..3usize, expiry: u32, disconnected_at in option::of(time()),
-        will in option::of(will()), bridge: bool, ended: bool,
+        version in 0..3usize, expiry: u32, disconnected_at in option::of(time()), will in option::of(will()), bridge: bool,
+        ended: bool,
         subscriptions in prop::collection::vec(subscription(), 0..4),
     ) -> SessionRecord {
         let version = [Version::V31, Version::V311, Version::V5][version];

@@ -360,14 +360,9 @@ fn what_nobody_here_may_read_stays() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let rules = "topic write a/b\ntopic readwrite a/c\nuser u\ntopic readwrite a/b\n";
     std::fs::write(file.path(), rules).unwrap();
-    let mut world = World::with(General {
-        security: Security {
-            acl_file: Some(file.path().to_owned()),
-            allow_anonymous: Some(true),
-            ..Security::default()
-        },
-        ..settings()
-    });
+    let mut settings = settings();
+    settings.security.acl_file = Some(file.path().to_owned());
+    let mut world = World::with(settings);
     let entitled = |id: &str| Dial {
         username: Some("u"),
         ..durable(Version::V5, id)
