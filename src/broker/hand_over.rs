@@ -23,6 +23,7 @@ use crate::time::Time;
 
 /// How many messages are read at a time.
 const PIECE: usize = 64;
+
 impl Broker {
     /// A session has a connection: what waits for it is its own again.
     pub(super) fn come_online(&mut self, index: usize) {
@@ -100,18 +101,20 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(index) else {
             return Vec::new();
         };
-        let shares = std::mem::take(&mut session.shares);
-        let name = |share: &Share| {
-            let mut subscriptions = session.subscriptions.iter();
-            let found = subscriptions.find(|s| s.options.mapping == share.line);
-            found.map(|s| s.filter.clone()).unwrap_or_default()
-        };
-        let names: Vec<Box<str>> = shares.iter().map(name).collect();
-        let mut left = Vec::with_capacity(shares.len());
-        for (share, name) in shares.into_iter().zip(names) {
-            self.shared.estates.remove(share.group, (index, share.line));
-            let lives = self.quit(index, &name, share.group, now);
-            left.push((share, lives));
+        session.shares.clear();
+        let subscriptions = session.subscriptions.iter();
+        let shared = subscriptions.filter(|s| is_share(s.options.mapping));
+        let names: Vec<(Box<str>, u16)> = shared
+            .map(|s| (s.filter.clone(), s.options.mapping))
+            .collect();
+        let mut left = Vec::with_capacity(names.len());
+        for (name, line) in names {
+            let Some(group) = self.shared.groups.find(&name) else {
+                continue;
+            };
+            self.shared.estates.remove(group, (index, line));
+            let lives = self.quit(index, &name, group, now);
+            left.push((Share { group, line }, lives));
         }
         left
     }
