@@ -20,7 +20,8 @@
 //! wait 1s
 //! kill                        SIGKILL and a new start; `restart` asks it to end with SIGTERM
 //! repeat 3 … end              repeats lines, <i> counting from 1; `repeat 5..9`; <j> in the inner
-//! @5 …                        a line only for MQTT 5; @3 for 3.1 and 3.1.1, @3.1, @3.1.1
+//! a<i>> PUBACK <i*10+j>       sums of counters, in names too
+//! @5 …                        a line only for MQTT 5; @3 for 3.1 and 3.1.1, @3.1.1+ for 3.1.1 and 5, @3.1, @3.1.1
 //! @footbridge …               a line that other brokers need not follow; @other
 //! ```
 //!

@@ -257,11 +257,14 @@ fn ack(fields: &mut Fields, version: Version, out: &mut Pattern) -> Result<(), S
 
 /// A reason code and properties, each left out if nothing follows and it is zero or empty.
 fn ending(fields: &mut Fields, version: Version, out: &mut Pattern) -> Result<(), String> {
-    let reason = fields.number("reason", 0)? as u8;
-    if version < Version::V5 || (reason == 0 && fields.props.is_none()) {
+    let reason = fields.take("reason").unwrap_or("0".to_owned());
+    if version < Version::V5 || (reason == "0" && fields.props.is_none()) {
         return Ok(());
     }
-    out.bytes(&[reason]);
+    match reason.as_str() {
+        "?" => out.any(1),
+        reason => out.bytes(&[number(reason)? as u8]),
+    }
     match fields.props {
         Some(_) => fields.props(version, out),
         None => Ok(()),

@@ -114,7 +114,7 @@ impl Stage<'_> {
 
     fn step(&mut self, verb: &Verb) -> Result<(), String> {
         match verb {
-            Verb::Send { peer, what } => self.send(peer, &self.expand(what)),
+            Verb::Send { peer, what } => self.send(&self.expand(peer), &self.expand(what)),
             Verb::Expect(expect) => self.expect(expect),
             Verb::Wait(time) => {
                 thread::sleep(*time);
@@ -149,10 +149,22 @@ impl Stage<'_> {
             Version::V5 => ("\"MQTT\" 05", "[]"),
         };
         line = line.replace("<proto>", protocol).replace("<props>", props);
-        for (name, count) in ["<i>", "<j>"].iter().zip(&self.counters) {
-            line = line.replace(name, &count.to_string());
+        self.count(&line)
+    }
+
+    /// Replaces `<i>`, `<i-1>`, `<i*100+j>`, `<i>` being the outermost repeat.
+    fn count(&self, line: &str) -> String {
+        let mut parts = line.split('<');
+        let mut out = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let found = part.split_once('>');
+            let value = found.and_then(|(sum, rest)| Some((sum_of(sum, &self.counters)?, rest)));
+            match value {
+                Some((value, rest)) => out += &format!("{value}{rest}"),
+                None => out += &format!("<{part}"),
+            }
         }
-        line
+        out
     }
 
     fn send(&mut self, name: &str, what: &str) -> Result<(), String> {
@@ -187,8 +199,8 @@ impl Stage<'_> {
     }
 
     fn expect(&mut self, expect: &Expect) -> Result<(), String> {
-        let what = self.expand(&expect.what);
-        let peer = self.peers.get_mut(&expect.peer).ok_or("not connected")?;
+        let (name, what) = (self.expand(&expect.peer), self.expand(&expect.what));
+        let peer = self.peers.get_mut(&name).ok_or("not connected")?;
         let next = match what.as_str() {
             "nothing" => {
                 peer.send(PINGREQ).map_err(|e| e.to_string())?;
@@ -199,7 +211,7 @@ impl Stage<'_> {
         let version = peer.version;
         let outcome = match (what.as_str(), next) {
             ("closed", Next::Closed(rest)) if rest.is_empty() => {
-                self.peers.remove(&expect.peer);
+                self.peers.remove(&name);
                 Ok(())
             }
             ("closed", next) => Err(complaint("the end of the connection", &next, version)),
@@ -226,9 +238,9 @@ impl Stage<'_> {
 
     /// Expects packets whose order does not matter.
     fn expect_all(&mut self, all: &[&Expect]) -> Result<(), String> {
-        let name = &all[0].peer;
+        let name = self.expand(&all[0].peer);
         let lines: Vec<String> = all.iter().map(|one| self.expand(&one.what)).collect();
-        let peer = self.peers.get_mut(name).ok_or("not connected")?;
+        let peer = self.peers.get_mut(&name).ok_or("not connected")?;
         let mut left = Vec::new();
         for line in &lines {
             left.push((line, pattern(line, peer.version)?));
@@ -248,6 +260,27 @@ impl Stage<'_> {
         }
         Ok(())
     }
+}
+
+/// A sum of products of numbers and the counters `i` and `j`.
+fn sum_of(text: &str, counters: &[u32]) -> Option<i64> {
+    let factor = |word: &str| match word {
+        "i" => counters.first().copied().map(i64::from),
+        "j" => counters.get(1).copied().map(i64::from),
+        word => word.parse().ok(),
+    };
+    // A difference is a sum with a negative number.
+    let text = text.replace('-', "+-1*");
+    let product = |term: &str| term.split('*').map(factor).product::<Option<i64>>();
+    text.split('+').map(product).sum()
+}
+
+#[test]
+fn sums_count() {
+    assert_eq!(sum_of("i*255+j", &[2, 7]), Some(517));
+    assert_eq!(sum_of("i-1", &[2]), Some(1));
+    assert_eq!(sum_of("x", &[2]), None);
+    assert_eq!(sum_of("j", &[2]), None);
 }
 
 fn is_neighbour(first: &Expect, next: &Step) -> bool {

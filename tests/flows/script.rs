@@ -70,6 +70,7 @@ impl When {
     pub fn holds(&self, version: Version, footbridge: bool) -> bool {
         self.0.iter().all(|word| match word.as_str() {
             "3" => version < Version::V5,
+            "3.1.1+" => version > Version::V31,
             "footbridge" => footbridge,
             "other" => !footbridge,
             word => Version::parse(word) == Some(version),
@@ -174,7 +175,7 @@ fn conditions(mut line: &str) -> Result<(When, &str), String> {
     let mut when = When::default();
     while let Some(rest) = line.strip_prefix('@') {
         let (word, rest) = rest.split_once(' ').ok_or("nothing after the @")?;
-        let known = ["3", "footbridge", "other"].contains(&word) || Version::parse(word).is_some();
+        let known = ["3", "3.1.1+", "footbridge", "other"].contains(&word) || Version::parse(word).is_some();
         if !known {
             return Err(format!("no condition @{word}"));
         }
