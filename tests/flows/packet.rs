@@ -14,7 +14,7 @@
 //! DISCONNECT reason=0 {properties}                 also AUTH
 //! ```
 //!
-//! Properties and reason codes are left out before MQTT 5. A CONNACK of success for MQTT 5 whose
+//! Properties and reason codes are left out before MQTT 5, session present before 3.1.1. A CONNACK of success for MQTT 5 whose
 //! properties are not given has those that the broker always announces.
 
 use super::notation::{Word, number, text, words};
@@ -215,7 +215,10 @@ fn connect(fields: &mut Fields, version: Version, out: &mut Pattern) -> Result<(
 }
 
 fn connack(fields: &mut Fields, version: Version, out: &mut Pattern) -> Result<(), String> {
-    let present = fields.number("present", 0)? as u8;
+    let mut present = fields.number("present", 0)? as u8;
+    if version == Version::V31 {
+        present = 0;
+    }
     let reason = fields.number("reason", 0)? as u8;
     out.bytes(&[present, reason]);
     if reason == 0 && fields.props.is_none() {
