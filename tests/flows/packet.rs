@@ -14,7 +14,8 @@
 //! DISCONNECT reason=0 {properties}                 also AUTH
 //! ```
 //!
-//! Properties and reason codes are left out before MQTT 5, session present before 3.1.1. A CONNACK of success for MQTT 5 whose
+//! Properties and reason codes are left out before MQTT 5, session present before 3.1.1, the id of a
+//! PUBLISH at QoS 0. A CONNACK of success for MQTT 5 whose
 //! properties are not given has those that the broker always announces.
 
 use super::notation::{Word, number, text, words};
@@ -235,8 +236,10 @@ fn publish(fields: &mut Fields, version: Version, out: &mut Pattern) -> Result<u
     let dup = fields.number("dup", 0)? as u8;
     let retain = fields.number("retain", 0)? as u8;
     out.string(&text(&topic))?;
-    if qos > 0 {
-        packet_id(&fields.take("id").ok_or("no id")?, out)?;
+    match (qos, fields.take("id")) {
+        (0, _) => {}
+        (_, Some(id)) => packet_id(&id, out)?,
+        (_, None) => return Err("no id".to_owned()),
     }
     fields.props(version, out)?;
     out.bytes(&text(&payload));
