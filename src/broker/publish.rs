@@ -270,9 +270,11 @@ impl Broker {
 
     /// Acknowledges a message that was routed; QoS 2 takes its packet id.
     fn accept_message(&mut self, c: ConnId, delivery: Delivery, routed: &Routed, now: Time) {
-        let reason = match routed.matched {
-            true => Reason::SUCCESS,
-            false => Reason::NO_MATCHING_SUBSCRIBERS,
+        // PUBREC does not say so, as in Mosquitto.
+        let unheard = !routed.matched && delivery.qos() == QoS::AtLeastOnce;
+        let reason = match unheard {
+            true => Reason::NO_MATCHING_SUBSCRIBERS,
+            false => Reason::SUCCESS,
         };
         if let Delivery::ExactlyOnce(id, _) = delivery {
             let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session()) else {
