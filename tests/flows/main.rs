@@ -14,6 +14,7 @@
 //! a> c0 00                    raw bytes, see notation.rs; symbolic packets, see packet.rs
 //! a<* PUBLISH ~/x 1           one of several lines that may come in any order
 //! a< closed                   the broker closes the connection
+//! a< refused 0x81             the same, in MQTT 5 after DISCONNECT with that reason
 //! a< nothing                  nothing is under way to it: PINGREQ is answered next
 //! a< closed after 1.5s..3s    that long after the last line that sent something
 //! a> close                    closes the connection; `finish` closes the sending half

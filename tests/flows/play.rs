@@ -200,6 +200,9 @@ impl Stage<'_> {
 
     fn expect(&mut self, expect: &Expect) -> Result<(), String> {
         let (name, what) = (self.expand(&expect.peer), self.expand(&expect.what));
+        if let Some(reason) = what.strip_prefix("refused ") {
+            return self.expect_refusal(&name, reason);
+        }
         let peer = self.peers.get_mut(&name).ok_or("not connected")?;
         let next = match what.as_str() {
             "nothing" => {
@@ -233,6 +236,36 @@ impl Stage<'_> {
             false => Err(format!(
                 "came after {elapsed:.1?}, not {least:?} to {most:?}"
             )),
+        }
+    }
+
+    /// Expects the end of the connection, in MQTT 5 after a DISCONNECT with `reason`; of other
+    /// brokers with any reason, or without.
+    fn expect_refusal(&mut self, name: &str, reason: &str) -> Result<(), String> {
+        let footbridge = self.conversation.footbridge;
+        let peer = self.peers.get_mut(name).ok_or("not connected")?;
+        let version = peer.version;
+        let mut next = peer.next(PATIENCE);
+        if version == Version::V5 {
+            let line = format!("DISCONNECT reason={reason}");
+            let pattern = pattern(&line, version)?;
+            let said = match &next {
+                Next::Frame(frame) if footbridge => pattern.matches(frame),
+                Next::Frame(frame) => frame.first() == Some(&0xe0),
+                _ => false,
+            };
+            if said {
+                next = peer.next(PATIENCE);
+            } else if footbridge {
+                return Err(complaint(&wanted(&line, &pattern), &next, version));
+            }
+        }
+        match next {
+            Next::Closed(rest) if rest.is_empty() => {
+                self.peers.remove(name);
+                Ok(())
+            }
+            next => Err(complaint("the end of the connection", &next, version)),
         }
     }
 

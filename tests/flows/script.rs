@@ -175,7 +175,8 @@ fn conditions(mut line: &str) -> Result<(When, &str), String> {
     let mut when = When::default();
     while let Some(rest) = line.strip_prefix('@') {
         let (word, rest) = rest.split_once(' ').ok_or("nothing after the @")?;
-        let known = ["3", "3.1.1+", "footbridge", "other"].contains(&word) || Version::parse(word).is_some();
+        let known = ["3", "3.1.1+", "footbridge", "other"].contains(&word)
+            || Version::parse(word).is_some();
         if !known {
             return Err(format!("no condition @{word}"));
         }
