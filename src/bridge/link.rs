@@ -15,7 +15,8 @@ use super::notify::Notifications;
 use super::requests::{Context, Requests};
 use super::state::{State, Up};
 use super::status::{Phase, Reporter, Status};
-use super::{Backoff, Error, Limits, Map, Wire};
+use super::{Backoff, Error, Limits, Map, Said, Wire};
+use crate::broker::Announced;
 use crate::config;
 use crate::mqtt::{ConnAck, Packet, PacketId, Reason, RetainHandling, Version, encode};
 use crate::time::Time;
@@ -134,6 +135,19 @@ impl Link {
         match &self.state {
             State::Up(up) => Some(&up.limits),
             _ => None,
+        }
+    }
+
+    /// What the CONNECT has told the upstream that we take.
+    pub fn announced(&self) -> Announced {
+        let spec = match self.version() {
+            Version::V5 => &self.spec,
+            _ => return Announced::default(),
+        };
+        Announced {
+            receive_maximum: spec.receive_maximum.unwrap_or(u16::MAX),
+            max_packet: spec.max_packet_size,
+            topic_alias_max: spec.max_topic_alias.unwrap_or(0),
         }
     }
 
@@ -260,7 +274,9 @@ impl Link {
             (State::Handshake { .. }, Packet::ConnAck(ack)) if ack.reason == Reason::SUCCESS => {
                 self.accepted(ack, ids, now, out)
             }
-            (State::Handshake { .. }, Packet::ConnAck(ack)) => Err(Error::Refused(ack.reason)),
+            (State::Handshake { .. }, Packet::ConnAck(ack)) => {
+                Err(Error::Refused(ack.reason, Said::new(&ack.props)))
+            }
             (State::Up(up), packet) => {
                 up.last_received = now;
                 up.ping_due = up.ping_due.map(|_| now + up.grace());
@@ -282,6 +298,9 @@ impl Link {
         now: Time,
         out: &mut Vec<u8>,
     ) -> Result<Step, Error> {
+        if connack.session_present && self.spec.clean_session {
+            return Err(Error::SessionPresent);
+        }
         let dialect = self.ladder.current();
         let limits = Limits::new(connack, dialect.version, self.spec.keepalive);
         self.ladder.accepted();
@@ -363,7 +382,9 @@ impl Link {
                 }
                 Ok(Step::None)
             }
-            Packet::Disconnect(disconnect) => Err(Error::Disconnected(disconnect.reason)),
+            Packet::Disconnect(packet) => {
+                Err(Error::Disconnected(packet.reason, Said::new(&packet.props)))
+            }
             _ => Err(Error::Unexpected(packet.name())),
         }
     }
@@ -400,6 +421,10 @@ impl Link {
                     self.reporter.fallback(refused, next, error);
                     return;
                 }
+                (self.next_address(), None)
+            }
+            State::Handshake { .. } if self.notifications.blame_will(error) => {
+                self.reporter.local_notifications(&error.to_string());
                 (self.next_address(), None)
             }
             State::Connecting { .. } | State::Handshake { .. } => (self.next_address(), None),
@@ -460,6 +485,6 @@ impl Link {
 fn is_refusal_of_version(error: &Error) -> bool {
     matches!(
         error,
-        Error::Io(_) | Error::Refused(Reason::UNSUPPORTED_PROTOCOL_VERSION)
+        Error::Io(_) | Error::Refused(Reason::UNSUPPORTED_PROTOCOL_VERSION, _)
     )
 }

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::Broker;
+use super::publish::is_in_format;
 use super::session::{NEVER, PendingWill};
 use crate::auth::Who;
 use crate::message::{Message, Origin, Parts};
@@ -80,8 +81,12 @@ impl Broker {
     /// A client id that nobody has.
     fn free_client_id(&self) -> String {
         loop {
-            let (a, b) = (fastrand::u64(..), fastrand::u64(..));
-            let id = format!("{}{a:016X}{b:016X}", self.settings.auto_id_prefix);
+            // In the form of a UUID, as Mosquitto's.
+            let n = fastrand::u128(..);
+            let (a, b, c) = (n >> 96, n >> 80 & 0xffff, n >> 64 & 0xffff);
+            let (d, e) = (n >> 48 & 0xffff, n & 0xffff_ffff_ffff);
+            let prefix = &self.settings.auto_id_prefix;
+            let id = format!("{prefix}{a:08X}-{b:04X}-{c:04X}-{d:04X}-{e:012X}");
             if !self.by_client_id.contains_key(id.as_str()) {
                 return id;
             }
@@ -121,6 +126,9 @@ impl Broker {
             .is_some_and(|max| will.payload.len() > max as usize)
         {
             return Err(Reason::PACKET_TOO_LARGE);
+        }
+        if !is_in_format(will.props, will.payload) {
+            return Err(Reason::PAYLOAD_FORMAT_INVALID);
         }
         let who = Who {
             client_id: &origin.client_id,

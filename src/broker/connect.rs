@@ -4,10 +4,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::admit::Admitted;
+use super::alias::Outward;
 use super::conn::{ReplyKind, Stage};
 use super::{Broker, ConnId, TOPIC_ALIAS_MAXIMUM};
 use crate::auth::Auth;
-use crate::mqtt::{self, ConnAck, Connect, Packet, Property, Props, PropsBuf, Reason, Version};
+use crate::mqtt::{
+    self, ConnAck, Connect, Packet, Property, Props, PropsBuf, QoS, Reason, Version,
+};
 use crate::time::Time;
 
 impl Broker {
@@ -28,10 +31,18 @@ impl Broker {
     }
 
     pub(super) fn on_connect(&mut self, c: ConnId, connect: &Connect<'_>, now: Time) {
-        if let Some(conn) = self.conns.get_mut(c.0) {
-            conn.version = connect.version;
-        }
-        match self.admit(connect, now) {
+        let Some(conn) = self.conns.get_mut(c.0) else {
+            return;
+        };
+        conn.version = connect.version;
+        conn.max_packet = connect.props.maximum_packet_size().unwrap_or(u32::MAX);
+        let listener = conn.listener;
+        let max_qos = self.max_qos(listener);
+        let admitted = match connect.will {
+            Some(will) if will.qos > max_qos => Err(Reason::QOS_NOT_SUPPORTED),
+            _ => self.admit(connect, now),
+        };
+        match admitted {
             Ok(admitted) => self.enter(c, connect, admitted, now),
             Err(reason) => {
                 if let Some(conn) = self.conns.get(c.0) {
@@ -47,22 +58,42 @@ impl Broker {
         }
     }
 
-    /// Answers a CONNECT with a failure and closes.
+    /// Highest QoS that clients of a listener may publish with [MQTT-3.2.2-9].
+    pub(super) fn max_qos(&self, _listener: u16) -> QoS {
+        QoS::ExactlyOnce
+    }
+
+    /// Highest topic alias that a client of a listener may set.
+    pub(super) fn max_topic_alias(&self, _listener: u16) -> u16 {
+        TOPIC_ALIAS_MAXIMUM
+    }
+
+    /// Highest topic alias set for a client of a listener that takes as many.
+    fn max_topic_alias_broker(&self, _listener: u16) -> u16 {
+        TOPIC_ALIAS_MAXIMUM
+    }
+
+    /// Answers a CONNECT with a failure and closes. Before 5.0 a failure without a return code
+    /// has no answer (3.1.1 [MQTT-3.2.2-6]).
     fn refuse(&mut self, c: ConnId, reason: Reason, now: Time) {
         let refusal = ConnAck {
             session_present: false,
             reason,
             props: Props::EMPTY,
         };
-        self.send(c, &Packet::ConnAck(refusal));
+        let version = self.version(c);
+        if version == Version::V5 || refusal.return_code().is_some() {
+            self.send(c, &Packet::ConnAck(refusal));
+        }
         self.finish(c, now);
     }
 
-    /// Answers a CONNECT that could not be decoded. Only a version that is not known gets a
-    /// CONNACK [MQTT-3.1.2-2]; garbage gets none [MQTT-3.1.4-1].
+    /// Answers a CONNECT that could not be decoded. As in Mosquitto, only a version that is not
+    /// known gets a CONNACK [MQTT-3.1.2-2]; another protocol [MQTT-3.1.2-1] and garbage get none
+    /// [MQTT-3.1.4-1].
     pub(super) fn refuse_unreadable(&mut self, c: ConnId, error: &mqtt::Error, now: Time) {
         self.counters.refused += 1;
-        if error.reason() == Reason::UNSUPPORTED_PROTOCOL_VERSION {
+        if matches!(error, mqtt::Error::UnsupportedVersion(_)) {
             self.refuse(c, Reason::UNSUPPORTED_PROTOCOL_VERSION, now);
         } else {
             self.finish(c, now);
@@ -85,7 +116,8 @@ impl Broker {
             None => (self.open_session(connect, &admitted), false),
         };
         let must_save = self.bind(c, index, connect, &admitted, now);
-        let hold = ReplyKind::Hold(self.connack(connect, &admitted, present));
+        let listener = self.conns.get(c.0).map_or(0, |conn| conn.listener);
+        let hold = ReplyKind::Hold(self.connack(listener, connect, &admitted, present));
         if must_save || discarded {
             self.reply_after_commit(c, hold, now);
         } else {
@@ -115,6 +147,11 @@ impl Broker {
         admitted: &Admitted,
         now: Time,
     ) -> bool {
+        let Some(conn) = self.conns.get(c.0) else {
+            return false;
+        };
+        let aliases = self.max_topic_alias_broker(conn.listener);
+        let aliases = aliases.min(connect.props.topic_alias_maximum().unwrap_or(0));
         let Some(conn) = self.conns.get_mut(c.0) else {
             return false;
         };
@@ -122,7 +159,9 @@ impl Broker {
         conn.set_session(index);
         conn.bridge = connect.bridge;
         conn.keep_alive = admitted.keep_alive;
-        conn.max_packet = connect.props.maximum_packet_size().unwrap_or(u32::MAX);
+        if aliases > 0 {
+            conn.rare().outward = Outward::new(aliases);
+        }
         let (keep_alive, peer) = (conn.keep_alive, conn.peer.clone());
         let Some(session) = self.sessions.get_mut(index) else {
             return false;
@@ -167,12 +206,21 @@ impl Broker {
     }
 
     /// The CONNACK of an admitted client, encoded. Property order as Mosquitto's.
-    fn connack(&self, connect: &Connect<'_>, admitted: &Admitted, present: bool) -> Box<[u8]> {
+    fn connack(
+        &self,
+        listener: u16,
+        connect: &Connect<'_>,
+        admitted: &Admitted,
+        present: bool,
+    ) -> Box<[u8]> {
         let mut props = PropsBuf::new();
         if admitted.keep_alive != connect.keep_alive {
             props.push(Property::ServerKeepAlive(admitted.keep_alive));
         }
-        props.push(Property::TopicAliasMaximum(TOPIC_ALIAS_MAXIMUM));
+        let aliases = self.max_topic_alias(listener);
+        if aliases > 0 {
+            props.push(Property::TopicAliasMaximum(aliases));
+        }
         if connect
             .props
             .session_expiry()
@@ -194,6 +242,10 @@ impl Broker {
                 self.settings.max_inflight_messages,
             ));
         }
+        match self.max_qos(listener) {
+            QoS::ExactlyOnce => true,
+            max => props.push(Property::MaximumQoS(max as u8)),
+        };
         let props = props.as_props();
         let reason = Reason::SUCCESS;
         let connack = ConnAck {

@@ -9,6 +9,7 @@
 
 mod acks;
 mod admit;
+mod alias;
 mod bridge;
 mod commit;
 mod conn;
@@ -38,7 +39,7 @@ use std::time::Duration;
 
 use slab::Slab;
 
-pub use bridge::{BridgeId, BridgeSession, Limits, Wire};
+pub use bridge::{Announced, BridgeId, BridgeSession, Limits, Wire};
 pub use commit::Disk;
 pub use conn::{ConnId, Peer};
 pub use counters::{Counters, Gauges};
@@ -62,7 +63,7 @@ use crate::time::Time;
 
 /// How long a new connection may take to send its CONNECT.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Topic aliases accepted from a client, as Mosquitto announces.
+/// Topic aliases accepted from a client, as Mosquitto announces, and set for one that takes as many.
 const TOPIC_ALIAS_MAXIMUM: u16 = 10;
 /// No more messages are moved to an outbox that holds this many bytes.
 const OUTBOX_HIGH: usize = 64 * 1024;
@@ -92,6 +93,8 @@ pub struct Broker {
     budget: Option<Budget>,
     wheel: Wheel,
     counters: Counters,
+    /// Connections, with their serial, whose peer does not take packets as large as a reply.
+    unanswerable: Vec<(ConnId, u32)>,
     /// Connections with something to write or to close.
     dirty: Vec<ConnId>,
     /// Connections that may be read again.
@@ -165,10 +168,12 @@ impl Broker {
         // Before CONNECT nobody needs room for more than a will and some properties.
         const BEFORE_CONNECT: u32 = 256 * 1024;
         let limit = self.settings.max_packet_size.unwrap_or(u32::MAX);
-        match self.conns.get(c.0) {
-            Some(conn) if conn.stage == Stage::New => limit.min(BEFORE_CONNECT) as usize,
-            _ => limit as usize,
-        }
+        let limit = match self.conns.get(c.0) {
+            Some(conn) if conn.stage == Stage::New => limit.min(BEFORE_CONNECT),
+            Some(conn) => conn.announced().and_then(|a| a.max_packet).unwrap_or(limit),
+            None => limit,
+        };
+        limit as usize
     }
 
     /// Handles one packet.

@@ -72,6 +72,7 @@ impl Broker {
             budget,
             wheel: Wheel::default(),
             counters: Counters::default(),
+            unanswerable: Vec::new(),
             dirty: Vec::new(),
             resumed: Vec::new(),
             paused: Vec::new(),

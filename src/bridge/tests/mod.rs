@@ -3,6 +3,7 @@
 mod backoff;
 mod handshake;
 mod keepalive;
+mod limits;
 mod map;
 mod recovery;
 

@@ -9,6 +9,7 @@ mod bounds;
 mod bridge;
 mod connect;
 mod disk;
+mod limits;
 mod overflow;
 mod queue;
 mod resend;

@@ -150,15 +150,21 @@ impl World {
 
     /// Sends a packet, bytes and all, and ends the turn.
     pub fn send(&mut self, peer: Peer, packet: &Packet<'_>) {
-        let line = &self.lines[peer.0];
-        let Some(conn) = line.conn else { return };
-        let mut bytes = Vec::new();
-        encode(packet, line.version, &mut bytes).unwrap();
-        let version = self.broker.version(conn);
         if *TRACE {
             eprintln!("{} {} > {packet:?}", self.now.as_millis(), peer.0);
         }
-        match decode(&bytes, version, self.broker.max_packet(conn)) {
+        let mut bytes = Vec::new();
+        encode(packet, self.lines[peer.0].version, &mut bytes).unwrap();
+        self.send_bytes(peer, &bytes);
+    }
+
+    /// Sends bytes that are a packet, or should be one, and ends the turn.
+    pub fn send_bytes(&mut self, peer: Peer, bytes: &[u8]) {
+        let Some(conn) = self.lines[peer.0].conn else {
+            return;
+        };
+        let version = self.broker.version(conn);
+        match decode(bytes, version, self.broker.max_packet(conn)) {
             Ok(Some((packet, _))) => self.broker.packet(conn, packet, self.now),
             Ok(None) => panic!("half a packet"),
             Err(error) => self.broker.malformed(conn, error, self.now),
