@@ -1,6 +1,7 @@
 //! The broker under test: the real binary with a configuration of its own.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -36,7 +37,11 @@ impl Broker {
             text += "user root\n";
         }
         for line in config {
-            text += line;
+            if let Some(entry) = line.strip_prefix("file ") {
+                append(&folder, entry)?;
+                continue;
+            }
+            text += &line.replace("<folder>", &folder.path().to_string_lossy());
             text.push('\n');
             if line == "persistence true" {
                 text += &format!("persistence_location {}/\n", folder.path().display());
@@ -116,6 +121,18 @@ impl Drop for Broker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Appends a line to a file of the broker: `NAME LINE`.
+fn append(folder: &TempDir, entry: &str) -> Result<(), String> {
+    let (name, line) = entry.split_once(' ').unwrap_or((entry, ""));
+    let mut options = File::options();
+    let file = options
+        .create(true)
+        .append(true)
+        .open(folder.path().join(name));
+    file.and_then(|mut file| writeln!(file, "{line}"))
+        .map_err(|e| e.to_string())
 }
 
 fn spawn(program: &PathBuf, folder: &TempDir) -> Result<Child, String> {

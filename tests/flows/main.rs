@@ -6,6 +6,7 @@
 //! ```text
 //! versions 3.1 3.1.1 5        the protocol versions to run it with
 //! config max_inflight_messages 1      a line for the broker's configuration
+//! file NAME LINE              a line of a file that the configuration names as <folder>/NAME
 //! alone                       with a broker of its own
 //! case TITLE | VALUE | VALUE  one run of the script, <1> and <2> being the values
 //!

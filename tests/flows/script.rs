@@ -9,7 +9,7 @@ use super::packet::Version;
 pub struct Script {
     pub path: PathBuf,
     pub versions: Vec<Version>,
-    /// Lines for the broker's configuration.
+    /// Lines for the broker's configuration, and `file NAME LINE` for files beside it.
     pub config: Vec<String>,
     /// It needs a broker that no other script uses.
     pub alone: bool,
@@ -97,7 +97,7 @@ impl Script {
             let (first, rest) = line.split_once(' ').unwrap_or((line, ""));
             let verb = match first {
                 "" => continue,
-                "versions" | "config" | "alone" | "case" => {
+                "versions" | "config" | "file" | "alone" | "case" => {
                     script.header(first, rest, when).map_err(|e| wrong(&e))?;
                     continue;
                 }
@@ -139,6 +139,7 @@ impl Script {
                 }
             }
             "config" => self.config.push(rest.trim().to_owned()),
+            "file" => self.config.push(format!("file {}", rest.trim())),
             "alone" => self.alone = true,
             _ => {
                 let mut values = rest.split('|').map(|value| value.trim().to_owned());
