@@ -115,7 +115,7 @@ fn repeated(text: &str, rest: &str) -> Result<(usize, Vec<u8>), String> {
 }
 
 fn put_hex(digits: &str, out: &mut Pattern) -> Result<(), String> {
-    if digits.len() % 2 != 0 || !digits.is_ascii() {
+    if !digits.len().is_multiple_of(2) || !digits.is_ascii() {
         return Err(format!("{digits} is not bytes in hex"));
     }
     for at in (0..digits.len()).step_by(2) {
