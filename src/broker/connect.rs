@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::admit::Admitted;
 use super::alias::Outward;
 use super::conn::{ReplyKind, Stage};
-use super::{Broker, ConnId, TOPIC_ALIAS_MAXIMUM};
+use super::{Broker, ConnId, Peer, TOPIC_ALIAS_MAXIMUM};
 use crate::auth::Auth;
 use crate::mqtt::{
     self, ConnAck, Connect, Packet, Property, Props, PropsBuf, QoS, Reason, Version,
@@ -147,11 +147,7 @@ impl Broker {
         admitted: &Admitted,
         now: Time,
     ) -> bool {
-        let Some(conn) = self.conns.get(c.0) else {
-            return false;
-        };
-        let aliases = self.max_topic_alias_broker(conn.listener);
-        let aliases = aliases.min(connect.props.topic_alias_maximum().unwrap_or(0));
+        self.limit_output(c, connect);
         let Some(conn) = self.conns.get_mut(c.0) else {
             return false;
         };
@@ -159,9 +155,6 @@ impl Broker {
         conn.set_session(index);
         conn.bridge = connect.bridge;
         conn.keep_alive = admitted.keep_alive;
-        if aliases > 0 {
-            conn.rare().outward = Outward::new(aliases);
-        }
         let (keep_alive, peer) = (conn.keep_alive, conn.peer.clone());
         let Some(session) = self.sessions.get_mut(index) else {
             return false;
@@ -183,26 +176,31 @@ impl Broker {
             self.watch(c, Duration::from_millis(u64::from(keep_alive) * 1500), now);
         }
         if self.settings.connection_messages {
-            log::info!(
-                "New client connected from {peer} as {} (p{}, c{}, k{keep_alive}{}).",
-                admitted.origin.client_id,
-                if connect.version == Version::V5 {
-                    5
-                } else {
-                    connect.version as u8 - 2
-                },
-                u8::from(connect.clean_start),
-                connect
-                    .username
-                    .map(|u| format!(", u'{u}'"))
-                    .unwrap_or_default(),
-            );
+            log_connect(connect, &admitted.origin.client_id, keep_alive, &peer);
         }
         self.counters.connects += 1;
         let done = self.store.done();
         self.sessions
             .get(index)
             .is_some_and(|s| durable && (changed || !s.on_disk || s.saved_in > done))
+    }
+
+    /// Notes how messages may go to a client: by topic aliases, and, as in Mosquitto, at the QoS
+    /// that it may publish with.
+    fn limit_output(&mut self, c: ConnId, connect: &Connect<'_>) {
+        let listener = self.conns.get(c.0).map_or(0, |conn| conn.listener);
+        let max_qos = self.max_qos(listener);
+        let taken = connect.props.topic_alias_maximum().unwrap_or(0);
+        let aliases = self.max_topic_alias_broker(listener).min(taken);
+        let Some(conn) = self.conns.get_mut(c.0) else {
+            return;
+        };
+        if aliases > 0 {
+            conn.rare().outward = Outward::new(aliases);
+        }
+        if max_qos < QoS::ExactlyOnce {
+            conn.rare().max_qos = max_qos;
+        }
     }
 
     /// The CONNACK of an admitted client, encoded. Property order as Mosquitto's.
@@ -276,4 +274,18 @@ impl Broker {
             self.pubrel(c, id, saved, now);
         }
     }
+}
+
+/// The line that Mosquitto logs, too; log watchers look for it.
+fn log_connect(connect: &Connect<'_>, client_id: &str, keep_alive: u16, peer: &Peer) {
+    let version = match connect.version {
+        Version::V5 => 5,
+        version => version as u8 - 2,
+    };
+    let username = connect.username.map(|u| format!(", u'{u}'"));
+    log::info!(
+        "New client connected from {peer} as {client_id} (p{version}, c{}, k{keep_alive}{}).",
+        u8::from(connect.clean_start),
+        username.unwrap_or_default(),
+    );
 }

@@ -201,11 +201,12 @@ impl Broker {
                 return;
             }
             for (c, serial) in std::mem::take(&mut self.unanswerable) {
-                if self
-                    .conns
-                    .get(c.0)
-                    .is_some_and(|conn| conn.serial == serial)
-                {
+                let conn = self.conns.get_mut(c.0);
+                if let Some(conn) = conn.filter(|conn| conn.serial == serial) {
+                    if !conn.greeted {
+                        // Nothing goes before CONNACK [MQTT-3.2.0-1].
+                        conn.outbox.clear();
+                    }
                     self.close(c, Reason::PACKET_TOO_LARGE, now);
                 }
             }

@@ -112,8 +112,19 @@ fn replies_are_no_larger_than_the_client_takes() {
         max_packet: Some(most),
         ..Dial::clean(Version::V5, "c")
     };
-    // A CONNACK takes 11 bytes, and before it there is no DISCONNECT [MQTT-3.14.0-1].
-    let peer = world.dial(&dial(10));
+    // A CONNACK takes 11 bytes; before it there is no DISCONNECT [MQTT-3.14.0-1], nor anything
+    // else [MQTT-3.2.0-1].
+    let waiting = world.durable(Version::V5, "c");
+    world.listen(waiting, "t", QoS::AtLeastOnce);
+    world.cut(waiting);
+    let sender = world.clean(Version::V311, "s");
+    world.pass(secs(1));
+    world.publish(sender, "t", "", qos1(1));
+    let peer = world.dial(&Dial {
+        max_packet: Some(10),
+        ..Dial::durable(Version::V5, "c")
+    });
+    world.pass(secs(1));
     assert_eq!(world.got(peer), [Got::Closed]);
     let (peer, _) = world.connect(&dial(11));
     let filter = Subscription::new("a", QoS::AtMostOnce);
@@ -209,6 +220,19 @@ fn pubrec_goes_before_the_message() {
             assert!(in_order || waits && got.len() == 2, "{got:?}");
         }
     }
+}
+
+/// [MQTT-4.3.3-4]: PUBREL answers a PUBREC that takes the message, whatever its id, and no other.
+#[test]
+fn only_a_pubrec_that_takes_the_message_is_answered() {
+    let mut world = World::new();
+    let peer = world.clean(Version::V5, "c");
+    world.pubrec(peer, 7);
+    let unknown = Got::PubRel(7, Reason::PACKET_IDENTIFIER_NOT_FOUND);
+    assert_eq!(world.got(peer), [unknown]);
+    let refusal = Ack::new(pid(7), Reason::QUOTA_EXCEEDED);
+    world.send(peer, &Packet::PubRec(refusal));
+    assert_eq!(world.got(peer), []);
 }
 
 /// As in Mosquitto: an acknowledgement of the wrong kind for the message is a protocol error.
