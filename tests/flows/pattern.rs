@@ -11,6 +11,8 @@ enum Piece {
     Any(usize),
     /// A string of any length and content, its length in two bytes before it.
     AnyString,
+    /// A four byte integer from one number to another.
+    Between(u32, u32),
     /// A variable byte integer in its shortest form, and that many bytes of this pattern.
     Sized(Pattern),
 }
@@ -33,6 +35,11 @@ impl Pattern {
 
     pub fn any_string(&mut self) {
         self.0.push(Piece::AnyString);
+    }
+
+    /// A four byte integer that is not known exactly.
+    pub fn between(&mut self, least: u32, most: u32) {
+        self.0.push(Piece::Between(least, most));
     }
 
     /// A string or binary value with its length in two bytes before it.
@@ -78,6 +85,11 @@ impl Pattern {
                     let (len, rest) = bytes.split_first_chunk::<2>()?;
                     rest.get(usize::from(u16::from_be_bytes(*len))..)?
                 }
+                Piece::Between(least, most) => {
+                    let (number, rest) = bytes.split_first_chunk::<4>()?;
+                    let number = u32::from_be_bytes(*number);
+                    (*least..=*most).contains(&number).then_some(rest)?
+                }
                 Piece::Sized(inner) => {
                     let (len, size) = read_varint(bytes)?;
                     let body = bytes.get(size..size + len)?;
@@ -102,6 +114,7 @@ impl fmt::Display for Pattern {
                 Piece::Bytes(bytes) => f.write_str(&hex(bytes))?,
                 Piece::Any(count) => f.write_str(&vec!["??"; *count].join(" "))?,
                 Piece::AnyString => f.write_str("??*")?,
+                Piece::Between(least, most) => write!(f, "{least:08x}..{most:08x}")?,
                 Piece::Sized(inner) => write!(f, "[ {inner} ]")?,
             }
         }
@@ -163,4 +176,8 @@ fn wildcards_match_what_they_stand_for_and_no_more() {
     assert!(!pattern.matches(&[0x20, 0x84, 0, 1, 0, 1, b'x']));
     assert!(!pattern.matches(&[0x20, 4, 2, 0, 1, b'x']));
     assert_eq!(pattern.to_string(), "20 [ 01 ??* ]");
+    let mut number = Pattern::default();
+    number.between(2, 3);
+    assert!(number.matches(&[0, 0, 0, 2]) && number.matches(&[0, 0, 0, 3]));
+    assert!(!number.matches(&[0, 0, 0, 1]) && !number.matches(&[0, 0, 0, 4]));
 }

@@ -46,7 +46,7 @@ pub const PROPERTIES: &[(u8, Form, &str)] = &[
 ];
 
 /// A property section with its length: each of `props` is `name=value`, in order; `?` is any
-/// value.
+/// value, `8..9` one of these where four bytes hold it.
 pub fn section(props: &[String], out: &mut Pattern) -> Result<(), String> {
     let mut inner = Pattern::default();
     for prop in props {
@@ -69,6 +69,10 @@ fn put(form: Form, value: &str, out: &mut Pattern) -> Result<(), String> {
             Form::String => out.any_string(),
             Form::Variable | Form::Pair => return Err("needs a value".to_owned()),
         }
+        return Ok(());
+    }
+    if let (Form::Four, Some((least, most))) = (form, value.split_once("..")) {
+        out.between(number(least)?, number(most)?);
         return Ok(());
     }
     let too_large = |_| format!("{value} is too large");
