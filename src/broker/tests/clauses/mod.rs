@@ -1,6 +1,7 @@
 //! Statements of the specifications that no other test shows, on the bytes of the wire. Which
 //! test shows which statement is in `tests/conformance`.
 
+mod bridge;
 mod connect;
 mod errors;
 mod properties;
