@@ -227,6 +227,60 @@ fn filters_are_compared_byte_for_byte() {
     }
 }
 
+/// [MQTT-3.8.3-1], [MQTT-4.7.3-2]: filters of SUBSCRIBE are UTF-8 without U+0000.
+#[test]
+fn filters_of_subscribe_are_utf_8() {
+    for version in VERSIONS {
+        for bad in [&b"\xff"[..], b"a\0", b"\xed\xa0\x80"] {
+            let mut world = World::new();
+            let c = world.hello(version, "c");
+            let body = [b"\0\x01", &*field(bad), b"\0"].concat();
+            world.say(c, &with_props(version, 0x82, &body, 2));
+            assert!(world.is_over(c), "{bad:02x?}");
+        }
+    }
+}
+
+/// 5.0 [MQTT-4.7.1-1], [MQTT-4.7.1-2], [MQTT-4.7.3-1], [MQTT-4.8.2-1], [MQTT-4.8.2-2]: no filter is
+/// empty, has a wildcard that is not a level or `#` before the end, or is half a share; not in
+/// SUBSCRIBE, nor in UNSUBSCRIBE.
+#[test]
+fn a_malformed_filter_is_refused() {
+    for version in VERSIONS {
+        for bad in [
+            "",
+            "a#",
+            "#/a",
+            "a/#/b",
+            "a+",
+            "+a",
+            "a/b+/c",
+            "##",
+            "$share",
+            "$share/",
+            "$share/g",
+            "$share/g/",
+            "$share//a",
+            "$share/+/a",
+            "$share/g#/a",
+            "$share/g/a#",
+        ] {
+            for ask in [
+                subscribe(version, 1, &[("fine", 0), (bad, 0)]),
+                unsubscribe(version, 1, &[b"fine", bad.as_bytes()]),
+            ] {
+                let mut world = World::new();
+                let c = world.hello(version, "c");
+                world.say(c, &ask);
+                let said = world.heard(c);
+                let closed = world.is_over(c);
+                assert!(closed, "{bad:?} in {version:?}: {said:02x?}");
+                assert!(world.broker.trie.is_empty());
+            }
+        }
+    }
+}
+
 /// [MQTT-3.10.3-1]: filters of UNSUBSCRIBE are UTF-8.
 #[test]
 fn filters_of_unsubscribe_are_utf_8() {
