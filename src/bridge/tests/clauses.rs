@@ -38,3 +38,22 @@ fn each_request_has_an_id_of_its_own() {
     ids.sort_unstable();
     assert_eq!(ids, [1, 2, 3, 4, 5]);
 }
+
+/// 5.0 [MQTT-3.2.2-4]: after a clean start there is no session to go on with: an upstream that
+/// says so is left.
+#[test]
+fn a_session_after_a_clean_start_ends_the_link() {
+    let mut clean = spec(&["a in 1"]);
+    clean.clean_session = true;
+    let mut s = Script::new(clean);
+    s.dial();
+    let connack = ConnAck {
+        session_present: true,
+        reason: Reason::SUCCESS,
+        props: Props::EMPTY,
+    };
+    let left = Err(Error::Unexpected("CONNACK with a session"));
+    assert_eq!(s.receive(Packet::ConnAck(connack)), left);
+    assert_eq!(s.sent(), [""; 0], "nothing is asked of it");
+    assert!(s.wait().1.starts_with("connect"), "it is tried again");
+}
