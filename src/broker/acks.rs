@@ -28,11 +28,8 @@ impl Broker {
         if known && durable {
             self.unsave_state(index);
         }
-        let reason = match known {
-            true => Reason::SUCCESS,
-            false => Reason::PACKET_IDENTIFIER_NOT_FOUND,
-        };
-        let kind = ReplyKind::Ack(Packet::PubComp(Ack::new(ack.id, reason)));
+        // Also for an id that is not known: it may be a PUBREL sent again [MQTT-4.3.3-11].
+        let kind = ReplyKind::Ack(Packet::PubComp(Ack::new(ack.id, Reason::SUCCESS)));
         if durable && !self.sessions.get(index).is_some_and(|s| self.is_saved(s)) {
             self.reply_after_commit(c, kind, now);
         } else {
@@ -70,9 +67,8 @@ impl Broker {
         };
         let failed = ack.reason.is_error();
         let Some(acked) = session.outbound.pubrec(ack.id, failed, now) else {
-            // [MQTT-4.3.3-7] has an answer for an id that is not known.
-            let reason = Reason::PACKET_IDENTIFIER_NOT_FOUND;
-            let packet = Packet::PubRel(Ack::new(ack.id, reason));
+            // Not known: it may be a PUBREC sent again, which has its answer all the same.
+            let packet = Packet::PubRel(Ack::new(ack.id, Reason::SUCCESS));
             return self.reply(c, ReplyKind::Ack(packet), true);
         };
         let durable = session.is_durable();

@@ -81,7 +81,11 @@ impl Broker {
     fn free_client_id(&self) -> String {
         loop {
             let (a, b) = (fastrand::u64(..), fastrand::u64(..));
-            let id = format!("{}{a:016X}{b:016X}", self.settings.auto_id_prefix);
+            let (c, d, e) = (a >> 32, a >> 16 & 0xffff, a & 0xffff);
+            let (f, g) = (b >> 48, b & 0xffff_ffff_ffff);
+            // A UUID, as Mosquitto's.
+            let prefix = &self.settings.auto_id_prefix;
+            let id = format!("{prefix}{c:08X}-{d:04X}-{e:04X}-{f:04X}-{g:012X}");
             if !self.by_client_id.contains_key(id.as_str()) {
                 return id;
             }

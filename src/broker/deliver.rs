@@ -6,6 +6,7 @@ use super::conn::{Stage, Waiter};
 use super::pump::Transmitted;
 use super::session::Session;
 use super::{Broker, DropReason, OUTBOX_LIMIT};
+use crate::config::General;
 use crate::message::{Message, MessageId};
 use crate::mqtt::QoS;
 use crate::route::SubOptions;
@@ -70,7 +71,7 @@ impl Broker {
         now: Time,
     ) -> Result<Routed, Full> {
         let mut receivers = std::mem::take(&mut self.receivers);
-        self.find_receivers(message, from, &mut receivers);
+        let matched = self.find_receivers(message, from, &mut receivers);
         let full = self.find_full(message, &receivers);
         let result = if let Some(full) = full {
             Err(full)
@@ -86,10 +87,7 @@ impl Broker {
                 self.store.after_commit(waiter, now);
                 waits = true;
             }
-            Ok(Routed {
-                matched: !receivers.is_empty(),
-                waits,
-            })
+            Ok(Routed { matched, waits })
         };
         receivers.clear();
         self.receivers = receivers;
@@ -97,8 +95,14 @@ impl Broker {
     }
 
     /// Lists the sessions a message goes to, each once, at the highest QoS of its matching
-    /// subscriptions and with all their identifiers [MQTT-3.3.4-2].
-    fn find_receivers(&mut self, message: &Message, from: Option<usize>, out: &mut Vec<Receiver>) {
+    /// subscriptions and with all their identifiers [MQTT-3.3.4-2]. True if there is a matching
+    /// subscription at all, be it one that does not want it.
+    fn find_receivers(
+        &mut self,
+        message: &Message,
+        from: Option<usize>,
+        out: &mut Vec<Receiver>,
+    ) -> bool {
         self.routing = self.routing.wrapping_add(1);
         let Broker {
             trie,
@@ -109,7 +113,9 @@ impl Broker {
             ..
         } = self;
         let (topic, open) = (message.topic(), auth.open());
+        let mut matched = false;
         trie.matches(topic, &mut |key: u32, options: &SubOptions| {
+            matched = true;
             let index = key as usize;
             if options.no_local && from == Some(index) {
                 return;
@@ -117,10 +123,7 @@ impl Broker {
             let Some(session) = sessions.get_mut(index) else {
                 return;
             };
-            let qos = match settings.upgrade_outgoing_qos {
-                true => options.qos,
-                false => options.qos.min(message.qos),
-            };
+            let qos = outgoing_qos(settings, options, message);
             let retain = options.retain_as_published && message.retain;
             if session.reached.0 == *routing {
                 let Some(known) = out.get_mut(session.reached.1 as usize) else {
@@ -146,6 +149,7 @@ impl Broker {
                 stored: false,
             });
         });
+        matched
     }
 
     /// The first durable queue that must hold the message and can't: it is full and refuses, or the
@@ -306,7 +310,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
-        let qos = options.qos.min(message.qos);
+        let qos = outgoing_qos(&self.settings, options, message);
         let sub_ids = options.sub_id.map(|id| id.get()).into_iter().collect();
         let receiver = Receiver {
             session: index,
@@ -358,6 +362,14 @@ impl Broker {
         }
         // Also where nothing was deleted: an earlier deletion may still be on its way.
         true
+    }
+}
+
+/// The QoS a subscriber gets a message at [MQTT-3.8.4-8].
+fn outgoing_qos(settings: &General, options: &SubOptions, message: &Message) -> QoS {
+    match settings.upgrade_outgoing_qos {
+        true => options.qos,
+        false => options.qos.min(message.qos),
     }
 }
 

@@ -24,9 +24,10 @@ enum Verdict {
 }
 
 /// Nobody but the broker publishes under `$SYS`, except that other brokers' bridges tell their
-/// state there.
+/// state there; and `$share` begins filters, not topics.
 pub(super) fn reserved(topic: &str) -> bool {
-    topic.starts_with("$SYS/") && !filter_matches("$SYS/broker/connection/+/state", topic)
+    topic.starts_with("$share")
+        || topic.starts_with("$SYS") && !filter_matches("$SYS/broker/connection/+/state", topic)
 }
 
 /// Sets the topic alias of a PUBLISH that names its topic too, or answers what the alias stands
@@ -270,9 +271,10 @@ impl Broker {
 
     /// Acknowledges a message that was routed; QoS 2 takes its packet id.
     fn accept_message(&mut self, c: ConnId, delivery: Delivery, routed: &Routed, now: Time) {
-        let reason = match routed.matched {
-            true => Reason::SUCCESS,
-            false => Reason::NO_MATCHING_SUBSCRIBERS,
+        // As Mosquitto, which routes a QoS 2 message later, only PUBACK tells that nobody is there.
+        let reason = match (routed.matched, delivery) {
+            (false, Delivery::AtLeastOnce(..)) => Reason::NO_MATCHING_SUBSCRIBERS,
+            _ => Reason::SUCCESS,
         };
         if let Delivery::ExactlyOnce(id, _) = delivery {
             let Some(index) = self.conns.get(c.0).and_then(|conn| conn.session()) else {

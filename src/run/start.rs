@@ -135,8 +135,16 @@ pub(super) fn listeners(
     executor: &Executor,
 ) -> Result<Vec<Task<()>>, Error> {
     let reactor = Rc::clone(hub.borrow().reactor());
-    let listeners =
-        net::bind(&reactor, &config.listeners, &options.ports).map_err(Error::Listen)?;
+    let ports: &[u16] = match config.listeners.is_empty() {
+        true => &options.ports,
+        // As in Mosquitto 2.
+        false if !options.ports.is_empty() => {
+            log::info!("-p is ignored: the configuration names its listeners.");
+            &[]
+        }
+        false => &[],
+    };
+    let listeners = net::bind(&reactor, &config.listeners, ports).map_err(Error::Listen)?;
     if config.listeners.is_empty() {
         log::info!(
             "No listener is configured: only programs on this machine can connect. \

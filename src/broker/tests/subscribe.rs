@@ -108,6 +108,19 @@ fn the_retain_flag() {
     assert!(world.message(late).retain);
 }
 
+/// `upgrade_outgoing_qos` holds for what was retained, too.
+#[test]
+fn a_retained_message_is_upgraded() {
+    let mut settings = settings();
+    settings.upgrade_outgoing_qos = true;
+    let mut world = World::with(settings);
+    let publisher = world.clean(Version::V311, "p");
+    world.publish_with(publisher, "a", "1", Delivery::AtMostOnce, true, &[]);
+    let late = world.clean(Version::V311, "late");
+    world.listen(late, "a", QoS::AtLeastOnce);
+    assert_eq!(world.message(late).delivery.qos(), QoS::AtLeastOnce);
+}
+
 /// [MQTT-3.3.1-9] to [MQTT-3.3.1-11]: retain handling.
 #[test]
 fn retain_handling() {
