@@ -125,21 +125,16 @@ fn an_upstream_without_aliases_gets_names() {
     assert!(messages.iter().all(|m| m.topic == "up/some/topic"));
 }
 
-/// 5.0 [MQTT-3.3.4-6]: no subscription identifier, not even one that a device has put there.
+/// 5.0 [MQTT-3.3.4-6]: no subscription identifier goes up, whoever here has one.
 #[test]
 fn no_subscription_identifier_goes_up() {
     let (mut world, _, uplink, _) = start(&limits(false));
     let device = world.clean(Version::V5, "new");
-    world.subscribe_with(
-        device,
-        1,
-        &[Subscription::new("a", QoS::AtMostOnce)],
-        Some(9),
-    );
+    let filters = [Subscription::new("a", QoS::AtMostOnce)];
+    world.subscribe_with(device, 1, &filters, Some(9));
     world.pass(ms(100));
     world.got(device);
-    let id = [crate::mqtt::Property::SubscriptionId(7)];
-    world.publish_with(device, "a", "x", Delivery::AtMostOnce, false, &id);
-    assert_eq!(world.message(device).sub_ids, [9], "its own");
+    world.publish(device, "a", "x", Delivery::AtMostOnce);
+    assert_eq!(world.message(device).sub_ids, [9], "the device's own");
     assert_eq!(world.message(uplink).sub_ids, []);
 }
