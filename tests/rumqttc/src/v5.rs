@@ -1,5 +1,7 @@
 //! MQTT 5.
 
+use std::collections::HashMap;
+
 use rumqttc::v5::mqttbytes::v5::{LastWill, Packet};
 use rumqttc::v5::mqttbytes::{QoS, qos as qos_of};
 use rumqttc::v5::{Client, Event, MqttOptions};
@@ -30,16 +32,19 @@ pub fn run(options: &Options) {
         };
         done.unwrap_or_else(|error| fail(&error.to_string()));
     });
+    let mut aliases = HashMap::new();
     for event in connection.iter() {
         match event {
-            Ok(Event::Incoming(packet)) => tell(&packet),
+            Ok(Event::Incoming(packet)) => tell(&packet, &mut aliases),
             Ok(Event::Outgoing(_)) => {}
             Err(error) => fail(&error.to_string()),
         }
     }
 }
 
-fn tell(packet: &Packet) {
+/// `aliases` are the topics that the broker has given one: rumqttc 0.25 looks an alias up only after
+/// it has handed out the event.
+fn tell(packet: &Packet, aliases: &mut HashMap<u16, String>) {
     match packet {
         Packet::ConnAck(p) => println!("connack {}", u8::from(p.session_present)),
         Packet::SubAck(p) => println!("suback {:?}", p.return_codes),
@@ -47,12 +52,18 @@ fn tell(packet: &Packet) {
         Packet::PubAck(p) => println!("puback {}", p.pkid),
         Packet::PubComp(p) => println!("pubcomp {}", p.pkid),
         Packet::Publish(p) => {
+            let mut topic = String::from_utf8_lossy(&p.topic).into_owned();
+            if let Some(alias) = p.properties.as_ref().and_then(|props| props.topic_alias) {
+                let named = aliases.entry(alias).or_default();
+                if topic.is_empty() {
+                    topic.clone_from(named);
+                } else {
+                    named.clone_from(&topic);
+                }
+            }
             let (level, retain) = (p.qos as u8, u8::from(p.retain));
             let payload = String::from_utf8_lossy(&p.payload);
-            println!(
-                "publish {} {level} {retain} {payload}",
-                String::from_utf8_lossy(&p.topic)
-            );
+            println!("publish {topic} {level} {retain} {payload}");
         }
         _ => {}
     }
