@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from harness import ROOT, TARGET
+from harness import IS_FOOTBRIDGE, ROOT, TARGET
 
 TIMEOUT = 8.0
 VERSIONS = pytest.mark.parametrize("version", ["4", "5"])
@@ -106,6 +106,8 @@ def test_every_qos(broker, connect, version, granted):
 @VERSIONS
 @pytest.mark.parametrize("qos", [1, 2])
 def test_many_in_order(broker, connect, version, qos):
+    if qos == 2 and not IS_FOOTBRIDGE:
+        pytest.skip("Mosquitto 2.0.11 stops after 200 of these, with the rest in its queue")
     sub, pub = connect(version, broker.port, "sub"), connect(version, broker.port, "pub")
     sub.subscribe("some/topic", qos)
     for n in range(500):
