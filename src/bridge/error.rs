@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::mqtt::{self, Reason};
+use crate::mqtt::{self, Props, Reason};
 
 /// Why a connection to an upstream ended. The text names the cause and, where the operator can
 /// do something, the directive to look at.
@@ -17,9 +17,11 @@ pub enum Error {
     /// A publish or a request was not acknowledged in time.
     AckTimeout,
     /// The CONNACK refuses.
-    Refused(Reason),
+    Refused(Reason, Said),
     /// The upstream sent a DISCONNECT.
-    Disconnected(Reason),
+    Disconnected(Reason, Said),
+    /// The CONNACK claims a session where none was asked for [MQTT-3.2.2-4].
+    SessionPresent,
     /// Connecting failed, or the connection ended: what the system says.
     Io(String),
     /// The upstream sent a packet that has no place here [MQTT-4.13.1-1].
@@ -31,6 +33,50 @@ pub enum Error {
 }
 
 impl std::error::Error for Error {}
+
+impl Error {
+    /// True for what an upstream does that does not know a protocol version: return code 1, reason
+    /// 0x84, or the end of the connection.
+    pub(super) const fn refuses_version(&self) -> bool {
+        matches!(
+            self,
+            Error::Io(_) | Error::Refused(Reason::UNSUPPORTED_PROTOCOL_VERSION, _)
+        )
+    }
+
+    /// What a DISCONNECT tells the upstream: what it has done wrong.
+    pub const fn reason(&self) -> Option<Reason> {
+        match self {
+            Error::Unexpected(_) => Some(Reason::PROTOCOL_ERROR),
+            _ => None,
+        }
+    }
+}
+
+/// What an MQTT 5 upstream says beside a reason code, for the log: its Reason String, and the
+/// Server Reference. The other server is named, not followed: where a bridge sends what the
+/// operator entrusts to it is for the operator to say.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Said(Box<str>);
+
+impl Said {
+    pub(super) fn new(props: &Props<'_>) -> Said {
+        let mut text = String::new();
+        if let Some(reason) = props.reason_string() {
+            text += &format!(", \"{reason}\"");
+        }
+        if let Some(server) = props.server_reference() {
+            text += &format!(", names {server} instead");
+        }
+        Said(text.into())
+    }
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 impl From<mqtt::Error> for Error {
     fn from(error: mqtt::Error) -> Error {
@@ -47,9 +93,15 @@ impl fmt::Display for Error {
             }
             Error::PingTimeout => f.write_str("no answer to PINGREQ"),
             Error::AckTimeout => f.write_str("no acknowledgement in time: connecting again"),
-            Error::Refused(reason) => write!(f, "connection refused: {reason}{}", cure(*reason)),
-            Error::Disconnected(reason) => {
-                write!(f, "disconnected by upstream: {reason}{}", cure(*reason))
+            Error::Refused(reason, said) => {
+                write!(f, "connection refused: {reason}{said}{}", cure(*reason))
+            }
+            Error::Disconnected(reason, said) => {
+                let cure = cure(*reason);
+                write!(f, "disconnected by upstream: {reason}{said}{cure}")
+            }
+            Error::SessionPresent => {
+                f.write_str("protocol error: upstream resumes a session, with cleansession true")
             }
             Error::Io(why) => f.write_str(why),
             Error::Unexpected(packet) => write!(f, "protocol error: unexpected {packet}"),

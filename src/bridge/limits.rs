@@ -24,6 +24,8 @@ pub struct Limits {
     pub retain_available: bool,
     /// Subscriptions may contain wildcards (5.0 §3.2.2.3.11).
     pub wildcards_available: bool,
+    /// Subscriptions may be shared (5.0 §3.2.2.3.13).
+    pub shared_available: bool,
     /// For how long the upstream keeps the session, if it says so: less than was asked for.
     pub session_expiry: Option<Duration>,
     /// The keep-alive in use: the upstream's own [MQTT-3.1.2-21] or ours.
@@ -47,6 +49,7 @@ impl Limits {
                 .unwrap_or(QoS::ExactlyOnce),
             retain_available: props.retain_available() != Some(0),
             wildcards_available: props.wildcard_subscription_available() != Some(0),
+            shared_available: props.shared_subscription_available() != Some(0),
             session_expiry: props
                 .session_expiry()
                 .map(|s| Duration::from_secs(s.into())),

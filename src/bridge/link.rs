@@ -15,7 +15,8 @@ use super::notify::Notifications;
 use super::requests::{Context, Requests};
 use super::state::{State, Up};
 use super::status::{Phase, Reporter, Status};
-use super::{Backoff, Error, Limits, Map, Wire};
+use super::{Backoff, Error, Limits, Map, Said, Wire};
+use crate::broker::Announced;
 use crate::config;
 use crate::mqtt::{ConnAck, Packet, PacketId, Reason, RetainHandling, Version, encode};
 use crate::time::Time;
@@ -135,6 +136,11 @@ impl Link {
             State::Up(up) => Some(&up.limits),
             _ => None,
         }
+    }
+
+    /// What the CONNECT has told the upstream that we take.
+    pub fn announced(&self) -> Announced {
+        connect::announced(&self.spec, self.version())
     }
 
     /// The map as the broker applies it.
@@ -266,7 +272,9 @@ impl Link {
             (State::Handshake { .. }, Packet::ConnAck(ack)) if ack.reason == Reason::SUCCESS => {
                 self.accepted(ack, ids, now, out)
             }
-            (State::Handshake { .. }, Packet::ConnAck(ack)) => Err(Error::Refused(ack.reason)),
+            (State::Handshake { .. }, Packet::ConnAck(ack)) => {
+                Err(Error::Refused(ack.reason, Said::new(&ack.props)))
+            }
             (State::Up(up), packet) => {
                 up.last_received = now;
                 up.ping_due = up.ping_due.map(|_| now + up.grace());
@@ -288,6 +296,9 @@ impl Link {
         now: Time,
         out: &mut Vec<u8>,
     ) -> Result<Step, Error> {
+        if connack.session_present && self.spec.clean_session {
+            return Err(Error::SessionPresent);
+        }
         let dialect = self.ladder.current();
         let limits = Limits::new(connack, dialect.version, self.spec.keepalive);
         self.ladder.accepted();
@@ -369,7 +380,9 @@ impl Link {
                 }
                 Ok(Step::None)
             }
-            Packet::Disconnect(disconnect) => Err(Error::Disconnected(disconnect.reason)),
+            Packet::Disconnect(packet) => {
+                Err(Error::Disconnected(packet.reason, Said::new(&packet.props)))
+            }
             _ => Err(Error::Unexpected(packet.name())),
         }
     }
@@ -399,13 +412,17 @@ impl Link {
                 self.state = State::Waiting { until };
                 return;
             }
-            State::Handshake { .. } if is_refusal_of_version(error) => {
+            State::Handshake { .. } if error.refuses_version() => {
                 let refused = self.ladder.current();
                 if self.ladder.refused() {
                     let next = self.ladder.current();
                     self.reporter.fallback(refused, next, error);
                     return;
                 }
+                (self.next_address(), None)
+            }
+            State::Handshake { .. } if self.notifications.blame_will(error) => {
+                self.reporter.local_notifications(&error.to_string());
                 (self.next_address(), None)
             }
             State::Connecting { .. } | State::Handshake { .. } => (self.next_address(), None),
@@ -459,13 +476,4 @@ impl Link {
             lowered: self.requests.lowered(),
         }
     }
-}
-
-/// True for what an upstream does that does not know a protocol version: return code 1, reason
-/// 0x84, or the end of the connection.
-fn is_refusal_of_version(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Io(_) | Error::Refused(Reason::UNSUPPORTED_PROTOCOL_VERSION)
-    )
 }

@@ -21,7 +21,7 @@ mod wire;
 
 pub use backoff::Backoff;
 pub use echo::Echo;
-pub use error::Error;
+pub use error::{Error, Said};
 pub use limits::Limits;
 pub use link::{Action, CONNACK_TIMEOUT, CONNECT_TIMEOUT, Link, Step};
 pub use map::{Map, Mapped};

@@ -54,6 +54,18 @@ impl Notifications {
         self.upstream = Upstream::Untold;
     }
 
+    /// True if an upstream refuses the CONNECT for the QoS [MQTT-3.2.2-12] or RETAIN
+    /// [MQTT-3.2.2-13] of the will, which goes to the state topic: from now on without.
+    pub fn blame_will(&mut self, error: &Error) -> bool {
+        let reasons = [Reason::QOS_NOT_SUPPORTED, Reason::RETAIN_NOT_SUPPORTED];
+        let refused = matches!(error, Error::Refused(reason, _) if reasons.contains(reason));
+        let blamed = refused && self.upstream().is_some();
+        if blamed {
+            self.upstream = Upstream::Untold;
+        }
+        blamed
+    }
+
     /// Watches for an upstream that ends the connection because of the notification; true if
     /// this one seems to. `unanswered` says that the notification is out and not acknowledged,
     /// `held` how long the connection did.
@@ -84,7 +96,7 @@ impl Notifications {
 fn is_verdict(version: Version, error: &Error) -> bool {
     match error {
         Error::Io(_) => version < Version::V5,
-        Error::Disconnected(reason) => matches!(
+        Error::Disconnected(reason, _) => matches!(
             *reason,
             Reason::NOT_AUTHORIZED
                 | Reason::TOPIC_NAME_INVALID

@@ -39,6 +39,38 @@ pub(super) struct Context<'a> {
     pub out: &'a mut Vec<u8>,
 }
 
+impl Context<'_> {
+    /// Appends a packet. False if it is larger than the upstream takes [MQTT-3.2.2-15].
+    fn put(&mut self, packet: &Packet<'_>) -> Result<bool, mqtt::Error> {
+        let start = self.out.len();
+        encode(packet, self.limits.version, self.out)?;
+        let size = self.out.len() - start;
+        let fits = self
+            .limits
+            .max_packet
+            .is_none_or(|max| size <= max as usize);
+        if !fits {
+            self.out.truncate(start);
+        }
+        Ok(fits)
+    }
+
+    /// Why the upstream cannot take a subscription to `filter`, as its CONNACK says.
+    fn unavailable(&self, filter: &str) -> Option<Reason> {
+        if !self.limits.shared_available && is_shared(filter) {
+            Some(Reason::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED)
+        } else if !self.limits.wildcards_available && filter.contains(['+', '#']) {
+            Some(Reason::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED)
+        } else {
+            None
+        }
+    }
+}
+
+fn is_shared(filter: &str) -> bool {
+    filter.starts_with("$share/")
+}
+
 impl Requests {
     /// Forgets what an earlier connection left.
     pub fn reset(&mut self) {
@@ -67,7 +99,6 @@ impl Requests {
             QoS::AtMostOnce => Delivery::AtMostOnce,
             qos => Delivery::new(qos, (cx.ids)(), false),
         };
-        self.notification = delivery.id();
         let publish = Publish {
             delivery,
             retain: cx.limits.retain_available,
@@ -75,7 +106,10 @@ impl Requests {
             props: Props::EMPTY,
             payload: b"1",
         };
-        encode(&Packet::Publish(publish), cx.limits.version, cx.out)
+        if cx.put(&Packet::Publish(publish))? {
+            self.notification = delivery.id();
+        }
+        Ok(())
     }
 
     /// True while an acknowledgement is due.
@@ -92,24 +126,22 @@ impl Requests {
     /// lines: one filter a packet, as some clouds allow only a few.
     pub fn subscribe(&mut self, cx: &mut Context<'_>) -> Result<(), mqtt::Error> {
         for (filter, qos) in cx.map.upstream() {
-            match qos {
-                Some(_) if !cx.limits.wildcards_available && filter.contains(['+', '#']) => {
-                    let reason = Reason::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED;
-                    self.refuse(filter.into(), reason, cx.name);
-                }
-                Some(qos) => self.subscribe_one(filter, qos.min(cx.limits.max_qos), cx)?,
-                None if cx.unsubscribe && !self.unsubscribed => {
+            match (qos, cx.unavailable(filter)) {
+                (Some(_), Some(reason)) => self.refuse(filter.into(), reason, cx.name),
+                (Some(qos), None) => self.subscribe_one(filter, qos.min(cx.limits.max_qos), cx)?,
+                (None, _) if cx.unsubscribe && !self.unsubscribed => {
                     let id = (cx.ids)();
-                    self.pending.push((id, Request::Unsubscribe));
                     let filters = vec![filter];
                     let unsubscribe = Unsubscribe {
                         id,
                         props: Props::EMPTY,
                         filters,
                     };
-                    encode(&Packet::Unsubscribe(unsubscribe), cx.limits.version, cx.out)?;
+                    if cx.put(&Packet::Unsubscribe(unsubscribe))? {
+                        self.pending.push((id, Request::Unsubscribe));
+                    }
                 }
-                None => {}
+                (None, _) => {}
             }
         }
         Ok(())
@@ -122,13 +154,12 @@ impl Requests {
         cx: &mut Context<'_>,
     ) -> Result<(), mqtt::Error> {
         let id = (cx.ids)();
-        self.pending
-            .push((id, Request::Subscribe(filter.into(), qos)));
         let v5 = cx.limits.version == Version::V5;
         let subscription = Subscription {
             filter,
             qos,
-            no_local: v5,
+            // [MQTT-3.8.3-4]
+            no_local: v5 && !is_shared(filter),
             retain_as_published: v5,
             retain_handling: if v5 {
                 cx.retain_handling
@@ -142,7 +173,13 @@ impl Requests {
             props: Props::EMPTY,
             filters,
         };
-        encode(&Packet::Subscribe(subscribe), cx.limits.version, cx.out)
+        if cx.put(&Packet::Subscribe(subscribe))? {
+            let request = Request::Subscribe(filter.into(), qos);
+            self.pending.push((id, request));
+        } else {
+            self.refuse(filter.into(), Reason::PACKET_TOO_LARGE, cx.name);
+        }
+        Ok(())
     }
 
     /// Takes the PUBACK of the notification: its reason, or `None` for any other PUBACK.

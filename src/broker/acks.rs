@@ -38,7 +38,7 @@ impl Broker {
     }
 
     /// PUBACK: the receiver has a QoS 1 message. An id that is not in flight is ignored, as
-    /// Mosquitto does: it may be late.
+    /// Mosquitto does: it may be late. One of a QoS 2 message is a protocol error.
     pub(super) fn on_puback(&mut self, c: ConnId, ack: &Ack<'_>, now: Time) {
         let Some((index, lenient)) = self.session_index(c) else {
             return;
@@ -54,12 +54,14 @@ impl Broker {
             }
             self.delivered(index, acked.id, now);
             self.pump(index, now);
+        } else if session.outbound.flying(ack.id).is_some() {
+            self.close(c, Reason::PROTOCOL_ERROR, now);
         }
     }
 
     /// PUBREC: the receiver has a QoS 2 message. PUBREL leaves once the release is on disk.
     pub(super) fn on_pubrec(&mut self, c: ConnId, ack: &Ack<'_>, now: Time) {
-        let Some((index, _)) = self.session_index(c) else {
+        let Some((index, lenient)) = self.session_index(c) else {
             return;
         };
         let Some(session) = self.sessions.get_mut(index) else {
@@ -67,6 +69,12 @@ impl Broker {
         };
         let failed = ack.reason.is_error();
         let Some(acked) = session.outbound.pubrec(ack.id, failed, now) else {
+            if !lenient && session.outbound.flying(ack.id).is_some() {
+                return self.close(c, Reason::PROTOCOL_ERROR, now);
+            }
+            if failed {
+                return;
+            }
             // Not known: it may be a PUBREC sent again, which has its answer all the same.
             let packet = Packet::PubRel(Ack::new(ack.id, Reason::SUCCESS));
             return self.reply(c, ReplyKind::Ack(packet), true);
@@ -93,9 +101,10 @@ impl Broker {
         }
     }
 
-    /// PUBCOMP: a QoS 2 handshake is over. That may reach the disk late.
+    /// PUBCOMP: a QoS 2 handshake is over. That may reach the disk late. Before PUBREL, or for a
+    /// QoS 1 message, it is a protocol error.
     pub(super) fn on_pubcomp(&mut self, c: ConnId, ack: &Ack<'_>, now: Time) {
-        let Some((index, _)) = self.session_index(c) else {
+        let Some((index, lenient)) = self.session_index(c) else {
             return;
         };
         let Some(session) = self.sessions.get_mut(index) else {
@@ -108,6 +117,8 @@ impl Broker {
             }
             self.delivered(index, acked.id, now);
             self.pump(index, now);
+        } else if !lenient && session.outbound.flying(ack.id).is_some() {
+            self.close(c, Reason::PROTOCOL_ERROR, now);
         }
     }
 

@@ -2,19 +2,23 @@
 
 use std::rc::Rc;
 
+use super::alias::Outward;
 use super::conn::Stage;
 use super::session::{NEVER, Session, Subscribed};
 use super::uplink::Uplink;
 use super::{Broker, ConnId, Peer};
 use crate::config::BridgeTopic;
 use crate::message::{Message, Origin};
-use crate::mqtt::{PacketId, QoS, RetainHandling, Version};
+use crate::mqtt::{PacketId, QoS, Reason, RetainHandling, Version};
 use crate::route::SubOptions;
 use crate::session::Inbound;
 use crate::time::Time;
 
 /// QoS 1 and 2 messages under way to an MQTT 5 upstream that allows more.
 const UPLINK_WINDOW: u16 = 100;
+
+/// Topic aliases set for an upstream that takes as many.
+const UPLINK_ALIASES: u16 = 32;
 
 /// A bridge: its index among the `connection` sections.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -45,8 +49,34 @@ pub struct Limits {
     pub max_packet: Option<u32>,
     /// Highest QoS it takes.
     pub max_qos: QoS,
+    /// Highest topic alias it takes.
+    pub topic_alias_max: u16,
     /// It has our session.
     pub session_present: bool,
+    /// What our CONNECT has told it.
+    pub announced: Announced,
+}
+
+/// What an upstream was told that we take: it must not go beyond.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Announced {
+    /// QoS 1 and 2 messages at a time [MQTT-3.3.4-9].
+    pub receive_maximum: u16,
+    /// Largest packet in bytes [MQTT-3.1.2-24]; `None` is our own limit.
+    pub max_packet: Option<u32>,
+    /// Highest topic alias [MQTT-3.1.2-26].
+    pub topic_alias_max: u16,
+}
+
+impl Default for Announced {
+    /// What a CONNECT says that says nothing.
+    fn default() -> Announced {
+        Announced {
+            receive_maximum: u16::MAX,
+            max_packet: None,
+            topic_alias_max: 0,
+        }
+    }
 }
 
 /// The local end of a bridge, as the configuration has it.
@@ -73,6 +103,7 @@ impl Broker {
         let origin = Rc::new(Origin {
             client_id: spec.client_id.into(),
             username: spec.username.map(Into::into),
+            listener: None,
         });
         let expiry = if spec.durable { NEVER } else { 0 };
         let known = self.by_client_id.get(spec.client_id).copied();
@@ -172,8 +203,11 @@ impl Broker {
         conn.version = limits.version;
         conn.max_packet = limits.max_packet.unwrap_or(u32::MAX);
         conn.greeted = true;
-        conn.rare().max_qos = limits.max_qos;
-        conn.rare().wire = Some(wire);
+        let rare = conn.rare();
+        rare.max_qos = limits.max_qos;
+        rare.wire = Some(wire);
+        rare.announced = limits.announced;
+        rare.outward = Outward::new(limits.topic_alias_max.min(UPLINK_ALIASES));
         let session = self.sessions.get_mut(index)?;
         session.version = limits.version;
         if !limits.session_present {
@@ -203,6 +237,13 @@ impl Broker {
             own if own >= DEFAULT && version == Version::V5 => own.max(UPLINK_WINDOW),
             own => own,
         }
+    }
+
+    /// The upstream has broken the protocol: ends the connection and says why, if there is a word
+    /// for it.
+    pub fn bridge_fail(&mut self, c: ConnId, reason: Reason, now: Time) {
+        self.close(c, reason, now);
+        self.settle(now);
     }
 
     /// Starts the flow over an uplink, once the link has sent its own packets.

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use core::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::rc::Rc;
 
-use super::{Outbox, Wire};
+use super::alias::{Inward, Naming, Outward};
+use super::{Announced, Outbox, Wire};
 use crate::message::Message;
 use crate::mqtt::{Delivery, Packet, QoS, Reason, Version};
 use crate::time::Time;
@@ -107,9 +108,13 @@ pub(super) struct Rare {
     parked: VecDeque<Parked>,
     parked_bytes: usize,
     /// Topic aliases the peer has set.
-    pub aliases: Vec<Option<Box<str>>>,
+    pub inward: Inward,
+    /// Topic aliases set for the peer.
+    pub outward: Outward,
     /// For a bridge: the map applied at the wire.
     pub wire: Option<Rc<dyn Wire>>,
+    /// For a bridge: what the upstream was told that we take.
+    pub announced: Announced,
     /// Highest QoS the peer takes.
     pub max_qos: QoS,
 }
@@ -119,8 +124,10 @@ impl Default for Rare {
         Rare {
             parked: VecDeque::new(),
             parked_bytes: 0,
-            aliases: Vec::new(),
+            inward: Inward::default(),
+            outward: Outward::default(),
             wire: None,
+            announced: Announced::default(),
             max_qos: QoS::ExactlyOnce,
         }
     }
@@ -210,6 +217,25 @@ impl Conn {
     /// For a bridge: the map applied at the wire.
     pub fn wire(&self) -> Option<&Rc<dyn Wire>> {
         self.rare.as_ref()?.wire.as_ref()
+    }
+
+    /// For a bridge: what the upstream was told that we take.
+    pub fn announced(&self) -> Option<&Announced> {
+        let rare = self.rare.as_ref()?;
+        rare.wire.as_ref().map(|_| &rare.announced)
+    }
+
+    /// How the next PUBLISH may name `topic`.
+    pub fn naming(&self, topic: &str) -> Naming {
+        let rare = self.rare.as_ref();
+        rare.map_or(Naming::Name, |rare| rare.outward.name(topic))
+    }
+
+    /// A PUBLISH that names `topic` like this is on its way.
+    pub fn named(&mut self, topic: &str, naming: Naming) {
+        if let Some(rare) = &mut self.rare {
+            rare.outward.sent(topic, naming);
+        }
     }
 
     /// Highest QoS the peer takes.
@@ -313,10 +339,10 @@ impl Conn {
         }
     }
 
-    /// The reason code as a DISCONNECT can say it; `None` before MQTT 5 and before CONNACK
-    /// [MQTT-3.14.0-1].
-    pub fn can_say(&self, reason: Reason) -> Option<Reason> {
+    /// True if a DISCONNECT can say `reason` to the peer: not before MQTT 5, not before CONNACK
+    /// [MQTT-3.14.0-1], and to an upstream only what a client may say [MQTT-3.14.2-1].
+    pub fn can_say(&self, reason: Reason) -> bool {
         let says = self.version == Version::V5 && self.stage == Stage::Connected && self.greeted;
-        says.then_some(reason)
+        says && (self.wire().is_none() || reason.is_said_by_clients())
     }
 }

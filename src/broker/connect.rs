@@ -4,34 +4,28 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::admit::Admitted;
+use super::alias::Outward;
 use super::conn::{ReplyKind, Stage};
-use super::{Broker, ConnId, TOPIC_ALIAS_MAXIMUM};
-use crate::auth::Auth;
-use crate::mqtt::{self, ConnAck, Connect, Packet, Property, Props, PropsBuf, Reason, Version};
+use super::{Broker, ConnId, Peer};
+use crate::mqtt::{
+    self, ConnAck, Connect, Packet, Property, Props, PropsBuf, QoS, Reason, Version,
+};
 use crate::time::Time;
 
 impl Broker {
-    /// Puts other rules in force. Clients whose user is gone, and anonymous ones that are no
-    /// longer let in, are disconnected; what the others may publish and read changes at once.
-    pub fn set_auth(&mut self, auth: Auth, now: Time) {
-        self.auth = auth;
-        let conns = self.conns.iter().filter(|(_, conn)| conn.wire().is_none());
-        let outcasts: Vec<ConnId> = conns
-            .filter_map(|(c, conn)| Some((c, self.sessions.get(conn.session()?)?)))
-            .filter(|(_, session)| !self.auth.still_admits(session.who().username))
-            .map(|(c, _)| ConnId(c))
-            .collect();
-        for c in outcasts {
-            self.close(c, Reason::NOT_AUTHORIZED, now);
-        }
-        self.settle(now);
-    }
-
     pub(super) fn on_connect(&mut self, c: ConnId, connect: &Connect<'_>, now: Time) {
-        if let Some(conn) = self.conns.get_mut(c.0) {
-            conn.version = connect.version;
-        }
-        match self.admit(connect, now) {
+        let Some(conn) = self.conns.get_mut(c.0) else {
+            return;
+        };
+        conn.version = connect.version;
+        conn.max_packet = connect.props.maximum_packet_size().unwrap_or(u32::MAX);
+        let listener = conn.listener;
+        let max_qos = self.max_qos(listener);
+        let admitted = match connect.will {
+            Some(will) if will.qos > max_qos => Err(Reason::QOS_NOT_SUPPORTED),
+            _ => self.admit(c, connect, now),
+        };
+        match admitted {
             Ok(admitted) => self.enter(c, connect, admitted, now),
             Err(reason) => {
                 if let Some(conn) = self.conns.get(c.0) {
@@ -47,22 +41,27 @@ impl Broker {
         }
     }
 
-    /// Answers a CONNECT with a failure and closes.
+    /// Answers a CONNECT with a failure and closes. Before 5.0 a failure without a return code
+    /// has no answer (3.1.1 [MQTT-3.2.2-6]).
     fn refuse(&mut self, c: ConnId, reason: Reason, now: Time) {
         let refusal = ConnAck {
             session_present: false,
             reason,
             props: Props::EMPTY,
         };
-        self.send(c, &Packet::ConnAck(refusal));
+        let version = self.version(c);
+        if version == Version::V5 || refusal.return_code().is_some() {
+            self.send(c, &Packet::ConnAck(refusal));
+        }
         self.finish(c, now);
     }
 
-    /// Answers a CONNECT that could not be decoded. Only a version that is not known gets a
-    /// CONNACK [MQTT-3.1.2-2]; garbage gets none [MQTT-3.1.4-1].
+    /// Answers a CONNECT that could not be decoded. As in Mosquitto, only a version that is not
+    /// known gets a CONNACK [MQTT-3.1.2-2]; another protocol [MQTT-3.1.2-1] and garbage get none
+    /// [MQTT-3.1.4-1].
     pub(super) fn refuse_unreadable(&mut self, c: ConnId, error: &mqtt::Error, now: Time) {
         self.counters.refused += 1;
-        if error.reason() == Reason::UNSUPPORTED_PROTOCOL_VERSION {
+        if matches!(error, mqtt::Error::UnsupportedVersion(_)) {
             self.refuse(c, Reason::UNSUPPORTED_PROTOCOL_VERSION, now);
         } else {
             self.finish(c, now);
@@ -85,7 +84,8 @@ impl Broker {
             None => (self.open_session(connect, &admitted), false),
         };
         let must_save = self.bind(c, index, connect, &admitted, now);
-        let hold = ReplyKind::Hold(self.connack(connect, &admitted, present));
+        let listener = self.conns.get(c.0).map_or(0, |conn| conn.listener);
+        let hold = ReplyKind::Hold(self.connack(listener, connect, &admitted, present));
         if must_save || discarded {
             self.reply_after_commit(c, hold, now);
         } else {
@@ -115,6 +115,7 @@ impl Broker {
         admitted: &Admitted,
         now: Time,
     ) -> bool {
+        self.limit_output(c, connect);
         let Some(conn) = self.conns.get_mut(c.0) else {
             return false;
         };
@@ -122,7 +123,6 @@ impl Broker {
         conn.set_session(index);
         conn.bridge = connect.bridge;
         conn.keep_alive = admitted.keep_alive;
-        conn.max_packet = connect.props.maximum_packet_size().unwrap_or(u32::MAX);
         let (keep_alive, peer) = (conn.keep_alive, conn.peer.clone());
         let Some(session) = self.sessions.get_mut(index) else {
             return false;
@@ -144,20 +144,7 @@ impl Broker {
             self.watch(c, Duration::from_millis(u64::from(keep_alive) * 1500), now);
         }
         if self.settings.connection_messages {
-            log::info!(
-                "New client connected from {peer} as {} (p{}, c{}, k{keep_alive}{}).",
-                admitted.origin.client_id,
-                if connect.version == Version::V5 {
-                    5
-                } else {
-                    connect.version as u8 - 2
-                },
-                u8::from(connect.clean_start),
-                connect
-                    .username
-                    .map(|u| format!(", u'{u}'"))
-                    .unwrap_or_default(),
-            );
+            log_connect(connect, &admitted.origin.client_id, keep_alive, &peer);
         }
         self.counters.connects += 1;
         let done = self.store.done();
@@ -166,13 +153,40 @@ impl Broker {
             .is_some_and(|s| durable && (changed || !s.on_disk || s.saved_in > done))
     }
 
+    /// Notes how messages may go to a client: by topic aliases, and, as in Mosquitto, at the QoS
+    /// that it may publish with.
+    fn limit_output(&mut self, c: ConnId, connect: &Connect<'_>) {
+        let listener = self.conns.get(c.0).map_or(0, |conn| conn.listener);
+        let max_qos = self.max_qos(listener);
+        let taken = connect.props.topic_alias_maximum().unwrap_or(0);
+        let aliases = self.max_topic_alias_broker(listener).min(taken);
+        let Some(conn) = self.conns.get_mut(c.0) else {
+            return;
+        };
+        if aliases > 0 {
+            conn.rare().outward = Outward::new(aliases);
+        }
+        if max_qos < QoS::ExactlyOnce {
+            conn.rare().max_qos = max_qos;
+        }
+    }
+
     /// The CONNACK of an admitted client, encoded. Property order as Mosquitto's.
-    fn connack(&self, connect: &Connect<'_>, admitted: &Admitted, present: bool) -> Box<[u8]> {
+    fn connack(
+        &self,
+        listener: u16,
+        connect: &Connect<'_>,
+        admitted: &Admitted,
+        present: bool,
+    ) -> Box<[u8]> {
         let mut props = PropsBuf::new();
         if admitted.keep_alive != connect.keep_alive {
             props.push(Property::ServerKeepAlive(admitted.keep_alive));
         }
-        props.push(Property::TopicAliasMaximum(TOPIC_ALIAS_MAXIMUM));
+        let aliases = self.max_topic_alias(listener);
+        if aliases > 0 {
+            props.push(Property::TopicAliasMaximum(aliases));
+        }
         if connect
             .props
             .session_expiry()
@@ -194,6 +208,10 @@ impl Broker {
                 self.settings.max_inflight_messages,
             ));
         }
+        match self.max_qos(listener) {
+            QoS::ExactlyOnce => true,
+            max => props.push(Property::MaximumQoS(max as u8)),
+        };
         let props = props.as_props();
         let reason = Reason::SUCCESS;
         let connack = ConnAck {
@@ -218,10 +236,27 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
+        session
+            .outbound
+            .limit_bytes(self.settings.max_inflight_bytes);
         let releases = session.outbound.connect(window, now);
         let saved = self.sessions.get(index).is_some_and(|s| self.is_saved(s));
         for id in releases {
             self.pubrel(c, id, saved, now);
         }
     }
+}
+
+/// The line that Mosquitto logs, too; log watchers look for it.
+fn log_connect(connect: &Connect<'_>, client_id: &str, keep_alive: u16, peer: &Peer) {
+    let version = match connect.version {
+        Version::V5 => 5,
+        version => version as u8 - 2,
+    };
+    let username = connect.username.map(|u| format!(", u'{u}'"));
+    log::info!(
+        "New client connected from {peer} as {client_id} (p{version}, c{}, k{keep_alive}{}).",
+        u8::from(connect.clean_start),
+        username.unwrap_or_default(),
+    );
 }

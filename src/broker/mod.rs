@@ -9,6 +9,7 @@
 
 mod acks;
 mod admit;
+mod alias;
 mod bridge;
 mod commit;
 mod conn;
@@ -18,6 +19,9 @@ mod deliver;
 mod disconnect;
 mod drops;
 mod expire;
+mod listeners;
+mod memory;
+mod mount;
 mod outbox;
 mod publish;
 mod pump;
@@ -32,13 +36,14 @@ mod subscribe;
 mod tests;
 mod uplink;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use slab::Slab;
 
-pub use bridge::{BridgeId, BridgeSession, Limits, Wire};
+pub use bridge::{Announced, BridgeId, BridgeSession, Limits, Wire};
 pub use commit::Disk;
 pub use conn::{ConnId, Peer};
 pub use counters::{Counters, Gauges};
@@ -49,6 +54,7 @@ pub use report::{BridgeQueue, ClientDrops, LineQueue};
 use conn::{Conn, Stage, Waiter};
 use deliver::Receiver;
 use expire::Wheel;
+use listeners::Listener;
 use retain::Unwritten;
 use session::Session;
 
@@ -62,8 +68,6 @@ use crate::time::Time;
 
 /// How long a new connection may take to send its CONNECT.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Topic aliases accepted from a client, as Mosquitto announces.
-const TOPIC_ALIAS_MAXIMUM: u16 = 10;
 /// No more messages are moved to an outbox that holds this many bytes.
 const OUTBOX_HIGH: usize = 64 * 1024;
 /// QoS 0 messages to a connection this far behind are dropped, and a peer that lets this much
@@ -73,14 +77,11 @@ const OUTBOX_LIMIT: usize = 1024 * 1024;
 /// The broker.
 pub struct Broker {
     settings: General,
-    /// `max_connections` of each listener.
-    max_connections: Vec<Option<u32>>,
+    listeners: Vec<Listener>,
     auth: Auth,
     conns: Slab<Conn>,
     /// Tells a connection from an earlier one with the same number.
     serial: u32,
-    /// Open connections of each listener.
-    open: Vec<u32>,
     sessions: Slab<Session>,
     by_client_id: HashMap<Rc<str>, usize>,
     next_session: u32,
@@ -92,6 +93,8 @@ pub struct Broker {
     budget: Option<Budget>,
     wheel: Wheel,
     counters: Counters,
+    /// Connections, with their serial, whose peer does not take packets as large as a reply.
+    unanswerable: Vec<(ConnId, u32)>,
     /// Connections with something to write or to close.
     dirty: Vec<ConnId>,
     /// Connections that may be read again.
@@ -127,6 +130,10 @@ pub struct Broker {
     routing: u32,
     props: PropsBuf,
     topic: String,
+    /// Bytes of packets that have come in half.
+    partial_bytes: usize,
+    /// `memory_limit` is reached, and the log says so.
+    memory_full: Cell<bool>,
     shutting_down: bool,
 }
 
@@ -134,12 +141,9 @@ impl Broker {
     /// A network connection was accepted on `listener` (its index). `None` when
     /// `max_connections` is reached: close it at once.
     pub fn accept(&mut self, listener: usize, peer: Peer, now: Time) -> Option<ConnId> {
-        let open = self.open.get_mut(listener)?;
-        let limit = self.max_connections.get(listener).copied().flatten();
-        if self.shutting_down || limit.is_some_and(|limit| *open >= limit) {
+        if self.shutting_down || !self.admit_connection(listener, &peer) {
             return None;
         }
-        *open += 1;
         let conn = self.new_conn(listener as u16, peer, now);
         self.watch(conn, CONNECT_TIMEOUT, now);
         Some(conn)
@@ -165,10 +169,12 @@ impl Broker {
         // Before CONNECT nobody needs room for more than a will and some properties.
         const BEFORE_CONNECT: u32 = 256 * 1024;
         let limit = self.settings.max_packet_size.unwrap_or(u32::MAX);
-        match self.conns.get(c.0) {
-            Some(conn) if conn.stage == Stage::New => limit.min(BEFORE_CONNECT) as usize,
-            _ => limit as usize,
-        }
+        let limit = match self.conns.get(c.0) {
+            Some(conn) if conn.stage == Stage::New => limit.min(BEFORE_CONNECT),
+            Some(conn) => conn.announced().and_then(|a| a.max_packet).unwrap_or(limit),
+            None => limit,
+        };
+        limit as usize
     }
 
     /// Handles one packet.
@@ -179,7 +185,7 @@ impl Broker {
         conn.last_seen = now;
         match (conn.stage, packet) {
             (Stage::Closing, _) => return,
-            (Stage::New, Packet::Connect(connect)) => self.on_connect(c, &connect, now),
+            (Stage::New, Packet::Connect(connect)) => self.connect_mounted(c, *connect, now),
             (Stage::New, packet) => {
                 log::debug!("{}: {} before CONNECT", conn.peer, packet.name());
                 self.close(c, Reason::PROTOCOL_ERROR, now);
@@ -191,13 +197,13 @@ impl Broker {
 
     fn on_packet(&mut self, c: ConnId, packet: Packet<'_>, now: Time) {
         match packet {
-            Packet::Publish(publish) => self.on_publish(c, &publish, now),
+            Packet::Publish(publish) => self.publish_mounted(c, &publish, now),
             Packet::PubAck(ack) => self.on_puback(c, &ack, now),
             Packet::PubRec(ack) => self.on_pubrec(c, &ack, now),
             Packet::PubRel(ack) => self.on_pubrel(c, &ack, now),
             Packet::PubComp(ack) => self.on_pubcomp(c, &ack, now),
-            Packet::Subscribe(subscribe) => self.on_subscribe(c, &subscribe, now),
-            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(c, &unsubscribe, now),
+            Packet::Subscribe(subscribe) => self.subscribe_mounted(c, &subscribe, now),
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe_mounted(c, &unsubscribe, now),
             Packet::PingReq => self.on_pingreq(c),
             Packet::Disconnect(disconnect) => self.on_disconnect(c, &disconnect, now),
             // The server's own packets, a second CONNECT [MQTT-3.1.0-2], AUTH without a method
@@ -248,8 +254,9 @@ impl Broker {
             self.detach(c, true, now);
         }
         let conn = self.conns.remove(c.0);
-        if let (None, Some(open)) = (conn.wire(), self.open.get_mut(usize::from(conn.listener))) {
-            *open -= 1;
+        let listener = self.listeners.get_mut(usize::from(conn.listener));
+        if let (None, Some(listener)) = (conn.wire(), listener) {
+            listener.open -= 1;
         }
         self.settle(now);
     }

@@ -3,13 +3,13 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::conn::{Conn, Parked, ReplyKind};
+use super::conn::{Parked, ReplyKind};
 use super::deliver::{Full, Routed};
 use super::session::Session;
-use super::{Broker, ConnId, DropReason, TOPIC_ALIAS_MAXIMUM};
+use super::{Broker, ConnId, DropReason};
 use crate::message::{Message, Parts};
 use crate::mqtt::filter_matches;
-use crate::mqtt::{Ack, Delivery, Packet, PacketId, Publish, QoS, Reason, Version};
+use crate::mqtt::{Ack, Delivery, Packet, PacketId, Props, Publish, QoS, Reason, Version};
 use crate::session::Receipt;
 use crate::time::Time;
 
@@ -30,39 +30,25 @@ pub(super) fn reserved(topic: &str) -> bool {
         || topic.starts_with("$SYS") && !filter_matches("$SYS/broker/connection/+/state", topic)
 }
 
-/// Sets the topic alias of a PUBLISH that names its topic too, or answers what the alias stands
-/// for (5.0 §3.3.2.3.4).
-fn use_alias<'c>(conn: &'c mut Conn, publish: &Publish<'_>) -> Result<Option<&'c str>, Reason> {
-    let Some(alias) = publish.props.topic_alias() else {
-        return Ok(None);
-    };
-    let table = &mut conn.rare().aliases;
-    table.resize(usize::from(TOPIC_ALIAS_MAXIMUM), None);
-    let slot = usize::from(alias).checked_sub(1);
-    let slot = slot.and_then(|slot| table.get_mut(slot));
-    let slot = slot.ok_or(Reason::TOPIC_ALIAS_INVALID)?;
-    if !publish.topic.is_empty() {
-        *slot = Some(publish.topic.into());
-        return Ok(None);
-    }
-    slot.as_deref().map(Some).ok_or(Reason::PROTOCOL_ERROR)
+/// False for a payload that is said to be UTF-8 and is not (5.0 §3.3.2.3.2). Like one without the
+/// right to publish, it is refused at QoS 1 and 2, and dropped at QoS 0. A bridge passes on what
+/// the upstream has accepted: to refuse it would only lose it.
+pub(super) fn is_in_format(props: Props<'_>, payload: &[u8]) -> bool {
+    props.payload_format() != Some(1) || std::str::from_utf8(payload).is_ok()
 }
 
 impl Broker {
     pub(super) fn on_publish(&mut self, c: ConnId, publish: &Publish<'_>, now: Time) {
         self.counters.publish_received += 1;
         self.counters.publish_bytes_received += publish.payload.len() as u64;
-        if let Some(id) = publish.delivery.id()
-            && !self.count_unacked(c)
-        {
-            log::debug!("packet {} beyond the receive maximum", id.get());
-            return self.close(c, Reason::RECEIVE_MAXIMUM_EXCEEDED, now);
+        if let Err(reason) = self.check_limits(c, publish) {
+            return self.close(c, reason, now);
         }
         // A resent QoS 2 message was routed before: acknowledge, whatever it says now.
         if let Delivery::ExactlyOnce(id, _) = publish.delivery
             && self.look(c, id) == Receipt::Known
         {
-            if let Some(Err(reason)) = self.conns.get_mut(c.0).map(|c| use_alias(c, publish)) {
+            if let Err(reason) = self.resolve_alias(c, publish) {
                 return self.close(c, reason, now);
             }
             self.uncount_unacked(c);
@@ -89,15 +75,56 @@ impl Broker {
         }
     }
 
+    /// Checks a PUBLISH against what the peer was told; what is wrong ends the connection.
+    fn check_limits(&mut self, c: ConnId, publish: &Publish<'_>) -> Result<(), Reason> {
+        if publish.delivery.id().is_some() && !self.count_unacked(c) {
+            return Err(Reason::RECEIVE_MAXIMUM_EXCEEDED);
+        }
+        let client = self.conns.get(c.0).filter(|conn| conn.wire().is_none());
+        let Some(conn) = client else {
+            return Ok(());
+        };
+        // A client never sends one [MQTT-3.3.4-6].
+        if publish.props.subscription_ids().next().is_some() {
+            return Err(Reason::PROTOCOL_ERROR);
+        }
+        if publish.delivery.qos() > self.max_qos(conn.listener) {
+            return Err(Reason::QOS_NOT_SUPPORTED);
+        }
+        if publish.retain && !self.settings.retain_available {
+            return Err(Reason::RETAIN_NOT_SUPPORTED);
+        }
+        Ok(())
+    }
+
     /// Counts a QoS 1 or 2 message against the receive maximum [MQTT-3.3.4-7]. False if an
     /// MQTT 5 peer has gone beyond it.
     fn count_unacked(&mut self, c: ConnId) -> bool {
-        let limit = self.settings.max_inflight_messages;
+        let own = self.own_window();
         let Some(conn) = self.conns.get_mut(c.0) else {
             return true;
         };
         conn.unacked = conn.unacked.saturating_add(1);
-        limit == 0 || conn.version < Version::V5 || conn.wire().is_some() || conn.unacked <= limit
+        let limit = conn.announced().map_or(own, |a| a.receive_maximum);
+        conn.version < Version::V5 || conn.unacked <= limit
+    }
+
+    /// Sets the topic alias of a PUBLISH, or answers what it stands for.
+    fn resolve_alias(&mut self, c: ConnId, publish: &Publish<'_>) -> Result<Option<&str>, Reason> {
+        if publish.props.topic_alias().is_none() {
+            return Ok(None);
+        }
+        let Some(conn) = self.conns.get(c.0) else {
+            return Ok(None);
+        };
+        let max = match conn.announced() {
+            Some(announced) => announced.topic_alias_max,
+            None => self.max_topic_alias(conn.listener),
+        };
+        match self.conns.get_mut(c.0) {
+            Some(conn) => conn.rare().inward.resolve(publish, max),
+            None => Ok(None),
+        }
     }
 
     fn uncount_unacked(&mut self, c: ConnId) {
@@ -130,6 +157,7 @@ impl Broker {
         }
     }
 
+    /// How many topic aliases a peer may set.
     /// Checks a PUBLISH and makes it a message.
     fn judge(&mut self, c: ConnId, publish: &Publish<'_>, now: Time) -> Verdict {
         let mut topic = std::mem::take(&mut self.topic);
@@ -152,13 +180,11 @@ impl Broker {
     ) -> Result<(), Verdict> {
         topic.clear();
         topic.push_str(publish.topic);
-        let Some(conn) = self.conns.get_mut(c.0) else {
-            return Err(Verdict::Drop(Reason::SUCCESS));
-        };
-        if let Some(known) = use_alias(conn, publish).map_err(Verdict::Close)? {
+        let known = self.resolve_alias(c, publish).map_err(Verdict::Close)?;
+        if let Some(known) = known {
             topic.push_str(known);
         }
-        if let Some(wire) = conn.wire().cloned() {
+        if let Some(wire) = self.conns.get(c.0).and_then(|conn| conn.wire()).cloned() {
             let remote = std::mem::take(topic);
             if !wire.inward(&remote, publish.payload, topic, now) {
                 return Err(Verdict::Drop(Reason::SUCCESS));
@@ -175,15 +201,16 @@ impl Broker {
             .conns
             .get(c.0)
             .is_some_and(|conn| conn.wire().is_some());
-        if publish.retain && !self.settings.retain_available {
-            return Verdict::Close(Reason::RETAIN_NOT_SUPPORTED);
-        }
         if let Some(max) = self.settings.message_size_limit
             && publish.payload.len() > max as usize
         {
             let lost = (1, publish.payload.len() as u64);
             self.drop_message(index, 0, DropReason::TooLarge, lost, now);
-            return Verdict::Drop(Reason::PACKET_TOO_LARGE);
+            // Mosquitto tells its clients 0x95, and would cut off a bridge that did [MQTT-3.4.2-1].
+            return Verdict::Drop(match bridge {
+                true => Reason::QUOTA_EXCEEDED,
+                false => Reason::PACKET_TOO_LARGE,
+            });
         }
         // As in Mosquitto, a bridge is the operator's own and needs no right.
         let allowed = !reserved(topic) && self.auth.may_publish(&session.who(), topic);
@@ -191,6 +218,10 @@ impl Broker {
             log::debug!("Denied PUBLISH from {} to {topic}", session.client_id());
             self.counters.denied += 1;
             return Verdict::Drop(Reason::NOT_AUTHORIZED);
+        }
+        if !bridge && !is_in_format(publish.props, publish.payload) {
+            log::debug!("{}: payload is not UTF-8: {topic}", session.client_id());
+            return Verdict::Drop(Reason::PAYLOAD_FORMAT_INVALID);
         }
         let origin = Rc::clone(&session.origin);
         let mut props = Vec::new();
@@ -202,7 +233,8 @@ impl Broker {
         };
         let mut message = Message::new(parts, now, origin);
         message.qos = publish.delivery.qos();
-        message.retain = publish.retain;
+        // Only the upstream of a bridge comes here with RETAIN where it is not available.
+        message.retain = publish.retain && self.settings.retain_available;
         let expiry = publish.props.message_expiry();
         message.expiry = expiry.map(|secs| now + Duration::from_secs(u64::from(secs)));
         Verdict::Take(Rc::new(message))
@@ -229,9 +261,19 @@ impl Broker {
             .get(c.0)
             .filter(|_| waits)
             .map(|conn| conn.next_waiter(c));
+        // A publisher that is its own subscriber expects PUBREC before the message: of Mosquitto
+        // it gets that only after PUBREL.
+        let pubrec_first = delivery.qos() == QoS::ExactlyOnce;
+        if pubrec_first {
+            self.hold(c, true);
+        }
         let routed = self.route(message, Some(from), waiter, now);
         if let Ok(routed) = &routed {
             self.accept_message(c, delivery, routed, now);
+        }
+        if pubrec_first {
+            self.hold(c, false);
+            self.pump(from, now);
         }
         // While the disk fails, what must be stored is refused instead, and the rest goes on.
         let acked = delivery != Delivery::AtMostOnce;
@@ -239,6 +281,16 @@ impl Broker {
             self.pause(c);
         }
         routed.map(drop)
+    }
+
+    /// Holds back, or no longer, the messages for a connection.
+    fn hold(&mut self, c: ConnId, held: bool) {
+        if let Some(conn) = self.conns.get_mut(c.0) {
+            conn.holds = match held {
+                true => conn.holds.saturating_add(1),
+                false => conn.holds.saturating_sub(1),
+            };
+        }
     }
 
     /// The queue `full` must hold the message, or one that waits before it: an MQTT 5 publisher
@@ -271,8 +323,10 @@ impl Broker {
 
     /// Acknowledges a message that was routed; QoS 2 takes its packet id.
     fn accept_message(&mut self, c: ConnId, delivery: Delivery, routed: &Routed, now: Time) {
-        // As Mosquitto, which routes a QoS 2 message later, only PUBACK tells that nobody is there.
-        let reason = match (routed.matched, delivery) {
+        // That nobody is subscribed only a server says (5.0 §3.4.2.1), and as Mosquitto, which routes
+        // a QoS 2 message later, only with PUBACK.
+        let upstream = self.conns.get(c.0).is_some_and(|c| c.wire().is_some());
+        let reason = match (routed.matched || upstream, delivery) {
             (false, Delivery::AtLeastOnce(..)) => Reason::NO_MATCHING_SUBSCRIBERS,
             _ => Reason::SUCCESS,
         };

@@ -2,8 +2,10 @@
 
 use std::rc::Rc;
 
+use super::alias::Naming;
 use super::conn::{Conn, Stage};
 use super::deliver::entry;
+use super::mount::unmounted;
 use super::{Broker, ConnId, DropReason, OUTBOX_HIGH};
 use crate::message::{Message, MessageId};
 use crate::mqtt::{
@@ -22,7 +24,9 @@ pub(super) enum Transmitted {
     TooLarge,
     /// It is too old.
     TooOld,
-    /// The bridge does not map it.
+    /// The client may not read it any more.
+    Denied,
+    /// The bridge does not map it, or it is not below the mount point.
     NotMapped,
 }
 
@@ -89,9 +93,12 @@ impl Broker {
 
     /// Sends one message that left the queue.
     fn send_entry(&mut self, c: ConnId, index: usize, entry: Entry, now: Time) {
-        let transmitted = match self.is_too_old(index, &entry, now) {
-            true => Transmitted::TooOld,
-            false => self.transmit(c, &entry, now),
+        let transmitted = if self.is_too_old(index, &entry, now) {
+            Transmitted::TooOld
+        } else if !self.may_still_read(index, &entry) {
+            Transmitted::Denied
+        } else {
+            self.transmit(c, &entry, now)
         };
         if transmitted == Transmitted::Sent && entry.qos != QoS::AtMostOnce {
             return;
@@ -99,7 +106,7 @@ impl Broker {
         match transmitted {
             Transmitted::TooOld => self.drop_entry(index, &entry, DropReason::Expired, now),
             Transmitted::TooLarge => self.drop_entry(index, &entry, DropReason::TooLarge, now),
-            Transmitted::Sent | Transmitted::NotMapped => {}
+            Transmitted::Sent | Transmitted::NotMapped | Transmitted::Denied => {}
         }
         if let (true, Some(session)) = (
             transmitted != Transmitted::Sent,
@@ -110,6 +117,13 @@ impl Broker {
         self.delivered(index, entry.id, now);
     }
 
+    /// Whether the rules, which may have changed since it was queued, let a client have a message.
+    fn may_still_read(&self, index: usize, entry: &Entry) -> bool {
+        let session = self.sessions.get(index).filter(|s| !s.bridge);
+        let topic = entry.message.topic();
+        self.auth.open() || session.is_none_or(|s| self.auth.may_read(&s.who(), topic))
+    }
+
     /// Encodes a message for one peer.
     pub(super) fn transmit(&mut self, c: ConnId, entry: &Entry, now: Time) -> Transmitted {
         let Broker {
@@ -118,6 +132,7 @@ impl Broker {
             props,
             topic,
             counters,
+            listeners,
             ..
         } = self;
         let Some(conn) = conns.get_mut(c.0) else {
@@ -126,7 +141,10 @@ impl Broker {
         let message = &*entry.message;
         let mut retain = entry.retain;
         let topic = match conn.wire() {
-            None => message.topic(),
+            None => match unmounted(listeners, conn, message.topic()) {
+                Some(topic) => topic,
+                None => return Transmitted::NotMapped,
+            },
             Some(wire) => {
                 retain = wire.retain(retain);
                 if !wire.outward(message, topic, now) {
@@ -139,11 +157,11 @@ impl Broker {
             delivery: Delivery::new(entry.qos, entry.packet_id(), entry.dup),
             retain,
             topic,
-            props: properties(conn.version, message, &entry.sub_ids, props, now),
+            props: Props::EMPTY,
             payload: message.payload(),
         };
         conn.outbox.lend(spare_buffers);
-        if !append(conn, &publish, &entry.message) {
+        if !append(conn, &publish, entry, props, now) {
             return Transmitted::TooLarge;
         }
         counters.publish_sent += 1;
@@ -199,8 +217,37 @@ impl Broker {
 /// Payloads from this many bytes on are not copied into outboxes, but shared by them.
 const LARGE: usize = 16 * 1024;
 
-/// Appends a PUBLISH to an outbox, unless the peer does not take packets that large.
-fn append(conn: &mut Conn, publish: &Publish<'_>, message: &Rc<Message>) -> bool {
+/// Appends a PUBLISH to an outbox, with its properties and by a topic alias where there is one,
+/// unless the peer does not take packets that large.
+fn append(
+    conn: &mut Conn,
+    publish: &Publish<'_>,
+    entry: &Entry,
+    scratch: &mut PropsBuf,
+    now: Time,
+) -> bool {
+    let topic = publish.topic;
+    let named = conn.naming(topic);
+    // An alias beside the topic may be what makes the packet too large.
+    let again = matches!(named, Naming::Both(_)).then_some(Naming::Name);
+    for naming in [Some(named), again].into_iter().flatten() {
+        let publish = Publish {
+            topic: match naming {
+                Naming::Alias(_) => "",
+                _ => topic,
+            },
+            props: properties(conn.version, entry, naming.alias(), scratch, now),
+            ..*publish
+        };
+        if append_encoded(conn, &publish, &entry.message) {
+            conn.named(topic, naming);
+            return true;
+        }
+    }
+    false
+}
+
+fn append_encoded(conn: &mut Conn, publish: &Publish<'_>, message: &Rc<Message>) -> bool {
     let (version, limit) = (conn.version, conn.max_packet as usize);
     let large = publish.payload.len() >= LARGE;
     let buffer = conn.outbox.buffer();
@@ -219,22 +266,23 @@ fn append(conn: &mut Conn, publish: &Publish<'_>, message: &Rc<Message>) -> bool
 }
 
 /// The properties a receiver gets: subscription identifiers, the publisher's own in their order
-/// [MQTT-3.3.2-18], and what is left of the expiry [MQTT-3.3.2-6].
+/// [MQTT-3.3.2-18], what is left of the expiry [MQTT-3.3.2-6], and the topic alias.
 fn properties<'a>(
     version: Version,
-    message: &'a Message,
-    sub_ids: &[u32],
+    entry: &'a Entry,
+    alias: Option<u16>,
     scratch: &'a mut PropsBuf,
     now: Time,
 ) -> Props<'a> {
+    let message = &*entry.message;
     if version < Version::V5 {
         return Props::EMPTY;
     }
-    if sub_ids.is_empty() && message.expiry.is_none() {
+    if entry.sub_ids.is_empty() && message.expiry.is_none() && alias.is_none() {
         return Props::from_checked(message.props());
     }
     scratch.clear();
-    for id in sub_ids {
+    for id in &entry.sub_ids {
         scratch.push(Property::SubscriptionId(*id));
     }
     scratch.extend_raw(message.props());
@@ -242,6 +290,9 @@ fn properties<'a>(
         scratch.push(Property::MessageExpiry(
             at.since(now).as_millis().div_ceil(1000) as u32,
         ));
+    }
+    if let Some(alias) = alias {
+        scratch.push(Property::TopicAlias(alias));
     }
     scratch.as_props()
 }

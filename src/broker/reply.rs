@@ -1,7 +1,12 @@
 //! Replies and the end of connections: what goes to a peer that is not a message.
 //!
 //! Replies leave in the order in which they were caused [MQTT-4.6.0-2], [MQTT-4.6.0-3]; one that
-//! waits for the store holds back those behind it.
+//! waits for the store holds back those behind it. A reply that is too large for the peer is not
+//! sent [MQTT-3.1.2-24], and ends the connection: the peer would wait for it for ever.
+//!
+//! No packet carries a Reason String or User Property of the broker's own, whatever Request Problem
+//! Information says [MQTT-3.1.2-29]: the code says it, the log says more, and the bytes are those
+//! that Mosquitto sends.
 
 use std::time::Duration;
 
@@ -14,16 +19,35 @@ use crate::time::Time;
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Broker {
-    /// Sends a packet now, ahead of any reply that waits.
-    pub(super) fn send(&mut self, c: ConnId, packet: &Packet<'_>) {
+    /// Sends a packet now, ahead of any reply that waits. False if it is too large for the peer.
+    pub(super) fn send(&mut self, c: ConnId, packet: &Packet<'_>) -> bool {
         let Some(conn) = self.conns.get_mut(c.0) else {
-            return;
+            return true;
         };
         conn.outbox.lend(&mut self.spare_buffers);
-        if let Err(error) = encode(packet, conn.version, conn.outbox.buffer()) {
+        let buffer = conn.outbox.buffer();
+        let start = buffer.len();
+        if let Err(error) = encode(packet, conn.version, buffer) {
             log::error!("cannot encode {}: {error}", packet.name());
         }
+        let fits = buffer.len() - start <= conn.max_packet as usize;
+        if !fits {
+            buffer.truncate(start);
+        }
         self.mark_dirty(c);
+        fits
+    }
+
+    /// A reply to `c` is too large for it. [`Broker::settle`] ends the connection.
+    fn give_up(&mut self, c: ConnId) {
+        if let Some(conn) = self.conns.get(c.0) {
+            log::info!(
+                "{} takes packets of {} bytes at most, too few for a reply.",
+                self.name(conn),
+                conn.max_packet
+            );
+            self.unanswerable.push((c, conn.serial));
+        }
     }
 
     /// Encodes a packet for a reply.
@@ -56,7 +80,9 @@ impl Broker {
             return;
         };
         if conn.greeted {
-            self.send(c, &Packet::PingResp);
+            if !self.send(c, &Packet::PingResp) {
+                self.give_up(c);
+            }
         } else {
             let bytes = Self::encoded(&Packet::PingResp, conn.version);
             self.reply(c, ReplyKind::Encoded(bytes), true);
@@ -100,13 +126,15 @@ impl Broker {
                 if let (true, Some(conn)) = (ends, self.conns.get_mut(c.0)) {
                     conn.unacked = conn.unacked.saturating_sub(1);
                 }
-                self.send(c, &packet);
+                if !self.send(c, &packet) {
+                    self.give_up(c);
+                }
             }
             ReplyKind::Hold(bytes) => {
                 if let Some(conn) = self.conns.get_mut(c.0) {
                     conn.holds -= 1;
                     // The first of them is CONNACK.
-                    conn.greeted = true;
+                    conn.greeted |= bytes.len() <= conn.max_packet as usize;
                 }
                 self.leave(c, ReplyKind::Encoded(bytes));
             }
@@ -114,6 +142,9 @@ impl Broker {
                 let Some(conn) = self.conns.get_mut(c.0) else {
                     return;
                 };
+                if bytes.len() > conn.max_packet as usize {
+                    return self.give_up(c);
+                }
                 conn.outbox.lend(&mut self.spare_buffers);
                 conn.outbox.buffer().extend_from_slice(&bytes);
                 self.mark_dirty(c);
@@ -133,14 +164,9 @@ impl Broker {
         if conn.session().is_some() && self.settings.connection_messages {
             log::info!("Client {} disconnected: {reason}", self.name(conn));
         }
-        if let (Some(reason), None) = (conn.can_say(reason), conn.wire()) {
-            self.send(
-                c,
-                &Packet::Disconnect(Disconnect {
-                    reason,
-                    props: Props::EMPTY,
-                }),
-            );
+        if conn.can_say(reason) {
+            let props = Props::EMPTY;
+            self.send(c, &Packet::Disconnect(Disconnect { reason, props }));
         }
         self.detach(c, true, now);
         self.finish(c, now);
@@ -169,6 +195,25 @@ impl Broker {
 
     /// Lets everything that the ledger says has come true happen.
     pub(super) fn settle(&mut self, now: Time) {
+        loop {
+            self.open_replies(now);
+            if self.unanswerable.is_empty() {
+                return;
+            }
+            for (c, serial) in std::mem::take(&mut self.unanswerable) {
+                let conn = self.conns.get_mut(c.0);
+                if let Some(conn) = conn.filter(|conn| conn.serial == serial) {
+                    if !conn.greeted {
+                        // Nothing goes before CONNACK [MQTT-3.2.0-1].
+                        conn.outbox.clear();
+                    }
+                    self.close(c, Reason::PACKET_TOO_LARGE, now);
+                }
+            }
+        }
+    }
+
+    fn open_replies(&mut self, now: Time) {
         while self.store.has_opened() {
             for waiter in self.store.opened() {
                 let Some(conn) = self.conns.get_mut(waiter.conn.0) else {

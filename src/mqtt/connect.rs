@@ -239,6 +239,9 @@ impl<'a> Will<'a> {
     }
 }
 
+/// The return code for everything that has no other.
+const SERVER_UNAVAILABLE: u8 = 3;
+
 /// The return codes of 3.1.1 (table 3.1) by their number, as reasons.
 const RETURN_CODES: [Reason; 6] = [
     Reason::SUCCESS,
@@ -249,15 +252,20 @@ const RETURN_CODES: [Reason; 6] = [
     Reason::NOT_AUTHORIZED,
 ];
 
-/// The return code for `reason`; server unavailable for what 3.1.1 has no code for.
-fn return_code(reason: Reason) -> u8 {
-    match RETURN_CODES.iter().position(|&known| known == reason) {
-        Some(code) => code as u8,
-        None => 3,
-    }
-}
-
 impl<'a> ConnAck<'a> {
+    /// The return code of 3.1.1 that says the same. `None` if there is none: then the connection
+    /// is to be closed without a CONNACK (3.1.1 [MQTT-3.2.2-6]).
+    pub fn return_code(&self) -> Option<u8> {
+        let reason = match self.reason {
+            Reason::SERVER_BUSY | Reason::SERVER_SHUTTING_DOWN => Reason::SERVER_UNAVAILABLE,
+            // A will that is too large, as in Mosquitto.
+            Reason::PACKET_TOO_LARGE => Reason::NOT_AUTHORIZED,
+            reason => reason,
+        };
+        let code = RETURN_CODES.iter().position(|&known| known == reason)?;
+        Some(code as u8)
+    }
+
     pub(super) fn read(mut reader: Reader<'a>, version: Version) -> Result<ConnAck<'a>, Fault> {
         let mut flags = reader.u8()?;
         if version == Version::V31 {
@@ -291,7 +299,7 @@ impl<'a> ConnAck<'a> {
     pub(super) fn put(&self, version: Version, out: &mut Vec<u8>) -> Result<(), Fault> {
         out.push(u8::from(self.session_present && version != Version::V31));
         if version < Version::V5 {
-            out.push(return_code(self.reason));
+            out.push(self.return_code().unwrap_or(SERVER_UNAVAILABLE));
             return Ok(());
         }
         out.push(self.reason.0);

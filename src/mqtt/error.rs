@@ -33,16 +33,20 @@ pub enum Error {
 }
 
 impl Error {
-    /// The reason code for the CONNACK or DISCONNECT that reports the error (5.0 §4.13).
+    /// The reason code for the CONNACK or DISCONNECT that reports the error (5.0 §4.13). Where the
+    /// specification does not say which, Mosquitto's.
     pub const fn reason(&self) -> Reason {
         match self {
-            Error::PacketType(_) | Error::HeaderFlags(..) | Error::RemainingLength => {
-                Reason::MALFORMED_PACKET
-            }
+            Error::PacketType(_) => Reason::PROTOCOL_ERROR,
+            Error::HeaderFlags(..) | Error::RemainingLength => Reason::MALFORMED_PACKET,
             Error::PacketTooLarge { .. } => Reason::PACKET_TOO_LARGE,
             Error::UnsupportedVersion(_) | Error::ProtocolName => {
                 Reason::UNSUPPORTED_PROTOCOL_VERSION
             }
+            Error::Body(
+                PacketType::Subscribe | PacketType::Unsubscribe,
+                Fault::PacketIdZero | Fault::TopicEmpty,
+            ) => Reason::MALFORMED_PACKET,
             Error::Body(_, fault) => fault.reason(),
             Error::TopicName(_) => Reason::TOPIC_NAME_INVALID,
             Error::TopicFilter(_) => Reason::TOPIC_FILTER_INVALID,

@@ -94,6 +94,8 @@ struct Header {
     len: usize,
     /// Bytes that follow.
     remaining: usize,
+    /// The remaining length takes no more bytes than it needs.
+    shortest: bool,
 }
 
 impl Header {
@@ -106,15 +108,15 @@ impl Header {
         let (bits, flags) = (first >> 4, first & 0x0f);
         let kind = PacketType::from_bits(bits, version).ok_or(Error::PacketType(bits))?;
         check_flags(kind, flags, version)?;
-        let (remaining, len) = match variable(rest) {
+        let (remaining, len, shortest) = match variable(rest) {
             Variable::Partial => return Ok(None),
-            // 3.1.1 does not ask for the shortest form, and of a CONNECT the version is unknown.
+            // 3.1.1 does not ask for the shortest form, and which version a CONNECT is shows later.
             Variable::Value {
                 value,
                 len,
                 shortest,
             } if shortest || version < Version::V5 || kind == PacketType::Connect => {
-                (value as usize, len)
+                (value as usize, len, shortest)
             }
             _ => return Err(Error::RemainingLength),
         };
@@ -126,6 +128,7 @@ impl Header {
             flags,
             len: 1 + len,
             remaining,
+            shortest,
         }))
     }
 }
@@ -187,9 +190,11 @@ fn read_body<'a>(
     let kind = header.kind;
     let packet = match kind {
         PacketType::Connect => {
-            return Connect::read(reader, header.flags)
-                .map(Box::new)
-                .map(Packet::Connect);
+            let connect = Connect::read(reader, header.flags)?;
+            if connect.version == Version::V5 && !header.shortest {
+                return Err(Error::RemainingLength);
+            }
+            return Ok(Packet::Connect(Box::new(connect)));
         }
         PacketType::Publish => Publish::read(reader, header.flags, version).map(Packet::Publish),
         PacketType::ConnAck => ConnAck::read(reader, version).map(Packet::ConnAck),

@@ -74,6 +74,7 @@ impl<'a> Props<'a> {
     }
 
     getters! {
+        payload_format PayloadFormat u8, "Payload Format Indicator: 0 or 1.";
         message_expiry MessageExpiry u32, "Message Expiry Interval, in seconds.";
         content_type ContentType &'a str, "Content Type.";
         response_topic ResponseTopic &'a str, "Response Topic.";

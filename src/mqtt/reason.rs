@@ -76,6 +76,13 @@ impl Reason {
     }
 }
 
+impl Reason {
+    /// True for what the DISCONNECT of a client may say (5.0 §3.14.2.1).
+    pub const fn is_said_by_clients(self) -> bool {
+        matches!(self.0, 0 | 0x04 | 0x80..=0x83 | 0x90 | 0x93..=0x99)
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (0x{:02x})", self.text(), self.0)
@@ -110,7 +117,8 @@ const fn allowed(code: u8, kind: PacketType) -> bool {
         PacketType::PubAck | PacketType::PubRec => {
             matches!(
                 code,
-                0 | 0x10 | 0x80 | 0x83 | 0x87 | 0x90 | 0x91 | 0x97 | 0x99
+                // 0x95 has no place here; Mosquitto sends it for its message_size_limit.
+                0 | 0x10 | 0x80 | 0x83 | 0x87 | 0x90 | 0x91 | 0x95 | 0x97 | 0x99
             )
         }
         PacketType::PubRel | PacketType::PubComp => matches!(code, 0 | 0x92),

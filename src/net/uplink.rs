@@ -354,7 +354,9 @@ impl Hub {
             receive_maximum: ready.limits.receive_maximum,
             max_packet: ready.limits.max_packet,
             max_qos: ready.limits.max_qos,
+            topic_alias_max: ready.limits.topic_alias_max,
             session_present: ready.limits.session_present,
+            announced: uplink.link.announced(),
         };
         let (bridge, wire) = (uplink.bridge, Rc::clone(&uplink.wire));
         let id = self.broker.bridge_up(bridge, &limits, wire, now)?;
@@ -397,7 +399,10 @@ impl Hub {
             Ok(Step::Forward) => self.broker.packet(id, packet, now),
             Ok(Step::Window(window)) => self.broker.bridge_window(id, window, now),
             Ok(Step::None | Step::Up(_)) => {}
-            Err(_) => self.end(id),
+            Err(e) => match e.reason() {
+                Some(reason) => self.broker.bridge_fail(id, reason, now),
+                None => self.end(id),
+            },
         }
         self.say(id, &out);
     }

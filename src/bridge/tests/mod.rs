@@ -4,6 +4,7 @@ mod backoff;
 mod clauses;
 mod handshake;
 mod keepalive;
+mod limits;
 mod map;
 mod recovery;
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::*;
-use crate::broker::{BridgeId, BridgeSession, Limits, Wire};
+use crate::broker::{Announced, BridgeId, BridgeSession, Limits, Wire};
 use crate::message::Message;
 use crate::time::Time;
 
@@ -33,7 +33,9 @@ pub(super) fn limits(session_present: bool) -> Limits {
         receive_maximum: 20,
         max_packet: None,
         max_qos: QoS::ExactlyOnce,
+        topic_alias_max: 0,
         session_present,
+        announced: Announced::default(),
     }
 }
 

@@ -9,13 +9,17 @@ mod bounds;
 mod bridge;
 mod clauses;
 mod connect;
+mod directives;
 mod disk;
+mod limits;
+mod listeners;
 mod overflow;
 mod queue;
 mod resend;
 mod session;
 mod sim;
 mod subscribe;
+mod upstream;
 mod will;
 
 use std::time::Duration;

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::*;
-use crate::broker::{BridgeId, BridgeSession, DropReason, Limits, Wire};
+use crate::broker::{Announced, BridgeId, BridgeSession, DropReason, Limits, Wire};
 use crate::config::{Bounds, BridgeTopic, Direction, Overflow};
 use crate::message::Message;
 use crate::time::Time;
@@ -68,7 +68,9 @@ pub(super) fn up(world: &mut World, bridge: BridgeId, window: u16, present: bool
         receive_maximum: window,
         max_packet: None,
         max_qos: QoS::ExactlyOnce,
+        topic_alias_max: 0,
         session_present: present,
+        announced: Announced::default(),
     };
     let (wire, now) = (Rc::new(Plain), world.now);
     let conn = world.broker.bridge_up(bridge, &limits, wire, now);

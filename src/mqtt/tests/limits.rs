@@ -180,3 +180,21 @@ fn malformed_packets_and_protocol_errors_are_told_apart() {
         );
     }
 }
+
+/// [MQTT-1.5.5-1]: 5.0 has the remaining length in its shortest form, CONNECT's too.
+#[test]
+fn an_overlong_remaining_length_is_malformed_in_5_0() {
+    for (version, taken) in [(4, true), (5, false)] {
+        let mut bytes = vec![
+            0x10, 0x80, 0x00, 0, 4, b'M', b'Q', b'T', b'T', version, 2, 0, 0,
+        ];
+        bytes.extend(vec![0; usize::from(version == 5)]);
+        bytes.extend([0, 1, b'c']);
+        bytes[1] |= bytes.len() as u8 - 3;
+        let decoded = decode(&bytes, Version::V311, 100);
+        match taken {
+            true => assert!(matches!(decoded, Ok(Some((Packet::Connect(_), 16))))),
+            false => assert_eq!(decoded, Err(Error::RemainingLength)),
+        }
+    }
+}

@@ -26,6 +26,13 @@ impl Outbound {
         Some((flights, at))
     }
 
+    /// The QoS of the message under way with `id`.
+    pub fn flying(&self, id: PacketId) -> Option<QoS> {
+        let mut flights = self.places.as_ref()?.flights.iter();
+        let flight = flights.find(|f| PacketId::of_sequence(f.seq) == id)?;
+        Some(flight.qos)
+    }
+
     /// PUBACK came in: the message is delivered. `None` if no QoS 1 message has this id;
     /// `lenient` also takes it for a QoS 2 message, which some brokers downgrade.
     pub fn puback(&mut self, id: PacketId, lenient: bool) -> Option<Acked> {

@@ -15,7 +15,9 @@ pub struct Peer(pub usize);
 /// A PUBLISH as it came.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Arrived {
+    /// As it came: empty where an alias stands for it.
     pub topic: String,
+    pub alias: Option<u16>,
     pub payload: String,
     pub delivery: Delivery,
     pub retain: bool,
@@ -52,6 +54,7 @@ pub struct Dial {
     pub expiry: u32,
     pub receive_maximum: Option<u16>,
     pub max_packet: Option<u32>,
+    pub topic_aliases: Option<u16>,
     pub username: Option<&'static str>,
     pub will: Option<Last>,
 }
@@ -76,6 +79,7 @@ impl Dial {
             expiry: 0,
             receive_maximum: None,
             max_packet: None,
+            topic_aliases: None,
             username: None,
             will: None,
         }
@@ -100,6 +104,9 @@ impl Dial {
         }
         if let Some(n) = self.max_packet {
             props.push(Property::MaximumPacketSize(n));
+        }
+        if let Some(n) = self.topic_aliases {
+            props.push(Property::TopicAliasMaximum(n));
         }
         props
     }
@@ -238,6 +245,7 @@ pub(super) fn own(packet: &Packet<'_>) -> Got {
         Packet::ConnAck(p) => Got::ConnAck(p.session_present, p.reason),
         Packet::Publish(p) => Got::Publish(Arrived {
             topic: p.topic.into(),
+            alias: p.props.topic_alias(),
             payload: String::from_utf8_lossy(p.payload).into_owned(),
             delivery: p.delivery,
             retain: p.retain,

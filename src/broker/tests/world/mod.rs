@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use crate::auth::Auth;
 use crate::broker::{Broker, ConnId, Peer as Address};
-use crate::config::{Config, General};
+use crate::config::{Config, General, Listener};
 use crate::mqtt::{Packet, Version, decode, encode};
-use crate::store::{Batch, Db, Event, Figures, Location, ReadRequest, Written};
+use crate::store::{Batch, Db, Event, Figures, Loaded, Location, ReadRequest, Written};
 use crate::time::Time;
 
 mod client;
@@ -42,7 +42,7 @@ pub struct World {
     pub broker: Broker,
     pub now: Time,
     pub settings: General,
-    auth: Auth,
+    pub listeners: Vec<Listener>,
     db: Db,
     jobs: VecDeque<Job>,
     /// Jobs are done only when the test says so.
@@ -65,12 +65,22 @@ pub fn settings() -> General {
     }
 }
 
-/// A configuration of these settings and nothing else.
-fn config(general: General) -> Config {
+/// A broker of these settings and listeners and nothing else, on what the store held.
+fn start(settings: &General, listeners: &[Listener], loaded: Loaded, now: Time) -> Broker {
+    let config = config(settings, listeners);
+    Broker::new(&config, rules(&config), loaded, now)
+}
+
+fn config(settings: &General, listeners: &[Listener]) -> Config {
     Config {
-        general,
+        general: settings.clone(),
+        listeners: listeners.to_vec(),
         ..Config::default()
     }
+}
+
+fn rules(config: &Config) -> Auth {
+    Auth::for_config(config).unwrap().0
 }
 
 impl World {
@@ -79,19 +89,17 @@ impl World {
     }
 
     pub fn with(settings: General) -> World {
-        World::with_auth(settings, General::default())
+        World::with_listeners(settings, Vec::new())
     }
 
-    /// `general` names the files of the access rules.
-    pub fn with_auth(settings: General, general: General) -> World {
-        let (auth, _) = Auth::load(&general, false).unwrap();
+    pub fn with_listeners(settings: General, listeners: Vec<Listener>) -> World {
         let (db, loaded) = Db::open(Location::Memory).unwrap();
         let now = Time::from_secs(1_000_000);
         World {
-            broker: Broker::new(&config(settings.clone()), auth.clone(), loaded, now),
+            broker: start(&settings, &listeners, loaded, now),
             now,
             settings,
-            auth,
+            listeners,
             db,
             jobs: VecDeque::new(),
             held: false,
@@ -114,20 +122,31 @@ impl World {
             }
         }
         let loaded = self.db.reload().unwrap();
-        let (settings, auth) = (self.settings.clone(), self.auth.clone());
-        self.broker = Broker::new(&config(settings), auth, loaded, self.now);
+        self.broker = start(&self.settings, &self.listeners, loaded, self.now);
         self.turn();
     }
 
     /// Opens a connection.
     pub fn open(&mut self, version: Version) -> Peer {
-        let conn = self.broker.accept(0, Address::Local, self.now);
+        self.open_at(0, version)
+    }
+
+    /// Opens a connection to a listener, by its number.
+    pub fn open_at(&mut self, listener: usize, version: Version) -> Peer {
+        let conn = self.broker.accept(listener, Address::Local, self.now);
         self.lines.push(Line {
             conn,
             version,
             got: VecDeque::new(),
         });
         Peer(self.lines.len() - 1)
+    }
+
+    /// SIGHUP, with the settings and listeners of the world as they are now.
+    pub fn reload(&mut self) {
+        let auth = rules(&config(&self.settings, &self.listeners));
+        self.broker.set_auth(auth, self.now);
+        self.turn();
     }
 
     /// Takes the connection of a bridge, whose packets go like a client's.
@@ -150,15 +169,21 @@ impl World {
 
     /// Sends a packet, bytes and all, and ends the turn.
     pub fn send(&mut self, peer: Peer, packet: &Packet<'_>) {
-        let line = &self.lines[peer.0];
-        let Some(conn) = line.conn else { return };
-        let mut bytes = Vec::new();
-        encode(packet, line.version, &mut bytes).unwrap();
-        let version = self.broker.version(conn);
         if *TRACE {
             eprintln!("{} {} > {packet:?}", self.now.as_millis(), peer.0);
         }
-        match decode(&bytes, version, self.broker.max_packet(conn)) {
+        let mut bytes = Vec::new();
+        encode(packet, self.lines[peer.0].version, &mut bytes).unwrap();
+        self.send_bytes(peer, &bytes);
+    }
+
+    /// Sends bytes that are a packet, or should be one, and ends the turn.
+    pub fn send_bytes(&mut self, peer: Peer, bytes: &[u8]) {
+        let Some(conn) = self.lines[peer.0].conn else {
+            return;
+        };
+        let version = self.broker.version(conn);
+        match decode(bytes, version, self.broker.max_packet(conn)) {
             Ok(Some((packet, _))) => self.broker.packet(conn, packet, self.now),
             Ok(None) => panic!("half a packet"),
             Err(error) => self.broker.malformed(conn, error, self.now),
