@@ -138,3 +138,36 @@ fn no_subscription_identifier_goes_up() {
     assert_eq!(world.message(device).sub_ids, [9], "the device's own");
     assert_eq!(world.message(uplink).sub_ids, []);
 }
+
+/// 5.0 [MQTT-3.2.2-17], [MQTT-3.3.2-9]: no alias beyond what the upstream takes, and each stands
+/// for the topic it was given.
+#[test]
+fn no_alias_goes_up_beyond_what_the_upstream_takes() {
+    for most in [0, 1, 2, 100] {
+        let limits = Limits {
+            topic_alias_max: most,
+            ..limits(false)
+        };
+        let (mut world, _, uplink, device) = start(&limits);
+        let mut given = std::collections::BTreeMap::new();
+        for _ in 0..3 {
+            for topic in ["long/topic/1", "long/topic/2", "long/topic/3"] {
+                world.publish(device, topic, "x", Delivery::AtMostOnce);
+                let came = world.message(uplink);
+                let name = match came.alias {
+                    None => came.topic,
+                    Some(alias) => {
+                        assert!((1..=most).contains(&alias), "{alias} of {most}");
+                        let name = given.entry(alias).or_insert_with(String::new);
+                        if !came.topic.is_empty() {
+                            name.clone_from(&came.topic);
+                        }
+                        name.clone()
+                    }
+                };
+                assert_eq!(name, format!("up/{topic}"));
+            }
+        }
+        assert_eq!(given.is_empty(), most == 0);
+    }
+}

@@ -4,6 +4,7 @@
 mod bridge;
 mod connect;
 mod errors;
+mod max_qos;
 mod properties;
 mod publish;
 mod qos;
