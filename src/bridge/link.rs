@@ -265,6 +265,12 @@ impl Link {
         out: &mut Vec<u8>,
     ) -> Result<Step, Error> {
         let step = match (&mut self.state, packet) {
+            // A clean start has no session to go on with [MQTT-3.2.2-4].
+            (State::Handshake { .. }, Packet::ConnAck(ack))
+                if ack.session_present && self.spec.clean_session =>
+            {
+                Err(Error::Unexpected("CONNACK with a session"))
+            }
             (State::Handshake { .. }, Packet::ConnAck(ack)) if ack.reason == Reason::SUCCESS => {
                 self.accepted(ack, ids, now, out)
             }

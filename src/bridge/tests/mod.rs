@@ -1,6 +1,7 @@
 //! Scripted conversations with an upstream, on virtual time.
 
 mod backoff;
+mod clauses;
 mod handshake;
 mod keepalive;
 mod limits;

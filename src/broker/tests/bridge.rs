@@ -9,7 +9,7 @@ use crate::time::Time;
 
 /// Puts `up/` before what goes out, takes it off what comes in.
 #[derive(Debug)]
-struct Prefix;
+pub(super) struct Prefix;
 
 impl Wire for Prefix {
     fn outward(&self, message: &Message, topic: &mut String, _: Time) -> bool {
@@ -27,7 +27,7 @@ impl Wire for Prefix {
     }
 }
 
-fn limits(session_present: bool) -> Limits {
+pub(super) fn limits(session_present: bool) -> Limits {
     Limits {
         version: Version::V5,
         receive_maximum: 20,
@@ -39,7 +39,7 @@ fn limits(session_present: bool) -> Limits {
     }
 }
 
-fn add(world: &mut World) -> BridgeId {
+pub(super) fn add(world: &mut World) -> BridgeId {
     let filters = [("#".to_owned(), QoS::ExactlyOnce, 1)];
     let spec = BridgeSession {
         name: "b",

@@ -7,6 +7,7 @@ mod account;
 mod acks;
 mod bounds;
 mod bridge;
+mod clauses;
 mod connect;
 mod directives;
 mod disk;
