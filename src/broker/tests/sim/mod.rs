@@ -416,13 +416,19 @@ fn run(seed: u64) -> Tally {
     }
 }
 
+impl Tally {
+    fn and(self, other: Tally) -> Tally {
+        Tally {
+            steps: self.steps + other.steps,
+            delivered: self.delivered + other.delivered,
+            wills: self.wills + other.wills,
+            expired: self.expired + other.expired,
+        }
+    }
+}
+
 fn run_all(seeds: impl Iterator<Item = u64>) -> Tally {
-    seeds.map(run).fold(Tally::default(), |a, b| Tally {
-        steps: a.steps + b.steps,
-        delivered: a.delivered + b.delivered,
-        wills: a.wills + b.wills,
-        expired: a.expired + b.expired,
-    })
+    seeds.map(run).fold(Tally::default(), Tally::and)
 }
 
 #[test]
@@ -432,22 +438,16 @@ fn the_broker_does_as_the_model_whatever_happens() {
         Some(seed) => seed..seed + rounds.unwrap_or(1),
         None => 0..rounds.unwrap_or(SEEDS.end),
     };
-    let ordinary = seeds == SEEDS;
+    let ordinary = seeds == SEEDS && number("FOOTBRIDGE_SIM_STEPS").is_none();
     // A world belongs to its thread.
     let (even, odd) = (seeds.clone().step_by(2), seeds.skip(1).step_by(2));
-    let (a, b) = std::thread::scope(|scope| {
+    let tally = std::thread::scope(|scope| {
         let odd = scope.spawn(|| run_all(odd));
-        (run_all(even), odd.join().expect("a seed failed"))
+        run_all(even).and(odd.join().expect("a seed failed"))
     });
     if ordinary {
-        assert!(
-            a.steps + b.steps >= MANY,
-            "only {} steps",
-            a.steps + b.steps
-        );
-        for tally in [a, b] {
-            let came = [tally.delivered, tally.wills, tally.expired];
-            assert!(came.iter().all(|n| *n > 1000), "too little: {tally:?}");
-        }
+        assert!(tally.steps >= MANY, "too few steps: {tally:?}");
+        let enough = tally.delivered > 100_000 && tally.wills > 2000 && tally.expired > 200;
+        assert!(enough, "too little happened: {tally:?}");
     }
 }
