@@ -1,5 +1,6 @@
 //! An application message as the broker holds it: decoded once, shared by every receiver.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::mqtt::QoS;
@@ -21,6 +22,8 @@ pub struct Origin {
     pub client_id: Rc<str>,
     /// The user name.
     pub username: Option<Rc<str>>,
+    /// The listener it is or was connected to, if rules depend on that.
+    pub listener: Option<Rc<str>>,
 }
 
 impl Origin {
@@ -29,6 +32,7 @@ impl Origin {
         Origin {
             client_id: client_id.into(),
             username: None,
+            listener: None,
         }
     }
 }
@@ -40,11 +44,46 @@ impl Default for Origin {
     }
 }
 
+thread_local! {
+    /// Bytes of all messages of this thread, which they never leave: they hold `Rc`s.
+    static IN_MEMORY: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Bytes of topic, properties and payload of all messages in memory; each counts once, however
+/// many wait for it.
+pub fn bytes_in_memory() -> usize {
+    IN_MEMORY.get()
+}
+
+/// Bytes that count as long as they live.
+#[derive(Debug)]
+struct Counted(Box<[u8]>);
+
+impl Counted {
+    fn new(bytes: Box<[u8]>) -> Counted {
+        IN_MEMORY.set(IN_MEMORY.get() + bytes.len());
+        Counted(bytes)
+    }
+}
+
+impl Clone for Counted {
+    fn clone(&self) -> Counted {
+        Counted::new(self.0.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        // A thread that ends has nothing to count any more.
+        let _ = IN_MEMORY.try_with(|bytes| bytes.set(bytes.get() - self.0.len()));
+    }
+}
+
 /// An application message.
 #[derive(Clone, Debug)]
 pub struct Message {
     /// Topic, properties and payload, one after another in one allocation.
-    bytes: Box<[u8]>,
+    bytes: Counted,
     topic_len: u16,
     props_len: u32,
     /// The QoS it was published with.
@@ -80,7 +119,7 @@ impl Message {
         bytes.extend_from_slice(parts.props);
         bytes.extend_from_slice(parts.payload);
         Message {
-            bytes: bytes.into_boxed_slice(),
+            bytes: Counted::new(bytes.into_boxed_slice()),
             topic_len: parts.topic.len() as u16,
             props_len: parts.props.len() as u32,
             qos: QoS::AtMostOnce,
@@ -94,23 +133,23 @@ impl Message {
     /// The topic name.
     pub fn topic(&self) -> &str {
         // The bytes were a &str when the message was made.
-        std::str::from_utf8(&self.bytes[..self.topic_len as usize]).unwrap_or_default()
+        std::str::from_utf8(&self.bytes.0[..self.topic_len as usize]).unwrap_or_default()
     }
 
     /// The raw 5.0 properties that go on to receivers unchanged.
     pub fn props(&self) -> &[u8] {
         let start = self.topic_len as usize;
-        &self.bytes[start..start + self.props_len as usize]
+        &self.bytes.0[start..start + self.props_len as usize]
     }
 
     /// The payload.
     pub fn payload(&self) -> &[u8] {
-        &self.bytes[self.topic_len as usize + self.props_len as usize..]
+        &self.bytes.0[self.topic_len as usize + self.props_len as usize..]
     }
 
     /// Bytes of topic, properties and payload: what queue bounds count.
     pub fn size(&self) -> usize {
-        self.bytes.len()
+        self.bytes.0.len()
     }
 
     /// True once `now` has reached its expiry.

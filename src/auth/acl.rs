@@ -224,6 +224,7 @@ mod tests {
         Who {
             client_id,
             username,
+            listener: None,
         }
     }
 

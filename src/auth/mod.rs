@@ -5,8 +5,9 @@ pub mod passwd;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-use crate::config::{Config, General};
+use crate::config::{Config, General, Listener, Security};
 
 pub use acl::Fault;
 
@@ -16,9 +17,26 @@ use passwd::Users;
 /// The rules in force. Made again on SIGHUP.
 #[derive(Clone, Debug)]
 pub struct Auth {
+    /// Those of a listener that has none of its own.
+    general: Rules,
+    /// By the name of the listener.
+    listeners: Vec<(Box<str>, Rules)>,
+    /// `per_listener_settings`: who is at no known listener may do nothing.
+    per_listener: bool,
+    /// No rules name topics.
+    open: bool,
+    /// `clientid_prefixes`.
+    client_ids: Box<str>,
+}
+
+/// The rules of a listener.
+#[derive(Clone, Debug)]
+struct Rules {
     allow_anonymous: bool,
-    users: Option<Users>,
-    acl: Option<Acl>,
+    /// What generated client ids begin with; `None`: there are none.
+    auto_id_prefix: Option<Box<str>>,
+    users: Option<Rc<Users>>,
+    acl: Option<Rc<Acl>>,
 }
 
 /// A client, as the rules see it.
@@ -28,6 +46,8 @@ pub struct Who<'a> {
     pub client_id: &'a str,
     /// The user name.
     pub username: Option<&'a str>,
+    /// The listener it is or was connected to; counts only with `per_listener_settings`.
+    pub listener: Option<&'a str>,
 }
 
 /// Why a client may not connect. The wire says the same for each: 3.1.1 return code 5, 5.0 reason
@@ -84,81 +104,128 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl Auth {
-    /// The rules that `config` asks for, as [`Auth::load`] reads them.
+    /// Reads the files that `config` names. Where it is silent about `allow_anonymous`, that is
+    /// true only without a listener, as in Mosquitto 2.
     ///
-    /// # Errors
-    /// As [`Auth::load`].
-    pub fn for_config(config: &Config) -> Result<(Auth, Vec<String>), Error> {
-        Auth::load(&config.general, !config.listeners.is_empty())
-    }
-
-    /// Reads the files that `general` names. `has_listeners` decides what `allow_anonymous` is
-    /// where the file is silent: true only without a listener, as in Mosquitto 2.
-    ///
-    /// The strings are warnings for the log: lines of the password file that were skipped.
+    /// The strings are warnings for the log: lines of password files that were skipped.
     ///
     /// # Errors
     /// A file that can't be read, or an `acl_file` with a line that is not understood.
-    pub fn load(general: &General, has_listeners: bool) -> Result<(Auth, Vec<String>), Error> {
+    pub fn for_config(config: &Config) -> Result<(Auth, Vec<String>), Error> {
         let mut warnings = Vec::new();
-        let mut auth = Auth {
-            allow_anonymous: general.allow_anonymous.unwrap_or(!has_listeners),
-            users: None,
-            acl: None,
+        let General {
+            security,
+            per_listener_settings: per_listener,
+            clientid_prefixes,
+            ..
+        } = &config.general;
+        let local = config.listeners.is_empty();
+        let general = Rules::load(security, local, &mut warnings)?;
+        let mut listeners = Vec::with_capacity(config.listeners.len() + 1);
+        for (name, listener) in config.named_listeners() {
+            let rules = match per_listener {
+                true => Rules::load(&listener.security, local, &mut warnings)?,
+                false => general.clone(),
+            };
+            listeners.push((name.into(), rules.overridden(listener)));
+        }
+        let any = |rules: &Rules| rules.acl.is_some();
+        let open = !any(&general) && !listeners.iter().any(|(_, rules)| any(rules));
+        let auth = Auth {
+            general,
+            listeners,
+            per_listener: *per_listener,
+            open,
+            client_ids: clientid_prefixes.as_str().into(),
         };
-        if let Some(path) = &general.password_file {
-            let (users, skipped) = Users::parse(&read(path)?);
-            let file = path.display();
-            let lines = skipped.into_iter();
-            warnings.extend(lines.map(|(line, why)| format!("{file}:{line}: {why}; line skipped")));
-            auth.users = Some(users);
-        }
-        if let Some(path) = &general.acl_file {
-            let acl = Acl::parse(&read(path)?);
-            auth.acl = Some(acl.map_err(|(line, fault)| Error::Acl(path.clone(), line, fault))?);
-        }
         Ok((auth, warnings))
     }
 
-    /// Whether a client with this user name and password may connect.
+    /// The rules of the listener of this name.
+    fn at(&self, listener: Option<&str>) -> Option<&Rules> {
+        let known = listener.and_then(|name| {
+            let mut listeners = self.listeners.iter();
+            listeners.find(|(known, _)| **known == *name)
+        });
+        match known {
+            Some((_, rules)) => Some(rules),
+            None => (!self.per_listener).then_some(&self.general),
+        }
+    }
+
+    /// Whether the topics of clients depend on their listener: `per_listener_settings`.
+    pub fn per_listener(&self) -> bool {
+        self.per_listener
+    }
+
+    /// What the client ids begin with that are generated at `listener`; `None` where a client must
+    /// have one of its own.
+    pub fn auto_id_prefix(&self, listener: &str) -> Option<&str> {
+        self.at(Some(listener))?.auto_id_prefix.as_deref()
+    }
+
+    /// Whether a client may have this id (`clientid_prefixes`).
+    pub fn admits_id(&self, client_id: &str) -> bool {
+        client_id.starts_with(&*self.client_ids)
+    }
+
+    /// Whether a client with this user name and password may connect to `listener`.
     ///
     /// Without a `password_file` a user name is not checked, and counts like none. With one, a
     /// user name must be in it, with its password, even if `allow_anonymous` is true.
     ///
     /// # Errors
     /// Why it may not.
-    pub fn login(&self, username: Option<&str>, password: Option<&[u8]>) -> Result<(), Denied> {
-        match (username, &self.users) {
+    pub fn login(
+        &self,
+        listener: &str,
+        username: Option<&str>,
+        password: Option<&[u8]>,
+    ) -> Result<(), Denied> {
+        let rules = self.at(Some(listener)).ok_or(Denied::Credentials)?;
+        match (username, &rules.users) {
             (Some(name), Some(users)) => match users.verify(name, password.unwrap_or_default()) {
                 true if password.is_some() => Ok(()),
                 _ => Err(Denied::Credentials),
             },
-            (Some(_), None) if self.allow_anonymous => Ok(()),
+            (Some(_), None) if rules.allow_anonymous => Ok(()),
             (Some(_), None) => Err(Denied::Credentials),
-            (None, _) if self.allow_anonymous => Ok(()),
+            (None, _) if rules.allow_anonymous => Ok(()),
             (None, _) => Err(Denied::Anonymous),
         }
     }
 
-    /// Whether a client that is connected under this user name could still log in, as far as can
-    /// be said without its password.
-    pub fn still_admits(&self, username: Option<&str>) -> bool {
-        match (username, &self.users) {
+    /// Whether a client that is connected to `listener` under this user name could still log in,
+    /// as far as can be said without its password.
+    pub fn still_admits(&self, listener: &str, username: Option<&str>) -> bool {
+        let Some(rules) = self.at(Some(listener)) else {
+            return false;
+        };
+        match (username, &rules.users) {
             (Some(name), Some(users)) => users.has(name),
-            _ => self.allow_anonymous,
+            _ => rules.allow_anonymous,
         }
     }
 
     /// Whether `who` may publish to `topic`.
     pub fn may_publish(&self, who: &Who<'_>, topic: &str) -> bool {
-        let allowed = |acl: &Acl| acl.allows(who, topic, acl::Wish::Write);
-        self.acl.as_ref().is_none_or(allowed)
+        self.allows(who, topic, acl::Wish::Write)
     }
 
     /// Whether a message on `topic` may be delivered to `who`.
     pub fn may_read(&self, who: &Who<'_>, topic: &str) -> bool {
-        let allowed = |acl: &Acl| acl.allows(who, topic, acl::Wish::Read);
-        self.acl.as_ref().is_none_or(allowed)
+        self.allows(who, topic, acl::Wish::Read)
+    }
+
+    fn allows(&self, who: &Who<'_>, topic: &str, wish: acl::Wish) -> bool {
+        if self.open && !self.per_listener {
+            return true;
+        }
+        let rules = self.at(who.listener);
+        rules.is_some_and(|rules| match &rules.acl {
+            Some(acl) => acl.allows(who, topic, wish),
+            None => true,
+        })
     }
 
     /// Whether `who` may subscribe to `filter`: always, as in Mosquitto 2. What it may read is
@@ -170,7 +237,47 @@ impl Auth {
     /// True when every topic is open to everyone: without an `acl_file` the hot path need not
     /// ask.
     pub fn open(&self) -> bool {
-        self.acl.is_none()
+        self.open
+    }
+}
+
+impl Rules {
+    fn load(
+        security: &Security,
+        anonymous: bool,
+        warnings: &mut Vec<String>,
+    ) -> Result<Rules, Error> {
+        let ids = Some(&security.auto_id_prefix).filter(|_| security.allow_zero_length_clientid);
+        let mut rules = Rules {
+            allow_anonymous: security.allow_anonymous.unwrap_or(anonymous),
+            auto_id_prefix: ids.map(|prefix| prefix.as_str().into()),
+            users: None,
+            acl: None,
+        };
+        if let Some(path) = &security.password_file {
+            let (users, skipped) = Users::parse(&read(path)?);
+            let file = path.display();
+            let lines = skipped.into_iter();
+            warnings.extend(lines.map(|(line, why)| format!("{file}:{line}: {why}; line skipped")));
+            rules.users = Some(Rc::new(users));
+        }
+        if let Some(path) = &security.acl_file {
+            let acl = Acl::parse(&read(path)?);
+            let acl = acl.map_err(|(line, fault)| Error::Acl(path.clone(), line, fault))?;
+            rules.acl = Some(Rc::new(acl));
+        }
+        Ok(rules)
+    }
+
+    /// With what the listener says for itself alone.
+    fn overridden(mut self, listener: &Listener) -> Rules {
+        if let Some(allow) = listener.allow_anonymous {
+            self.allow_anonymous = allow;
+        }
+        if let (Some(prefix), true) = (&listener.auto_id_prefix, self.auto_id_prefix.is_some()) {
+            self.auto_id_prefix = Some(prefix.as_str().into());
+        }
+        self
     }
 }
 
@@ -191,24 +298,40 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("passwd");
         std::fs::write(&path, ROGER).unwrap();
-        let general = General {
+        let security = Security {
             allow_anonymous: allow,
             password_file: passwords.then_some(path),
+            ..Security::default()
+        };
+        let ports: &[u16] = if listeners { &[1883] } else { &[] };
+        Auth::for_config(&config(security, ports)).unwrap()
+    }
+
+    fn config(security: Security, ports: &[u16]) -> Config {
+        let general = General {
+            security,
             ..General::default()
         };
-        Auth::load(&general, listeners).unwrap()
+        Config {
+            general,
+            listeners: ports.iter().map(|port| Listener::on(*port)).collect(),
+            ..Config::default()
+        }
     }
 
     /// What Mosquitto 2.0.11 does, tried out case by case.
     #[test]
     fn login_without_a_password_file() {
         let (open, _) = auth(Some(true), false, true);
-        assert_eq!(open.login(None, None), Ok(()));
-        assert_eq!(open.login(Some("u"), None), Ok(()));
-        assert_eq!(open.login(Some("u"), Some(b"p")), Ok(()));
+        assert_eq!(open.login("1883", None, None), Ok(()));
+        assert_eq!(open.login("1883", Some("u"), None), Ok(()));
+        assert_eq!(open.login("1883", Some("u"), Some(b"p")), Ok(()));
         let (shut, _) = auth(Some(false), false, true);
-        assert_eq!(shut.login(None, None), Err(Denied::Anonymous));
-        assert_eq!(shut.login(Some("u"), Some(b"p")), Err(Denied::Credentials));
+        assert_eq!(shut.login("1883", None, None), Err(Denied::Anonymous));
+        assert_eq!(
+            shut.login("1883", Some("u"), Some(b"p")),
+            Err(Denied::Credentials)
+        );
     }
 
     /// What Mosquitto 2.0.11 does, tried out case by case.
@@ -217,25 +340,25 @@ mod tests {
         let (auth, warnings) = auth(Some(true), true, true);
         assert_eq!(warnings.len(), 1);
         assert!(warnings[0].contains("passwd:2: "), "{warnings:?}");
-        assert_eq!(auth.login(None, None), Ok(()));
-        assert_eq!(auth.login(Some("roger"), Some(b"sekrit")), Ok(()));
+        assert_eq!(auth.login("1883", None, None), Ok(()));
+        assert_eq!(auth.login("1883", Some("roger"), Some(b"sekrit")), Ok(()));
         for (name, password) in [
             ("roger", Some("no")),
             ("roger", None),
             ("nobody", Some("sekrit")),
             ("nobody", None),
         ] {
-            let login = auth.login(Some(name), password.map(str::as_bytes));
+            let login = auth.login("1883", Some(name), password.map(str::as_bytes));
             assert_eq!(login, Err(Denied::Credentials), "{name} {password:?}");
         }
     }
 
     #[test]
     fn silence_allows_anonymous_clients_only_without_a_listener() {
-        assert_eq!(auth(None, false, false).0.login(None, None), Ok(()));
-        let with = auth(None, false, true).0.login(None, None);
+        assert_eq!(auth(None, false, false).0.login("1883", None, None), Ok(()));
+        let with = auth(None, false, true).0.login("1883", None, None);
         assert_eq!(with, Err(Denied::Anonymous));
-        let shut = auth(Some(false), false, false).0.login(None, None);
+        let shut = auth(Some(false), false, false).0.login("1883", None, None);
         assert_eq!(shut, Err(Denied::Anonymous));
     }
 
@@ -243,11 +366,12 @@ mod tests {
     fn files_that_cannot_be_used_are_errors() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("acl");
-        let general = General {
+        let security = Security {
             acl_file: Some(path.clone()),
-            ..General::default()
+            ..Security::default()
         };
-        let load = || Auth::load(&general, true).map(|_| ()).unwrap_err();
+        let config = config(security, &[1883]);
+        let load = || Auth::for_config(&config).map(|_| ()).unwrap_err();
         assert!(matches!(load(), Error::Unreadable(..)));
         std::fs::write(&path, "topic read a\ntopik b\n").unwrap();
         assert!(matches!(load(), Error::Acl(_, 2, _)));
@@ -261,9 +385,83 @@ mod tests {
         let who = Who {
             client_id: "+",
             username: None,
+            listener: None,
         };
         assert!(auth.open());
         assert!(auth.may_publish(&who, "$SYS/x") && auth.may_read(&who, "a"));
         assert!(auth.may_subscribe(&who, "#"));
+    }
+
+    fn acl(dir: &Path, name: &str, rules: &str) -> Security {
+        let path = dir.join(name);
+        std::fs::write(&path, rules).unwrap();
+        Security {
+            acl_file: Some(path),
+            ..Security::default()
+        }
+    }
+
+    fn at<'a>(listener: Option<&'a str>, username: Option<&'a str>) -> Who<'a> {
+        Who {
+            client_id: "c",
+            username,
+            listener,
+        }
+    }
+
+    /// `per_listener_settings`: every listener by its own rules; who comes from none that is known
+    /// may do nothing, as in Mosquitto.
+    #[test]
+    fn each_listener_has_its_own_rules() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(acl(dir.path(), "all", "topic x\n"), &[1, 2]);
+        config.general.per_listener_settings = true;
+        config.listeners[0].security = Security {
+            allow_anonymous: Some(true),
+            auto_id_prefix: "one-".to_owned(),
+            ..acl(dir.path(), "one", "topic a\n")
+        };
+        config.listeners[1].security.allow_zero_length_clientid = false;
+        let (auth, _) = Auth::for_config(&config).unwrap();
+        assert!(auth.per_listener() && !auth.open());
+        assert_eq!(auth.login("1", None, None), Ok(()));
+        assert_eq!(auth.login("2", None, None), Err(Denied::Anonymous));
+        assert_eq!(auth.login("3", Some("u"), None), Err(Denied::Credentials));
+        assert!(auth.still_admits("1", None) && !auth.still_admits("2", None));
+        assert_eq!(auth.auto_id_prefix("1"), Some("one-"));
+        assert_eq!(auth.auto_id_prefix("2"), None);
+        for (listener, topic, may) in [
+            (Some("1"), "a", true),
+            (Some("1"), "x", false),
+            (Some("2"), "x", true),
+            (Some("3"), "a", false),
+            (None, "x", false),
+        ] {
+            let who = at(listener, None);
+            assert_eq!(auth.may_publish(&who, topic), may, "{listener:?} {topic}");
+            assert_eq!(auth.may_read(&who, topic), may, "{listener:?} {topic}");
+        }
+    }
+
+    /// Without it the listener does not matter, not even one that is not known.
+    #[test]
+    fn general_rules_hold_on_every_listener() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(acl(dir.path(), "all", "topic a\n"), &[1, 2]);
+        config.general.security.allow_anonymous = Some(true);
+        config.listeners[0].security = acl(dir.path(), "one", "topic x\n");
+        config.listeners[1].allow_anonymous = Some(false);
+        config.listeners[1].auto_id_prefix = Some("two-".to_owned());
+        config.general.clientid_prefixes = "dev-".to_owned();
+        let (auth, _) = Auth::for_config(&config).unwrap();
+        for listener in [None, Some("1"), Some("2"), Some("3")] {
+            let who = at(listener, None);
+            assert!(auth.may_publish(&who, "a") && !auth.may_publish(&who, "x"));
+        }
+        assert_eq!(auth.login("1", None, None), Ok(()));
+        assert_eq!(auth.login("2", None, None), Err(Denied::Anonymous));
+        assert_eq!(auth.auto_id_prefix("1"), Some("auto-"));
+        assert_eq!(auth.auto_id_prefix("2"), Some("two-"));
+        assert!(auth.admits_id("dev-1") && !auth.admits_id("auto-1"));
     }
 }

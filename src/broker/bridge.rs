@@ -103,6 +103,7 @@ impl Broker {
         let origin = Rc::new(Origin {
             client_id: spec.client_id.into(),
             username: spec.username.map(Into::into),
+            listener: None,
         });
         let expiry = if spec.durable { NEVER } else { 0 };
         let known = self.by_client_id.get(spec.client_id).copied();

@@ -6,30 +6,13 @@ use std::time::Duration;
 use super::admit::Admitted;
 use super::alias::Outward;
 use super::conn::{ReplyKind, Stage};
-use super::{Broker, ConnId, Peer, TOPIC_ALIAS_MAXIMUM};
-use crate::auth::Auth;
+use super::{Broker, ConnId, Peer};
 use crate::mqtt::{
     self, ConnAck, Connect, Packet, Property, Props, PropsBuf, QoS, Reason, Version,
 };
 use crate::time::Time;
 
 impl Broker {
-    /// Puts other rules in force. Clients whose user is gone, and anonymous ones that are no
-    /// longer let in, are disconnected; what the others may publish and read changes at once.
-    pub fn set_auth(&mut self, auth: Auth, now: Time) {
-        self.auth = auth;
-        let conns = self.conns.iter().filter(|(_, conn)| conn.wire().is_none());
-        let outcasts: Vec<ConnId> = conns
-            .filter_map(|(c, conn)| Some((c, self.sessions.get(conn.session()?)?)))
-            .filter(|(_, session)| !self.auth.still_admits(session.who().username))
-            .map(|(c, _)| ConnId(c))
-            .collect();
-        for c in outcasts {
-            self.close(c, Reason::NOT_AUTHORIZED, now);
-        }
-        self.settle(now);
-    }
-
     pub(super) fn on_connect(&mut self, c: ConnId, connect: &Connect<'_>, now: Time) {
         let Some(conn) = self.conns.get_mut(c.0) else {
             return;
@@ -40,7 +23,7 @@ impl Broker {
         let max_qos = self.max_qos(listener);
         let admitted = match connect.will {
             Some(will) if will.qos > max_qos => Err(Reason::QOS_NOT_SUPPORTED),
-            _ => self.admit(connect, now),
+            _ => self.admit(c, connect, now),
         };
         match admitted {
             Ok(admitted) => self.enter(c, connect, admitted, now),
@@ -56,21 +39,6 @@ impl Broker {
                 self.refuse(c, reason, now);
             }
         }
-    }
-
-    /// Highest QoS that clients of a listener may publish with [MQTT-3.2.2-9].
-    pub(super) fn max_qos(&self, _listener: u16) -> QoS {
-        QoS::ExactlyOnce
-    }
-
-    /// Highest topic alias that a client of a listener may set.
-    pub(super) fn max_topic_alias(&self, _listener: u16) -> u16 {
-        TOPIC_ALIAS_MAXIMUM
-    }
-
-    /// Highest topic alias set for a client of a listener that takes as many.
-    fn max_topic_alias_broker(&self, _listener: u16) -> u16 {
-        TOPIC_ALIAS_MAXIMUM
     }
 
     /// Answers a CONNECT with a failure and closes. Before 5.0 a failure without a return code
@@ -268,6 +236,9 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
+        session
+            .outbound
+            .limit_bytes(self.settings.max_inflight_bytes);
         let releases = session.outbound.connect(window, now);
         let saved = self.sessions.get(index).is_some_and(|s| self.is_saved(s));
         for id in releases {

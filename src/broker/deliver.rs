@@ -156,6 +156,12 @@ impl Broker {
     /// disk takes nothing more.
     fn find_full(&self, message: &Message, receivers: &[Receiver]) -> Option<Full> {
         let closed = self.is_disk_closed();
+        if self.is_memory_full(message) {
+            return Some(Full {
+                session: None,
+                mapping: 0,
+            });
+        }
         let full = receivers.iter().find(|r| {
             let session = self.sessions.get(r.session);
             let waited_for = r.qos != QoS::AtMostOnce;

@@ -19,6 +19,9 @@ mod deliver;
 mod disconnect;
 mod drops;
 mod expire;
+mod listeners;
+mod memory;
+mod mount;
 mod outbox;
 mod publish;
 mod pump;
@@ -33,6 +36,7 @@ mod subscribe;
 mod tests;
 mod uplink;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -50,6 +54,7 @@ pub use report::{BridgeQueue, ClientDrops, LineQueue};
 use conn::{Conn, Stage, Waiter};
 use deliver::Receiver;
 use expire::Wheel;
+use listeners::Listener;
 use retain::Unwritten;
 use session::Session;
 
@@ -63,8 +68,6 @@ use crate::time::Time;
 
 /// How long a new connection may take to send its CONNECT.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Topic aliases accepted from a client, as Mosquitto announces, and set for one that takes as many.
-const TOPIC_ALIAS_MAXIMUM: u16 = 10;
 /// No more messages are moved to an outbox that holds this many bytes.
 const OUTBOX_HIGH: usize = 64 * 1024;
 /// QoS 0 messages to a connection this far behind are dropped, and a peer that lets this much
@@ -74,14 +77,11 @@ const OUTBOX_LIMIT: usize = 1024 * 1024;
 /// The broker.
 pub struct Broker {
     settings: General,
-    /// `max_connections` of each listener.
-    max_connections: Vec<Option<u32>>,
+    listeners: Vec<Listener>,
     auth: Auth,
     conns: Slab<Conn>,
     /// Tells a connection from an earlier one with the same number.
     serial: u32,
-    /// Open connections of each listener.
-    open: Vec<u32>,
     sessions: Slab<Session>,
     by_client_id: HashMap<Rc<str>, usize>,
     next_session: u32,
@@ -130,6 +130,10 @@ pub struct Broker {
     routing: u32,
     props: PropsBuf,
     topic: String,
+    /// Bytes of packets that have come in half.
+    partial_bytes: usize,
+    /// `memory_limit` is reached, and the log says so.
+    memory_full: Cell<bool>,
     shutting_down: bool,
 }
 
@@ -137,12 +141,9 @@ impl Broker {
     /// A network connection was accepted on `listener` (its index). `None` when
     /// `max_connections` is reached: close it at once.
     pub fn accept(&mut self, listener: usize, peer: Peer, now: Time) -> Option<ConnId> {
-        let open = self.open.get_mut(listener)?;
-        let limit = self.max_connections.get(listener).copied().flatten();
-        if self.shutting_down || limit.is_some_and(|limit| *open >= limit) {
+        if self.shutting_down || !self.admit_connection(listener, &peer) {
             return None;
         }
-        *open += 1;
         let conn = self.new_conn(listener as u16, peer, now);
         self.watch(conn, CONNECT_TIMEOUT, now);
         Some(conn)
@@ -184,7 +185,7 @@ impl Broker {
         conn.last_seen = now;
         match (conn.stage, packet) {
             (Stage::Closing, _) => return,
-            (Stage::New, Packet::Connect(connect)) => self.on_connect(c, &connect, now),
+            (Stage::New, Packet::Connect(connect)) => self.connect_mounted(c, *connect, now),
             (Stage::New, packet) => {
                 log::debug!("{}: {} before CONNECT", conn.peer, packet.name());
                 self.close(c, Reason::PROTOCOL_ERROR, now);
@@ -196,13 +197,13 @@ impl Broker {
 
     fn on_packet(&mut self, c: ConnId, packet: Packet<'_>, now: Time) {
         match packet {
-            Packet::Publish(publish) => self.on_publish(c, &publish, now),
+            Packet::Publish(publish) => self.publish_mounted(c, &publish, now),
             Packet::PubAck(ack) => self.on_puback(c, &ack, now),
             Packet::PubRec(ack) => self.on_pubrec(c, &ack, now),
             Packet::PubRel(ack) => self.on_pubrel(c, &ack, now),
             Packet::PubComp(ack) => self.on_pubcomp(c, &ack, now),
-            Packet::Subscribe(subscribe) => self.on_subscribe(c, &subscribe, now),
-            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(c, &unsubscribe, now),
+            Packet::Subscribe(subscribe) => self.subscribe_mounted(c, &subscribe, now),
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe_mounted(c, &unsubscribe, now),
             Packet::PingReq => self.on_pingreq(c),
             Packet::Disconnect(disconnect) => self.on_disconnect(c, &disconnect, now),
             // The server's own packets, a second CONNECT [MQTT-3.1.0-2], AUTH without a method
@@ -253,8 +254,9 @@ impl Broker {
             self.detach(c, true, now);
         }
         let conn = self.conns.remove(c.0);
-        if let (None, Some(open)) = (conn.wire(), self.open.get_mut(usize::from(conn.listener))) {
-            *open -= 1;
+        let listener = self.listeners.get_mut(usize::from(conn.listener));
+        if let (None, Some(listener)) = (conn.wire(), listener) {
+            listener.open -= 1;
         }
         self.settle(now);
     }

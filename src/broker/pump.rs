@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::alias::Naming;
 use super::conn::{Conn, Stage};
 use super::deliver::entry;
+use super::mount::unmounted;
 use super::{Broker, ConnId, DropReason, OUTBOX_HIGH};
 use crate::message::{Message, MessageId};
 use crate::mqtt::{
@@ -23,7 +24,9 @@ pub(super) enum Transmitted {
     TooLarge,
     /// It is too old.
     TooOld,
-    /// The bridge does not map it.
+    /// The client may not read it any more.
+    Denied,
+    /// The bridge does not map it, or it is not below the mount point.
     NotMapped,
 }
 
@@ -90,9 +93,12 @@ impl Broker {
 
     /// Sends one message that left the queue.
     fn send_entry(&mut self, c: ConnId, index: usize, entry: Entry, now: Time) {
-        let transmitted = match self.is_too_old(index, &entry, now) {
-            true => Transmitted::TooOld,
-            false => self.transmit(c, &entry, now),
+        let transmitted = if self.is_too_old(index, &entry, now) {
+            Transmitted::TooOld
+        } else if !self.may_still_read(index, &entry) {
+            Transmitted::Denied
+        } else {
+            self.transmit(c, &entry, now)
         };
         if transmitted == Transmitted::Sent && entry.qos != QoS::AtMostOnce {
             return;
@@ -100,7 +106,7 @@ impl Broker {
         match transmitted {
             Transmitted::TooOld => self.drop_entry(index, &entry, DropReason::Expired, now),
             Transmitted::TooLarge => self.drop_entry(index, &entry, DropReason::TooLarge, now),
-            Transmitted::Sent | Transmitted::NotMapped => {}
+            Transmitted::Sent | Transmitted::NotMapped | Transmitted::Denied => {}
         }
         if let (true, Some(session)) = (
             transmitted != Transmitted::Sent,
@@ -111,6 +117,13 @@ impl Broker {
         self.delivered(index, entry.id, now);
     }
 
+    /// Whether the rules, which may have changed since it was queued, let a client have a message.
+    fn may_still_read(&self, index: usize, entry: &Entry) -> bool {
+        let session = self.sessions.get(index).filter(|s| !s.bridge);
+        let topic = entry.message.topic();
+        self.auth.open() || session.is_none_or(|s| self.auth.may_read(&s.who(), topic))
+    }
+
     /// Encodes a message for one peer.
     pub(super) fn transmit(&mut self, c: ConnId, entry: &Entry, now: Time) -> Transmitted {
         let Broker {
@@ -119,6 +132,7 @@ impl Broker {
             props,
             topic,
             counters,
+            listeners,
             ..
         } = self;
         let Some(conn) = conns.get_mut(c.0) else {
@@ -127,7 +141,10 @@ impl Broker {
         let message = &*entry.message;
         let mut retain = entry.retain;
         let topic = match conn.wire() {
-            None => message.topic(),
+            None => match unmounted(listeners, conn, message.topic()) {
+                Some(topic) => topic,
+                None => return Transmitted::NotMapped,
+            },
             Some(wire) => {
                 retain = wire.retain(retain);
                 if !wire.outward(message, topic, now) {

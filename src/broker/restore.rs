@@ -1,5 +1,6 @@
 //! Making a broker, from nothing or from what the store held.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::rc::Rc;
@@ -9,6 +10,7 @@ use slab::Slab;
 
 use super::drops::Drops;
 use super::expire::Wheel;
+use super::listeners::Listener;
 use super::retain::Unwritten;
 use super::session::{PendingWill, Session, Subscribed};
 use super::uplink::{Rate, Uplink};
@@ -28,12 +30,6 @@ impl Broker {
     /// A broker that goes on where the store stopped.
     pub fn new(config: &Config, auth: Auth, loaded: Loaded, now: Time) -> Broker {
         let settings = config.general.clone();
-        let limits = config.listeners.iter().map(|l| l.max_connections);
-        let mut max_connections: Vec<Option<u32>> = limits.collect();
-        if max_connections.is_empty() {
-            // The default listener.
-            max_connections.push(None);
-        }
         let (promise, interval) = promise(&settings);
         let budget = settings.flash_budget.map(|budget| Budget {
             bytes_a_day: budget.bytes_a_day,
@@ -56,9 +52,8 @@ impl Broker {
         let mut store = Store::new(promise, interval, next_message, refs);
         store.discard(orphans, now);
         let mut broker = Broker {
-            open: vec![0; max_connections.len()],
-            max_connections,
             settings,
+            listeners: Listener::all(config),
             auth,
             conns: Slab::new(),
             serial: 0,
@@ -94,6 +89,8 @@ impl Broker {
             routing: 0,
             props: PropsBuf::new(),
             topic: String::new(),
+            partial_bytes: 0,
+            memory_full: Cell::new(false),
             shutting_down: false,
         };
         for message in retained {
@@ -123,8 +120,13 @@ impl Broker {
         let origin = Rc::new(Origin {
             client_id: record.client_id.as_ref().into(),
             username: record.username.as_deref().map(Into::into),
+            listener: record.listener.as_deref().map(Into::into),
         });
-        let mut session = Session::new(id, Rc::clone(&origin), record.expiry, record.version);
+        let expiry = match record.bridge {
+            true => record.expiry,
+            false => self.cap_expiry(record.expiry),
+        };
+        let mut session = Session::new(id, Rc::clone(&origin), expiry, record.version);
         session.since = record.disconnected_at.unwrap_or(now);
         session.bridge = record.bridge;
         session.on_disk = true;

@@ -111,6 +111,7 @@ impl Session {
         Who {
             client_id: &self.origin.client_id,
             username: self.origin.username.as_deref(),
+            listener: self.origin.listener.as_deref(),
         }
     }
 
@@ -147,6 +148,7 @@ impl Session {
         SessionRecord {
             client_id: self.client_id().into(),
             username: self.origin.username.as_deref().map(Into::into),
+            listener: self.origin.listener.as_deref().map(Into::into),
             version: self.version,
             expiry: self.expiry,
             disconnected_at: self.conn.is_none().then_some(self.since),

@@ -167,20 +167,25 @@ impl Broker {
         }
     }
 
-    /// `check_retain_source`: a retained message whose publisher has lost the right to publish it
+    /// `check_retain_source`: with it, a retained message whose publisher has lost the right to publish it
     /// is not sent. The broker's own and those of bridges need no right.
     fn may_still_publish(&self, message: &Message) -> bool {
         let Origin {
             client_id,
             username,
+            listener,
         } = &*message.origin;
         let index = self.by_client_id.get(client_id);
         let bridge = index.is_some_and(|index| self.bridges.contains(index));
         let who = Who {
             client_id,
             username: username.as_deref(),
+            listener: listener.as_deref(),
         };
-        client_id.is_empty() || bridge || self.auth.may_publish(&who, message.topic())
+        !self.settings.check_retain_source
+            || client_id.is_empty()
+            || bridge
+            || self.auth.may_publish(&who, message.topic())
     }
 
     pub(super) fn on_unsubscribe(&mut self, c: ConnId, packet: &Unsubscribe<'_>, now: Time) {

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Bridge, Config, Durability, Env, General, Listener, Log, Overflow, Restart};
+use super::{Bridge, Config, Durability, Env, General, Listener, Log, Overflow, Restart, Security};
+use crate::mqtt::{QoS, Version};
 
 /// The port of plain MQTT.
 pub(super) const PORT: u16 = 1883;
@@ -17,6 +18,7 @@ impl Default for Config {
         Config {
             general: General::default(),
             listeners: Vec::new(),
+            local: Listener::on(PORT),
             bridges: Vec::new(),
         }
     }
@@ -25,15 +27,18 @@ impl Default for Config {
 impl Default for General {
     fn default() -> General {
         General {
-            allow_anonymous: None,
-            allow_zero_length_clientid: true,
-            auto_id_prefix: "auto-".to_owned(),
-            password_file: None,
-            acl_file: None,
+            security: Security::default(),
+            per_listener_settings: false,
+            check_retain_source: true,
+            clientid_prefixes: String::new(),
             connection_messages: true,
+            global_max_clients: None,
+            global_max_connections: None,
             log: Log::default(),
+            max_inflight_bytes: 0,
             max_inflight_messages: 20,
-            max_keepalive: u16::MAX,
+            max_keepalive: 0,
+            memory_limit: None,
             max_packet_size: None,
             message_size_limit: None,
             max_queued_messages: 0,
@@ -51,6 +56,18 @@ impl Default for General {
             flash_budget: None,
             pid_file: None,
             sys_interval: 10,
+        }
+    }
+}
+
+impl Default for Security {
+    fn default() -> Security {
+        Security {
+            allow_anonymous: None,
+            allow_zero_length_clientid: true,
+            auto_id_prefix: "auto-".to_owned(),
+            password_file: None,
+            acl_file: None,
         }
     }
 }
@@ -73,7 +90,16 @@ impl Listener {
         Listener {
             port,
             bind: None,
+            versions: vec![Version::V31, Version::V311, Version::V5],
+            allow_anonymous: None,
+            auto_id_prefix: None,
             max_connections: None,
+            max_qos: QoS::ExactlyOnce,
+            max_topic_alias: 10,
+            max_topic_alias_broker: 10,
+            mount_point: String::new(),
+            security: Security::default(),
+            use_username_as_clientid: false,
         }
     }
 }

@@ -76,6 +76,17 @@ const MAN_TAIL: &str = r#".SH SEE ALSO
 .BR mosquitto.conf (5)
 "#;
 
+/// What this version makes of `directive`: `implemented`, `accepted`, `refused` or `later`; `None`
+/// for one that is not known.
+pub fn class(directive: &str) -> Option<&'static str> {
+    keys::find(directive).map(|key| match key.class {
+        Class::Implemented(_) => "implemented",
+        Class::Accepted => "accepted",
+        Class::Refused(_) => "refused",
+        Class::Later(_) => "later",
+    })
+}
+
 /// The text of `footbridge --help config`.
 pub fn help_text() -> String {
     let mut out = String::from("Directives of the configuration file, one a line.\n");

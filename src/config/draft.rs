@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::defaults::{PORT, STORE_FILE};
 use super::error::shortened;
-use super::{Bridge, Config, Env, Error, General, Kind, Listener};
+use super::{Bridge, Config, Env, Error, General, Kind, Listener, Security};
 use crate::mqtt::Version;
 
 /// Where a line stands.
@@ -27,7 +27,11 @@ pub(super) struct Draft<'e> {
     pub log_dest_given: bool,
     pub log_type_given: bool,
     /// `port`, `bind_address` and what stands before any `listener`.
-    pub default_listener: DefaultListener,
+    pub default_listener: Listener,
+    /// `port` or `bind_address` was given: the default listener listens.
+    pub default_given: bool,
+    /// What `per_listener_settings` is about was given.
+    pub security_given: bool,
     pub listeners: Vec<Listener>,
     pub bridges: Vec<BridgeDraft>,
     /// The `listener` and the `connection` of this file that lines belong to.
@@ -43,14 +47,6 @@ pub(super) struct Draft<'e> {
 pub(super) struct Open {
     pub listener: Option<usize>,
     pub bridge: Option<usize>,
-}
-
-/// The listener that needs no `listener` line.
-#[derive(Default)]
-pub(super) struct DefaultListener {
-    pub port: Option<u16>,
-    pub bind: Option<String>,
-    pub max_connections: Option<u32>,
 }
 
 /// A bridge whose defaults depend on lines still to come.
@@ -72,7 +68,9 @@ impl<'e> Draft<'e> {
             store_file: None,
             log_dest_given: false,
             log_type_given: false,
-            default_listener: DefaultListener::default(),
+            default_listener: Listener::on(PORT),
+            default_given: false,
+            security_given: false,
             listeners: Vec::new(),
             bridges: Vec::new(),
             open: Open::default(),
@@ -88,9 +86,20 @@ impl<'e> Draft<'e> {
         self.bridges.get_mut(open).ok_or(Kind::NoConnection)
     }
 
-    /// The `listener` that a line belongs to; `None` for the default listener.
-    pub fn listener(&mut self) -> Option<&mut Listener> {
-        self.listeners.get_mut(self.open.listener?)
+    /// The listener that a line belongs to: the default listener above any `listener`.
+    pub fn listener(&mut self) -> &mut Listener {
+        let open = self.open.listener;
+        let listener = open.and_then(|open| self.listeners.get_mut(open));
+        listener.unwrap_or(&mut self.default_listener)
+    }
+
+    /// The rules that a line belongs to: those of its listener with `per_listener_settings`.
+    pub fn security(&mut self) -> &mut Security {
+        self.security_given = true;
+        match self.general.per_listener_settings {
+            true => &mut self.listener().security,
+            false => &mut self.general.security,
+        }
     }
 
     /// `connection NAME`.
@@ -170,24 +179,20 @@ impl<'e> Draft<'e> {
         Config {
             general: self.general.clone(),
             listeners: std::mem::take(&mut self.listeners),
+            local: self.default_listener.clone(),
             bridges,
         }
     }
 
     /// `port` and `bind_address` start the default listener; the rest alone doesn't.
     fn finish_listeners(&mut self) {
-        let default = std::mem::take(&mut self.default_listener);
-        if default.port.is_some() || default.bind.is_some() {
-            let listener = Listener {
-                port: default.port.unwrap_or(PORT),
-                bind: default.bind,
-                max_connections: default.max_connections,
-            };
-            self.listeners.insert(0, listener);
-        } else if default.max_connections.is_some() {
+        let silent = self.default_listener == Listener::on(PORT);
+        if self.default_given {
+            self.listeners.insert(0, self.default_listener.clone());
+        } else if !silent && !self.listeners.is_empty() {
             self.notes.push(
-                "max_connections above any `listener` is for the default listener, which only \
-                 `port` or `bind_address` starts: it has no effect"
+                "what stands above the first `listener` and belongs to one is for the default \
+                 listener, which only `port` or `bind_address` starts: it has no effect"
                     .to_owned(),
             );
         }

@@ -26,6 +26,8 @@ pub enum Kind {
     Unknown(Option<&'static str>),
     /// A bridge's directive before any `connection`.
     NoConnection,
+    /// `per_listener_settings` below what it is about.
+    TooLate,
     /// `include_dir` in an included file.
     NestedInclude,
     /// The value is missing; what is wanted.
@@ -85,6 +87,11 @@ impl fmt::Display for Kind {
             Kind::NoConnection => write!(
                 f,
                 "belongs to a bridge; write it below the `connection` line it is meant for"
+            ),
+            Kind::TooLate => write!(
+                f,
+                "must stand above the first allow_anonymous, password_file, acl_file, \
+                 auto_id_prefix and allow_zero_length_clientid; move it to the top"
             ),
             Kind::NestedInclude => {
                 write!(f, "works only in the main file; name the directory there")

@@ -30,32 +30,50 @@ pub struct Config {
     pub general: General,
     /// The listeners; empty means loopback:1883 only (Mosquitto 2's local-only mode).
     pub listeners: Vec<Listener>,
+    /// What holds where there is no listener: on loopback, and on the ports of `-p`. Its own port
+    /// and address mean nothing.
+    pub local: Listener,
     /// The bridges: `connection` sections.
     pub bridges: Vec<Bridge>,
+}
+
+impl Config {
+    /// The listeners by name, which is what stands behind `listener`. Without any it is
+    /// [`Config::local`], which has no name.
+    pub fn named_listeners(&self) -> impl Iterator<Item = (String, &Listener)> {
+        let local = self.listeners.is_empty().then_some(&self.local);
+        let sections = self.listeners.iter().map(|l| (l.name(), l));
+        sections.chain(local.map(|local| (String::new(), local)))
+    }
 }
 
 /// The directives outside any section.
 #[derive(Clone, Debug, PartialEq)]
 pub struct General {
-    /// `allow_anonymous`; `None` where the file is silent (then true only without a listener,
-    /// as in Mosquitto 2).
-    pub allow_anonymous: Option<bool>,
-    /// `allow_zero_length_clientid`.
-    pub allow_zero_length_clientid: bool,
-    /// `auto_id_prefix`.
-    pub auto_id_prefix: String,
-    /// `password_file`.
-    pub password_file: Option<PathBuf>,
-    /// `acl_file`.
-    pub acl_file: Option<PathBuf>,
+    /// Who may do what, on every listener unless `per_listener_settings`.
+    pub security: Security,
+    /// `per_listener_settings`: each listener has a [`Security`] of its own.
+    pub per_listener_settings: bool,
+    /// `check_retain_source`. Default true.
+    pub check_retain_source: bool,
+    /// `clientid_prefixes`: what client ids must begin with; empty for anything.
+    pub clientid_prefixes: String,
     /// `connection_messages`: log connects and disconnects.
     pub connection_messages: bool,
+    /// `global_max_clients`: sessions, bridges aside; `None` is no limit.
+    pub global_max_clients: Option<u32>,
+    /// `global_max_connections`: clients' connections; `None` is no limit.
+    pub global_max_connections: Option<u32>,
     /// `log_dest`, `log_type`, `log_timestamp`.
     pub log: Log,
+    /// `max_inflight_bytes`: payload bytes on their way to a client; 0 is no limit.
+    pub max_inflight_bytes: u64,
     /// `max_inflight_messages`: 0 is no limit. Default 20.
     pub max_inflight_messages: u16,
-    /// `max_keepalive`, seconds, at least 10. Default 65,535.
+    /// `max_keepalive`, seconds; 0 is no limit. Default 0.
     pub max_keepalive: u16,
+    /// `memory_limit`, bytes; `None` is no limit.
+    pub memory_limit: Option<u64>,
     /// `max_packet_size`, bytes, at least 20; `None` is the protocol's limit.
     pub max_packet_size: Option<u32>,
     /// `message_size_limit`, payload bytes; `None` is no limit.
@@ -91,6 +109,22 @@ pub struct General {
     pub pid_file: Option<PathBuf>,
     /// `sys_interval`, seconds; 0 turns `$SYS` off. Default 10.
     pub sys_interval: u32,
+}
+
+/// Who may connect, and to do what.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Security {
+    /// `allow_anonymous`; `None` where the file is silent (then true only without a listener,
+    /// as in Mosquitto 2).
+    pub allow_anonymous: Option<bool>,
+    /// `allow_zero_length_clientid`.
+    pub allow_zero_length_clientid: bool,
+    /// `auto_id_prefix`.
+    pub auto_id_prefix: String,
+    /// `password_file`.
+    pub password_file: Option<PathBuf>,
+    /// `acl_file`.
+    pub acl_file: Option<PathBuf>,
 }
 
 /// `durability`: what an acknowledgement promises.
@@ -138,8 +172,36 @@ pub struct Listener {
     pub port: u16,
     /// The address or host name to bind; `None` is every address, IPv4 and IPv6.
     pub bind: Option<String>,
+    /// `accept_protocol_versions`. Default all.
+    pub versions: Vec<Version>,
+    /// `listener_allow_anonymous`; `None`: as `allow_anonymous` says.
+    pub allow_anonymous: Option<bool>,
+    /// `listener_auto_id_prefix`; `None`: as `auto_id_prefix` says.
+    pub auto_id_prefix: Option<String>,
     /// `max_connections`; `None` is no limit.
     pub max_connections: Option<u32>,
+    /// `max_qos`. Default 2.
+    pub max_qos: QoS,
+    /// `max_topic_alias`: topic aliases taken from a client. Default 10.
+    pub max_topic_alias: u16,
+    /// `max_topic_alias_broker`: topic aliases used towards a client. Default 10.
+    pub max_topic_alias_broker: u16,
+    /// `mount_point`: what stands before every topic of its clients; may be empty.
+    pub mount_point: String,
+    /// What `per_listener_settings` makes the listener's own; counts only with it.
+    pub security: Security,
+    /// `use_username_as_clientid`.
+    pub use_username_as_clientid: bool,
+}
+
+impl Listener {
+    /// What stands behind `listener`.
+    fn name(&self) -> String {
+        match &self.bind {
+            Some(host) => format!("{} {host}", self.port),
+            None => self.port.to_string(),
+        }
+    }
 }
 
 /// A `connection` section.

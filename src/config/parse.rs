@@ -168,6 +168,8 @@ fn config_files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
 mod tests {
     use super::*;
     use crate::config::keys::Unset;
+    use crate::config::{Listener, Security};
+    use crate::mqtt::{QoS, Version};
 
     fn env() -> Env {
         Env {
@@ -241,9 +243,9 @@ mod tests {
         let long = "x".repeat(100_000);
         let text = format!("  allow_anonymous\ttrue  \nauto_id_prefix   a b \nacl_file {long}");
         let general = config(&text).general;
-        assert_eq!(general.allow_anonymous, Some(true));
-        assert_eq!(general.auto_id_prefix, "a b");
-        assert_eq!(general.acl_file, Some(long.into()));
+        assert_eq!(general.security.allow_anonymous, Some(true));
+        assert_eq!(general.security.auto_id_prefix, "a b");
+        assert_eq!(general.security.acl_file, Some(long.into()));
     }
 
     #[test]
@@ -251,7 +253,7 @@ mod tests {
         let text = "max_keepalive 60\nmax_keepalive 90\npassword_file a\npassword_file b";
         let general = config(text).general;
         assert_eq!(general.max_keepalive, 90);
-        assert_eq!(general.password_file, Some("b".into()));
+        assert_eq!(general.security.password_file, Some("b".into()));
     }
 
     #[test]
@@ -285,9 +287,82 @@ mod tests {
             (listeners[0].port, listeners[0].bind.as_deref()),
             (1883, Some("127.0.0.1"))
         );
+    }
+
+    /// Above any `listener`, without `port` or `bind_address`: for loopback where there is no
+    /// other listener, else said to be in vain.
+    #[test]
+    fn what_belongs_to_no_listener_is_said_to() {
         let loaded = Config::parse("max_connections 3", "x", &env()).unwrap();
-        assert!(loaded.config.listeners.is_empty());
+        assert!(loaded.config.listeners.is_empty() && loaded.notes.is_empty());
+        assert_eq!(loaded.config.local.max_connections, Some(3));
+        let loaded = Config::parse("max_connections 3\nlistener 1", "x", &env()).unwrap();
         assert_eq!(loaded.notes.len(), 1);
+        let text = "port 1\nmax_connections 3\nlistener 2";
+        assert!(Config::parse(text, "x", &env()).unwrap().notes.is_empty());
+    }
+
+    /// What each listener has of its own with `per_listener_settings`, by port; the default
+    /// listener has what stands above the first `listener`.
+    #[test]
+    fn per_listener_settings_share_out_what_is_below() {
+        let text = "per_listener_settings true\nport 1\nallow_anonymous true\n\
+                    listener 2\npassword_file p\nacl_file a\nauto_id_prefix x-\n\
+                    allow_zero_length_clientid false\n\
+                    listener 3\nallow_anonymous false";
+        let config = config(text);
+        assert_eq!(config.general.security, Security::default());
+        let own = |port| {
+            let mut listeners = config.listeners.iter();
+            &listeners.find(|l| l.port == port).unwrap().security
+        };
+        assert_eq!(own(1).allow_anonymous, Some(true));
+        assert_eq!(own(2).allow_anonymous, None);
+        assert_eq!(own(2).password_file, Some("p".into()));
+        assert_eq!(own(2).acl_file, Some("a".into()));
+        assert_eq!(own(2).auto_id_prefix, "x-");
+        assert!(!own(2).allow_zero_length_clientid);
+        let third = Security {
+            allow_anonymous: Some(false),
+            ..Security::default()
+        };
+        assert_eq!(own(3), &third);
+    }
+
+    /// Lines above it were taken for all listeners, as in Mosquitto.
+    #[test]
+    fn per_listener_settings_come_first() {
+        let text = "acl_file a\nper_listener_settings true";
+        assert_eq!(kinds(text), [Kind::TooLate]);
+        config("acl_file a\nper_listener_settings false");
+    }
+
+    /// Each belongs to its own listener, whatever `per_listener_settings`.
+    #[test]
+    fn listeners_have_settings_of_their_own() {
+        let text = "listener 1\nmount_point a/\nmax_qos 1\nmax_topic_alias 0\n\
+                    max_topic_alias_broker 3\nuse_username_as_clientid true\n\
+                    accept_protocol_versions 5\nlistener_allow_anonymous true\n\
+                    listener_auto_id_prefix x-\nmax_connections 0\nlistener 2";
+        let config = config(text);
+        let one = Listener {
+            mount_point: "a/".to_owned(),
+            max_qos: QoS::AtLeastOnce,
+            max_topic_alias: 0,
+            max_topic_alias_broker: 3,
+            use_username_as_clientid: true,
+            versions: vec![Version::V5],
+            allow_anonymous: Some(true),
+            auto_id_prefix: Some("x-".to_owned()),
+            ..Listener::on(1)
+        };
+        assert_eq!(config.listeners, [one, Listener::on(2)]);
+        for bad in ["a/#", "+"] {
+            let text = format!("listener 1\nmount_point {bad}");
+            assert!(matches!(kinds(&text)[..], [Kind::BadValue(..)]), "{bad}");
+        }
+        let loaded = Config::parse("listener 1\nmount_point a", "x", &env()).unwrap();
+        assert_eq!(loaded.notes.len(), 1, "nothing would match `#`");
     }
 
     #[test]
@@ -347,7 +422,7 @@ mod tests {
             conf_d.display()
         );
         let config = config(&main);
-        assert_eq!(config.general.auto_id_prefix, "b");
+        assert_eq!(config.general.security.auto_id_prefix, "b");
         let most = config.listeners.iter().map(|l| l.max_connections);
         assert_eq!(
             most.collect::<Vec<_>>(),

@@ -217,6 +217,7 @@ impl Hub {
 
     /// Does what is due by itself.
     pub(super) fn tick(&mut self, now: Time) {
+        self.broker.set_partial_bytes(self.partial_bytes);
         if self.broker.next_timeout().is_some_and(|due| due <= now) {
             self.broker.tick(now);
         }

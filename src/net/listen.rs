@@ -202,6 +202,8 @@ pub async fn serve(listener: Listener, hub: Shared) {
     let mut resting = false;
     loop {
         poll_fn(|cx| listener.source.poll_readable(cx)).await;
+        // Connections that have ended make room for new ones first.
+        future::yield_now().await;
         // Lets go of the hub before it waits.
         let accepted = accept_burst(&listener, &mut hub.borrow_mut());
         match accepted {
@@ -280,9 +282,8 @@ mod tests {
 
     fn section(bind: Option<&str>, port: u16) -> config::Listener {
         config::Listener {
-            port,
             bind: bind.map(str::to_owned),
-            max_connections: None,
+            ..config::Listener::on(port)
         }
     }
 

@@ -91,6 +91,8 @@ pub struct Outbound {
     durable: bool,
     online: bool,
     window: u16,
+    /// Payload bytes in flight at which no more is sent; 0 is no limit.
+    window_bytes: u64,
     /// Tells the answer to the read under way from those of earlier connections.
     reads: u32,
     next_seq: u64,
@@ -109,6 +111,7 @@ impl Outbound {
             durable,
             online: false,
             window: 0,
+            window_bytes: 0,
             reads: 0,
             next_seq: 0,
             cursor: MessageId(0),
@@ -127,6 +130,7 @@ impl Outbound {
                 id: (message.0 != 0).then_some(*message),
                 mapping: held.map_or(0, |held| held.mapping),
                 size: held.map_or(0, |held| held.size),
+                payload: 0,
                 arrival: held.map_or(Time::ZERO, |held| held.arrival),
                 qos: QoS::ExactlyOnce,
                 stage: Stage::Released,
@@ -272,8 +276,18 @@ impl Outbound {
 
     /// True if no more may be sent before the peer answers, or an answer is on disk.
     pub fn is_window_full(&self) -> bool {
-        let places = self.places.as_ref();
-        places.is_some_and(|p| p.flights.len() >= usize::from(self.window))
+        let Some(places) = &self.places else {
+            return false;
+        };
+        let bytes = self.window_bytes;
+        let heavy = bytes > 0 && places.bytes_in_flight() >= bytes;
+        heavy || places.flights.len() >= usize::from(self.window)
+    }
+
+    /// Bounds the payload bytes of what may be unacknowledged: no more is sent once that many
+    /// are, so one message may always go. 0 is no limit.
+    pub fn limit_bytes(&mut self, bytes: u64) {
+        self.window_bytes = bytes;
     }
 
     /// Changes how many QoS 1 and 2 messages may be unacknowledged.
@@ -363,13 +377,13 @@ impl Outbound {
     /// a second delivery after a crash must find its packet id again. `max_qos`: the highest the
     /// peer takes.
     pub fn next(&mut self, durable_below: MessageId, max_qos: QoS, now: Time) -> Option<Entry> {
-        let window = usize::from(self.window);
+        let full = self.is_window_full();
         let places = self.places.as_mut()?;
         let head = places.ready.front_mut()?;
         let counted = head.qos == QoS::AtMostOnce;
         head.qos = head.qos.min(max_qos);
         if head.qos != QoS::AtMostOnce {
-            if places.flights.len() >= window {
+            if full {
                 return None;
             }
             // The id of a message one whole turn of the sequence older may still be taken.
@@ -408,6 +422,7 @@ impl Outbound {
                 id: entry.id,
                 mapping: entry.mapping,
                 size,
+                payload: entry.message.payload().len() as u32,
                 arrival: entry.message.arrival,
                 qos: entry.qos,
                 stage: Stage::Published,

@@ -27,6 +27,8 @@ pub struct SessionRecord {
     pub client_id: Box<str>,
     /// The user name it logged in with.
     pub username: Option<Box<str>>,
+    /// The listener it last connected to, if rules depend on that.
+    pub listener: Option<Box<str>>,
     /// The protocol version it last connected with.
     pub version: Version,
     /// The session expiry interval in seconds; `u32::MAX` never expires, 0 is a row that only
@@ -124,6 +126,7 @@ impl SessionRecord {
     const DISCONNECTED: u8 = 0x02;
     const WILL: u8 = 0x04;
     const BRIDGE: u8 = 0x08;
+    const LISTENER: u8 = 0x10;
 
     /// Appends the row of session `id` to `out`.
     pub(super) fn encode(&self, id: SessionId, out: &mut Vec<u8>) {
@@ -131,11 +134,12 @@ impl SessionRecord {
         let flags = flag(self.username.is_some(), Self::USERNAME)
             | flag(self.disconnected_at.is_some(), Self::DISCONNECTED)
             | flag(self.will.is_some(), Self::WILL)
-            | flag(self.bridge, Self::BRIDGE);
+            | flag(self.bridge, Self::BRIDGE)
+            | flag(self.listener.is_some(), Self::LISTENER);
         out.extend_from_slice(&[FORMAT, flags, self.version as u8]);
         put_bytes(self.client_id.as_bytes(), out);
-        if let Some(username) = &self.username {
-            put_bytes(username.as_bytes(), out);
+        for name in [&self.username, &self.listener].into_iter().flatten() {
+            put_bytes(name.as_bytes(), out);
         }
         put_varint(self.expiry.into(), out);
         if let Some(at) = self.disconnected_at {
@@ -167,6 +171,10 @@ impl SessionRecord {
             },
             client_id: reader.str()?.into(),
             username: match flags & Self::USERNAME {
+                0 => None,
+                _ => Some(reader.str()?.into()),
+            },
+            listener: match flags & Self::LISTENER {
                 0 => None,
                 _ => Some(reader.str()?.into()),
             },

@@ -20,6 +20,7 @@ const RETAIN: u8 = 0x04;
 const EXPIRY: u8 = 0x08;
 const ORIGIN: u8 = 0x10;
 const USERNAME: u8 = 0x20;
+const LISTENER: u8 = 0x40;
 
 const TARGET_LOW: u8 = 0x08;
 const TARGET_MAPPING: u8 = 0x10;
@@ -167,6 +168,10 @@ impl Head {
                 0 => None,
                 _ => Some(reader.str()?.into()),
             },
+            listener: match self.flags & LISTENER {
+                0 => None,
+                _ => Some(reader.str()?.into()),
+            },
         })
     }
 
@@ -207,6 +212,10 @@ fn put_head(message: &Message, targets: &[Target], origin: Option<&Origin>, out:
     if username.is_some() {
         flags |= USERNAME;
     }
+    let listener = origin.and_then(|origin| origin.listener.as_deref());
+    if listener.is_some() {
+        flags |= LISTENER;
+    }
     out.extend_from_slice(&[FORMAT, flags]);
     put_varint(message.arrival.as_millis(), out);
     if let Some(expiry) = message.expiry {
@@ -219,8 +228,8 @@ fn put_head(message: &Message, targets: &[Target], origin: Option<&Origin>, out:
     if let Some(origin) = origin {
         put_bytes(origin.client_id.as_bytes(), out);
     }
-    if let Some(username) = username {
-        put_bytes(username.as_bytes(), out);
+    for name in [username, listener].into_iter().flatten() {
+        put_bytes(name.as_bytes(), out);
     }
 }
 

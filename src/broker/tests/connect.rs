@@ -116,18 +116,6 @@ fn keep_alive_is_one_and_a_half_times() {
     }
 }
 
-/// Keep-alive 0 is none; `max_keepalive` bounds it in 5.0 [MQTT-3.1.2-21].
-#[test]
-fn max_keepalive_binds_those_who_ask_for_none() {
-    let mut settings = settings();
-    settings.max_keepalive = 60;
-    let mut world = World::with(settings);
-    let old = world.clean(Version::V311, "old");
-    let new = world.clean(Version::V5, "new");
-    world.pass(secs(100));
-    assert!(world.is_open(old) && !world.is_open(new));
-}
-
 /// A connection that sends no CONNECT is closed in the end.
 #[test]
 fn connect_must_come_in_time() {

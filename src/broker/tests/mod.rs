@@ -8,14 +8,17 @@ mod acks;
 mod bounds;
 mod bridge;
 mod connect;
+mod directives;
 mod disk;
 mod limits;
+mod listeners;
 mod overflow;
 mod queue;
 mod resend;
 mod session;
 mod sim;
 mod subscribe;
+mod upstream;
 mod will;
 
 use std::time::Duration;

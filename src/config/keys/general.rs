@@ -2,8 +2,10 @@
 
 use super::Section::General as S;
 use super::Unset::{Is, Means};
-use super::{Key, accepted, implemented, later, refused, set};
+use super::{Key, accepted, implemented, later, refused, set, set_security};
 use crate::config::Kind;
+use crate::config::draft::Draft;
+use crate::config::value::Value;
 
 const NO_PLUGINS: &str = "footbridge loads no plugins";
 const USE_FILES: &str = "use password_file and acl_file";
@@ -22,8 +24,10 @@ pub(super) const KEYS: &[Key] = &[
          `pattern [read|write|readwrite|deny] TOPIC`, which is for everyone, with %u for the user \
          name and %c for the client id. A deny beats the other lines of its list. Topics that \
          begin with $ need a line that begins with $. Subscribing is always allowed: reading is \
-         checked when a message is delivered. Read again on SIGHUP.",
-        set!(acl_file, v => Some(v.path()?)),
+         checked when a message is queued and when it is sent. With a mount_point, the topics are those that begin \
+         with it. With per_listener_settings the file is for the listener above it, and an absent \
+         client has the rules of the listener it used last. Read again on SIGHUP.",
+        set_security!(acl_file, v => Some(v.path()?)),
     ),
     implemented(
         S,
@@ -31,8 +35,9 @@ pub(super) const KEYS: &[Key] = &[
         "true|false",
         Means("true without a listener, else false"),
         "Whether clients without a user name may connect.",
-        "If true and there is no password_file, any user name may connect too.",
-        set!(allow_anonymous, v => Some(v.flag()?)),
+        "If true and there is no password_file, any user name may connect too. With \
+         per_listener_settings it belongs to the listener above it. Read again on SIGHUP.",
+        set_security!(allow_anonymous, v => Some(v.flag()?)),
     ),
     implemented(
         S,
@@ -40,8 +45,8 @@ pub(super) const KEYS: &[Key] = &[
         "true|false",
         Is("true"),
         "Whether a client may leave its client id to the broker.",
-        "",
-        set!(allow_zero_length_clientid, v => v.flag()?),
+        "With per_listener_settings it belongs to the listener above it. Read again on SIGHUP.",
+        set_security!(allow_zero_length_clientid, v => v.flag()?),
     ),
     implemented(
         S,
@@ -49,8 +54,28 @@ pub(super) const KEYS: &[Key] = &[
         "TEXT",
         Is("auto-"),
         "What the client ids that the broker hands out begin with.",
-        "",
-        set!(auto_id_prefix, v => v.text()?.to_owned()),
+        "At most 50 bytes. With per_listener_settings it belongs to the listener above it. Read \
+         again on SIGHUP.",
+        set_security!(auto_id_prefix, v => id_prefix(v)?),
+    ),
+    implemented(
+        S,
+        "check_retain_source",
+        "true|false",
+        Is("true"),
+        "Whether the publisher of a retained message must still be allowed to write its topic.",
+        "It is asked each time the message would be sent to a new subscription.",
+        set!(check_retain_source, v => v.flag()?),
+    ),
+    implemented(
+        S,
+        "clientid_prefixes",
+        "PREFIX",
+        Means("any client id"),
+        "What client ids must begin with.",
+        "A client with another id is refused as not authorized. It holds for the ids that the \
+         broker hands out, too: see auto_id_prefix. Read again on SIGHUP; who is connected stays.",
+        set!(clientid_prefixes, v => v.text()?.to_owned()),
     ),
     implemented(
         S,
@@ -74,7 +99,20 @@ pub(super) const KEYS: &[Key] = &[
         "Lines are `USER:HASH` with the $6$ and $7$ hashes that `footbridge passwd` and \
          mosquitto_passwd(1) write. A malformed line is reported and skipped. Read again on \
          SIGHUP.",
-        set!(password_file, v => Some(v.path()?)),
+        set_security!(password_file, v => Some(v.path()?)),
+    ),
+    implemented(
+        S,
+        "per_listener_settings",
+        "true|false",
+        Is("false"),
+        "Whether each listener has passwords and access rules of its own.",
+        "These directives then belong to the listener above them: acl_file, allow_anonymous, \
+         allow_zero_length_clientid, auto_id_prefix and password_file; above the first \
+         `listener`, to the default listener. It must stand above all of them. An absent client \
+         with a session has the rules of the listener it used last; if that listener is gone, \
+         nothing is delivered to it until it connects again.",
+        per_listener,
     ),
     implemented(
         S,
@@ -82,7 +120,8 @@ pub(super) const KEYS: &[Key] = &[
         "DURATION",
         Means("never"),
         "How long the session of an absent client is kept.",
-        "A number with a letter right behind it: s, h (hours), d, w, m (months of 30 days) or y.",
+        "It shortens what a client of MQTT 5 asks for, too, which is told so, and holds for the \
+         sessions found at the start. A number with a letter right behind it: s, h (hours), d, w, m (months of 30 days) or y.",
         set!(persistent_client_expiration, v => Some(v.expiration()?)),
     ),
     implemented(
@@ -100,7 +139,7 @@ pub(super) const KEYS: &[Key] = &[
         "true|false",
         Is("true"),
         "Whether retained messages are supported.",
-        "If false, a client that publishes one is disconnected.",
+        "If false, a client that publishes one, or has a will that is one, is disconnected.",
         set!(retain_available, v => v.flag()?),
     ),
     implemented(
@@ -126,7 +165,7 @@ pub(super) const KEYS: &[Key] = &[
         "true|false",
         Is("false"),
         "Whether messages are delivered at the QoS of the subscription even if published lower.",
-        "",
+        "No MQTT version allows that.",
         set!(upgrade_outgoing_qos, v => v.flag()?),
     ),
     accepted(
@@ -149,21 +188,11 @@ pub(super) const KEYS: &[Key] = &[
         "footbridge keeps the user it was started as; name the user in the systemd unit or the \
          procd script",
     ),
-    later(
+    accepted(
         S,
-        "check_retain_source",
-        "true|false",
-        &["true"],
-        "Whether the publisher of a retained message must still be allowed to write its topic.",
-        "remove it: the check is made",
-    ),
-    later(
-        S,
-        "clientid_prefixes",
-        "PREFIX",
-        &[],
-        "What client ids must begin with.",
-        "remove it, and restrict clients by password_file and acl_file",
+        "retain_expiry_interval",
+        "MINUTES",
+        "retained messages are removed as soon as their message expiry has passed",
     ),
     later(
         S,
@@ -172,23 +201,6 @@ pub(super) const KEYS: &[Key] = &[
         &["false"],
         "The $CONTROL topics.",
         "remove it",
-    ),
-    later(
-        S,
-        "retain_expiry_interval",
-        "TIME",
-        &["0"],
-        "How long retained messages are kept.",
-        "remove it; MQTT 5 publishers can give a message expiry",
-    ),
-    later(
-        S,
-        "per_listener_settings",
-        "true|false",
-        &["false"],
-        "Passwords and access rules for each listener of its own.",
-        "remove it and give password_file, acl_file and allow_anonymous once, or run a second \
-         footbridge",
     ),
     refused(S, "auth_opt_*", "VALUE", &[], NO_PLUGINS, USE_FILES),
     refused(S, "auth_plugin", "FILE", &[], NO_PLUGINS, USE_FILES),
@@ -205,3 +217,22 @@ pub(super) const KEYS: &[Key] = &[
     refused(S, "plugin_use", "NAME", &[], NO_PLUGINS, USE_FILES),
     refused(S, "psk_file", "FILE", &[], NO_PSK, USE_CERTIFICATES),
 ];
+
+/// What the client ids that the broker hands out begin with; as long as in Mosquitto.
+pub(super) fn id_prefix(value: Value<'_>) -> Result<String, Kind> {
+    const LONGEST: usize = 50;
+    match value.text()? {
+        prefix if prefix.len() <= LONGEST => Ok(prefix.to_owned()),
+        prefix => Err(Kind::bad(prefix, "at most 50 bytes")),
+    }
+}
+
+/// `per_listener_settings`: the lines above it would be taken for other than they were meant.
+fn per_listener(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
+    let on = value.flag()?;
+    if draft.security_given && on != draft.general.per_listener_settings {
+        return Err(Kind::TooLate);
+    }
+    draft.general.per_listener_settings = on;
+    Ok(())
+}

@@ -2,7 +2,7 @@
 
 use super::Section::General as S;
 use super::Unset::{Is, Means};
-use super::{Key, implemented, later, set};
+use super::{Key, implemented, set};
 use crate::config::Kind;
 use crate::config::topic;
 use crate::config::value::Value;
@@ -16,6 +16,34 @@ const MAX_PAYLOAD: u64 = 268_435_455;
 pub(super) const KEYS: &[Key] = &[
     implemented(
         S,
+        "global_max_clients",
+        "COUNT",
+        Is("-1"),
+        "How many clients may have a session, connected or not; -1 is no limit.",
+        "A client that would need one more is refused: MQTT 5 is told 0x89, server busy.",
+        set!(global_max_clients, v => count(v)?),
+    ),
+    implemented(
+        S,
+        "global_max_connections",
+        "COUNT",
+        Is("-1"),
+        "How many clients may be connected to all listeners together; -1 is no limit.",
+        "One more is closed as soon as it is accepted.",
+        set!(global_max_connections, v => count(v)?),
+    ),
+    implemented(
+        S,
+        "max_inflight_bytes",
+        "BYTES",
+        Is("0"),
+        "How many bytes of QoS 1 and 2 may be on their way to a client; 0 is no limit.",
+        "No more is sent once the payloads that the client has not acknowledged reach it, so one \
+         message may always go, however large. The count of max_inflight_messages holds too.",
+        set!(max_inflight_bytes, v => v.size(u64::MAX)?),
+    ),
+    implemented(
+        S,
         "max_inflight_messages",
         "COUNT",
         Is("20"),
@@ -27,10 +55,11 @@ pub(super) const KEYS: &[Key] = &[
         S,
         "max_keepalive",
         "SECONDS",
-        Is("65535"),
-        "The longest keep-alive; MQTT 5 clients that ask for more are told this one.",
-        "From 10 to 65535.",
-        set!(max_keepalive, v => v.number(10..=u16::MAX)?),
+        Is("0"),
+        "The longest keep-alive; 0 is no limit.",
+        "A client that asks for a longer one, or for none, is told this one in MQTT 5 and refused \
+         before (return code 2).",
+        set!(max_keepalive, v => v.number(0..=u16::MAX)?),
     ),
     implemented(
         S,
@@ -38,7 +67,8 @@ pub(super) const KEYS: &[Key] = &[
         "BYTES",
         Means("the protocol's limit, 256 MB"),
         "The largest packet a client may send, at least 20 bytes.",
-        "A client that sends a larger one is disconnected; MQTT 5 clients are told.",
+        "A client that sends a larger one is disconnected; MQTT 5 clients are told. Mosquitto \
+         2.1's default is 2000000.",
         set!(max_packet_size, v => Some(packet_size(v)?)),
     ),
     implemented(
@@ -62,11 +92,27 @@ pub(super) const KEYS: &[Key] = &[
     ),
     implemented(
         S,
+        "memory_limit",
+        "BYTES",
+        Is("0"),
+        "How much the messages in memory may take; then no more are taken in. 0 is no limit.",
+        "Counted are topic, properties and payload of each message that is in memory, once \
+         however many wait for it: retained messages, wills, what waits for a commit or for a \
+         client that is connected; the packets that have come in half; and without persistence \
+         the store, too. Not counted are sessions, subscriptions, buffers for output (up to 1 MB \
+         a client that does not read) and the program itself. Above it, QoS 0 is dropped; of QoS \
+         1 and 2, MQTT 5 publishers get reason 0x97, older ones no acknowledgement until there \
+         is room. Deleting a retained message always goes.",
+        set!(memory_limit, v => Some(v.size(u64::MAX)?).filter(|limit| *limit > 0)),
+    ),
+    implemented(
+        S,
         "message_size_limit",
         "BYTES",
         Means("the protocol's limit"),
-        "The largest payload; larger messages are refused and not passed on.",
-        "0 is the protocol's limit.",
+        "The largest payload; larger messages are not passed on.",
+        "MQTT 5 publishers are told (QoS 1 and 2, reason 0x83); older ones get the acknowledgement all \
+         the same. 0 is the protocol's limit.",
         set!(message_size_limit, v => bound(v.size(MAX_PAYLOAD)?)),
     ),
     implemented(
@@ -101,39 +147,13 @@ pub(super) const KEYS: &[Key] = &[
         "Unlike Mosquitto's default of false: packets are gathered before they are written.",
         set!(set_tcp_nodelay, v => v.flag()?),
     ),
-    later(
-        S,
-        "global_max_clients",
-        "COUNT",
-        &["-1"],
-        "How many sessions there may be.",
-        "remove it, and limit connections with max_connections in each listener",
-    ),
-    later(
-        S,
-        "global_max_connections",
-        "COUNT",
-        &["-1"],
-        "How many connections there may be.",
-        "use max_connections in each listener",
-    ),
-    later(
-        S,
-        "max_inflight_bytes",
-        "BYTES",
-        &["0"],
-        "How many bytes may be on their way to a client.",
-        "use max_inflight_messages",
-    ),
-    later(
-        S,
-        "memory_limit",
-        "BYTES",
-        &["0"],
-        "How much memory the broker may take.",
-        "use max_queued_bytes, and MemoryMax= in the systemd unit",
-    ),
 ];
+
+/// A number of clients; a number below 1 is no limit, as in Mosquitto.
+pub(super) fn count(value: Value<'_>) -> Result<Option<u32>, Kind> {
+    let count = value.number(-1..=i64::from(u32::MAX))?;
+    Ok(u32::try_from(count).ok().filter(|&count| count > 0))
+}
 
 /// `max_packet_size`.
 fn packet_size(value: Value<'_>) -> Result<u32, Kind> {

@@ -2,9 +2,13 @@
 
 use super::Section::Listener as S;
 use super::Unset::{Is, Means};
-use super::{Key, accepted, implemented, later};
+use super::general::id_prefix;
+use super::limits::count;
+use super::{Key, accepted, implemented, later, set_listener};
+use crate::config::draft::Draft;
 use crate::config::value::Value;
 use crate::config::{Kind, Listener};
+use crate::mqtt::{QoS, TopicName, Version};
 
 const LISTENER: &str = "PORT [ADDRESS]";
 
@@ -31,7 +35,8 @@ pub(super) const KEYS: &[Key] = &[
         "Starts the default listener on this port, beside every `listener`.",
         "",
         |draft, v| {
-            draft.default_listener.port = Some(v.number(1..=u16::MAX)?);
+            draft.default_listener.port = v.number(1..=u16::MAX)?;
+            draft.default_given = true;
             Ok(())
         },
     ),
@@ -44,6 +49,7 @@ pub(super) const KEYS: &[Key] = &[
         "",
         |draft, v| {
             draft.default_listener.bind = Some(v.word("an address or a host name")?.to_owned());
+            draft.default_given = true;
             Ok(())
         },
     ),
@@ -53,29 +59,92 @@ pub(super) const KEYS: &[Key] = &[
         "COUNT",
         Is("-1"),
         "How many clients may be connected to the listener; -1 is no limit.",
-        "",
-        |draft, v| {
-            let count = u32::try_from(v.number(-1..=i64::from(u32::MAX))?).ok();
-            match draft.listener() {
-                Some(listener) => listener.max_connections = count,
-                None => draft.default_listener.max_connections = count,
-            }
-            Ok(())
-        },
+        "One more is closed as soon as it is accepted.",
+        set_listener!(max_connections, v => count(v)?),
+    ),
+    implemented(
+        S,
+        "accept_protocol_versions",
+        "3|4|5[,...]",
+        Means("all"),
+        "The MQTT versions that the listener takes: 3 for 3.1, 4 for 3.1.1, 5 for 5.0.",
+        "Several are given with commas between them. A client of another is told that its \
+         version is not supported.",
+        set_listener!(versions, v => versions(v)?),
+    ),
+    implemented(
+        S,
+        "listener_allow_anonymous",
+        "true|false",
+        Means("as allow_anonymous says"),
+        "allow_anonymous for this listener alone.",
+        "Read again on SIGHUP.",
+        set_listener!(allow_anonymous, v => Some(v.flag()?)),
+    ),
+    implemented(
+        S,
+        "listener_auto_id_prefix",
+        "TEXT",
+        Means("as auto_id_prefix says"),
+        "auto_id_prefix for this listener alone.",
+        "Read again on SIGHUP.",
+        set_listener!(auto_id_prefix, v => Some(id_prefix(v)?)),
+    ),
+    implemented(
+        S,
+        "max_qos",
+        "0|1|2",
+        Is("2"),
+        "The highest QoS that clients of the listener may publish with.",
+        "MQTT 5 clients are told. A client that publishes with a higher one is disconnected, and \
+         one whose will has a higher one is refused. Subscriptions are granted no higher one \
+         either.",
+        set_listener!(max_qos, v => qos(v)?),
+    ),
+    implemented(
+        S,
+        "max_topic_alias",
+        "COUNT",
+        Is("10"),
+        "How many topic aliases a client may use; 0 is none.",
+        "MQTT 5 clients are told. Up to 65535; each alias in use takes the memory of its topic.",
+        set_listener!(max_topic_alias, v => v.number(0..=u16::MAX)?),
+    ),
+    implemented(
+        S,
+        "max_topic_alias_broker",
+        "COUNT",
+        Is("10"),
+        "How many topic aliases the broker uses towards a client at most; 0 is none.",
+        "Never more than the client allows.",
+        set_listener!(max_topic_alias_broker, v => v.number(0..=u16::MAX)?),
+    ),
+    implemented(
+        S,
+        "mount_point",
+        "PREFIX",
+        Means("none"),
+        "What is put before every topic of the listener's clients, and taken off again.",
+        "Before the topics they publish to, wills included, and the filters they subscribe to, \
+         behind the group of a shared subscription. They see nothing but what begins with it. It \
+         is put before the topic as it is, so it should end with /. In acl_file and for other \
+         listeners the topics have their prefix.",
+        mount_point,
+    ),
+    implemented(
+        S,
+        "use_username_as_clientid",
+        "true|false",
+        Is("false"),
+        "Whether a client's user name takes the place of its client id.",
+        "A client without a user name is refused as not authorized.",
+        set_listener!(use_username_as_clientid, v => v.flag()?),
     ),
     accepted(
         S,
         "websockets_headers_size",
         "BYTES",
         "the size of HTTP headers has a fixed bound",
-    ),
-    later(
-        S,
-        "accept_protocol_versions",
-        "VERSIONS",
-        &["3,4,5", "3, 4, 5"],
-        "The MQTT versions that the listener takes.",
-        "remove it: 3.1, 3.1.1 and 5.0 are taken",
     ),
     later(
         S,
@@ -111,54 +180,6 @@ pub(super) const KEYS: &[Key] = &[
     ),
     later(
         S,
-        "listener_allow_anonymous",
-        "true|false",
-        &[],
-        "allow_anonymous for one listener.",
-        "give allow_anonymous once, for all",
-    ),
-    later(
-        S,
-        "listener_auto_id_prefix",
-        "TEXT",
-        &[],
-        "auto_id_prefix for one listener.",
-        "give auto_id_prefix once, for all",
-    ),
-    later(
-        S,
-        "max_qos",
-        "0|1|2",
-        &["2"],
-        "The highest QoS of the listener.",
-        "remove it: every QoS is served",
-    ),
-    later(
-        S,
-        "max_topic_alias",
-        "COUNT",
-        &["10"],
-        "How many topic aliases a client may use.",
-        "remove it: it is 10",
-    ),
-    later(
-        S,
-        "max_topic_alias_broker",
-        "COUNT",
-        &["10"],
-        "How many topic aliases the broker may use.",
-        "remove it",
-    ),
-    later(
-        S,
-        "mount_point",
-        "PREFIX",
-        &[],
-        "Puts a prefix before every topic of the listener's clients.",
-        "remove it, and keep clients apart with acl_file patterns",
-    ),
-    later(
-        S,
         "protocol",
         "mqtt|websockets|http_api",
         &["mqtt"],
@@ -180,14 +201,6 @@ pub(super) const KEYS: &[Key] = &[
         &["true"],
         "Listens by IPv6 (RSMB).",
         "name an address in `listener PORT ADDRESS`",
-    ),
-    later(
-        S,
-        "use_username_as_clientid",
-        "true|false",
-        &["false"],
-        "Takes the user name for the client id.",
-        "remove it, and use %u in acl_file patterns",
     ),
     later(
         S,
@@ -218,9 +231,70 @@ fn listener(value: Value<'_>) -> Result<Listener, Kind> {
     })
 }
 
+/// `max_qos`.
+fn qos(value: Value<'_>) -> Result<QoS, Kind> {
+    match value.number(0..=2u8)? {
+        0 => Ok(QoS::AtMostOnce),
+        1 => Ok(QoS::AtLeastOnce),
+        _ => Ok(QoS::ExactlyOnce),
+    }
+}
+
+/// `accept_protocol_versions`, in order.
+fn versions(value: Value<'_>) -> Result<Vec<Version>, Kind> {
+    let wants = "3, 4 and 5, with commas between them";
+    let version = |word| match word {
+        "3" => Ok(Version::V31),
+        "4" => Ok(Version::V311),
+        "5" => Ok(Version::V5),
+        other => Err(Kind::bad(other, wants)),
+    };
+    let numbers = value.words().flat_map(|word| word.split(','));
+    let numbers = numbers.filter(|word| !word.is_empty());
+    let versions: Vec<Version> = numbers.map(version).collect::<Result<_, _>>()?;
+    match versions.is_empty() {
+        true => Err(Kind::NoValue(wants.to_owned())),
+        false => Ok(versions),
+    }
+}
+
+/// `mount_point`.
+fn mount_point(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
+    let prefix = value.text()?;
+    if TopicName::new(prefix).is_err() {
+        return Err(Kind::bad(
+            prefix,
+            "the beginning of a topic, without + and #",
+        ));
+    }
+    if !prefix.ends_with('/') {
+        draft.note(
+            "mount_point",
+            "does not end with /, so a client's `#` and `+` at the beginning find nothing",
+        );
+    }
+    draft.listener().mount_point = prefix.to_owned();
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn versions_come_with_commas() {
+        use Version::{V5, V31, V311};
+        for (text, wanted) in [
+            ("5", &[V5][..]),
+            ("3, 4", &[V31, V311]),
+            ("3,4,5 # all", &[V31, V311, V5]),
+        ] {
+            assert_eq!(versions(Value(text)).as_deref(), Ok(wanted), "{text}");
+        }
+        for bad in ["", ",", "6", "3.1", "3;4"] {
+            assert!(versions(Value(bad)).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn port_and_address() {

@@ -164,6 +164,29 @@ macro_rules! set {
 }
 use set;
 
+/// A [`Parse`] that sets one field of the listener that the line belongs to.
+macro_rules! set_listener {
+    ($field:ident, $value:ident => $parsed:expr) => {
+        |draft, $value| {
+            draft.listener().$field = $parsed;
+            Ok(())
+        }
+    };
+}
+use set_listener;
+
+/// A [`Parse`] that sets one field of `Security`.
+macro_rules! set_security {
+    ($field:ident, $value:ident => $parsed:expr) => {
+        |draft, $value| {
+            let value = $parsed;
+            draft.security().$field = value;
+            Ok(())
+        }
+    };
+}
+use set_security;
+
 /// Every row, section by section.
 pub(super) fn all() -> impl Iterator<Item = &'static Key> {
     [

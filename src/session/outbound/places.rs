@@ -25,6 +25,8 @@ pub(super) struct Flight {
     pub id: Option<MessageId>,
     pub mapping: u16,
     pub size: u32,
+    /// Bytes of its payload; 0 if it was sent before a restart.
+    pub payload: u32,
     pub arrival: Time,
     pub qos: QoS,
     pub stage: Stage,
@@ -123,6 +125,11 @@ impl Places {
     /// True if `ready` is to be filled up from what is not in RAM.
     pub fn is_low(&self) -> bool {
         self.ready.len() < READY_MESSAGES / 2 && self.ready_bytes < READ_BYTES / 2
+    }
+
+    /// The payload bytes that the peer has not fully acknowledged.
+    pub fn bytes_in_flight(&self) -> u64 {
+        self.flights.iter().map(|f| u64::from(f.payload)).sum()
     }
 
     /// The flights at one stage.

@@ -52,6 +52,7 @@ pub(super) fn session(client_id: &str) -> SessionRecord {
     SessionRecord {
         client_id: client_id.into(),
         username: None,
+        listener: None,
         version: Version::V5,
         expiry: u32::MAX,
         disconnected_at: None,

@@ -45,12 +45,13 @@ prop_compose! {
     fn message()(
         topic in name(), props in bytes(), payload in bytes(), qos in qos(), retain: bool,
         arrival in time(), expiry in option::of(time()), client_id in name(),
-        username in option::of(name()),
+        username in option::of(name()), listener in option::of(name()),
     ) -> Message {
         let parts = Parts { topic: &topic, props: &props, payload: &payload };
         let origin = Origin {
             client_id: (&*client_id).into(),
             username: username.as_deref().map(Into::into),
+            listener: listener.as_deref().map(Into::into),
         };
         let mut message = Message::new(parts, arrival, Rc::new(origin));
         (message.qos, message.retain, message.expiry) = (qos, retain, expiry);
@@ -83,13 +84,14 @@ prop_compose! {
 
 prop_compose! {
     fn session()(
-        client_id in name(), username in option::of(name()), version in 0..3usize, expiry: u32,
-        disconnected_at in option::of(time()), will in option::of(will()), bridge: bool,
+        client_id in name(), username in option::of(name()), listener in option::of(name()),
+        version in 0..3usize, expiry: u32, disconnected_at in option::of(time()), will in option::of(will()), bridge: bool,
         subscriptions in prop::collection::vec(subscription(), 0..4),
     ) -> SessionRecord {
         let version = [Version::V31, Version::V311, Version::V5][version];
         SessionRecord {
-            client_id, username, version, expiry, disconnected_at, subscriptions, will, bridge,
+            client_id, username, listener, version, expiry, disconnected_at, subscriptions, will,
+            bridge,
         }
     }
 }

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use crate::auth::Auth;
 use crate::broker::{Broker, ConnId, Peer as Address};
-use crate::config::{Config, General};
+use crate::config::{Config, General, Listener};
 use crate::mqtt::{Packet, Version, decode, encode};
-use crate::store::{Batch, Db, Event, Figures, Location, ReadRequest, Written};
+use crate::store::{Batch, Db, Event, Figures, Loaded, Location, ReadRequest, Written};
 use crate::time::Time;
 
 mod client;
@@ -43,7 +43,7 @@ pub struct World {
     pub broker: Broker,
     pub now: Time,
     pub settings: General,
-    auth: Auth,
+    pub listeners: Vec<Listener>,
     db: Db,
     jobs: VecDeque<Job>,
     /// Jobs are done only when the test says so.
@@ -68,12 +68,22 @@ pub fn settings() -> General {
     }
 }
 
-/// A configuration of these settings and nothing else.
-fn config(general: General) -> Config {
+/// A broker of these settings and listeners and nothing else, on what the store held.
+fn start(settings: &General, listeners: &[Listener], loaded: Loaded, now: Time) -> Broker {
+    let config = config(settings, listeners);
+    Broker::new(&config, rules(&config), loaded, now)
+}
+
+fn config(settings: &General, listeners: &[Listener]) -> Config {
     Config {
-        general,
+        general: settings.clone(),
+        listeners: listeners.to_vec(),
         ..Config::default()
     }
+}
+
+fn rules(config: &Config) -> Auth {
+    Auth::for_config(config).unwrap().0
 }
 
 impl World {
@@ -82,19 +92,17 @@ impl World {
     }
 
     pub fn with(settings: General) -> World {
-        World::with_auth(settings, General::default())
+        World::with_listeners(settings, Vec::new())
     }
 
-    /// `general` names the files of the access rules.
-    pub fn with_auth(settings: General, general: General) -> World {
-        let (auth, _) = Auth::load(&general, false).unwrap();
+    pub fn with_listeners(settings: General, listeners: Vec<Listener>) -> World {
         let (db, loaded) = Db::open(Location::Memory).unwrap();
         let now = Time::from_secs(1_000_000);
         World {
-            broker: Broker::new(&config(settings.clone()), auth.clone(), loaded, now),
+            broker: start(&settings, &listeners, loaded, now),
             now,
             settings,
-            auth,
+            listeners,
             db,
             jobs: VecDeque::new(),
             held: false,
@@ -118,14 +126,18 @@ impl World {
             }
         }
         let loaded = self.db.reload().unwrap();
-        let (settings, auth) = (self.settings.clone(), self.auth.clone());
-        self.broker = Broker::new(&config(settings), auth, loaded, self.now);
+        self.broker = start(&self.settings, &self.listeners, loaded, self.now);
         self.turn();
     }
 
     /// Opens a connection.
     pub fn open(&mut self, version: Version) -> Peer {
-        let conn = self.broker.accept(0, Address::Local, self.now);
+        self.open_at(0, version)
+    }
+
+    /// Opens a connection to a listener, by its number.
+    pub fn open_at(&mut self, listener: usize, version: Version) -> Peer {
+        let conn = self.broker.accept(listener, Address::Local, self.now);
         self.lines.push(Line {
             conn,
             version,
@@ -133,6 +145,13 @@ impl World {
             bytes: VecDeque::new(),
         });
         Peer(self.lines.len() - 1)
+    }
+
+    /// SIGHUP, with the settings and listeners of the world as they are now.
+    pub fn reload(&mut self) {
+        let auth = rules(&config(&self.settings, &self.listeners));
+        self.broker.set_auth(auth, self.now);
+        self.turn();
     }
 
     /// Takes the connection of a bridge, whose packets go like a client's.

@@ -1,0 +1,266 @@
+"""General and listener directives, as mosquitto.conf(5) has them."""
+
+import os
+import signal
+import struct
+
+import pytest
+
+import wire
+from clients import V5, V311
+from harness import free_port, wait_until
+from test_auth import passwords
+from wire import Raw
+
+VERSIONS = pytest.mark.parametrize("version", [V311, V5])
+LEVELS = pytest.mark.parametrize("level", [4, 5])
+
+
+def answer(port, client_id="c", level=4, clean=True, keepalive=60, user=None):
+    """The CONNACK to a CONNECT: return or reason code, and properties."""
+    if user is None:
+        sent = wire.connect(client_id, clean, keepalive, level)
+    else:
+        head = wire.string("MQTT") + bytes([level, 0x82]) + struct.pack("!H", keepalive)
+        body = head + (b"\0" if level == 5 else b"") + wire.string(client_id) + wire.string(user)
+        sent = wire.packet(0x10, body)
+    with Raw(port) as raw:
+        raw.send(sent)
+        body = raw.expect(wire.CONNACK).body
+        return body[1], body[3:]
+
+
+@pytest.fixture
+def second():
+    """The port of a second listener."""
+    return free_port()
+
+
+@pytest.mark.footbridge  # Debian's Mosquitto 2.0.11 leaves the prefix at QoS 1; 2.0.21 does not.
+@VERSIONS
+def test_mount_point(make_broker, client, second, version):
+    broker = make_broker(
+        f"listener {second} 127.0.0.1\nallow_anonymous true\nmount_point mount/", durable=True
+    )
+    plain = client(broker.port, "plain", version=version)
+    inside = client(second, "inside", version=version, clean=False, expiry=600)
+    plain.subscribe("#", 1)
+    inside.subscribe("#", 1)
+    inside.publish("test", "1", 1)
+    assert plain.get().topic == "mount/test"
+    assert inside.get().topic == "test"
+    plain.publish("outside", "2", 1)
+    plain.publish("mount/a/b", "3", 1)
+    assert inside.get().topic == "a/b"
+    inside.publish("kept", "4", 1, retain=True)
+    assert inside.get().topic == "kept"
+    inside.close()
+    broker.restart()
+    again = client(second, "inside", version=version, clean=False, expiry=600)
+    assert again.session_present
+    other = client(broker.port, "other", version=version)
+    other.subscribe("mount/#", 1)
+    assert other.get().topic == "mount/kept"
+    other.publish("mount/late", "5", 1)
+    assert again.get().topic == "late"
+    assert again.silent()
+
+
+@VERSIONS
+def test_per_listener_settings(make_broker, client, tmp_path, second, version):
+    file = passwords(tmp_path / "auth")
+    rules = tmp_path / "acl"
+    rules.write_text("user alice\ntopic read a\ntopic write b\n")
+    rules.chmod(0o644)
+    broker = make_broker(
+        "per_listener_settings true\nallow_anonymous true\n"
+        f"listener {second} 127.0.0.1\npassword_file {file}\nacl_file {rules}",
+        anonymous=False,
+    )
+    someone = client(broker.port, "s", version=version)
+    assert client(second, "c", version=version, accepted=False).reason.value != 0
+    alice = client(second, "a", version=version, login=("alice", "wonder"))
+    assert client(broker.port, "x", version=version, login=("alice", "no")).reason.value == 0
+    for c in (someone, alice):
+        c.subscribe("#", 1)
+    for topic in ("a", "b"):
+        someone.publish(topic, topic, 1)
+        alice.publish(topic, "from alice", 1)
+    assert someone.payloads(3) == ["a", "b", "from alice"]
+    assert alice.payloads(1) == ["a"]
+    assert alice.silent(0.3) and someone.silent(0.1)
+
+
+@pytest.mark.footbridge
+@VERSIONS
+def test_an_absent_client_has_the_rules_of_its_last_listener(
+    make_broker, client, tmp_path, second, version
+):
+    """mosquitto.conf(5), per_listener_settings; over a kill, too."""
+    rules = tmp_path / "acl"
+    rules.write_text("topic read a\n")
+    broker = make_broker(
+        "per_listener_settings true\nallow_anonymous true\n"
+        f"listener {second} 127.0.0.1\nallow_anonymous true\nacl_file {rules}",
+        anonymous=False,
+        durable=True,
+    )
+    absent = client(second, "absent", version=version, clean=False, expiry=600)
+    absent.subscribe("#", 1)
+    absent.close()
+    broker.restart("kill")
+    writer = client(broker.port, "w", version=version)
+    for topic in ("a", "b"):
+        writer.publish(topic, topic, 1)
+    # On a listener without rules: what was not queued does not come either.
+    back = client(broker.port, "absent", version=version, clean=False, expiry=600)
+    assert back.payloads(1) == ["a"]
+    assert back.silent()
+
+
+@pytest.mark.footbridge
+def test_reload_of_listeners_drops_nobody_who_is_still_allowed(
+    make_broker, client, tmp_path, second
+):
+    rules = tmp_path / "acl"
+    rules.write_text("topic a\n")
+    broker = make_broker(
+        "per_listener_settings true\nallow_anonymous true\n"
+        f"listener {second} 127.0.0.1\nallow_anonymous true\nacl_file {rules}",
+        anonymous=False,
+    )
+
+    def reload():
+        before = broker.log().count("Configuration reloaded.")
+        os.kill(broker.process.pid, signal.SIGHUP)
+        wait_until(lambda: broker.log().count("Configuration reloaded.") > before)
+
+    first, other = client(broker.port, "f"), client(second, "o", version=V5)
+    assert other.publish("b", "x", 1) == 0x87
+    rules.write_text("topic b\n")
+    reload()
+    assert other.publish("b", "x", 1) in (0, 0x10)
+    text = broker.config_file.read_text()
+    broker.config_file.write_text(text.replace("allow_anonymous true", "allow_anonymous false", 1))
+    with Raw(broker.port, "raw") as raw, Raw(second, "raw2") as stays:
+        reload()
+        assert raw.closed_by_broker()
+        stays.send(wire.PING)
+        stays.expect(wire.PINGRESP)
+    del first
+
+
+@pytest.mark.footbridge  # Mosquitto 2.0.11 lets 3.1.1 in all the same; 2.0.21 does not.
+@LEVELS
+def test_max_keepalive(make_broker, level):
+    broker = make_broker("max_keepalive 100")
+    assert answer(broker.port, level=level, keepalive=100)[0] == 0
+    for keepalive in (101, 0):
+        code, properties = answer(broker.port, level=level, keepalive=keepalive)
+        if level == 4:
+            assert code == 2
+        else:
+            assert code == 0 and b"\x13\x00\x64" in properties
+
+
+@LEVELS
+def test_max_topic_alias(make_broker, second, level):
+    broker = make_broker(
+        f"max_topic_alias 0\nlistener {second} 127.0.0.1\nallow_anonymous true\nmax_topic_alias 7"
+    )
+    assert answer(broker.port, level=level)[0] == 0
+    if level == 5:
+        assert b"\x22\x00" not in answer(broker.port, level=level)[1]
+        assert b"\x22\x00\x07" in answer(second, level=level)[1]
+
+
+@pytest.mark.footbridge  # Debian's 2.0.11 says 0x85 in MQTT 5, later ones 0x80.
+@LEVELS
+def test_zero_length_client_ids(make_broker, second, level):
+    broker = make_broker(
+        "per_listener_settings true\nallow_anonymous true\nallow_zero_length_clientid false\n"
+        f"listener {second} 127.0.0.1\nallow_anonymous true\nauto_id_prefix my-",
+        anonymous=False,
+    )
+    assert answer(broker.port, "", level)[0] == (2 if level == 4 else 0x80)
+    code, properties = answer(second, "", level)
+    assert code == 0
+    assert level == 4 or b"my-" in properties
+
+
+@LEVELS
+def test_clientid_prefixes(make_broker, level):
+    broker = make_broker("clientid_prefixes secure-")
+    assert answer(broker.port, "secure-client", level)[0] == 0
+    assert answer(broker.port, "mqtt", level)[0] == (5 if level == 4 else 0x87)
+    assert answer(broker.port, "", level)[0] == (5 if level == 4 else 0x87)
+
+
+@LEVELS
+def test_use_username_as_clientid(make_broker, level):
+    broker = make_broker("use_username_as_clientid true")
+    assert answer(broker.port, "c", level)[0] == (5 if level == 4 else 0x87)
+    assert answer(broker.port, "c", level, user="ann")[0] == 0
+    with Raw(broker.port) as ann:
+        body = wire.string("MQTT") + b"\4\x82\0\x3c" + wire.string("first") + wire.string("ann")
+        ann.send(wire.packet(0x10, body))
+        ann.expect(wire.CONNACK)
+        assert answer(broker.port, "second", level, user="ann")[0] == 0
+        assert ann.closed_by_broker()
+
+
+@pytest.mark.footbridge  # Mosquitto 2.0.11 waits for the CONNECT; 2.0.21 does not.
+def test_max_connections(make_broker):
+    broker = make_broker("max_connections 2")
+    with Raw(broker.port, "a"), Raw(broker.port, "b"):
+        with Raw(broker.port) as third:
+            assert third.closed_by_broker()
+    assert answer(broker.port)[0] == 0
+
+
+@VERSIONS
+def test_max_qos_of_subscriptions(make_broker, client, second, version):
+    broker = make_broker(f"max_qos 1\nlistener {second} 127.0.0.1\nallow_anonymous true")
+    sub = client(broker.port, "sub", version=version)
+    sub.subscribe("t", 2)
+    client(second, "pub", version=version).publish("t", "x", 2)
+    assert sub.get().qos == 1
+
+
+@pytest.mark.footbridge  # Mosquitto says 0x95, which [MQTT-3.4.2-1] does not allow in a PUBACK.
+@VERSIONS
+def test_message_size_limit(make_broker, client, version):
+    """mosquitto.conf(5): MQTT 5 is told "implementation specific error"."""
+    broker = make_broker("message_size_limit 100")
+    c = client(broker.port, "c", version=version)
+    c.subscribe("t", 1)
+    c.publish("t", "x" * 100, 1)
+    reason = c.publish("t", "x" * 101, 1)
+    assert version != V5 or reason == 0x83
+    assert len(c.get().payload) == 100
+    assert c.silent()
+
+
+@pytest.mark.footbridge
+def test_accept_protocol_versions(make_broker):
+    broker = make_broker("accept_protocol_versions 3, 5")
+    codes = [answer(broker.port, level=level)[0] for level in (3, 4, 5)]
+    assert codes == [0, 1, 0]
+
+
+@pytest.mark.footbridge
+def test_memory_limit(make_broker, client):
+    broker = make_broker("memory_limit 100K\nsys_interval 0")
+    c, old = client(broker.port, "c", version=V5), client(broker.port, "old")
+    reasons = [c.publish(f"t/{n}", "x" * 10_000, 1, retain=True) for n in range(15)]
+    taken = reasons.index(0x97)
+    assert 9 <= taken <= 11 and set(reasons[taken:]) == {0x97}
+    with Raw(broker.port, "waits") as raw:
+        raw.send(wire.publish("u", b"x" * 5_000, 1, 1))
+        raw.socket.settimeout(1)
+        with pytest.raises(TimeoutError):
+            raw.receive()
+        c.publish("t/0", "", 1, retain=True)
+        raw.socket.settimeout(8)
+        assert raw.expect(wire.PUBACK).id == 1
+    del old
