@@ -1,7 +1,7 @@
 //! The model objects to a broker that does wrong.
 
 use super::*;
-use crate::mqtt::RetainHandling;
+use crate::mqtt::{RetainHandling, Version};
 
 const START: Time = Time::from_secs(1000);
 const PUBLISHER: usize = 0;
