@@ -233,6 +233,7 @@ impl Broker {
     /// Opens the outbound half and sends again the PUBRELs that an earlier connection left
     /// unanswered [MQTT-4.4.0-1]. One whose release is not on disk yet waits for that.
     pub(super) fn resume(&mut self, c: ConnId, index: usize, window: u16, now: Time) {
+        self.come_online(index);
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };

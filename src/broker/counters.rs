@@ -55,8 +55,10 @@ pub struct Gauges {
     pub clients: u64,
     /// Sessions with a connection.
     pub connected: u64,
-    /// Subscriptions.
+    /// Subscriptions, shared ones included.
     pub subscriptions: u64,
+    /// Shared subscriptions, counted once a member.
+    pub shared_subscriptions: u64,
     /// Retained messages.
     pub retained: u64,
     /// Messages queued or in flight, counted once a receiver.

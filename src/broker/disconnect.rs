@@ -75,7 +75,10 @@ impl Broker {
         };
         session.conn = None;
         session.since = now;
-        session.outbound.disconnect();
+        self.go_offline(index, now);
+        let Some(session) = self.sessions.get_mut(index) else {
+            return;
+        };
         if self.bridges.contains(&index) {
             if session.is_durable() {
                 self.unsave_state(index);

@@ -166,7 +166,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
-        if session.id != id || session.conn.is_some() {
+        if session.id != id || session.conn.is_some() || session.ended {
             return;
         }
         let end = session.since + Duration::from_secs(u64::from(session.expiry));

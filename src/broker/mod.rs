@@ -18,7 +18,9 @@ mod counters;
 mod deliver;
 mod disconnect;
 mod drops;
+mod estates;
 mod expire;
+mod hand_over;
 mod listeners;
 mod memory;
 mod mount;
@@ -31,6 +33,7 @@ mod report;
 mod restore;
 mod retain;
 mod session;
+mod shared;
 mod subscribe;
 #[cfg(test)]
 mod tests;
@@ -57,6 +60,7 @@ use expire::Wheel;
 use listeners::Listener;
 use retain::Unwritten;
 use session::Session;
+use shared::Shared;
 
 use crate::auth::Auth;
 use crate::config::General;
@@ -86,6 +90,7 @@ pub struct Broker {
     by_client_id: HashMap<Rc<str>, usize>,
     next_session: u32,
     trie: Trie,
+    shared: Shared,
     retained: Retained,
     store: Store<Waiter>,
     disk: Disk,
@@ -307,6 +312,7 @@ impl Broker {
         }
         if let Some(session) = session {
             self.pump(session, now);
+            self.hand_out_due(now);
         }
     }
 
@@ -377,9 +383,10 @@ impl Broker {
         };
         let (queued_messages, queued_bytes) = self.sessions.iter().fold((0, 0), queued);
         Gauges {
-            clients: self.sessions.len() as u64,
+            clients: self.sessions.iter().filter(|(_, s)| !s.ended).count() as u64,
             connected: connected.count() as u64,
-            subscriptions: self.trie.len() as u64,
+            subscriptions: self.subscriptions() as u64,
+            shared_subscriptions: self.shared.groups.members() as u64,
             retained: self.retained.len() as u64,
             queued_messages,
             queued_bytes,

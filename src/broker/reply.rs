@@ -225,5 +225,6 @@ impl Broker {
                 }
             }
         }
+        self.hand_out_due(now);
     }
 }

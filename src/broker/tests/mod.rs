@@ -16,6 +16,7 @@ mod overflow;
 mod queue;
 mod resend;
 mod session;
+mod shared;
 mod sim;
 mod subscribe;
 mod upstream;

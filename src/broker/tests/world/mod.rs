@@ -235,6 +235,11 @@ impl World {
         self.lines[peer.0].bytes.pop_front()
     }
 
+    /// How many packets have come since.
+    pub fn waiting(&self, peer: Peer) -> usize {
+        self.lines[peer.0].got.len()
+    }
+
     /// The end of a turn.
     pub fn turn(&mut self) {
         if let Some(batch) = self.broker.take_batch(self.now) {
