@@ -390,7 +390,10 @@ impl Broker {
         if topic.starts_with("$SYS/") {
             return false;
         }
-        if changed && message.qos != QoS::AtMostOnce {
+        // What is gone already may still have its row, until a change that nobody waited for is
+        // written.
+        let awaited = message.qos != QoS::AtMostOnce;
+        if awaited && (changed || self.unwritten.rests(topic)) {
             self.unwritten.promised(topic);
             self.store.promise(now);
         } else if changed {

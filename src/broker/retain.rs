@@ -52,6 +52,11 @@ impl Unwritten {
         }
     }
 
+    /// True if a value of `topic` that nobody waits for is to be written later.
+    pub fn rests(&self, topic: &str) -> bool {
+        self.resting.contains_key(topic)
+    }
+
     /// The topics to write now; all of them if `all`.
     pub fn take(&mut self, all: bool, now: Time) -> HashSet<Box<str>> {
         let mut topics = std::mem::take(&mut self.next);

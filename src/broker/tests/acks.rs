@@ -274,3 +274,22 @@ fn a_topic_alias_stands_for_its_topic() {
     world.publish_with(peer, "", "3", Delivery::AtMostOnce, false, &unknown);
     assert!(!world.is_open(peer), "[MQTT-3.3.2-8]");
 }
+
+/// The topic is clear already, but its row is still there: the change that nobody waited for rests.
+#[test]
+fn an_acknowledged_clear_of_a_clear_topic_outlives_a_crash() {
+    let mut world = World::new();
+    let publisher = world.clean(Version::V5, "publisher");
+    let clear = Delivery::AtMostOnce;
+    for (payload, delivery) in [("on", qos1(1)), ("", clear), ("", qos1(2))] {
+        world.publish_with(publisher, "t", payload, delivery, true, &[]);
+        world.pass(ms(300));
+    }
+    let nobody = Reason::NO_MATCHING_SUBSCRIBERS;
+    let acks = [Got::PubAck(1, nobody), Got::PubAck(2, nobody)];
+    assert_eq!(world.got(publisher), acks);
+    world.crash(secs(1));
+    let subscriber = world.clean(Version::V5, "subscriber");
+    world.listen(subscriber, "t", QoS::AtLeastOnce);
+    assert_eq!(world.payloads(subscriber), NONE);
+}

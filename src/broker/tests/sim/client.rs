@@ -1,333 +1,472 @@
 //! A client that does what the specification asks, state and all.
 
-use std::collections::HashMap;
 use std::fmt;
+use std::rc::Rc;
 
 use fastrand::Rng;
 
-use super::ledger::{Ledger, version};
-use crate::broker::tests::world::{Arrived, pid};
-use crate::broker::tests::{Dial, Got, Peer, World};
-use crate::mqtt::{Delivery, QoS, Reason, Subscription, Version};
+use super::Env;
+use super::facts;
+use super::link::{Asked, Got, Link, Todo};
+use super::model::{Publication, Routed};
+use super::plan::{self, Draft, Plan};
+use crate::broker::tests::world::pid;
+use crate::mqtt::{
+    Ack, Connect, Delivery, Disconnect, Packet, Property, Props, PropsBuf, Publish, QoS, Reason,
+    Subscribe, Subscription, Unsubscribe, Version, Will,
+};
+
+/// Packet ids of messages; those above are for SUBSCRIBE and UNSUBSCRIBE.
+const IDS: u16 = 50;
 
 /// A message on its way to the broker.
 #[derive(Clone, Debug)]
-struct Unacked {
-    id: u16,
-    topic: String,
-    message: usize,
-    qos: QoS,
-    released: bool,
-}
-
-/// What a client still has to send: the network takes it when the broker reads.
-#[derive(Clone, Debug)]
-enum Todo {
-    Publish(Unacked, bool),
-    PubAck(u16),
-    PubRec(u16),
-    PubRel(u16),
-    PubComp(u16),
+pub struct Unacked {
+    pub id: u16,
+    pub draft: Rc<Draft>,
+    /// What became of it, once it was taken.
+    pub routed: Option<Routed>,
+    pub released: bool,
+    /// Sent more than once.
+    pub again: bool,
 }
 
 /// A client.
 pub struct Client {
     pub number: usize,
-    dial: Dial,
-    filter: Option<&'static str>,
-    qos: QoS,
-    peer: Option<Peer>,
-    connected: bool,
-    /// It has had a session, which a durable one must find again.
-    known: bool,
-    /// How many it may have unacknowledged.
-    quota: usize,
+    pub id: String,
+    pub version: Version,
+    /// 0: without sessions.
+    kind: u32,
     next_id: u16,
-    unacked: Vec<Unacked>,
-    todo: Vec<Todo>,
-    /// QoS 2 packet ids that came and were not released, with their message.
-    received: HashMap<u16, usize>,
-    /// The broker was killed since one of these came: it may not know that it sent it.
-    doubtful: bool,
-    /// QoS 1 and 2 packet ids the broker has in flight on this connection.
-    inflight: Vec<u16>,
+    pub unacked: Vec<Unacked>,
+    pub link: Option<Link>,
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Dial { version, clean, .. } = self.dial;
-        write!(f, "c{} ({version:?}, clean {clean})", self.number)
+        write!(f, "{} ({:?}, kind {})", self.id, self.version, self.kind)?;
+        if f.alternate() {
+            write!(f, " {:#?} {:#?}", self.unacked, self.link)?;
+        }
+        Ok(())
     }
 }
 
 impl Client {
     pub fn random(number: usize, rng: &mut Rng) -> Client {
-        let id = format!("c{number}");
-        let version = version(number);
-        let mut dial = match rng.u32(..10) {
-            0..6 => Dial::durable(version, &id),
-            _ => Dial::clean(version, &id),
-        };
-        if version == Version::V5 {
-            dial.receive_maximum = [None, Some(1), Some(2), Some(10)][rng.usize(..4)];
-        }
-        let filters = ["t/#", "t/+/1", "t/+/2", "#", "t/1/#", "+/+/+"];
-        Client {
-            number,
-            dial,
-            filter: (rng.u32(..5) > 0).then(|| filters[rng.usize(..filters.len())]),
-            qos: [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]
-                [rng.usize(..3).max(rng.usize(..3))],
-            peer: None,
-            connected: false,
-            known: false,
-            quota: 1,
-            next_id: 0,
-            unacked: Vec::new(),
-            todo: Vec::new(),
-            received: HashMap::new(),
-            doubtful: false,
-            inflight: Vec::new(),
-        }
+        let versions = [Version::V5, Version::V311, Version::V31, Version::V5];
+        Client::new(number, plan::pick(rng, &versions), rng.u32(..4))
     }
 
-    pub fn is_durable(&self) -> bool {
-        !self.dial.clean
+    pub fn new(number: usize, version: Version, kind: u32) -> Client {
+        Client {
+            number,
+            id: format!("c{number}"),
+            version,
+            kind,
+            next_id: 0,
+            unacked: Vec::new(),
+            link: None,
+        }
     }
 
     /// Connected, and nothing is under way from or to it.
     pub fn is_idle(&self) -> bool {
-        self.connected && self.unacked.is_empty() && self.todo.is_empty()
+        self.unacked.is_empty() && self.link.as_ref().is_some_and(Link::is_idle)
     }
 
-    /// Connects; if it is connected already, that is a takeover.
-    pub fn dial(&mut self, world: &mut World) {
-        self.lose_connection();
-        self.peer = Some(world.dial(&self.dial));
+    /// Whether it can say something now.
+    fn can_speak(&self, env: &Env) -> bool {
+        let link = self.link.as_ref();
+        link.is_some_and(|link| link.connected && env.world.is_read(link.peer))
     }
 
-    pub fn dial_if_offline(&mut self, world: &mut World) {
-        if self.peer.is_none() {
-            self.dial(world);
+    /// Connects; if it is connected already, that is a take-over.
+    pub fn dial(&mut self, env: &mut Env) {
+        let mut plan = plan::plan(&mut env.rng, self.version, self.number, self.kind);
+        plan.number(env.number(), !env.lossy());
+        self.dial_as(&plan, env);
+    }
+
+    /// Comes back for good: to its session, without keep-alive.
+    pub fn come_back(&mut self, env: &mut Env) {
+        if self.link.is_none() {
+            let mut plan = plan::plan(&mut env.rng, self.version, self.number, self.kind);
+            plan.number(env.number(), !env.lossy());
+            plan.keep_alive = 0;
+            plan.hello.clean &= self.kind == 0;
+            if self.version < Version::V5 && !plan.hello.clean {
+                plan.hello.expiry = u32::MAX;
+            }
+            self.dial_as(&plan, env);
         }
     }
 
-    /// Forgets what belongs to the connection.
-    pub fn lose_connection(&mut self) {
-        self.peer = None;
-        self.connected = false;
-        self.todo.clear();
-        self.inflight.clear();
-    }
-
-    /// The broker was killed.
-    pub fn crash(&mut self) {
-        self.lose_connection();
-        self.doubtful = true;
+    fn dial_as(&mut self, plan: &Plan, env: &mut Env) {
+        let peer = env.world.open(self.version);
+        let mut props = PropsBuf::new();
+        if self.version == Version::V5 {
+            props.push(Property::SessionExpiry(plan.hello.expiry));
+            props.push(Property::TopicAliasMaximum(plan.alias_maximum));
+        }
+        if let Some(most) = plan.receive_maximum {
+            props.push(Property::ReceiveMaximum(most));
+        }
+        if plan.hello.max_packet < usize::MAX {
+            props.push(Property::MaximumPacketSize(plan.hello.max_packet as u32));
+        }
+        let will = plan.hello.will.as_ref().map(|will| Will {
+            topic: &will.publication.topic,
+            payload: &will.publication.payload,
+            qos: will.publication.qos,
+            retain: will.publication.retain,
+            props: plan.will_props.as_props(),
+        });
+        let connect = Connect {
+            version: self.version,
+            bridge: false,
+            clean_start: plan.hello.clean,
+            keep_alive: plan.keep_alive,
+            client_id: &self.id,
+            will,
+            username: None,
+            password: None,
+            props: props.as_props(),
+        };
+        env.world.send(peer, &Packet::Connect(Box::new(connect)));
+        let session = facts::session_number(&env.world, &self.id);
+        let now = env.world.now;
+        let present = env.model.connect(self.number, session, &plan.hello, now);
+        self.link = Some(Link::new(peer, plan, present, now));
     }
 
     /// The network breaks, with some of what was on its way still coming in.
-    pub fn cut(&mut self, world: &mut World, ledger: &mut Ledger, rng: &mut Rng) {
-        self.read_some(world, ledger, rng);
-        if let Some(peer) = self.peer {
-            world.cut(peer);
-        }
-        self.lose_connection();
-    }
-
-    pub fn leave(&mut self, world: &mut World) {
-        if let Some(peer) = self.peer.filter(|_| self.connected) {
-            world.disconnect(peer, Reason::SUCCESS);
-            self.lose_connection();
+    pub fn cut(&mut self, env: &mut Env) {
+        self.read_some(env);
+        self.drain(env);
+        if let Some(link) = self.link.take() {
+            env.world.cut(link.peer);
+            env.model.close(self.number, true, env.world.now);
         }
     }
 
-    pub fn publish(&mut self, world: &mut World, ledger: &mut Ledger, rng: &mut Rng) {
-        let room = self.unacked.len() < self.quota;
-        if !self.connected || !room || !self.todo.is_empty() {
+    /// DISCONNECT: with the will or without, and maybe with another session expiry interval.
+    pub fn leave(&mut self, env: &mut Env) {
+        if !self.can_speak(env) {
             return;
         }
-        let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][rng.usize(..3)];
-        let topic = format!("t/{}/{}", self.number, qos as u8);
-        let message = ledger.publish(&topic, qos, self.is_durable());
-        self.next_id = self.next_id % 50 + 1;
-        while self.unacked.iter().any(|u| u.id == self.next_id) {
-            self.next_id = self.next_id % 50 + 1;
+        let Some(link) = self.link.take() else { return };
+        let (mut props, mut reason) = (PropsBuf::new(), Reason::SUCCESS);
+        if self.version == Version::V5 {
+            reason = plan::pick(&mut env.rng, &[Reason::SUCCESS, Reason::SUCCESS, Reason(4)]);
+            let expiry = plan::pick(&mut env.rng, &[0, 2, 3600, u32::MAX]);
+            let session = env.model.session(self.number);
+            if let Some(session) = session
+                && *session.expiry.get() > 0
+                && env.rng.u32(..4) == 0
+            {
+                props.push(Property::SessionExpiry(expiry));
+                session.expiry.set(expiry);
+            }
         }
-        let unacked = Unacked {
-            id: self.next_id,
-            topic,
-            message,
-            qos,
-            released: false,
+        let props = props.as_props();
+        let packet = Packet::Disconnect(Disconnect { reason, props });
+        env.world.send(link.peer, &packet);
+        let with_will = reason != Reason::SUCCESS;
+        env.model.close(self.number, with_will, env.world.now);
+    }
+
+    /// A second CONNECT, which ends the connection [MQTT-3.1.0-2].
+    pub fn misbehave(&mut self, env: &mut Env) {
+        if !self.can_speak(env) {
+            return;
+        }
+        let Some(link) = self.link.take() else { return };
+        let connect = Connect {
+            version: self.version,
+            bridge: false,
+            clean_start: true,
+            keep_alive: 0,
+            client_id: &self.id,
+            will: None,
+            username: None,
+            password: None,
+            props: Props::EMPTY,
         };
-        if qos > QoS::AtMostOnce {
-            self.unacked.push(unacked.clone());
+        let packet = Packet::Connect(Box::new(connect));
+        env.world.send(link.peer, &packet);
+        assert!(!env.world.is_open(link.peer), "{self:?} may connect twice");
+        env.model.close(self.number, true, env.world.now);
+    }
+
+    pub fn ping(&mut self, env: &mut Env) {
+        if self.can_speak(env) {
+            self.say(&Packet::PingReq, env);
         }
-        self.todo.push(Todo::Publish(unacked, false));
-        self.send(world);
+    }
+
+    /// Sends a packet.
+    fn say(&mut self, packet: &Packet<'_>, env: &mut Env) {
+        if let Some(link) = &mut self.link {
+            link.sent = env.world.now;
+            env.world.send(link.peer, packet);
+        }
+    }
+
+    pub fn subscribe(&mut self, env: &mut Env) {
+        if !self.can_speak(env) {
+            return;
+        }
+        let wishes = plan::wishes(&mut env.rng, self.version);
+        self.subscribe_to(&wishes, env);
+    }
+
+    pub fn subscribe_to(&mut self, wishes: &[plan::Wish], env: &mut Env) {
+        let Some(id) = self.free_id(IDS + 1..=2 * IDS) else {
+            return;
+        };
+        let mut props = PropsBuf::new();
+        if let Some(id) = wishes.first().and_then(|wish| wish.options.id) {
+            props.push(Property::SubscriptionId(id));
+        }
+        let filters = wishes.iter().map(|wish| Subscription {
+            filter: wish.filter,
+            qos: wish.options.qos,
+            no_local: wish.options.no_local,
+            retain_as_published: wish.options.retain_as_published,
+            retain_handling: wish.handling,
+        });
+        let subscribe = Subscribe {
+            id: pid(id),
+            props: props.as_props(),
+            filters: filters.collect(),
+        };
+        self.say(&Packet::Subscribe(subscribe), env);
+        let (number, now, model) = (self.number, env.world.now, &mut env.model);
+        let versions = wishes.iter().map(|wish| {
+            let version = model.subscribe(number, wish.filter, wish.options, wish.handling, now);
+            (*wish, version)
+        });
+        let asked = Asked::Subscribe(versions.collect());
+        self.ask(id, asked);
+    }
+
+    pub fn unsubscribe(&mut self, env: &mut Env) {
+        let id = self.free_id(IDS + 1..=2 * IDS);
+        let (true, Some(id)) = (self.can_speak(env), id) else {
+            return;
+        };
+        let filter = plan::filter(&mut env.rng);
+        let unsubscribe = Unsubscribe {
+            id: pid(id),
+            props: Props::EMPTY,
+            filters: vec![filter],
+        };
+        self.say(&Packet::Unsubscribe(unsubscribe), env);
+        let (reason, version) = env.model.unsubscribe(self.number, filter);
+        let asked = Asked::Unsubscribe(filter, reason, version);
+        self.ask(id, asked);
+    }
+
+    fn ask(&mut self, id: u16, asked: Asked) {
+        if let Some(link) = &mut self.link {
+            link.asked.insert(id, asked);
+        }
+    }
+
+    /// A packet id that nothing under way has.
+    fn free_id(&mut self, mut range: std::ops::RangeInclusive<u16>) -> Option<u16> {
+        let asked = self.link.as_ref().map(|link| &link.asked);
+        range.find(|id| {
+            let taken = self.unacked.iter().any(|u| u.id == *id);
+            !taken && !asked.is_some_and(|asked| asked.contains_key(id))
+        })
+    }
+
+    pub fn publish(&mut self, env: &mut Env) {
+        let Some(link) = self.link.as_ref().filter(|_| self.can_speak(env)) else {
+            return;
+        };
+        if self.unacked.len() >= link.quota || !link.todo.is_empty() {
+            return;
+        }
+        // Of two that wait for room without a payload nobody could tell which is which.
+        let empty = |u: &Unacked| u.draft.payload.is_empty();
+        let clear = link.parked.is_empty() && !self.unacked.iter().any(empty);
+        let number = env.number();
+        let draft = Rc::new(plan::draft(&mut env.rng, self.version, number, clear));
+        if draft.qos == QoS::AtMostOnce {
+            self.send_publish(&draft, 0, false, env);
+            return;
+        }
+        self.next_id = self.next_id % IDS + 1;
+        while self.unacked.iter().any(|u| u.id == self.next_id) {
+            self.next_id = self.next_id % IDS + 1;
+        }
+        self.unacked.push(Unacked {
+            id: self.next_id,
+            draft,
+            routed: None,
+            released: false,
+            again: false,
+        });
+        self.todo(Todo::Publish(self.next_id, false));
+        self.send(env);
+    }
+
+    fn todo(&mut self, todo: Todo) {
+        if let Some(link) = &mut self.link {
+            link.todo.push_back(todo);
+        }
+    }
+
+    /// Sends a PUBLISH, which is taken, refused, or waits.
+    fn send_publish(&mut self, draft: &Draft, id: u16, dup: bool, env: &mut Env) {
+        let Some(link) = &mut self.link else { return };
+        let mut props = PropsBuf::new();
+        props.extend_raw(draft.props.as_props().as_bytes());
+        if let Some(secs) = draft.expiry {
+            props.push(Property::MessageExpiry(secs));
+        }
+        let mut topic = draft.topic.as_str();
+        if self.version == Version::V5 && env.rng.u32(..4) == 0 {
+            let slot = env.rng.usize(..link.aliases.len());
+            props.push(Property::TopicAlias(slot as u16 + 1));
+            match link.aliases[slot].as_deref() == Some(topic) {
+                true => topic = "",
+                false => link.aliases[slot] = Some(topic.to_owned()),
+            }
+        }
+        let delivery = match draft.qos {
+            QoS::AtMostOnce => Delivery::AtMostOnce,
+            qos => Delivery::new(qos, pid(id), dup),
+        };
+        let publish = Publish {
+            delivery,
+            retain: draft.retain,
+            topic,
+            props: props.as_props(),
+            payload: &draft.payload,
+        };
+        let refused = env.world.broker.counters().refused_full;
+        self.say(&Packet::Publish(publish), env);
+        let publication = Rc::new(draft.publication(self.number, env.world.now));
+        if env.world.broker.counters().refused_full == refused {
+            self.taken(&publication, id, env);
+        } else {
+            assert!(env.lossy(), "{self:?} is refused for nothing");
+            if let (Some(link), true) = (&mut self.link, self.version < Version::V5) {
+                link.parked.push_back((publication, id));
+            }
+        }
+    }
+
+    /// The broker took a message.
+    pub fn taken(&mut self, publication: &Rc<Publication>, id: u16, env: &mut Env) {
+        let twice = (publication.qos == QoS::ExactlyOnce).then_some(id);
+        let routed = env.model.publish(publication, twice);
+        let unacked = self.unacked.iter_mut().find(|u| u.id == id);
+        if let (Some(unacked), Some(routed)) = (unacked, routed) {
+            unacked.routed = Some(routed);
+        }
     }
 
     /// Sends what the broker reads.
-    fn send(&mut self, world: &mut World) {
-        let Some(peer) = self.peer else { return };
-        while !self.todo.is_empty() && world.is_read(peer) {
-            match self.todo.remove(0) {
-                Todo::Publish(u, dup) => {
-                    let delivery = match Delivery::new(u.qos, pid(u.id), dup) {
-                        _ if u.qos == QoS::AtMostOnce => Delivery::AtMostOnce,
-                        delivery => delivery,
-                    };
-                    // Now and then a large one, so that a read from the store ends early.
-                    let width = if u.message % 7 == 0 { 9000 } else { 1 };
-                    let payload = format!("{:0width$}", u.message);
-                    world.publish(peer, &u.topic, &payload, delivery);
+    fn send(&mut self, env: &mut Env) {
+        while let Some(link) = &mut self.link
+            && env.world.is_read(link.peer)
+            && let Some(todo) = link.todo.pop_front()
+        {
+            self.send_todo(todo, env);
+        }
+    }
+
+    fn send_todo(&mut self, todo: Todo, env: &mut Env) {
+        let Some(link) = &mut self.link else { return };
+        let ack = |id| Ack::new(pid(id), Reason::SUCCESS);
+        match todo {
+            Todo::Publish(id, dup) => {
+                let unacked = self.unacked.iter_mut().find(|u| u.id == id);
+                if let Some(unacked) = unacked {
+                    unacked.again |= dup;
+                    let draft = Rc::clone(&unacked.draft);
+                    self.send_publish(&draft, id, dup, env);
                 }
-                Todo::PubAck(id) => world.puback(peer, id),
-                Todo::PubRec(id) => world.pubrec(peer, id),
-                Todo::PubRel(id) => world.pubrel(peer, id),
-                Todo::PubComp(id) => world.pubcomp(peer, id),
+            }
+            Todo::PubAck(id) => {
+                link.wire.answered(id);
+                env.model.puback(self.number, id);
+                self.say(&Packet::PubAck(ack(id)), env);
+            }
+            Todo::PubRec(id) => {
+                env.model.pubrec(self.number, id);
+                self.say(&Packet::PubRec(ack(id)), env);
+            }
+            Todo::PubRel(id) => {
+                env.model.released(self.number, id);
+                self.say(&Packet::PubRel(ack(id)), env);
+            }
+            Todo::PubComp(id) => {
+                link.wire.answered(id);
+                self.say(&Packet::PubComp(ack(id)), env);
             }
         }
     }
 
     /// Takes in some of what came.
-    pub fn read_some(&mut self, world: &mut World, ledger: &mut Ledger, rng: &mut Rng) {
-        for _ in 0..rng.usize(1..6) {
-            if !self.read(world, ledger) {
-                break;
-            }
-        }
-        self.send(world);
+    pub fn read_some(&mut self, env: &mut Env) {
+        let most = env.rng.usize(1..6);
+        self.read(most, env);
     }
 
-    /// Takes in all that came; true if there was anything.
-    pub fn read_all(&mut self, world: &mut World, ledger: &mut Ledger) -> bool {
+    /// Takes in what came, `most` packets of it; true if there was anything.
+    pub fn read(&mut self, most: usize, env: &mut Env) -> bool {
         let mut busy = false;
-        while self.read(world, ledger) {
+        for _ in 0..most {
+            let Some(got) = self.link.as_mut().and_then(|link| link.inbox.pop_front()) else {
+                break;
+            };
             busy = true;
+            self.take_in(got, env);
         }
-        self.send(world);
+        self.send(env);
         busy
     }
 
-    fn read(&mut self, world: &mut World, ledger: &mut Ledger) -> bool {
-        let Some(got) = self.peer.and_then(|peer| world.next(peer)) else {
-            return false;
-        };
+    fn take_in(&mut self, got: Got, env: &mut Env) {
         match got {
-            Got::ConnAck(present, reason) => {
-                assert_eq!(reason, Reason::SUCCESS, "{self:?}");
-                self.welcome(present, world, ledger);
+            Got::ConnAck(present) => self.welcome(present, env),
+            Got::Publish(QoS::AtLeastOnce, Some(id)) => self.todo(Todo::PubAck(id)),
+            Got::Publish(_, Some(id)) => self.todo(Todo::PubRec(id)),
+            Got::PubAck(id) => self.unacked.retain(|u| u.id != id),
+            Got::PubRec(id, reason) if reason.is_error() => self.unacked.retain(|u| u.id != id),
+            Got::PubRec(id, _) => {
+                let unacked = self.unacked.iter_mut().find(|u| u.id == id);
+                unacked.into_iter().for_each(|u| u.released = true);
+                self.todo(Todo::PubRel(id));
             }
-            Got::SubAck(_, reasons) => {
-                assert_eq!(reasons, [Reason(self.qos as u8)]);
-                let filter = self.filter.unwrap_or_default().to_owned();
-                ledger.confirmed(self.number, filter, self.qos);
-            }
-            Got::Publish(arrived) => self.on_publish(&arrived, ledger),
-            Got::PubAck(id, reason) => self.on_puback(id, reason, ledger),
-            Got::PubRec(id, reason) => self.on_pubrec(id, reason, ledger),
-            Got::PubRel(id, _) => {
-                self.received.remove(&id);
-                self.doubtful &= !self.received.is_empty();
-                self.inflight.retain(|i| *i != id);
-                self.todo.push(Todo::PubComp(id));
-            }
-            Got::PubComp(id, _) => self.unacked.retain(|u| u.id != id || !u.released),
-            Got::Closed => self.lose_connection(),
-            other => panic!("{self:?} got {other:?}"),
+            Got::PubRel(id) => self.todo(Todo::PubComp(id)),
+            Got::PubComp(id) => self.unacked.retain(|u| u.id != id || !u.released),
+            Got::Publish(_, None) => {}
         }
-        true
     }
 
-    fn welcome(&mut self, present: bool, world: &mut World, ledger: &mut Ledger) {
-        let Some(peer) = self.peer else { return };
-        assert!(
-            present || !self.is_durable() || !self.known,
-            "{self:?} lost"
-        );
-        assert!(!present || self.is_durable(), "{self:?} has a session");
-        (self.known, self.connected) = (true, true);
-        self.quota = match world.settings.max_inflight_messages {
-            0 => 30,
-            limit => usize::from(limit),
-        };
+    /// CONNACK: what is not acknowledged goes out again [MQTT-4.4.0-1].
+    fn welcome(&mut self, present: bool, env: &mut Env) {
+        let Some(link) = &mut self.link else { return };
+        link.connected = true;
         if !present {
             self.unacked.clear();
-            self.received.clear();
-            ledger.new_session(self.number);
         }
         for unacked in &self.unacked {
-            self.todo.push(match unacked.released {
+            link.todo.push_back(match unacked.released {
                 true => Todo::PubRel(unacked.id),
-                false => Todo::Publish(unacked.clone(), true),
+                false => Todo::Publish(unacked.id, true),
             });
         }
-        if let (Some(filter), false) = (self.filter, ledger.is_confirmed(self.number)) {
-            ledger.asked(self.number, filter);
-            world.subscribe(peer, 60, &[Subscription::new(filter, self.qos)]);
+        if !present && env.rng.u32(..5) > 0 {
+            self.subscribe(env);
         }
-    }
-
-    fn on_publish(&mut self, arrived: &Arrived, ledger: &mut Ledger) {
-        let message: usize = arrived.payload.parse().unwrap();
-        let qos = arrived.delivery.qos();
-        assert!(qos <= self.qos, "{self:?} got QoS {qos:?}");
-        if let Some(id) = arrived.delivery.id().map(|id| id.get()) {
-            let again = self.inflight.contains(&id);
-            assert!(!again, "{self:?} got packet id {id} while it is in flight");
-            self.inflight.push(id);
-            let most = usize::from(self.dial.receive_maximum.unwrap_or(u16::MAX));
-            assert!(self.inflight.len() <= most, "{self:?} beyond its maximum");
-        }
-        match arrived.delivery {
-            Delivery::ExactlyOnce(id, dup) => {
-                let id = id.get();
-                if let Some(known) = self.received.insert(id, message) {
-                    assert_eq!(known, message, "{self:?} packet id {id} for another");
-                    assert!(
-                        dup || self.doubtful,
-                        "{self:?} message {message} again without DUP"
-                    );
-                } else {
-                    ledger.arrived(self, &arrived.topic, message, qos);
-                }
-                self.todo.push(Todo::PubRec(id));
-            }
-            Delivery::AtLeastOnce(id, _) => {
-                ledger.arrived(self, &arrived.topic, message, qos);
-                self.inflight.retain(|i| *i != id.get());
-                self.todo.push(Todo::PubAck(id.get()));
-            }
-            Delivery::AtMostOnce => ledger.arrived(self, &arrived.topic, message, qos),
-        }
-    }
-
-    fn on_puback(&mut self, id: u16, reason: Reason, ledger: &mut Ledger) {
-        let at = self.unacked.iter().position(|u| u.id == id);
-        let Some(at) = at else {
-            panic!("{self:?} got PUBACK {id}");
-        };
-        assert_eq!(self.unacked[at].qos, QoS::AtLeastOnce);
-        let message = self.unacked.remove(at).message;
-        if !reason.is_error() {
-            ledger.acknowledged(message);
-        }
-    }
-
-    fn on_pubrec(&mut self, id: u16, reason: Reason, ledger: &mut Ledger) {
-        let at = self.unacked.iter().position(|u| u.id == id);
-        let Some(at) = at else {
-            panic!("{self:?} got PUBREC {id}");
-        };
-        assert_eq!(self.unacked[at].qos, QoS::ExactlyOnce);
-        if reason.is_error() {
-            self.unacked.remove(at);
-            return;
-        }
-        ledger.acknowledged(self.unacked[at].message);
-        self.unacked[at].released = true;
-        self.todo.push(Todo::PubRel(id));
     }
 }

@@ -35,6 +35,7 @@ struct Line {
     conn: Option<ConnId>,
     version: Version,
     got: VecDeque<Got>,
+    bytes: VecDeque<Vec<u8>>,
 }
 
 /// The world.
@@ -47,6 +48,8 @@ pub struct World {
     jobs: VecDeque<Job>,
     /// Jobs are done only when the test says so.
     pub held: bool,
+    /// What comes is kept as it is, for [`World::bytes`], instead of read.
+    pub raw: bool,
     lines: Vec<Line>,
     /// Batches handed to the store.
     pub batches: u64,
@@ -103,6 +106,7 @@ impl World {
             db,
             jobs: VecDeque::new(),
             held: false,
+            raw: false,
             lines: Vec::new(),
             batches: 0,
             written: Written::default(),
@@ -138,6 +142,7 @@ impl World {
             conn,
             version,
             got: VecDeque::new(),
+            bytes: VecDeque::new(),
         });
         Peer(self.lines.len() - 1)
     }
@@ -155,6 +160,7 @@ impl World {
             conn: Some(conn),
             version,
             got: VecDeque::new(),
+            bytes: VecDeque::new(),
         });
         self.turn();
         Peer(self.lines.len() - 1)
@@ -224,6 +230,11 @@ impl World {
         self.lines[peer.0].got.pop_front()
     }
 
+    /// The next packet that came, while [`World::raw`].
+    pub fn bytes(&mut self, peer: Peer) -> Option<Vec<u8>> {
+        self.lines[peer.0].bytes.pop_front()
+    }
+
     /// How many packets have come since.
     pub fn waiting(&self, peer: Peer) -> usize {
         self.lines[peer.0].got.len()
@@ -270,7 +281,10 @@ impl World {
             if *TRACE {
                 eprintln!("{} {} < {packet:?}", self.now.as_millis(), at.unwrap_or(0));
             }
-            line.got.push_back(own(&packet));
+            match self.raw {
+                true => line.bytes.push_back(rest[..n].to_vec()),
+                false => line.got.push_back(own(&packet)),
+            }
             rest = &rest[n..];
         }
         if outbox.close {

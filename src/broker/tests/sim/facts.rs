@@ -1,0 +1,65 @@
+//! What the broker chose, where it may choose.
+
+use std::collections::BTreeMap;
+
+use super::model::{Facts, Kept, Options};
+use crate::broker::session::Session;
+use crate::broker::tests::World;
+
+/// The number of the client that has this client id.
+fn number(client_id: &str) -> usize {
+    client_id[1..].parse().unwrap()
+}
+
+/// The sessions the broker has, by the number of the client.
+pub fn sessions(world: &World) -> BTreeMap<usize, Facts> {
+    let sessions = world.broker.sessions.iter();
+    sessions
+        .map(|(_, session)| (number(session.client_id()), facts(world, session)))
+        .collect()
+}
+
+/// The broker's number for the session of a client.
+pub fn session_number(world: &World, client_id: &str) -> u32 {
+    let index = world.broker.by_client_id[client_id];
+    world.broker.sessions[index].id.0
+}
+
+fn facts(world: &World, session: &Session) -> Facts {
+    let subscriptions = session.subscriptions.iter().map(|s| {
+        let options = Options {
+            qos: s.options.qos,
+            no_local: s.options.no_local,
+            retain_as_published: s.options.retain_as_published,
+            id: s.options.sub_id.map(|id| id.get()),
+        };
+        (s.filter.to_string(), options)
+    });
+    let will = session.will.as_ref();
+    Facts {
+        number: session.id.0,
+        expiry: session.expiry,
+        since: session.conn.is_none().then_some(session.since),
+        will: will.map(|will| will.message.payload().to_vec()),
+        subscriptions: subscriptions.collect(),
+        received: session
+            .inbound
+            .received()
+            .iter()
+            .map(|id| id.get())
+            .collect(),
+        saved: session.on_disk && world.broker.is_saved(session),
+    }
+}
+
+/// The retained messages the broker has, by topic.
+pub fn retained(world: &World) -> BTreeMap<String, Kept> {
+    let messages = world.broker.retained.iter();
+    messages
+        .map(|m| {
+            let number = String::from_utf8_lossy(m.payload());
+            let kept = (number.trim_end().to_owned(), m.expiry);
+            (m.topic().to_owned(), kept)
+        })
+        .collect()
+}

@@ -1,0 +1,98 @@
+//! Subscriptions and retained messages.
+
+use std::rc::Rc;
+
+use super::crash::is_kept;
+use super::session::{Must, Options};
+use super::{Kept, Model, Publication, due, owe};
+use super::{Unsure, topics};
+use crate::mqtt::{Reason, RetainHandling};
+use crate::time::Time;
+
+impl Model {
+    /// Adds or replaces a subscription [MQTT-3.8.4-3], and owes the retained messages that
+    /// belong to it [MQTT-3.3.1-9]. Answers the version to settle when SUBACK has left.
+    pub fn subscribe(
+        &mut self,
+        client: usize,
+        filter: &str,
+        options: Options,
+        handling: RetainHandling,
+        now: Time,
+    ) -> u32 {
+        let Some(session) = self.sessions.get_mut(&client) else {
+            return 0;
+        };
+        let slot = session.subscriptions.entry(filter.to_owned());
+        let slot = slot.or_insert_with(|| Unsure::new(None));
+        let new = slot.get().is_none();
+        let version = slot.set(Some(options));
+        let wanted = match handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => new,
+            RetainHandling::DontSend => false,
+        };
+        if wanted {
+            self.owe_retained(client, filter, options, now);
+        }
+        version
+    }
+
+    fn owe_retained(&mut self, client: usize, filter: &str, options: Options, now: Time) {
+        let (rules, order) = (self.rules, &mut self.order);
+        let Some(session) = self.sessions.get_mut(&client) else {
+            return;
+        };
+        for (topic, value) in &self.retained {
+            let live = |p: &&Rc<Publication>| p.expires.is_none_or(|end| end > now);
+            let own = |p: &&Rc<Publication>| !options.no_local || p.publisher != client;
+            let value = value.get().as_ref().filter(live).filter(own);
+            let Some(p) = value.filter(|_| topics::matches(filter, topic)) else {
+                continue;
+            };
+            *order += 1;
+            if let Some(mut owed) = owe(p, *order, &[options], rules.upgrade) {
+                owed.retain = true;
+                owed.must = due(session, &owed, rules, false).unwrap_or(Must::Not);
+                session.owed.insert(*order, owed);
+            }
+        }
+    }
+
+    /// Removes a subscription. Answers what UNSUBACK must say, and the version to settle then.
+    pub fn unsubscribe(&mut self, client: usize, filter: &str) -> (Reason, u32) {
+        let session = self.sessions.get_mut(&client);
+        let slot = session.and_then(|s| s.subscriptions.get_mut(filter));
+        let Some(slot) = slot else {
+            return (Reason::NO_SUBSCRIPTION_EXISTED, 0);
+        };
+        let reason = match slot.get() {
+            Some(_) => Reason::SUCCESS,
+            None => Reason::NO_SUBSCRIPTION_EXISTED,
+        };
+        (reason, slot.set(None))
+    }
+
+    /// SUBACK or UNSUBACK has left: what it answers outlives a crash.
+    pub fn settle_subscription(&mut self, client: usize, filter: &str, version: u32) {
+        let session = self.sessions.get_mut(&client);
+        if let Some(slot) = session.and_then(|s| s.subscriptions.get_mut(filter)) {
+            slot.settle(version);
+        }
+    }
+
+    /// Of several messages for `topic` that were taken in one turn one came last: the one that is
+    /// kept. False if none of them is.
+    pub fn came_last(&mut self, topic: &str, kept: Option<&Kept>, now: Time) -> bool {
+        let value = self.retained.get_mut(topic);
+        value.is_some_and(|value| value.prefer(|ours| is_kept(ours.as_deref(), kept, now)))
+    }
+
+    /// Keeps the retained message of a topic [MQTT-3.3.1-5]; one without payload clears it
+    /// [MQTT-3.3.1-6].
+    pub(super) fn retain(&mut self, p: &Rc<Publication>) -> u32 {
+        let slot = self.retained.entry(Rc::clone(&p.topic));
+        let slot = slot.or_insert_with(|| Unsure::new(None));
+        slot.set((!p.payload.is_empty()).then(|| Rc::clone(p)))
+    }
+}
