@@ -157,7 +157,6 @@ impl Broker {
         }
     }
 
-    /// How many topic aliases a peer may set.
     /// Checks a PUBLISH and makes it a message.
     fn judge(&mut self, c: ConnId, publish: &Publish<'_>, now: Time) -> Verdict {
         let mut topic = std::mem::take(&mut self.topic);

@@ -227,6 +227,20 @@ def test_max_qos_of_subscriptions(make_broker, client, second, version):
     assert sub.get().qos == 1
 
 
+@LEVELS
+def test_max_qos_of_publishers(make_broker, level):
+    broker = make_broker("max_qos 1")
+    assert level == 4 or b"\x24\x01" in answer(broker.port, level=level)[1]
+    no_properties = b"\0" if level == 5 else b""
+    with Raw(broker.port, "c", level=level) as c:
+        c.send(wire.publish("t", no_properties + b"x", 1, 1))
+        assert c.expect(wire.PUBACK).id == 1
+        c.send(wire.publish("t", no_properties + b"x", 2, 2))
+        if level == 5:
+            assert c.expect(wire.DISCONNECT).body[0] == 0x9B
+        assert c.closed_by_broker()
+
+
 @pytest.mark.footbridge  # Mosquitto says 0x95, which [MQTT-3.4.2-1] does not allow in a PUBACK.
 @VERSIONS
 def test_message_size_limit(make_broker, client, version):
