@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::dialect::Dialect;
+use crate::broker::Announced;
 use crate::config;
 use crate::mqtt::{self, Connect, Packet, Property, Props, PropsBuf, QoS, Version, Will, encode};
 
@@ -45,6 +46,18 @@ pub(super) fn session_expiry(spec: &config::Bridge) -> Option<u32> {
     let ours = spec.version.is_none() && !spec.clean_session;
     spec.session_expiry
         .or(ours.then_some(SESSION_EXPIRY.as_secs() as u32))
+}
+
+/// What the CONNECT tells the upstream that we take.
+pub(super) fn announced(spec: &config::Bridge, version: Version) -> Announced {
+    if version != Version::V5 {
+        return Announced::default();
+    }
+    Announced {
+        receive_maximum: spec.receive_maximum.unwrap_or(u16::MAX),
+        max_packet: spec.max_packet_size,
+        topic_alias_max: spec.max_topic_alias.unwrap_or(0),
+    }
 }
 
 fn properties(spec: &config::Bridge, version: Version) -> PropsBuf {

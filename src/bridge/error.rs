@@ -35,6 +35,15 @@ pub enum Error {
 impl std::error::Error for Error {}
 
 impl Error {
+    /// True for what an upstream does that does not know a protocol version: return code 1, reason
+    /// 0x84, or the end of the connection.
+    pub(super) const fn refuses_version(&self) -> bool {
+        matches!(
+            self,
+            Error::Io(_) | Error::Refused(Reason::UNSUPPORTED_PROTOCOL_VERSION, _)
+        )
+    }
+
     /// What a DISCONNECT tells the upstream: what it has done wrong.
     pub const fn reason(&self) -> Option<Reason> {
         match self {

@@ -140,15 +140,7 @@ impl Link {
 
     /// What the CONNECT has told the upstream that we take.
     pub fn announced(&self) -> Announced {
-        let spec = match self.version() {
-            Version::V5 => &self.spec,
-            _ => return Announced::default(),
-        };
-        Announced {
-            receive_maximum: spec.receive_maximum.unwrap_or(u16::MAX),
-            max_packet: spec.max_packet_size,
-            topic_alias_max: spec.max_topic_alias.unwrap_or(0),
-        }
+        connect::announced(&self.spec, self.version())
     }
 
     /// The map as the broker applies it.
@@ -414,7 +406,7 @@ impl Link {
                 self.state = State::Waiting { until };
                 return;
             }
-            State::Handshake { .. } if is_refusal_of_version(error) => {
+            State::Handshake { .. } if error.refuses_version() => {
                 let refused = self.ladder.current();
                 if self.ladder.refused() {
                     let next = self.ladder.current();
@@ -478,13 +470,4 @@ impl Link {
             lowered: self.requests.lowered(),
         }
     }
-}
-
-/// True for what an upstream does that does not know a protocol version: return code 1, reason
-/// 0x84, or the end of the connection.
-fn is_refusal_of_version(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Io(_) | Error::Refused(Reason::UNSUPPORTED_PROTOCOL_VERSION, _)
-    )
 }

@@ -205,8 +205,11 @@ impl Broker {
         {
             let lost = (1, publish.payload.len() as u64);
             self.drop_message(index, 0, DropReason::TooLarge, lost, now);
-            // mosquitto.conf(5); PUBACK and PUBREC have no code of their own for it [MQTT-3.4.2-1].
-            return Verdict::Drop(Reason::IMPLEMENTATION_SPECIFIC);
+            // Mosquitto tells its clients 0x95, and would cut off a bridge that did [MQTT-3.4.2-1].
+            return Verdict::Drop(match bridge {
+                true => Reason::QUOTA_EXCEEDED,
+                false => Reason::PACKET_TOO_LARGE,
+            });
         }
         // As in Mosquitto, a bridge is the operator's own and needs no right.
         let allowed = !reserved(topic) && self.auth.may_publish(&session.who(), topic);
@@ -319,8 +322,10 @@ impl Broker {
 
     /// Acknowledges a message that was routed; QoS 2 takes its packet id.
     fn accept_message(&mut self, c: ConnId, delivery: Delivery, routed: &Routed, now: Time) {
-        // As Mosquitto, which routes a QoS 2 message later, only PUBACK tells that nobody is there.
-        let reason = match (routed.matched, delivery) {
+        // That nobody is subscribed only a server says (5.0 §3.4.2.1), and as Mosquitto, which routes
+        // a QoS 2 message later, only with PUBACK.
+        let upstream = self.conns.get(c.0).is_some_and(|c| c.wire().is_some());
+        let reason = match (routed.matched || upstream, delivery) {
             (false, Delivery::AtLeastOnce(..)) => Reason::NO_MATCHING_SUBSCRIBERS,
             _ => Reason::SUCCESS,
         };

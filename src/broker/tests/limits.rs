@@ -1,25 +1,21 @@
-//! What the peers announce to each other: packet sizes, topic aliases, receive maxima; and what is
+//! What a client and the broker announce to each other, packet sizes and topic aliases; and what is
 //! never sent or taken at all.
 
-use std::rc::Rc;
-
-use super::overflow::{Plain, add, line};
 use super::*;
-use crate::broker::{Announced, Limits};
 use crate::config::General;
 use crate::mqtt::{Ack, Packet, Property, PropsBuf, Publish};
 
 /// A message as a receiver with topic aliases got it: topic, alias, payload.
-type Named = (String, Option<u16>, String);
+pub(super) type Named = (String, Option<u16>, String);
 
 impl World {
-    fn named(&mut self, peer: Peer) -> Vec<Named> {
+    pub(super) fn named(&mut self, peer: Peer) -> Vec<Named> {
         let messages = self.messages(peer).into_iter();
         messages.map(|m| (m.topic, m.alias, m.payload)).collect()
     }
 }
 
-fn named(topic: &str, alias: Option<u16>, payload: &str) -> Named {
+pub(super) fn named(topic: &str, alias: Option<u16>, payload: &str) -> Named {
     (topic.to_owned(), alias, payload.to_owned())
 }
 
@@ -30,10 +26,10 @@ fn aliasing(aliases: u16) -> Dial {
     }
 }
 
-/// [MQTT-3.1.2-26] [MQTT-3.3.2-11]: aliases as far as the receiver takes them, for topics that
-/// come again; [MQTT-3.3.2-7]: anew on each connection.
+/// [MQTT-3.1.2-26] [MQTT-3.3.2-11]: aliases as far as the receiver takes them; [MQTT-3.3.2-7]: anew on
+/// each connection.
 #[test]
-fn topics_that_come_again_go_out_by_alias() {
+fn topics_go_out_by_alias() {
     let mut world = World::new();
     let (receiver, _) = world.connect(&aliasing(1));
     world.listen(receiver, "#", QoS::AtLeastOnce);
@@ -43,9 +39,9 @@ fn topics_that_come_again_go_out_by_alias() {
         world.publish(sender, "alias/two", payload, Delivery::AtMostOnce);
     }
     let expected = [
-        named("alias/one", None, "1"),
+        named("alias/one", Some(1), "1"),
         named("alias/two", None, "1"),
-        named("alias/one", Some(1), "2"),
+        named("", Some(1), "2"),
         named("alias/two", None, "2"),
         named("", Some(1), "3"),
         named("alias/two", None, "3"),
@@ -55,8 +51,8 @@ fn topics_that_come_again_go_out_by_alias() {
     let (receiver, _) = world.connect(&aliasing(1));
     world.pass(ms(50));
     let again = [
-        named("alias/one", None, "1"),
-        named("alias/one", Some(1), "2"),
+        named("alias/one", Some(1), "1"),
+        named("", Some(1), "2"),
         named("", Some(1), "3"),
     ];
     assert_eq!(world.named(receiver), again);
@@ -316,119 +312,5 @@ fn only_a_known_protocol_of_unknown_level_is_answered() {
         world.send_bytes(peer, &bytes);
         let expected: Vec<Got> = answer.cloned().into_iter().chain([Got::Closed]).collect();
         assert_eq!(world.got(peer), expected, "{name} {level}");
-    }
-}
-
-/// A bridge with an upstream that takes `aliases`, and was told what `announced` says.
-fn uplink(world: &mut World, aliases: u16, announced: Announced) -> Peer {
-    let bridge = add(world, &[line("#")]);
-    let limits = Limits {
-        version: Version::V5,
-        receive_maximum: 20,
-        max_packet: None,
-        max_qos: QoS::ExactlyOnce,
-        topic_alias_max: aliases,
-        session_present: true,
-        announced,
-    };
-    let conn = world
-        .broker
-        .bridge_up(bridge, &limits, Rc::new(Plain), world.now);
-    let peer = world.adopt(conn.unwrap(), Version::V5);
-    world.broker.bridge_start(world.conn(peer), world.now);
-    peer
-}
-
-/// [MQTT-3.2.2-17]: the bridge uses the aliases that the upstream takes.
-#[test]
-fn a_bridge_uses_aliases_upstream() {
-    let mut world = World::new();
-    let upstream = uplink(&mut world, 5, Announced::default());
-    let sender = world.clean(Version::V311, "s");
-    for payload in ["1", "2", "3"] {
-        world.publish(sender, "alias/one", payload, Delivery::AtMostOnce);
-    }
-    let expected = [
-        named("alias/one", None, "1"),
-        named("alias/one", Some(1), "2"),
-        named("", Some(1), "3"),
-    ];
-    assert_eq!(world.named(upstream), expected);
-}
-
-/// [MQTT-3.1.2-24] [MQTT-3.1.2-26] [MQTT-3.3.4-9]: an upstream that goes beyond what it was told is
-/// cut off, and hears why.
-#[test]
-fn an_upstream_must_keep_to_what_it_was_told() {
-    let announced = Announced {
-        receive_maximum: 1,
-        max_packet: Some(30),
-        topic_alias_max: 20,
-    };
-    let alias = |n| [Property::TopicAlias(n)];
-    for (told, alias, size, again, reason) in [
-        (announced, &alias(20)[..], 1, false, None),
-        (
-            announced,
-            &alias(21),
-            1,
-            false,
-            Some(Reason::TOPIC_ALIAS_INVALID),
-        ),
-        (
-            Announced::default(),
-            &alias(1),
-            1,
-            false,
-            Some(Reason::TOPIC_ALIAS_INVALID),
-        ),
-        (announced, &[], 24, false, None),
-        (announced, &[], 25, false, Some(Reason::PACKET_TOO_LARGE)),
-        (
-            announced,
-            &[],
-            1,
-            true,
-            Some(Reason::RECEIVE_MAXIMUM_EXCEEDED),
-        ),
-    ] {
-        let mut world = World::new();
-        let upstream = uplink(&mut world, 0, told);
-        let payload = "x".repeat(size);
-        world.held = true;
-        if again {
-            world.publish_with(upstream, "t", &payload, qos2(9), false, &[]);
-        }
-        world.publish_with(upstream, "t", &payload, Delivery::AtMostOnce, false, alias);
-        if again {
-            assert_eq!(world.got(upstream), []);
-            world.publish_with(upstream, "t", &payload, qos2(10), false, &[]);
-        }
-        let said = reason.map(Got::Disconnect).into_iter();
-        let expected: Vec<Got> = said.chain(reason.map(|_| Got::Closed)).collect();
-        assert_eq!(world.got(upstream), expected, "{told:?} {reason:?}");
-    }
-}
-
-/// [MQTT-3.14.2-1]: the bridge says to its upstream what a client may say, and nothing else.
-#[test]
-fn a_bridge_says_goodbye_as_a_client() {
-    for (reason, said) in [
-        (Reason::PROTOCOL_ERROR, true),
-        (Reason::SERVER_SHUTTING_DOWN, false),
-    ] {
-        let mut world = World::new();
-        let upstream = uplink(&mut world, 0, Announced::default());
-        let conn = world.conn(upstream);
-        match said {
-            true => world.broker.bridge_fail(conn, reason, world.now),
-            false => world.broker.shutdown(world.now),
-        }
-        world.turn();
-        let said = said.then_some(Got::Disconnect(reason)).into_iter();
-        assert_eq!(
-            world.got(upstream),
-            said.chain([Got::Closed]).collect::<Vec<_>>()
-        );
     }
 }

@@ -18,6 +18,7 @@ mod resend;
 mod session;
 mod sim;
 mod subscribe;
+mod upstream;
 mod will;
 
 use std::time::Duration;
