@@ -205,11 +205,9 @@ impl Broker {
         {
             let lost = (1, publish.payload.len() as u64);
             self.drop_message(index, 0, DropReason::TooLarge, lost, now);
-            // Mosquitto tells its clients 0x95, and would cut off a bridge that did [MQTT-3.4.2-1].
-            return Verdict::Drop(match bridge {
-                true => Reason::QUOTA_EXCEEDED,
-                false => Reason::PACKET_TOO_LARGE,
-            });
+            // mosquitto.conf(5). Mosquitto itself says 0x95, which no PUBACK may [MQTT-3.4.2-1] and
+            // client libraries choke on.
+            return Verdict::Drop(Reason::IMPLEMENTATION_SPECIFIC);
         }
         // As in Mosquitto, a bridge is the operator's own and needs no right.
         let allowed = !reserved(topic) && self.auth.may_publish(&session.who(), topic);
