@@ -3,10 +3,14 @@
 //! Starts in this order: configuration, log, store, broker, listeners, bridges. A failure up to
 //! there ends the process with one line; afterwards nothing does but a signal.
 
+mod bridges;
 mod daemon;
 mod logger;
 mod mounts;
+mod ready;
+mod reload;
 mod start;
+mod user;
 
 use std::fmt;
 use std::io;
@@ -21,11 +25,14 @@ use futures_lite::{StreamExt, future};
 use smol::{LocalExecutor, Task, channel};
 
 use crate::auth::{self, Auth};
-use crate::config::{self, Config};
-use crate::net::{self, Reactor, Shared};
+use crate::config::{self, Config, LogTypes};
+use crate::net::{self, Shared};
 use crate::store;
+use bridges::Bridges;
 use daemon::Side;
-use logger::Logger;
+use logger::{Logger, Opened};
+use ready::Ready;
+use reload::Running;
 
 /// How long a clean stop waits for output to leave and for the last commit.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -59,6 +66,8 @@ pub enum Error {
     Store(store::Error),
     /// A file that a directive names can't be written: directive, path, and the system's answer.
     File(&'static str, PathBuf, io::Error),
+    /// The rights of the user that the configuration names can't be taken.
+    User(io::Error),
     /// Something of the system: what was tried, and its answer.
     System(&'static str, io::Error),
 }
@@ -75,6 +84,7 @@ impl fmt::Display for Error {
                 "{directive}: {}: {e}; check the path and its rights",
                 path.display()
             ),
+            Error::User(e) => write!(f, "user: {e}"),
             Error::System(what, e) => write!(f, "{what}: {e}"),
         }
     }
@@ -87,7 +97,7 @@ impl std::error::Error for Error {
             Error::Auth(e) => Some(e),
             Error::Listen(e) => Some(e),
             Error::Store(e) => Some(e),
-            Error::File(_, _, e) | Error::System(_, e) => Some(e),
+            Error::File(_, _, e) | Error::User(e) | Error::System(_, e) => Some(e),
         }
     }
 }
@@ -116,17 +126,22 @@ pub fn run(options: &Options) -> Result<(), Error> {
             return Ok(());
         }
     }
-    let logger =
-        Logger::start(&config.general.log).map_err(|e| match &config.general.log.file {
-            Some(path) => Error::File("log_dest", path.clone(), e),
-            None => Error::System("starting the log", e),
-        })?;
+    let log = &config.general.log;
+    let opened = Opened::new(log).map_err(|e| log_error(log, e))?;
+    // Before any thread is started, the log's among them; what goes wrong is for the log.
+    let ready = ready::wanted(&config).and_then(|user| match user {
+        Some(user) => Ready::as_root(options, &config, &user),
+        None => Ready::new(&config),
+    });
+    let logger = opened
+        .start()
+        .map_err(|e| Error::System("starting the log", e))?;
     let logger = Rc::new(logger);
     log::info!("footbridge {} starting.", env!("CARGO_PKG_VERSION"));
     for note in notes {
         log::warn!("{note}");
     }
-    let result = serve_until_stopped(options, config, &logger);
+    let result = ready.and_then(|ready| serve_until_stopped(options, config, ready, &logger));
     match &result {
         Ok(()) => log::info!("footbridge stopped."),
         // The caller says it on standard error, which a daemon does not have.
@@ -135,6 +150,13 @@ pub fn run(options: &Options) -> Result<(), Error> {
     }
     logger.finish();
     result
+}
+
+fn log_error(log: &config::Log, e: io::Error) -> Error {
+    match &log.file {
+        Some(path) => Error::File("log_dest", path.clone(), e),
+        None => Error::System("opening the log", e),
+    }
 }
 
 fn load(options: &Options) -> Result<(Config, Vec<String>), Error> {
@@ -146,7 +168,7 @@ fn load(options: &Options) -> Result<(Config, Vec<String>), Error> {
         None => (Config::default(), Vec::new()),
     };
     if options.verbose {
-        config.general.log.level = log::LevelFilter::Debug;
+        config.general.log.types = LogTypes::ALL;
     }
     Ok((config, notes))
 }
@@ -164,6 +186,7 @@ enum End {
 fn serve_until_stopped(
     options: &Options,
     mut config: Config,
+    mut ready: Ready,
     logger: &Rc<Logger>,
 ) -> Result<(), Error> {
     daemon::raise_descriptor_limit();
@@ -179,7 +202,7 @@ fn serve_until_stopped(
     let mut pause = Duration::ZERO;
     loop {
         let started = Instant::now();
-        signals = match serve(options, &config, logger, signals)? {
+        signals = match serve(options, &config, ready, logger, signals)? {
             End::Stopped => return Ok(()),
             End::Damaged(signals) => signals,
         };
@@ -193,6 +216,7 @@ fn serve_until_stopped(
         if let Ok((newer, _)) = load(options) {
             config = newer;
         }
+        ready = Ready::new(&config)?;
     }
 }
 
@@ -200,33 +224,39 @@ fn serve_until_stopped(
 fn serve(
     options: &Options,
     config: &Config,
+    ready: Ready,
     logger: &Rc<Logger>,
     signals: Signals,
 ) -> Result<End, Error> {
-    let reactor = Reactor::new().map_err(|e| Error::System("waiting for sockets", e))?;
-    let executor = Rc::new(LocalExecutor::new());
-    let (hub, damaged) = start::hub(config, &reactor, &executor)?;
-    let listeners = start::listeners(config, options, &hub, &executor)?;
-    start::bridges(config, &hub, &executor);
-    let pid_file = config.general.pid_file.as_deref();
-    if let Some(path) = pid_file {
-        daemon::write_pid(path).map_err(|e| Error::File("pid_file", path.to_owned(), e))?;
+    for warning in &ready.warnings {
+        log::warn!("{warning}");
     }
-    executor.spawn(net::Turn::new(hub.clone())).detach();
+    let executor = Rc::new(LocalExecutor::new());
+    let reactor = ready.reactor;
+    let (hub, damaged) = start::hub(config, ready.auth, &reactor, &executor)?;
+    let listeners = match ready.listeners {
+        Some(bound) => bound,
+        None => ready::take_place(&reactor, options, config)?,
+    };
+    let listeners = start::listeners(config, listeners, &hub, &executor);
+    let running = Running {
+        options: options.clone(),
+        config: config.clone(),
+        logger: Rc::clone(logger),
+        bridges: Bridges::start(&config.bridges, &hub, &executor),
+        hub: Rc::clone(&hub),
+    };
+    executor
+        .spawn(start::publish_log(logger.topical(), hub.clone()))
+        .detach();
+    executor.spawn(net::Turn::new(hub)).detach();
     log::info!("footbridge {} running.", env!("CARGO_PKG_VERSION"));
     // The awaited future is polled at every wake: the work is in tasks of the executor, and this
     // only looks whether they are over.
-    let life = executor.spawn(live(
-        signals,
-        damaged,
-        options.clone(),
-        logger.clone(),
-        hub,
-        listeners,
-    ));
+    let life = executor.spawn(live(signals, damaged, running, listeners));
     let result = reactor.block_on(executor.run(life));
-    if let Some(path) = pid_file {
-        // It may be gone already.
+    if let Some(path) = &config.general.pid_file {
+        // It may be gone already, or the folder another user's.
         let _ = std::fs::remove_file(path);
     }
     result
@@ -236,9 +266,7 @@ fn serve(
 async fn live(
     mut signals: Signals,
     damaged: channel::Receiver<()>,
-    options: Options,
-    logger: Rc<Logger>,
-    hub: Shared,
+    mut running: Running,
     listeners: Vec<Task<()>>,
 ) -> Result<End, Error> {
     let damaged = async { damaged.recv().await.ok().map(|()| None) };
@@ -252,8 +280,8 @@ async fn live(
             return Ok(End::Damaged(signals));
         };
         match signal {
-            Ok(Signal::Hup) => reload(&options, &logger, &hub),
-            Ok(Signal::Usr1) => hub.borrow_mut().commit_now(),
+            Ok(Signal::Hup) => running.reload(),
+            Ok(Signal::Usr1) => running.hub.borrow_mut().commit_now(),
             Ok(Signal::Xfsz) => {}
             Ok(signal) => {
                 log::info!("footbridge stopping ({signal:?}).");
@@ -264,28 +292,7 @@ async fn live(
     }
     // Dropping a task closes its socket: nobody can connect any more.
     drop(listeners);
-    stop(&hub).await.map(|()| End::Stopped)
-}
-
-/// SIGHUP: reads the configuration and the files it names again, and takes over what can change
-/// while running: who may do what, and how much is logged. Anything wrong leaves all as it was.
-fn reload(options: &Options, logger: &Logger, hub: &Shared) {
-    logger.reopen();
-    let loaded = load(options).and_then(|(config, _)| {
-        let (auth, warnings) = Auth::for_config(&config).map_err(Error::Auth)?;
-        Ok((config, auth, warnings))
-    });
-    match loaded {
-        Ok((config, auth, warnings)) => {
-            log::set_max_level(config.general.log.level);
-            for warning in warnings {
-                log::warn!("{warning}");
-            }
-            hub.borrow_mut().set_auth(auth);
-            log::info!("Configuration reloaded.");
-        }
-        Err(e) => log::error!("The configuration stays as it was: {e}"),
-    }
+    stop(&running.hub).await.map(|()| End::Stopped)
 }
 
 /// Says goodbye to every client and waits for the last commit.

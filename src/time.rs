@@ -6,6 +6,8 @@
 //! goes back, not across a restart and not when NTP corrects a box that booted in 1970, and it
 //! does not jump by years, so timers and deadlines on disk share one type.
 
+pub mod calendar;
+
 use std::ops::{Add, AddAssign, Sub};
 use std::time::Duration;
 

@@ -33,6 +33,7 @@ const RESERVED: &[(&[&str], &[&str])] = &[
             "SystemTime",
             "UnixStream",
             "UnixListener",
+            "UnixDatagram",
         ],
         &["net", "run", "cli"],
     ),

@@ -4,6 +4,8 @@
 //! happened, and writes what the link appends to `out`; everything that is not the link's own
 //! business goes on to the session.
 
+mod goodbye;
+
 use std::rc::Rc;
 use std::time::Duration;
 

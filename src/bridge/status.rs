@@ -8,6 +8,7 @@ use log::{Level, info, log, warn};
 use super::dialect::Dialect;
 use super::{Error, Limits};
 use crate::config;
+use crate::config::log_type::NOTICE;
 use crate::mqtt::{QoS, Reason, Version};
 use crate::time::Time;
 
@@ -108,7 +109,7 @@ impl Reporter {
         } else {
             Level::Debug
         };
-        log!(level, "Connecting bridge {} ({host}:{port})", self.name);
+        log!(target: NOTICE, level, "Connecting bridge {} ({host}:{port})", self.name);
     }
 
     /// The CONNACK accepts. `asked` is the session expiry asked for, in seconds.
@@ -130,7 +131,7 @@ impl Reporter {
             .addresses
             .get(address)
             .map_or(("", 0), |(h, p)| (h.as_str(), *p));
-        info!("Bridge {name} connected to {host}:{port} with {dialect}, {session}");
+        info!(target: NOTICE, "Bridge {name} connected to {host}:{port} with {dialect}, {session}");
         if let (Some(given), Some(asked)) = (limits.session_expiry, asked)
             && given.as_secs() < asked.into()
         {
@@ -155,6 +156,7 @@ impl Reporter {
             _ => "refused",
         };
         info!(
+            target: NOTICE,
             "Bridge {}: upstream does not take {refused} ({how}), trying {next}",
             self.name
         );
@@ -186,7 +188,7 @@ impl Reporter {
             Level::Warn
         };
         let next = wait.as_secs_f32();
-        log!(level, "{what}; next attempt in {next:.1} s");
+        log!(target: NOTICE, level, "{what}; next attempt in {next:.1} s");
         if level == Level::Warn {
             self.said.truncate(REMEMBERED - 1);
             self.said.push((what, now));

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::alias::Outward;
 use super::conn::Stage;
+use super::reload::NOBODY;
 use super::session::{NEVER, Session, Subscribed};
 use super::uplink::Uplink;
 use super::{Broker, ConnId, Peer};
@@ -98,7 +99,8 @@ pub struct BridgeSession<'a> {
 
 impl Broker {
     /// Makes the local end of a bridge: from now on its queue fills, connected or not. Stored
-    /// subscriptions that the configuration no longer has are dropped.
+    /// subscriptions that the configuration no longer has are dropped. For a bridge that is there
+    /// already, and has no uplink at the moment, this is what its configuration says from now on.
     pub fn add_bridge(&mut self, spec: &BridgeSession<'_>, now: Time) -> BridgeId {
         let origin = Rc::new(Origin {
             client_id: spec.client_id.into(),
@@ -106,7 +108,9 @@ impl Broker {
             listener: None,
         });
         let expiry = if spec.durable { NEVER } else { 0 };
+        self.make_way(spec.client_id, now);
         let known = self.by_client_id.get(spec.client_id).copied();
+        let place = known.and_then(|known| self.bridges.iter().position(|at| *at == known));
         let index = match known {
             Some(index) if self.sessions[index].is_durable() == spec.durable => {
                 self.sessions[index].origin = origin;
@@ -127,7 +131,7 @@ impl Broker {
         let uplink = Uplink::new(spec.name, spec.topics, rate);
         self.sessions[index].uplink = Some(Box::new(uplink));
         self.heed_policy(index);
-        self.bridges.push(index);
+        let bridge = self.seat_bridge(place, index);
         self.trim(index, now);
         self.purge_due = Some(now);
         self.wheel.wake(now);
@@ -136,7 +140,32 @@ impl Broker {
             self.unsave_identity(index);
             self.store.promise(now);
         }
-        BridgeId(self.bridges.len() - 1)
+        bridge
+    }
+
+    /// A client that uses the id of a new bridge has to go.
+    fn make_way(&mut self, client_id: &str, now: Time) {
+        let known = self.by_client_id.get(client_id);
+        let conn = known.and_then(|index| self.sessions.get(*index)?.conn);
+        if let Some(conn) = conn {
+            self.close(conn, Reason::SESSION_TAKEN_OVER, now);
+        }
+    }
+
+    /// The number of the bridge with the session `index`: the one it has, one that is free, or a
+    /// new one.
+    fn seat_bridge(&mut self, place: Option<usize>, index: usize) -> BridgeId {
+        let place = place.or_else(|| self.bridges.iter().position(|at| *at == NOBODY));
+        match place.and_then(|place| Some((place, self.bridges.get_mut(place)?))) {
+            Some((place, at)) => {
+                *at = index;
+                BridgeId(place)
+            }
+            None => {
+                self.bridges.push(index);
+                BridgeId(self.bridges.len() - 1)
+            }
+        }
     }
 
     /// Ends the sessions of bridges that the configuration no longer has; their queues would

@@ -7,6 +7,7 @@ use super::admit::Admitted;
 use super::alias::Outward;
 use super::conn::{ReplyKind, Stage};
 use super::{Broker, ConnId, Peer};
+use crate::config::log_type::NOTICE;
 use crate::mqtt::{
     self, ConnAck, Connect, Packet, Property, Props, PropsBuf, QoS, Reason, Version,
 };
@@ -30,6 +31,7 @@ impl Broker {
             Err(reason) => {
                 if let Some(conn) = self.conns.get(c.0) {
                     log::info!(
+                        target: NOTICE,
                         "Client {} ({}) refused: {reason}",
                         connect.client_id,
                         conn.peer
@@ -233,6 +235,7 @@ impl Broker {
     /// Opens the outbound half and sends again the PUBRELs that an earlier connection left
     /// unanswered [MQTT-4.4.0-1]. One whose release is not on disk yet waits for that.
     pub(super) fn resume(&mut self, c: ConnId, index: usize, window: u16, now: Time) {
+        self.come_online(index);
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
@@ -255,6 +258,7 @@ fn log_connect(connect: &Connect<'_>, client_id: &str, keep_alive: u16, peer: &P
     };
     let username = connect.username.map(|u| format!(", u'{u}'"));
     log::info!(
+        target: NOTICE,
         "New client connected from {peer} as {client_id} (p{version}, c{}, k{keep_alive}{}).",
         u8::from(connect.clean_start),
         username.unwrap_or_default(),

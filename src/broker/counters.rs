@@ -9,6 +9,10 @@ pub struct Counters {
     pub connects: u64,
     /// CONNECTs refused.
     pub refused: u64,
+    /// Sessions that have expired.
+    pub expired: u64,
+    /// Packets to peers that are no PUBLISH.
+    pub(super) others_sent: u64,
     /// Connections ended because their client id connected again.
     pub takeovers: u64,
     /// PUBLISH packets from peers.
@@ -37,6 +41,11 @@ impl Counters {
         }
     }
 
+    /// Packets to peers, of every type.
+    pub fn packets_sent(&self) -> u64 {
+        self.publish_sent + self.others_sent
+    }
+
     /// Messages dropped for one reason.
     pub fn dropped_for(&self, reason: DropReason) -> u64 {
         self.dropped.get(reason as usize).copied().unwrap_or(0)
@@ -53,16 +62,22 @@ impl Counters {
 pub struct Gauges {
     /// Sessions, connected or not.
     pub clients: u64,
-    /// Sessions with a connection.
+    /// Sessions with a connection; a bridge is one while its uplink is up.
     pub connected: u64,
-    /// Subscriptions.
+    /// Subscriptions, shared ones included.
     pub subscriptions: u64,
+    /// Shared subscriptions, counted once a member.
+    pub shared_subscriptions: u64,
     /// Retained messages.
     pub retained: u64,
     /// Messages queued or in flight, counted once a receiver.
     pub queued_messages: u64,
     /// Their bytes.
     pub queued_bytes: u64,
+    /// QoS 1 and 2 messages that were sent and are not acknowledged.
+    pub inflight: u64,
+    /// Bytes of packets that peers have not taken yet.
+    pub bytes_waiting: u64,
     /// Messages that reached all who were owed them before they had to be written.
     pub never_written: u64,
     /// How long a message waits for its receivers before it is written, in milliseconds.

@@ -9,7 +9,7 @@ use super::{Broker, DropReason, OUTBOX_LIMIT};
 use crate::config::General;
 use crate::message::{Message, MessageId};
 use crate::mqtt::QoS;
-use crate::route::SubOptions;
+use crate::route::{Groups, SubOptions, is_share};
 use crate::session::Entry;
 use crate::store::Target;
 use crate::time::Time;
@@ -50,13 +50,13 @@ pub(super) struct Full {
 /// One session a message goes to.
 #[derive(Clone, Debug)]
 pub(super) struct Receiver {
-    session: usize,
-    qos: QoS,
-    retain: bool,
-    mapping: u16,
-    sub_ids: Vec<u32>,
+    pub session: usize,
+    pub qos: QoS,
+    pub retain: bool,
+    pub mapping: u16,
+    pub sub_ids: Vec<u32>,
     /// Owed through the store.
-    stored: bool,
+    pub stored: bool,
 }
 
 impl Broker {
@@ -95,8 +95,8 @@ impl Broker {
     }
 
     /// Lists the sessions a message goes to, each once, at the highest QoS of its matching
-    /// subscriptions and with all their identifiers [MQTT-3.3.4-2]. True if there is a matching
-    /// subscription at all, be it one that does not want it.
+    /// subscriptions and with all their identifiers [MQTT-3.3.4-2], and a member of each group
+    /// besides. True if there is a matching subscription at all, be it one that does not want it.
     fn find_receivers(
         &mut self,
         message: &Message,
@@ -110,12 +110,16 @@ impl Broker {
             auth,
             settings,
             routing,
+            shared,
             ..
         } = self;
         let (topic, open) = (message.topic(), auth.open());
         let mut matched = false;
         trie.matches(topic, &mut |key: u32, options: &SubOptions| {
             matched = true;
+            if let Some(group) = Groups::of_key(key) {
+                return shared.met.push(group);
+            }
             let index = key as usize;
             if options.no_local && from == Some(index) {
                 return;
@@ -149,6 +153,10 @@ impl Broker {
                 stored: false,
             });
         });
+        while let Some(group) = self.shared.met.pop() {
+            let chosen = self.choose(group, message);
+            out.extend(chosen.map(|(receiver, _)| receiver));
+        }
         matched
     }
 
@@ -191,7 +199,8 @@ impl Broker {
         waiter: Option<Waiter>,
         now: Time,
     ) -> bool {
-        let mut targets = Vec::new();
+        // What came by a share may change hands, so it has a row of its own.
+        let (mut targets, mut alone) = (Vec::new(), Vec::new());
         for receiver in receivers.iter_mut() {
             let Some(session) = self.sessions.get(receiver.session) else {
                 continue;
@@ -211,7 +220,9 @@ impl Broker {
                 continue;
             };
             receiver.stored = stored;
-            if stored {
+            if stored && is_share(receiver.mapping) {
+                alone.push(target(session, receiver));
+            } else if stored {
                 targets.push(target(session, receiver));
             } else if at_once {
                 self.send_now(message, receiver, now);
@@ -219,37 +230,59 @@ impl Broker {
                 self.queue_in_ram(message, receiver, now);
             }
         }
-        if targets.is_empty() {
+        if targets.is_empty() && alone.is_empty() {
             return false;
         }
         let waits = waiter.is_some();
-        let entries: Vec<Target> = targets.clone();
-        let id = self.store.put(Rc::clone(message), targets, waiter, now);
-        let mut stored = entries.into_iter();
+        let rows = u64::from(!targets.is_empty());
+        let (together, apart) = (targets.clone(), alone.clone());
+        let first = self.store.put_each(message, targets, alone, waiter, now);
+        let mut together = together.into_iter().map(|target| (first, target));
+        let mut apart = (first.0 + rows..).map(MessageId).zip(apart);
         for receiver in receivers.iter().filter(|r| r.stored) {
-            let Some(session) = self.sessions.get_mut(receiver.session) else {
-                continue;
+            let stored = match is_share(receiver.mapping) {
+                true => apart.next(),
+                false => together.next(),
             };
-            let Some(target) = stored.next() else { break };
-            let by_topic = session.by_topic;
-            session
-                .outbound
-                .push(entry(message, Some(id), target), by_topic);
-            self.note_queued(receiver.session, receiver.mapping, message.size(), now);
-            self.pump(receiver.session, now);
+            let Some((id, target)) = stored else { break };
+            self.queue_stored(message, receiver, id, target, now);
         }
         waits
     }
 
+    /// Queues a message that the store has.
+    pub(super) fn queue_stored(
+        &mut self,
+        message: &Rc<Message>,
+        receiver: &Receiver,
+        id: MessageId,
+        target: Target,
+        now: Time,
+    ) {
+        let (index, mapping) = (receiver.session, receiver.mapping);
+        let Some(session) = self.sessions.get_mut(index) else {
+            return;
+        };
+        let by_topic = session.by_topic && session.is_durable();
+        session
+            .outbound
+            .push(entry(message, Some(id), target), by_topic);
+        self.note_queued(index, mapping, message.size(), now);
+        self.pump(index, now);
+        if is_share(mapping) {
+            self.queued_away(index, mapping);
+        }
+    }
+
     /// True if a message at `qos` for `session` goes through the store; at QoS 0 also behind
     /// those that were stored while the session was offline [MQTT-4.6.0-6].
-    fn is_stored(session: &Session, qos: QoS, queue_qos0: bool) -> bool {
+    pub(super) fn is_stored(session: &Session, qos: QoS, queue_qos0: bool) -> bool {
         let late = session.conn.is_none() || session.outbound.is_behind();
         session.is_durable() && (qos != QoS::AtMostOnce || (late && queue_qos0))
     }
 
     /// Sends a QoS 0 message to a receiver that is connected and keeps up.
-    fn send_now(&mut self, message: &Rc<Message>, receiver: &Receiver, now: Time) {
+    pub(super) fn send_now(&mut self, message: &Rc<Message>, receiver: &Receiver, now: Time) {
         let Some(session) = self.sessions.get(receiver.session) else {
             return;
         };
@@ -371,8 +404,8 @@ impl Broker {
     }
 }
 
-/// The QoS a subscriber gets a message at [MQTT-3.8.4-8].
-fn outgoing_qos(settings: &General, options: &SubOptions, message: &Message) -> QoS {
+/// The QoS a subscriber gets a message at [MQTT-3.8.4-8], [MQTT-4.8.2-3].
+pub(super) fn outgoing_qos(settings: &General, options: &SubOptions, message: &Message) -> QoS {
     match settings.upgrade_outgoing_qos {
         true => options.qos,
         false => options.qos.min(message.qos),
@@ -380,7 +413,7 @@ fn outgoing_qos(settings: &General, options: &SubOptions, message: &Message) -> 
 }
 
 /// The row's entry for one receiver; takes the next place in its sequence.
-fn target(session: &mut Session, receiver: &Receiver) -> Target {
+pub(super) fn target(session: &mut Session, receiver: &Receiver) -> Target {
     let seq = match receiver.qos {
         QoS::AtMostOnce => 0,
         _ => session.outbound.next_seq(),

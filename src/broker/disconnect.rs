@@ -1,6 +1,7 @@
 //! The end of a connection: DISCONNECT, take-over, and what becomes of the session.
 
 use super::{Broker, ConnId};
+use crate::config::log_type::NOTICE;
 use crate::message::Origin;
 use crate::mqtt::{Disconnect, Reason};
 use crate::time::Time;
@@ -21,9 +22,10 @@ impl Broker {
         }
         if let Some(old) = session.conn {
             log::info!(
-                "Client {} already connected, closing old connection.",
-                origin.client_id
-            );
+            target: NOTICE,
+                           "Client {} already connected, closing old connection.",
+                           origin.client_id
+                       );
             self.counters.takeovers += 1;
             self.close(old, Reason::SESSION_TAKEN_OVER, now);
         }
@@ -58,7 +60,7 @@ impl Broker {
         if self.settings.connection_messages
             && let Some(conn) = self.conns.get(c.0)
         {
-            log::info!("Client {} disconnected.", self.name(conn));
+            log::info!(target: NOTICE, "Client {} disconnected.", self.name(conn));
         }
         self.detach(c, packet.reason != Reason::SUCCESS, now);
         self.finish(c, now);
@@ -75,7 +77,10 @@ impl Broker {
         };
         session.conn = None;
         session.since = now;
-        session.outbound.disconnect();
+        self.go_offline(index, now);
+        let Some(session) = self.sessions.get_mut(index) else {
+            return;
+        };
         if self.bridges.contains(&index) {
             if session.is_durable() {
                 self.unsave_state(index);

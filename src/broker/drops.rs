@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::session::Session;
 use super::{Broker, report};
 use crate::message::SessionId;
+use crate::route::is_share;
 use crate::store::DropRecord;
 use crate::time::Time;
 
@@ -244,6 +245,8 @@ impl Broker {
         now: Time,
     ) {
         self.counters.count_dropped(reason, messages);
+        // The number of a share says nothing to anybody.
+        let mapping = if is_share(mapping) { 0 } else { mapping };
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };

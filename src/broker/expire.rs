@@ -12,6 +12,7 @@ use super::publish::reserved;
 use super::reply::CLOSE_TIMEOUT;
 use super::session::{NEVER, PendingWill};
 use super::{Broker, CONNECT_TIMEOUT, ConnId};
+use crate::config::log_type::NOTICE;
 use crate::message::SessionId;
 use crate::mqtt::Reason;
 use crate::time::Time;
@@ -114,7 +115,7 @@ impl Broker {
         }
         if conn.stage == Stage::New {
             if now >= conn.last_seen + CONNECT_TIMEOUT {
-                log::info!("{} sent no CONNECT in time.", conn.peer);
+                log::info!(target: NOTICE, "{} sent no CONNECT in time.", conn.peer);
                 self.finish(c, now);
             }
             return;
@@ -130,6 +131,7 @@ impl Broker {
             return self.rest(c);
         }
         log::info!(
+            target: NOTICE,
             "Client {} has exceeded timeout, disconnecting.",
             self.name(conn)
         );
@@ -166,7 +168,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
-        if session.id != id || session.conn.is_some() {
+        if session.id != id || session.conn.is_some() || session.ended {
             return;
         }
         let end = session.since + Duration::from_secs(u64::from(session.expiry));
@@ -180,8 +182,9 @@ impl Broker {
         }
         if expires {
             if let Some(session) = self.sessions.get(index) {
-                log::info!("Expiring client {} due to timeout.", session.client_id());
+                log::info!(target: NOTICE, "Expiring client {} due to timeout.", session.client_id());
             }
+            self.counters.expired += 1;
             self.end_session(index, now);
         }
     }

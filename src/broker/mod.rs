@@ -18,7 +18,9 @@ mod counters;
 mod deliver;
 mod disconnect;
 mod drops;
+mod estates;
 mod expire;
+mod hand_over;
 mod listeners;
 mod memory;
 mod mount;
@@ -26,11 +28,13 @@ mod outbox;
 mod publish;
 mod pump;
 mod queue;
+mod reload;
 mod reply;
 mod report;
 mod restore;
 mod retain;
 mod session;
+mod shared;
 mod subscribe;
 #[cfg(test)]
 mod tests;
@@ -57,9 +61,11 @@ use expire::Wheel;
 use listeners::Listener;
 use retain::Unwritten;
 use session::Session;
+use shared::Shared;
 
 use crate::auth::Auth;
 use crate::config::General;
+use crate::config::log_type::NOTICE;
 use crate::message::{Message, Origin, SessionId};
 use crate::mqtt::{self, Packet, PropsBuf, QoS, Reason, Version};
 use crate::route::{Retained, Trie};
@@ -86,6 +92,7 @@ pub struct Broker {
     by_client_id: HashMap<Rc<str>, usize>,
     next_session: u32,
     trie: Trie,
+    shared: Shared,
     retained: Retained,
     store: Store<Waiter>,
     disk: Disk,
@@ -220,7 +227,7 @@ impl Broker {
         let Some(conn) = self.conns.get(c.0) else {
             return;
         };
-        log::info!("Closing {}: {error}", self.name(conn));
+        log::info!(target: NOTICE, "Closing {}: {error}", self.name(conn));
         if conn.stage == Stage::New {
             self.refuse_unreadable(c, &error, now);
         } else {
@@ -249,7 +256,7 @@ impl Broker {
         };
         if conn.session().is_some() {
             if self.settings.connection_messages {
-                log::info!("Client {} closed its connection: {why}", self.name(conn));
+                log::info!(target: NOTICE, "Client {} closed its connection: {why}", self.name(conn));
             }
             self.detach(c, true, now);
         }
@@ -307,6 +314,7 @@ impl Broker {
         }
         if let Some(session) = session {
             self.pump(session, now);
+            self.hand_out_due(now);
         }
     }
 
@@ -347,6 +355,21 @@ impl Broker {
 
     /// Publishes a message of the broker's own: `$SYS` figures and the state of bridges.
     pub fn publish_own(&mut self, topic: &str, payload: &[u8], retain: bool, now: Time) {
+        let mut message = self.own_message(topic, payload, now);
+        message.retain = retain;
+        self.route_own(message, now);
+    }
+
+    /// Publishes a line of the log, which soon is of no use.
+    pub fn publish_log(&mut self, topic: &str, line: &str, now: Time) {
+        // As Mosquitto's.
+        const EXPIRY: Duration = Duration::from_secs(20);
+        let mut message = self.own_message(topic, line.as_bytes(), now);
+        message.expiry = Some(now + EXPIRY);
+        self.route_own(message, now);
+    }
+
+    fn own_message(&self, topic: &str, payload: &[u8], now: Time) -> Message {
         let parts = crate::message::Parts {
             topic,
             props: &[],
@@ -358,7 +381,10 @@ impl Broker {
             true => QoS::AtMostOnce,
             false => QoS::ExactlyOnce,
         };
-        message.retain = retain;
+        message
+    }
+
+    fn route_own(&mut self, message: Message, now: Time) {
         let message = Rc::new(message);
         if let Err(full) = self.route(&message, None, None, now) {
             self.drop_unrefused(full, &message, now);
@@ -368,23 +394,24 @@ impl Broker {
 
     /// The figures that are not counted but looked at.
     pub fn gauges(&self) -> Gauges {
-        let connected = self
-            .sessions
-            .iter()
-            .filter(|(_, s)| s.conn.is_some() && !s.bridge);
-        let queued = |(messages, bytes), (_, s): (usize, &Session)| {
-            (messages + s.outbound.len(), bytes + s.outbound.bytes())
-        };
-        let (queued_messages, queued_bytes) = self.sessions.iter().fold((0, 0), queued);
-        Gauges {
-            clients: self.sessions.len() as u64,
-            connected: connected.count() as u64,
-            subscriptions: self.trie.len() as u64,
+        let mut gauges = Gauges {
+            clients: self.sessions.iter().filter(|(_, s)| !s.ended).count() as u64,
+            subscriptions: self.subscriptions() as u64,
+            shared_subscriptions: self.shared.groups.members() as u64,
             retained: self.retained.len() as u64,
-            queued_messages,
-            queued_bytes,
             never_written: self.store.never_written(),
             commit_interval: self.store.commit_interval().as_millis() as u64,
+            ..Gauges::default()
+        };
+        for (_, session) in &self.sessions {
+            gauges.connected += u64::from(session.conn.is_some());
+            gauges.queued_messages += session.outbound.len();
+            gauges.queued_bytes += session.outbound.bytes();
+            gauges.inflight += session.outbound.inflight() as u64;
         }
+        for (_, conn) in &self.conns {
+            gauges.bytes_waiting += conn.outbox.len() as u64;
+        }
+        gauges
     }
 }

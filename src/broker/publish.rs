@@ -157,6 +157,7 @@ impl Broker {
         }
     }
 
+    /// How many topic aliases a peer may set.
     /// Checks a PUBLISH and makes it a message.
     fn judge(&mut self, c: ConnId, publish: &Publish<'_>, now: Time) -> Verdict {
         let mut topic = std::mem::take(&mut self.topic);
@@ -205,13 +206,15 @@ impl Broker {
         {
             let lost = (1, publish.payload.len() as u64);
             self.drop_message(index, 0, DropReason::TooLarge, lost, now);
-            // mosquitto.conf(5). Mosquitto itself says 0x95, which no PUBACK may [MQTT-3.4.2-1] and
-            // client libraries choke on.
-            return Verdict::Drop(Reason::IMPLEMENTATION_SPECIFIC);
+            // Mosquitto tells its clients 0x95, and would cut off a bridge that did [MQTT-3.4.2-1].
+            return Verdict::Drop(match bridge {
+                true => Reason::QUOTA_EXCEEDED,
+                false => Reason::PACKET_TOO_LARGE,
+            });
         }
-        // As in Mosquitto, a bridge is the operator's own and needs no right.
-        let allowed = !reserved(topic) && self.auth.may_publish(&session.who(), topic);
-        if !bridge && !allowed {
+        // As in Mosquitto, a bridge is the operator's own and needs no right, but $SYS is the broker's.
+        let allowed = bridge || self.auth.may_publish(&session.who(), topic);
+        if reserved(topic) || !allowed {
             log::debug!("Denied PUBLISH from {} to {topic}", session.client_id());
             self.counters.denied += 1;
             return Verdict::Drop(Reason::NOT_AUTHORIZED);

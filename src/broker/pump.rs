@@ -50,7 +50,10 @@ impl Broker {
             match session.outbound.next(durable_below, conn.max_qos(), now) {
                 Some(entry) => self.send_entry(c, index, entry, now),
                 None if self.refill(index) => {}
-                None => return self.stall(index, durable_below),
+                None => {
+                    self.ask_for_more(index);
+                    return self.stall(index, durable_below);
+                }
             }
         }
     }
@@ -172,6 +175,9 @@ impl Broker {
 
     /// Rows that were asked for have come: they go on to the queue that asked.
     pub(super) fn on_rows(&mut self, token: u64, rows: &Rows, now: Time) {
+        if Self::is_estate_read(token) {
+            return self.on_estate_rows(token, rows, now);
+        }
         let (index, read) = ((token >> 32) as usize, token as u32);
         let session = self.sessions.get(index);
         if !session.is_some_and(|s| s.outbound.expects(read)) {

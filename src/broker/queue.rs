@@ -82,6 +82,11 @@ impl Broker {
                 && (mapping == 0 || self.admits(session, Some(mapping), more)))
     }
 
+    /// True if the queue of a session has room for a message of `size` bytes.
+    pub(super) fn has_room(&self, session: &Session, mapping: u16, size: usize) -> bool {
+        self.fits(session, mapping, one(size))
+    }
+
     /// True if the queue of a session has no room for a message of `size` bytes, and is to refuse
     /// rather than to drop.
     pub(super) fn refuses(&self, session: &Session, mapping: u16, size: usize) -> bool {
@@ -214,6 +219,14 @@ impl Broker {
         self.clear(index, None, Amount::default(), now);
     }
 
+    /// True if a queue that is RAM takes nothing more.
+    pub(super) fn is_full_in_ram(&self, session: &Session) -> bool {
+        let limit = self.settings.max_queued_messages;
+        let queue = &session.outbound;
+        let full = limit > 0 && queue.ready() as u64 >= limit;
+        full || queue.ready_bytes() > OUTBOX_LIMIT
+    }
+
     /// Makes room in a queue that is RAM, which has bounds of its own. False if the message
     /// itself was dropped.
     pub(super) fn make_room_in_ram(
@@ -223,11 +236,8 @@ impl Broker {
         message: &Message,
         now: Time,
     ) -> bool {
-        let limit = self.settings.max_queued_messages;
         while let Some(session) = self.sessions.get(index) {
-            let queue = &session.outbound;
-            let full = limit > 0 && queue.ready() as u64 >= limit;
-            if !full && queue.ready_bytes() <= OUTBOX_LIMIT {
+            if !self.is_full_in_ram(session) {
                 return true;
             }
             let drops = !session.is_durable() && makes_way(self.policy(session, mapping));

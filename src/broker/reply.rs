@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::conn::{Reply, ReplyKind, Stage};
 use super::{Broker, ConnId};
+use crate::config::log_type::NOTICE;
 use crate::mqtt::{Disconnect, Packet, Props, Reason, Version, encode};
 use crate::time::Time;
 
@@ -34,6 +35,7 @@ impl Broker {
         if !fits {
             buffer.truncate(start);
         }
+        self.counters.others_sent += u64::from(fits);
         self.mark_dirty(c);
         fits
     }
@@ -147,6 +149,7 @@ impl Broker {
                 }
                 conn.outbox.lend(&mut self.spare_buffers);
                 conn.outbox.buffer().extend_from_slice(&bytes);
+                self.counters.others_sent += 1;
                 self.mark_dirty(c);
             }
         }
@@ -162,7 +165,7 @@ impl Broker {
             return;
         }
         if conn.session().is_some() && self.settings.connection_messages {
-            log::info!("Client {} disconnected: {reason}", self.name(conn));
+            log::info!(target: NOTICE, "Client {} disconnected: {reason}", self.name(conn));
         }
         if conn.can_say(reason) {
             let props = Props::EMPTY;
@@ -225,5 +228,6 @@ impl Broker {
                 }
             }
         }
+        self.hand_out_due(now);
     }
 }

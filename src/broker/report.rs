@@ -98,12 +98,14 @@ impl Broker {
     /// The clients, bridges aside, on the way to which messages were dropped.
     pub fn client_drops(&self) -> impl Iterator<Item = ClientDrops<'_>> {
         let clients = self.sessions.iter().map(|(_, session)| session);
-        clients.filter(|s| s.uplink.is_none()).filter_map(|s| {
-            Some(ClientDrops {
-                client_id: s.client_id(),
-                dropped: s.drops.as_deref()?.sum(None)?,
+        clients
+            .filter(|s| s.uplink.is_none() && !s.ended)
+            .filter_map(|s| {
+                Some(ClientDrops {
+                    client_id: s.client_id(),
+                    dropped: s.drops.as_deref()?.sum(None)?,
+                })
             })
-        })
     }
 
     /// One sentence for the clients and one for each bridge, and for each of its lines with a

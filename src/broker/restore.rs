@@ -13,13 +13,14 @@ use super::expire::Wheel;
 use super::listeners::Listener;
 use super::retain::Unwritten;
 use super::session::{PendingWill, Session, Subscribed};
+use super::shared::Shared;
 use super::uplink::{Rate, Uplink};
 use super::{Broker, Counters, Disk};
 use crate::auth::Auth;
 use crate::config::{Config, Durability, General};
 use crate::message::{Message, Origin, Parts};
 use crate::mqtt::PropsBuf;
-use crate::route::{Retained, SubOptions, Trie};
+use crate::route::{Retained, SubOptions, Trie, is_share};
 use crate::session::{Inbound, Outbound};
 use crate::store::{
     Budget, Loaded, LoadedSession, Promise, SessionRecord, Store, SubscriptionRecord,
@@ -61,6 +62,10 @@ impl Broker {
             by_client_id: HashMap::new(),
             next_session: next_session.0,
             trie: Trie::new(),
+            shared: Shared {
+                restored_below: next_message,
+                ..Shared::default()
+            },
             retained: Retained::new(),
             store,
             disk: Disk::default(),
@@ -101,6 +106,9 @@ impl Broker {
             .into_iter()
             .map(|session| broker.restore_session(session, now))
             .collect();
+        for index in &restored {
+            broker.restore_estates(*index, now);
+        }
         // Wills after all sessions: they may be owed to any of them.
         for index in restored {
             broker.wake_session(index, now);
@@ -129,6 +137,7 @@ impl Broker {
         let mut session = Session::new(id, Rc::clone(&origin), expiry, record.version);
         session.since = record.disconnected_at.unwrap_or(now);
         session.bridge = record.bridge;
+        session.ended = record.ended;
         session.on_disk = true;
         session.will = restore_will(&record, &origin, now);
         session.subscriptions = record
@@ -156,19 +165,29 @@ impl Broker {
             session.uplink = Some(Box::new(Uplink::new(&record.client_id, &[], rate)));
         }
         let index = self.sessions.insert(session);
+        if record.ended {
+            return index;
+        }
         self.by_client_id
             .insert(Rc::clone(&origin.client_id), index);
-        let session = &self.sessions[index];
-        for subscribed in &session.subscriptions {
-            self.trie
-                .add(&subscribed.filter, index as u32, subscribed.options);
+        for subscription in &record.subscriptions {
+            self.restore_route(index, subscription);
         }
         index
     }
 
+    fn restore_route(&mut self, index: usize, record: &SubscriptionRecord) {
+        let mut options = restore_subscription(record).options;
+        if is_share(options.mapping) {
+            self.join(index, &record.filter, &mut options);
+        } else {
+            self.trie.add(&record.filter, index as u32, options);
+        }
+    }
+
     /// Starts the timers of a restored session; what ended while the broker was down ends now.
     fn wake_session(&mut self, index: usize, now: Time) {
-        let Some(session) = self.sessions.get(index) else {
+        let Some(session) = self.sessions.get(index).filter(|s| !s.ended) else {
             return;
         };
         let id = session.id;
@@ -223,7 +242,7 @@ fn restore_subscription(record: &SubscriptionRecord) -> Subscribed {
             no_local: record.no_local,
             retain_as_published: record.retain_as_published,
             sub_id: record.sub_id.and_then(NonZeroU32::new),
-            mapping: 0,
+            mapping: record.line,
         },
         retain_handling: record.retain_handling,
     }

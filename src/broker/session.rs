@@ -4,12 +4,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::drops::Drops;
+use super::shared::Share;
 use super::uplink::Uplink;
 use super::{Broker, ConnId, DropReason};
 use crate::auth::Who;
 use crate::message::{Message, Origin, SessionId};
 use crate::mqtt::{RetainHandling, Version};
-use crate::route::SubOptions;
+use crate::route::{SubOptions, is_share};
 use crate::session::{Inbound, Outbound};
 use crate::store::{SessionRecord, StateRecord, SubscriptionRecord, WillRecord};
 use crate::time::Time;
@@ -73,6 +74,10 @@ pub(super) struct Session {
     pub drops: Option<Box<Drops>>,
     /// Messages of some of its lines are told apart by topic.
     pub by_topic: bool,
+    /// Its parts in groups of shared subscriptions.
+    pub shares: Vec<Share>,
+    /// It has ended, and is there only until others have what its shares leave.
+    pub ended: bool,
     /// The routing that reached it last, and where in the list of receivers it stands.
     pub reached: (u32, u32),
 }
@@ -98,6 +103,8 @@ impl Session {
             uplink: None,
             drops: None,
             by_topic: false,
+            shares: Vec::new(),
+            ended: false,
             reached: (0, 0),
         }
     }
@@ -144,6 +151,10 @@ impl Session {
             retain_as_published: s.options.retain_as_published,
             retain_handling: s.retain_handling,
             sub_id: s.options.sub_id.map(|id| id.get()),
+            line: match is_share(s.options.mapping) {
+                true => s.options.mapping,
+                false => 0,
+            },
         };
         SessionRecord {
             client_id: self.client_id().into(),
@@ -155,6 +166,7 @@ impl Session {
             subscriptions: self.subscriptions.iter().map(subscription).collect(),
             will,
             bridge: self.bridge,
+            ended: self.ended,
         }
     }
 
@@ -193,26 +205,39 @@ impl Broker {
         index
     }
 
-    /// Ends a session: subscriptions, queue and rows go.
+    /// Ends a session: subscriptions, queue and rows go, unless others are to have some of it.
     pub(super) fn end_session(&mut self, index: usize, now: Time) {
+        if self.bequeath(index, now) {
+            return;
+        }
         let queue = self.sessions.get(index).map(|s| &s.outbound);
         let lost = queue.filter(|q| q.is_durable() && !q.is_empty());
         if let Some(lost) = lost.map(|queue| (queue.len(), queue.bytes())) {
             self.drop_message(index, 0, DropReason::SessionEnded, lost, now);
         }
+        self.forget_identity(index);
         let Some(session) = self.sessions.try_remove(index) else {
             return;
         };
-        self.by_client_id.remove(session.client_id());
-        for subscribed in &session.subscriptions {
-            self.trie.remove(&subscribed.filter, index as u32);
-        }
         if session.on_disk || session.unsaved.identity || session.unsaved.state {
             self.gone.push(session.id);
             self.store.promise(now);
         }
         for held in session.outbound.into_owed() {
             self.store.ack(held.id, session.id, now);
+        }
+    }
+
+    /// Nobody knows a session by its client id any more, and nothing is routed to it.
+    pub(super) fn forget_identity(&mut self, index: usize) {
+        let Some(session) = self.sessions.get(index).filter(|s| !s.ended) else {
+            return;
+        };
+        self.by_client_id.remove(session.client_id());
+        for subscribed in &session.subscriptions {
+            if !is_share(subscribed.options.mapping) {
+                self.trie.remove(&subscribed.filter, index as u32);
+            }
         }
     }
 

@@ -5,14 +5,16 @@ use std::rc::Rc;
 
 use super::conn::ReplyKind;
 use super::session::Subscribed;
+use super::shared::MAX_SHARES;
 use super::{Broker, ConnId};
 use crate::auth::Who;
+use crate::config::log_type::{SUBSCRIBE, UNSUBSCRIBE};
 use crate::message::{Message, Origin};
 use crate::mqtt::{
     Packet, Props, Reason, RetainHandling, SubAck, Subscribe, Subscription, UnsubAck, Unsubscribe,
     Version,
 };
-use crate::route::SubOptions;
+use crate::route::{SubOptions, is_share, shared_filter};
 use crate::time::Time;
 
 /// Filters that one client may be subscribed to. Each costs memory here and in the trie, and a
@@ -34,7 +36,7 @@ impl Broker {
             .and_then(NonZeroU32::new);
         // The SUBACK is queued before the retained messages, which wait for it.
         let mut granted = Vec::with_capacity(packet.filters.len());
-        let mut room = self.subscriptions_left(index);
+        let mut room = self.room_for(index);
         for wanted in &packet.filters {
             granted.push(self.grant(index, wanted, &mut room));
         }
@@ -54,37 +56,55 @@ impl Broker {
         let bridge = self.conns.get(c.0).is_some_and(|conn| conn.bridge);
         for (wanted, reason) in packet.filters.iter().zip(granted) {
             if !reason.is_error() {
+                self.tell(
+                    SUBSCRIBE,
+                    index,
+                    format_args!("{} {}", reason.0, wanted.filter),
+                );
                 self.subscribe_as_asked(index, wanted, sub_id, bridge, now);
             }
         }
         self.pump(index, now);
     }
 
-    /// How many more filters a session may subscribe to.
-    fn subscriptions_left(&self, index: usize) -> usize {
-        let taken = self
-            .sessions
-            .get(index)
-            .map_or(0, |s| s.subscriptions.len());
-        MAX_SUBSCRIPTIONS.saturating_sub(taken)
+    /// A line for `log_type subscribe` or `unsubscribe`, in Mosquitto's form.
+    fn tell(&self, target: &str, index: usize, what: std::fmt::Arguments<'_>) {
+        if let Some(session) = self.sessions.get(index) {
+            log::info!(target: target, "{} {what}", session.client_id());
+        }
+    }
+
+    /// How many more filters a session may subscribe to, and how many shared ones.
+    fn room_for(&self, index: usize) -> (usize, usize) {
+        let session = self.sessions.get(index);
+        let taken = session.map_or((0, 0), |s| (s.subscriptions.len(), s.shares.len()));
+        let all = MAX_SUBSCRIPTIONS.saturating_sub(taken.0);
+        (all, MAX_SHARES.saturating_sub(taken.1))
     }
 
     /// The reason code for one filter: the QoS granted, or why not. A filter that the session
     /// does not have yet takes one of `room`.
-    fn grant(&self, index: usize, wanted: &Subscription<'_>, room: &mut usize) -> Reason {
+    fn grant(
+        &self,
+        index: usize,
+        wanted: &Subscription<'_>,
+        (all, shared): &mut (usize, usize),
+    ) -> Reason {
         let Some(session) = self.sessions.get(index) else {
             return Reason::UNSPECIFIED;
         };
+        let share = shared_filter(wanted.filter);
         if session.find(wanted.filter).is_err() {
-            match room.checked_sub(1) {
-                Some(left) => *room = left,
-                None => return Reason::QUOTA_EXCEEDED,
+            let shares = usize::from(share.is_some());
+            match (all.checked_sub(1), shared.checked_sub(shares)) {
+                (Some(all_left), Some(shared_left)) => {
+                    (*all, *shared) = (all_left, shared_left);
+                }
+                _ => return Reason::QUOTA_EXCEEDED,
             }
         }
-        if wanted.filter.starts_with("$share/") {
-            return Reason::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED;
-        }
-        if !self.auth.may_subscribe(&session.who(), wanted.filter) {
+        let filter = share.unwrap_or(wanted.filter);
+        if !self.auth.may_subscribe(&session.who(), filter) {
             return match session.version {
                 Version::V31 => Reason(wanted.qos as u8),
                 _ => Reason::NOT_AUTHORIZED,
@@ -122,6 +142,11 @@ impl Broker {
         retain_handling: RetainHandling,
         now: Time,
     ) {
+        let share = shared_filter(filter).is_some() && options.mapping == 0;
+        let mut options = options;
+        if share {
+            self.join(index, filter, &mut options);
+        }
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
@@ -140,6 +165,10 @@ impl Broker {
                 true
             }
         };
+        if share {
+            // No retained messages (5.0 §4.8.2).
+            return;
+        }
         self.trie.add(filter, index as u32, options);
         let wanted = match retain_handling {
             RetainHandling::Send => true,
@@ -198,7 +227,10 @@ impl Broker {
         let reasons: Vec<Reason> = packet
             .filters
             .iter()
-            .map(|filter| self.unsubscribe(index, filter))
+            .map(|filter| {
+                self.tell(UNSUBSCRIBE, index, format_args!("{filter}"));
+                self.unsubscribe(index, filter, now)
+            })
             .collect();
         let changed = reasons.contains(&Reason::SUCCESS);
         let unsuback = Packet::UnsubAck(UnsubAck {
@@ -220,14 +252,17 @@ impl Broker {
         }
     }
 
-    fn unsubscribe(&mut self, index: usize, filter: &str) -> Reason {
+    fn unsubscribe(&mut self, index: usize, filter: &str, now: Time) -> Reason {
         let Some(session) = self.sessions.get_mut(index) else {
             return Reason::UNSPECIFIED;
         };
         match session.find(filter) {
             Ok(at) => {
-                session.subscriptions.remove(at);
-                self.trie.remove(filter, index as u32);
+                let line = session.subscriptions.remove(at).options.mapping;
+                match is_share(line) {
+                    true => self.leave_group(index, filter, line, now),
+                    false => drop(self.trie.remove(filter, index as u32)),
+                }
                 Reason::SUCCESS
             }
             Err(_) => Reason::NO_SUBSCRIPTION_EXISTED,

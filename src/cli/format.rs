@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Error;
-use super::calendar::Clock;
 use super::client::Message;
 use crate::mqtt::Property;
+use crate::time::calendar::Clock;
 
 /// A format string, understood.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::calendar::Clock;
 use super::client::Message;
 use crate::mqtt::Property;
+use crate::time::calendar::Clock;
 
 /// A message as a JSON object.
 pub(super) fn message(message: &Message, clock: &Clock) -> String {

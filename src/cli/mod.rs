@@ -1,6 +1,5 @@
 //! The command line.
 
-mod calendar;
 pub mod client;
 pub mod commands;
 pub mod demo;

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Bridge, Config, Durability, Env, General, Listener, Log, Overflow, Restart, Security};
+use super::{
+    Bridge, Config, Durability, Env, General, Listener, Log, LogTypes, Overflow, Restart, Security,
+};
 use crate::mqtt::{QoS, Version};
 
 /// The port of plain MQTT.
@@ -56,6 +58,7 @@ impl Default for General {
             flash_budget: None,
             pid_file: None,
             sys_interval: 10,
+            user: None,
         }
     }
 }
@@ -78,8 +81,12 @@ impl Default for Log {
             stderr: true,
             stdout: false,
             file: None,
-            level: log::LevelFilter::Info,
+            syslog: false,
+            topic: false,
+            facility: None,
+            types: LogTypes::default(),
             timestamp: true,
+            timestamp_format: None,
         }
     }
 }
@@ -129,6 +136,7 @@ impl Bridge {
             outgoing_retain: true,
             attempt_unsubscribe: true,
             round_robin: false,
+            reload_immediate: false,
             session_expiry: None,
             receive_maximum: None,
             max_packet_size: None,

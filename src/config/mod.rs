@@ -10,6 +10,7 @@ mod draft;
 mod env;
 mod error;
 mod keys;
+pub mod log_type;
 mod parse;
 mod topic;
 mod value;
@@ -21,6 +22,7 @@ use crate::mqtt::{QoS, Version};
 
 pub use env::Env;
 pub use error::{Error, Errors, Kind};
+pub use log_type::{LogType, LogTypes};
 pub use parse::Loaded;
 
 /// A whole configuration.
@@ -64,7 +66,7 @@ pub struct General {
     pub global_max_clients: Option<u32>,
     /// `global_max_connections`: clients' connections; `None` is no limit.
     pub global_max_connections: Option<u32>,
-    /// `log_dest`, `log_type`, `log_timestamp`.
+    /// `log_dest`, `log_type` and the like.
     pub log: Log,
     /// `max_inflight_bytes`: payload bytes on their way to a client; 0 is no limit.
     pub max_inflight_bytes: u64,
@@ -109,6 +111,8 @@ pub struct General {
     pub pid_file: Option<PathBuf>,
     /// `sys_interval`, seconds; 0 turns `$SYS` off. Default 10.
     pub sys_interval: u32,
+    /// `user`: whom to become when started as root. Default: nobody else.
+    pub user: Option<String>,
 }
 
 /// Who may connect, and to do what.
@@ -159,10 +163,19 @@ pub struct Log {
     pub stdout: bool,
     /// `log_dest file PATH`.
     pub file: Option<PathBuf>,
-    /// `log_type`: the most detailed level asked for. Default info.
-    pub level: log::LevelFilter,
+    /// `log_dest syslog`.
+    pub syslog: bool,
+    /// `log_dest topic`.
+    pub topic: bool,
+    /// `log_facility`: LOCAL0 to LOCAL7; `None` is DAEMON.
+    pub facility: Option<u8>,
+    /// `log_type`. Default error, warning, notice and information.
+    pub types: LogTypes,
     /// `log_timestamp`.
     pub timestamp: bool,
+    /// `log_timestamp_format`, for [`crate::time::calendar::Clock::format`]; `None` is the seconds
+    /// since 1970.
+    pub timestamp_format: Option<String>,
 }
 
 /// A `listener` section, or `port` and `bind_address` outside one.
@@ -247,6 +260,9 @@ pub struct Bridge {
     pub attempt_unsubscribe: bool,
     /// `round_robin`. Default false: the first address is the primary, the rest stand by.
     pub round_robin: bool,
+    /// `bridge_reload_type immediate`: SIGHUP ends the connection of a bridge that has changed.
+    /// Default false: lazy.
+    pub reload_immediate: bool,
     /// `bridge_session_expiry_interval`, seconds, if set.
     pub session_expiry: Option<u32>,
     /// `bridge_receive_maximum`, if set.

@@ -168,7 +168,7 @@ fn config_files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
 mod tests {
     use super::*;
     use crate::config::keys::Unset;
-    use crate::config::{Listener, Security};
+    use crate::config::{Listener, LogType, LogTypes, Security};
     use crate::mqtt::{QoS, Version};
 
     fn env() -> Env {
@@ -267,7 +267,8 @@ mod tests {
         let log = &config.general.log;
         assert!(log.stdout && !log.stderr);
         assert_eq!(log.file, Some("/x y".into()));
-        assert_eq!(log.level, log::LevelFilter::Warn);
+        let types = LogTypes::NONE.with(LogType::Error).with(LogType::Warning);
+        assert_eq!(log.types, types);
     }
 
     #[test]

@@ -180,6 +180,7 @@ impl Hub {
             Progress::Eof => return Err(End::Eof),
             Progress::Failed(e) => return Err(End::Failed(e)),
         };
+        self.traffic.bytes_received += n as u64;
         let mut partial = self.take_partial(id);
         if front == partial.len() {
             head.copy_from_slice(&partial);
@@ -256,6 +257,7 @@ impl Hub {
             match mqtt::decode(rest, version, max) {
                 Ok(Some((packet, len))) => {
                     used += len;
+                    self.traffic.packets_received += 1;
                     match role {
                         Role::Device => self.broker.packet(id, packet, now),
                         Role::Upstream(index) => self.upstream_packet(index, id, packet, now),
@@ -293,6 +295,7 @@ impl Hub {
         let Some(outbox) = self.broker.outbox(id) else {
             return;
         };
+        let waiting = outbox.len();
         let mut moved = false;
         // One write takes it all, unless a large payload lies beside.
         while conn.ready.writable && !outbox.is_empty() {
@@ -307,6 +310,7 @@ impl Hub {
                 Progress::Failed(e) => return self.detach(id, &End::Failed(e)),
             }
         }
+        self.traffic.bytes_sent += (waiting - outbox.len()) as u64;
         let (close, role, held) = (outbox.close, conn.role, conn.held);
         if moved {
             if let Role::Upstream(index) = role

@@ -10,6 +10,7 @@ use std::mem;
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::task::Waker;
+use std::time::Duration;
 
 use super::clock::{Clock, wall};
 use super::conn::{Conn, End, Role};
@@ -17,7 +18,8 @@ use super::reactor::{Reactor, Readiness};
 use super::uplink::Uplink;
 use crate::auth::Auth;
 use crate::broker::{Broker, ConnId, Peer};
-use crate::status::Sys;
+use crate::config::General;
+use crate::status::{Sys, Traffic};
 use crate::store::{Event, Handle};
 use crate::time::Time;
 
@@ -36,6 +38,7 @@ pub struct Hub {
     store: Option<Handle>,
     /// The publisher of `$SYS`.
     sys: Sys,
+    pub(super) traffic: Traffic,
     /// `set_tcp_nodelay`.
     nodelay: bool,
     /// Batches handed to the storage thread and not yet durable.
@@ -75,6 +78,7 @@ impl Hub {
             broker,
             store: Some(store),
             sys,
+            traffic: Traffic::default(),
             nodelay,
             committing: 0,
             clock,
@@ -130,6 +134,7 @@ impl Hub {
         peer: SocketAddr,
     ) -> io::Result<()> {
         let now = self.now();
+        self.traffic.sockets += 1;
         let Some(id) = self.broker.accept(listener, Peer::from(peer), now) else {
             return Ok(());
         };
@@ -221,7 +226,7 @@ impl Hub {
         if self.broker.next_timeout().is_some_and(|due| due <= now) {
             self.broker.tick(now);
         }
-        self.sys.tick(&mut self.broker, now);
+        self.sys.tick(&mut self.broker, &self.traffic, now);
     }
 
     /// When [`Hub::tick`] has something to do next.
@@ -239,10 +244,25 @@ impl Hub {
         self.broker.store_event(event, now);
     }
 
+    /// SIGHUP: from now on these settings hold.
+    pub fn set_general(&mut self, general: &General) {
+        let now = self.now();
+        self.nodelay = general.set_tcp_nodelay;
+        let interval = Duration::from_secs(general.sys_interval.into());
+        self.sys.set_interval(interval, now);
+        self.broker.set_general(general, now);
+    }
+
     /// SIGHUP: from now on these rules hold.
     pub fn set_auth(&mut self, auth: Auth) {
         let now = self.now();
         self.broker.set_auth(auth, now);
+    }
+
+    /// Publishes a line of the log.
+    pub fn publish_log(&mut self, topic: &str, line: &str) {
+        let now = self.now();
+        self.broker.publish_log(topic, line, now);
     }
 
     /// SIGUSR1: what waits for its commit does not wait for the interval.

@@ -1,6 +1,8 @@
 //! The client side of a bridge: a task that connects when the [`Link`] says so, takes it through
 //! its handshake, and then runs the connection like any other.
 
+mod table;
+
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -16,7 +18,7 @@ use super::resolve::Resolver;
 use super::stream::{Progress, Stream};
 use crate::bridge::{self, Action, Link, Step};
 use crate::broker::{self, BridgeId, ConnId, Wire};
-use crate::mqtt::{self, Packet, PacketId};
+use crate::mqtt::{self, Packet, PacketId, Version};
 use crate::time::Time;
 
 /// Largest packet taken from an upstream before its CONNACK; a CONNACK is no larger.
@@ -81,12 +83,19 @@ struct Ready {
     partial: Vec<u8>,
 }
 
-/// Keeps the link of one bridge going, for ever. `bridge` and `wire` are the broker's end of it.
-pub async fn run(hub: Shared, link: Link, bridge: BridgeId, wire: Rc<dyn Wire>) {
+/// Keeps the link of one bridge going, until `is_over` says so when it has no connection. `bridge`
+/// and `wire` are the broker's end of it.
+pub async fn run(
+    hub: Shared,
+    link: Link,
+    bridge: BridgeId,
+    wire: Rc<dyn Wire>,
+    is_over: impl Fn() -> bool,
+) {
     let mut resolver = Resolver::default();
     let index = hub.borrow_mut().add_uplink(Uplink::new(link, bridge, wire));
     hub.borrow_mut().announce(index, false);
-    loop {
+    while !is_over() {
         let target = next_target(&hub, index).await;
         let why = match attempt(&hub, index, &mut resolver, &target).await {
             Ok((stream, ready)) => {
@@ -163,6 +172,7 @@ async fn handshake(hub: &Shared, index: u32, stream: &Stream) -> Result<Ready, S
         link.connected(now, &mut out).map_err(|e| e.to_string())?;
     }
     send(stream, &out).await.map_err(|e| e.to_string())?;
+    hub.borrow_mut().count_sent(1, out.len());
     let mut bytes = Vec::new();
     let late = async {
         sleep_until_due(hub, index).await;
@@ -246,20 +256,6 @@ async fn live(hub: &Shared, index: u32, stream: Stream, ready: Ready) {
 }
 
 impl Hub {
-    fn add_uplink(&mut self, uplink: Uplink) -> u32 {
-        self.uplinks.push(uplink);
-        // A configuration has a handful of bridges.
-        self.uplinks.len() as u32 - 1
-    }
-
-    pub(super) fn uplink(&mut self, index: u32) -> Option<&mut Uplink> {
-        self.uplinks.get_mut(index as usize)
-    }
-
-    fn uplink_conn(&self, index: u32) -> Option<ConnId> {
-        self.uplinks.get(index as usize)?.conn
-    }
-
     /// Ready once the uplink's connection has ended.
     fn poll_ended(&mut self, index: u32, cx: &Context<'_>) -> Poll<()> {
         match self.uplink(index) {
@@ -337,6 +333,8 @@ impl Hub {
             Ok(decoded) => decoded?,
             Err(e) => return Some(Err(e.to_string())),
         };
+        self.traffic.packets_received += 1;
+        self.traffic.bytes_received += bytes.len() as u64;
         let mut ids = packet_ids(&mut self.broker, *bridge);
         Some(match link.packet(&packet, &mut ids, now, out) {
             Ok(Step::Up(limits)) => Ok((limits, used)),
@@ -407,17 +405,35 @@ impl Hub {
         self.say(id, &out);
     }
 
+    /// Counts what a link has to say of its own; the bytes of a connection that is up are counted
+    /// as they are written.
+    fn count_sent(&mut self, packets: u64, bytes: usize) {
+        self.traffic.packets_sent += packets;
+        self.traffic.bytes_sent += bytes as u64;
+    }
+
     /// Appends the link's own packets to the output of its connection.
     fn say(&mut self, id: ConnId, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
+        self.count_sent(packets(bytes, self.broker.version(id)), 0);
         if let Some(outbox) = self.broker.outbox(id) {
             outbox.buffer().extend_from_slice(bytes);
             self.dirty.push(id);
             self.wake_turn();
         }
     }
+}
+
+/// How many packets `bytes` are.
+fn packets(mut bytes: &[u8], version: Version) -> u64 {
+    let mut count = 0;
+    while let Ok(Some((_, used))) = mqtt::decode(bytes, version, usize::MAX) {
+        bytes = bytes.get(used..).unwrap_or_default();
+        count += 1;
+    }
+    count
 }
 
 /// The packet ids of a bridge's session, which its link shares.

@@ -4,9 +4,11 @@
 //! broker's business.
 
 mod retained;
+mod shared;
 mod trie;
 
 pub use retained::Retained;
+pub use shared::{FIRST_SHARE, Fitness, Groups, is_share, shared_filter};
 pub use trie::{SubOptions, Trie};
 
 #[cfg(test)]

@@ -25,7 +25,8 @@ pub struct SubOptions {
     pub retain_as_published: bool,
     /// The Subscription Identifier (5.0 §3.8.2.1.2).
     pub sub_id: Option<NonZeroU32>,
-    /// The bridge mapping the subscription stems from, counted from 1; 0 for a client's.
+    /// The line that its messages come by: a bridge's mapping, counted from 1, or a number of a
+    /// client's shared subscription (see [`is_share`](super::is_share)); 0 for none.
     pub mapping: u16,
 }
 
@@ -148,10 +149,8 @@ struct Scratch {
     pending: Vec<(u32, u32)>,
 }
 
-/// The subscriptions of all sessions, by filter. A key is the index of a session.
-///
-/// Shared subscriptions (`$share/GROUP/FILTER`) are not in here: a group is to be one receiver,
-/// with a key of its own, that picks a member for each message.
+/// The subscriptions of all sessions, by filter. A key is the index of a session, or that of a
+/// group of shared subscriptions ([`Groups::key`](super::Groups::key)), which is one receiver.
 pub struct Trie {
     nodes: Vec<Node>,
     free_nodes: Vec<u32>,

@@ -1,22 +1,29 @@
-//! The log: Mosquitto's line format, written by a thread of its own.
+//! The log: Mosquitto's line format and types, written by a thread of its own.
 //!
 //! Standard error may be a pipe that nobody reads, a file may be on a disk that hangs: logging
 //! must never block the broker. Lines go into a bounded queue; when it is full they are dropped
 //! and counted, and the count is logged once there is room.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+mod outputs;
+mod syslog;
+
+use std::cell::Cell;
+use std::fmt::{self, Write as _};
+use std::io;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use log::{Level, LevelFilter};
+use log::{Level, Metadata, Record};
+use smol::channel;
 
-use crate::config;
+use crate::config::{self, LogType, LogTypes};
+use outputs::{Line, Outputs};
 
-/// Lines that wait to be written, at most.
+pub use outputs::Topical;
+
+/// Lines that wait to be written, at most; and as many that wait to be published.
 const QUEUE: usize = 512;
 
 /// Longer lines are cut: a topic may have 64 KB.
@@ -25,227 +32,339 @@ const LONGEST: usize = 1024;
 /// How long the end of the process waits for the last lines.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+thread_local! {
+    /// What is logged now is not to be published.
+    static UNHEARD: Cell<bool> = const { Cell::new(false) };
+}
+
 /// What the writer thread is told.
 enum Item {
-    Line(Box<[u8]>),
-    /// Open the files again: they were rotated.
+    Line(Line),
+    /// Open the file again: it was rotated.
     Reopen,
     End,
+}
+
+/// The log, opened but not yet running: it has no thread.
+#[derive(Debug)]
+pub struct Opened {
+    outputs: Outputs,
+    types: LogTypes,
+    topics: (channel::Sender<Topical>, channel::Receiver<Topical>),
 }
 
 /// The running log.
 #[derive(Debug)]
 pub struct Logger {
-    queue: SyncSender<Item>,
+    front: &'static Front,
     done: Receiver<()>,
+    topics: (channel::Sender<Topical>, channel::Receiver<Topical>),
 }
 
-impl Logger {
-    /// Starts to log as `log` says.
+impl Opened {
+    /// Opens what `log` names.
     ///
     /// # Errors
-    /// When a log file can't be opened, or logging was started before.
-    pub fn start(log: &config::Log) -> io::Result<Logger> {
-        let outputs = Outputs {
-            stdout: log.stdout,
-            stderr: log.stderr,
-            file: log.file.as_deref().map(open).transpose()?,
-            path: log.file.clone(),
-        };
+    /// When a log file can't be opened.
+    pub fn new(log: &config::Log) -> io::Result<Opened> {
+        let topics = channel::bounded(QUEUE);
+        Ok(Opened {
+            outputs: Outputs::open(log, &topics.0)?,
+            types: log.types,
+            topics,
+        })
+    }
+
+    /// Starts to log.
+    ///
+    /// # Errors
+    /// When there is no thread to be had, or logging was started before.
+    pub fn start(self) -> io::Result<Logger> {
         let (queue, items) = sync_channel(QUEUE);
         let (end, done) = sync_channel(1);
-        let dropped = Arc::new(AtomicU32::new(0));
-        let sink = Sink {
-            queue: queue.clone(),
-            dropped: dropped.clone(),
-        };
+        // One for the process, for ever: that is what `log` asks for.
+        let front: &'static Front = Box::leak(Box::new(Front {
+            types: AtomicU8::new(self.types.bits()),
+            queue,
+            dropped: AtomicU32::new(0),
+            next: Mutex::new(None),
+        }));
         std::thread::Builder::new()
             .name("log".into())
             .stack_size(64 * 1024)
             .spawn(move || {
-                write_all(&items, outputs, &dropped);
+                write_all(&items, self.outputs, front);
                 // Nobody waits any more when the process is past its patience.
                 let _ = end.try_send(());
             })?;
-        let timestamp = log.timestamp;
-        env_logger::Builder::new()
-            .filter_level(LevelFilter::Warn)
-            .filter_module("footbridge", LevelFilter::Trace)
-            .format(move |out, record| format(out, record, timestamp))
-            .target(env_logger::Target::Pipe(Box::new(sink)))
-            .try_init()
-            .map_err(io::Error::other)?;
-        log::set_max_level(log.level);
-        Ok(Logger { queue, done })
+        log::set_logger(front).map_err(|e| io::Error::other(e.to_string()))?;
+        log::set_max_level(self.types.level());
+        Ok(Logger {
+            front,
+            done,
+            topics: self.topics,
+        })
+    }
+}
+
+impl Logger {
+    /// Logs as `log` says from now on; files are opened again.
+    ///
+    /// # Errors
+    /// When a log file can't be opened; all stays as it was then.
+    pub fn apply(&self, log: &config::Log) -> io::Result<()> {
+        let outputs = Outputs::open(log, &self.topics.0)?;
+        *self.front.next() = Some(outputs);
+        self.front.types.store(log.types.bits(), Ordering::Relaxed);
+        log::set_max_level(log.types.level());
+        Ok(())
     }
 
-    /// Opens the log files again, after a rotation.
+    /// Opens the log file again, after a rotation.
     pub fn reopen(&self) {
         // A full queue means that the next signal has to do it.
-        let _ = self.queue.try_send(Item::Reopen);
+        let _ = self.front.queue.try_send(Item::Reopen);
+    }
+
+    /// The lines that are to be published.
+    pub fn topical(&self) -> channel::Receiver<Topical> {
+        self.topics.1.clone()
     }
 
     /// Waits, but not for long, until everything is written.
     pub fn finish(&self) {
-        if self.queue.try_send(Item::End).is_ok() {
+        if self.front.queue.try_send(Item::End).is_ok() {
             let _ = self.done.recv_timeout(PATIENCE);
         }
     }
 }
 
-/// `<unix time>: <text>`; warnings and errors say so.
-fn format(out: &mut dyn Write, record: &log::Record<'_>, timestamp: bool) -> io::Result<()> {
-    if timestamp {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        write!(out, "{}: ", now.unwrap_or_default().as_secs())?;
-    }
-    match record.level() {
-        Level::Error => write!(out, "Error: ")?,
-        Level::Warn => write!(out, "Warning: ")?,
-        _ => {}
-    }
-    writeln!(out, "{}", record.args())
+/// Does `work`; what it logs goes everywhere but to topics.
+pub fn unheard<T>(work: impl FnOnce() -> T) -> T {
+    let before = UNHEARD.replace(true);
+    let done = work();
+    UNHEARD.set(before);
+    done
 }
 
-/// Where env_logger writes: one whole record a call.
-struct Sink {
+/// Where the whole process logs.
+#[derive(Debug)]
+struct Front {
+    /// [`LogTypes`].
+    types: AtomicU8,
     queue: SyncSender<Item>,
-    dropped: Arc<AtomicU32>,
+    dropped: AtomicU32,
+    /// Where to write from the next line on. Not an [`Item`]: there may be no room for one.
+    next: Mutex<Option<Outputs>>,
 }
 
-impl Write for Sink {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let kept = match line.get(..LONGEST) {
-            Some(cut) => [cut, b"...\n"].concat().into_boxed_slice(),
-            None => line.into(),
+impl Front {
+    fn next(&self) -> MutexGuard<'_, Option<Outputs>> {
+        // Whoever panicked with it left it whole.
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl log::Log for Front {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let (level, target) = (metadata.level(), metadata.target());
+        let kind = LogType::of(level, target);
+        let ours = target.starts_with("footbridge") || LogType::named(target).is_some();
+        let types = LogTypes::from_bits(self.types.load(Ordering::Relaxed));
+        types.has(kind) && (ours || level <= Level::Warn)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let line = Line {
+            kind: LogType::of(record.level(), record.target()),
+            at: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default(),
+            unheard: UNHEARD.get(),
+            text: text(record.level(), record.args()),
         };
-        if self.queue.try_send(Item::Line(kept)).is_err() {
+        if self.queue.try_send(Item::Line(line)).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(line.len())
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    fn flush(&self) {}
 }
 
-/// What `log_dest` names.
-struct Outputs {
-    stdout: bool,
-    stderr: bool,
-    file: Option<File>,
-    path: Option<PathBuf>,
-}
-
-impl Outputs {
-    /// Errors are left alone: there is nowhere to report them.
-    fn write(&mut self, line: &[u8]) {
-        if self.stderr {
-            let _ = io::stderr().write_all(line);
-        }
-        if self.stdout {
-            let mut out = io::stdout();
-            let _ = out.write_all(line).and_then(|()| out.flush());
-        }
-        if let Some(file) = &mut self.file {
-            let _ = file.write_all(line);
-        }
+/// The text of a line; warnings and errors say so.
+fn text(level: Level, args: &fmt::Arguments<'_>) -> Box<str> {
+    let mut text = String::new();
+    text.push_str(match level {
+        Level::Error => "Error: ",
+        Level::Warn => "Warning: ",
+        _ => "",
+    });
+    // Writing to a string does not fail.
+    let _ = text.write_fmt(*args);
+    if text.len() > LONGEST {
+        let end = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or(0));
+        text.push_str("...");
     }
-
-    fn reopen(&mut self) {
-        if let Some(Ok(file)) = self.path.as_deref().map(open) {
-            self.file = Some(file);
-        }
-    }
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+    text.into()
 }
 
 /// The writer thread.
-fn write_all(items: &Receiver<Item>, mut outputs: Outputs, dropped: &AtomicU32) {
+fn write_all(items: &Receiver<Item>, mut outputs: Outputs, front: &Front) {
     // Without a new line, a count of drops is told a little later all the same.
     const LULL: Duration = Duration::from_secs(1);
+    let dropped = &front.dropped;
     loop {
         let item = if dropped.load(Ordering::Relaxed) == 0 {
             items.recv().map_err(|_| RecvTimeoutError::Disconnected)
         } else {
             items.recv_timeout(LULL)
         };
+        if let Some(next) = front.next().take() {
+            outputs = next;
+        }
         match item {
-            Ok(Item::Line(line)) => outputs.write(&line),
+            Ok(Item::Line(line)) => {
+                if !outputs.write(&line) {
+                    dropped.fetch_add(1, Ordering::Relaxed);
+                }
+            }
             Ok(Item::Reopen) => outputs.reopen(),
             Err(RecvTimeoutError::Timeout) => {
                 let n = dropped.swap(0, Ordering::Relaxed);
-                let text = format!("Warning: {n} log lines dropped: their reader is too slow.\n");
-                outputs.write(text.as_bytes());
+                outputs.write(&drops(n));
             }
             Ok(Item::End) | Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }
 
+/// The line about lines that are missing.
+fn drops(count: u32) -> Line {
+    Line {
+        kind: LogType::Warning,
+        at: SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default(),
+        unheard: true,
+        text: format!("Warning: {count} log lines dropped: their reader is too slow.").into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use log::Log as _;
 
-    fn sink() -> (Sink, Receiver<Item>, Arc<AtomicU32>) {
+    fn front(types: LogTypes) -> (Front, Receiver<Item>) {
         let (queue, items) = sync_channel(QUEUE);
-        let dropped = Arc::new(AtomicU32::new(0));
-        let sink = Sink {
+        let front = Front {
+            types: AtomicU8::new(types.bits()),
             queue,
-            dropped: dropped.clone(),
+            dropped: AtomicU32::new(0),
+            next: Mutex::new(None),
         };
-        (sink, items, dropped)
+        (front, items)
+    }
+
+    fn say(front: &Front, level: Level, target: &str, text: &str) {
+        let args = format_args!("{text}");
+        let mut record = Record::builder();
+        front.log(&record.level(level).target(target).args(args).build());
+    }
+
+    fn lines(items: &Receiver<Item>) -> Vec<Line> {
+        let line = |item| match item {
+            Item::Line(line) => line,
+            _ => panic!("no line"),
+        };
+        items.try_iter().map(line).collect()
     }
 
     #[test]
     fn a_reader_that_never_reads_costs_lines_not_time() {
-        let (mut sink, items, dropped) = sink();
+        let (front, items) = front(LogTypes::ALL);
         for _ in 0..QUEUE + 7 {
-            sink.write_all(b"1: text\n").unwrap();
+            say(&front, Level::Info, "footbridge", "text");
         }
-        assert_eq!(dropped.load(Ordering::Relaxed), 7);
-        assert_eq!(items.try_iter().count(), QUEUE);
+        assert_eq!(front.dropped.load(Ordering::Relaxed), 7);
+        assert_eq!(lines(&items).len(), QUEUE);
     }
 
     #[test]
     fn a_long_line_is_cut() {
-        let (mut sink, items, _) = sink();
-        sink.write_all(&[b'x'; 70_000]).unwrap();
-        let Ok(Item::Line(line)) = items.try_recv() else {
-            panic!("no line");
-        };
-        assert_eq!(line.len(), LONGEST + 4);
-        assert!(line.ends_with(b"...\n"));
+        let long = text(Level::Info, &format_args!("{}", "é".repeat(1000)));
+        assert_eq!(long.len(), LONGEST + 3);
+        assert!(long.ends_with("é..."));
+    }
+
+    #[test]
+    fn each_type_is_logged_by_itself() {
+        let types = LogTypes::NONE
+            .with(LogType::Warning)
+            .with(LogType::Subscribe);
+        let (front, items) = front(types);
+        for (level, target) in [
+            (Level::Error, "footbridge::broker"),
+            (Level::Warn, "footbridge::broker"),
+            (Level::Info, "footbridge::broker"),
+            (Level::Info, "notice"),
+            (Level::Info, "subscribe"),
+            (Level::Info, "unsubscribe"),
+            (Level::Debug, "footbridge::broker"),
+            (Level::Debug, "websockets"),
+        ] {
+            say(&front, level, target, "text");
+        }
+        let lines: Vec<_> = lines(&items).into_iter().map(|l| l.text).collect();
+        assert_eq!(lines, ["Warning: text".into(), "text".into()]);
+    }
+
+    #[test]
+    fn other_crates_only_warn() {
+        let (front, items) = front(LogTypes::ALL);
+        say(&front, Level::Info, "polling", "text");
+        say(&front, Level::Warn, "polling", "text");
+        assert_eq!(lines(&items).len(), 1);
+    }
+
+    #[test]
+    fn what_publishing_causes_is_marked() {
+        let (front, items) = front(LogTypes::ALL);
+        unheard(|| say(&front, Level::Info, "footbridge", "caused"));
+        say(&front, Level::Info, "footbridge", "other");
+        let marks: Vec<bool> = lines(&items).iter().map(|l| l.unheard).collect();
+        assert_eq!(marks, [true, false]);
     }
 
     #[test]
     fn the_number_of_dropped_lines_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        let (queue, items) = sync_channel(4);
-        let dropped = AtomicU32::new(3);
-        queue.try_send(Item::Line((*b"1: first\n").into())).unwrap();
-        let outputs = Outputs {
-            stdout: false,
+        let (front, items) = front(LogTypes::ALL);
+        front.dropped.store(3, Ordering::Relaxed);
+        say(&front, Level::Info, "footbridge", "first");
+        let log = config::Log {
             stderr: false,
-            file: Some(open(&path).unwrap()),
-            path: Some(path.clone()),
+            file: Some(path.clone()),
+            timestamp: false,
+            ..config::Log::default()
         };
+        let outputs = Opened::new(&log).unwrap().outputs;
         std::thread::scope(|scope| {
-            let dropped = &dropped;
-            scope.spawn(move || write_all(&items, outputs, dropped));
-            while dropped.load(Ordering::Relaxed) != 0 {
+            let front = &front;
+            scope.spawn(move || write_all(&items, outputs, front));
+            while front.dropped.load(Ordering::Relaxed) != 0 {
                 std::thread::sleep(Duration::from_millis(20));
             }
-            queue.try_send(Item::End).unwrap();
+            front.queue.try_send(Item::End).unwrap();
         });
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(
-            text.starts_with("1: first\nWarning: 3 log lines dropped"),
+            text.starts_with("first\nWarning: 3 log lines dropped"),
             "{text}"
         );
     }

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use smol::{LocalExecutor, Task, channel};
 
-use super::{Error, Options, mounts};
+use super::logger::{self, Topical};
+use super::{Error, mounts};
 use crate::auth::Auth;
-use crate::bridge::Link;
-use crate::broker::{BridgeSession, Broker};
+use crate::broker::Broker;
 use crate::config::{Config, Durability};
-use crate::mqtt::QoS;
 use crate::net::{self, Clock, Hub, Reactor, Seen, Shared};
 use crate::status::Sys;
 use crate::store::{Db, Event, Handle, Loaded, Location};
@@ -23,14 +22,11 @@ type Executor = Rc<LocalExecutor<'static>>;
 /// damaged.
 pub(super) fn hub(
     config: &Config,
+    auth: Auth,
     reactor: &Rc<Reactor>,
     executor: &Executor,
 ) -> Result<(Shared, channel::Receiver<()>), Error> {
     let general = &config.general;
-    let (auth, warnings) = Auth::for_config(config).map_err(Error::Auth)?;
-    for warning in warnings {
-        log::warn!("{warning}");
-    }
     let location = match general.persistence {
         true => Location::File(general.store.clone()),
         false => Location::Memory,
@@ -127,24 +123,13 @@ fn spawn_store(db: Db) -> Result<(Handle, channel::Receiver<Event>), Error> {
     Ok((handle, events))
 }
 
-/// Binds the listeners and accepts on each, in a task that ends when it is dropped.
+/// Accepts on each listener, in a task that ends when it is dropped.
 pub(super) fn listeners(
     config: &Config,
-    options: &Options,
+    listeners: Vec<net::Listener>,
     hub: &Shared,
     executor: &Executor,
-) -> Result<Vec<Task<()>>, Error> {
-    let reactor = Rc::clone(hub.borrow().reactor());
-    let ports: &[u16] = match config.listeners.is_empty() {
-        true => &options.ports,
-        // As in Mosquitto 2.
-        false if !options.ports.is_empty() => {
-            log::info!("-p is ignored: the configuration names its listeners.");
-            &[]
-        }
-        false => &[],
-    };
-    let listeners = net::bind(&reactor, &config.listeners, ports).map_err(Error::Listen)?;
+) -> Vec<Task<()>> {
     if config.listeners.is_empty() {
         log::info!(
             "No listener is configured: only programs on this machine can connect. \
@@ -155,38 +140,12 @@ pub(super) fn listeners(
         log::info!("Listening on {}.", listener.address());
         executor.spawn(net::serve(listener, hub.clone()))
     };
-    Ok(listeners.into_iter().map(serve).collect())
+    listeners.into_iter().map(serve).collect()
 }
 
-/// Makes the local end of each bridge, whose queue fills from now on, and starts its uplink.
-pub(super) fn bridges(config: &Config, hub: &Shared, executor: &Executor) {
-    for spec in &config.bridges {
-        let mut this = hub.borrow_mut();
-        let now = this.now();
-        let link = Link::new(Rc::new(spec.clone()), fastrand::u64(..), now);
-        let filters: Vec<(String, QoS, u16)> = link
-            .map()
-            .local_filters()
-            .map(|(filter, mapped)| (filter.to_owned(), mapped.qos, mapped.mapping))
-            .collect();
-        let session = BridgeSession {
-            name: &spec.name,
-            client_id: &spec.local_clientid,
-            username: spec.local_username.as_deref(),
-            durable: !spec.local_clean_session,
-            filters: &filters,
-            topics: &spec.topics,
-        };
-        let bridge = this.broker.add_bridge(&session, now);
-        let wire = link.wire().clone();
-        executor
-            .spawn(net::uplink(hub.clone(), link, bridge, wire))
-            .detach();
+/// `log_dest topic`: publishes the lines of the log.
+pub(super) async fn publish_log(lines: channel::Receiver<Topical>, hub: Shared) {
+    while let Ok(Topical { topic, line }) = lines.recv().await {
+        logger::unheard(|| hub.borrow_mut().publish_log(topic, &line));
     }
-    let mut this = hub.borrow_mut();
-    let now = this.now();
-    this.broker.drop_orphan_bridges(now);
-    this.broker
-        .describe_queues(now)
-        .for_each(|line| log::info!("{line}"));
 }

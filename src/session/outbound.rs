@@ -20,14 +20,17 @@ mod drops;
 mod places;
 #[cfg(test)]
 mod recount;
+mod share;
 
 use std::rc::Rc;
 
 pub use drops::Dropped;
 use places::{Flight, Places, Stage, latest_seq};
+pub use share::Left;
 
 use crate::message::{Message, MessageId};
 use crate::mqtt::{PacketId, QoS};
+use crate::route::is_share;
 use crate::store::{Amount, Held, Queue, StateRecord};
 use crate::time::Time;
 
@@ -135,6 +138,7 @@ impl Outbound {
                 qos: QoS::ExactlyOnce,
                 stage: Stage::Released,
                 sent: Time::ZERO,
+                message: None,
             }
         });
         // What was sent and not written before the crash is gone; its publisher sends it again.
@@ -274,6 +278,11 @@ impl Outbound {
             .collect()
     }
 
+    /// QoS 1 and 2 messages that the peer has not acknowledged to the end.
+    pub fn inflight(&self) -> usize {
+        self.places.as_ref().map_or(0, |p| p.flights.len())
+    }
+
     /// True if no more may be sent before the peer answers, or an answer is on disk.
     pub fn is_window_full(&self) -> bool {
         let Some(places) = &self.places else {
@@ -411,6 +420,8 @@ impl Outbound {
         if entry.qos == QoS::AtMostOnce {
             self.forget(entry.mapping, entry.id, size);
         }
+        let shared = is_share(entry.mapping) && entry.qos == QoS::AtLeastOnce;
+        let kept = shared && !self.durable;
         let places = self.places();
         if let Some(Ok(at)) = entry.id.map(|id| places.resend.binary_search(&id)) {
             places.resend.remove(at);
@@ -427,6 +438,7 @@ impl Outbound {
                 qos: entry.qos,
                 stage: Stage::Published,
                 sent: now,
+                message: kept.then(|| Rc::clone(&entry.message)),
             });
         }
     }

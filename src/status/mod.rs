@@ -1,6 +1,8 @@
 //! What the operator can see of a running broker.
 
+mod load;
+mod memory;
 mod queues;
 mod sys;
 
-pub use sys::Sys;
+pub use sys::{Sys, Traffic};

@@ -3,9 +3,25 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::queues;
+use super::load::Loads;
+use super::{memory, queues};
 use crate::broker::{Broker, Counters, Disk, Gauges};
 use crate::time::Time;
+
+/// What only the sockets know, since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Traffic {
+    /// Connections that were accepted.
+    pub sockets: u64,
+    /// Bytes read.
+    pub bytes_received: u64,
+    /// Bytes written.
+    pub bytes_sent: u64,
+    /// MQTT packets read.
+    pub packets_received: u64,
+    /// MQTT packets that the links of bridges wrote themselves; the broker counts the others.
+    pub packets_sent: u64,
+}
 
 /// Publishes the figures every `sys_interval`; one that has not changed is not repeated.
 #[derive(Debug)]
@@ -13,8 +29,19 @@ pub struct Sys {
     interval: Duration,
     started: Time,
     next: Option<Time>,
+    /// When the loads were last brought up to date.
+    looked: Time,
+    loads: Loads,
+    maxima: Maxima,
     last: HashMap<&'static str, String>,
     queues: HashMap<String, String>,
+}
+
+/// The largest values seen.
+#[derive(Debug, Default)]
+struct Maxima {
+    clients: u64,
+    heap: u64,
 }
 
 impl Sys {
@@ -25,8 +52,19 @@ impl Sys {
             interval,
             started: now,
             next,
+            looked: now,
+            loads: Loads::default(),
+            maxima: Maxima::default(),
             last: HashMap::new(),
             queues: HashMap::new(),
+        }
+    }
+
+    /// `sys_interval` is another one from now on.
+    pub fn set_interval(&mut self, interval: Duration, now: Time) {
+        if interval != self.interval {
+            self.interval = interval;
+            self.next = (!interval.is_zero()).then_some(now);
         }
     }
 
@@ -36,14 +74,35 @@ impl Sys {
     }
 
     /// Publishes what has changed, if it is time.
-    pub fn tick(&mut self, broker: &mut Broker, now: Time) {
+    pub fn tick(&mut self, broker: &mut Broker, traffic: &Traffic, now: Time) {
         if self.next.is_none_or(|at| at > now) {
             return;
         }
         self.next = Some(now + self.interval);
-        let uptime = now.since(self.started).as_secs();
-        let disk = broker.disk().clone();
-        for (topic, value) in figures(broker.counters(), &broker.gauges(), &disk, uptime) {
+        let (counters, gauges) = (*broker.counters(), broker.gauges());
+        let heap = memory::heap();
+        self.maxima.clients = self.maxima.clients.max(gauges.clients);
+        self.maxima.heap = self.maxima.heap.max(heap.unwrap_or(0));
+        let heap = heap.map(|heap| {
+            [
+                ("$SYS/broker/heap/current", heap),
+                ("$SYS/broker/heap/maximum", self.maxima.heap),
+            ]
+        });
+        let numbers = [("$SYS/broker/clients/maximum", self.maxima.clients)]
+            .into_iter()
+            .chain(heap.into_iter().flatten())
+            .chain(clients(&counters, &gauges))
+            .chain(transfers(&counters, traffic))
+            .chain(holdings(&counters, &gauges, broker.disk()))
+            .map(|(topic, number)| (topic, number.to_string()));
+        let elapsed = now.since(self.looked);
+        self.looked = now;
+        let figures: Vec<(&str, String)> = numbers
+            .chain(self.loads.update(&counters, traffic, elapsed))
+            .chain(texts(broker.disk(), now.since(self.started)))
+            .collect();
+        for (topic, value) in figures {
             if self.last.get(topic) != Some(&value) {
                 broker.publish_own(topic, value.as_bytes(), true, now);
                 self.last.insert(topic, value);
@@ -71,24 +130,27 @@ impl Sys {
     }
 }
 
-fn figures(
-    counters: &Counters,
-    gauges: &Gauges,
-    disk: &Disk,
-    uptime: u64,
-) -> impl Iterator<Item = (&'static str, String)> + use<> {
-    let numbers = [
+fn clients(counters: &Counters, gauges: &Gauges) -> [(&'static str, u64); 7] {
+    let away = gauges.clients.saturating_sub(gauges.connected);
+    [
         ("$SYS/broker/clients/total", gauges.clients),
         ("$SYS/broker/clients/connected", gauges.connected),
         ("$SYS/broker/clients/active", gauges.connected),
-        (
-            "$SYS/broker/clients/disconnected",
-            gauges.clients.saturating_sub(gauges.connected),
-        ),
-        (
-            "$SYS/broker/clients/inactive",
-            gauges.clients.saturating_sub(gauges.connected),
-        ),
+        ("$SYS/broker/clients/disconnected", away),
+        ("$SYS/broker/clients/inactive", away),
+        ("$SYS/broker/clients/expired", counters.expired),
+        ("$SYS/broker/messages/inflight", gauges.inflight),
+    ]
+}
+
+/// What went in and out.
+fn transfers(counters: &Counters, traffic: &Traffic) -> [(&'static str, u64); 9] {
+    let sent = counters.packets_sent() + traffic.packets_sent;
+    [
+        ("$SYS/broker/bytes/received", traffic.bytes_received),
+        ("$SYS/broker/bytes/sent", traffic.bytes_sent),
+        ("$SYS/broker/messages/received", traffic.packets_received),
+        ("$SYS/broker/messages/sent", sent),
         (
             "$SYS/broker/publish/messages/received",
             counters.publish_received,
@@ -103,34 +165,44 @@ fn figures(
             "$SYS/broker/publish/bytes/sent",
             counters.publish_bytes_sent,
         ),
+    ]
+}
+
+/// What the broker holds, and what it has written to keep it.
+fn holdings(counters: &Counters, gauges: &Gauges, disk: &Disk) -> [(&'static str, u64); 14] {
+    let figures = &disk.figures;
+    [
         ("$SYS/broker/retained messages/count", gauges.retained),
         ("$SYS/broker/subscriptions/count", gauges.subscriptions),
+        (
+            "$SYS/broker/shared_subscriptions/count",
+            gauges.shared_subscriptions,
+        ),
+        ("$SYS/broker/packet/out/bytes", gauges.bytes_waiting),
+        ("$SYS/broker/messages/stored", gauges.queued_messages),
         ("$SYS/broker/store/messages/count", gauges.queued_messages),
         ("$SYS/broker/store/messages/bytes", gauges.queued_bytes),
         ("$SYS/broker/store/messages/unwritten", gauges.never_written),
-        ("$SYS/broker/store/file/bytes", disk.figures.bytes),
+        ("$SYS/broker/store/file/bytes", figures.bytes),
         ("$SYS/broker/store/commits", counters.commits),
         (
             "$SYS/broker/store/commit_interval_ms",
             gauges.commit_interval,
         ),
-        (
-            "$SYS/broker/store/written/today",
-            disk.figures.written.today,
-        ),
-        (
-            "$SYS/broker/store/written/total",
-            disk.figures.written.total,
-        ),
-        ("$SYS/broker/store/syncs", disk.figures.syncs),
-    ];
+        ("$SYS/broker/store/written/today", figures.written.today),
+        ("$SYS/broker/store/written/total", figures.written.total),
+        ("$SYS/broker/store/syncs", figures.syncs),
+    ]
+}
+
+fn texts(disk: &Disk, uptime: Duration) -> [(&'static str, String); 3] {
     let version = concat!("footbridge version ", env!("CARGO_PKG_VERSION"));
-    let texts = [
-        ("$SYS/broker/version", version.to_string()),
-        ("$SYS/broker/uptime", format!("{uptime} seconds")),
+    [
+        ("$SYS/broker/version", version.to_owned()),
+        (
+            "$SYS/broker/uptime",
+            format!("{} seconds", uptime.as_secs()),
+        ),
         ("$SYS/broker/store/state", disk.state()),
-    ];
-    texts
-        .into_iter()
-        .chain(numbers.map(|(topic, n)| (topic, n.to_string())))
+    ]
 }

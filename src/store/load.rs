@@ -78,6 +78,9 @@ impl LoadedSession {
         let Held {
             id, mapping, size, ..
         } = held;
+        if !self.record.keeps(mapping) {
+            return false;
+        }
         // Ids come in rising order; a session named twice is owed the message once.
         let (owed, topic) = if self.state.sent.binary_search(&id).is_ok() {
             (self.queue.push_sent(held), None)

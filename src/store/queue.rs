@@ -201,6 +201,31 @@ impl Queue {
         std::mem::take(&mut self.sent)
     }
 
+    /// The messages of one line that follow `passed`, those that were sent before first.
+    pub fn of_line(&self, mapping: u16, passed: MessageId) -> impl Iterator<Item = MessageId> {
+        let ours = move |held: &&Held| held.mapping == mapping && held.id > passed;
+        let sent = self.sent.iter().filter(ours).map(|held| held.id);
+        let line = self.line(mapping).into_iter();
+        let lane = line.flat_map(move |line| line.lane.iter_after(passed.0));
+        sent.chain(lane.map(MessageId))
+    }
+
+    /// True if the message `id` of a line waits here.
+    pub fn contains(&self, mapping: u16, id: MessageId) -> bool {
+        let sent = |held: &Held| held.id == id && held.mapping == mapping;
+        let line = self.line(mapping);
+        self.sent.iter().any(sent) || line.is_some_and(|line| line.lane.contains(id.0))
+    }
+
+    /// Takes the message `id` of `size` bytes out of a line, wherever it stands, and returns its
+    /// size. It is still counted as owed.
+    pub fn take(&mut self, mapping: u16, id: MessageId, size: u32) -> Option<u32> {
+        if let Ok(at) = self.sent.binary_search_by_key(&id, |held| held.id) {
+            return self.sent.remove(at).map(|held| held.size);
+        }
+        self.line_mut(mapping).lane.take(id.0, size)
+    }
+
     /// Takes the next message if its number is less than `below`.
     pub fn pop_below(&mut self, below: MessageId) -> Option<Held> {
         if let Some(held) = self.sent.front() {

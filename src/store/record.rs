@@ -42,6 +42,8 @@ pub struct SessionRecord {
     pub will: Option<WillRecord>,
     /// Whether it is a bridge of this broker.
     pub bridge: bool,
+    /// It has ended, and only keeps what its shared subscriptions leave to others.
+    pub ended: bool,
 }
 
 /// A subscription.
@@ -59,6 +61,8 @@ pub struct SubscriptionRecord {
     pub retain_handling: RetainHandling,
     /// The subscription identifier (5.0).
     pub sub_id: Option<u32>,
+    /// The line that its messages come by, where it is shared; 0 for none.
+    pub line: u16,
 }
 
 /// A will.
@@ -127,6 +131,7 @@ impl SessionRecord {
     const WILL: u8 = 0x04;
     const BRIDGE: u8 = 0x08;
     const LISTENER: u8 = 0x10;
+    const ENDED: u8 = 0x20;
 
     /// Appends the row of session `id` to `out`.
     pub(super) fn encode(&self, id: SessionId, out: &mut Vec<u8>) {
@@ -135,7 +140,8 @@ impl SessionRecord {
             | flag(self.disconnected_at.is_some(), Self::DISCONNECTED)
             | flag(self.will.is_some(), Self::WILL)
             | flag(self.bridge, Self::BRIDGE)
-            | flag(self.listener.is_some(), Self::LISTENER);
+            | flag(self.listener.is_some(), Self::LISTENER)
+            | flag(self.ended, Self::ENDED);
         out.extend_from_slice(&[FORMAT, flags, self.version as u8]);
         put_bytes(self.client_id.as_bytes(), out);
         for name in [&self.username, &self.listener].into_iter().flatten() {
@@ -191,9 +197,21 @@ impl SessionRecord {
                 _ => Some(WillRecord::decode(&mut reader)?),
             },
             bridge: flags & Self::BRIDGE != 0,
+            ended: flags & Self::ENDED != 0,
         };
         reader.end()?;
         Ok(record)
+    }
+}
+
+impl SessionRecord {
+    /// Whether it is still owed what came by `line`.
+    pub(super) fn keeps(&self, line: u16) -> bool {
+        !self.ended
+            || self
+                .subscriptions
+                .iter()
+                .any(|s| line != 0 && s.line == line)
     }
 }
 
@@ -202,17 +220,22 @@ impl SubscriptionRecord {
     const RETAIN_AS_PUBLISHED: u8 = 0x08;
     const HANDLING_SHIFT: u8 = 4;
     const SUB_ID: u8 = 0x40;
+    const LINE: u8 = 0x80;
 
     fn encode(&self, out: &mut Vec<u8>) {
         let flags = self.qos as u8
             | flag(self.no_local, Self::NO_LOCAL)
             | flag(self.retain_as_published, Self::RETAIN_AS_PUBLISHED)
             | (self.retain_handling as u8) << Self::HANDLING_SHIFT
-            | flag(self.sub_id.is_some(), Self::SUB_ID);
+            | flag(self.sub_id.is_some(), Self::SUB_ID)
+            | flag(self.line != 0, Self::LINE);
         out.push(flags);
         put_bytes(self.filter.as_bytes(), out);
         if let Some(sub_id) = self.sub_id {
             put_varint(sub_id.into(), out);
+        }
+        if self.line != 0 {
+            put_varint(self.line.into(), out);
         }
     }
 
@@ -232,6 +255,10 @@ impl SubscriptionRecord {
             sub_id: match flags & Self::SUB_ID {
                 0 => None,
                 _ => Some(reader.number()?),
+            },
+            line: match flags & Self::LINE {
+                0 => 0,
+                _ => reader.number()?,
             },
         })
     }

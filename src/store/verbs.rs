@@ -38,13 +38,28 @@ pub enum Promise {
     AtOnce,
 }
 
+/// A waiter for one message, or for several that are one to it: the last of them gives it back.
+enum Waits<T> {
+    One(T),
+    Shared(Rc<T>),
+}
+
+impl<T> Waits<T> {
+    fn done(self) -> Option<T> {
+        match self {
+            Waits::One(waiter) => Some(waiter),
+            Waits::Shared(waiter) => Rc::into_inner(waiter),
+        }
+    }
+}
+
 /// A message put since the last commit began.
 struct Pending<T> {
     message: Rc<Message>,
     /// Who is still owed it.
     targets: Vec<Target>,
     /// What happens when it is durable, or delivered to all who were owed it.
-    waiter: Option<T>,
+    waiter: Option<Waits<T>>,
     since: Time,
 }
 
@@ -54,7 +69,7 @@ struct InFlight<T> {
     /// Messages below this number are on disk when it is done.
     below: MessageId,
     bytes: usize,
-    waiters: Vec<T>,
+    waiters: Vec<Waits<T>>,
     /// What is being written, by number: receivers that are connected need not wait for it.
     messages: Vec<(MessageId, Rc<Message>, Vec<Target>)>,
 }
@@ -68,7 +83,7 @@ pub struct Store<T> {
     /// Oldest first, and the oldest is not `None`. `None`: delivered before it was written.
     pending: VecDeque<Option<Pending<T>>>,
     pending_bytes: usize,
-    waiters: Vec<T>,
+    waiters: Vec<Waits<T>>,
     refs: Refs,
     /// Messages on disk that nobody is owed any more, runs merged.
     deletes: Vec<Range<u64>>,
@@ -121,17 +136,88 @@ impl<T> Store<T> {
         waiter: Option<T>,
         now: Time,
     ) -> MessageId {
+        let waiter = waiter.and_then(|waiter| self.await_promise(waiter));
+        self.push(message, targets, waiter.map(Waits::One), now)
+    }
+
+    /// Owes `message` to `targets`, which may be empty, and to each of `alone` apart, as messages
+    /// of their own that [`Store::hand_over`] can move. They are numbered in this order, from the
+    /// number that is returned. `waiter` comes back once all of them are durable or delivered.
+    pub fn put_each(
+        &mut self,
+        message: &Rc<Message>,
+        targets: Vec<Target>,
+        alone: Vec<Target>,
+        waiter: Option<T>,
+        now: Time,
+    ) -> MessageId {
+        if alone.is_empty() {
+            return self.put(Rc::clone(message), targets, waiter, now);
+        }
+        let first = self.next_id();
+        let waiter = waiter
+            .and_then(|waiter| self.await_promise(waiter))
+            .map(Rc::new);
+        let rows = Some(targets).filter(|targets| !targets.is_empty());
+        for row in rows.into_iter().chain(alone.into_iter().map(|t| vec![t])) {
+            let waiter = waiter.clone().map(Waits::Shared);
+            self.push(Rc::clone(message), row, waiter, now);
+        }
+        first
+    }
+
+    /// Owes message `id`, which only `from` is owed, to `target` instead, under a new number. One
+    /// commit holds both: a crash leaves it owed to the one or to the other.
+    pub fn hand_over(
+        &mut self,
+        (id, from): (MessageId, SessionId),
+        message: Rc<Message>,
+        target: Target,
+        now: Time,
+    ) -> MessageId {
+        let at = id.0.checked_sub(self.first.0);
+        let pending = at.and_then(|at| self.pending.get_mut(at as usize)?.as_mut());
+        // What was never written was promised to nobody yet: it goes on waiting.
+        let waiter = pending.and_then(|pending| pending.waiter.take());
+        let new = self.push(message, vec![target], waiter, now);
+        let never_written = self.never_written;
+        self.ack(id, from, now);
+        // It lives on under its new number.
+        self.never_written = never_written;
+        if at.is_none() {
+            self.promise(now);
+        }
+        new
+    }
+
+    /// Keeps a waiter only if it has something to wait for.
+    fn await_promise(&mut self, waiter: T) -> Option<T> {
+        match self.promise {
+            Promise::Committed => Some(waiter),
+            Promise::AtOnce => {
+                self.opened.push(waiter);
+                None
+            }
+        }
+    }
+
+    fn next_id(&self) -> MessageId {
+        MessageId(self.first.0 + self.pending.len() as u64)
+    }
+
+    fn push(
+        &mut self,
+        message: Rc<Message>,
+        targets: Vec<Target>,
+        waiter: Option<Waits<T>>,
+        now: Time,
+    ) -> MessageId {
         debug_assert!(
             !targets.is_empty(),
             "a message owed to nobody is not stored"
         );
-        let id = MessageId(self.first.0 + self.pending.len() as u64);
+        let id = self.next_id();
         self.pending_bytes += message.size() + ROW_OVERHEAD;
-        let (waiter, kept) = match self.promise {
-            Promise::Committed => (waiter, None),
-            Promise::AtOnce => (None, waiter),
-        };
-        self.opened.extend(kept);
         self.pending.push_back(Some(Pending {
             message,
             targets,
@@ -166,7 +252,8 @@ impl<T> Store<T> {
         if pending.targets.is_empty() {
             self.pending_bytes -= pending.message.size() + ROW_OVERHEAD;
             self.never_written += 1;
-            self.opened.extend(slot.take().and_then(|p| p.waiter));
+            let waiter = slot.take().and_then(|pending| pending.waiter);
+            self.opened.extend(waiter.and_then(Waits::done));
             while let Some(None) = self.pending.front() {
                 self.pending.pop_front();
                 self.first.0 += 1;
@@ -202,7 +289,7 @@ impl<T> Store<T> {
     /// Gives `waiter` back once everything said up to now is on disk.
     pub fn after_commit(&mut self, waiter: T, now: Time) {
         match self.promise {
-            Promise::Committed => self.waiters.push(waiter),
+            Promise::Committed => self.waiters.push(Waits::One(waiter)),
             Promise::AtOnce => self.opened.push(waiter),
         }
         self.promise(now);
@@ -293,7 +380,8 @@ impl<T> Store<T> {
     pub fn committed(&mut self, seq: u64) {
         if let Some(done) = self.in_flight.take_if(|c| c.seq == seq) {
             self.durable_below = done.below;
-            self.opened.extend(done.waiters);
+            let waiters = done.waiters.into_iter();
+            self.opened.extend(waiters.filter_map(Waits::done));
         }
     }
 

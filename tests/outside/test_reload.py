@@ -1,4 +1,4 @@
-"""SIGHUP: users, rules and the log level change while the broker runs; a mistake changes nothing."""
+"""SIGHUP: users, rules and settings change while the broker runs; a mistake changes nothing."""
 
 import os
 import signal
@@ -6,6 +6,7 @@ import signal
 import pytest
 
 import wire
+from clients import V5
 from harness import run, wait_until
 from wire import Raw
 
@@ -95,6 +96,59 @@ def test_a_mistake_changes_nothing(make_broker, tmp_path, users, mistake):
     reload(broker, says="The configuration stays as it was")
     assert login(broker.port, "ann", "a") == 0
     assert login(broker.port, "bob", "b") == 5
+
+
+def change(broker, old, new):
+    text = broker.config_file.read_text()
+    assert old in text
+    broker.config_file.write_text(text.replace(old, new))
+    reload(broker)
+
+
+def test_settings_hold_at_once(make_broker, client):
+    broker = make_broker("message_size_limit 100\nmax_keepalive 600\nsys_interval 0")
+    here, there = client(broker.port, "here"), client(broker.port, "there")
+    here.subscribe([("a", 1), ("$SYS/broker/uptime", 0)])
+    there.publish("a", "too large" * 12, 1)
+    change(broker, "message_size_limit 100", "message_size_limit 200")
+    there.publish("a", "x" * 101, 1)
+    assert here.payloads(1) == ["x" * 101]
+    change(broker, "max_keepalive 600", "max_keepalive 60")
+    later = client(broker.port, "later", version=V5, keepalive=300)
+    assert later.connack.ServerKeepAlive == 60
+    change(broker, "sys_interval 0", "sys_interval 1")
+    assert here.get().topic == "$SYS/broker/uptime"
+    assert not here.closed.is_set() and not there.closed.is_set()
+
+
+def test_bounds_of_queues(make_broker, client):
+    broker = make_broker("queue_overflow oldest\nmax_queued_messages 0", durable=True)
+    away = client(broker.port, "away", clean=False)
+    away.subscribe("a", 1)
+    away.close()
+    here = client(broker.port, "here")
+    for n in range(10):
+        here.publish("a", str(n), 1)
+    change(broker, "max_queued_messages 0", "max_queued_messages 3")
+    away = client(broker.port, "away", clean=False)
+    assert away.payloads(3) == ["7", "8", "9"]
+
+
+def test_what_takes_a_restart_is_named(make_broker, client, tmp_path):
+    broker = make_broker("max_connections 10")
+    here = client(broker.port, "here")
+    text = broker.config_file.read_text()
+    broker.config_file.write_text(
+        f"persistence true\npersistence_location {tmp_path}\n"
+        + text.replace("max_connections 10", "max_connections 20")
+    )
+    reload(broker)
+    for directive in ("listener", "persistence", "persistence_location"):
+        line = f"Warning: {directive}: changed; it takes a restart to heed that."
+        assert broker.log().count(line) == 1
+    reload(broker)
+    assert not here.closed.is_set()
+    assert not list(tmp_path.glob("footbridge.db*"))
 
 
 def test_test_config_reads_the_files_too(tmp_path):

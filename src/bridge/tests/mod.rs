@@ -75,6 +75,7 @@ fn spec(topics: &[&str]) -> Bridge {
         outgoing_retain: true,
         attempt_unsubscribe: true,
         round_robin: false,
+        reload_immediate: false,
         session_expiry: None,
         receive_maximum: None,
         max_packet_size: None,

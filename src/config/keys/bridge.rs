@@ -282,6 +282,21 @@ pub(super) const KEYS: &[Key] = &[
     ),
     implemented(
         S,
+        "bridge_reload_type",
+        "lazy|immediate",
+        Is("lazy"),
+        "When a change of the bridge takes effect on SIGHUP.",
+        "lazy: a connection that is up stays until it ends by itself. immediate: it is ended, and \
+         made anew. The queue stays in either case, unless local_clientid changes. A bridge \
+         without changes is left alone.",
+        bridge!(reload_immediate, v => match v.word("lazy or immediate")? {
+            "lazy" => false,
+            "immediate" => true,
+            other => return Err(Kind::bad(other, "lazy or immediate")),
+        }),
+    ),
+    implemented(
+        S,
         "round_robin",
         "true|false",
         Is("false"),
@@ -309,14 +324,6 @@ pub(super) const OTHERS: &[Key] = &[
         &[],
         "The local address to connect from.",
         "remove it: the routing table chooses",
-    ),
-    later(
-        S,
-        "bridge_reload_type",
-        "lazy|immediate",
-        &["lazy"],
-        "When changes of a bridge take effect on SIGHUP.",
-        "remove it, and restart after changing a bridge",
     ),
     later(
         S,

@@ -168,6 +168,18 @@ pub(super) const KEYS: &[Key] = &[
         "No MQTT version allows that.",
         set!(upgrade_outgoing_qos, v => v.flag()?),
     ),
+    implemented(
+        S,
+        "user",
+        "NAME",
+        Means("footbridge stays who it was started as"),
+        "Whom to become when started as root.",
+        "After the listeners are bound, pid_file is written, and certificates, password_file, \
+         acl_file and the log are opened; the store is opened after it, so persistence_location \
+         must be that user's. What SIGHUP reads again must be readable for that user. Where there \
+         is no user mosquitto, `user mosquitto` means nobody. Not read again on SIGHUP.",
+        set!(user, v => Some(v.text()?.to_owned())),
+    ),
     accepted(
         S,
         "allow_duplicate_messages",
@@ -180,13 +192,6 @@ pub(super) const KEYS: &[Key] = &[
         "retry_interval",
         "SECONDS",
         "messages are sent again when a client reconnects, as MQTT 3.1.1 and 5.0 have it",
-    ),
-    accepted(
-        S,
-        "user",
-        "NAME",
-        "footbridge keeps the user it was started as; name the user in the systemd unit or the \
-         procd script",
     ),
     accepted(
         S,

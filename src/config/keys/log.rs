@@ -1,17 +1,16 @@
 //! The log.
 
-use ::log::LevelFilter;
-
 use super::Section::General as S;
-use super::Unset::Is;
+use super::Unset::{Is, Means};
 use super::{Key, accepted, implemented, set};
 use crate::config::draft::Draft;
 use crate::config::value::Value;
-use crate::config::{Kind, Log};
+use crate::config::{Kind, LogType, LogTypes};
+use crate::time::calendar::Clock;
 
 const DESTINATIONS: &str = "stdout, stderr, none, syslog, topic or file PATH";
-const TYPES: &str =
-    "error, warning, notice, information, subscribe, unsubscribe, debug, all or none";
+const TYPES: &str = "error, warning, notice, information, subscribe, unsubscribe, debug, \
+                     websockets, all or none";
 const BY_TYPE: &str = "log_type says what is logged";
 
 pub(super) const KEYS: &[Key] = &[
@@ -30,9 +29,25 @@ pub(super) const KEYS: &[Key] = &[
         "stderr|stdout|none|syslog|topic|file PATH",
         Is("stderr"),
         "Where the log goes; may be given more than once.",
-        "syslog and topic go to stderr in this version, and say so: systemd and procd pass \
-         stderr on to the system's log.",
+        "syslog writes to /dev/log. topic publishes each line but those of type debug under \
+         $SYS/broker/log: E, W, N and I for errors, warnings, notices and information, \
+         M/subscribe, M/unsubscribe, and WS. none takes back what stood before it. A file is \
+         opened again on SIGHUP. The log never holds the broker up: lines that a destination \
+         does not take in time are dropped, and their number is logged. Read again on SIGHUP, \
+         like everything about the log.",
         destination,
+    ),
+    implemented(
+        S,
+        "log_facility",
+        "NUMBER",
+        Means("the daemon facility"),
+        "The facility of the lines for syslog: 0 to 7 for local0 to local7.",
+        "",
+        |draft, v| {
+            draft.general.log.facility = Some(v.number(0..=7)?);
+            Ok(())
+        },
     ),
     implemented(
         S,
@@ -48,14 +63,26 @@ pub(super) const KEYS: &[Key] = &[
     ),
     implemented(
         S,
+        "log_timestamp_format",
+        "FORMAT",
+        Means("the seconds since 1970"),
+        "How the time at the beginning of log lines is written, for strftime(3).",
+        "In UTC and the C locale, with the conversions %a %A %b %B %c %C %d %D %e %F %h %H %I %j \
+         %k %l %m %M %n %N %p %r %R %s %S %t %T %u %w %x %X %y %Y %z %Z and %%; %N are the \
+         nanoseconds. %Y-%m-%dT%H:%M:%S is ISO 8601.",
+        timestamp_format,
+    ),
+    implemented(
+        S,
         "log_type",
         "TYPE",
-        Is("information"),
+        Means("error, warning, notice and information"),
         "What is logged; may be given more than once.",
-        "error, warning, notice or information, subscribe, unsubscribe or debug, all, none: each \
-         with everything graver. notice is information; subscribe, unsubscribe and all are \
-         debug.",
-        level,
+        "error, warning, notice (clients and bridges come and go), information, subscribe and \
+         unsubscribe (one line a filter), debug, websockets, all or none. Each is a type of its \
+         own: whoever wants warnings and errors names both. none takes back what stood before \
+         it.",
+        log_type,
     ),
     accepted(
         S,
@@ -63,19 +90,7 @@ pub(super) const KEYS: &[Key] = &[
         "DIRECTORY",
         "footbridge writes no failure dumps",
     ),
-    accepted(
-        S,
-        "log_facility",
-        "NUMBER",
-        "this version does not speak to syslog itself; the service manager sets the facility",
-    ),
     accepted(S, "log_level", "LEVEL", BY_TYPE),
-    accepted(
-        S,
-        "log_timestamp_format",
-        "FORMAT",
-        "this version has one format of time only",
-    ),
     accepted(
         S,
         "max_log_entries",
@@ -110,17 +125,17 @@ fn destination(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
     match word {
         "stderr" => log.stderr = true,
         "stdout" => log.stdout = true,
+        "syslog" => log.syslog = true,
+        "topic" => log.topic = true,
         "file" if rest.is_empty() => return Err(Kind::NoValue("file PATH".to_owned())),
         "file" => log.file = Some(rest.into()),
-        "none" => (log.stderr, log.stdout, log.file) = (false, false, None),
-        "syslog" | "topic" | "dlt" => {
-            log.stderr = true;
-            draft.note(
-                "log_dest",
-                &format!(
-                    "{word}: this version logs to stderr instead, which the service manager keeps"
-                ),
-            );
+        "none" => {
+            (log.stderr, log.stdout, log.file) = (false, false, None);
+            (log.syslog, log.topic) = (false, false);
+        }
+        "dlt" => {
+            log.syslog = true;
+            draft.note("log_dest", "dlt: this version logs to syslog instead");
         }
         "" => return Err(Kind::NoValue(DESTINATIONS.to_owned())),
         other => return Err(Kind::bad(other, DESTINATIONS)),
@@ -130,20 +145,81 @@ fn destination(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
     Ok(())
 }
 
-/// `log_type`: the first line replaces the default, later ones add.
-fn level(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
-    let level = match value.word(TYPES)? {
-        "none" => LevelFilter::Off,
-        "error" => LevelFilter::Error,
-        "warning" => LevelFilter::Warn,
-        "notice" | "information" | "websockets" => LevelFilter::Info,
-        "subscribe" | "unsubscribe" | "debug" | "internal" | "all" => LevelFilter::Debug,
-        other => return Err(Kind::bad(other, TYPES)),
-    };
-    let Log { level: known, .. } = &mut draft.general.log;
-    // `none` takes back what stood before it, as in Mosquitto.
-    let replaces = !draft.log_type_given || level == LevelFilter::Off;
-    *known = if replaces { level } else { level.max(*known) };
-    draft.log_type_given = true;
+/// `log_timestamp_format`: all the rest of the line.
+fn timestamp_format(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
+    let format = value.text()?;
+    if let Some(unknown) = Clock::unknown(format) {
+        return Err(Kind::bad(
+            &unknown,
+            "a format of the conversions in footbridge.conf(5)",
+        ));
+    }
+    draft.general.log.timestamp_format = Some(format.to_owned());
     Ok(())
+}
+
+/// `log_type`: the first line replaces the default, later ones add.
+fn log_type(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
+    let given = std::mem::replace(&mut draft.log_type_given, true);
+    let known = match given {
+        true => draft.general.log.types,
+        false => LogTypes::NONE,
+    };
+    draft.general.log.types = match value.word(TYPES)? {
+        "none" => LogTypes::NONE,
+        "all" => LogTypes::ALL,
+        "internal" => known.with(LogType::Debug),
+        word => known.with(LogType::named(word).ok_or_else(|| Kind::bad(word, TYPES))?),
+    };
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Config, Env, Log, LogType, LogTypes};
+
+    fn log(text: &str) -> Option<Log> {
+        let env = Env {
+            hostname: "gw".to_owned(),
+            mac: None,
+            vars: Default::default(),
+        };
+        let loaded = Config::parse(text, "x.conf", &env).ok()?;
+        Some(loaded.config.general.log)
+    }
+
+    #[test]
+    fn types_add_up_and_none_takes_them_back() {
+        let types = |text| log(text).unwrap().types;
+        let error = LogTypes::NONE.with(LogType::Error);
+        assert_eq!(types("log_type error"), error);
+        let both = error.with(LogType::Subscribe);
+        assert_eq!(types("log_type error\nlog_type subscribe"), both);
+        assert_eq!(types("log_type all\nlog_type none\nlog_type error"), error);
+        assert_eq!(types("log_type error\nlog_type all"), LogTypes::ALL);
+        assert_eq!(types(""), LogTypes::default());
+        assert_eq!(log("log_type frobnicate"), None);
+    }
+
+    #[test]
+    fn destinations() {
+        let some = log("log_dest syslog\nlog_dest topic\nlog_facility 5").unwrap();
+        assert!(some.syslog && some.topic && !some.stderr && some.facility == Some(5));
+        let none = log("log_dest syslog\nlog_dest topic\nlog_dest none").unwrap();
+        assert!(!none.syslog && !none.topic && !none.stderr);
+        assert_eq!(log("log_facility 8"), None);
+    }
+
+    #[test]
+    fn formats_are_checked() {
+        let format = |text: &str| log(&format!("log_timestamp_format {text}"));
+        let iso = format("%Y-%m-%dT%H:%M:%S").unwrap();
+        assert_eq!(iso.timestamp_format.as_deref(), Some("%Y-%m-%dT%H:%M:%S"));
+        assert_eq!(
+            format("%d %H:%M").unwrap().timestamp_format.as_deref(),
+            Some("%d %H:%M")
+        );
+        assert_eq!(format("%Q"), None);
+        assert_eq!(format("%Y %"), None);
+    }
 }

@@ -118,6 +118,24 @@ fn an_acknowledgement_takes_the_shortest_form() {
     );
 }
 
+/// 3.1.1 [MQTT-3.2.2-6]: what has no return code is not to be said with one.
+#[test]
+fn some_reasons_have_no_return_code() {
+    for (reason, code) in [
+        (Reason::SERVER_BUSY, Some(3)),
+        (Reason::PACKET_TOO_LARGE, Some(5)),
+        (Reason::RETAIN_NOT_SUPPORTED, None),
+        (Reason::QOS_NOT_SUPPORTED, None),
+    ] {
+        let refusal = ConnAck {
+            session_present: false,
+            reason,
+            props: Props::EMPTY,
+        };
+        assert_eq!(refusal.return_code(), code, "{reason}");
+    }
+}
+
 #[test]
 fn connack_reasons_map_to_the_return_codes_of_3_1_1_and_back() {
     // 3.1.1 table 3.1.

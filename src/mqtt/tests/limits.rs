@@ -181,6 +181,22 @@ fn malformed_packets_and_protocol_errors_are_told_apart() {
     }
 }
 
+/// Where the specification does not say which it is, as in Mosquitto.
+#[test]
+fn what_the_specification_leaves_open_is_mosquittos() {
+    use PacketType::{Publish, Subscribe, Unsubscribe};
+    for (kind, reason) in [
+        (Publish, Reason::PROTOCOL_ERROR),
+        (Subscribe, Reason::MALFORMED_PACKET),
+        (Unsubscribe, Reason::MALFORMED_PACKET),
+    ] {
+        for fault in [Fault::PacketIdZero, Fault::TopicEmpty] {
+            assert_eq!(Error::Body(kind, fault).reason(), reason, "{kind}: {fault}");
+        }
+    }
+    assert_eq!(Error::PacketType(0).reason(), Reason::PROTOCOL_ERROR);
+}
+
 /// [MQTT-1.5.5-1]: 5.0 has the remaining length in its shortest form, CONNECT's too.
 #[test]
 fn an_overlong_remaining_length_is_malformed_in_5_0() {

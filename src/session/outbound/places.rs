@@ -1,10 +1,11 @@
 //! Where messages are on their way to the peer.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use super::drops::Dropped;
 use super::{Entry, READ_BYTES, READY_MESSAGES};
-use crate::message::MessageId;
+use crate::message::{Message, MessageId};
 use crate::mqtt::{PacketId, QoS};
 use crate::store::{Held, Queue};
 use crate::time::Time;
@@ -31,6 +32,8 @@ pub(super) struct Flight {
     pub qos: QoS,
     pub stage: Stage,
     pub sent: Time,
+    /// Kept if it may have to go to another member of a shared subscription and is in RAM only.
+    pub message: Option<Rc<Message>>,
 }
 
 impl Flight {

@@ -61,6 +61,21 @@ impl Lane {
         Some((id, size))
     }
 
+    pub fn contains(&self, id: u64) -> bool {
+        self.front() == Some(id) || (self.ids.contains(id) && !self.holes.contains(id))
+    }
+
+    /// Takes one message of `size` bytes, wherever it stands, and returns its size.
+    pub fn take(&mut self, id: u64, size: u32) -> Option<u32> {
+        if self.front() == Some(id) {
+            return self.pop_front().map(|(_, size)| size);
+        }
+        self.contains(id).then(|| {
+            self.punch(std::iter::once(id), size.into());
+            size
+        })
+    }
+
     /// Takes the messages `gone`, with `bytes` in all, out of the middle.
     pub fn punch(&mut self, gone: impl Iterator<Item = u64>, bytes: u64) {
         gone.for_each(|id| self.holes.insert(id));
@@ -74,6 +89,13 @@ impl Lane {
     /// The ids, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u64> {
         self.ids.iter().filter(|id| !self.holes.contains(*id))
+    }
+
+    /// The ids that follow `passed`, ascending: what lies before costs by the run.
+    pub fn iter_after(&self, passed: u64) -> impl Iterator<Item = u64> {
+        let from = passed.saturating_add(1);
+        let rest = self.ids.runs().map(move |run| run.start.max(from)..run.end);
+        rest.flatten().filter(|id| !self.holes.contains(*id))
     }
 
     /// Makes the front one that is no hole.

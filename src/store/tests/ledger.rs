@@ -251,3 +251,53 @@ fn a_lazy_commit_leaves_young_messages_out() {
     opened.sort_unstable();
     assert_eq!(opened, [5, 6]);
 }
+
+/// A message that changes hands: whichever commit deletes the old row holds the new one, also one
+/// that only deletes asked for.
+#[test]
+fn one_commit_holds_both_ends_of_a_change_of_hands() {
+    let mut store: Store<u32> = Store::new(Promise::Committed, INTERVAL, MessageId(1), Refs::new());
+    let moved = Rc::new(message("t", b"x"));
+    let other = store.put(Rc::clone(&moved), vec![target(3, 0)], None, NOW);
+    let old = store.put(Rc::clone(&moved), vec![target(1, 0)], None, NOW);
+    let batch = store.begin_commit(Batch::new(0), NOW + INTERVAL);
+    assert_eq!(batch.messages().len(), 2);
+    store.committed(batch.seq);
+    store.ack(other, SessionId(3), NOW);
+    let due = store.next_timeout().unwrap();
+    let from = (old, SessionId(1));
+    let new = store.hand_over(from, Rc::clone(&moved), target(2, 0), due);
+    assert!(store.held(new, SessionId(2)).is_some());
+    assert!(store.is_due(due), "the other's delete");
+    let batch = store.begin_commit(Batch::new(0), due);
+    let put: Vec<u64> = batch.messages().map(|(id, _)| id).collect();
+    let deleted: Vec<u64> = batch.deletes().iter().cloned().flatten().collect();
+    assert_eq!((put, deleted), (vec![new.0], vec![other.0, old.0]));
+    store.committed(batch.seq);
+    store.ack(new, SessionId(2), due);
+    let batch = store.begin_commit(Batch::new(0), due);
+    store.committed(batch.seq);
+    assert!(store.is_idle());
+}
+
+/// The publisher of a message that changes hands before it is written goes on waiting; one of a
+/// message with several rows waits for all of them.
+#[test]
+fn a_waiter_follows_its_message() {
+    let mut store: Store<u32> = Store::new(Promise::Committed, INTERVAL, MessageId(1), Refs::new());
+    let message = Rc::new(message("t", b"x"));
+    let alone = vec![target(2, 0), target(3, 0)];
+    let first = store.put_each(&message, vec![target(1, 0)], alone, Some(7), NOW);
+    let second = MessageId(first.0 + 1);
+    store.ack(first, SessionId(1), NOW);
+    let from = (second, SessionId(2));
+    let moved = store.hand_over(from, Rc::clone(&message), target(4, 0), NOW);
+    assert!(!store.has_opened(), "two of three are still owed");
+    store.ack(moved, SessionId(4), NOW);
+    assert!(!store.has_opened());
+    let batch = store.begin_commit(Batch::new(0), NOW + INTERVAL);
+    assert_eq!(batch.messages().len(), 1);
+    assert!(!store.has_opened());
+    store.committed(batch.seq);
+    assert_eq!(store.opened(), [7]);
+}

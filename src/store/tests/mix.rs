@@ -209,6 +209,7 @@ fn put_session(batch: &mut Batch, ledger: &mut Ledger, id: u32, rng: &mut Rng) {
         retain_as_published: false,
         retain_handling: RetainHandling::Send,
         sub_id: None,
+        line: 0,
     };
     let record = SessionRecord {
         subscriptions: vec![subscription],

@@ -59,6 +59,7 @@ pub(super) fn session(client_id: &str) -> SessionRecord {
         subscriptions: Vec::new(),
         will: None,
         bridge: false,
+        ended: false,
     }
 }
 

@@ -62,14 +62,16 @@ prop_compose! {
 prop_compose! {
     fn subscription()(
         filter in name(), qos in qos(), no_local: bool, retain_as_published: bool,
-        handling in 0..3usize, sub_id in option::of(any::<u32>()),
+        handling in 0..3usize, sub_id in option::of(any::<u32>()), line: u16,
     ) -> SubscriptionRecord {
         let retain_handling = [
             RetainHandling::Send,
             RetainHandling::SendIfNew,
             RetainHandling::DontSend,
         ][handling];
-        SubscriptionRecord { filter, qos, no_local, retain_as_published, retain_handling, sub_id }
+        SubscriptionRecord {
+            filter, qos, no_local, retain_as_published, retain_handling, sub_id, line,
+        }
     }
 }
 
@@ -86,12 +88,13 @@ prop_compose! {
     fn session()(
         client_id in name(), username in option::of(name()), listener in option::of(name()),
         version in 0..3usize, expiry: u32, disconnected_at in option::of(time()), will in option::of(will()), bridge: bool,
+        ended: bool,
         subscriptions in prop::collection::vec(subscription(), 0..4),
     ) -> SessionRecord {
         let version = [Version::V31, Version::V311, Version::V5][version];
         SessionRecord {
             client_id, username, listener, version, expiry, disconnected_at, subscriptions, will,
-            bridge,
+            bridge, ended,
         }
     }
 }

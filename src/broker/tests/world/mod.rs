@@ -224,6 +224,11 @@ impl World {
         self.lines[peer.0].got.pop_front()
     }
 
+    /// How many packets have come since.
+    pub fn waiting(&self, peer: Peer) -> usize {
+        self.lines[peer.0].got.len()
+    }
+
     /// The end of a turn.
     pub fn turn(&mut self) {
         if let Some(batch) = self.broker.take_batch(self.now) {

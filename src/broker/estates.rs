@@ -1,0 +1,172 @@
+//! The table of what members of shared subscriptions have left to the others of their groups.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::message::{MessageId, SessionId};
+
+/// Tells the reads of this module from those of queues, in their tokens.
+const READ: u64 = 1 << 63;
+
+/// Messages of one session that came by one line: its index and the line.
+pub(super) type Place = (usize, u16);
+
+/// Where messages wait for other members of a group.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Estate {
+    pub session: SessionId,
+    /// Up to here they were looked at; those that are left nobody could take.
+    pub passed: MessageId,
+    /// Up to here it makes no difference who comes.
+    firm: MessageId,
+}
+
+/// The estates of one group.
+#[derive(Debug, Default)]
+struct Heritage {
+    waiting: BTreeMap<Place, Estate>,
+    /// Those with nothing that anybody could take.
+    spent: BTreeMap<Place, Estate>,
+    /// A read is under way.
+    reading: bool,
+}
+
+/// A read under way.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub group: u32,
+    pub place: Place,
+    pub session: SessionId,
+    pub ids: Vec<MessageId>,
+}
+
+/// All estates.
+#[derive(Debug, Default)]
+pub(super) struct Estates {
+    groups: HashMap<u32, Heritage>,
+    reads: HashMap<u32, Reading>,
+    next_read: u32,
+    /// Groups to look at before the turn ends.
+    due: Vec<u32>,
+}
+
+impl Estates {
+    /// There is a new member: what nobody could take is looked at again.
+    pub fn revive(&mut self, group: u32) {
+        if let Some(heritage) = self.groups.get_mut(&group) {
+            for (place, estate) in std::mem::take(&mut heritage.spent) {
+                let passed = estate.firm;
+                heritage.waiting.insert(place, Estate { passed, ..estate });
+            }
+        }
+    }
+
+    /// Messages in `place`, which belong to `session`, are for others.
+    pub fn add(&mut self, group: u32, place: Place, session: SessionId) {
+        let heritage = self.groups.entry(group).or_default();
+        let spent = heritage.spent.remove(&place);
+        let spent = spent.filter(|estate| estate.session == session);
+        let estate = spent.unwrap_or(Estate {
+            session,
+            passed: MessageId(0),
+            firm: MessageId(0),
+        });
+        heritage.waiting.entry(place).or_insert(estate);
+        self.due.push(group);
+    }
+
+    /// There are none, or their owner is back.
+    pub fn remove(&mut self, group: u32, place: Place) {
+        if let Some(heritage) = self.groups.get_mut(&group) {
+            heritage.waiting.remove(&place);
+            heritage.spent.remove(&place);
+            if heritage.waiting.is_empty() && heritage.spent.is_empty() {
+                self.groups.remove(&group);
+            }
+        }
+    }
+
+    /// The next estate of a group, unless a read of one is under way.
+    pub fn next(&self, group: u32) -> Option<(Place, Estate)> {
+        let heritage = self.groups.get(&group).filter(|h| !h.reading)?;
+        let (place, estate) = heritage.waiting.first_key_value()?;
+        Some((*place, *estate))
+    }
+
+    /// Nobody takes the message `id`: it is passed over, until there is a new member unless it is
+    /// to stay with its session in any case.
+    pub fn pass(&mut self, group: u32, place: Place, id: MessageId, stays: bool) {
+        let heritage = self.groups.get_mut(&group);
+        if let Some(estate) = heritage.and_then(|h| h.waiting.get_mut(&place)) {
+            if stays && estate.firm == estate.passed {
+                estate.firm = id;
+            }
+            estate.passed = id;
+        }
+    }
+
+    /// Nobody takes what is left of an estate.
+    pub fn spend(&mut self, group: u32, place: Place) {
+        if let Some(heritage) = self.groups.get_mut(&group)
+            && let Some(estate) = heritage.waiting.remove(&place)
+        {
+            heritage.spent.insert(place, estate);
+        }
+    }
+
+    /// Notes a read; its token.
+    pub fn read(&mut self, reading: Reading) -> u64 {
+        if let Some(heritage) = self.groups.get_mut(&reading.group) {
+            heritage.reading = true;
+        }
+        self.next_read = self.next_read.wrapping_add(1);
+        self.reads.insert(self.next_read, reading);
+        READ | u64::from(self.next_read)
+    }
+
+    /// The read `token` is done.
+    pub fn read_done(&mut self, token: u64) -> Option<Reading> {
+        let reading = self.reads.remove(&(token as u32))?;
+        if let Some(heritage) = self.groups.get_mut(&reading.group) {
+            heritage.reading = false;
+        }
+        Some(reading)
+    }
+
+    /// True if `token` is that of a read here.
+    pub fn is_read(token: u64) -> bool {
+        token & READ != 0
+    }
+
+    /// True without any estate.
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// A group is to be looked at before the turn ends, if it has estates.
+    pub fn look_at(&mut self, group: u32) {
+        if self.groups.contains_key(&group) {
+            self.due.push(group);
+        }
+    }
+
+    /// A group to look at.
+    pub fn take_due(&mut self) -> Option<u32> {
+        self.due.pop()
+    }
+
+    /// True if what lies in `place` is still that session's, for others.
+    pub fn owns(&self, group: u32, place: Place, session: SessionId) -> bool {
+        let heritage = self.groups.get(&group);
+        let estate = heritage.and_then(|h| h.waiting.get(&place));
+        estate.is_some_and(|estate| estate.session == session)
+    }
+
+    /// A group is gone. Returns where its estates are, and whose.
+    pub fn end(&mut self, group: u32) -> Vec<(Place, SessionId)> {
+        let heritage = self.groups.remove(&group).unwrap_or_default();
+        let estates = heritage.waiting.into_iter().chain(heritage.spent);
+        estates
+            .map(|(place, estate)| (place, estate.session))
+            .collect()
+    }
+}

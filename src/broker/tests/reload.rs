@@ -1,0 +1,161 @@
+//! What SIGHUP changes: bridges that go and come back, bounds of queues.
+
+use std::rc::Rc;
+
+use super::overflow::{Plain, add, line};
+use super::*;
+use crate::broker::{Announced, BridgeId, DropReason, Limits};
+use crate::config::Overflow;
+
+fn up(world: &mut World, bridge: BridgeId) -> Peer {
+    let limits = Limits {
+        version: Version::V5,
+        receive_maximum: 100,
+        max_packet: None,
+        max_qos: QoS::ExactlyOnce,
+        topic_alias_max: 0,
+        session_present: false,
+        announced: Announced::default(),
+    };
+    let now = world.now;
+    let conn = world
+        .broker
+        .bridge_up(bridge, &limits, Rc::new(Plain), now)
+        .unwrap();
+    let peer = world.adopt(conn, Version::V5);
+    world.broker.bridge_start(conn, now);
+    world.pass(ms(100));
+    peer
+}
+
+fn publish(world: &mut World, device: Peer, numbers: std::ops::Range<u16>) {
+    for n in numbers {
+        world.publish(device, "a", &n.to_string(), qos1(n));
+    }
+    world.pass(ms(100));
+    world.got(device);
+}
+
+/// A line that went by mistake costs what came meanwhile, and nothing that waited.
+#[test]
+fn a_bridge_that_comes_back_finds_its_queue() {
+    let mut world = World::new();
+    let bridge = add(&mut world, &[line("a")]);
+    let device = world.clean(Version::V311, "device");
+    publish(&mut world, device, 1..6);
+    world.broker.remove_bridge(bridge, world.now);
+    assert_eq!(world.broker.bridge_queues(world.now).count(), 0);
+    publish(&mut world, device, 6..8);
+    let again = add(&mut world, &[line("a")]);
+    assert_eq!(again, bridge);
+    publish(&mut world, device, 8..10);
+    let uplink = up(&mut world, again);
+    assert_eq!(world.payloads(uplink), ["1", "2", "3", "4", "5", "8", "9"]);
+}
+
+/// Without the line at the next start, what waited is dropped then, and counted.
+#[test]
+fn a_bridge_that_is_gone_for_good_ends_with_the_next_start() {
+    let mut world = World::new();
+    let bridge = add(&mut world, &[line("a")]);
+    let device = world.clean(Version::V311, "device");
+    publish(&mut world, device, 1..6);
+    world.broker.remove_bridge(bridge, world.now);
+    world.pass(secs(1));
+    assert_eq!(world.rows().len(), 5);
+    world.crash(secs(10));
+    assert_eq!(world.broker.gauges().subscriptions, 0);
+    world.broker.drop_orphan_bridges(world.now);
+    world.pass(secs(3));
+    let dropped = world
+        .broker
+        .counters()
+        .dropped_for(DropReason::SessionEnded);
+    assert_eq!((dropped, world.rows().len()), (5, 0));
+}
+
+/// A bridge to which nothing was owed leaves nothing: whoever gets its place is no bridge.
+#[test]
+fn an_empty_bridge_goes_at_once() {
+    let mut world = World::new();
+    let bridge = add(&mut world, &[line("a")]);
+    world.pass(secs(1));
+    world.broker.remove_bridge(bridge, world.now);
+    assert_eq!(world.broker.gauges().clients, 0);
+    let client = world.clean(Version::V311, "local.b");
+    world.listen(client, "a", QoS::AtLeastOnce);
+    world.cut(client);
+    world.pass(secs(1));
+    assert_eq!(world.broker.gauges().clients, 0);
+    assert_eq!(world.broker.gauges().subscriptions, 0);
+}
+
+/// A change is as over a restart: the queue stays, the lines are new.
+#[test]
+fn a_changed_bridge_keeps_its_queue_and_its_number() {
+    let mut world = World::new();
+    let bridge = add(&mut world, &[line("a")]);
+    let other = world.broker.gauges().subscriptions;
+    let device = world.clean(Version::V311, "device");
+    publish(&mut world, device, 1..4);
+    let changed = add(&mut world, &[line("a"), line("b")]);
+    assert_eq!(changed, bridge);
+    assert_eq!(world.broker.gauges().subscriptions, other + 1);
+    world.publish(device, "b", "4", qos1(4));
+    let uplink = up(&mut world, changed);
+    assert_eq!(world.payloads(uplink), ["1", "2", "3", "4"]);
+    assert_eq!(world.broker.gauges().inflight, 4);
+}
+
+/// A client has to leave the id that a new bridge needs.
+#[test]
+fn a_new_bridge_takes_its_id() {
+    let mut world = World::new();
+    let client = world.durable(Version::V5, "local.b");
+    add(&mut world, &[line("a")]);
+    world.pass(secs(1));
+    assert!(!world.is_open(client));
+    assert_eq!(world.broker.gauges().clients, 1);
+}
+
+#[test]
+fn new_bounds_hold_at_once() {
+    let mut world = World::new();
+    let receiver = world.durable(Version::V311, "receiver");
+    world.listen(receiver, "a", QoS::AtLeastOnce);
+    world.cut(receiver);
+    let device = world.clean(Version::V311, "device");
+    publish(&mut world, device, 1..11);
+    world.settings.max_queued_messages = 4;
+    world.settings.queue_overflow = Overflow::Oldest;
+    let settings = world.settings.clone();
+    world.broker.set_general(&settings, world.now);
+    world.pass(secs(1));
+    assert_eq!(world.broker.gauges().queued_messages, 4);
+    let receiver = world.durable(Version::V311, "receiver");
+    world.pass(secs(1));
+    assert_eq!(world.payloads(receiver), ["7", "8", "9", "10"]);
+}
+
+/// A publisher that waits for room goes on when a bound is raised [MQTT-4.3.2-4].
+#[test]
+fn room_that_is_made_is_used() {
+    let mut world = World::new();
+    world.settings.max_queued_messages = 3;
+    let settings = world.settings.clone();
+    world.broker.set_general(&settings, world.now);
+    let receiver = world.durable(Version::V311, "receiver");
+    world.listen(receiver, "a", QoS::AtLeastOnce);
+    world.cut(receiver);
+    let device = world.clean(Version::V311, "device");
+    for n in 1..6 {
+        world.publish(device, "a", &n.to_string(), qos1(n));
+    }
+    world.pass(secs(1));
+    assert_eq!(world.got(device).len(), 3);
+    world.settings.max_queued_messages = 0;
+    let settings = world.settings.clone();
+    world.broker.set_general(&settings, world.now);
+    world.pass(secs(1));
+    assert_eq!(world.got(device), [Got::PubAck(4, OK), Got::PubAck(5, OK)]);
+}

@@ -1,0 +1,331 @@
+//! Shared subscriptions (5.0 §4.8.2): who gets a message.
+
+mod hand_over;
+mod random;
+
+use super::*;
+use crate::config::{General, Overflow};
+
+const A: &str = "$share/g/a/+";
+
+fn sub(filter: &str, qos: QoS) -> Subscription<'_> {
+    Subscription::new(filter, qos)
+}
+
+impl World {
+    /// A member of the group at QoS 1.
+    fn member(&mut self, dial: &Dial) -> Peer {
+        self.member_at(dial, QoS::AtLeastOnce)
+    }
+
+    fn member_at(&mut self, dial: &Dial, qos: QoS) -> Peer {
+        let (peer, present) = self.connect(dial);
+        if !present {
+            self.listen(peer, A, qos);
+        }
+        peer
+    }
+
+    /// Publishes `1` to `n` on `a/b`, QoS 1.
+    fn publish_all(&mut self, publisher: Peer, n: u16) {
+        for n in 1..=n {
+            self.publish(publisher, "a/b", &n.to_string(), qos1(n));
+        }
+        self.pass(ms(50));
+    }
+
+    /// What came to each, taken together and sorted as numbers.
+    fn together(&mut self, peers: &[Peer]) -> Vec<u32> {
+        let mut all: Vec<u32> = peers
+            .iter()
+            .flat_map(|peer| self.payloads(*peer))
+            .map(|payload| payload.parse().unwrap())
+            .collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Acknowledges all that comes until nothing more does; the payloads in their order.
+    fn drain(&mut self, peer: Peer) -> Vec<String> {
+        let mut all = Vec::new();
+        for _ in 0..1000 {
+            let messages = self.messages(peer);
+            for message in &messages {
+                if let Some(id) = message.delivery.id() {
+                    self.puback(peer, id.get());
+                }
+            }
+            all.extend(messages.into_iter().map(|m| m.payload));
+            self.pass(ms(50));
+            if self.waiting(peer) == 0 {
+                break;
+            }
+        }
+        all
+    }
+
+    /// Nothing is owed to anybody, in RAM and on disk.
+    fn assert_idle(&mut self) {
+        self.pass(secs(3));
+        assert!(self.broker.store.is_idle());
+        assert_eq!(self.rows(), []);
+        assert!(self.broker.sessions.iter().all(|(_, s)| !s.ended));
+    }
+}
+
+fn numbers(range: std::ops::RangeInclusive<u32>) -> Vec<u32> {
+    range.collect()
+}
+
+fn clean(version: Version, id: &str) -> Dial {
+    Dial::clean(version, id)
+}
+
+fn durable(version: Version, id: &str) -> Dial {
+    Dial::durable(version, id)
+}
+
+/// §4.8.2: one member of each group gets a message, in turn; other groups and ordinary
+/// subscriptions get theirs besides.
+#[test]
+fn one_member_of_each_group_gets_a_message() {
+    for version in VERSIONS {
+        let mut world = World::new();
+        let members: Vec<Peer> = ["x", "y", "z"]
+            .iter()
+            .map(|id| world.member(&clean(version, id)))
+            .collect();
+        let other = world.clean(version, "o");
+        world.listen(other, "$share/other/a/#", QoS::AtLeastOnce);
+        let plain = world.clean(version, "l");
+        world.listen(plain, "a/b", QoS::AtLeastOnce);
+        let publisher = world.clean(Version::V311, "p");
+        world.publish_all(publisher, 12);
+        let counts: Vec<usize> = members.iter().map(|m| world.waiting(*m)).collect();
+        assert_eq!(counts, [4, 4, 4]);
+        assert_eq!(world.together(&members), numbers(1..=12));
+        assert_eq!(world.together(&[other]), numbers(1..=12));
+        assert_eq!(world.together(&[plain]), numbers(1..=12));
+        let gauges = world.broker.gauges();
+        assert_eq!((gauges.subscriptions, gauges.shared_subscriptions), (5, 4));
+        world.publish(publisher, "other", "1", qos1(20));
+        assert_eq!(world.together(&members), []);
+    }
+}
+
+/// A session with an ordinary subscription on the topic gets that copy, and the shared one when it
+/// is its turn; overlapping ordinary subscriptions bring one copy.
+#[test]
+fn an_ordinary_subscription_brings_its_own_copy() {
+    let mut world = World::new();
+    let both = world.durable(Version::V5, "both");
+    world.subscribe_with(both, 1, &[sub(A, QoS::AtMostOnce)], Some(7));
+    world.subscribe_with(both, 2, &[sub("a/#", QoS::ExactlyOnce)], Some(8));
+    world.subscribe_with(both, 3, &[sub("a/b", QoS::AtLeastOnce)], Some(9));
+    world.pass(ms(300));
+    world.got(both);
+    let publisher = world.clean(Version::V311, "p");
+    world.publish(publisher, "a/b", "1", qos1(1));
+    world.pass(ms(50));
+    let mut got = world.messages(both);
+    got.iter_mut().for_each(|m| m.sub_ids.sort_unstable());
+    got.sort_by_key(|m| m.sub_ids.clone());
+    let found: Vec<_> = got
+        .iter()
+        .map(|m| (m.delivery.qos(), m.sub_ids.clone()))
+        .collect();
+    let expected = [(QoS::AtMostOnce, vec![7]), (QoS::AtLeastOnce, vec![8, 9])];
+    assert_eq!(found, expected, "[MQTT-4.8.2-3]");
+}
+
+/// [MQTT-4.8.2-1], [MQTT-4.8.2-2], [MQTT-4.7.1-1]: malformed ones end the connection;
+/// [MQTT-3.8.3-4]: so does No Local.
+#[test]
+fn malformed_shared_subscriptions_are_refused() {
+    for filter in [
+        "$share/",
+        "$share/g",
+        "$share/g/",
+        "$share//a",
+        "$share/+/a",
+        "$share/g#/a",
+    ] {
+        for version in VERSIONS {
+            let mut world = World::new();
+            let peer = world.clean(version, "c");
+            world.subscribe(peer, 1, &[sub(filter, QoS::AtMostOnce)]);
+            let got = world.got(peer);
+            assert_eq!(got.last(), Some(&Got::Closed), "{filter}");
+            assert!(world.broker.trie.is_empty());
+        }
+    }
+    let mut world = World::new();
+    let peer = world.clean(Version::V5, "c");
+    let mut wanted = sub(A, QoS::AtMostOnce);
+    wanted.no_local = true;
+    world.subscribe(peer, 1, &[wanted]);
+    assert_eq!(
+        world.got(peer),
+        [Got::Disconnect(Reason::PROTOCOL_ERROR), Got::Closed]
+    );
+}
+
+/// §4.8.2: retained messages are not sent for a shared subscription, and the RETAIN flag is kept
+/// only if that was asked for.
+#[test]
+fn no_retained_messages_for_a_share() {
+    let mut world = World::new();
+    let publisher = world.clean(Version::V311, "p");
+    world.publish_with(publisher, "a/b", "kept", qos1(1), true, &[]);
+    let member = world.member(&clean(Version::V5, "m"));
+    world.pass(ms(50));
+    assert_eq!(world.payloads(member), NONE);
+    world.publish_with(publisher, "a/b", "new", qos1(2), true, &[]);
+    world.pass(ms(50));
+    assert!(!world.message(member).retain);
+}
+
+/// A member with a full window is passed over while another is free; of those that are not, the
+/// one with the shortest queue gets the message, and the publisher waits for none.
+#[test]
+fn a_slow_member_is_passed_over() {
+    for version in VERSIONS {
+        let mut world = World::new();
+        let slow = world.member(&clean(version, "slow"));
+        let quick = world.member(&clean(version, "quick"));
+        let publisher = world.clean(Version::V311, "p");
+        let (mut to_slow, mut to_quick) = (0, 0);
+        for n in 1..=100 {
+            world.publish(publisher, "a/b", "x", qos1(n));
+            for message in world.messages(quick) {
+                world.puback(quick, message.delivery.id().unwrap().get());
+                to_quick += 1;
+            }
+            to_slow += world.messages(slow).len();
+        }
+        assert_eq!((to_slow, to_quick), (20, 80), "the window is 20");
+        let acks = world.got(publisher).len();
+        assert_eq!(acks, 100);
+    }
+}
+
+/// A full queue that refuses is passed over while another member can take the message; only when
+/// all are full is the publisher told.
+#[test]
+fn the_publisher_is_refused_only_when_all_members_are_full() {
+    let mut world = World::with(General {
+        max_queued_messages: 3,
+        queue_overflow: Overflow::Refuse,
+        ..settings()
+    });
+    for id in ["x", "y"] {
+        let member = world.member(&durable(Version::V5, id));
+        world.disconnect(member, OK);
+    }
+    let publisher = world.clean(Version::V5, "p");
+    for n in 1..=7 {
+        world.publish(publisher, "a/b", "x", qos1(n));
+    }
+    world.pass(ms(100));
+    let mut expected: Vec<Got> = (1..=6).map(|n| Got::PubAck(n, OK)).collect();
+    expected.push(Got::PubAck(7, Reason::QUOTA_EXCEEDED));
+    let mut got = world.got(publisher);
+    got.sort_by_key(|got| match got {
+        Got::PubAck(n, _) => *n,
+        _ => 0,
+    });
+    assert_eq!(got, expected);
+}
+
+/// Who may not read a topic is passed over.
+#[test]
+fn a_member_that_may_not_read_is_passed_over() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(
+        file.path(),
+        "topic write a/b\nuser u\ntopic readwrite a/b\n",
+    )
+    .unwrap();
+    let mut settings = settings();
+    settings.security.acl_file = Some(file.path().to_owned());
+    let mut world = World::with(settings);
+    let no = world.member(&clean(Version::V5, "no"));
+    let yes = world.member(&Dial {
+        username: Some("u"),
+        ..clean(Version::V5, "yes")
+    });
+    let publisher = world.clean(Version::V311, "p");
+    world.publish_all(publisher, 6);
+    assert_eq!(world.together(&[yes]), numbers(1..=6));
+    assert_eq!(world.together(&[no]), []);
+}
+
+/// Absent members get messages only if no other is connected, in turn, and QoS 0 not at all.
+#[test]
+fn absent_members_come_last() {
+    for version in VERSIONS {
+        let mut world = World::new();
+        for id in ["x", "y"] {
+            let peer = world.member(&durable(version, id));
+            world.disconnect(peer, OK);
+        }
+        let here = world.member(&clean(version, "here"));
+        let publisher = world.clean(Version::V311, "p");
+        world.publish_all(publisher, 4);
+        assert_eq!(world.together(&[here]), numbers(1..=4));
+        for n in 1..=4 {
+            world.puback(here, n);
+        }
+        world.disconnect(here, OK);
+        world.publish(publisher, "a/b", "0", Delivery::AtMostOnce);
+        world.publish_all(publisher, 4);
+        let queued: Vec<u64> = world
+            .broker
+            .sessions
+            .iter()
+            .filter(|(_, s)| s.is_durable())
+            .map(|(_, s)| s.outbound.len())
+            .collect();
+        assert_eq!(queued, [2, 2]);
+    }
+}
+
+/// Groups and their members come back from the rows of their sessions.
+#[test]
+fn shared_subscriptions_survive_a_restart() {
+    let mut world = World::new();
+    for id in ["a", "b"] {
+        let peer = world.member(&durable(Version::V5, id));
+        world.disconnect(peer, OK);
+    }
+    world.pass(secs(2));
+    world.crash(secs(1));
+    let gauges = world.broker.gauges();
+    assert_eq!((gauges.subscriptions, gauges.shared_subscriptions), (2, 2));
+    let peers = ["a", "b"].map(|id| world.connect(&durable(Version::V5, id)).0);
+    let publisher = world.clean(Version::V311, "p");
+    world.publish_all(publisher, 10);
+    assert_eq!(peers.map(|peer| world.waiting(peer)), [5, 5]);
+    assert_eq!(world.together(&peers), numbers(1..=10));
+}
+
+/// A client may have a thousand shared subscriptions; each brings a message, and all of them go
+/// with its session.
+#[test]
+fn shared_subscriptions_are_bounded() {
+    let mut world = World::new();
+    let member = world.clean(Version::V5, "c");
+    let filters: Vec<String> = (0..1001).map(|n| format!("$share/g{n}/a/b")).collect();
+    let wanted: Vec<Subscription<'_>> = filters.iter().map(|f| sub(f, QoS::AtMostOnce)).collect();
+    world.subscribe(member, 1, &wanted);
+    let Some(Got::SubAck(1, reasons)) = world.next(member) else {
+        panic!("no SUBACK");
+    };
+    assert_eq!(reasons.iter().filter(|r| r.is_error()).count(), 1);
+    assert_eq!(reasons.last(), Some(&Reason::QUOTA_EXCEEDED));
+    let publisher = world.clean(Version::V311, "p");
+    world.publish(publisher, "a/b", "x", Delivery::AtMostOnce);
+    assert_eq!(world.waiting(member), 1000);
+    world.cut(member);
+    assert!(world.broker.trie.is_empty() && world.broker.shared.groups.is_empty());
+}

@@ -1,0 +1,75 @@
+//! The links of a hub, by bridge.
+
+use super::Uplink;
+use crate::broker::{BridgeId, ConnId};
+use crate::net::conn::End;
+use crate::net::hub::Hub;
+
+impl Hub {
+    /// Takes in a link, in the place of an earlier one of its bridge.
+    pub(super) fn add_uplink(&mut self, uplink: Uplink) -> u32 {
+        // A configuration has a handful of bridges.
+        let Some(index) = self.index_of(uplink.bridge) else {
+            self.uplinks.push(uplink);
+            return self.uplinks.len() as u32 - 1;
+        };
+        if let Some(place) = self.uplinks.get_mut(index as usize) {
+            let new = uplink.link.state_topic().map(str::to_owned);
+            let old = std::mem::replace(place, uplink);
+            if let Some(topic) = old.link.state_topic()
+                && new.as_deref() != Some(topic)
+            {
+                self.forget_state(topic);
+            }
+        }
+        index
+    }
+
+    /// Nobody is to find the state of a bridge under this topic any more.
+    fn forget_state(&mut self, topic: &str) {
+        let now = self.now();
+        self.broker.publish_own(topic, b"", true, now);
+    }
+
+    fn index_of(&self, bridge: BridgeId) -> Option<u32> {
+        let at = self.uplinks.iter().position(|u| u.bridge == bridge)?;
+        Some(at as u32)
+    }
+
+    /// True while the bridge has a connection.
+    pub fn is_up(&self, bridge: BridgeId) -> bool {
+        let index = self.index_of(bridge);
+        index.is_some_and(|index| self.uplink_conn(index).is_some())
+    }
+
+    /// Ends the connection of a bridge, if it has one, with DISCONNECT. The task that watched over
+    /// it is gone. `for_good`: nothing is left of the bridge, not even its state.
+    pub fn end_uplink(&mut self, bridge: BridgeId, for_good: bool) {
+        let Some(index) = self.index_of(bridge) else {
+            return;
+        };
+        let now = self.now();
+        if let Some(id) = self.uplink_conn(index) {
+            let mut out = Vec::new();
+            if let Some(uplink) = self.uplink(index) {
+                uplink.link.goodbye(now, &mut out);
+            }
+            self.say(id, &out);
+            self.flush_one(id, now);
+            self.detach(id, &End::Asked);
+            self.announce(index, false);
+        }
+        let topic = self.uplink(index).and_then(|u| u.link.state_topic());
+        if let Some(topic) = topic.filter(|_| for_good).map(str::to_owned) {
+            self.forget_state(&topic);
+        }
+    }
+
+    pub(in crate::net) fn uplink(&mut self, index: u32) -> Option<&mut Uplink> {
+        self.uplinks.get_mut(index as usize)
+    }
+
+    pub(super) fn uplink_conn(&self, index: u32) -> Option<ConnId> {
+        self.uplinks.get(index as usize)?.conn
+    }
+}

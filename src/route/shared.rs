@@ -1,0 +1,376 @@
+//! Shared subscriptions (5.0 §4.8.2): groups of sessions of which one gets each message.
+//!
+//! A group is one receiver in the [`Trie`](super::Trie), under a key of its own, and picks a
+//! member for each message. Who may have it is the caller's to say; whose turn it is, the group's.
+
+use std::collections::HashMap;
+
+use slab::Slab;
+
+use super::SubOptions;
+
+/// Set in the keys of groups, never in those of sessions.
+const GROUP: u32 = 1 << 31;
+/// [`SubOptions::mapping`] from here on is a shared subscription of the session's; below, a topic
+/// line of a bridge.
+pub const FIRST_SHARE: u16 = 0x8000;
+/// Members that are looked at for one message, of those connected and of the others, at most.
+const PROBES: usize = 32;
+
+/// True if messages that came by `mapping` came by a shared subscription.
+pub fn is_share(mapping: u16) -> bool {
+    mapping >= FIRST_SHARE
+}
+
+/// The topic filter of a shared subscription, `$share/NAME/FILTER`; `None` for any other filter.
+pub fn shared_filter(filter: &str) -> Option<&str> {
+    let (_, filter) = filter.strip_prefix("$share/")?.split_once('/')?;
+    Some(filter)
+}
+
+/// How well a member could take a message now. The first is best.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Fitness {
+    /// It may be sent at once.
+    Free,
+    /// It is connected and has this many messages before it.
+    Busy(u64),
+    /// It is away; the message would be kept for it.
+    Away,
+    /// Its queue is full.
+    Full,
+    /// It may not have it.
+    Unfit,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    key: u32,
+    options: SubOptions,
+}
+
+/// The members of one `$share/NAME/FILTER`.
+#[derive(Debug)]
+struct Group {
+    name: Box<str>,
+    /// Those that are connected come first.
+    members: Vec<Member>,
+    connected: usize,
+    /// Where each member stands.
+    places: HashMap<u32, usize>,
+    /// Whose turn it is, among those connected and among the others.
+    turns: [usize; 2],
+}
+
+impl Group {
+    fn swap(&mut self, a: usize, b: usize) {
+        self.members.swap(a, b);
+        for at in [a, b] {
+            if let Some(member) = self.members.get(at) {
+                self.places.insert(member.key, at);
+            }
+        }
+    }
+
+    fn set_connected(&mut self, key: u32, connected: bool) {
+        let Some(&at) = self.places.get(&key) else {
+            return;
+        };
+        match (at < self.connected, connected) {
+            (false, true) => {
+                self.swap(at, self.connected);
+                self.connected += 1;
+            }
+            (true, false) => {
+                self.connected -= 1;
+                self.swap(at, self.connected);
+            }
+            _ => {}
+        }
+    }
+
+    fn remove(&mut self, key: u32) -> bool {
+        self.set_connected(key, false);
+        let Some(at) = self.places.get(&key).copied() else {
+            return false;
+        };
+        let last = self.members.len() - 1;
+        self.swap(at, last);
+        self.members.pop();
+        self.places.remove(&key);
+        true
+    }
+
+    /// The best of the next few members, connected ones or the others; it goes on behind the one
+    /// that was chosen. A free one ends the search.
+    fn best(
+        &mut self,
+        connected: bool,
+        fitness: &mut impl FnMut(u32, &SubOptions) -> Fitness,
+    ) -> Option<(Fitness, Member)> {
+        let members = match connected {
+            true => self.members.get(..self.connected)?,
+            false => self.members.get(self.connected..)?,
+        };
+        let turn = &mut self.turns[usize::from(!connected)];
+        let start = *turn;
+        let mut best: Option<(Fitness, Member)> = None;
+        for probe in 0..members.len().min(PROBES) {
+            let at = (start + probe) % members.len();
+            let member = members.get(at)?;
+            let found = fitness(member.key, &member.options);
+            if best.is_none_or(|(known, _)| found < known) {
+                best = Some((found, *member));
+                *turn = at + 1;
+            }
+            if matches!(found, Fitness::Free | Fitness::Away) {
+                break;
+            }
+        }
+        best
+    }
+}
+
+/// The shared subscriptions of all sessions. A key is the index of a session, as in the
+/// [`Trie`](super::Trie).
+#[derive(Debug, Default)]
+pub struct Groups {
+    groups: Slab<Group>,
+    by_name: HashMap<Box<str>, u32>,
+    members: usize,
+}
+
+impl Groups {
+    /// The group that a receiver in the trie stands for; `None` if it is a session.
+    pub fn of_key(key: u32) -> Option<u32> {
+        (key & GROUP != 0).then_some(key & !GROUP)
+    }
+
+    /// The key of a group in the trie.
+    pub fn key(group: u32) -> u32 {
+        group | GROUP
+    }
+
+    /// How many members all groups have.
+    pub fn members(&self) -> usize {
+        self.members
+    }
+
+    /// How many groups there are.
+    pub fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// True without any group.
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// The group named `name`, a whole `$share/NAME/FILTER`.
+    pub fn find(&self, name: &str) -> Option<u32> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Makes `key` a member of the group `name`, a whole `$share/NAME/FILTER`, or changes its
+    /// options. Returns the group, and true if it is new.
+    pub fn join(&mut self, name: &str, key: u32, options: SubOptions) -> (u32, bool) {
+        let known = self.find(name);
+        let id = known.unwrap_or_else(|| {
+            let group = Group {
+                name: name.into(),
+                members: Vec::new(),
+                connected: 0,
+                places: HashMap::new(),
+                turns: [0; 2],
+            };
+            let id = self.groups.insert(group) as u32;
+            self.by_name.insert(name.into(), id);
+            id
+        });
+        let Some(group) = self.groups.get_mut(id as usize) else {
+            return (id, false);
+        };
+        let place = group.places.get(&key).copied();
+        match place.and_then(|at| group.members.get_mut(at)) {
+            Some(member) => member.options = options,
+            None => {
+                group.places.insert(key, group.members.len());
+                group.members.push(Member { key, options });
+                self.members += 1;
+            }
+        }
+        (id, known.is_none())
+    }
+
+    /// Ends a membership. Returns true if the group went with it, its last.
+    pub fn leave(&mut self, group: u32, key: u32) -> bool {
+        let Some(found) = self.groups.get_mut(group as usize) else {
+            return false;
+        };
+        self.members -= usize::from(found.remove(key));
+        if !found.members.is_empty() {
+            return false;
+        }
+        let gone = self.groups.remove(group as usize);
+        self.by_name.remove(&gone.name);
+        true
+    }
+
+    /// Notes that a member has a connection now, or none.
+    pub fn set_connected(&mut self, group: u32, key: u32, connected: bool) {
+        if let Some(group) = self.groups.get_mut(group as usize) {
+            group.set_connected(key, connected);
+        }
+    }
+
+    /// Picks the member for a message, in turn among the fittest: of those connected if one of
+    /// them can take it. `fitness` is asked about a bounded number of them. A member that is full
+    /// is picked only if no other can take the message.
+    pub fn pick(
+        &mut self,
+        group: u32,
+        mut fitness: impl FnMut(u32, &SubOptions) -> Fitness,
+    ) -> Option<(u32, SubOptions, Fitness)> {
+        let group = self.groups.get_mut(group as usize)?;
+        let mut best = group.best(true, &mut fitness);
+        if best.is_none_or(|(found, _)| found > Fitness::Away) {
+            let away = group.best(false, &mut fitness);
+            best = best.into_iter().chain(away).min_by_key(|(found, _)| *found);
+        }
+        let (found, member) = best.filter(|(found, _)| *found != Fitness::Unfit)?;
+        Some((member.key, member.options, found))
+    }
+
+    /// True if one of the connected members that would be asked next is free.
+    pub fn has_free(&self, group: u32, mut is_free: impl FnMut(u32) -> bool) -> bool {
+        let Some(group) = self.groups.get(group as usize) else {
+            return false;
+        };
+        let connected = group.members.get(..group.connected).unwrap_or_default();
+        let start = group.turns[0] % connected.len().max(1);
+        let turn = connected.iter().cycle().skip(start);
+        let mut next = turn.take(connected.len().min(PROBES));
+        next.any(|member| is_free(member.key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAME: &str = "$share/g/a/+";
+
+    fn options(mapping: u16) -> SubOptions {
+        SubOptions {
+            mapping,
+            ..SubOptions::default()
+        }
+    }
+
+    /// A group of connected members 0 to n - 1.
+    fn group(n: u32) -> (Groups, u32) {
+        let mut groups = Groups::default();
+        let mut id = 0;
+        for key in 0..n {
+            id = groups.join(NAME, key, options(FIRST_SHARE)).0;
+            groups.set_connected(id, key, true);
+        }
+        (groups, id)
+    }
+
+    fn picked(groups: &mut Groups, id: u32, fitness: impl Fn(u32) -> Fitness) -> Option<u32> {
+        let picked = groups.pick(id, |key, _| fitness(key));
+        picked.map(|(key, ..)| key)
+    }
+
+    #[test]
+    fn a_shared_subscription_has_a_filter() {
+        assert_eq!(shared_filter("$share/g/a/+"), Some("a/+"));
+        assert_eq!(shared_filter("$share/g//a"), Some("/a"));
+        assert_eq!(shared_filter("a/b"), None);
+        assert_eq!(shared_filter("$shared/g/a"), None);
+    }
+
+    #[test]
+    fn free_members_take_turns() {
+        let (mut groups, id) = group(3);
+        let mut counts = [0; 3];
+        for _ in 0..300 {
+            let key = picked(&mut groups, id, |_| Fitness::Free).unwrap();
+            counts[key as usize] += 1;
+        }
+        assert_eq!(counts, [100; 3]);
+    }
+
+    #[test]
+    fn a_slow_member_is_passed_over() {
+        let (mut groups, id) = group(3);
+        let slow = |key| match key {
+            1 => Fitness::Busy(9),
+            _ => Fitness::Free,
+        };
+        let mut counts = [0; 3];
+        for _ in 0..300 {
+            counts[picked(&mut groups, id, slow).unwrap() as usize] += 1;
+        }
+        assert_eq!((counts[1], counts.iter().sum::<i32>()), (0, 300));
+        assert!(counts[0] >= 100 && counts[2] >= 100, "{counts:?}");
+    }
+
+    #[test]
+    fn the_shortest_queue_then_those_away_then_a_full_one() {
+        let (mut groups, id) = group(4);
+        let queues = |key: u32| Fitness::Busy(u64::from(10 - key));
+        assert_eq!(picked(&mut groups, id, queues), Some(3));
+        groups.set_connected(id, 3, false);
+        let full = |key| match key {
+            3 => Fitness::Away,
+            0 => Fitness::Unfit,
+            _ => Fitness::Full,
+        };
+        assert_eq!(picked(&mut groups, id, full), Some(3));
+        groups.leave(id, 3);
+        let full = picked(&mut groups, id, full);
+        assert!(matches!(full, Some(1 | 2)), "{full:?}");
+        assert_eq!(picked(&mut groups, id, |_| Fitness::Unfit), None);
+    }
+
+    #[test]
+    fn a_group_goes_with_its_last_member() {
+        let (mut groups, id) = group(3);
+        assert_eq!(groups.join(NAME, 1, options(0)), (id, false), "replaced");
+        assert_eq!(groups.members(), 3);
+        assert!(!groups.leave(id, 0) && !groups.leave(id, 0));
+        assert!(!groups.leave(id, 2));
+        assert_eq!(picked(&mut groups, id, |_| Fitness::Free), Some(1));
+        assert!(groups.leave(id, 1));
+        assert_eq!((groups.len(), groups.members()), (0, 0));
+        assert_eq!(groups.find(NAME), None);
+        assert_eq!(picked(&mut groups, id, |_| Fitness::Free), None);
+    }
+
+    /// Ten thousand members cost a message no ten thousand steps, whatever state they are in.
+    #[test]
+    fn a_large_group_is_probed_not_scanned() {
+        let (mut groups, id) = group(10_000);
+        for key in 0..5_000 {
+            groups.set_connected(id, key, false);
+        }
+        let mut asked = 0;
+        let picked = groups.pick(id, |_, _| {
+            asked += 1;
+            Fitness::Full
+        });
+        assert!(picked.is_some() && asked <= 2 * PROBES, "{asked}");
+        asked = 0;
+        let free = groups.has_free(id, |_| {
+            asked += 1;
+            false
+        });
+        assert!(!free && asked <= PROBES, "{asked}");
+        for key in (0..10_000).rev() {
+            groups.leave(id, key);
+        }
+        assert!(groups.is_empty());
+    }
+}

@@ -1,0 +1,163 @@
+//! The bridges that run: one task each, and what SIGHUP makes of them.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use smol::{LocalExecutor, Task};
+
+use crate::bridge::Link;
+use crate::broker::{BridgeId, BridgeSession};
+use crate::config;
+use crate::mqtt::QoS;
+use crate::net::{self, Shared};
+
+/// The bridges of the configuration.
+pub(super) struct Bridges {
+    hub: Shared,
+    executor: Rc<LocalExecutor<'static>>,
+    running: Vec<Running>,
+}
+
+/// One bridge.
+struct Running {
+    /// What the configuration says, though a connection that is up may come from an older one.
+    spec: Rc<config::Bridge>,
+    id: BridgeId,
+    /// What the next connection is to be made by, if that is something new.
+    next: Next,
+    /// Ends the bridge when it is dropped.
+    _task: Task<()>,
+}
+
+/// The configuration that waits for the connection to end.
+type Next = Rc<RefCell<Option<Rc<config::Bridge>>>>;
+
+impl Bridges {
+    /// Makes the local end of each bridge, whose queue fills from now on, and starts its uplink.
+    pub fn start(
+        specs: &[config::Bridge],
+        hub: &Shared,
+        executor: &Rc<LocalExecutor<'static>>,
+    ) -> Bridges {
+        let mut bridges = Bridges {
+            hub: Rc::clone(hub),
+            executor: Rc::clone(executor),
+            running: Vec::new(),
+        };
+        for spec in specs {
+            bridges.add(Rc::new(spec.clone()));
+        }
+        let mut hub = hub.borrow_mut();
+        let now = hub.now();
+        hub.broker.drop_orphan_bridges(now);
+        hub.broker
+            .describe_queues(now)
+            .for_each(|line| log::info!("{line}"));
+        drop(hub);
+        bridges
+    }
+
+    /// Makes the bridges those of `specs`. One that has not changed is left alone.
+    pub fn reload(&mut self, specs: &[config::Bridge]) {
+        let stays = |running: &Running| {
+            let spec = &running.spec;
+            specs
+                .iter()
+                .any(|new| new.name == spec.name && new.local_clientid == spec.local_clientid)
+        };
+        let (stay, go) = self.running.drain(..).partition(stays);
+        self.running = stay;
+        for running in go {
+            self.remove(running);
+        }
+        for new in specs {
+            let known = self.running.iter().position(|r| r.spec.name == new.name);
+            match known {
+                Some(at) if *self.running[at].spec == *new => {}
+                Some(at) => self.change(at, Rc::new(new.clone())),
+                None => {
+                    log::info!("Bridge {}: added.", new.name);
+                    self.add(Rc::new(new.clone()));
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, spec: Rc<config::Bridge>) {
+        let (id, link) = join(&self.hub, &spec);
+        let next = Next::default();
+        let task = keep(self.hub.clone(), id, link, Rc::clone(&next));
+        self.running.push(Running {
+            spec,
+            id,
+            next,
+            _task: self.executor.spawn(task),
+        });
+    }
+
+    /// Ends the bridge. What waits for it stays until the next start.
+    fn remove(&mut self, running: Running) {
+        let id = running.id;
+        drop(running);
+        let mut hub = self.hub.borrow_mut();
+        hub.end_uplink(id, true);
+        let now = hub.now();
+        hub.broker.remove_bridge(id, now);
+    }
+
+    /// The bridge at `at` is another one from its next connection on, which comes at once unless
+    /// there is one that may stay.
+    fn change(&mut self, at: usize, spec: Rc<config::Bridge>) {
+        let name = &spec.name;
+        let Some(running) = self.running.get_mut(at) else {
+            return;
+        };
+        let up = self.hub.borrow().is_up(running.id);
+        if up && !spec.reload_immediate {
+            log::info!("Bridge {name}: changed; takes effect at its next connection.");
+            running.spec = Rc::clone(&spec);
+            *running.next.borrow_mut() = Some(spec);
+            return;
+        }
+        log::info!("Bridge {name}: changed.");
+        let old = self.running.remove(at);
+        let id = old.id;
+        drop(old);
+        self.hub.borrow_mut().end_uplink(id, false);
+        self.add(spec);
+    }
+}
+
+/// Keeps a bridge going, by what the configuration says when it connects.
+async fn keep(hub: Shared, mut id: BridgeId, mut link: Link, next: Next) {
+    loop {
+        let wire = link.wire().clone();
+        let is_over = || next.borrow().is_some();
+        net::uplink(hub.clone(), link, id, wire, is_over).await;
+        let Some(spec) = next.take() else {
+            return;
+        };
+        (id, link) = join(&hub, &spec);
+    }
+}
+
+/// Makes the broker's end of a bridge, or brings it up to date, and a link for it.
+fn join(hub: &Shared, spec: &Rc<config::Bridge>) -> (BridgeId, Link) {
+    let mut hub = hub.borrow_mut();
+    let now = hub.now();
+    let link = Link::new(Rc::clone(spec), fastrand::u64(..), now);
+    let filters: Vec<(String, QoS, u16)> = link
+        .map()
+        .local_filters()
+        .map(|(filter, mapped)| (filter.to_owned(), mapped.qos, mapped.mapping))
+        .collect();
+    let session = BridgeSession {
+        name: &spec.name,
+        client_id: &spec.local_clientid,
+        username: spec.local_username.as_deref(),
+        durable: !spec.local_clean_session,
+        filters: &filters,
+        topics: &spec.topics,
+    };
+    (hub.broker.add_bridge(&session, now), link)
+}
