@@ -408,3 +408,36 @@ fn a_queued_message_needs_the_right_to_read_it() {
     world.pass(ms(50));
     assert_eq!(world.broker.gauges().queued_messages, 0);
 }
+
+/// [MQTT-3.2.2-11], [MQTT-3.2.2-12]: above `max_qos` a PUBLISH ends the connection, and a will
+/// keeps a client out.
+#[test]
+fn publishers_keep_to_max_qos() {
+    let listener = Listener {
+        max_qos: QoS::AtMostOnce,
+        ..Listener::on(1)
+    };
+    for version in VERSIONS {
+        let mut world = world(&[listener.clone(), Listener::on(2)]);
+        let c = world.clean_at(0, version, "c");
+        world.publish(c, "t", "1", Delivery::AtMostOnce);
+        assert!(world.is_open(c));
+        world.publish(c, "t", "2", qos1(1));
+        let mut got = world.got(c);
+        assert_eq!(got.pop(), Some(Got::Closed));
+        let told = Got::Disconnect(Reason::QOS_NOT_SUPPORTED);
+        assert_eq!(got.pop(), (version == Version::V5).then_some(told));
+        let dial = Dial {
+            will: Some(Last {
+                payload: "at QoS 1",
+                delay: 0,
+                expiry: None,
+            }),
+            ..Dial::clean(version, "willed")
+        };
+        for (listener, enters) in [(0, false), (1, true)] {
+            let (peer, _) = world.dial_at(listener, &dial);
+            assert_eq!(world.is_open(peer), enters, "{version:?}");
+        }
+    }
+}
