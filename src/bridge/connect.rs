@@ -11,6 +11,9 @@ use crate::mqtt::{self, Connect, Packet, Property, Props, PropsBuf, QoS, Version
 /// Without it an MQTT 5 session ends with its connection, and a backlog upstream is lost.
 pub(super) const SESSION_EXPIRY: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// `bridge_receive_maximum` where the configuration is silent, as Mosquitto announces.
+const RECEIVE_MAXIMUM: u16 = 20;
+
 /// Appends the CONNECT. `state_topic` is where the will goes, if there is to be one.
 pub(super) fn write(
     spec: &config::Bridge,
@@ -54,7 +57,7 @@ pub(super) fn announced(spec: &config::Bridge, version: Version) -> Announced {
         return Announced::default();
     }
     Announced {
-        receive_maximum: spec.receive_maximum.unwrap_or(u16::MAX),
+        receive_maximum: spec.receive_maximum.unwrap_or(RECEIVE_MAXIMUM),
         max_packet: spec.max_packet_size,
         topic_alias_max: spec.max_topic_alias.unwrap_or(0),
     }
@@ -68,7 +71,9 @@ fn properties(spec: &config::Bridge, version: Version) -> PropsBuf {
     let wanted = [
         spec.max_topic_alias.map(Property::TopicAliasMaximum),
         session_expiry(spec).map(Property::SessionExpiry),
-        spec.receive_maximum.map(Property::ReceiveMaximum),
+        Some(Property::ReceiveMaximum(
+            announced(spec, version).receive_maximum,
+        )),
         spec.max_packet_size.map(Property::MaximumPacketSize),
     ];
     for property in wanted.into_iter().flatten() {

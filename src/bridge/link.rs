@@ -265,17 +265,19 @@ impl Link {
         out: &mut Vec<u8>,
     ) -> Result<Step, Error> {
         let step = match (&mut self.state, packet) {
-            // A clean start has no session to go on with [MQTT-3.2.2-4].
-            (State::Handshake { .. }, Packet::ConnAck(ack))
-                if ack.session_present && self.spec.clean_session =>
-            {
-                Err(Error::Unexpected("CONNACK with a session"))
-            }
             (State::Handshake { .. }, Packet::ConnAck(ack)) if ack.reason == Reason::SUCCESS => {
                 self.accepted(ack, ids, now, out)
             }
             (State::Handshake { .. }, Packet::ConnAck(ack)) => {
                 Err(Error::Refused(ack.reason, Said::new(&ack.props)))
+            }
+            // Nothing that a server may send; but upstreams made to test Mosquitto's bridge do, and it
+            // answers.
+            (State::Up(up), Packet::PingReq) => {
+                up.last_received = now;
+                encode(&Packet::PingResp, up.limits.version, out)
+                    .map(|()| Step::None)
+                    .map_err(Error::from)
             }
             (State::Up(up), packet) => {
                 up.last_received = now;
@@ -298,6 +300,7 @@ impl Link {
         now: Time,
         out: &mut Vec<u8>,
     ) -> Result<Step, Error> {
+        // A clean start has no session to go on with [MQTT-3.2.2-4].
         if connack.session_present && self.spec.clean_session {
             return Err(Error::SessionPresent);
         }

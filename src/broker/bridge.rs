@@ -282,11 +282,16 @@ impl Broker {
         }
     }
 
-    /// The next packet id of a bridge's session: its SUBSCRIBEs share the sequence of its
-    /// messages.
+    /// The next packet id of a bridge's session that no message under way has [MQTT-2.2.1-3]: its
+    /// SUBSCRIBEs share the sequence of its messages.
     pub fn bridge_packet_id(&mut self, bridge: BridgeId) -> Option<PacketId> {
         let session = self.sessions.get_mut(*self.bridges.get(bridge.0)?)?;
-        Some(PacketId::of_sequence(session.outbound.next_seq()))
+        loop {
+            let id = PacketId::of_sequence(session.outbound.next_seq());
+            if session.outbound.flying(id).is_none() {
+                return Some(id);
+            }
+        }
     }
 
     /// Since when the oldest unacknowledged message of a bridge has been on its way.

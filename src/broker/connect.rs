@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::admit::Admitted;
 use super::alias::Outward;
 use super::conn::{ReplyKind, Stage};
+use super::session::NEVER;
 use super::{Broker, ConnId, Peer};
 use crate::config::log_type::NOTICE;
 use crate::mqtt::{
@@ -150,9 +151,10 @@ impl Broker {
         }
         self.counters.connects += 1;
         let done = self.store.done();
-        self.sessions
-            .get(index)
-            .is_some_and(|s| durable && (changed || !s.on_disk || s.saved_in > done))
+        // A row that says since when it is absent lets a session that can expire end after a crash.
+        self.sessions.get(index).is_some_and(|s| {
+            durable && (changed || s.expiry != NEVER || !s.on_disk || s.saved_in > done)
+        })
     }
 
     /// Notes how messages may go to a client: by topic aliases, and, as in Mosquitto, at the QoS

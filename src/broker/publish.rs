@@ -206,11 +206,9 @@ impl Broker {
         {
             let lost = (1, publish.payload.len() as u64);
             self.drop_message(index, 0, DropReason::TooLarge, lost, now);
-            // Mosquitto tells its clients 0x95, and would cut off a bridge that did [MQTT-3.4.2-1].
-            return Verdict::Drop(match bridge {
-                true => Reason::QUOTA_EXCEEDED,
-                false => Reason::PACKET_TOO_LARGE,
-            });
+            // As mosquitto.conf(5) has it; the 0x95 that Mosquitto sends is not for PUBACK and PUBREC
+            // [MQTT-3.4.2-1].
+            return Verdict::Drop(Reason::IMPLEMENTATION_SPECIFIC);
         }
         // As in Mosquitto, a bridge is the operator's own and needs no right, but $SYS is the broker's.
         let allowed = bridge || self.auth.may_publish(&session.who(), topic);

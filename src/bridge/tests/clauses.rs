@@ -52,7 +52,7 @@ fn a_session_after_a_clean_start_ends_the_link() {
         reason: Reason::SUCCESS,
         props: Props::EMPTY,
     };
-    let left = Err(Error::Unexpected("CONNACK with a session"));
+    let left = Err(Error::SessionPresent);
     assert_eq!(s.receive(Packet::ConnAck(connack)), left);
     assert_eq!(s.sent(), [""; 0], "nothing is asked of it");
     assert!(s.wait().1.starts_with("connect"), "it is tried again");

@@ -111,7 +111,7 @@ pub(super) const KEYS: &[Key] = &[
         "BYTES",
         Means("the protocol's limit"),
         "The largest payload; larger messages are not passed on.",
-        "MQTT 5 publishers are told (QoS 1 and 2, reason 0x95); older ones get the acknowledgement all \
+        "MQTT 5 publishers are told (QoS 1 and 2, reason 0x83); older ones get the acknowledgement all \
          the same. 0 is the protocol's limit.",
         set!(message_size_limit, v => bound(v.size(MAX_PAYLOAD)?)),
     ),
