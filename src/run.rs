@@ -126,6 +126,9 @@ pub fn run(options: &Options) -> Result<(), Error> {
             return Ok(());
         }
     }
+    // A limit on the size of files (SIGXFSZ) is a full disk, not an end.
+    let caught = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGXFSZ];
+    let signals = Signals::new(&caught).map_err(|e| Error::System("waiting for signals", e))?;
     let log = &config.general.log;
     let opened = Opened::new(log).map_err(|e| log_error(log, e))?;
     // Before any thread is started, the log's among them; what goes wrong is for the log.
@@ -141,7 +144,8 @@ pub fn run(options: &Options) -> Result<(), Error> {
     for note in notes {
         log::warn!("{note}");
     }
-    let result = ready.and_then(|ready| serve_until_stopped(options, config, ready, &logger));
+    let result =
+        ready.and_then(|ready| serve_until_stopped(options, config, ready, &logger, signals));
     match &result {
         Ok(()) => log::info!("footbridge stopped."),
         // The caller says it on standard error, which a daemon does not have.
@@ -188,11 +192,9 @@ fn serve_until_stopped(
     mut config: Config,
     mut ready: Ready,
     logger: &Rc<Logger>,
+    mut signals: Signals,
 ) -> Result<(), Error> {
     daemon::raise_descriptor_limit();
-    // A limit on the size of files (SIGXFSZ) is a full disk, not an end.
-    let caught = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGXFSZ];
-    let mut signals = Signals::new(&caught).map_err(|e| Error::System("waiting for signals", e))?;
     let mut pause = Duration::ZERO;
     loop {
         let started = Instant::now();

@@ -57,7 +57,6 @@ pub(super) fn announced(spec: &config::Bridge, version: Version) -> Announced {
         return Announced::default();
     }
     Announced {
-        receive_maximum: spec.receive_maximum.unwrap_or(RECEIVE_MAXIMUM),
         max_packet: spec.max_packet_size,
         topic_alias_max: spec.max_topic_alias.unwrap_or(0),
     }
@@ -72,7 +71,7 @@ fn properties(spec: &config::Bridge, version: Version) -> PropsBuf {
         spec.max_topic_alias.map(Property::TopicAliasMaximum),
         session_expiry(spec).map(Property::SessionExpiry),
         Some(Property::ReceiveMaximum(
-            announced(spec, version).receive_maximum,
+            spec.receive_maximum.unwrap_or(RECEIVE_MAXIMUM),
         )),
         spec.max_packet_size.map(Property::MaximumPacketSize),
     ];

@@ -58,26 +58,15 @@ pub struct Limits {
     pub announced: Announced,
 }
 
-/// What an upstream was told that we take: it must not go beyond.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What an upstream was told that we take: it must not go beyond. Its Receive Maximum is not in
+/// here: Mosquitto 2.0 exceeds that when it resumes a session, and to cut it off would only bring
+/// the same messages again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Announced {
-    /// QoS 1 and 2 messages at a time [MQTT-3.3.4-9].
-    pub receive_maximum: u16,
     /// Largest packet in bytes [MQTT-3.1.2-24]; `None` is our own limit.
     pub max_packet: Option<u32>,
     /// Highest topic alias [MQTT-3.1.2-26].
     pub topic_alias_max: u16,
-}
-
-impl Default for Announced {
-    /// What a CONNECT says that says nothing.
-    fn default() -> Announced {
-        Announced {
-            receive_maximum: u16::MAX,
-            max_packet: None,
-            topic_alias_max: 0,
-        }
-    }
 }
 
 /// The local end of a bridge, as the configuration has it.

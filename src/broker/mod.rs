@@ -74,6 +74,8 @@ use crate::time::Time;
 
 /// How long a new connection may take to send its CONNECT.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a packet that not every upstream counts against the Maximum Packet Size it was told.
+const FIXED_HEADER: u32 = 5;
 /// No more messages are moved to an outbox that holds this many bytes.
 const OUTBOX_HIGH: usize = 64 * 1024;
 /// QoS 0 messages to a connection this far behind are dropped, and a peer that lets this much
@@ -178,7 +180,10 @@ impl Broker {
         let limit = self.settings.max_packet_size.unwrap_or(u32::MAX);
         let limit = match self.conns.get(c.0) {
             Some(conn) if conn.stage == Stage::New => limit.min(BEFORE_CONNECT),
-            Some(conn) => conn.announced().and_then(|a| a.max_packet).unwrap_or(limit),
+            Some(conn) => match conn.announced().and_then(|a| a.max_packet) {
+                Some(told) => told.saturating_add(FIXED_HEADER),
+                None => limit,
+            },
             None => limit,
         };
         limit as usize

@@ -98,15 +98,14 @@ impl Broker {
     }
 
     /// Counts a QoS 1 or 2 message against the receive maximum [MQTT-3.3.4-7]. False if an
-    /// MQTT 5 peer has gone beyond it.
+    /// MQTT 5 client has gone beyond it.
     fn count_unacked(&mut self, c: ConnId) -> bool {
         let own = self.own_window();
         let Some(conn) = self.conns.get_mut(c.0) else {
             return true;
         };
         conn.unacked = conn.unacked.saturating_add(1);
-        let limit = conn.announced().map_or(own, |a| a.receive_maximum);
-        conn.version < Version::V5 || conn.unacked <= limit
+        conn.version < Version::V5 || conn.wire().is_some() || conn.unacked <= own
     }
 
     /// Sets the topic alias of a PUBLISH, or answers what it stands for.

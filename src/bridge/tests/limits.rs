@@ -25,11 +25,9 @@ fn a_session_that_was_not_asked_for_ends_the_connection() {
 #[test]
 fn the_upstream_is_held_to_what_it_was_told() {
     let mut spec = spec(&[]);
-    spec.receive_maximum = Some(7);
     spec.max_packet_size = Some(1000);
     spec.max_topic_alias = Some(3);
     let told = Announced {
-        receive_maximum: 7,
         max_packet: Some(1000),
         topic_alias_max: 3,
     };

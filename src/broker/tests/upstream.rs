@@ -45,54 +45,31 @@ fn a_bridge_uses_aliases_upstream() {
     assert_eq!(world.named(upstream), expected);
 }
 
-/// [MQTT-3.1.2-24] [MQTT-3.1.2-26] [MQTT-3.3.4-9]: an upstream that goes beyond what it was told is
-/// cut off, and hears why.
+/// [MQTT-3.1.2-24] [MQTT-3.1.2-26]: an upstream that goes beyond what it was told is
+/// cut off, and hears why. Mosquitto does not count the fixed header of a packet.
 #[test]
 fn an_upstream_must_keep_to_what_it_was_told() {
     let announced = Announced {
-        receive_maximum: 1,
         max_packet: Some(30),
         topic_alias_max: 20,
     };
     let alias = |n| [Property::TopicAlias(n)];
-    for (told, alias, size, again, reason) in [
-        (announced, &alias(20)[..], 1, false, None),
-        (
-            announced,
-            &alias(21),
-            1,
-            false,
-            Some(Reason::TOPIC_ALIAS_INVALID),
-        ),
+    for (told, alias, size, reason) in [
+        (announced, &alias(20)[..], 1, None),
+        (announced, &alias(21), 1, Some(Reason::TOPIC_ALIAS_INVALID)),
         (
             Announced::default(),
             &alias(1),
             1,
-            false,
             Some(Reason::TOPIC_ALIAS_INVALID),
         ),
-        (announced, &[], 24, false, None),
-        (announced, &[], 25, false, Some(Reason::PACKET_TOO_LARGE)),
-        (
-            announced,
-            &[],
-            1,
-            true,
-            Some(Reason::RECEIVE_MAXIMUM_EXCEEDED),
-        ),
+        (announced, &[], 29, None),
+        (announced, &[], 30, Some(Reason::PACKET_TOO_LARGE)),
     ] {
         let mut world = World::new();
         let upstream = uplink(&mut world, 0, told);
         let payload = "x".repeat(size);
-        world.held = true;
-        if again {
-            world.publish_with(upstream, "t", &payload, qos2(9), false, &[]);
-        }
         world.publish_with(upstream, "t", &payload, Delivery::AtMostOnce, false, alias);
-        if again {
-            assert_eq!(world.got(upstream), []);
-            world.publish_with(upstream, "t", &payload, qos2(10), false, &[]);
-        }
         let said = reason.map(Got::Disconnect).into_iter();
         let expected: Vec<Got> = said.chain(reason.map(|_| Got::Closed)).collect();
         assert_eq!(world.got(upstream), expected, "{told:?} {reason:?}");
