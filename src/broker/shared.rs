@@ -50,9 +50,12 @@ impl Session {
 
     /// A number for a new shared subscription; none of those that still owe something.
     fn free_line(&self) -> u16 {
-        let free =
-            |line: &u16| self.group(*line).is_none() && self.outbound.owed_by(*line).messages == 0;
-        (FIRST_SHARE..).find(free).unwrap_or(u16::MAX)
+        let mut taken: Vec<u16> = self.shares.iter().map(|share| share.line).collect();
+        taken.sort_unstable();
+        let free = |line: &u16| {
+            taken.binary_search(line).is_err() && self.outbound.owed_by(*line).messages == 0
+        };
+        (FIRST_SHARE..=u16::MAX).find(free).unwrap_or(u16::MAX)
     }
 }
 
