@@ -128,7 +128,9 @@ impl Broker {
     /// Whether `client_id` may have a session, or has one already.
     fn admit_session(&self, client_id: &str) -> Result<(), Reason> {
         let known = self.by_client_id.get(client_id);
-        if known.is_some_and(|index| self.bridges.contains(index)) {
+        let session = known.and_then(|index| self.sessions.get(*index));
+        // That of a bridge, too, which was removed and may come back for what waits.
+        if session.is_some_and(|session| session.bridge) {
             log::warn!("A client may not use the id of a bridge: {client_id}");
             return Err(Reason::CLIENT_IDENTIFIER_NOT_VALID);
         }

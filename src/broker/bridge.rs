@@ -143,12 +143,20 @@ impl Broker {
         bridge
     }
 
-    /// A client that uses the id of a new bridge has to go.
+    /// A client that uses the id of a new bridge has to go, with its session: what waits for it is
+    /// not for the upstream.
     fn make_way(&mut self, client_id: &str, now: Time) {
-        let known = self.by_client_id.get(client_id);
-        let conn = known.and_then(|index| self.sessions.get(*index)?.conn);
-        if let Some(conn) = conn {
+        let Some(&index) = self.by_client_id.get(client_id) else {
+            return;
+        };
+        let Some(session) = self.sessions.get(index).filter(|session| !session.bridge) else {
+            return;
+        };
+        if let Some(conn) = session.conn {
             self.close(conn, Reason::SESSION_TAKEN_OVER, now);
+        }
+        if self.by_client_id.get(client_id) == Some(&index) {
+            self.end_session(index, now);
         }
     }
 

@@ -46,6 +46,13 @@ fn a_bridge_that_comes_back_finds_its_queue() {
     world.broker.remove_bridge(bridge, world.now);
     assert_eq!(world.broker.bridge_queues(world.now).count(), 0);
     publish(&mut world, device, 6..8);
+    let rival = world.dial(&Dial::durable(Version::V5, "local.b"));
+    let refused = Got::ConnAck(false, Reason::CLIENT_IDENTIFIER_NOT_VALID);
+    assert_eq!(
+        world.next(rival),
+        Some(refused),
+        "the queue is the bridge's"
+    );
     let again = add(&mut world, &[line("a")]);
     assert_eq!(again, bridge);
     publish(&mut world, device, 8..10);
@@ -107,15 +114,22 @@ fn a_changed_bridge_keeps_its_queue_and_its_number() {
     assert_eq!(world.broker.gauges().inflight, 4);
 }
 
-/// A client has to leave the id that a new bridge needs.
+/// A client has to leave the id that a new bridge needs, and what waits for it does not go up.
 #[test]
 fn a_new_bridge_takes_its_id() {
     let mut world = World::new();
     let client = world.durable(Version::V5, "local.b");
-    add(&mut world, &[line("a")]);
+    world.listen(client, "a", QoS::AtLeastOnce);
+    world.listen(client, "$share/g/a", QoS::AtLeastOnce);
+    let device = world.clean(Version::V311, "device");
+    publish(&mut world, device, 1..3);
+    let bridge = add(&mut world, &[line("a")]);
     world.pass(secs(1));
     assert!(!world.is_open(client));
-    assert_eq!(world.broker.gauges().clients, 1);
+    let gauges = world.broker.gauges();
+    assert_eq!((gauges.clients, gauges.shared_subscriptions), (2, 0));
+    let uplink = up(&mut world, bridge);
+    assert_eq!(world.payloads(uplink), NONE);
 }
 
 #[test]
