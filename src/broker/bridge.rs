@@ -234,16 +234,19 @@ impl Broker {
             self.finish(old, now);
         }
         let c = self.new_conn(0, Peer::Local, now);
+        let own_max_packet = self.own_max_packet();
         let conn = self.conns.get_mut(c.0)?;
         conn.stage = Stage::Connected;
         conn.set_session(index);
         conn.version = limits.version;
         conn.max_packet = limits.max_packet.unwrap_or(u32::MAX);
+        conn.max_received = limits.announced.max_packet.unwrap_or(own_max_packet);
+        conn.receive_maximum = limits.announced.receive_maximum;
         conn.greeted = true;
         let rare = conn.rare();
         rare.max_qos = limits.max_qos;
         rare.wire = Some(wire);
-        rare.announced = limits.announced;
+        rare.topic_alias_max = limits.announced.topic_alias_max;
         rare.outward = Outward::new(limits.topic_alias_max.min(UPLINK_ALIASES));
         let session = self.sessions.get_mut(index)?;
         session.version = limits.version;

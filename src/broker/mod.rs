@@ -175,13 +175,16 @@ impl Broker {
     pub fn max_packet(&self, c: ConnId) -> usize {
         // Before CONNECT nobody needs room for more than a will and some properties.
         const BEFORE_CONNECT: u32 = 256 * 1024;
-        let limit = self.settings.max_packet_size.unwrap_or(u32::MAX);
         let limit = match self.conns.get(c.0) {
-            Some(conn) if conn.stage == Stage::New => limit.min(BEFORE_CONNECT),
-            Some(conn) => conn.announced().and_then(|a| a.max_packet).unwrap_or(limit),
-            None => limit,
+            Some(conn) if conn.stage != Stage::New => conn.max_received,
+            _ => self.own_max_packet().min(BEFORE_CONNECT),
         };
         limit as usize
+    }
+
+    /// `max_packet_size`, in bytes.
+    fn own_max_packet(&self) -> u32 {
+        self.settings.max_packet_size.unwrap_or(u32::MAX)
     }
 
     /// Handles one packet.

@@ -196,8 +196,8 @@ impl Broker {
         }
     }
 
-    /// `check_retain_source`: with it, a retained message whose publisher has lost the right to publish it
-    /// is not sent. The broker's own and those of bridges need no right.
+    /// With `check_retain_source`, a retained message whose publisher has lost the right to publish
+    /// it is not sent. The broker's own and those of bridges need no right.
     fn may_still_publish(&self, message: &Message) -> bool {
         let Origin {
             client_id,
