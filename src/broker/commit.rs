@@ -120,6 +120,7 @@ impl Broker {
             Event::Resumed => {
                 log::warn!("The store works again.");
                 self.disk.stalled = None;
+                self.shared.estates.look_at_all();
             }
             Event::Full => {
                 log::error!(
@@ -131,6 +132,7 @@ impl Broker {
             Event::Room => {
                 log::warn!("The disk of the store has room again.");
                 self.disk.full = false;
+                self.shared.estates.look_at_all();
                 self.retry_parked(now);
             }
             Event::Rewritten => log::error!(

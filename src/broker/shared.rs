@@ -15,7 +15,7 @@ use super::session::Session;
 use super::{Broker, OUTBOX_HIGH, OUTBOX_LIMIT};
 use crate::message::{Message, MessageId, SessionId};
 use crate::mqtt::QoS;
-use crate::route::{FIRST_SHARE, Fitness, Groups, SubOptions, shared_filter};
+use crate::route::{Among, FIRST_SHARE, Fitness, Groups, SubOptions, shared_filter};
 use crate::time::Time;
 
 /// Shared subscriptions that one client may have. Each is a lane of its queue.
@@ -39,6 +39,17 @@ pub(super) struct Shared {
     pub restored_below: MessageId,
     /// The groups that the message being routed meets.
     pub met: Vec<u32>,
+}
+
+/// What became of a message that was to be given to a member of a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Given {
+    /// A member has it.
+    Taken,
+    /// Those that may have it have no room at the moment.
+    NotYet,
+    /// No member may have it.
+    ToNobody,
 }
 
 impl Session {
@@ -104,9 +115,14 @@ impl Broker {
     }
 
     /// Picks the member of a group that gets a message, and says how fit it is.
-    pub(super) fn choose(&mut self, group: u32, message: &Message) -> Option<(Receiver, Fitness)> {
+    pub(super) fn choose(
+        &mut self,
+        group: u32,
+        among: Among,
+        message: &Message,
+    ) -> Option<(Receiver, Fitness)> {
         let mut groups = std::mem::take(&mut self.shared.groups);
-        let picked = groups.pick(group, |key, options| {
+        let picked = groups.pick(group, among, |key, options| {
             self.fitness(key as usize, options, message)
         });
         self.shared.groups = groups;
@@ -155,24 +171,27 @@ impl Broker {
         self.shared.groups.has_free(group, |key| {
             let session = self.sessions.get(key as usize);
             let conn = session.and_then(|s| self.conns.get(s.conn?.0));
-            session.zip(conn).is_some_and(|(s, c)| is_free(s, c))
+            let member = session.zip(conn);
+            member.is_some_and(|(s, c)| is_free(s, c) && self.has_room(s, 0, 0))
         })
     }
 
-    /// Gives a message to a member of a group that is fitter than `limit`. `held`: its number, and
-    /// the session that it is owed to. False if nobody can take it.
+    /// Gives a message to a member of a group. `held`: its number, and the session that it is owed
+    /// to.
     pub(super) fn give(
         &mut self,
-        (group, limit): (u32, Fitness),
+        (group, among): (u32, Among),
         message: &Rc<Message>,
         held: Option<(MessageId, SessionId)>,
         now: Time,
-    ) -> bool {
-        match self.choose(group, message) {
-            Some((receiver, fitness)) if fitness < limit => {
-                self.deliver_left(message, receiver, held, now)
-            }
-            _ => false,
+    ) -> Given {
+        match self.choose(group, among, message) {
+            None => Given::ToNobody,
+            Some((_, Fitness::Full)) => Given::NotYet,
+            Some((receiver, _)) => match self.deliver_left(message, receiver, held, now) {
+                true => Given::Taken,
+                false => Given::NotYet,
+            },
         }
     }
 

@@ -43,6 +43,15 @@ pub enum Fitness {
     Unfit,
 }
 
+/// Which members may be picked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Among {
+    /// Those that are connected.
+    Connected,
+    /// Those, and the others if none of them can take the message.
+    All,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Member {
     key: u32,
@@ -229,11 +238,12 @@ impl Groups {
     pub fn pick(
         &mut self,
         group: u32,
+        among: Among,
         mut fitness: impl FnMut(u32, &SubOptions) -> Fitness,
     ) -> Option<(u32, SubOptions, Fitness)> {
         let group = self.groups.get_mut(group as usize)?;
         let mut best = group.best(true, &mut fitness);
-        if best.is_none_or(|(found, _)| found > Fitness::Away) {
+        if among == Among::All && best.is_none_or(|(found, _)| found > Fitness::Away) {
             let away = group.best(false, &mut fitness);
             best = best.into_iter().chain(away).min_by_key(|(found, _)| *found);
         }
@@ -279,7 +289,7 @@ mod tests {
     }
 
     fn picked(groups: &mut Groups, id: u32, fitness: impl Fn(u32) -> Fitness) -> Option<u32> {
-        let picked = groups.pick(id, |key, _| fitness(key));
+        let picked = groups.pick(id, Among::All, |key, _| fitness(key));
         picked.map(|(key, ..)| key)
     }
 
@@ -357,7 +367,7 @@ mod tests {
             groups.set_connected(id, key, false);
         }
         let mut asked = 0;
-        let picked = groups.pick(id, |_, _| {
+        let picked = groups.pick(id, Among::All, |_, _| {
             asked += 1;
             Fitness::Full
         });
