@@ -14,8 +14,8 @@ use super::estates::Estates;
 use super::session::Session;
 use super::{Broker, OUTBOX_HIGH, OUTBOX_LIMIT};
 use crate::message::{Message, MessageId, SessionId};
-use crate::mqtt::QoS;
-use crate::route::{Among, FIRST_SHARE, Fitness, Groups, SubOptions, shared_filter};
+use crate::mqtt::{self, QoS};
+use crate::route::{Among, FIRST_SHARE, Fitness, Groups, SubOptions};
 use crate::time::Time;
 
 /// Shared subscriptions that one client may have. Each is a lane of its queue.
@@ -74,7 +74,8 @@ impl Broker {
     /// Makes a session a member of the group `name`, a whole `$share/NAME/FILTER`, or changes its
     /// options. `options` get the line that its messages come by; one that is set is kept.
     pub(super) fn join(&mut self, index: usize, name: &str, options: &mut SubOptions) {
-        let (Some(filter), Some(session)) = (shared_filter(name), self.sessions.get(index)) else {
+        let (Some((_, filter)), Some(session)) = (mqtt::share(name), self.sessions.get(index))
+        else {
             return;
         };
         let key = index as u32;
@@ -107,7 +108,7 @@ impl Broker {
             session.shares.retain(|share| share.group != group);
         }
         let last = self.shared.groups.leave(group, index as u32);
-        if let (true, Some(filter)) = (last, shared_filter(name)) {
+        if let (true, Some((_, filter))) = (last, mqtt::share(name)) {
             self.trie.remove(filter, Groups::key(group));
             self.end_estates(group, now);
         }

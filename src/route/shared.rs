@@ -22,12 +22,6 @@ pub fn is_share(mapping: u16) -> bool {
     mapping >= FIRST_SHARE
 }
 
-/// The topic filter of a shared subscription, `$share/NAME/FILTER`; `None` for any other filter.
-pub fn shared_filter(filter: &str) -> Option<&str> {
-    let (_, filter) = filter.strip_prefix("$share/")?.split_once('/')?;
-    Some(filter)
-}
-
 /// How well a member could take a message now. The first is best.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Fitness {
@@ -291,14 +285,6 @@ mod tests {
     fn picked(groups: &mut Groups, id: u32, fitness: impl Fn(u32) -> Fitness) -> Option<u32> {
         let picked = groups.pick(id, Among::All, |key, _| fitness(key));
         picked.map(|(key, ..)| key)
-    }
-
-    #[test]
-    fn a_shared_subscription_has_a_filter() {
-        assert_eq!(shared_filter("$share/g/a/+"), Some("a/+"));
-        assert_eq!(shared_filter("$share/g//a"), Some("/a"));
-        assert_eq!(shared_filter("a/b"), None);
-        assert_eq!(shared_filter("$shared/g/a"), None);
     }
 
     #[test]
