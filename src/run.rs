@@ -22,13 +22,13 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use async_io::Timer;
-use async_signal::{Signal, Signals};
-use futures_lite::{StreamExt, future};
+use futures_lite::future;
+use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use smol::{LocalExecutor, Task, channel};
 
 use crate::auth::{self, Auth};
 use crate::config::{self, Config, LogTypes};
-use crate::net::{self, Shared};
+use crate::net::{self, Shared, Signals};
 use crate::store;
 use bridges::Bridges;
 use daemon::Side;
@@ -193,14 +193,8 @@ fn serve_until_stopped(
 ) -> Result<(), Error> {
     daemon::raise_descriptor_limit();
     // A limit on the size of files (SIGXFSZ) is a full disk, not an end.
-    let kinds = [
-        Signal::Term,
-        Signal::Int,
-        Signal::Hup,
-        Signal::Usr1,
-        Signal::Xfsz,
-    ];
-    let mut signals = Signals::new(kinds).map_err(|e| Error::System("waiting for signals", e))?;
+    let caught = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGXFSZ];
+    let mut signals = Signals::new(&caught).map_err(|e| Error::System("waiting for signals", e))?;
     let mut pause = Duration::ZERO;
     loop {
         let started = Instant::now();
@@ -228,13 +222,16 @@ fn serve(
     config: &Config,
     ready: Ready,
     logger: &Rc<Logger>,
-    signals: Signals,
+    mut signals: Signals,
 ) -> Result<End, Error> {
     for warning in &ready.warnings {
         log::warn!("{warning}");
     }
     let executor = Rc::new(LocalExecutor::new());
     let reactor = ready.reactor;
+    signals
+        .watch(&reactor)
+        .map_err(|e| Error::System("waiting for signals", e))?;
     let (hub, damaged) = start::hub(config, ready.auth, &reactor, &executor)?;
     let listeners = match ready.listeners {
         Some(bound) => bound,
@@ -274,27 +271,28 @@ async fn live(
     let damaged = async { damaged.recv().await.ok().map(|()| None) };
     let mut damaged = pin!(damaged);
     loop {
-        let signal = async { signals.next().await.map(Some) };
+        let signal = async { Some(Some(signals.next().await)) };
         let Some(signal) = future::or(signal, damaged.as_mut()).await else {
             break;
         };
-        let Some(signal) = signal else {
-            return Ok(End::Damaged(signals));
-        };
         match signal {
-            Ok(Signal::Hup) => running.reload(),
-            Ok(Signal::Usr1) => running.hub.borrow_mut().commit_now(),
-            Ok(Signal::Xfsz) => {}
-            Ok(signal) => {
-                log::info!("footbridge stopping ({signal:?}).");
+            None => return Ok(End::Damaged(signals)),
+            Some(SIGHUP) => running.reload(),
+            Some(SIGUSR1) => running.hub.borrow_mut().commit_now(),
+            Some(SIGXFSZ) => {}
+            Some(signal) => {
+                log::info!("footbridge stopping ({}).", name(signal));
                 break;
             }
-            Err(e) => log::warn!("A signal was lost: {e}."),
         }
     }
     // Dropping a task closes its socket: nobody can connect any more.
     drop(listeners);
     stop(&running.hub).await.map(|()| End::Stopped)
+}
+
+fn name(signal: i32) -> &'static str {
+    signal_hook::low_level::signal_name(signal).unwrap_or("a signal")
 }
 
 /// Says goodbye to every client and waits for the last commit.

@@ -67,15 +67,18 @@ const IDLE: u32 = 4 * SEEN as u32;
 
 /// The aliases set for the peer.
 ///
-/// As long as there are any, the first message on a topic sets one, as in Mosquitto 2.1: that costs
-/// three bytes a time, and a topic that comes again saves its length. Once all are given, a topic
-/// takes one over if it comes again within [`SEEN`] topics, for the retained messages of a new
-/// subscription are each on a topic of their own; and only one that has lain idle, so that more
-/// topics than aliases do not push each other out in turn.
+/// As long as there are any, the first message on a topic sets one for a client, as in Mosquitto
+/// 2.1: that costs three bytes a time, and a topic that comes again saves its length. An upstream,
+/// to which Mosquitto sets none, gets one for a topic that comes again within [`SEEN`] topics; so
+/// does a client once all are given, for the retained messages of a new subscription are each on a
+/// topic of their own. What is taken over then has lain idle, so that more topics than aliases do
+/// not push each other out in turn.
 #[derive(Debug, Default)]
 pub(super) struct Outward {
     /// Highest alias the peer takes [MQTT-3.1.2-26], [MQTT-3.2.2-17].
     max: u16,
+    /// The first message on a topic sets one.
+    eager: bool,
     /// The next place in `seen`.
     next: u8,
     /// Messages so far.
@@ -87,8 +90,17 @@ pub(super) struct Outward {
 }
 
 impl Outward {
-    /// Aliases up to `max`; none with 0 [MQTT-3.1.2-27].
+    /// Aliases up to `max` for a client; none with 0 [MQTT-3.1.2-27].
     pub fn new(max: u16) -> Outward {
+        Outward {
+            max,
+            eager: true,
+            ..Outward::default()
+        }
+    }
+
+    /// Aliases up to `max` for an upstream.
+    pub fn upward(max: u16) -> Outward {
         Outward {
             max,
             ..Outward::default()
@@ -103,11 +115,12 @@ impl Outward {
         if let Some(at) = self.given.iter().position(|(given, _)| **given == *topic) {
             return Naming::Alias(at as u16 + 1);
         }
-        if self.given.len() < usize::from(self.max) {
-            return Naming::Both(self.given.len() as u16 + 1);
-        }
-        if !self.seen.contains(&hash(topic)) {
+        let free = self.given.len() < usize::from(self.max);
+        if !(free && self.eager || self.seen.contains(&hash(topic))) {
             return Naming::Name;
+        }
+        if free {
+            return Naming::Both(self.given.len() as u16 + 1);
         }
         let idle = |used: u32| self.count.wrapping_sub(used) >= IDLE;
         match self.given.iter().position(|&(_, used)| idle(used)) {
@@ -175,6 +188,17 @@ mod tests {
     }
 
     /// [MQTT-3.3.2-8] [MQTT-3.3.2-9] [MQTT-3.3.2-12]: from 1 to the maximum, and set anew at will.
+    /// One message a topic goes up as Mosquitto would send it.
+    #[test]
+    fn an_upstream_gets_an_alias_for_what_comes_again() {
+        let mut table = Outward::upward(2);
+        for expected in [Naming::Name, Naming::Both(1), Naming::Alias(1)] {
+            let naming = table.name("a/b");
+            assert_eq!(naming, expected);
+            table.sent("a/b", naming);
+        }
+    }
+
     #[test]
     fn the_peer_sets_aliases_within_what_was_announced() {
         let mut table = Inward::default();

@@ -247,7 +247,7 @@ impl Broker {
         rare.max_qos = limits.max_qos;
         rare.wire = Some(wire);
         rare.topic_alias_max = limits.announced.topic_alias_max;
-        rare.outward = Outward::new(limits.topic_alias_max.min(UPLINK_ALIASES));
+        rare.outward = Outward::upward(limits.topic_alias_max.min(UPLINK_ALIASES));
         let session = self.sessions.get_mut(index)?;
         session.version = limits.version;
         if !limits.session_present {

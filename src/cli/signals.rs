@@ -1,27 +1,20 @@
 //! SIGINT and SIGTERM as something to wait for.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use async_signal::{Signal, Signals};
-use futures_lite::StreamExt;
+use signal_hook::consts::signal::{SIGINT, SIGTERM};
+use signal_hook::low_level::pipe;
 
 /// A socket that becomes readable when the process is asked to end, and not before.
 ///
 /// # Errors
 /// The system's.
 pub(super) fn socket() -> io::Result<UnixStream> {
-    let (here, mut there) = UnixStream::pair()?;
-    let mut signals = Signals::new([Signal::Int, Signal::Term])?;
-    std::thread::spawn(move || {
-        async_io::block_on(async {
-            while signals.next().await.is_some() {
-                // The reader is in this process, and gone only if the process is about to go.
-                let _ = there.write_all(b"!");
-            }
-        });
-    });
+    let (here, there) = UnixStream::pair()?;
+    pipe::register(SIGINT, there.try_clone()?)?;
+    pipe::register(SIGTERM, there)?;
     Ok(here)
 }
 

@@ -260,6 +260,22 @@ fn the_sessions_packets_are_forwarded() {
     }
 }
 
+/// 3.1.1 [MQTT-3.14.4-1] [MQTT-3.14.4-2]: nothing follows a DISCONNECT on its connection.
+#[test]
+fn goodbye_is_the_last_word() {
+    for spec in [spec(&["a out 1"]), v311(spec(&["a out 1"]))] {
+        let mut s = Script::new(spec);
+        s.dial();
+        s.accept(false, &[]);
+        s.link.goodbye(s.now, &mut s.out);
+        let state = "PUBLISH 0 $SYS/broker/connection/box.up/state 0 q0 retain";
+        assert_eq!(s.sent(), [state, "DISCONNECT"]);
+        let late = s.receive(Packet::PingReq);
+        assert_eq!(late, Err(Error::Unexpected("PINGREQ")));
+        assert_eq!(s.sent(), [""; 0]);
+    }
+}
+
 /// As Mosquitto's bridge, though no server should ask.
 #[test]
 fn a_pingreq_is_answered() {

@@ -2,7 +2,7 @@
 
 use super::Section::General as S;
 use super::Unset::{Is, Means};
-use super::{Key, implemented, set};
+use super::{Key, accepted, implemented, set};
 use crate::config::Kind;
 use crate::config::topic;
 use crate::config::value::Value;
@@ -146,6 +146,12 @@ pub(super) const KEYS: &[Key] = &[
         "Whether small packets leave at once (TCP_NODELAY).",
         "Unlike Mosquitto's default of false: packets are gathered before they are written.",
         set!(set_tcp_nodelay, v => v.flag()?),
+    ),
+    accepted(
+        S,
+        "packet_buffer_size",
+        "BYTES",
+        "all connections are read through one buffer",
     ),
 ];
 

@@ -104,6 +104,15 @@ pub(super) const KEYS: &[Key] = &[
     ),
     implemented(
         S,
+        "maximum_qos",
+        "0|1|2",
+        Is("2"),
+        "The old name of max_qos.",
+        "",
+        set_listener!(max_qos, v => qos(v)?),
+    ),
+    implemented(
+        S,
         "max_topic_alias",
         "COUNT",
         Is("10"),

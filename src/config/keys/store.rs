@@ -56,6 +56,15 @@ pub(super) const KEYS: &[Key] = &[
     ),
     implemented(
         S,
+        "retained_persistence",
+        "true|false",
+        Is("false"),
+        "The old name of persistence.",
+        "",
+        set!(persistence, v => v.flag()?),
+    ),
+    implemented(
+        S,
         "persistence_file",
         "NAME",
         Is("footbridge.db"),
