@@ -168,13 +168,16 @@ impl Broker {
     }
 
     /// True if a connected member of a group could be sent something now.
-    pub(super) fn has_free_member(&self, group: u32) -> bool {
-        self.shared.groups.has_free(group, |key| {
+    pub(super) fn has_free_member(&mut self, group: u32) -> bool {
+        let mut groups = std::mem::take(&mut self.shared.groups);
+        let has_free = groups.has_free(group, |key| {
             let session = self.sessions.get(key as usize);
             let conn = session.and_then(|s| self.conns.get(s.conn?.0));
             let member = session.zip(conn);
             member.is_some_and(|(s, c)| is_free(s, c) && self.has_room(s, 0, 0))
-        })
+        });
+        self.shared.groups = groups;
+        has_free
     }
 
     /// Gives a message to a member of a group. `held`: its number, and the session that it is owed

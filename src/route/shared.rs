@@ -245,16 +245,21 @@ impl Groups {
         Some((member.key, member.options, found))
     }
 
-    /// True if one of the connected members that would be asked next is free.
-    pub fn has_free(&self, group: u32, mut is_free: impl FnMut(u32) -> bool) -> bool {
-        let Some(group) = self.groups.get(group as usize) else {
+    /// True if one of the connected members that would be asked next is free. If none is, others
+    /// are next.
+    pub fn has_free(&mut self, group: u32, mut is_free: impl FnMut(u32) -> bool) -> bool {
+        let Some(group) = self.groups.get_mut(group as usize) else {
             return false;
         };
         let connected = group.members.get(..group.connected).unwrap_or_default();
         let start = group.turns[0] % connected.len().max(1);
         let turn = connected.iter().cycle().skip(start);
         let mut next = turn.take(connected.len().min(PROBES));
-        next.any(|member| is_free(member.key))
+        let found = next.any(|member| is_free(member.key));
+        if !found {
+            group.turns[0] = start + PROBES;
+        }
+        found
     }
 }
 
@@ -364,6 +369,8 @@ mod tests {
             false
         });
         assert!(!free && asked <= PROBES, "{asked}");
+        let found = (0..5_000 / PROBES + 1).any(|_| groups.has_free(id, |key| key == 7_000));
+        assert!(found, "one that is free is found in time");
         for key in (0..10_000).rev() {
             groups.leave(id, key);
         }
