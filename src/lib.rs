@@ -79,8 +79,8 @@
 //!   goes. A session that ends before its estate is spent lives on without a name. After
 //!   UNSUBSCRIBE a member keeps what it was sent; the rest is for the others.
 //! - **Topic aliases** are the connection's business, both ways, not `session`'s, for they end with
-//!   it. Outward, the first message on a topic sets one while there are any, and an idle one is
-//!   given away; a record in a queue never knows of them.
+//!   it: a record in a queue never knows of them. Those that are set for a peer go to topics that
+//!   come again, and for a client to the first topics at once, as in Mosquitto.
 //! - **WebSocket without tungstenite**: it gathers each frame in a buffer a connection. Here frames
 //!   are taken off in place as they arrive (`net::web`), and httparse reads the head before them.
 //!   The files of `http_dir` are read on the one thread, a piece a turn: on a disk that hangs, they
