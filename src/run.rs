@@ -143,6 +143,9 @@ pub fn run(options: &Options) -> Result<(), Error> {
     for note in notes {
         log::warn!("{note}");
     }
+    if !options.ports.is_empty() && !config.listeners.is_empty() {
+        log::info!("-p is ignored: the configuration names its listeners.");
+    }
     let result = ready.and_then(|ready| serve_until_stopped(options, config, ready, &logger));
     match &result {
         Ok(()) => log::info!("footbridge stopped."),
