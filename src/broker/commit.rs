@@ -34,6 +34,7 @@ impl Broker {
 
     /// The batch to commit now, if one is due and none is under way.
     pub fn take_batch(&mut self, now: Time) -> Option<Batch> {
+        self.count_stored();
         if !self.store.is_due(now) {
             return None;
         }

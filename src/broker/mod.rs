@@ -139,6 +139,8 @@ pub struct Broker {
     topic: String,
     /// Bytes of packets that have come in half.
     partial_bytes: usize,
+    /// Bytes that are queued, where the store is memory and `memory_limit` counts them.
+    stored_bytes: u64,
     /// `memory_limit` is reached, and the log says so.
     memory_full: Cell<bool>,
     shutting_down: bool,
