@@ -25,14 +25,14 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 1 | [`mqtt`], [`time`] | the codec; a moment as a plain number |
+//! | 1 | [`mqtt`], [`time`] | the codec; a moment as a plain number, the calendar |
 //! | 2 | [`message`] | an application message, shared by its receivers |
 //! | 3 | [`config`], [`store`], [`route`] | mosquitto.conf; what must survive; who gets what |
 //! | 4 | [`auth`], [`session`] | passwords and ACLs; QoS 1 and 2, both halves |
 //! | 5 | [`broker`] | sessions, routing and acknowledgements put together |
 //! | 6 | [`bridge`], [`status`] | the client side of an uplink; `$SYS` |
-//! | 7 | [`net`] | sockets, the clock, the turn |
-//! | 8 | [`run`], [`cli`] | the daemon; pub, sub, passwd, demo |
+//! | 7 | [`net`] | sockets, WebSocket and pages, the clock, the turn |
+//! | 8 | [`run`], [`cli`] | the daemon, its log and its reload; pub, sub, passwd, demo |
 //!
 //! Only `net`, `run` and `cli` name sockets or clocks; only `store` names redb.
 //!
@@ -73,6 +73,24 @@
 //!   would have to be stored are refused until the ballast lies there again.
 //! - While a publisher's messages wait for room in a full queue it is still read, up to a bound:
 //!   the acknowledgements that make room may be its own.
+//! - A message that comes by a **shared subscription** has a row of its own, for one receiver. When
+//!   a member goes, its queue stays where it is as an estate, and a message changes hands only when
+//!   a connected member could be sent it: a backlog is not written anew for each that comes and
+//!   goes. A session that ends before its estate is spent lives on without a name. After
+//!   UNSUBSCRIBE a member keeps what it was sent; the rest is for the others.
+//! - **Topic aliases** are the connection's business, both ways, not `session`'s, for they end with
+//!   it: a record in a queue never knows of them. Those that are set for a peer go to topics that
+//!   come again, and for a client to the first topics at once, as in Mosquitto.
+//! - **WebSocket without tungstenite**: it gathers each frame in a buffer a connection. Here frames
+//!   are taken off in place as they arrive (`net::web`), and httparse reads the head before them.
+//!   The files of `http_dir` are read on the one thread, a piece a turn: on a disk that hangs, they
+//!   hang everything. They are meant for a page of the router's own flash.
+//! - **The log is our own implementation of `log::Log`** (`run::logger`), not env_logger: Mosquitto's
+//!   types are no levels, each is switched by itself; SIGHUP changes them and the destinations,
+//!   which env_logger fixes when it starts; and lines go to syslog and to topics, too.
+//! - With `user`, root binds the listeners and opens the log **before any thread is started**, gives
+//!   its rights up, and only then opens the store: in Linux each thread has rights of its own, and
+//!   to change those of all takes unsafe code.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,9 @@
 //! The running broker: from arguments to a clean stop.
 //!
-//! Starts in this order: configuration, log, store, broker, listeners, bridges. A failure up to
-//! there ends the process with one line; afterwards nothing does but a signal.
+//! Starts in this order: configuration, log, access rules, store, broker, listeners, bridges; for a
+//! root that is to become another `user`, the listeners come before the first thread, the log's
+//! (`ready`). A failure up to there ends the process with one line; afterwards nothing does but a
+//! signal.
 
 mod bridges;
 mod daemon;
@@ -143,6 +145,9 @@ pub fn run(options: &Options) -> Result<(), Error> {
     log::info!("footbridge {} starting.", env!("CARGO_PKG_VERSION"));
     for note in notes {
         log::warn!("{note}");
+    }
+    if !options.ports.is_empty() && !config.listeners.is_empty() {
+        log::info!("-p is ignored: the configuration names its listeners.");
     }
     let result =
         ready.and_then(|ready| serve_until_stopped(options, config, ready, &logger, signals));

@@ -57,7 +57,7 @@ impl Context<'_> {
 
     /// Why the upstream cannot take a subscription to `filter`, as its CONNACK says.
     fn unavailable(&self, filter: &str) -> Option<Reason> {
-        if !self.limits.shared_available && is_shared(filter) {
+        if !self.limits.shared_available && mqtt::share(filter).is_some() {
             Some(Reason::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED)
         } else if !self.limits.wildcards_available && filter.contains(['+', '#']) {
             Some(Reason::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED)
@@ -65,10 +65,6 @@ impl Context<'_> {
             None
         }
     }
-}
-
-fn is_shared(filter: &str) -> bool {
-    filter.starts_with("$share/")
 }
 
 impl Requests {
@@ -159,7 +155,7 @@ impl Requests {
             filter,
             qos,
             // [MQTT-3.8.3-4]
-            no_local: v5 && !is_shared(filter),
+            no_local: v5 && mqtt::share(filter).is_none(),
             retain_as_published: v5,
             retain_handling: if v5 {
                 cx.retain_handling

@@ -129,7 +129,7 @@ impl Broker {
     fn admit_session(&self, client_id: &str) -> Result<(), Reason> {
         let known = self.by_client_id.get(client_id);
         let session = known.and_then(|index| self.sessions.get(*index));
-        // One that was removed while running keeps its id, too, as long as its queue is here.
+        // That of a bridge, too, which was removed and may come back for what waits.
         if session.is_some_and(|session| session.bridge) {
             log::warn!("A client may not use the id of a bridge: {client_id}");
             return Err(Reason::CLIENT_IDENTIFIER_NOT_VALID);

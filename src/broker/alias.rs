@@ -187,7 +187,6 @@ mod tests {
         Ok(resolved.map(str::to_owned))
     }
 
-    /// [MQTT-3.3.2-8] [MQTT-3.3.2-9] [MQTT-3.3.2-12]: from 1 to the maximum, and set anew at will.
     /// One message a topic goes up as Mosquitto would send it.
     #[test]
     fn an_upstream_gets_an_alias_for_what_comes_again() {
@@ -199,6 +198,7 @@ mod tests {
         }
     }
 
+    /// [MQTT-3.3.2-8] [MQTT-3.3.2-9] [MQTT-3.3.2-12]: from 1 to the maximum, and set anew at will.
     #[test]
     fn the_peer_sets_aliases_within_what_was_announced() {
         let mut table = Inward::default();

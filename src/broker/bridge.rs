@@ -39,6 +39,9 @@ pub trait Wire: std::fmt::Debug {
     fn retain(&self, retain: bool) -> bool;
 }
 
+/// Bytes of a packet that not every upstream counts against the Maximum Packet Size it was told.
+const FIXED_HEADER: u32 = 5;
+
 /// What the upstream broker allows, from its CONNACK.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
@@ -132,12 +135,20 @@ impl Broker {
         bridge
     }
 
-    /// A client that uses the id of a new bridge has to go.
+    /// A client that uses the id of a new bridge has to go, with its session: what waits for it is
+    /// not for the upstream.
     fn make_way(&mut self, client_id: &str, now: Time) {
-        let known = self.by_client_id.get(client_id);
-        let conn = known.and_then(|index| self.sessions.get(*index)?.conn);
-        if let Some(conn) = conn {
+        let Some(&index) = self.by_client_id.get(client_id) else {
+            return;
+        };
+        let Some(session) = self.sessions.get(index).filter(|session| !session.bridge) else {
+            return;
+        };
+        if let Some(conn) = session.conn {
             self.close(conn, Reason::SESSION_TAKEN_OVER, now);
+        }
+        if self.by_client_id.get(client_id) == Some(&index) {
+            self.end_session(index, now);
         }
     }
 
@@ -215,16 +226,19 @@ impl Broker {
             self.finish(old, now);
         }
         let c = self.new_conn(0, Peer::Local, now);
+        let own_max_packet = self.own_max_packet();
         let conn = self.conns.get_mut(c.0)?;
         conn.stage = Stage::Connected;
         conn.set_session(index);
         conn.version = limits.version;
         conn.max_packet = limits.max_packet.unwrap_or(u32::MAX);
+        let told = limits.announced.max_packet;
+        conn.max_received = told.map_or(own_max_packet, |most| most.saturating_add(FIXED_HEADER));
         conn.greeted = true;
         let rare = conn.rare();
         rare.max_qos = limits.max_qos;
         rare.wire = Some(wire);
-        rare.announced = limits.announced;
+        rare.topic_alias_max = limits.announced.topic_alias_max;
         rare.outward = Outward::upward(limits.topic_alias_max.min(UPLINK_ALIASES));
         let session = self.sessions.get_mut(index)?;
         session.version = limits.version;

@@ -34,6 +34,7 @@ impl Broker {
 
     /// The batch to commit now, if one is due and none is under way.
     pub fn take_batch(&mut self, now: Time) -> Option<Batch> {
+        self.count_stored();
         if !self.store.is_due(now) {
             return None;
         }
@@ -120,6 +121,7 @@ impl Broker {
             Event::Resumed => {
                 log::warn!("The store works again.");
                 self.disk.stalled = None;
+                self.shared.estates.look_at_all();
             }
             Event::Full => {
                 log::error!(
@@ -131,6 +133,7 @@ impl Broker {
             Event::Room => {
                 log::warn!("The disk of the store has room again.");
                 self.disk.full = false;
+                self.shared.estates.look_at_all();
                 self.retry_parked(now);
             }
             Event::Rewritten => log::error!(

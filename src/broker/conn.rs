@@ -6,7 +6,7 @@ use core::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::rc::Rc;
 
 use super::alias::{Inward, Naming, Outward};
-use super::{Announced, Outbox, Wire};
+use super::{Outbox, Wire};
 use crate::message::Message;
 use crate::mqtt::{Delivery, Packet, QoS, Reason, Version};
 use crate::time::Time;
@@ -113,8 +113,8 @@ pub(super) struct Rare {
     pub outward: Outward,
     /// For a bridge: the map applied at the wire.
     pub wire: Option<Rc<dyn Wire>>,
-    /// For a bridge: what the upstream was told that we take.
-    pub announced: Announced,
+    /// For a bridge: the highest topic alias that the upstream was told it may set.
+    pub topic_alias_max: u16,
     /// Highest QoS the peer takes.
     pub max_qos: QoS,
 }
@@ -127,7 +127,7 @@ impl Default for Rare {
             inward: Inward::default(),
             outward: Outward::default(),
             wire: None,
-            announced: Announced::default(),
+            topic_alias_max: 0,
             max_qos: QoS::ExactlyOnce,
         }
     }
@@ -146,6 +146,10 @@ pub(super) struct Conn {
     session: u32,
     /// Largest packet the peer accepts.
     pub max_packet: u32,
+    /// Largest packet the peer was told it may send.
+    pub max_received: u32,
+    /// QoS 1 and 2 messages the peer was told it may send at a time.
+    pub receive_maximum: u16,
     pub listener: u16,
     /// Seconds; 0 is off.
     pub keep_alive: u16,
@@ -179,6 +183,8 @@ impl Conn {
             serial,
             session: NO_SESSION,
             max_packet: u32::MAX,
+            max_received: u32::MAX,
+            receive_maximum: u16::MAX,
             listener,
             keep_alive: 0,
             unacked: 0,
@@ -219,10 +225,10 @@ impl Conn {
         self.rare.as_ref()?.wire.as_ref()
     }
 
-    /// For a bridge: what the upstream was told that we take.
-    pub fn announced(&self) -> Option<&Announced> {
+    /// For a bridge: the highest topic alias that the upstream was told it may set.
+    pub fn upstream_alias_max(&self) -> Option<u16> {
         let rare = self.rare.as_ref()?;
-        rare.wire.as_ref().map(|_| &rare.announced)
+        rare.wire.as_ref().map(|_| rare.topic_alias_max)
     }
 
     /// How the next PUBLISH may name `topic`.

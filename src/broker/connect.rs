@@ -119,9 +119,12 @@ impl Broker {
         now: Time,
     ) -> bool {
         self.limit_output(c, connect);
+        let (own_max_packet, own_window) = (self.own_max_packet(), self.own_window());
         let Some(conn) = self.conns.get_mut(c.0) else {
             return false;
         };
+        conn.max_received = own_max_packet;
+        conn.receive_maximum = own_window;
         conn.stage = Stage::Connected;
         conn.set_session(index);
         conn.bridge = connect.bridge;

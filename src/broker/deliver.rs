@@ -9,7 +9,7 @@ use super::{Broker, DropReason, OUTBOX_LIMIT};
 use crate::config::General;
 use crate::message::{Message, MessageId};
 use crate::mqtt::QoS;
-use crate::route::{Groups, SubOptions, is_share};
+use crate::route::{Among, Groups, SubOptions, is_share};
 use crate::session::Entry;
 use crate::store::Target;
 use crate::time::Time;
@@ -154,7 +154,7 @@ impl Broker {
             });
         });
         while let Some(group) = self.shared.met.pop() {
-            let chosen = self.choose(group, message);
+            let chosen = self.choose(group, Among::All, message);
             out.extend(chosen.map(|(receiver, _)| receiver));
         }
         matched

@@ -22,10 +22,10 @@ impl Broker {
         }
         if let Some(old) = session.conn {
             log::info!(
-            target: NOTICE,
-                           "Client {} already connected, closing old connection.",
-                           origin.client_id
-                       );
+                target: NOTICE,
+                "Client {} already connected, closing old connection.",
+                origin.client_id
+            );
             self.counters.takeovers += 1;
             self.close(old, Reason::SESSION_TAKEN_OVER, now);
         }

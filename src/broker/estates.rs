@@ -149,6 +149,11 @@ impl Estates {
         }
     }
 
+    /// All are: there may be room again.
+    pub fn look_at_all(&mut self) {
+        self.due.extend(self.groups.keys());
+    }
+
     /// A group to look at.
     pub fn take_due(&mut self) -> Option<u32> {
         self.due.pop()

@@ -12,11 +12,11 @@ use std::rc::Rc;
 
 use super::estates::{Estates, Place, Reading};
 use super::session::Session;
-use super::shared::Share;
+use super::shared::{Given, Share};
 use super::{Broker, DropReason};
 use crate::message::{Message, MessageId};
 use crate::mqtt::QoS;
-use crate::route::{Fitness, is_share};
+use crate::route::{Among, is_share};
 use crate::session::READ_BYTES;
 use crate::store::{self, IdRanges, ReadRequest, Rows, Target};
 use crate::time::Time;
@@ -86,8 +86,11 @@ impl Broker {
             let group = share
                 .filter(|(_, lives)| *lives)
                 .map(|(share, _)| share.group);
-            let anybody = group.map(|group| (group, Fitness::Full));
-            if anybody.is_some_and(|to| self.give(to, &left.message, held, now)) {
+            let given = group.map(|group| {
+                let anybody = (group, Among::All);
+                self.give(anybody, &left.message, held, now)
+            });
+            if given == Some(Given::Taken) {
                 continue;
             }
             let lost = (1, left.message.size() as u64);
@@ -193,7 +196,7 @@ impl Broker {
             && let Some((found, left)) = session.outbound.next_unsent(line, at)
         {
             let held = left.id.map(|id| (id, session.id));
-            if !self.give((group, Fitness::Full), &left.message, held, now) {
+            if self.give((group, Among::All), &left.message, held, now) != Given::Taken {
                 at = found + 1;
             } else if let Some(session) = self.sessions.get_mut(index) {
                 session.outbound.take_unsent(found);
@@ -298,7 +301,11 @@ impl Broker {
             drop(waiting);
             let held = self.store.held(first, estate.session);
             match held.map(|(message, target)| (Rc::clone(message), target.qos)) {
-                Some((message, qos)) => self.hand_on(group, place, first, &message, qos, now),
+                Some((message, qos)) => {
+                    if !self.hand_on(group, place, first, &message, qos, now) {
+                        return;
+                    }
+                }
                 None => self.lose_left(place, first, now),
             }
         }
@@ -333,13 +340,12 @@ impl Broker {
             session,
             ids,
         } = reading;
-        self.shared.estates.look_at(group);
         let mut found = rows.iter().peekable();
         for id in ids.into_iter().take_while(|id| *id < rows.through) {
             let lives = self.sessions.get(place.0).is_some_and(|s| s.id == session);
             let owned = self.shared.estates.owns(group, place, session);
             if !lives || !owned {
-                return;
+                break;
             }
             while found.next_if(|(row, _)| *row < id).is_some() {}
             let row = found.next_if(|(row, _)| *row == id);
@@ -347,14 +353,18 @@ impl Broker {
             let target = |targets: Vec<Target>| targets.into_iter().find(|t| t.session == session);
             match decoded.and_then(|(message, targets)| Some((message, target(targets)?.qos))) {
                 Some((message, qos)) => {
-                    self.hand_on(group, place, id, &Rc::new(message), qos, now);
+                    if !self.hand_on(group, place, id, &Rc::new(message), qos, now) {
+                        return;
+                    }
                 }
                 None => self.lose_left(place, id, now),
             }
         }
+        self.shared.estates.look_at(group);
     }
 
-    /// Gives one message of an estate to somebody else, if that may be and somebody takes it.
+    /// Gives one message of an estate to somebody else, if that may be and somebody takes it. False
+    /// if those who may have no room: [`Broker::ask_for_more`] tells when they do.
     fn hand_on(
         &mut self,
         group: u32,
@@ -363,14 +373,14 @@ impl Broker {
         message: &Rc<Message>,
         qos: QoS,
         now: Time,
-    ) {
+    ) -> bool {
         let (index, line) = place;
         let restored = id < self.shared.restored_below;
         let Some(session) = self.sessions.get(index) else {
-            return;
+            return true;
         };
         if !session.outbound.is_waiting(line, id) {
-            return;
+            return true;
         }
         let sent = session.outbound.was_sent(id);
         let (exact, ended, owner) = (qos == QoS::ExactlyOnce, session.ended, session.id);
@@ -382,16 +392,28 @@ impl Broker {
         } else {
             // Whether one from before the start was sent is not known.
             let stays = exact && (sent || (restored && !ended));
-            // Not to somebody who is away as well.
-            let connected = (group, Fitness::Away);
-            if stays || !self.give(connected, message, Some((id, owner)), now) {
-                return self.shared.estates.pass(group, place, id, stays);
+            let given = match stays {
+                true => Given::ToNobody,
+                // Not to somebody who is away as well.
+                false => {
+                    let connected = (group, Among::Connected);
+                    self.give(connected, message, Some((id, owner)), now)
+                }
+            };
+            match given {
+                Given::Taken => {}
+                Given::NotYet => return false,
+                Given::ToNobody => {
+                    self.shared.estates.pass(group, place, id, stays);
+                    return true;
+                }
             }
         }
         if let Some(session) = self.sessions.get_mut(index) {
             let size = message.size() as u32;
             session.outbound.take_waiting(line, id, size);
         }
+        true
     }
 
     /// A message that the store no longer has: a damaged row.

@@ -13,12 +13,17 @@ impl Broker {
     /// What `memory_limit` counts, in bytes: the messages in memory, half packets, and without
     /// persistence what is queued, since the store is memory then.
     pub fn memory(&self) -> u64 {
+        (message::bytes_in_memory() + self.partial_bytes) as u64 + self.stored_bytes
+    }
+
+    /// Looks once a turn, not at each message, how much the store takes that is memory.
+    pub(super) fn count_stored(&mut self) {
         let queued = |(_, session): (usize, &Session)| session.outbound.bytes();
-        let stored = match self.settings.persistence {
-            true => 0,
-            false => self.sessions.iter().map(queued).sum(),
+        let counts = self.settings.memory_limit.is_some() && !self.settings.persistence;
+        self.stored_bytes = match counts {
+            true => self.sessions.iter().map(queued).sum(),
+            false => 0,
         };
-        (message::bytes_in_memory() + self.partial_bytes) as u64 + stored
     }
 
     /// True if there is no memory to take in `message`. What makes room always goes, and so does

@@ -74,8 +74,6 @@ use crate::time::Time;
 
 /// How long a new connection may take to send its CONNECT.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes of a packet that not every upstream counts against the Maximum Packet Size it was told.
-const FIXED_HEADER: u32 = 5;
 /// No more messages are moved to an outbox that holds this many bytes.
 const OUTBOX_HIGH: usize = 64 * 1024;
 /// QoS 0 messages to a connection this far behind are dropped, and a peer that lets this much
@@ -141,6 +139,8 @@ pub struct Broker {
     topic: String,
     /// Bytes of packets that have come in half.
     partial_bytes: usize,
+    /// Bytes that are queued, where the store is memory and `memory_limit` counts them.
+    stored_bytes: u64,
     /// `memory_limit` is reached, and the log says so.
     memory_full: Cell<bool>,
     shutting_down: bool,
@@ -177,16 +177,16 @@ impl Broker {
     pub fn max_packet(&self, c: ConnId) -> usize {
         // Before CONNECT nobody needs room for more than a will and some properties.
         const BEFORE_CONNECT: u32 = 256 * 1024;
-        let limit = self.settings.max_packet_size.unwrap_or(u32::MAX);
         let limit = match self.conns.get(c.0) {
-            Some(conn) if conn.stage == Stage::New => limit.min(BEFORE_CONNECT),
-            Some(conn) => match conn.announced().and_then(|a| a.max_packet) {
-                Some(told) => told.saturating_add(FIXED_HEADER),
-                None => limit,
-            },
-            None => limit,
+            Some(conn) if conn.stage != Stage::New => conn.max_received,
+            _ => self.own_max_packet().min(BEFORE_CONNECT),
         };
         limit as usize
+    }
+
+    /// `max_packet_size`, in bytes.
+    fn own_max_packet(&self) -> u32 {
+        self.settings.max_packet_size.unwrap_or(u32::MAX)
     }
 
     /// Handles one packet.

@@ -8,14 +8,15 @@ use std::borrow::Cow;
 
 use super::listeners::Listener;
 use super::{Broker, Conn, ConnId};
-use crate::mqtt::{Connect, Publish, QoS, Reason, Subscribe, Subscription, TopicName, Unsubscribe};
+use crate::mqtt::{
+    self, Connect, Publish, QoS, Reason, Subscribe, Subscription, TopicName, Unsubscribe,
+};
 use crate::time::Time;
 
 /// A topic filter below a mount point; that of a shared subscription behind its group.
 fn mounted(mount: &str, filter: &str) -> String {
-    let shared = filter.strip_prefix("$share/");
-    match shared.and_then(|rest| rest.split_once('/')) {
-        Some((group, filter)) => format!("$share/{group}/{mount}{filter}"),
+    match mqtt::share(filter) {
+        Some((name, filter)) => format!("$share/{name}/{mount}{filter}"),
         None => format!("{mount}{filter}"),
     }
 }

@@ -100,12 +100,11 @@ impl Broker {
     /// Counts a QoS 1 or 2 message against the receive maximum [MQTT-3.3.4-7]. False if an
     /// MQTT 5 client has gone beyond it.
     fn count_unacked(&mut self, c: ConnId) -> bool {
-        let own = self.own_window();
         let Some(conn) = self.conns.get_mut(c.0) else {
             return true;
         };
         conn.unacked = conn.unacked.saturating_add(1);
-        conn.version < Version::V5 || conn.wire().is_some() || conn.unacked <= own
+        conn.version < Version::V5 || conn.unacked <= conn.receive_maximum
     }
 
     /// Sets the topic alias of a PUBLISH, or answers what it stands for.
@@ -116,10 +115,8 @@ impl Broker {
         let Some(conn) = self.conns.get(c.0) else {
             return Ok(None);
         };
-        let max = match conn.announced() {
-            Some(announced) => announced.topic_alias_max,
-            None => self.max_topic_alias(conn.listener),
-        };
+        let upstream = conn.upstream_alias_max();
+        let max = upstream.unwrap_or_else(|| self.max_topic_alias(conn.listener));
         match self.conns.get_mut(c.0) {
             Some(conn) => conn.rare().inward.resolve(publish, max),
             None => Ok(None),
@@ -156,7 +153,6 @@ impl Broker {
         }
     }
 
-    /// How many topic aliases a peer may set.
     /// Checks a PUBLISH and makes it a message.
     fn judge(&mut self, c: ConnId, publish: &Publish<'_>, now: Time) -> Verdict {
         let mut topic = std::mem::take(&mut self.topic);

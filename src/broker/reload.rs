@@ -18,6 +18,7 @@ impl Broker {
             self.trim(index, now);
         }
         // Maybe there is room now.
+        self.shared.estates.look_at_all();
         self.retry_parked(now);
         self.settle(now);
     }

@@ -95,6 +95,7 @@ impl Broker {
             props: PropsBuf::new(),
             topic: String::new(),
             partial_bytes: 0,
+            stored_bytes: 0,
             memory_full: Cell::new(false),
             shutting_down: false,
         };

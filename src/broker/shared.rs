@@ -14,8 +14,8 @@ use super::estates::Estates;
 use super::session::Session;
 use super::{Broker, OUTBOX_HIGH, OUTBOX_LIMIT};
 use crate::message::{Message, MessageId, SessionId};
-use crate::mqtt::QoS;
-use crate::route::{FIRST_SHARE, Fitness, Groups, SubOptions, shared_filter};
+use crate::mqtt::{self, QoS};
+use crate::route::{Among, FIRST_SHARE, Fitness, Groups, SubOptions};
 use crate::time::Time;
 
 /// Shared subscriptions that one client may have. Each is a lane of its queue.
@@ -41,6 +41,17 @@ pub(super) struct Shared {
     pub met: Vec<u32>,
 }
 
+/// What became of a message that was to be given to a member of a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Given {
+    /// A member has it.
+    Taken,
+    /// Those that may have it have no room at the moment.
+    NotYet,
+    /// No member may have it.
+    ToNobody,
+}
+
 impl Session {
     /// The group whose messages come by `line`.
     pub fn group(&self, line: u16) -> Option<u32> {
@@ -50,9 +61,12 @@ impl Session {
 
     /// A number for a new shared subscription; none of those that still owe something.
     fn free_line(&self) -> u16 {
-        let free =
-            |line: &u16| self.group(*line).is_none() && self.outbound.owed_by(*line).messages == 0;
-        (FIRST_SHARE..).find(free).unwrap_or(u16::MAX)
+        let mut taken: Vec<u16> = self.shares.iter().map(|share| share.line).collect();
+        taken.sort_unstable();
+        let free = |line: &u16| {
+            taken.binary_search(line).is_err() && self.outbound.owed_by(*line).messages == 0
+        };
+        (FIRST_SHARE..=u16::MAX).find(free).unwrap_or(u16::MAX)
     }
 }
 
@@ -60,7 +74,8 @@ impl Broker {
     /// Makes a session a member of the group `name`, a whole `$share/NAME/FILTER`, or changes its
     /// options. `options` get the line that its messages come by; one that is set is kept.
     pub(super) fn join(&mut self, index: usize, name: &str, options: &mut SubOptions) {
-        let (Some(filter), Some(session)) = (shared_filter(name), self.sessions.get(index)) else {
+        let (Some((_, filter)), Some(session)) = (mqtt::share(name), self.sessions.get(index))
+        else {
             return;
         };
         let key = index as u32;
@@ -93,7 +108,7 @@ impl Broker {
             session.shares.retain(|share| share.group != group);
         }
         let last = self.shared.groups.leave(group, index as u32);
-        if let (true, Some(filter)) = (last, shared_filter(name)) {
+        if let (true, Some((_, filter))) = (last, mqtt::share(name)) {
             self.trie.remove(filter, Groups::key(group));
             self.end_estates(group, now);
         }
@@ -101,9 +116,14 @@ impl Broker {
     }
 
     /// Picks the member of a group that gets a message, and says how fit it is.
-    pub(super) fn choose(&mut self, group: u32, message: &Message) -> Option<(Receiver, Fitness)> {
+    pub(super) fn choose(
+        &mut self,
+        group: u32,
+        among: Among,
+        message: &Message,
+    ) -> Option<(Receiver, Fitness)> {
         let mut groups = std::mem::take(&mut self.shared.groups);
-        let picked = groups.pick(group, |key, options| {
+        let picked = groups.pick(group, among, |key, options| {
             self.fitness(key as usize, options, message)
         });
         self.shared.groups = groups;
@@ -148,28 +168,34 @@ impl Broker {
     }
 
     /// True if a connected member of a group could be sent something now.
-    pub(super) fn has_free_member(&self, group: u32) -> bool {
-        self.shared.groups.has_free(group, |key| {
+    pub(super) fn has_free_member(&mut self, group: u32) -> bool {
+        let mut groups = std::mem::take(&mut self.shared.groups);
+        let has_free = groups.has_free(group, |key| {
             let session = self.sessions.get(key as usize);
             let conn = session.and_then(|s| self.conns.get(s.conn?.0));
-            session.zip(conn).is_some_and(|(s, c)| is_free(s, c))
-        })
+            let member = session.zip(conn);
+            member.is_some_and(|(s, c)| is_free(s, c) && self.has_room(s, 0, 0))
+        });
+        self.shared.groups = groups;
+        has_free
     }
 
-    /// Gives a message to a member of a group that is fitter than `limit`. `held`: its number, and
-    /// the session that it is owed to. False if nobody can take it.
+    /// Gives a message to a member of a group. `held`: its number, and the session that it is owed
+    /// to.
     pub(super) fn give(
         &mut self,
-        (group, limit): (u32, Fitness),
+        (group, among): (u32, Among),
         message: &Rc<Message>,
         held: Option<(MessageId, SessionId)>,
         now: Time,
-    ) -> bool {
-        match self.choose(group, message) {
-            Some((receiver, fitness)) if fitness < limit => {
-                self.deliver_left(message, receiver, held, now)
-            }
-            _ => false,
+    ) -> Given {
+        match self.choose(group, among, message) {
+            None => Given::ToNobody,
+            Some((_, Fitness::Full)) => Given::NotYet,
+            Some((receiver, _)) => match self.deliver_left(message, receiver, held, now) {
+                true => Given::Taken,
+                false => Given::NotYet,
+            },
         }
     }
 

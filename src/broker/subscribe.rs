@@ -11,10 +11,10 @@ use crate::auth::Who;
 use crate::config::log_type::{SUBSCRIBE, UNSUBSCRIBE};
 use crate::message::{Message, Origin};
 use crate::mqtt::{
-    Packet, Props, Reason, RetainHandling, SubAck, Subscribe, Subscription, UnsubAck, Unsubscribe,
-    Version,
+    self, Packet, Props, Reason, RetainHandling, SubAck, Subscribe, Subscription, UnsubAck,
+    Unsubscribe, Version,
 };
-use crate::route::{SubOptions, is_share, shared_filter};
+use crate::route::{SubOptions, is_share};
 use crate::time::Time;
 
 /// Filters that one client may be subscribed to. Each costs memory here and in the trie, and a
@@ -93,7 +93,7 @@ impl Broker {
         let Some(session) = self.sessions.get(index) else {
             return Reason::UNSPECIFIED;
         };
-        let share = shared_filter(wanted.filter);
+        let share = mqtt::share(wanted.filter);
         if session.find(wanted.filter).is_err() {
             let shares = usize::from(share.is_some());
             match (all.checked_sub(1), shared.checked_sub(shares)) {
@@ -103,7 +103,7 @@ impl Broker {
                 _ => return Reason::QUOTA_EXCEEDED,
             }
         }
-        let filter = share.unwrap_or(wanted.filter);
+        let filter = share.map_or(wanted.filter, |(_, filter)| filter);
         if !self.auth.may_subscribe(&session.who(), filter) {
             return match session.version {
                 Version::V31 => Reason(wanted.qos as u8),
@@ -142,7 +142,7 @@ impl Broker {
         retain_handling: RetainHandling,
         now: Time,
     ) {
-        let share = shared_filter(filter).is_some() && options.mapping == 0;
+        let share = mqtt::share(filter).is_some() && options.mapping == 0;
         let mut options = options;
         if share {
             self.join(index, filter, &mut options);
@@ -196,8 +196,8 @@ impl Broker {
         }
     }
 
-    /// `check_retain_source`: with it, a retained message whose publisher has lost the right to publish it
-    /// is not sent. The broker's own and those of bridges need no right.
+    /// With `check_retain_source`, a retained message whose publisher has lost the right to publish
+    /// it is not sent. The broker's own and those of bridges need no right.
     fn may_still_publish(&self, message: &Message) -> bool {
         let Origin {
             client_id,

@@ -213,7 +213,7 @@ pub struct Listener {
 
 impl Listener {
     /// What stands behind `listener`.
-    fn name(&self) -> String {
+    pub fn name(&self) -> String {
         match (&self.net.path, &self.bind) {
             (Some(path), _) => format!("0 {}", path.display()),
             (None, Some(host)) => format!("{} {host}", self.port),

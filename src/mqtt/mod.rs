@@ -30,4 +30,4 @@ pub use props::{Props, PropsBuf};
 pub use publish::Publish;
 pub use reason::Reason;
 pub use subscribe::{RetainHandling, SubAck, Subscribe, Subscription, UnsubAck, Unsubscribe};
-pub use topic::{MAX_LEVELS, TopicFilter, TopicName, filter_matches};
+pub use topic::{MAX_LEVELS, TopicFilter, TopicName, filter_matches, share};

@@ -55,11 +55,12 @@ impl<'a> TopicFilter<'a> {
     pub const fn as_str(self) -> &'a str {
         self.0
     }
+}
 
-    /// Share name and filter of a shared subscription (5.0 §4.8.2).
-    pub fn share(self) -> Option<(&'a str, &'a str)> {
-        self.0.strip_prefix("$share/")?.split_once('/')
-    }
+/// Share name and topic filter of a shared subscription, `$share/NAME/FILTER` (5.0 §4.8.2); `None`
+/// for any other filter.
+pub fn share(filter: &str) -> Option<(&str, &str)> {
+    filter.strip_prefix("$share/")?.split_once('/')
 }
 
 /// True if `topic`, a topic name, matches `filter`, a topic filter without `$share/`.

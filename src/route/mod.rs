@@ -8,7 +8,7 @@ mod shared;
 mod trie;
 
 pub use retained::Retained;
-pub use shared::{FIRST_SHARE, Fitness, Groups, is_share, shared_filter};
+pub use shared::{Among, FIRST_SHARE, Fitness, Groups, is_share};
 pub use trie::{SubOptions, Trie};
 
 #[cfg(test)]

@@ -22,12 +22,6 @@ pub fn is_share(mapping: u16) -> bool {
     mapping >= FIRST_SHARE
 }
 
-/// The topic filter of a shared subscription, `$share/NAME/FILTER`; `None` for any other filter.
-pub fn shared_filter(filter: &str) -> Option<&str> {
-    let (_, filter) = filter.strip_prefix("$share/")?.split_once('/')?;
-    Some(filter)
-}
-
 /// How well a member could take a message now. The first is best.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Fitness {
@@ -41,6 +35,15 @@ pub enum Fitness {
     Full,
     /// It may not have it.
     Unfit,
+}
+
+/// Which members may be picked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Among {
+    /// Those that are connected.
+    Connected,
+    /// Those, and the others if none of them can take the message.
+    All,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -229,11 +232,12 @@ impl Groups {
     pub fn pick(
         &mut self,
         group: u32,
+        among: Among,
         mut fitness: impl FnMut(u32, &SubOptions) -> Fitness,
     ) -> Option<(u32, SubOptions, Fitness)> {
         let group = self.groups.get_mut(group as usize)?;
         let mut best = group.best(true, &mut fitness);
-        if best.is_none_or(|(found, _)| found > Fitness::Away) {
+        if among == Among::All && best.is_none_or(|(found, _)| found > Fitness::Away) {
             let away = group.best(false, &mut fitness);
             best = best.into_iter().chain(away).min_by_key(|(found, _)| *found);
         }
@@ -241,16 +245,21 @@ impl Groups {
         Some((member.key, member.options, found))
     }
 
-    /// True if one of the connected members that would be asked next is free.
-    pub fn has_free(&self, group: u32, mut is_free: impl FnMut(u32) -> bool) -> bool {
-        let Some(group) = self.groups.get(group as usize) else {
+    /// True if one of the connected members that would be asked next is free. If none is, others
+    /// are next.
+    pub fn has_free(&mut self, group: u32, mut is_free: impl FnMut(u32) -> bool) -> bool {
+        let Some(group) = self.groups.get_mut(group as usize) else {
             return false;
         };
         let connected = group.members.get(..group.connected).unwrap_or_default();
         let start = group.turns[0] % connected.len().max(1);
         let turn = connected.iter().cycle().skip(start);
         let mut next = turn.take(connected.len().min(PROBES));
-        next.any(|member| is_free(member.key))
+        let found = next.any(|member| is_free(member.key));
+        if !found {
+            group.turns[0] = start + PROBES;
+        }
+        found
     }
 }
 
@@ -279,16 +288,8 @@ mod tests {
     }
 
     fn picked(groups: &mut Groups, id: u32, fitness: impl Fn(u32) -> Fitness) -> Option<u32> {
-        let picked = groups.pick(id, |key, _| fitness(key));
+        let picked = groups.pick(id, Among::All, |key, _| fitness(key));
         picked.map(|(key, ..)| key)
-    }
-
-    #[test]
-    fn a_shared_subscription_has_a_filter() {
-        assert_eq!(shared_filter("$share/g/a/+"), Some("a/+"));
-        assert_eq!(shared_filter("$share/g//a"), Some("/a"));
-        assert_eq!(shared_filter("a/b"), None);
-        assert_eq!(shared_filter("$shared/g/a"), None);
     }
 
     #[test]
@@ -357,7 +358,7 @@ mod tests {
             groups.set_connected(id, key, false);
         }
         let mut asked = 0;
-        let picked = groups.pick(id, |_, _| {
+        let picked = groups.pick(id, Among::All, |_, _| {
             asked += 1;
             Fitness::Full
         });
@@ -368,6 +369,8 @@ mod tests {
             false
         });
         assert!(!free && asked <= PROBES, "{asked}");
+        let found = (0..5_000 / PROBES + 1).any(|_| groups.has_free(id, |key| key == 7_000));
+        assert!(found, "one that is free is found in time");
         for key in (0..10_000).rev() {
             groups.leave(id, key);
         }

@@ -58,10 +58,6 @@ pub(super) fn take_place(
     let ports: &[u16] = match config.listeners.is_empty() {
         true => &options.ports,
         // As in Mosquitto 2.
-        false if !options.ports.is_empty() => {
-            log::info!("-p is ignored: the configuration names its listeners.");
-            &[]
-        }
         false => &[],
     };
     let listeners = net::bind(reactor, &config.listeners, ports).map_err(Error::Listen)?;

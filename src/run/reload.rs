@@ -6,7 +6,7 @@ use super::bridges::Bridges;
 use super::logger::Logger;
 use super::{Error, Options, load, log_error};
 use crate::auth::Auth;
-use crate::config::{Config, Listener, Security};
+use crate::config::{Config, Listener};
 use crate::net::Shared;
 
 /// What changes when the configuration does.
@@ -38,9 +38,15 @@ impl Running {
         }
     }
 
-    /// The new configuration, with everything about it that can fail done.
+    /// The new configuration, as far as it can be heeded, with everything about it that can fail
+    /// done.
     fn read(&self) -> Result<(Config, Auth, Vec<String>), Error> {
-        let (config, mut notes) = load(&self.options)?;
+        let (mut config, mut notes) = load(&self.options)?;
+        for directive in keep_fixed(&self.config, &mut config) {
+            notes.push(format!(
+                "{directive}: changed; it takes a restart to heed that."
+            ));
+        }
         let (auth, warnings) = Auth::for_config(&config).map_err(Error::Auth)?;
         notes.extend(warnings);
         let log = &config.general.log;
@@ -48,10 +54,7 @@ impl Running {
         Ok((config, auth, notes))
     }
 
-    fn apply(&mut self, mut config: Config, auth: Auth) {
-        for directive in keep_fixed(&self.config, &mut config) {
-            log::warn!("{directive}: changed; it takes a restart to heed that.");
-        }
+    fn apply(&mut self, config: Config, auth: Auth) {
         {
             let mut hub = self.hub.borrow_mut();
             hub.set_general(&config.general);
@@ -65,20 +68,9 @@ impl Running {
 /// Takes back what `new` changes that can't change while running, and names it.
 fn keep_fixed(old: &Config, new: &mut Config) -> Vec<&'static str> {
     let mut changed = Vec::new();
-    // Who may do what is read again.
-    let bound = |l: &Listener| Listener {
-        security: Security::default(),
-        ..l.clone()
-    };
-    if !old
-        .listeners
-        .iter()
-        .map(bound)
-        .eq(new.listeners.iter().map(bound))
-    {
+    if !keep_listeners(old, new) {
         changed.push("listener");
     }
-    new.listeners.clone_from(&old.listeners);
     let (old, new) = (&old.general, &mut new.general);
     let mut keep = |name, differs: bool| {
         if differs {
@@ -103,6 +95,28 @@ fn keep_fixed(old: &Config, new: &mut Config) -> Vec<&'static str> {
     new.pid_file.clone_from(&old.pid_file);
     new.user.clone_from(&old.user);
     changed
+}
+
+/// Gives `new` the listeners that are bound; true if it has no others. Only who may do what there
+/// is read again.
+fn keep_listeners(old: &Config, new: &mut Config) -> bool {
+    let bound = |listener: &Listener, rules: &Listener| Listener {
+        allow_anonymous: rules.allow_anonymous,
+        auto_id_prefix: rules.auto_id_prefix.clone(),
+        security: rules.security.clone(),
+        ..listener.clone()
+    };
+    let read = std::mem::take(&mut new.listeners);
+    for listener in &old.listeners {
+        let again = read.iter().find(|new| new.name() == listener.name());
+        new.listeners
+            .push(bound(listener, again.unwrap_or(listener)));
+    }
+    let local = bound(&old.local, &new.local);
+    let local = std::mem::replace(&mut new.local, local);
+    // What stands above the first `listener` counts only without any.
+    let same_local = !old.listeners.is_empty() || local == new.local;
+    read == new.listeners && same_local
 }
 
 #[cfg(test)]
@@ -139,5 +153,30 @@ mod tests {
         assert_eq!(keep_fixed(&old, &mut new), [""; 0]);
         new.general.max_keepalive = 60;
         assert_eq!(new, old);
+    }
+
+    /// The listeners are those that are bound, with the rules that are read again: by the names
+    /// that clients came by, else none of them would be known any more.
+    #[test]
+    fn rules_of_listeners_are_read_again() {
+        let old = config("per_listener_settings true\nlistener 1\nlistener 2\nacl_file b");
+        let rules = "listener_allow_anonymous true\nlistener_auto_id_prefix x-\nacl_file a";
+        let mut new = config(&format!(
+            "per_listener_settings true\nlistener 1\n{rules}\nlistener 2\nacl_file b"
+        ));
+        assert_eq!(keep_fixed(&old, &mut new), [""; 0]);
+        assert_eq!(new.listeners[0].allow_anonymous, Some(true));
+        assert_eq!(new.listeners[0].auto_id_prefix.as_deref(), Some("x-"));
+        assert_eq!(new.listeners[0].security.acl_file, Some("a".into()));
+        let mut moved = config(&format!("listener 3\n{rules}\nlistener 1\nmax_qos 1"));
+        assert_eq!(keep_fixed(&old, &mut moved), ["listener"]);
+        let acls = moved
+            .listeners
+            .iter()
+            .map(|l| (l.port, l.security.acl_file.clone()));
+        assert_eq!(acls.collect::<Vec<_>>(), [(1, None), (2, Some("b".into()))]);
+        assert_eq!(moved.listeners[0].max_qos, old.listeners[0].max_qos);
+        let (local, mut new) = (config(""), config("max_qos 1"));
+        assert_eq!(keep_fixed(&local, &mut new), ["listener"]);
     }
 }

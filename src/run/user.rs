@@ -66,12 +66,16 @@ fn find(name: &str, passwd: &str, group: &str) -> Option<User> {
 }
 
 impl User {
-    /// Hands `file` over, so that it can be opened again after the change.
+    /// Hands `file` over, so that it can be opened again after the change. A device, such as
+    /// /dev/null, stays the system's.
     ///
     /// # Errors
-    /// As chown(2).
+    /// As stat(2) and chown(2).
     pub fn own(&self, file: &Path) -> io::Result<()> {
-        std::os::unix::fs::chown(file, Some(self.uid), Some(self.gid))
+        match fs::metadata(file)?.is_file() {
+            true => std::os::unix::fs::chown(file, Some(self.uid), Some(self.gid)),
+            false => Ok(()),
+        }
     }
 
     /// Becomes this user, for good. Only before any thread was started.

@@ -66,7 +66,7 @@ impl Clock {
     }
 
     /// The conversions of strftime(3) that [`Clock::strftime`] knows; `N` are the nanoseconds.
-    pub const CONVERSIONS: &str = "aAbBcCdDeFhHIjklmMnNpRsStTuwxXyYzZ%";
+    pub const CONVERSIONS: &str = "aAbBcCdDeFhHIjklmMnNprRsStTuwxXyYzZ%";
 
     /// What strftime(3) makes of `format` in the C locale. A conversion that is not known stands
     /// for nothing; [`Clock::unknown`] finds it before.
@@ -139,6 +139,7 @@ impl Clock {
             'p' => if seconds / 3600 % 24 < 12 { "AM" } else { "PM" }.to_owned(),
             'c' => self.format("%a %b %e %T %Y"),
             'D' | 'x' => self.format("%m/%d/%y"),
+            'r' => self.format("%I:%M:%S %p"),
             'R' => self.format("%H:%M"),
             'X' => self.strftime('T'),
             'n' => "\n".to_owned(),
@@ -215,6 +216,7 @@ mod tests {
             ("%c|%x|%X", "Thu Feb 29 23:59:59 2024|02/29/24|23:59:59"),
             ("%C %d %e %j %u %w", "20 29 29 060 4 4"),
             ("%I %k %l %p %R", "11 23 11 PM 23:59"),
+            ("%r", "11:59:59 PM"),
             ("%s %% %z %Z", "1709251199 % +0000 UTC"),
         ] {
             assert_eq!(clock.format(format), expected);

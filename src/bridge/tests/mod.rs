@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Action, Error, Link, Step};
-use crate::config::{Bounds, Bridge, BridgeTopic, Direction, Restart};
+use crate::config::{Bounds, Bridge, BridgeTopic, Direction, Env, Restart};
 use crate::mqtt::{
     Ack, ConnAck, Packet, PacketId, Property, Props, PropsBuf, QoS, Reason, SubAck, Version, decode,
 };
@@ -49,38 +49,22 @@ fn topic(line: &str) -> BridgeTopic {
     }
 }
 
-/// A section with nothing but `connection up`, `address up.example`, and these topics.
+/// A section with nothing but `connection up`, `address up.example`, and these topics, on the host
+/// `box`; a connection is stable sooner.
 fn spec(topics: &[&str]) -> Bridge {
+    let env = Env {
+        hostname: "box".into(),
+        ..Env::default()
+    };
     Bridge {
-        name: "up".into(),
         addresses: vec![("up.example".into(), 1883)],
         topics: topics.iter().map(|line| topic(line)).collect(),
-        remote_username: None,
-        remote_password: None,
-        remote_clientid: "box.up".into(),
-        local_clientid: "local.box.up".into(),
-        local_username: None,
-        keepalive: secs(60),
-        clean_session: false,
-        local_clean_session: false,
-        notifications: true,
-        notifications_local_only: false,
-        notification_topic: None,
         restart: Restart::Jitter {
             base: secs(5),
             cap: secs(30),
             stable: secs(10),
         },
-        version: None,
-        try_private: true,
-        outgoing_retain: true,
-        attempt_unsubscribe: true,
-        round_robin: false,
-        reload_immediate: false,
-        session_expiry: None,
-        receive_maximum: None,
-        max_packet_size: None,
-        max_topic_alias: None,
+        ..Bridge::named("up", &env)
     }
 }
 

@@ -165,7 +165,10 @@ fn memory_for_messages_is_bounded() {
 /// Without persistence the store is memory.
 #[test]
 fn without_persistence_what_is_queued_counts() {
-    let mut world = world(|s| s.persistence = false);
+    let mut world = world(|s| {
+        s.persistence = false;
+        s.memory_limit = Some(1_000_000);
+    });
     let sub = world.durable(Version::V5, "sub");
     world.listen(sub, "t", QoS::AtLeastOnce);
     world.cut(sub);

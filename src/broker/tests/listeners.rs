@@ -146,26 +146,6 @@ fn what_is_outside_of_the_mount_point_is_not_delivered() {
     assert_eq!(world.broker.gauges().queued_messages, 0);
 }
 
-/// Mosquitto grants no QoS above the listener's.
-#[test]
-fn subscriptions_are_capped_at_max_qos() {
-    let listener = Listener {
-        max_qos: QoS::AtLeastOnce,
-        ..Listener::on(1)
-    };
-    for version in VERSIONS {
-        let mut world = world(&[listener.clone(), Listener::on(2)]);
-        for (n, highest) in [(0, 1), (1, 2)] {
-            let c = world.clean_at(n, version, "c");
-            let all = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
-            let filters = all.map(|qos| Subscription::new("a", qos));
-            world.subscribe(c, 1, &filters);
-            let granted = [0, 1, highest].map(Reason).to_vec();
-            assert_eq!(world.next(c), Some(Got::SubAck(1, granted)));
-        }
-    }
-}
-
 #[test]
 fn connections_are_counted_by_listener_and_in_all() {
     let mut world = world(&[

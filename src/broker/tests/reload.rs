@@ -36,6 +36,12 @@ fn publish(world: &mut World, device: Peer, numbers: std::ops::Range<u16>) {
     world.got(device);
 }
 
+/// SIGHUP with the settings of the world as they are now.
+fn set_general(world: &mut World) {
+    let settings = world.settings.clone();
+    world.broker.set_general(&settings, world.now);
+}
+
 /// A line that went by mistake costs what came meanwhile, and nothing that waited.
 #[test]
 fn a_bridge_that_comes_back_finds_its_queue() {
@@ -46,6 +52,13 @@ fn a_bridge_that_comes_back_finds_its_queue() {
     world.broker.remove_bridge(bridge, world.now);
     assert_eq!(world.broker.bridge_queues(world.now).count(), 0);
     publish(&mut world, device, 6..8);
+    let rival = world.dial(&Dial::durable(Version::V5, "local.b"));
+    let refused = Got::ConnAck(false, Reason::CLIENT_IDENTIFIER_NOT_VALID);
+    assert_eq!(
+        world.next(rival),
+        Some(refused),
+        "the queue is the bridge's"
+    );
     let again = add(&mut world, &[line("a")]);
     assert_eq!(again, bridge);
     publish(&mut world, device, 8..10);
@@ -107,15 +120,22 @@ fn a_changed_bridge_keeps_its_queue_and_its_number() {
     assert_eq!(world.broker.gauges().inflight, 4);
 }
 
-/// A client has to leave the id that a new bridge needs.
+/// A client has to leave the id that a new bridge needs, and what waits for it does not go up.
 #[test]
 fn a_new_bridge_takes_its_id() {
     let mut world = World::new();
     let client = world.durable(Version::V5, "local.b");
-    add(&mut world, &[line("a")]);
+    world.listen(client, "a", QoS::AtLeastOnce);
+    world.listen(client, "$share/g/a", QoS::AtLeastOnce);
+    let device = world.clean(Version::V311, "device");
+    publish(&mut world, device, 1..3);
+    let bridge = add(&mut world, &[line("a")]);
     world.pass(secs(1));
     assert!(!world.is_open(client));
-    assert_eq!(world.broker.gauges().clients, 1);
+    let gauges = world.broker.gauges();
+    assert_eq!((gauges.clients, gauges.shared_subscriptions), (2, 0));
+    let uplink = up(&mut world, bridge);
+    assert_eq!(world.payloads(uplink), NONE);
 }
 
 #[test]
@@ -128,8 +148,7 @@ fn new_bounds_hold_at_once() {
     publish(&mut world, device, 1..11);
     world.settings.max_queued_messages = 4;
     world.settings.queue_overflow = Overflow::Oldest;
-    let settings = world.settings.clone();
-    world.broker.set_general(&settings, world.now);
+    set_general(&mut world);
     world.pass(secs(1));
     assert_eq!(world.broker.gauges().queued_messages, 4);
     let receiver = world.durable(Version::V311, "receiver");
@@ -142,8 +161,7 @@ fn new_bounds_hold_at_once() {
 fn room_that_is_made_is_used() {
     let mut world = World::new();
     world.settings.max_queued_messages = 3;
-    let settings = world.settings.clone();
-    world.broker.set_general(&settings, world.now);
+    set_general(&mut world);
     let receiver = world.durable(Version::V311, "receiver");
     world.listen(receiver, "a", QoS::AtLeastOnce);
     world.cut(receiver);
@@ -154,8 +172,31 @@ fn room_that_is_made_is_used() {
     world.pass(secs(1));
     assert_eq!(world.got(device).len(), 3);
     world.settings.max_queued_messages = 0;
-    let settings = world.settings.clone();
-    world.broker.set_general(&settings, world.now);
+    set_general(&mut world);
     world.pass(secs(1));
     assert_eq!(world.got(device), [Got::PubAck(4, OK), Got::PubAck(5, OK)]);
+}
+
+/// What the CONNACK said holds until the client connects again [MQTT-3.3.4-9], [MQTT-3.2.2-15].
+#[test]
+fn a_client_is_held_to_what_it_was_told() {
+    for before in [true, false] {
+        let mut world = World::new();
+        let away = world.durable(Version::V311, "away");
+        world.listen(away, "#", QoS::ExactlyOnce);
+        world.cut(away);
+        let early = world.clean(Version::V5, "early");
+        world.settings.max_inflight_messages = 1;
+        world.settings.max_packet_size = Some(100);
+        set_general(&mut world);
+        let device = match before {
+            true => early,
+            false => world.clean(Version::V5, "late"),
+        };
+        let largest = world.broker.max_packet(world.conn(device));
+        assert_eq!(largest > 100, before);
+        world.publish(device, "a", "1", qos2(1));
+        world.publish(device, "a", "2", qos2(2));
+        assert_eq!(world.is_open(device), before);
+    }
 }

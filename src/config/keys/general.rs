@@ -24,9 +24,9 @@ pub(super) const KEYS: &[Key] = &[
          `pattern [read|write|readwrite|deny] TOPIC`, which is for everyone, with %u for the user \
          name and %c for the client id. A deny beats the other lines of its list. Topics that \
          begin with $ need a line that begins with $. Subscribing is always allowed: reading is \
-         checked when a message is queued and when it is sent. With a mount_point, the topics are those that begin \
-         with it. With per_listener_settings the file is for the listener above it, and an absent \
-         client has the rules of the listener it used last. Read again on SIGHUP.",
+         checked when a message is queued and when it is sent. With a mount_point, the topics are \
+         those that begin with it. With per_listener_settings the file is for the listener above \
+         it, and an absent client has the rules of the listener it used last. Read again on SIGHUP.",
         set_security!(acl_file, v => Some(v.path()?)),
     ),
     implemented(
@@ -121,7 +121,8 @@ pub(super) const KEYS: &[Key] = &[
         Means("never"),
         "How long the session of an absent client is kept.",
         "It shortens what a client of MQTT 5 asks for, too, which is told so, and holds for the \
-         sessions found at the start. A number with a letter right behind it: s, h (hours), d, w, m (months of 30 days) or y.",
+         sessions found at the start. A number with a letter right behind it: s, h (hours), d, w, \
+         m (months of 30 days) or y.",
         set!(persistent_client_expiration, v => Some(v.expiration()?)),
     ),
     implemented(

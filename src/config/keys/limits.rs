@@ -111,8 +111,8 @@ pub(super) const KEYS: &[Key] = &[
         "BYTES",
         Means("the protocol's limit"),
         "The largest payload; larger messages are not passed on.",
-        "MQTT 5 publishers are told (QoS 1 and 2, reason 0x83); older ones get the acknowledgement all \
-         the same. 0 is the protocol's limit.",
+        "MQTT 5 publishers are told (QoS 1 and 2, reason 0x83); older ones get the acknowledgement \
+         all the same. 0 is the protocol's limit.",
         set!(message_size_limit, v => bound(v.size(MAX_PAYLOAD)?)),
     ),
     implemented(

@@ -20,9 +20,8 @@ pub(super) const KEYS: &[Key] = &[
         Means("loopback, port 1883, only"),
         "Listens on a port, of one address or of all; may be given more than once.",
         "`listener 0 PATH` listens on a Unix socket; who may connect follows from the rights of its \
-         folder and the umask. \
-         The listener directives below it are for this listener. Without any `listener`, `port` \
-         or `bind_address` the broker listens on the loopback addresses only.",
+         folder and the umask. The listener directives below it are for this listener. Without \
+         any `listener`, `port` or `bind_address` the broker listens on the loopback addresses only.",
         |draft, v| {
             let listener = listener(v)?;
             draft.open_listener(listener);

@@ -70,6 +70,33 @@ fn an_absent_member_keeps_what_nobody_takes() {
     }
 }
 
+/// What did not fit into the queue of the others goes on once they have room again.
+#[test]
+fn what_finds_the_others_full_waits_for_them() {
+    let mut settings = settings();
+    settings.max_queued_messages = 5;
+    let mut world = World::with(settings);
+    let gone = world.member(&durable(Version::V5, "gone"));
+    let publisher = world.clean(Version::V311, "p");
+    world.publish_all(publisher, 5);
+    assert_eq!(world.payloads(gone).len(), 5);
+    let heir = world.member(&durable(Version::V5, "heir"));
+    world.listen(heir, "own", QoS::AtLeastOnce);
+    for n in 11..14 {
+        world.publish(publisher, "own", "own", qos1(n));
+    }
+    world.pass(ms(50));
+    assert_eq!(world.payloads(heir), ["own"; 3]);
+    world.cut(gone);
+    world.pass(ms(50));
+    assert_eq!(world.payloads(heir), ["1", "2"], "five in all");
+    for n in 1..=5 {
+        world.puback(heir, n);
+    }
+    world.pass(ms(50));
+    assert_eq!(world.payloads(heir), ["3", "4", "5"]);
+}
+
 /// A take-over is no leaving: the session resumes.
 #[test]
 fn a_take_over_keeps_what_is_under_way() {
