@@ -1,6 +1,6 @@
 //! The table of what members of shared subscriptions have left to the others of their groups.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::message::{MessageId, SessionId};
 
@@ -45,8 +45,10 @@ pub(super) struct Estates {
     groups: HashMap<u32, Heritage>,
     reads: HashMap<u32, Reading>,
     next_read: u32,
-    /// Groups to look at before the turn ends.
-    due: Vec<u32>,
+    /// Groups to look at before the turn ends, each once.
+    due: BTreeSet<u32>,
+    /// Sessions that had sent all they had, to ask their groups before the turn ends.
+    asking: BTreeSet<usize>,
 }
 
 impl Estates {
@@ -71,7 +73,7 @@ impl Estates {
             firm: MessageId(0),
         });
         heritage.waiting.entry(place).or_insert(estate);
-        self.due.push(group);
+        self.look_at(group);
     }
 
     /// There are none, or their owner is back.
@@ -137,15 +139,11 @@ impl Estates {
         token & READ != 0
     }
 
-    /// True without any estate.
-    pub fn is_empty(&self) -> bool {
-        self.groups.is_empty()
-    }
-
-    /// A group is to be looked at before the turn ends, if it has estates.
+    /// A group is to be looked at before the turn ends, if it has what somebody could take.
     pub fn look_at(&mut self, group: u32) {
-        if self.groups.contains_key(&group) {
-            self.due.push(group);
+        let heritage = self.groups.get(&group);
+        if heritage.is_some_and(|heritage| !heritage.waiting.is_empty()) {
+            self.due.insert(group);
         }
     }
 
@@ -156,7 +154,20 @@ impl Estates {
 
     /// A group to look at.
     pub fn take_due(&mut self) -> Option<u32> {
-        self.due.pop()
+        self.due.pop_first()
+    }
+
+    /// A session has sent all it had: its groups are to be looked at before the turn ends. Not at
+    /// once: it may have a thousand, and come here with each message of a burst.
+    pub fn ask(&mut self, session: usize) {
+        if !self.groups.is_empty() {
+            self.asking.insert(session);
+        }
+    }
+
+    /// A session that asked.
+    pub fn take_asking(&mut self) -> Option<usize> {
+        self.asking.pop_first()
     }
 
     /// True if what lies in `place` is still that session's, for others.
@@ -173,5 +184,33 @@ impl Estates {
         estates
             .map(|(place, estate)| (place, estate.session))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However often a burst comes by, a turn looks at a group once, and only for what waits.
+    #[test]
+    fn a_group_is_looked_at_once_a_turn() {
+        let mut estates = Estates::default();
+        estates.ask(7);
+        assert_eq!(estates.take_asking(), None, "there is nothing to have");
+        let place = (1, 0x8000);
+        for _ in 0..3 {
+            estates.add(5, place, SessionId(1));
+            estates.look_at(5);
+            estates.ask(7);
+        }
+        assert_eq!(estates.take_due(), Some(5));
+        assert_eq!(estates.take_due(), None);
+        assert_eq!(estates.take_asking(), Some(7));
+        assert_eq!(estates.take_asking(), None);
+        estates.look_at(5);
+        assert_eq!(estates.take_due(), Some(5), "in the next turn again");
+        estates.spend(5, place);
+        estates.look_at(5);
+        assert_eq!(estates.take_due(), None, "nobody takes what is left");
     }
 }

@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use super::estates::{Estates, Place, Reading};
 use super::session::Session;
-use super::shared::{Given, Share};
+use super::shared::{Given, Share, is_free};
 use super::{Broker, DropReason};
 use crate::message::{Message, MessageId};
 use crate::mqtt::QoS;
@@ -248,28 +248,32 @@ impl Broker {
         self.end_if_spent(index, now);
     }
 
-    /// A session has sent all it had: it may take over what others of its groups have left.
-    pub(super) fn ask_for_more(&mut self, index: usize) {
-        if self.shared.estates.is_empty() {
-            return;
-        }
-        let shares = self.sessions.get(index).map(|s| &s.shares);
-        for share in shares.into_iter().flatten() {
+    /// A session that had sent all it had may take over what others of its groups have left, if
+    /// it still has nothing to send.
+    fn ask_groups(&mut self, index: usize) {
+        let session = self.sessions.get(index);
+        let conn = session.and_then(|s| self.conns.get(s.conn?.0));
+        let free = session.zip(conn).filter(|(s, conn)| is_free(s, conn));
+        for share in free.into_iter().flat_map(|(session, _)| &session.shares) {
             self.shared.estates.look_at(share.group);
         }
     }
 
-    /// Hands out what can be handed out; the end of every turn.
+    /// Hands out what can be handed out; the end of every turn. While the disk takes nothing, all
+    /// that waits to be looked at keeps waiting.
     pub(super) fn hand_out_due(&mut self, now: Time) {
-        while let Some(group) = self.shared.estates.take_due() {
-            self.hand_out(group, now);
+        while !self.is_disk_closed() {
+            if let Some(group) = self.shared.estates.take_due() {
+                self.hand_out(group, now);
+            } else if let Some(index) = self.shared.estates.take_asking() {
+                self.ask_groups(index);
+            } else {
+                return;
+            }
         }
     }
 
     fn hand_out(&mut self, group: u32, now: Time) {
-        if self.is_disk_closed() {
-            return;
-        }
         while let Some((place, estate)) = self.shared.estates.next(group)
             && self.has_free_member(group)
         {

@@ -51,7 +51,7 @@ impl Broker {
                 Some(entry) => self.send_entry(c, index, entry, now),
                 None if self.refill(index) => {}
                 None => {
-                    self.ask_for_more(index);
+                    self.shared.estates.ask(index);
                     return self.stall(index, durable_below);
                 }
             }

@@ -254,7 +254,7 @@ impl Broker {
 }
 
 /// True if a message for the session would leave at once.
-fn is_free(session: &Session, conn: &Conn) -> bool {
+pub(super) fn is_free(session: &Session, conn: &Conn) -> bool {
     let open = conn.stage == Stage::Connected && conn.holds == 0 && conn.outbox.len() < OUTBOX_HIGH;
     let queue = &session.outbound;
     open && queue.ready() == 0 && !queue.is_behind() && !queue.is_window_full()

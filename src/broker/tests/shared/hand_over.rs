@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::mqtt::{Ack, Packet};
+use crate::store::Event;
 
 /// What a lost connection leaves unacknowledged or unsent goes to the others at once, in order,
 /// whether its session goes on or not; nothing is left of it in the ledger.
@@ -36,6 +37,26 @@ fn what_a_lost_member_leaves_goes_to_the_others() {
             }
         }
     }
+}
+
+/// What a member leaves while the disk is full goes to the others once there is room, without
+/// anything else that would wake them.
+#[test]
+fn what_is_left_while_the_disk_is_full_is_not_forgotten() {
+    let mut world = World::new();
+    let gone = world.member(&durable(Version::V5, "gone"));
+    let publisher = world.clean(Version::V311, "p");
+    world.publish_all(publisher, 3);
+    assert_eq!(world.payloads(gone).len(), 3);
+    let heir = world.member(&durable(Version::V5, "heir"));
+    world.pass(ms(50));
+    world.broker.store_event(Event::Full, world.now);
+    world.cut(gone);
+    world.pass(secs(1));
+    assert_eq!(world.payloads(heir), NONE);
+    world.broker.store_event(Event::Room, world.now);
+    world.pass(ms(50));
+    assert_eq!(world.payloads(heir), ["1", "2", "3"]);
 }
 
 /// With nobody else there, an absent member keeps its messages; whoever connects or subscribes
