@@ -59,6 +59,8 @@ impl Naming {
     }
 }
 
+/// Aliases set for one peer at most, whatever it takes: they are searched one by one.
+const MOST: u16 = 256;
 /// Topics that are remembered, each by four bytes, to see which come again.
 const SEEN: usize = 32;
 /// An alias that this many messages went by without may be given to another topic. More than a
@@ -93,7 +95,7 @@ impl Outward {
     /// Aliases up to `max` for a client; none with 0 [MQTT-3.1.2-27].
     pub fn new(max: u16) -> Outward {
         Outward {
-            max,
+            max: max.min(MOST),
             eager: true,
             ..Outward::default()
         }

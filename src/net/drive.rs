@@ -253,7 +253,10 @@ impl Hub {
             self.broker.flushed(id, now);
         }
         if sending {
-            self.broker.touch(id, now);
+            // A peer that reads nothing does not hold the connection for ever.
+            if moved {
+                self.broker.touch(id, now);
+            }
             if writable {
                 // Others first.
                 self.dirty.push(id);

@@ -126,7 +126,7 @@ pub(super) const KEYS: &[Key] = &[
         "COUNT",
         Is("10"),
         "How many topic aliases the broker uses towards a client at most; 0 is none.",
-        "Never more than the client allows.",
+        "Never more than the client allows, nor more than 256.",
         set_listener!(max_topic_alias_broker, v => v.number(0..=u16::MAX)?),
     ),
     implemented(
