@@ -85,9 +85,8 @@
 //!   are taken off in place as they arrive (`net::web`), and httparse reads the head before them.
 //!   The files of `http_dir` are read on the one thread, a piece a turn: on a disk that hangs, they
 //!   hang everything. They are meant for a page of the router's own flash.
-//! - **The log is our own implementation of `log::Log`** (`run::logger`), not env_logger: Mosquitto's
-//!   types are no levels, each is switched by itself; SIGHUP changes them and the destinations,
-//!   which env_logger fixes when it starts; and lines go to syslog and to topics, too.
+//! - **env_logger filters and formats, but does not decide alone** (`run::logger`): Mosquitto's types
+//!   are no levels, each is switched by itself, and SIGHUP changes them and the destinations.
 //! - With `user`, root binds the listeners and opens the log **before any thread is started**, gives
 //!   its rights up, and only then opens the store: in Linux each thread has rights of its own, and
 //!   to change those of all takes unsafe code.

@@ -1,23 +1,23 @@
 //! The log: Mosquitto's line format and types, written by a thread of its own.
 //!
 //! Standard error may be a pipe that nobody reads, a file may be on a disk that hangs: logging
-//! must never block the broker. Lines go into a bounded queue; when it is full they are dropped
-//! and counted, and the count is logged once there is room.
+//! must never block the broker. env_logger filters and formats; its lines go into a bounded queue.
+//! When it is full they are dropped and counted, and the count is logged once there is room.
 
 mod outputs;
 mod syslog;
 
 use std::cell::Cell;
-use std::fmt::{self, Write as _};
-use std::io;
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use log::{Level, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use smol::channel;
 
+use crate::config::log_type::{NOTICE, SUBSCRIBE, UNSUBSCRIBE, WEBSOCKETS};
 use crate::config::{self, LogType, LogTypes};
 use outputs::{Line, Outputs};
 
@@ -35,6 +35,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 thread_local! {
     /// What is logged now is not to be published.
     static UNHEARD: Cell<bool> = const { Cell::new(false) };
+    /// The type of the line that is being logged.
+    static KIND: Cell<LogType> = const { Cell::new(LogType::Information) };
 }
 
 /// What the writer thread is told.
@@ -56,7 +58,8 @@ pub struct Opened {
 /// The running log.
 #[derive(Debug)]
 pub struct Logger {
-    front: &'static Front,
+    types: Arc<AtomicU8>,
+    queue: Arc<Queue>,
     done: Receiver<()>,
     topics: (channel::Sender<Topical>, channel::Receiver<Topical>),
 }
@@ -80,27 +83,25 @@ impl Opened {
     /// # Errors
     /// When there is no thread to be had, or logging was started before.
     pub fn start(self) -> io::Result<Logger> {
-        let (queue, items) = sync_channel(QUEUE);
+        let (lines, items) = sync_channel(QUEUE);
         let (end, done) = sync_channel(1);
-        // One for the process, for ever: that is what `log` asks for.
-        let front: &'static Front = Box::leak(Box::new(Front {
-            types: AtomicU8::new(self.types.bits()),
-            queue,
-            dropped: AtomicU32::new(0),
-            next: Mutex::new(None),
-        }));
+        let queue = Arc::new(Queue::new(lines));
+        let shared = Arc::clone(&queue);
         std::thread::Builder::new()
             .name("log".into())
             .stack_size(64 * 1024)
             .spawn(move || {
-                write_all(&items, self.outputs, front);
+                write_all(&items, self.outputs, &shared);
                 // Nobody waits any more when the process is past its patience.
                 let _ = end.try_send(());
             })?;
-        log::set_logger(front).map_err(|e| io::Error::other(e.to_string()))?;
+        let types = Arc::new(AtomicU8::new(self.types.bits()));
+        let front = Front::new(Arc::clone(&types), Arc::clone(&queue));
+        log::set_boxed_logger(Box::new(front)).map_err(|e| io::Error::other(e.to_string()))?;
         log::set_max_level(self.types.level());
         Ok(Logger {
-            front,
+            types,
+            queue,
             done,
             topics: self.topics,
         })
@@ -114,8 +115,8 @@ impl Logger {
     /// When a log file can't be opened; all stays as it was then.
     pub fn apply(&self, log: &config::Log) -> io::Result<()> {
         let outputs = Outputs::open(log, &self.topics.0)?;
-        *self.front.next() = Some(outputs);
-        self.front.types.store(log.types.bits(), Ordering::Relaxed);
+        *self.queue.next() = Some(outputs);
+        self.types.store(log.types.bits(), Ordering::Relaxed);
         log::set_max_level(log.types.level());
         Ok(())
     }
@@ -123,7 +124,7 @@ impl Logger {
     /// Opens the log file again, after a rotation.
     pub fn reopen(&self) {
         // A full queue means that the next signal has to do it.
-        let _ = self.front.queue.try_send(Item::Reopen);
+        let _ = self.queue.lines.try_send(Item::Reopen);
     }
 
     /// The lines that are to be published.
@@ -133,7 +134,7 @@ impl Logger {
 
     /// Waits, but not for long, until everything is written.
     pub fn finish(&self) {
-        if self.front.queue.try_send(Item::End).is_ok() {
+        if self.queue.lines.try_send(Item::End).is_ok() {
             let _ = self.done.recv_timeout(PATIENCE);
         }
     }
@@ -147,47 +148,67 @@ pub fn unheard<T>(work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Where the whole process logs.
+/// What waits for the writer thread.
 #[derive(Debug)]
-struct Front {
-    /// [`LogTypes`].
-    types: AtomicU8,
-    queue: SyncSender<Item>,
+struct Queue {
+    lines: SyncSender<Item>,
     dropped: AtomicU32,
     /// Where to write from the next line on. Not an [`Item`]: there may be no room for one.
     next: Mutex<Option<Outputs>>,
 }
 
-impl Front {
+impl Queue {
+    fn new(lines: SyncSender<Item>) -> Queue {
+        Queue {
+            lines,
+            dropped: AtomicU32::new(0),
+            next: Mutex::new(None),
+        }
+    }
+
     fn next(&self) -> MutexGuard<'_, Option<Outputs>> {
         // Whoever panicked with it left it whole.
         self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl log::Log for Front {
+/// Where the whole process logs: env_logger behind the types of `log_type`, which are no levels and
+/// change while running.
+struct Front {
+    /// [`LogTypes`].
+    types: Arc<AtomicU8>,
+    inner: env_logger::Logger,
+}
+
+impl Front {
+    fn new(types: Arc<AtomicU8>, queue: Arc<Queue>) -> Front {
+        let mut builder = env_logger::Builder::new();
+        builder
+            .filter_level(LevelFilter::Warn)
+            .filter_module("footbridge", LevelFilter::Trace);
+        // The targets of `config::log_type`.
+        for target in [NOTICE, SUBSCRIBE, UNSUBSCRIBE, WEBSOCKETS] {
+            builder.filter_module(target, LevelFilter::Trace);
+        }
+        let inner = builder
+            .format(|out, record| format(out, record))
+            .target(env_logger::Target::Pipe(Box::new(Sink(queue))))
+            .build();
+        Front { types, inner }
+    }
+}
+
+impl Log for Front {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        let (level, target) = (metadata.level(), metadata.target());
-        let kind = LogType::of(level, target);
-        let ours = target.starts_with("footbridge") || LogType::named(target).is_some();
+        let kind = LogType::of(metadata.level(), metadata.target());
         let types = LogTypes::from_bits(self.types.load(Ordering::Relaxed));
-        types.has(kind) && (ours || level <= Level::Warn)
+        types.has(kind) && self.inner.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !self.enabled(record.metadata()) {
-            return;
-        }
-        let line = Line {
-            kind: LogType::of(record.level(), record.target()),
-            at: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default(),
-            unheard: UNHEARD.get(),
-            text: text(record.level(), record.args()),
-        };
-        if self.queue.try_send(Item::Line(line)).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        if self.enabled(record.metadata()) {
+            KIND.set(LogType::of(record.level(), record.target()));
+            self.inner.log(record);
         }
     }
 
@@ -195,35 +216,61 @@ impl log::Log for Front {
 }
 
 /// The text of a line; warnings and errors say so.
-fn text(level: Level, args: &fmt::Arguments<'_>) -> Box<str> {
-    let mut text = String::new();
-    text.push_str(match level {
-        Level::Error => "Error: ",
-        Level::Warn => "Warning: ",
-        _ => "",
-    });
-    // Writing to a string does not fail.
-    let _ = text.write_fmt(*args);
-    if text.len() > LONGEST {
-        let end = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at));
-        text.truncate(end.unwrap_or(0));
-        text.push_str("...");
+fn format(out: &mut dyn Write, record: &Record<'_>) -> io::Result<()> {
+    match record.level() {
+        Level::Error => write!(out, "Error: ")?,
+        Level::Warn => write!(out, "Warning: ")?,
+        _ => {}
     }
-    text.into()
+    write!(out, "{}", record.args())
+}
+
+/// Where env_logger writes: one whole line a call, by the thread that logs it.
+struct Sink(Arc<Queue>);
+
+impl Write for Sink {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let line = Line {
+            kind: KIND.get(),
+            at: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default(),
+            unheard: UNHEARD.get(),
+            text: cut(&String::from_utf8_lossy(text)),
+        };
+        if self.0.lines.try_send(Item::Line(line)).is_err() {
+            self.0.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// At most [`LONGEST`] bytes of a line.
+fn cut(text: &str) -> Box<str> {
+    if text.len() <= LONGEST {
+        return text.into();
+    }
+    let end = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at));
+    let kept = text.get(..end.unwrap_or(0)).unwrap_or_default();
+    [kept, "..."].concat().into()
 }
 
 /// The writer thread.
-fn write_all(items: &Receiver<Item>, mut outputs: Outputs, front: &Front) {
+fn write_all(items: &Receiver<Item>, mut outputs: Outputs, queue: &Queue) {
     // Without a new line, a count of drops is told a little later all the same.
     const LULL: Duration = Duration::from_secs(1);
-    let dropped = &front.dropped;
+    let dropped = &queue.dropped;
     loop {
         let item = if dropped.load(Ordering::Relaxed) == 0 {
             items.recv().map_err(|_| RecvTimeoutError::Disconnected)
         } else {
             items.recv_timeout(LULL)
         };
-        if let Some(next) = front.next().take() {
+        if let Some(next) = queue.next().take() {
             outputs = next;
         }
         match item {
@@ -257,17 +304,12 @@ fn drops(count: u32) -> Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use log::Log as _;
 
-    fn front(types: LogTypes) -> (Front, Receiver<Item>) {
-        let (queue, items) = sync_channel(QUEUE);
-        let front = Front {
-            types: AtomicU8::new(types.bits()),
-            queue,
-            dropped: AtomicU32::new(0),
-            next: Mutex::new(None),
-        };
-        (front, items)
+    fn front(types: LogTypes) -> (Front, Arc<Queue>, Receiver<Item>) {
+        let (lines, items) = sync_channel(QUEUE);
+        let queue = Arc::new(Queue::new(lines));
+        let types = Arc::new(AtomicU8::new(types.bits()));
+        (Front::new(types, Arc::clone(&queue)), queue, items)
     }
 
     fn say(front: &Front, level: Level, target: &str, text: &str) {
@@ -286,17 +328,17 @@ mod tests {
 
     #[test]
     fn a_reader_that_never_reads_costs_lines_not_time() {
-        let (front, items) = front(LogTypes::ALL);
+        let (front, queue, items) = front(LogTypes::ALL);
         for _ in 0..QUEUE + 7 {
             say(&front, Level::Info, "footbridge", "text");
         }
-        assert_eq!(front.dropped.load(Ordering::Relaxed), 7);
+        assert_eq!(queue.dropped.load(Ordering::Relaxed), 7);
         assert_eq!(lines(&items).len(), QUEUE);
     }
 
     #[test]
     fn a_long_line_is_cut() {
-        let long = text(Level::Info, &format_args!("{}", "é".repeat(1000)));
+        let long = cut(&"é".repeat(1000));
         assert_eq!(long.len(), LONGEST + 3);
         assert!(long.ends_with("é..."));
     }
@@ -306,7 +348,7 @@ mod tests {
         let types = LogTypes::NONE
             .with(LogType::Warning)
             .with(LogType::Subscribe);
-        let (front, items) = front(types);
+        let (front, _, items) = front(types);
         for (level, target) in [
             (Level::Error, "footbridge::broker"),
             (Level::Warn, "footbridge::broker"),
@@ -325,7 +367,7 @@ mod tests {
 
     #[test]
     fn other_crates_only_warn() {
-        let (front, items) = front(LogTypes::ALL);
+        let (front, _, items) = front(LogTypes::ALL);
         say(&front, Level::Info, "polling", "text");
         say(&front, Level::Warn, "polling", "text");
         assert_eq!(lines(&items).len(), 1);
@@ -333,7 +375,7 @@ mod tests {
 
     #[test]
     fn what_publishing_causes_is_marked() {
-        let (front, items) = front(LogTypes::ALL);
+        let (front, _, items) = front(LogTypes::ALL);
         unheard(|| say(&front, Level::Info, "footbridge", "caused"));
         say(&front, Level::Info, "footbridge", "other");
         let marks: Vec<bool> = lines(&items).iter().map(|l| l.unheard).collect();
@@ -344,8 +386,8 @@ mod tests {
     fn the_number_of_dropped_lines_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        let (front, items) = front(LogTypes::ALL);
-        front.dropped.store(3, Ordering::Relaxed);
+        let (front, queue, items) = front(LogTypes::ALL);
+        queue.dropped.store(3, Ordering::Relaxed);
         say(&front, Level::Info, "footbridge", "first");
         let log = config::Log {
             stderr: false,
@@ -355,12 +397,12 @@ mod tests {
         };
         let outputs = Opened::new(&log).unwrap().outputs;
         std::thread::scope(|scope| {
-            let front = &front;
-            scope.spawn(move || write_all(&items, outputs, front));
-            while front.dropped.load(Ordering::Relaxed) != 0 {
+            let queue = &queue;
+            scope.spawn(move || write_all(&items, outputs, queue));
+            while queue.dropped.load(Ordering::Relaxed) != 0 {
                 std::thread::sleep(Duration::from_millis(20));
             }
-            front.queue.try_send(Item::End).unwrap();
+            queue.lines.try_send(Item::End).unwrap();
         });
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(
