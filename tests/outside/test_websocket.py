@@ -58,9 +58,9 @@ def test_the_handshake(web):
         assert c.packet().kind == wire.PINGRESP
 
 
-def test_the_subprotocol_is_the_first_that_is_known(web):
+def test_the_subprotocol_is_mqtt_where_that_is_offered(web):
     port = web().web_port
-    for offered, chosen in [("mqttv3.1", "mqttv3.1"), ("chat, mqttv3.1,mqtt", "mqttv3.1")]:
+    for offered, chosen in [("mqttv3.1", "mqttv3.1"), ("chat, mqttv3.1,mqtt", "mqtt")]:
         with Web(port, Sec_WebSocket_Protocol=offered) as c:
             assert c.response.fields["sec-websocket-protocol"] == chosen
 

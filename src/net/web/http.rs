@@ -14,7 +14,8 @@ const FIELDS: usize = 64;
 /// What a Sec-WebSocket-Key is hashed with (RFC 6455 §1.3).
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// The subprotocols of MQTT [MQTT-6.0.0-3], [MQTT-6.0.0-4], and what 3.1's clients say.
+/// The subprotocol of MQTT [MQTT-6.0.0-3], [MQTT-6.0.0-4], and what 3.1's clients say that know no
+/// other; the first that is offered is chosen.
 const SUBPROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
 
 /// What a listener answers requests by.
@@ -181,9 +182,8 @@ fn upgrade(fields: &Fields<'_>, is_new_get: bool, origins: &[String]) -> Result<
             "websockets_origin does not name this Origin",
         ));
     }
-    let mut offered = fields.list("Sec-WebSocket-Protocol");
-    let known = |name| SUBPROTOCOLS.into_iter().find(|&known| known == name);
-    let Some(subprotocol) = offered.find_map(known) else {
+    let is_offered = |name: &&str| fields.list("Sec-WebSocket-Protocol").any(|o| o == *name);
+    let Some(subprotocol) = SUBPROTOCOLS.into_iter().find(is_offered) else {
         return Err(bad("Sec-WebSocket-Protocol must offer mqtt or mqttv3.1"));
     };
     Ok(format!(
@@ -286,11 +286,12 @@ mod tests {
         assert!(!response.contains("Extensions"));
     }
 
+    /// [MQTT-6.0.0-4].
     #[test]
-    fn the_first_subprotocol_that_is_known_is_chosen() {
+    fn mqtt_is_chosen_where_it_is_offered() {
         for (offered, chosen) in [
             ("mqttv3.1", "mqttv3.1"),
-            ("mqttv3.1,mqtt", "mqttv3.1"),
+            ("mqttv3.1,mqtt", "mqtt"),
             ("x, mqtt ,mqttv3.1", "mqtt"),
         ] {
             let head = handshake(&[("Sec-WebSocket-Protocol", offered)]);
