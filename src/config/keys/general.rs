@@ -110,8 +110,8 @@ pub(super) const KEYS: &[Key] = &[
         "These directives then belong to the listener above them: acl_file, allow_anonymous, \
          allow_zero_length_clientid, auto_id_prefix and password_file; above the first \
          `listener`, to the default listener. It must stand above all of them. An absent client \
-         with a session has the rules of the listener it used last; if that listener is gone, \
-         nothing is delivered to it until it connects again.",
+         with a session has the rules of the listener it used last; if that listener is gone \
+         and others have an acl_file, nothing is delivered to it until it connects again.",
         per_listener,
     ),
     implemented(

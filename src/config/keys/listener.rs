@@ -231,6 +231,12 @@ fn mount_point(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
             "the beginning of a topic, without + and #",
         ));
     }
+    if prefix.starts_with("$SYS") || prefix.starts_with("$share") {
+        return Err(Kind::bad(
+            prefix,
+            "not a prefix that the broker keeps to itself",
+        ));
+    }
     if !prefix.ends_with('/') {
         draft.note(
             "mount_point",
@@ -246,6 +252,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::config::Env;
 
     #[test]
     fn versions_come_with_commas() {
@@ -259,6 +266,16 @@ mod tests {
         }
         for bad in ["", ",", "6", "3.1", "3;4"] {
             assert!(versions(Value(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_mounted_where_only_the_broker_publishes() {
+        let env = Env::default();
+        let mut draft = Draft::new(&env);
+        assert!(mount_point(&mut draft, Value("site/")).is_ok());
+        for bad in ["$SYS/", "$share/g/", "a/#/", ""] {
+            assert!(mount_point(&mut draft, Value(bad)).is_err(), "{bad}");
         }
     }
 
