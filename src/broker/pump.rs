@@ -6,6 +6,7 @@ use super::alias::Naming;
 use super::conn::{Conn, Stage};
 use super::deliver::entry;
 use super::mount::unmounted;
+use super::session::Session;
 use super::{Broker, ConnId, DropReason, OUTBOX_HIGH};
 use crate::message::{Message, MessageId};
 use crate::mqtt::{
@@ -123,8 +124,8 @@ impl Broker {
     /// Whether the rules, which may have changed since it was queued, let a client have a message.
     fn may_still_read(&self, index: usize, entry: &Entry) -> bool {
         let session = self.sessions.get(index).filter(|s| !s.bridge);
-        let topic = entry.message.topic();
-        self.auth.open() || session.is_none_or(|s| self.auth.may_read(&s.who(), topic))
+        let allows = |s: &Session| self.auth.may_read(&s.who(), entry.message.topic());
+        self.auth.open() || session.is_none_or(allows)
     }
 
     /// Encodes a message for one peer.

@@ -1,6 +1,7 @@
 //! CONNECT and CONNACK.
 
 use super::*;
+use crate::broker::tests::bridge;
 
 /// [MQTT-3.1.2-2]: a protocol level that the broker does not speak is refused with a CONNACK
 /// that clients of every version can read.
@@ -181,19 +182,8 @@ fn retained_will(version: Version) -> Vec<u8> {
 fn a_refusal_has_no_session_present() {
     for version in VERSIONS {
         let mut world = World::new();
-        // The id of a bridge, which has a session.
-        let filters = [];
-        world.broker.add_bridge(
-            &crate::broker::BridgeSession {
-                name: "b",
-                client_id: "local.b",
-                username: None,
-                durable: true,
-                filters: &filters,
-                topics: &[],
-            },
-            world.now,
-        );
+        // Its id, "local.b", has a session.
+        bridge::add(&mut world);
         world.pass(secs(2));
         let c = world.tcp();
         world.say(c, &connect(version, 0, b"", &field(b"local.b")));
