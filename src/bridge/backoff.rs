@@ -33,13 +33,18 @@ impl Backoff {
             Restart::Constant(wait) => wait,
             Restart::Jitter { base, stable, .. } if held.is_some_and(|held| held >= stable) => base,
             Restart::Jitter { base, cap, .. } => {
-                let low = base.as_millis() as u64;
-                let high = low.max(self.last.saturating_mul(3).as_millis() as u64);
+                let low = millis(base);
+                let high = low.max(millis(self.last.saturating_mul(3)));
                 Duration::from_millis(rng.u64(low..=high)).min(cap)
             }
         };
         self.last
     }
+}
+
+/// Half a billion years are enough.
+fn millis(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn base(restart: Restart) -> Duration {

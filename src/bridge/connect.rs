@@ -1,7 +1,5 @@
 //! The bridge's CONNECT.
 
-use std::time::Duration;
-
 use super::Announced;
 use super::dialect::Dialect;
 use crate::config;
@@ -9,7 +7,8 @@ use crate::mqtt::{self, Connect, Packet, Property, Props, PropsBuf, QoS, Version
 
 /// How long an upstream is asked to keep our session where the choice is ours: a week of outage.
 /// Without it an MQTT 5 session ends with its connection, and a backlog upstream is lost.
-pub(super) const SESSION_EXPIRY: Duration = Duration::from_secs(7 * 24 * 3600);
+/// In seconds.
+pub(super) const SESSION_EXPIRY: u32 = 7 * 24 * 3600;
 
 /// `bridge_receive_maximum` where the configuration is silent, as Mosquitto announces.
 const RECEIVE_MAXIMUM: u16 = 20;
@@ -47,8 +46,7 @@ pub(super) fn write(
 /// `bridge_session_expiry_interval` asks for none, as Mosquitto does.
 pub(super) fn session_expiry(spec: &config::Bridge) -> Option<u32> {
     let ours = spec.version.is_none() && !spec.clean_session;
-    spec.session_expiry
-        .or(ours.then_some(SESSION_EXPIRY.as_secs() as u32))
+    spec.session_expiry.or(ours.then_some(SESSION_EXPIRY))
 }
 
 /// What the CONNECT tells the upstream that we take.

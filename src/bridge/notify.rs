@@ -27,36 +27,37 @@ enum Upstream {
 }
 
 impl Notifications {
-    pub fn new(spec: &config::Bridge) -> Notifications {
+    pub(super) fn new(spec: &config::Bridge) -> Notifications {
         let default = || format!("$SYS/broker/connection/{}/state", spec.remote_clientid);
         let topic = || spec.notification_topic.clone().unwrap_or_else(default);
         Notifications {
             topic: spec.notifications.then(|| topic().into()),
-            upstream: match spec.notifications_local_only {
-                true => Upstream::Untold,
-                false => Upstream::Told,
+            upstream: if spec.notifications_local_only {
+                Upstream::Untold
+            } else {
+                Upstream::Told
             },
         }
     }
 
     /// The state topic, if there are notifications at all.
-    pub fn topic(&self) -> Option<&str> {
+    pub(super) fn topic(&self) -> Option<&str> {
         self.topic.as_deref()
     }
 
     /// The state topic, if upstream is to be told.
-    pub fn upstream(&self) -> Option<&str> {
+    pub(super) fn upstream(&self) -> Option<&str> {
         self.topic().filter(|_| self.upstream == Upstream::Told)
     }
 
     /// Upstream refuses the notification.
-    pub fn refused(&mut self) {
+    pub(super) fn refused(&mut self) {
         self.upstream = Upstream::Untold;
     }
 
     /// True if an upstream refuses the CONNECT for the QoS [MQTT-3.2.2-12] or RETAIN
     /// [MQTT-3.2.2-13] of the will, which goes to the state topic: from now on without.
-    pub fn blame_will(&mut self, error: &Error) -> bool {
+    pub(super) fn blame_will(&mut self, error: &Error) -> bool {
         let reasons = [Reason::QOS_NOT_SUPPORTED, Reason::RETAIN_NOT_SUPPORTED];
         let refused = matches!(error, Error::Refused(reason, _) if reasons.contains(reason));
         let blamed = refused && self.upstream().is_some();
@@ -69,7 +70,7 @@ impl Notifications {
     /// Watches for an upstream that ends the connection because of the notification; true if
     /// this one seems to. `unanswered` says that the notification is out and not acknowledged,
     /// `held` how long the connection did.
-    pub fn blame(
+    pub(super) fn blame(
         &mut self,
         unanswered: bool,
         held: Duration,

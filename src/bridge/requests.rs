@@ -69,24 +69,24 @@ impl Context<'_> {
 
 impl Requests {
     /// Forgets what an earlier connection left.
-    pub fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.notification = None;
         self.pending.clear();
         self.refused.clear();
         self.lowered.clear();
     }
 
-    pub fn refused(&self) -> &[(Box<str>, Reason)] {
+    pub(super) fn refused(&self) -> &[(Box<str>, Reason)] {
         &self.refused
     }
 
-    pub fn lowered(&self) -> &[(Box<str>, QoS)] {
+    pub(super) fn lowered(&self) -> &[(Box<str>, QoS)] {
         &self.lowered
     }
 
     /// Publishes "1" to the state topic: retained, at QoS 1, as far as the upstream allows. At
     /// QoS 0 where it takes one unacknowledged publish at a time: that one is the session's.
-    pub fn notify(&mut self, topic: &str, cx: &mut Context<'_>) -> Result<(), mqtt::Error> {
+    pub(super) fn notify(&mut self, topic: &str, cx: &mut Context<'_>) -> Result<(), mqtt::Error> {
         let qos = match cx.limits.receive_maximum {
             1 => QoS::AtMostOnce,
             _ => QoS::AtLeastOnce.min(cx.limits.max_qos),
@@ -109,18 +109,18 @@ impl Requests {
     }
 
     /// True while an acknowledgement is due.
-    pub fn are_pending(&self) -> bool {
+    pub(super) fn are_pending(&self) -> bool {
         self.notification.is_some() || !self.pending.is_empty()
     }
 
     /// True while the notification takes a place in the upstream's receive maximum.
-    pub fn awaits_notification(&self) -> bool {
+    pub(super) fn awaits_notification(&self) -> bool {
         self.notification.is_some()
     }
 
     /// Writes a SUBSCRIBE or UNSUBSCRIBE for each remote filter, in the order of the `topic`
     /// lines: one filter a packet, as some clouds allow only a few.
-    pub fn subscribe(&mut self, cx: &mut Context<'_>) -> Result<(), mqtt::Error> {
+    pub(super) fn subscribe(&mut self, cx: &mut Context<'_>) -> Result<(), mqtt::Error> {
         for (filter, qos) in cx.map.upstream() {
             match (qos, cx.unavailable(filter)) {
                 (Some(_), Some(reason)) => self.refuse(filter.into(), reason, cx.name),
@@ -179,14 +179,14 @@ impl Requests {
     }
 
     /// Takes the PUBACK of the notification: its reason, or `None` for any other PUBACK.
-    pub fn puback(&mut self, ack: &Ack<'_>) -> Option<Reason> {
+    pub(super) fn puback(&mut self, ack: &Ack<'_>) -> Option<Reason> {
         self.notification
             .take_if(|id| *id == ack.id)
             .map(|_| ack.reason)
     }
 
     /// Takes a SUBACK. A refused filter does not end the link: the other lines work on.
-    pub fn suback(&mut self, ack: &SubAck<'_>, name: &str) {
+    pub(super) fn suback(&mut self, ack: &SubAck<'_>, name: &str) {
         let Some(at) = self.pending.iter().position(|(id, _)| *id == ack.id) else {
             debug!("Bridge {name}: SUBACK without SUBSCRIBE");
             return;
@@ -209,7 +209,7 @@ impl Requests {
     }
 
     /// Takes an UNSUBACK. Once all are in, later connections need not unsubscribe again.
-    pub fn unsuback(&mut self, id: PacketId) {
+    pub(super) fn unsuback(&mut self, id: PacketId) {
         self.pending.retain(|(pending, _)| *pending != id);
         let mut requests = self.pending.iter().map(|(_, request)| request);
         self.unsubscribed = !requests.any(|request| matches!(request, Request::Unsubscribe));

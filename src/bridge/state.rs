@@ -38,25 +38,25 @@ pub(super) struct Up {
 
 impl Up {
     /// How long a PINGRESP may take.
-    pub fn grace(&self) -> Duration {
+    pub(super) fn grace(&self) -> Duration {
         (self.limits.keep_alive / 2).clamp(Duration::from_secs(5), Duration::from_secs(30))
     }
 
     /// A PINGREQ is due when nothing was sent for the keep-alive, which the upstream watches
     /// [MQTT-3.1.2-20], or nothing received, so that a dead upstream is noticed.
-    pub fn ping_timeout(&self) -> Time {
+    pub(super) fn ping_timeout(&self) -> Time {
         let quiet = self.last_sent.min(self.last_received);
         self.ping_due.unwrap_or(quiet + self.limits.keep_alive)
     }
 
     /// An acknowledgement may take as long as the keep-alive; an upstream that owes one for
     /// longer has lost it, and sends it only on a new connection.
-    pub fn ack_timeout(&self) -> Option<Time> {
+    pub(super) fn ack_timeout(&self) -> Option<Time> {
         self.unacked.map(|since| since + self.limits.keep_alive)
     }
 
     /// When either is due.
-    pub fn next_timeout(&self) -> Time {
+    pub(super) fn next_timeout(&self) -> Time {
         let ping = self.ping_timeout();
         self.ack_timeout().map_or(ping, |ack| ack.min(ping))
     }

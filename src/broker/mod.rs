@@ -396,9 +396,10 @@ impl Broker {
             }
         };
         // What the broker has to say about a full disk must not wait for it.
-        message.qos = match self.core.ledger.is_closed() {
-            true => QoS::AtMostOnce,
-            false => QoS::ExactlyOnce,
+        message.qos = if self.core.ledger.is_closed() {
+            QoS::AtMostOnce
+        } else {
+            QoS::ExactlyOnce
         };
         Some(message)
     }

@@ -34,7 +34,7 @@ use crate::store::{Amount, Held, Queue, StateRecord};
 use crate::time::Time;
 
 /// How many messages a durable session holds in RAM beyond its window, at most.
-pub const READY_MESSAGES: usize = 128;
+pub(super) const READY_MESSAGES: usize = 128;
 /// How many bytes of messages a durable session holds in RAM beyond its window, about.
 pub const READ_BYTES: usize = 32 * 1024;
 

@@ -157,9 +157,10 @@ fn hand_on(
         let stays = is_exact && (was_sent || (is_restored && !is_ended));
         // Not to somebody who is away as well.
         let connected = (group, Among::Connected);
-        let given = match stays {
-            true => Given::ToNobody,
-            false => give(core, connected, message, Some((id, owner)), now),
+        let given = if stays {
+            Given::ToNobody
+        } else {
+            give(core, connected, message, Some((id, owner)), now)
         };
         match given {
             Given::Taken => {}

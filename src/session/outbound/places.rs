@@ -37,7 +37,7 @@ pub(super) struct Flight {
 
 impl Flight {
     /// What a queue keeps of it, if it is in the store.
-    pub fn held(&self) -> Option<Held> {
+    pub(super) fn held(&self) -> Option<Held> {
         Some(Held {
             id: self.id?,
             lane: self.owed.lane,
@@ -64,19 +64,19 @@ pub(super) struct Places {
 
 impl Places {
     /// True if a message was sent on an earlier connection.
-    pub fn is_resent(&self, id: MessageId) -> bool {
+    pub(super) fn is_resent(&self, id: MessageId) -> bool {
         self.resend.binary_search(&id).is_ok()
     }
 
     /// Takes the flights that the peer has not answered.
-    pub fn take_published(&mut self) -> Vec<Flight> {
+    pub(super) fn take_published(&mut self) -> Vec<Flight> {
         let published = self.at(Stage::Published).cloned().collect();
         self.flights.retain(|f| f.stage == Stage::Released);
         published
     }
 
     /// Puts messages back where they came from: `back` goes before all that waits.
-    pub fn put_back(&mut self, back: Vec<Held>) {
+    pub(super) fn put_back(&mut self, back: Vec<Held>) {
         let later = self.cold.take_sent();
         let sent = back.iter().filter(|held| self.is_resent(held.id));
         for held in sent.copied().chain(later).collect::<Vec<_>>() {
@@ -90,20 +90,20 @@ impl Places {
     }
 
     /// Takes a message out of `ready`.
-    pub fn take_ready(&mut self, at: usize) -> Option<Done> {
+    pub(super) fn take_ready(&mut self, at: usize) -> Option<Done> {
         let entry = self.ready.remove(at)?;
         self.count_out(&entry);
         Some(entry.done())
     }
 
     /// A message has left `ready`.
-    pub fn count_out(&mut self, entry: &Entry) {
+    pub(super) fn count_out(&mut self, entry: &Entry) {
         self.ready_bytes -= (entry.message.size() as usize).min(self.ready_bytes);
         self.ready_qos0 -= usize::from(entry.owed.qos == QoS::AtMostOnce);
     }
 
     /// A message is no longer one that was sent on an earlier connection and is to be sent again.
-    pub fn forget_resend(&mut self, id: MessageId) {
+    pub(super) fn forget_resend(&mut self, id: MessageId) {
         if let Ok(at) = self.resend.binary_search(&id) {
             self.resend.remove(at);
         }
@@ -111,14 +111,14 @@ impl Places {
 
     /// Takes the oldest message out of `reading` that was never sent, of the lanes that `may`
     /// admits. Its row, when it comes, is not taken in.
-    pub fn take_reading(&mut self, may: impl Fn(Lane) -> bool) -> Option<Held> {
+    pub(super) fn take_reading(&mut self, may: impl Fn(Lane) -> bool) -> Option<Held> {
         let mut reading = self.reading.iter();
         let at = reading.position(|held| may(held.lane) && !self.is_resent(held.id))?;
         self.reading.remove(at)
     }
 
     /// Takes a message out of `ready` or `reading`.
-    pub fn take_by_id(&mut self, id: MessageId) -> Option<Done> {
+    pub(super) fn take_by_id(&mut self, id: MessageId) -> Option<Done> {
         if let Some(at) = self.ready.iter().position(|e| e.id == Some(id)) {
             return self.take_ready(at);
         }
@@ -126,24 +126,24 @@ impl Places {
         self.reading.remove(at).map(Done::from)
     }
 
-    pub fn make_ready(&mut self, entry: Entry) {
+    pub(super) fn make_ready(&mut self, entry: Entry) {
         self.ready_bytes += entry.message.size() as usize;
         self.ready_qos0 += usize::from(entry.owed.qos == QoS::AtMostOnce);
         self.ready.push_back(entry);
     }
 
     /// True if `ready` is to be filled up from what is not in RAM.
-    pub fn is_low(&self) -> bool {
+    pub(super) fn is_low(&self) -> bool {
         self.ready.len() < READY_MESSAGES / 2 && self.ready_bytes < READ_BYTES / 2
     }
 
     /// The payload bytes that the peer has not fully acknowledged.
-    pub fn bytes_in_flight(&self) -> u64 {
+    pub(super) fn bytes_in_flight(&self) -> u64 {
         self.flights.iter().map(|f| u64::from(f.payload)).sum()
     }
 
     /// The flights at one stage.
-    pub fn at(&self, stage: Stage) -> impl Iterator<Item = &Flight> {
+    pub(super) fn at(&self, stage: Stage) -> impl Iterator<Item = &Flight> {
         self.flights.iter().filter(move |f| f.stage == stage)
     }
 }
