@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::error::{Corrupt, Error};
-use super::meta::{Meta, Written};
 use super::queue::{Held, Queue};
-use super::record::{IDENTITY, SessionRecord, StateRecord};
 use super::refs::Refs;
-use super::rescue::Quarantined;
-use super::row::{Scanned, Target, decode_retained, scan};
-use super::view::{ON, View};
+use super::rescue::report::{Quarantined, Rescued};
+use super::rows::message::{Scanned, Target, decode_retained, scan};
+use super::rows::session::{IDENTITY, SessionRecord, StateRecord};
+use super::tables::meta::{Meta, Written};
+use super::tables::view::{ON, View};
 use crate::message::{Message, MessageId, SessionId};
 use crate::time::Time;
 
@@ -182,6 +182,15 @@ fn load_retained(view: &View<'_>, loaded: &mut Loaded) -> Result<(), Error> {
 }
 
 impl Loaded {
+    /// How much there is, as a rescue counts it.
+    pub(super) fn counts(&self) -> Rescued {
+        Rescued {
+            messages: self.refs.len(),
+            sessions: self.sessions.len() as u64,
+            retained: self.retained.len() as u64,
+        }
+    }
+
     /// Queues a message for those of its receivers that are still owed it.
     fn place(
         &mut self,

@@ -26,45 +26,35 @@
 //! - After an error the batch is kept and retried; nothing is reported committed meanwhile.
 //! - No read transaction outlives the call that opened it (it would keep the file growing).
 
-mod ballast;
-mod batch;
 mod budget;
-mod changes;
-mod codec;
-mod disk;
+mod db;
 mod error;
-mod ids;
-mod journal;
+mod files;
+mod ledger;
 mod load;
-mod memory;
-mod meta;
-mod open;
 mod queue;
-mod record;
 mod refs;
 mod rescue;
-mod row;
+mod rows;
 mod tables;
 mod thread;
-mod verbs;
-mod view;
 
 #[cfg(test)]
 mod tests;
 
-pub use batch::Batch;
 pub use budget::Budget;
-pub use disk::Usage;
+pub use db::{Db, Need, Rows};
 pub use error::{Corrupt, Error};
-pub use ids::IdRanges;
+pub use files::disk::Usage;
+pub use files::open::Location;
+pub use ledger::{Promise, Store};
 pub use load::{Loaded, LoadedSession};
-pub use meta::Written;
-pub use open::Location;
+pub use queue::ids::IdRanges;
 pub use queue::{Amount, Held, Queue};
-pub use record::{DropRecord, SessionRecord, StateRecord, SubscriptionRecord, WillRecord};
 pub use refs::Refs;
-pub use rescue::{Quarantined, Rescued};
-pub use row::{Target, decode_message, decode_retained, decode_targets};
-pub use tables::{Db, Need, Rows};
+pub use rescue::report::{Quarantined, Rescued};
+pub use rows::batch::Batch;
+pub use rows::message::{Target, decode_message, decode_retained, decode_targets};
+pub use rows::session::{DropRecord, SessionRecord, StateRecord, SubscriptionRecord, WillRecord};
+pub use tables::meta::Written;
 pub use thread::{Event, Figures, Handle, ReadRequest};
-pub use verbs::{Promise, Store};

@@ -8,11 +8,11 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::ballast::Ballast;
-use super::batch::Batch;
+use super::db::{Db, Need, Rows};
 use super::error::Error;
-use super::meta::Written;
-use super::tables::{Db, Need, Rows};
+use super::files::ballast::Ballast;
+use super::rows::batch::Batch;
+use super::tables::meta::Written;
 
 /// Between the first two attempts at a disk that fails; doubles, as each opens the file anew and
 /// reads it all.

@@ -2,8 +2,8 @@
 
 use super::arrivals::Arrivals;
 use super::bits::Bits;
+use super::ids::IdRanges;
 use super::sizes::Sizes;
-use crate::store::ids::IdRanges;
 use crate::time::Time;
 
 /// An ascending queue of message ids with their sizes and, roughly, their times of arrival.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::mem;
 
-use crate::store::ids::{put_varint, take_varint};
+use super::ids::{put_varint, take_varint};
 
 /// Bytes a drained queue keeps for the next sizes.
 const KEEP: usize = 64;

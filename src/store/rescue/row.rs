@@ -3,10 +3,10 @@
 use std::cmp::{Ordering, Reverse};
 
 use crate::message::{MessageId, SessionId};
-use crate::store::codec::unseal;
-use crate::store::meta::Meta;
-use crate::store::record::{IDENTITY, STATE, SessionKey, SessionRecord, StateRecord};
-use crate::store::row::{decode_retained, scan};
+use crate::store::rows::codec::unseal;
+use crate::store::rows::message::{decode_retained, scan};
+use crate::store::rows::session::{IDENTITY, STATE, SessionKey, SessionRecord, StateRecord};
+use crate::store::tables::meta::Meta;
 
 /// A table of the store, in the order in which they are rescued: what a full disk leaves no room
 /// for should be messages.
@@ -123,7 +123,7 @@ fn state_age(id: u32, row: &[u8]) -> impl PartialOrd {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::row::encode_retained;
+    use crate::store::rows::message::encode_retained;
     use crate::store::tests::{message, session};
     use crate::time::Time;
 

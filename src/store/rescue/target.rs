@@ -6,13 +6,13 @@ use std::ops::Range;
 
 use redb::{Database, Key, ReadableTable};
 
-use super::Rescued;
+use super::report::Rescued;
 use super::row::{Table, message_id, session_key, topic};
 use super::walk::Sink;
 use crate::store::error::Error;
-use crate::store::meta::Meta;
-use crate::store::record::IDENTITY;
-use crate::store::tables::{MSG, RETAINED, SESSION};
+use crate::store::rows::session::IDENTITY;
+use crate::store::tables::meta::Meta;
+use crate::store::tables::schema::{MSG, RETAINED, SESSION};
 
 /// Bytes of rows in one commit.
 const CHUNK: usize = 256 << 10;

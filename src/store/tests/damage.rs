@@ -9,8 +9,8 @@ use fastrand::Rng;
 
 use super::mix::{Key, Ledger, Mix, Rows, empty, fill, folder, place, raw};
 use super::rows;
-use crate::store::record::IDENTITY;
 use crate::store::rescue::{Source, copy};
+use crate::store::rows::session::IDENTITY;
 use crate::store::{Db, Location, Quarantined, decode_message};
 
 const SEED: u64 = 20_261_122;

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use redb::{Database, StorageBackend};
 
-use crate::store::disk::{Files, Meter, Metered};
-use crate::store::journal;
-use crate::store::meta::{Meta, initialise};
-use crate::store::open::builder;
+use crate::store::files::disk::{Files, Meter, Metered};
+use crate::store::files::journal;
+use crate::store::files::open::builder;
+use crate::store::tables::meta::{Meta, initialise};
 use crate::store::{Db, Error, Loaded};
 
 /// Bytes of the journal: little, so that it is soon full.

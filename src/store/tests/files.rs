@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::{message, messages, rows, session, stored, target};
 use crate::message::{MessageId, SessionId};
-use crate::store::codec::{put_varint, seal};
+use crate::store::rows::codec::{put_varint, seal};
 use crate::store::{
     Batch, Db, Error, Loaded, Location, Need, Quarantined, StateRecord, decode_message,
 };

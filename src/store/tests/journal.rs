@@ -6,7 +6,7 @@ use super::disk::{Disk, Op};
 use super::model::{Change, Model, batch, change};
 use super::{message, messages, rows, session, stored, target};
 use crate::message::{MessageId, SessionId};
-use crate::store::codec::Reader;
+use crate::store::rows::codec::Reader;
 use crate::store::{Batch, Db, Error};
 use crate::time::Time;
 
@@ -414,4 +414,58 @@ proptest! {
             db.commit(&batch).unwrap();
         }
     }
+}
+
+/// What a record holds behind its head, as every version since the first has written it.
+#[test]
+fn a_record_is_laid_out_as_ever() {
+    let disk = Disk::with_store();
+    let (mut db, _) = disk.open().unwrap();
+    let mut batch = Batch::new(1);
+    batch.floor = Time::from_secs(7);
+    batch.put_session(SessionId(300), &session("c"));
+    for (id, len) in [(500, 3), (501, 140), (40, 0)] {
+        let targets = [target(1, id), target(2, 9)];
+        batch.put_message(MessageId(id), &message("a/b", &vec![b'x'; len]), &targets);
+    }
+    batch.delete(20..30);
+    batch.delete_session(SessionId(4));
+    batch.put_retained(&message("r", b"kept"));
+    batch.delete_retained("gone");
+    db.commit(&batch).unwrap();
+    let ops = disk.ops();
+    let [.., Op::Write(_, _, record), Op::Sync(_)] = &ops[..] else {
+        panic!("{ops:?}")
+    };
+    let hex: String = record[28..].iter().map(|b| format!("{b:02x}")).collect();
+    let expected = [
+        // The time, and what of the disk's wear is known.
+        "d83600000000",
+        // Three messages, each the step from the number before and its row.
+        "03",
+        "f40319",
+        "0101c0843d020101f40301020903612f6200787878a59af607",
+        "01a201",
+        "0101c0843d020101f50301020903612f6200",
+        &"78".repeat(140),
+        "2665c9c4",
+        "b3fcffffffffffffff0115",
+        "0101c0843d0201012801020903612f6200b3475625",
+        // A run of deletes.
+        "01140a",
+        // Three rows of sessions, two of them deleted.
+        "03",
+        "ac020010",
+        "0100050163ffffffff0f00f2b615d1",
+        "040000",
+        "040100",
+        // Two retained topics, one of them deleted.
+        "02",
+        "017212",
+        "0111c0843d000000006b657074ad61c4db",
+        "04676f6e6500",
+    ];
+    let expected = expected.concat();
+    assert_eq!(hex[..expected.len()], expected);
+    assert!(hex[expected.len()..].bytes().all(|digit| digit == b'0'));
 }

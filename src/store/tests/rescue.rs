@@ -11,10 +11,11 @@ use super::disk::Disk;
 use super::mix::{Key, Ledger, Mix, empty, fill, folder, raw, stored};
 use super::{messages, session};
 use crate::message::SessionId;
-use crate::store::codec::{put_varint, seal};
-use crate::store::meta::META;
+use crate::store::files::open;
 use crate::store::rescue::{copy, make_ready};
-use crate::store::{Db, Error, Loaded, Location, Rescued, open};
+use crate::store::rows::codec::{put_varint, seal};
+use crate::store::tables::schema::META;
+use crate::store::{Db, Error, Loaded, Location, Rescued};
 use crate::time::Time;
 
 const SEED: u64 = 1_795_384_629;

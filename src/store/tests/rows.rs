@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use crate::message::{Message, MessageId, Origin, Parts, SessionId};
 use crate::mqtt::{PacketId, QoS, RetainHandling, Version};
-use crate::store::codec::{put_varint, seal, unseal};
-use crate::store::row::{encode_message, encode_retained, scan};
+use crate::store::rows::codec::{put_varint, seal, unseal};
+use crate::store::rows::message::{encode_message, encode_retained, scan};
 use crate::store::{
     DropRecord, SessionRecord, StateRecord, SubscriptionRecord, Target, WillRecord, decode_message,
     decode_retained, decode_targets,

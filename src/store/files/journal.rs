@@ -13,12 +13,12 @@
 
 use redb::StorageBackend;
 
-use super::batch::Batch;
-use super::changes::Overlay;
-use super::codec::{Reader, seal, unseal};
 use super::disk::{Files, Metered};
-use super::error::Error;
-use super::meta::{Meta, Stamp};
+use crate::store::error::{Corrupt, Error};
+use crate::store::rows::batch::Batch;
+use crate::store::rows::codec::{Reader, seal, unseal};
+use crate::store::tables::changes::Overlay;
+use crate::store::tables::meta::{Meta, Stamp};
 
 /// What a disk writes whole or not at all.
 const SECTOR: usize = 512;
@@ -36,7 +36,7 @@ const RECORD: &[u8; 4] = b"rec1";
 const HEAD: usize = 28;
 
 /// The journal of an open store.
-pub(super) struct Journal {
+pub(in crate::store) struct Journal {
     /// `None` while it rests.
     file: Option<Metered>,
     /// The store's number.
@@ -54,13 +54,13 @@ pub(super) struct Journal {
 
 /// What a journal held when it was opened.
 #[derive(Default)]
-pub(super) struct Replayed {
+pub(in crate::store) struct Replayed {
     /// The changes, folded.
-    pub(super) overlay: Overlay,
+    pub(in crate::store) overlay: Overlay,
     /// The stamp of the newest record.
-    pub(super) stamp: Option<Stamp>,
+    pub(in crate::store) stamp: Option<Stamp>,
     /// Records that are missing, or 1 for a file that is missing or of something else.
-    pub(super) damaged: u64,
+    pub(in crate::store) damaged: u64,
 }
 
 impl Journal {
@@ -69,7 +69,7 @@ impl Journal {
     ///
     /// # Errors
     /// If it may not be read and written, or another process has it.
-    pub(super) fn open(
+    pub(in crate::store) fn open(
         files: &mut dyn Files,
         meta: &Meta,
         end: u64,
@@ -113,7 +113,7 @@ impl Journal {
     /// # Errors
     /// What the disk reports. Whether the record got through is not known then, until the next
     /// commit has gone to the store.
-    pub(super) fn append(&mut self, stamp: &Stamp, batch: &Batch) -> Result<bool, Error> {
+    pub(in crate::store) fn append(&mut self, stamp: &Stamp, batch: &Batch) -> Result<bool, Error> {
         let Some(file) = self.file.as_ref().filter(|_| batch.bytes() < MOST) else {
             return Ok(false);
         };
@@ -141,17 +141,17 @@ impl Journal {
     }
 
     /// The number of the last record, on disk or not.
-    pub(super) fn seq(&self) -> u64 {
+    pub(in crate::store) fn seq(&self) -> u64 {
         self.seq
     }
 
     /// Bytes of its records.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(in crate::store) fn bytes(&self) -> u64 {
         (self.tail - SECTOR) as u64
     }
 
     /// The store has all records: starts again from the front of the file.
-    pub(super) fn restart(&mut self, files: &mut dyn Files) {
+    pub(in crate::store) fn restart(&mut self, files: &mut dyn Files) {
         self.tail = SECTOR;
         if self.file.is_none() {
             self.rest = self.rest.saturating_sub(1);
@@ -162,7 +162,7 @@ impl Journal {
     }
 
     /// Makes the file anew, empty. Where that fails, commits go on without it.
-    pub(super) fn renew(&mut self, files: &mut dyn Files) {
+    pub(in crate::store) fn renew(&mut self, files: &mut dyn Files) {
         // Its lock goes with it.
         self.file = None;
         self.file = create(files, self.id).ok();
@@ -172,7 +172,7 @@ impl Journal {
 }
 
 /// Makes the empty journal of a store.
-pub(super) fn create(files: &mut dyn Files, id: u64) -> Result<Metered, Error> {
+pub(in crate::store) fn create(files: &mut dyn Files, id: u64) -> Result<Metered, Error> {
     let size = files.journal_bytes();
     let mut contents = Vec::with_capacity(size);
     contents.extend_from_slice(MAGIC);
@@ -184,7 +184,7 @@ pub(super) fn create(files: &mut dyn Files, id: u64) -> Result<Metered, Error> {
 
 /// What a new store must say so that it takes over the journal of one that was lost; `None` if
 /// there is nothing to take over.
-pub(super) fn heir(files: &mut dyn Files) -> Result<Option<Meta>, Error> {
+pub(in crate::store) fn heir(files: &mut dyn Files) -> Result<Option<Meta>, Error> {
     let (_, bytes) = read_file(files)?;
     let id = read_header(&bytes).or_else(|| any_id(&bytes));
     Ok(id.map(|id| {
@@ -287,7 +287,7 @@ fn fill_head(record: &mut [u8], id: u64, seq: u64) {
     record[4..8].copy_from_slice(&crc.to_le_bytes());
 }
 
-fn decode(contents: &[u8]) -> Result<(Stamp, Batch), super::error::Corrupt> {
+fn decode(contents: &[u8]) -> Result<(Stamp, Batch), Corrupt> {
     let mut reader = Reader::new(contents);
     let stamp = Stamp::decode(&mut reader)?;
     Ok((stamp, Batch::decode(reader)?))

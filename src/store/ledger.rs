@@ -12,7 +12,9 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Batch, Refs, Target};
+use super::refs::Refs;
+use super::rows::batch::Batch;
+use super::rows::message::Target;
 use crate::message::{Message, MessageId, SessionId};
 use crate::time::Time;
 

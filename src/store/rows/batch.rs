@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use super::codec::{Reader, put_bytes, put_varint};
-use super::error::Corrupt;
-use super::record::{IDENTITY, STATE, SessionKey, SessionRecord, StateRecord};
-use super::row::{Target, encode_message, encode_retained};
+use super::message::{Target, encode_message, encode_retained};
+use super::session::{IDENTITY, STATE, SessionKey, SessionRecord, StateRecord};
 use crate::message::{Message, MessageId, SessionId};
+use crate::store::error::Corrupt;
 use crate::time::Time;
 
 /// A span of [`Batch::arena`].
@@ -114,26 +114,30 @@ impl Batch {
     }
 
     /// The messages to store, in the order they were put.
-    pub(super) fn messages(&self) -> impl ExactSizeIterator<Item = (u64, &[u8])> {
+    pub(in crate::store) fn messages(&self) -> impl ExactSizeIterator<Item = (u64, &[u8])> {
         self.messages
             .iter()
             .map(|(id, row)| (id.0, self.slice(row)))
     }
 
     /// The ranges of messages to delete.
-    pub(super) fn deletes(&self) -> &[Range<u64>] {
+    pub(in crate::store) fn deletes(&self) -> &[Range<u64>] {
         &self.deletes
     }
 
     /// The session rows to store or, with `None`, delete.
-    pub(super) fn sessions(&self) -> impl ExactSizeIterator<Item = (SessionKey, Option<&[u8]>)> {
+    pub(in crate::store) fn sessions(
+        &self,
+    ) -> impl ExactSizeIterator<Item = (SessionKey, Option<&[u8]>)> {
         self.sessions
             .iter()
             .map(|(key, row)| (*key, row.as_ref().map(|row| self.slice(row))))
     }
 
     /// The retained rows to store or, with `None`, delete, by topic.
-    pub(super) fn retained(&self) -> impl ExactSizeIterator<Item = (&str, Option<&[u8]>)> {
+    pub(in crate::store) fn retained(
+        &self,
+    ) -> impl ExactSizeIterator<Item = (&str, Option<&[u8]>)> {
         self.retained.iter().map(|(topic, row)| {
             // The span was a &str when it was appended.
             let topic = std::str::from_utf8(self.slice(topic)).unwrap_or_default();
@@ -142,7 +146,7 @@ impl Batch {
     }
 
     /// Appends all changes to `out`, for [`Batch::decode`].
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    pub(in crate::store) fn encode(&self, out: &mut Vec<u8>) {
         put_varint(self.messages.len() as u64, out);
         let mut last = 0u64;
         for (id, row) in self.messages() {
@@ -172,7 +176,7 @@ impl Batch {
     ///
     /// # Errors
     /// [`Corrupt`] if it is anything else.
-    pub(super) fn decode(mut reader: Reader<'_>) -> Result<Batch, Corrupt> {
+    pub(in crate::store) fn decode(mut reader: Reader<'_>) -> Result<Batch, Corrupt> {
         let mut batch = Batch::default();
         let mut id = 0u64;
         for _ in 0..reader.count(2)? {

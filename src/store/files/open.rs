@@ -13,9 +13,9 @@ use redb::{Builder, Database, DatabaseError};
 use rustix::fs::{Advice, fadvise};
 
 use super::disk::{Files, Meter, Metered, Usage};
-use super::error::Error;
 use super::journal;
-use super::meta::{Meta, initialise};
+use crate::store::error::Error;
+use crate::store::tables::meta::{Meta, initialise};
 
 /// redb's page cache, in bytes: enough for the pages of one commit. Its default is 1 GiB.
 const CACHE: usize = 512 << 10;
@@ -45,7 +45,7 @@ pub enum Location {
 ///
 /// Commits are one-phase and without quick-repair, redb's defaults: both alternatives write more
 /// at each commit to save time at start-up only.
-pub(super) fn builder() -> Builder {
+pub(in crate::store) fn builder() -> Builder {
     let mut builder = Builder::new();
     builder
         .set_cache_size(CACHE)
@@ -54,7 +54,7 @@ pub(super) fn builder() -> Builder {
 }
 
 /// The files of a store at a path: `NAME`, and `NAME.journal` beside it.
-pub(super) struct StoreFiles {
+pub(in crate::store) struct StoreFiles {
     path: PathBuf,
     meter: Meter,
     store: Option<FileId>,
@@ -66,7 +66,7 @@ pub(super) struct StoreFiles {
 }
 
 impl StoreFiles {
-    pub(super) fn new(path: &Path, meter: Meter) -> StoreFiles {
+    pub(in crate::store) fn new(path: &Path, meter: Meter) -> StoreFiles {
         // A link stays one: the store is replaced where it is, and its journal lies beside it.
         let target = fs::symlink_metadata(path)
             .ok()
@@ -85,7 +85,7 @@ impl StoreFiles {
     /// Makes an empty store unless there is a file already. It comes into being under another
     /// name and is synced first, so that a power cut leaves a whole store or none; its journal is
     /// there before it, so that one that is missing later is known to be lost.
-    pub(super) fn create_if_absent(&mut self) -> Result<(), Error> {
+    pub(in crate::store) fn create_if_absent(&mut self) -> Result<(), Error> {
         match fs::metadata(&self.path) {
             Ok(meta) if meta.len() > 0 => return Ok(()),
             Ok(_) => {}
@@ -366,7 +366,7 @@ fn use_small_pages(file: &File) {
 /// Gives a damaged file the name `NAME.corrupt-UNIXTIME-N`, after the time it was last written,
 /// and returns that. Where the file system can, it keeps its old name too until another file takes
 /// it: without a store there, a start after a power cut would not know the journal for its own.
-pub(super) fn set_aside(path: &Path) -> Result<PathBuf, Error> {
+pub(in crate::store) fn set_aside(path: &Path) -> Result<PathBuf, Error> {
     // When it was last written: near enough to now, and no clock is needed.
     let written = fs::metadata(path)
         .and_then(|meta| meta.modified())
@@ -392,24 +392,24 @@ pub(super) fn set_aside(path: &Path) -> Result<PathBuf, Error> {
     Ok(aside)
 }
 
-pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+pub(in crate::store) fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(folder_of(path))?.sync_all()
 }
 
-pub(super) fn folder_of(path: &Path) -> &Path {
+pub(in crate::store) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     }
 }
 
-pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(in crate::store) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()
 }
 
-pub(super) fn denied(path: &Path, e: io::Error) -> Error {
+pub(in crate::store) fn denied(path: &Path, e: io::Error) -> Error {
     match e.kind() {
         io::ErrorKind::PermissionDenied
         | io::ErrorKind::ReadOnlyFilesystem

@@ -7,9 +7,9 @@
 use std::rc::Rc;
 
 use super::codec::{Reader, put_bytes, put_varint, seal, unseal};
-use super::error::Corrupt;
 use crate::message::{Message, MessageId, Origin, Parts, SessionId};
 use crate::mqtt::QoS;
+use crate::store::error::Corrupt;
 use crate::time::Time;
 
 /// The format of message rows.
@@ -46,7 +46,7 @@ pub struct Target {
 }
 
 /// Appends the row of a queued message to `out`. Its origin is not stored: routing is done.
-pub(super) fn encode_message(
+pub(in crate::store) fn encode_message(
     id: MessageId,
     message: &Message,
     targets: &[Target],
@@ -59,7 +59,7 @@ pub(super) fn encode_message(
 }
 
 /// Appends the row of a retained message to `out`; its key is its topic.
-pub(super) fn encode_retained(message: &Message, out: &mut Vec<u8>) {
+pub(in crate::store) fn encode_retained(message: &Message, out: &mut Vec<u8>) {
     let start = out.len();
     put_head(message, &[], Some(&message.origin), out);
     put_body("", message, out);
@@ -103,17 +103,17 @@ pub fn decode_targets(id: MessageId, row: &[u8]) -> Result<Vec<Target>, Corrupt>
 }
 
 /// What the scan at start-up wants of a message row.
-pub(super) struct Scanned<'a> {
+pub(in crate::store) struct Scanned<'a> {
     /// Its topic.
-    pub(super) topic: &'a [u8],
+    pub(in crate::store) topic: &'a [u8],
     /// When it arrived.
-    pub(super) arrival: Time,
+    pub(in crate::store) arrival: Time,
     /// Its [`Message::size`].
-    pub(super) size: usize,
+    pub(in crate::store) size: usize,
 }
 
 /// Walks the targets of a row without allocating a list of them.
-pub(super) fn scan(
+pub(in crate::store) fn scan(
     id: MessageId,
     row: &[u8],
     mut visit: impl FnMut(Target),

@@ -4,21 +4,21 @@
 //! along.
 
 use super::codec::{Reader, put_bytes, put_varint, seal, unseal};
-use super::error::Corrupt;
 use crate::message::{MessageId, SessionId};
 use crate::mqtt::{PacketId, QoS, RetainHandling, Version};
+use crate::store::error::Corrupt;
 use crate::time::Time;
 
 /// The format of session rows.
 const FORMAT: u8 = 1;
 
 /// The key of a row in the `session` table: the session and which of its rows.
-pub(super) type SessionKey = (u32, u8);
+pub(in crate::store) type SessionKey = (u32, u8);
 
 /// The row of a [`SessionRecord`].
-pub(super) const IDENTITY: u8 = 0;
+pub(in crate::store) const IDENTITY: u8 = 0;
 /// The row of a [`StateRecord`].
-pub(super) const STATE: u8 = 1;
+pub(in crate::store) const STATE: u8 = 1;
 
 /// A session as it outlives its connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -134,7 +134,7 @@ impl SessionRecord {
     const ENDED: u8 = 0x20;
 
     /// Appends the row of session `id` to `out`.
-    pub(super) fn encode(&self, id: SessionId, out: &mut Vec<u8>) {
+    pub(in crate::store) fn encode(&self, id: SessionId, out: &mut Vec<u8>) {
         let start = out.len();
         let flags = flag(self.username.is_some(), Self::USERNAME)
             | flag(self.disconnected_at.is_some(), Self::DISCONNECTED)
@@ -165,7 +165,7 @@ impl SessionRecord {
     ///
     /// # Errors
     /// [`Corrupt`] if the row is not what was written under `id`.
-    pub(super) fn decode(id: SessionId, row: &[u8]) -> Result<SessionRecord, Corrupt> {
+    pub(in crate::store) fn decode(id: SessionId, row: &[u8]) -> Result<SessionRecord, Corrupt> {
         let mut reader = unseal(&key_bytes(id, IDENTITY), row)?;
         let flags = read_format(&mut reader)?;
         let record = SessionRecord {
@@ -206,7 +206,7 @@ impl SessionRecord {
 
 impl SessionRecord {
     /// Whether it is still owed what came by `line`.
-    pub(super) fn keeps(&self, line: u16) -> bool {
+    pub(in crate::store) fn keeps(&self, line: u16) -> bool {
         !self.ended
             || self
                 .subscriptions
@@ -306,7 +306,7 @@ impl StateRecord {
     const BY_TOPIC: u8 = 0x04;
 
     /// Appends the row of session `id` to `out`.
-    pub(super) fn encode(&self, id: SessionId, out: &mut Vec<u8>) {
+    pub(in crate::store) fn encode(&self, id: SessionId, out: &mut Vec<u8>) {
         let start = out.len();
         let flags = flag(!self.drops.is_empty(), Self::DROPS)
             | flag(self.rate.is_some(), Self::RATE)
@@ -343,7 +343,7 @@ impl StateRecord {
     ///
     /// # Errors
     /// [`Corrupt`] if the row is not what was written under `id`.
-    pub(super) fn decode(id: SessionId, row: &[u8]) -> Result<StateRecord, Corrupt> {
+    pub(in crate::store) fn decode(id: SessionId, row: &[u8]) -> Result<StateRecord, Corrupt> {
         let mut reader = unseal(&key_bytes(id, STATE), row)?;
         let flags = read_format(&mut reader)?;
         let mut record = StateRecord {

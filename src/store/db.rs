@@ -3,28 +3,22 @@
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
-use super::batch::Batch;
-use super::changes::Overlay;
-use super::disk::{Files, Meter, Usage};
 use super::error::Error;
-use super::journal::{Journal, Replayed};
+use super::files::disk::{Files, Meter, Usage};
+use super::files::journal::{Journal, Replayed};
+use super::files::memory::MemoryFiles;
+use super::files::open::{Location, StoreFiles};
 use super::load::{Loaded, load};
-use super::memory::MemoryFiles;
-use super::meta::{Meta, Stamp, Written};
-use super::open::{Location, StoreFiles};
-use super::record::SessionKey;
 use super::rescue;
-use super::view::{ON, View};
+use super::rows::batch::Batch;
+use super::tables::changes::Overlay;
+use super::tables::meta::{Meta, Stamp, Written};
+use super::tables::schema::MSG;
+use super::tables::view::{ON, View};
 use crate::message::MessageId;
 
-/// Messages by number.
-pub(super) const MSG: TableDefinition<u64, &[u8]> = TableDefinition::new("msg");
-/// Identity and state of sessions.
-pub(super) const SESSION: TableDefinition<SessionKey, &[u8]> = TableDefinition::new("session");
-/// Retained messages by topic.
-pub(super) const RETAINED: TableDefinition<&str, &[u8]> = TableDefinition::new("retained");
 /// How far, in milliseconds, the stored time may lag: its row costs a page a commit.
 const STAMP_STEP: u64 = 60_000;
 /// How many bytes may be written before they are counted on disk.
@@ -135,7 +129,7 @@ impl Db {
         let quarantined = match opened.map_err(|e| e.at(&path)) {
             Err(e) if e.is_damage() => rescue::rescue(&mut files(), &path, &e)?,
             Ok((db, mut loaded)) if resumed => {
-                loaded.quarantined = Some(rescue::resumed(&path, &loaded));
+                loaded.quarantined = Some(rescue::resumed(&path, loaded.counts()));
                 return Ok((db, loaded));
             }
             other => return other,

@@ -17,13 +17,13 @@
 
 mod node;
 mod pages;
+pub(super) mod report;
 mod row;
 mod search;
 mod tables;
 mod target;
 mod walk;
 
-use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -33,72 +33,16 @@ use redb::Database;
 
 use self::pages::Pages;
 pub(super) use self::pages::Source;
+use self::report::{Quarantined, Rescued};
 use self::target::Target;
-use super::disk::Files;
 use super::error::Error;
-use super::journal;
-use super::load::Loaded;
-use super::meta::{Meta, initialise};
-use super::open::{self, StoreFiles, denied, sync_folder, with_suffix};
+use super::files::disk::Files;
+use super::files::journal;
+use super::files::open::{self, StoreFiles, denied, sync_folder, with_suffix};
+use super::tables::meta::{Meta, initialise};
 
 /// How many damaged files are kept: flash is small.
 const KEPT: usize = 2;
-
-/// What became of a damaged file.
-#[derive(Debug)]
-pub struct Quarantined {
-    /// Where it is now.
-    pub aside: PathBuf,
-    /// What was wrong with it.
-    pub why: String,
-    /// What was saved into the new store.
-    pub rescued: Rescued,
-    /// How many rows were not, of all tables; `None` if it isn't known what the file held.
-    pub lost: Option<u64>,
-    /// Why the new store took no more, with the rest not saved.
-    pub cut_short: Option<Error>,
-    /// Older damaged files that were deleted.
-    pub deleted: Vec<PathBuf>,
-}
-
-/// Counts of what was saved.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Rescued {
-    /// Queued messages.
-    pub messages: u64,
-    /// Sessions.
-    pub sessions: u64,
-    /// Retained messages.
-    pub retained: u64,
-}
-
-impl fmt::Display for Quarantined {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Rescued {
-            messages,
-            sessions,
-            retained,
-        } = self.rescued;
-        write!(
-            f,
-            "The store was damaged ({}). It was set aside as {}; {messages} messages, {sessions} \
-             sessions and {retained} retained messages were saved into a new one, ",
-            self.why,
-            self.aside.display()
-        )?;
-        match self.lost {
-            Some(lost) => write!(f, "{lost} rows are lost.")?,
-            None => f.write_str("how much is lost is unknown.")?,
-        }
-        if let Some(error) = &self.cut_short {
-            write!(f, " The new one took no more: {error}.")?;
-        }
-        for old in &self.deleted {
-            write!(f, " The older {} was deleted.", old.display())?;
-        }
-        Ok(())
-    }
-}
 
 /// Sets the damaged file at `path` aside for a store with all that could be saved. It goes on
 /// with the journal, which is newer than anything in the file.
@@ -154,15 +98,11 @@ pub(super) fn resume(path: &Path) -> Result<bool, Error> {
 }
 
 /// What [`resume`] can still tell of the rescue.
-pub(super) fn resumed(path: &Path, loaded: &Loaded) -> Quarantined {
+pub(super) fn resumed(path: &Path, rescued: Rescued) -> Quarantined {
     Quarantined {
         aside: set_aside_before(path).pop().unwrap_or_default(),
         why: "found at an earlier start, which was interrupted".into(),
-        rescued: Rescued {
-            messages: loaded.refs.len(),
-            sessions: loaded.sessions.len() as u64,
-            retained: loaded.retained.len() as u64,
-        },
+        rescued,
         lost: None,
         cut_short: None,
         deleted: Vec::new(),

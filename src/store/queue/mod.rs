@@ -8,6 +8,7 @@
 
 mod arrivals;
 mod bits;
+pub(super) mod ids;
 mod lane;
 mod sizes;
 mod topics;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{BackendError, Database, StorageBackend};
 
-use super::error::Error;
+use crate::store::error::Error;
 
 /// What flash and page cache write at least.
 const PAGE: u64 = 4096;
@@ -29,29 +29,29 @@ pub struct Usage {
 
 /// Counts what is written to all files of a store; clones share the count.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Meter(Arc<(AtomicU64, AtomicU64)>);
+pub(in crate::store) struct Meter(Arc<(AtomicU64, AtomicU64)>);
 
 impl Meter {
     /// The count so far.
-    pub(super) fn usage(&self) -> Usage {
+    pub(in crate::store) fn usage(&self) -> Usage {
         Usage {
             bytes: self.0.0.load(Ordering::Relaxed),
             syncs: self.0.1.load(Ordering::Relaxed),
         }
     }
 
-    pub(super) fn add_bytes(&self, bytes: u64) {
+    pub(in crate::store) fn add_bytes(&self, bytes: u64) {
         self.0.0.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn add_sync(&self) {
+    pub(in crate::store) fn add_sync(&self) {
         self.0.1.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 /// The files of a store, wherever they are kept: the store itself and, beside it, the journal. What
 /// has no names in a file system can't lose them.
-pub(super) trait Files: Send {
+pub(in crate::store) trait Files: Send {
     /// Opens the store, which exists.
     fn open_store(&mut self) -> Result<Database, Error>;
 
@@ -102,7 +102,7 @@ pub(super) trait Files: Send {
 }
 
 /// A file that counts what is written to it.
-pub(super) struct Metered {
+pub(in crate::store) struct Metered {
     file: Box<dyn StorageBackend>,
     meter: Meter,
     /// The pages written since the last sync.
@@ -110,7 +110,7 @@ pub(super) struct Metered {
 }
 
 impl Metered {
-    pub(super) fn new(file: impl StorageBackend, meter: Meter) -> Metered {
+    pub(in crate::store) fn new(file: impl StorageBackend, meter: Meter) -> Metered {
         Metered {
             file: Box::new(file),
             meter,

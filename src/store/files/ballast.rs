@@ -19,7 +19,7 @@ const LEAST: u64 = 64 << 10;
 
 /// Space kept back for a full disk.
 #[derive(Debug)]
-pub(super) struct Ballast {
+pub(in crate::store) struct Ballast {
     path: PathBuf,
     /// The size of the one that was thrown off, in bytes.
     thrown: u64,

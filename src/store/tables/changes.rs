@@ -6,23 +6,23 @@ use std::ops::{Bound, Range};
 
 use redb::{CursorError, Table, WriteTransaction};
 
-use super::batch::Batch;
-use super::error::Error;
-use super::record::SessionKey;
-use super::tables::{MSG, RETAINED, SESSION};
+use crate::store::error::Error;
+use crate::store::rows::batch::Batch;
+use crate::store::rows::session::SessionKey;
+use crate::store::tables::schema::{MSG, RETAINED, SESSION};
 
 /// The changes of one or more batches. `T` is a topic and `R` a row, owned or borrowed; `None`
 /// deletes.
-pub(super) struct Changes<T, R> {
-    pub(super) messages: BTreeMap<u64, R>,
+pub(in crate::store) struct Changes<T, R> {
+    pub(in crate::store) messages: BTreeMap<u64, R>,
     /// Messages to delete; none of them is in `messages`.
-    pub(super) deletes: Runs,
-    pub(super) sessions: BTreeMap<SessionKey, Option<R>>,
-    pub(super) retained: BTreeMap<T, Option<R>>,
+    pub(in crate::store) deletes: Runs,
+    pub(in crate::store) sessions: BTreeMap<SessionKey, Option<R>>,
+    pub(in crate::store) retained: BTreeMap<T, Option<R>>,
 }
 
 /// What the journal holds beyond the tables.
-pub(super) type Overlay = Changes<Box<str>, Box<[u8]>>;
+pub(in crate::store) type Overlay = Changes<Box<str>, Box<[u8]>>;
 
 impl<T, R> Default for Changes<T, R> {
     fn default() -> Changes<T, R> {
@@ -37,7 +37,7 @@ impl<T, R> Default for Changes<T, R> {
 
 impl<T: Ord + Borrow<str>, R: Borrow<[u8]>> Changes<T, R> {
     /// True if nothing is changed.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::store) fn is_empty(&self) -> bool {
         self.messages.is_empty()
             && self.deletes.is_empty()
             && self.sessions.is_empty()
@@ -46,7 +46,7 @@ impl<T: Ord + Borrow<str>, R: Borrow<[u8]>> Changes<T, R> {
 
     /// Adds a batch, whose puts come before its deletes. What it deletes below `end` must be
     /// deleted from the tables too; they have no message from there on.
-    pub(super) fn absorb<'b>(&mut self, batch: &'b Batch, end: u64)
+    pub(in crate::store) fn absorb<'b>(&mut self, batch: &'b Batch, end: u64)
     where
         T: From<&'b str>,
         R: From<&'b [u8]>,
@@ -82,7 +82,7 @@ impl<T: Ord + Borrow<str>, R: Borrow<[u8]>> Changes<T, R> {
     }
 
     /// The same changes, borrowed.
-    pub(super) fn borrowed(&self) -> Changes<&str, &[u8]> {
+    pub(in crate::store) fn borrowed(&self) -> Changes<&str, &[u8]> {
         let messages = self.messages.iter().map(|(id, row)| (*id, row.borrow()));
         let sessions = self.sessions.iter();
         let retained = self.retained.iter();
@@ -99,7 +99,7 @@ impl<T: Ord + Borrow<str>, R: Borrow<[u8]>> Changes<T, R> {
     }
 
     /// Writes all to the tables.
-    pub(super) fn write(&self, txn: &WriteTransaction) -> Result<Balance, Error> {
+    pub(in crate::store) fn write(&self, txn: &WriteTransaction) -> Result<Balance, Error> {
         let mut balance = Balance::default();
         self.write_messages(txn, &mut balance)?;
         self.write_sessions(txn, &mut balance)?;
@@ -187,46 +187,46 @@ fn put_messages<'r>(
 
 /// How many bytes of rows a commit adds and removes.
 #[derive(Default)]
-pub(super) struct Balance {
-    pub(super) added: u64,
-    pub(super) removed: u64,
+pub(in crate::store) struct Balance {
+    pub(in crate::store) added: u64,
+    pub(in crate::store) removed: u64,
 }
 
 /// What a message row counts for.
-pub(super) fn message_bytes(row: &[u8]) -> u64 {
+pub(in crate::store) fn message_bytes(row: &[u8]) -> u64 {
     row.len() as u64
 }
 
 /// What a session row counts for.
-pub(super) fn session_bytes(row: &[u8]) -> u64 {
+pub(in crate::store) fn session_bytes(row: &[u8]) -> u64 {
     row.len() as u64
 }
 
 /// What a retained row counts for.
-pub(super) fn retained_bytes(topic: &str, row: &[u8]) -> u64 {
+pub(in crate::store) fn retained_bytes(topic: &str, row: &[u8]) -> u64 {
     (topic.len() + row.len()) as u64
 }
 
 /// A set of ids as runs, each by its start, none touching another.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Runs(BTreeMap<u64, u64>);
+pub(in crate::store) struct Runs(BTreeMap<u64, u64>);
 
 impl Runs {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::store) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = Range<u64>> {
+    pub(in crate::store) fn iter(&self) -> impl Iterator<Item = Range<u64>> {
         self.0.iter().map(|(start, end)| *start..*end)
     }
 
     /// How many ids there are.
-    pub(super) fn len(&self) -> u64 {
+    pub(in crate::store) fn len(&self) -> u64 {
         self.iter().map(|ids| ids.end - ids.start).sum()
     }
 
     /// What of `ids` is not in the set.
-    pub(super) fn gaps(&self, ids: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    pub(in crate::store) fn gaps(&self, ids: Range<u64>) -> impl Iterator<Item = Range<u64>> {
         let before = self.0.range(..=ids.start).next_back();
         let within = self.0.range(ids.start.saturating_add(1)..);
         let mut runs = before.into_iter().chain(within);

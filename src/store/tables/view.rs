@@ -7,26 +7,29 @@ use std::ops::{ControlFlow, Range};
 use redb::{Database, Key, ReadTransaction, ReadableDatabase, Value, WriteTransaction};
 
 use super::changes::{Overlay, message_bytes, retained_bytes, session_bytes};
-use super::error::Error;
-use super::record::SessionKey;
-use super::tables::{MSG, RETAINED, SESSION};
+use crate::store::error::Error;
+use crate::store::rows::session::SessionKey;
+use crate::store::tables::schema::{MSG, RETAINED, SESSION};
 
 /// Whether a visitor wants the next row.
-pub(super) type Flow = Result<ControlFlow<()>, Error>;
+pub(in crate::store) type Flow = Result<ControlFlow<()>, Error>;
 
 /// A visitor goes on.
-pub(super) const ON: Flow = Ok(ControlFlow::Continue(()));
+pub(in crate::store) const ON: Flow = Ok(ControlFlow::Continue(()));
 
 /// All rows, as one.
-pub(super) struct View<'a> {
-    pub(super) txn: ReadTransaction,
+pub(in crate::store) struct View<'a> {
+    pub(in crate::store) txn: ReadTransaction,
     overlay: &'a Overlay,
     /// Bytes of the rows of the tables that were passed, whatever the journal has in their place.
     stored: Cell<u64>,
 }
 
 impl<'a> View<'a> {
-    pub(super) fn new(database: &Database, overlay: &'a Overlay) -> Result<View<'a>, Error> {
+    pub(in crate::store) fn new(
+        database: &Database,
+        overlay: &'a Overlay,
+    ) -> Result<View<'a>, Error> {
         Ok(View {
             txn: database.begin_read()?,
             overlay,
@@ -35,12 +38,12 @@ impl<'a> View<'a> {
     }
 
     /// Bytes of all rows of the tables, once everything was visited or passed.
-    pub(super) fn stored_bytes(&self) -> u64 {
+    pub(in crate::store) fn stored_bytes(&self) -> u64 {
         self.stored.get()
     }
 
     /// Visits the messages among `ids`, rising.
-    pub(super) fn messages(
+    pub(in crate::store) fn messages(
         &self,
         ids: Range<u64>,
         mut visit: impl FnMut(u64, &[u8]) -> Flow,
@@ -66,7 +69,7 @@ impl<'a> View<'a> {
     }
 
     /// Passes the messages that the journal deletes from the tables.
-    pub(super) fn pass_deleted(&self) -> Result<(), Error> {
+    pub(in crate::store) fn pass_deleted(&self) -> Result<(), Error> {
         let table = self.txn.open_table(MSG)?;
         for ids in self.overlay.deletes.iter() {
             for entry in table.range(ids)? {
@@ -81,7 +84,7 @@ impl<'a> View<'a> {
     }
 
     /// Visits the rows of sessions, by number and kind.
-    pub(super) fn sessions(&self, visit: impl FnMut(SessionKey, &[u8]) -> Flow) -> Flow {
+    pub(in crate::store) fn sessions(&self, visit: impl FnMut(SessionKey, &[u8]) -> Flow) -> Flow {
         let table = self.txn.open_table(SESSION)?;
         let over = self.overlay.sessions.iter();
         merge::<SessionKey>(
@@ -93,7 +96,7 @@ impl<'a> View<'a> {
     }
 
     /// Visits the retained messages, by topic.
-    pub(super) fn retained(&self, visit: impl FnMut(&str, &[u8]) -> Flow) -> Flow {
+    pub(in crate::store) fn retained(&self, visit: impl FnMut(&str, &[u8]) -> Flow) -> Flow {
         let table = self.txn.open_table(RETAINED)?;
         let over = self.overlay.retained.iter();
         merge::<&'static str>(
@@ -105,7 +108,7 @@ impl<'a> View<'a> {
     }
 
     /// Copies all rows into empty tables; returns their bytes.
-    pub(super) fn copy(&self, txn: &WriteTransaction) -> Result<u64, Error> {
+    pub(in crate::store) fn copy(&self, txn: &WriteTransaction) -> Result<u64, Error> {
         let mut bytes = 0;
         let mut table = txn.open_table(MSG)?;
         let mut cursor = table.upper_bound_mut(std::ops::Bound::<u64>::Unbounded)?;
