@@ -98,6 +98,7 @@ pub mod bridge;
 pub mod broker;
 pub mod cli;
 pub mod config;
+mod impossible;
 pub mod message;
 pub mod mqtt;
 pub mod net;
@@ -107,3 +108,5 @@ pub mod session;
 pub mod status;
 pub mod store;
 pub mod time;
+
+pub(crate) use impossible::impossible;

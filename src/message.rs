@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use crate::impossible;
 use crate::mqtt::QoS;
 use crate::time::Time;
 
@@ -110,30 +111,72 @@ pub struct Parts<'a> {
     pub payload: &'a [u8],
 }
 
+/// Why a [`Message`] can't be made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Error {
+    /// The topic name is empty [MQTT-4.7.3-1].
+    NoTopic,
+    /// The topic name has more than 65,535 bytes [MQTT-4.7.3-3].
+    TopicTooLong(usize),
+    /// Topic, properties and payload have more than 4,294,967,295 bytes, more than any packet.
+    TooLarge(usize),
+}
+
+impl std::error::Error for Error {}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Error::NoTopic => f.write_str("a message needs a topic"),
+            Error::TopicTooLong(len) => write!(f, "a topic of {len} bytes; 65,535 is the most"),
+            Error::TooLarge(size) => write!(f, "a message of {size} bytes is too large"),
+        }
+    }
+}
+
 impl Message {
     /// A QoS 0 message without the RETAIN flag, arrived at `now`, that never expires.
-    pub fn new(parts: Parts<'_>, now: Time, origin: Rc<Origin>) -> Message {
-        let mut bytes =
-            Vec::with_capacity(parts.topic.len() + parts.props.len() + parts.payload.len());
-        bytes.extend_from_slice(parts.topic.as_bytes());
-        bytes.extend_from_slice(parts.props);
-        bytes.extend_from_slice(parts.payload);
-        Message {
+    ///
+    /// # Errors
+    /// An [`Error`] for parts that no packet can hold.
+    pub fn new(parts: Parts<'_>, now: Time, origin: Rc<Origin>) -> Result<Message, Error> {
+        let Parts {
+            topic,
+            props,
+            payload,
+        } = parts;
+        let size = topic.len() + props.len() + payload.len();
+        let topic_len = u16::try_from(topic.len()).map_err(|_| Error::TopicTooLong(topic.len()))?;
+        let (Ok(props_len), Ok(_)) = (u32::try_from(props.len()), u32::try_from(size)) else {
+            return Err(Error::TooLarge(size));
+        };
+        if topic.is_empty() {
+            return Err(Error::NoTopic);
+        }
+        let mut bytes = Vec::with_capacity(size);
+        bytes.extend_from_slice(topic.as_bytes());
+        bytes.extend_from_slice(props);
+        bytes.extend_from_slice(payload);
+        Ok(Message {
             bytes: Counted::new(bytes.into_boxed_slice()),
-            topic_len: parts.topic.len() as u16,
-            props_len: parts.props.len() as u32,
+            topic_len,
+            props_len,
             qos: QoS::AtMostOnce,
             retain: false,
             arrival: now,
             expiry: None,
             origin,
-        }
+        })
     }
 
     /// The topic name.
     pub fn topic(&self) -> &str {
-        // The bytes were a &str when the message was made.
-        std::str::from_utf8(&self.bytes.0[..self.topic_len as usize]).unwrap_or_default()
+        let topic = self.bytes.0.get(..usize::from(self.topic_len));
+        let topic = topic.map(std::str::from_utf8);
+        topic.and_then(Result::ok).unwrap_or_else(|| {
+            impossible!("a topic that was a &str when the message was made is none");
+            ""
+        })
     }
 
     /// The raw 5.0 properties that go on to receivers unchanged.
@@ -148,12 +191,41 @@ impl Message {
     }
 
     /// Bytes of topic, properties and payload: what queue bounds count.
-    pub fn size(&self) -> usize {
-        self.bytes.0.len()
+    pub fn size(&self) -> u32 {
+        u32::try_from(self.bytes.0.len()).unwrap_or(u32::MAX) // Message::new has looked.
     }
 
     /// True once `now` has reached its expiry.
     pub fn expired(&self, now: Time) -> bool {
         self.expiry.is_some_and(|at| at <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(topic: &str) -> Result<Message, Error> {
+        let parts = Parts {
+            topic,
+            props: b"p",
+            payload: b"payload",
+        };
+        Message::new(parts, Time::ZERO, Rc::new(Origin::default()))
+    }
+
+    #[test]
+    fn a_topic_is_taken_whole_or_not_at_all() {
+        let longest = "x".repeat(65_535);
+        let message = made(&longest).unwrap();
+        assert_eq!(message.topic(), longest);
+        assert_eq!(
+            (message.props(), message.payload()),
+            (&b"p"[..], &b"payload"[..])
+        );
+        assert_eq!(message.size(), 65_543);
+        let longer = "x".repeat(65_536);
+        assert_eq!(made(&longer).unwrap_err(), Error::TopicTooLong(65_536));
+        assert_eq!(made("").unwrap_err(), Error::NoTopic);
     }
 }

@@ -224,7 +224,8 @@ impl Broker {
             props: &props,
             payload: will.payload,
         };
-        let mut message = Message::new(parts, now, Rc::clone(origin));
+        let mut message =
+            Message::new(parts, now, Rc::clone(origin)).map_err(|_| Reason::TOPIC_NAME_INVALID)?;
         message.qos = will.qos;
         message.retain = will.retain;
         Ok(Box::new(PendingWill {

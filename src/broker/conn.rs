@@ -269,7 +269,7 @@ impl Conn {
     /// Lets a PUBLISH wait for room. True if it is the first.
     pub fn park(&mut self, parked: Parked) -> bool {
         let rare = self.rare();
-        rare.parked_bytes += parked.message.size();
+        rare.parked_bytes += parked.message.size() as usize;
         rare.parked.push_back(parked);
         rare.parked.len() == 1
     }
@@ -283,7 +283,7 @@ impl Conn {
     pub fn unpark(&mut self) -> Option<Parked> {
         let rare = self.rare.as_mut()?;
         let parked = rare.parked.pop_front()?;
-        rare.parked_bytes -= parked.message.size().min(rare.parked_bytes);
+        rare.parked_bytes -= (parked.message.size() as usize).min(rare.parked_bytes);
         Some(parked)
     }
 

@@ -209,7 +209,7 @@ impl Broker {
             let stored = Self::is_stored(session, receiver.qos, self.settings.queue_qos0_messages);
             // Nobody waits for a QoS 0 message to be stored, so nothing would slow it down.
             if stored && at_once && (self.is_disk_closed() || self.store.is_congested()) {
-                let (mapping, lost) = (receiver.mapping, (1, message.size() as u64));
+                let (mapping, lost) = (receiver.mapping, (1, u64::from(message.size())));
                 self.drop_message(receiver.session, mapping, DropReason::QueueFull, lost, now);
                 continue;
             }
@@ -294,7 +294,7 @@ impl Broker {
             return self.queue_in_ram(message, receiver, now);
         }
         if conn.stage != Stage::Connected || conn.outbox.len() > OUTBOX_LIMIT {
-            let lost = (1, message.size() as u64);
+            let lost = (1, u64::from(message.size()));
             let (index, mapping) = (receiver.session, receiver.mapping);
             return self.drop_message(index, mapping, DropReason::Slow, lost, now);
         }
@@ -340,7 +340,7 @@ impl Broker {
         let limit = OTHERS_WAITING + COPIES_OF_RETAINED * self.retained.len();
         let fits = |s: &Session| s.outbound.ready() <= limit;
         if !self.sessions.get(index).is_some_and(fits) {
-            let lost = (1, message.size() as u64);
+            let lost = (1, u64::from(message.size()));
             return self.drop_message(index, options.mapping, DropReason::QueueFull, lost, now);
         }
         if !self.make_room(index, options.mapping, message, now) {

@@ -93,7 +93,7 @@ impl Broker {
             if given == Some(Given::Taken) {
                 continue;
             }
-            let lost = (1, left.message.size() as u64);
+            let lost = (1, u64::from(left.message.size()));
             self.drop_message(index, left.line, DropReason::SessionEnded, lost, now);
             self.delivered(index, left.id, now);
         }
@@ -390,7 +390,7 @@ impl Broker {
         let (exact, ended, owner) = (qos == QoS::ExactlyOnce, session.ended, session.id);
         if exact && sent && ended {
             // Its session is over: nobody gets it [MQTT-4.8.2-5].
-            let lost = (1, message.size() as u64);
+            let lost = (1, u64::from(message.size()));
             self.drop_message(index, line, DropReason::SessionEnded, lost, now);
             self.store.ack(id, owner, now);
         } else {
@@ -414,7 +414,7 @@ impl Broker {
             }
         }
         if let Some(session) = self.sessions.get_mut(index) {
-            let size = message.size() as u32;
+            let size = message.size();
             session.outbound.take_waiting(line, id, size);
         }
         true

@@ -66,6 +66,7 @@ use shared::Shared;
 use crate::auth::Auth;
 use crate::config::General;
 use crate::config::log_type::NOTICE;
+use crate::impossible;
 use crate::message::{Message, Origin, SessionId};
 use crate::mqtt::{self, Packet, PropsBuf, QoS, Reason, Version};
 use crate::route::{Retained, Trie};
@@ -360,33 +361,42 @@ impl Broker {
 
     /// Publishes a message of the broker's own: `$SYS` figures and the state of bridges.
     pub fn publish_own(&mut self, topic: &str, payload: &[u8], retain: bool, now: Time) {
-        let mut message = self.own_message(topic, payload, now);
-        message.retain = retain;
-        self.route_own(message, now);
+        if let Some(mut message) = self.own_message(topic, payload, now) {
+            message.retain = retain;
+            self.route_own(message, now);
+        }
     }
 
     /// Publishes a line of the log, which soon is of no use.
     pub fn publish_log(&mut self, topic: &str, line: &str, now: Time) {
         // As Mosquitto's.
         const EXPIRY: Duration = Duration::from_secs(20);
-        let mut message = self.own_message(topic, line.as_bytes(), now);
-        message.expiry = Some(now + EXPIRY);
-        self.route_own(message, now);
+        if let Some(mut message) = self.own_message(topic, line.as_bytes(), now) {
+            message.expiry = Some(now + EXPIRY);
+            self.route_own(message, now);
+        }
     }
 
-    fn own_message(&self, topic: &str, payload: &[u8], now: Time) -> Message {
+    fn own_message(&self, topic: &str, payload: &[u8], now: Time) -> Option<Message> {
         let parts = crate::message::Parts {
             topic,
             props: &[],
             payload,
         };
-        let mut message = Message::new(parts, now, Rc::clone(&self.own));
+        let message = Message::new(parts, now, Rc::clone(&self.own));
+        let mut message = match message {
+            Ok(message) => message,
+            Err(error) => {
+                impossible!("the broker's own message on {topic:.40}: {error}");
+                return None;
+            }
+        };
         // What the broker has to say about a full disk must not wait for it.
         message.qos = match self.is_disk_closed() {
             true => QoS::AtMostOnce,
             false => QoS::ExactlyOnce,
         };
-        message
+        Some(message)
     }
 
     fn route_own(&mut self, message: Message, now: Time) {

@@ -157,7 +157,7 @@ mod tests {
             props: &[],
             payload,
         };
-        Rc::new(Message::new(parts, Time::ZERO, Rc::new(Origin::default())))
+        Rc::new(Message::new(parts, Time::ZERO, Rc::new(Origin::default())).unwrap())
     }
 
     /// Writes everything, at most `step` bytes at a time, with `more` to append on the way.

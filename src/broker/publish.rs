@@ -224,7 +224,9 @@ impl Broker {
             props: &props,
             payload: publish.payload,
         };
-        let mut message = Message::new(parts, now, origin);
+        let Ok(mut message) = Message::new(parts, now, origin) else {
+            return Verdict::Close(Reason::TOPIC_NAME_INVALID);
+        };
         message.qos = publish.delivery.qos();
         // Only the upstream of a bridge comes here with RETAIN where it is not available.
         message.retain = publish.retain && self.settings.retain_available;

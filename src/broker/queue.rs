@@ -42,10 +42,10 @@ fn admits(bounds: Bounds, owed: Amount, more: Amount) -> bool {
 }
 
 /// One message of `size` bytes.
-fn one(size: usize) -> Amount {
+fn one(size: u32) -> Amount {
     Amount {
         messages: 1,
-        bytes: size as u64,
+        bytes: size.into(),
     }
 }
 
@@ -83,13 +83,13 @@ impl Broker {
     }
 
     /// True if the queue of a session has room for a message of `size` bytes.
-    pub(super) fn has_room(&self, session: &Session, mapping: u16, size: usize) -> bool {
+    pub(super) fn has_room(&self, session: &Session, mapping: u16, size: u32) -> bool {
         self.fits(session, mapping, one(size))
     }
 
     /// True if the queue of a session has no room for a message of `size` bytes, and is to refuse
     /// rather than to drop.
-    pub(super) fn refuses(&self, session: &Session, mapping: u16, size: usize) -> bool {
+    pub(super) fn refuses(&self, session: &Session, mapping: u16, size: u32) -> bool {
         !self.fits(session, mapping, one(size)) && self.policy(session, mapping) == Overflow::Refuse
     }
 
@@ -246,7 +246,7 @@ impl Broker {
                 _ => None,
             };
             let Some(oldest) = oldest else {
-                let lost = (1, message.size() as u64);
+                let lost = (1, u64::from(message.size()));
                 self.drop_message(index, mapping, DropReason::Slow, lost, now);
                 return false;
             };
@@ -257,7 +257,7 @@ impl Broker {
 
     /// A message found the queue `full`, and there is nobody to refuse it to.
     pub(super) fn drop_unrefused(&mut self, full: Full, message: &Message, now: Time) {
-        let lost = (1, message.size() as u64);
+        let lost = (1, u64::from(message.size()));
         let reason = DropReason::QueueFull;
         match full.session {
             Some(session) => self.drop_message(session, full.mapping, reason, lost, now),
@@ -273,12 +273,12 @@ impl Broker {
         reason: DropReason,
         now: Time,
     ) {
-        let lost = (1, entry.message.size() as u64);
+        let lost = (1, u64::from(entry.message.size()));
         self.drop_message(index, entry.mapping, reason, lost, now);
     }
 
     /// A message was queued: it counts for the rate, and may grow too old.
-    pub(super) fn note_queued(&mut self, index: usize, mapping: u16, size: usize, now: Time) {
+    pub(super) fn note_queued(&mut self, index: usize, mapping: u16, size: u32, now: Time) {
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
@@ -286,7 +286,7 @@ impl Broker {
         let Some(uplink) = &mut session.uplink else {
             return;
         };
-        let changed = uplink.rate.add(size as u64, now);
+        let changed = uplink.rate.add(size.into(), now);
         let ttl = uplink.line(mapping).and_then(|line| line.ttl);
         if let Some(at) = ttl.map(|ttl| now + ttl)
             && self.purge_due.is_none_or(|due| due > at)

@@ -225,7 +225,10 @@ fn restore_will(
         props: &will.props,
         payload: &will.payload,
     };
-    let mut message = Message::new(parts, now, Rc::clone(origin));
+    let message = Message::new(parts, now, Rc::clone(origin));
+    let mut message = message
+        .inspect_err(|error| log::error!("A stored will of {} is lost: {error}", origin.client_id))
+        .ok()?;
     message.qos = will.qos;
     message.retain = will.retain;
     Some(Box::new(PendingWill {

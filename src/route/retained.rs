@@ -59,7 +59,7 @@ impl Retained {
     pub fn set(&mut self, message: Rc<Message>) -> Option<Rc<Message>> {
         let key = key(message.topic());
         let expiry = message.expiry;
-        self.bytes += message.size();
+        self.bytes += message.size() as usize;
         let old = match self.messages.get_mut(&key) {
             Some(slot) => Some(std::mem::replace(slot, message)),
             None => {
@@ -68,7 +68,7 @@ impl Retained {
             }
         };
         if let Some(old) = &old {
-            self.bytes -= old.size();
+            self.bytes -= old.size() as usize;
         }
         let past = old.as_ref().and_then(|old| old.expiry);
         if past != expiry {
@@ -85,7 +85,7 @@ impl Retained {
     /// Drops the message retained for `topic` and returns it.
     pub fn remove(&mut self, topic: &str) -> Option<Rc<Message>> {
         let (key, old) = self.messages.remove_entry(&key(topic)[..])?;
-        self.bytes -= old.size();
+        self.bytes -= old.size() as usize;
         if let Some(at) = old.expiry {
             self.expiries.remove(&(at, key));
         }
@@ -105,7 +105,7 @@ impl Retained {
             && let Some((_, key)) = self.expiries.pop_first()
         {
             if let Some(old) = self.messages.remove(&key) {
-                self.bytes -= old.size();
+                self.bytes -= old.size() as usize;
                 expired.push(old);
             }
         }

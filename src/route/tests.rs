@@ -25,7 +25,7 @@ fn message(topic: &str, payload: &[u8], expiry: Option<Time>) -> Rc<Message> {
         props: &[],
         payload,
     };
-    let mut message = Message::new(parts, Time::ZERO, Rc::new(Origin::default()));
+    let mut message = Message::new(parts, Time::ZERO, Rc::new(Origin::default())).unwrap();
     message.expiry = expiry;
     Rc::new(message)
 }
@@ -336,6 +336,6 @@ proptest! {
         for filter in &probes {
             prop_assert_eq!(topics(&retained, filter, now), live(filter), "{}", filter);
         }
-        prop_assert_eq!(retained.bytes(), retained.iter().map(|m| m.size()).sum::<usize>());
+        prop_assert_eq!(retained.bytes(), retained.iter().map(|m| m.size() as usize).sum::<usize>());
     }
 }

@@ -71,7 +71,7 @@ impl Entry {
         Some(Held {
             id: self.id?,
             mapping: self.mapping,
-            size: self.message.size() as u32,
+            size: self.message.size(),
             arrival: self.message.arrival,
         })
     }
@@ -350,7 +350,7 @@ impl Outbound {
                 Some(held) => back.push(held),
                 None => {
                     // Owed only while the connection lasts.
-                    let size = entry.message.size() as u32;
+                    let size = entry.message.size();
                     self.owed.take(1, size.into());
                     places.cold.forget(entry.mapping, None, size);
                 }
@@ -365,7 +365,7 @@ impl Outbound {
     /// Queues a message. Whether it may be refused is the caller's business. `by_topic`: a newer
     /// message on its topic may supersede it.
     pub fn push(&mut self, entry: Entry, by_topic: bool) {
-        let size = entry.message.size() as u32;
+        let size = entry.message.size();
         self.owed.add(1, size.into());
         let (durable, online) = (self.durable, self.online);
         let places = self.places();
@@ -405,7 +405,7 @@ impl Outbound {
             }
         }
         let entry = places.ready.pop_front()?;
-        places.ready_bytes -= entry.message.size().min(places.ready_bytes);
+        places.ready_bytes -= (entry.message.size() as usize).min(places.ready_bytes);
         places.ready_qos0 -= usize::from(counted);
         self.launch(&entry, now);
         Some(entry)
@@ -413,7 +413,7 @@ impl Outbound {
 
     /// Counts a message as sent: QoS 0 is done with it, QoS 1 and 2 are in flight.
     fn launch(&mut self, entry: &Entry, now: Time) {
-        let size = entry.message.size() as u32;
+        let size = entry.message.size();
         if let Some(id) = entry.id {
             self.cursor = self.cursor.max(id);
         }
@@ -455,7 +455,7 @@ impl Outbound {
         let flights = &mut self.places().flights;
         if entry.qos != QoS::AtMostOnce && flights.back().is_some_and(|f| f.seq == entry.seq) {
             flights.pop_back();
-            self.forget(entry.mapping, entry.id, entry.message.size() as u32);
+            self.forget(entry.mapping, entry.id, entry.message.size());
         }
     }
 

@@ -61,7 +61,7 @@ fn message(topic: &str, size: usize) -> Rc<Message> {
         props: &[],
         payload: &payload,
     };
-    Rc::new(Message::new(parts, NOW, Rc::new(Origin::default())))
+    Rc::new(Message::new(parts, NOW, Rc::new(Origin::default())).unwrap())
 }
 
 fn entry(id: u64, seq: u64, qos: QoS, size: usize) -> Entry {
@@ -82,7 +82,7 @@ fn held(id: u64, entry: &Entry) -> Held {
     Held {
         id: MessageId(id),
         mapping: entry.mapping,
-        size: entry.message.size() as u32,
+        size: entry.message.size(),
         arrival: NOW,
     }
 }
@@ -251,7 +251,7 @@ impl Bench {
         let ours = |mapping| line.is_none_or(|line| line == mapping);
         let unsent = self.unsent().into_iter();
         let ids: Vec<u64> = unsent.filter(|id| ours(self.owed[id].mapping)).collect();
-        let sizes = ids.iter().map(|id| self.owed[id].message.size() as u64);
+        let sizes = ids.iter().map(|id| u64::from(self.owed[id].message.size()));
         let amount = self.queue.unsent(ours);
         assert_eq!(
             (amount.messages, amount.bytes),
@@ -277,7 +277,7 @@ impl Bench {
             newer.any(|newer| topic(newer) == topic(id))
         });
         let old: BTreeSet<u64> = old.map(|(_, id)| *id).collect();
-        let bytes: usize = old.iter().map(|id| self.owed[id].message.size()).sum();
+        let bytes: u32 = old.iter().map(|id| self.owed[id].message.size()).sum();
         let (dropped, dropped_bytes) = self.queue.drop_superseded(line);
         assert!(
             dropped
@@ -287,7 +287,10 @@ impl Bench {
                 .iter()
                 .eq(&old)
         );
-        assert_eq!((dropped.len(), dropped_bytes), (old.len(), bytes as u64));
+        assert_eq!(
+            (dropped.len(), dropped_bytes),
+            (old.len(), u64::from(bytes))
+        );
         self.owed.retain(|id, _| !old.contains(id));
         self.tracked.retain(|id| !old.contains(id));
     }
@@ -324,7 +327,10 @@ impl Bench {
     }
 
     fn bytes(&self) -> u64 {
-        self.owed.values().map(|e| e.message.size() as u64).sum()
+        self.owed
+            .values()
+            .map(|e| u64::from(e.message.size()))
+            .sum()
     }
 
     fn check(&self) {

@@ -219,7 +219,7 @@ impl<T> Store<T> {
             "a message owed to nobody is not stored"
         );
         let id = self.next_id();
-        self.pending_bytes += message.size() + ROW_OVERHEAD;
+        self.pending_bytes += message.size() as usize + ROW_OVERHEAD;
         self.pending.push_back(Some(Pending {
             message,
             targets,
@@ -252,7 +252,7 @@ impl<T> Store<T> {
         let Some(pending) = slot else { return false };
         pending.targets.retain(|t| t.session != session);
         if pending.targets.is_empty() {
-            self.pending_bytes -= pending.message.size() + ROW_OVERHEAD;
+            self.pending_bytes -= pending.message.size() as usize + ROW_OVERHEAD;
             self.never_written += 1;
             let waiter = slot.take().and_then(|pending| pending.waiter);
             self.opened.extend(waiter.and_then(Waits::done));
@@ -357,8 +357,8 @@ impl<T> Store<T> {
         self.first.0 += ripe as u64;
         for (id, pending) in (first..).zip(self.pending.drain(..ripe)) {
             let Some(pending) = pending else { continue };
-            self.pending_bytes -= pending.message.size() + ROW_OVERHEAD;
-            bytes += pending.message.size() + ROW_OVERHEAD;
+            self.pending_bytes -= pending.message.size() as usize + ROW_OVERHEAD;
+            bytes += pending.message.size() as usize + ROW_OVERHEAD;
             batch.put_message(MessageId(id), &pending.message, &pending.targets);
             self.refs.add(id, pending.targets.len() as u32);
             self.waiters.extend(pending.waiter);

@@ -347,7 +347,7 @@ fn an_echo_is_recognised_across_a_short_cut() {
         props: &[],
         payload: b"1",
     };
-    let message = Message::new(parts, s.now, Rc::default());
+    let message = Message::new(parts, s.now, Rc::default()).unwrap();
     let mut topic = String::new();
     assert!(s.link.wire().outward(&message, &mut topic, s.now));
     s.close();

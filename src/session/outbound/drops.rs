@@ -41,7 +41,7 @@ impl Outbound {
         };
         let mut amount = places.cold.unsent(&may);
         for entry in places.ready.iter().filter(|e| !e.dup && may(e.mapping)) {
-            amount.add(1, entry.message.size() as u64);
+            amount.add(1, u64::from(entry.message.size()));
         }
         for held in &places.reading {
             if may(held.mapping) && !places.is_resent(held.id) {

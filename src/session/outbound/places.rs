@@ -93,12 +93,12 @@ impl Places {
     /// Takes a message out of `ready`.
     pub fn take_ready(&mut self, at: usize) -> Option<Dropped> {
         let entry = self.ready.remove(at)?;
-        self.ready_bytes -= entry.message.size().min(self.ready_bytes);
+        self.ready_bytes -= (entry.message.size() as usize).min(self.ready_bytes);
         self.ready_qos0 -= usize::from(entry.qos == QoS::AtMostOnce);
         Some(Dropped {
             id: entry.id,
             mapping: entry.mapping,
-            size: entry.message.size() as u32,
+            size: entry.message.size(),
         })
     }
 
@@ -120,7 +120,7 @@ impl Places {
     }
 
     pub fn make_ready(&mut self, entry: Entry) {
-        self.ready_bytes += entry.message.size();
+        self.ready_bytes += entry.message.size() as usize;
         self.ready_qos0 += usize::from(entry.qos == QoS::AtMostOnce);
         self.ready.push_back(entry);
     }

@@ -160,7 +160,7 @@ mod tests {
             props: &[],
             payload: b"123456789",
         };
-        Rc::new(Message::new(parts, Time::ZERO, Rc::new(Origin::default())))
+        Rc::new(Message::new(parts, Time::ZERO, Rc::new(Origin::default())).unwrap())
     }
 
     /// Ids 1 to 6: of a share, of another one, of none, and again.

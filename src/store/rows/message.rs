@@ -181,15 +181,13 @@ impl Head {
         mut reader: Reader<'_>,
         origin: Origin,
     ) -> Result<Message, Corrupt> {
-        if topic.len() > usize::from(u16::MAX) {
-            return Err(Corrupt);
-        }
         let parts = Parts {
             topic,
             props: reader.bytes()?,
             payload: reader.rest(),
         };
-        let mut message = Message::new(parts, self.arrival, Rc::new(origin));
+        let mut message =
+            Message::new(parts, self.arrival, Rc::new(origin)).map_err(|_| Corrupt)?;
         message.qos = self.qos;
         message.retain = self.flags & RETAIN != 0;
         message.expiry = self.expiry;

@@ -29,7 +29,8 @@ pub(super) fn message(topic: &str, payload: &[u8]) -> Message {
         props: &[],
         payload,
     };
-    let mut message = Message::new(parts, Time::from_secs(1_000), Rc::new(Origin::default()));
+    let mut message =
+        Message::new(parts, Time::from_secs(1_000), Rc::new(Origin::default())).unwrap();
     message.qos = QoS::AtLeastOnce;
     message
 }

@@ -53,7 +53,7 @@ prop_compose! {
             username: username.as_deref().map(Into::into),
             listener: listener.as_deref().map(Into::into),
         };
-        let mut message = Message::new(parts, arrival, Rc::new(origin));
+        let mut message = Message::new(parts, arrival, Rc::new(origin)).unwrap();
         (message.qos, message.retain, message.expiry) = (qos, retain, expiry);
         message
     }
@@ -170,7 +170,7 @@ proptest! {
         prop_assert_eq!(&decode_targets(id, &row).unwrap(), &targets);
         let mut seen = Vec::new();
         let scanned = scan(id, &row, |target| seen.push((target.session, target.low))).unwrap();
-        prop_assert_eq!((scanned.arrival, scanned.size), (message.arrival, message.size()));
+        prop_assert_eq!((scanned.arrival, scanned.size), (message.arrival, message.size() as usize));
         prop_assert!(seen.into_iter().eq(targets.iter().map(|t| (t.session, t.low))));
         let other = MessageId(id.0 ^ 1);
         prop_assert!(decode_message(other, &row).is_err(), "under another id");
