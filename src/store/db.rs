@@ -179,7 +179,7 @@ impl Db {
     ///
     /// # Errors
     /// Whatever redb and the disk report; the batch is then whole or absent.
-    pub fn commit(&mut self, batch: &Batch) -> Result<(), Error> {
+    pub fn commit(&mut self, batch: &mut Batch) -> Result<(), Error> {
         // Also where the journal alone would do: a commit of redb that failed may have got
         // through, and then the journal starts anew.
         self.database()?;

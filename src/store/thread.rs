@@ -295,7 +295,7 @@ impl<F: Fn(Event)> Worker<F> {
     }
 
     fn commit_all(&mut self) -> Result<(), Error> {
-        while let Some(batch) = self.commits.front() {
+        while let Some(batch) = self.commits.front_mut() {
             let done = self.db.commit(batch);
             match done {
                 // In the space that the ballast leaves it may go through.

@@ -14,9 +14,10 @@
 use redb::StorageBackend;
 
 use super::disk::{Files, Metered};
+use crate::impossible;
 use crate::store::error::{Corrupt, Error};
-use crate::store::rows::batch::Batch;
-use crate::store::rows::codec::{Reader, seal, unseal};
+use crate::store::rows::batch::{Batch, MAX_FRONT};
+use crate::store::rows::codec::{Reader, seal, tail, unseal};
 use crate::store::tables::changes::Overlay;
 use crate::store::tables::meta::{Meta, Stamp};
 
@@ -49,7 +50,6 @@ pub(in crate::store) struct Journal {
     size: usize,
     /// How many commits it rests yet.
     rest: u32,
-    buffer: Vec<u8>,
 }
 
 /// What a journal held when it was opened.
@@ -81,7 +81,6 @@ impl Journal {
             tail: SECTOR,
             size: files.journal_bytes(),
             rest: 0,
-            buffer: Vec::new(),
         };
         let mut replayed = Replayed::default();
         let (file, bytes) = read_file(files)?;
@@ -108,29 +107,44 @@ impl Journal {
         Ok((journal, replayed))
     }
 
-    /// Appends a batch and syncs; false if it is none for the journal.
+    /// Appends a batch and syncs; false if it is none for the journal. The rows of messages go to
+    /// the file from where they lie in the batch.
     ///
     /// # Errors
     /// What the disk reports. Whether the record got through is not known then, until the next
     /// commit has gone to the store.
-    pub(in crate::store) fn append(&mut self, stamp: &Stamp, batch: &Batch) -> Result<bool, Error> {
-        let Some(file) = self.file.as_ref().filter(|_| batch.bytes() < MOST) else {
+    pub(in crate::store) fn append(
+        &mut self,
+        stamp: &Stamp,
+        batch: &mut Batch,
+    ) -> Result<bool, Error> {
+        if self.file.is_none() || batch.bytes() >= MOST {
+            return Ok(false);
+        }
+        let mut front = vec![0; HEAD];
+        stamp.encode(&mut front);
+        let written = batch.with_record(&front, |record, start| self.write(record, start));
+        written.unwrap_or_else(|| {
+            impossible!("the head and the stamp of a record are longer than {MAX_FRONT} bytes");
+            Ok(false)
+        })
+    }
+
+    /// Writes the record that begins at `start`, its head not filled in yet.
+    fn write(&mut self, record: &mut Vec<u8>, start: usize) -> Result<bool, Error> {
+        let len = record.len() - start;
+        let padded = len.next_multiple_of(SECTOR);
+        let Some(file) = self.file.as_ref() else {
             return Ok(false);
         };
-        self.buffer.clear();
-        self.buffer.resize(HEAD, 0);
-        stamp.encode(&mut self.buffer);
-        batch.encode(&mut self.buffer);
-        let len = self.buffer.len();
-        let padded = len.next_multiple_of(SECTOR);
         if padded > MOST || self.tail + padded > self.size {
             return Ok(false);
         }
         self.seq += 1;
-        fill_head(&mut self.buffer, self.id, self.seq);
-        self.buffer.resize(padded, 0);
-        let at = self.tail as u64;
-        let done = file.write(at, &self.buffer);
+        record.resize(start + padded, 0);
+        let record = tail(record, start);
+        fill_head(record, len, self.id, self.seq);
+        let done = file.write(self.tail as u64, record);
         if let Err(e) = done.and_then(|()| file.sync_data()) {
             self.file = None;
             self.rest = REST;
@@ -276,15 +290,30 @@ fn read_record(bytes: &[u8], at: usize) -> Option<Record<'_>> {
     })
 }
 
-/// Fills in what stands before the contents of a record.
-fn fill_head(record: &mut [u8], id: u64, seq: u64) {
-    let len = (record.len() - HEAD) as u32;
-    record[8..12].copy_from_slice(&len.to_le_bytes());
-    record[12..20].copy_from_slice(&id.to_le_bytes());
-    record[20..28].copy_from_slice(&seq.to_le_bytes());
-    let crc = crc32fast::hash(&record[8..]);
-    record[..4].copy_from_slice(RECORD);
-    record[4..8].copy_from_slice(&crc.to_le_bytes());
+/// Fills in what stands before the contents of a record of `len` bytes, which may be padded.
+fn fill_head(record: &mut [u8], len: usize, id: u64, seq: u64) {
+    let Some((record, _)) = record.split_at_mut_checked(len) else {
+        return impossible!("a record is longer than its buffer");
+    };
+    let Some((head, contents)) = record.split_first_chunk_mut::<HEAD>() else {
+        return impossible!("a record is shorter than its head");
+    };
+    let (start, numbered) = head.split_at_mut(8);
+    let Ok(len) = u32::try_from(contents.len()) else {
+        return impossible!("a record is longer than the journal");
+    };
+    let numbers = len.to_le_bytes().into_iter();
+    let numbers = numbers.chain(id.to_le_bytes()).chain(seq.to_le_bytes());
+    for (byte, number) in numbered.iter_mut().zip(numbers) {
+        *byte = number;
+    }
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(numbered);
+    hasher.update(contents);
+    let crc = hasher.finalize().to_le_bytes();
+    for (byte, value) in start.iter_mut().zip(RECORD.iter().chain(&crc)) {
+        *byte = *value;
+    }
 }
 
 fn decode(contents: &[u8]) -> Result<(Stamp, Batch), Corrupt> {

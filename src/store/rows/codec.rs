@@ -1,17 +1,20 @@
 //! Varints, strings and checksums: the alphabet of the rows.
 
+use crate::impossible;
 use crate::store::error::Corrupt;
 
 /// Bytes of a checksum.
-const CRC_LEN: usize = 4;
+pub(super) const CRC_LEN: usize = 4;
+/// The most bytes that a varint takes.
+pub(super) const MAX_VARINT: usize = 10;
 
 /// Appends `n` in 7-bit groups, lowest first: 1 byte up to 127, at most 10.
 pub(in crate::store) fn put_varint(mut n: u64, out: &mut Vec<u8>) {
     while n >= 0x80 {
-        out.push(n as u8 | 0x80);
+        out.push((n & 0x7F) as u8 | 0x80);
         n >>= 7;
     }
-    out.push(n as u8);
+    out.push((n & 0x7F) as u8);
 }
 
 /// Appends the length of `bytes`, then `bytes`.
@@ -23,8 +26,16 @@ pub(in crate::store) fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
 /// Appends the checksum of `key` and of all in `out` from `start` on. The key is part of it so
 /// that a row which turns up under another key is found out.
 pub(in crate::store) fn seal(key: &[u8], start: usize, out: &mut Vec<u8>) {
-    let crc = checksum(key, &out[start..]);
+    let crc = checksum(key, tail(out, start));
     out.extend_from_slice(&crc.to_le_bytes());
+}
+
+/// What was appended to `out` since it had `start` bytes.
+pub(in crate::store) fn tail(out: &mut [u8], start: usize) -> &mut [u8] {
+    out.get_mut(start..).unwrap_or_else(|| {
+        impossible!("a buffer that was only appended to is shorter than before");
+        &mut []
+    })
 }
 
 /// The row without its checksum.

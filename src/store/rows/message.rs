@@ -4,9 +4,10 @@
 //! crc32`, numbers as varints. Targets stand before the payload, so that the scan at start-up
 //! stops there. A retained row has the same shape; its topic is its key and not repeated.
 
+use std::ops::Range;
 use std::rc::Rc;
 
-use super::codec::{Reader, put_bytes, put_varint, seal, unseal};
+use super::codec::{CRC_LEN, Reader, put_bytes, put_varint, seal, tail, unseal};
 use crate::message::{Message, MessageId, Origin, Parts, SessionId};
 use crate::mqtt::QoS;
 use crate::store::error::Corrupt;
@@ -45,17 +46,30 @@ pub struct Target {
     pub sub_ids: Box<[u32]>,
 }
 
-/// Appends the row of a queued message to `out`. Its origin is not stored: routing is done.
+/// Appends the row of a queued message to `out`, its length before it; returns where the row
+/// stands. The origin is not stored: routing is done.
 pub(in crate::store) fn encode_message(
     id: MessageId,
     message: &Message,
     targets: &[Target],
     out: &mut Vec<u8>,
-) {
+) -> Range<usize> {
     let start = out.len();
     put_head(message, targets, None, out);
-    put_body(message.topic(), message, out);
-    seal(&id.0.to_le_bytes(), start, out);
+    put_bytes(message.topic().as_bytes(), out);
+    put_bytes(message.props(), out);
+    // The length is known only now. The payload, which may be large, is not moved for it.
+    let end = out.len();
+    put_varint(
+        (end - start + message.payload().len() + CRC_LEN) as u64,
+        out,
+    );
+    let width = out.len() - end;
+    tail(out, start).rotate_right(width);
+    out.extend_from_slice(message.payload());
+    let row = start + width;
+    seal(&id.0.to_le_bytes(), row, out);
+    row..out.len()
 }
 
 /// Appends the row of a retained message to `out`; its key is its topic.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use redb::{Database, StorageBackend};
@@ -76,6 +77,8 @@ impl Image {
 struct State {
     image: Image,
     ops: Vec<Op>,
+    /// Where in memory the bytes of the last write were.
+    last_written_from: Range<usize>,
     /// How many more writes and syncs succeed; `None` is no limit.
     budget: Option<u64>,
     /// Whether no file can grow, as on a full disk.
@@ -83,6 +86,12 @@ struct State {
     /// Whether redb gives up in the midst of a write.
     cursed: bool,
     next: Inode,
+}
+
+/// Where in memory bytes are.
+pub(super) fn addresses(bytes: &[u8]) -> Range<usize> {
+    let start = bytes.as_ptr() as usize;
+    start..start + bytes.len()
 }
 
 /// A disk; clones share it.
@@ -132,6 +141,11 @@ impl Disk {
             journal_bytes: 0,
             ..files
         })
+    }
+
+    /// The [`addresses`] of the bytes that were written last.
+    pub(super) fn last_written_from(&self) -> Range<usize> {
+        self.0.lock().unwrap().last_written_from.clone()
     }
 
     /// Its contents, synced or not.
@@ -304,6 +318,7 @@ impl StorageBackend for Open {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.disk.0.lock().unwrap().last_written_from = addresses(data);
         let data = data.to_vec();
         self.disk.apply(Op::Write(self.inode, offset, data))
     }

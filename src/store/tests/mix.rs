@@ -126,7 +126,7 @@ pub(super) fn fill(path: &Path, mix: &Mix, rng: &mut Rng) -> Ledger {
             put_retained(&mut batch, &mut ledger, commit, rng);
         }
         batch.floor = Time::from_secs(1_000 + commit * 100);
-        db.commit(&batch).unwrap();
+        db.commit(&mut batch).unwrap();
         let mut batch = Batch::new(commit);
         let from = rng.u64(..all * (commit + 1) / commits);
         let ids = from..from + rng.u64(..all / 30);
@@ -134,7 +134,7 @@ pub(super) fn fill(path: &Path, mix: &Mix, rng: &mut Rng) -> Ledger {
             .live
             .retain(|key, _| !matches!(key, Key::Message(id) if ids.contains(id)));
         batch.delete(ids);
-        db.commit(&batch).unwrap();
+        db.commit(&mut batch).unwrap();
         // Later, there is little to be damaged that isn't in use, but some.
         if commit == commits - 4 {
             db.rewrite().unwrap();
@@ -190,7 +190,8 @@ fn put_message(batch: &mut Batch, ledger: &mut Ledger, id: u64, len: usize, rng:
     message.arrival = Time::from_secs(1_000 + id);
     let targets = [target(rng.u32(1..5), id), target(7, id)];
     ledger.put(Key::Message(id), |out| {
-        encode_message(MessageId(id), &message, &targets, out)
+        let row = encode_message(MessageId(id), &message, &targets, out);
+        out.drain(..row.start);
     });
     batch.put_message(MessageId(id), &message, &targets);
 }

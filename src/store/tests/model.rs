@@ -200,7 +200,7 @@ proptest! {
         for (seq, step) in script.iter().enumerate() {
             match step {
                 Step::Commit(changes) => {
-                    db.commit(&batch(seq as u64, changes)).unwrap();
+                    db.commit(&mut batch(seq as u64, changes)).unwrap();
                     model.apply(changes);
                 }
                 Step::Rewrite => db.rewrite().unwrap(),

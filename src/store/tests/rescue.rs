@@ -90,7 +90,7 @@ fn a_file_that_was_never_closed_is_saved_as_it_was_committed() {
         let mut batch = messages(seq, seq * 10..seq * 10 + 10);
         batch.delete(seq * 5..seq * 5 + 4);
         batch.put_session(SessionId(1), &session("c"));
-        db.commit(&batch).unwrap();
+        db.commit(&mut batch).unwrap();
         let killed = path.with_extension("killed");
         fs::write(&killed, stored(&disk)).unwrap();
         let source = fs::File::open(&killed).unwrap();
@@ -187,7 +187,7 @@ fn a_crash_in_the_midst_of_it_loses_nothing() {
 fn a_copy_that_is_no_longer_wanted_goes() {
     let (_folder, path) = folder();
     let (mut db, _) = start(&path);
-    db.commit(&messages(1, 1..5)).unwrap();
+    db.commit(&mut messages(1, 1..5)).unwrap();
     drop(db);
     // The operator has put a backup in the place of the damaged file.
     fs::write(open::with_suffix(&path, ".rescued"), "a copy").unwrap();

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::message::{Message, MessageId, Origin, Parts, SessionId};
 use crate::mqtt::{PacketId, QoS, RetainHandling, Version};
-use crate::store::rows::codec::{put_varint, seal, unseal};
+use crate::store::rows::codec::{Reader, put_varint, seal, unseal};
 use crate::store::rows::message::{encode_message, encode_retained, scan};
 use crate::store::{
     DropRecord, SessionRecord, StateRecord, SubscriptionRecord, Target, WillRecord, decode_message,
@@ -43,7 +43,7 @@ prop_compose! {
 
 prop_compose! {
     fn message()(
-        topic in name(), props in bytes(), payload in bytes(), qos in qos(), retain: bool,
+        topic in ".{1,30}", props in bytes(), payload in bytes(), qos in qos(), retain: bool,
         arrival in time(), expiry in option::of(time()), client_id in name(),
         username in option::of(name()), listener in option::of(name()),
     ) -> Message {
@@ -161,8 +161,12 @@ proptest! {
         flip: usize,
     ) {
         let id = MessageId(id);
-        let mut row = Vec::new();
-        encode_message(id, &message, &targets, &mut row);
+        let mut row = b"before".to_vec();
+        let span = encode_message(id, &message, &targets, &mut row);
+        let mut framed = Reader::new(&row[6..]);
+        prop_assert_eq!(framed.bytes(), Ok(&row[span.clone()]), "its length is before it");
+        prop_assert_eq!(framed.end(), Ok(()));
+        row.drain(..span.start);
         let (read, owed) = decode_message(id, &row).unwrap();
         prop_assert!(same(&read, &message));
         prop_assert_eq!(&*read.origin, &Origin::default());
