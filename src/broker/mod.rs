@@ -91,7 +91,7 @@ pub struct Broker {
     serial: u32,
     sessions: Slab<Session>,
     by_client_id: HashMap<Rc<str>, usize>,
-    next_session: u32,
+    next_session: u64,
     trie: Trie,
     shared: Shared,
     retained: Retained,

@@ -150,6 +150,8 @@ impl Db {
             (journal, replayed) = (Some(opened), found);
         }
         meta.stamp = replayed.stamp.unwrap_or(meta.stamp);
+        // The store that says otherwise was made anew for this journal.
+        meta.wide |= replayed.wide;
         let mut loaded = load(&View::new(&database, &replayed.overlay)?, &meta)?;
         loaded.damaged += replayed.damaged;
         let db = Db {
@@ -187,7 +189,9 @@ impl Db {
         let bytes = self.uncounted();
         self.counted += bytes;
         self.meta.stamp.advance(batch.floor, batch.wall, bytes);
-        if let Some(journal) = &mut self.journal
+        // The journal's records have no format of their own: the tables must tell it first.
+        let is_journaled = self.meta.wide || !batch.is_wide();
+        if let Some(journal) = self.journal.as_mut().filter(|_| is_journaled)
             && journal.append(&self.meta.stamp, batch)?
         {
             self.overlay.absorb(batch, self.end);
@@ -217,9 +221,11 @@ impl Db {
         changes.absorb(batch, self.end);
         let meta = Meta {
             applied: self.seq(),
+            wide: self.meta.wide || batch.is_wide(),
             ..self.meta
         };
-        let has_meta = meta.applied != self.meta.applied || self.is_stamp_due();
+        let has_meta =
+            meta.applied != self.meta.applied || meta.wide != self.meta.wide || self.is_stamp_due();
         let database = self.database.as_ref().ok_or_else(closed)?;
         let txn = database.begin_write()?;
         let balance = changes.write(&txn)?;
@@ -234,6 +240,7 @@ impl Db {
             self.end = self.end.max(last + 1);
         }
         self.live = (self.live + balance.added).saturating_sub(balance.removed);
+        self.meta.wide = meta.wide;
         self.applied(meta.applied);
         Ok(())
     }
@@ -416,6 +423,7 @@ impl Db {
             return Err(Error::Corrupt("another store is in its place".into()));
         }
         self.end = end;
+        self.meta.wide |= found.wide;
         self.database = Some(database);
         // The commit that failed got through.
         if found.applied > self.meta.applied {

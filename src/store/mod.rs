@@ -18,6 +18,9 @@
 //!   nothing is committed.
 //! - A message row never changes once written; it goes when nobody is owed it.
 //! - Message and session numbers found on disk are never handed out again.
+//! - Session numbers beyond 32 bits have a table of their own. The store's format tells of it
+//!   before the first is anywhere, so that a program which knows none refuses the store; until
+//!   then such a program can go on with it.
 //! - A damaged row is skipped and counted, never delivered; a damaged file is set aside, never
 //!   overwritten, and all rows of it that can still be read go into a new one.
 //! - What was deleted before the damage stays deleted as long as the trees of the file hold.

@@ -57,6 +57,8 @@ pub(in crate::store) struct Journal {
 pub(in crate::store) struct Replayed {
     /// The changes, folded.
     pub(in crate::store) overlay: Overlay,
+    /// A record names a session whose number takes more than 32 bits.
+    pub(in crate::store) wide: bool,
     /// The stamp of the newest record.
     pub(in crate::store) stamp: Option<Stamp>,
     /// Records that are missing, or 1 for a file that is missing or of something else.
@@ -90,6 +92,7 @@ impl Journal {
             match decode(record.contents) {
                 Ok((stamp, batch)) => {
                     replayed.overlay.absorb(&batch, end);
+                    replayed.wide |= batch.is_wide();
                     replayed.stamp = Some(stamp);
                 }
                 Err(_) => replayed.damaged += 1,

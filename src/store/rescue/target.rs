@@ -10,9 +10,9 @@ use super::report::Rescued;
 use super::row::{Table, message_id, session_key, topic};
 use super::walk::Sink;
 use crate::store::error::Error;
-use crate::store::rows::session::IDENTITY;
+use crate::store::rows::session::{IDENTITY, narrow};
 use crate::store::tables::meta::Meta;
-use crate::store::tables::schema::{MSG, RETAINED, SESSION};
+use crate::store::tables::schema::{MSG, RETAINED, SESSION, WIDE_SESSION};
 
 /// Bytes of rows in one commit.
 const CHUNK: usize = 256 << 10;
@@ -22,7 +22,7 @@ pub(super) struct Target {
     database: Database,
     chunk: Chunk,
     /// Sessions whose identity is known to be the last version.
-    live: HashSet<u32>,
+    live: HashSet<u64>,
     /// What the new store is to say of itself.
     meta: Meta,
     /// That is what the damaged one said: the journal goes on from there.
@@ -114,11 +114,14 @@ impl Target {
                         counts.messages += u64::from(is_new);
                         is_new
                     }
-                    Table::Session => {
+                    Table::Session | Table::WideSession => {
                         let Some(key) = session_key(row.key) else {
                             continue;
                         };
-                        let is_new = put(&mut sessions, key, &row)?;
+                        let is_new = match narrow(key) {
+                            Some(key) => put(&mut sessions, key, &row)?,
+                            None => put(&mut txn.open_table(WIDE_SESSION)?, key, &row)?,
+                        };
                         counts.sessions += u64::from(is_new && key.1 == IDENTITY);
                         is_new
                     }
@@ -154,7 +157,10 @@ impl Sink for Target {
         if table == Table::Meta {
             return self.meta(key, row);
         }
-        if let (Table::Session, Some((id, IDENTITY))) = (table, session_key(key)) {
+        self.meta.wide |= table == Table::WideSession;
+        if let (Table::Session | Table::WideSession, Some((id, IDENTITY))) =
+            (table, session_key(key))
+        {
             // Its age doesn't show for certain.
             if is_live {
                 self.live.insert(id);

@@ -213,7 +213,7 @@ impl<'w, 'p, S: Sink> Tree<'w, 'p, S> {
     fn worth_searching(self) -> impl Iterator<Item = Lost> {
         let table = self.table;
         let is_worth = move |depth| match table {
-            Table::Meta | Table::Session => true,
+            Table::Meta | Table::Session | Table::WideSession => true,
             Table::Message | Table::Retained => self.leaf_depth != Some(depth),
         };
         self.lost

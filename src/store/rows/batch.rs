@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::codec::{MAX_VARINT, Reader, put_bytes, put_varint};
 use super::message::{Target, encode_message, encode_retained};
-use super::session::{IDENTITY, STATE, SessionKey, SessionRecord, StateRecord};
+use super::session::{IDENTITY, STATE, SessionKey, SessionRecord, StateRecord, is_wide};
 use crate::impossible;
 use crate::message::{Message, MessageId, SessionId};
 use crate::store::error::Corrupt;
@@ -41,6 +41,8 @@ pub struct Batch {
     /// All other rows and the topics of retained messages, one after another.
     arena: Vec<u8>,
     sessions: Vec<(SessionKey, Option<Span>)>,
+    /// It names a session whose number takes more than 32 bits.
+    wide: bool,
     retained: Vec<(Span, Option<Span>)>,
 }
 
@@ -63,11 +65,13 @@ impl Batch {
         self.messages.clear();
         self.deletes.clear();
         self.sessions.clear();
+        self.wide = false;
         self.retained.clear();
     }
 
     /// Stores a message for the sessions that are owed it. Cheapest with rising ids.
     pub fn put_message(&mut self, id: MessageId, message: &Message, targets: &[Target]) {
+        self.wide |= targets.iter().any(|target| is_wide(target.session));
         let record = self.record_for(id);
         let row = encode_message(id, message, targets, record);
         self.messages.push((id, row));
@@ -103,19 +107,24 @@ impl Batch {
     /// Stores who a session is.
     pub fn put_session(&mut self, id: SessionId, record: &SessionRecord) {
         let row = self.append(|out| record.encode(id, out));
-        self.sessions.push(((id.0, IDENTITY), Some(row)));
+        self.push_session((id.0, IDENTITY), Some(row));
     }
 
     /// Stores where a session's delivery stands.
     pub fn put_state(&mut self, id: SessionId, record: &StateRecord) {
         let row = self.append(|out| record.encode(id, out));
-        self.sessions.push(((id.0, STATE), Some(row)));
+        self.push_session((id.0, STATE), Some(row));
     }
 
     /// Deletes a session, state and all.
     pub fn delete_session(&mut self, id: SessionId) {
-        self.sessions.push(((id.0, IDENTITY), None));
-        self.sessions.push(((id.0, STATE), None));
+        self.push_session((id.0, IDENTITY), None);
+        self.push_session((id.0, STATE), None);
+    }
+
+    fn push_session(&mut self, key: SessionKey, row: Option<Span>) {
+        self.wide |= is_wide(SessionId(key.0));
+        self.sessions.push((key, row));
     }
 
     /// Stores the retained message of its topic, with its publisher.
@@ -143,6 +152,11 @@ impl Batch {
             && self.deletes.is_empty()
             && self.sessions.is_empty()
             && self.retained.is_empty()
+    }
+
+    /// Whether it names a session whose number takes more than 32 bits.
+    pub(in crate::store) fn is_wide(&self) -> bool {
+        self.wide
     }
 
     /// The messages to store, in the order they were put.
@@ -213,7 +227,7 @@ impl Batch {
         }
         put_varint(self.sessions.len() as u64, out);
         for ((number, kind), row) in self.sessions() {
-            put_varint(number.into(), out);
+            put_varint(number, out);
             out.push(kind);
             put_row(row, out);
         }
@@ -240,9 +254,9 @@ impl Batch {
             batch.delete(start..start.checked_add(len).ok_or(Corrupt)?);
         }
         for _ in 0..reader.count(3)? {
-            let key = (reader.number()?, reader.byte()?);
+            let key = (reader.varint()?, reader.byte()?);
             let row = read_row(&mut reader)?.map(|row| batch.copy(row));
-            batch.sessions.push((key, row));
+            batch.push_session(key, row);
         }
         for _ in 0..reader.count(2)? {
             let topic = batch.copy(reader.str()?.as_bytes());

@@ -266,7 +266,7 @@ fn put_target(target: &Target, out: &mut Vec<u8>) {
         flags |= TARGET_SUB_IDS;
     }
     out.push(flags);
-    put_varint(target.session.0.into(), out);
+    put_varint(target.session.0, out);
     put_varint(target.seq, out);
     if target.mapping != 0 {
         put_varint(target.mapping.into(), out);
@@ -291,7 +291,7 @@ fn read_targets(reader: &mut Reader<'_>) -> Result<Vec<Target>, Corrupt> {
 fn read_target(reader: &mut Reader<'_>) -> Result<Target, Corrupt> {
     let flags = reader.byte()?;
     Ok(Target {
-        session: SessionId(reader.number()?),
+        session: SessionId(reader.varint()?),
         seq: reader.varint()?,
         qos: QoS::from_bits(flags & QOS_MASK).ok_or(Corrupt)?,
         retain: flags & RETAIN != 0,

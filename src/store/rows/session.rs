@@ -12,8 +12,22 @@ use crate::time::Time;
 /// The format of session rows.
 const FORMAT: u8 = 1;
 
-/// The key of a row in the `session` table: the session and which of its rows.
-pub(in crate::store) type SessionKey = (u32, u8);
+/// The key of a session's row: the session and which of its rows.
+pub(in crate::store) type SessionKey = (u64, u8);
+
+/// The key of the rows of a session whose number takes at most 32 bits: those of others are in a
+/// table of their own, for the first versions knew no others.
+pub(in crate::store) type NarrowKey = (u32, u8);
+
+/// `key` as the table of 32-bit numbers has it; `None` if the number is wide: of more bits.
+pub(in crate::store) fn narrow((id, kind): SessionKey) -> Option<NarrowKey> {
+    Some((u32::try_from(id).ok()?, kind))
+}
+
+/// Whether the number takes more than 32 bits.
+pub(in crate::store) fn is_wide(id: SessionId) -> bool {
+    id.0 > u32::MAX.into()
+}
 
 /// The row of a [`SessionRecord`].
 pub(in crate::store) const IDENTITY: u8 = 0;
@@ -424,9 +438,14 @@ fn read_format(reader: &mut Reader<'_>) -> Result<u8, Corrupt> {
     }
 }
 
-fn key_bytes(id: SessionId, kind: u8) -> [u8; 5] {
-    let [a, b, c, d] = id.0.to_le_bytes();
-    [a, b, c, d, kind]
+/// The bytes of the key in its table.
+fn key_bytes(id: SessionId, kind: u8) -> Vec<u8> {
+    let mut key = match u32::try_from(id.0) {
+        Ok(narrow) => narrow.to_le_bytes().to_vec(),
+        Err(_) => id.0.to_le_bytes().to_vec(),
+    };
+    key.push(kind);
+    key
 }
 
 const fn flag(set: bool, bit: u8) -> u8 {

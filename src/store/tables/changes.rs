@@ -4,12 +4,12 @@ use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
 
-use redb::{CursorError, Table, WriteTransaction};
+use redb::{CursorError, Key, Table, TableDefinition, WriteTransaction};
 
+use super::schema::{MSG, RETAINED, SESSION, WIDE_SESSION};
 use crate::store::error::Error;
 use crate::store::rows::batch::Batch;
-use crate::store::rows::session::SessionKey;
-use crate::store::tables::schema::{MSG, RETAINED, SESSION};
+use crate::store::rows::session::{SessionKey, narrow};
 
 /// The changes of one or more batches. `T` is a topic and `R` a row, owned or borrowed; `None`
 /// deletes.
@@ -123,20 +123,14 @@ impl<T: Ord + Borrow<str>, R: Borrow<[u8]>> Changes<T, R> {
     }
 
     fn write_sessions(&self, txn: &WriteTransaction, balance: &mut Balance) -> Result<(), Error> {
-        if self.sessions.is_empty() {
-            return Ok(());
-        }
-        let mut table = txn.open_table(SESSION)?;
-        for (key, row) in &self.sessions {
-            let row = row.as_ref().map(R::borrow);
-            let old = match row {
-                Some(row) => table.insert(key, row)?,
-                None => table.remove(key)?,
-            };
-            balance.removed += old.map_or(0, |old| session_bytes(old.value()));
-            balance.added += row.map_or(0, session_bytes);
-        }
-        Ok(())
+        let rows = self.sessions.iter();
+        let rows = rows.map(|(key, row)| (*key, row.as_ref().map(R::borrow)));
+        let narrowed = rows
+            .clone()
+            .filter_map(|(key, row)| Some((narrow(key)?, row)));
+        let wide = rows.filter(|(key, _)| narrow(*key).is_none());
+        put_sessions(txn, SESSION, narrowed, balance)?;
+        put_sessions(txn, WIDE_SESSION, wide, balance)
     }
 
     fn write_retained(&self, txn: &WriteTransaction, balance: &mut Balance) -> Result<(), Error> {
@@ -156,6 +150,32 @@ impl<T: Ord + Borrow<str>, R: Borrow<[u8]>> Changes<T, R> {
         }
         Ok(())
     }
+}
+
+/// Writes rows of sessions to one of their tables, which is touched only if there are any.
+fn put_sessions<'r, K>(
+    txn: &WriteTransaction,
+    table: TableDefinition<'_, K, &'static [u8]>,
+    rows: impl Iterator<Item = (K, Option<&'r [u8]>)>,
+    balance: &mut Balance,
+) -> Result<(), Error>
+where
+    K: for<'k> Key<SelfType<'k> = K> + 'static,
+{
+    let mut rows = rows.peekable();
+    if rows.peek().is_none() {
+        return Ok(());
+    }
+    let mut table = txn.open_table(table)?;
+    for (key, row) in rows {
+        let old = match row {
+            Some(row) => table.insert(key, row)?,
+            None => table.remove(key)?,
+        };
+        balance.removed += old.map_or(0, |old| session_bytes(old.value()));
+        balance.added += row.map_or(0, session_bytes);
+    }
+    Ok(())
 }
 
 /// Appends through a cursor, which fills pages and is cheaper than inserting each on its own;

@@ -11,6 +11,8 @@ use crate::time::Time;
 
 /// The version of the tables and rows; rises when an older program would misread them.
 const FORMAT: u64 = 1;
+/// That of a store in which there was a session whose number takes more than 32 bits.
+const WIDE_FORMAT: u64 = 2;
 const FORMAT_KEY: &str = "format";
 const JOURNAL_KEY: &str = "journal";
 const STAMP_KEY: &str = "stamp";
@@ -88,13 +90,15 @@ impl Stamp {
     }
 }
 
-/// All rows but the format.
+/// All rows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(in crate::store) struct Meta {
     /// Which store this is: a journal belongs to one store.
     pub(in crate::store) id: u64,
     /// The tables hold all records of the journal up to and including this number.
     pub(in crate::store) applied: u64,
+    /// Numbers of sessions may take more than 32 bits.
+    pub(in crate::store) wide: bool,
     pub(in crate::store) stamp: Stamp,
 }
 
@@ -118,7 +122,7 @@ impl Meta {
         };
         let format = read_numbers(&table, FORMAT_KEY)?;
         let [id, applied] = match format {
-            Some([FORMAT]) => read_numbers(&table, JOURNAL_KEY)?.unwrap_or_default(),
+            Some([FORMAT | WIDE_FORMAT]) => read_numbers(&table, JOURNAL_KEY)?.unwrap_or_default(),
             Some([found]) => {
                 let path = PathBuf::new();
                 return Err(Error::Newer { path, found });
@@ -129,6 +133,7 @@ impl Meta {
         Ok(Meta {
             id,
             applied,
+            wide: format == Some([WIDE_FORMAT]),
             stamp: Stamp::from_numbers(stamp),
         })
     }
@@ -151,11 +156,13 @@ impl Meta {
             (0..count).map(|_| reader.varint()).collect()
         };
         if key == FORMAT_KEY.as_bytes() {
-            if let Ok(&[found]) = numbers(1).as_deref()
-                && found != FORMAT
-            {
-                let path = PathBuf::new();
-                return Err(Error::Newer { path, found });
+            match numbers(1).as_deref() {
+                Ok(&[WIDE_FORMAT]) => self.wide = true,
+                Ok(&[found]) if found != FORMAT => {
+                    let path = PathBuf::new();
+                    return Err(Error::Newer { path, found });
+                }
+                _ => {}
             }
         } else if key == JOURNAL_KEY.as_bytes() {
             if let Ok(&[id, applied]) = numbers(2).as_deref() {
@@ -171,9 +178,10 @@ impl Meta {
         Ok(false)
     }
 
-    /// Writes it, and the format.
+    /// Writes it.
     pub(in crate::store) fn write(&self, txn: &WriteTransaction) -> Result<(), Error> {
-        put_numbers(txn, FORMAT_KEY, &[FORMAT])?;
+        let format = if self.wide { WIDE_FORMAT } else { FORMAT };
+        put_numbers(txn, FORMAT_KEY, &[format])?;
         put_numbers(txn, JOURNAL_KEY, &[self.id, self.applied])?;
         put_numbers(txn, STAMP_KEY, &self.stamp.numbers())
     }

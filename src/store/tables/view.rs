@@ -4,12 +4,15 @@ use std::cell::Cell;
 use std::cmp::Ordering;
 use std::ops::{ControlFlow, Range};
 
-use redb::{Database, Key, ReadTransaction, ReadableDatabase, Value, WriteTransaction};
+use redb::{
+    AccessGuard, Database, Key, ReadTransaction, ReadableDatabase, StorageError, TableError, Value,
+    WriteTransaction,
+};
 
 use super::changes::{Overlay, message_bytes, retained_bytes, session_bytes};
+use super::schema::{MSG, RETAINED, SESSION, WIDE_SESSION};
 use crate::store::error::Error;
-use crate::store::rows::session::SessionKey;
-use crate::store::tables::schema::{MSG, RETAINED, SESSION};
+use crate::store::rows::session::{NarrowKey, SessionKey, narrow};
 
 /// Whether a visitor wants the next row.
 pub(in crate::store) type Flow = Result<ControlFlow<()>, Error>;
@@ -84,12 +87,35 @@ impl<'a> View<'a> {
     }
 
     /// Visits the rows of sessions, by number and kind.
-    pub(in crate::store) fn sessions(&self, visit: impl FnMut(SessionKey, &[u8]) -> Flow) -> Flow {
-        let table = self.txn.open_table(SESSION)?;
+    pub(in crate::store) fn sessions(
+        &self,
+        mut visit: impl FnMut(SessionKey, &[u8]) -> Flow,
+    ) -> Flow {
         let over = self.overlay.sessions.iter();
+        let over = over.map(|(key, row)| (*key, row.as_deref()));
+        let table = self.txn.open_table(SESSION)?;
+        let narrowed = over
+            .clone()
+            .filter_map(|(key, row)| Some((narrow(key)?, row)));
+        let flow = merge::<NarrowKey>(
+            table.range::<NarrowKey>(..)?,
+            narrowed,
+            |_, row| self.count(session_bytes(row)),
+            |(id, kind), row| visit((id.into(), kind), row),
+        )?;
+        if flow.is_break() {
+            return Ok(flow);
+        }
+        let table = match self.txn.open_table(WIDE_SESSION) {
+            Err(TableError::TableDoesNotExist(_)) => None,
+            other => Some(other?),
+        };
+        let base = table
+            .map(|table| table.range::<SessionKey>(..))
+            .transpose()?;
         merge::<SessionKey>(
-            table.range::<SessionKey>(..)?,
-            over.map(|(key, row)| (*key, row.as_deref())),
+            base.into_iter().flatten(),
+            over.filter(|(key, _)| narrow(*key).is_none()),
             |_, row| self.count(session_bytes(row)),
             visit,
         )
@@ -119,8 +145,17 @@ impl<'a> View<'a> {
         })?;
         cursor.close()?;
         let mut table = txn.open_table(SESSION)?;
+        let mut wide_table = None;
         let _ = self.sessions(|key, row| {
             bytes += session_bytes(row);
+            if let Some(key) = narrow(key) {
+                table.insert(key, row)?;
+                return ON;
+            }
+            let table = match &mut wide_table {
+                Some(table) => table,
+                None => wide_table.insert(txn.open_table(WIDE_SESSION)?),
+            };
             table.insert(key, row)?;
             ON
         })?;
@@ -134,10 +169,13 @@ impl<'a> View<'a> {
     }
 }
 
+/// A row of a table, with its key.
+type Entry<K> = (AccessGuard<'static, K>, AccessGuard<'static, &'static [u8]>);
+
 /// Visits the rows of a table that no row of `over` replaces, and those of `over` that are not
 /// deletions, in the order of keys. `pass` sees all rows of the table.
 fn merge<'o, K: Key + 'static>(
-    base: redb::Range<'_, K, &'static [u8]>,
+    base: impl Iterator<Item = Result<Entry<K>, StorageError>>,
     over: impl Iterator<Item = (K::SelfType<'o>, Option<&'o [u8]>)>,
     mut pass: impl for<'k> FnMut(&K::SelfType<'k>, &[u8]),
     mut visit: impl for<'k> FnMut(K::SelfType<'k>, &[u8]) -> Flow,

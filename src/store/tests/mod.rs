@@ -12,6 +12,7 @@ mod mix;
 mod model;
 mod rescue;
 mod rows;
+mod wide;
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -36,7 +37,7 @@ pub(super) fn message(topic: &str, payload: &[u8]) -> Message {
 }
 
 /// `session` is owed a message, as the `seq`th of its sequence.
-fn target(session: u32, seq: u64) -> Target {
+fn target(session: u64, seq: u64) -> Target {
     Target {
         session: SessionId(session),
         seq,

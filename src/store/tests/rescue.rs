@@ -23,6 +23,7 @@ const SEED: u64 = 1_795_384_629;
 const SMALL: Mix = Mix {
     messages: 300,
     sessions: 10,
+    wide: false,
     large: &[],
 };
 
@@ -68,6 +69,7 @@ fn an_intact_file_is_saved_to_the_last_row() {
     let mix = Mix {
         messages: 1_000,
         sessions: 60,
+        wide: true,
         large: &[5_000, 100_000, 1_000_000, 70_000, 20_000],
     };
     let ledger = fill(&path, &mix, &mut Rng::with_seed(SEED));
@@ -202,6 +204,7 @@ fn a_full_disk_gets_what_fits() {
     let mix = Mix {
         messages: 4_000,
         sessions: 10,
+        wide: false,
         large: &[300_000, 300_000],
     };
     let ledger = fill(&path, &mix, &mut Rng::with_seed(SEED));
@@ -244,7 +247,7 @@ fn a_newer_format_is_refused_though_the_file_is_damaged() {
     let database = Database::open(&path).unwrap();
     let txn = database.begin_write().unwrap();
     let mut row = Vec::new();
-    put_varint(2, &mut row);
+    put_varint(3, &mut row);
     seal(b"format", 0, &mut row);
     txn.open_table(META)
         .unwrap()
@@ -255,7 +258,7 @@ fn a_newer_format_is_refused_though_the_file_is_damaged() {
     damage(&path);
     let refused = Db::open(Location::File(path.clone())).err().unwrap();
     assert!(
-        matches!(&refused, Error::Newer { path: at, found: 2 } if *at == path),
+        matches!(&refused, Error::Newer { path: at, found: 3 } if *at == path),
         "{refused}"
     );
     assert_eq!(names(&path), ["broker.db", "broker.db.journal"]);

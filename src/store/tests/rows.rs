@@ -23,6 +23,11 @@ fn bytes() -> impl Strategy<Value = Box<[u8]>> {
     prop::collection::vec(any::<u8>(), 0..200).prop_map(Into::into)
 }
 
+/// Half of them take more than 32 bits.
+fn session_number() -> impl Strategy<Value = u64> {
+    prop_oneof![any::<u64>(), any::<u32>().prop_map_into()]
+}
+
 fn name() -> impl Strategy<Value = Box<str>> {
     ".{0,30}".prop_map(Into::into)
 }
@@ -33,7 +38,7 @@ fn time() -> impl Strategy<Value = Time> {
 
 prop_compose! {
     fn target()(
-        session in any::<u32>(), seq in any::<u64>(), qos in qos(), retain: bool, low: bool,
+        session in session_number(), seq in any::<u64>(), qos in qos(), retain: bool, low: bool,
         mapping: u16, sub_ids in prop::collection::vec(any::<u32>(), 0..4),
     ) -> Target {
         let session = SessionId(session);
@@ -193,7 +198,7 @@ proptest! {
     }
 
     #[test]
-    fn sessions(id: u32, record in session(), state in state(), flip: usize) {
+    fn sessions(id in session_number(), record in session(), state in state(), flip: usize) {
         let id = SessionId(id);
         let mut row = Vec::new();
         record.encode(id, &mut row);

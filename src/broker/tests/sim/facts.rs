@@ -20,7 +20,7 @@ pub fn sessions(world: &World) -> BTreeMap<usize, Facts> {
 }
 
 /// The broker's number for the session of a client.
-pub fn session_number(world: &World, client_id: &str) -> u32 {
+pub fn session_number(world: &World, client_id: &str) -> u64 {
     let index = world.broker.by_client_id[client_id];
     world.broker.sessions[index].id.0
 }
