@@ -13,6 +13,7 @@ use super::files::open::{Location, StoreFiles};
 use super::load::{Loaded, load};
 use super::rescue;
 use super::rows::batch::Batch;
+use super::rows::codec::slice;
 use super::tables::changes::Overlay;
 use super::tables::meta::{Meta, Stamp, Written};
 use super::tables::schema::MSG;
@@ -95,7 +96,7 @@ impl Rows {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (MessageId, &[u8])> {
         self.rows
             .iter()
-            .map(|(id, span)| (*id, &self.arena[span.clone()]))
+            .map(|(id, place)| (*id, slice(&self.arena, place)))
     }
 
     /// Bytes of all rows.

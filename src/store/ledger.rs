@@ -15,6 +15,7 @@ use std::time::Duration;
 use super::refs::Refs;
 use super::rows::batch::Batch;
 use super::rows::message::Target;
+use crate::impossible;
 use crate::message::{Message, MessageId, SessionId};
 use crate::time::Time;
 
@@ -177,8 +178,8 @@ impl<T> Store<T> {
         target: Target,
         now: Time,
     ) -> MessageId {
-        let at = id.0.checked_sub(self.first.0);
-        let pending = at.and_then(|at| self.pending.get_mut(at as usize)?.as_mut());
+        let at = self.pending_place(id);
+        let pending = at.and_then(|at| self.pending.get_mut(at)?.as_mut());
         // What was never written was promised to nobody yet: it goes on waiting.
         let waiter = pending.and_then(|pending| pending.waiter.take());
         let new = self.push(message, vec![target], waiter, now);
@@ -201,6 +202,12 @@ impl<T> Store<T> {
                 None
             }
         }
+    }
+
+    /// The place of message `id` among the pending; `None` if it was there, and is no more.
+    fn pending_place(&self, id: MessageId) -> Option<usize> {
+        let at = id.0.checked_sub(self.first.0)?;
+        Some(usize::try_from(at).unwrap_or(usize::MAX))
     }
 
     fn next_id(&self) -> MessageId {
@@ -232,7 +239,7 @@ impl<T> Store<T> {
     /// `session` no longer needs message `id`. True if the message stays on disk for others:
     /// then only the session's own row can tell that this one has it.
     pub fn ack(&mut self, id: MessageId, session: SessionId, now: Time) -> bool {
-        let Some(at) = id.0.checked_sub(self.first.0) else {
+        let Some(at) = self.pending_place(id) else {
             if self.refs.get(id.0) == 0 {
                 return false;
             }
@@ -246,7 +253,8 @@ impl<T> Store<T> {
             self.lazy(now);
             return !last;
         };
-        let Some(slot) = self.pending.get_mut(at as usize) else {
+        let Some(slot) = self.pending.get_mut(at) else {
+            impossible!("message {} was acknowledged, and never put", id.0);
             return false;
         };
         let Some(pending) = slot else { return false };
@@ -360,7 +368,7 @@ impl<T> Store<T> {
             self.pending_bytes -= pending.message.size() as usize + ROW_OVERHEAD;
             bytes += pending.message.size() as usize + ROW_OVERHEAD;
             batch.put_message(MessageId(id), &pending.message, &pending.targets);
-            self.refs.add(id, pending.targets.len() as u32);
+            self.refs.add(id, pending.targets.len());
             self.waiters.extend(pending.waiter);
             messages.push((MessageId(id), pending.message, pending.targets));
         }
@@ -423,9 +431,9 @@ impl<T> Store<T> {
 
     /// A message that is not on disk yet, and what `session` is owed of it.
     pub fn held(&self, id: MessageId, session: SessionId) -> Option<(&Rc<Message>, &Target)> {
-        let (message, targets) = match id.0.checked_sub(self.first.0) {
+        let (message, targets) = match self.pending_place(id) {
             Some(at) => {
-                let pending = self.pending.get(at as usize)?.as_ref()?;
+                let pending = self.pending.get(at)?.as_ref()?;
                 (&pending.message, &pending.targets)
             }
             None => {

@@ -69,7 +69,7 @@ impl LoadedSession {
     }
 
     /// Queues a stored message that names the session as a receiver, if it is still owed to it.
-    fn owe(&mut self, held: Held, topic: &[u8], low: bool) -> bool {
+    fn owe(&mut self, held: Held, topic: &str, low: bool) -> bool {
         let cursor = if low {
             self.state.low_cursor
         } else {
@@ -85,8 +85,7 @@ impl LoadedSession {
         let (owed, topic) = if self.state.sent.binary_search(&id).is_ok() {
             (self.queue.push_sent(held), None)
         } else if id > cursor {
-            let topic = std::str::from_utf8(topic).ok();
-            let topic = topic.filter(|_| self.state.by_topic);
+            let topic = Some(topic).filter(|_| self.state.by_topic);
             (self.queue.push_back(held), topic)
         } else {
             (false, None)
@@ -210,7 +209,7 @@ impl Loaded {
             let held = Held {
                 id,
                 mapping: target.mapping,
-                size: scanned.size as u32,
+                size: scanned.size,
                 arrival: scanned.arrival,
             };
             if session.is_releasing(id) {

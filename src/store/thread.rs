@@ -384,9 +384,10 @@ impl<F: Fn(Event)> Worker<F> {
     }
 
     fn stall(&mut self, error: Error) {
-        let pause = match self.closing {
-            true => RETRY,
-            false => RETRY * (1 << self.failures.min(DOUBLINGS)),
+        let pause = if self.closing {
+            RETRY
+        } else {
+            RETRY * (1 << self.failures.min(DOUBLINGS))
         };
         if self.failures == 0 {
             (self.events)(Event::Stalled { error });

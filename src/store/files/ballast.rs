@@ -27,7 +27,7 @@ pub(in crate::store) struct Ballast {
 
 impl Ballast {
     /// The ballast of the store at `store`: `NAME.ballast`, beside it.
-    pub fn of(store: &Path) -> Ballast {
+    pub(in crate::store) fn of(store: &Path) -> Ballast {
         Ballast {
             path: with_suffix(store, ".ballast"),
             thrown: 0,
@@ -39,7 +39,7 @@ impl Ballast {
     ///
     /// # Errors
     /// [`io::ErrorKind::StorageFull`] without enough room, or what the system says.
-    pub fn lay(&mut self) -> io::Result<()> {
+    pub(in crate::store) fn lay(&mut self) -> io::Result<()> {
         if self.size() >= LEAST {
             return Ok(());
         }
@@ -56,7 +56,7 @@ impl Ballast {
     }
 
     /// Throws the ballast off. True if that freed something.
-    pub fn throw(&mut self) -> bool {
+    pub(in crate::store) fn throw(&mut self) -> bool {
         let size = self.size();
         let thrown = self.remove();
         if thrown {

@@ -5,7 +5,6 @@ use std::fmt;
 use std::io;
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{BackendError, Database, StorageBackend};
@@ -29,23 +28,25 @@ pub struct Usage {
 
 /// Counts what is written to all files of a store; clones share the count.
 #[derive(Clone, Debug, Default)]
-pub(in crate::store) struct Meter(Arc<(AtomicU64, AtomicU64)>);
+pub(in crate::store) struct Meter(Arc<Mutex<Usage>>);
 
 impl Meter {
     /// The count so far.
     pub(in crate::store) fn usage(&self) -> Usage {
-        Usage {
-            bytes: self.0.0.load(Ordering::Relaxed),
-            syncs: self.0.1.load(Ordering::Relaxed),
-        }
+        *self.locked()
     }
 
     pub(in crate::store) fn add_bytes(&self, bytes: u64) {
-        self.0.0.fetch_add(bytes, Ordering::Relaxed);
+        self.locked().bytes += bytes;
     }
 
     pub(in crate::store) fn add_sync(&self) {
-        self.0.1.fetch_add(1, Ordering::Relaxed);
+        self.locked().syncs += 1;
+    }
+
+    // No atomic numbers: some boxes have none of 64 bits.
+    fn locked(&self) -> MutexGuard<'_, Usage> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

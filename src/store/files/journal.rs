@@ -224,7 +224,8 @@ fn read_file(files: &mut dyn Files) -> Result<(Option<Metered>, Vec<u8>), Error>
     if let Some(file) = &file
         && let Ok(len) = file.len()
     {
-        bytes.resize(len.min(files.journal_bytes() as u64) as usize, 0);
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        bytes.resize(len.min(files.journal_bytes()), 0);
         if file.read(0, &mut bytes).is_err() {
             bytes.clear();
         }

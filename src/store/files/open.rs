@@ -289,10 +289,10 @@ impl FileId {
 
 /// A damage that is none: the file of something else, or of a newer redb.
 fn refine(path: &Path, error: Error) -> Error {
-    let head = match error.is_damage() {
-        true => head(path),
-        false => return error,
-    };
+    if !error.is_damage() {
+        return error;
+    }
+    let head = head(path);
     if head.starts_with(MOSQUITTO_MAGIC) {
         return Error::Foreign(path.into());
     }

@@ -15,25 +15,25 @@ pub(super) struct Bits {
 }
 
 impl Bits {
-    pub fn len(&self) -> u64 {
+    pub(super) fn len(&self) -> u64 {
         self.len
     }
 
-    pub fn insert(&mut self, id: u64) {
+    pub(super) fn insert(&mut self, id: u64) {
         let (word, bit) = place(id);
         let word = &mut self.pages.entry(id / PAGE).or_default()[word];
         self.len += u64::from(*word & bit == 0);
         *word |= bit;
     }
 
-    pub fn contains(&self, id: u64) -> bool {
+    pub(super) fn contains(&self, id: u64) -> bool {
         let (word, bit) = place(id);
         let page = self.pages.get(&(id / PAGE));
         page.is_some_and(|page| page[word] & bit != 0)
     }
 
     /// Takes `id` out; false if it was not in.
-    pub fn remove(&mut self, id: u64) -> bool {
+    pub(super) fn remove(&mut self, id: u64) -> bool {
         let (word, bit) = place(id);
         let Some(page) = self.pages.get_mut(&(id / PAGE)) else {
             return false;
@@ -48,7 +48,7 @@ impl Bits {
     }
 
     /// The ids, rising.
-    pub fn iter(&self) -> impl Iterator<Item = u64> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = u64> {
         let words = |(page, words): (&u64, &'_ [u64; WORDS])| {
             let words = *words;
             let starts = (page * PAGE..).step_by(64);

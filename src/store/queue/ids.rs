@@ -279,10 +279,10 @@ impl IdRanges {
 
 pub(super) fn put_varint(mut n: u64, mut put: impl FnMut(u8)) {
     while n >= 0x80 {
-        put(n as u8 | 0x80);
+        put((n & 0x7F) as u8 | 0x80);
         n >>= 7;
     }
-    put(n as u8);
+    put((n & 0x7F) as u8);
 }
 
 pub(super) fn take_varint(bytes: &mut impl Iterator<Item = u8>) -> Option<u64> {

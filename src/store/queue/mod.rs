@@ -18,6 +18,7 @@ use std::collections::VecDeque;
 use lane::Lane;
 use topics::Topics;
 
+use crate::impossible;
 use crate::message::MessageId;
 use crate::time::Time;
 
@@ -52,8 +53,13 @@ impl Amount {
 
     /// Counts `messages` with `bytes` out.
     pub fn take(&mut self, messages: u64, bytes: u64) {
-        self.messages = self.messages.saturating_sub(messages);
-        self.bytes = self.bytes.saturating_sub(bytes);
+        let left = self.messages.checked_sub(messages);
+        let Some((messages, bytes)) = left.zip(self.bytes.checked_sub(bytes)) else {
+            impossible!("{messages} messages of {bytes} bytes leave {self:?}");
+            *self = Amount::default();
+            return;
+        };
+        *self = Amount { messages, bytes };
     }
 }
 
@@ -185,7 +191,9 @@ impl Queue {
     pub fn push_front(&mut self, held: Held) {
         self.newest = self.newest.max(held.id);
         let lane = &mut self.line_mut(held.mapping).lane;
-        lane.push_front(held.id.0, held.size, held.arrival);
+        if !lane.push_front(held.id.0, held.size, held.arrival) {
+            impossible!("{held:?} is put back before {:?}", lane.front());
+        }
     }
 
     /// Puts a message behind those that were sent before; all of them go first.
@@ -230,9 +238,11 @@ impl Queue {
     /// Takes the next message if its number is less than `below`.
     pub fn pop_below(&mut self, below: MessageId) -> Option<Held> {
         if let Some(held) = self.sent.front() {
-            return match held.id < below {
-                true => self.sent.pop_front(),
-                false => None,
+            let is_below = held.id < below;
+            return if is_below {
+                self.sent.pop_front()
+            } else {
+                None
             };
         }
         let (at, id) = self.first_line(|_| true)?;
@@ -253,7 +263,10 @@ impl Queue {
             id: MessageId(id),
             mapping: line.mapping,
             size,
-            arrival: arrival.unwrap_or_default(),
+            arrival: arrival.unwrap_or_else(|| {
+                impossible!("message {id} is queued, and no time of arrival is known");
+                Time::ZERO
+            }),
         })
     }
 

@@ -25,7 +25,7 @@ pub(super) struct Topics {
 
 impl Topics {
     /// A message was queued.
-    pub fn push(&mut self, topic: &str, id: u64, size: u32) {
+    pub(super) fn push(&mut self, topic: &str, id: u64, size: u32) {
         let hash = self.hasher.hash_one(topic);
         self.supersede(hash);
         if self.newest.len() >= MOST && self.current.len() < (MOST - MOST / 8) as u64 {
@@ -38,7 +38,7 @@ impl Topics {
     }
 
     /// A newer message of `topic` is about to come.
-    pub fn outdate(&mut self, topic: &str) {
+    pub(super) fn outdate(&mut self, topic: &str) {
         self.supersede(self.hasher.hash_one(topic));
     }
 
@@ -52,7 +52,7 @@ impl Topics {
     }
 
     /// A message left the queue.
-    pub fn gone(&mut self, id: u64, size: u32) {
+    pub(super) fn gone(&mut self, id: u64, size: u32) {
         if self.superseded.remove(id) {
             self.superseded_bytes -= u64::from(size);
         } else {
@@ -71,12 +71,12 @@ impl Topics {
     }
 
     /// Whether a newer message on its topic is queued.
-    pub fn is_superseded(&self, id: u64) -> bool {
+    pub(super) fn is_superseded(&self, id: u64) -> bool {
         self.superseded.contains(id)
     }
 
     /// Takes all that have a newer one: their ids, and their bytes together.
-    pub fn take_superseded(&mut self) -> (Bits, u64) {
+    pub(super) fn take_superseded(&mut self) -> (Bits, u64) {
         (
             std::mem::take(&mut self.superseded),
             std::mem::take(&mut self.superseded_bytes),

@@ -13,7 +13,8 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::node::Node;
 
 /// Bytes of a page of order 0; one of order n has 2^n times as many.
-pub(super) const PAGE: u64 = 4096;
+pub(super) const PAGE: u64 = PAGE_BYTES as u64;
+const PAGE_BYTES: usize = 4096;
 const REGION: u64 = 4 << 30;
 /// The format whose layout this is.
 const FORMAT: u8 = 3;
@@ -141,7 +142,7 @@ impl<'a> Pages<'a> {
         Pages {
             source,
             len,
-            seen: vec![0; (len / PAGE / 64 + 1) as usize],
+            seen: vec![0; in_memory(len / PAGE / 64 + 1)],
             failures: 0,
         }
     }
@@ -159,7 +160,7 @@ impl<'a> Pages<'a> {
 
     /// The pages of order 0 behind the header.
     pub(super) fn starts(&self) -> impl Iterator<Item = u64> + use<> {
-        (PAGE..self.len).step_by(PAGE as usize)
+        (PAGE..self.len).step_by(PAGE_BYTES)
     }
 
     /// Marks a page as looked at; `false` if it was before.
@@ -167,7 +168,7 @@ impl<'a> Pages<'a> {
         let first = !self.is_seen(span.at);
         let end = span.at.saturating_add(span.len).min(self.len);
         for page in span.at / PAGE..end.div_ceil(PAGE) {
-            if let Some(bits) = self.seen.get_mut((page / 64) as usize) {
+            if let Some(bits) = self.seen.get_mut(in_memory(page / 64)) {
                 *bits |= 1 << (page % 64);
             }
         }
@@ -176,7 +177,7 @@ impl<'a> Pages<'a> {
 
     pub(super) fn is_seen(&self, at: u64) -> bool {
         let page = at / PAGE;
-        let bits = self.seen.get((page / 64) as usize);
+        let bits = self.seen.get(in_memory(page / 64));
         bits.is_some_and(|bits| bits >> (page % 64) & 1 == 1)
     }
 
@@ -220,7 +221,7 @@ impl<'a> Pages<'a> {
     ) {
         out.clear();
         // What one large page took isn't kept for all the small ones.
-        out.shrink_to(64 * PAGE as usize);
+        out.shrink_to(64 * PAGE_BYTES);
         self.read(at, PAGE, out);
         let end = end(out).unwrap_or(0) as u64;
         let end = end.min(max).min(self.len.saturating_sub(at));
@@ -232,7 +233,7 @@ impl<'a> Pages<'a> {
     /// Appends `len` bytes; zeroes where they cannot be read.
     fn read(&mut self, at: u64, len: u64, out: &mut Vec<u8>) {
         let start = out.len();
-        out.resize(start + len as usize, 0);
+        out.resize(start + in_memory(len), 0);
         let Some(bytes) = out.get_mut(start..) else {
             return;
         };
@@ -244,12 +245,9 @@ impl<'a> Pages<'a> {
             self.failures += 1;
             return;
         }
-        for (page, bytes) in (at..)
-            .step_by(PAGE as usize)
-            .zip(bytes.chunks_mut(PAGE as usize))
-        {
+        for (page, bytes) in (at..).step_by(PAGE_BYTES).zip(bytes.chunks_mut(PAGE_BYTES)) {
             // The last page of a file cut short.
-            let left = self.len.saturating_sub(page).min(bytes.len() as u64) as usize;
+            let left = in_memory(self.len.saturating_sub(page)).min(bytes.len());
             let Some(bytes) = bytes.get_mut(..left).filter(|bytes| !bytes.is_empty()) else {
                 return;
             };
@@ -259,4 +257,9 @@ impl<'a> Pages<'a> {
             }
         }
     }
+}
+
+/// A length or a place as one of memory, all of which lies before what is too large for it.
+fn in_memory(n: u64) -> usize {
+    n.try_into().unwrap_or(usize::MAX)
 }

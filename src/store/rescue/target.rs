@@ -10,6 +10,7 @@ use super::report::Rescued;
 use super::row::{Table, message_id, session_key, topic};
 use super::walk::Sink;
 use crate::store::error::Error;
+use crate::store::rows::codec::slice;
 use crate::store::rows::session::{IDENTITY, narrow};
 use crate::store::tables::meta::Meta;
 use crate::store::tables::schema::{MSG, RETAINED, SESSION, WIDE_SESSION};
@@ -201,11 +202,10 @@ impl Chunk {
     }
 
     fn rows(&self) -> impl Iterator<Item = RowRef<'_>> {
-        let slice = |span: &Range<usize>| self.arena.get(span.clone()).unwrap_or_default();
         self.rows.iter().map(move |row| RowRef {
             table: row.table,
-            key: slice(&row.key),
-            row: slice(&row.row),
+            key: slice(&self.arena, &row.key),
+            row: slice(&self.arena, &row.row),
             is_live: row.is_live,
         })
     }
@@ -217,16 +217,12 @@ fn put<'k, K: Key>(
     key: impl Borrow<K::SelfType<'k>>,
     row: &RowRef<'_>,
 ) -> Result<bool, Error> {
-    let is_old = match row.is_live {
-        // Only a search comes upon several versions.
-        true => None,
-        false => {
-            let there = table.get(key.borrow())?;
-            there.map(|old| !row.table.is_newer(row.key, row.row, old.value()))
-        }
-    };
-    match is_old {
-        Some(true) => Ok(false),
-        _ => Ok(table.insert(key, row.row)?.is_none()),
+    // Only a search comes upon several versions.
+    if !row.is_live
+        && let Some(there) = table.get(key.borrow())?
+        && !row.table.is_newer(row.key, row.row, there.value())
+    {
+        return Ok(false);
     }
+    Ok(table.insert(key, row.row)?.is_none())
 }

@@ -177,9 +177,10 @@ impl<'w, 'p, S: Sink> Tree<'w, 'p, S> {
         let first = self.stack.len();
         for (link, between) in branch.children() {
             // A damaged branch may lead anywhere, and its keys may be wrong.
-            let keys = match is_sound {
-                true => visit.keys.between(between),
-                false => visit.keys.clone(),
+            let keys = if is_sound {
+                visit.keys.between(between)
+            } else {
+                visit.keys.clone()
             };
             if is_sound || self.pages.proves(link, self.table.key_width()) {
                 self.stack.push(Visit { link, keys, depth });

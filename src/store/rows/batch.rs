@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::codec::{MAX_VARINT, Reader, put_bytes, put_varint};
+use super::codec::{MAX_VARINT, Reader, put_bytes, put_varint, slice};
 use super::message::{Target, encode_message, encode_retained};
 use super::session::{IDENTITY, STATE, SessionKey, SessionRecord, StateRecord, is_wide};
 use crate::impossible;
@@ -276,13 +276,6 @@ impl Batch {
         encode(&mut self.arena);
         start..self.arena.len()
     }
-}
-
-fn slice<'a>(buffer: &'a [u8], span: &Span) -> &'a [u8] {
-    buffer.get(span.clone()).unwrap_or_else(|| {
-        impossible!("a row of a batch lies outside of its buffer");
-        &[]
-    })
 }
 
 /// A row, or 0 for none.

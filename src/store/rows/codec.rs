@@ -1,5 +1,7 @@
 //! Varints, strings and checksums: the alphabet of the rows.
 
+use std::ops::Range;
+
 use crate::impossible;
 use crate::store::error::Corrupt;
 
@@ -35,6 +37,14 @@ pub(in crate::store) fn tail(out: &mut [u8], start: usize) -> &mut [u8] {
     out.get_mut(start..).unwrap_or_else(|| {
         impossible!("a buffer that was only appended to is shorter than before");
         &mut []
+    })
+}
+
+/// The part of `buffer` whose place was noted when it was appended.
+pub(in crate::store) fn slice<'a>(buffer: &'a [u8], place: &Range<usize>) -> &'a [u8] {
+    buffer.get(place.clone()).unwrap_or_else(|| {
+        impossible!("bytes {place:?} of a buffer that has {}", buffer.len());
+        &[]
     })
 }
 

@@ -119,11 +119,11 @@ pub fn decode_targets(id: MessageId, row: &[u8]) -> Result<Vec<Target>, Corrupt>
 /// What the scan at start-up wants of a message row.
 pub(in crate::store) struct Scanned<'a> {
     /// Its topic.
-    pub(in crate::store) topic: &'a [u8],
+    pub(in crate::store) topic: &'a str,
     /// When it arrived.
     pub(in crate::store) arrival: Time,
     /// Its [`Message::size`].
-    pub(in crate::store) size: usize,
+    pub(in crate::store) size: u32,
 }
 
 /// Walks the targets of a row without allocating a list of them.
@@ -138,12 +138,13 @@ pub(in crate::store) fn scan(
         visit(read_target(&mut reader)?);
     }
     head.read_origin(&mut reader)?;
-    let topic = reader.bytes()?;
+    let topic = reader.str()?;
     let props = reader.bytes()?.len();
+    let size = topic.len() + props + reader.rest().len();
     Ok(Scanned {
         topic,
         arrival: head.arrival,
-        size: topic.len() + props + reader.rest().len(),
+        size: size.try_into().map_err(|_| Corrupt)?,
     })
 }
 

@@ -179,7 +179,7 @@ proptest! {
         prop_assert_eq!(&decode_targets(id, &row).unwrap(), &targets);
         let mut seen = Vec::new();
         let scanned = scan(id, &row, |target| seen.push((target.session, target.low))).unwrap();
-        prop_assert_eq!((scanned.arrival, scanned.size), (message.arrival, message.size() as usize));
+        prop_assert_eq!((scanned.arrival, scanned.size), (message.arrival, message.size()));
         prop_assert!(seen.into_iter().eq(targets.iter().map(|t| (t.session, t.low))));
         let other = MessageId(id.0 ^ 1);
         prop_assert!(decode_message(other, &row).is_err(), "under another id");
