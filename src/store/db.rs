@@ -17,7 +17,7 @@ use super::rows::codec::slice;
 use super::tables::changes::Overlay;
 use super::tables::meta::{Meta, Stamp, Written};
 use super::tables::schema::MSG;
-use super::tables::view::{ON, View};
+use super::tables::view::{CONTINUE, View};
 use crate::message::MessageId;
 
 /// How far, in milliseconds, the stored time may lag: its row costs a page a commit.
@@ -41,7 +41,7 @@ pub enum Need {
 
 impl Need {
     /// The file must be larger than this, in bytes.
-    const fn above(self) -> u64 {
+    const fn min_file_bytes(self) -> u64 {
         match self {
             Need::Busy => 16 << 20,
             Need::Idle => 4 << 20,
@@ -50,7 +50,7 @@ impl Need {
     }
 
     /// There must be no more live bytes: to copy them takes time.
-    const fn most(self) -> u64 {
+    const fn max_live_bytes(self) -> u64 {
         match self {
             Need::Busy => 512 << 10,
             Need::Idle | Need::Full => 8 << 20,
@@ -288,7 +288,7 @@ impl Db {
                     return Ok(ControlFlow::Break(()));
                 }
                 rows.push(MessageId(id), row);
-                ON
+                CONTINUE
             })?;
             if flow.is_break() {
                 return Ok(rows);
@@ -332,29 +332,29 @@ impl Db {
     /// Whether [`Db::rewrite`] would give much back, and soon.
     pub fn is_worth_compacting(&self, need: Need) -> bool {
         let bytes = self.file_bytes();
-        if bytes <= need.above() {
+        if bytes <= need.min_file_bytes() {
             return false;
         }
-        let live = self.still_live();
+        let live = self.remaining_bytes();
         let (last_bytes, last_live) = self.compacted;
         let news = bytes / 2 > last_bytes || live < last_live / 2;
-        news && live <= need.most() && bytes / COMPACT_RATIO > live
+        news && live <= need.max_live_bytes() && bytes / COMPACT_RATIO > live
     }
 
     /// Bytes of the rows that the journal does not delete, roughly.
-    fn still_live(&self) -> u64 {
-        self.live_bytes().saturating_sub(self.dying_bytes())
+    fn remaining_bytes(&self) -> u64 {
+        self.live_bytes().saturating_sub(self.deleted_bytes())
     }
 
     /// About how much of the tables the journal deletes, taking all rows for messages of one size.
-    fn dying_bytes(&self) -> u64 {
+    fn deleted_bytes(&self) -> u64 {
         let table = self.database.as_ref().and_then(|database| {
             let txn = database.begin_read().ok()?;
             txn.open_table(MSG).ok()
         });
         let messages = table.and_then(|table| table.len().ok()).unwrap_or(0);
-        let dying = self.overlay.deletes.len().min(messages);
-        self.live / messages.max(1) * dying
+        let deleted = self.overlay.deletes.len().min(messages);
+        self.live / messages.max(1) * deleted
     }
 
     /// Whether the name of the store or of its journal no longer leads to the file that is open:
@@ -376,18 +376,18 @@ impl Db {
             self.files.discard_store();
         }
         // Also after a failure, which another attempt right away would only repeat.
-        self.compacted = (self.file_bytes(), self.still_live());
+        self.compacted = (self.file_bytes(), self.remaining_bytes());
         result?;
         self.files.sync_names()
     }
 
     fn try_rewrite(&mut self) -> Result<(), Error> {
-        let young = self.files.create_store()?;
+        let new = self.files.create_store()?;
         let meta = Meta {
             applied: self.seq(),
             ..self.meta
         };
-        let txn = young.begin_write()?;
+        let txn = new.begin_write()?;
         let live = self.view()?.copy(&txn)?;
         meta.write(&txn)?;
         txn.commit()?;
@@ -397,9 +397,9 @@ impl Db {
         {
             journal.renew(&mut *self.files);
         }
-        let (_, end) = read_meta(&young)?;
+        let (_, end) = read_meta(&new)?;
         self.files.install_store()?;
-        self.database = Some(young);
+        self.database = Some(new);
 
         (self.live, self.end) = (live, end);
         self.stored = meta.stamp;

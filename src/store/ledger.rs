@@ -20,7 +20,7 @@ use crate::message::{Message, MessageId, SessionId};
 use crate::time::Time;
 
 /// How long cursors and deletes may lag: a crash in between only repeats QoS 1.
-const LAZY: Duration = Duration::from_secs(1);
+const LAZY_DELAY: Duration = Duration::from_secs(1);
 /// A gathering batch of this many bytes is committed at once.
 const BATCH_BYTES: usize = 256 * 1024;
 /// So many runs of deletes are committed at once: where queues share the disk, what one of them
@@ -272,11 +272,12 @@ impl<T> Store<T> {
         false
     }
 
-    /// How many of the pending messages a commit now should hold: all, or none that is young.
-    fn ripe(&self, now: Time) -> usize {
+    /// How many of the pending messages a commit now should hold: all, or none if the oldest has
+    /// not waited long enough.
+    fn messages_due(&self, now: Time) -> usize {
         let oldest = self.pending.front().and_then(Option::as_ref);
-        let ripe = oldest.is_some_and(|oldest| oldest.since + self.commit_interval <= now);
-        let all = ripe || self.promised || self.pending_bytes >= BATCH_BYTES;
+        let waited = oldest.is_some_and(|oldest| oldest.since + self.commit_interval <= now);
+        let all = waited || self.promised || self.pending_bytes >= BATCH_BYTES;
         if all { self.pending.len() } else { 0 }
     }
 
@@ -313,7 +314,7 @@ impl<T> Store<T> {
 
     /// Something changed that may reach the disk late.
     pub fn lazy(&mut self, now: Time) {
-        self.commit_by(now + self.commit_interval.max(LAZY));
+        self.commit_by(now + self.commit_interval.max(LAZY_DELAY));
     }
 
     /// A commit must begin at `at` at the latest.
@@ -345,8 +346,8 @@ impl<T> Store<T> {
 
     /// True when a commit should begin now.
     pub fn is_due(&self, now: Time) -> bool {
-        let ripe = self.due().is_some_and(|due| due <= now) || self.pending_bytes >= BATCH_BYTES;
-        ripe && self.in_flight.is_none()
+        let is_time = self.due().is_some_and(|due| due <= now);
+        (is_time || self.pending_bytes >= BATCH_BYTES) && self.in_flight.is_none()
     }
 
     /// Starts a commit: everything gathered goes into a batch, to which the caller adds session
@@ -359,11 +360,11 @@ impl<T> Store<T> {
         self.seq += 1;
         batch.seq = self.seq;
         let first = self.first.0;
-        let ripe = self.ripe(now);
+        let count = self.messages_due(now);
         let mut bytes = 0;
-        let mut messages = Vec::with_capacity(ripe);
-        self.first.0 += ripe as u64;
-        for (id, pending) in (first..).zip(self.pending.drain(..ripe)) {
+        let mut messages = Vec::with_capacity(count);
+        self.first.0 += count as u64;
+        for (id, pending) in (first..).zip(self.pending.drain(..count)) {
             let Some(pending) = pending else { continue };
             self.pending_bytes -= pending.message.size() as usize + ROW_OVERHEAD;
             bytes += pending.message.size() as usize + ROW_OVERHEAD;
@@ -459,8 +460,8 @@ impl<T> Store<T> {
 
     /// True while more waits for the disk than should be held in RAM: stop taking in.
     pub fn is_congested(&self) -> bool {
-        let flying = self.in_flight.as_ref().map_or(0, |c| c.bytes);
-        self.pending_bytes + flying > GATHER_LIMIT
+        let in_flight = self.in_flight.as_ref().map_or(0, |c| c.bytes);
+        self.pending_bytes + in_flight > GATHER_LIMIT
     }
 
     /// True when nothing is owed and nothing waits.

@@ -10,7 +10,7 @@ use super::rescue::report::{Quarantined, Rescued};
 use super::rows::message::{Scanned, Target, decode_retained, scan};
 use super::rows::session::{IDENTITY, SessionRecord, StateRecord};
 use super::tables::meta::{Meta, Written};
-use super::tables::view::{ON, View};
+use super::tables::view::{CONTINUE, View};
 use crate::message::{Message, MessageId, SessionId};
 use crate::time::Time;
 
@@ -143,7 +143,7 @@ fn load_sessions(view: &View<'_>, loaded: &mut Loaded) -> Result<(), Error> {
             StateRecord::decode(id, row).map(|state| loaded.see_state(id, state))
         };
         loaded.count_damage(read);
-        ON
+        CONTINUE
     })?;
     Ok(())
 }
@@ -163,7 +163,7 @@ fn load_messages(view: &View<'_>, loaded: &mut Loaded) -> Result<(), Error> {
         let scanned = scan(id, row, |target| receivers.push(target));
         let read = scanned.map(|scanned| loaded.place(id, &scanned, &receivers, &index));
         loaded.count_damage(read);
-        ON
+        CONTINUE
     })?;
     Ok(())
 }
@@ -175,7 +175,7 @@ fn load_retained(view: &View<'_>, loaded: &mut Loaded) -> Result<(), Error> {
             loaded.retained.push(message);
         });
         loaded.count_damage(read);
-        ON
+        CONTINUE
     })?;
     Ok(())
 }

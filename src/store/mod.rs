@@ -4,6 +4,19 @@
 //! where reads see it, and goes to redb when the journal is full or with a large commit; what was
 //! deleted or replaced by then never does.
 //!
+//! From the bottom up, each using only what stands above it here:
+//!
+//! | where | what |
+//! |---|---|
+//! | `error`, `budget` | what can go wrong; how rarely a flash budget lets it commit |
+//! | `rows` | messages and sessions as bytes, and the batch of them that a commit holds |
+//! | `queue`, `refs` | what is owed without its contents: ids, sizes and times; how many are owed it |
+//! | `ledger` | the broker's side: what is owed, what waits for a commit, what may be deleted |
+//! | `tables` | the tables of redb, changes folded for them, and all rows read as one |
+//! | `files` | the file, the journal and the ballast |
+//! | `rescue` | what can still be read in a damaged file |
+//! | `load`, `db`, `thread` | the scan at start-up; the open store; the one thread that uses it |
+//!
 //! Invariants:
 //! - A commit is whole or absent, also after a power cut; `Event::Committed` comes after the sync.
 //! - Commits happen in the order in which they were handed over; one is in flight at a time.

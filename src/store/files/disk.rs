@@ -14,7 +14,7 @@ use crate::store::error::Error;
 /// What flash and page cache write at least.
 const PAGE: u64 = 4096;
 /// Beyond so many pages between two syncs, some may be counted twice: that bounds the memory.
-const REMEMBERED: usize = 4096;
+const MAX_PAGES_REMEMBERED: usize = 4096;
 
 /// What was asked of the disk since the store was opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -124,7 +124,7 @@ impl Metered {
             return;
         }
         let mut unsynced = self.unsynced();
-        if unsynced.len() > REMEMBERED {
+        if unsynced.len() > MAX_PAGES_REMEMBERED {
             unsynced.clear();
         }
         let pages = offset / PAGE..=(offset + len - 1) / PAGE;

@@ -25,9 +25,9 @@ use crate::store::tables::meta::{Meta, Stamp};
 const SECTOR: usize = 512;
 /// The largest record. In redb a larger batch costs less directly than written twice: measured
 /// with messages of 200 bytes that stay, it is even at 80 to a commit.
-const MOST: usize = 24 << 10;
+const MAX_RECORD: usize = 24 << 10;
 /// After a failure so many commits go to redb directly, before another file is tried.
-const REST: u32 = 64;
+const PAUSE: u32 = 64;
 
 /// What the file starts with; then the number of the store follows, and a checksum.
 const MAGIC: &[u8; 8] = b"fbjrnl1\n";
@@ -38,7 +38,7 @@ const HEAD: usize = 28;
 
 /// The journal of an open store.
 pub(in crate::store) struct Journal {
-    /// `None` while it rests.
+    /// `None` while it is paused.
     file: Option<Metered>,
     /// The store's number.
     id: u64,
@@ -48,8 +48,8 @@ pub(in crate::store) struct Journal {
     tail: usize,
     /// Bytes of the file.
     size: usize,
-    /// How many commits it rests yet.
-    rest: u32,
+    /// How many more commits go past it.
+    paused: u32,
 }
 
 /// What a journal held when it was opened.
@@ -82,7 +82,7 @@ impl Journal {
             seq: meta.applied,
             tail: SECTOR,
             size: files.journal_bytes(),
-            rest: 0,
+            paused: 0,
         };
         let mut replayed = Replayed::default();
         let (file, bytes) = read_file(files)?;
@@ -121,7 +121,7 @@ impl Journal {
         stamp: &Stamp,
         batch: &mut Batch,
     ) -> Result<bool, Error> {
-        if self.file.is_none() || batch.bytes() >= MOST {
+        if self.file.is_none() || batch.bytes() >= MAX_RECORD {
             return Ok(false);
         }
         let mut front = vec![0; HEAD];
@@ -140,7 +140,7 @@ impl Journal {
         let Some(file) = self.file.as_ref() else {
             return Ok(false);
         };
-        if padded > MOST || self.tail + padded > self.size {
+        if padded > MAX_RECORD || self.tail + padded > self.size {
             return Ok(false);
         }
         self.seq += 1;
@@ -150,7 +150,7 @@ impl Journal {
         let done = file.write(self.tail as u64, record);
         if let Err(e) = done.and_then(|()| file.sync_data()) {
             self.file = None;
-            self.rest = REST;
+            self.paused = PAUSE;
             return Err(e.into());
         }
         self.tail += padded;
@@ -171,8 +171,8 @@ impl Journal {
     pub(in crate::store) fn restart(&mut self, files: &mut dyn Files) {
         self.tail = SECTOR;
         if self.file.is_none() {
-            self.rest = self.rest.saturating_sub(1);
-            if self.rest == 0 {
+            self.paused = self.paused.saturating_sub(1);
+            if self.paused == 0 {
                 self.renew(files);
             }
         }
@@ -184,7 +184,7 @@ impl Journal {
         self.file = None;
         self.file = create(files, self.id).ok();
         self.tail = SECTOR;
-        self.rest = REST;
+        self.paused = PAUSE;
     }
 }
 
@@ -201,7 +201,7 @@ pub(in crate::store) fn create(files: &mut dyn Files, id: u64) -> Result<Metered
 
 /// What a new store must say so that it takes over the journal of one that was lost; `None` if
 /// there is nothing to take over.
-pub(in crate::store) fn heir(files: &mut dyn Files) -> Result<Option<Meta>, Error> {
+pub(in crate::store) fn meta_for_journal(files: &mut dyn Files) -> Result<Option<Meta>, Error> {
     let (_, bytes) = read_file(files)?;
     let id = read_header(&bytes).or_else(|| any_id(&bytes));
     Ok(id.map(|id| {

@@ -18,7 +18,7 @@ use crate::store::error::Error;
 use crate::store::tables::meta::{Meta, initialise};
 
 /// redb's page cache, in bytes: enough for the pages of one commit. Its default is 1 GiB.
-const CACHE: usize = 512 << 10;
+const CACHE_BYTES: usize = 512 << 10;
 /// Bytes of the journal. What it holds lies in RAM too.
 const JOURNAL_BYTES: usize = 256 << 10;
 /// redb's magic number, which every database starts with.
@@ -48,7 +48,7 @@ pub enum Location {
 pub(in crate::store) fn builder() -> Builder {
     let mut builder = Builder::new();
     builder
-        .set_cache_size(CACHE)
+        .set_cache_size(CACHE_BYTES)
         .set_check_integrity_on_open(true);
     builder
 }
@@ -59,7 +59,7 @@ pub(in crate::store) struct StoreFiles {
     meter: Meter,
     store: Option<FileId>,
     /// The store made last, not yet under its name.
-    young: Option<FileId>,
+    new: Option<FileId>,
     journal: Option<FileId>,
     /// A name was changed and the folder not synced since.
     unsynced: bool,
@@ -76,7 +76,7 @@ impl StoreFiles {
             path: target.unwrap_or_else(|| path.into()),
             meter,
             store: None,
-            young: None,
+            new: None,
             journal: None,
             unsynced: false,
         }
@@ -109,7 +109,7 @@ impl StoreFiles {
         self.sync_names()
     }
 
-    fn young_path(&self) -> PathBuf {
+    fn new_path(&self) -> PathBuf {
         with_suffix(&self.path, ".new")
     }
 
@@ -184,16 +184,16 @@ impl Files for StoreFiles {
             Ok(old) => lock(&path, &old).map(|()| Some(old))?,
             Err(_) => None,
         };
-        let young = with_suffix(&path, ".new");
-        let created = write_new(&young, contents).and_then(|file| {
+        let new = with_suffix(&path, ".new");
+        let created = write_new(&new, contents).and_then(|file| {
             self.keep_mode(&file);
-            fs::rename(&young, &path)?;
+            fs::rename(&new, &path)?;
             sync_folder(&path)?;
             Ok(file)
         });
         let file = created.map_err(|e| {
             // What there was of it takes up room on a full disk.
-            let _ = fs::remove_file(&young);
+            let _ = fs::remove_file(&new);
             denied(&path, e)
         })?;
         self.meter.add_bytes(contents.len() as u64);
@@ -205,29 +205,29 @@ impl Files for StoreFiles {
     }
 
     fn create_store(&mut self) -> Result<Database, Error> {
-        let path = self.young_path();
+        let path = self.new_path();
         let file = new_file(&path).map_err(|e| denied(&path, e))?;
         self.keep_mode(&file);
-        self.young = file.metadata().ok().as_ref().map(FileId::of);
+        self.new = file.metadata().ok().as_ref().map(FileId::of);
         self.open_database(&path, file)
     }
 
     fn install_store(&mut self) -> Result<(), Error> {
-        let young = self.young_path();
+        let new = self.new_path();
         let denied = |e| denied(&self.path, e);
-        File::open(&young)
+        File::open(&new)
             .and_then(|file| file.sync_all())
             .map_err(denied)?;
         self.meter.add_sync();
-        fs::rename(&young, &self.path).map_err(denied)?;
+        fs::rename(&new, &self.path).map_err(denied)?;
         self.unsynced = true;
-        self.store = self.young.take();
+        self.store = self.new.take();
         Ok(())
     }
 
     fn discard_store(&mut self) {
         // It is removed before the next is made, too.
-        let _ = fs::remove_file(self.young_path());
+        let _ = fs::remove_file(self.new_path());
     }
 
     fn sync_names(&mut self) -> Result<(), Error> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::time::Time;
 
 /// Checkpoints kept; beyond, every second one goes.
-const MOST: usize = 96;
+const MAX_CHECKPOINTS: usize = 96;
 /// The least time between two checkpoints.
 const SPACING: Duration = Duration::from_secs(1);
 
@@ -31,7 +31,7 @@ impl Arrivals {
             return;
         }
         self.marks.push_back((at, id));
-        if self.marks.len() > MOST {
+        if self.marks.len() > MAX_CHECKPOINTS {
             self.spacing = spacing * 2;
             let mut n = 0;
             self.marks.retain(|_| {
@@ -97,7 +97,7 @@ mod tests {
         for id in 0..864_000 {
             arrivals.push_back(id, at(id));
         }
-        assert!(arrivals.marks.len() <= MOST);
+        assert!(arrivals.marks.len() <= MAX_CHECKPOINTS);
         for asked in (0..86_400).step_by(997) {
             let time = Time::from_secs(asked);
             let through = arrivals.through(time).unwrap();

@@ -5,7 +5,7 @@ use std::mem;
 use std::ops::Range;
 
 /// Bytes a drained queue keeps for the next gaps.
-const KEEP: usize = 64;
+const KEPT_BYTES: usize = 64;
 
 /// An ascending queue of ids, held as runs: a million ids in a row take no room, a million with
 /// gaps between them about two bytes each. Both ends are cheap; what is further in costs in
@@ -238,7 +238,7 @@ impl IdRanges {
             }
             None => {
                 // A long backlog that has drained gives its room back.
-                self.coded.shrink_to(KEEP);
+                self.coded.shrink_to(KEPT_BYTES);
                 mem::take(&mut self.last)
             }
         };

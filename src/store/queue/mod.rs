@@ -9,14 +9,15 @@
 mod arrivals;
 mod bits;
 pub(super) mod ids;
-mod lane;
+
 mod sizes;
 mod topics;
+mod waiting;
 
 use std::collections::VecDeque;
 
-use lane::Lane;
 use topics::Topics;
+use waiting::WaitingIds;
 
 use crate::impossible;
 use crate::message::MessageId;
@@ -69,7 +70,7 @@ struct Line {
     mapping: u16,
     /// All that are owed, also those that are on their way already.
     owed: Amount,
-    lane: Lane,
+    lane: WaitingIds,
     /// Made with the first message that is pushed by topic.
     topics: Option<Box<Topics>>,
 }

@@ -7,7 +7,7 @@ use super::ids::{put_varint, take_varint};
 use crate::impossible;
 
 /// Bytes a drained queue keeps for the next sizes.
-const KEEP: usize = 64;
+const KEPT_BYTES: usize = 64;
 
 /// So many messages of one size, one after another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -76,7 +76,7 @@ impl Sizes {
                 Some(run) => run,
                 None => {
                     // A long backlog that has drained gives its room back.
-                    self.coded.shrink_to(KEEP);
+                    self.coded.shrink_to(KEPT_BYTES);
                     mem::take(&mut self.last)
                 }
             };

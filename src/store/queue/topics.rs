@@ -7,7 +7,7 @@ use super::bits::Bits;
 
 /// Topics told apart, at most: what memory they may take is bounded. Messages on further ones
 /// count as if each were alone on its topic.
-const MOST: usize = 65_536;
+const MAX_TOPICS: usize = 65_536;
 
 /// An index of a queue by topic. Topics are kept as keyed hashes of 64 bits: nobody can make two
 /// of them collide on purpose.
@@ -28,10 +28,12 @@ impl Topics {
     pub(super) fn push(&mut self, topic: &str, id: u64, size: u32) {
         let hash = self.hasher.hash_one(topic);
         self.supersede(hash);
-        if self.newest.len() >= MOST && self.current.len() < (MOST - MOST / 8) as u64 {
+        if self.newest.len() >= MAX_TOPICS
+            && self.current.len() < (MAX_TOPICS - MAX_TOPICS / 8) as u64
+        {
             self.clean();
         }
-        if self.newest.len() < MOST || self.newest.contains_key(&hash) {
+        if self.newest.len() < MAX_TOPICS || self.newest.contains_key(&hash) {
             self.newest.insert(hash, (id, size));
             self.current.insert(id);
         }
@@ -91,14 +93,14 @@ mod tests {
     #[test]
     fn topics_without_end_take_bounded_room() {
         let mut topics = Topics::default();
-        for id in 0..2 * MOST as u64 {
+        for id in 0..2 * MAX_TOPICS as u64 {
             topics.push(&format!("t/{id}"), id, 10);
         }
-        assert_eq!(topics.newest.len(), MOST);
+        assert_eq!(topics.newest.len(), MAX_TOPICS);
         topics.push("t/5", 1_000_000, 10);
         topics.push("t/100000", 1_000_001, 10);
         assert!(topics.is_superseded(5) && !topics.is_superseded(100_000));
-        for id in 0..MOST as u64 {
+        for id in 0..MAX_TOPICS as u64 {
             topics.gone(id, 10);
         }
         assert!(topics.newest.len() < 100, "{}", topics.newest.len());

@@ -42,7 +42,7 @@ use super::files::open::{self, StoreFiles, denied, sync_folder, with_suffix};
 use super::tables::meta::{Meta, initialise};
 
 /// How many damaged files are kept: flash is small.
-const KEPT: usize = 2;
+const KEPT_FILES: usize = 2;
 
 /// Sets the damaged file at `path` aside for a store with all that could be saved. It goes on
 /// with the journal, which is newer than anything in the file.
@@ -61,8 +61,8 @@ pub(super) fn rescue(
         return Err(Error::Locked(path.into()));
     }
     let deleted = delete_old(path);
-    let heir = journal::heir(files)?;
-    let copied = create(files).and_then(|database| copy(&source, database, heir));
+    let of_journal = journal::meta_for_journal(files)?;
+    let copied = create(files).and_then(|database| copy(&source, database, of_journal));
     let copied = copied.inspect_err(|_| files.discard_store());
     let copied = copied.map_err(|e| e.at(path))?;
     make_ready(path)?;
@@ -123,12 +123,12 @@ fn create(files: &mut StoreFiles) -> Result<Database, Error> {
     Ok(database)
 }
 
-/// Copies what can be read in `source` to `database`, an empty store, and closes that. `heir`:
+/// Copies what can be read in `source` to `database`, an empty store, and closes that. `of_journal`:
 /// what the journal says of the store, where that doesn't.
 pub(super) fn copy(
     source: &dyn Source,
     database: Database,
-    heir: Option<Meta>,
+    of_journal: Option<Meta>,
 ) -> Result<Copied, Error> {
     let mut target = Target::new(database);
     let mut pages = Pages::new(source);
@@ -137,7 +137,7 @@ pub(super) fn copy(
     if searches {
         search::search(&mut pages, &walked.lost, &mut target);
     }
-    let (counts, cut_short) = match target.finish(heir) {
+    let (counts, cut_short) = match target.finish(of_journal) {
         (_, Some(newer @ Error::Newer { .. })) => return Err(newer),
         finished => finished,
     };
@@ -152,11 +152,11 @@ pub(super) fn copy(
 
 /// Marks the copy as whole.
 pub(super) fn make_ready(path: &Path) -> Result<(), Error> {
-    let young = with_suffix(path, ".new");
+    let new = with_suffix(path, ".new");
     let ready = with_suffix(path, ".rescued");
-    File::open(&young)
+    File::open(&new)
         .and_then(|file| file.sync_all())
-        .and_then(|()| fs::rename(&young, &ready))
+        .and_then(|()| fs::rename(&new, &ready))
         .and_then(|()| sync_folder(path))
         .map_err(|e| denied(&ready, e))
 }
@@ -173,7 +173,7 @@ fn take_place(path: &Path) -> Result<(), Error> {
 /// deleted is in nobody's way.
 fn delete_old(path: &Path) -> Vec<PathBuf> {
     let mut files = set_aside_before(path);
-    let surplus = (files.len() + 1).saturating_sub(KEPT);
+    let surplus = (files.len() + 1).saturating_sub(KEPT_FILES);
     files.truncate(surplus);
     files.retain(|file| fs::remove_file(file).is_ok());
     files

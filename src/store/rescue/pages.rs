@@ -11,6 +11,7 @@ use std::os::unix::fs::FileExt;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::node::Node;
+use crate::store::rows::codec::tail;
 
 /// Bytes of a page of order 0; one of order n has 2^n times as many.
 pub(super) const PAGE: u64 = PAGE_BYTES as u64;
@@ -19,12 +20,12 @@ const REGION: u64 = 4 << 30;
 /// The format whose layout this is.
 const FORMAT: u8 = 3;
 /// The largest page that is read: twice the largest MQTT packet.
-const LARGEST: u64 = 512 << 20;
+const MAX_PAGE: u64 = 512 << 20;
 /// The largest page that is read on the word of damaged or freed pages: a wrong size must not
 /// cost all memory.
-const LARGEST_UNPROVEN: u64 = 32 << 20;
+const MAX_UNPROVEN_PAGE: u64 = 32 << 20;
 /// After so many failed reads the disk is taken for dead: each may take it seconds.
-const FAILURES: u32 = 256;
+const MAX_FAILURES: u32 = 256;
 
 const SLOTS: [usize; 2] = [64, 192];
 const SLOT: usize = 128;
@@ -190,7 +191,7 @@ impl<'a> Pages<'a> {
         out: &mut Vec<u8>,
     ) -> bool {
         out.clear();
-        if link.span.len > LARGEST || link.span.at >= self.len {
+        if link.span.len > MAX_PAGE || link.span.at >= self.len {
             return false;
         }
         let end = |page: &[u8]| Node::parse(page, width)?.end();
@@ -201,13 +202,13 @@ impl<'a> Pages<'a> {
     /// Whether `link`, which may be damaged itself, names the very page it was made for.
     pub(super) fn proves(&mut self, link: Link, width: Option<usize>) -> bool {
         let mut page = Vec::new();
-        link.span.len <= LARGEST_UNPROVEN && self.read_node(link, width, &mut page)
+        link.span.len <= MAX_UNPROVEN_PAGE && self.read_node(link, width, &mut page)
     }
 
     /// Reads what may be a leaf, at the start of any page.
     pub(super) fn read_leaf(&mut self, at: u64, width: Option<usize>, out: &mut Vec<u8>) {
         let end = |page: &[u8]| Node::parse(page, width)?.leaf_end();
-        self.read_page(at, LARGEST_UNPROVEN, end, out);
+        self.read_page(at, MAX_UNPROVEN_PAGE, end, out);
     }
 
     /// Reads the first 4 KiB of the page at `at` and then to its `end`, which these tell, but not
@@ -234,10 +235,8 @@ impl<'a> Pages<'a> {
     fn read(&mut self, at: u64, len: u64, out: &mut Vec<u8>) {
         let start = out.len();
         out.resize(start + in_memory(len), 0);
-        let Some(bytes) = out.get_mut(start..) else {
-            return;
-        };
-        if self.failures < FAILURES && self.source.read_at(at, bytes).is_ok() {
+        let bytes = tail(out, start);
+        if self.failures < MAX_FAILURES && self.source.read_at(at, bytes).is_ok() {
             return;
         }
         bytes.fill(0);
@@ -251,7 +250,7 @@ impl<'a> Pages<'a> {
             let Some(bytes) = bytes.get_mut(..left).filter(|bytes| !bytes.is_empty()) else {
                 return;
             };
-            if self.failures >= FAILURES || self.source.read_at(page, bytes).is_err() {
+            if self.failures >= MAX_FAILURES || self.source.read_at(page, bytes).is_err() {
                 self.failures += 1;
                 bytes.fill(0);
             }

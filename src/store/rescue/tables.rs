@@ -3,6 +3,7 @@
 use super::node::Node;
 use super::pages::{Pages, Root, Slot};
 use super::row::Table;
+use crate::impossible;
 
 /// The type of a plain table in redb's definition of it.
 const PLAIN: u8 = 3;
@@ -92,6 +93,7 @@ impl Tables {
                 continue;
             };
             let Some(place) = self.found.get_mut(table as usize) else {
+                impossible!("{table:?} is none of the tables");
                 continue;
             };
             self.has_wide |= table == Table::WideSession;

@@ -9,6 +9,7 @@ use redb::{Database, Key, ReadableTable};
 use super::report::Rescued;
 use super::row::{Table, message_id, session_key, topic};
 use super::walk::Sink;
+use crate::impossible;
 use crate::store::error::Error;
 use crate::store::rows::codec::slice;
 use crate::store::rows::session::{IDENTITY, narrow};
@@ -16,7 +17,7 @@ use crate::store::tables::meta::Meta;
 use crate::store::tables::schema::{MSG, RETAINED, SESSION, WIDE_SESSION};
 
 /// Bytes of rows in one commit.
-const CHUNK: usize = 256 << 10;
+const CHUNK_BYTES: usize = 256 << 10;
 
 /// An empty store that fills, commit by commit.
 pub(super) struct Target {
@@ -74,10 +75,10 @@ impl Target {
         self.error.as_ref()
     }
 
-    /// Commits what is left and closes the store. `heir`: what the journal says of its store.
-    pub(super) fn finish(mut self, heir: Option<Meta>) -> (Counts, Option<Error>) {
-        if let Some(heir) = heir.filter(|_| !self.is_known) {
-            (self.meta.id, self.meta.applied) = (heir.id, heir.applied);
+    /// Commits what is left and closes the store. `of_journal`: what the journal says of its store.
+    pub(super) fn finish(mut self, of_journal: Option<Meta>) -> (Counts, Option<Error>) {
+        if let Some(meta) = of_journal.filter(|_| !self.is_known) {
+            (self.meta.id, self.meta.applied) = (meta.id, meta.applied);
         }
         self.commit();
         (self.done, self.error)
@@ -92,7 +93,7 @@ impl Target {
             Err(e) => self.error = Some(e),
         }
         self.chunk.arena.clear();
-        self.chunk.arena.shrink_to(CHUNK);
+        self.chunk.arena.shrink_to(CHUNK_BYTES);
         self.chunk.rows.clear();
     }
 
@@ -109,6 +110,7 @@ impl Target {
                     Table::Meta => false,
                     Table::Message => {
                         let Some(id) = message_id(row.key) else {
+                            unaccepted(&row);
                             continue;
                         };
                         let is_new = put(&mut messages, id.0, &row)?;
@@ -117,6 +119,7 @@ impl Target {
                     }
                     Table::Session | Table::WideSession => {
                         let Some(key) = session_key(row.key) else {
+                            unaccepted(&row);
                             continue;
                         };
                         let is_new = match narrow(key) {
@@ -128,6 +131,7 @@ impl Target {
                     }
                     Table::Retained => {
                         let Some(topic) = topic(row.key) else {
+                            unaccepted(&row);
                             continue;
                         };
                         let is_new = put(&mut retained, topic, &row)?;
@@ -173,7 +177,7 @@ impl Sink for Target {
             return;
         }
         self.chunk.push(table, key, row, is_live);
-        if self.chunk.arena.len() >= CHUNK {
+        if self.chunk.arena.len() >= CHUNK_BYTES {
             self.commit();
         }
     }
@@ -209,6 +213,11 @@ impl Chunk {
             is_live: row.is_live,
         })
     }
+}
+
+/// Every row was asked about before: [`Table::accepts`] knows keys that are none.
+fn unaccepted(row: &RowRef<'_>) {
+    impossible!("{:?} is the key of a row of {:?}", row.key, row.table);
 }
 
 /// Puts a row unless a newer version is there; whether there was none.

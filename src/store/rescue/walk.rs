@@ -15,7 +15,7 @@ use super::row::Table;
 use super::tables::{Found, Tables};
 
 /// Beyond this many, the lost ranges of a table are taken for one.
-const RANGES: usize = 64;
+const MAX_RANGES: usize = 64;
 
 /// Where the rows go.
 pub(super) trait Sink {
@@ -200,7 +200,7 @@ impl<'w, 'p, S: Sink> Tree<'w, 'p, S> {
     }
 
     fn lose(&mut self, depth: usize, keys: Keys) {
-        if self.lost.len() >= RANGES {
+        if self.lost.len() >= MAX_RANGES {
             let depth = self.lost.iter().map(|(depth, _)| *depth).min();
             self.lost.truncate(0);
             self.lost.push((depth.unwrap_or(0), Keys::default()));

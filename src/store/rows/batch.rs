@@ -14,7 +14,7 @@ use crate::time::Time;
 type Span = Range<usize>;
 
 /// Bytes of buffer that a batch keeps for the next commit.
-const KEEP: usize = 256 << 10;
+const KEPT_BYTES: usize = 256 << 10;
 /// Bytes kept free before the messages for the start of a record: what a journal puts there, and
 /// how many messages there are.
 const FRONT: usize = MAX_FRONT + MAX_VARINT;
@@ -60,7 +60,7 @@ impl Batch {
         self.seq = seq;
         for buffer in [&mut self.record, &mut self.arena] {
             buffer.clear();
-            buffer.shrink_to(KEEP);
+            buffer.shrink_to(KEPT_BYTES);
         }
         self.messages.clear();
         self.deletes.clear();

@@ -18,7 +18,7 @@ use crate::store::rows::session::{NarrowKey, SessionKey, narrow};
 pub(in crate::store) type Flow = Result<ControlFlow<()>, Error>;
 
 /// A visitor goes on.
-pub(in crate::store) const ON: Flow = Ok(ControlFlow::Continue(()));
+pub(in crate::store) const CONTINUE: Flow = Ok(ControlFlow::Continue(()));
 
 /// All rows, as one.
 pub(in crate::store) struct View<'a> {
@@ -52,7 +52,7 @@ impl<'a> View<'a> {
         mut visit: impl FnMut(u64, &[u8]) -> Flow,
     ) -> Flow {
         if ids.is_empty() {
-            return ON;
+            return CONTINUE;
         }
         let table = self.txn.open_table(MSG)?;
         // What the journal deletes may be most of a backlog: it isn't read.
@@ -68,7 +68,7 @@ impl<'a> View<'a> {
                 return Ok(flow);
             }
         }
-        ON
+        CONTINUE
     }
 
     /// Passes the messages that the journal deletes from the tables.
@@ -141,7 +141,7 @@ impl<'a> View<'a> {
         let _ = self.messages(0..u64::MAX, |id, row| {
             bytes += message_bytes(row);
             cursor.insert_before(id, row)?;
-            ON
+            CONTINUE
         })?;
         cursor.close()?;
         let mut table = txn.open_table(SESSION)?;
@@ -150,20 +150,20 @@ impl<'a> View<'a> {
             bytes += session_bytes(row);
             if let Some(key) = narrow(key) {
                 table.insert(key, row)?;
-                return ON;
+                return CONTINUE;
             }
             let table = match &mut wide_table {
                 Some(table) => table,
                 None => wide_table.insert(txn.open_table(WIDE_SESSION)?),
             };
             table.insert(key, row)?;
-            ON
+            CONTINUE
         })?;
         let mut table = txn.open_table(RETAINED)?;
         let _ = self.retained(|topic, row| {
             bytes += retained_bytes(topic, row);
             table.insert(topic, row)?;
-            ON
+            CONTINUE
         })?;
         Ok(bytes)
     }
@@ -205,7 +205,7 @@ fn merge<'o, K: Key + 'static>(
             return Ok(ControlFlow::Break(()));
         }
     }
-    ON
+    CONTINUE
 }
 
 fn compare<K: Key + 'static>(a: &K::SelfType<'_>, b: &K::SelfType<'_>) -> Ordering {

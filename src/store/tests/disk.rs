@@ -124,7 +124,7 @@ impl Disk {
     pub(super) fn files(&self) -> DiskFiles {
         DiskFiles {
             disk: self.clone(),
-            young: None,
+            new: None,
             journal_bytes: JOURNAL_BYTES,
         }
     }
@@ -230,7 +230,7 @@ impl Db {
 /// The files of a store on a [`Disk`].
 pub(super) struct DiskFiles {
     disk: Disk,
-    young: Option<Inode>,
+    new: Option<Inode>,
     journal_bytes: usize,
 }
 
@@ -257,25 +257,25 @@ impl Files for DiskFiles {
 
     fn create_store(&mut self) -> Result<Database, Error> {
         let inode = self.disk.new_inode();
-        self.young = Some(inode);
+        self.new = Some(inode);
         self.disk.database(inode)
     }
 
     fn install_store(&mut self) -> Result<(), Error> {
-        let young = self
-            .young
+        let new = self
+            .new
             .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        Ok(self.disk.apply(Op::Install(young))?)
+        Ok(self.disk.apply(Op::Install(new))?)
     }
 
     fn discard_store(&mut self) {
-        self.young = None;
+        self.new = None;
     }
 
     fn sync_names(&mut self) -> Result<(), Error> {
-        if self.young.is_some() {
+        if self.new.is_some() {
             self.disk.apply(Op::SyncNames)?;
-            self.young = None;
+            self.new = None;
         }
         Ok(())
     }

@@ -142,9 +142,9 @@ fn a_crash_in_the_midst_of_it_loses_nothing() {
         |path| drop(empty(&open::with_suffix(path, ".new"))),
         |path| {
             copied(path);
-            let young = open::with_suffix(path, ".new");
-            let whole = fs::read(&young).unwrap();
-            fs::write(&young, &whole[..whole.len() / 2]).unwrap();
+            let new = open::with_suffix(path, ".new");
+            let whole = fs::read(&new).unwrap();
+            fs::write(&new, &whole[..whole.len() / 2]).unwrap();
         },
         copied,
         |path| {

@@ -1,4 +1,4 @@
-//! The messages of one line that wait on disk, in order.
+//! The messages of one lane that wait to be sent, in order.
 
 use super::arrivals::Arrivals;
 use super::bits::Bits;
@@ -9,7 +9,7 @@ use crate::time::Time;
 
 /// An ascending queue of message ids with their sizes and, roughly, their times of arrival.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Lane {
+pub(super) struct WaitingIds {
     ids: IdRanges,
     sizes: Sizes,
     /// Ids that were taken out of the middle; the front is none of them.
@@ -18,7 +18,7 @@ pub(super) struct Lane {
     pub(super) arrivals: Arrivals,
 }
 
-impl Lane {
+impl WaitingIds {
     pub(super) fn len(&self) -> u64 {
         self.ids.len() - self.holes.len()
     }
