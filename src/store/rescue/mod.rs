@@ -1,7 +1,7 @@
 //! What can still be read in a damaged file, saved into a new store.
 //!
 //! redb gives up on a file with one wrong bit. Its pages are simple enough to be read without it
-//! (`pages`, `node`), every row has a checksum of its own (`row`), and the trees tell which rows
+//! (`pages`, `link`, `node`), every row has a checksum of its own (`row`), and the trees tell which rows
 //! are live (`walk`); what they lead to no more is searched for (`search`). The rows go into a
 //! new store beside the old one (`target`), a bounded number at a time.
 //!
@@ -15,6 +15,7 @@
 //! | the damaged file is `NAME.corrupt-…` | no file, but `NAME.rescued`: renames it |
 //! | `NAME.rescued` is `NAME` | the new store |
 
+mod link;
 mod node;
 mod pages;
 pub(super) mod report;

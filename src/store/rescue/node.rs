@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::pages::Link;
+use super::link::Link;
 
 const LEAF: u8 = 1;
 const BRANCH: u8 = 2;

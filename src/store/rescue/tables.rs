@@ -1,7 +1,8 @@
 //! Where the trees of the tables begin.
 
+use super::link::Root;
 use super::node::Node;
-use super::pages::{Pages, Root, Slot};
+use super::pages::{Pages, Slot};
 use super::row::Table;
 use crate::impossible;
 

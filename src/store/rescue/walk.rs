@@ -9,8 +9,9 @@ use std::cmp::Ordering;
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::link::Link;
 use super::node::Node;
-use super::pages::{Link, Pages};
+use super::pages::Pages;
 use super::row::Table;
 use super::tables::{Found, Tables};
 
