@@ -19,7 +19,7 @@ const STAMP_KEY: &str = "stamp";
 
 const DAY_MILLIS: u64 = 86_400_000;
 
-/// Bytes written to the disk, in whole pages as [`Usage`](super::Usage) counts them. A crash loses
+/// Bytes written to the disk, in whole pages as [`Usage`](crate::store::Usage) counts them. A crash loses
 /// the count of a minute at most.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Written {

@@ -92,7 +92,7 @@ fn damaged(
 ) -> (Vec<u64>, u32) {
     // With every second seed there is a second table of sessions.
     let mix = Mix {
-        wide: seed % 2 == 0,
+        wide: seed.is_multiple_of(2),
         ..SMALL
     };
     let (sound, ledger, mut rng) = closed(&mix, seed);

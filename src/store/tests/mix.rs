@@ -123,7 +123,7 @@ pub(super) fn fill(path: &Path, mix: &Mix, rng: &mut Rng) -> Ledger {
         }
         for _ in 0..mix.sessions / 4 {
             let mut id = rng.u64(1..=mix.sessions);
-            if mix.wide && id % 2 == 0 {
+            if mix.wide && id.is_multiple_of(2) {
                 id += 1 << 32;
             }
             put_session(&mut batch, &mut ledger, id, rng);
