@@ -44,7 +44,7 @@ impl Meter {
         self.locked().syncs += 1;
     }
 
-    // No atomic numbers: some boxes have none of 64 bits.
+    // Not by atomics: 32-bit MIPS has none of 64 bits.
     fn locked(&self) -> MutexGuard<'_, Usage> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -38,13 +38,13 @@ impl Bits {
         let Some(page) = self.pages.get_mut(&(id / PAGE)) else {
             return false;
         };
-        let held = page[word] & bit != 0;
+        let was_in = page[word] & bit != 0;
         page[word] &= !bit;
-        self.len -= u64::from(held);
-        if held && *page == [0; WORDS] {
+        self.len -= u64::from(was_in);
+        if was_in && *page == [0; WORDS] {
             self.pages.remove(&(id / PAGE));
         }
-        held
+        was_in
     }
 
     /// The ids, rising.

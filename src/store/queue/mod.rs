@@ -17,7 +17,7 @@ mod waiting;
 use std::collections::VecDeque;
 
 use topics::Topics;
-use waiting::WaitingIds;
+use waiting::Waiting;
 
 use crate::impossible;
 use crate::message::MessageId;
@@ -70,7 +70,7 @@ struct Line {
     mapping: u16,
     /// All that are owed, also those that are on their way already.
     owed: Amount,
-    lane: WaitingIds,
+    lane: Waiting,
     /// Made with the first message that is pushed by topic.
     topics: Option<Box<Topics>>,
 }
@@ -191,9 +191,10 @@ impl Queue {
     /// Puts a message back before all others that were never sent.
     pub fn push_front(&mut self, held: Held) {
         self.newest = self.newest.max(held.id);
+        let id = held.id.0;
         let lane = &mut self.line_mut(held.mapping).lane;
-        if !lane.push_front(held.id.0, held.size, held.arrival) {
-            impossible!("{held:?} is put back before {:?}", lane.front());
+        if !lane.push_front(id, held.size, held.arrival) {
+            impossible!("message {id} is put back before {:?}", lane.front());
         }
     }
 

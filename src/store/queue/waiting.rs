@@ -9,7 +9,7 @@ use crate::time::Time;
 
 /// An ascending queue of message ids with their sizes and, roughly, their times of arrival.
 #[derive(Clone, Debug, Default)]
-pub(super) struct WaitingIds {
+pub(super) struct Waiting {
     ids: IdRanges,
     sizes: Sizes,
     /// Ids that were taken out of the middle; the front is none of them.
@@ -18,7 +18,7 @@ pub(super) struct WaitingIds {
     pub(super) arrivals: Arrivals,
 }
 
-impl WaitingIds {
+impl Waiting {
     pub(super) fn len(&self) -> u64 {
         self.ids.len() - self.holes.len()
     }

@@ -3,7 +3,7 @@
 //! redb gives up on a file with one wrong bit. Its pages are simple enough to be read without it
 //! (`pages`, `link`, `node`), every row has a checksum of its own (`row`), and the trees tell which rows
 //! are live (`walk`); what they lead to no more is searched for (`search`). The rows go into a
-//! new store beside the old one (`target`), a bounded number at a time.
+//! new store beside the old one (`new_store`), a bounded number at a time.
 //!
 //! The new store takes the place of the damaged file by renames, and there is no moment at which
 //! a crash loses either or makes an empty store of both:
@@ -16,13 +16,13 @@
 //! | `NAME.rescued` is `NAME` | the new store |
 
 mod link;
+mod new_store;
 mod node;
 mod pages;
 pub(super) mod report;
 mod row;
 mod search;
 mod tables;
-mod target;
 mod walk;
 
 use std::fs::{self, File, TryLockError};
@@ -32,10 +32,10 @@ use std::path::{Path, PathBuf};
 
 use redb::Database;
 
+use self::new_store::NewStore;
 use self::pages::Pages;
 pub(super) use self::pages::Source;
 use self::report::{Quarantined, Rescued};
-use self::target::Target;
 use super::error::Error;
 use super::files::disk::Files;
 use super::files::journal;
@@ -131,14 +131,14 @@ pub(super) fn copy(
     database: Database,
     of_journal: Option<Meta>,
 ) -> Result<Copied, Error> {
-    let mut target = Target::new(database);
+    let mut new_store = NewStore::new(database);
     let mut pages = Pages::new(source);
-    let walked = walk::walk(&mut pages, &mut target);
-    let searches = !walked.lost.is_empty() && target.error().is_none();
+    let walked = walk::walk(&mut pages, &mut new_store);
+    let searches = !walked.lost.is_empty() && new_store.error().is_none();
     if searches {
-        search::search(&mut pages, &walked.lost, &mut target);
+        search::search(&mut pages, &walked.lost, &mut new_store);
     }
-    let (counts, cut_short) = match target.finish(of_journal) {
+    let (counts, cut_short) = match new_store.finish(of_journal) {
         (_, Some(newer @ Error::Newer { .. })) => return Err(newer),
         finished => finished,
     };

@@ -20,7 +20,7 @@ use crate::store::tables::schema::{MSG, RETAINED, SESSION, WIDE_SESSION};
 const CHUNK_BYTES: usize = 256 << 10;
 
 /// An empty store that fills, commit by commit.
-pub(super) struct Target {
+pub(super) struct NewStore {
     database: Database,
     chunk: Chunk,
     /// Sessions whose identity is known to be the last version.
@@ -56,10 +56,10 @@ struct Row {
     is_live: bool,
 }
 
-impl Target {
+impl NewStore {
     /// Fills `database`, an empty store.
-    pub(super) fn new(database: Database) -> Target {
-        Target {
+    pub(super) fn new(database: Database) -> NewStore {
+        NewStore {
             database,
             chunk: Chunk::default(),
             live: HashSet::new(),
@@ -157,7 +157,7 @@ impl Target {
     }
 }
 
-impl Sink for Target {
+impl Sink for NewStore {
     fn row(&mut self, table: Table, key: &[u8], row: &[u8], is_live: bool) {
         if table == Table::Meta {
             return self.meta(key, row);
