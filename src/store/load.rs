@@ -7,11 +7,12 @@ use super::error::{Corrupt, Error};
 use super::queue::{Held, Queue};
 use super::refs::Refs;
 use super::rescue::report::{Quarantined, Rescued};
-use super::rows::message::{Scanned, Target, decode_retained, scan};
+use super::rows::message::{Scanned, decode_retained, scan};
 use super::rows::session::{IDENTITY, SessionRecord, StateRecord};
 use super::tables::meta::{Meta, Written};
 use super::tables::view::{CONTINUE, View};
 use crate::message::{Message, MessageId, SessionId};
+use crate::owed::Owed;
 use crate::time::Time;
 
 /// What the store held when it was opened.
@@ -69,29 +70,22 @@ impl LoadedSession {
     }
 
     /// Queues a stored message that names the session as a receiver, if it is still owed to it.
-    fn owe(&mut self, held: Held, topic: &str, low: bool) -> bool {
-        let cursor = if low {
-            self.state.low_cursor
-        } else {
-            self.state.cursor
-        };
-        let Held {
-            id, mapping, size, ..
-        } = held;
-        if !self.record.keeps(mapping) {
+    fn owe(&mut self, held: Held, topic: &str) -> bool {
+        let Held { id, lane, size, .. } = held;
+        if !self.record.keeps(lane) {
             return false;
         }
         // Ids come in rising order; a session named twice is owed the message once.
         let (owed, topic) = if self.state.sent.binary_search(&id).is_ok() {
             (self.queue.push_sent(held), None)
-        } else if id > cursor {
+        } else if id > self.state.cursor {
             let topic = Some(topic).filter(|_| self.state.by_topic);
             (self.queue.push_back(held), topic)
         } else {
             (false, None)
         };
         if owed {
-            self.queue.owe(mapping, Some(id), size, topic);
+            self.queue.owe(lane, Some(id), size, topic);
         }
         owed
     }
@@ -195,7 +189,7 @@ impl Loaded {
         &mut self,
         id: MessageId,
         scanned: &Scanned<'_>,
-        receivers: &[Target],
+        receivers: &[Owed],
         index: &HashMap<SessionId, usize>,
     ) {
         self.floor = self.floor.max(scanned.arrival);
@@ -208,14 +202,14 @@ impl Loaded {
             let Some(session) = session else { continue };
             let held = Held {
                 id,
-                mapping: target.mapping,
+                lane: target.lane,
                 size: scanned.size,
                 arrival: scanned.arrival,
             };
             if session.is_releasing(id) {
                 session.releasing.push(held);
                 owed += 1;
-            } else if session.owe(held, scanned.topic, target.low) {
+            } else if session.owe(held, scanned.topic) {
                 // Messages are written without the state: their places are taken all the same.
                 let next_seq = &mut session.state.next_seq;
                 *next_seq = (*next_seq).max(target.seq.saturating_add(1));

@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use super::codec::{MAX_VARINT, Reader, put_bytes, put_varint, slice};
-use super::message::{Target, encode_message, encode_retained};
+use super::message::{encode_message, encode_retained};
 use super::session::{IDENTITY, STATE, SessionKey, SessionRecord, StateRecord, is_wide};
 use crate::impossible;
 use crate::message::{Message, MessageId, SessionId};
+use crate::owed::Owed;
 use crate::store::error::Corrupt;
 use crate::time::Time;
 
@@ -70,7 +71,7 @@ impl Batch {
     }
 
     /// Stores a message for the sessions that are owed it. Cheapest with rising ids.
-    pub fn put_message(&mut self, id: MessageId, message: &Message, targets: &[Target]) {
+    pub fn put_message(&mut self, id: MessageId, message: &Message, targets: &[Owed]) {
         self.wide |= targets.iter().any(|target| is_wide(target.session));
         let record = self.record_for(id);
         let row = encode_message(id, message, targets, record);
