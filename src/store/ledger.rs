@@ -425,13 +425,13 @@ impl<T> Store<T> {
     }
 
     /// Messages below this number are on disk and can be asked of the storage thread; the others
-    /// are [`held`](Store::held) in RAM.
+    /// are [`in_memory`](Store::in_memory).
     pub fn on_disk_below(&self) -> MessageId {
         self.durable_below
     }
 
     /// A message that is not on disk yet, and what `session` is owed of it.
-    pub fn held(&self, id: MessageId, session: SessionId) -> Option<(&Rc<Message>, &Owed)> {
+    pub fn in_memory(&self, id: MessageId, session: SessionId) -> Option<(&Rc<Message>, &Owed)> {
         let (message, targets) = match self.pending_place(id) {
             Some(at) => {
                 let pending = self.pending.get(at)?.as_ref()?;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::error::{Corrupt, Error};
-use super::queue::{Held, Queue};
+use super::queue::{Queue, Queued};
 use super::refs::Refs;
 use super::rescue::report::{Quarantined, Rescued};
 use super::rows::message::{Scanned, decode_retained, scan};
@@ -57,7 +57,7 @@ pub struct LoadedSession {
     /// The messages it is owed.
     pub queue: Queue,
     /// Those of [`StateRecord::releasing`] that are stored.
-    pub releasing: Vec<Held>,
+    pub releasing: Vec<Queued>,
 }
 
 impl LoadedSession {
@@ -70,17 +70,17 @@ impl LoadedSession {
     }
 
     /// Queues a stored message that names the session as a receiver, if it is still owed to it.
-    fn owe(&mut self, held: Held, topic: &str) -> bool {
-        let Held { id, lane, size, .. } = held;
+    fn owe(&mut self, queued: Queued, topic: &str) -> bool {
+        let Queued { id, lane, size, .. } = queued;
         if !self.record.keeps(lane) {
             return false;
         }
         // Ids come in rising order; a session named twice is owed the message once.
         let (owed, topic) = if self.state.sent.binary_search(&id).is_ok() {
-            (self.queue.push_sent(held), None)
+            (self.queue.push_sent(queued), None)
         } else if id > self.state.cursor {
             let topic = Some(topic).filter(|_| self.state.by_topic);
-            (self.queue.push_back(held), topic)
+            (self.queue.push_back(queued), topic)
         } else {
             (false, None)
         };
@@ -200,16 +200,16 @@ impl Loaded {
                 .get(&target.session)
                 .and_then(|&at| self.sessions.get_mut(at));
             let Some(session) = session else { continue };
-            let held = Held {
+            let queued = Queued {
                 id,
                 lane: target.lane,
                 size: scanned.size,
                 arrival: scanned.arrival,
             };
             if session.is_releasing(id) {
-                session.releasing.push(held);
+                session.releasing.push(queued);
                 owed += 1;
-            } else if session.owe(held, scanned.topic) {
+            } else if session.owe(queued, scanned.topic) {
                 // Messages are written without the state: their places are taken all the same.
                 let next_seq = &mut session.state.next_seq;
                 *next_seq = (*next_seq).max(target.seq.saturating_add(1));

@@ -66,7 +66,7 @@ pub use files::open::Location;
 pub use ledger::{Promise, Store};
 pub use load::{Loaded, LoadedSession};
 pub use queue::ids::IdRanges;
-pub use queue::{Amount, Held, Queue};
+pub use queue::{Amount, Queue, Queued};
 pub use refs::Refs;
 pub use rescue::report::{Quarantined, Rescued};
 pub use rows::batch::Batch;

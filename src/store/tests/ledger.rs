@@ -241,7 +241,7 @@ fn a_lazy_commit_leaves_young_messages_out() {
     store.committed(batch.seq);
     assert!(!store.has_opened(), "nothing is promised of it");
     assert_eq!(store.next_timeout(), Some(late + INTERVAL));
-    assert!(store.held(young, SessionId(1)).is_some());
+    assert!(store.in_memory(young, SessionId(1)).is_some());
     // Once somebody waits for everything, it is written too.
     store.after_commit(6, late);
     let batch = store.begin_commit(Batch::new(0), late + INTERVAL);
@@ -267,7 +267,7 @@ fn one_commit_holds_both_ends_of_a_change_of_hands() {
     let due = store.next_timeout().unwrap();
     let from = (old, SessionId(1));
     let new = store.hand_over(from, Rc::clone(&moved), target(2, 0), due);
-    assert!(store.held(new, SessionId(2)).is_some());
+    assert!(store.in_memory(new, SessionId(2)).is_some());
     assert!(store.is_due(due), "the other's delete");
     let batch = store.begin_commit(Batch::new(0), due);
     let put: Vec<u64> = batch.messages().map(|(id, _)| id).collect();
