@@ -14,7 +14,7 @@ pub struct MessageId(pub u64);
 
 /// The number of a session; rises and is never reused, also across restarts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct SessionId(pub u32);
+pub struct SessionId(pub u64);
 
 /// Who published a message. Shared by all messages of one connection.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -30,7 +30,7 @@ use crate::lane::Lane;
 use crate::message::{Message, MessageId, SessionId};
 use crate::mqtt::{PacketId, QoS};
 use crate::owed::Owed;
-use crate::store::{Amount, Held, Queue, StateRecord};
+use crate::store::{Amount, Queue, Queued, StateRecord};
 use crate::time::Time;
 
 /// How many messages a durable session holds in RAM beyond its window, at most.
@@ -68,8 +68,8 @@ impl Entry {
     }
 
     /// What a queue keeps of it, if it is in the store.
-    fn held(&self) -> Option<Held> {
-        Some(Held {
+    fn queued(&self) -> Option<Queued> {
+        Some(Queued {
             id: self.id?,
             lane: self.owed.lane,
             size: self.message.size(),
@@ -98,12 +98,12 @@ pub struct Done {
     pub size: u32,
 }
 
-impl From<Held> for Done {
-    fn from(held: Held) -> Done {
+impl From<Queued> for Done {
+    fn from(queued: Queued) -> Done {
         Done {
-            id: Some(held.id),
-            lane: held.lane,
-            size: held.size,
+            id: Some(queued.id),
+            lane: queued.lane,
+            size: queued.size,
         }
     }
 }
@@ -149,23 +149,23 @@ impl Outbound {
         session: SessionId,
         state: &StateRecord,
         owed: Queue,
-        releasing: &[Held],
+        releasing: &[Queued],
     ) -> Outbound {
         let released = state.releasing.iter().map(|(id, message)| {
-            let held = releasing.iter().find(|held| held.id == *message);
+            let queued = releasing.iter().find(|queued| queued.id == *message);
             Flight {
                 owed: Owed {
                     session,
-                    lane: held.map_or(Lane::Client, |held| held.lane),
+                    lane: queued.map_or(Lane::Client, |queued| queued.lane),
                     seq: latest_seq(*id, state.next_seq),
                     qos: QoS::ExactlyOnce,
                     retain: false,
                     sub_ids: Box::default(),
                 },
                 id: (message.0 != 0).then_some(*message),
-                size: held.map_or(0, |held| held.size),
+                size: queued.map_or(0, |queued| queued.size),
                 payload: 0,
-                arrival: held.map_or(Time::ZERO, |held| held.arrival),
+                arrival: queued.map_or(Time::ZERO, |queued| queued.arrival),
                 stage: Stage::Released,
                 sent: Time::ZERO,
                 message: None,
@@ -207,7 +207,7 @@ impl Outbound {
         record.sent.extend_from_slice(&places.resend);
         // What a peer that lost its session had before, and is to get again.
         let again = places.cold.iter().take_while(|id| *id <= self.cursor.0);
-        let reading = places.reading.iter().map(|held| held.id);
+        let reading = places.reading.iter().map(|queued| queued.id);
         let ready = places.ready.iter().filter_map(|entry| entry.id);
         let again = again.map(MessageId).chain(reading).chain(ready);
         record.sent.extend(again.filter(|id| *id <= self.cursor));
@@ -342,19 +342,20 @@ impl Outbound {
             return;
         };
         places.resend.clear();
-        let mut again: Vec<Held> = places.cold.take_sent().into();
+        let mut again: Vec<Queued> = places.cold.take_sent().into();
         for flight in std::mem::take(&mut places.flights) {
-            let Some(held) = flight.held() else { continue };
+            let Some(queued) = flight.queued() else {
+                continue;
+            };
             if flight.stage == Stage::Released {
-                self.owed.add(1, held.size.into());
-                places.cold.owe(held.lane, None, held.size, None);
+                self.owed.add(1, queued.size.into());
+                places.cold.owe(queued.lane, None, queued.size, None);
             }
-            again.push(held);
+            again.push(queued);
         }
-        again.sort_unstable_by_key(|held| held.id);
-        for held in again.into_iter().rev() {
-            places.cold.push_front(held);
-        }
+        again.sort_unstable_by_key(|queued| queued.id);
+        let again = again.into_iter().rev();
+        again.for_each(|queued| places.cold.push_front(queued));
     }
 
     /// The connection is gone: a durable queue falls back to ids on disk.
@@ -370,14 +371,14 @@ impl Outbound {
         };
         let mut back = Vec::new();
         for flight in places.take_published() {
-            back.extend(flight.held());
+            back.extend(flight.queued());
             places.resend.extend(flight.id);
         }
         places.resend.sort_unstable();
         places.resend.dedup();
         for entry in std::mem::take(&mut places.ready) {
-            match entry.held() {
-                Some(held) => back.push(held),
+            match entry.queued() {
+                Some(queued) => back.push(queued),
                 None => {
                     // Owed only while the connection lasts.
                     let size = entry.message.size();
@@ -403,9 +404,9 @@ impl Outbound {
         places.cold.owe(entry.owed.lane, entry.id, size, topic);
         let room = places.ready.len() < READY_MESSAGES && places.ready_bytes < READ_BYTES;
         let in_ram = online && places.cold.is_empty() && places.reading.is_empty() && room;
-        match entry.held() {
-            Some(held) if durable && !in_ram => {
-                places.cold.push_back(held);
+        match entry.queued() {
+            Some(queued) if durable && !in_ram => {
+                places.cold.push_back(queued);
             }
             _ => places.make_ready(entry),
         }
@@ -490,7 +491,7 @@ impl Outbound {
     }
 
     /// Everything still owed, for a session that ends.
-    pub fn into_owed(mut self) -> impl Iterator<Item = Held> {
+    pub fn into_owed(mut self) -> impl Iterator<Item = Queued> {
         self.disconnect();
         self.peer_forgot();
         let mut cold = self.places.take().map(|p| p.cold).unwrap_or_default();

@@ -72,7 +72,7 @@ fn hand_out(core: &mut Core, group: GroupKey, now: Time) {
             return read(core, Reading { group, place, ids });
         }
         drop(waiting);
-        let pending = core.ledger.store().held(first, owner);
+        let pending = core.ledger.store().in_memory(first, owner);
         match pending.map(|(message, owed)| (Rc::clone(message), owed.qos)) {
             Some((message, qos)) => {
                 if !hand_on(core, (group, place), first, (&message, qos), now) {

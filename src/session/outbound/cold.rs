@@ -3,7 +3,7 @@
 
 use super::{Entry, Outbound, READY_MESSAGES};
 use crate::message::MessageId;
-use crate::store::{Held, IdRanges};
+use crate::store::{IdRanges, Queued};
 
 impl Outbound {
     /// The ids to ask the store for now, and the token of the question. `durable_below`:
@@ -17,10 +17,10 @@ impl Outbound {
         let mut ids = IdRanges::default();
         while places.reading.len() < READY_MESSAGES
             && places.cold.front().map(|id| id.0) > ids.back()
-            && let Some(held) = places.cold.pop_below(durable_below)
+            && let Some(queued) = places.cold.pop_below(durable_below)
         {
-            ids.push_back(held.id.0);
-            places.reading.push_back(held);
+            ids.push_back(queued.id.0);
+            places.reading.push_back(queued);
         }
         (!ids.is_empty()).then_some((self.reads, ids))
     }
@@ -38,13 +38,13 @@ impl Outbound {
     /// The answer to [`Outbound::wants_fresh`]; `None` if the store does not have it.
     pub fn fresh(&mut self, id: MessageId, entry: Option<Entry>) {
         let places = self.places();
-        let held = places.cold.pop_below(MessageId(id.0 + 1));
-        match (entry, held) {
+        let queued = places.cold.pop_below(MessageId(id.0 + 1));
+        match (entry, queued) {
             (Some(mut entry), _) => {
                 entry.dup = places.is_resent(id);
                 places.make_ready(entry);
             }
-            (None, Some(held)) => self.forget(held.lane, Some(id), held.size),
+            (None, Some(queued)) => self.forget(queued.lane, Some(id), queued.size),
             (None, None) => {}
         }
     }
@@ -65,13 +65,13 @@ impl Outbound {
 
     /// A message came from the store, in the order asked for. Messages that were asked for
     /// before it and did not come are lost; they are returned.
-    pub fn read(&mut self, mut entry: Entry) -> Vec<Held> {
+    pub fn read(&mut self, mut entry: Entry) -> Vec<Queued> {
         let Some(id) = entry.id else {
             return Vec::new();
         };
         let lost = self.give_up(id);
         let places = self.places();
-        if places.reading.front().is_some_and(|held| held.id == id) {
+        if places.reading.front().is_some_and(|queued| queued.id == id) {
             places.reading.pop_front();
             entry.dup = places.is_resent(id);
             places.make_ready(entry);
@@ -81,7 +81,7 @@ impl Outbound {
 
     /// The answer is complete: everything below `through` was looked at, and what of it did not
     /// come is lost. The rest goes back to the front of the queue.
-    pub fn read_done(&mut self, through: MessageId) -> Vec<Held> {
+    pub fn read_done(&mut self, through: MessageId) -> Vec<Queued> {
         let lost = self.give_up(through);
         let places = self.places();
         let rest = std::mem::take(&mut places.reading);
@@ -90,13 +90,13 @@ impl Outbound {
     }
 
     /// Forgets what was asked for below `id` and did not come.
-    fn give_up(&mut self, id: MessageId) -> Vec<Held> {
+    fn give_up(&mut self, id: MessageId) -> Vec<Queued> {
         let reading = &mut self.places().reading;
-        let count = reading.iter().take_while(|held| held.id < id).count();
-        let lost: Vec<Held> = reading.drain(..count).collect();
-        for held in &lost {
-            self.forget(held.lane, Some(held.id), held.size);
-            self.places().forget_resend(held.id);
+        let count = reading.iter().take_while(|queued| queued.id < id).count();
+        let lost: Vec<Queued> = reading.drain(..count).collect();
+        for queued in &lost {
+            self.forget(queued.lane, Some(queued.id), queued.size);
+            self.places().forget_resend(queued.id);
         }
         lost
     }

@@ -23,9 +23,9 @@ impl Outbound {
         for entry in places.ready.iter().filter(|e| !e.dup && may(e.owed.lane)) {
             amount.add(1, u64::from(entry.message.size()));
         }
-        for held in &places.reading {
-            if may(held.lane) && !places.is_resent(held.id) {
-                amount.add(1, held.size.into());
+        for queued in &places.reading {
+            if may(queued.lane) && !places.is_resent(queued.id) {
+                amount.add(1, queued.size.into());
             }
         }
         amount
@@ -42,12 +42,12 @@ impl Outbound {
         let dropped = match ready {
             Some(dropped) => dropped,
             None => match places.take_reading(&may) {
-                Some(held) => {
+                Some(queued) => {
                     // The answer to a question for nothing must not be taken for the next one's.
                     self.reads = self
                         .reads
                         .wrapping_add(u32::from(places.reading.is_empty()));
-                    held.into()
+                    queued.into()
                 }
                 None => places.cold.pop_oldest(may)?.into(),
             },
@@ -72,7 +72,7 @@ impl Outbound {
         };
         let superseded = |id| places.cold.is_superseded(lane, id);
         let ready = places.ready.iter().filter_map(|e| e.id);
-        let reading = places.reading.iter().map(|held| held.id);
+        let reading = places.reading.iter().map(|queued| queued.id);
         let in_ram: Vec<MessageId> = ready.chain(reading).filter(|id| superseded(*id)).collect();
         let asked = !places.reading.is_empty();
         let mut bytes = 0;
@@ -97,10 +97,10 @@ impl Outbound {
     pub fn drop_arrived_by(&mut self, lane: Lane, time: Time) -> Option<Done> {
         let cold = &mut self.places.as_mut()?.cold;
         let through = cold.arrived_by(lane, time)?;
-        let held = cold.pop_through(lane, through)?;
-        self.forget(lane, Some(held.id), held.size);
-        self.skip(Some(held.id));
-        Some(held.into())
+        let queued = cold.pop_through(lane, through)?;
+        self.forget(lane, Some(queued.id), queued.size);
+        self.skip(Some(queued.id));
+        Some(queued.into())
     }
 
     /// The time that [`Outbound::drop_arrived_by`] wants to be asked for next.
@@ -115,10 +115,10 @@ impl Outbound {
         let flights = places.at(super::Stage::Published);
         let flights = flights.filter(|f| wanted(f.owed.lane)).map(|f| f.arrival);
         let ready = places.ready.iter().filter(|e| wanted(e.owed.lane));
-        let reading = places.reading.iter().filter(|held| wanted(held.lane));
+        let reading = places.reading.iter().filter(|queued| wanted(queued.lane));
         flights
             .chain(ready.map(|entry| entry.message.arrival))
-            .chain(reading.map(|held| held.arrival))
+            .chain(reading.map(|queued| queued.arrival))
             .chain(places.cold.oldest(lane))
             .min()
     }
@@ -130,7 +130,7 @@ impl Outbound {
             return;
         };
         let ready = places.ready.iter().filter(|e| !e.dup).find_map(|e| e.id);
-        let mut reading = places.reading.iter().map(|held| held.id);
+        let mut reading = places.reading.iter().map(|queued| queued.id);
         let reading = reading.find(|id| !places.is_resent(*id));
         let cold = places.cold.first_unsent();
         let first = [ready, reading, cold].into_iter().flatten().min();

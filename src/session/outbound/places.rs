@@ -8,7 +8,7 @@ use crate::lane::Lane;
 use crate::message::{Message, MessageId};
 use crate::mqtt::{PacketId, QoS};
 use crate::owed::Owed;
-use crate::store::{Held, Queue};
+use crate::store::{Queue, Queued};
 use crate::time::Time;
 
 /// Where a message waits for the peer.
@@ -37,8 +37,8 @@ pub(super) struct Flight {
 
 impl Flight {
     /// What a queue keeps of it, if it is in the store.
-    pub(super) fn held(&self) -> Option<Held> {
-        Some(Held {
+    pub(super) fn queued(&self) -> Option<Queued> {
+        Some(Queued {
             id: self.id?,
             lane: self.owed.lane,
             size: self.size,
@@ -55,7 +55,7 @@ pub(super) struct Places {
     pub ready_bytes: usize,
     /// How many of `ready` are QoS 0.
     pub ready_qos0: usize,
-    pub reading: VecDeque<Held>,
+    pub reading: VecDeque<Queued>,
     /// The rest; it also counts what is owed in each lane, in all places.
     pub cold: Queue,
     /// Sent on an earlier connection and still owed; sorted.
@@ -76,15 +76,15 @@ impl Places {
     }
 
     /// Puts messages back where they came from: `back` goes before all that waits.
-    pub(super) fn put_back(&mut self, back: Vec<Held>) {
+    pub(super) fn put_back(&mut self, back: Vec<Queued>) {
         let later = self.cold.take_sent();
-        let sent = back.iter().filter(|held| self.is_resent(held.id));
-        for held in sent.copied().chain(later).collect::<Vec<_>>() {
-            self.cold.push_sent(held);
+        let sent = back.iter().filter(|queued| self.is_resent(queued.id));
+        for queued in sent.copied().chain(later).collect::<Vec<_>>() {
+            self.cold.push_sent(queued);
         }
-        for held in back.into_iter().rev() {
-            if !self.is_resent(held.id) {
-                self.cold.push_front(held);
+        for queued in back.into_iter().rev() {
+            if !self.is_resent(queued.id) {
+                self.cold.push_front(queued);
             }
         }
     }
@@ -111,9 +111,9 @@ impl Places {
 
     /// Takes the oldest message out of `reading` that was never sent, of the lanes that `may`
     /// admits. Its row, when it comes, is not taken in.
-    pub(super) fn take_reading(&mut self, may: impl Fn(Lane) -> bool) -> Option<Held> {
+    pub(super) fn take_reading(&mut self, may: impl Fn(Lane) -> bool) -> Option<Queued> {
         let mut reading = self.reading.iter();
-        let at = reading.position(|held| may(held.lane) && !self.is_resent(held.id))?;
+        let at = reading.position(|queued| may(queued.lane) && !self.is_resent(queued.id))?;
         self.reading.remove(at)
     }
 
@@ -122,7 +122,7 @@ impl Places {
         if let Some(at) = self.ready.iter().position(|e| e.id == Some(id)) {
             return self.take_ready(at);
         }
-        let at = self.reading.iter().position(|held| held.id == id)?;
+        let at = self.reading.iter().position(|queued| queued.id == id)?;
         self.reading.remove(at).map(Done::from)
     }
 

@@ -2,19 +2,19 @@
 
 use super::{Outbound, Stage};
 use crate::lane::Lane;
-use crate::store::{Amount, Held};
+use crate::store::{Amount, Queued};
 
 impl Outbound {
     /// Everything owed, in the order in which it goes out; those that were sent first.
-    pub fn all(&self) -> Vec<Held> {
+    pub fn all(&self) -> Vec<Queued> {
         let Some(places) = &self.places else {
             return Vec::new();
         };
-        let mut all: Vec<Held> = places
+        let mut all: Vec<Queued> = places
             .at(Stage::Published)
-            .filter_map(|f| f.held())
+            .filter_map(|f| f.queued())
             .collect();
-        all.extend(places.ready.iter().filter_map(|e| e.held()));
+        all.extend(places.ready.iter().filter_map(|e| e.queued()));
         all.extend(&places.reading);
         let mut cold = places.cold.clone();
         all.extend(std::iter::from_fn(|| {
@@ -27,9 +27,12 @@ impl Outbound {
     pub fn check(&self) {
         let mut owed = Amount::default();
         let mut lanes = std::collections::BTreeMap::<Lane, Amount>::new();
-        for held in self.all() {
-            owed.add(1, held.size.into());
-            lanes.entry(held.lane).or_default().add(1, held.size.into());
+        for queued in self.all() {
+            owed.add(1, queued.size.into());
+            lanes
+                .entry(queued.lane)
+                .or_default()
+                .add(1, queued.size.into());
         }
         assert_eq!(self.owed, owed);
         for lane in self.lanes() {

@@ -87,18 +87,18 @@ impl Outbound {
             flight.id.into_iter().for_each(&mut gone);
         }
         let mut kept = Queue::default();
-        for held in places.cold.take_sent() {
-            if !keep(held.lane) {
-                gone(held.id);
-            } else if kept.push_sent(held) {
-                kept.owe(held.lane, Some(held.id), held.size, None);
+        for queued in places.cold.take_sent() {
+            if !keep(queued.lane) {
+                gone(queued.id);
+            } else if kept.push_sent(queued) {
+                kept.owe(queued.lane, Some(queued.id), queued.size, None);
             }
         }
-        while let Some(held) = places.cold.pop_below(MessageId(u64::MAX)) {
-            if !keep(held.lane) {
-                gone(held.id);
-            } else if kept.push_back(held) {
-                kept.owe(held.lane, Some(held.id), held.size, None);
+        while let Some(queued) = places.cold.pop_below(MessageId(u64::MAX)) {
+            if !keep(queued.lane) {
+                gone(queued.id);
+            } else if kept.push_back(queued) {
+                kept.owe(queued.lane, Some(queued.id), queued.size, None);
             }
         }
         self.owed = kept.total();

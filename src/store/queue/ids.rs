@@ -5,7 +5,7 @@ use std::mem;
 use std::ops::Range;
 
 /// Bytes a drained queue keeps for the next gaps.
-const KEEP: usize = 64;
+const KEPT_BYTES: usize = 64;
 
 /// An ascending queue of ids, held as runs: a million ids in a row take no room, a million with
 /// gaps between them about two bytes each. Both ends are cheap; what is further in costs in
@@ -238,7 +238,7 @@ impl IdRanges {
             }
             None => {
                 // A long backlog that has drained gives its room back.
-                self.coded.shrink_to(KEEP);
+                self.coded.shrink_to(KEPT_BYTES);
                 mem::take(&mut self.last)
             }
         };
@@ -279,10 +279,10 @@ impl IdRanges {
 
 pub(super) fn put_varint(mut n: u64, mut put: impl FnMut(u8)) {
     while n >= 0x80 {
-        put(n as u8 | 0x80);
+        put((n & 0x7F) as u8 | 0x80);
         n >>= 7;
     }
-    put(n as u8);
+    put((n & 0x7F) as u8);
 }
 
 pub(super) fn take_varint(bytes: &mut impl Iterator<Item = u8>) -> Option<u64> {

@@ -13,20 +13,21 @@
 
 use redb::StorageBackend;
 
-use super::batch::Batch;
-use super::changes::Overlay;
-use super::codec::{Reader, seal, unseal};
 use super::disk::{Files, Metered};
-use super::error::Error;
-use super::meta::{Meta, Stamp};
+use crate::impossible;
+use crate::store::error::{Corrupt, Error};
+use crate::store::rows::batch::{Batch, MAX_FRONT};
+use crate::store::rows::codec::{Reader, seal, tail, unseal};
+use crate::store::tables::changes::Overlay;
+use crate::store::tables::meta::{Meta, Stamp};
 
 /// What a disk writes whole or not at all.
 const SECTOR: usize = 512;
 /// The largest record. In redb a larger batch costs less directly than written twice: measured
 /// with messages of 200 bytes that stay, it is even at 80 to a commit.
-const MOST: usize = 24 << 10;
+const MAX_RECORD: usize = 24 << 10;
 /// After a failure so many commits go to redb directly, before another file is tried.
-const REST: u32 = 64;
+const PAUSE: u32 = 64;
 
 /// What the file starts with; then the number of the store follows, and a checksum.
 const MAGIC: &[u8; 8] = b"fbjrnl1\n";
@@ -36,8 +37,8 @@ const RECORD: &[u8; 4] = b"rec1";
 const HEAD: usize = 28;
 
 /// The journal of an open store.
-pub(super) struct Journal {
-    /// `None` while it rests.
+pub(in crate::store) struct Journal {
+    /// `None` while it is paused.
     file: Option<Metered>,
     /// The store's number.
     id: u64,
@@ -47,20 +48,21 @@ pub(super) struct Journal {
     tail: usize,
     /// Bytes of the file.
     size: usize,
-    /// How many commits it rests yet.
-    rest: u32,
-    buffer: Vec<u8>,
+    /// How many more commits go past it.
+    paused: u32,
 }
 
 /// What a journal held when it was opened.
 #[derive(Default)]
-pub(super) struct Replayed {
+pub(in crate::store) struct Replayed {
     /// The changes, folded.
-    pub(super) overlay: Overlay,
+    pub(in crate::store) overlay: Overlay,
+    /// A record names a session whose number takes more than 32 bits.
+    pub(in crate::store) wide: bool,
     /// The stamp of the newest record.
-    pub(super) stamp: Option<Stamp>,
+    pub(in crate::store) stamp: Option<Stamp>,
     /// Records that are missing, or 1 for a file that is missing or of something else.
-    pub(super) damaged: u64,
+    pub(in crate::store) damaged: u64,
 }
 
 impl Journal {
@@ -69,7 +71,7 @@ impl Journal {
     ///
     /// # Errors
     /// If it may not be read and written, or another process has it.
-    pub(super) fn open(
+    pub(in crate::store) fn open(
         files: &mut dyn Files,
         meta: &Meta,
         end: u64,
@@ -80,8 +82,7 @@ impl Journal {
             seq: meta.applied,
             tail: SECTOR,
             size: files.journal_bytes(),
-            rest: 0,
-            buffer: Vec::new(),
+            paused: 0,
         };
         let mut replayed = Replayed::default();
         let (file, bytes) = read_file(files)?;
@@ -91,6 +92,7 @@ impl Journal {
             match decode(record.contents) {
                 Ok((stamp, batch)) => {
                     replayed.overlay.absorb(&batch, end);
+                    replayed.wide |= batch.is_wide();
                     replayed.stamp = Some(stamp);
                 }
                 Err(_) => replayed.damaged += 1,
@@ -108,32 +110,47 @@ impl Journal {
         Ok((journal, replayed))
     }
 
-    /// Appends a batch and syncs; false if it is none for the journal.
+    /// Appends a batch and syncs; false if it is none for the journal. The rows of messages go to
+    /// the file from where they lie in the batch.
     ///
     /// # Errors
     /// What the disk reports. Whether the record got through is not known then, until the next
     /// commit has gone to the store.
-    pub(super) fn append(&mut self, stamp: &Stamp, batch: &Batch) -> Result<bool, Error> {
-        let Some(file) = self.file.as_ref().filter(|_| batch.bytes() < MOST) else {
+    pub(in crate::store) fn append(
+        &mut self,
+        stamp: &Stamp,
+        batch: &mut Batch,
+    ) -> Result<bool, Error> {
+        if self.file.is_none() || batch.bytes() >= MAX_RECORD {
+            return Ok(false);
+        }
+        let mut front = vec![0; HEAD];
+        stamp.encode(&mut front);
+        let written = batch.with_record(&front, |record, start| self.write(record, start));
+        written.unwrap_or_else(|| {
+            impossible!("the head and the stamp of a record are longer than {MAX_FRONT} bytes");
+            Ok(false)
+        })
+    }
+
+    /// Writes the record that begins at `start`, its head not filled in yet.
+    fn write(&mut self, record: &mut Vec<u8>, start: usize) -> Result<bool, Error> {
+        let len = record.len() - start;
+        let padded = len.next_multiple_of(SECTOR);
+        let Some(file) = self.file.as_ref() else {
             return Ok(false);
         };
-        self.buffer.clear();
-        self.buffer.resize(HEAD, 0);
-        stamp.encode(&mut self.buffer);
-        batch.encode(&mut self.buffer);
-        let len = self.buffer.len();
-        let padded = len.next_multiple_of(SECTOR);
-        if padded > MOST || self.tail + padded > self.size {
+        if padded > MAX_RECORD || self.tail + padded > self.size {
             return Ok(false);
         }
         self.seq += 1;
-        fill_head(&mut self.buffer, self.id, self.seq);
-        self.buffer.resize(padded, 0);
-        let at = self.tail as u64;
-        let done = file.write(at, &self.buffer);
+        record.resize(start + padded, 0);
+        let record = tail(record, start);
+        fill_head(record, len, self.id, self.seq);
+        let done = file.write(self.tail as u64, record);
         if let Err(e) = done.and_then(|()| file.sync_data()) {
             self.file = None;
-            self.rest = REST;
+            self.paused = PAUSE;
             return Err(e.into());
         }
         self.tail += padded;
@@ -141,38 +158,38 @@ impl Journal {
     }
 
     /// The number of the last record, on disk or not.
-    pub(super) fn seq(&self) -> u64 {
+    pub(in crate::store) fn seq(&self) -> u64 {
         self.seq
     }
 
     /// Bytes of its records.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(in crate::store) fn bytes(&self) -> u64 {
         (self.tail - SECTOR) as u64
     }
 
     /// The store has all records: starts again from the front of the file.
-    pub(super) fn restart(&mut self, files: &mut dyn Files) {
+    pub(in crate::store) fn restart(&mut self, files: &mut dyn Files) {
         self.tail = SECTOR;
         if self.file.is_none() {
-            self.rest = self.rest.saturating_sub(1);
-            if self.rest == 0 {
+            self.paused = self.paused.saturating_sub(1);
+            if self.paused == 0 {
                 self.renew(files);
             }
         }
     }
 
     /// Makes the file anew, empty. Where that fails, commits go on without it.
-    pub(super) fn renew(&mut self, files: &mut dyn Files) {
+    pub(in crate::store) fn renew(&mut self, files: &mut dyn Files) {
         // Its lock goes with it.
         self.file = None;
         self.file = create(files, self.id).ok();
         self.tail = SECTOR;
-        self.rest = REST;
+        self.paused = PAUSE;
     }
 }
 
 /// Makes the empty journal of a store.
-pub(super) fn create(files: &mut dyn Files, id: u64) -> Result<Metered, Error> {
+pub(in crate::store) fn create(files: &mut dyn Files, id: u64) -> Result<Metered, Error> {
     let size = files.journal_bytes();
     let mut contents = Vec::with_capacity(size);
     contents.extend_from_slice(MAGIC);
@@ -184,7 +201,7 @@ pub(super) fn create(files: &mut dyn Files, id: u64) -> Result<Metered, Error> {
 
 /// What a new store must say so that it takes over the journal of one that was lost; `None` if
 /// there is nothing to take over.
-pub(super) fn heir(files: &mut dyn Files) -> Result<Option<Meta>, Error> {
+pub(in crate::store) fn meta_for_journal(files: &mut dyn Files) -> Result<Option<Meta>, Error> {
     let (_, bytes) = read_file(files)?;
     let id = read_header(&bytes).or_else(|| any_id(&bytes));
     Ok(id.map(|id| {
@@ -207,7 +224,8 @@ fn read_file(files: &mut dyn Files) -> Result<(Option<Metered>, Vec<u8>), Error>
     if let Some(file) = &file
         && let Ok(len) = file.len()
     {
-        bytes.resize(len.min(files.journal_bytes() as u64) as usize, 0);
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        bytes.resize(len.min(files.journal_bytes()), 0);
         if file.read(0, &mut bytes).is_err() {
             bytes.clear();
         }
@@ -276,18 +294,33 @@ fn read_record(bytes: &[u8], at: usize) -> Option<Record<'_>> {
     })
 }
 
-/// Fills in what stands before the contents of a record.
-fn fill_head(record: &mut [u8], id: u64, seq: u64) {
-    let len = (record.len() - HEAD) as u32;
-    record[8..12].copy_from_slice(&len.to_le_bytes());
-    record[12..20].copy_from_slice(&id.to_le_bytes());
-    record[20..28].copy_from_slice(&seq.to_le_bytes());
-    let crc = crc32fast::hash(&record[8..]);
-    record[..4].copy_from_slice(RECORD);
-    record[4..8].copy_from_slice(&crc.to_le_bytes());
+/// Fills in what stands before the contents of a record of `len` bytes, which may be padded.
+fn fill_head(record: &mut [u8], len: usize, id: u64, seq: u64) {
+    let Some((record, _)) = record.split_at_mut_checked(len) else {
+        return impossible!("a record is longer than its buffer");
+    };
+    let Some((head, contents)) = record.split_first_chunk_mut::<HEAD>() else {
+        return impossible!("a record is shorter than its head");
+    };
+    let (start, numbered) = head.split_at_mut(8);
+    let Ok(len) = u32::try_from(contents.len()) else {
+        return impossible!("a record is longer than the journal");
+    };
+    let numbers = len.to_le_bytes().into_iter();
+    let numbers = numbers.chain(id.to_le_bytes()).chain(seq.to_le_bytes());
+    for (byte, number) in numbered.iter_mut().zip(numbers) {
+        *byte = number;
+    }
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(numbered);
+    hasher.update(contents);
+    let crc = hasher.finalize().to_le_bytes();
+    for (byte, value) in start.iter_mut().zip(RECORD.iter().chain(&crc)) {
+        *byte = *value;
+    }
 }
 
-fn decode(contents: &[u8]) -> Result<(Stamp, Batch), super::error::Corrupt> {
+fn decode(contents: &[u8]) -> Result<(Stamp, Batch), Corrupt> {
     let mut reader = Reader::new(contents);
     let stamp = Stamp::decode(&mut reader)?;
     Ok((stamp, Batch::decode(reader)?))

@@ -13,12 +13,12 @@ use redb::{Builder, Database, DatabaseError};
 use rustix::fs::{Advice, fadvise};
 
 use super::disk::{Files, Meter, Metered, Usage};
-use super::error::Error;
 use super::journal;
-use super::meta::{Meta, initialise};
+use crate::store::error::Error;
+use crate::store::tables::meta::{Meta, initialise};
 
 /// redb's page cache, in bytes: enough for the pages of one commit. Its default is 1 GiB.
-const CACHE: usize = 512 << 10;
+const CACHE_BYTES: usize = 512 << 10;
 /// Bytes of the journal. What it holds lies in RAM too.
 const JOURNAL_BYTES: usize = 256 << 10;
 /// redb's magic number, which every database starts with.
@@ -45,28 +45,28 @@ pub enum Location {
 ///
 /// Commits are one-phase and without quick-repair, redb's defaults: both alternatives write more
 /// at each commit to save time at start-up only.
-pub(super) fn builder() -> Builder {
+pub(in crate::store) fn builder() -> Builder {
     let mut builder = Builder::new();
     builder
-        .set_cache_size(CACHE)
+        .set_cache_size(CACHE_BYTES)
         .set_check_integrity_on_open(true);
     builder
 }
 
 /// The files of a store at a path: `NAME`, and `NAME.journal` beside it.
-pub(super) struct StoreFiles {
+pub(in crate::store) struct StoreFiles {
     path: PathBuf,
     meter: Meter,
     store: Option<FileId>,
     /// The store made last, not yet under its name.
-    young: Option<FileId>,
+    new: Option<FileId>,
     journal: Option<FileId>,
     /// A name was changed and the folder not synced since.
     unsynced: bool,
 }
 
 impl StoreFiles {
-    pub(super) fn new(path: &Path, meter: Meter) -> StoreFiles {
+    pub(in crate::store) fn new(path: &Path, meter: Meter) -> StoreFiles {
         // A link stays one: the store is replaced where it is, and its journal lies beside it.
         let target = fs::symlink_metadata(path)
             .ok()
@@ -76,7 +76,7 @@ impl StoreFiles {
             path: target.unwrap_or_else(|| path.into()),
             meter,
             store: None,
-            young: None,
+            new: None,
             journal: None,
             unsynced: false,
         }
@@ -85,7 +85,7 @@ impl StoreFiles {
     /// Makes an empty store unless there is a file already. It comes into being under another
     /// name and is synced first, so that a power cut leaves a whole store or none; its journal is
     /// there before it, so that one that is missing later is known to be lost.
-    pub(super) fn create_if_absent(&mut self) -> Result<(), Error> {
+    pub(in crate::store) fn create_if_absent(&mut self) -> Result<(), Error> {
         match fs::metadata(&self.path) {
             Ok(meta) if meta.len() > 0 => return Ok(()),
             Ok(_) => {}
@@ -109,7 +109,7 @@ impl StoreFiles {
         self.sync_names()
     }
 
-    fn young_path(&self) -> PathBuf {
+    fn new_path(&self) -> PathBuf {
         with_suffix(&self.path, ".new")
     }
 
@@ -184,16 +184,16 @@ impl Files for StoreFiles {
             Ok(old) => lock(&path, &old).map(|()| Some(old))?,
             Err(_) => None,
         };
-        let young = with_suffix(&path, ".new");
-        let created = write_new(&young, contents).and_then(|file| {
+        let new = with_suffix(&path, ".new");
+        let created = write_new(&new, contents).and_then(|file| {
             self.keep_mode(&file);
-            fs::rename(&young, &path)?;
+            fs::rename(&new, &path)?;
             sync_folder(&path)?;
             Ok(file)
         });
         let file = created.map_err(|e| {
             // What there was of it takes up room on a full disk.
-            let _ = fs::remove_file(&young);
+            let _ = fs::remove_file(&new);
             denied(&path, e)
         })?;
         self.meter.add_bytes(contents.len() as u64);
@@ -205,29 +205,29 @@ impl Files for StoreFiles {
     }
 
     fn create_store(&mut self) -> Result<Database, Error> {
-        let path = self.young_path();
+        let path = self.new_path();
         let file = new_file(&path).map_err(|e| denied(&path, e))?;
         self.keep_mode(&file);
-        self.young = file.metadata().ok().as_ref().map(FileId::of);
+        self.new = file.metadata().ok().as_ref().map(FileId::of);
         self.open_database(&path, file)
     }
 
     fn install_store(&mut self) -> Result<(), Error> {
-        let young = self.young_path();
+        let new = self.new_path();
         let denied = |e| denied(&self.path, e);
-        File::open(&young)
+        File::open(&new)
             .and_then(|file| file.sync_all())
             .map_err(denied)?;
         self.meter.add_sync();
-        fs::rename(&young, &self.path).map_err(denied)?;
+        fs::rename(&new, &self.path).map_err(denied)?;
         self.unsynced = true;
-        self.store = self.young.take();
+        self.store = self.new.take();
         Ok(())
     }
 
     fn discard_store(&mut self) {
         // It is removed before the next is made, too.
-        let _ = fs::remove_file(self.young_path());
+        let _ = fs::remove_file(self.new_path());
     }
 
     fn sync_names(&mut self) -> Result<(), Error> {
@@ -289,10 +289,10 @@ impl FileId {
 
 /// A damage that is none: the file of something else, or of a newer redb.
 fn refine(path: &Path, error: Error) -> Error {
-    let head = match error.is_damage() {
-        true => head(path),
-        false => return error,
-    };
+    if !error.is_damage() {
+        return error;
+    }
+    let head = head(path);
     if head.starts_with(MOSQUITTO_MAGIC) {
         return Error::Foreign(path.into());
     }
@@ -366,7 +366,7 @@ fn use_small_pages(file: &File) {
 /// Gives a damaged file the name `NAME.corrupt-UNIXTIME-N`, after the time it was last written,
 /// and returns that. Where the file system can, it keeps its old name too until another file takes
 /// it: without a store there, a start after a power cut would not know the journal for its own.
-pub(super) fn set_aside(path: &Path) -> Result<PathBuf, Error> {
+pub(in crate::store) fn set_aside(path: &Path) -> Result<PathBuf, Error> {
     // When it was last written: near enough to now, and no clock is needed.
     let written = fs::metadata(path)
         .and_then(|meta| meta.modified())
@@ -392,24 +392,24 @@ pub(super) fn set_aside(path: &Path) -> Result<PathBuf, Error> {
     Ok(aside)
 }
 
-pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+pub(in crate::store) fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(folder_of(path))?.sync_all()
 }
 
-pub(super) fn folder_of(path: &Path) -> &Path {
+pub(in crate::store) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     }
 }
 
-pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(in crate::store) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()
 }
 
-pub(super) fn denied(path: &Path, e: io::Error) -> Error {
+pub(in crate::store) fn denied(path: &Path, e: io::Error) -> Error {
     match e.kind() {
         io::ErrorKind::PermissionDenied
         | io::ErrorKind::ReadOnlyFilesystem

@@ -6,23 +6,25 @@ use std::ops::Range;
 
 use redb::{Database, Key, ReadableTable};
 
-use super::Rescued;
+use super::report::Rescued;
 use super::row::{Table, message_id, session_key, topic};
 use super::walk::Sink;
+use crate::impossible;
 use crate::store::error::Error;
-use crate::store::meta::Meta;
-use crate::store::record::IDENTITY;
-use crate::store::tables::{MSG, RETAINED, SESSION};
+use crate::store::rows::codec::slice;
+use crate::store::rows::session::{IDENTITY, narrow};
+use crate::store::tables::meta::Meta;
+use crate::store::tables::schema::{MSG, RETAINED, SESSION, WIDE_SESSION};
 
 /// Bytes of rows in one commit.
-const CHUNK: usize = 256 << 10;
+const CHUNK_BYTES: usize = 256 << 10;
 
 /// An empty store that fills, commit by commit.
-pub(super) struct Owed {
+pub(super) struct NewStore {
     database: Database,
     chunk: Chunk,
     /// Sessions whose identity is known to be the last version.
-    live: HashSet<u32>,
+    live: HashSet<u64>,
     /// What the new store is to say of itself.
     meta: Meta,
     /// That is what the damaged one said: the journal goes on from there.
@@ -54,10 +56,10 @@ struct Row {
     is_live: bool,
 }
 
-impl Owed {
+impl NewStore {
     /// Fills `database`, an empty store.
-    pub(super) fn new(database: Database) -> Owed {
-        Owed {
+    pub(super) fn new(database: Database) -> NewStore {
+        NewStore {
             database,
             chunk: Chunk::default(),
             live: HashSet::new(),
@@ -73,10 +75,10 @@ impl Owed {
         self.error.as_ref()
     }
 
-    /// Commits what is left and closes the store. `heir`: what the journal says of its store.
-    pub(super) fn finish(mut self, heir: Option<Meta>) -> (Counts, Option<Error>) {
-        if let Some(heir) = heir.filter(|_| !self.is_known) {
-            (self.meta.id, self.meta.applied) = (heir.id, heir.applied);
+    /// Commits what is left and closes the store. `of_journal`: what the journal says of its store.
+    pub(super) fn finish(mut self, of_journal: Option<Meta>) -> (Counts, Option<Error>) {
+        if let Some(meta) = of_journal.filter(|_| !self.is_known) {
+            (self.meta.id, self.meta.applied) = (meta.id, meta.applied);
         }
         self.commit();
         (self.done, self.error)
@@ -91,7 +93,7 @@ impl Owed {
             Err(e) => self.error = Some(e),
         }
         self.chunk.arena.clear();
-        self.chunk.arena.shrink_to(CHUNK);
+        self.chunk.arena.shrink_to(CHUNK_BYTES);
         self.chunk.rows.clear();
     }
 
@@ -108,22 +110,28 @@ impl Owed {
                     Table::Meta => false,
                     Table::Message => {
                         let Some(id) = message_id(row.key) else {
+                            unaccepted(&row);
                             continue;
                         };
                         let is_new = put(&mut messages, id.0, &row)?;
                         counts.messages += u64::from(is_new);
                         is_new
                     }
-                    Table::Session => {
+                    Table::Session | Table::WideSession => {
                         let Some(key) = session_key(row.key) else {
+                            unaccepted(&row);
                             continue;
                         };
-                        let is_new = put(&mut sessions, key, &row)?;
+                        let is_new = match narrow(key) {
+                            Some(key) => put(&mut sessions, key, &row)?,
+                            None => put(&mut txn.open_table(WIDE_SESSION)?, key, &row)?,
+                        };
                         counts.sessions += u64::from(is_new && key.1 == IDENTITY);
                         is_new
                     }
                     Table::Retained => {
                         let Some(topic) = topic(row.key) else {
+                            unaccepted(&row);
                             continue;
                         };
                         let is_new = put(&mut retained, topic, &row)?;
@@ -149,12 +157,15 @@ impl Owed {
     }
 }
 
-impl Sink for Owed {
+impl Sink for NewStore {
     fn row(&mut self, table: Table, key: &[u8], row: &[u8], is_live: bool) {
         if table == Table::Meta {
             return self.meta(key, row);
         }
-        if let (Table::Session, Some((id, IDENTITY))) = (table, session_key(key)) {
+        self.meta.wide |= table == Table::WideSession;
+        if let (Table::Session | Table::WideSession, Some((id, IDENTITY))) =
+            (table, session_key(key))
+        {
             // Its age doesn't show for certain.
             if is_live {
                 self.live.insert(id);
@@ -166,7 +177,7 @@ impl Sink for Owed {
             return;
         }
         self.chunk.push(table, key, row, is_live);
-        if self.chunk.arena.len() >= CHUNK {
+        if self.chunk.arena.len() >= CHUNK_BYTES {
             self.commit();
         }
     }
@@ -195,14 +206,18 @@ impl Chunk {
     }
 
     fn rows(&self) -> impl Iterator<Item = RowRef<'_>> {
-        let slice = |span: &Range<usize>| self.arena.get(span.clone()).unwrap_or_default();
         self.rows.iter().map(move |row| RowRef {
             table: row.table,
-            key: slice(&row.key),
-            row: slice(&row.row),
+            key: slice(&self.arena, &row.key),
+            row: slice(&self.arena, &row.row),
             is_live: row.is_live,
         })
     }
+}
+
+/// Every row was asked about before: [`Table::accepts`] knows keys that are none.
+fn unaccepted(row: &RowRef<'_>) {
+    impossible!("{:?} is the key of a row of {:?}", row.key, row.table);
 }
 
 /// Puts a row unless a newer version is there; whether there was none.
@@ -211,16 +226,12 @@ fn put<'k, K: Key>(
     key: impl Borrow<K::SelfType<'k>>,
     row: &RowRef<'_>,
 ) -> Result<bool, Error> {
-    let is_old = match row.is_live {
-        // Only a search comes upon several versions.
-        true => None,
-        false => {
-            let there = table.get(key.borrow())?;
-            there.map(|old| !row.table.is_newer(row.key, row.row, old.value()))
-        }
-    };
-    match is_old {
-        Some(true) => Ok(false),
-        _ => Ok(table.insert(key, row.row)?.is_none()),
+    // Only a search comes upon several versions.
+    if !row.is_live
+        && let Some(there) = table.get(key.borrow())?
+        && !row.table.is_newer(row.key, row.row, there.value())
+    {
+        return Ok(false);
     }
+    Ok(table.insert(key, row.row)?.is_none())
 }

@@ -4,22 +4,36 @@
 //! along.
 
 use super::codec::{Reader, put_bytes, put_varint, seal, unseal};
-use super::error::Corrupt;
 use crate::lane::Lane;
 use crate::message::{MessageId, SessionId};
 use crate::mqtt::{PacketId, QoS, RetainHandling, Version};
+use crate::store::error::Corrupt;
 use crate::time::Time;
 
 /// The format of session rows.
 const FORMAT: u8 = 1;
 
-/// The key of a row in the `session` table: the session and which of its rows.
-pub(super) type SessionKey = (u32, u8);
+/// The key of a session's row: the session and which of its rows.
+pub(in crate::store) type SessionKey = (u64, u8);
+
+/// The key of the rows of a session whose number takes at most 32 bits: those of others are in a
+/// table of their own, for the first versions knew no others.
+pub(in crate::store) type NarrowKey = (u32, u8);
+
+/// `key` as the table of 32-bit numbers has it; `None` if the number is wide: of more bits.
+pub(in crate::store) fn narrow((id, kind): SessionKey) -> Option<NarrowKey> {
+    Some((u32::try_from(id).ok()?, kind))
+}
+
+/// Whether the number takes more than 32 bits.
+pub(in crate::store) fn is_wide(id: SessionId) -> bool {
+    id.0 > u32::MAX.into()
+}
 
 /// The row of a [`SessionRecord`].
-pub(super) const IDENTITY: u8 = 0;
+pub(in crate::store) const IDENTITY: u8 = 0;
 /// The row of a [`StateRecord`].
-pub(super) const STATE: u8 = 1;
+pub(in crate::store) const STATE: u8 = 1;
 
 /// A session as it outlives its connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -135,7 +149,7 @@ impl SessionRecord {
     const ENDED: u8 = 0x20;
 
     /// Appends the row of session `id` to `out`.
-    pub(super) fn encode(&self, id: SessionId, out: &mut Vec<u8>) {
+    pub(in crate::store) fn encode(&self, id: SessionId, out: &mut Vec<u8>) {
         let start = out.len();
         let flags = flag(self.username.is_some(), Self::USERNAME)
             | flag(self.disconnected_at.is_some(), Self::DISCONNECTED)
@@ -166,7 +180,7 @@ impl SessionRecord {
     ///
     /// # Errors
     /// [`Corrupt`] if the row is not what was written under `id`.
-    pub(super) fn decode(id: SessionId, row: &[u8]) -> Result<SessionRecord, Corrupt> {
+    pub(in crate::store) fn decode(id: SessionId, row: &[u8]) -> Result<SessionRecord, Corrupt> {
         let mut reader = unseal(&key_bytes(id, IDENTITY), row)?;
         let flags = read_format(&mut reader)?;
         let record = SessionRecord {
@@ -207,7 +221,7 @@ impl SessionRecord {
 
 impl SessionRecord {
     /// Whether it is still owed what came by `lane`.
-    pub(super) fn keeps(&self, lane: Lane) -> bool {
+    pub(in crate::store) fn keeps(&self, lane: Lane) -> bool {
         !self.ended
             || self
                 .subscriptions
@@ -307,7 +321,7 @@ impl StateRecord {
     const BY_TOPIC: u8 = 0x04;
 
     /// Appends the row of session `id` to `out`.
-    pub(super) fn encode(&self, id: SessionId, out: &mut Vec<u8>) {
+    pub(in crate::store) fn encode(&self, id: SessionId, out: &mut Vec<u8>) {
         let start = out.len();
         let flags = flag(!self.drops.is_empty(), Self::DROPS)
             | flag(self.rate.is_some(), Self::RATE)
@@ -344,7 +358,7 @@ impl StateRecord {
     ///
     /// # Errors
     /// [`Corrupt`] if the row is not what was written under `id`.
-    pub(super) fn decode(id: SessionId, row: &[u8]) -> Result<StateRecord, Corrupt> {
+    pub(in crate::store) fn decode(id: SessionId, row: &[u8]) -> Result<StateRecord, Corrupt> {
         let mut reader = unseal(&key_bytes(id, STATE), row)?;
         let flags = read_format(&mut reader)?;
         let mut record = StateRecord {
@@ -425,9 +439,14 @@ fn read_format(reader: &mut Reader<'_>) -> Result<u8, Corrupt> {
     }
 }
 
-fn key_bytes(id: SessionId, kind: u8) -> [u8; 5] {
-    let [a, b, c, d] = id.0.to_le_bytes();
-    [a, b, c, d, kind]
+/// The bytes of the key in its table.
+fn key_bytes(id: SessionId, kind: u8) -> Vec<u8> {
+    let mut key = match u32::try_from(id.0) {
+        Ok(narrow) => narrow.to_le_bytes().to_vec(),
+        Err(_) => id.0.to_le_bytes().to_vec(),
+    };
+    key.push(kind);
+    key
 }
 
 const fn flag(set: bool, bit: u8) -> u8 {

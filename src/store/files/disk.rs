@@ -5,17 +5,16 @@ use std::fmt;
 use std::io;
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{BackendError, Database, StorageBackend};
 
-use super::error::Error;
+use crate::store::error::Error;
 
 /// What flash and page cache write at least.
 const PAGE: u64 = 4096;
 /// Beyond so many pages between two syncs, some may be counted twice: that bounds the memory.
-const REMEMBERED: usize = 4096;
+const MAX_PAGES_REMEMBERED: usize = 4096;
 
 /// What was asked of the disk since the store was opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -29,29 +28,31 @@ pub struct Usage {
 
 /// Counts what is written to all files of a store; clones share the count.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Meter(Arc<(AtomicU64, AtomicU64)>);
+pub(in crate::store) struct Meter(Arc<Mutex<Usage>>);
 
 impl Meter {
     /// The count so far.
-    pub(super) fn usage(&self) -> Usage {
-        Usage {
-            bytes: self.0.0.load(Ordering::Relaxed),
-            syncs: self.0.1.load(Ordering::Relaxed),
-        }
+    pub(in crate::store) fn usage(&self) -> Usage {
+        *self.locked()
     }
 
-    pub(super) fn add_bytes(&self, bytes: u64) {
-        self.0.0.fetch_add(bytes, Ordering::Relaxed);
+    pub(in crate::store) fn add_bytes(&self, bytes: u64) {
+        self.locked().bytes += bytes;
     }
 
-    pub(super) fn add_sync(&self) {
-        self.0.1.fetch_add(1, Ordering::Relaxed);
+    pub(in crate::store) fn add_sync(&self) {
+        self.locked().syncs += 1;
+    }
+
+    // Not by atomics: 32-bit MIPS has none of 64 bits.
+    fn locked(&self) -> MutexGuard<'_, Usage> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The files of a store, wherever they are kept: the store itself and, beside it, the journal. What
 /// has no names in a file system can't lose them.
-pub(super) trait Files: Send {
+pub(in crate::store) trait Files: Send {
     /// Opens the store, which exists.
     fn open_store(&mut self) -> Result<Database, Error>;
 
@@ -102,7 +103,7 @@ pub(super) trait Files: Send {
 }
 
 /// A file that counts what is written to it.
-pub(super) struct Metered {
+pub(in crate::store) struct Metered {
     file: Box<dyn StorageBackend>,
     meter: Meter,
     /// The pages written since the last sync.
@@ -110,7 +111,7 @@ pub(super) struct Metered {
 }
 
 impl Metered {
-    pub(super) fn new(file: impl StorageBackend, meter: Meter) -> Metered {
+    pub(in crate::store) fn new(file: impl StorageBackend, meter: Meter) -> Metered {
         Metered {
             file: Box::new(file),
             meter,
@@ -123,7 +124,7 @@ impl Metered {
             return;
         }
         let mut unsynced = self.unsynced();
-        if unsynced.len() > REMEMBERED {
+        if unsynced.len() > MAX_PAGES_REMEMBERED {
             unsynced.clear();
         }
         let pages = offset / PAGE..=(offset + len - 1) / PAGE;

@@ -4,29 +4,35 @@ use std::cell::Cell;
 use std::cmp::Ordering;
 use std::ops::{ControlFlow, Range};
 
-use redb::{Database, Key, ReadTransaction, ReadableDatabase, Value, WriteTransaction};
+use redb::{
+    AccessGuard, Database, Key, ReadTransaction, ReadableDatabase, StorageError, TableError, Value,
+    WriteTransaction,
+};
 
 use super::changes::{Overlay, message_bytes, retained_bytes, session_bytes};
-use super::error::Error;
-use super::record::SessionKey;
-use super::tables::{MSG, RETAINED, SESSION};
+use super::schema::{MSG, RETAINED, SESSION, WIDE_SESSION};
+use crate::store::error::Error;
+use crate::store::rows::session::{NarrowKey, SessionKey, narrow};
 
 /// Whether a visitor wants the next row.
-pub(super) type Flow = Result<ControlFlow<()>, Error>;
+pub(in crate::store) type Flow = Result<ControlFlow<()>, Error>;
 
 /// A visitor goes on.
-pub(super) const ON: Flow = Ok(ControlFlow::Continue(()));
+pub(in crate::store) const CONTINUE: Flow = Ok(ControlFlow::Continue(()));
 
 /// All rows, as one.
-pub(super) struct View<'a> {
-    pub(super) txn: ReadTransaction,
+pub(in crate::store) struct View<'a> {
+    pub(in crate::store) txn: ReadTransaction,
     overlay: &'a Overlay,
     /// Bytes of the rows of the tables that were passed, whatever the journal has in their place.
     stored: Cell<u64>,
 }
 
 impl<'a> View<'a> {
-    pub(super) fn new(database: &Database, overlay: &'a Overlay) -> Result<View<'a>, Error> {
+    pub(in crate::store) fn new(
+        database: &Database,
+        overlay: &'a Overlay,
+    ) -> Result<View<'a>, Error> {
         Ok(View {
             txn: database.begin_read()?,
             overlay,
@@ -35,18 +41,18 @@ impl<'a> View<'a> {
     }
 
     /// Bytes of all rows of the tables, once everything was visited or passed.
-    pub(super) fn stored_bytes(&self) -> u64 {
+    pub(in crate::store) fn stored_bytes(&self) -> u64 {
         self.stored.get()
     }
 
     /// Visits the messages among `ids`, rising.
-    pub(super) fn messages(
+    pub(in crate::store) fn messages(
         &self,
         ids: Range<u64>,
         mut visit: impl FnMut(u64, &[u8]) -> Flow,
     ) -> Flow {
         if ids.is_empty() {
-            return ON;
+            return CONTINUE;
         }
         let table = self.txn.open_table(MSG)?;
         // What the journal deletes may be most of a backlog: it isn't read.
@@ -62,11 +68,11 @@ impl<'a> View<'a> {
                 return Ok(flow);
             }
         }
-        ON
+        CONTINUE
     }
 
     /// Passes the messages that the journal deletes from the tables.
-    pub(super) fn pass_deleted(&self) -> Result<(), Error> {
+    pub(in crate::store) fn pass_deleted(&self) -> Result<(), Error> {
         let table = self.txn.open_table(MSG)?;
         for ids in self.overlay.deletes.iter() {
             for entry in table.range(ids)? {
@@ -81,19 +87,42 @@ impl<'a> View<'a> {
     }
 
     /// Visits the rows of sessions, by number and kind.
-    pub(super) fn sessions(&self, visit: impl FnMut(SessionKey, &[u8]) -> Flow) -> Flow {
-        let table = self.txn.open_table(SESSION)?;
+    pub(in crate::store) fn sessions(
+        &self,
+        mut visit: impl FnMut(SessionKey, &[u8]) -> Flow,
+    ) -> Flow {
         let over = self.overlay.sessions.iter();
+        let over = over.map(|(key, row)| (*key, row.as_deref()));
+        let table = self.txn.open_table(SESSION)?;
+        let narrowed = over
+            .clone()
+            .filter_map(|(key, row)| Some((narrow(key)?, row)));
+        let flow = merge::<NarrowKey>(
+            table.range::<NarrowKey>(..)?,
+            narrowed,
+            |_, row| self.count(session_bytes(row)),
+            |(id, kind), row| visit((id.into(), kind), row),
+        )?;
+        if flow.is_break() {
+            return Ok(flow);
+        }
+        let table = match self.txn.open_table(WIDE_SESSION) {
+            Err(TableError::TableDoesNotExist(_)) => None,
+            other => Some(other?),
+        };
+        let base = table
+            .map(|table| table.range::<SessionKey>(..))
+            .transpose()?;
         merge::<SessionKey>(
-            table.range::<SessionKey>(..)?,
-            over.map(|(key, row)| (*key, row.as_deref())),
+            base.into_iter().flatten(),
+            over.filter(|(key, _)| narrow(*key).is_none()),
             |_, row| self.count(session_bytes(row)),
             visit,
         )
     }
 
     /// Visits the retained messages, by topic.
-    pub(super) fn retained(&self, visit: impl FnMut(&str, &[u8]) -> Flow) -> Flow {
+    pub(in crate::store) fn retained(&self, visit: impl FnMut(&str, &[u8]) -> Flow) -> Flow {
         let table = self.txn.open_table(RETAINED)?;
         let over = self.overlay.retained.iter();
         merge::<&'static str>(
@@ -105,36 +134,48 @@ impl<'a> View<'a> {
     }
 
     /// Copies all rows into empty tables; returns their bytes.
-    pub(super) fn copy(&self, txn: &WriteTransaction) -> Result<u64, Error> {
+    pub(in crate::store) fn copy(&self, txn: &WriteTransaction) -> Result<u64, Error> {
         let mut bytes = 0;
         let mut table = txn.open_table(MSG)?;
         let mut cursor = table.upper_bound_mut(std::ops::Bound::<u64>::Unbounded)?;
         let _ = self.messages(0..u64::MAX, |id, row| {
             bytes += message_bytes(row);
             cursor.insert_before(id, row)?;
-            ON
+            CONTINUE
         })?;
         cursor.close()?;
         let mut table = txn.open_table(SESSION)?;
+        let mut wide_table = None;
         let _ = self.sessions(|key, row| {
             bytes += session_bytes(row);
+            if let Some(key) = narrow(key) {
+                table.insert(key, row)?;
+                return CONTINUE;
+            }
+            let table = match &mut wide_table {
+                Some(table) => table,
+                None => wide_table.insert(txn.open_table(WIDE_SESSION)?),
+            };
             table.insert(key, row)?;
-            ON
+            CONTINUE
         })?;
         let mut table = txn.open_table(RETAINED)?;
         let _ = self.retained(|topic, row| {
             bytes += retained_bytes(topic, row);
             table.insert(topic, row)?;
-            ON
+            CONTINUE
         })?;
         Ok(bytes)
     }
 }
 
+/// A row of a table, with its key.
+type Entry<K> = (AccessGuard<'static, K>, AccessGuard<'static, &'static [u8]>);
+
 /// Visits the rows of a table that no row of `over` replaces, and those of `over` that are not
 /// deletions, in the order of keys. `pass` sees all rows of the table.
 fn merge<'o, K: Key + 'static>(
-    base: redb::Range<'_, K, &'static [u8]>,
+    base: impl Iterator<Item = Result<Entry<K>, StorageError>>,
     over: impl Iterator<Item = (K::SelfType<'o>, Option<&'o [u8]>)>,
     mut pass: impl for<'k> FnMut(&K::SelfType<'k>, &[u8]),
     mut visit: impl for<'k> FnMut(K::SelfType<'k>, &[u8]) -> Flow,
@@ -164,7 +205,7 @@ fn merge<'o, K: Key + 'static>(
             return Ok(ControlFlow::Break(()));
         }
     }
-    ON
+    CONTINUE
 }
 
 fn compare<K: Key + 'static>(a: &K::SelfType<'_>, b: &K::SelfType<'_>) -> Ordering {

@@ -12,13 +12,15 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Batch, Refs};
+use super::refs::Refs;
+use super::rows::batch::Batch;
+use crate::impossible;
 use crate::message::{Message, MessageId, SessionId};
 use crate::owed::Owed;
 use crate::time::Time;
 
 /// How long cursors and deletes may lag: a crash in between only repeats QoS 1.
-const LAZY: Duration = Duration::from_secs(1);
+const LAZY_DELAY: Duration = Duration::from_secs(1);
 /// A gathering batch of this many bytes is committed at once.
 const BATCH_BYTES: usize = 256 * 1024;
 /// So many runs of deletes are committed at once: where queues share the disk, what one of them
@@ -176,8 +178,8 @@ impl<T> Store<T> {
         target: Owed,
         now: Time,
     ) -> MessageId {
-        let at = id.0.checked_sub(self.first.0);
-        let pending = at.and_then(|at| self.pending.get_mut(at as usize)?.as_mut());
+        let at = self.pending_place(id);
+        let pending = at.and_then(|at| self.pending.get_mut(at)?.as_mut());
         // What was never written was promised to nobody yet: it goes on waiting.
         let waiter = pending.and_then(|pending| pending.waiter.take());
         let new = self.push(message, vec![target], waiter, now);
@@ -200,6 +202,12 @@ impl<T> Store<T> {
                 None
             }
         }
+    }
+
+    /// The place of message `id` among the pending; `None` if it was there, and is no more.
+    fn pending_place(&self, id: MessageId) -> Option<usize> {
+        let at = id.0.checked_sub(self.first.0)?;
+        Some(usize::try_from(at).unwrap_or(usize::MAX))
     }
 
     fn next_id(&self) -> MessageId {
@@ -231,7 +239,7 @@ impl<T> Store<T> {
     /// `session` no longer needs message `id`. True if the message stays on disk for others:
     /// then only the session's own row can tell that this one has it.
     pub fn ack(&mut self, id: MessageId, session: SessionId, now: Time) -> bool {
-        let Some(at) = id.0.checked_sub(self.first.0) else {
+        let Some(at) = self.pending_place(id) else {
             if self.refs.get(id.0) == 0 {
                 return false;
             }
@@ -245,7 +253,8 @@ impl<T> Store<T> {
             self.lazy(now);
             return !last;
         };
-        let Some(slot) = self.pending.get_mut(at as usize) else {
+        let Some(slot) = self.pending.get_mut(at) else {
+            impossible!("message {} was acknowledged, and never put", id.0);
             return false;
         };
         let Some(pending) = slot else { return false };
@@ -263,11 +272,12 @@ impl<T> Store<T> {
         false
     }
 
-    /// How many of the pending messages a commit now should hold: all, or none that is young.
-    fn ripe(&self, now: Time) -> usize {
+    /// How many of the pending messages a commit now should hold: all, or none if the oldest has
+    /// not waited long enough.
+    fn messages_due(&self, now: Time) -> usize {
         let oldest = self.pending.front().and_then(Option::as_ref);
-        let ripe = oldest.is_some_and(|oldest| oldest.since + self.commit_interval <= now);
-        let all = ripe || self.promised || self.pending_bytes >= BATCH_BYTES;
+        let waited = oldest.is_some_and(|oldest| oldest.since + self.commit_interval <= now);
+        let all = waited || self.promised || self.pending_bytes >= BATCH_BYTES;
         if all { self.pending.len() } else { 0 }
     }
 
@@ -304,7 +314,7 @@ impl<T> Store<T> {
 
     /// Something changed that may reach the disk late.
     pub fn lazy(&mut self, now: Time) {
-        self.commit_by(now + self.commit_interval.max(LAZY));
+        self.commit_by(now + self.commit_interval.max(LAZY_DELAY));
     }
 
     /// A commit must begin at `at` at the latest.
@@ -336,8 +346,8 @@ impl<T> Store<T> {
 
     /// True when a commit should begin now.
     pub fn is_due(&self, now: Time) -> bool {
-        let ripe = self.due().is_some_and(|due| due <= now) || self.pending_bytes >= BATCH_BYTES;
-        ripe && self.in_flight.is_none()
+        let is_time = self.due().is_some_and(|due| due <= now);
+        (is_time || self.pending_bytes >= BATCH_BYTES) && self.in_flight.is_none()
     }
 
     /// Starts a commit: everything gathered goes into a batch, to which the caller adds session
@@ -350,16 +360,16 @@ impl<T> Store<T> {
         self.seq += 1;
         batch.seq = self.seq;
         let first = self.first.0;
-        let ripe = self.ripe(now);
+        let count = self.messages_due(now);
         let mut bytes = 0;
-        let mut messages = Vec::with_capacity(ripe);
-        self.first.0 += ripe as u64;
-        for (id, pending) in (first..).zip(self.pending.drain(..ripe)) {
+        let mut messages = Vec::with_capacity(count);
+        self.first.0 += count as u64;
+        for (id, pending) in (first..).zip(self.pending.drain(..count)) {
             let Some(pending) = pending else { continue };
             self.pending_bytes -= pending.message.size() as usize + ROW_OVERHEAD;
             bytes += pending.message.size() as usize + ROW_OVERHEAD;
             batch.put_message(MessageId(id), &pending.message, &pending.targets);
-            self.refs.add(id, pending.targets.len() as u32);
+            self.refs.add(id, pending.targets.len());
             self.waiters.extend(pending.waiter);
             messages.push((MessageId(id), pending.message, pending.targets));
         }
@@ -415,16 +425,16 @@ impl<T> Store<T> {
     }
 
     /// Messages below this number are on disk and can be asked of the storage thread; the others
-    /// are [`held`](Store::held) in RAM.
+    /// are [`in_memory`](Store::in_memory).
     pub fn on_disk_below(&self) -> MessageId {
         self.durable_below
     }
 
     /// A message that is not on disk yet, and what `session` is owed of it.
-    pub fn held(&self, id: MessageId, session: SessionId) -> Option<(&Rc<Message>, &Owed)> {
-        let (message, targets) = match id.0.checked_sub(self.first.0) {
+    pub fn in_memory(&self, id: MessageId, session: SessionId) -> Option<(&Rc<Message>, &Owed)> {
+        let (message, targets) = match self.pending_place(id) {
             Some(at) => {
-                let pending = self.pending.get(at as usize)?.as_ref()?;
+                let pending = self.pending.get(at)?.as_ref()?;
                 (&pending.message, &pending.targets)
             }
             None => {
@@ -450,8 +460,8 @@ impl<T> Store<T> {
 
     /// True while more waits for the disk than should be held in RAM: stop taking in.
     pub fn is_congested(&self) -> bool {
-        let flying = self.in_flight.as_ref().map_or(0, |c| c.bytes);
-        self.pending_bytes + flying > GATHER_LIMIT
+        let in_flight = self.in_flight.as_ref().map_or(0, |c| c.bytes);
+        self.pending_bytes + in_flight > GATHER_LIMIT
     }
 
     /// True when nothing is owed and nothing waits.

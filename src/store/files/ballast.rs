@@ -1,8 +1,8 @@
-//! The ballast: a file whose only use is to be thrown off when the disk is full.
+//! The ballast: a file whose only use is to be deleted when the disk is full.
 //!
-//! On a full disk redb can't even delete. What the ballast leaves free takes in what waits for
-//! its commit, and the deletions that make room; until the ballast lies there again, no more
-//! messages are taken in.
+//! On a full disk redb can't even delete. The space of the ballast takes what waits for its
+//! commit, and the deletions that make room; until there is a ballast again, no more messages are
+//! taken in.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -11,61 +11,63 @@ use std::path::{Path, PathBuf};
 use super::open::{folder_of, with_suffix};
 
 /// Its size, in bytes, where there is room: what gathers for a commit at most, and some more.
-const MOST: u64 = 2 << 20;
+const MAX_BYTES: u64 = 2 << 20;
 /// On a small disk it takes this part of what is free.
-const PART: u64 = 8;
+const PART_OF_FREE: u64 = 8;
 /// A smaller one is no use.
-const LEAST: u64 = 64 << 10;
+const MIN_BYTES: u64 = 64 << 10;
 
 /// Space kept back for a full disk.
 #[derive(Debug)]
-pub(super) struct Ballast {
+pub(in crate::store) struct Ballast {
     path: PathBuf,
-    /// The size of the one that was thrown off, in bytes.
-    thrown: u64,
+    /// The size of the one that was deleted, in bytes.
+    released: u64,
 }
 
 impl Ballast {
     /// The ballast of the store at `store`: `NAME.ballast`, beside it.
-    pub fn of(store: &Path) -> Ballast {
+    pub(in crate::store) fn of(store: &Path) -> Ballast {
         Ballast {
             path: with_suffix(store, ".ballast"),
-            thrown: 0,
+            released: 0,
         }
     }
 
-    /// Lays the file, unless it lies there. As much again must be free besides, else the disk
-    /// would be full again at once.
+    /// Makes the file, unless it is there. As much again must be free besides, else the disk would
+    /// be full again at once.
     ///
     /// # Errors
     /// [`io::ErrorKind::StorageFull`] without enough room, or what the system says.
-    pub fn lay(&mut self) -> io::Result<()> {
-        if self.size() >= LEAST {
+    pub(in crate::store) fn create(&mut self) -> io::Result<()> {
+        if self.size() >= MIN_BYTES {
             return Ok(());
         }
         let free = free_bytes(folder_of(&self.path))?;
-        let size = (free / PART).clamp(LEAST, MOST).max(self.thrown);
+        let size = (free / PART_OF_FREE)
+            .clamp(MIN_BYTES, MAX_BYTES)
+            .max(self.released);
         if free < 2 * size {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let laid = self.write(size);
-        if laid.is_err() {
+        let created = self.write(size);
+        if created.is_err() {
             self.remove();
         }
-        laid
+        created
     }
 
-    /// Throws the ballast off. True if that freed something.
-    pub fn throw(&mut self) -> bool {
+    /// Deletes the ballast. True if that freed something.
+    pub(in crate::store) fn release(&mut self) -> bool {
         let size = self.size();
-        let thrown = self.remove();
-        if thrown {
-            self.thrown = size;
+        let released = self.remove();
+        if released {
+            self.released = size;
         }
-        thrown
+        released
     }
 
-    /// Bytes of the file, if it lies there.
+    /// Bytes of the file; 0 if there is none.
     fn size(&self) -> u64 {
         fs::metadata(&self.path).map_or(0, |meta| meta.len())
     }
@@ -104,22 +106,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_laid_once_and_thrown_once() {
+    fn it_is_created_once_and_released_once() {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("s.db");
         let mut ballast = Ballast::of(&store);
-        assert!(!ballast.throw(), "there is none yet");
-        ballast.lay().unwrap();
+        assert!(!ballast.release(), "there is none yet");
+        ballast.create().unwrap();
         let file = folder.path().join("s.db.ballast");
         let written = fs::metadata(&file).unwrap();
-        assert!((LEAST..=MOST).contains(&written.len()));
-        ballast.lay().unwrap();
+        assert!((MIN_BYTES..=MAX_BYTES).contains(&written.len()));
+        ballast.create().unwrap();
         assert_eq!(
             fs::metadata(&file).unwrap().modified().unwrap(),
             written.modified().unwrap(),
             "it is not written again"
         );
-        assert!(ballast.throw());
+        assert!(ballast.release());
         assert!(!file.exists());
     }
 
@@ -127,7 +129,7 @@ mod tests {
     fn without_a_folder_there_is_no_ballast() {
         let folder = tempfile::tempdir().unwrap();
         let mut ballast = Ballast::of(&folder.path().join("gone/s.db"));
-        assert!(ballast.lay().is_err());
-        assert!(!ballast.throw());
+        assert!(ballast.create().is_err());
+        assert!(!ballast.release());
     }
 }

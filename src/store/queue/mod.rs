@@ -8,6 +8,7 @@
 
 mod arrivals;
 mod bits;
+pub(super) mod ids;
 mod sizes;
 mod topics;
 mod waiting;
@@ -17,13 +18,14 @@ use std::collections::VecDeque;
 use topics::Topics;
 use waiting::Waiting;
 
+use crate::impossible;
 use crate::lane::Lane;
 use crate::message::MessageId;
 use crate::time::Time;
 
 /// A queued message without its contents.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Held {
+pub struct Queued {
     /// Its number.
     pub id: MessageId,
     /// The lane it belongs to.
@@ -52,8 +54,13 @@ impl Amount {
 
     /// Counts `messages` with `bytes` out.
     pub fn take(&mut self, messages: u64, bytes: u64) {
-        self.messages = self.messages.saturating_sub(messages);
-        self.bytes = self.bytes.saturating_sub(bytes);
+        let left = self.messages.checked_sub(messages);
+        let Some((messages, bytes)) = left.zip(self.bytes.checked_sub(bytes)) else {
+            impossible!("{messages} messages of {bytes} bytes leave {self:?}");
+            *self = Amount::default();
+            return;
+        };
+        *self = Amount { messages, bytes };
     }
 }
 
@@ -72,7 +79,7 @@ struct LaneQueue {
 #[derive(Clone, Debug, Default)]
 pub struct Queue {
     /// Sent on an earlier connection and not acknowledged; these go first.
-    sent: VecDeque<Held>,
+    sent: VecDeque<Queued>,
     /// By number.
     lanes: Vec<LaneQueue>,
     /// The highest id that was pushed.
@@ -94,7 +101,7 @@ impl Queue {
     /// The next message.
     pub fn front(&self) -> Option<MessageId> {
         match self.sent.front() {
-            Some(held) => Some(held.id),
+            Some(queued) => Some(queued.id),
             None => Some(MessageId(self.first_lane(|_| true)?.1)),
         }
     }
@@ -172,40 +179,43 @@ impl Queue {
     }
 
     /// Appends a message; false if it is not newer than all others.
-    pub fn push_back(&mut self, held: Held) -> bool {
-        if held.id <= self.newest {
+    pub fn push_back(&mut self, queued: Queued) -> bool {
+        if queued.id <= self.newest {
             return false;
         }
-        self.newest = held.id;
-        let waiting = &mut self.lane_mut(held.lane).waiting;
-        waiting.push_back(held.id.0, held.size, held.arrival)
+        self.newest = queued.id;
+        let waiting = &mut self.lane_mut(queued.lane).waiting;
+        waiting.push_back(queued.id.0, queued.size, queued.arrival)
     }
 
     /// Puts a message back before all others that were never sent.
-    pub fn push_front(&mut self, held: Held) {
-        self.newest = self.newest.max(held.id);
-        let waiting = &mut self.lane_mut(held.lane).waiting;
-        waiting.push_front(held.id.0, held.size, held.arrival);
+    pub fn push_front(&mut self, queued: Queued) {
+        self.newest = self.newest.max(queued.id);
+        let id = queued.id.0;
+        let waiting = &mut self.lane_mut(queued.lane).waiting;
+        if !waiting.push_front(id, queued.size, queued.arrival) {
+            impossible!("message {id} is put back before {:?}", waiting.front());
+        }
     }
 
     /// Puts a message behind those that were sent before; all of them go first.
-    pub fn push_sent(&mut self, held: Held) -> bool {
-        if self.sent.back().is_some_and(|last| last.id >= held.id) {
+    pub fn push_sent(&mut self, queued: Queued) -> bool {
+        if self.sent.back().is_some_and(|last| last.id >= queued.id) {
             return false;
         }
-        self.sent.push_back(held);
+        self.sent.push_back(queued);
         true
     }
 
     /// Takes the messages that were sent before.
-    pub fn take_sent(&mut self) -> VecDeque<Held> {
+    pub fn take_sent(&mut self) -> VecDeque<Queued> {
         std::mem::take(&mut self.sent)
     }
 
     /// The messages of one lane that follow `passed`, those that were sent before first.
     pub fn of_lane(&self, lane: Lane, passed: MessageId) -> impl Iterator<Item = MessageId> {
-        let ours = move |held: &&Held| held.lane == lane && held.id > passed;
-        let sent = self.sent.iter().filter(ours).map(|held| held.id);
+        let ours = move |queued: &&Queued| queued.lane == lane && queued.id > passed;
+        let sent = self.sent.iter().filter(ours).map(|queued| queued.id);
         let queue = self.find(lane).into_iter();
         let lane = queue.flat_map(move |queue| queue.waiting.iter_after(passed.0));
         sent.chain(lane.map(MessageId))
@@ -213,7 +223,7 @@ impl Queue {
 
     /// True if the message `id` of a lane waits here.
     pub fn contains(&self, lane: Lane, id: MessageId) -> bool {
-        let sent = |held: &Held| held.id == id && held.lane == lane;
+        let sent = |queued: &Queued| queued.id == id && queued.lane == lane;
         let queue = self.find(lane);
         self.sent.iter().any(sent) || queue.is_some_and(|queue| queue.waiting.contains(id.0))
     }
@@ -221,18 +231,20 @@ impl Queue {
     /// Takes the message `id` of `size` bytes out of a lane, wherever it stands, and returns its
     /// size. It is still counted as owed.
     pub fn take(&mut self, lane: Lane, id: MessageId, size: u32) -> Option<u32> {
-        if let Ok(at) = self.sent.binary_search_by_key(&id, |held| held.id) {
-            return self.sent.remove(at).map(|held| held.size);
+        if let Ok(at) = self.sent.binary_search_by_key(&id, |queued| queued.id) {
+            return self.sent.remove(at).map(|queued| queued.size);
         }
         self.lane_mut(lane).waiting.take(id.0, size)
     }
 
     /// Takes the next message if its number is less than `below`.
-    pub fn pop_below(&mut self, below: MessageId) -> Option<Held> {
-        if let Some(held) = self.sent.front() {
-            return match held.id < below {
-                true => self.sent.pop_front(),
-                false => None,
+    pub fn pop_below(&mut self, below: MessageId) -> Option<Queued> {
+        if let Some(queued) = self.sent.front() {
+            let is_below = queued.id < below;
+            return if is_below {
+                self.sent.pop_front()
+            } else {
+                None
             };
         }
         let (at, id) = self.first_lane(|_| true)?;
@@ -242,24 +254,27 @@ impl Queue {
         self.pop_lane(at)
     }
 
-    fn pop_lane(&mut self, at: usize) -> Option<Held> {
+    fn pop_lane(&mut self, at: usize) -> Option<Queued> {
         let queue = self.lanes.get_mut(at)?;
         let arrival = queue
             .waiting
             .front()
             .and_then(|id| queue.waiting.arrivals.oldest(id));
         let (id, size) = queue.waiting.pop_front()?;
-        Some(Held {
+        Some(Queued {
             id: MessageId(id),
             lane: queue.lane,
             size,
-            arrival: arrival.unwrap_or_default(),
+            arrival: arrival.unwrap_or_else(|| {
+                impossible!("message {id} is queued, and no time of arrival is known");
+                Time::ZERO
+            }),
         })
     }
 
     /// Takes the oldest message that was never sent, of the lanes that `may` admits. It is still
     /// counted as owed.
-    pub fn pop_oldest(&mut self, may: impl Fn(Lane) -> bool) -> Option<Held> {
+    pub fn pop_oldest(&mut self, may: impl Fn(Lane) -> bool) -> Option<Queued> {
         let (at, _) = self.first_lane(may)?;
         self.pop_lane(at)
     }
@@ -312,7 +327,7 @@ impl Queue {
     }
 
     /// Takes the first message of a lane if its number is at most `through`.
-    pub fn pop_through(&mut self, lane: Lane, through: MessageId) -> Option<Held> {
+    pub fn pop_through(&mut self, lane: Lane, through: MessageId) -> Option<Queued> {
         let at = self.lanes.binary_search_by_key(&lane, |queue| queue.lane);
         let at = at.ok()?;
         let front = self.lanes.get(at)?.waiting.front()?;
@@ -322,10 +337,10 @@ impl Queue {
     /// About when the oldest message arrived that waits here; of one lane, or of all.
     pub fn oldest(&self, lane: Option<Lane>) -> Option<Time> {
         let wanted = |other: Lane| lane.is_none_or(|lane| lane == other);
-        let sent = self.sent.iter().filter(|held| wanted(held.lane));
+        let sent = self.sent.iter().filter(|queued| wanted(queued.lane));
         let lanes = self.lanes.iter().filter(|queue| wanted(queue.lane));
         let lanes = lanes.filter_map(|queue| queue.waiting.arrivals.oldest(queue.waiting.front()?));
-        sent.map(|held| held.arrival).chain(lanes).min()
+        sent.map(|queued| queued.arrival).chain(lanes).min()
     }
 
     /// The time that [`Queue::arrived_by`] wants to be asked for to find something.
@@ -336,7 +351,7 @@ impl Queue {
 
     /// The numbers of the messages that wait, in the order in which they go out.
     pub fn iter(&self) -> impl Iterator<Item = u64> {
-        let sent = self.sent.iter().map(|held| held.id.0);
+        let sent = self.sent.iter().map(|queued| queued.id.0);
         let mut lanes: Vec<_> = self
             .lanes
             .iter()

@@ -1,9 +1,9 @@
 //! What can still be read in a damaged file, saved into a new store.
 //!
 //! redb gives up on a file with one wrong bit. Its pages are simple enough to be read without it
-//! (`pages`, `node`), every row has a checksum of its own (`row`), and the trees tell which rows
+//! (`pages`, `link`, `node`), every row has a checksum of its own (`row`), and the trees tell which rows
 //! are live (`walk`); what they lead to no more is searched for (`search`). The rows go into a
-//! new store beside the old one (`target`), a bounded number at a time.
+//! new store beside the old one (`new_store`), a bounded number at a time.
 //!
 //! The new store takes the place of the damaged file by renames, and there is no moment at which
 //! a crash loses either or makes an empty store of both:
@@ -15,15 +15,16 @@
 //! | the damaged file is `NAME.corrupt-…` | no file, but `NAME.rescued`: renames it |
 //! | `NAME.rescued` is `NAME` | the new store |
 
+mod link;
+mod new_store;
 mod node;
 mod pages;
+pub(super) mod report;
 mod row;
 mod search;
 mod tables;
-mod target;
 mod walk;
 
-use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -31,74 +32,18 @@ use std::path::{Path, PathBuf};
 
 use redb::Database;
 
+use self::new_store::NewStore;
 use self::pages::Pages;
 pub(super) use self::pages::Source;
-use self::target::Owed;
-use super::disk::Files;
+use self::report::{Quarantined, Rescued};
 use super::error::Error;
-use super::journal;
-use super::load::Loaded;
-use super::meta::{Meta, initialise};
-use super::open::{self, StoreFiles, denied, sync_folder, with_suffix};
+use super::files::disk::Files;
+use super::files::journal;
+use super::files::open::{self, StoreFiles, denied, sync_folder, with_suffix};
+use super::tables::meta::{Meta, initialise};
 
 /// How many damaged files are kept: flash is small.
-const KEPT: usize = 2;
-
-/// What became of a damaged file.
-#[derive(Debug)]
-pub struct Quarantined {
-    /// Where it is now.
-    pub aside: PathBuf,
-    /// What was wrong with it.
-    pub why: String,
-    /// What was saved into the new store.
-    pub rescued: Rescued,
-    /// How many rows were not, of all tables; `None` if it isn't known what the file held.
-    pub lost: Option<u64>,
-    /// Why the new store took no more, with the rest not saved.
-    pub cut_short: Option<Error>,
-    /// Older damaged files that were deleted.
-    pub deleted: Vec<PathBuf>,
-}
-
-/// Counts of what was saved.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Rescued {
-    /// Queued messages.
-    pub messages: u64,
-    /// Sessions.
-    pub sessions: u64,
-    /// Retained messages.
-    pub retained: u64,
-}
-
-impl fmt::Display for Quarantined {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Rescued {
-            messages,
-            sessions,
-            retained,
-        } = self.rescued;
-        write!(
-            f,
-            "The store was damaged ({}). It was set aside as {}; {messages} messages, {sessions} \
-             sessions and {retained} retained messages were saved into a new one, ",
-            self.why,
-            self.aside.display()
-        )?;
-        match self.lost {
-            Some(lost) => write!(f, "{lost} rows are lost.")?,
-            None => f.write_str("how much is lost is unknown.")?,
-        }
-        if let Some(error) = &self.cut_short {
-            write!(f, " The new one took no more: {error}.")?;
-        }
-        for old in &self.deleted {
-            write!(f, " The older {} was deleted.", old.display())?;
-        }
-        Ok(())
-    }
-}
+const KEPT_FILES: usize = 2;
 
 /// Sets the damaged file at `path` aside for a store with all that could be saved. It goes on
 /// with the journal, which is newer than anything in the file.
@@ -117,8 +62,8 @@ pub(super) fn rescue(
         return Err(Error::Locked(path.into()));
     }
     let deleted = delete_old(path);
-    let heir = journal::heir(files)?;
-    let copied = create(files).and_then(|database| copy(&source, database, heir));
+    let of_journal = journal::meta_for_journal(files)?;
+    let copied = create(files).and_then(|database| copy(&source, database, of_journal));
     let copied = copied.inspect_err(|_| files.discard_store());
     let copied = copied.map_err(|e| e.at(path))?;
     make_ready(path)?;
@@ -154,15 +99,11 @@ pub(super) fn resume(path: &Path) -> Result<bool, Error> {
 }
 
 /// What [`resume`] can still tell of the rescue.
-pub(super) fn resumed(path: &Path, loaded: &Loaded) -> Quarantined {
+pub(super) fn resumed(path: &Path, rescued: Rescued) -> Quarantined {
     Quarantined {
         aside: set_aside_before(path).pop().unwrap_or_default(),
         why: "found at an earlier start, which was interrupted".into(),
-        rescued: Rescued {
-            messages: loaded.refs.len(),
-            sessions: loaded.sessions.len() as u64,
-            retained: loaded.retained.len() as u64,
-        },
+        rescued,
         lost: None,
         cut_short: None,
         deleted: Vec::new(),
@@ -183,21 +124,21 @@ fn create(files: &mut StoreFiles) -> Result<Database, Error> {
     Ok(database)
 }
 
-/// Copies what can be read in `source` to `database`, an empty store, and closes that. `heir`:
+/// Copies what can be read in `source` to `database`, an empty store, and closes that. `of_journal`:
 /// what the journal says of the store, where that doesn't.
 pub(super) fn copy(
     source: &dyn Source,
     database: Database,
-    heir: Option<Meta>,
+    of_journal: Option<Meta>,
 ) -> Result<Copied, Error> {
-    let mut target = Owed::new(database);
+    let mut new_store = NewStore::new(database);
     let mut pages = Pages::new(source);
-    let walked = walk::walk(&mut pages, &mut target);
-    let searches = !walked.lost.is_empty() && target.error().is_none();
+    let walked = walk::walk(&mut pages, &mut new_store);
+    let searches = !walked.lost.is_empty() && new_store.error().is_none();
     if searches {
-        search::search(&mut pages, &walked.lost, &mut target);
+        search::search(&mut pages, &walked.lost, &mut new_store);
     }
-    let (counts, cut_short) = match target.finish(heir) {
+    let (counts, cut_short) = match new_store.finish(of_journal) {
         (_, Some(newer @ Error::Newer { .. })) => return Err(newer),
         finished => finished,
     };
@@ -212,11 +153,11 @@ pub(super) fn copy(
 
 /// Marks the copy as whole.
 pub(super) fn make_ready(path: &Path) -> Result<(), Error> {
-    let young = with_suffix(path, ".new");
+    let new = with_suffix(path, ".new");
     let ready = with_suffix(path, ".rescued");
-    File::open(&young)
+    File::open(&new)
         .and_then(|file| file.sync_all())
-        .and_then(|()| fs::rename(&young, &ready))
+        .and_then(|()| fs::rename(&new, &ready))
         .and_then(|()| sync_folder(path))
         .map_err(|e| denied(&ready, e))
 }
@@ -233,7 +174,7 @@ fn take_place(path: &Path) -> Result<(), Error> {
 /// deleted is in nobody's way.
 fn delete_old(path: &Path) -> Vec<PathBuf> {
     let mut files = set_aside_before(path);
-    let surplus = (files.len() + 1).saturating_sub(KEPT);
+    let surplus = (files.len() + 1).saturating_sub(KEPT_FILES);
     files.truncate(surplus);
     files.retain(|file| fs::remove_file(file).is_ok());
     files

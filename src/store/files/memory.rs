@@ -4,12 +4,12 @@ use redb::Database;
 use redb::backends::InMemoryBackend;
 
 use super::disk::{Files, Meter, Metered};
-use super::error::Error;
-use super::meta::{Meta, initialise};
 use super::open;
+use crate::store::error::Error;
+use crate::store::tables::meta::{Meta, initialise};
 
 /// A store in memory.
-pub(super) struct MemoryFiles;
+pub(in crate::store) struct MemoryFiles;
 
 impl Files for MemoryFiles {
     fn open_store(&mut self) -> Result<Database, Error> {

@@ -2,27 +2,24 @@
 
 use std::path::PathBuf;
 
-use redb::{
-    Database, ReadOnlyTable, ReadTransaction, TableDefinition, TableError, WriteTransaction,
-};
+use redb::{Database, ReadOnlyTable, ReadTransaction, TableError, WriteTransaction};
 
-use super::codec::{Reader, put_varint, seal, unseal};
-use super::error::{Corrupt, Error};
-use super::tables::{MSG, RETAINED, SESSION};
+use super::schema::{META, MSG, RETAINED, SESSION};
+use crate::store::error::{Corrupt, Error};
+use crate::store::rows::codec::{Reader, put_varint, seal, unseal};
 use crate::time::Time;
-
-/// Lists of numbers by name.
-pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 
 /// The version of the tables and rows; rises when an older program would misread them.
 const FORMAT: u64 = 1;
+/// That of a store in which there was a session whose number takes more than 32 bits.
+const WIDE_FORMAT: u64 = 2;
 const FORMAT_KEY: &str = "format";
 const JOURNAL_KEY: &str = "journal";
 const STAMP_KEY: &str = "stamp";
 
 const DAY_MILLIS: u64 = 86_400_000;
 
-/// Bytes written to the disk, in whole pages as [`Usage`](super::Usage) counts them. A crash loses
+/// Bytes written to the disk, in whole pages as [`Usage`](crate::store::Usage) counts them. A crash loses
 /// the count of a minute at most.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Written {
@@ -36,17 +33,17 @@ pub struct Written {
 
 /// The state of the world at a commit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Stamp {
+pub(in crate::store) struct Stamp {
     /// The newest time the broker has seen.
-    pub(super) floor: Time,
+    pub(in crate::store) floor: Time,
     /// Milliseconds since 1970 by the wall clock at the same moment; 0 if unknown.
-    pub(super) wall: u64,
-    pub(super) written: Written,
+    pub(in crate::store) wall: u64,
+    pub(in crate::store) written: Written,
 }
 
 impl Stamp {
     /// Takes in what a commit says of the time, and the bytes written since the last.
-    pub(super) fn advance(&mut self, floor: Time, wall: u64, bytes: u64) {
+    pub(in crate::store) fn advance(&mut self, floor: Time, wall: u64, bytes: u64) {
         self.count(bytes);
         self.floor = self.floor.max(floor);
         if wall != 0 {
@@ -60,18 +57,18 @@ impl Stamp {
     }
 
     /// Counts bytes written on the day of the last commit.
-    pub(super) fn count(&mut self, bytes: u64) {
+    pub(in crate::store) fn count(&mut self, bytes: u64) {
         self.written.total = self.written.total.saturating_add(bytes);
         self.written.today = self.written.today.saturating_add(bytes);
     }
 
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    pub(in crate::store) fn encode(&self, out: &mut Vec<u8>) {
         for number in self.numbers() {
             put_varint(number, out);
         }
     }
 
-    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Stamp, Corrupt> {
+    pub(in crate::store) fn decode(reader: &mut Reader<'_>) -> Result<Stamp, Corrupt> {
         let mut stamp = [0; 5];
         for number in &mut stamp {
             *number = reader.varint()?;
@@ -93,19 +90,21 @@ impl Stamp {
     }
 }
 
-/// All rows but the format.
+/// All rows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Meta {
+pub(in crate::store) struct Meta {
     /// Which store this is: a journal belongs to one store.
-    pub(super) id: u64,
+    pub(in crate::store) id: u64,
     /// The tables hold all records of the journal up to and including this number.
-    pub(super) applied: u64,
-    pub(super) stamp: Stamp,
+    pub(in crate::store) applied: u64,
+    /// Numbers of sessions may take more than 32 bits.
+    pub(in crate::store) wide: bool,
+    pub(in crate::store) stamp: Stamp,
 }
 
 impl Meta {
     /// That of a new store.
-    pub(super) fn new_store() -> Meta {
+    pub(in crate::store) fn new_store() -> Meta {
         Meta {
             id: fastrand::u64(1..),
             ..Meta::default()
@@ -116,14 +115,14 @@ impl Meta {
     ///
     /// # Errors
     /// [`Error::Newer`] and [`Error::Foreign`] without the path, or what the database says.
-    pub(super) fn read(txn: &ReadTransaction) -> Result<Meta, Error> {
+    pub(in crate::store) fn read(txn: &ReadTransaction) -> Result<Meta, Error> {
         let table = match txn.open_table(META) {
             Err(TableError::TableDoesNotExist(_)) => return Err(Error::Foreign(PathBuf::new())),
             other => other?,
         };
         let format = read_numbers(&table, FORMAT_KEY)?;
         let [id, applied] = match format {
-            Some([FORMAT]) => read_numbers(&table, JOURNAL_KEY)?.unwrap_or_default(),
+            Some([FORMAT | WIDE_FORMAT]) => read_numbers(&table, JOURNAL_KEY)?.unwrap_or_default(),
             Some([found]) => {
                 let path = PathBuf::new();
                 return Err(Error::Newer { path, found });
@@ -134,12 +133,13 @@ impl Meta {
         Ok(Meta {
             id,
             applied,
+            wide: format == Some([WIDE_FORMAT]),
             stamp: Stamp::from_numbers(stamp),
         })
     }
 
     /// Whether a row of this name is one of the table's.
-    pub(super) fn has(key: &[u8]) -> bool {
+    pub(in crate::store) fn has(key: &[u8]) -> bool {
         [FORMAT_KEY, JOURNAL_KEY, STAMP_KEY]
             .map(str::as_bytes)
             .contains(&key)
@@ -150,17 +150,19 @@ impl Meta {
     ///
     /// # Errors
     /// [`Error::Newer`] without the path.
-    pub(super) fn take(&mut self, key: &[u8], row: &[u8]) -> Result<bool, Error> {
+    pub(in crate::store) fn take(&mut self, key: &[u8], row: &[u8]) -> Result<bool, Error> {
         let numbers = |count: usize| -> Result<Vec<u64>, Corrupt> {
             let mut reader = unseal(key, row)?;
             (0..count).map(|_| reader.varint()).collect()
         };
         if key == FORMAT_KEY.as_bytes() {
-            if let Ok(&[found]) = numbers(1).as_deref()
-                && found != FORMAT
-            {
-                let path = PathBuf::new();
-                return Err(Error::Newer { path, found });
+            match numbers(1).as_deref() {
+                Ok(&[WIDE_FORMAT]) => self.wide = true,
+                Ok(&[found]) if found != FORMAT => {
+                    let path = PathBuf::new();
+                    return Err(Error::Newer { path, found });
+                }
+                _ => {}
             }
         } else if key == JOURNAL_KEY.as_bytes() {
             if let Ok(&[id, applied]) = numbers(2).as_deref() {
@@ -176,16 +178,17 @@ impl Meta {
         Ok(false)
     }
 
-    /// Writes it, and the format.
-    pub(super) fn write(&self, txn: &WriteTransaction) -> Result<(), Error> {
-        put_numbers(txn, FORMAT_KEY, &[FORMAT])?;
+    /// Writes it.
+    pub(in crate::store) fn write(&self, txn: &WriteTransaction) -> Result<(), Error> {
+        let format = if self.wide { WIDE_FORMAT } else { FORMAT };
+        put_numbers(txn, FORMAT_KEY, &[format])?;
         put_numbers(txn, JOURNAL_KEY, &[self.id, self.applied])?;
         put_numbers(txn, STAMP_KEY, &self.stamp.numbers())
     }
 }
 
 /// Creates the tables of an empty store.
-pub(super) fn initialise(database: &Database, meta: &Meta) -> Result<(), Error> {
+pub(in crate::store) fn initialise(database: &Database, meta: &Meta) -> Result<(), Error> {
     let txn = database.begin_write()?;
     txn.open_table(MSG)?;
     txn.open_table(SESSION)?;

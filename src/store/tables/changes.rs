@@ -4,25 +4,25 @@ use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
 
-use redb::{CursorError, Table, WriteTransaction};
+use redb::{CursorError, Key, Table, TableDefinition, WriteTransaction};
 
-use super::batch::Batch;
-use super::error::Error;
-use super::record::SessionKey;
-use super::tables::{MSG, RETAINED, SESSION};
+use super::schema::{MSG, RETAINED, SESSION, WIDE_SESSION};
+use crate::store::error::Error;
+use crate::store::rows::batch::Batch;
+use crate::store::rows::session::{SessionKey, narrow};
 
 /// The changes of one or more batches. `T` is a topic and `R` a row, owned or borrowed; `None`
 /// deletes.
-pub(super) struct Changes<T, R> {
-    pub(super) messages: BTreeMap<u64, R>,
+pub(in crate::store) struct Changes<T, R> {
+    pub(in crate::store) messages: BTreeMap<u64, R>,
     /// Messages to delete; none of them is in `messages`.
-    pub(super) deletes: Runs,
-    pub(super) sessions: BTreeMap<SessionKey, Option<R>>,
-    pub(super) retained: BTreeMap<T, Option<R>>,
+    pub(in crate::store) deletes: Runs,
+    pub(in crate::store) sessions: BTreeMap<SessionKey, Option<R>>,
+    pub(in crate::store) retained: BTreeMap<T, Option<R>>,
 }
 
 /// What the journal holds beyond the tables.
-pub(super) type Overlay = Changes<Box<str>, Box<[u8]>>;
+pub(in crate::store) type Overlay = Changes<Box<str>, Box<[u8]>>;
 
 impl<T, R> Default for Changes<T, R> {
     fn default() -> Changes<T, R> {
@@ -37,7 +37,7 @@ impl<T, R> Default for Changes<T, R> {
 
 impl<T: Ord + Borrow<str>, R: Borrow<[u8]>> Changes<T, R> {
     /// True if nothing is changed.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::store) fn is_empty(&self) -> bool {
         self.messages.is_empty()
             && self.deletes.is_empty()
             && self.sessions.is_empty()
@@ -46,7 +46,7 @@ impl<T: Ord + Borrow<str>, R: Borrow<[u8]>> Changes<T, R> {
 
     /// Adds a batch, whose puts come before its deletes. What it deletes below `end` must be
     /// deleted from the tables too; they have no message from there on.
-    pub(super) fn absorb<'b>(&mut self, batch: &'b Batch, end: u64)
+    pub(in crate::store) fn absorb<'b>(&mut self, batch: &'b Batch, end: u64)
     where
         T: From<&'b str>,
         R: From<&'b [u8]>,
@@ -82,7 +82,7 @@ impl<T: Ord + Borrow<str>, R: Borrow<[u8]>> Changes<T, R> {
     }
 
     /// The same changes, borrowed.
-    pub(super) fn borrowed(&self) -> Changes<&str, &[u8]> {
+    pub(in crate::store) fn borrowed(&self) -> Changes<&str, &[u8]> {
         let messages = self.messages.iter().map(|(id, row)| (*id, row.borrow()));
         let sessions = self.sessions.iter();
         let retained = self.retained.iter();
@@ -99,7 +99,7 @@ impl<T: Ord + Borrow<str>, R: Borrow<[u8]>> Changes<T, R> {
     }
 
     /// Writes all to the tables.
-    pub(super) fn write(&self, txn: &WriteTransaction) -> Result<Balance, Error> {
+    pub(in crate::store) fn write(&self, txn: &WriteTransaction) -> Result<Balance, Error> {
         let mut balance = Balance::default();
         self.write_messages(txn, &mut balance)?;
         self.write_sessions(txn, &mut balance)?;
@@ -123,20 +123,14 @@ impl<T: Ord + Borrow<str>, R: Borrow<[u8]>> Changes<T, R> {
     }
 
     fn write_sessions(&self, txn: &WriteTransaction, balance: &mut Balance) -> Result<(), Error> {
-        if self.sessions.is_empty() {
-            return Ok(());
-        }
-        let mut table = txn.open_table(SESSION)?;
-        for (key, row) in &self.sessions {
-            let row = row.as_ref().map(R::borrow);
-            let old = match row {
-                Some(row) => table.insert(key, row)?,
-                None => table.remove(key)?,
-            };
-            balance.removed += old.map_or(0, |old| session_bytes(old.value()));
-            balance.added += row.map_or(0, session_bytes);
-        }
-        Ok(())
+        let rows = self.sessions.iter();
+        let rows = rows.map(|(key, row)| (*key, row.as_ref().map(R::borrow)));
+        let narrowed = rows
+            .clone()
+            .filter_map(|(key, row)| Some((narrow(key)?, row)));
+        let wide = rows.filter(|(key, _)| narrow(*key).is_none());
+        put_sessions(txn, SESSION, narrowed, balance)?;
+        put_sessions(txn, WIDE_SESSION, wide, balance)
     }
 
     fn write_retained(&self, txn: &WriteTransaction, balance: &mut Balance) -> Result<(), Error> {
@@ -158,8 +152,36 @@ impl<T: Ord + Borrow<str>, R: Borrow<[u8]>> Changes<T, R> {
     }
 }
 
+/// Writes rows of sessions to one of their tables, which is touched only if there are any.
+fn put_sessions<'r, K>(
+    txn: &WriteTransaction,
+    table: TableDefinition<'_, K, &'static [u8]>,
+    rows: impl Iterator<Item = (K, Option<&'r [u8]>)>,
+    balance: &mut Balance,
+) -> Result<(), Error>
+where
+    K: for<'k> Key<SelfType<'k> = K> + 'static,
+{
+    let mut rows = rows.peekable();
+    if rows.peek().is_none() {
+        return Ok(());
+    }
+    let mut table = txn.open_table(table)?;
+    for (key, row) in rows {
+        let old = match row {
+            Some(row) => table.insert(key, row)?,
+            None => table.remove(key)?,
+        };
+        balance.removed += old.map_or(0, |old| session_bytes(old.value()));
+        balance.added += row.map_or(0, session_bytes);
+    }
+    Ok(())
+}
+
 /// Appends through a cursor, which fills pages and is cheaper than inserting each on its own;
-/// what isn't new and rising, as in a commit tried again, is inserted.
+/// what isn't new and rising, as in a commit tried again, is inserted. The cursor gathers what it
+/// is given before it makes pages of it: that is redb's own copy, and to reserve the place of each
+/// row in its page instead would cost two, one of zeroes.
 fn put_messages<'r>(
     table: &mut Table<'_, u64, &'static [u8]>,
     messages: impl Iterator<Item = (u64, &'r [u8])>,
@@ -187,46 +209,46 @@ fn put_messages<'r>(
 
 /// How many bytes of rows a commit adds and removes.
 #[derive(Default)]
-pub(super) struct Balance {
-    pub(super) added: u64,
-    pub(super) removed: u64,
+pub(in crate::store) struct Balance {
+    pub(in crate::store) added: u64,
+    pub(in crate::store) removed: u64,
 }
 
 /// What a message row counts for.
-pub(super) fn message_bytes(row: &[u8]) -> u64 {
+pub(in crate::store) fn message_bytes(row: &[u8]) -> u64 {
     row.len() as u64
 }
 
 /// What a session row counts for.
-pub(super) fn session_bytes(row: &[u8]) -> u64 {
+pub(in crate::store) fn session_bytes(row: &[u8]) -> u64 {
     row.len() as u64
 }
 
 /// What a retained row counts for.
-pub(super) fn retained_bytes(topic: &str, row: &[u8]) -> u64 {
+pub(in crate::store) fn retained_bytes(topic: &str, row: &[u8]) -> u64 {
     (topic.len() + row.len()) as u64
 }
 
 /// A set of ids as runs, each by its start, none touching another.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Runs(BTreeMap<u64, u64>);
+pub(in crate::store) struct Runs(BTreeMap<u64, u64>);
 
 impl Runs {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::store) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = Range<u64>> {
+    pub(in crate::store) fn iter(&self) -> impl Iterator<Item = Range<u64>> {
         self.0.iter().map(|(start, end)| *start..*end)
     }
 
     /// How many ids there are.
-    pub(super) fn len(&self) -> u64 {
+    pub(in crate::store) fn len(&self) -> u64 {
         self.iter().map(|ids| ids.end - ids.start).sum()
     }
 
     /// What of `ids` is not in the set.
-    pub(super) fn gaps(&self, ids: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    pub(in crate::store) fn gaps(&self, ids: Range<u64>) -> impl Iterator<Item = Range<u64>> {
         let before = self.0.range(..=ids.start).next_back();
         let within = self.0.range(ids.start.saturating_add(1)..);
         let mut runs = before.into_iter().chain(within);

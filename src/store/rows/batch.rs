@@ -2,19 +2,25 @@
 
 use std::ops::Range;
 
-use super::codec::{Reader, put_bytes, put_varint};
-use super::error::Corrupt;
-use super::record::{IDENTITY, STATE, SessionKey, SessionRecord, StateRecord};
-use super::row::{encode_message, encode_retained};
+use super::codec::{MAX_VARINT, Reader, put_bytes, put_varint, slice};
+use super::message::{encode_message, encode_retained};
+use super::session::{IDENTITY, STATE, SessionKey, SessionRecord, StateRecord, is_wide};
+use crate::impossible;
 use crate::message::{Message, MessageId, SessionId};
 use crate::owed::Owed;
+use crate::store::error::Corrupt;
 use crate::time::Time;
 
-/// A span of [`Batch::arena`].
-type Span = Range<u32>;
+/// Where a row stands in its buffer.
+type Span = Range<usize>;
 
 /// Bytes of buffer that a batch keeps for the next commit.
-const KEEP: usize = 256 << 10;
+const KEPT_BYTES: usize = 256 << 10;
+/// Bytes kept free before the messages for the start of a record: what a journal puts there, and
+/// how many messages there are.
+const FRONT: usize = MAX_FRONT + MAX_VARINT;
+/// What a journal may put before the contents of a record, in bytes.
+pub(in crate::store) const MAX_FRONT: usize = 96;
 
 /// The changes of one commit, already encoded: plain bytes that can go to the storage thread.
 ///
@@ -27,11 +33,17 @@ pub struct Batch {
     pub floor: Time,
     /// Milliseconds since 1970 by the wall clock at that time; 0 if unknown.
     pub wall: u64,
-    /// All encoded rows and retained topics, one after another.
-    arena: Vec<u8>,
+    /// [`FRONT`] bytes, and then the messages as a record of the journal has them: what is in a
+    /// message is copied here once, and goes to the file from here. Empty without messages.
+    record: Vec<u8>,
+    /// The rows in `record`.
     messages: Vec<(MessageId, Span)>,
     deletes: Vec<Range<u64>>,
+    /// All other rows and the topics of retained messages, one after another.
+    arena: Vec<u8>,
     sessions: Vec<(SessionKey, Option<Span>)>,
+    /// It names a session whose number takes more than 32 bits.
+    wide: bool,
     retained: Vec<(Span, Option<Span>)>,
 }
 
@@ -47,18 +59,41 @@ impl Batch {
     /// Empties the batch for commit number `seq`; its buffers stay, unless they grew large.
     pub fn reset(&mut self, seq: u64) {
         self.seq = seq;
-        self.arena.clear();
-        self.arena.shrink_to(KEEP);
+        for buffer in [&mut self.record, &mut self.arena] {
+            buffer.clear();
+            buffer.shrink_to(KEPT_BYTES);
+        }
         self.messages.clear();
         self.deletes.clear();
         self.sessions.clear();
+        self.wide = false;
         self.retained.clear();
     }
 
     /// Stores a message for the sessions that are owed it. Cheapest with rising ids.
     pub fn put_message(&mut self, id: MessageId, message: &Message, targets: &[Owed]) {
-        let row = self.append(|out| encode_message(id, message, targets, out));
+        self.wide |= targets.iter().any(|target| is_wide(target.session));
+        let record = self.record_for(id);
+        let row = encode_message(id, message, targets, record);
         self.messages.push((id, row));
+    }
+
+    /// Stores a row that a record of the journal holds.
+    fn put_message_row(&mut self, id: MessageId, row: &[u8]) {
+        let record = self.record_for(id);
+        put_bytes(row, record);
+        let end = record.len();
+        self.messages.push((id, end - row.len()..end));
+    }
+
+    /// Where the length and the row of message `id` belong.
+    fn record_for(&mut self, id: MessageId) -> &mut Vec<u8> {
+        if self.record.is_empty() {
+            self.record.resize(FRONT, 0);
+        }
+        let last = self.messages.last().map_or(0, |(last, _)| last.0);
+        put_varint(id.0.wrapping_sub(last), &mut self.record);
+        &mut self.record
     }
 
     /// Deletes the messages in `ids`, stored or not.
@@ -73,19 +108,24 @@ impl Batch {
     /// Stores who a session is.
     pub fn put_session(&mut self, id: SessionId, record: &SessionRecord) {
         let row = self.append(|out| record.encode(id, out));
-        self.sessions.push(((id.0, IDENTITY), Some(row)));
+        self.push_session((id.0, IDENTITY), Some(row));
     }
 
     /// Stores where a session's delivery stands.
     pub fn put_state(&mut self, id: SessionId, record: &StateRecord) {
         let row = self.append(|out| record.encode(id, out));
-        self.sessions.push(((id.0, STATE), Some(row)));
+        self.push_session((id.0, STATE), Some(row));
     }
 
     /// Deletes a session, state and all.
     pub fn delete_session(&mut self, id: SessionId) {
-        self.sessions.push(((id.0, IDENTITY), None));
-        self.sessions.push(((id.0, STATE), None));
+        self.push_session((id.0, IDENTITY), None);
+        self.push_session((id.0, STATE), None);
+    }
+
+    fn push_session(&mut self, key: SessionKey, row: Option<Span>) {
+        self.wide |= is_wide(SessionId(key.0));
+        self.sessions.push((key, row));
     }
 
     /// Stores the retained message of its topic, with its publisher.
@@ -103,7 +143,8 @@ impl Batch {
 
     /// Bytes of encoded rows.
     pub fn bytes(&self) -> usize {
-        self.arena.len()
+        let messages = self.messages.iter().map(|(_, row)| row.len());
+        messages.sum::<usize>() + self.arena.len()
     }
 
     /// True if there is nothing to commit.
@@ -114,43 +155,72 @@ impl Batch {
             && self.retained.is_empty()
     }
 
+    /// Whether it names a session whose number takes more than 32 bits.
+    pub(in crate::store) fn is_wide(&self) -> bool {
+        self.wide
+    }
+
     /// The messages to store, in the order they were put.
-    pub(super) fn messages(&self) -> impl ExactSizeIterator<Item = (u64, &[u8])> {
-        self.messages
-            .iter()
-            .map(|(id, row)| (id.0, self.slice(row)))
+    pub(in crate::store) fn messages(&self) -> impl ExactSizeIterator<Item = (u64, &[u8])> {
+        let rows = self.messages.iter();
+        rows.map(|(id, row)| (id.0, slice(&self.record, row)))
     }
 
     /// The ranges of messages to delete.
-    pub(super) fn deletes(&self) -> &[Range<u64>] {
+    pub(in crate::store) fn deletes(&self) -> &[Range<u64>] {
         &self.deletes
     }
 
     /// The session rows to store or, with `None`, delete.
-    pub(super) fn sessions(&self) -> impl ExactSizeIterator<Item = (SessionKey, Option<&[u8]>)> {
+    pub(in crate::store) fn sessions(
+        &self,
+    ) -> impl ExactSizeIterator<Item = (SessionKey, Option<&[u8]>)> {
         self.sessions
             .iter()
-            .map(|(key, row)| (*key, row.as_ref().map(|row| self.slice(row))))
+            .map(|(key, row)| (*key, row.as_ref().map(|row| slice(&self.arena, row))))
     }
 
     /// The retained rows to store or, with `None`, delete, by topic.
-    pub(super) fn retained(&self) -> impl ExactSizeIterator<Item = (&str, Option<&[u8]>)> {
+    pub(in crate::store) fn retained(
+        &self,
+    ) -> impl ExactSizeIterator<Item = (&str, Option<&[u8]>)> {
         self.retained.iter().map(|(topic, row)| {
-            // The span was a &str when it was appended.
-            let topic = std::str::from_utf8(self.slice(topic)).unwrap_or_default();
-            (topic, row.as_ref().map(|row| self.slice(row)))
+            let topic = std::str::from_utf8(slice(&self.arena, topic));
+            let topic = topic.unwrap_or_else(|_| {
+                impossible!("a topic that was a &str when it was put into a batch is none");
+                ""
+            });
+            (topic, row.as_ref().map(|row| slice(&self.arena, row)))
         })
     }
 
-    /// Appends all changes to `out`, for [`Batch::decode`].
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        put_varint(self.messages.len() as u64, out);
-        let mut last = 0u64;
-        for (id, row) in self.messages() {
-            put_varint(id.wrapping_sub(last), out);
-            put_bytes(row, out);
-            last = id;
+    /// Lays all changes out as the contents of a record, for [`Batch::decode`], behind `front`,
+    /// and has `write` do something with it: it gets a buffer and where in it `front` begins, and
+    /// may append. Messages stay where they are. `None`, and nothing is done, if `front` is longer
+    /// than [`MAX_FRONT`].
+    pub(in crate::store) fn with_record<T>(
+        &mut self,
+        front: &[u8],
+        write: impl FnOnce(&mut Vec<u8>, usize) -> T,
+    ) -> Option<T> {
+        let mut front = front.to_vec();
+        put_varint(self.messages.len() as u64, &mut front);
+        let start = FRONT.checked_sub(front.len())?;
+        let mut record = std::mem::take(&mut self.record);
+        let end = record.len();
+        record.resize(end.max(FRONT), 0);
+        if let Some(room) = record.get_mut(start..FRONT) {
+            room.copy_from_slice(&front);
         }
+        self.encode_others(&mut record);
+        let done = write(&mut record, start);
+        record.truncate(end);
+        self.record = record;
+        Some(done)
+    }
+
+    /// Appends all changes but the messages to put.
+    fn encode_others(&self, out: &mut Vec<u8>) {
         put_varint(self.deletes.len() as u64, out);
         for ids in &self.deletes {
             put_varint(ids.start, out);
@@ -158,7 +228,7 @@ impl Batch {
         }
         put_varint(self.sessions.len() as u64, out);
         for ((number, kind), row) in self.sessions() {
-            put_varint(number.into(), out);
+            put_varint(number, out);
             out.push(kind);
             put_row(row, out);
         }
@@ -169,26 +239,25 @@ impl Batch {
         }
     }
 
-    /// Decodes what [`Batch::encode`] wrote; the rows themselves are not looked into.
+    /// Decodes what [`Batch::with_record`] laid out; the rows themselves are not looked into.
     ///
     /// # Errors
     /// [`Corrupt`] if it is anything else.
-    pub(super) fn decode(mut reader: Reader<'_>) -> Result<Batch, Corrupt> {
+    pub(in crate::store) fn decode(mut reader: Reader<'_>) -> Result<Batch, Corrupt> {
         let mut batch = Batch::default();
         let mut id = 0u64;
         for _ in 0..reader.count(2)? {
             id = id.wrapping_add(reader.varint()?);
-            let row = batch.copy(reader.bytes()?);
-            batch.messages.push((MessageId(id), row));
+            batch.put_message_row(MessageId(id), reader.bytes()?);
         }
         for _ in 0..reader.count(2)? {
             let (start, len) = (reader.varint()?, reader.varint()?);
             batch.delete(start..start.checked_add(len).ok_or(Corrupt)?);
         }
         for _ in 0..reader.count(3)? {
-            let key = (reader.number()?, reader.byte()?);
+            let key = (reader.varint()?, reader.byte()?);
             let row = read_row(&mut reader)?.map(|row| batch.copy(row));
-            batch.sessions.push((key, row));
+            batch.push_session(key, row);
         }
         for _ in 0..reader.count(2)? {
             let topic = batch.copy(reader.str()?.as_bytes());
@@ -203,14 +272,10 @@ impl Batch {
         self.append(|out| out.extend_from_slice(bytes))
     }
 
-    fn slice(&self, span: &Span) -> &[u8] {
-        &self.arena[span.start as usize..span.end as usize]
-    }
-
     fn append(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> Span {
-        let start = self.arena.len() as u32;
+        let start = self.arena.len();
         encode(&mut self.arena);
-        start..self.arena.len() as u32
+        start..self.arena.len()
     }
 }
 

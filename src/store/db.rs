@@ -3,28 +3,23 @@
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
-use super::batch::Batch;
-use super::changes::Overlay;
-use super::disk::{Files, Meter, Usage};
 use super::error::Error;
-use super::journal::{Journal, Replayed};
+use super::files::disk::{Files, Meter, Usage};
+use super::files::journal::{Journal, Replayed};
+use super::files::memory::MemoryFiles;
+use super::files::open::{Location, StoreFiles};
 use super::load::{Loaded, load};
-use super::memory::MemoryFiles;
-use super::meta::{Meta, Stamp, Written};
-use super::open::{Location, StoreFiles};
-use super::record::SessionKey;
 use super::rescue;
-use super::view::{ON, View};
+use super::rows::batch::Batch;
+use super::rows::codec::slice;
+use super::tables::changes::Overlay;
+use super::tables::meta::{Meta, Stamp, Written};
+use super::tables::schema::MSG;
+use super::tables::view::{CONTINUE, View};
 use crate::message::MessageId;
 
-/// Messages by number.
-pub(super) const MSG: TableDefinition<u64, &[u8]> = TableDefinition::new("msg");
-/// Identity and state of sessions.
-pub(super) const SESSION: TableDefinition<SessionKey, &[u8]> = TableDefinition::new("session");
-/// Retained messages by topic.
-pub(super) const RETAINED: TableDefinition<&str, &[u8]> = TableDefinition::new("retained");
 /// How far, in milliseconds, the stored time may lag: its row costs a page a commit.
 const STAMP_STEP: u64 = 60_000;
 /// How many bytes may be written before they are counted on disk.
@@ -46,7 +41,7 @@ pub enum Need {
 
 impl Need {
     /// The file must be larger than this, in bytes.
-    const fn above(self) -> u64 {
+    const fn min_file_bytes(self) -> u64 {
         match self {
             Need::Busy => 16 << 20,
             Need::Idle => 4 << 20,
@@ -55,7 +50,7 @@ impl Need {
     }
 
     /// There must be no more live bytes: to copy them takes time.
-    const fn most(self) -> u64 {
+    const fn max_live_bytes(self) -> u64 {
         match self {
             Need::Busy => 512 << 10,
             Need::Idle | Need::Full => 8 << 20,
@@ -101,7 +96,7 @@ impl Rows {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (MessageId, &[u8])> {
         self.rows
             .iter()
-            .map(|(id, span)| (*id, &self.arena[span.clone()]))
+            .map(|(id, place)| (*id, slice(&self.arena, place)))
     }
 
     /// Bytes of all rows.
@@ -135,7 +130,7 @@ impl Db {
         let quarantined = match opened.map_err(|e| e.at(&path)) {
             Err(e) if e.is_damage() => rescue::rescue(&mut files(), &path, &e)?,
             Ok((db, mut loaded)) if resumed => {
-                loaded.quarantined = Some(rescue::resumed(&path, &loaded));
+                loaded.quarantined = Some(rescue::resumed(&path, loaded.counts()));
                 return Ok((db, loaded));
             }
             other => return other,
@@ -156,6 +151,8 @@ impl Db {
             (journal, replayed) = (Some(opened), found);
         }
         meta.stamp = replayed.stamp.unwrap_or(meta.stamp);
+        // The store that says otherwise was made anew for this journal.
+        meta.wide |= replayed.wide;
         let mut loaded = load(&View::new(&database, &replayed.overlay)?, &meta)?;
         loaded.damaged += replayed.damaged;
         let db = Db {
@@ -185,7 +182,7 @@ impl Db {
     ///
     /// # Errors
     /// Whatever redb and the disk report; the batch is then whole or absent.
-    pub fn commit(&mut self, batch: &Batch) -> Result<(), Error> {
+    pub fn commit(&mut self, batch: &mut Batch) -> Result<(), Error> {
         // Also where the journal alone would do: a commit of redb that failed may have got
         // through, and then the journal starts anew.
         self.database()?;
@@ -193,7 +190,9 @@ impl Db {
         let bytes = self.uncounted();
         self.counted += bytes;
         self.meta.stamp.advance(batch.floor, batch.wall, bytes);
-        if let Some(journal) = &mut self.journal
+        // The journal's records have no format of their own: the tables must tell it first.
+        let is_journaled = self.meta.wide || !batch.is_wide();
+        if let Some(journal) = self.journal.as_mut().filter(|_| is_journaled)
             && journal.append(&self.meta.stamp, batch)?
         {
             self.overlay.absorb(batch, self.end);
@@ -223,9 +222,11 @@ impl Db {
         changes.absorb(batch, self.end);
         let meta = Meta {
             applied: self.seq(),
+            wide: self.meta.wide || batch.is_wide(),
             ..self.meta
         };
-        let has_meta = meta.applied != self.meta.applied || self.is_stamp_due();
+        let has_meta =
+            meta.applied != self.meta.applied || meta.wide != self.meta.wide || self.is_stamp_due();
         let database = self.database.as_ref().ok_or_else(closed)?;
         let txn = database.begin_write()?;
         let balance = changes.write(&txn)?;
@@ -240,6 +241,7 @@ impl Db {
             self.end = self.end.max(last + 1);
         }
         self.live = (self.live + balance.added).saturating_sub(balance.removed);
+        self.meta.wide = meta.wide;
         self.applied(meta.applied);
         Ok(())
     }
@@ -286,7 +288,7 @@ impl Db {
                     return Ok(ControlFlow::Break(()));
                 }
                 rows.push(MessageId(id), row);
-                ON
+                CONTINUE
             })?;
             if flow.is_break() {
                 return Ok(rows);
@@ -330,29 +332,29 @@ impl Db {
     /// Whether [`Db::rewrite`] would give much back, and soon.
     pub fn is_worth_compacting(&self, need: Need) -> bool {
         let bytes = self.file_bytes();
-        if bytes <= need.above() {
+        if bytes <= need.min_file_bytes() {
             return false;
         }
-        let live = self.still_live();
+        let live = self.remaining_bytes();
         let (last_bytes, last_live) = self.compacted;
         let news = bytes / 2 > last_bytes || live < last_live / 2;
-        news && live <= need.most() && bytes / COMPACT_RATIO > live
+        news && live <= need.max_live_bytes() && bytes / COMPACT_RATIO > live
     }
 
     /// Bytes of the rows that the journal does not delete, roughly.
-    fn still_live(&self) -> u64 {
-        self.live_bytes().saturating_sub(self.dying_bytes())
+    fn remaining_bytes(&self) -> u64 {
+        self.live_bytes().saturating_sub(self.deleted_bytes())
     }
 
     /// About how much of the tables the journal deletes, taking all rows for messages of one size.
-    fn dying_bytes(&self) -> u64 {
+    fn deleted_bytes(&self) -> u64 {
         let table = self.database.as_ref().and_then(|database| {
             let txn = database.begin_read().ok()?;
             txn.open_table(MSG).ok()
         });
         let messages = table.and_then(|table| table.len().ok()).unwrap_or(0);
-        let dying = self.overlay.deletes.len().min(messages);
-        self.live / messages.max(1) * dying
+        let deleted = self.overlay.deletes.len().min(messages);
+        self.live / messages.max(1) * deleted
     }
 
     /// Whether the name of the store or of its journal no longer leads to the file that is open:
@@ -374,18 +376,18 @@ impl Db {
             self.files.discard_store();
         }
         // Also after a failure, which another attempt right away would only repeat.
-        self.compacted = (self.file_bytes(), self.still_live());
+        self.compacted = (self.file_bytes(), self.remaining_bytes());
         result?;
         self.files.sync_names()
     }
 
     fn try_rewrite(&mut self) -> Result<(), Error> {
-        let young = self.files.create_store()?;
+        let new = self.files.create_store()?;
         let meta = Meta {
             applied: self.seq(),
             ..self.meta
         };
-        let txn = young.begin_write()?;
+        let txn = new.begin_write()?;
         let live = self.view()?.copy(&txn)?;
         meta.write(&txn)?;
         txn.commit()?;
@@ -395,9 +397,9 @@ impl Db {
         {
             journal.renew(&mut *self.files);
         }
-        let (_, end) = read_meta(&young)?;
+        let (_, end) = read_meta(&new)?;
         self.files.install_store()?;
-        self.database = Some(young);
+        self.database = Some(new);
 
         (self.live, self.end) = (live, end);
         self.stored = meta.stamp;
@@ -422,6 +424,7 @@ impl Db {
             return Err(Error::Corrupt("another store is in its place".into()));
         }
         self.end = end;
+        self.meta.wide |= found.wide;
         self.database = Some(database);
         // The commit that failed got through.
         if found.applied > self.meta.applied {

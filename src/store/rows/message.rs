@@ -4,14 +4,15 @@
 //! crc32`, numbers as varints. Targets stand before the payload, so that the scan at start-up
 //! stops there. A retained row has the same shape; its topic is its key and not repeated.
 
+use std::ops::Range;
 use std::rc::Rc;
 
-use super::codec::{Reader, put_bytes, put_varint, seal, unseal};
-use super::error::Corrupt;
+use super::codec::{CRC_LEN, Reader, put_bytes, put_varint, seal, tail, unseal};
 use crate::lane::Lane;
 use crate::message::{Message, MessageId, Origin, Parts, SessionId};
 use crate::mqtt::QoS;
 use crate::owed::Owed;
+use crate::store::error::Corrupt;
 use crate::time::Time;
 
 /// The format of message rows.
@@ -24,24 +25,37 @@ const ORIGIN: u8 = 0x10;
 const USERNAME: u8 = 0x20;
 const LISTENER: u8 = 0x40;
 
-const TARGET_MAPPING: u8 = 0x10;
+const TARGET_LANE: u8 = 0x10;
 const TARGET_SUB_IDS: u8 = 0x20;
 
-/// Appends the row of a queued message to `out`. Its origin is not stored: routing is done.
-pub(super) fn encode_message(
+/// Appends the row of a queued message to `out`, its length before it; returns where the row
+/// stands. The origin is not stored: routing is done.
+pub(in crate::store) fn encode_message(
     id: MessageId,
     message: &Message,
     targets: &[Owed],
     out: &mut Vec<u8>,
-) {
+) -> Range<usize> {
     let start = out.len();
     put_head(message, targets, None, out);
-    put_body(message.topic(), message, out);
-    seal(&id.0.to_le_bytes(), start, out);
+    put_bytes(message.topic().as_bytes(), out);
+    put_bytes(message.props(), out);
+    // The length is known only now. The payload, which may be large, is not moved for it.
+    let end = out.len();
+    put_varint(
+        (end - start + message.payload().len() + CRC_LEN) as u64,
+        out,
+    );
+    let width = out.len() - end;
+    tail(out, start).rotate_right(width);
+    out.extend_from_slice(message.payload());
+    let row = start + width;
+    seal(&id.0.to_le_bytes(), row, out);
+    row..out.len()
 }
 
 /// Appends the row of a retained message to `out`; its key is its topic.
-pub(super) fn encode_retained(message: &Message, out: &mut Vec<u8>) {
+pub(in crate::store) fn encode_retained(message: &Message, out: &mut Vec<u8>) {
     let start = out.len();
     put_head(message, &[], Some(&message.origin), out);
     put_body("", message, out);
@@ -85,17 +99,17 @@ pub fn decode_targets(id: MessageId, row: &[u8]) -> Result<Vec<Owed>, Corrupt> {
 }
 
 /// What the scan at start-up wants of a message row.
-pub(super) struct Scanned<'a> {
+pub(in crate::store) struct Scanned<'a> {
     /// Its topic.
-    pub(super) topic: &'a [u8],
+    pub(in crate::store) topic: &'a str,
     /// When it arrived.
-    pub(super) arrival: Time,
+    pub(in crate::store) arrival: Time,
     /// Its [`Message::size`].
-    pub(super) size: usize,
+    pub(in crate::store) size: u32,
 }
 
 /// Walks the targets of a row without allocating a list of them.
-pub(super) fn scan(
+pub(in crate::store) fn scan(
     id: MessageId,
     row: &[u8],
     mut visit: impl FnMut(Owed),
@@ -106,12 +120,13 @@ pub(super) fn scan(
         visit(read_target(&mut reader)?);
     }
     head.read_origin(&mut reader)?;
-    let topic = reader.bytes()?;
+    let topic = reader.str()?;
     let props = reader.bytes()?.len();
+    let size = topic.len() + props + reader.rest().len();
     Ok(Scanned {
         topic,
         arrival: head.arrival,
-        size: topic.len() + props + reader.rest().len(),
+        size: size.try_into().map_err(|_| Corrupt)?,
     })
 }
 
@@ -225,13 +240,13 @@ fn put_target(target: &Owed, out: &mut Vec<u8>) {
         flags |= RETAIN;
     }
     if target.lane != Lane::Client {
-        flags |= TARGET_MAPPING;
+        flags |= TARGET_LANE;
     }
     if !target.sub_ids.is_empty() {
         flags |= TARGET_SUB_IDS;
     }
     out.push(flags);
-    put_varint(target.session.0.into(), out);
+    put_varint(target.session.0, out);
     put_varint(target.seq, out);
     if target.lane != Lane::Client {
         put_varint(target.lane.code().into(), out);
@@ -256,11 +271,11 @@ fn read_targets(reader: &mut Reader<'_>) -> Result<Vec<Owed>, Corrupt> {
 fn read_target(reader: &mut Reader<'_>) -> Result<Owed, Corrupt> {
     let flags = reader.byte()?;
     Ok(Owed {
-        session: SessionId(reader.number()?),
+        session: SessionId(reader.varint()?),
         seq: reader.varint()?,
         qos: QoS::from_bits(flags & QOS_MASK).ok_or(Corrupt)?,
         retain: flags & RETAIN != 0,
-        lane: match flags & TARGET_MAPPING {
+        lane: match flags & TARGET_LANE {
             0 => Lane::Client,
             _ => Lane::from_code(reader.number()?),
         },
