@@ -208,9 +208,10 @@ fn serve_until_stopped(
             End::Damaged(signals) => signals,
         };
         // Damage that comes back at once is a disk that ends, and nothing that haste would mend.
-        pause = match started.elapsed() > STABLE {
-            true => Duration::ZERO,
-            false => (2 * pause).clamp(Duration::from_secs(1), STABLE),
+        pause = if started.elapsed() > STABLE {
+            Duration::ZERO
+        } else {
+            (2 * pause).clamp(Duration::from_secs(1), STABLE)
         };
         log::warn!("Starting over.");
         std::thread::sleep(pause);

@@ -85,7 +85,7 @@ impl Acl {
     ///
     /// # Errors
     /// The first line that is not understood.
-    pub fn parse(text: &str) -> Result<Acl, (usize, Fault)> {
+    pub(super) fn parse(text: &str) -> Result<Acl, (usize, Fault)> {
         let mut acl = Acl::default();
         let mut user: Option<String> = None;
         for (n, line) in text.lines().enumerate() {
@@ -125,7 +125,7 @@ impl Acl {
     }
 
     /// Whether `who` may do `wish` with `topic`.
-    pub fn allows(&self, who: &Who<'_>, topic: &str, wish: Wish) -> bool {
+    pub(super) fn allows(&self, who: &Who<'_>, topic: &str, wish: Wish) -> bool {
         let own = match who.username {
             Some(name) => self.users.get(name),
             None => Some(&self.anonymous),

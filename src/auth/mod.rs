@@ -184,10 +184,13 @@ impl Auth {
     ) -> Result<(), Denied> {
         let rules = self.at(Some(listener)).ok_or(Denied::Credentials)?;
         match (username, &rules.users) {
-            (Some(name), Some(users)) => match users.verify(name, password.unwrap_or_default()) {
-                true if password.is_some() => Ok(()),
-                _ => Err(Denied::Credentials),
-            },
+            (Some(name), Some(users)) => {
+                if users.verify(name, password.unwrap_or_default()) && password.is_some() {
+                    Ok(())
+                } else {
+                    Err(Denied::Credentials)
+                }
+            }
             (Some(_), None) if rules.allow_anonymous => Ok(()),
             (Some(_), None) => Err(Denied::Credentials),
             (None, _) if rules.allow_anonymous => Ok(()),

@@ -192,9 +192,10 @@ impl Hash {
         let bytes = |field| STANDARD.decode(field).map_err(|_| Skipped::Encoding);
         let salt = bytes(salt)?;
         let hash = bytes(hash)?.try_into().map_err(|_| Skipped::Encoding)?;
-        match salt.is_empty() {
-            true => Err(Skipped::Encoding),
-            false => Ok(Hash { scheme, salt, hash }),
+        if salt.is_empty() {
+            Err(Skipped::Encoding)
+        } else {
+            Ok(Hash { scheme, salt, hash })
         }
     }
 

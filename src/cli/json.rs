@@ -27,9 +27,10 @@ pub(super) fn message(message: &Message, clock: &Clock) -> String {
         out.push('}');
     }
     out.push_str(",\"payload\":");
-    match message.payload.is_empty() {
-        true => out.push_str("null"),
-        false => string(&String::from_utf8_lossy(&message.payload), &mut out),
+    if message.payload.is_empty() {
+        out.push_str("null")
+    } else {
+        string(&String::from_utf8_lossy(&message.payload), &mut out)
     }
     out.push('}');
     out

@@ -89,9 +89,10 @@ pub fn parse(args: &[&str]) -> Result<Request, String> {
         verbose: args.verbose,
         daemon: args.daemon,
     };
-    Ok(match args.test_config {
-        true => Request::Check(options),
-        false => Request::Run(options),
+    Ok(if args.test_config {
+        Request::Check(options)
+    } else {
+        Request::Run(options)
     })
 }
 

@@ -2,6 +2,8 @@
 //! mosquitto_sub(1) have them. Their `-h` is the host and their `-D` takes several words, so the
 //! words are read by hand.
 
+use std::fmt::Display;
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::Error;
@@ -58,7 +60,10 @@ impl<'a> Words<'a> {
     ///
     /// # Errors
     /// It is none.
-    pub fn number(&mut self, option: &str, min: u32, max: u32) -> Result<u32, Error> {
+    pub fn number<T>(&mut self, option: &str, min: T, max: T) -> Result<T, Error>
+    where
+        T: FromStr + PartialOrd + Display + Copy,
+    {
         let value = self.value(option)?;
         let number = value.parse().ok().filter(|n| (min..=max).contains(n));
         number.ok_or_else(|| {
@@ -145,7 +150,7 @@ impl Options {
     pub fn take(&mut self, option: &str, words: &mut Words<'_>) -> Result<(), Error> {
         match option {
             "-h" | "--host" => self.target.host = words.value(option)?.to_owned(),
-            "-p" | "--port" => self.target.port = words.number(option, 1, 65_535)? as u16,
+            "-p" | "--port" => self.target.port = words.number(option, 1, u16::MAX)?,
             "-A" => self.target.bind = Some(words.value(option)?.to_owned()),
             "-L" | "--url" => self.url(words.value(option)?)?,
             "-t" | "--topic" => self.topics.push(words.value(option)?.to_owned()),
@@ -154,7 +159,7 @@ impl Options {
             "-I" | "--id-prefix" => {
                 self.client_id = Some(format!("{}{}", words.value(option)?, std::process::id()));
             }
-            "-k" | "--keepalive" => self.keep_alive = words.number(option, 5, 65_535)? as u16,
+            "-k" | "--keepalive" => self.keep_alive = words.number(option, 5, u16::MAX)?,
             "-c" | "--disable-clean-session" => self.clean = false,
             "-x" | "--session-expiry-interval" => {
                 self.session_expiry = Some(session_expiry(words.value(option)?)?);
@@ -292,7 +297,7 @@ impl Options {
             _ => (host, None),
         };
         if let Some(port) = port {
-            self.target.port = Words::new(&[port]).number("The port of -L", 1, 65_535)? as u16;
+            self.target.port = Words::new(&[port]).number("The port of -L", 1, u16::MAX)?;
         }
         self.target.host = host.trim_matches(['[', ']']).to_owned();
         self.topics.push(topic.to_owned());
@@ -317,7 +322,7 @@ fn unable(option: &str, what: &str) -> Error {
 
 fn qos(option: &str, words: &mut Words<'_>) -> Result<QoS, Error> {
     let qos = words.number(option, 0, 2)?;
-    Ok(QoS::from_bits(qos as u8).unwrap_or_default())
+    QoS::from_bits(qos).ok_or_else(|| unknown(option))
 }
 
 fn version(name: &str) -> Result<Version, Error> {

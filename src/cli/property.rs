@@ -90,9 +90,10 @@ impl Properties {
         if name != "user-property" && has(props, property) {
             return Err(usage(format!("Property given twice: {name}")));
         }
-        match props.push(property) {
-            true => Ok(()),
-            false => Err(usage(format!("Value too long for {name}"))),
+        if props.push(property) {
+            Ok(())
+        } else {
+            Err(usage(format!("Value too long for {name}")))
         }
     }
 }

@@ -62,7 +62,7 @@ impl Pub {
                 "-s" | "--stdin-file" => sources.push(Source::Stdin),
                 "-l" | "--stdin-line" => sources.push(Source::Lines),
                 "-r" | "--retain" => retain = true,
-                "-M" => window = words.number(option, 1, 65_535)? as usize,
+                "-M" => window = words.number(option, 1, 65_535)?,
                 "--repeat" => repeat = words.number(option, 1, u32::MAX)?,
                 "--repeat-delay" => repeat_delay = seconds(words.value(option)?)?,
                 _ => options.take(option, &mut words)?,

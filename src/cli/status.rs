@@ -59,9 +59,10 @@ impl Status {
         if figures.is_empty() {
             return Err(Error::NoFigures);
         }
-        match self.json {
-            true => println!("{}", as_json(&figures)),
-            false => print!("{}", as_text(&figures)),
+        if self.json {
+            println!("{}", as_json(&figures))
+        } else {
+            print!("{}", as_text(&figures))
         }
         Ok(())
     }

@@ -208,9 +208,10 @@ impl Sub {
             client.unsubscribe(filters, properties.unsubscribe.as_props())?;
         }
         if !self.options.topics.is_empty() {
-            let retain_handling = match self.no_retained {
-                true => RetainHandling::DontSend,
-                false => RetainHandling::Send,
+            let retain_handling = if self.no_retained {
+                RetainHandling::DontSend
+            } else {
+                RetainHandling::Send
             };
             let filters = self.options.topics.iter().map(|filter| Subscription {
                 retain_as_published: self.retain_as_published,

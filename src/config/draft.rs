@@ -59,7 +59,7 @@ pub(super) struct BridgeDraft {
 }
 
 impl<'e> Draft<'e> {
-    pub fn new(env: &'e Env) -> Draft<'e> {
+    pub(super) fn new(env: &'e Env) -> Draft<'e> {
         Draft {
             env,
             place: Place::default(),
@@ -81,29 +81,30 @@ impl<'e> Draft<'e> {
     }
 
     /// The bridge that a line belongs to.
-    pub fn bridge(&mut self) -> Result<&mut BridgeDraft, Kind> {
+    pub(super) fn bridge(&mut self) -> Result<&mut BridgeDraft, Kind> {
         let open = self.open.bridge.ok_or(Kind::NoConnection)?;
         self.bridges.get_mut(open).ok_or(Kind::NoConnection)
     }
 
     /// The listener that a line belongs to: the default listener above any `listener`.
-    pub fn listener(&mut self) -> &mut Listener {
+    pub(super) fn listener(&mut self) -> &mut Listener {
         let open = self.open.listener;
         let listener = open.and_then(|open| self.listeners.get_mut(open));
         listener.unwrap_or(&mut self.default_listener)
     }
 
     /// The rules that a line belongs to: those of its listener with `per_listener_settings`.
-    pub fn security(&mut self) -> &mut Security {
+    pub(super) fn security(&mut self) -> &mut Security {
         self.security_given = true;
-        match self.general.per_listener_settings {
-            true => &mut self.listener().security,
-            false => &mut self.general.security,
+        if self.general.per_listener_settings {
+            &mut self.listener().security
+        } else {
+            &mut self.general.security
         }
     }
 
     /// `connection NAME`.
-    pub fn open_bridge(&mut self, name: &str) -> Result<(), Kind> {
+    pub(super) fn open_bridge(&mut self, name: &str) -> Result<(), Kind> {
         if self.bridges.iter().any(|b| b.bridge.name == name) {
             return Err(Kind::DuplicateConnection);
         }
@@ -119,20 +120,20 @@ impl<'e> Draft<'e> {
     }
 
     /// `listener PORT [ADDRESS]`.
-    pub fn open_listener(&mut self, listener: Listener) {
+    pub(super) fn open_listener(&mut self, listener: Listener) {
         self.open.listener = Some(self.listeners.len());
         self.listeners.push(listener);
     }
 
     /// A line for the log: what happens instead of what `directive` asks.
-    pub fn note(&mut self, directive: &str, instead: &str) {
+    pub(super) fn note(&mut self, directive: &str, instead: &str) {
         let Place { file, line } = &self.place;
         self.notes
             .push(format!("{file}:{line}: {directive}: {instead}"));
     }
 
     /// Writes down what is wrong with the line being read.
-    pub fn fail(&mut self, directive: &str, kind: Kind) {
+    pub(super) fn fail(&mut self, directive: &str, kind: Kind) {
         let place = self.place.clone();
         self.fail_at(place, directive, kind);
     }
@@ -148,7 +149,7 @@ impl<'e> Draft<'e> {
 
     /// The finished configuration; what is wrong with it as a whole joins `errors`, unless a line
     /// is wrong: that may be all there is to it.
-    pub fn finish(&mut self) -> Config {
+    pub(super) fn finish(&mut self) -> Config {
         let sound = self.errors.is_empty();
         self.finish_listeners();
         if self.store_dir.is_some() || self.store_file.is_some() {

@@ -94,13 +94,15 @@ impl<'a> Connect<'a> {
         // MQTT 3.1 §3.1: the flag may be set although the string is missing.
         let present =
             |flag, r: &Reader<'_>| flags & flag != 0 && !(version == Version::V31 && r.is_empty());
-        let username = match present(USER_NAME, &reader) {
-            true => Some(reader.string()?),
-            false => None,
+        let username = if present(USER_NAME, &reader) {
+            Some(reader.string()?)
+        } else {
+            None
         };
-        let password = match present(PASSWORD, &reader) {
-            true => Some(reader.binary()?),
-            false => None,
+        let password = if present(PASSWORD, &reader) {
+            Some(reader.binary()?)
+        } else {
+            None
         };
         let clean_start = flags & CLEAN_START != 0;
         reader.finish(Connect {
@@ -262,8 +264,10 @@ impl<'a> ConnAck<'a> {
             Reason::PACKET_TOO_LARGE => Reason::NOT_AUTHORIZED,
             reason => reason,
         };
-        let code = RETURN_CODES.iter().position(|&known| known == reason)?;
-        Some(code as u8)
+        let codes = (0..).zip(RETURN_CODES);
+        codes
+            .into_iter()
+            .find_map(|(code, known)| (known == reason).then_some(code))
     }
 
     pub(super) fn read(mut reader: Reader<'a>, version: Version) -> Result<ConnAck<'a>, Fault> {

@@ -248,28 +248,24 @@ pub enum PacketType {
 impl PacketType {
     /// The type that four bits name in `version`; `None` for 0, and for AUTH before 5.0.
     pub const fn from_bits(bits: u8, version: Version) -> Option<PacketType> {
-        const ALL: [PacketType; 15] = [
-            PacketType::Connect,
-            PacketType::ConnAck,
-            PacketType::Publish,
-            PacketType::PubAck,
-            PacketType::PubRec,
-            PacketType::PubRel,
-            PacketType::PubComp,
-            PacketType::Subscribe,
-            PacketType::SubAck,
-            PacketType::Unsubscribe,
-            PacketType::UnsubAck,
-            PacketType::PingReq,
-            PacketType::PingResp,
-            PacketType::Disconnect,
-            PacketType::Auth,
-        ];
-        match bits {
-            1..=14 => Some(ALL[bits as usize - 1]),
-            15 if matches!(version, Version::V5) => Some(PacketType::Auth),
-            _ => None,
-        }
+        Some(match bits {
+            1 => PacketType::Connect,
+            2 => PacketType::ConnAck,
+            3 => PacketType::Publish,
+            4 => PacketType::PubAck,
+            5 => PacketType::PubRec,
+            6 => PacketType::PubRel,
+            7 => PacketType::PubComp,
+            8 => PacketType::Subscribe,
+            9 => PacketType::SubAck,
+            10 => PacketType::Unsubscribe,
+            11 => PacketType::UnsubAck,
+            12 => PacketType::PingReq,
+            13 => PacketType::PingResp,
+            14 => PacketType::Disconnect,
+            15 if matches!(version, Version::V5) => PacketType::Auth,
+            _ => return None,
+        })
     }
 
     /// The packet's name as the specification writes it.

@@ -93,6 +93,7 @@ impl Place {
 /// The places that may carry the property `id` (5.0 table 2-4), as a set of [`Place::bit`];
 /// 0 for an identifier that does not exist.
 const fn places(id: u8) -> u16 {
+    #[expect(clippy::indexing_slicing, reason = "only the compiler evaluates it")]
     const fn set(kinds: &[PacketType]) -> u16 {
         let mut bits = 0;
         let mut i = 0;
@@ -122,12 +123,16 @@ const fn places(id: u8) -> u16 {
     }
 }
 
+/// One more than the highest identifier.
+const IDENTIFIERS: u8 = 0x2b;
+
 /// [`places`], computed once.
-const PLACES: [u16; 0x2b] = {
-    let mut table = [0; 0x2b];
+#[expect(clippy::indexing_slicing, reason = "only the compiler evaluates it")]
+const PLACES: [u16; IDENTIFIERS as usize] = {
+    let mut table = [0; IDENTIFIERS as usize];
     let mut id = 0;
-    while id < table.len() {
-        table[id] = places(id as u8);
+    while id < IDENTIFIERS {
+        table[id as usize] = places(id);
         id += 1;
     }
     table

@@ -4,7 +4,7 @@ use super::PacketId;
 use super::error::Fault;
 
 /// The largest variable byte integer, and so the largest remaining length (5.0 §1.5.5).
-pub const MAX_VARIABLE_BYTE_INTEGER: usize = 268_435_455;
+pub(super) const MAX_VARIABLE_BYTE_INTEGER: usize = 268_435_455;
 
 /// Reads fields off the front of a byte slice.
 pub(super) struct Reader<'a> {
@@ -154,16 +154,22 @@ pub(super) const fn variable_len(value: usize) -> usize {
 #[inline]
 pub(super) fn put_variable(out: &mut Vec<u8>, mut value: usize) {
     while value > 0x7f {
-        out.push(value as u8 | 0x80);
+        out.push(low_byte(value) | 0x80);
         value >>= 7;
     }
-    out.push(value as u8);
+    out.push(low_byte(value));
+}
+
+/// The lowest eight bits.
+#[inline]
+const fn low_byte(value: usize) -> u8 {
+    value.to_le_bytes()[0]
 }
 
 /// Replaces the byte at `at` by `value`, at most [`MAX_VARIABLE_BYTE_INTEGER`].
 pub(super) fn patch_variable(out: &mut Vec<u8>, at: usize, value: usize) {
     match out.get_mut(at) {
-        Some(byte) if value <= 0x7f => *byte = value as u8,
+        Some(byte) if value <= 0x7f => *byte = low_byte(value),
         _ => {
             let mut bytes = Vec::with_capacity(4);
             put_variable(&mut bytes, value);

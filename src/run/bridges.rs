@@ -34,7 +34,7 @@ type Next = Rc<RefCell<Option<Rc<config::Bridge>>>>;
 
 impl Bridges {
     /// Makes the local end of each bridge, whose queue fills from now on, and starts its uplink.
-    pub fn start(
+    pub(super) fn start(
         specs: &[config::Bridge],
         hub: &Shared,
         executor: &Rc<LocalExecutor<'static>>,
@@ -58,7 +58,7 @@ impl Bridges {
     }
 
     /// Makes the bridges those of `specs`. One that has not changed is left alone.
-    pub fn reload(&mut self, specs: &[config::Bridge]) {
+    pub(super) fn reload(&mut self, specs: &[config::Bridge]) {
         let stays = |running: &Running| {
             let spec = &running.spec;
             specs
@@ -71,10 +71,10 @@ impl Bridges {
             self.remove(running);
         }
         for new in specs {
-            let known = self.running.iter().position(|r| r.spec.name == new.name);
+            let mut running = self.running.iter();
+            let known = running.position(|running| running.spec.name == new.name);
             match known {
-                Some(at) if *self.running[at].spec == *new => {}
-                Some(at) => self.change(at, Rc::new(new.clone())),
+                Some(at) => self.change(at, new),
                 None => {
                     log::info!("Bridge {}: added.", new.name);
                     self.add(Rc::new(new.clone()));
@@ -105,13 +105,16 @@ impl Bridges {
         hub.broker.remove_bridge(id, now);
     }
 
-    /// The bridge at `at` is another one from its next connection on, which comes at once unless
-    /// there is one that may stay.
-    fn change(&mut self, at: usize, spec: Rc<config::Bridge>) {
-        let name = &spec.name;
+    /// The bridge at `at` is `new` from its next connection on, which comes at once unless there
+    /// is one that may stay. Does nothing where `new` is what it is already.
+    fn change(&mut self, at: usize, new: &config::Bridge) {
         let Some(running) = self.running.get_mut(at) else {
-            return;
+            return crate::impossible!("a bridge that was just found is gone");
         };
+        if *running.spec == *new {
+            return;
+        }
+        let (name, spec) = (&new.name, Rc::new(new.clone()));
         let up = self.hub.borrow().is_up(running.id);
         if up && !spec.reload_immediate {
             log::info!("Bridge {name}: changed; takes effect at its next connection.");

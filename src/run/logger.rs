@@ -21,7 +21,7 @@ use crate::config::log_type::{NOTICE, SUBSCRIBE, UNSUBSCRIBE, WEBSOCKETS};
 use crate::config::{self, LogType, LogTypes};
 use outputs::{Line, Outputs};
 
-pub use outputs::Topical;
+pub(super) use outputs::Topical;
 
 /// Lines that wait to be written, at most; and as many that wait to be published.
 const QUEUE: usize = 512;
@@ -49,7 +49,7 @@ enum Item {
 
 /// The log, opened but not yet running: it has no thread.
 #[derive(Debug)]
-pub struct Opened {
+pub(super) struct Opened {
     outputs: Outputs,
     types: LogTypes,
     topics: (channel::Sender<Topical>, channel::Receiver<Topical>),
@@ -57,7 +57,7 @@ pub struct Opened {
 
 /// The running log.
 #[derive(Debug)]
-pub struct Logger {
+pub(super) struct Logger {
     types: Arc<AtomicU8>,
     queue: Arc<Queue>,
     done: Receiver<()>,
@@ -69,7 +69,7 @@ impl Opened {
     ///
     /// # Errors
     /// When a log file can't be opened.
-    pub fn new(log: &config::Log) -> io::Result<Opened> {
+    pub(super) fn new(log: &config::Log) -> io::Result<Opened> {
         let topics = channel::bounded(QUEUE);
         Ok(Opened {
             outputs: Outputs::open(log, &topics.0)?,
@@ -82,7 +82,7 @@ impl Opened {
     ///
     /// # Errors
     /// When there is no thread to be had, or logging was started before.
-    pub fn start(self) -> io::Result<Logger> {
+    pub(super) fn start(self) -> io::Result<Logger> {
         let (lines, items) = sync_channel(QUEUE);
         let (end, done) = sync_channel(1);
         let queue = Arc::new(Queue::new(lines));
@@ -113,7 +113,7 @@ impl Logger {
     ///
     /// # Errors
     /// When a log file can't be opened; all stays as it was then.
-    pub fn apply(&self, log: &config::Log) -> io::Result<()> {
+    pub(super) fn apply(&self, log: &config::Log) -> io::Result<()> {
         let outputs = Outputs::open(log, &self.topics.0)?;
         *self.queue.next() = Some(outputs);
         self.types.store(log.types.bits(), Ordering::Relaxed);
@@ -122,18 +122,18 @@ impl Logger {
     }
 
     /// Opens the log file again, after a rotation.
-    pub fn reopen(&self) {
+    pub(super) fn reopen(&self) {
         // A full queue means that the next signal has to do it.
         let _ = self.queue.lines.try_send(Item::Reopen);
     }
 
     /// The lines that are to be published.
-    pub fn topical(&self) -> channel::Receiver<Topical> {
+    pub(super) fn topical(&self) -> channel::Receiver<Topical> {
         self.topics.1.clone()
     }
 
     /// Waits, but not for long, until everything is written.
-    pub fn finish(&self) {
+    pub(super) fn finish(&self) {
         if self.queue.lines.try_send(Item::End).is_ok() {
             let _ = self.done.recv_timeout(PATIENCE);
         }
@@ -141,7 +141,7 @@ impl Logger {
 }
 
 /// Does `work`; what it logs goes everywhere but to topics.
-pub fn unheard<T>(work: impl FnOnce() -> T) -> T {
+pub(super) fn unheard<T>(work: impl FnOnce() -> T) -> T {
     let before = UNHEARD.replace(true);
     let done = work();
     UNHEARD.set(before);

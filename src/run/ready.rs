@@ -20,7 +20,7 @@ pub(super) struct Ready {
 
 impl Ready {
     /// Reads the files of rules.
-    pub fn new(config: &Config) -> Result<Ready, Error> {
+    pub(super) fn new(config: &Config) -> Result<Ready, Error> {
         let (auth, warnings) = Auth::for_config(config).map_err(Error::Auth)?;
         let reactor = Reactor::new().map_err(|e| Error::System("waiting for sockets", e))?;
         Ok(Ready {
@@ -33,7 +33,7 @@ impl Ready {
 
     /// For a start as root that is to go on as `user`: does all that takes rights, and gives them
     /// up. No thread may have been started yet.
-    pub fn as_root(options: &Options, config: &Config, user: &User) -> Result<Ready, Error> {
+    pub(super) fn as_root(options: &Options, config: &Config, user: &User) -> Result<Ready, Error> {
         let mut ready = Ready::new(config)?;
         ready.listeners = Some(take_place(&ready.reactor, options, config)?);
         let general = &config.general;
@@ -55,10 +55,11 @@ pub(super) fn take_place(
     options: &Options,
     config: &Config,
 ) -> Result<Vec<net::Listener>, Error> {
-    let ports: &[u16] = match config.listeners.is_empty() {
-        true => &options.ports,
+    let ports: &[u16] = if config.listeners.is_empty() {
+        &options.ports
+    } else {
         // As in Mosquitto 2.
-        false => &[],
+        &[]
     };
     let listeners = net::bind(reactor, &config.listeners, ports).map_err(Error::Listen)?;
     if let Some(path) = &config.general.pid_file {

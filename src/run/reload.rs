@@ -22,7 +22,7 @@ pub(super) struct Running {
 impl Running {
     /// Takes over what can change while running; the log names what can't. Anything wrong leaves
     /// all as it was. A log file is opened again in any case.
-    pub fn reload(&mut self) {
+    pub(super) fn reload(&mut self) {
         match self.read() {
             Ok((config, auth, notes)) => {
                 for note in notes {

@@ -27,9 +27,10 @@ pub(super) fn hub(
     executor: &Executor,
 ) -> Result<(Shared, channel::Receiver<()>), Error> {
     let general = &config.general;
-    let location = match general.persistence {
-        true => Location::File(general.store.clone()),
-        false => Location::Memory,
+    let location = if general.persistence {
+        Location::File(general.store.clone())
+    } else {
+        Location::Memory
     };
     let (db, loaded) = Db::open(location).map_err(Error::Store)?;
     tell(config, &loaded);
@@ -104,9 +105,10 @@ fn tell(config: &Config, loaded: &Loaded) {
 
 /// The file system of `folder`, if it loses everything with the power.
 fn folder_in_ram(folder: &Path) -> Option<String> {
-    match folder.as_os_str().is_empty() {
-        true => mounts::in_ram(Path::new(".")),
-        false => mounts::in_ram(folder),
+    if folder.as_os_str().is_empty() {
+        mounts::in_ram(Path::new("."))
+    } else {
+        mounts::in_ram(folder)
     }
 }
 

@@ -123,13 +123,8 @@ impl Clock {
                 let whole = self.strftime(if c == 'a' { 'A' } else { 'B' });
                 whole.chars().take(3).collect()
             }
-            'A' => DAYS
-                .get(self.week_day() as usize)
-                .map_or_else(String::new, |d| (*d).to_owned()),
-            'B' => {
-                let name = MONTHS.get(self.month as usize - 1);
-                name.map_or_else(String::new, |m| (*m).to_owned())
-            }
+            'A' => nth(&DAYS, self.week_day()),
+            'B' => nth(&MONTHS, self.month - 1),
             'C' => format!("{:02}", self.year / 100),
             'u' => ((self.week_day() + 6) % 7 + 1).to_string(),
             'w' => self.week_day().to_string(),
@@ -166,6 +161,12 @@ impl Clock {
     pub fn unix(&self) -> String {
         format!("{}.{}", self.strftime('s'), self.strftime('N'))
     }
+}
+
+/// The name at `index`, from 0.
+fn nth(names: &[&str], index: u64) -> String {
+    let name = usize::try_from(index).ok().and_then(|at| names.get(at));
+    name.map_or_else(String::new, |name| (*name).to_owned())
 }
 
 const fn is_leap(year: u64) -> bool {

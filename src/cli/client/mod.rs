@@ -153,9 +153,10 @@ impl<'s> Client<'s> {
         if message.qos > QoS::AtMostOnce {
             self.session.sent(id, message);
         }
-        match self.link.output.len() > GATHER {
-            true => self.link.flush(),
-            false => Ok(()),
+        if self.link.output.len() > GATHER {
+            self.link.flush()
+        } else {
+            Ok(())
         }
     }
 
@@ -236,9 +237,10 @@ impl<'s> Client<'s> {
             self.session.broker_forgot();
         }
         for flight in self.session.flights() {
-            let packet = match flight.released {
-                true => Packet::PubRel(Ack::new(flight.id, Reason::SUCCESS)),
-                false => Packet::Publish(flight.message.packet(flight.id, again)),
+            let packet = if flight.released {
+                Packet::PubRel(Ack::new(flight.id, Reason::SUCCESS))
+            } else {
+                Packet::Publish(flight.message.packet(flight.id, again))
             };
             trace::line(self.trace.as_deref(), "sending", &packet);
             encode(&packet, self.version, &mut self.link.output)?;

@@ -54,7 +54,7 @@ impl Demo {
                 "--json" => demo.json = true,
                 "--upstream" => demo.upstream = Some(address(words.value(option)?)?),
                 "--seconds" => {
-                    let seconds = words.number(option, 5, 3600)?;
+                    let seconds = words.number::<u32>(option, 5, 3600)?;
                     demo.length = Duration::from_secs(u64::from(seconds));
                 }
                 "--help" => return Err(Error::Help),
@@ -76,9 +76,10 @@ impl Demo {
             if self.json {
                 print!("{}", outcome.json());
             }
-            match outcome.is_good() {
-                true => Ok(()),
-                false => Err(DemoError::Broken),
+            if outcome.is_good() {
+                Ok(())
+            } else {
+                Err(DemoError::Broken)
             }
         });
         match result {
@@ -161,14 +162,15 @@ fn address(text: &str) -> Result<(String, u16), Error> {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (
             host,
-            Words::new(&[port]).number("The port of --upstream", 1, 65_535)? as u16,
+            Words::new(&[port]).number("The port of --upstream", 1, u16::MAX)?,
         ),
         _ => (text, 1883),
     };
     let host = host.trim_matches(['[', ']']);
-    match host.is_empty() {
-        true => Err(Error::Usage("--upstream takes HOST:PORT.".to_owned())),
-        false => Ok((host.to_owned(), port)),
+    if host.is_empty() {
+        Err(Error::Usage("--upstream takes HOST:PORT.".to_owned()))
+    } else {
+        Ok((host.to_owned(), port))
     }
 }
 

@@ -155,8 +155,8 @@ pub(super) const KEYS: &[Key] = &[
             if interval.subsec_millis() != 0 {
                 return Err(Kind::bad(v.0, "whole seconds"));
             }
-            // A duration fits in u32 seconds.
-            draft.general.sys_interval = interval.as_secs() as u32;
+            let seconds = u32::try_from(interval.as_secs());
+            draft.general.sys_interval = seconds.map_err(|_| Kind::bad(v.0, "fewer seconds"))?;
             Ok(())
         },
     ),

@@ -216,9 +216,10 @@ fn versions(value: Value<'_>) -> Result<Vec<Version>, Kind> {
     let numbers = value.words().flat_map(|word| word.split(','));
     let numbers = numbers.filter(|word| !word.is_empty());
     let versions: Vec<Version> = numbers.map(version).collect::<Result<_, _>>()?;
-    match versions.is_empty() {
-        true => Err(Kind::NoValue(wants.to_owned())),
-        false => Ok(versions),
+    if versions.is_empty() {
+        Err(Kind::NoValue(wants.to_owned()))
+    } else {
+        Ok(versions)
     }
 }
 

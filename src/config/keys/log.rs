@@ -161,9 +161,10 @@ fn timestamp_format(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind>
 /// `log_type`: the first line replaces the default, later ones add.
 fn log_type(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
     let given = std::mem::replace(&mut draft.log_type_given, true);
-    let known = match given {
-        true => draft.general.log.types,
-        false => LogTypes::NONE,
+    let known = if given {
+        draft.general.log.types
+    } else {
+        LogTypes::NONE
     };
     draft.general.log.types = match value.word(TYPES)? {
         "none" => LogTypes::NONE,

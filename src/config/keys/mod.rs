@@ -241,21 +241,35 @@ pub(super) fn nearest_of(
 /// (the optimal string alignment distance).
 fn distance(a: &str, b: &str) -> usize {
     let (a, b) = (a.as_bytes(), b.as_bytes());
-    let mut before: Vec<usize> = Vec::new();
+    // The rows of the table for the letters of `a` before: entry j is the distance to the first j
+    // letters of `b`.
+    let mut second_last: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=b.len()).collect();
+    let mut previous_x = None;
     for (i, &x) in a.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, &y) in b.iter().enumerate() {
-            let change = last[j] + usize::from(x != y);
-            let mut best = change.min(last[j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && x == b[j - 1] && a[i - 1] == y {
-                best = best.min(before[j - 1] + 1);
+        let mut left = i + 1;
+        let mut row = vec![left];
+        let mut previous_y = None;
+        // For entry j it is entry j - 1 of the second last row that a swap adds to.
+        let mut swapped = None;
+        let mut to_swap = second_last.iter();
+        for (&y, above) in b.iter().zip(last.windows(2)) {
+            let &[diagonal, above] = above else { continue };
+            let change = diagonal + usize::from(x != y);
+            let mut best = change.min(above + 1).min(left + 1);
+            if let Some(swapped) =
+                swapped.filter(|_| previous_x == Some(y) && previous_y == Some(x))
+            {
+                best = best.min(swapped + 1);
             }
             row.push(best);
+            (left, previous_y) = (best, Some(y));
+            swapped = to_swap.next().copied();
         }
-        before = std::mem::replace(&mut last, row);
+        second_last = std::mem::replace(&mut last, row);
+        previous_x = Some(x);
     }
-    last[b.len()]
+    last.last().copied().unwrap_or(a.len())
 }
 
 #[cfg(test)]

@@ -83,10 +83,7 @@ pub(super) const KEYS: &[Key] = &[
         "RSMB's word for socket_domain: false listens by IPv4 only.",
         "",
         |draft, v| {
-            draft.listener().net.family = match v.flag()? {
-                true => None,
-                false => Some(Family::V4),
-            };
+            draft.listener().net.family = if v.flag()? { None } else { Some(Family::V4) };
             Ok(())
         },
     ),

@@ -25,7 +25,7 @@ pub(super) struct Line {
 
 /// A line for `log_dest topic`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Topical {
+pub(crate) struct Topical {
     /// Where it is published.
     pub topic: &'static str,
     /// The line, as every destination gets it.
@@ -43,7 +43,7 @@ enum Stamp {
 
 /// What `log_dest` names.
 #[derive(Debug)]
-pub struct Outputs {
+pub(super) struct Outputs {
     stdout: bool,
     stderr: bool,
     file: Option<File>,
@@ -58,7 +58,7 @@ impl Outputs {
     ///
     /// # Errors
     /// When a log file can't be opened.
-    pub fn open(log: &config::Log, topics: &Sender<Topical>) -> io::Result<Outputs> {
+    pub(super) fn open(log: &config::Log, topics: &Sender<Topical>) -> io::Result<Outputs> {
         let stamp = match (log.timestamp, &log.timestamp_format) {
             (false, _) => Stamp::Nothing,
             (true, None) => Stamp::Unix,
@@ -76,7 +76,7 @@ impl Outputs {
     }
 
     /// Opens the file again, after a rotation.
-    pub fn reopen(&mut self) {
+    pub(super) fn reopen(&mut self) {
         if let Some(Ok(file)) = self.path.as_deref().map(open) {
             self.file = Some(file);
         }

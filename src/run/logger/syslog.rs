@@ -29,7 +29,7 @@ pub(super) struct Syslog {
 
 impl Syslog {
     /// Lines for `facility`: `None` for DAEMON, else one of LOCAL0 to LOCAL7.
-    pub fn new(facility: Option<u8>) -> Syslog {
+    pub(super) fn new(facility: Option<u8>) -> Syslog {
         Syslog::at(Path::new(SOCKET), facility)
     }
 
@@ -43,7 +43,7 @@ impl Syslog {
     }
 
     /// Sends a line, and before it the number of those that were lost.
-    pub fn send(&mut self, kind: LogType, at: Duration, text: &str) {
+    pub(super) fn send(&mut self, kind: LogType, at: Duration, text: &str) {
         if self.lost > 0 {
             let lost = format!(
                 "Warning: {} log lines lost on the way to syslog.",
