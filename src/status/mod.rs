@@ -1,5 +1,6 @@
 //! What the operator can see of a running broker.
 
+mod level;
 mod load;
 mod memory;
 mod queues;
