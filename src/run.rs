@@ -154,7 +154,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
     match &result {
         Ok(()) => log::info!("footbridge stopped."),
         // The caller says it on standard error, which a daemon does not have.
-        Err(e) if options.daemon => log::error!("{e}"),
+        Err(e) if options.daemon => e.to_string().lines().for_each(|line| log::error!("{line}")),
         Err(_) => {}
     }
     logger.finish();

@@ -338,6 +338,35 @@ mod tests {
         }
     }
 
+    /// Names are as long as a packet can hold; with what is around them in a pattern they make a
+    /// filter that no topic can match, and nothing else.
+    #[test]
+    fn long_names_match_what_they_name_and_no_more() {
+        let acl = acl("pattern readwrite %c\npattern readwrite u/%u/#\n");
+        for len in [65_533, 65_535, 65_536] {
+            let name = "n".repeat(len);
+            let client = who(&name, Some(&name));
+            assert!(acl.allows(&client, &name, Wish::Write), "{len}");
+            assert!(acl.allows(&client, &format!("u/{name}/x"), Wish::Write));
+            for other in [&name[1..], &name[..100], "", "u/", "u//x", "u/n"] {
+                assert!(
+                    !acl.allows(&client, other, Wish::Read),
+                    "{len} {}",
+                    other.len()
+                );
+            }
+        }
+        // A slash is a level more, as in Mosquitto; it opens nothing above.
+        let deep = "a/".repeat(30_000);
+        assert!(acl.allows(&who(&deep, None), &deep, Wish::Write));
+        assert!(!acl.allows(&who(&deep, None), "a", Wish::Write));
+        let filter = "f".repeat(65_536);
+        let fault = Fault::Filter(filter.clone());
+        let parsed = Acl::parse(&format!("topic {filter}")).map(|_| ());
+        assert_eq!(parsed, Err((1, fault)));
+        assert!(Acl::parse(&format!("topic {}", &filter[1..])).is_ok());
+    }
+
     #[test]
     fn an_empty_file_denies_everything() {
         assert!(!acl("").allows(&who("1", None), "a", Wish::Read));

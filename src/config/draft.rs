@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::defaults::{PORT, STORE_FILE};
 use super::error::shortened;
 use super::{Bridge, Config, Env, Error, General, Kind, Listener, Protocol, Security};
-use crate::mqtt::Version;
+use crate::mqtt::{TopicName, Version, check_string};
 
 /// Where a line stands.
 #[derive(Clone, Debug, Default)]
@@ -238,6 +238,17 @@ fn wrong_alone(bridge: &Bridge) -> Vec<Kind> {
     if bridge.topics.is_empty() {
         wrong.push(Kind::NoTopic);
     }
+    for (id, directive) in [
+        (&bridge.remote_clientid, "remote_clientid"),
+        (&bridge.local_clientid, "local_clientid"),
+    ] {
+        if check_string(id).is_err() {
+            wrong.push(Kind::ClientId(directive));
+        }
+    }
+    if bridge.notifications && TopicName::new(&bridge.state_topic()).is_err() {
+        wrong.push(Kind::StateTopic);
+    }
     if bridge.remote_password.is_some() && bridge.remote_username.is_none() {
         wrong.push(Kind::NoUsername);
     }
@@ -248,13 +259,13 @@ fn wrong_among(bridge: &Bridge, others: &[Bridge]) -> Vec<Kind> {
     let mut wrong = Vec::new();
     for other in others {
         if other.local_clientid == bridge.local_clientid {
-            let id = bridge.local_clientid.clone();
-            wrong.push(Kind::DuplicateLocalId(id, other.name.clone()));
+            let id = shortened(&bridge.local_clientid);
+            wrong.push(Kind::DuplicateLocalId(id, shortened(&other.name)));
         }
         let same_address = bridge.addresses.iter().any(|a| other.addresses.contains(a));
         if same_address && other.remote_clientid == bridge.remote_clientid {
-            let id = bridge.remote_clientid.clone();
-            wrong.push(Kind::DuplicateRemoteId(id, other.name.clone()));
+            let id = shortened(&bridge.remote_clientid);
+            wrong.push(Kind::DuplicateRemoteId(id, shortened(&other.name)));
         }
     }
     wrong

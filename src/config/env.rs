@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::Kind;
+use super::error::shortened;
 
 /// What a configuration takes from the machine; an argument, so that parsing is pure.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,9 +68,9 @@ impl Env {
             _ => match name.strip_prefix("env:") {
                 Some(var) => match self.vars.get(var) {
                     Some(value) => Ok(value),
-                    None => missing(format!("the environment has no `{var}`")),
+                    None => missing(format!("the environment has no `{}`", shortened(var))),
                 },
-                None => missing(format!("`${{{name}}}` is not known")),
+                None => missing(format!("`${{{}}}` is not known", shortened(name))),
             },
         }
     }

@@ -4,6 +4,7 @@ use core::net::Ipv6Addr;
 use std::time::Duration;
 
 use super::defaults::PORT;
+use super::error::shortened;
 use super::keys::nearest_of as nearest;
 use super::value::Value;
 use super::{Bounds, BridgeTopic, Direction, Kind, Overflow};
@@ -73,11 +74,15 @@ fn take_option(topic: &mut BridgeTopic, word: &str) -> Result<(), Kind> {
     let known = option(word).filter(|(name, _)| OPTIONS.contains(name));
     let Some((name, value)) = known else {
         return Err(Kind::Topic(match word.split_once('=') {
-            None => format!("`{word}` is one word too many; remove it"),
+            None => format!("`{}` is one word too many; remove it", shortened(word)),
             Some((name, _)) => match nearest(name, OPTIONS) {
-                Some(near) => format!("unknown option `{word}`; did you mean `{near}=`?"),
+                Some(near) => format!(
+                    "unknown option `{}`; did you mean `{near}=`?",
+                    shortened(word)
+                ),
                 None => format!(
-                    "unknown option `{word}`; the known ones are {}",
+                    "unknown option `{}`; the known ones are {}",
+                    shortened(word),
                     OPTIONS.join(", ")
                 ),
             },
@@ -91,7 +96,8 @@ fn take_option(topic: &mut BridgeTopic, word: &str) -> Result<(), Kind> {
     }
     if topic.direction == Direction::In {
         return Err(Kind::Topic(format!(
-            "`{word}` is for what goes out, and this line only takes in; remove it"
+            "`{}` is for what goes out, and this line only takes in; remove it",
+            shortened(word)
         )));
     }
     Ok(())
@@ -167,14 +173,22 @@ fn check(topic: &BridgeTopic) -> Result<(), Kind> {
     for (side, prefix) in [("local", &topic.local), ("remote", &topic.remote)] {
         if prefix.contains(['+', '#']) {
             return Err(Kind::Topic(format!(
-                "the {side} prefix `{prefix}` has a wildcard; only the pattern may have one"
+                "the {side} prefix `{}` has a wildcard; only the pattern may have one",
+                shortened(prefix)
             )));
         }
         let whole = format!("{prefix}{}", topic.pattern);
+        if whole.len() > usize::from(u16::MAX) {
+            return Err(Kind::Topic(format!(
+                "the {side} prefix and the pattern make a topic of {} bytes; 65535 is the most",
+                whole.len()
+            )));
+        }
         if TopicFilter::new(&whole).is_err() {
             return Err(Kind::Topic(format!(
-                "the {side} prefix and the pattern make `{whole}`, which is no topic filter; \
-                 `+` and `#` must be a level of their own, `#` the last, so end a prefix with `/`"
+                "the {side} prefix and the pattern make `{}`, which is no topic filter; `+` and \
+                 `#` must be a level of their own, `#` the last, so end a prefix with `/`",
+                shortened(&whole)
             )));
         }
     }

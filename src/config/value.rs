@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::Kind;
+use crate::mqtt::check_string;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
@@ -22,6 +23,26 @@ impl<'a> Value<'a> {
         match self.0 {
             "" => Err(Kind::NoValue("one".to_owned())),
             text => Ok(text),
+        }
+    }
+
+    /// Text that goes into a packet as a string: at most 65,535 bytes, no control characters.
+    pub(super) fn string(self) -> Result<String, Kind> {
+        let text = self.text()?;
+        match check_string(text) {
+            Ok(()) => Ok(text.to_owned()),
+            Err(_) => Err(Kind::bad(
+                text,
+                "at most 65535 bytes without control characters",
+            )),
+        }
+    }
+
+    /// Text that goes into a packet as binary data: at most 65,535 bytes.
+    pub(super) fn binary(self) -> Result<String, Kind> {
+        match self.text()? {
+            text if text.len() <= usize::from(u16::MAX) => Ok(text.to_owned()),
+            text => Err(Kind::bad(text, "at most 65535 bytes")),
         }
     }
 

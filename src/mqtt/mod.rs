@@ -31,3 +31,4 @@ pub use publish::Publish;
 pub use reason::Reason;
 pub use subscribe::{RetainHandling, SubAck, Subscribe, Subscription, UnsubAck, Unsubscribe};
 pub use topic::{MAX_LEVELS, TopicFilter, TopicName, filter_matches, share};
+pub use wire::check_string;

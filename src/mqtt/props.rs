@@ -116,11 +116,13 @@ impl<'a> Props<'a> {
         while !reader.is_empty() {
             let from = reader.rest();
             let Ok(property) = Property::read(&mut reader) else {
+                // As in `iter`: what is no property ends the section.
                 return;
             };
             if property.is_forwardable() {
-                let len = from.len() - reader.rest().len();
-                out.extend_from_slice(from.get(..len).unwrap_or_default());
+                let len = from.len().saturating_sub(reader.rest().len());
+                let (bytes, _) = from.split_at(len);
+                out.extend_from_slice(bytes);
             }
         }
     }

@@ -197,6 +197,18 @@ pub(super) fn put_id(out: &mut Vec<u8>, id: PacketId) {
     out.extend_from_slice(&id.get().to_be_bytes());
 }
 
+/// Whether a packet can hold `string` as a UTF-8 encoded string (5.0 §1.5.4): it has at most 65,535
+/// bytes, and no character that [`decode`](super::decode) refuses.
+///
+/// # Errors
+/// [`Fault::FieldTooLong`], [`Fault::Character`].
+pub fn check_string(string: &str) -> Result<(), Fault> {
+    if string.len() > usize::from(u16::MAX) {
+        return Err(Fault::FieldTooLong);
+    }
+    check_characters(string)
+}
+
 /// Refuses U+0000 [MQTT-1.5.4-2] and, as 5.0 §1.5.4 allows and Mosquitto does, the other control
 /// characters and the non-characters.
 pub(super) fn check_characters(string: &str) -> Result<(), Fault> {

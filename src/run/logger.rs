@@ -18,6 +18,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use smol::channel;
 
 use crate::config::log_type::{NOTICE, SUBSCRIBE, UNSUBSCRIBE, WEBSOCKETS};
+use crate::config::printable::printable;
 use crate::config::{self, LogType, LogTypes};
 use outputs::{Line, Outputs};
 
@@ -26,11 +27,15 @@ pub(super) use outputs::Topical;
 /// Lines that wait to be written, at most; and as many that wait to be published.
 const QUEUE: usize = 512;
 
-/// Longer lines are cut: a topic may have 64 KB.
-const LONGEST: usize = 1024;
+/// The most bytes of a line: a client id or a topic may have 64 KB.
+const MAX_LINE: usize = 1024;
+
+/// Of a line that is cut, so many bytes of its end stay: what happened to a client often stands
+/// behind its id.
+const KEPT_END: usize = 256;
 
 /// How long the end of the process waits for the last lines.
-const PATIENCE: Duration = Duration::from_millis(500);
+const FINISH_WITHIN: Duration = Duration::from_millis(500);
 
 thread_local! {
     /// What is logged now is not to be published.
@@ -92,7 +97,7 @@ impl Opened {
             .stack_size(64 * 1024)
             .spawn(move || {
                 write_all(&items, self.outputs, &shared);
-                // Nobody waits any more when the process is past its patience.
+                // Nobody waits any more after FINISH_WITHIN.
                 let _ = end.try_send(());
             })?;
         let types = Arc::new(AtomicU8::new(self.types.bits()));
@@ -135,7 +140,7 @@ impl Logger {
     /// Waits, but not for long, until everything is written.
     pub(super) fn finish(&self) {
         if self.queue.lines.try_send(Item::End).is_ok() {
-            let _ = self.done.recv_timeout(PATIENCE);
+            let _ = self.done.recv_timeout(FINISH_WITHIN);
         }
     }
 }
@@ -236,7 +241,8 @@ impl Write for Sink {
                 .duration_since(UNIX_EPOCH)
                 .unwrap_or_default(),
             unheard: UNHEARD.get(),
-            text: cut(&String::from_utf8_lossy(text)),
+            // Cut before, so that little is escaped, and after, for an escape is longer.
+            text: cut(&printable(&cut(&String::from_utf8_lossy(text)))),
         };
         if self.0.lines.try_send(Item::Line(line)).is_err() {
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
@@ -249,14 +255,21 @@ impl Write for Sink {
     }
 }
 
-/// At most [`LONGEST`] bytes of a line.
+/// At most [`MAX_LINE`] bytes of a line: its start and its end.
 fn cut(text: &str) -> Box<str> {
-    if text.len() <= LONGEST {
+    const DOTS: &str = "...";
+    if text.len() <= MAX_LINE {
         return text.into();
     }
-    let end = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at));
-    let kept = text.get(..end.unwrap_or(0)).unwrap_or_default();
-    [kept, "..."].concat().into()
+    let (mut start, mut end) = (MAX_LINE - KEPT_END - DOTS.len(), text.len() - KEPT_END);
+    while !text.is_char_boundary(start) {
+        start -= 1;
+    }
+    while !text.is_char_boundary(end) {
+        end += 1;
+    }
+    let ((start, _), (_, end)) = (text.split_at(start), text.split_at(end));
+    [start, DOTS, end].concat().into()
 }
 
 /// The writer thread.
@@ -338,9 +351,33 @@ mod tests {
 
     #[test]
     fn a_long_line_is_cut() {
-        let long = cut(&"é".repeat(1000));
-        assert_eq!(long.len(), LONGEST + 3);
-        assert!(long.ends_with("é..."));
+        for len in [MAX_LINE + 1, 65_535, 65_536] {
+            let line = format!("Client {} was refused", "é".repeat(len / 2));
+            let cut = cut(&line);
+            assert!((MAX_LINE - 4..=MAX_LINE).contains(&cut.len()));
+            assert!(cut.starts_with("Client éé") && cut.ends_with("éé was refused"));
+            assert!(cut.contains("é...é"));
+        }
+        assert_eq!(cut(&"x".repeat(MAX_LINE)).len(), MAX_LINE);
+    }
+
+    /// Nothing that a peer or a file chose makes a second line, or one that reads as another.
+    #[test]
+    fn what_a_terminal_obeys_is_escaped() {
+        let (front, _, items) = front(LogTypes::ALL);
+        let evil = "a\nWarning: b\u{1b}[2J\u{2028}\u{202e}";
+        say(&front, Level::Info, "footbridge", evil);
+        say(
+            &front,
+            Level::Info,
+            "footbridge",
+            &evil.repeat(65_536 / evil.len()),
+        );
+        let lines: Vec<_> = lines(&items).into_iter().map(|l| l.text).collect();
+        assert_eq!(*lines[0], *r"a\nWarning: b\u{1b}[2J\u{2028}\u{202e}");
+        for line in &lines {
+            assert!(line.len() <= MAX_LINE && line.chars().all(|c| (' '..'\x7f').contains(&c)));
+        }
     }
 
     #[test]

@@ -33,7 +33,10 @@ impl Running {
             }
             Err(e) => {
                 self.logger.reopen();
-                log::error!("The configuration stays as it was: {e}");
+                // One line of the log each: a configuration may have many mistakes.
+                for line in e.to_string().lines() {
+                    log::error!("The configuration stays as it was: {line}");
+                }
             }
         }
     }

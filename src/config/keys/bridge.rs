@@ -44,7 +44,7 @@ pub(super) const KEYS: &[Key] = &[
         Means("no bridge"),
         "Starts a bridge; the bridge directives below are for it.",
         "It needs an address and a topic. Names must differ.",
-        |draft, v| draft.open_bridge(v.word("one name")?),
+        |draft, v| draft.open_bridge(&Value(v.word("one name")?).string()?),
     ),
     implemented(
         S,
@@ -72,8 +72,8 @@ pub(super) const KEYS: &[Key] = &[
         Means("required"),
         "Which topics the bridge carries, and which way; may be given more than once.",
         "Without a direction out, without a QoS 0. LOCAL and REMOTE are prefixes; \"\" stands for \
-         an empty one, for an empty pattern too, and then the prefixes are the two whole topics. low makes this mapping \
-         yield to the others. A line in the form of RSMB, with the prefixes right behind the \
+         an empty one, for an empty pattern too, and then the prefixes are the two whole topics. high and low are \
+         RSMB's: low is accepted, has no effect yet, and the log says so. A line in the form of RSMB, with the prefixes right behind the \
          direction, is carried at up to QoS 2. Options for what goes out: max_queued_messages=COUNT \
          and max_queued_bytes=BYTES bound what waits of this mapping alone, overflow=refuse, \
          oldest, newest or latest-per-topic is its own queue_overflow, and ttl=DURATION drops \
@@ -177,7 +177,7 @@ pub(super) const KEYS: &[Key] = &[
         Means("local. and remote_clientid"),
         "The client id of the bridge here.",
         "",
-        drafted!(local_clientid, v => Some(v.text()?.to_owned())),
+        drafted!(local_clientid, v => Some(v.string()?)),
     ),
     implemented(
         S,
@@ -186,7 +186,7 @@ pub(super) const KEYS: &[Key] = &[
         Means("none"),
         "The user name of the bridge here.",
         "Access rules don't apply to bridges.",
-        bridge!(local_username, v => Some(v.text()?.to_owned())),
+        bridge!(local_username, v => Some(v.string()?)),
     ),
     implemented(
         S,
@@ -222,7 +222,7 @@ pub(super) const KEYS: &[Key] = &[
         Means("HOSTNAME.NAME"),
         "The client id towards the upstream.",
         "",
-        drafted!(remote_clientid, v => Some(v.text()?.to_owned())),
+        drafted!(remote_clientid, v => Some(v.string()?)),
     ),
     implemented(
         S,
@@ -231,7 +231,7 @@ pub(super) const KEYS: &[Key] = &[
         Means("HOSTNAME.NAME"),
         "The old name of remote_clientid.",
         "",
-        drafted!(remote_clientid, v => Some(v.text()?.to_owned())),
+        drafted!(remote_clientid, v => Some(v.string()?)),
     ),
     implemented(
         S,
@@ -240,7 +240,7 @@ pub(super) const KEYS: &[Key] = &[
         Means("none"),
         "The user name towards the upstream.",
         "",
-        bridge!(remote_username, v => Some(v.text()?.to_owned())),
+        bridge!(remote_username, v => Some(v.string()?)),
     ),
     implemented(
         S,
@@ -249,7 +249,7 @@ pub(super) const KEYS: &[Key] = &[
         Means("none"),
         "The old name of remote_username.",
         "",
-        bridge!(remote_username, v => Some(v.text()?.to_owned())),
+        bridge!(remote_username, v => Some(v.string()?)),
     ),
     implemented(
         S,
@@ -258,7 +258,7 @@ pub(super) const KEYS: &[Key] = &[
         Means("none"),
         "The password towards the upstream; needs remote_username.",
         "",
-        bridge!(remote_password, v => Some(v.text()?.to_owned())),
+        bridge!(remote_password, v => Some(v.binary()?)),
     ),
     implemented(
         S,
@@ -267,7 +267,7 @@ pub(super) const KEYS: &[Key] = &[
         Means("none"),
         "The old name of remote_password.",
         "",
-        bridge!(remote_password, v => Some(v.text()?.to_owned())),
+        bridge!(remote_password, v => Some(v.binary()?)),
     ),
     implemented(
         S,
@@ -387,6 +387,12 @@ fn addresses(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
 /// `topic`.
 fn topic(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
     let (topic, rsmb) = topic::parse(value)?;
+    if topic.low {
+        draft.note(
+            "topic",
+            "low has no effect yet: the topics of a bridge are sent as their messages come in",
+        );
+    }
     draft.bridge()?.bridge.topics.push(topic);
     if rsmb {
         draft.note(

@@ -75,7 +75,7 @@ pub(super) const KEYS: &[Key] = &[
         "What client ids must begin with.",
         "A client with another id is refused as not authorized. It holds for the ids that the \
          broker hands out, too: see auto_id_prefix. Read again on SIGHUP; who is connected stays.",
-        set!(clientid_prefixes, v => v.text()?.to_owned()),
+        set!(clientid_prefixes, v => v.string()?),
     ),
     implemented(
         S,
@@ -226,10 +226,10 @@ pub(super) const KEYS: &[Key] = &[
 
 /// What the client ids that the broker hands out begin with; as long as in Mosquitto.
 pub(super) fn id_prefix(value: Value<'_>) -> Result<String, Kind> {
-    const LONGEST: usize = 50;
-    match value.text()? {
-        prefix if prefix.len() <= LONGEST => Ok(prefix.to_owned()),
-        prefix => Err(Kind::bad(prefix, "at most 50 bytes")),
+    const MAX_LEN: usize = 50;
+    match value.string()? {
+        prefix if prefix.len() <= MAX_LEN => Ok(prefix),
+        prefix => Err(Kind::bad(&prefix, "at most 50 bytes")),
     }
 }
 

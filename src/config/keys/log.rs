@@ -147,7 +147,12 @@ fn destination(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
 
 /// `log_timestamp_format`: all the rest of the line.
 fn timestamp_format(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
+    // It is worked out anew for each line.
+    const MAX_LEN: usize = 256;
     let format = value.text()?;
+    if format.len() > MAX_LEN {
+        return Err(Kind::bad(format, "at most 256 bytes"));
+    }
     if let Some(unknown) = Clock::unknown(format) {
         return Err(Kind::bad(
             &unknown,
