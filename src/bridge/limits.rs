@@ -33,6 +33,13 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// These, and no packet larger than `own` bytes: `bridge_max_packet_size`.
+    #[must_use]
+    pub(super) fn with_max_packet(mut self, own: Option<u32>) -> Limits {
+        self.max_packet = [self.max_packet, own].into_iter().flatten().min();
+        self
+    }
+
     /// Reads a CONNACK that accepts. `keep_alive` is what the CONNECT asked for.
     pub(super) fn new(connack: &ConnAck<'_>, version: Version, keep_alive: Duration) -> Limits {
         let props = connack.props;

@@ -305,7 +305,8 @@ impl Link {
             return Err(Error::SessionPresent);
         }
         let dialect = self.ladder.current();
-        let limits = Limits::new(connack, dialect.version, self.spec.keepalive);
+        let limits = Limits::new(connack, dialect.version, self.spec.keepalive)
+            .with_max_packet(self.spec.max_packet_size);
         self.ladder.accepted();
         let asked = session_expiry(&self.spec);
         self.reporter

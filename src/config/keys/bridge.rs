@@ -95,14 +95,14 @@ pub(super) const KEYS: &[Key] = &[
         "BYTES",
         Is("0"),
         "The largest packet to send upstream; 0 is no limit but the upstream's own.",
-        "",
+        "An upstream of MQTT 5 is told that none larger may come from there either.",
         bridge!(max_packet_size, v => bound(v.size(u64::from(u32::MAX))?)),
     ),
     implemented(
         S,
         "bridge_max_topic_alias",
         "COUNT",
-        Means("10"),
+        Means("none"),
         "How many topic aliases the upstream may use (MQTT 5).",
         "",
         bridge!(max_topic_alias, v => Some(v.number(0..=u16::MAX)?)),
@@ -185,8 +185,17 @@ pub(super) const KEYS: &[Key] = &[
         "NAME",
         Means("none"),
         "The user name of the bridge here.",
-        "Access rules don't apply to bridges.",
-        bridge!(local_username, v => Some(v.string()?)),
+        "Access rules don't apply to bridges, so the name has no effect, and the log says so, until \
+         the bridge is removed: check_retain_source then asks whether that user may publish what \
+         the bridge has left.",
+        |draft, v| {
+            draft.bridge()?.bridge.local_username = Some(v.string()?);
+            draft.note(
+                "local_username",
+                "access rules don't apply to bridges: it has no effect",
+            );
+            Ok(())
+        },
     ),
     implemented(
         S,

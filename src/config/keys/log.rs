@@ -31,7 +31,7 @@ pub(super) const KEYS: &[Key] = &[
         "Where the log goes; may be given more than once.",
         "syslog writes to /dev/log. topic publishes each line but those of type debug under \
          $SYS/broker/log: E, W, N and I for errors, warnings, notices and information, \
-         M/subscribe, M/unsubscribe, and WS. none takes back what stood before it. A file is \
+         M/subscribe and M/unsubscribe. none takes back what stood before it. A file is \
          opened again on SIGHUP. The log never holds the broker up: lines that a destination \
          does not take in time are dropped, and their number is logged. Read again on SIGHUP, \
          like everything about the log.",
@@ -79,9 +79,9 @@ pub(super) const KEYS: &[Key] = &[
         Means("error, warning, notice and information"),
         "What is logged; may be given more than once.",
         "error, warning, notice (clients and bridges come and go), information, subscribe and \
-         unsubscribe (one line a filter), debug, websockets, all or none. Each is a type of its \
-         own: whoever wants warnings and errors names both. none takes back what stood before \
-         it.",
+         unsubscribe (one line a filter), debug, all or none. Each is a type of its own: whoever \
+         wants warnings and errors names both. none takes back what stood before it. websockets is \
+         accepted, has no effect, and the log says so: WebSocket clients are logged like others.",
         log_type,
     ),
     accepted(
@@ -175,7 +175,13 @@ fn log_type(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
         "none" => LogTypes::NONE,
         "all" => LogTypes::ALL,
         "internal" => known.with(LogType::Debug),
-        word => known.with(LogType::named(word).ok_or_else(|| Kind::bad(word, TYPES))?),
+        word => {
+            let kind = LogType::named(word).ok_or_else(|| Kind::bad(word, TYPES))?;
+            if kind == LogType::Websockets {
+                draft.note("log_type", "websockets has no effect: what comes by WebSocket is logged by the other types");
+            }
+            known.with(kind)
+        }
     };
     Ok(())
 }
