@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::keys::{self, Class, Key, Section, Unset};
+use super::topic::OPTIONS;
 
 /// Columns of `--help config`.
 const WIDTH: usize = 80;
@@ -76,15 +77,51 @@ const MAN_TAIL: &str = r#".SH SEE ALSO
 .BR mosquitto.conf (5)
 "#;
 
+/// A directive, as the table has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Directive {
+    /// Its name; a `*` at the end stands for anything.
+    pub name: &'static str,
+    /// Its value, as a man page writes it.
+    pub syntax: &'static str,
+    /// What [`class`] says of it.
+    pub class: &'static str,
+    /// Lines that it may stand below.
+    pub below: &'static str,
+}
+
+/// Every directive.
+pub fn directives() -> impl Iterator<Item = Directive> {
+    keys::all().map(|key| Directive {
+        name: key.name,
+        syntax: key.syntax,
+        class: class_of(key),
+        below: match key.section {
+            Section::General => "",
+            Section::Listener => "listener 1883\n",
+            Section::Bridge => "connection b\naddress u\ntopic #\n",
+        },
+    })
+}
+
+/// The options of a `topic` line, as `NAME` of `NAME=VALUE`.
+pub fn topic_options() -> &'static [&'static str] {
+    &OPTIONS
+}
+
 /// What this version makes of `directive`: `implemented`, `accepted`, `refused` or `later`; `None`
 /// for one that is not known.
 pub fn class(directive: &str) -> Option<&'static str> {
-    keys::find(directive).map(|key| match key.class {
+    keys::find(directive).map(class_of)
+}
+
+fn class_of(key: &Key) -> &'static str {
+    match key.class {
         Class::Implemented(_) => "implemented",
         Class::Accepted => "accepted",
         Class::Refused(_) => "refused",
         Class::Later(_) => "later",
-    })
+    }
 }
 
 /// The text of `footbridge --help config`.

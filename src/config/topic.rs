@@ -11,7 +11,8 @@ use super::{Bounds, BridgeTopic, Direction, Kind, Overflow};
 use crate::mqtt::{QoS, TopicFilter};
 
 /// The options of a `topic` line.
-const OPTIONS: [&str; 4] = ["max_queued_bytes", "max_queued_messages", "overflow", "ttl"];
+pub(super) const OPTIONS: [&str; 4] =
+    ["max_queued_bytes", "max_queued_messages", "overflow", "ttl"];
 
 /// One `topic` line: Mosquitto's `PATTERN [DIRECTION [QOS [LOCAL [REMOTE [LANE]]]]]`, or RSMB's
 /// `PATTERN [DIRECTION [LOCAL [REMOTE [LANE]]]]`, told apart by the third word, which is a number
