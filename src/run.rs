@@ -7,16 +7,15 @@
 
 mod bridges;
 mod daemon;
+mod error;
 mod logger;
 mod mounts;
+mod options;
 mod ready;
 mod reload;
 mod start;
 mod user;
 
-use std::fmt;
-use std::io;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -26,83 +25,24 @@ use futures_lite::future;
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use smol::{LocalExecutor, Task, channel};
 
-use crate::auth::{self, Auth};
-use crate::config::{self, Config, LogTypes};
+use crate::auth::Auth;
+use crate::config::Config;
 use crate::net::{self, Shared, Signals};
-use crate::store;
 use bridges::Bridges;
 use daemon::Side;
 use logger::{Logger, Opened};
+use options::load;
 use ready::Ready;
 use reload::Running;
+
+pub use error::Error;
+pub use options::Options;
 
 /// How long a clean stop waits for output to leave and for the last commit.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 /// A broker that has run so long is not one that starts over again and again.
 const STABLE: Duration = Duration::from_secs(60);
-
-/// What the command line says.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Options {
-    /// `-c FILE`.
-    pub config: Option<PathBuf>,
-    /// `-p PORT`, each time it was given.
-    pub ports: Vec<u16>,
-    /// `-v`: every log type.
-    pub verbose: bool,
-    /// `-d`: go into the background.
-    pub daemon: bool,
-}
-
-/// Why the broker can't start, or did not stop cleanly.
-#[derive(Debug)]
-pub enum Error {
-    /// The configuration is wrong.
-    Config(config::Errors),
-    /// The password or access control file can't be used.
-    Auth(auth::Error),
-    /// A listener can't listen.
-    Listen(net::ListenError),
-    /// The store can't be opened, or did not take the last commit.
-    Store(store::Error),
-    /// A file that a directive names can't be written: directive, path, and the system's answer.
-    File(&'static str, PathBuf, io::Error),
-    /// The rights of the user that the configuration names can't be taken.
-    User(io::Error),
-    /// Something of the system: what was tried, and its answer.
-    System(&'static str, io::Error),
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Config(e) => e.fmt(f),
-            Error::Auth(e) => e.fmt(f),
-            Error::Listen(e) => e.fmt(f),
-            Error::Store(e) => e.fmt(f),
-            Error::File(directive, path, e) => write!(
-                f,
-                "{directive}: {}: {e}; check the path and its rights",
-                path.display()
-            ),
-            Error::User(e) => write!(f, "user: {e}"),
-            Error::System(what, e) => write!(f, "{what}: {e}"),
-        }
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Error::Config(e) => Some(e),
-            Error::Auth(e) => Some(e),
-            Error::Listen(e) => Some(e),
-            Error::Store(e) => Some(e),
-            Error::File(_, _, e) | Error::User(e) | Error::System(_, e) => Some(e),
-        }
-    }
-}
 
 /// Checks the configuration and the files of rules that it names (`--test-config`): what the log
 /// would note, or everything wrong with it.
@@ -132,7 +72,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
     let caught = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGXFSZ];
     let signals = Signals::new(&caught).map_err(|e| Error::System("waiting for signals", e))?;
     let log = &config.general.log;
-    let opened = Opened::new(log).map_err(|e| log_error(log, e))?;
+    let opened = Opened::new(log).map_err(|e| Error::of_log(log, e))?;
     // Before any thread is started, the log's among them; what goes wrong is for the log.
     let ready = ready::wanted(&config).and_then(|user| match user {
         Some(user) => Ready::as_root(options, &config, &user),
@@ -159,27 +99,6 @@ pub fn run(options: &Options) -> Result<(), Error> {
     }
     logger.finish();
     result
-}
-
-fn log_error(log: &config::Log, e: io::Error) -> Error {
-    match &log.file {
-        Some(path) => Error::File("log_dest", path.clone(), e),
-        None => Error::System("opening the log", e),
-    }
-}
-
-fn load(options: &Options) -> Result<(Config, Vec<String>), Error> {
-    let (mut config, notes) = match &options.config {
-        Some(path) => {
-            let loaded = Config::load(path, &config::Env::system()).map_err(Error::Config)?;
-            (loaded.config, loaded.notes)
-        }
-        None => (Config::default(), Vec::new()),
-    };
-    if options.verbose {
-        config.general.log.types = LogTypes::ALL;
-    }
-    Ok((config, notes))
 }
 
 /// Why [`serve`] ended.

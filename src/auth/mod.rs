@@ -2,6 +2,7 @@
 
 mod acl;
 pub mod passwd;
+mod who;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::rc::Rc;
 use crate::config::{Config, General, Listener, Security};
 
 pub use acl::Fault;
+pub use who::Who;
 
 use acl::Acl;
 use passwd::Users;
@@ -37,17 +39,6 @@ struct Rules {
     auto_id_prefix: Option<Box<str>>,
     users: Option<Rc<Users>>,
     acl: Option<Rc<Acl>>,
-}
-
-/// A client, as the rules see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Who<'a> {
-    /// The client id.
-    pub client_id: &'a str,
-    /// The user name.
-    pub username: Option<&'a str>,
-    /// The listener it is or was connected to; counts only with `per_listener_settings`.
-    pub listener: Option<&'a str>,
 }
 
 /// Why a client may not connect. The wire says the same for each: 3.1.1 return code 5, 5.0 reason

@@ -13,6 +13,7 @@ pub mod publish;
 mod signals;
 pub mod status;
 pub mod subscribe;
+mod words;
 
 pub use error::Error;
 

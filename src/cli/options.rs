@@ -2,13 +2,12 @@
 //! mosquitto_sub(1) have them. Their `-h` is the host and their `-D` takes several words, so the
 //! words are read by hand.
 
-use std::fmt::Display;
-use std::str::FromStr;
 use std::time::Duration;
 
 use super::Error;
 use super::client::Target;
 use super::property::Properties;
+use super::words::Words;
 use crate::mqtt::{Connect, Property, Props, QoS, TopicName, Version, Will};
 
 /// For a TCP connection to an address, and for the CONNACK.
@@ -36,51 +35,6 @@ const UNABLE: [(&str, &str); 18] = [
     ("--ws", "WebSockets"),
     ("-S", "SRV records"),
 ];
-
-/// The words of a command line.
-#[derive(Debug)]
-pub struct Words<'a>(std::slice::Iter<'a, &'a str>);
-
-impl<'a> Words<'a> {
-    /// The words from the first on.
-    pub fn new(words: &'a [&'a str]) -> Words<'a> {
-        Words(words.iter())
-    }
-
-    /// The value of `option`: the next word.
-    ///
-    /// # Errors
-    /// There is none.
-    pub fn value(&mut self, option: &str) -> Result<&'a str, Error> {
-        self.next()
-            .ok_or_else(|| Error::Usage(format!("{option} given, but no value behind it.")))
-    }
-
-    /// The value of `option`, a number in a range.
-    ///
-    /// # Errors
-    /// It is none.
-    pub fn number<T>(&mut self, option: &str, min: T, max: T) -> Result<T, Error>
-    where
-        T: FromStr + PartialOrd + Display + Copy,
-    {
-        let value = self.value(option)?;
-        let number = value.parse().ok().filter(|n| (min..=max).contains(n));
-        number.ok_or_else(|| {
-            Error::Usage(format!(
-                "{option} takes a number from {min} to {max}, not {value:?}."
-            ))
-        })
-    }
-}
-
-impl<'a> Iterator for Words<'a> {
-    type Item = &'a str;
-
-    fn next(&mut self) -> Option<&'a str> {
-        self.0.next().copied()
-    }
-}
 
 /// The will on the command line.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -1,7 +1,7 @@
 //! `-D COMMAND NAME VALUE`: MQTT 5.0 properties on the command line.
 
 use super::Error;
-use super::options::Words;
+use super::words::Words;
 use crate::mqtt::{Property, PropsBuf};
 
 /// The properties for each packet that a client sends.

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::Error;
 use super::client::{self, Client, Event, Outgoing, Session, WINDOW};
-use super::options::{Options, Words};
+use super::options::Options;
+use super::words::Words;
 use crate::mqtt::{MAX_REMAINING_LENGTH, QoS, Reason, TopicName};
 
 /// What `footbridge pub --help` prints.

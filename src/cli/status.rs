@@ -6,7 +6,8 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::client::{Client, Event, Session};
-use super::options::{Options, Words};
+use super::options::Options;
+use super::words::Words;
 use super::{Error, json, signals};
 use crate::mqtt::{Reason, Subscription};
 

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant, SystemTime};
 use super::Error;
 use super::client::{Client, Event, Message, Outgoing, Session};
 use super::format::Format;
-use super::options::{Options, Words};
+use super::options::Options;
 use super::signals;
+use super::words::Words;
 use crate::mqtt::{
     QoS, Reason, RetainHandling, Subscription, TopicFilter, Version, filter_matches,
 };

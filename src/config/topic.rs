@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::defaults::PORT;
 use super::error::shortened;
-use super::keys::nearest_of as nearest;
+use super::keys::nearest::nearest_of as nearest;
 use super::value::Value;
 use super::{Bounds, BridgeTopic, Direction, Kind, Overflow};
 use crate::mqtt::{QoS, TopicFilter};

@@ -3,6 +3,7 @@
 use super::PacketType;
 use super::error::Fault;
 use super::topic::check_name;
+use super::types::TOPIC_ALIAS;
 use super::wire::{MAX_VARIABLE_BYTE_INTEGER, Reader, put_binary, put_string, put_variable};
 
 /// One property. The comment gives its identifier.
@@ -64,8 +65,6 @@ pub enum Property<'a> {
     SharedSubscriptionAvailable(u8),
 }
 
-/// The identifier of the topic alias.
-pub(super) const TOPIC_ALIAS: u8 = 0x23;
 const SUBSCRIPTION_ID: u8 = 0x0b;
 const AUTH_METHOD: u8 = 0x15;
 const AUTH_DATA: u8 = 0x16;

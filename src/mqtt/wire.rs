@@ -1,7 +1,8 @@
 //! The data types of the wire (5.0 §1.5): integers, strings, binary data.
 
-use super::PacketId;
 use super::error::Fault;
+use super::reason::is_allowed;
+use super::{PacketId, PacketType, Reason};
 
 /// The largest variable byte integer, and so the largest remaining length (5.0 §1.5.5).
 pub(super) const MAX_VARIABLE_BYTE_INTEGER: usize = 268_435_455;
@@ -82,6 +83,16 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(super) fn packet_id(&mut self) -> Result<PacketId, Fault> {
         PacketId::new(self.u16()?).ok_or(Fault::PacketIdZero)
+    }
+
+    /// A reason code that `kind` may carry (5.0 table 2-6).
+    pub(super) fn reason(&mut self, kind: PacketType) -> Result<Reason, Fault> {
+        let code = self.u8()?;
+        if is_allowed(code, kind) {
+            Ok(Reason(code))
+        } else {
+            Err(Fault::ReasonCode(code))
+        }
     }
 
     /// Binary data (5.0 §1.5.6).

@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use super::bridges::Bridges;
 use super::logger::Logger;
-use super::{Error, Options, load, log_error};
+use super::options::load;
+use super::{Error, Options};
 use crate::auth::Auth;
 use crate::config::{Config, Listener};
 use crate::net::Shared;
@@ -53,7 +54,7 @@ impl Running {
         let (auth, warnings) = Auth::for_config(&config).map_err(Error::Auth)?;
         notes.extend(warnings);
         let log = &config.general.log;
-        self.logger.apply(log).map_err(|e| log_error(log, e))?;
+        self.logger.apply(log).map_err(|e| Error::of_log(log, e))?;
         Ok((config, auth, notes))
     }
 

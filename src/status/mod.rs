@@ -5,5 +5,7 @@ mod load;
 mod memory;
 mod queues;
 mod sys;
+mod traffic;
 
-pub use sys::{Sys, Traffic};
+pub use sys::Sys;
+pub use traffic::Traffic;

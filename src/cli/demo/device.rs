@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::tally::{DeviceId, Sent, Tally};
+use super::tally::{DeviceId, Sent, Tally, qos_of};
 use crate::cli::client::{Client, Error, Event, Outgoing, Session, Target};
 use crate::mqtt::{Connect, Property, Props, PropsBuf, QoS, Reason, Subscription, Version};
 
@@ -225,7 +225,7 @@ impl Collector {
         if let Some((device, number)) = parse(payload) {
             let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
             let new = tally.arrive(device, number);
-            if new && super::qos_of(device) > QoS::AtMostOnce {
+            if new && qos_of(device) > QoS::AtMostOnce {
                 self.shared.arrived.fetch_add(1, Ordering::Relaxed);
             }
         }

@@ -17,17 +17,13 @@ pub use broker::BROKER;
 pub use error::DemoError;
 use report::Outcome;
 use stage::Stage;
-use tally::DeviceId;
 
 use super::Error;
-use super::options::Words;
-use crate::mqtt::QoS;
+use super::words::Words;
 use crate::run;
 
 /// What `footbridge demo --help` prints.
 pub const HELP: &str = include_str!("demo.txt");
-
-const DEVICES: DeviceId = 12;
 
 /// The arguments.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -148,15 +144,6 @@ pub fn run_broker(args: &[&str]) -> Result<(), DemoError> {
     run::run(&options).map_err(DemoError::Run)
 }
 
-/// The QoS that a device publishes at.
-fn qos_of(device: DeviceId) -> QoS {
-    match device % 3 {
-        0 => QoS::AtMostOnce,
-        1 => QoS::AtLeastOnce,
-        _ => QoS::ExactlyOnce,
-    }
-}
-
 /// `HOST:PORT`, or `HOST` alone; an IPv6 address stands in brackets.
 fn address(text: &str) -> Result<(String, u16), Error> {
     let (host, port) = match text.rsplit_once(':') {
@@ -202,13 +189,6 @@ mod tests {
                 matches!(Demo::parse(args), Err(Error::Usage(_))),
                 "{args:?}"
             );
-        }
-    }
-
-    #[test]
-    fn every_qos_has_devices() {
-        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
-            assert_eq!((0..DEVICES).filter(|&id| qos_of(id) == qos).count(), 4);
         }
     }
 }

@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::DemoError;
 use super::broker::Broker;
 use super::device::{Collector, Device, Shared, hello, target};
 use super::link::Link;
 use super::report::{Figures, Screen};
-use super::tally::{Sent, Tally, Totals};
-use super::{DEVICES, DemoError, qos_of};
+use super::tally::{DEVICES, Sent, Tally, Totals, qos_of};
 use crate::cli::client::{Client, Event, Outgoing, Session, Target};
 use crate::cli::signals;
 use crate::mqtt::{Props, PropsBuf, QoS, Reason, Subscription, Version};

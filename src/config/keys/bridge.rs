@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::Section::Bridge as S;
-use super::Unset::{Is, Means};
+use super::key::Section::Bridge as S;
+use super::key::Unset::{Is, Means};
+use super::key::{Key, accepted, implemented, later};
 use super::limits::bound;
-use super::{Key, accepted, implemented, later};
 use crate::config::draft::Draft;
 use crate::config::value::Value;
 use crate::config::{Kind, Restart, topic};
@@ -16,7 +16,7 @@ const MIN_KEEPALIVE: u16 = 5;
 
 const VERSIONS: &str = "mqttv50, mqttv311 or mqttv31";
 
-/// A [`super::Parse`] that sets one field of `Bridge`.
+/// A [`super::key::Parse`] that sets one field of `Bridge`.
 macro_rules! bridge {
     ($field:ident, $value:ident => $parsed:expr) => {
         |draft, $value| {
@@ -26,7 +26,7 @@ macro_rules! bridge {
     };
 }
 
-/// A [`super::Parse`] that sets one field of the draft of a bridge.
+/// A [`super::key::Parse`] that sets one field of the draft of a bridge.
 macro_rules! drafted {
     ($field:ident, $value:ident => $parsed:expr) => {
         |draft, $value| {

@@ -1,8 +1,8 @@
 //! Who may do what, and the process.
 
-use super::Section::General as S;
-use super::Unset::{Is, Means};
-use super::{Key, accepted, implemented, later, refused, set, set_security};
+use super::key::Section::General as S;
+use super::key::Unset::{Is, Means};
+use super::key::{Key, accepted, implemented, later, refused, set, set_security};
 use crate::config::Kind;
 use crate::config::draft::Draft;
 use crate::config::value::Value;

@@ -1,10 +1,10 @@
 //! Listeners.
 
-use super::Section::Listener as S;
-use super::Unset::{Is, Means};
 use super::general::id_prefix;
+use super::key::Section::Listener as S;
+use super::key::Unset::{Is, Means};
+use super::key::{Key, accepted, implemented, later, set_listener};
 use super::limits::count;
-use super::{Key, accepted, implemented, later, set_listener};
 use crate::config::draft::Draft;
 use crate::config::value::Value;
 use crate::config::{Kind, Listener};

@@ -1,8 +1,8 @@
 //! The log.
 
-use super::Section::General as S;
-use super::Unset::{Is, Means};
-use super::{Key, accepted, implemented, set};
+use super::key::Section::General as S;
+use super::key::Unset::{Is, Means};
+use super::key::{Key, accepted, implemented, set};
 use crate::config::draft::Draft;
 use crate::config::value::Value;
 use crate::config::{Kind, LogType, LogTypes};

@@ -1,8 +1,8 @@
 //! What is kept, how soon it is on flash, and how much that may wear it.
 
-use super::Section::General as S;
-use super::Unset::{Is, Means};
-use super::{Key, accepted, implemented, set};
+use super::key::Section::General as S;
+use super::key::Unset::{Is, Means};
+use super::key::{Key, accepted, implemented, set};
 use crate::config::value::Value;
 use crate::config::{Durability, FlashBudget, Kind};
 

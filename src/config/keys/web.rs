@@ -1,8 +1,8 @@
 //! What listeners speak, and where in the network they listen.
 
-use super::Section::Listener as S;
-use super::Unset::{Is, Means};
-use super::{Key, implemented};
+use super::key::Section::Listener as S;
+use super::key::Unset::{Is, Means};
+use super::key::{Key, implemented};
 use crate::config::{Family, Kind, Protocol};
 
 pub(super) const KEYS: &[Key] = &[
