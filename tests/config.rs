@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use footbridge::config::{
-    Bounds, Config, Direction, Env, Loaded, LogType, Overflow, Restart, docs,
+    Bounds, Config, Direction, Env, LoadedConfig, LogType, Overflow, Restart, docs,
 };
 use footbridge::mqtt::{QoS, Version};
 
@@ -21,7 +21,7 @@ fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-fn load(name: &str) -> Loaded {
+fn load(name: &str) -> LoadedConfig {
     Config::load(&root("tests/configs").join(name), &env()).unwrap()
 }
 
@@ -37,7 +37,7 @@ fn errors(name: &str) -> Vec<String> {
 }
 
 /// The directives that notes are about.
-fn noted(loaded: &Loaded) -> Vec<&str> {
+fn noted(loaded: &LoadedConfig) -> Vec<&str> {
     let directive = |note| str::split(note, ": ").nth(1).unwrap_or(note);
     loaded.notes.iter().map(|note| directive(note)).collect()
 }

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::Error;
 use super::client::Message;
 use crate::mqtt::Property;
-use crate::time::calendar::Clock;
+use crate::time::calendar::DateTime;
 
 /// A format string, understood.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -96,7 +96,7 @@ impl Format {
 
     /// Appends the message that came at `now`.
     pub(super) fn put(&self, message: &Message, now: SystemTime, out: &mut Vec<u8>) {
-        let clock = Clock::new(now.duration_since(UNIX_EPOCH).unwrap_or_default());
+        let clock = DateTime::new(now.duration_since(UNIX_EPOCH).unwrap_or_default());
         for part in &self.0 {
             match part {
                 Part::Literal(text) => out.extend_from_slice(text),
@@ -173,7 +173,7 @@ fn unknown(start: char, c: Option<char>) -> Error {
 }
 
 impl Field {
-    fn put(&self, message: &Message, clock: &Clock, out: &mut Vec<u8>) {
+    fn put(&self, message: &Message, clock: &DateTime, out: &mut Vec<u8>) {
         let text = match self.what {
             'p' => return self.pad(&message.payload, out),
             'D' => {

@@ -47,7 +47,7 @@ struct WillOptions {
 
 /// What both commands need to connect.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Options {
+pub struct ClientOptions {
     /// Where the broker is.
     pub target: Target,
     /// `-q`, for publishes and subscriptions.
@@ -69,9 +69,9 @@ pub struct Options {
     will: WillOptions,
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        Options {
+impl Default for ClientOptions {
+    fn default() -> ClientOptions {
+        ClientOptions {
             target: Target {
                 host: "localhost".to_owned(),
                 port: 1883,
@@ -96,7 +96,7 @@ impl Default for Options {
     }
 }
 
-impl Options {
+impl ClientOptions {
     /// Takes `option` and its values.
     ///
     /// # Errors
@@ -194,7 +194,7 @@ impl Options {
     }
 
     /// The CONNECT that the options ask for.
-    pub fn hello(&self) -> Connect<'_> {
+    pub fn connect_packet(&self) -> Connect<'_> {
         let will = self.will.topic.as_deref().map(|topic| Will {
             topic,
             payload: self.will.payload.as_deref().unwrap_or_default().as_bytes(),
@@ -216,7 +216,7 @@ impl Options {
     }
 
     /// The DISCONNECT properties.
-    pub fn goodbye(&self) -> Props<'_> {
+    pub fn disconnect_props(&self) -> Props<'_> {
         self.properties.disconnect.as_props()
     }
 
@@ -299,10 +299,10 @@ fn session_expiry(value: &str) -> Result<u32, Error> {
 mod tests {
     use super::*;
 
-    fn parse(line: &str) -> Result<Options, String> {
+    fn parse(line: &str) -> Result<ClientOptions, String> {
         let words: Vec<&str> = line.split_whitespace().collect();
         let mut words = Words::new(&words);
-        let mut options = Options::default();
+        let mut options = ClientOptions::default();
         while let Some(option) = words.next() {
             options
                 .take(option, &mut words)
@@ -323,12 +323,15 @@ mod tests {
             (options.target.host.as_str(), options.target.port),
             ("box", 1884)
         );
-        let hello = options.hello();
-        assert_eq!(hello.version, Version::V311);
-        assert_eq!((hello.client_id, hello.keep_alive), ("me", 10));
-        assert!(!hello.clean_start && options.quiet);
-        assert_eq!(hello.username, Some("ann"));
-        let will = hello.will.unwrap();
+        let connect_packet = options.connect_packet();
+        assert_eq!(connect_packet.version, Version::V311);
+        assert_eq!(
+            (connect_packet.client_id, connect_packet.keep_alive),
+            ("me", 10)
+        );
+        assert!(!connect_packet.clean_start && options.quiet);
+        assert_eq!(connect_packet.username, Some("ann"));
+        let will = connect_packet.will.unwrap();
         assert_eq!((will.topic, will.payload), ("gone", &b"bye"[..]));
         assert_eq!((will.qos, will.retain), (QoS::AtLeastOnce, true));
     }
@@ -337,11 +340,14 @@ mod tests {
     fn properties_and_expiry_imply_version_5() {
         let options = parse("-x 60 -i me").unwrap();
         assert_eq!(options.version(), Version::V5);
-        assert_eq!(options.hello().props.session_expiry(), Some(60));
+        assert_eq!(options.connect_packet().props.session_expiry(), Some(60));
         let options = parse("-D connect user-property a b").unwrap();
         assert_eq!(options.version(), Version::V5);
         let forever = parse("-V 5 -c -i me").unwrap();
-        assert_eq!(forever.hello().props.session_expiry(), Some(u32::MAX));
+        assert_eq!(
+            forever.connect_packet().props.session_expiry(),
+            Some(u32::MAX)
+        );
         assert!(parse("-V 311 -x 60").is_err());
     }
 
@@ -352,7 +358,7 @@ mod tests {
             (options.target.host.as_str(), options.target.port),
             ("box", 1884)
         );
-        assert_eq!(options.hello().password, Some(&b"p:w"[..]));
+        assert_eq!(options.connect_packet().password, Some(&b"p:w"[..]));
         assert_eq!(options.topics, ["a/b"]);
         let options = parse("-L mqtt://[::1]/t").unwrap();
         assert_eq!(

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::Error;
 use super::client::{Client, Event, Message, Outgoing, Session};
 use super::format::Format;
-use super::options::Options;
+use super::options::ClientOptions;
 use super::signals;
 use super::words::Words;
 use crate::mqtt::{
@@ -28,7 +28,7 @@ const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// The arguments.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sub {
-    options: Options,
+    options: ClientOptions,
     unsubscribe: Vec<String>,
     filter_out: Vec<String>,
     count: Option<u32>,
@@ -60,7 +60,7 @@ impl Sub {
     /// [`Error::Usage`].
     pub fn parse(args: &[&str]) -> Result<Sub, Error> {
         let mut sub = Sub {
-            options: Options::default(),
+            options: ClientOptions::default(),
             unsubscribe: Vec::new(),
             filter_out: Vec::new(),
             count: None,
@@ -145,8 +145,9 @@ impl Sub {
         let mut session = Session::default();
         let mut was_connected = false;
         loop {
-            let hello = self.options.hello();
-            let result = match Client::connect(&self.options.target, &hello, &mut session) {
+            let connect_packet = self.options.connect_packet();
+            let result = match Client::connect(&self.options.target, &connect_packet, &mut session)
+            {
                 Ok(client) => {
                     was_connected = true;
                     self.listen(client, &mut progress)
@@ -197,8 +198,8 @@ impl Sub {
     }
 
     fn leave(&self, client: Client<'_>) -> Result<(), Error> {
-        let goodbye = self.options.goodbye();
-        client.disconnect(Reason::SUCCESS, goodbye)?;
+        let disconnect_props = self.options.disconnect_props();
+        client.disconnect(Reason::SUCCESS, disconnect_props)?;
         Ok(())
     }
 

@@ -158,14 +158,19 @@ pub fn man_page() -> String {
     out.push_str(".SH NOT SUPPORTED YET\nThese are errors in this version.\n");
     for key in keys::all() {
         if let Class::Later(cure) = key.class {
-            let text = format!("{} {}{}", key.help, sentence(cure), harmless(key));
+            let text = format!("{} {}{}", key.help, sentence(cure), accepted_values(key));
             man_entry(&mut out, key, &text);
         }
     }
     out.push_str(".SH NOT SUPPORTED\nThese are errors.\n");
     for key in keys::all() {
         if let Class::Refused(cure) = key.class {
-            let text = format!("{} {}{}", sentence(key.help), sentence(cure), harmless(key));
+            let text = format!(
+                "{} {}{}",
+                sentence(key.help),
+                sentence(cure),
+                accepted_values(key)
+            );
             man_entry(&mut out, key, &text);
         }
     }
@@ -227,8 +232,8 @@ fn unset(key: &Key) -> &'static str {
     }
 }
 
-fn harmless(key: &Key) -> String {
-    match key.harmless {
+fn accepted_values(key: &Key) -> String {
+    match key.accepted_values {
         [] => String::new(),
         values => format!(" The value {} is accepted.", values.join(" or ")),
     }

@@ -9,7 +9,7 @@ use crate::mqtt::{TopicName, Version, check_string};
 
 /// Where a line stands.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Place {
+pub(super) struct Position {
     pub file: String,
     pub line: usize,
 }
@@ -18,7 +18,7 @@ pub(super) struct Place {
 pub(super) struct Draft<'e> {
     pub env: &'e Env,
     /// The line that is being read.
-    pub place: Place,
+    pub place: Position,
     pub general: General,
     /// `persistence_location` and `persistence_file`, joined at the end.
     pub store_dir: Option<PathBuf>,
@@ -51,7 +51,7 @@ pub(super) struct Open {
 
 /// A bridge whose defaults depend on lines still to come.
 pub(super) struct BridgeDraft {
-    pub place: Place,
+    pub place: Position,
     pub bridge: Bridge,
     pub remote_clientid: Option<String>,
     pub local_clientid: Option<String>,
@@ -62,7 +62,7 @@ impl<'e> Draft<'e> {
     pub(super) fn new(env: &'e Env) -> Draft<'e> {
         Draft {
             env,
-            place: Place::default(),
+            place: Position::default(),
             general: General::default(),
             store_dir: None,
             store_file: None,
@@ -127,7 +127,7 @@ impl<'e> Draft<'e> {
 
     /// A line for the log: what happens instead of what `directive` asks.
     pub(super) fn note(&mut self, directive: &str, instead: &str) {
-        let Place { file, line } = &self.place;
+        let Position { file, line } = &self.place;
         self.notes
             .push(format!("{file}:{line}: {directive}: {instead}"));
     }
@@ -138,7 +138,7 @@ impl<'e> Draft<'e> {
         self.fail_at(place, directive, kind);
     }
 
-    fn fail_at(&mut self, place: Place, directive: &str, kind: Kind) {
+    fn fail_at(&mut self, place: Position, directive: &str, kind: Kind) {
         self.errors.push(Error {
             file: place.file,
             line: (place.line > 0).then_some(place.line),

@@ -26,7 +26,7 @@ use crate::mqtt::{QoS, Version};
 pub use env::Env;
 pub use error::{Error, Errors, Kind};
 pub use log_type::{LogType, LogTypes};
-pub use parse::Loaded;
+pub use parse::LoadedConfig;
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -154,7 +154,7 @@ pub struct FlashBudget {
 
 impl FlashBudget {
     /// [`FlashBudget::longest`] where the directive does not say.
-    pub const LONGEST: Duration = Duration::from_secs(5);
+    pub const DEFAULT_LONGEST: Duration = Duration::from_secs(5);
 }
 
 /// Where the log goes and what is in it.
@@ -176,7 +176,7 @@ pub struct Log {
     pub types: LogTypes,
     /// `log_timestamp`.
     pub timestamp: bool,
-    /// `log_timestamp_format`, for [`crate::time::calendar::Clock::format`]; `None` is the seconds
+    /// `log_timestamp_format`, for [`crate::time::calendar::DateTime::format`]; `None` is the seconds
     /// since 1970.
     pub timestamp_format: Option<String>,
 }

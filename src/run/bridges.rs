@@ -15,22 +15,22 @@ use crate::net::{self, Shared};
 pub(super) struct Bridges {
     hub: Shared,
     executor: Rc<LocalExecutor<'static>>,
-    running: Vec<Running>,
+    running: Vec<RunningBridge>,
 }
 
 /// One bridge.
-struct Running {
+struct RunningBridge {
     /// What the configuration says, though a connection that is up may come from an older one.
     spec: Rc<config::Bridge>,
     id: BridgeId,
     /// What the next connection is to be made by, if that is something new.
-    next: Next,
+    next: NextConfig,
     /// Ends the bridge when it is dropped.
     _task: Task<()>,
 }
 
 /// The configuration that waits for the connection to end.
-type Next = Rc<RefCell<Option<Rc<config::Bridge>>>>;
+type NextConfig = Rc<RefCell<Option<Rc<config::Bridge>>>>;
 
 impl Bridges {
     /// Makes the local end of each bridge, whose queue fills from now on, and starts its uplink.
@@ -59,7 +59,7 @@ impl Bridges {
 
     /// Makes the bridges those of `specs`. One that has not changed is left alone.
     pub(super) fn reload(&mut self, specs: &[config::Bridge]) {
-        let stays = |running: &Running| {
+        let stays = |running: &RunningBridge| {
             let spec = &running.spec;
             specs
                 .iter()
@@ -84,10 +84,10 @@ impl Bridges {
     }
 
     fn add(&mut self, spec: Rc<config::Bridge>) {
-        let (id, link) = join(&self.hub, &spec);
-        let next = Next::default();
-        let task = keep(self.hub.clone(), id, link, Rc::clone(&next));
-        self.running.push(Running {
+        let (id, link) = add_to_broker(&self.hub, &spec);
+        let next = NextConfig::default();
+        let task = run_bridge(self.hub.clone(), id, link, Rc::clone(&next));
+        self.running.push(RunningBridge {
             spec,
             id,
             next,
@@ -96,7 +96,7 @@ impl Bridges {
     }
 
     /// Ends the bridge. What waits for it stays until the next start.
-    fn remove(&mut self, running: Running) {
+    fn remove(&mut self, running: RunningBridge) {
         let id = running.id;
         drop(running);
         let mut hub = self.hub.borrow_mut();
@@ -132,7 +132,7 @@ impl Bridges {
 }
 
 /// Keeps a bridge going, by what the configuration says when it connects.
-async fn keep(hub: Shared, mut id: BridgeId, mut link: Link, next: Next) {
+async fn run_bridge(hub: Shared, mut id: BridgeId, mut link: Link, next: NextConfig) {
     loop {
         let wire = link.wire().clone();
         let is_over = || next.borrow().is_some();
@@ -140,12 +140,12 @@ async fn keep(hub: Shared, mut id: BridgeId, mut link: Link, next: Next) {
         let Some(spec) = next.take() else {
             return;
         };
-        (id, link) = join(&hub, &spec);
+        (id, link) = add_to_broker(&hub, &spec);
     }
 }
 
 /// Makes the broker's end of a bridge, or brings it up to date, and a link for it.
-fn join(hub: &Shared, spec: &Rc<config::Bridge>) -> (BridgeId, Link) {
+fn add_to_broker(hub: &Shared, spec: &Rc<config::Bridge>) -> (BridgeId, Link) {
     let mut hub = hub.borrow_mut();
     let now = hub.now();
     let link = Link::new(Rc::clone(spec), fastrand::u64(..), now);

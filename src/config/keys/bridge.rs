@@ -325,7 +325,7 @@ pub(super) const KEYS: &[Key] = &[
 ];
 
 /// What a bridge of this version doesn't do.
-pub(super) const OTHERS: &[Key] = &[
+pub(super) const NOT_IMPLEMENTED: &[Key] = &[
     later(
         S,
         "bridge_bind_address",

@@ -53,7 +53,7 @@ pub(in crate::config) struct Key {
     /// What footbridge makes of it.
     pub class: Class,
     /// Values of a directive that is not implemented which ask for what footbridge does anyway.
-    pub harmless: &'static [&'static str],
+    pub accepted_values: &'static [&'static str],
     /// What it does, in one line.
     pub help: &'static str,
     /// What the man page adds.
@@ -75,7 +75,7 @@ pub(super) const fn implemented(
         syntax,
         unset,
         class: Class::Implemented(parse),
-        harmless: &[],
+        accepted_values: &[],
         help,
         more,
     }
@@ -97,13 +97,13 @@ pub(super) const fn refused(
     section: Section,
     name: &'static str,
     syntax: &'static str,
-    harmless: &'static [&'static str],
+    accepted_values: &'static [&'static str],
     reason: &'static str,
     cure: &'static str,
 ) -> Key {
     Key {
         class: Class::Refused(cure),
-        ..other(section, name, syntax, harmless, reason)
+        ..other(section, name, syntax, accepted_values, reason)
     }
 }
 
@@ -111,13 +111,13 @@ pub(super) const fn later(
     section: Section,
     name: &'static str,
     syntax: &'static str,
-    harmless: &'static [&'static str],
+    accepted_values: &'static [&'static str],
     help: &'static str,
     cure: &'static str,
 ) -> Key {
     Key {
         class: Class::Later(cure),
-        ..other(section, name, syntax, harmless, help)
+        ..other(section, name, syntax, accepted_values, help)
     }
 }
 
@@ -125,7 +125,7 @@ const fn other(
     section: Section,
     name: &'static str,
     syntax: &'static str,
-    harmless: &'static [&'static str],
+    accepted_values: &'static [&'static str],
     help: &'static str,
 ) -> Key {
     Key {
@@ -134,7 +134,7 @@ const fn other(
         syntax,
         unset: Unset::Means("none"),
         class: Class::Accepted,
-        harmless,
+        accepted_values,
         help,
         more: "",
     }

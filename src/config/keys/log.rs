@@ -6,7 +6,7 @@ use super::key::{Key, accepted, implemented, set};
 use crate::config::draft::Draft;
 use crate::config::value::Value;
 use crate::config::{Kind, LogType, LogTypes};
-use crate::time::calendar::Clock;
+use crate::time::calendar::DateTime;
 
 const DESTINATIONS: &str = "stdout, stderr, none, syslog, topic or file PATH";
 const TYPES: &str = "error, warning, notice, information, subscribe, unsubscribe, debug, \
@@ -153,7 +153,7 @@ fn timestamp_format(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind>
     if format.len() > MAX_LEN {
         return Err(Kind::bad(format, "at most 256 bytes"));
     }
-    if let Some(unknown) = Clock::unknown(format) {
+    if let Some(unknown) = DateTime::unknown(format) {
         return Err(Kind::bad(
             &unknown,
             "a format of the conversions in footbridge.conf(5)",

@@ -31,7 +31,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Key> {
         web::KEYS,
         tls::KEYS,
         bridge::KEYS,
-        bridge::OTHERS,
+        bridge::NOT_IMPLEMENTED,
     ]
     .into_iter()
     .flatten()

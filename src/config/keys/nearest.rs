@@ -6,8 +6,8 @@ pub(in crate::config) fn nearest_of(
     known: impl IntoIterator<Item = &'static str>,
 ) -> Option<&'static str> {
     // Longer than a directive by more than a slip of the pen: comparing would only take time.
-    const LONGEST: usize = 64;
-    if word.len() > LONGEST {
+    const MAX_LEN: usize = 64;
+    if word.len() > MAX_LEN {
         return None;
     }
     let word = word.to_ascii_lowercase().replace('-', "_");

@@ -123,7 +123,7 @@ fn flash_budget(value: Value<'_>) -> Result<FlashBudget, Kind> {
     let bytes_a_day = Value(bytes).size(u64::MAX)?;
     let longest = match words.next() {
         Some(longest) => Value(longest).duration()?,
-        None => FlashBudget::LONGEST,
+        None => FlashBudget::DEFAULT_LONGEST,
     };
     if bytes_a_day == 0 || longest.is_zero() || words.next().is_some() {
         return Err(bad());

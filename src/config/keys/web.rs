@@ -106,9 +106,9 @@ pub(super) const KEYS: &[Key] = &[
 mod tests {
     use std::path::Path;
 
-    use crate::config::{Config, Env, Errors, Family, Loaded, Protocol};
+    use crate::config::{Config, Env, Errors, Family, LoadedConfig, Protocol};
 
-    fn parse(text: &str) -> Result<Loaded, Errors> {
+    fn parse(text: &str) -> Result<LoadedConfig, Errors> {
         let env = Env {
             hostname: "gw".to_owned(),
             mac: None,

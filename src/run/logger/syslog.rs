@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::LogType;
-use crate::time::calendar::Clock;
+use crate::time::calendar::DateTime;
 
 /// Where the daemon listens.
 const SOCKET: &str = "/dev/log";
@@ -60,7 +60,7 @@ impl Syslog {
 
     fn pass_on(&mut self, kind: LogType, at: Duration, text: &str) -> io::Result<()> {
         let priority = self.facility << 3 | severity(kind);
-        let time = Clock::new(at).format("%b %e %T");
+        let time = DateTime::new(at).format("%b %e %T");
         let process = std::process::id();
         let line = format!("<{priority}>{time} footbridge[{process}]: {text}");
         if let Some(socket) = &self.socket {
