@@ -9,6 +9,7 @@ use super::client::{Client, Event, Session};
 use super::options::ClientOptions;
 use super::words::Words;
 use super::{Error, json, signals};
+use crate::config::printable::printable;
 use crate::mqtt::{Reason, Subscription};
 
 /// What `footbridge status --help` prints.
@@ -132,7 +133,7 @@ fn as_text(figures: &Figures) -> String {
     let mut out = String::new();
     let mut line = |name: &str, what: String| {
         // Writing to a string does not fail.
-        let _ = writeln!(out, "{name:<9} {what}");
+        let _ = writeln!(out, "{name:<9} {}", printable(&what));
     };
     line(
         "broker",
