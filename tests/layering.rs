@@ -15,13 +15,14 @@ use std::process::Command;
 /// The layers from the bottom up. A module uses only modules of lower layers, never a neighbour
 /// on its own layer, unless [`NEIGHBOURS`] says so.
 const LAYERS: &[&[&str]] = &[
-    &["impossible"],
+    &["impossible", "keys"],
     &["mqtt", "time"],
-    &["message"],
+    &["message", "lane"],
+    &["owed"],
     &["config", "store", "route"],
-    &["auth", "session"],
+    &["auth", "session", "bridge"],
     &["broker"],
-    &["bridge", "status"],
+    &["status"],
     &["net"],
     &["run", "cli"],
     &["main", "lib"],
@@ -55,10 +56,10 @@ const MAX_LINES: usize = 500;
 const MAX_FILES: usize = 13;
 
 /// Rooms whose files may still use each other in a circle.
-const CIRCULAR: &[&str] = &["broker", "session", "store", "net"];
+const CIRCULAR: &[&str] = &["session", "store", "net"];
 
 /// Folders below `src` that may still have more than [`MAX_FILES`].
-const CROWDED: &[&str] = &["broker", "bridge", "store", "net"];
+const CROWDED: &[&str] = &["bridge", "store", "net"];
 
 /// A source file below a folder, with what matters of its text.
 struct Source {

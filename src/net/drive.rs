@@ -224,7 +224,8 @@ impl Hub {
     /// Writes to `id` what its outbox holds. A connection that is to close gets this one attempt:
     /// what the kernel does not take then, the peer was not reading.
     pub(super) fn flush_one(&mut self, id: ConnId, now: Time) {
-        let Some(conn) = self.conns.get_mut(id.0).and_then(Option::as_mut) else {
+        let place = self.conns.get_mut(id.slot()).and_then(Option::as_mut);
+        let Some(conn) = place.filter(|conn| conn.id == id) else {
             return;
         };
         let Some(outbox) = self.broker.outbox(id) else {
