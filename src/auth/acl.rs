@@ -177,19 +177,15 @@ impl Rule {
         let mut rest = self.filter.as_str();
         while let Some((before, after)) = rest.split_once('%') {
             filter.push_str(before);
-            rest = match after.as_bytes().first() {
-                Some(b'c') => {
-                    filter.push_str(who.client_id);
-                    &after[1..]
-                }
-                Some(b'u') => {
-                    filter.push_str(who.username?);
-                    &after[1..]
-                }
-                _ => {
-                    filter.push('%');
-                    after
-                }
+            rest = if let Some(after) = after.strip_prefix('c') {
+                filter.push_str(who.client_id);
+                after
+            } else if let Some(after) = after.strip_prefix('u') {
+                filter.push_str(who.username?);
+                after
+            } else {
+                filter.push('%');
+                after
             };
         }
         filter.push_str(rest);

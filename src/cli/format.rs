@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Error;
 use super::client::Message;
-use crate::mqtt::Property;
+use crate::mqtt::{PacketId, Property};
 use crate::time::calendar::DateTime;
 
 /// A format string, understood.
@@ -188,7 +188,7 @@ impl Field {
             'l' => message.payload.len().to_string(),
             'q' => (message.delivery.qos() as u8).to_string(),
             'r' => u8::from(message.retain).to_string(),
-            'm' => message.delivery.id().map_or(0, |id| id.get()).to_string(),
+            'm' => message.delivery.id().map_or(0, PacketId::get).to_string(),
             'x' => hex(&message.payload, false),
             'X' => hex(&message.payload, true),
             'I' => clock.iso8601(),

@@ -28,9 +28,9 @@ pub(super) fn message(message: &Message, clock: &DateTime) -> String {
     }
     out.push_str(",\"payload\":");
     if message.payload.is_empty() {
-        out.push_str("null")
+        out.push_str("null");
     } else {
-        string(&String::from_utf8_lossy(&message.payload), &mut out)
+        string(&String::from_utf8_lossy(&message.payload), &mut out);
     }
     out.push('}');
     out

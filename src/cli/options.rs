@@ -101,7 +101,7 @@ impl ClientOptions {
     ///
     /// # Errors
     /// It is unknown, its value is wrong, or it asks for something that the client can't do.
-    pub fn take(&mut self, option: &str, words: &mut Words<'_>) -> Result<(), Error> {
+    pub(super) fn take(&mut self, option: &str, words: &mut Words<'_>) -> Result<(), Error> {
         match option {
             "-h" | "--host" => self.target.host = words.value(option)?.to_owned(),
             "-p" | "--port" => self.target.port = words.number(option, 1, u16::MAX)?,

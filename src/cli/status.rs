@@ -62,9 +62,9 @@ impl Status {
             return Err(Error::NoFigures);
         }
         if self.json {
-            println!("{}", as_json(&figures))
+            println!("{}", as_json(&figures));
         } else {
-            print!("{}", as_text(&figures))
+            print!("{}", as_text(&figures));
         }
         Ok(())
     }

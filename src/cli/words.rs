@@ -7,7 +7,7 @@ use super::Error;
 
 /// The words of a command line.
 #[derive(Debug)]
-pub struct Words<'a>(std::slice::Iter<'a, &'a str>);
+pub(super) struct Words<'a>(std::slice::Iter<'a, &'a str>);
 
 impl<'a> Words<'a> {
     /// The words from the first on.

@@ -96,12 +96,11 @@ impl<'a> Value<'a> {
     pub(super) fn size(self, max: u64) -> Result<u64, Kind> {
         let wants = format!("a number of bytes up to {max}, such as 4096, 64K, 2M or 1G");
         let word = self.word(&wants)?;
-        let (digits, shift) = match word.as_bytes().last() {
-            Some(b'K' | b'k') => (&word[..word.len() - 1], 10),
-            Some(b'M' | b'm') => (&word[..word.len() - 1], 20),
-            Some(b'G' | b'g') => (&word[..word.len() - 1], 30),
-            _ => (word, 0),
-        };
+        let units = [(['K', 'k'], 10), (['M', 'm'], 20), (['G', 'g'], 30)];
+        let with_unit = units
+            .into_iter()
+            .find_map(|(letters, shift)| Some((word.strip_suffix(letters)?, shift)));
+        let (digits, shift) = with_unit.unwrap_or((word, 0));
         let bytes = u64::from_str(digits)
             .ok()
             .and_then(|n| n.checked_mul(1 << shift));

@@ -61,9 +61,9 @@ impl Screen {
         self.printed = Some(Instant::now());
         let seconds = self.elapsed().as_secs_f64();
         if self.terminal {
-            self.print(&format!("\r\x1b[K{seconds:5.1} s  {figures}"))
+            self.print(&format!("\r\x1b[K{seconds:5.1} s  {figures}"));
         } else {
-            self.print(&format!("{seconds:5.1} s  {figures}\n"))
+            self.print(&format!("{seconds:5.1} s  {figures}\n"));
         }
     }
 

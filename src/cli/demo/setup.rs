@@ -143,7 +143,7 @@ impl Setup {
         let mut moved = Instant::now();
         loop {
             let figures = self.tick()?;
-            let published = self.devices.iter().all(|device| device.is_finished());
+            let published = self.devices.iter().all(JoinHandle::is_finished);
             if published && figures.queued == 0 {
                 break;
             }
