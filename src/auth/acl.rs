@@ -100,15 +100,15 @@ impl Acl {
     }
 
     fn line(&mut self, line: &str, user: &mut Option<String>) -> Result<(), LineError> {
-        let (keyword, rest) = line.split_once(' ').ok_or(match line {
+        let (keyword, value) = line.split_once(' ').ok_or(match line {
             "topic" | "pattern" | "user" => LineError::Missing,
             other => LineError::Keyword(other.to_owned()),
         })?;
-        let rest = rest.trim();
+        let value = value.trim();
         let list = match keyword {
             "user" => {
-                *user = Some(rest.to_owned());
-                self.users.entry(rest.to_owned()).or_default();
+                *user = Some(value.to_owned());
+                self.users.entry(value.to_owned()).or_default();
                 return Ok(());
             }
             "pattern" => &mut self.patterns,
@@ -118,7 +118,7 @@ impl Acl {
             },
             other => return Err(LineError::Keyword(other.to_owned())),
         };
-        let rule = Rule::parse(rest)?;
+        let rule = Rule::parse(value)?;
         match rule.access {
             Access::Deny => list.insert(0, rule),
             _ => list.push(rule),
@@ -174,10 +174,10 @@ impl Rule {
     /// it is; `None` where it wants a user name and there is none.
     fn for_client(&self, who: &Who<'_>) -> Option<String> {
         let mut filter = String::with_capacity(self.filter.len() + who.client_id.len());
-        let mut rest = self.filter.as_str();
-        while let Some((before, after)) = rest.split_once('%') {
+        let mut unread = self.filter.as_str();
+        while let Some((before, after)) = unread.split_once('%') {
             filter.push_str(before);
-            rest = if let Some(after) = after.strip_prefix('c') {
+            unread = if let Some(after) = after.strip_prefix('c') {
                 filter.push_str(who.client_id);
                 after
             } else if let Some(after) = after.strip_prefix('u') {
@@ -188,7 +188,7 @@ impl Rule {
                 after
             };
         }
-        filter.push_str(rest);
+        filter.push_str(unread);
         Some(filter)
     }
 }

@@ -123,8 +123,8 @@ impl Users {
         let known = self.users.get(name);
         let done = known.map_or(0, |hash| hash.scheme.iterations());
         if done < self.slowest {
-            let rest = Scheme::Pbkdf2(self.slowest - done);
-            std::hint::black_box(rest.hash(password, &[0; SALT_BYTES]));
+            let missing = Scheme::Pbkdf2(self.slowest - done);
+            std::hint::black_box(missing.hash(password, &[0; SALT_BYTES]));
         }
         known.is_some_and(|hash| hash.verify(password))
     }

@@ -38,12 +38,12 @@ impl Env {
     /// without a hardware address or a missing `}`.
     pub(super) fn expand(&self, value: &str) -> Result<String, Kind> {
         let mut out = String::with_capacity(value.len());
-        let mut rest = value;
-        while let Some((before, after)) = rest.split_once("${") {
+        let mut unread = value;
+        while let Some((before, after)) = unread.split_once("${") {
             if let Some(before) = before.strip_suffix('$') {
                 out.push_str(before);
                 out.push_str("${");
-                rest = after;
+                unread = after;
                 continue;
             }
             let (name, after) = after
@@ -51,9 +51,9 @@ impl Env {
                 .ok_or_else(|| Kind::Expansion("`${` without a `}`".to_owned()))?;
             out.push_str(before);
             out.push_str(self.lookup(name)?);
-            rest = after;
+            unread = after;
         }
-        out.push_str(rest);
+        out.push_str(unread);
         Ok(out)
     }
 

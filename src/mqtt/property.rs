@@ -142,7 +142,7 @@ const PLACES: [u16; IDENTIFIERS as usize] = {
 pub(super) fn check(section: &[u8], place: Place) -> Result<(), Fault> {
     let mut reader = Reader::new(section);
     let mut seen = 0u64;
-    while let Some(&id) = reader.rest().first() {
+    while let Some(&id) = reader.unread().first() {
         let places = PLACES.get(usize::from(id)).copied().unwrap_or(0);
         if places & place.bit() == 0 {
             return Err(Fault::Property(id));

@@ -115,7 +115,7 @@ impl<'a> Props<'a> {
         let mut props = PublishProps::default();
         let mut reader = Reader::new(self.0);
         while !reader.is_empty() {
-            let from = reader.rest();
+            let from = reader.unread();
             let Ok(property) = Property::read(&mut reader) else {
                 // As in `iter`: what is no property ends the section.
                 break;
@@ -128,7 +128,7 @@ impl<'a> Props<'a> {
                 _ => {}
             }
             if property.is_forwardable() {
-                let len = from.len().saturating_sub(reader.rest().len());
+                let len = from.len().saturating_sub(reader.unread().len());
                 let (bytes, _) = from.split_at(len);
                 forwarded.extend_from_slice(bytes);
             }

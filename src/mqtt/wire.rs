@@ -9,26 +9,26 @@ pub(super) const MAX_VARIABLE_BYTE_INTEGER: usize = 268_435_455;
 
 /// Reads fields off the front of a byte slice.
 pub(super) struct Reader<'a> {
-    rest: &'a [u8],
+    unread: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
     pub(super) const fn new(bytes: &'a [u8]) -> Reader<'a> {
-        Reader { rest: bytes }
+        Reader { unread: bytes }
     }
 
     pub(super) const fn is_empty(&self) -> bool {
-        self.rest.is_empty()
+        self.unread.is_empty()
     }
 
     /// What has not been read yet.
-    pub(super) const fn rest(&self) -> &'a [u8] {
-        self.rest
+    pub(super) const fn unread(&self) -> &'a [u8] {
+        self.unread
     }
 
     /// Checks that everything has been read, and returns `value`.
     pub(super) fn finish<T>(self, value: T) -> Result<T, Fault> {
-        if self.rest.is_empty() {
+        if self.unread.is_empty() {
             Ok(value)
         } else {
             Err(Fault::TrailingBytes)
@@ -37,15 +37,15 @@ impl<'a> Reader<'a> {
 
     #[inline]
     pub(super) fn take(&mut self, n: usize) -> Result<&'a [u8], Fault> {
-        let (head, rest) = self.rest.split_at_checked(n).ok_or(Fault::Truncated)?;
-        self.rest = rest;
+        let (head, unread) = self.unread.split_at_checked(n).ok_or(Fault::Truncated)?;
+        self.unread = unread;
         Ok(head)
     }
 
     #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
-        let (head, rest) = self.rest.split_first_chunk().ok_or(Fault::Truncated)?;
-        self.rest = rest;
+        let (head, unread) = self.unread.split_first_chunk().ok_or(Fault::Truncated)?;
+        self.unread = unread;
         Ok(*head)
     }
 
@@ -66,7 +66,7 @@ impl<'a> Reader<'a> {
 
     /// A variable byte integer in its shortest form [MQTT-1.5.5-1].
     pub(super) fn variable(&mut self) -> Result<u32, Fault> {
-        match variable(self.rest) {
+        match variable(self.unread) {
             Variable::Value {
                 value,
                 len,

@@ -387,3 +387,28 @@ def test_what_a_peer_says_stays_on_its_line(make_broker):
         wait_until(lambda: "New client connected" in broker.log())
     assert r"x\u{2028}Warning: y\u{202e}\u{2066}" in broker.log()
     assert not set("\u2028\u202e\u2066") & set(broker.log())
+
+
+@pytest.mark.parametrize("over", [0, 1, 99])
+def test_a_mount_point_and_a_filter_of_65535_bytes(make_broker, client, second, over):
+    """A filter that is too long with its prefix matches nothing; nothing else about the client
+    suffers, over a kill too."""
+    mount = "m" * 99 + "/"
+    broker = make_broker(
+        f"listener {second} 127.0.0.1\nallow_anonymous true\nmount_point {mount}", durable=True
+    )
+    topic = "t" * (65_535 - len(mount) + over)
+    with Raw(second, "c", clean=False) as c:
+        for packet_id, wanted in enumerate([topic, "other"], 1):
+            c.send(wire.subscribe(packet_id, wanted, 1))
+            c.expect(wire.SUBACK)
+    broker.restart("kill")
+    sender = client(broker.port, "sender")
+    sender.publish((mount + topic)[:65_535], "x" * (1 + over), 1)
+    sender.publish(f"{mount}other", "y", 1)
+    with Raw(second, "c", clean=False) as c:
+        assert c.session_present
+        payloads = [c.expect(wire.PUBLISH).payload]
+        if not over:
+            payloads.append(c.expect(wire.PUBLISH).payload)
+        assert payloads == ([] if over else [b"x"]) + [b"y"]

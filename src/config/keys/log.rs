@@ -114,8 +114,8 @@ pub(super) const KEYS: &[Key] = &[
 
 /// `log_dest`: the first line replaces the default, later ones add.
 fn destination(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
-    let (word, rest) = match value.0.split_once([' ', '\t']) {
-        Some((word, rest)) => (word, rest.trim()),
+    let (word, path) = match value.0.split_once([' ', '\t']) {
+        Some((word, path)) => (word, path.trim()),
         None => (value.0, ""),
     };
     let mut log = draft.general.log.clone();
@@ -127,8 +127,8 @@ fn destination(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
         "stdout" => log.stdout = true,
         "syslog" => log.syslog = true,
         "topic" => log.topic = true,
-        "file" if rest.is_empty() => return Err(Kind::NoValue("file PATH".to_owned())),
-        "file" => log.file = Some(rest.into()),
+        "file" if path.is_empty() => return Err(Kind::NoValue("file PATH".to_owned())),
+        "file" => log.file = Some(path.into()),
         "none" => {
             (log.stderr, log.stdout, log.file) = (false, false, None);
             (log.syslog, log.topic) = (false, false);

@@ -65,7 +65,7 @@ impl<'a> Publish<'a> {
             retain,
             topic,
             props,
-            payload: reader.rest(),
+            payload: reader.unread(),
         })
     }
 

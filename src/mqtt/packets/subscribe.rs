@@ -173,7 +173,7 @@ fn read_reasons(mut reader: Reader<'_>, kind: PacketType) -> Result<Vec<Reason>,
     if reader.is_empty() {
         return Err(Fault::NoReason);
     }
-    let mut reasons = Vec::with_capacity(reader.rest().len());
+    let mut reasons = Vec::with_capacity(reader.unread().len());
     while !reader.is_empty() {
         reasons.push(reader.reason(kind)?);
     }
