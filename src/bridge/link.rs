@@ -304,7 +304,8 @@ impl Link {
             dialect.version,
             self.spec.keepalive,
             connect::announced(&self.spec, dialect.version),
-        );
+        )
+        .with_max_packet(self.spec.max_packet_size);
         self.ladder.accepted();
         let asked = session_expiry(&self.spec);
         self.reporter

@@ -28,10 +28,8 @@ enum Upstream {
 
 impl Notifications {
     pub(super) fn new(spec: &config::Bridge) -> Notifications {
-        let default = || format!("$SYS/broker/connection/{}/state", spec.remote_clientid);
-        let topic = || spec.notification_topic.clone().unwrap_or_else(default);
         Notifications {
-            topic: spec.notifications.then(|| topic().into()),
+            topic: spec.notifications.then(|| spec.state_topic().into()),
             upstream: if spec.notifications_local_only {
                 Upstream::Untold
             } else {

@@ -33,7 +33,7 @@ impl<'a> Props<'a> {
     /// No properties.
     pub const EMPTY: Props<'static> = Props(&[]);
 
-    /// A section that [`Props::forwardable`] wrote earlier. Bytes from elsewhere do no harm:
+    /// A section that [`Props::read_publish`] wrote earlier. Bytes from elsewhere do no harm:
     /// [`Props::iter`] stops at the first that are no property.
     pub const fn from_checked(section: &'a [u8]) -> Props<'a> {
         Props(section)
@@ -115,8 +115,9 @@ impl<'a> Props<'a> {
         let mut props = PublishProps::default();
         let mut reader = Reader::new(self.0);
         while !reader.is_empty() {
-            let from = reader.rest();
+            let from = reader.unread();
             let Ok(property) = Property::read(&mut reader) else {
+                // As in `iter`: what is no property ends the section.
                 break;
             };
             match property {
@@ -127,8 +128,9 @@ impl<'a> Props<'a> {
                 _ => {}
             }
             if property.is_forwardable() {
-                let len = from.len() - reader.rest().len();
-                forwarded.extend_from_slice(from.get(..len).unwrap_or_default());
+                let len = from.len().saturating_sub(reader.unread().len());
+                let (bytes, _) = from.split_at(len);
+                forwarded.extend_from_slice(bytes);
             }
         }
         props
@@ -181,7 +183,7 @@ impl PropsBuf {
         fits
     }
 
-    /// Appends properties that [`Props::forwardable`] wrote.
+    /// Appends properties that [`Props::read_publish`] wrote.
     pub fn extend_raw(&mut self, section: &[u8]) {
         self.0.extend_from_slice(section);
     }

@@ -1,10 +1,10 @@
 //! SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK (5.0 §3.8 to §3.11).
 
-use super::error::Fault;
-use super::property::Place;
-use super::topic::check_filter;
-use super::wire::{Reader, put_id, put_string};
-use super::{PacketId, PacketType, Props, QoS, Reason, Version};
+use crate::mqtt::error::Fault;
+use crate::mqtt::property::Place;
+use crate::mqtt::topic::check_filter;
+use crate::mqtt::wire::{Reader, put_id, put_string};
+use crate::mqtt::{PacketId, PacketType, Props, QoS, Reason, Version};
 
 /// When retained messages are sent for a subscription (5.0 §3.8.3.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -173,15 +173,15 @@ fn read_reasons(mut reader: Reader<'_>, kind: PacketType) -> Result<Vec<Reason>,
     if reader.is_empty() {
         return Err(Fault::NoReason);
     }
-    let mut reasons = Vec::with_capacity(reader.rest().len());
+    let mut reasons = Vec::with_capacity(reader.unread().len());
     while !reader.is_empty() {
-        reasons.push(Reason::read(&mut reader, kind)?);
+        reasons.push(reader.reason(kind)?);
     }
     Ok(reasons)
 }
 
 impl<'a> Subscribe<'a> {
-    pub(super) fn read(mut reader: Reader<'a>, version: Version) -> Result<Self, Fault> {
+    pub(in crate::mqtt) fn read(mut reader: Reader<'a>, version: Version) -> Result<Self, Fault> {
         let (id, props) = read_head(&mut reader, PacketType::Subscribe, version)?;
         let mut filters = Vec::new();
         while !reader.is_empty() {
@@ -193,7 +193,7 @@ impl<'a> Subscribe<'a> {
         Ok(Subscribe { id, props, filters })
     }
 
-    pub(super) fn put(&self, version: Version, out: &mut Vec<u8>) -> Result<(), Fault> {
+    pub(in crate::mqtt) fn put(&self, version: Version, out: &mut Vec<u8>) -> Result<(), Fault> {
         put_head(self.id, &self.props, version, out)?;
         for subscription in &self.filters {
             put_string(out, subscription.filter)?;
@@ -204,7 +204,7 @@ impl<'a> Subscribe<'a> {
 }
 
 impl<'a> SubAck<'a> {
-    pub(super) fn read(mut reader: Reader<'a>, version: Version) -> Result<Self, Fault> {
+    pub(in crate::mqtt) fn read(mut reader: Reader<'a>, version: Version) -> Result<Self, Fault> {
         let (id, props) = read_head(&mut reader, PacketType::SubAck, version)?;
         let reasons = read_reasons(reader, PacketType::SubAck)?;
         let unknown = |reason: &&Reason| reason.is_error() && **reason != Reason::UNSPECIFIED;
@@ -214,7 +214,7 @@ impl<'a> SubAck<'a> {
         }
     }
 
-    pub(super) fn put(&self, version: Version, out: &mut Vec<u8>) -> Result<(), Fault> {
+    pub(in crate::mqtt) fn put(&self, version: Version, out: &mut Vec<u8>) -> Result<(), Fault> {
         put_head(self.id, &self.props, version, out)?;
         out.extend(self.reasons.iter().map(|reason| match version {
             Version::V5 => reason.0,
@@ -227,7 +227,7 @@ impl<'a> SubAck<'a> {
 }
 
 impl<'a> Unsubscribe<'a> {
-    pub(super) fn read(mut reader: Reader<'a>, version: Version) -> Result<Self, Fault> {
+    pub(in crate::mqtt) fn read(mut reader: Reader<'a>, version: Version) -> Result<Self, Fault> {
         let (id, props) = read_head(&mut reader, PacketType::Unsubscribe, version)?;
         let mut filters = Vec::new();
         while !reader.is_empty() {
@@ -239,7 +239,7 @@ impl<'a> Unsubscribe<'a> {
         Ok(Unsubscribe { id, props, filters })
     }
 
-    pub(super) fn put(&self, version: Version, out: &mut Vec<u8>) -> Result<(), Fault> {
+    pub(in crate::mqtt) fn put(&self, version: Version, out: &mut Vec<u8>) -> Result<(), Fault> {
         put_head(self.id, &self.props, version, out)?;
         self.filters
             .iter()
@@ -248,7 +248,7 @@ impl<'a> Unsubscribe<'a> {
 }
 
 impl<'a> UnsubAck<'a> {
-    pub(super) fn read(mut reader: Reader<'a>, version: Version) -> Result<Self, Fault> {
+    pub(in crate::mqtt) fn read(mut reader: Reader<'a>, version: Version) -> Result<Self, Fault> {
         let (id, props) = read_head(&mut reader, PacketType::UnsubAck, version)?;
         let reasons = match version {
             Version::V5 => read_reasons(reader, PacketType::UnsubAck)?,
@@ -257,7 +257,7 @@ impl<'a> UnsubAck<'a> {
         Ok(UnsubAck { id, props, reasons })
     }
 
-    pub(super) fn put(&self, version: Version, out: &mut Vec<u8>) -> Result<(), Fault> {
+    pub(in crate::mqtt) fn put(&self, version: Version, out: &mut Vec<u8>) -> Result<(), Fault> {
         put_head(self.id, &self.props, version, out)?;
         if version == Version::V5 {
             out.extend(self.reasons.iter().map(|reason| reason.0));

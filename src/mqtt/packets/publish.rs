@@ -1,10 +1,10 @@
 //! PUBLISH (5.0 §3.3).
 
-use super::error::Fault;
-use super::property::Place;
-use super::topic::check_name;
-use super::wire::{Reader, put_binary, put_id, variable_len};
-use super::{Delivery, PacketType, Props, QoS, Version};
+use crate::mqtt::error::Fault;
+use crate::mqtt::property::Place;
+use crate::mqtt::topic::check_name;
+use crate::mqtt::wire::{Reader, put_binary, put_id, variable_len};
+use crate::mqtt::{Delivery, PacketType, Props, QoS, Version};
 
 /// A PUBLISH.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,7 +25,7 @@ const RETAIN: u8 = 0x01;
 const DUP: u8 = 0x08;
 
 /// What the lower four bits of the first byte say about delivery.
-pub(super) fn qos_and_dup(flags: u8) -> Result<(QoS, bool), Fault> {
+pub(in crate::mqtt) fn qos_and_dup(flags: u8) -> Result<(QoS, bool), Fault> {
     let qos = QoS::from_bits(flags >> 1 & 3).ok_or(Fault::QoS)?;
     let dup = flags & DUP != 0;
     if dup && qos == QoS::AtMostOnce {
@@ -37,7 +37,7 @@ pub(super) fn qos_and_dup(flags: u8) -> Result<(QoS, bool), Fault> {
 
 impl<'a> Publish<'a> {
     /// Reads a body; `flags` are the lower four bits of the first byte.
-    pub(super) fn read(
+    pub(in crate::mqtt) fn read(
         mut reader: Reader<'a>,
         flags: u8,
         version: Version,
@@ -65,12 +65,12 @@ impl<'a> Publish<'a> {
             retain,
             topic,
             props,
-            payload: reader.rest(),
+            payload: reader.unread(),
         })
     }
 
     /// The lower four bits of the first byte.
-    pub(super) const fn flags(&self) -> u8 {
+    pub(in crate::mqtt) const fn flags(&self) -> u8 {
         let (qos, dup) = match self.delivery {
             Delivery::AtMostOnce => (0, false),
             Delivery::AtLeastOnce(_, dup) => (1, dup),
@@ -80,7 +80,7 @@ impl<'a> Publish<'a> {
     }
 
     /// The remaining length.
-    pub(super) fn body_len(&self, version: Version) -> usize {
+    pub(in crate::mqtt) fn body_len(&self, version: Version) -> usize {
         let id = if self.delivery.id().is_some() { 2 } else { 0 };
         let props = match version {
             Version::V5 => variable_len(self.props.as_bytes().len()) + self.props.as_bytes().len(),
@@ -90,7 +90,11 @@ impl<'a> Publish<'a> {
     }
 
     /// Puts the body up to the payload.
-    pub(super) fn put_head(&self, version: Version, out: &mut Vec<u8>) -> Result<(), Fault> {
+    pub(in crate::mqtt) fn put_head(
+        &self,
+        version: Version,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
         put_binary(out, self.topic.as_bytes())?;
         if let Some(id) = self.delivery.id() {
             put_id(out, id);

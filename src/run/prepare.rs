@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::net::{self, Reactor};
 
 /// Everything before the store is opened.
-pub(super) struct Ready {
+pub(super) struct Prepared {
     pub reactor: Rc<Reactor>,
     pub auth: Auth,
     /// Lines of the files of rules that were skipped.
@@ -18,12 +18,12 @@ pub(super) struct Ready {
     pub listeners: Option<Vec<net::Listener>>,
 }
 
-impl Ready {
+impl Prepared {
     /// Reads the files of rules.
-    pub fn new(config: &Config) -> Result<Ready, Error> {
+    pub(super) fn new(config: &Config) -> Result<Prepared, Error> {
         let (auth, warnings) = Auth::for_config(config).map_err(Error::Auth)?;
         let reactor = Reactor::new().map_err(|e| Error::System("waiting for sockets", e))?;
-        Ok(Ready {
+        Ok(Prepared {
             reactor,
             auth,
             warnings,
@@ -33,32 +33,37 @@ impl Ready {
 
     /// For a start as root that is to go on as `user`: does all that takes rights, and gives them
     /// up. No thread may have been started yet.
-    pub fn as_root(options: &Options, config: &Config, user: &User) -> Result<Ready, Error> {
-        let mut ready = Ready::new(config)?;
-        ready.listeners = Some(take_place(&ready.reactor, options, config)?);
+    pub(super) fn as_root(
+        options: &Options,
+        config: &Config,
+        user: &User,
+    ) -> Result<Prepared, Error> {
+        let mut prepared = Prepared::new(config)?;
+        prepared.listeners = Some(bind_listeners(&prepared.reactor, options, config)?);
         let general = &config.general;
         let mut files = general.log.file.iter().chain(&general.pid_file);
         let owned = files.try_for_each(|path| user.own(path));
         owned.and_then(|()| user.become_it()).map_err(Error::User)?;
-        Ok(ready)
+        Ok(prepared)
     }
 }
 
 /// Whom the configuration asks to become, if that is somebody else.
-pub(super) fn wanted(config: &Config) -> Result<Option<User>, Error> {
+pub(super) fn user_to_become(config: &Config) -> Result<Option<User>, Error> {
     user::wanted(config.general.user.as_deref()).map_err(Error::User)
 }
 
 /// Binds the listeners, and says in the pid file who has them.
-pub(super) fn take_place(
+pub(super) fn bind_listeners(
     reactor: &Rc<Reactor>,
     options: &Options,
     config: &Config,
 ) -> Result<Vec<net::Listener>, Error> {
-    let ports: &[u16] = match config.listeners.is_empty() {
-        true => &options.ports,
+    let ports: &[u16] = if config.listeners.is_empty() {
+        &options.ports
+    } else {
         // As in Mosquitto 2.
-        false => &[],
+        &[]
     };
     let listeners = net::bind(reactor, &config.listeners, ports).map_err(Error::Listen)?;
     if let Some(path) = &config.general.pid_file {

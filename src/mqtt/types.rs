@@ -1,9 +1,7 @@
-//! The packets and the small types they are made of.
+//! The small types that packets are made of.
 
 use std::fmt;
 use std::num::NonZeroU16;
-
-use super::{ConnAck, Connect, Props, Publish, Reason, SubAck, Subscribe, UnsubAck, Unsubscribe};
 
 /// A protocol version; the value is the protocol level of CONNECT.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -107,108 +105,8 @@ impl Delivery {
     }
 }
 
-/// A PUBACK, PUBREC, PUBREL or PUBCOMP. Before 5.0 the reason is always success.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ack<'a> {
-    /// The packet id that is acknowledged.
-    pub id: PacketId,
-    /// The reason code; [`Reason::SUCCESS`] when left out on the wire.
-    pub reason: Reason,
-    /// Reason string and user properties (5.0).
-    pub props: Props<'a>,
-}
-
-impl Ack<'_> {
-    /// The acknowledgement of `id` with `reason` and no properties.
-    pub const fn new(id: PacketId, reason: Reason) -> Ack<'static> {
-        Ack {
-            id,
-            reason,
-            props: Props::EMPTY,
-        }
-    }
-}
-
-/// A DISCONNECT.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Disconnect<'a> {
-    /// The reason code; always success before 5.0.
-    pub reason: Reason,
-    /// Session expiry, reason string, user properties, server reference (5.0).
-    pub props: Props<'a>,
-}
-
-/// An AUTH (5.0).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Auth<'a> {
-    /// Success, continue or re-authenticate.
-    pub reason: Reason,
-    /// Authentication method and data, reason string, user properties.
-    pub props: Props<'a>,
-}
-
-/// Any control packet.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Packet<'a> {
-    /// CONNECT; boxed, because it is large and rare.
-    Connect(Box<Connect<'a>>),
-    /// CONNACK.
-    ConnAck(ConnAck<'a>),
-    /// PUBLISH.
-    Publish(Publish<'a>),
-    /// PUBACK.
-    PubAck(Ack<'a>),
-    /// PUBREC.
-    PubRec(Ack<'a>),
-    /// PUBREL.
-    PubRel(Ack<'a>),
-    /// PUBCOMP.
-    PubComp(Ack<'a>),
-    /// SUBSCRIBE.
-    Subscribe(Subscribe<'a>),
-    /// SUBACK.
-    SubAck(SubAck<'a>),
-    /// UNSUBSCRIBE.
-    Unsubscribe(Unsubscribe<'a>),
-    /// UNSUBACK.
-    UnsubAck(UnsubAck<'a>),
-    /// PINGREQ.
-    PingReq,
-    /// PINGRESP.
-    PingResp,
-    /// DISCONNECT.
-    Disconnect(Disconnect<'a>),
-    /// AUTH (5.0).
-    Auth(Auth<'a>),
-}
-
-impl Packet<'_> {
-    /// The packet's type.
-    pub const fn kind(&self) -> PacketType {
-        match self {
-            Packet::Connect(_) => PacketType::Connect,
-            Packet::ConnAck(_) => PacketType::ConnAck,
-            Packet::Publish(_) => PacketType::Publish,
-            Packet::PubAck(_) => PacketType::PubAck,
-            Packet::PubRec(_) => PacketType::PubRec,
-            Packet::PubRel(_) => PacketType::PubRel,
-            Packet::PubComp(_) => PacketType::PubComp,
-            Packet::Subscribe(_) => PacketType::Subscribe,
-            Packet::SubAck(_) => PacketType::SubAck,
-            Packet::Unsubscribe(_) => PacketType::Unsubscribe,
-            Packet::UnsubAck(_) => PacketType::UnsubAck,
-            Packet::PingReq => PacketType::PingReq,
-            Packet::PingResp => PacketType::PingResp,
-            Packet::Disconnect(_) => PacketType::Disconnect,
-            Packet::Auth(_) => PacketType::Auth,
-        }
-    }
-
-    /// The packet's name as the specification writes it, for logs.
-    pub const fn name(&self) -> &'static str {
-        self.kind().name()
-    }
-}
+/// The identifier of the property Topic Alias (5.0 §3.3.2.3.4).
+pub(super) const TOPIC_ALIAS: u8 = 0x23;
 
 /// A control packet type (5.0 §2.1.2); the value is the upper four bits of the first byte.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -248,28 +146,24 @@ pub enum PacketType {
 impl PacketType {
     /// The type that four bits name in `version`; `None` for 0, and for AUTH before 5.0.
     pub const fn from_bits(bits: u8, version: Version) -> Option<PacketType> {
-        const ALL: [PacketType; 15] = [
-            PacketType::Connect,
-            PacketType::ConnAck,
-            PacketType::Publish,
-            PacketType::PubAck,
-            PacketType::PubRec,
-            PacketType::PubRel,
-            PacketType::PubComp,
-            PacketType::Subscribe,
-            PacketType::SubAck,
-            PacketType::Unsubscribe,
-            PacketType::UnsubAck,
-            PacketType::PingReq,
-            PacketType::PingResp,
-            PacketType::Disconnect,
-            PacketType::Auth,
-        ];
-        match bits {
-            1..=14 => Some(ALL[bits as usize - 1]),
-            15 if matches!(version, Version::V5) => Some(PacketType::Auth),
-            _ => None,
-        }
+        Some(match bits {
+            1 => PacketType::Connect,
+            2 => PacketType::ConnAck,
+            3 => PacketType::Publish,
+            4 => PacketType::PubAck,
+            5 => PacketType::PubRec,
+            6 => PacketType::PubRel,
+            7 => PacketType::PubComp,
+            8 => PacketType::Subscribe,
+            9 => PacketType::SubAck,
+            10 => PacketType::Unsubscribe,
+            11 => PacketType::UnsubAck,
+            12 => PacketType::PingReq,
+            13 => PacketType::PingResp,
+            14 => PacketType::Disconnect,
+            15 if matches!(version, Version::V5) => PacketType::Auth,
+            _ => return None,
+        })
     }
 
     /// The packet's name as the specification writes it.

@@ -1,4 +1,4 @@
-//! Everything that plays in the demo: brokers, uplink, devices, collector.
+//! What the demo is made of: brokers, uplink, devices, collector.
 
 use std::fs;
 use std::io::Read;
@@ -10,46 +10,46 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::broker::Broker;
-use super::device::{Collector, Device, Shared, hello, target};
-use super::link::Link;
+use super::DemoError;
+use super::broker::BrokerProcess;
+use super::device::{Collector, Device, SharedState, connect_packet, target};
+use super::link::CuttableLink;
 use super::report::{Figures, Screen};
-use super::tally::{Sent, Tally, Totals};
-use super::{DEVICES, DemoError, qos_of};
+use super::tally::{DEVICES, Sent, Tally, Totals, qos_of};
 use crate::cli::client::{Client, Event, Outgoing, Session, Target};
 use crate::cli::signals;
 use crate::mqtt::{Props, PropsBuf, QoS, Reason, Subscription, Version};
 
 /// Between looks at the figures.
-const TICK: Duration = Duration::from_millis(200);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// For a command to come down.
 const COMMAND_WITHIN: Duration = Duration::from_secs(10);
 /// Nothing new for that long: what is missing is taken for lost.
-const PATIENCE: Duration = Duration::from_secs(15);
+const GIVE_UP_AFTER: Duration = Duration::from_secs(15);
 /// What comes late or twice comes within that time after the last message.
-const GRACE: Duration = Duration::from_millis(700);
+const SETTLE_TIME: Duration = Duration::from_millis(700);
 
-/// The players.
+/// Everything that runs in the demo.
 #[derive(Debug)]
-pub(super) struct Stage {
-    pub(super) edge: Broker,
-    pub(super) link: Link,
+pub(super) struct Setup {
+    pub(super) edge: BrokerProcess,
+    pub(super) link: CuttableLink,
     pub(super) screen: Screen,
     upstream: Target,
     /// The upstream broker, if it is ours.
-    _own_upstream: Option<Broker>,
+    _own_upstream: Option<BrokerProcess>,
     /// Of all topics and client ids at the upstream broker.
     prefix: String,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     tally: Arc<Mutex<Tally>>,
     devices: Vec<JoinHandle<Sent>>,
     collector: Option<JoinHandle<()>>,
     interrupt: UnixStream,
 }
 
-impl Stage {
+impl Setup {
     /// Starts all; the devices begin to publish.
-    pub(super) fn set(folder: &Path, upstream: Option<(String, u16)>) -> Result<Stage, DemoError> {
+    pub(super) fn set(folder: &Path, upstream: Option<(String, u16)>) -> Result<Setup, DemoError> {
         let interrupt = signals::socket()
             .and_then(|socket| socket.set_nonblocking(true).map(|()| socket))
             .map_err(DemoError::system("signals"))?;
@@ -58,12 +58,12 @@ impl Stage {
         let (own_upstream, host, port) = match upstream {
             Some((host, port)) => (None, host, port),
             None => {
-                let broker = Broker::start(folder, "upstream", "")?;
+                let broker = BrokerProcess::start(folder, "upstream", "")?;
                 let port = broker.port();
                 (Some(broker), "127.0.0.1".to_owned(), port)
             }
         };
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(SharedState::default());
         let tally = Arc::new(Mutex::new(Tally::default()));
         let collector = Collector {
             client_id: format!("{prefix}-collector"),
@@ -73,15 +73,15 @@ impl Stage {
             tally: Arc::clone(&tally),
         };
         let collector = start_collector(collector)?;
-        let link =
-            Link::to(host.clone(), port).map_err(DemoError::system("no port for the link"))?;
+        let link = CuttableLink::to(host.clone(), port)
+            .map_err(DemoError::system("no port for the link"))?;
         let bridge = format!(
             "connection uplink\naddress 127.0.0.1:{}\nremote_clientid {prefix}-bridge\n\
              cleansession false\nnotifications false\nrestart_timeout 1\nkeepalive_interval 10\n\
              topic # out 2 site/ {prefix}/site/\ntopic # in 1 cmd/ {prefix}/cmd/\n",
             link.port()
         );
-        let edge = Broker::start(folder, "edge", &bridge)?;
+        let edge = BrokerProcess::start(folder, "edge", &bridge)?;
         let devices = (0..DEVICES).map(|id| {
             let device = Device {
                 id,
@@ -91,7 +91,7 @@ impl Stage {
             };
             std::thread::spawn(|| device.run())
         });
-        Ok(Stage {
+        Ok(Setup {
             devices: devices.collect(),
             edge,
             link,
@@ -132,7 +132,7 @@ impl Stage {
         if matches!(self.interrupt.read(&mut [0]), Ok(1..)) {
             return Err(DemoError::Interrupted);
         }
-        std::thread::sleep(TICK);
+        std::thread::sleep(LOOK_EVERY);
         Ok(figures)
     }
 
@@ -143,14 +143,14 @@ impl Stage {
         let mut moved = Instant::now();
         loop {
             let figures = self.tick()?;
-            let published = self.devices.iter().all(|device| device.is_finished());
+            let published = self.devices.iter().all(JoinHandle::is_finished);
             if published && figures.queued == 0 {
                 break;
             }
             if last != (figures.sent, figures.arrived) {
                 last = (figures.sent, figures.arrived);
                 moved = Instant::now();
-            } else if moved.elapsed() > PATIENCE {
+            } else if moved.elapsed() > GIVE_UP_AFTER {
                 self.shared.abort.store(true, Ordering::Relaxed);
                 break;
             }
@@ -170,13 +170,13 @@ impl Stage {
         let edge = target("127.0.0.1", self.edge.port());
         let failed = DemoError::client("the command");
 
-        let lamp = hello("lamp", Version::V5, true, lamp_props);
+        let lamp = connect_packet("lamp", Version::V5, true, lamp_props);
         let mut lamp = Client::connect(&edge, &lamp, at_edge).map_err(&failed)?;
         let all = Subscription::new("cmd/#", QoS::AtLeastOnce);
         lamp.subscribe(vec![all], Props::EMPTY).map_err(&failed)?;
         await_event(&mut lamp, |event| matches!(event, Event::Subscribed(..)))?;
 
-        let operator = hello(&name, Version::V311, true, operator_props);
+        let operator = connect_packet(&name, Version::V311, true, operator_props);
         let mut operator =
             Client::connect(&self.upstream, &operator, at_upstream).map_err(&failed)?;
         let start = Instant::now();
@@ -197,7 +197,7 @@ impl Stage {
 
     /// Waits for what comes late; then the collector leaves and its account is made up.
     pub(super) fn settle(&mut self, sent: &[Sent]) -> Result<[Totals; 3], DemoError> {
-        let until = self.screen.elapsed() + GRACE;
+        let until = self.screen.elapsed() + SETTLE_TIME;
         self.watch(until)?;
         self.shared.leave.store(true, Ordering::Relaxed);
         if let Some(collector) = self.collector.take() {
@@ -214,16 +214,16 @@ impl Stage {
         for name in ["collector", "bridge"] {
             let client_id = format!("{}-{name}", self.prefix);
             let mut props = PropsBuf::new();
-            let hello = hello(&client_id, Version::V311, true, &mut props);
+            let connect_packet = connect_packet(&client_id, Version::V311, true, &mut props);
             let mut session = Session::default();
             // A session left behind does no harm to speak of.
-            let _ = Client::connect(&self.upstream, &hello, &mut session)
+            let _ = Client::connect(&self.upstream, &connect_packet, &mut session)
                 .and_then(|client| client.disconnect(Reason::SUCCESS, Props::EMPTY));
         }
     }
 }
 
-impl Drop for Stage {
+impl Drop for Setup {
     fn drop(&mut self) {
         self.shared.abort.store(true, Ordering::Relaxed);
     }

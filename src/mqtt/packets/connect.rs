@@ -1,10 +1,10 @@
 //! CONNECT and CONNACK (5.0 §3.1, §3.2).
 
-use super::error::{Error, Fault};
-use super::property::Place;
-use super::topic::check_name;
-use super::wire::{Reader, put_binary, put_string};
-use super::{PacketType, Props, QoS, Reason, Version};
+use crate::mqtt::error::{Error, Fault};
+use crate::mqtt::property::Place;
+use crate::mqtt::topic::check_name;
+use crate::mqtt::wire::{Reader, put_binary, put_string};
+use crate::mqtt::{PacketType, Props, QoS, Reason, Version};
 
 /// A CONNECT.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,7 +70,7 @@ const USER_NAME: u8 = 0x80;
 
 impl<'a> Connect<'a> {
     /// Reads a body; `flags` are the lower four bits of the first byte.
-    pub(super) fn read(mut reader: Reader<'a>, flags: u8) -> Result<Connect<'a>, Error> {
+    pub(in crate::mqtt) fn read(mut reader: Reader<'a>, flags: u8) -> Result<Connect<'a>, Error> {
         let (version, bridge) = read_protocol(&mut reader)?;
         if flags != 0 && version != Version::V31 {
             return Err(Error::HeaderFlags(PacketType::Connect, flags));
@@ -94,13 +94,15 @@ impl<'a> Connect<'a> {
         // MQTT 3.1 §3.1: the flag may be set although the string is missing.
         let present =
             |flag, r: &Reader<'_>| flags & flag != 0 && !(version == Version::V31 && r.is_empty());
-        let username = match present(USER_NAME, &reader) {
-            true => Some(reader.string()?),
-            false => None,
+        let username = if present(USER_NAME, &reader) {
+            Some(reader.string()?)
+        } else {
+            None
         };
-        let password = match present(PASSWORD, &reader) {
-            true => Some(reader.binary()?),
-            false => None,
+        let password = if present(PASSWORD, &reader) {
+            Some(reader.binary()?)
+        } else {
+            None
         };
         let clean_start = flags & CLEAN_START != 0;
         reader.finish(Connect {
@@ -136,7 +138,7 @@ impl<'a> Connect<'a> {
         flags
     }
 
-    pub(super) fn put(&self, out: &mut Vec<u8>) -> Result<(), Fault> {
+    pub(in crate::mqtt) fn put(&self, out: &mut Vec<u8>) -> Result<(), Fault> {
         if self.password.is_some() && self.username.is_none() && self.version < Version::V5 {
             return Err(Fault::PasswordWithoutUserName);
         }
@@ -262,11 +264,16 @@ impl<'a> ConnAck<'a> {
             Reason::PACKET_TOO_LARGE => Reason::NOT_AUTHORIZED,
             reason => reason,
         };
-        let code = RETURN_CODES.iter().position(|&known| known == reason)?;
-        Some(code as u8)
+        let codes = (0..).zip(RETURN_CODES);
+        codes
+            .into_iter()
+            .find_map(|(code, known)| (known == reason).then_some(code))
     }
 
-    pub(super) fn read(mut reader: Reader<'a>, version: Version) -> Result<ConnAck<'a>, Fault> {
+    pub(in crate::mqtt) fn read(
+        mut reader: Reader<'a>,
+        version: Version,
+    ) -> Result<ConnAck<'a>, Fault> {
         let mut flags = reader.u8()?;
         if version == Version::V31 {
             // A reserved byte, there.
@@ -276,7 +283,7 @@ impl<'a> ConnAck<'a> {
             return Err(Fault::AckFlags(flags));
         }
         let reason = match version {
-            Version::V5 => Reason::read(&mut reader, PacketType::ConnAck)?,
+            Version::V5 => reader.reason(PacketType::ConnAck)?,
             _ => {
                 let code = reader.u8()?;
                 *RETURN_CODES
@@ -296,7 +303,7 @@ impl<'a> ConnAck<'a> {
         })
     }
 
-    pub(super) fn put(&self, version: Version, out: &mut Vec<u8>) -> Result<(), Fault> {
+    pub(in crate::mqtt) fn put(&self, version: Version, out: &mut Vec<u8>) -> Result<(), Fault> {
         out.push(u8::from(self.session_present && version != Version::V31));
         if version < Version::V5 {
             out.push(self.return_code().unwrap_or(SERVER_UNAVAILABLE));
