@@ -4,20 +4,27 @@
 //! happened, and writes what the link appends to `out`; everything that is not the link's own
 //! business goes on to the session.
 
+mod backoff;
+mod connect;
 mod goodbye;
+mod notify;
+mod requests;
+mod state;
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::connect::{self, session_expiry};
+pub use backoff::Backoff;
+use connect::session_expiry;
+use notify::Notifications;
+use requests::{Context, Requests};
+use state::{State, Up};
+
 use super::dialect::Ladder;
-use super::notify::Notifications;
-use super::requests::{Context, Requests};
-use super::state::{State, Up};
 use super::status::{Phase, Reporter, Status};
-use super::{Backoff, Error, Limits, Map, Said, Wire};
+use super::{Error, Limits, Map, Said, Wire};
 use crate::config;
 use crate::mqtt::{ConnAck, Packet, PacketId, Reason, RetainHandling, Version, encode};
 use crate::time::Time;

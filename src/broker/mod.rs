@@ -6,24 +6,24 @@
 //!
 //! | part | what |
 //! |---|---|
-//! | [`connections`] | limits, replies in their order, outboxes; who is to be flushed or read again |
-//! | [`sessions`] | by key and by client id; their rows, wills and accounts of drops |
-//! | [`routing`] | subscriptions, retained messages, groups, what members have left to others |
-//! | [`ledger`] | what is owed on disk, commits, tickets that wait for them, reads |
-//! | [`bridges`], [`settings`], [`timers`], [`memory`], [`counters`] | what their names say |
+//! | `connections` | limits, replies in their order, outboxes; who is to be flushed or read again |
+//! | `sessions` | by key and by client id; their rows, wills and accounts of drops |
+//! | `routing` | subscriptions, retained messages, groups, what members have left to others |
+//! | `ledger` | what is owed on disk, commits, tickets that wait for them, reads |
+//! | `bridges`, `settings`, `timers`, `memory`, `counters` | what their names say |
 //!
-//! What concerns several parts is a function over all of them ([`core`]) in a room of its own. A room
+//! What concerns several parts is a function over all of them (`core`) in a room of its own. A room
 //! uses those above it in this list, never those below:
 //!
 //! | room | what |
 //! |---|---|
-//! | [`queues`] | whether a message fits a queue, what is dropped, what grows too old |
-//! | [`sending`] | from a queue to the outbox; replies that wait for the store |
-//! | [`delivering`] | from one message to the queues of its receivers |
-//! | [`shares`] | groups of shared subscriptions, and what a member that goes leaves to others |
-//! | [`ending`] | the end of connections and sessions, wills |
-//! | [`packets`] | what each packet of a peer does |
-//! | [`bridges::attach`], [`reload`], [`restore`], [`storage`] | bridges, SIGHUP, the start, the disk |
+//! | `queues` | whether a message fits a queue, what is dropped, what grows too old |
+//! | `sending` | from a queue to the outbox; replies that wait for the store |
+//! | `delivering` | from one message to the queues of its receivers |
+//! | `shares` | groups of shared subscriptions, and what a member that goes leaves to others |
+//! | `ending` | the end of connections and sessions, wills |
+//! | `packets` | what each packet of a peer does |
+//! | `bridges::attach`, `reload`, `restore`, `storage` | bridges, SIGHUP, the start, the disk |
 
 mod bridges;
 mod checks;

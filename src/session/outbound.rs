@@ -14,117 +14,32 @@
 //! message follows from its place in the session's sequence, which is written with the message, so
 //! a message that is sent again after a crash carries the packet id it had before.
 
-mod acks;
-mod cold;
-mod drops;
-mod places;
-#[cfg(test)]
-mod recount;
-mod share;
-
-use std::rc::Rc;
-
-use places::{Flight, Places, Stage, latest_seq};
-
+use super::entry::Entry;
+use super::places::{Flight, Places, READ_BYTES, READY_MESSAGES, Stage, latest_seq};
 use crate::lane::Lane;
-use crate::message::{Message, MessageId, SessionId};
+use crate::message::{MessageId, SessionId};
 use crate::mqtt::{PacketId, QoS};
 use crate::owed::Owed;
 use crate::store::{Amount, Queue, Queued, StateRecord};
 use crate::time::Time;
 
-/// How many messages a durable session holds in RAM beyond its window, at most.
-pub(super) const READY_MESSAGES: usize = 128;
-/// How many bytes of messages a durable session holds in RAM beyond its window, about.
-pub const READ_BYTES: usize = 32 * 1024;
-
-/// One message on its way to one peer.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// The message.
-    pub message: Rc<Message>,
-    /// Its number in the store; `None` if it is owed only while the connection lasts.
-    pub id: Option<MessageId>,
-    /// It was sent on an earlier connection.
-    pub dup: bool,
-    /// How it goes out.
-    pub owed: Owed,
-}
-
-impl Entry {
-    /// An entry for a message that was never sent.
-    pub fn new(message: Rc<Message>, id: Option<MessageId>, owed: Owed) -> Entry {
-        Entry {
-            message,
-            id,
-            dup: false,
-            owed,
-        }
-    }
-
-    /// The packet id it is sent with.
-    pub fn packet_id(&self) -> PacketId {
-        PacketId::of_sequence(self.owed.seq)
-    }
-
-    /// What a queue keeps of it, if it is in the store.
-    fn queued(&self) -> Option<Queued> {
-        Some(Queued {
-            id: self.id?,
-            lane: self.owed.lane,
-            size: self.message.size(),
-            arrival: self.message.arrival,
-        })
-    }
-
-    /// What is left of it once it is no longer owed.
-    pub fn done(&self) -> Done {
-        Done {
-            id: self.id,
-            lane: self.owed.lane,
-            size: self.message.size(),
-        }
-    }
-}
-
-/// A message that is no longer owed: the peer has taken it over, or it was dropped.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Done {
-    /// Its number in the store, if it was owed durably.
-    pub id: Option<MessageId>,
-    /// The lane it belonged to.
-    pub lane: Lane,
-    /// Its bytes.
-    pub size: u32,
-}
-
-impl From<Queued> for Done {
-    fn from(queued: Queued) -> Done {
-        Done {
-            id: Some(queued.id),
-            lane: queued.lane,
-            size: queued.size,
-        }
-    }
-}
-
 /// The outbound half of a session. An idle one is small.
 #[derive(Debug)]
 pub struct Outbound {
-    durable: bool,
-    online: bool,
-    window: u16,
+    pub(super) durable: bool,
+    pub(super) online: bool,
+    pub(super) window: u16,
     /// Payload bytes in flight at which no more is sent; 0 is no limit.
-    window_bytes: u64,
+    pub(super) window_bytes: u64,
     /// Tells the answer to the read under way from those of earlier connections.
-    reads: u32,
-    next_seq: u64,
+    pub(super) reads: u32,
+    pub(super) next_seq: u64,
     /// Every owed message up to and including this one was sent at least once.
-    cursor: MessageId,
+    pub(super) cursor: MessageId,
     /// What is owed, in all places.
-    owed: Amount,
+    pub(super) owed: Amount,
     /// Made with the first message.
-    places: Option<Box<Places>>,
+    pub(super) places: Option<Box<Places>>,
 }
 
 impl Outbound {
@@ -227,7 +142,7 @@ impl Outbound {
             .take_if(|p| empty && p.flights.is_empty() && p.resend.is_empty());
     }
 
-    fn places(&mut self) -> &mut Places {
+    pub(super) fn places(&mut self) -> &mut Places {
         self.places.get_or_insert_default()
     }
 
@@ -485,7 +400,7 @@ impl Outbound {
     }
 
     /// A message is no longer owed.
-    fn forget(&mut self, lane: Lane, id: Option<MessageId>, size: u32) {
+    pub(super) fn forget(&mut self, lane: Lane, id: Option<MessageId>, size: u32) {
         self.owed.take(1, size.into());
         self.places().cold.forget(lane, id, size);
     }

@@ -1,6 +1,8 @@
 //! What a member of a shared subscription leaves to the others.
 
-use super::{Entry, Outbound, Stage};
+use super::entry::Entry;
+use super::outbound::Outbound;
+use super::places::Stage;
 use crate::lane::Lane;
 use crate::message::MessageId;
 use crate::store::Queue;

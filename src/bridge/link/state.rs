@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Limits;
+use crate::bridge::Limits;
 use crate::time::Time;
 
 /// Where a link stands.

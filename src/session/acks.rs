@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use super::{Done, Flight, Outbound, Stage};
+use super::entry::Done;
+use super::outbound::Outbound;
+use super::places::{Flight, Stage};
 use crate::mqtt::{PacketId, QoS};
 use crate::time::Time;
 

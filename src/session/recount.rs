@@ -1,6 +1,7 @@
 //! What tests look at: the queue counted anew.
 
-use super::{Outbound, Stage};
+use super::outbound::Outbound;
+use super::places::Stage;
 use crate::lane::Lane;
 use crate::store::{Amount, Queued};
 

@@ -3,13 +3,18 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::{Done, Entry, READ_BYTES, READY_MESSAGES};
+use super::entry::{Done, Entry};
 use crate::lane::Lane;
 use crate::message::{Message, MessageId};
 use crate::mqtt::{PacketId, QoS};
 use crate::owed::Owed;
 use crate::store::{Queue, Queued};
 use crate::time::Time;
+
+/// How many messages a durable session holds in RAM beyond its window, at most.
+pub(super) const READY_MESSAGES: usize = 128;
+/// How many bytes of messages a durable session holds in RAM beyond its window, about.
+pub const READ_BYTES: usize = 32 * 1024;
 
 /// Where a message waits for the peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

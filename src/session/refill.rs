@@ -1,7 +1,9 @@
 //! Messages on their way back to RAM: from the store's file, or from what of it is not written
 //! yet.
 
-use super::{Entry, Outbound, READY_MESSAGES};
+use super::entry::Entry;
+use super::outbound::Outbound;
+use super::places::READY_MESSAGES;
 use crate::message::MessageId;
 use crate::store::{IdRanges, Queued};
 

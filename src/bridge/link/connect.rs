@@ -1,7 +1,7 @@
 //! The bridge's CONNECT.
 
-use super::Announced;
-use super::dialect::Dialect;
+use crate::bridge::Announced;
+use crate::bridge::dialect::Dialect;
 use crate::config;
 use crate::mqtt::{self, Connect, Packet, Property, Props, PropsBuf, QoS, Version, Will, encode};
 

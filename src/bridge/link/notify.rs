@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Error;
+use crate::bridge::Error;
 use crate::config;
 use crate::mqtt::{Reason, Version};
 

@@ -3,7 +3,7 @@
 
 use log::{debug, warn};
 
-use super::{Limits, Map};
+use crate::bridge::{Limits, Map};
 use crate::mqtt::{
     self, Ack, Delivery, Packet, PacketId, Props, Publish, QoS, Reason, RetainHandling, SubAck,
     Subscribe, Subscription, Unsubscribe, Version, encode,
