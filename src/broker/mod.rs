@@ -48,7 +48,6 @@ mod storage;
 #[cfg(test)]
 mod tests;
 mod timers;
-mod uplinks;
 mod view;
 
 use std::rc::Rc;
