@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::entry::Done;
 use super::outbound::Outbound;
-use super::places::{Flight, Stage};
+use super::places::{Flight, Handshake};
 use crate::mqtt::{PacketId, QoS};
 use crate::time::Time;
 
@@ -55,13 +55,13 @@ impl Outbound {
         if flight.owed.qos != QoS::ExactlyOnce {
             return None;
         }
-        let first = flight.stage == Stage::Published;
+        let first = flight.handshake == Handshake::Published;
         let gone = Done {
             id: flight.id.filter(|_| failed),
             ..flight.done()
         };
         let id = flight.id;
-        flight.stage = Stage::Released;
+        flight.handshake = Handshake::Released;
         flight.sent = now;
         if failed {
             flights.remove(at);
@@ -76,7 +76,7 @@ impl Outbound {
     /// released message has this id.
     pub fn pubcomp(&mut self, id: PacketId) -> Option<Done> {
         let (flights, at) = self.flight(id)?;
-        if flights[at].stage != Stage::Released {
+        if flights[at].handshake != Handshake::Released {
             return None;
         }
         let flight = flights.remove(at)?;

@@ -3,7 +3,7 @@
 
 use super::entry::Done;
 use super::outbound::Outbound;
-use super::places::Stage;
+use super::places::Handshake;
 use crate::lane::Lane;
 use crate::message::MessageId;
 use crate::store::Amount;
@@ -114,7 +114,7 @@ impl Outbound {
     pub fn oldest(&self, lane: Option<Lane>) -> Option<Time> {
         let places = self.places.as_ref()?;
         let wanted = |other: Lane| lane.is_none_or(|lane| lane == other);
-        let flights = places.at(Stage::Published);
+        let flights = places.at(Handshake::Published);
         let flights = flights.filter(|f| wanted(f.owed.lane)).map(|f| f.arrival);
         let ready = places.ready.iter().filter(|e| wanted(e.owed.lane));
         let reading = places.reading.iter().filter(|queued| wanted(queued.lane));

@@ -15,7 +15,7 @@
 //! a message that is sent again after a crash carries the packet id it had before.
 
 use super::entry::Entry;
-use super::places::{Flight, Places, READ_BYTES, READY_MESSAGES, Stage, latest_seq};
+use super::places::{Flight, Handshake, Places, READ_BYTES, READY_MESSAGES, latest_seq};
 use crate::lane::Lane;
 use crate::message::{MessageId, SessionId};
 use crate::mqtt::{PacketId, QoS};
@@ -81,7 +81,7 @@ impl Outbound {
                 size: queued.map_or(0, |queued| queued.size),
                 payload: 0,
                 arrival: queued.map_or(Time::ZERO, |queued| queued.arrival),
-                stage: Stage::Released,
+                handshake: Handshake::Released,
                 sent: Time::ZERO,
                 message: None,
             }
@@ -118,7 +118,10 @@ impl Outbound {
         let Some(places) = &self.places else {
             return record;
         };
-        record.sent = places.at(Stage::Published).filter_map(|f| f.id).collect();
+        record.sent = places
+            .at(Handshake::Published)
+            .filter_map(|f| f.id)
+            .collect();
         record.sent.extend_from_slice(&places.resend);
         // What a peer that lost its session had before, and is to get again.
         let again = places.cold.iter().take_while(|id| *id <= self.cursor.0);
@@ -129,7 +132,7 @@ impl Outbound {
         record.sent.sort_unstable();
         record.sent.dedup();
         record.releasing = places
-            .at(Stage::Released)
+            .at(Handshake::Released)
             .map(|f| (PacketId::of_sequence(f.owed.seq), f.id.unwrap_or_default()))
             .collect();
         record
@@ -262,7 +265,7 @@ impl Outbound {
             let Some(queued) = flight.queued() else {
                 continue;
             };
-            if flight.stage == Stage::Released {
+            if flight.handshake == Handshake::Released {
                 self.owed.add(1, queued.size.into());
                 places.cold.owe(queued.lane, None, queued.size, None);
             }
@@ -390,7 +393,7 @@ impl Outbound {
             size,
             payload: u32::try_from(message.payload().len()).unwrap_or(size),
             arrival: message.arrival,
-            stage: Stage::Published,
+            handshake: Handshake::Published,
             sent: now,
             message: kept.then_some(message),
             owed,

@@ -16,9 +16,9 @@ pub(super) const READY_MESSAGES: usize = 128;
 /// How many bytes of messages a durable session holds in RAM beyond its window, about.
 pub const READ_BYTES: usize = 32 * 1024;
 
-/// Where a message waits for the peer.
+/// How far the handshake about a message is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Stage {
+pub(super) enum Handshake {
     /// PUBLISH sent; PUBACK or PUBREC is due.
     Published,
     /// PUBREC came; PUBREL is sent or waits for its commit; PUBCOMP is due.
@@ -34,7 +34,7 @@ pub(super) struct Flight {
     /// Bytes of its payload; 0 if it was sent before a restart.
     pub payload: u32,
     pub arrival: Time,
-    pub stage: Stage,
+    pub handshake: Handshake,
     pub sent: Time,
     /// Kept if it may have to go to another member of a shared subscription and is in RAM only.
     pub message: Option<Rc<Message>>,
@@ -75,8 +75,8 @@ impl Places {
 
     /// Takes the flights that the peer has not answered.
     pub(super) fn take_published(&mut self) -> Vec<Flight> {
-        let published = self.at(Stage::Published).cloned().collect();
-        self.flights.retain(|f| f.stage == Stage::Released);
+        let published = self.at(Handshake::Published).cloned().collect();
+        self.flights.retain(|f| f.handshake == Handshake::Released);
         published
     }
 
@@ -147,9 +147,11 @@ impl Places {
         self.flights.iter().map(|f| u64::from(f.payload)).sum()
     }
 
-    /// The flights at one stage.
-    pub(super) fn at(&self, stage: Stage) -> impl Iterator<Item = &Flight> {
-        self.flights.iter().filter(move |f| f.stage == stage)
+    /// The flights whose handshake is that far.
+    pub(super) fn at(&self, handshake: Handshake) -> impl Iterator<Item = &Flight> {
+        self.flights
+            .iter()
+            .filter(move |f| f.handshake == handshake)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What tests look at: the queue counted anew.
 
 use super::outbound::Outbound;
-use super::places::Stage;
+use super::places::Handshake;
 use crate::lane::Lane;
 use crate::store::{Amount, Queued};
 
@@ -12,7 +12,7 @@ impl Outbound {
             return Vec::new();
         };
         let mut all: Vec<Queued> = places
-            .at(Stage::Published)
+            .at(Handshake::Published)
             .filter_map(|f| f.queued())
             .collect();
         all.extend(places.ready.iter().filter_map(|e| e.queued()));

@@ -2,7 +2,7 @@
 
 use super::entry::Entry;
 use super::outbound::Outbound;
-use super::places::Stage;
+use super::places::Handshake;
 use crate::lane::Lane;
 use crate::message::MessageId;
 use crate::store::Queue;
@@ -65,7 +65,7 @@ impl Outbound {
         let mut left = Vec::new();
         for flight in std::mem::take(&mut places.flights) {
             match (flight.message, flight.id) {
-                (Some(message), id) if flight.stage == Stage::Published => {
+                (Some(message), id) if flight.handshake == Handshake::Published => {
                     left.push(Entry::new(message, id, flight.owed));
                 }
                 (_, Some(id)) => discard(id),

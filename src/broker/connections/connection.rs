@@ -48,12 +48,12 @@ pub(super) enum Peer {
         is_bridge: bool,
     },
     /// The upstream of a bridge of ours.
-    Upstream(Box<Upstream>),
+    Upstream(Box<UpstreamOnly>),
 }
 
 /// What only the upstream of a bridge has.
 #[derive(Debug)]
-pub(super) struct Upstream {
+pub(super) struct UpstreamOnly {
     /// What stands between the session and the uplink: the topic map.
     wire: Rc<Wire>,
     /// The highest topic alias that it was told it may set.
@@ -172,7 +172,7 @@ impl Connection {
         own_max_packet: u32,
         now: Time,
     ) -> Connection {
-        let upstream = Upstream {
+        let upstream = UpstreamOnly {
             wire,
             topic_alias_max: limits.announced.topic_alias_max,
         };

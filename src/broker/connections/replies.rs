@@ -52,7 +52,7 @@ impl Ticket {
 }
 
 #[derive(Debug)]
-struct Place {
+struct QueuedReply {
     /// What it promises is true.
     open: bool,
     /// `None` where it is reserved and not known yet.
@@ -62,7 +62,7 @@ struct Place {
 /// Replies that wait for the store, or behind one that does.
 #[derive(Debug, Default)]
 pub(super) struct Replies {
-    places: VecDeque<Place>,
+    places: VecDeque<QueuedReply>,
     /// The number of the first.
     first: u32,
 }
@@ -78,14 +78,14 @@ impl Replies {
             impossible!("four billion replies wait for one peer");
             0
         });
-        self.places.push_back(Place { open, reply });
+        self.places.push_back(QueuedReply { open, reply });
         Ticket {
             conn,
             number: self.first.wrapping_add(behind),
         }
     }
 
-    fn place(&mut self, ticket: Ticket) -> Option<&mut Place> {
+    fn place(&mut self, ticket: Ticket) -> Option<&mut QueuedReply> {
         let at = ticket.number.wrapping_sub(self.first);
         self.places.get_mut(at as usize)
     }

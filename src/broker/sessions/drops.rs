@@ -101,9 +101,9 @@ impl DropReason {
     }
 }
 
-/// What counting has shown.
+/// What is new about a drop that was counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Counted {
+pub(crate) struct DropNews {
     /// It is the first of its kind since the start.
     pub(crate) is_first: bool,
     /// The session had nothing to tell or to save before.
@@ -173,14 +173,14 @@ impl Drops {
     }
 
     /// Counts what was dropped.
-    pub(crate) fn count(&mut self, dropped: &DropRecord) -> Counted {
+    pub(crate) fn count(&mut self, dropped: &DropRecord) -> DropNews {
         let was_saved = !self.unsaved;
         if was_saved && self.save_at + self.save_wait <= dropped.last {
             self.save_wait = FIRST_SAVE;
             self.save_at = dropped.last + FIRST_SAVE;
         }
         self.unsaved = true;
-        Counted {
+        DropNews {
             is_first: self.count_in_row(dropped),
             is_news: !std::mem::replace(&mut self.watched, true),
             was_saved,
