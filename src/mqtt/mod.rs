@@ -23,7 +23,7 @@ mod wire;
 
 pub use connect::{ConnAck, Connect, Will};
 pub use error::{Error, Fault};
-pub use frame::{MAX_REMAINING_LENGTH, decode, encode, encode_head};
+pub use frame::{MAX_REMAINING_LENGTH, announced_size, decode, encode, encode_head};
 pub use packet::{Ack, Auth, Delivery, Disconnect, Packet, PacketId, PacketType, QoS, Version};
 pub use property::Property;
 pub use props::{Props, PropsBuf};

@@ -5,19 +5,13 @@
 use std::mem;
 
 use super::conn::{Conn, End, Role, Transport};
+use super::half::{self, SMALL};
 use super::hub::Hub;
 use super::reactor::Readiness;
 use super::web::Code;
 use crate::broker::ConnId;
 use crate::mqtt;
 use crate::time::Time;
-
-/// Half packets up to this size move to the front of the shared buffer, so that one read and one
-/// decode see them whole; larger ones grow where they are.
-const SMALL: usize = 16 * 1024;
-
-/// Bytes of half packets, of all connections but one, beyond which larger ones are refused.
-const PARTIAL_BYTES: usize = 64 << 20;
 
 impl Hub {
     /// Takes in what more can be done with the connection's socket.
@@ -93,7 +87,8 @@ impl Hub {
             .is_some_and(|conn| conn.ready.readable && !conn.held)
     }
 
-    /// Reads once and hands on what is whole.
+    /// Reads once and hands on what is whole. A small half packet moves to the front of `buf`, so
+    /// that one read and one decode see it whole; a larger one grows where it is.
     fn read_into(&mut self, id: ConnId, buf: &mut [u8]) -> Result<(), End> {
         let conn = self.conn(id).ok_or(End::Asked)?;
         let front = match conn.transport.partial().len() {
@@ -118,13 +113,14 @@ impl Hub {
                 return Ok(());
             }
             partial.clear();
-            partial.extend_from_slice(rest);
-        } else {
-            partial.extend_from_slice(room.get(..n).unwrap_or_default());
+            if self.append(id, &mut partial, rest) {
+                self.keep(id, partial);
+            }
+        } else if self.append(id, &mut partial, room.get(..n).unwrap_or_default()) {
             let used = self.consume(id, &partial);
-            partial.drain(..used);
+            half::cut(&mut partial, used);
+            self.keep(id, partial);
         }
-        self.keep(id, partial);
         Ok(())
     }
 
@@ -136,7 +132,7 @@ impl Hub {
         conn.held = false;
         let mut partial = self.take_partial(id);
         let used = self.consume(id, &partial);
-        partial.drain(..used);
+        half::cut(&mut partial, used);
         self.keep(id, partial);
         self.after_read(id);
         self.conn(id).is_some_and(|conn| !conn.held)
@@ -144,29 +140,36 @@ impl Hub {
 
     /// Takes out what was read but not yet decoded.
     pub(super) fn take_partial(&mut self, id: ConnId) -> Vec<u8> {
-        let partial = self
-            .conn(id)
-            .map(|conn| mem::take(conn.transport.partial()));
-        let partial = partial.unwrap_or_default();
-        self.partial_bytes = self.partial_bytes.saturating_sub(partial.len());
+        let Some(conn) = self.conns.get_mut(id.0).and_then(Option::as_mut) else {
+            return Vec::new();
+        };
+        let partial = mem::take(conn.transport.partial());
+        self.half.take(id, &partial);
         partial
     }
 
-    /// Keeps `partial` until more of it comes, unless the others hold too much memory already: any
-    /// one peer may send the largest packet allowed, but not all at the same time.
-    fn keep(&mut self, id: ConnId, partial: Vec<u8>) {
-        let others = self.partial_bytes;
-        let Some(conn) = self.conn(id).filter(|_| !partial.is_empty()) else {
-            return;
+    /// Appends `more` to `partial`, what `id` has sent so far of a packet. False: there is no
+    /// memory for it, and the connection is closed.
+    fn append(&mut self, id: ConnId, partial: &mut Vec<u8>, more: &[u8]) -> bool {
+        let Some(role) = self.conn(id).map(|conn| conn.role) else {
+            return false;
         };
-        if others > PARTIAL_BYTES && partial.len() > SMALL && conn.role == Role::Device {
+        let fits = self.half.append(partial, more, role == Role::Device);
+        if !fits {
             let now = self.now();
             self.broker.no_memory(id, now);
-            return self.hold(id);
+            self.hold(id);
         }
-        let bytes = partial.len();
-        *conn.transport.partial() = partial;
-        self.partial_bytes += bytes;
+        fits
+    }
+
+    /// Keeps `partial` until more of it comes.
+    fn keep(&mut self, id: ConnId, partial: Vec<u8>) {
+        let conn = self.conns.get_mut(id.0).and_then(Option::as_mut);
+        if let Some(conn) = conn.filter(|_| !partial.is_empty()) {
+            self.half.keep(id, &partial);
+            *conn.transport.partial() = partial;
+        }
     }
 
     /// Decodes packets and hands them on, until half a packet is left or reading is to wait.

@@ -16,6 +16,7 @@ use socket2::Socket;
 
 use super::clock::{Clock, wall};
 use super::conn::{Conn, End, Role, Transport};
+use super::half::HalfPackets;
 use super::reactor::{Reactor, Readiness};
 use super::uplink::Uplink;
 use super::web::{Code, Site, Web};
@@ -54,8 +55,8 @@ pub struct Hub {
     pub(super) changes: Vec<(ConnId, Readiness)>,
     /// Connections to drive.
     pub(super) ready: Vec<ConnId>,
-    /// Bytes of half packets that connections keep.
-    pub(super) partial_bytes: usize,
+    /// What the half packets of all connections take.
+    pub(super) half: HalfPackets,
     /// The links of the bridges.
     pub(super) uplinks: Vec<Uplink>,
     /// Connections to flush, beside the broker's list.
@@ -87,7 +88,7 @@ impl Hub {
             clock,
             now: None,
             conns: Vec::new(),
-            partial_bytes: 0,
+            half: HalfPackets::default(),
             changes: Vec::new(),
             ready: Vec::new(),
             uplinks: Vec::new(),
@@ -166,9 +167,10 @@ impl Hub {
         role: Role,
         partial: Vec<u8>,
     ) -> io::Result<()> {
-        let bytes = partial.len();
         self.attach_as(id, socket.into(), role, Transport::Plain(partial))?;
-        self.partial_bytes += bytes;
+        if let Some(conn) = self.conns.get_mut(id.0).and_then(Option::as_mut) {
+            self.half.keep(id, conn.transport.partial());
+        }
         Ok(())
     }
 
@@ -247,7 +249,7 @@ impl Hub {
 
     /// Does what is due by itself.
     pub(super) fn tick(&mut self, now: Time) {
-        self.broker.set_partial_bytes(self.partial_bytes);
+        self.broker.set_partial_bytes(self.half.bytes());
         if self.broker.next_timeout().is_some_and(|due| due <= now) {
             self.broker.tick(now);
         }

@@ -11,6 +11,7 @@ mod clock;
 mod conn;
 mod dial;
 mod drive;
+mod half;
 mod hub;
 mod listen;
 mod reactor;
