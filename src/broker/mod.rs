@@ -4,8 +4,7 @@
 //! One PUBLISH: `publish` checks it and takes QoS 2 ids, `deliver` finds the receivers and owes
 //! the message to the durable ones through the ledger ([`crate::store::Store`]), and the
 //! publisher's acknowledgement becomes a reply that leaves once the ledger says that its promise
-//! holds. A turn ends with [`Broker::take_batch`], [`Broker::take_reads`] and the flush of
-//! [`Broker::take_dirty`].
+//! holds. A turn ends with [`end_turn`].
 
 mod acks;
 mod admit;
@@ -38,6 +37,7 @@ mod shared;
 mod subscribe;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod uplink;
 
 use std::cell::Cell;
@@ -54,6 +54,7 @@ pub use counters::{Counters, Gauges};
 pub use drops::DropReason;
 pub use outbox::Outbox;
 pub use report::{BridgeQueue, ClientDrops, LineQueue};
+pub use turn::{Driver, end_turn, feed_store};
 
 use conn::{Conn, Stage, Waiter};
 use deliver::Receiver;

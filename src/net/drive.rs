@@ -22,7 +22,7 @@ impl Hub {
         let unblocked = more.writable && !conn.ready.writable;
         conn.ready.add(more);
         if unblocked {
-            self.dirty.push(id);
+            self.broker.write_soon(id);
         }
         if more.readable || unblocked {
             self.make_ready(id);
@@ -77,8 +77,7 @@ impl Hub {
             self.hold(id);
             self.end(id);
         } else if has_output {
-            self.dirty.push(id);
-            self.wake_turn();
+            self.write_soon(id);
         }
     }
 
@@ -262,7 +261,7 @@ impl Hub {
             }
             if writable {
                 // Others first.
-                self.dirty.push(id);
+                self.broker.write_soon(id);
             }
         }
         if close {

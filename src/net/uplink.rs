@@ -420,8 +420,7 @@ impl Hub {
         self.count_sent(packets(bytes, self.broker.version(id)), 0);
         if let Some(outbox) = self.broker.outbox(id) {
             outbox.buffer().extend_from_slice(bytes);
-            self.dirty.push(id);
-            self.wake_turn();
+            self.write_soon(id);
         }
     }
 }
