@@ -105,6 +105,8 @@ pub mod net;
 pub mod route;
 pub mod run;
 pub mod session;
+#[cfg(test)]
+mod slow_tests;
 pub mod status;
 pub mod store;
 pub mod time;
