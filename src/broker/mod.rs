@@ -238,7 +238,15 @@ impl Broker {
         if conn.stage == Stage::New {
             self.refuse_unreadable(c, &error, now);
         } else {
-            self.close(c, error.reason(), now);
+            let reason = match error {
+                // A second CONNECT [MQTT-3.1.0-2]; only CONNACK may say that it is of a version
+                // that is not spoken.
+                mqtt::Error::UnsupportedVersion(_) | mqtt::Error::ProtocolName => {
+                    Reason::PROTOCOL_ERROR
+                }
+                _ => error.reason(),
+            };
+            self.close(c, reason, now);
         }
         self.settle(now);
     }
