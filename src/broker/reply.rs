@@ -116,8 +116,12 @@ impl Broker {
         }
     }
 
-    /// A reply leaves.
+    /// A reply leaves, unless one before it could not: nothing may seem to be its answer, and
+    /// nothing goes before CONNACK [MQTT-3.2.0-1].
     fn leave(&mut self, c: ConnId, kind: ReplyKind) {
+        if self.unanswerable.iter().any(|(other, _)| *other == c) {
+            return;
+        }
         match kind {
             ReplyKind::Ack(packet) => {
                 let ends = match &packet {
