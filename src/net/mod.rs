@@ -30,3 +30,5 @@ pub use reactor::Reactor;
 pub use signals::Signals;
 pub use turn::Turn;
 pub use uplink::run as uplink;
+#[cfg(fuzzing)]
+pub use web::fuzz::run as fuzz_web;

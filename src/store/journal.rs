@@ -33,7 +33,7 @@ const MAGIC: &[u8; 8] = b"fbjrnl1\n";
 /// What a record starts with; then follow its checksum, length, store and number.
 const RECORD: &[u8; 4] = b"rec1";
 /// Bytes of a record before its contents.
-const HEAD: usize = 28;
+pub(super) const HEAD: usize = 28;
 
 /// The journal of an open store.
 pub(super) struct Journal {
@@ -277,7 +277,7 @@ fn read_record(bytes: &[u8], at: usize) -> Option<Record<'_>> {
 }
 
 /// Fills in what stands before the contents of a record.
-fn fill_head(record: &mut [u8], id: u64, seq: u64) {
+pub(super) fn fill_head(record: &mut [u8], id: u64, seq: u64) {
     let len = (record.len() - HEAD) as u32;
     record[8..12].copy_from_slice(&len.to_le_bytes());
     record[12..20].copy_from_slice(&id.to_le_bytes());

@@ -33,6 +33,8 @@ mod changes;
 mod codec;
 mod disk;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod ids;
 mod journal;
 mod load;

@@ -424,7 +424,7 @@ fn read_format(reader: &mut Reader<'_>) -> Result<u8, Corrupt> {
     }
 }
 
-fn key_bytes(id: SessionId, kind: u8) -> [u8; 5] {
+pub(super) fn key_bytes(id: SessionId, kind: u8) -> [u8; 5] {
     let [a, b, c, d] = id.0.to_le_bytes();
     [a, b, c, d, kind]
 }

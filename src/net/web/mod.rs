@@ -10,6 +10,8 @@
 
 mod files;
 mod frames;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod http;
 
 #[cfg(test)]
