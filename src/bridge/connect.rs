@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::Announced;
 use super::dialect::Dialect;
-use crate::broker::Announced;
 use crate::config;
 use crate::mqtt::{self, Connect, Packet, Property, Props, PropsBuf, QoS, Version, Will, encode};
 

@@ -30,35 +30,70 @@ pub struct Limits {
     pub session_expiry: Option<Duration>,
     /// The keep-alive in use: the upstream's own [MQTT-3.1.2-21] or ours.
     pub keep_alive: Duration,
+    /// What our CONNECT has told the upstream.
+    pub announced: Announced,
+}
+
+/// What an upstream was told that we take: it must not go beyond. Its Receive Maximum is not in
+/// here: Mosquitto 2.0 exceeds that when it resumes a session, and to cut it off would only bring
+/// the same messages again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Announced {
+    /// Largest packet in bytes [MQTT-3.1.2-24]; `None` is our own limit.
+    pub max_packet: Option<u32>,
+    /// Highest topic alias [MQTT-3.1.2-26].
+    pub topic_alias_max: u16,
 }
 
 impl Limits {
-    /// Reads a CONNACK that accepts. `keep_alive` is what the CONNECT asked for.
-    pub(super) fn new(connack: &ConnAck<'_>, version: Version, keep_alive: Duration) -> Limits {
-        let props = connack.props;
-        let server_keep_alive = props.server_keep_alive().unwrap_or(0);
+    /// Those of an upstream that names none.
+    pub fn unnamed(version: Version, keep_alive: Duration) -> Limits {
         Limits {
             version,
+            session_present: false,
+            receive_maximum: u16::MAX,
+            max_packet: None,
+            topic_alias_max: 0,
+            max_qos: QoS::ExactlyOnce,
+            retain_available: true,
+            wildcards_available: true,
+            shared_available: true,
+            session_expiry: None,
+            keep_alive,
+            announced: Announced::default(),
+        }
+    }
+
+    /// Reads a CONNACK that accepts. `keep_alive` and `announced` are what the CONNECT said.
+    pub(super) fn new(
+        connack: &ConnAck<'_>,
+        version: Version,
+        keep_alive: Duration,
+        announced: Announced,
+    ) -> Limits {
+        let props = connack.props;
+        let server_keep_alive = props.server_keep_alive().unwrap_or(0);
+        let unnamed = Limits::unnamed(version, keep_alive);
+        let max_qos = props.maximum_qos().and_then(QoS::from_bits);
+        let expiry = props.session_expiry();
+        Limits {
             session_present: connack.session_present,
-            receive_maximum: props.receive_maximum().unwrap_or(u16::MAX),
+            receive_maximum: props.receive_maximum().unwrap_or(unnamed.receive_maximum),
             max_packet: props.maximum_packet_size(),
             topic_alias_max: props.topic_alias_maximum().unwrap_or(0),
-            max_qos: props
-                .maximum_qos()
-                .and_then(QoS::from_bits)
-                .unwrap_or(QoS::ExactlyOnce),
+            max_qos: max_qos.unwrap_or(unnamed.max_qos),
             retain_available: props.retain_available() != Some(0),
             wildcards_available: props.wildcard_subscription_available() != Some(0),
             shared_available: props.shared_subscription_available() != Some(0),
-            session_expiry: props
-                .session_expiry()
-                .map(|s| Duration::from_secs(s.into())),
+            session_expiry: expiry.map(|secs| Duration::from_secs(secs.into())),
+            announced,
             // A server that turns keep-alive off (0) still gets pings: they tell us that the
             // link is alive.
             keep_alive: match server_keep_alive {
                 0 => keep_alive,
                 secs => Duration::from_secs(secs.into()),
             },
+            ..unnamed
         }
     }
 }

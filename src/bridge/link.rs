@@ -18,7 +18,6 @@ use super::requests::{Context, Requests};
 use super::state::{State, Up};
 use super::status::{Phase, Reporter, Status};
 use super::{Backoff, Error, Limits, Map, Said, Wire};
-use crate::broker::Announced;
 use crate::config;
 use crate::mqtt::{ConnAck, Packet, PacketId, Reason, RetainHandling, Version, encode};
 use crate::time::Time;
@@ -138,11 +137,6 @@ impl Link {
             State::Up(up) => Some(&up.limits),
             _ => None,
         }
-    }
-
-    /// What the CONNECT has told the upstream that we take.
-    pub fn announced(&self) -> Announced {
-        connect::announced(&self.spec, self.version())
     }
 
     /// The map as the broker applies it.
@@ -305,7 +299,12 @@ impl Link {
             return Err(Error::SessionPresent);
         }
         let dialect = self.ladder.current();
-        let limits = Limits::new(connack, dialect.version, self.spec.keepalive);
+        let limits = Limits::new(
+            connack,
+            dialect.version,
+            self.spec.keepalive,
+            connect::announced(&self.spec, dialect.version),
+        );
         self.ladder.accepted();
         let asked = session_expiry(&self.spec);
         self.reporter

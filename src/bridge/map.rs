@@ -5,25 +5,26 @@
 //! the one prefix and gains the other.
 
 use crate::config::{BridgeTopic, Direction};
+use crate::lane::LineNo;
 use crate::mqtt::{QoS, filter_matches};
 
 /// The `topic` lines of one bridge.
 #[derive(Debug)]
 pub struct Map {
-    lines: Vec<Line>,
+    lines: Vec<TopicLine>,
 }
 
 /// What the map says about a message beside its new topic.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mapped {
-    /// The number of the `topic` line, from 1.
-    pub mapping: u16,
+    /// The `topic` line that decides.
+    pub line: LineNo,
     /// The highest QoS to carry the message at.
     pub qos: QoS,
 }
 
 #[derive(Debug)]
-struct Line {
+struct TopicLine {
     direction: Direction,
     qos: QoS,
     local: End,
@@ -51,7 +52,59 @@ impl End {
     }
 }
 
-impl Line {
+/// Which way a message crosses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    Out,
+    In,
+}
+
+impl TopicLine {
+    /// The end that a message arrives at, and the one it leaves from.
+    fn ends(&self, way: Way) -> (&End, &End) {
+        match way {
+            Way::Out => (&self.local, &self.remote),
+            Way::In => (&self.remote, &self.local),
+        }
+    }
+
+    /// True if the line carries messages on `topic` this way.
+    fn covers(&self, way: Way, topic: &str) -> bool {
+        let goes = match way {
+            Way::Out => self.goes_out(),
+            Way::In => self.comes_in(),
+        };
+        goes && filter_matches(&self.ends(way).0.filter, topic)
+    }
+
+    /// What of `topic` stays when the message crosses, and the prefix it gains.
+    fn parts<'t>(&self, way: Way, topic: &'t str) -> (&str, &'t str) {
+        let (from, to) = self.ends(way);
+        match self.remaps() {
+            // `L/#` also matches `L`, which has no prefix `L/` to lose.
+            true => (
+                to.prefix(),
+                topic.strip_prefix(from.prefix()).unwrap_or(topic),
+            ),
+            false => ("", topic),
+        }
+    }
+
+    /// True if there can be a topic as the line makes it.
+    fn fits(&self, way: Way, topic: &str) -> bool {
+        let (prefix, rest) = self.parts(way, topic);
+        (1..=usize::from(u16::MAX)).contains(&(prefix.len() + rest.len()))
+    }
+
+    /// Puts the topic at the other end into `buf`. False if there can be none.
+    fn translate(&self, way: Way, topic: &str, buf: &mut String) -> bool {
+        let (prefix, rest) = self.parts(way, topic);
+        buf.clear();
+        buf.push_str(prefix);
+        buf.push_str(rest);
+        (1..=usize::from(u16::MAX)).contains(&buf.len())
+    }
+
     fn goes_out(&self) -> bool {
         self.direction != Direction::In
     }
@@ -68,7 +121,7 @@ impl Line {
 impl Map {
     /// The map of a bridge's `topic` lines.
     pub fn new(topics: &[BridgeTopic]) -> Map {
-        let line = |topic: &BridgeTopic| Line {
+        let line = |topic: &BridgeTopic| TopicLine {
             direction: topic.direction,
             qos: topic.qos,
             local: End::new(&topic.local, &topic.pattern),
@@ -79,37 +132,71 @@ impl Map {
         }
     }
 
-    /// Puts the topic that `local_topic` has upstream into `buf`; `None` if no `out` or `both`
+    /// The line by which a message on `local_topic` goes upstream; `None` if no `out` or `both`
     /// line covers it.
     ///
     /// The first line with a prefix that matches decides, otherwise the first without (as in
     /// Mosquitto, which looks at lines without a prefix only when nothing is to be remapped).
     /// Also `None` where the prefixes would leave an empty topic or one beyond 65,535 bytes,
     /// which no upstream accepts.
-    pub fn outward(&self, local_topic: &str, buf: &mut String) -> Option<Mapped> {
-        let lines = self.numbered().filter(|(_, line)| line.goes_out());
-        translate(
-            lines.map(|(n, l)| (n, l, &l.local, &l.remote)),
-            local_topic,
-            buf,
-        )
+    pub fn outward_line(&self, local_topic: &str) -> Option<Mapped> {
+        let (line, topic) = self.decide(Way::Out, local_topic)?;
+        topic.fits(Way::Out, local_topic).then_some(Mapped {
+            line,
+            qos: topic.qos,
+        })
+    }
+
+    /// Puts the topic that `local_topic` has upstream into `buf`, by `line`; where that does not
+    /// cover it (the configuration has changed since it was decided), by the one that does. `None`
+    /// as for [`outward_line`](Map::outward_line).
+    pub fn outward(
+        &self,
+        line: Option<LineNo>,
+        local_topic: &str,
+        buf: &mut String,
+    ) -> Option<Mapped> {
+        let decided = line.and_then(|line| Some((line, self.lines.get(line.index())?)));
+        let covers = |(_, line): &(LineNo, &TopicLine)| line.covers(Way::Out, local_topic);
+        let (line, topic) = decided
+            .filter(covers)
+            .or_else(|| self.decide(Way::Out, local_topic))?;
+        topic
+            .translate(Way::Out, local_topic, buf)
+            .then_some(Mapped {
+                line,
+                qos: topic.qos,
+            })
     }
 
     /// Puts the topic that `remote_topic` has here into `buf`; `None` if no `in` or `both` line
-    /// covers it. The rules are those of [`outward`](Map::outward), mirrored.
+    /// covers it. The rules are those of [`outward_line`](Map::outward_line), mirrored.
     pub fn inward(&self, remote_topic: &str, buf: &mut String) -> Option<Mapped> {
-        let lines = self.numbered().filter(|(_, line)| line.comes_in());
-        translate(
-            lines.map(|(n, l)| (n, l, &l.remote, &l.local)),
-            remote_topic,
-            buf,
-        )
+        let (line, topic) = self.decide(Way::In, remote_topic)?;
+        topic
+            .translate(Way::In, remote_topic, buf)
+            .then_some(Mapped {
+                line,
+                qos: topic.qos,
+            })
+    }
+
+    /// The line that decides about `topic`, which comes from one end.
+    fn decide(&self, way: Way, topic: &str) -> Option<(LineNo, &TopicLine)> {
+        let mut plain = None;
+        for (number, line) in self.numbered().filter(|(_, line)| line.covers(way, topic)) {
+            if line.remaps() {
+                return Some((number, line));
+            }
+            plain = plain.or(Some((number, line)));
+        }
+        plain
     }
 
     /// The filters to subscribe to here, each once: with the number of its first line, and the
     /// highest QoS that a line asks for.
     pub fn local_filters(&self) -> impl Iterator<Item = (&str, Mapped)> {
-        once(&self.lines, Line::goes_out, |line| &line.local)
+        once(&self.lines, TopicLine::goes_out, |line| &line.local)
     }
 
     /// The filters to subscribe to upstream, each once, in the order of their lines, at the
@@ -133,13 +220,13 @@ impl Map {
             let mut incoming = self.lines.iter().filter(|line| line.comes_in());
             incoming.any(|line| line.remote.filter == filter)
         };
-        let subscribe = once(&self.lines, Line::comes_in, |line| &line.remote)
-            .map(|(filter, mapped)| (mapped.mapping, filter, Some(mapped.qos)));
-        let unsubscribe = once(&self.lines, Line::goes_out, |line| &line.remote)
+        let subscribe = once(&self.lines, TopicLine::comes_in, |line| &line.remote)
+            .map(|(filter, mapped)| (mapped.line, filter, Some(mapped.qos)));
+        let unsubscribe = once(&self.lines, TopicLine::goes_out, |line| &line.remote)
             .filter(move |(filter, _)| !wanted(filter))
-            .map(|(filter, mapped)| (mapped.mapping, filter, None));
+            .map(|(filter, mapped)| (mapped.line, filter, None));
         let mut all: Vec<_> = subscribe.chain(unsubscribe).collect();
-        all.sort_by_key(|(mapping, ..)| *mapping);
+        all.sort_by_key(|(line, ..)| *line);
         all.into_iter().map(|(_, filter, qos)| (filter, qos))
     }
 
@@ -153,61 +240,30 @@ impl Map {
         })
     }
 
-    fn numbered(&self) -> impl Iterator<Item = (u16, &Line)> {
-        (1..=u16::MAX).zip(&self.lines)
+    fn numbered(&self) -> impl Iterator<Item = (LineNo, &TopicLine)> {
+        numbers().zip(&self.lines)
     }
+}
+
+/// The numbers of lines.
+fn numbers() -> impl Iterator<Item = LineNo> {
+    (1..=LineNo::MAX).filter_map(LineNo::new)
 }
 
 /// The filters at one end of the lines that go one way, each once: with its first line's number
 /// and the highest QoS of all that have it.
 fn once(
-    lines: &[Line],
-    goes: fn(&Line) -> bool,
-    end: fn(&Line) -> &End,
+    lines: &[TopicLine],
+    goes: fn(&TopicLine) -> bool,
+    end: fn(&TopicLine) -> &End,
 ) -> impl Iterator<Item = (&str, Mapped)> {
-    (1..=u16::MAX)
-        .zip(lines)
-        .filter_map(move |(mapping, line)| {
-            let filter = end(line).filter.as_str();
-            let mut same = lines.iter().filter(|l| goes(l) && end(l).filter == filter);
-            let first = same.next().is_some_and(|first| std::ptr::eq(first, line));
-            let qos = same.map(|l| l.qos).chain([line.qos]).max()?;
-            first.then_some((filter, Mapped { mapping, qos }))
-        })
-}
-
-/// Applies the line that decides to `topic`. The lines come with the end the topic arrives at
-/// and the end it leaves from.
-fn translate<'a>(
-    lines: impl Iterator<Item = (u16, &'a Line, &'a End, &'a End)>,
-    topic: &str,
-    buf: &mut String,
-) -> Option<Mapped> {
-    let mut plain = None;
-    let mut found = None;
-    for (mapping, line, from, to) in lines {
-        if !filter_matches(&from.filter, topic) {
-            continue;
-        }
-        let mapped = Mapped {
-            mapping,
-            qos: line.qos,
-        };
-        if line.remaps() {
-            found = Some((mapped, from.prefix(), to.prefix()));
-            break;
-        }
-        plain = plain.or(Some((mapped, "", "")));
-    }
-    let (mapped, from, to) = found.or(plain)?;
-    // `L/#` also matches `L`, which has no prefix `L/` to lose.
-    let rest = topic.strip_prefix(from).unwrap_or(topic);
-    buf.clear();
-    buf.push_str(to);
-    buf.push_str(rest);
-    (1..=usize::from(u16::MAX))
-        .contains(&buf.len())
-        .then_some(mapped)
+    numbers().zip(lines).filter_map(move |(number, line)| {
+        let filter = end(line).filter.as_str();
+        let mut same = lines.iter().filter(|l| goes(l) && end(l).filter == filter);
+        let first = same.next().is_some_and(|first| std::ptr::eq(first, line));
+        let qos = same.map(|l| l.qos).chain([line.qos]).max()?;
+        first.then_some((filter, Mapped { line: number, qos }))
+    })
 }
 
 /// True if some topic matches both filters; errs towards true for topics that begin with `$`.

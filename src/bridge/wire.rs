@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::{Echo, Map};
-use crate::broker;
+use crate::lane::LineNo;
 use crate::message::Message;
 use crate::time::Time;
 
@@ -44,11 +44,22 @@ impl Wire {
             false => *echo = None,
         }
     }
-}
 
-impl broker::Wire for Wire {
-    fn outward(&self, message: &Message, topic: &mut String, now: Time) -> bool {
-        if self.map.outward(message.topic(), topic).is_none() {
+    /// The topic map.
+    pub fn map(&self) -> &Map {
+        &self.map
+    }
+
+    /// Writes the remote topic of an outgoing message to `topic`, by the line that was decided when
+    /// it was queued. False if it is not to be sent.
+    pub fn outward(
+        &self,
+        line: Option<LineNo>,
+        message: &Message,
+        topic: &mut String,
+        now: Time,
+    ) -> bool {
+        if self.map.outward(line, message.topic(), topic).is_none() {
             return false;
         }
         if let Some(echo) = self.echo.borrow_mut().as_mut() {
@@ -57,7 +68,9 @@ impl broker::Wire for Wire {
         true
     }
 
-    fn inward(&self, remote: &str, payload: &[u8], topic: &mut String, now: Time) -> bool {
+    /// Writes the local topic of an incoming message to `topic`. False if it is not to be taken in
+    /// (no line maps it, or it is an echo of our own).
+    pub fn inward(&self, remote: &str, payload: &[u8], topic: &mut String, now: Time) -> bool {
         let ours = self
             .echo
             .borrow_mut()
@@ -66,7 +79,8 @@ impl broker::Wire for Wire {
         !ours && self.map.inward(remote, topic).is_some()
     }
 
-    fn retain(&self, retain: bool) -> bool {
+    /// The RETAIN flag to send for a message that has `retain`.
+    pub fn retain(&self, retain: bool) -> bool {
         retain && self.retain.get()
     }
 }

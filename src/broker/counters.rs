@@ -1,6 +1,6 @@
 //! What the broker has counted since its start.
 
-use super::drops::DropReason;
+use super::sessions::DropReason;
 
 /// Figures for `$SYS`, the log and tests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -12,7 +12,7 @@ pub struct Counters {
     /// Sessions that have expired.
     pub expired: u64,
     /// Packets to peers that are no PUBLISH.
-    pub(super) others_sent: u64,
+    pub(crate) others_sent: u64,
     /// Connections ended because their client id connected again.
     pub takeovers: u64,
     /// PUBLISH packets from peers.
@@ -35,7 +35,7 @@ pub struct Counters {
 
 impl Counters {
     /// Counts messages that were dropped.
-    pub(super) fn count_dropped(&mut self, reason: DropReason, messages: u64) {
+    pub(crate) fn count_dropped(&mut self, reason: DropReason, messages: u64) {
         if let Some(count) = self.dropped.get_mut(reason as usize) {
             *count += messages;
         }

@@ -1,242 +1,199 @@
 //! The broker: sessions, routing, acknowledgements. Sans-io: packets, store events and the time
 //! come in as arguments; bytes to write lie in outboxes, rows to write in batches.
 //!
-//! One PUBLISH: `publish` checks it and takes QoS 2 ids, `deliver` finds the receivers and owes
-//! the message to the durable ones through the ledger ([`crate::store::Store`]), and the
-//! publisher's acknowledgement becomes a reply that leaves once the ledger says that its promise
-//! holds. A turn ends with [`end_turn`].
+//! [`Broker`] takes events, hands each to the room that it concerns, and settles what has come true;
+//! [`end_turn`] is how what it has to say leaves it.
+//! What it holds is owned by parts with fields of their own:
+//!
+//! | part | what |
+//! |---|---|
+//! | [`connections`] | limits, replies in their order, outboxes; who is to be flushed or read again |
+//! | [`sessions`] | by key and by client id; their rows, wills and accounts of drops |
+//! | [`routing`] | subscriptions, retained messages, groups, what members have left to others |
+//! | [`ledger`] | what is owed on disk, commits, tickets that wait for them, reads |
+//! | [`bridges`], [`settings`], [`timers`], [`memory`], [`counters`] | what their names say |
+//!
+//! What concerns several parts is a function over all of them ([`core`]) in a room of its own. A room
+//! uses those above it in this list, never those below:
+//!
+//! | room | what |
+//! |---|---|
+//! | [`queues`] | whether a message fits a queue, what is dropped, what grows too old |
+//! | [`sending`] | from a queue to the outbox; replies that wait for the store |
+//! | [`delivering`] | from one message to the queues of its receivers |
+//! | [`shares`] | groups of shared subscriptions, and what a member that goes leaves to others |
+//! | [`ending`] | the end of connections and sessions, wills |
+//! | [`packets`] | what each packet of a peer does |
+//! | [`bridges::attach`], [`reload`], [`restore`], [`storage`] | bridges, SIGHUP, the start, the disk |
 
-mod acks;
-mod admit;
-mod alias;
-mod bridge;
-mod commit;
-mod conn;
-mod connect;
+mod bridges;
+mod checks;
+mod connections;
+mod core;
 mod counters;
-mod deliver;
-mod disconnect;
-mod drops;
-mod estates;
-mod expire;
-mod hand_over;
-mod listeners;
+mod delivering;
+mod ending;
+mod ledger;
 mod memory;
-mod mount;
-mod outbox;
-mod publish;
-mod pump;
-mod queue;
+mod packets;
+mod plan;
+mod queues;
 mod reload;
-mod reply;
-mod report;
 mod restore;
-mod retain;
-mod session;
-mod shared;
-mod subscribe;
+mod routing;
+mod sending;
+mod sessions;
+mod settings;
+mod shares;
+mod storage;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod turn;
-mod uplink;
 
-use std::cell::Cell;
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use slab::Slab;
-
-pub use bridge::{Announced, BridgeId, BridgeSession, Limits, Wire};
-pub use commit::Disk;
-pub use conn::{ConnId, Peer};
+pub use bridges::BridgeId;
+use bridges::attach;
+pub use bridges::attach::BridgeSession;
+pub use connections::{Address, Outbox};
+use connections::{Connection, Stage};
+use core::Core;
 pub use counters::{Counters, Gauges};
-pub use drops::DropReason;
-pub use outbox::Outbox;
-pub use report::{BridgeQueue, ClientDrops, LineQueue};
+use delivering::retain::expire_retained;
+use delivering::route::route_unanswered;
+use ending::close::{close, close_unanswerable, detach};
+use ending::expire::{await_connect, check_connection, check_session};
+use ending::session::end_spent;
+pub use ledger::Disk;
+use packets::connect::refuse_unreadable;
+use packets::publish::{on_publish, retry_parked};
+use packets::{acks, disconnect, mount};
+use queues::age::purge;
+use queues::drops::look_at_drops;
+use queues::report;
+pub use queues::report::{BridgeQueue, ClientDrops, LineQueue};
+use sending::pump::pump;
+use sending::replies::send_opened;
+pub use sessions::DropReason;
+use shares::hand_out::hand_out_due;
+use timers::Timer;
 pub use turn::{Driver, end_turn, feed_store};
 
-use conn::{Conn, Stage, Waiter};
-use deliver::Receiver;
-use expire::Wheel;
-use listeners::Listener;
-use retain::Unwritten;
-use session::Session;
-use shared::Shared;
-
 use crate::auth::Auth;
-use crate::config::General;
+use crate::bridge::{Limits, Wire};
 use crate::config::log_type::NOTICE;
+use crate::config::{Config, General};
 use crate::impossible;
-use crate::message::{Message, Origin, SessionId};
-use crate::mqtt::{self, Packet, PropsBuf, QoS, Reason, Version};
-use crate::route::{Retained, Trie};
-use crate::store::{Batch, Budget, ReadRequest, Store};
+pub use crate::keys::ConnId;
+use crate::message::{Message, Parts};
+use crate::mqtt::{self, Packet, PacketId, QoS, Reason, Version};
+use crate::store::{Batch, Event, Loaded, ReadRequest};
 use crate::time::Time;
-
-/// How long a new connection may take to send its CONNECT.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// No more messages are moved to an outbox that holds this many bytes.
-const OUTBOX_HIGH: usize = 64 * 1024;
-/// QoS 0 messages to a connection this far behind are dropped, and a peer that lets this much
-/// pile up is not read.
-const OUTBOX_LIMIT: usize = 1024 * 1024;
 
 /// The broker.
 pub struct Broker {
-    settings: General,
-    listeners: Vec<Listener>,
-    auth: Auth,
-    conns: Slab<Conn>,
-    /// Tells a connection from an earlier one with the same number.
-    serial: u32,
-    sessions: Slab<Session>,
-    by_client_id: HashMap<Rc<str>, usize>,
-    next_session: u32,
-    trie: Trie,
-    shared: Shared,
-    retained: Retained,
-    store: Store<Waiter>,
-    disk: Disk,
-    /// `flash_budget`.
-    budget: Option<Budget>,
-    wheel: Wheel,
-    counters: Counters,
-    /// Connections, with their serial, whose peer does not take packets as large as a reply.
-    unanswerable: Vec<(ConnId, u32)>,
-    /// Connections with something to write or to close.
-    dirty: Vec<ConnId>,
-    /// Connections that may be read again.
-    resumed: Vec<ConnId>,
-    /// Connections that are not read until the store has caught up.
-    paused: Vec<ConnId>,
-    /// Connections with a parked PUBLISH.
-    parked: Vec<ConnId>,
-    reads: Vec<ReadRequest>,
-    /// Sessions that wait for the next commit before they can send more.
-    stalled: Vec<usize>,
-    /// Sessions whose rows must be written.
-    unsaved: Vec<usize>,
-    /// Sessions whose rows must be deleted.
-    gone: Vec<SessionId>,
-    /// Retained messages that must be written or deleted.
-    unwritten: Unwritten,
-    /// The next commit is to leave nothing for later.
-    write_all: bool,
-    bridges: Vec<usize>,
-    /// Sessions whose drops are to be told or saved.
-    dropping: Vec<(usize, SessionId)>,
-    /// When to look at them.
-    drops_due: Option<Time>,
-    /// When to look for messages that are too old for their line.
-    purge_due: Option<Time>,
-    /// The origin of the broker's own messages.
-    own: Rc<Origin>,
-    spare_buffers: Vec<Vec<u8>>,
-    spare_batch: Option<Batch>,
-    receivers: Vec<Receiver>,
-    /// Numbers the routings, to notice a session that is reached twice.
-    routing: u32,
-    props: PropsBuf,
-    topic: String,
-    /// Bytes of packets that have come in half.
-    partial_bytes: usize,
-    /// Bytes that are queued, where the store is memory and `memory_limit` counts them.
-    stored_bytes: u64,
-    /// `memory_limit` is reached, and the log says so.
-    memory_full: Cell<bool>,
-    shutting_down: bool,
+    core: Core,
 }
 
+/// Events of connections.
 impl Broker {
-    /// A network connection was accepted on `listener` (its index). `None` when
-    /// `max_connections` is reached: close it at once.
-    pub fn accept(&mut self, listener: usize, peer: Peer, now: Time) -> Option<ConnId> {
-        if self.shutting_down || !self.admit_connection(listener, &peer) {
-            return None;
-        }
-        let conn = self.new_conn(listener as u16, peer, now);
-        self.watch(conn, CONNECT_TIMEOUT, now);
-        Some(conn)
+    /// A broker that goes on where the store stopped.
+    pub fn new(config: &Config, auth: Auth, loaded: Loaded, now: Time) -> Broker {
+        let core = restore::restore(config, auth, loaded, now);
+        let mut broker = Broker { core };
+        broker.settle(now);
+        broker
     }
 
-    fn new_conn(&mut self, listener: u16, peer: Peer, now: Time) -> ConnId {
-        self.serial = self.serial.wrapping_add(1);
-        ConnId(
-            self.conns
-                .insert(Conn::new(self.serial, listener, peer, now)),
-        )
+    /// A network connection was accepted on `listener` (its index). `None` when `max_connections`
+    /// is reached: close it at once.
+    pub fn accept(&mut self, listener: usize, address: Address, now: Time) -> Option<ConnId> {
+        let core = &mut self.core;
+        let number = u16::try_from(listener).ok()?;
+        let known = core.settings.listener(number)?;
+        let general = &core.settings.general;
+        let all = general.global_max_connections.map(u64::from);
+        let is_full = all.is_some_and(|limit| core.connections.open() >= limit)
+            || known
+                .max_connections()
+                .is_some_and(|limit| core.connections.open_at(number) >= limit);
+        if core.is_shutting_down {
+            return None;
+        }
+        if is_full {
+            if general.connection_messages {
+                log::info!("Client connection from {address} denied: max_connections exceeded.");
+            }
+            return None;
+        }
+        let c = core.connections.add_client(number, address, now);
+        await_connect(core, c, now);
+        Some(c)
     }
 
     /// The protocol version of a connection, for decoding.
     pub fn version(&self, c: ConnId) -> Version {
-        self.conns
-            .get(c.0)
-            .map_or(Version::V311, |conn| conn.version)
+        let conn = self.core.connections.get(c);
+        conn.map_or(Version::V311, Connection::version)
     }
 
     /// The largest packet accepted from a connection, in bytes.
     pub fn max_packet(&self, c: ConnId) -> usize {
         // Before CONNECT nobody needs room for more than a will and some properties.
         const BEFORE_CONNECT: u32 = 256 * 1024;
-        let limit = match self.conns.get(c.0) {
-            Some(conn) if conn.stage != Stage::New => conn.max_received,
-            _ => self.own_max_packet().min(BEFORE_CONNECT),
+        let limit = match self.core.connections.get(c) {
+            Some(conn) if conn.stage() != Stage::New => conn.max_received(),
+            _ => self.core.settings.max_packet().min(BEFORE_CONNECT),
         };
         limit as usize
     }
 
-    /// `max_packet_size`, in bytes.
-    fn own_max_packet(&self) -> u32 {
-        self.settings.max_packet_size.unwrap_or(u32::MAX)
-    }
-
     /// Handles one packet.
     pub fn packet(&mut self, c: ConnId, packet: Packet<'_>, now: Time) {
-        let Some(conn) = self.conns.get_mut(c.0) else {
+        let core = &mut self.core;
+        let Some(conn) = core.connections.get_mut(c) else {
             return;
         };
-        conn.last_seen = now;
-        match (conn.stage, packet) {
+        conn.seen(now);
+        match (conn.stage(), packet) {
             (Stage::Closing, _) => return,
-            (Stage::New, Packet::Connect(connect)) => self.connect_mounted(c, *connect, now),
+            (Stage::New, Packet::Connect(connect)) => mount::connect(core, c, *connect, now),
             (Stage::New, packet) => {
-                log::debug!("{}: {} before CONNECT", conn.peer, packet.name());
-                self.close(c, Reason::PROTOCOL_ERROR, now);
+                log::debug!("{}: {} before CONNECT", conn.address(), packet.name());
+                close(core, c, Reason::PROTOCOL_ERROR, now);
             }
-            (Stage::Connected, packet) => self.on_packet(c, packet, now),
+            (Stage::Connected, packet) => match packet {
+                Packet::Publish(publish) => on_publish(core, c, &publish, now),
+                Packet::PubAck(ack) => acks::on_puback(core, c, &ack, now),
+                Packet::PubRec(ack) => acks::on_pubrec(core, c, &ack, now),
+                Packet::PubRel(ack) => acks::on_pubrel(core, c, &ack, now),
+                Packet::PubComp(ack) => acks::on_pubcomp(core, c, &ack, now),
+                Packet::Subscribe(packet) => mount::subscribe(core, c, &packet, now),
+                Packet::Unsubscribe(packet) => mount::unsubscribe(core, c, &packet, now),
+                Packet::PingReq => core.connections.answer_ping(c),
+                Packet::Disconnect(packet) => disconnect::on_disconnect(core, c, &packet, now),
+                // The server's own packets, a second CONNECT [MQTT-3.1.0-2], AUTH without a method
+                // [MQTT-4.12.0-6].
+                other => {
+                    log::debug!("unexpected {}", other.name());
+                    close(core, c, Reason::PROTOCOL_ERROR, now);
+                }
+            },
         }
         self.settle(now);
     }
 
-    fn on_packet(&mut self, c: ConnId, packet: Packet<'_>, now: Time) {
-        match packet {
-            Packet::Publish(publish) => self.publish_mounted(c, &publish, now),
-            Packet::PubAck(ack) => self.on_puback(c, &ack, now),
-            Packet::PubRec(ack) => self.on_pubrec(c, &ack, now),
-            Packet::PubRel(ack) => self.on_pubrel(c, &ack, now),
-            Packet::PubComp(ack) => self.on_pubcomp(c, &ack, now),
-            Packet::Subscribe(subscribe) => self.subscribe_mounted(c, &subscribe, now),
-            Packet::Unsubscribe(unsubscribe) => self.unsubscribe_mounted(c, &unsubscribe, now),
-            Packet::PingReq => self.on_pingreq(c),
-            Packet::Disconnect(disconnect) => self.on_disconnect(c, &disconnect, now),
-            // The server's own packets, a second CONNECT [MQTT-3.1.0-2], AUTH without a method
-            // [MQTT-4.12.0-6].
-            other => {
-                log::debug!("unexpected {}", other.name());
-                self.close(c, Reason::PROTOCOL_ERROR, now);
-            }
-        }
-    }
-
     /// A connection sent bytes that are no MQTT packet.
     pub fn malformed(&mut self, c: ConnId, error: mqtt::Error, now: Time) {
-        let Some(conn) = self.conns.get(c.0) else {
+        let core = &mut self.core;
+        let Some(conn) = core.connections.get(c) else {
             return;
         };
-        log::info!(target: NOTICE, "Closing {}: {error}", self.name(conn));
-        if conn.stage == Stage::New {
-            self.refuse_unreadable(c, &error, now);
+        log::info!(target: NOTICE, "Closing {}: {error}", core.name_of(c));
+        if conn.stage() == Stage::New {
+            refuse_unreadable(core, c, &error, now);
         } else {
             let reason = match error {
                 // A second CONNECT [MQTT-3.1.0-2]; only CONNACK may say that it is of a version
@@ -246,133 +203,181 @@ impl Broker {
                 }
                 _ => error.reason(),
             };
-            self.close(c, reason, now);
+            close(core, c, reason, now);
         }
         self.settle(now);
     }
 
     /// There is no memory for what this connection sends.
     pub fn no_memory(&mut self, c: ConnId, now: Time) {
-        let Some(conn) = self.conns.get(c.0) else {
-            return;
-        };
         log::warn!(
             "Closing {}: too many large packets at once; max_packet_size sets a lower limit.",
-            self.name(conn)
+            self.core.name_of(c)
         );
-        self.close(c, Reason::SERVER_BUSY, now);
+        close(&mut self.core, c, Reason::SERVER_BUSY, now);
         self.settle(now);
     }
 
-    /// The network connection is gone, for the reason `why`; its number is free now.
+    /// The network connection is gone, for the reason `why`.
     pub fn closed(&mut self, c: ConnId, why: &str, now: Time) {
-        let Some(conn) = self.conns.get(c.0) else {
+        let core = &mut self.core;
+        let Some(conn) = core.connections.get(c) else {
             return;
         };
         if conn.session().is_some() {
-            if self.settings.connection_messages {
-                log::info!(target: NOTICE, "Client {} closed its connection: {why}", self.name(conn));
+            if core.settings.general.connection_messages {
+                let name = core.name_of(c);
+                log::info!(target: NOTICE, "Client {name} closed its connection: {why}");
             }
-            self.detach(c, true, now);
+            detach(core, c, true, now);
         }
-        let conn = self.conns.remove(c.0);
-        let listener = self.listeners.get_mut(usize::from(conn.listener));
-        if let (None, Some(listener)) = (conn.wire(), listener) {
-            listener.open -= 1;
-        }
+        core.connections.remove(c);
         self.settle(now);
+    }
+
+    /// A connection is of use before its CONNECT: it is being sent a file. Its time starts anew.
+    pub fn touch(&mut self, c: ConnId, now: Time) {
+        if let Some(conn) = self.core.connections.get_mut(c) {
+            conn.seen(now);
+        }
     }
 
     /// False while a connection must not be read: the store is behind, or a queue is full.
     /// [`Broker::take_resumed`] tells when to ask again.
     pub fn may_read(&self, c: ConnId) -> bool {
-        self.conns.get(c.0).is_some_and(|conn| {
-            let behind = conn.outbox.len() > OUTBOX_LIMIT;
-            !conn.paused && !conn.is_parked_full() && !behind && conn.stage != Stage::Closing
-        })
+        let conn = self.core.connections.get(c);
+        conn.is_some_and(Connection::may_be_read)
     }
 
     /// The connections whose outbox has something to write or to close, each once.
     pub fn take_dirty(&mut self) -> Vec<ConnId> {
-        for c in &self.dirty {
-            if let Some(conn) = self.conns.get_mut(c.0) {
-                conn.dirty = false;
-            }
-        }
-        std::mem::take(&mut self.dirty)
+        self.core.connections.take_dirty()
     }
 
     /// The connections that may be read again.
     pub fn take_resumed(&mut self) -> Vec<ConnId> {
-        std::mem::take(&mut self.resumed)
+        self.core.connections.take_resumed()
     }
 
     /// What waits to be written to a connection.
     pub fn outbox(&mut self, c: ConnId) -> Option<&mut Outbox> {
-        self.conns.get_mut(c.0).map(|conn| &mut conn.outbox)
+        self.core.connections.outbox(c)
     }
 
     /// Some of a connection's outbox was written: there may be room for more.
     pub fn flushed(&mut self, c: ConnId, now: Time) {
-        let Some(conn) = self.conns.get_mut(c.0) else {
-            return;
-        };
-        if conn.outbox.len() >= OUTBOX_HIGH / 2 {
-            return;
+        let core = &mut self.core;
+        if core.connections.flushed(c)
+            && let Some(key) = core.session_of(c)
+        {
+            pump(core, key, now);
+            hand_out_due(core, now);
         }
-        let session = conn.session();
-        if let Some(spare) = conn.outbox.take_spare() {
-            // A buffer that one burst has blown up is not worth keeping.
-            if self.spare_buffers.len() < 64 && spare.capacity() <= 2 * OUTBOX_HIGH {
-                self.spare_buffers.push(spare);
+    }
+
+    /// Lets everything that has come true happen.
+    fn settle(&mut self, now: Time) {
+        let core = &mut self.core;
+        loop {
+            send_opened(core, now);
+            hand_out_due(core, now);
+            let ended = end_spent(core, now);
+            if !close_unanswerable(core, now) && !ended {
+                return;
             }
         }
-        if let Some(session) = session {
-            self.pump(session, now);
-            self.hand_out_due(now);
+    }
+}
+
+/// The end of a turn, the storage thread, time.
+impl Broker {
+    /// The batch to commit now, if one is due and none is under way.
+    pub fn take_batch(&mut self, now: Time) -> Option<Batch> {
+        let batch = storage::take_batch(&mut self.core, now);
+        self.settle(now);
+        batch
+    }
+
+    /// What is to be read from the store; the answers come back as events.
+    pub fn take_reads(&mut self) -> std::vec::Drain<'_, ReadRequest> {
+        self.core.ledger.take_reads()
+    }
+
+    /// The storage thread reports.
+    pub fn store_event(&mut self, event: Event, now: Time) {
+        storage::on_event(&mut self.core, event, now);
+        self.settle(now);
+    }
+
+    /// Everything gathered is to be written with the next turn (SIGUSR1).
+    pub fn commit_now(&mut self, now: Time) {
+        self.core.ledger.commit_now(now);
+    }
+
+    /// When [`Broker::tick`] or [`Broker::take_batch`] has something to do next.
+    pub fn next_timeout(&self) -> Option<Time> {
+        let timers = self.core.timers.next();
+        let commit = self.core.ledger.store().next_timeout();
+        timers.into_iter().chain(commit).min()
+    }
+
+    /// Does what is due at `now`.
+    pub fn tick(&mut self, now: Time) {
+        let core = &mut self.core;
+        while let Some(timers) = core.timers.take(now) {
+            for timer in timers {
+                match timer {
+                    Timer::Connection(c) => check_connection(core, c, now),
+                    Timer::Session(key) => check_session(core, key, now),
+                    Timer::Wake => {}
+                }
+            }
         }
+        if core.connections.has_parked() {
+            retry_parked(core, now);
+        }
+        if core.router.next_expiry().is_some_and(|at| at <= now) {
+            expire_retained(core, now);
+        }
+        purge(core, now);
+        look_at_drops(core, now);
+        self.settle(now);
     }
 
-    /// The broker's figures.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
-    /// The broker stops: wills are published, MQTT 5 clients told [MQTT-3.14], and everything
-    /// is put in the next batch.
+    /// The broker stops: wills are published, MQTT 5 clients told [MQTT-3.14], and everything is
+    /// put in the next batch.
     pub fn shutdown(&mut self, now: Time) {
-        self.shutting_down = true;
-        let conns: Vec<ConnId> = self.conns.iter().map(|(c, _)| ConnId(c)).collect();
-        for c in conns {
-            self.close(c, Reason::SERVER_SHUTTING_DOWN, now);
+        self.core.is_shutting_down = true;
+        for c in self.core.connections.keys() {
+            close(&mut self.core, c, Reason::SERVER_SHUTTING_DOWN, now);
         }
         self.commit_now(now);
         self.settle(now);
     }
+}
 
-    /// The peer's name for logs: client id and address.
-    fn name(&self, conn: &Conn) -> String {
-        match conn.session().and_then(|s| self.sessions.get(s)) {
-            Some(session) => format!("{} ({})", session.client_id(), conn.peer),
-            None => conn.peer.to_string(),
-        }
+/// SIGHUP, and what the broker itself has to say.
+impl Broker {
+    /// Other settings from now on. What was agreed on with a client when it connected stays until it
+    /// connects again; bounds of queues hold at once. What concerns the store does not change.
+    pub fn set_general(&mut self, general: &General, now: Time) {
+        reload::set_general(&mut self.core, general, now);
+        self.settle(now);
     }
 
-    /// Puts `c` on the list of connections to flush.
-    fn mark_dirty(&mut self, c: ConnId) {
-        if let Some(conn) = self.conns.get_mut(c.0)
-            && !conn.dirty
-        {
-            conn.dirty = true;
-            self.dirty.push(c);
-        }
+    /// Puts other rules in force. Clients whose user is gone, and anonymous ones that are no longer
+    /// let in, are disconnected; what the others may publish and read changes at once.
+    pub fn set_auth(&mut self, auth: Auth, now: Time) {
+        reload::set_auth(&mut self.core, auth, now);
+        self.settle(now);
     }
 
     /// Publishes a message of the broker's own: `$SYS` figures and the state of bridges.
     pub fn publish_own(&mut self, topic: &str, payload: &[u8], retain: bool, now: Time) {
         if let Some(mut message) = self.own_message(topic, payload, now) {
             message.retain = retain;
-            self.route_own(message, now);
+            route_unanswered(&mut self.core, message, None, now);
+            self.settle(now);
         }
     }
 
@@ -382,17 +387,18 @@ impl Broker {
         const EXPIRY: Duration = Duration::from_secs(20);
         if let Some(mut message) = self.own_message(topic, line.as_bytes(), now) {
             message.expiry = Some(now + EXPIRY);
-            self.route_own(message, now);
+            route_unanswered(&mut self.core, message, None, now);
+            self.settle(now);
         }
     }
 
     fn own_message(&self, topic: &str, payload: &[u8], now: Time) -> Option<Message> {
-        let parts = crate::message::Parts {
+        let parts = Parts {
             topic,
             props: &[],
             payload,
         };
-        let message = Message::new(parts, now, Rc::clone(&self.own));
+        let message = Message::new(parts, now, Rc::clone(&self.core.own));
         let mut message = match message {
             Ok(message) => message,
             Err(error) => {
@@ -401,41 +407,148 @@ impl Broker {
             }
         };
         // What the broker has to say about a full disk must not wait for it.
-        message.qos = match self.is_disk_closed() {
+        message.qos = match self.core.ledger.is_closed() {
             true => QoS::AtMostOnce,
             false => QoS::ExactlyOnce,
         };
         Some(message)
     }
+}
 
-    fn route_own(&mut self, message: Message, now: Time) {
-        let message = Rc::new(message);
-        if let Err(full) = self.route(&message, None, None, now) {
-            self.drop_unrefused(full, &message, now);
-        }
-        self.settle(now);
+/// What can be seen of it.
+impl Broker {
+    /// The broker's figures.
+    pub fn counters(&self) -> Counters {
+        let mut counters = self.core.counters;
+        counters.others_sent = self.core.connections.others_sent();
+        counters
+    }
+
+    /// How the disk of the store is.
+    pub fn disk(&self) -> &Disk {
+        self.core.ledger.disk()
+    }
+
+    /// Bytes of packets that have come in half.
+    pub fn set_partial_bytes(&mut self, bytes: usize) {
+        self.core.memory.set_partial_bytes(bytes);
+    }
+
+    /// What `memory_limit` counts, in bytes: the messages in memory, half packets, and without
+    /// persistence what is queued, since the store is memory then.
+    pub fn memory(&self) -> u64 {
+        self.core.memory.bytes()
     }
 
     /// The figures that are not counted but looked at.
     pub fn gauges(&self) -> Gauges {
+        let core = &self.core;
+        let clients = core.sessions.iter().filter(|(_, s)| !s.is_ended());
+        let interval = core.ledger.store().commit_interval().as_millis();
         let mut gauges = Gauges {
-            clients: self.sessions.iter().filter(|(_, s)| !s.ended).count() as u64,
-            subscriptions: self.subscriptions() as u64,
-            shared_subscriptions: self.shared.groups.members() as u64,
-            retained: self.retained.len() as u64,
-            never_written: self.store.never_written(),
-            commit_interval: self.store.commit_interval().as_millis() as u64,
+            clients: clients.count() as u64,
+            subscriptions: core.router.subscriptions() as u64,
+            shared_subscriptions: core.router.groups.members() as u64,
+            retained: core.router.retained_len() as u64,
+            bytes_waiting: core.connections.waiting(),
+            never_written: core.ledger.store().never_written(),
+            commit_interval: u64::try_from(interval).unwrap_or(u64::MAX),
             ..Gauges::default()
         };
-        for (_, session) in &self.sessions {
+        for (_, session) in core.sessions.iter() {
             gauges.connected += u64::from(session.conn.is_some());
             gauges.queued_messages += session.outbound.len();
             gauges.queued_bytes += session.outbound.bytes();
             gauges.inflight += session.outbound.inflight() as u64;
         }
-        for (_, conn) in &self.conns {
-            gauges.bytes_waiting += conn.outbox.len() as u64;
-        }
         gauges
+    }
+
+    /// The queues of the bridges.
+    pub fn bridge_queues(&self, now: Time) -> impl Iterator<Item = BridgeQueue<'_>> {
+        report::bridge_queues(&self.core, now)
+    }
+
+    /// The clients, bridges aside, on the way to which messages were dropped.
+    pub fn client_drops(&self) -> impl Iterator<Item = ClientDrops<'_>> {
+        report::client_drops(&self.core)
+    }
+
+    /// One sentence for the clients and one for each bridge, and for each of its lines with a bound
+    /// of its own: what the bound of the queue means.
+    pub fn describe_queues(&mut self, now: Time) -> Vec<String> {
+        report::describe_queues(&mut self.core, now)
+    }
+}
+
+/// Bridges.
+impl Broker {
+    /// Makes the local end of a bridge: from now on its queue fills, connected or not. For a bridge
+    /// that is there already, and has no uplink at the moment, this is what its configuration says
+    /// from now on.
+    pub fn add_bridge(&mut self, spec: &BridgeSession<'_>, now: Time) -> BridgeId {
+        let bridge = attach::add_bridge(&mut self.core, spec, now);
+        self.settle(now);
+        bridge
+    }
+
+    /// Ends the sessions of bridges that the configuration no longer has. To be called once all
+    /// bridges are added.
+    pub fn drop_orphan_bridges(&mut self, now: Time) {
+        attach::drop_orphans(&mut self.core, now);
+        self.settle(now);
+    }
+
+    /// The configuration no longer has this bridge, whose uplink has ended. Messages that wait for
+    /// it stay until the next start.
+    pub fn remove_bridge(&mut self, bridge: BridgeId, now: Time) {
+        attach::remove_bridge(&mut self.core, bridge, now);
+        self.settle(now);
+    }
+
+    /// The uplink of a bridge is up: its session goes on, on the connection that is returned.
+    /// Nothing flows before [`Broker::bridge_start`]. `None` once the broker is stopping.
+    pub fn bridge_up(
+        &mut self,
+        bridge: BridgeId,
+        limits: &Limits,
+        wire: Rc<Wire>,
+        now: Time,
+    ) -> Option<ConnId> {
+        attach::attach(&mut self.core, bridge, limits, wire, now)
+    }
+
+    /// Starts the flow over an uplink, once the link has sent its own packets.
+    pub fn bridge_start(&mut self, c: ConnId, now: Time) {
+        if let Some(key) = self.core.session_of(c) {
+            pump(&mut self.core, key, now);
+        }
+    }
+
+    /// The upstream has broken the protocol: ends the connection and says why, if there is a word
+    /// for it.
+    pub fn bridge_fail(&mut self, c: ConnId, reason: Reason, now: Time) {
+        close(&mut self.core, c, reason, now);
+        self.settle(now);
+    }
+
+    /// The next packet id of a bridge's session that no message under way has [MQTT-2.2.1-3].
+    pub fn bridge_packet_id(&mut self, bridge: BridgeId) -> Option<PacketId> {
+        attach::packet_id(&mut self.core, bridge)
+    }
+
+    /// Since when the oldest unacknowledged message of a bridge has been on its way.
+    pub fn bridge_oldest_sent(&self, bridge: BridgeId) -> Option<Time> {
+        attach::oldest_sent(&self.core, bridge)
+    }
+
+    /// So many QoS 1 and 2 messages may be unacknowledged at once from now on.
+    pub fn bridge_window(&mut self, c: ConnId, window: u16, now: Time) {
+        attach::set_window(&mut self.core, c, window, now);
+    }
+
+    /// Messages and bytes a bridge still owes its upstream.
+    pub fn bridge_backlog(&self, bridge: BridgeId) -> (u64, u64) {
+        attach::backlog(&self.core, bridge)
     }
 }

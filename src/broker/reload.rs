@@ -1,55 +1,66 @@
-//! What changes while the broker runs: settings, and bridges that go.
+//! What changes while the broker runs: settings and access rules.
 
-use super::{BridgeId, Broker};
+use std::rc::Rc;
+
+use super::core::Core;
+use super::ending::close::close;
+use super::packets::publish::retry_parked;
+use super::queues::bounds::{note_policy, trim};
+use crate::auth::Auth;
 use crate::config::General;
+use crate::keys::ConnId;
+use crate::message::Origin;
+use crate::mqtt::Reason;
 use crate::time::Time;
 
-/// Stands for the session of a bridge that was removed.
-pub(super) const NOBODY: usize = usize::MAX;
-
-impl Broker {
-    /// Other settings from now on. What was agreed on with a client when it connected stays until
-    /// it connects again; bounds of queues hold at once. What concerns the store does not change.
-    pub fn set_general(&mut self, general: &General, now: Time) {
-        self.settings = general.clone();
-        let sessions: Vec<usize> = self.sessions.iter().map(|(index, _)| index).collect();
-        for index in sessions {
-            self.heed_policy(index);
-            self.trim(index, now);
-        }
-        // Maybe there is room now.
-        self.shared.estates.look_at_all();
-        self.retry_parked(now);
-        self.settle(now);
+/// Other settings from now on. What was agreed on with a client when it connected stays until it
+/// connects again; bounds of queues hold at once. What concerns the store does not change.
+pub(crate) fn set_general(core: &mut Core, general: &General, now: Time) {
+    core.settings.general = general.clone();
+    for key in core.sessions.keys() {
+        note_policy(core, key);
+        trim(core, key, now);
     }
+    // Maybe there is room now.
+    core.router.leftovers.look_at_all();
+    retry_parked(core, now);
+}
 
-    /// The configuration no longer has this bridge, whose uplink has ended. It takes nothing in any
-    /// more. Messages that wait for it stay: the line may be missing by mistake, and a bridge that
-    /// comes back with its client id finds them. The next start drops them
-    /// ([`Broker::drop_orphan_bridges`]).
-    pub fn remove_bridge(&mut self, bridge: BridgeId, now: Time) {
-        let Some(place) = self.bridges.get_mut(bridge.0) else {
-            return;
-        };
-        let index = std::mem::replace(place, NOBODY);
-        let Some(session) = self.sessions.get_mut(index) else {
-            return;
-        };
-        let id = session.client_id();
-        let left = session.outbound.len();
-        if left == 0 || !session.is_durable() {
-            log::info!("Bridge {id} was removed; nothing waited for it.");
-            return self.end_session(index, now);
+/// Puts other rules in force. Clients whose user is gone, and anonymous ones that are no longer let
+/// in, are disconnected; what the others may publish and read changes at once.
+pub(crate) fn set_auth(core: &mut Core, auth: Auth, now: Time) {
+    core.settings.auth = auth;
+    for c in core.connections.keys() {
+        if !may_stay(core, c, now) {
+            close(core, c, Reason::NOT_AUTHORIZED, now);
         }
-        log::warn!(
-            "Bridge {id} was removed: {left} queued messages stay, in case it comes back. The \
-             next start drops them."
-        );
-        for subscribed in std::mem::take(&mut session.subscriptions) {
-            self.trie.remove(&subscribed.filter, index as u32);
-        }
-        self.unsave_identity(index);
-        self.store.promise(now);
-        self.settle(now);
     }
+}
+
+/// Whether a client that is connected is admitted by rules that may be new.
+fn may_stay(core: &mut Core, c: ConnId, now: Time) -> bool {
+    let Some(conn) = core.connections.get(c) else {
+        return true;
+    };
+    let listener = conn.listener().and_then(|at| core.settings.listener(at));
+    let (Some(key), Some(listener)) = (conn.session(), listener) else {
+        return true;
+    };
+    let (name, auth) = (Rc::clone(&listener.name), &core.settings.auth);
+    let Some(session) = core.sessions.get_mut(key) else {
+        return true;
+    };
+    let stays = auth.still_admits(&name, session.origin.username.as_deref());
+    let listener = auth.per_listener().then_some(name);
+    if session.origin.listener != listener {
+        session.origin = Rc::new(Origin {
+            listener,
+            ..Origin::clone(&session.origin)
+        });
+        if session.is_durable() {
+            core.sessions.unsave_identity(key);
+            core.ledger.lazy(now);
+        }
+    }
+    stays
 }

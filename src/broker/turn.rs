@@ -45,7 +45,7 @@ pub fn end_turn(driver: &mut impl Driver, now: Time) -> bool {
     for conn in driver.broker().take_resumed() {
         driver.resume(conn);
     }
-    !driver.broker().dirty.is_empty()
+    driver.broker().core.connections.is_dirty()
 }
 
 /// Hands the disk the batch that is due, and the reads.
@@ -63,6 +63,6 @@ impl Broker {
     /// The driver has something to write to `conn` itself, or may write again: the end of the turn
     /// calls [`Driver::write`].
     pub fn write_soon(&mut self, conn: ConnId) {
-        self.mark_dirty(conn);
+        self.core.connections.mark_dirty(conn);
     }
 }

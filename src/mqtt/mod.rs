@@ -26,7 +26,7 @@ pub use error::{Error, Fault};
 pub use frame::{MAX_REMAINING_LENGTH, announced_size, decode, encode, encode_head};
 pub use packet::{Ack, Auth, Delivery, Disconnect, Packet, PacketId, PacketType, QoS, Version};
 pub use property::Property;
-pub use props::{Props, PropsBuf};
+pub use props::{Props, PropsBuf, PublishProps};
 pub use publish::Publish;
 pub use reason::Reason;
 pub use subscribe::{RetainHandling, SubAck, Subscribe, Subscription, UnsubAck, Unsubscribe};

@@ -107,23 +107,45 @@ impl<'a> Props<'a> {
         })
     }
 
-    /// Appends the properties of a PUBLISH or will that go on to receivers unchanged
-    /// [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17] [MQTT-3.3.2-20]: payload
-    /// format, content type, response topic, correlation data and user properties, in their
-    /// order [MQTT-3.3.2-18].
-    pub fn forwardable(&self, out: &mut Vec<u8>) {
+    /// Reads the properties of a PUBLISH or will in one pass. Those that go on to receivers unchanged
+    /// [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17] [MQTT-3.3.2-20] are appended
+    /// to `forwarded`: payload format, content type, response topic, correlation data and user
+    /// properties, in their order [MQTT-3.3.2-18].
+    pub fn read_publish(&self, forwarded: &mut Vec<u8>) -> PublishProps {
+        let mut props = PublishProps::default();
         let mut reader = Reader::new(self.0);
         while !reader.is_empty() {
             let from = reader.rest();
             let Ok(property) = Property::read(&mut reader) else {
-                return;
+                break;
             };
+            match property {
+                Property::TopicAlias(alias) => props.topic_alias = Some(alias),
+                Property::MessageExpiry(secs) => props.expiry = Some(secs),
+                Property::SubscriptionId(_) => props.has_subscription_id = true,
+                Property::PayloadFormat(format) => props.is_text = format == 1,
+                _ => {}
+            }
             if property.is_forwardable() {
                 let len = from.len() - reader.rest().len();
-                out.extend_from_slice(from.get(..len).unwrap_or_default());
+                forwarded.extend_from_slice(from.get(..len).unwrap_or_default());
             }
         }
+        props
     }
+}
+
+/// What the properties of a PUBLISH or will say to the broker itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PublishProps {
+    /// The topic alias.
+    pub topic_alias: Option<u16>,
+    /// The message expiry interval, in seconds.
+    pub expiry: Option<u32>,
+    /// There is a subscription identifier.
+    pub has_subscription_id: bool,
+    /// The payload format indicator says that the payload is UTF-8.
+    pub is_text: bool,
 }
 
 impl fmt::Debug for Props<'_> {

@@ -12,7 +12,7 @@ use socket2::Socket;
 use super::reactor::Readiness;
 use super::stream::Progress;
 use super::web::{Over, Web};
-use crate::broker::Outbox;
+use crate::broker::{ConnId, Outbox};
 
 /// Why a connection ended.
 #[derive(Debug)]
@@ -80,6 +80,8 @@ impl Transport {
 /// A connection's socket and what is under way on it.
 #[derive(Debug)]
 pub(super) struct Conn {
+    /// What the broker calls it.
+    pub(super) id: ConnId,
     socket: Socket,
     pub(super) role: Role,
     pub(super) transport: Transport,
@@ -91,8 +93,9 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    pub(super) fn new(socket: Socket, role: Role, mut transport: Transport) -> Conn {
+    pub(super) fn new(id: ConnId, socket: Socket, role: Role, mut transport: Transport) -> Conn {
         Conn {
+            id,
             socket,
             // What was read already is decoded before the next read, as if it had been held.
             held: !transport.partial().is_empty(),
@@ -225,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_idle_connection_takes_48_bytes_here() {
-        assert!(size_of::<Option<Conn>>() <= 48);
+    fn an_idle_connection_takes_56_bytes_here() {
+        assert!(size_of::<Option<Conn>>() <= 56);
     }
 }

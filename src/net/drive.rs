@@ -139,7 +139,7 @@ impl Hub {
 
     /// Takes out what was read but not yet decoded.
     pub(super) fn take_partial(&mut self, id: ConnId) -> Vec<u8> {
-        let Some(conn) = self.conns.get_mut(id.0).and_then(Option::as_mut) else {
+        let Some(conn) = self.conn(id) else {
             return Vec::new();
         };
         let partial = mem::take(conn.transport.partial());
@@ -164,9 +164,10 @@ impl Hub {
 
     /// Keeps `partial` until more of it comes.
     fn keep(&mut self, id: ConnId, partial: Vec<u8>) {
-        let conn = self.conns.get_mut(id.0).and_then(Option::as_mut);
-        if let Some(conn) = conn.filter(|_| !partial.is_empty()) {
+        if !partial.is_empty() && self.conn(id).is_some() {
             self.half.keep(id, &partial);
+        }
+        if let Some(conn) = self.conn(id) {
             *conn.transport.partial() = partial;
         }
     }
@@ -226,7 +227,8 @@ impl Hub {
     /// Writes to `id` what its outbox holds. A connection that is to close gets this one attempt:
     /// what the kernel does not take then, the peer was not reading.
     pub(super) fn flush_one(&mut self, id: ConnId, now: Time) {
-        let Some(conn) = self.conns.get_mut(id.0).and_then(Option::as_mut) else {
+        let place = self.conns.get_mut(id.slot()).and_then(Option::as_mut);
+        let Some(conn) = place.filter(|conn| conn.id == id) else {
             return;
         };
         let Some(outbox) = self.broker.outbox(id) else {

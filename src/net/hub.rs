@@ -20,7 +20,7 @@ use super::reactor::{Reactor, Readiness};
 use super::uplink::Uplink;
 use super::web::{Code, Site, Web};
 use crate::auth::Auth;
-use crate::broker::{self, Broker, ConnId, Driver, Peer};
+use crate::broker::{self, Address, Broker, ConnId, Driver};
 use crate::config::General;
 use crate::status::{Sys, Traffic};
 use crate::store::{Batch, Event, Handle, ReadRequest};
@@ -137,7 +137,7 @@ impl Hub {
     ) -> io::Result<()> {
         let now = self.now();
         self.traffic.sockets += 1;
-        let peer = peer.map_or(Peer::Local, Peer::from);
+        let peer = peer.map_or(Address::Local, Address::from);
         let Some(id) = self.broker.accept(listener, peer, now) else {
             return Ok(());
         };
@@ -164,7 +164,8 @@ impl Hub {
         partial: Vec<u8>,
     ) -> io::Result<()> {
         self.attach_as(id, socket.into(), role, Transport::Plain(partial))?;
-        if let Some(conn) = self.conns.get_mut(id.0).and_then(Option::as_mut) {
+        let place = self.conns.get_mut(id.slot()).and_then(Option::as_mut);
+        if let Some(conn) = place {
             self.half.keep(id, conn.transport.partial());
         }
         Ok(())
@@ -183,18 +184,26 @@ impl Hub {
             // Where the system refuses, as for a Unix socket, the connection works all the same.
             let _ = socket.set_tcp_nodelay(true);
         }
-        if self.conns.len() <= id.0 {
-            self.conns.resize_with(id.0 + 1, || None);
+        let slot = id.slot();
+        if self.conns.len() <= slot {
+            self.conns.resize_with(slot + 1, || None);
         }
-        if let Some(place) = self.conns.get_mut(id.0) {
-            *place = Some(Conn::new(socket, role, transport));
+        if let Some(place) = self.conns.get_mut(slot) {
+            *place = Some(Conn::new(id, socket, role, transport));
         }
         Ok(())
     }
 
     /// The connection `id`, if it has a socket.
     pub(super) fn conn(&mut self, id: ConnId) -> Option<&mut Conn> {
-        self.conns.get_mut(id.0)?.as_mut()
+        let conn = self.conns.get_mut(id.slot())?.as_mut();
+        conn.filter(|conn| conn.id == id)
+    }
+
+    /// Takes the connection `id` out, if it has a socket.
+    fn take_conn(&mut self, id: ConnId) -> Option<Conn> {
+        let place = self.conns.get_mut(id.slot())?;
+        place.take_if(|conn| conn.id == id)
     }
 
     /// Closes the connection at the end of the turn, after what it has to say.
@@ -214,7 +223,7 @@ impl Hub {
     /// Forgets the connection, tells the broker, and closes the socket.
     pub(super) fn detach(&mut self, id: ConnId, end: &End) {
         drop(self.take_partial(id));
-        let Some(mut conn) = self.conns.get_mut(id.0).and_then(Option::take) else {
+        let Some(mut conn) = self.take_conn(id) else {
             return;
         };
         if matches!(end, End::Refused(_)) {

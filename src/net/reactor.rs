@@ -10,6 +10,8 @@
 //! drives them all ([`Reactor::take_changes`]).
 
 use std::cell::RefCell;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,7 +26,6 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::Errno;
-use slab::Slab;
 
 use crate::broker::ConnId;
 
@@ -34,11 +35,9 @@ const EVENTS: usize = 256;
 /// The longest sleep; the system call counts in 32-bit milliseconds.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// Marks the event data of connections; the rest of it is the [`ConnId`].
-const CONNECTION: u64 = 1 << 63;
-
-/// Stands for the descriptor that ends a wait from another thread.
-const UNPARK: u64 = CONNECTION - 1;
+/// Stands for the descriptor that ends a wait from another thread. The other event data are the
+/// numbers of [`Source`]s, below 2^32 and from 1, and [`ConnId`]s, which are above.
+const UNPARK: u64 = 0;
 
 /// What descriptors are registered for.
 const EVERYTHING: EventFlags = EventFlags::IN
@@ -51,7 +50,7 @@ const EVERYTHING: EventFlags = EventFlags::IN
 pub struct Reactor {
     epoll: OwnedFd,
     unpark: Arc<Unpark>,
-    slots: RefCell<Slab<Slot>>,
+    slots: RefCell<Slots>,
     changes: RefCell<Changes>,
     alarm: RefCell<Option<(Instant, Waker)>>,
 }
@@ -94,6 +93,26 @@ impl Readiness {
     pub(super) fn read_dry(&mut self) {
         // After the end no event comes that would set it again.
         self.readable = self.ended;
+    }
+}
+
+/// What is known about the descriptors of tasks, by numbers that are not used again: an event that
+/// comes late finds nothing.
+#[derive(Debug, Default)]
+struct Slots {
+    by_number: HashMap<u32, Slot>,
+    last: u32,
+}
+
+impl Slots {
+    fn add(&mut self) -> u32 {
+        loop {
+            self.last = self.last.checked_add(1).unwrap_or(1);
+            if let Entry::Vacant(place) = self.by_number.entry(self.last) {
+                place.insert(Slot::default());
+                return self.last;
+            }
+        }
     }
 }
 
@@ -154,12 +173,12 @@ impl Reactor {
     /// # Errors
     /// When the system is out of watches or memory.
     pub(super) fn register(self: &Rc<Self>, descriptor: impl AsFd) -> io::Result<Source> {
-        let key = self.slots.borrow_mut().insert(Slot::default());
+        let number = self.slots.borrow_mut().add();
         let source = Source {
             reactor: Rc::clone(self),
-            key,
+            number,
         };
-        let data = EventData::new_u64(key as u64);
+        let data = EventData::new_u64(number.into());
         epoll::add(&self.epoll, descriptor, data, EVERYTHING)?;
         Ok(source)
     }
@@ -170,7 +189,7 @@ impl Reactor {
     /// # Errors
     /// When the system is out of watches or memory.
     pub(super) fn watch(&self, socket: impl AsFd, id: ConnId) -> io::Result<()> {
-        let data = EventData::new_u64(CONNECTION | id.0 as u64);
+        let data = EventData::new_u64(id.to_bits());
         match epoll::add(&self.epoll, &socket, data, EVERYTHING) {
             // It was a task's so far.
             Err(Errno::EXIST) => epoll::modify(&self.epoll, &socket, data, EVERYTHING)?,
@@ -236,12 +255,13 @@ impl Reactor {
     }
 
     fn dispatch(&self, data: u64, more: Readiness) {
-        // Either fits, as it was an index before; the unpark event has no slot.
-        let key = (data & !CONNECTION) as usize;
-        if data & CONNECTION != 0 {
-            self.changes.borrow_mut().list.push((ConnId(key), more));
-        } else if let Some(slot) = self.slots.borrow_mut().get_mut(key) {
-            slot.happened(more);
+        if let Ok(number) = u32::try_from(data) {
+            // The unpark event has no slot.
+            if let Some(slot) = self.slots.borrow_mut().by_number.get_mut(&number) {
+                slot.happened(more);
+            }
+        } else if let Some(id) = ConnId::from_bits(data) {
+            self.changes.borrow_mut().list.push((id, more));
         }
     }
 
@@ -275,7 +295,7 @@ impl Slot {
 #[derive(Debug)]
 pub(super) struct Source {
     reactor: Rc<Reactor>,
-    key: usize,
+    number: u32,
 }
 
 impl Source {
@@ -291,7 +311,7 @@ impl Source {
 
     fn poll(&self, cx: &Context<'_>, possible: impl Fn(&Readiness) -> bool) -> Poll<()> {
         let mut slots = self.reactor.slots.borrow_mut();
-        let Some(slot) = slots.get_mut(self.key) else {
+        let Some(slot) = slots.by_number.get_mut(&self.number) else {
             return Poll::Pending;
         };
         if !slot.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
@@ -305,14 +325,26 @@ impl Source {
 
     /// A read has taken all there was.
     pub(super) fn read_dry(&self) {
-        if let Some(slot) = self.reactor.slots.borrow_mut().get_mut(self.key) {
+        if let Some(slot) = self
+            .reactor
+            .slots
+            .borrow_mut()
+            .by_number
+            .get_mut(&self.number)
+        {
             slot.ready.read_dry();
         }
     }
 
     /// A write was not taken whole.
     pub(super) fn write_full(&self) {
-        if let Some(slot) = self.reactor.slots.borrow_mut().get_mut(self.key) {
+        if let Some(slot) = self
+            .reactor
+            .slots
+            .borrow_mut()
+            .by_number
+            .get_mut(&self.number)
+        {
             slot.ready.writable = false;
         }
     }
@@ -320,7 +352,8 @@ impl Source {
 
 impl Drop for Source {
     fn drop(&mut self) {
-        self.reactor.slots.borrow_mut().try_remove(self.key);
+        let mut slots = self.reactor.slots.borrow_mut();
+        slots.by_number.remove(&self.number);
     }
 }
 
@@ -332,6 +365,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::keys::Table;
 
     fn pair(reactor: &Rc<Reactor>) -> (UnixStream, Source, UnixStream) {
         let (near, far) = UnixStream::pair().unwrap();
@@ -430,11 +464,12 @@ mod tests {
         far.write_all(b"x").unwrap();
         reactor.block_on(poll_fn(|cx| source.poll_readable(cx)));
         drop(source);
-        reactor.watch(&near, ConnId(7)).unwrap();
+        let known = Table::<ConnId, ()>::default().insert(());
+        reactor.watch(&near, known).unwrap();
         let [(id, more)] = next_changes(&reactor)[..] else {
             panic!("one connection, one change");
         };
-        assert_eq!(id, ConnId(7));
+        assert_eq!(id, known);
         assert!(more.readable && more.writable && !more.ended, "{more:?}");
         drop(far);
         let [(_, more)] = next_changes(&reactor)[..] else {

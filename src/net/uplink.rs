@@ -16,8 +16,8 @@ use super::dial;
 use super::hub::{Hub, Shared};
 use super::resolve::Resolver;
 use super::stream::{Progress, Stream};
-use crate::bridge::{self, Action, Link, Step};
-use crate::broker::{self, BridgeId, ConnId, Wire};
+use crate::bridge::{Action, Limits, Link, Step};
+use crate::broker::{BridgeId, Broker, ConnId};
 use crate::mqtt::{self, Packet, PacketId, Version};
 use crate::time::Time;
 
@@ -29,7 +29,6 @@ const HANDSHAKE_PACKET: usize = 64 * 1024;
 pub(super) struct Uplink {
     link: Link,
     bridge: BridgeId,
-    wire: Rc<dyn Wire>,
     /// Its connection while the link is up.
     conn: Option<ConnId>,
     /// Wakes its task when the connection ends.
@@ -37,11 +36,10 @@ pub(super) struct Uplink {
 }
 
 impl Uplink {
-    fn new(link: Link, bridge: BridgeId, wire: Rc<dyn Wire>) -> Uplink {
+    fn new(link: Link, bridge: BridgeId) -> Uplink {
         Uplink {
             link,
             bridge,
-            wire,
             conn: None,
             waker: None,
         }
@@ -76,24 +74,18 @@ struct Target {
 
 /// A handshake that went well.
 struct Ready {
-    limits: bridge::Limits,
+    limits: Limits,
     /// What the link wants to say first.
     out: Vec<u8>,
     /// What came behind the CONNACK.
     partial: Vec<u8>,
 }
 
-/// Keeps the link of one bridge going, until `is_over` says so when it has no connection. `bridge`
-/// and `wire` are the broker's end of it.
-pub async fn run(
-    hub: Shared,
-    link: Link,
-    bridge: BridgeId,
-    wire: Rc<dyn Wire>,
-    is_over: impl Fn() -> bool,
-) {
+/// Keeps the link of one bridge going, until `is_over` says so when it has no connection. `bridge` is
+/// the broker's end of it.
+pub async fn run(hub: Shared, link: Link, bridge: BridgeId, is_over: impl Fn() -> bool) {
     let mut resolver = Resolver::default();
-    let index = hub.borrow_mut().add_uplink(Uplink::new(link, bridge, wire));
+    let index = hub.borrow_mut().add_uplink(Uplink::new(link, bridge));
     hub.borrow_mut().announce(index, false);
     while !is_over() {
         let target = next_target(&hub, index).await;
@@ -326,7 +318,7 @@ impl Hub {
         index: u32,
         bytes: &[u8],
         out: &mut Vec<u8>,
-    ) -> Option<Result<(bridge::Limits, usize), String>> {
+    ) -> Option<Result<(Limits, usize), String>> {
         let now = self.now();
         let Uplink { link, bridge, .. } = self.uplinks.get_mut(index as usize)?;
         let (packet, used) = match mqtt::decode(bytes, link.version(), HANDSHAKE_PACKET) {
@@ -347,17 +339,10 @@ impl Hub {
     fn uplink_up(&mut self, index: u32, stream: Stream, ready: Ready) -> Option<ConnId> {
         let now = self.now();
         let uplink = self.uplinks.get(index as usize)?;
-        let limits = broker::Limits {
-            version: ready.limits.version,
-            receive_maximum: ready.limits.receive_maximum,
-            max_packet: ready.limits.max_packet,
-            max_qos: ready.limits.max_qos,
-            topic_alias_max: ready.limits.topic_alias_max,
-            session_present: ready.limits.session_present,
-            announced: uplink.link.announced(),
-        };
-        let (bridge, wire) = (uplink.bridge, Rc::clone(&uplink.wire));
-        let id = self.broker.bridge_up(bridge, &limits, wire, now)?;
+        let wire = Rc::clone(uplink.link.wire());
+        let id = self
+            .broker
+            .bridge_up(uplink.bridge, &ready.limits, wire, now)?;
         if let Err(e) = self.attach(
             id,
             stream.into_socket(),
@@ -436,7 +421,7 @@ fn packets(mut bytes: &[u8], version: Version) -> u64 {
 }
 
 /// The packet ids of a bridge's session, which its link shares.
-fn packet_ids(broker: &mut broker::Broker, bridge: BridgeId) -> impl FnMut() -> PacketId {
+fn packet_ids(broker: &mut Broker, bridge: BridgeId) -> impl FnMut() -> PacketId {
     move || {
         let id = broker.bridge_packet_id(bridge);
         // A bridge that the broker does not know has no session whose ids could clash.

@@ -8,7 +8,7 @@ mod shared;
 mod trie;
 
 pub use retained::Retained;
-pub use shared::{Among, FIRST_SHARE, Fitness, Groups, is_share};
+pub use shared::{Among, Fitness, Groups};
 pub use trie::{SubOptions, Trie};
 
 #[cfg(test)]

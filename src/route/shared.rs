@@ -1,26 +1,16 @@
 //! Shared subscriptions (5.0 §4.8.2): groups of sessions of which one gets each message.
 //!
-//! A group is one receiver in the [`Trie`](super::Trie), under a key of its own, and picks a
-//! member for each message. Who may have it is the caller's to say; whose turn it is, the group's.
+//! A group is one subscriber in the [`Trie`](super::Trie), and picks a member for each message. Who may have it is the caller's to say; whose turn it is, the group's.
 
 use std::collections::HashMap;
-
-use slab::Slab;
+use std::hash::Hash;
 
 use super::SubOptions;
+use crate::impossible;
+use crate::keys::{GroupKey, Table};
 
-/// Set in the keys of groups, never in those of sessions.
-const GROUP: u32 = 1 << 31;
-/// [`SubOptions::mapping`] from here on is a shared subscription of the session's; below, a topic
-/// line of a bridge.
-pub const FIRST_SHARE: u16 = 0x8000;
 /// Members that are looked at for one message, of those connected and of the others, at most.
 const PROBES: usize = 32;
-
-/// True if messages that came by `mapping` came by a shared subscription.
-pub fn is_share(mapping: u16) -> bool {
-    mapping >= FIRST_SHARE
-}
 
 /// How well a member could take a message now. The first is best.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -47,25 +37,51 @@ pub enum Among {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Member {
-    key: u32,
+struct Member<M> {
+    key: M,
     options: SubOptions,
 }
 
 /// The members of one `$share/NAME/FILTER`.
 #[derive(Debug)]
-struct Group {
+struct Group<M> {
     name: Box<str>,
     /// Those that are connected come first.
-    members: Vec<Member>,
+    members: Vec<Member<M>>,
     connected: usize,
     /// Where each member stands.
-    places: HashMap<u32, usize>,
+    places: HashMap<M, usize>,
     /// Whose turn it is, among those connected and among the others.
     turns: [usize; 2],
 }
 
-impl Group {
+impl<M: Copy + Eq + Hash> Group<M> {
+    fn new(name: &str) -> Group<M> {
+        Group {
+            name: name.into(),
+            members: Vec::new(),
+            connected: 0,
+            places: HashMap::new(),
+            turns: [0; 2],
+        }
+    }
+
+    /// Adds a member, or changes its options. True if it is new.
+    fn set(&mut self, key: M, options: SubOptions) -> bool {
+        let place = self.places.get(&key).copied();
+        match place.and_then(|at| self.members.get_mut(at)) {
+            Some(member) => {
+                member.options = options;
+                false
+            }
+            None => {
+                self.places.insert(key, self.members.len());
+                self.members.push(Member { key, options });
+                true
+            }
+        }
+    }
+
     fn swap(&mut self, a: usize, b: usize) {
         self.members.swap(a, b);
         for at in [a, b] {
@@ -75,7 +91,7 @@ impl Group {
         }
     }
 
-    fn set_connected(&mut self, key: u32, connected: bool) {
+    fn set_connected(&mut self, key: M, connected: bool) {
         let Some(&at) = self.places.get(&key) else {
             return;
         };
@@ -92,7 +108,7 @@ impl Group {
         }
     }
 
-    fn remove(&mut self, key: u32) -> bool {
+    fn remove(&mut self, key: M) -> bool {
         self.set_connected(key, false);
         let Some(at) = self.places.get(&key).copied() else {
             return false;
@@ -109,15 +125,15 @@ impl Group {
     fn best(
         &mut self,
         connected: bool,
-        fitness: &mut impl FnMut(u32, &SubOptions) -> Fitness,
-    ) -> Option<(Fitness, Member)> {
+        fitness: &mut impl FnMut(M, &SubOptions) -> Fitness,
+    ) -> Option<(Fitness, Member<M>)> {
         let members = match connected {
             true => self.members.get(..self.connected)?,
             false => self.members.get(self.connected..)?,
         };
         let turn = &mut self.turns[usize::from(!connected)];
         let start = *turn;
-        let mut best: Option<(Fitness, Member)> = None;
+        let mut best: Option<(Fitness, Member<M>)> = None;
         for probe in 0..members.len().min(PROBES) {
             let at = (start + probe) % members.len();
             let member = members.get(at)?;
@@ -134,26 +150,25 @@ impl Group {
     }
 }
 
-/// The shared subscriptions of all sessions. A key is the index of a session, as in the
-/// [`Trie`](super::Trie).
-#[derive(Debug, Default)]
-pub struct Groups {
-    groups: Slab<Group>,
-    by_name: HashMap<Box<str>, u32>,
+/// All groups of shared subscriptions. `M` is who is a member.
+#[derive(Debug)]
+pub struct Groups<M> {
+    groups: Table<GroupKey, Group<M>>,
+    by_name: HashMap<Box<str>, GroupKey>,
     members: usize,
 }
 
-impl Groups {
-    /// The group that a receiver in the trie stands for; `None` if it is a session.
-    pub fn of_key(key: u32) -> Option<u32> {
-        (key & GROUP != 0).then_some(key & !GROUP)
+impl<M> Default for Groups<M> {
+    fn default() -> Groups<M> {
+        Groups {
+            groups: Table::default(),
+            by_name: HashMap::new(),
+            members: 0,
+        }
     }
+}
 
-    /// The key of a group in the trie.
-    pub fn key(group: u32) -> u32 {
-        group | GROUP
-    }
-
+impl<M: Copy + Eq + Hash> Groups<M> {
     /// How many members all groups have.
     pub fn members(&self) -> usize {
         self.members
@@ -170,58 +185,44 @@ impl Groups {
     }
 
     /// The group named `name`, a whole `$share/NAME/FILTER`.
-    pub fn find(&self, name: &str) -> Option<u32> {
+    pub fn find(&self, name: &str) -> Option<GroupKey> {
         self.by_name.get(name).copied()
     }
 
     /// Makes `key` a member of the group `name`, a whole `$share/NAME/FILTER`, or changes its
     /// options. Returns the group, and true if it is new.
-    pub fn join(&mut self, name: &str, key: u32, options: SubOptions) -> (u32, bool) {
+    pub fn join(&mut self, name: &str, key: M, options: SubOptions) -> (GroupKey, bool) {
         let known = self.find(name);
         let id = known.unwrap_or_else(|| {
-            let group = Group {
-                name: name.into(),
-                members: Vec::new(),
-                connected: 0,
-                places: HashMap::new(),
-                turns: [0; 2],
-            };
-            let id = self.groups.insert(group) as u32;
+            let id = self.groups.insert(Group::new(name));
             self.by_name.insert(name.into(), id);
             id
         });
-        let Some(group) = self.groups.get_mut(id as usize) else {
-            return (id, false);
-        };
-        let place = group.places.get(&key).copied();
-        match place.and_then(|at| group.members.get_mut(at)) {
-            Some(member) => member.options = options,
-            None => {
-                group.places.insert(key, group.members.len());
-                group.members.push(Member { key, options });
-                self.members += 1;
-            }
+        match self.groups.get_mut(id) {
+            Some(group) => self.members += usize::from(group.set(key, options)),
+            None => impossible!("a group of shared subscriptions is known by name only"),
         }
         (id, known.is_none())
     }
 
     /// Ends a membership. Returns true if the group went with it, its last.
-    pub fn leave(&mut self, group: u32, key: u32) -> bool {
-        let Some(found) = self.groups.get_mut(group as usize) else {
+    pub fn leave(&mut self, group: GroupKey, key: M) -> bool {
+        let Some(found) = self.groups.get_mut(group) else {
             return false;
         };
         self.members -= usize::from(found.remove(key));
         if !found.members.is_empty() {
             return false;
         }
-        let gone = self.groups.remove(group as usize);
-        self.by_name.remove(&gone.name);
+        if let Some(gone) = self.groups.remove(group) {
+            self.by_name.remove(&gone.name);
+        }
         true
     }
 
     /// Notes that a member has a connection now, or none.
-    pub fn set_connected(&mut self, group: u32, key: u32, connected: bool) {
-        if let Some(group) = self.groups.get_mut(group as usize) {
+    pub fn set_connected(&mut self, group: GroupKey, key: M, connected: bool) {
+        if let Some(group) = self.groups.get_mut(group) {
             group.set_connected(key, connected);
         }
     }
@@ -231,11 +232,11 @@ impl Groups {
     /// is picked only if no other can take the message.
     pub fn pick(
         &mut self,
-        group: u32,
+        group: GroupKey,
         among: Among,
-        mut fitness: impl FnMut(u32, &SubOptions) -> Fitness,
-    ) -> Option<(u32, SubOptions, Fitness)> {
-        let group = self.groups.get_mut(group as usize)?;
+        mut fitness: impl FnMut(M, &SubOptions) -> Fitness,
+    ) -> Option<(M, SubOptions, Fitness)> {
+        let group = self.groups.get_mut(group)?;
         let mut best = group.best(true, &mut fitness);
         if among == Among::All && best.is_none_or(|(found, _)| found > Fitness::Away) {
             let away = group.best(false, &mut fitness);
@@ -247,8 +248,8 @@ impl Groups {
 
     /// True if one of the connected members that would be asked next is free. If none is, others
     /// are next.
-    pub fn has_free(&mut self, group: u32, mut is_free: impl FnMut(u32) -> bool) -> bool {
-        let Some(group) = self.groups.get_mut(group as usize) else {
+    pub fn has_free(&mut self, group: GroupKey, mut is_free: impl FnMut(M) -> bool) -> bool {
+        let Some(group) = self.groups.get_mut(group) else {
             return false;
         };
         let connected = group.members.get(..group.connected).unwrap_or_default();
@@ -266,28 +267,33 @@ impl Groups {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lane::{Lane, ShareNo};
 
     const NAME: &str = "$share/g/a/+";
 
-    fn options(mapping: u16) -> SubOptions {
+    fn options(share: u16) -> SubOptions {
         SubOptions {
-            mapping,
+            lane: ShareNo::new(share).map_or(Lane::Client, Lane::Share),
             ..SubOptions::default()
         }
     }
 
     /// A group of connected members 0 to n - 1.
-    fn group(n: u32) -> (Groups, u32) {
+    fn group(n: u32) -> (Groups<u32>, GroupKey) {
         let mut groups = Groups::default();
-        let mut id = 0;
         for key in 0..n {
-            id = groups.join(NAME, key, options(FIRST_SHARE)).0;
+            let (id, _) = groups.join(NAME, key, options(0));
             groups.set_connected(id, key, true);
         }
+        let id = groups.find(NAME).unwrap();
         (groups, id)
     }
 
-    fn picked(groups: &mut Groups, id: u32, fitness: impl Fn(u32) -> Fitness) -> Option<u32> {
+    fn picked(
+        groups: &mut Groups<u32>,
+        id: GroupKey,
+        fitness: impl Fn(u32) -> Fitness,
+    ) -> Option<u32> {
         let picked = groups.pick(id, Among::All, |key, _| fitness(key));
         picked.map(|(key, ..)| key)
     }

@@ -4,18 +4,19 @@ use std::rc::Rc;
 use proptest::prelude::*;
 
 use super::{Retained, SubOptions, Trie};
+use crate::lane::Lane;
 use crate::message::{Message, Origin, Parts};
 use crate::mqtt::{QoS, filter_matches};
 use crate::time::Time;
 
-fn found(trie: &Trie, topic: &str) -> Vec<(u32, SubOptions)> {
+fn found(trie: &Trie<u32>, topic: &str) -> Vec<(u32, SubOptions)> {
     let mut all = Vec::new();
     trie.matches(topic, &mut |key, options| all.push((key, *options)));
-    all.sort_by_key(|(key, o)| (*key, o.qos, o.mapping));
+    all.sort_by_key(|(key, o)| (*key, o.qos, o.lane));
     all
 }
 
-fn keys(trie: &Trie, topic: &str) -> Vec<u32> {
+fn keys(trie: &Trie<u32>, topic: &str) -> Vec<u32> {
     found(trie, topic).into_iter().map(|(key, _)| key).collect()
 }
 
@@ -72,7 +73,7 @@ const EXAMPLES: &[(&str, &str, bool)] = &[
 #[test]
 fn examples_of_4_7_1_in_the_trie() {
     for &(filter, topic, matches) in EXAMPLES {
-        let mut trie = Trie::new();
+        let mut trie = Trie::<u32>::new();
         trie.add(filter, 7, SubOptions::default());
         assert_eq!(keys(&trie, topic) == [7], matches, "{filter} on {topic}");
     }
@@ -94,7 +95,7 @@ fn examples_of_4_7_1_in_the_retained_messages() {
 /// [MQTT-4.7.2-1]
 #[test]
 fn leading_wildcards_do_not_match_dollar_topics() {
-    let mut trie = Trie::new();
+    let mut trie = Trie::<u32>::new();
     let mut retained = Retained::new();
     retained.set(message("$SYS/monitor", b"x", None));
     let filters = ["#", "+/monitor", "+/#", "$SYS/#", "$SYS/+", "$SYS/monitor"];
@@ -113,7 +114,7 @@ fn leading_wildcards_do_not_match_dollar_topics() {
 /// [MQTT-3.8.4-3]
 #[test]
 fn a_second_subscription_replaces_the_first() {
-    let mut trie = Trie::new();
+    let mut trie = Trie::<u32>::new();
     let second = SubOptions {
         qos: QoS::ExactlyOnce,
         no_local: true,
@@ -131,7 +132,7 @@ fn a_second_subscription_replaces_the_first() {
 
 #[test]
 fn removing_prunes_every_node() {
-    let mut trie = Trie::new();
+    let mut trie = Trie::<u32>::new();
     for key in 0..100 {
         for filter in ["a/+/c/#", "a/b", "$SYS/x", "+", "#", "a/b/c/d/e"] {
             assert!(trie.add(filter, key, SubOptions::default()));
@@ -150,7 +151,7 @@ fn removing_prunes_every_node() {
 #[test]
 fn the_deepest_filter_and_topic_that_fit_a_string() {
     let deep = "/".repeat(65_535);
-    let mut trie = Trie::new();
+    let mut trie = Trie::<u32>::new();
     trie.add(&deep, 1, SubOptions::default());
     trie.add(&"+/".repeat(32_767), 2, SubOptions::default());
     assert_eq!(keys(&trie, &deep), [1]);
@@ -161,7 +162,7 @@ fn the_deepest_filter_and_topic_that_fit_a_string() {
 
 #[test]
 fn ten_thousand_clients_with_two_filters_cost_below_200_bytes_a_subscription() {
-    let mut trie = Trie::new();
+    let mut trie = Trie::<u32>::new();
     for key in 0..10_000 {
         trie.add(
             &format!("devices/sensor-{key:05}/command"),
@@ -184,7 +185,7 @@ fn ten_thousand_clients_with_two_filters_cost_below_200_bytes_a_subscription() {
 
 #[test]
 fn a_match_calls_back_into_the_trie() {
-    let mut trie = Trie::new();
+    let mut trie = Trie::<u32>::new();
     trie.add("a/+", 1, SubOptions::default());
     trie.add("b/#", 2, SubOptions::default());
     let mut inner = Vec::new();
@@ -280,11 +281,11 @@ proptest! {
         steps in prop::collection::vec((any::<bool>(), filter(), 0u32..4, 0u16..3), 0..60),
         probes in prop::collection::vec(topic(), 1..20),
     ) {
-        let mut trie = Trie::new();
+        let mut trie = Trie::<u32>::new();
         let mut model = BTreeMap::new();
-        for (add, filter, key, mapping) in steps {
+        for (add, filter, key, lane) in steps {
             if add {
-                let options = SubOptions { mapping, ..SubOptions::default() };
+                let options = SubOptions { lane: Lane::from_code(lane), ..SubOptions::default() };
                 let new = model.insert((filter.clone(), key), options).is_none();
                 prop_assert_eq!(trie.add(&filter, key, options), new);
             } else {
@@ -299,7 +300,7 @@ proptest! {
                 .filter(|((filter, _), _)| filter_matches(filter, &topic))
                 .map(|((_, key), options)| (*key, *options))
                 .collect();
-            expected.sort_by_key(|(key, o)| (*key, o.qos, o.mapping));
+            expected.sort_by_key(|(key, o)| (*key, o.qos, o.lane));
             prop_assert_eq!(found(&trie, &topic), expected, "{}", topic);
         }
         for (filter, key) in model.into_keys() {

@@ -12,6 +12,7 @@ use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::num::NonZeroU32;
 
+use crate::lane::Lane;
 use crate::mqtt::QoS;
 
 /// What a subscription asks for, beside its filter.
@@ -25,29 +26,28 @@ pub struct SubOptions {
     pub retain_as_published: bool,
     /// The Subscription Identifier (5.0 §3.8.2.1.2).
     pub sub_id: Option<NonZeroU32>,
-    /// The line that its messages come by: a bridge's mapping, counted from 1, or a number of a
-    /// client's shared subscription (see [`is_share`](super::is_share)); 0 for none.
-    pub mapping: u16,
+    /// The lane of the subscriber's queue that its messages belong to.
+    pub lane: Lane,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Sub {
-    key: u32,
+struct Sub<S> {
+    key: S,
     options: SubOptions,
 }
 
 /// The subscriptions that end at one node. Nearly all nodes have none or one.
 #[derive(Debug, Default)]
-enum Subs {
+enum Subs<S> {
     #[default]
     None,
-    One(Sub),
+    One(Sub<S>),
     /// Two or more, sorted by key.
-    Many(Vec<Sub>),
+    Many(Vec<Sub<S>>),
 }
 
-impl Subs {
-    fn as_slice(&self) -> &[Sub] {
+impl<S: Copy + Ord> Subs<S> {
+    fn as_slice(&self) -> &[Sub<S>] {
         match self {
             Subs::None => &[],
             Subs::One(sub) => std::slice::from_ref(sub),
@@ -56,7 +56,7 @@ impl Subs {
     }
 
     /// True if `sub` is new, false if it replaces one of the same key.
-    fn insert(&mut self, sub: Sub) -> bool {
+    fn insert(&mut self, sub: Sub<S>) -> bool {
         match self {
             Subs::None => *self = Subs::One(sub),
             Subs::One(old) if old.key == sub.key => {
@@ -80,7 +80,7 @@ impl Subs {
     }
 
     /// True if there was a subscription of `key`.
-    fn remove(&mut self, key: u32) -> bool {
+    fn remove(&mut self, key: S) -> bool {
         match self {
             Subs::One(sub) if sub.key == key => *self = Subs::None,
             Subs::None | Subs::One(_) => return false,
@@ -105,8 +105,8 @@ const NONE: u32 = u32::MAX;
 const ROOT: u32 = 0;
 
 #[derive(Debug)]
-struct Node {
-    subs: Subs,
+struct Node<S> {
+    subs: Subs<S>,
     /// The child `+`.
     single: u32,
     /// The child `#`.
@@ -115,8 +115,8 @@ struct Node {
     children: u32,
 }
 
-impl Default for Node {
-    fn default() -> Node {
+impl<S> Default for Node<S> {
+    fn default() -> Node<S> {
         Node {
             subs: Subs::None,
             single: NONE,
@@ -126,7 +126,7 @@ impl Default for Node {
     }
 }
 
-impl Node {
+impl<S> Node<S> {
     fn is_empty(&self) -> bool {
         matches!(self.subs, Subs::None)
             && self.single == NONE
@@ -149,10 +149,9 @@ struct Scratch {
     pending: Vec<(u32, u32)>,
 }
 
-/// The subscriptions of all sessions, by filter. A key is the index of a session, or that of a
-/// group of shared subscriptions ([`Groups::key`](super::Groups::key)), which is one receiver.
-pub struct Trie {
-    nodes: Vec<Node>,
+/// All subscriptions, by filter. `S` is who is subscribed.
+pub struct Trie<S> {
+    nodes: Vec<Node<S>>,
     free_nodes: Vec<u32>,
     edges: HashMap<(u32, u32), u32, BuildHasherDefault<EdgeHasher>>,
     /// Level names come from peers, hence std's keyed hash.
@@ -164,15 +163,15 @@ pub struct Trie {
     scratch: Cell<Scratch>,
 }
 
-impl Default for Trie {
-    fn default() -> Trie {
+impl<S: Copy + Ord> Default for Trie<S> {
+    fn default() -> Trie<S> {
         Trie::new()
     }
 }
 
-impl Trie {
+impl<S: Copy + Ord> Trie<S> {
     /// A tree without subscriptions.
-    pub fn new() -> Trie {
+    pub fn new() -> Trie<S> {
         Trie {
             nodes: vec![Node::default()],
             free_nodes: Vec::new(),
@@ -197,7 +196,7 @@ impl Trie {
 
     /// Subscribes `key` to `filter`, a checked topic filter; returns false if that replaced a
     /// subscription of the same key and filter [MQTT-3.8.4-3].
-    pub fn add(&mut self, filter: &str, key: u32, options: SubOptions) -> bool {
+    pub fn add(&mut self, filter: &str, key: S, options: SubOptions) -> bool {
         let mut node = ROOT;
         let mut levels = 0;
         for level in filter.split('/') {
@@ -211,7 +210,7 @@ impl Trie {
     }
 
     /// Unsubscribes `key` from `filter`; returns false if it was not subscribed.
-    pub fn remove(&mut self, filter: &str, key: u32) -> bool {
+    pub fn remove(&mut self, filter: &str, key: S) -> bool {
         let mut path = Vec::new();
         let mut node = ROOT;
         for level in filter.split('/') {
@@ -241,7 +240,7 @@ impl Trie {
     ///
     /// Filters that begin with a wildcard do not match topics that begin with `$`
     /// [MQTT-4.7.2-1].
-    pub fn matches(&self, topic: &str, f: &mut impl FnMut(u32, &SubOptions)) {
+    pub fn matches(&self, topic: &str, f: &mut impl FnMut(S, &SubOptions)) {
         let mut scratch = self.scratch.take();
         scratch.levels.clear();
         // One level more than any filter has tells a longer topic from one that fits.
@@ -263,13 +262,7 @@ impl Trie {
 
     /// Visits what matches below `node`, whose levels end before level `at` of the topic. Not
     /// recursive: the depth is a peer's choice.
-    fn walk(
-        &self,
-        node: u32,
-        at: u32,
-        scratch: &mut Scratch,
-        f: &mut impl FnMut(u32, &SubOptions),
-    ) {
+    fn walk(&self, node: u32, at: u32, scratch: &mut Scratch, f: &mut impl FnMut(S, &SubOptions)) {
         let Scratch { levels, pending } = scratch;
         pending.push((node, at));
         while let Some((index, at)) = pending.pop() {
@@ -294,7 +287,7 @@ impl Trie {
         }
     }
 
-    fn visit(&self, node: u32, f: &mut impl FnMut(u32, &SubOptions)) {
+    fn visit(&self, node: u32, f: &mut impl FnMut(S, &SubOptions)) {
         for sub in self.nodes[node as usize].subs.as_slice() {
             f(sub.key, &sub.options);
         }
@@ -386,7 +379,7 @@ impl Trie {
             .iter()
             .map(|n| {
                 if let Subs::Many(v) = &n.subs {
-                    v.capacity() * size_of::<Sub>()
+                    v.capacity() * size_of::<Sub<S>>()
                 } else {
                     0
                 }
@@ -399,7 +392,7 @@ impl Trie {
             .map(|k| k.len().next_multiple_of(16) + 16)
             .sum();
         subs + names
-            + self.nodes.capacity() * size_of::<Node>()
+            + self.nodes.capacity() * size_of::<Node<S>>()
             + table(self.edges.capacity(), size_of::<((u32, u32), u32)>())
             + table(self.symbols.capacity(), size_of::<(Box<str>, Symbol)>())
     }

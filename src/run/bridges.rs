@@ -8,7 +8,6 @@ use smol::{LocalExecutor, Task};
 use crate::bridge::Link;
 use crate::broker::{BridgeId, BridgeSession};
 use crate::config;
-use crate::mqtt::QoS;
 use crate::net::{self, Shared};
 
 /// The bridges of the configuration.
@@ -50,9 +49,9 @@ impl Bridges {
         let mut hub = hub.borrow_mut();
         let now = hub.now();
         hub.broker.drop_orphan_bridges(now);
-        hub.broker
-            .describe_queues(now)
-            .for_each(|line| log::info!("{line}"));
+        for line in hub.broker.describe_queues(now) {
+            log::info!("{line}");
+        }
         drop(hub);
         bridges
     }
@@ -131,9 +130,8 @@ impl Bridges {
 /// Keeps a bridge going, by what the configuration says when it connects.
 async fn keep(hub: Shared, mut id: BridgeId, mut link: Link, next: Next) {
     loop {
-        let wire = link.wire().clone();
         let is_over = || next.borrow().is_some();
-        net::uplink(hub.clone(), link, id, wire, is_over).await;
+        net::uplink(hub.clone(), link, id, is_over).await;
         let Some(spec) = next.take() else {
             return;
         };
@@ -146,18 +144,13 @@ fn join(hub: &Shared, spec: &Rc<config::Bridge>) -> (BridgeId, Link) {
     let mut hub = hub.borrow_mut();
     let now = hub.now();
     let link = Link::new(Rc::clone(spec), fastrand::u64(..), now);
-    let filters: Vec<(String, QoS, u16)> = link
-        .map()
-        .local_filters()
-        .map(|(filter, mapped)| (filter.to_owned(), mapped.qos, mapped.mapping))
-        .collect();
     let session = BridgeSession {
         name: &spec.name,
         client_id: &spec.local_clientid,
         username: spec.local_username.as_deref(),
         durable: !spec.local_clean_session,
-        filters: &filters,
         topics: &spec.topics,
+        map: link.map(),
     };
     (hub.broker.add_bridge(&session, now), link)
 }

@@ -10,4 +10,4 @@ mod outbound;
 mod tests;
 
 pub use inbound::{Inbound, Receipt};
-pub use outbound::{Acked, Dropped, Entry, Left, Outbound, READ_BYTES};
+pub use outbound::{Done, Entry, Outbound, READ_BYTES};

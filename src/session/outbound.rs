@@ -24,13 +24,12 @@ mod share;
 
 use std::rc::Rc;
 
-pub use drops::Dropped;
 use places::{Flight, Places, Stage, latest_seq};
-pub use share::Left;
 
-use crate::message::{Message, MessageId};
+use crate::lane::Lane;
+use crate::message::{Message, MessageId, SessionId};
 use crate::mqtt::{PacketId, QoS};
-use crate::route::is_share;
+use crate::owed::Owed;
 use crate::store::{Amount, Held, Queue, StateRecord};
 use crate::time::Time;
 
@@ -46,46 +45,67 @@ pub struct Entry {
     pub message: Rc<Message>,
     /// Its number in the store; `None` if it is owed only while the connection lasts.
     pub id: Option<MessageId>,
-    /// Its place in the session's sequence: gives the packet id.
-    pub seq: u64,
-    /// The QoS to send it with.
-    pub qos: QoS,
-    /// The RETAIN flag to send.
-    pub retain: bool,
     /// It was sent on an earlier connection.
     pub dup: bool,
-    /// The bridge topic line it came by; 0 for none.
-    pub mapping: u16,
-    /// The subscription identifiers to send.
-    pub sub_ids: Box<[u32]>,
+    /// How it goes out.
+    pub owed: Owed,
 }
 
 impl Entry {
+    /// An entry for a message that was never sent.
+    pub fn new(message: Rc<Message>, id: Option<MessageId>, owed: Owed) -> Entry {
+        Entry {
+            message,
+            id,
+            dup: false,
+            owed,
+        }
+    }
+
     /// The packet id it is sent with.
     pub fn packet_id(&self) -> PacketId {
-        PacketId::of_sequence(self.seq)
+        PacketId::of_sequence(self.owed.seq)
     }
 
     /// What a queue keeps of it, if it is in the store.
     fn held(&self) -> Option<Held> {
         Some(Held {
             id: self.id?,
-            mapping: self.mapping,
+            lane: self.owed.lane,
             size: self.message.size(),
             arrival: self.message.arrival,
         })
     }
+
+    /// What is left of it once it is no longer owed.
+    pub fn done(&self) -> Done {
+        Done {
+            id: self.id,
+            lane: self.owed.lane,
+            size: self.message.size(),
+        }
+    }
 }
 
-/// A message the peer has taken over: its payload is no longer needed.
+/// A message that is no longer owed: the peer has taken it over, or it was dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Acked {
+pub struct Done {
     /// Its number in the store, if it was owed durably.
     pub id: Option<MessageId>,
-    /// The bridge topic line it came by; 0 for none.
-    pub mapping: u16,
+    /// The lane it belonged to.
+    pub lane: Lane,
     /// Its bytes.
     pub size: u32,
+}
+
+impl From<Held> for Done {
+    fn from(held: Held) -> Done {
+        Done {
+            id: Some(held.id),
+            lane: held.lane,
+            size: held.size,
+        }
+    }
 }
 
 /// The outbound half of a session. An idle one is small.
@@ -125,17 +145,27 @@ impl Outbound {
 
     /// A durable queue as the store has it. `releasing`: those of the state's messages of that
     /// name that are stored.
-    pub fn restore(state: &StateRecord, owed: Queue, releasing: &[Held]) -> Outbound {
+    pub fn restore(
+        session: SessionId,
+        state: &StateRecord,
+        owed: Queue,
+        releasing: &[Held],
+    ) -> Outbound {
         let released = state.releasing.iter().map(|(id, message)| {
             let held = releasing.iter().find(|held| held.id == *message);
             Flight {
-                seq: latest_seq(*id, state.next_seq),
+                owed: Owed {
+                    session,
+                    lane: held.map_or(Lane::Client, |held| held.lane),
+                    seq: latest_seq(*id, state.next_seq),
+                    qos: QoS::ExactlyOnce,
+                    retain: false,
+                    sub_ids: Box::default(),
+                },
                 id: (message.0 != 0).then_some(*message),
-                mapping: held.map_or(0, |held| held.mapping),
                 size: held.map_or(0, |held| held.size),
                 payload: 0,
                 arrival: held.map_or(Time::ZERO, |held| held.arrival),
-                qos: QoS::ExactlyOnce,
                 stage: Stage::Released,
                 sent: Time::ZERO,
                 message: None,
@@ -159,7 +189,7 @@ impl Outbound {
             })),
             ..Outbound::new(true)
         };
-        outbound.rest();
+        outbound.shrink();
         outbound
     }
 
@@ -185,13 +215,13 @@ impl Outbound {
         record.sent.dedup();
         record.releasing = places
             .at(Stage::Released)
-            .map(|f| (PacketId::of_sequence(f.seq), f.id.unwrap_or_default()))
+            .map(|f| (PacketId::of_sequence(f.owed.seq), f.id.unwrap_or_default()))
             .collect();
         record
     }
 
     /// Gives back the memory of an empty queue.
-    pub fn rest(&mut self) {
+    pub fn shrink(&mut self) {
         let empty = self.owed.messages == 0;
         self.places
             .take_if(|p| empty && p.flights.is_empty() && p.resend.is_empty());
@@ -229,10 +259,10 @@ impl Outbound {
         self.owed.bytes
     }
 
-    /// What is owed by one bridge topic line.
-    pub fn owed_by(&self, mapping: u16) -> Amount {
+    /// What is owed in one lane.
+    pub fn owed_by(&self, lane: Lane) -> Amount {
         let places = self.places.as_ref();
-        places.map_or(Amount::default(), |p| p.cold.owed(mapping))
+        places.map_or(Amount::default(), |p| p.cold.owed(lane))
     }
 
     /// True while messages survive the connection.
@@ -273,7 +303,7 @@ impl Outbound {
         flights
             .map(|flight| {
                 flight.sent = now;
-                PacketId::of_sequence(flight.seq)
+                PacketId::of_sequence(flight.owed.seq)
             })
             .collect()
     }
@@ -317,7 +347,7 @@ impl Outbound {
             let Some(held) = flight.held() else { continue };
             if flight.stage == Stage::Released {
                 self.owed.add(1, held.size.into());
-                places.cold.owe(held.mapping, None, held.size, None);
+                places.cold.owe(held.lane, None, held.size, None);
             }
             again.push(held);
         }
@@ -352,14 +382,14 @@ impl Outbound {
                     // Owed only while the connection lasts.
                     let size = entry.message.size();
                     self.owed.take(1, size.into());
-                    places.cold.forget(entry.mapping, None, size);
+                    places.cold.forget(entry.owed.lane, None, size);
                 }
             }
         }
         (places.ready_bytes, places.ready_qos0) = (0, 0);
         back.extend(std::mem::take(&mut places.reading));
         places.put_back(back);
-        self.rest();
+        self.shrink();
     }
 
     /// Queues a message. Whether it may be refused is the caller's business. `by_topic`: a newer
@@ -370,7 +400,7 @@ impl Outbound {
         let (durable, online) = (self.durable, self.online);
         let places = self.places();
         let topic = by_topic.then(|| entry.message.topic());
-        places.cold.owe(entry.mapping, entry.id, size, topic);
+        places.cold.owe(entry.owed.lane, entry.id, size, topic);
         let room = places.ready.len() < READY_MESSAGES && places.ready_bytes < READ_BYTES;
         let in_ram = online && places.cold.is_empty() && places.reading.is_empty() && room;
         match entry.held() {
@@ -381,82 +411,82 @@ impl Outbound {
         }
     }
 
-    /// The next message that may be sent now, already counted as in flight. `durable_below`:
-    /// messages below this number are on disk; a durable QoS 2 message waits for that, because
-    /// a second delivery after a crash must find its packet id again. `max_qos`: the highest the
-    /// peer takes.
-    pub fn next(&mut self, durable_below: MessageId, max_qos: QoS, now: Time) -> Option<Entry> {
+    /// Takes the next message that may be sent now out of the queue; [`Outbound::sent`] or
+    /// [`Outbound::not_sent`] must be told of it. `durable_below`: messages below this number are
+    /// on disk; a durable QoS 2 message waits for that, because a second delivery after a crash
+    /// must find its packet id again. `max_qos`: the highest the peer takes.
+    pub fn next(&mut self, durable_below: MessageId, max_qos: QoS) -> Option<Entry> {
         let full = self.is_window_full();
         let places = self.places.as_mut()?;
-        let head = places.ready.front_mut()?;
-        let counted = head.qos == QoS::AtMostOnce;
-        head.qos = head.qos.min(max_qos);
-        if head.qos != QoS::AtMostOnce {
+        let head = places.ready.front()?;
+        let qos = head.owed.qos.min(max_qos);
+        if qos != QoS::AtMostOnce {
             if full {
                 return None;
             }
             // The id of a message one whole turn of the sequence older may still be taken.
-            let oldest = places.flights.front().map_or(head.seq, |f| f.seq);
-            if head.seq.saturating_sub(oldest) >= 65_535 {
+            let seq = head.owed.seq;
+            let oldest = places.flights.front().map_or(seq, |f| f.owed.seq);
+            if seq.saturating_sub(oldest) >= 65_535 {
                 return None;
             }
-            if head.qos == QoS::ExactlyOnce && head.id.is_some_and(|id| id >= durable_below) {
+            if qos == QoS::ExactlyOnce && head.id.is_some_and(|id| id >= durable_below) {
                 return None;
             }
         }
-        let entry = places.ready.pop_front()?;
-        places.ready_bytes -= (entry.message.size() as usize).min(places.ready_bytes);
-        places.ready_qos0 -= usize::from(counted);
-        self.launch(&entry, now);
+        let mut entry = places.ready.pop_front()?;
+        places.count_out(&entry);
+        entry.owed.qos = qos;
         Some(entry)
     }
 
-    /// Counts a message as sent: QoS 0 is done with it, QoS 1 and 2 are in flight.
-    fn launch(&mut self, entry: &Entry, now: Time) {
-        let size = entry.message.size();
-        if let Some(id) = entry.id {
-            self.cursor = self.cursor.max(id);
+    /// The message that [`Outbound::next`] gave was sent: at QoS 0 it is done with, at QoS 1 and 2
+    /// in flight.
+    pub fn sent(&mut self, entry: Entry, now: Time) {
+        self.pass(&entry);
+        let Entry {
+            message, id, owed, ..
+        } = entry;
+        let size = message.size();
+        if owed.qos == QoS::AtMostOnce {
+            return self.forget(owed.lane, id, size);
         }
-        if entry.qos == QoS::AtMostOnce {
-            self.forget(entry.mapping, entry.id, size);
-        }
-        let shared = is_share(entry.mapping) && entry.qos == QoS::AtLeastOnce;
-        let kept = shared && !self.durable;
+        // Only of a session that lives in RAM may the message have to go to another member.
+        let kept = owed.lane.is_share() && owed.qos == QoS::AtLeastOnce && !self.durable;
         let places = self.places();
-        if let Some(Ok(at)) = entry.id.map(|id| places.resend.binary_search(&id)) {
-            places.resend.remove(at);
-        }
-        if entry.qos != QoS::AtMostOnce {
-            places.cold.start(entry.mapping, entry.id, size);
-            places.flights.push_back(Flight {
-                seq: entry.seq,
-                id: entry.id,
-                mapping: entry.mapping,
-                size,
-                payload: entry.message.payload().len() as u32,
-                arrival: entry.message.arrival,
-                qos: entry.qos,
-                stage: Stage::Published,
-                sent: now,
-                message: kept.then(|| Rc::clone(&entry.message)),
-            });
-        }
+        places.cold.start(owed.lane, id, size);
+        places.flights.push_back(Flight {
+            id,
+            size,
+            payload: u32::try_from(message.payload().len()).unwrap_or(size),
+            arrival: message.arrival,
+            stage: Stage::Published,
+            sent: now,
+            message: kept.then_some(message),
+            owed,
+        });
+    }
+
+    /// The message that [`Outbound::next`] gave cannot be sent (too large for the peer, expired,
+    /// not mapped): it is done with.
+    pub fn not_sent(&mut self, entry: &Entry) {
+        self.pass(entry);
+        self.forget(entry.owed.lane, entry.id, entry.message.size());
+    }
+
+    /// The session has gone beyond this message: it is not to be sent as new any more.
+    fn pass(&mut self, entry: &Entry) {
+        let Some(id) = entry.id else {
+            return;
+        };
+        self.cursor = self.cursor.max(id);
+        self.places().forget_resend(id);
     }
 
     /// A message is no longer owed.
-    fn forget(&mut self, mapping: u16, id: Option<MessageId>, size: u32) {
+    fn forget(&mut self, lane: Lane, id: Option<MessageId>, size: u32) {
         self.owed.take(1, size.into());
-        self.places().cold.forget(mapping, id, size);
-    }
-
-    /// The message that [`Outbound::next`] gave last cannot be sent (too large for the peer,
-    /// expired, not mapped): it is done with.
-    pub fn take_back(&mut self, entry: &Entry) {
-        let flights = &mut self.places().flights;
-        if entry.qos != QoS::AtMostOnce && flights.back().is_some_and(|f| f.seq == entry.seq) {
-            flights.pop_back();
-            self.forget(entry.mapping, entry.id, entry.message.size());
-        }
+        self.places().cold.forget(lane, id, size);
     }
 
     /// Everything still owed, for a session that ends.

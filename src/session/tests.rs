@@ -6,11 +6,14 @@ use std::rc::Rc;
 use proptest::prelude::*;
 
 use super::{Entry, Inbound, Outbound, Receipt};
-use crate::message::{Message, MessageId, Origin, Parts};
+use crate::lane::Lane;
+use crate::message::{Message, MessageId, Origin, Parts, SessionId};
 use crate::mqtt::{PacketId, QoS};
+use crate::owed::Owed;
 use crate::store::{Held, IdRanges, Queue};
 use crate::time::Time;
 
+const SESSION: SessionId = SessionId(1);
 const NOW: Time = Time::from_secs(1);
 
 #[derive(Clone, Debug)]
@@ -20,9 +23,9 @@ enum Op {
     /// A message of this QoS and size, on one of a few topics of one of a few lines.
     Push(u8, usize, u8),
     /// The oldest of one line is dropped, or of all.
-    DropOldest(Option<u16>),
+    DropOldest(Option<Lane>),
     /// What is superseded on one line is dropped.
-    DropSuperseded(u16),
+    DropSuperseded(Lane),
     /// The peer has lost its half of the session.
     Forget,
     /// Everything pushed so far is committed.
@@ -43,8 +46,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Disconnect),
         6 => (1..3u8, prop_oneof![Just(1usize), 1..20usize, Just(12_000)], 0..6u8)
             .prop_map(|(q, n, topic)| Op::Push(q, n, topic)),
-        1 => prop::option::of(0..3u16).prop_map(Op::DropOldest),
-        1 => (0..3u16).prop_map(Op::DropSuperseded),
+        1 => prop::option::of(lane()).prop_map(Op::DropOldest),
+        1 => lane().prop_map(Op::DropSuperseded),
         1 => Just(Op::Forget),
         3 => Just(Op::Commit),
         5 => Just(Op::Send),
@@ -52,6 +55,10 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (0..4usize).prop_map(Op::Answer),
         1 => Just(Op::Restart),
     ]
+}
+
+fn lane() -> impl Strategy<Value = Lane> {
+    (0..3u16).prop_map(Lane::from_code)
 }
 
 fn message(topic: &str, size: usize) -> Rc<Message> {
@@ -65,23 +72,22 @@ fn message(topic: &str, size: usize) -> Rc<Message> {
 }
 
 fn entry(id: u64, seq: u64, qos: QoS, size: usize) -> Entry {
-    Entry {
-        message: message("t", size),
-        id: Some(MessageId(id)),
+    let owed = Owed {
+        session: SESSION,
+        lane: Lane::Client,
         seq,
         qos,
         retain: false,
-        dup: false,
-        mapping: 0,
         sub_ids: Box::default(),
-    }
+    };
+    Entry::new(message("t", size), Some(MessageId(id)), owed)
 }
 
 /// What a queue keeps of an entry.
 fn held(id: u64, entry: &Entry) -> Held {
     Held {
         id: MessageId(id),
-        mapping: entry.mapping,
+        lane: entry.owed.lane,
         size: entry.message.size(),
         arrival: NOW,
     }
@@ -129,7 +135,7 @@ impl Bench {
             Op::Push(qos, size, topic) => {
                 let qos = QoS::from_bits(qos).unwrap();
                 let mut entry = entry(self.next, self.queue.next_seq(), qos, size);
-                entry.mapping = u16::from(topic % 3);
+                entry.owed.lane = Lane::from_code(u16::from(topic % 3));
                 entry.message = message(&topic.to_string(), size);
                 self.tracked.insert(self.next);
                 self.owed.insert(self.next, entry.clone());
@@ -166,9 +172,9 @@ impl Bench {
     }
 
     fn send(&mut self) {
-        while let Some(entry) =
-            self.queue
-                .next(MessageId(self.durable_below), QoS::ExactlyOnce, NOW)
+        while let Some(entry) = self
+            .queue
+            .next(MessageId(self.durable_below), QoS::ExactlyOnce)
         {
             let id = entry.id.unwrap().0;
             let in_flight = |id: &u64| self.flights.iter().any(|f| f.0 == *id);
@@ -178,8 +184,9 @@ impl Bench {
             assert_eq!(entry.dup, self.sent.contains(&id), "DUP of {id}");
             self.sent.retain(|s| *s != id);
             self.tracked.remove(&id);
-            assert!(entry.qos == QoS::AtLeastOnce || id < self.durable_below);
+            assert!(entry.owed.qos == QoS::AtLeastOnce || id < self.durable_below);
             self.flights.push_back((id, entry.packet_id(), false));
+            self.queue.sent(entry, NOW);
             assert!(self.flights.len() <= self.window.max(self.kept.len()));
         }
         while let Some(id) = self.queue.wants_fresh(MessageId(self.durable_below)) {
@@ -219,7 +226,7 @@ impl Bench {
             return;
         };
         let entry = self.owed.get(&id).or(self.kept.get(&id)).unwrap();
-        let qos = entry.qos;
+        let qos = entry.owed.qos;
         if qos == QoS::AtLeastOnce {
             assert!(self.queue.pubrec(packet, false, NOW).is_none());
             let acked = self.queue.puback(packet, false).unwrap();
@@ -247,10 +254,10 @@ impl Bench {
         self.owed.keys().filter(|id| !flying(id)).copied().collect()
     }
 
-    fn drop_oldest(&mut self, line: Option<u16>) {
-        let ours = |mapping| line.is_none_or(|line| line == mapping);
+    fn drop_oldest(&mut self, lane: Option<Lane>) {
+        let ours = |other| lane.is_none_or(|lane| lane == other);
         let unsent = self.unsent().into_iter();
-        let ids: Vec<u64> = unsent.filter(|id| ours(self.owed[id].mapping)).collect();
+        let ids: Vec<u64> = unsent.filter(|id| ours(self.owed[id].owed.lane)).collect();
         let sizes = ids.iter().map(|id| u64::from(self.owed[id].message.size()));
         let amount = self.queue.unsent(ours);
         assert_eq!(
@@ -268,8 +275,8 @@ impl Bench {
         }
     }
 
-    fn drop_superseded(&mut self, line: u16) {
-        let ours = |id: &u64| self.owed.get(id).is_some_and(|e| e.mapping == line);
+    fn drop_superseded(&mut self, line: Lane) {
+        let ours = |id: &u64| self.owed.get(id).is_some_and(|e| e.owed.lane == line);
         let topic = |id: &u64| self.owed[id].message.topic();
         let ids: Vec<u64> = self.tracked.iter().copied().filter(ours).collect();
         let old = ids.iter().enumerate().filter(|(at, id)| {
@@ -319,10 +326,10 @@ impl Bench {
                 false => queue.push_back(held),
             };
             let topic = (!sent).then(|| entry.message.topic());
-            queue.owe(held.mapping, Some(held.id), held.size, topic);
+            queue.owe(held.lane, Some(held.id), held.size, topic);
         }
         let kept: Vec<Held> = self.kept.iter().map(|(id, e)| held(*id, e)).collect();
-        self.queue = Outbound::restore(&state, queue, &kept);
+        self.queue = Outbound::restore(SESSION, &state, queue, &kept);
         self.asked = None;
     }
 
@@ -388,6 +395,14 @@ proptest! {
     }
 }
 
+/// Sends the next message; its packet id.
+fn send(queue: &mut Outbound) -> Option<PacketId> {
+    let entry = queue.next(MessageId(0), QoS::ExactlyOnce)?;
+    let id = entry.packet_id();
+    queue.sent(entry, NOW);
+    Some(id)
+}
+
 /// Packet ids come round after 65,535 messages; one that is still in flight is not given twice.
 #[test]
 fn a_packet_id_in_flight_is_not_given_again() {
@@ -400,16 +415,15 @@ fn a_packet_id_in_flight_is_not_given_again() {
             ..entry(0, seq, QoS::AtLeastOnce, 0)
         };
         queue.push(entry, false);
-        queue.next(MessageId(0), QoS::ExactlyOnce, NOW)
+        send(queue)
     };
-    let stuck = push(&mut queue).unwrap().packet_id();
+    let stuck = push(&mut queue).unwrap();
     for _ in 1..65_535 {
-        let id = push(&mut queue).unwrap().packet_id();
+        let id = push(&mut queue).unwrap();
         assert_ne!(id, stuck);
         queue.puback(id, false).unwrap();
     }
     assert!(push(&mut queue).is_none(), "it waits for the id");
     queue.puback(stuck, false).unwrap();
-    let next = queue.next(MessageId(0), QoS::ExactlyOnce, NOW).unwrap();
-    assert_eq!(next.packet_id(), stuck);
+    assert_eq!(send(&mut queue), Some(stuck));
 }

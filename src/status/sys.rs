@@ -79,7 +79,7 @@ impl Sys {
             return;
         }
         self.next = Some(now + self.interval);
-        let (counters, gauges) = (*broker.counters(), broker.gauges());
+        let (counters, gauges) = (broker.counters(), broker.gauges());
         let heap = memory::heap();
         self.maxima.clients = self.maxima.clients.max(gauges.clients);
         self.maxima.heap = self.maxima.heap.max(heap.unwrap_or(0));

@@ -5,8 +5,9 @@ use std::ops::Range;
 use super::codec::{Reader, put_bytes, put_varint};
 use super::error::Corrupt;
 use super::record::{IDENTITY, STATE, SessionKey, SessionRecord, StateRecord};
-use super::row::{Target, encode_message, encode_retained};
+use super::row::{encode_message, encode_retained};
 use crate::message::{Message, MessageId, SessionId};
+use crate::owed::Owed;
 use crate::time::Time;
 
 /// A span of [`Batch::arena`].
@@ -55,7 +56,7 @@ impl Batch {
     }
 
     /// Stores a message for the sessions that are owed it. Cheapest with rising ids.
-    pub fn put_message(&mut self, id: MessageId, message: &Message, targets: &[Target]) {
+    pub fn put_message(&mut self, id: MessageId, message: &Message, targets: &[Owed]) {
         let row = self.append(|out| encode_message(id, message, targets, out));
         self.messages.push((id, row));
     }

@@ -9,9 +9,10 @@ use super::queue::{Held, Queue};
 use super::record::{IDENTITY, SessionRecord, StateRecord};
 use super::refs::Refs;
 use super::rescue::Quarantined;
-use super::row::{Scanned, Target, decode_retained, scan};
+use super::row::{Scanned, decode_retained, scan};
 use super::view::{ON, View};
 use crate::message::{Message, MessageId, SessionId};
+use crate::owed::Owed;
 use crate::time::Time;
 
 /// What the store held when it was opened.
@@ -69,22 +70,15 @@ impl LoadedSession {
     }
 
     /// Queues a stored message that names the session as a receiver, if it is still owed to it.
-    fn owe(&mut self, held: Held, topic: &[u8], low: bool) -> bool {
-        let cursor = if low {
-            self.state.low_cursor
-        } else {
-            self.state.cursor
-        };
-        let Held {
-            id, mapping, size, ..
-        } = held;
-        if !self.record.keeps(mapping) {
+    fn owe(&mut self, held: Held, topic: &[u8]) -> bool {
+        let Held { id, lane, size, .. } = held;
+        if !self.record.keeps(lane) {
             return false;
         }
         // Ids come in rising order; a session named twice is owed the message once.
         let (owed, topic) = if self.state.sent.binary_search(&id).is_ok() {
             (self.queue.push_sent(held), None)
-        } else if id > cursor {
+        } else if id > self.state.cursor {
             let topic = std::str::from_utf8(topic).ok();
             let topic = topic.filter(|_| self.state.by_topic);
             (self.queue.push_back(held), topic)
@@ -92,7 +86,7 @@ impl LoadedSession {
             (false, None)
         };
         if owed {
-            self.queue.owe(mapping, Some(id), size, topic);
+            self.queue.owe(lane, Some(id), size, topic);
         }
         owed
     }
@@ -187,7 +181,7 @@ impl Loaded {
         &mut self,
         id: MessageId,
         scanned: &Scanned<'_>,
-        receivers: &[Target],
+        receivers: &[Owed],
         index: &HashMap<SessionId, usize>,
     ) {
         self.floor = self.floor.max(scanned.arrival);
@@ -200,14 +194,14 @@ impl Loaded {
             let Some(session) = session else { continue };
             let held = Held {
                 id,
-                mapping: target.mapping,
+                lane: target.lane,
                 size: scanned.size as u32,
                 arrival: scanned.arrival,
             };
             if session.is_releasing(id) {
                 session.releasing.push(held);
                 owed += 1;
-            } else if session.owe(held, scanned.topic, target.low) {
+            } else if session.owe(held, scanned.topic) {
                 // Messages are written without the state: their places are taken all the same.
                 let next_seq = &mut session.state.next_seq;
                 *next_seq = (*next_seq).max(target.seq.saturating_add(1));

@@ -66,7 +66,7 @@ pub use queue::{Amount, Held, Queue};
 pub use record::{DropRecord, SessionRecord, StateRecord, SubscriptionRecord, WillRecord};
 pub use refs::Refs;
 pub use rescue::{Quarantined, Rescued};
-pub use row::{Target, decode_message, decode_retained, decode_targets};
+pub use row::{decode_message, decode_retained, decode_targets};
 pub use tables::{Db, Need, Rows};
 pub use thread::{Event, Figures, Handle, ReadRequest};
 pub use verbs::{Promise, Store};

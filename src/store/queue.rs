@@ -1,22 +1,23 @@
 //! What a session is owed, without the contents: the ids of its messages with their sizes, by
-//! the line they came by.
+//! lane.
 //!
-//! A million messages take next to nothing where they are alike and come by one line, about two
-//! bytes each where sizes differ, two more where lines alternate. Each line has a lane of its
-//! own, so that its messages can be counted, dropped and expired apart from the others; the lanes
-//! are merged by id at the front. A lane that yields to others would only have to be asked last.
+//! A million messages take next to nothing where they are alike and belong to one lane, about two
+//! bytes each where sizes differ, two more where lanes alternate. Each lane is a queue of its own,
+//! so that its messages can be counted, dropped and expired apart from the others; the lanes are
+//! merged by id at the front.
 
 mod arrivals;
 mod bits;
-mod lane;
 mod sizes;
 mod topics;
+mod waiting;
 
 use std::collections::VecDeque;
 
-use lane::Lane;
 use topics::Topics;
+use waiting::Waiting;
 
+use crate::lane::Lane;
 use crate::message::MessageId;
 use crate::time::Time;
 
@@ -25,8 +26,8 @@ use crate::time::Time;
 pub struct Held {
     /// Its number.
     pub id: MessageId,
-    /// The bridge topic line it came by; 0 for none.
-    pub mapping: u16,
+    /// The lane it belongs to.
+    pub lane: Lane,
     /// Its [`Message::size`](crate::message::Message::size).
     pub size: u32,
     /// When it arrived, about.
@@ -56,13 +57,13 @@ impl Amount {
     }
 }
 
-/// The messages that came by one line.
+/// The messages of one lane.
 #[derive(Clone, Debug, Default)]
-struct Line {
-    mapping: u16,
+struct LaneQueue {
+    lane: Lane,
     /// All that are owed, also those that are on their way already.
     owed: Amount,
-    lane: Lane,
+    waiting: Waiting,
     /// Made with the first message that is pushed by topic.
     topics: Option<Box<Topics>>,
 }
@@ -73,7 +74,7 @@ pub struct Queue {
     /// Sent on an earlier connection and not acknowledged; these go first.
     sent: VecDeque<Held>,
     /// By number.
-    lines: Vec<Line>,
+    lanes: Vec<LaneQueue>,
     /// The highest id that was pushed.
     newest: MessageId,
 }
@@ -81,7 +82,7 @@ pub struct Queue {
 impl Queue {
     /// How many messages wait here.
     pub fn len(&self) -> u64 {
-        let lanes = self.lines.iter().map(|line| line.lane.len());
+        let lanes = self.lanes.iter().map(|queue| queue.waiting.len());
         self.sent.len() as u64 + lanes.sum::<u64>()
     }
 
@@ -94,63 +95,63 @@ impl Queue {
     pub fn front(&self) -> Option<MessageId> {
         match self.sent.front() {
             Some(held) => Some(held.id),
-            None => Some(MessageId(self.first_line(|_| true)?.1)),
+            None => Some(MessageId(self.first_lane(|_| true)?.1)),
         }
     }
 
     /// The next message that was never sent.
     pub fn first_unsent(&self) -> Option<MessageId> {
-        self.first_line(|_| true).map(|(_, id)| MessageId(id))
+        self.first_lane(|_| true).map(|(_, id)| MessageId(id))
     }
 
-    /// The line whose first waiting message is the oldest, and that message, among the lines that
+    /// The lane whose first waiting message is the oldest, and that message, among the lanes that
     /// `may` admits.
-    fn first_line(&self, may: impl Fn(u16) -> bool) -> Option<(usize, u64)> {
-        let lines = self.lines.iter().enumerate();
-        lines
-            .filter(|(_, line)| may(line.mapping))
-            .filter_map(|(at, line)| Some((at, line.lane.front()?)))
+    fn first_lane(&self, may: impl Fn(Lane) -> bool) -> Option<(usize, u64)> {
+        let lanes = self.lanes.iter().enumerate();
+        lanes
+            .filter(|(_, queue)| may(queue.lane))
+            .filter_map(|(at, queue)| Some((at, queue.waiting.front()?)))
             .min_by_key(|(_, id)| *id)
     }
 
-    fn line(&self, mapping: u16) -> Option<&Line> {
-        let at = self.lines.binary_search_by_key(&mapping, |l| l.mapping);
-        at.ok().and_then(|at| self.lines.get(at))
+    fn find(&self, lane: Lane) -> Option<&LaneQueue> {
+        let at = self.lanes.binary_search_by_key(&lane, |queue| queue.lane);
+        at.ok().and_then(|at| self.lanes.get(at))
     }
 
-    fn line_mut(&mut self, mapping: u16) -> &mut Line {
-        let found = self.lines.binary_search_by_key(&mapping, |l| l.mapping);
+    fn lane_mut(&mut self, lane: Lane) -> &mut LaneQueue {
+        let found = self.lanes.binary_search_by_key(&lane, |queue| queue.lane);
         let at = found.unwrap_or_else(|at| {
-            let line = Line {
-                mapping,
-                ..Line::default()
+            let queue = LaneQueue {
+                lane,
+                ..LaneQueue::default()
             };
-            self.lines.insert(at, line);
+            self.lanes.insert(at, queue);
             at
         });
-        &mut self.lines[at]
+        &mut self.lanes[at]
     }
 
     /// Counts a message as owed, wherever it goes. With a `topic`, newer messages on it may
     /// supersede this one.
-    pub fn owe(&mut self, mapping: u16, id: Option<MessageId>, size: u32, topic: Option<&str>) {
-        let line = self.line_mut(mapping);
-        line.owed.add(1, size.into());
+    pub fn owe(&mut self, lane: Lane, id: Option<MessageId>, size: u32, topic: Option<&str>) {
+        let queue = self.lane_mut(lane);
+        queue.owed.add(1, size.into());
         if let (Some(topic), Some(id)) = (topic, id) {
-            let topics = line.topics.get_or_insert_default();
+            let topics = queue.topics.get_or_insert_default();
             topics.push(topic, id.0, size);
         }
     }
 
     /// A message is no longer owed.
-    pub fn forget(&mut self, mapping: u16, id: Option<MessageId>, size: u32) {
-        self.line_mut(mapping).owed.take(1, size.into());
-        self.start(mapping, id, size);
+    pub fn forget(&mut self, lane: Lane, id: Option<MessageId>, size: u32) {
+        self.lane_mut(lane).owed.take(1, size.into());
+        self.start(lane, id, size);
     }
 
     /// A message is on its way: nothing supersedes it any more.
-    pub fn start(&mut self, mapping: u16, id: Option<MessageId>, size: u32) {
-        if let (Some(topics), Some(id)) = (&mut self.line_mut(mapping).topics, id) {
+    pub fn start(&mut self, lane: Lane, id: Option<MessageId>, size: u32) {
+        if let (Some(topics), Some(id)) = (&mut self.lane_mut(lane).topics, id) {
             topics.gone(id.0, size);
         }
     }
@@ -158,16 +159,16 @@ impl Queue {
     /// What is owed in all.
     pub fn total(&self) -> Amount {
         let mut total = Amount::default();
-        for line in &self.lines {
-            total.add(line.owed.messages, line.owed.bytes);
+        for queue in &self.lanes {
+            total.add(queue.owed.messages, queue.owed.bytes);
         }
         total
     }
 
-    /// What is owed by a line.
-    pub fn owed(&self, mapping: u16) -> Amount {
-        self.line(mapping)
-            .map_or(Amount::default(), |line| line.owed)
+    /// What is owed by a lane.
+    pub fn owed(&self, lane: Lane) -> Amount {
+        self.find(lane)
+            .map_or(Amount::default(), |queue| queue.owed)
     }
 
     /// Appends a message; false if it is not newer than all others.
@@ -176,15 +177,15 @@ impl Queue {
             return false;
         }
         self.newest = held.id;
-        let lane = &mut self.line_mut(held.mapping).lane;
-        lane.push_back(held.id.0, held.size, held.arrival)
+        let waiting = &mut self.lane_mut(held.lane).waiting;
+        waiting.push_back(held.id.0, held.size, held.arrival)
     }
 
     /// Puts a message back before all others that were never sent.
     pub fn push_front(&mut self, held: Held) {
         self.newest = self.newest.max(held.id);
-        let lane = &mut self.line_mut(held.mapping).lane;
-        lane.push_front(held.id.0, held.size, held.arrival);
+        let waiting = &mut self.lane_mut(held.lane).waiting;
+        waiting.push_front(held.id.0, held.size, held.arrival);
     }
 
     /// Puts a message behind those that were sent before; all of them go first.
@@ -201,29 +202,29 @@ impl Queue {
         std::mem::take(&mut self.sent)
     }
 
-    /// The messages of one line that follow `passed`, those that were sent before first.
-    pub fn of_line(&self, mapping: u16, passed: MessageId) -> impl Iterator<Item = MessageId> {
-        let ours = move |held: &&Held| held.mapping == mapping && held.id > passed;
+    /// The messages of one lane that follow `passed`, those that were sent before first.
+    pub fn of_lane(&self, lane: Lane, passed: MessageId) -> impl Iterator<Item = MessageId> {
+        let ours = move |held: &&Held| held.lane == lane && held.id > passed;
         let sent = self.sent.iter().filter(ours).map(|held| held.id);
-        let line = self.line(mapping).into_iter();
-        let lane = line.flat_map(move |line| line.lane.iter_after(passed.0));
+        let queue = self.find(lane).into_iter();
+        let lane = queue.flat_map(move |queue| queue.waiting.iter_after(passed.0));
         sent.chain(lane.map(MessageId))
     }
 
-    /// True if the message `id` of a line waits here.
-    pub fn contains(&self, mapping: u16, id: MessageId) -> bool {
-        let sent = |held: &Held| held.id == id && held.mapping == mapping;
-        let line = self.line(mapping);
-        self.sent.iter().any(sent) || line.is_some_and(|line| line.lane.contains(id.0))
+    /// True if the message `id` of a lane waits here.
+    pub fn contains(&self, lane: Lane, id: MessageId) -> bool {
+        let sent = |held: &Held| held.id == id && held.lane == lane;
+        let queue = self.find(lane);
+        self.sent.iter().any(sent) || queue.is_some_and(|queue| queue.waiting.contains(id.0))
     }
 
-    /// Takes the message `id` of `size` bytes out of a line, wherever it stands, and returns its
+    /// Takes the message `id` of `size` bytes out of a lane, wherever it stands, and returns its
     /// size. It is still counted as owed.
-    pub fn take(&mut self, mapping: u16, id: MessageId, size: u32) -> Option<u32> {
+    pub fn take(&mut self, lane: Lane, id: MessageId, size: u32) -> Option<u32> {
         if let Ok(at) = self.sent.binary_search_by_key(&id, |held| held.id) {
             return self.sent.remove(at).map(|held| held.size);
         }
-        self.line_mut(mapping).lane.take(id.0, size)
+        self.lane_mut(lane).waiting.take(id.0, size)
     }
 
     /// Takes the next message if its number is less than `below`.
@@ -234,112 +235,112 @@ impl Queue {
                 false => None,
             };
         }
-        let (at, id) = self.first_line(|_| true)?;
+        let (at, id) = self.first_lane(|_| true)?;
         if id >= below.0 {
             return None;
         }
-        self.pop_line(at)
+        self.pop_lane(at)
     }
 
-    fn pop_line(&mut self, at: usize) -> Option<Held> {
-        let line = self.lines.get_mut(at)?;
-        let arrival = line
-            .lane
+    fn pop_lane(&mut self, at: usize) -> Option<Held> {
+        let queue = self.lanes.get_mut(at)?;
+        let arrival = queue
+            .waiting
             .front()
-            .and_then(|id| line.lane.arrivals.oldest(id));
-        let (id, size) = line.lane.pop_front()?;
+            .and_then(|id| queue.waiting.arrivals.oldest(id));
+        let (id, size) = queue.waiting.pop_front()?;
         Some(Held {
             id: MessageId(id),
-            mapping: line.mapping,
+            lane: queue.lane,
             size,
             arrival: arrival.unwrap_or_default(),
         })
     }
 
-    /// Takes the oldest message that was never sent, of the lines that `may` admits. It is still
+    /// Takes the oldest message that was never sent, of the lanes that `may` admits. It is still
     /// counted as owed.
-    pub fn pop_oldest(&mut self, may: impl Fn(u16) -> bool) -> Option<Held> {
-        let (at, _) = self.first_line(may)?;
-        self.pop_line(at)
+    pub fn pop_oldest(&mut self, may: impl Fn(Lane) -> bool) -> Option<Held> {
+        let (at, _) = self.first_lane(may)?;
+        self.pop_lane(at)
     }
 
-    /// What waits here and was never sent, of the lines that `may` admits.
-    pub fn unsent(&self, may: impl Fn(u16) -> bool) -> Amount {
+    /// What waits here and was never sent, of the lanes that `may` admits.
+    pub fn unsent(&self, may: impl Fn(Lane) -> bool) -> Amount {
         let mut amount = Amount::default();
-        for line in self.lines.iter().filter(|line| may(line.mapping)) {
-            amount.add(line.lane.len(), line.lane.bytes());
+        for queue in self.lanes.iter().filter(|queue| may(queue.lane)) {
+            amount.add(queue.waiting.len(), queue.waiting.bytes());
         }
         amount
     }
 
-    /// The numbers of the lines that owe something.
-    pub fn mappings(&self) -> Vec<u16> {
-        self.lines.iter().map(|line| line.mapping).collect()
+    /// The lanes that owe something, or have.
+    pub fn lanes(&self) -> Vec<Lane> {
+        self.lanes.iter().map(|queue| queue.lane).collect()
     }
 
     /// A message on `topic` is about to be pushed: the one before it is superseded already.
-    pub fn outdate(&mut self, mapping: u16, topic: &str) {
-        if let Some(topics) = &mut self.line_mut(mapping).topics {
+    pub fn outdate(&mut self, lane: Lane, topic: &str) {
+        if let Some(topics) = &mut self.lane_mut(lane).topics {
             topics.outdate(topic);
         }
     }
 
     /// Whether a newer message on its topic is owed.
-    pub fn is_superseded(&self, mapping: u16, id: MessageId) -> bool {
-        let topics = self.line(mapping).and_then(|line| line.topics.as_ref());
+    pub fn is_superseded(&self, lane: Lane, id: MessageId) -> bool {
+        let topics = self.find(lane).and_then(|queue| queue.topics.as_ref());
         topics.is_some_and(|topics| topics.is_superseded(id.0))
     }
 
-    /// Takes all messages of a line that wait here and have a newer one on their topic, and tells
+    /// Takes all messages of a lane that wait here and have a newer one on their topic, and tells
     /// their bytes. Those elsewhere must have been forgotten before.
-    pub fn take_superseded(&mut self, mapping: u16) -> (Vec<MessageId>, u64) {
-        let line = self.line_mut(mapping);
-        let Some(topics) = &mut line.topics else {
+    pub fn take_superseded(&mut self, lane: Lane) -> (Vec<MessageId>, u64) {
+        let queue = self.lane_mut(lane);
+        let Some(topics) = &mut queue.topics else {
             return (Vec::new(), 0);
         };
         let (ids, bytes) = topics.take_superseded();
-        line.lane.punch(ids.iter(), bytes);
-        line.owed.take(ids.len(), bytes);
+        queue.waiting.punch(ids.iter(), bytes);
+        queue.owed.take(ids.len(), bytes);
         (ids.iter().map(MessageId).collect(), bytes)
     }
 
-    /// The highest of a line's messages that had arrived, with all before it, by `time`.
-    pub fn arrived_by(&self, mapping: u16, time: Time) -> Option<MessageId> {
-        let line = self.line(mapping)?;
-        let through = line.lane.arrivals.through(time)?;
+    /// The highest of a lane's messages that had arrived, with all before it, by `time`.
+    pub fn arrived_by(&self, lane: Lane, time: Time) -> Option<MessageId> {
+        let queue = self.find(lane)?;
+        let through = queue.waiting.arrivals.through(time)?;
         Some(MessageId(through))
     }
 
-    /// Takes the first message of a line if its number is at most `through`.
-    pub fn pop_through(&mut self, mapping: u16, through: MessageId) -> Option<Held> {
-        let at = self.lines.binary_search_by_key(&mapping, |l| l.mapping);
+    /// Takes the first message of a lane if its number is at most `through`.
+    pub fn pop_through(&mut self, lane: Lane, through: MessageId) -> Option<Held> {
+        let at = self.lanes.binary_search_by_key(&lane, |queue| queue.lane);
         let at = at.ok()?;
-        let front = self.lines.get(at)?.lane.front()?;
-        (front <= through.0).then(|| self.pop_line(at)).flatten()
+        let front = self.lanes.get(at)?.waiting.front()?;
+        (front <= through.0).then(|| self.pop_lane(at)).flatten()
     }
 
-    /// About when the oldest message arrived that waits here; of one line, or of all.
-    pub fn oldest(&self, mapping: Option<u16>) -> Option<Time> {
-        let wanted = |number: u16| mapping.is_none_or(|m| m == number);
-        let sent = self.sent.iter().filter(|held| wanted(held.mapping));
-        let lanes = self.lines.iter().filter(|line| wanted(line.mapping));
-        let lanes = lanes.filter_map(|l| l.lane.arrivals.oldest(l.lane.front()?));
+    /// About when the oldest message arrived that waits here; of one lane, or of all.
+    pub fn oldest(&self, lane: Option<Lane>) -> Option<Time> {
+        let wanted = |other: Lane| lane.is_none_or(|lane| lane == other);
+        let sent = self.sent.iter().filter(|held| wanted(held.lane));
+        let lanes = self.lanes.iter().filter(|queue| wanted(queue.lane));
+        let lanes = lanes.filter_map(|queue| queue.waiting.arrivals.oldest(queue.waiting.front()?));
         sent.map(|held| held.arrival).chain(lanes).min()
     }
 
     /// The time that [`Queue::arrived_by`] wants to be asked for to find something.
-    pub fn next_arrival(&self, mapping: u16) -> Option<Time> {
-        let lane = &self.line(mapping)?.lane;
-        lane.arrivals.next(lane.front()?)
+    pub fn next_arrival(&self, lane: Lane) -> Option<Time> {
+        let waiting = &self.find(lane)?.waiting;
+        waiting.arrivals.next(waiting.front()?)
     }
 
     /// The numbers of the messages that wait, in the order in which they go out.
     pub fn iter(&self) -> impl Iterator<Item = u64> {
         let sent = self.sent.iter().map(|held| held.id.0);
         let mut lanes: Vec<_> = self
-            .lines
+            .lanes
             .iter()
-            .map(|l| l.lane.iter().peekable())
+            .map(|queue| queue.waiting.iter().peekable())
             .collect();
         let merged = std::iter::from_fn(move || {
             let fronts = lanes.iter_mut().enumerate();

@@ -5,6 +5,7 @@
 
 use super::codec::{Reader, put_bytes, put_varint, seal, unseal};
 use super::error::Corrupt;
+use crate::lane::Lane;
 use crate::message::{MessageId, SessionId};
 use crate::mqtt::{PacketId, QoS, RetainHandling, Version};
 use crate::time::Time;
@@ -61,8 +62,8 @@ pub struct SubscriptionRecord {
     pub retain_handling: RetainHandling,
     /// The subscription identifier (5.0).
     pub sub_id: Option<u32>,
-    /// The line that its messages come by, where it is shared; 0 for none.
-    pub line: u16,
+    /// The lane that its messages come by.
+    pub lane: Lane,
 }
 
 /// A will.
@@ -111,8 +112,8 @@ pub struct StateRecord {
 /// Messages that were dropped from a session's queue for one reason.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DropRecord {
-    /// The bridge topic line they came by; 0 for none.
-    pub mapping: u16,
+    /// The lane they belonged to.
+    pub lane: Lane,
     /// The reason, as the broker numbers them.
     pub reason: u8,
     /// How many.
@@ -205,13 +206,13 @@ impl SessionRecord {
 }
 
 impl SessionRecord {
-    /// Whether it is still owed what came by `line`.
-    pub(super) fn keeps(&self, line: u16) -> bool {
+    /// Whether it is still owed what came by `lane`.
+    pub(super) fn keeps(&self, lane: Lane) -> bool {
         !self.ended
             || self
                 .subscriptions
                 .iter()
-                .any(|s| line != 0 && s.line == line)
+                .any(|s| s.lane.is_share() && s.lane == lane)
     }
 }
 
@@ -220,7 +221,7 @@ impl SubscriptionRecord {
     const RETAIN_AS_PUBLISHED: u8 = 0x08;
     const HANDLING_SHIFT: u8 = 4;
     const SUB_ID: u8 = 0x40;
-    const LINE: u8 = 0x80;
+    const LANE: u8 = 0x80;
 
     fn encode(&self, out: &mut Vec<u8>) {
         let flags = self.qos as u8
@@ -228,14 +229,14 @@ impl SubscriptionRecord {
             | flag(self.retain_as_published, Self::RETAIN_AS_PUBLISHED)
             | (self.retain_handling as u8) << Self::HANDLING_SHIFT
             | flag(self.sub_id.is_some(), Self::SUB_ID)
-            | flag(self.line != 0, Self::LINE);
+            | flag(self.lane != Lane::Client, Self::LANE);
         out.push(flags);
         put_bytes(self.filter.as_bytes(), out);
         if let Some(sub_id) = self.sub_id {
             put_varint(sub_id.into(), out);
         }
-        if self.line != 0 {
-            put_varint(self.line.into(), out);
+        if self.lane != Lane::Client {
+            put_varint(self.lane.code().into(), out);
         }
     }
 
@@ -256,9 +257,9 @@ impl SubscriptionRecord {
                 0 => None,
                 _ => Some(reader.number()?),
             },
-            line: match flags & Self::LINE {
-                0 => 0,
-                _ => reader.number()?,
+            lane: match flags & Self::LANE {
+                0 => Lane::Client,
+                _ => Lane::from_code(reader.number()?),
             },
         })
     }
@@ -378,7 +379,7 @@ impl StateRecord {
 
 impl DropRecord {
     fn encode(&self, out: &mut Vec<u8>) {
-        put_varint(self.mapping.into(), out);
+        put_varint(self.lane.code().into(), out);
         out.push(self.reason);
         put_varint(self.messages, out);
         put_varint(self.bytes, out);
@@ -388,7 +389,7 @@ impl DropRecord {
 
     fn decode(reader: &mut Reader<'_>) -> Result<DropRecord, Corrupt> {
         Ok(DropRecord {
-            mapping: reader.number()?,
+            lane: Lane::from_code(reader.number()?),
             reason: reader.byte()?,
             messages: reader.varint()?,
             bytes: reader.varint()?,

@@ -33,7 +33,7 @@ use redb::Database;
 
 use self::pages::Pages;
 pub(super) use self::pages::Source;
-use self::target::Target;
+use self::target::Owed;
 use super::disk::Files;
 use super::error::Error;
 use super::journal;
@@ -190,7 +190,7 @@ pub(super) fn copy(
     database: Database,
     heir: Option<Meta>,
 ) -> Result<Copied, Error> {
-    let mut target = Target::new(database);
+    let mut target = Owed::new(database);
     let mut pages = Pages::new(source);
     let walked = walk::walk(&mut pages, &mut target);
     let searches = !walked.lost.is_empty() && target.error().is_none();

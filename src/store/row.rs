@@ -8,8 +8,10 @@ use std::rc::Rc;
 
 use super::codec::{Reader, put_bytes, put_varint, seal, unseal};
 use super::error::Corrupt;
+use crate::lane::Lane;
 use crate::message::{Message, MessageId, Origin, Parts, SessionId};
 use crate::mqtt::QoS;
+use crate::owed::Owed;
 use crate::time::Time;
 
 /// The format of message rows.
@@ -22,34 +24,14 @@ const ORIGIN: u8 = 0x10;
 const USERNAME: u8 = 0x20;
 const LISTENER: u8 = 0x40;
 
-const TARGET_LOW: u8 = 0x08;
 const TARGET_MAPPING: u8 = 0x10;
 const TARGET_SUB_IDS: u8 = 0x20;
-
-/// A session that is owed a message, and how the message goes out to it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Target {
-    /// Who is owed it.
-    pub session: SessionId,
-    /// The position in the session's outbound sequence, from which its packet id derives.
-    pub seq: u64,
-    /// The QoS to send at.
-    pub qos: QoS,
-    /// The RETAIN flag to send.
-    pub retain: bool,
-    /// Whether it waits in the low lane.
-    pub low: bool,
-    /// The bridge's topic line it goes by; 0 for none.
-    pub mapping: u16,
-    /// The subscription identifiers to send (5.0).
-    pub sub_ids: Box<[u32]>,
-}
 
 /// Appends the row of a queued message to `out`. Its origin is not stored: routing is done.
 pub(super) fn encode_message(
     id: MessageId,
     message: &Message,
-    targets: &[Target],
+    targets: &[Owed],
     out: &mut Vec<u8>,
 ) {
     let start = out.len();
@@ -70,7 +52,7 @@ pub(super) fn encode_retained(message: &Message, out: &mut Vec<u8>) {
 ///
 /// # Errors
 /// [`Corrupt`] if the row is not what was written under `id`.
-pub fn decode_message(id: MessageId, row: &[u8]) -> Result<(Message, Vec<Target>), Corrupt> {
+pub fn decode_message(id: MessageId, row: &[u8]) -> Result<(Message, Vec<Owed>), Corrupt> {
     let mut reader = unseal(&id.0.to_le_bytes(), row)?;
     let head = Head::read(&mut reader)?;
     let targets = read_targets(&mut reader)?;
@@ -96,7 +78,7 @@ pub fn decode_retained(topic: &str, row: &[u8]) -> Result<Message, Corrupt> {
 ///
 /// # Errors
 /// [`Corrupt`] if the row is not what was written under `id`.
-pub fn decode_targets(id: MessageId, row: &[u8]) -> Result<Vec<Target>, Corrupt> {
+pub fn decode_targets(id: MessageId, row: &[u8]) -> Result<Vec<Owed>, Corrupt> {
     let mut reader = unseal(&id.0.to_le_bytes(), row)?;
     Head::read(&mut reader)?;
     read_targets(&mut reader)
@@ -116,7 +98,7 @@ pub(super) struct Scanned<'a> {
 pub(super) fn scan(
     id: MessageId,
     row: &[u8],
-    mut visit: impl FnMut(Target),
+    mut visit: impl FnMut(Owed),
 ) -> Result<Scanned<'_>, Corrupt> {
     let mut reader = unseal(&id.0.to_le_bytes(), row)?;
     let head = Head::read(&mut reader)?;
@@ -195,7 +177,7 @@ impl Head {
     }
 }
 
-fn put_head(message: &Message, targets: &[Target], origin: Option<&Origin>, out: &mut Vec<u8>) {
+fn put_head(message: &Message, targets: &[Owed], origin: Option<&Origin>, out: &mut Vec<u8>) {
     let mut flags = message.qos as u8;
     if message.retain {
         flags |= RETAIN;
@@ -237,15 +219,12 @@ fn put_body(topic: &str, message: &Message, out: &mut Vec<u8>) {
     out.extend_from_slice(message.payload());
 }
 
-fn put_target(target: &Target, out: &mut Vec<u8>) {
+fn put_target(target: &Owed, out: &mut Vec<u8>) {
     let mut flags = target.qos as u8;
     if target.retain {
         flags |= RETAIN;
     }
-    if target.low {
-        flags |= TARGET_LOW;
-    }
-    if target.mapping != 0 {
+    if target.lane != Lane::Client {
         flags |= TARGET_MAPPING;
     }
     if !target.sub_ids.is_empty() {
@@ -254,8 +233,8 @@ fn put_target(target: &Target, out: &mut Vec<u8>) {
     out.push(flags);
     put_varint(target.session.0.into(), out);
     put_varint(target.seq, out);
-    if target.mapping != 0 {
-        put_varint(target.mapping.into(), out);
+    if target.lane != Lane::Client {
+        put_varint(target.lane.code().into(), out);
     }
     if !target.sub_ids.is_empty() {
         put_varint(target.sub_ids.len() as u64, out);
@@ -265,7 +244,7 @@ fn put_target(target: &Target, out: &mut Vec<u8>) {
     }
 }
 
-fn read_targets(reader: &mut Reader<'_>) -> Result<Vec<Target>, Corrupt> {
+fn read_targets(reader: &mut Reader<'_>) -> Result<Vec<Owed>, Corrupt> {
     let n = reader.count(3)?;
     let mut targets = Vec::with_capacity(n);
     for _ in 0..n {
@@ -274,17 +253,16 @@ fn read_targets(reader: &mut Reader<'_>) -> Result<Vec<Target>, Corrupt> {
     Ok(targets)
 }
 
-fn read_target(reader: &mut Reader<'_>) -> Result<Target, Corrupt> {
+fn read_target(reader: &mut Reader<'_>) -> Result<Owed, Corrupt> {
     let flags = reader.byte()?;
-    Ok(Target {
+    Ok(Owed {
         session: SessionId(reader.number()?),
         seq: reader.varint()?,
         qos: QoS::from_bits(flags & QOS_MASK).ok_or(Corrupt)?,
         retain: flags & RETAIN != 0,
-        low: flags & TARGET_LOW != 0,
-        mapping: match flags & TARGET_MAPPING {
-            0 => 0,
-            _ => reader.number()?,
+        lane: match flags & TARGET_MAPPING {
+            0 => Lane::Client,
+            _ => Lane::from_code(reader.number()?),
         },
         sub_ids: match flags & TARGET_SUB_IDS {
             0 => Box::default(),

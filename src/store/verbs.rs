@@ -12,8 +12,9 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Batch, Refs, Target};
+use super::{Batch, Refs};
 use crate::message::{Message, MessageId, SessionId};
+use crate::owed::Owed;
 use crate::time::Time;
 
 /// How long cursors and deletes may lag: a crash in between only repeats QoS 1.
@@ -57,7 +58,7 @@ impl<T> Waits<T> {
 struct Pending<T> {
     message: Rc<Message>,
     /// Who is still owed it.
-    targets: Vec<Target>,
+    targets: Vec<Owed>,
     /// What happens when it is durable, or delivered to all who were owed it.
     waiter: Option<Waits<T>>,
     since: Time,
@@ -71,7 +72,7 @@ struct InFlight<T> {
     bytes: usize,
     waiters: Vec<Waits<T>>,
     /// What is being written, by number: receivers that are connected need not wait for it.
-    messages: Vec<(MessageId, Rc<Message>, Vec<Target>)>,
+    messages: Vec<(MessageId, Rc<Message>, Vec<Owed>)>,
 }
 
 /// The ledger of everything owed. `T` is what the broker wants back when a promise is kept.
@@ -132,7 +133,7 @@ impl<T> Store<T> {
     pub fn put(
         &mut self,
         message: Rc<Message>,
-        targets: Vec<Target>,
+        targets: Vec<Owed>,
         waiter: Option<T>,
         now: Time,
     ) -> MessageId {
@@ -146,8 +147,8 @@ impl<T> Store<T> {
     pub fn put_each(
         &mut self,
         message: &Rc<Message>,
-        targets: Vec<Target>,
-        alone: Vec<Target>,
+        targets: Vec<Owed>,
+        alone: Vec<Owed>,
         waiter: Option<T>,
         now: Time,
     ) -> MessageId {
@@ -172,7 +173,7 @@ impl<T> Store<T> {
         &mut self,
         (id, from): (MessageId, SessionId),
         message: Rc<Message>,
-        target: Target,
+        target: Owed,
         now: Time,
     ) -> MessageId {
         let at = id.0.checked_sub(self.first.0);
@@ -208,7 +209,7 @@ impl<T> Store<T> {
     fn push(
         &mut self,
         message: Rc<Message>,
-        targets: Vec<Target>,
+        targets: Vec<Owed>,
         waiter: Option<Waits<T>>,
         now: Time,
     ) -> MessageId {
@@ -420,7 +421,7 @@ impl<T> Store<T> {
     }
 
     /// A message that is not on disk yet, and what `session` is owed of it.
-    pub fn held(&self, id: MessageId, session: SessionId) -> Option<(&Rc<Message>, &Target)> {
+    pub fn held(&self, id: MessageId, session: SessionId) -> Option<(&Rc<Message>, &Owed)> {
         let (message, targets) = match id.0.checked_sub(self.first.0) {
             Some(at) => {
                 let pending = self.pending.get(at as usize)?.as_ref()?;

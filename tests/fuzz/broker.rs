@@ -10,15 +10,16 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use footbridge::auth::Auth;
-use footbridge::bridge::Link;
-use footbridge::broker::{BridgeId, BridgeSession, Broker, ConnId, Driver, Limits, Peer, end_turn};
+use footbridge::bridge::{Limits, Link};
+use footbridge::broker::{Address, BridgeId, BridgeSession, Broker, ConnId, Driver, end_turn};
 use footbridge::config::{Config, Env};
-use footbridge::mqtt::{Packet, QoS, Reason, Version, decode};
+use footbridge::mqtt::{Packet, Reason, Version, decode};
 use footbridge::store::{Batch, Db, Error, Event, Figures, Location, ReadRequest};
 use footbridge::time::Time;
 
 use super::input::Input;
 use line::{Kind, Line};
+use packets::QOS;
 
 /// More connections than this are not opened.
 const LINES: usize = 12;
@@ -127,7 +128,7 @@ impl Bench {
         let listener = usize::from(input.byte() % 2);
         let version = input.pick(&[Version::V31, Version::V311, Version::V5]);
         if self.lines.len() < LINES
-            && let Some(conn) = self.broker.accept(listener, Peer::Local, self.now)
+            && let Some(conn) = self.broker.accept(listener, Address::Local, self.now)
         {
             let slow = input.byte() % 4 == 0;
             let dial = packets::connect(input, version);
@@ -301,17 +302,13 @@ impl Bench {
         let config = config(SETTINGS[0]);
         let spec = Rc::new(config.bridges.into_iter().next().expect("a bridge"));
         let link = Link::new(Rc::clone(&spec), 1, self.now);
-        let filters = link.map().local_filters();
-        let filters: Vec<(String, QoS, u16)> = filters
-            .map(|(filter, mapped)| (filter.to_owned(), mapped.qos, mapped.mapping))
-            .collect();
         let session = BridgeSession {
             name: &spec.name,
             client_id: &spec.local_clientid,
             username: None,
             durable,
-            filters: &filters,
             topics: &spec.topics,
+            map: link.map(),
         };
         let id = self.broker.add_bridge(&session, self.now);
         self.bridge = Some((id, link));
@@ -321,17 +318,19 @@ impl Bench {
         let Some((bridge, link)) = &self.bridge else {
             return;
         };
-        let version = input.pick(&[Version::V311, Version::V5]);
-        let is_v5 = version == Version::V5;
-        let limits = Limits {
-            version,
-            receive_maximum: input.pick(&[1, 2, 20]),
-            max_packet: input.pick(&[None, Some(60)]).filter(|_| is_v5),
-            max_qos: input.pick(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]),
-            topic_alias_max: if is_v5 { input.pick(&[0, 2]) } else { 0 },
-            session_present: input.coin(),
-            announced: link.announced(),
-        };
+        let mut limits = Limits::unnamed(
+            input.pick(&[Version::V311, Version::V5]),
+            Duration::from_secs(60),
+        );
+        limits.receive_maximum = input.pick(&[1, 2, 20]);
+        limits.session_present = input.coin();
+        limits.max_qos = input.pick(QOS);
+        if limits.version == Version::V5 {
+            limits.max_packet = input.pick(&[None, Some(60)]);
+            limits.topic_alias_max = input.pick(&[0, 2]);
+            limits.retain_available = input.coin();
+            limits.announced.topic_alias_max = 10;
+        }
         let (bridge, wire) = (*bridge, link.wire().clone());
         if let Some(conn) = self.broker.bridge_up(bridge, &limits, wire, self.now) {
             let mut line = Line::new(conn, Kind::Upstream, limits.version, input.coin());

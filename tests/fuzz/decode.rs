@@ -28,8 +28,8 @@ fn read_properties(packet: &Packet<'_>) {
         return;
     };
     let (mut once, mut twice) = (Vec::new(), Vec::new());
-    publish.props.forwardable(&mut once);
-    Props::from_checked(&once).forwardable(&mut twice);
+    publish.props.read_publish(&mut once);
+    Props::from_checked(&once).read_publish(&mut twice);
     assert_eq!(once, twice);
     assert!(once.len() <= publish.props.as_bytes().len());
 }

@@ -1,7 +1,6 @@
 //! What binds a bridge as a client of its upstream: the link's own packets.
 
 use super::*;
-use crate::broker::Wire as _;
 
 /// 5.0 [MQTT-3.2.2-14]: no RETAIN flag to an upstream that retains nothing.
 #[test]

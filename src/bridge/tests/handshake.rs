@@ -1,7 +1,6 @@
 use super::*;
 use std::rc::Rc;
 
-use crate::broker::Wire as _;
 use crate::message::{Message, Parts};
 
 use crate::bridge::Limits;
@@ -349,7 +348,7 @@ fn an_echo_is_recognised_across_a_short_cut() {
     };
     let message = Message::new(parts, s.now, Rc::default()).unwrap();
     let mut topic = String::new();
-    assert!(s.link.wire().outward(&message, &mut topic, s.now));
+    assert!(s.link.wire().outward(None, &message, &mut topic, s.now));
     s.close();
     s.dial();
     s.accept(true, &[]);

@@ -1,7 +1,7 @@
 //! What the two ends tell each other in CONNECT and CONNACK, and what an upstream may not do.
 
 use super::*;
-use crate::broker::Announced;
+use crate::bridge::Announced;
 use crate::mqtt::{Auth, Disconnect};
 
 /// [MQTT-3.2.2-4]: a session where a clean start was asked for.
@@ -31,12 +31,14 @@ fn the_upstream_is_held_to_what_it_was_told() {
         max_packet: Some(1000),
         topic_alias_max: 3,
     };
-    let mut s = Script::new(spec);
-    s.dial();
-    assert_eq!(s.link.announced(), told);
-    s.refuse(Reason::UNSUPPORTED_PROTOCOL_VERSION);
-    assert_eq!(s.link.version(), Version::V311);
-    assert_eq!(s.link.announced(), Announced::default());
+    for (spec, told) in [(spec.clone(), told), (v311(spec), Announced::default())] {
+        let mut s = Script::new(spec);
+        s.dial();
+        let (Step::Up(limits), _) = s.accept(false, &[]) else {
+            panic!("the link is not up");
+        };
+        assert_eq!(limits.announced, told);
+    }
 }
 
 /// [MQTT-3.2.2-15]: requests keep to the upstream's Maximum Packet Size, too.

@@ -8,14 +8,14 @@ fn map(lines: &[&str]) -> Map {
 
 fn outward(map: &Map, local: &str) -> Option<(String, u16)> {
     let mut buf = "left over".to_owned();
-    map.outward(local, &mut buf)
-        .map(|mapped| (buf, mapped.mapping))
+    map.outward(None, local, &mut buf)
+        .map(|mapped| (buf, mapped.line.get()))
 }
 
 fn inward(map: &Map, remote: &str) -> Option<(String, u16)> {
     let mut buf = "left over".to_owned();
     map.inward(remote, &mut buf)
-        .map(|mapped| (buf, mapped.mapping))
+        .map(|mapped| (buf, mapped.line.get()))
 }
 
 /// The table in the topic section of mosquitto.conf(5): pattern, prefixes, the two full topics.
@@ -126,7 +126,7 @@ fn the_first_line_that_remaps_decides_then_the_first_that_does_not() {
     assert_eq!(outward(&map, "x/b"), Some(("x/b".into(), 4)));
     assert_eq!(inward(&map, "two/a/b"), Some(("a/b".into(), 3)));
     assert_eq!(
-        map.outward("a/c", &mut String::new()).unwrap().qos,
+        map.outward(None, "a/c", &mut String::new()).unwrap().qos,
         QoS::ExactlyOnce
     );
 }
@@ -139,7 +139,7 @@ fn directions_have_lines_of_their_own() {
     assert_eq!(inward(&map, "gw/t"), Some(("all/gw/t".into(), 3)));
     let local: Vec<_> = map
         .local_filters()
-        .map(|(f, m)| (f, m.mapping, m.qos))
+        .map(|(f, m)| (f, m.line.get(), m.qos))
         .collect();
     assert_eq!(local, [("#", 1, QoS::AtLeastOnce)]);
 }
@@ -172,7 +172,7 @@ fn each_filter_is_asked_for_once() {
     assert_eq!(map.remote_unsubscribes().collect::<Vec<_>>(), ["c/#"]);
     let local: Vec<_> = map
         .local_filters()
-        .map(|(f, m)| (f, m.mapping, m.qos as u8))
+        .map(|(f, m)| (f, m.line.get(), m.qos as u8))
         .collect();
     assert_eq!(
         local,

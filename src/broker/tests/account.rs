@@ -79,7 +79,7 @@ fn the_bound_is_put_in_words() {
     add(&mut world, &topics);
     let sentences = |world: &mut World| -> Vec<String> {
         let now = world.now;
-        world.broker.describe_queues(now).collect()
+        world.broker.describe_queues(now)
     };
     assert_eq!(
         sentences(&mut world),

@@ -50,7 +50,7 @@ fn puback_leaves_early_when_all_have_the_message() {
         world.puback(receiver, id.get());
     }
     assert_eq!(world.got(peer), [Got::PubAck(7, OK)]);
-    assert_eq!(world.broker.store.never_written(), 1);
+    assert_eq!(world.broker.core.ledger.store().never_written(), 1);
     world.held = false;
     world.pass(secs(3));
     assert_eq!(world.rows(), []);
@@ -201,7 +201,7 @@ fn puback_of_a_retained_message_waits_for_the_commit() {
         world.pass(ms(1));
         assert!(matches!(world.got(peer)[..], [Got::PubAck(1, _)]));
         world.crash(secs(1));
-        assert_eq!(world.broker.retained.len(), left);
+        assert_eq!(world.broker.core.router.retained_len(), left);
     }
 }
 

@@ -244,13 +244,16 @@ impl Bench {
         self.check();
     }
 
-    fn session(&self) -> &crate::broker::session::Session {
-        &self.world.broker.sessions[self.world.broker.bridges[self.bridge.0]]
+    fn session(&self) -> &crate::broker::sessions::Session {
+        let core = &self.world.broker.core;
+        core.sessions
+            .get(core.bridges.get(self.bridge).unwrap())
+            .unwrap()
     }
 
     /// The numbers of the messages that are in flight.
     fn sent(&self) -> BTreeSet<u32> {
-        let sent = self.session().state().sent;
+        let sent = self.session().outbound.record().sent;
         sent.iter().map(|id| self.numbers[&id.0]).collect()
     }
 

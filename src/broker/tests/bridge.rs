@@ -3,62 +3,45 @@
 use std::rc::Rc;
 
 use super::*;
-use crate::broker::{Announced, BridgeId, BridgeSession, Limits, Wire};
-use crate::message::Message;
-use crate::time::Time;
+use crate::bridge::{Limits, Map, Wire};
+use crate::broker::BridgeId;
+use crate::config::{Bounds, BridgeTopic, Direction, Overflow};
+
+/// A line both ways at QoS 2, with `up/` before the remote topics.
+fn line(pattern: &str) -> BridgeTopic {
+    BridgeTopic {
+        direction: Direction::Both,
+        remote: "up/".to_owned(),
+        ..super::overflow::line(pattern)
+    }
+}
+
+/// The map of these lines.
+fn wire(patterns: &[&str]) -> Rc<Wire> {
+    let lines: Vec<BridgeTopic> = patterns.iter().map(|pattern| line(pattern)).collect();
+    Rc::new(Wire::new(Rc::new(Map::new(&lines))))
+}
 
 /// Puts `up/` before what goes out, takes it off what comes in.
-#[derive(Debug)]
-pub(super) struct Prefix;
-
-impl Wire for Prefix {
-    fn outward(&self, message: &Message, topic: &mut String, _: Time) -> bool {
-        *topic = format!("up/{}", message.topic());
-        !message.topic().contains("secret")
-    }
-
-    fn inward(&self, remote: &str, _: &[u8], topic: &mut String, _: Time) -> bool {
-        *topic = remote.trim_start_matches("up/").to_owned();
-        remote.starts_with("up/")
-    }
-
-    fn retain(&self, retain: bool) -> bool {
-        retain
-    }
+pub(super) fn prefix() -> Rc<Wire> {
+    wire(&["#"])
 }
 
 pub(super) fn limits(session_present: bool) -> Limits {
     Limits {
-        version: Version::V5,
         receive_maximum: 20,
-        max_packet: None,
-        max_qos: QoS::ExactlyOnce,
-        topic_alias_max: 0,
         session_present,
-        announced: Announced::default(),
+        ..Limits::unnamed(Version::V5, secs(60))
     }
 }
 
 pub(super) fn add(world: &mut World) -> BridgeId {
-    let filters = [("#".to_owned(), QoS::ExactlyOnce, 1)];
-    let spec = BridgeSession {
-        name: "b",
-        client_id: "local.b",
-        username: None,
-        durable: true,
-        filters: &filters,
-        topics: &[],
-    };
-    let bridge = world.broker.add_bridge(&spec, world.now);
-    world.pass(secs(2));
-    bridge
+    super::overflow::add(world, &[line("#")])
 }
 
 fn up(world: &mut World, bridge: BridgeId, present: bool) -> Peer {
     let limits = limits(present);
-    let conn = world
-        .broker
-        .bridge_up(bridge, &limits, Rc::new(Prefix), world.now);
+    let conn = world.broker.bridge_up(bridge, &limits, prefix(), world.now);
     let peer = world.adopt(conn.unwrap(), Version::V5);
     world.broker.bridge_start(world.conn(peer), world.now);
     world.turn();
@@ -195,7 +178,12 @@ fn messages_come_in_through_the_map() {
 fn what_is_not_mapped_is_not_owed() {
     let mut world = World::new();
     let bridge = add(&mut world);
-    let uplink = up(&mut world, bridge, false);
+    let other = wire(&["other"]);
+    let conn = world
+        .broker
+        .bridge_up(bridge, &limits(false), other, world.now);
+    let uplink = world.adopt(conn.unwrap(), Version::V5);
+    world.broker.bridge_start(world.conn(uplink), world.now);
     let device = world.clean(Version::V311, "device");
     world.publish(device, "secret", "x", qos2(1));
     world.pass(secs(3));
@@ -213,8 +201,56 @@ fn a_broker_that_stops_takes_no_uplink() {
     let bridge = add(&mut world);
     world.broker.shutdown(world.now);
     let limits = limits(false);
+    let conn = world.broker.bridge_up(bridge, &limits, prefix(), world.now);
+    assert_eq!(conn, None);
+}
+
+/// With overlapping lines a message goes by the line that is decided when it is routed: it is
+/// counted there, bounded as that one says, and sent on its topic at its QoS.
+#[test]
+fn a_message_goes_by_the_line_it_is_queued_by() {
+    let plain = BridgeTopic {
+        qos: QoS::AtMostOnce,
+        ..super::overflow::line("#")
+    };
+    let mapped = BridgeTopic {
+        qos: QoS::AtLeastOnce,
+        bounds: Bounds {
+            messages: 2,
+            bytes: 0,
+        },
+        overflow: Some(Overflow::Oldest),
+        remote: "up/".to_owned(),
+        ..super::overflow::line("alarms/#")
+    };
+    let lines = [plain, mapped];
+    let mut world = World::new();
+    let bridge = super::overflow::add(&mut world, &lines);
+    let device = world.clean(Version::V311, "device");
+    for n in 1..=3 {
+        world.publish(device, "alarms/fire", &n.to_string(), qos2(n));
+    }
+    world.publish(device, "other", "4", qos1(4));
+    world.pass(secs(1));
+    let queues: Vec<_> = world.broker.bridge_queues(world.now).collect();
+    let owed: Vec<u64> = queues[0].lines.iter().map(|l| l.owed.messages).collect();
+    assert_eq!(
+        owed,
+        [0, 2],
+        "QoS 0 is not queued, and the bound is the line's own"
+    );
+    let wire = Rc::new(Wire::new(Rc::new(Map::new(&lines))));
     let conn = world
         .broker
-        .bridge_up(bridge, &limits, Rc::new(Prefix), world.now);
-    assert_eq!(conn, None);
+        .bridge_up(bridge, &limits(false), wire, world.now);
+    let uplink = world.adopt(conn.unwrap(), Version::V5);
+    world.broker.bridge_start(world.conn(uplink), world.now);
+    world.pass(secs(1));
+    let messages = world.messages(uplink);
+    let sent: Vec<_> = messages
+        .iter()
+        .map(|m| (&*m.topic, &*m.payload, m.delivery.qos()))
+        .collect();
+    let expected = ["2", "3"].map(|n| ("up/alarms/fire", n, QoS::AtLeastOnce));
+    assert_eq!(sent, expected);
 }

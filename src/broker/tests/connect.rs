@@ -11,7 +11,7 @@ fn the_first_packet_is_connect() {
         let peer = world.open(version);
         world.send(peer, &Packet::PingReq);
         assert_eq!(world.got(peer), [Got::Closed], "and no DISCONNECT either");
-        assert_eq!(world.broker.conns.len(), 0);
+        assert_eq!(world.broker.core.connections.keys().len(), 0);
     }
 }
 

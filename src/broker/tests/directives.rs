@@ -143,7 +143,7 @@ fn memory_for_messages_is_bounded() {
         world.clean(Version::V5, "new"),
     );
     let taken = world.broker.memory();
-    world.broker.settings.memory_limit = Some(taken + 1_500);
+    world.broker.core.settings.general.memory_limit = Some(taken + 1_500);
     let large = "x".repeat(1_400);
     world.publish_with(new, "kept", &large, qos1(1), true, &[]);
     world.pass(ms(50));
@@ -154,12 +154,15 @@ fn memory_for_messages_is_bounded() {
     world.publish_with(new, "more", &large, Delivery::AtMostOnce, true, &[]);
     world.publish_with(old, "more", &large, qos1(3), true, &[]);
     world.pass(secs(2));
-    assert_eq!((world.got(old), world.broker.retained.len()), (vec![], 1));
+    assert_eq!(
+        (world.got(old), world.broker.core.router.retained_len()),
+        (vec![], 1)
+    );
     world.publish_with(new, "kept", "", qos1(4), true, &[]);
     world.pass(secs(2));
     assert!(matches!(world.got(new)[..], [Got::PubAck(4, reason)] if !reason.is_error()));
     assert_eq!(world.got(old), [Got::PubAck(3, OK)]);
-    assert_eq!(world.broker.retained.len(), 1);
+    assert_eq!(world.broker.core.router.retained_len(), 1);
 }
 
 /// Without persistence the store is memory.

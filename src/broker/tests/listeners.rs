@@ -155,7 +155,7 @@ fn connections_are_counted_by_listener_and_in_all() {
         },
         Listener::on(2),
     ]);
-    world.broker.settings.global_max_connections = Some(2);
+    world.broker.core.settings.general.global_max_connections = Some(2);
     let first = world.open_at(0, Version::V5);
     let second = world.open_at(0, Version::V5);
     assert!(world.is_open(first) && !world.is_open(second));
@@ -282,7 +282,7 @@ fn each_listener_has_its_own_rules() {
         assert_eq!(got.len(), usize::from(may), "who may write it reads it");
     }
     let generated = |id: &&str| id.starts_with("b-");
-    let ids: Vec<&str> = world.broker.by_client_id.keys().map(|id| &**id).collect();
+    let ids: Vec<&str> = world.broker.core.sessions.client_ids().collect();
     assert_eq!(ids.iter().filter(|id| generated(id)).count(), 1, "{ids:?}");
 }
 
@@ -331,7 +331,7 @@ fn a_retained_message_needs_the_rights_of_its_publishers_listener() {
     ] {
         std::fs::write(dir.path().join("a"), rules).unwrap();
         world.reload();
-        world.broker.settings.check_retain_source = source;
+        world.broker.core.settings.general.check_retain_source = source;
         let b = world.clean_at(1, Version::V5, "b");
         world.listen(b, "a", QoS::AtMostOnce);
         assert_eq!(world.messages(b).len(), usize::from(arrives), "{rules}");

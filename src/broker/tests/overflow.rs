@@ -3,29 +3,17 @@
 use std::rc::Rc;
 
 use super::*;
-use crate::broker::{Announced, BridgeId, BridgeSession, DropReason, Limits, Wire};
+use crate::bridge::{Limits, Map, Wire};
+use crate::broker::{BridgeId, BridgeSession, DropReason};
 use crate::config::{Bounds, BridgeTopic, Direction, Overflow};
-use crate::message::Message;
-use crate::time::Time;
 
 /// Carries everything both ways as it is.
-#[derive(Debug)]
-pub(super) struct Plain;
-
-impl Wire for Plain {
-    fn outward(&self, message: &Message, topic: &mut String, _: Time) -> bool {
-        message.topic().clone_into(topic);
-        true
-    }
-
-    fn inward(&self, remote: &str, _: &[u8], topic: &mut String, _: Time) -> bool {
-        remote.clone_into(topic);
-        true
-    }
-
-    fn retain(&self, retain: bool) -> bool {
-        retain
-    }
+pub(super) fn plain() -> Rc<Wire> {
+    let all = BridgeTopic {
+        direction: Direction::Both,
+        ..line("#")
+    };
+    Rc::new(Wire::new(Rc::new(Map::new(&[all]))))
 }
 
 /// `topic PATTERN out 2`.
@@ -44,18 +32,14 @@ pub(super) fn line(pattern: &str) -> BridgeTopic {
 }
 
 pub(super) fn add(world: &mut World, topics: &[BridgeTopic]) -> BridgeId {
-    let filters: Vec<(String, QoS, u16)> = topics
-        .iter()
-        .zip(1..)
-        .map(|(topic, n)| (topic.pattern.clone(), topic.qos, n))
-        .collect();
+    let map = Rc::new(Map::new(topics));
     let spec = BridgeSession {
         name: "b",
         client_id: "local.b",
         username: None,
         durable: true,
-        filters: &filters,
         topics,
+        map: &map,
     };
     let bridge = world.broker.add_bridge(&spec, world.now);
     world.pass(ms(50));
@@ -64,15 +48,11 @@ pub(super) fn add(world: &mut World, topics: &[BridgeTopic]) -> BridgeId {
 
 pub(super) fn up(world: &mut World, bridge: BridgeId, window: u16, present: bool) -> Peer {
     let limits = Limits {
-        version: Version::V5,
         receive_maximum: window,
-        max_packet: None,
-        max_qos: QoS::ExactlyOnce,
-        topic_alias_max: 0,
         session_present: present,
-        announced: Announced::default(),
+        ..Limits::unnamed(Version::V5, secs(60))
     };
-    let (wire, now) = (Rc::new(Plain), world.now);
+    let (wire, now) = (plain(), world.now);
     let conn = world.broker.bridge_up(bridge, &limits, wire, now);
     let peer = world.adopt(conn.unwrap(), Version::V5);
     world.broker.bridge_start(world.conn(peer), world.now);

@@ -1,26 +1,20 @@
 //! What SIGHUP changes: bridges that go and come back, bounds of queues.
 
-use std::rc::Rc;
-
-use super::overflow::{Plain, add, line};
+use super::overflow::{add, line, plain};
 use super::*;
-use crate::broker::{Announced, BridgeId, DropReason, Limits};
+use crate::bridge::Limits;
+use crate::broker::{BridgeId, DropReason};
 use crate::config::Overflow;
 
 fn up(world: &mut World, bridge: BridgeId) -> Peer {
     let limits = Limits {
-        version: Version::V5,
         receive_maximum: 100,
-        max_packet: None,
-        max_qos: QoS::ExactlyOnce,
-        topic_alias_max: 0,
-        session_present: false,
-        announced: Announced::default(),
+        ..Limits::unnamed(Version::V5, secs(60))
     };
     let now = world.now;
     let conn = world
         .broker
-        .bridge_up(bridge, &limits, Rc::new(Plain), now)
+        .bridge_up(bridge, &limits, plain(), now)
         .unwrap();
     let peer = world.adopt(conn, Version::V5);
     world.broker.bridge_start(conn, now);

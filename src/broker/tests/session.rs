@@ -50,7 +50,7 @@ fn a_clean_start_waits_for_the_end_of_the_session_on_disk() {
     world.pass(ms(50));
     assert_eq!(world.got(new), [Got::ConnAck(false, OK)]);
     world.crash(secs(1));
-    assert_eq!(world.broker.sessions.len(), 0);
+    assert_eq!(world.broker.core.sessions.len(), 0);
 }
 
 /// 5.0 §3.1.2.11.2: a session ends when its expiry interval has passed without a connection.
@@ -68,12 +68,12 @@ fn sessions_expire() {
     assert!(world.connect(&dial).1, "the interval starts when it leaves");
     world.pass(secs(2));
     world.crash(secs(50));
-    assert_eq!(world.broker.sessions.len(), 1);
+    assert_eq!(world.broker.core.sessions.len(), 1);
     world.pass(secs(61));
-    assert_eq!(world.broker.sessions.len(), 0);
+    assert_eq!(world.broker.core.sessions.len(), 0);
     world.pass(secs(2));
     world.crash(secs(1));
-    assert_eq!(world.broker.sessions.len(), 0, "its rows are gone");
+    assert_eq!(world.broker.core.sessions.len(), 0, "its rows are gone");
 }
 
 /// [MQTT-3.14.2-2]: DISCONNECT may change the expiry, but not bring a session into being.
@@ -91,7 +91,7 @@ fn disconnect_changes_the_expiry() {
     assert_eq!(world.got(durable), [Got::Closed]);
     let said = Got::Disconnect(Reason::PROTOCOL_ERROR);
     assert_eq!(world.got(clean), [said, Got::Closed]);
-    assert_eq!(world.broker.sessions.len(), 0);
+    assert_eq!(world.broker.core.sessions.len(), 0);
 }
 
 /// A session whose expiry became 0 by a reconnect ends with the connection, queue and all, also
@@ -121,7 +121,7 @@ fn a_session_turned_clean_leaves_nothing_behind() {
     assert_eq!(world.next(peer), Some(Got::ConnAck(true, OK)));
     world.crash(secs(1));
     world.pass(secs(5));
-    assert_eq!(world.broker.sessions.len(), 0);
+    assert_eq!(world.broker.core.sessions.len(), 0);
     assert_eq!(world.rows(), []);
-    assert!(world.broker.store.is_idle());
+    assert!(world.broker.core.ledger.store().is_idle());
 }

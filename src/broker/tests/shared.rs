@@ -67,9 +67,9 @@ impl World {
     /// Nothing is owed to anybody, in RAM and on disk.
     fn assert_idle(&mut self) {
         self.pass(secs(3));
-        assert!(self.broker.store.is_idle());
+        assert!(self.broker.core.ledger.store().is_idle());
         assert_eq!(self.rows(), []);
-        assert!(self.broker.sessions.iter().all(|(_, s)| !s.ended));
+        assert!(self.broker.core.sessions.iter().all(|(_, s)| !s.is_ended()));
     }
 }
 
@@ -156,7 +156,7 @@ fn malformed_shared_subscriptions_are_refused() {
             world.subscribe(peer, 1, &[sub(filter, QoS::AtMostOnce)]);
             let got = world.got(peer);
             assert_eq!(got.last(), Some(&Got::Closed), "{filter}");
-            assert!(world.broker.trie.is_empty());
+            assert!(world.broker.core.router.is_empty());
         }
     }
     let mut world = World::new();
@@ -281,6 +281,7 @@ fn absent_members_come_last() {
         world.publish_all(publisher, 4);
         let queued: Vec<u64> = world
             .broker
+            .core
             .sessions
             .iter()
             .filter(|(_, s)| s.is_durable())
@@ -327,5 +328,5 @@ fn shared_subscriptions_are_bounded() {
     world.publish(publisher, "a/b", "x", Delivery::AtMostOnce);
     assert_eq!(world.waiting(member), 1000);
     world.cut(member);
-    assert!(world.broker.trie.is_empty() && world.broker.shared.groups.is_empty());
+    assert!(world.broker.core.router.is_empty() && world.broker.core.router.groups.is_empty());
 }

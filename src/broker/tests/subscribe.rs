@@ -37,7 +37,7 @@ fn suback_waits_for_the_commit_and_comes_before_messages() {
     let none = vec![Reason::NO_SUBSCRIPTION_EXISTED];
     assert_eq!(world.got(peer), [Got::UnsubAck(7, none)]);
     world.crash(secs(1));
-    assert!(world.broker.trie.is_empty());
+    assert!(world.broker.core.router.is_empty());
 }
 
 /// [MQTT-3.3.4-2], [MQTT-3.3.4-3]: overlapping subscriptions bring one copy, at the highest QoS,
@@ -157,10 +157,10 @@ fn retained_messages_are_replaced_deleted_and_expire() {
     assert_eq!(topics, [("expires", "1"), ("kept", "2")]);
     assert!((49..=51).contains(&messages[0].expiry.unwrap()));
     world.pass(secs(55));
-    assert_eq!(world.broker.retained.len(), 1);
+    assert_eq!(world.broker.core.router.retained_len(), 1);
     world.pass(secs(2));
     world.crash(secs(1));
-    assert_eq!(world.broker.retained.len(), 1);
+    assert_eq!(world.broker.core.router.retained_len(), 1);
 }
 
 /// Nobody but the broker publishes under `$SYS`.

@@ -1,28 +1,22 @@
 //! A bridge as a client: what it and its upstream announce to each other, and what it may say.
 
-use std::rc::Rc;
-
 use super::limits::named;
-use super::overflow::{Plain, add, line};
+use super::overflow::{add, line, plain};
 use super::*;
-use crate::broker::{Announced, Limits};
+use crate::bridge::{Announced, Limits};
 use crate::mqtt::Property;
 
 /// A bridge with an upstream that takes `aliases`, and was told what `announced` says.
 fn uplink(world: &mut World, aliases: u16, announced: Announced) -> Peer {
     let bridge = add(world, &[line("#")]);
     let limits = Limits {
-        version: Version::V5,
         receive_maximum: 20,
-        max_packet: None,
-        max_qos: QoS::ExactlyOnce,
         topic_alias_max: aliases,
         session_present: true,
         announced,
+        ..Limits::unnamed(Version::V5, secs(60))
     };
-    let conn = world
-        .broker
-        .bridge_up(bridge, &limits, Rc::new(Plain), world.now);
+    let conn = world.broker.bridge_up(bridge, &limits, plain(), world.now);
     let peer = world.adopt(conn.unwrap(), Version::V5);
     world.broker.bridge_start(world.conn(peer), world.now);
     peer

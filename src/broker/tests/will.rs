@@ -32,7 +32,11 @@ fn a_broken_connection_publishes_the_will() {
         world.cut(peer);
         assert_eq!(world.payloads(watcher), ["gone"]);
         world.pass(secs(3));
-        assert_eq!(world.broker.sessions.len(), 1, "no session is left for it");
+        assert_eq!(
+            world.broker.core.sessions.len(),
+            1,
+            "no session is left for it"
+        );
     }
 }
 
@@ -47,7 +51,14 @@ fn a_disconnect_deletes_the_will() {
         world.pass(secs(5));
         assert_eq!(world.payloads(watcher), NONE);
         world.crash(secs(1));
-        assert!(world.broker.sessions.iter().all(|(_, s)| s.will.is_none()));
+        assert!(
+            world
+                .broker
+                .core
+                .sessions
+                .iter()
+                .all(|(_, s)| s.will.is_none())
+        );
     }
 }
 

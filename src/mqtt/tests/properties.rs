@@ -191,7 +191,7 @@ fn what_a_receiver_gets_is_forwarded_byte_for_byte_in_order() {
         Property::PayloadFormat(0),
     ]);
     let mut out = Vec::new();
-    buf.as_props().forwardable(&mut out);
+    buf.as_props().read_publish(&mut out);
     assert_eq!(Props::from_checked(&out), expected.as_props());
     let mut copy = PropsBuf::new();
     copy.extend_raw(&out);
@@ -207,7 +207,7 @@ fn a_damaged_section_stops_the_iteration() {
     for len in 0..bytes.len() {
         let damaged = Props::from_checked(&bytes[..len]);
         assert!(damaged.iter().count() < 2);
-        damaged.forwardable(&mut Vec::new());
+        damaged.read_publish(&mut Vec::new());
     }
     let garbage = Props::from_checked(b"\xff\xff\xff");
     assert_eq!(garbage.iter().count(), 0);

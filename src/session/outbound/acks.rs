@@ -2,16 +2,16 @@
 
 use std::collections::VecDeque;
 
-use super::{Acked, Flight, Outbound, Stage};
+use super::{Done, Flight, Outbound, Stage};
 use crate::mqtt::{PacketId, QoS};
 use crate::time::Time;
 
-impl Acked {
-    fn of(flight: &Flight) -> Acked {
-        Acked {
-            id: flight.id,
-            mapping: flight.mapping,
-            size: flight.size,
+impl Flight {
+    fn done(&self) -> Done {
+        Done {
+            id: self.id,
+            lane: self.owed.lane,
+            size: self.size,
         }
     }
 }
@@ -22,41 +22,41 @@ impl Outbound {
         let flights = &mut self.places.as_mut()?.flights;
         let at = flights
             .iter()
-            .position(|f| PacketId::of_sequence(f.seq) == id)?;
+            .position(|f| PacketId::of_sequence(f.owed.seq) == id)?;
         Some((flights, at))
     }
 
     /// The QoS of the message under way with `id`.
     pub fn flying(&self, id: PacketId) -> Option<QoS> {
         let mut flights = self.places.as_ref()?.flights.iter();
-        let flight = flights.find(|f| PacketId::of_sequence(f.seq) == id)?;
-        Some(flight.qos)
+        let flight = flights.find(|f| PacketId::of_sequence(f.owed.seq) == id)?;
+        Some(flight.owed.qos)
     }
 
     /// PUBACK came in: the message is delivered. `None` if no QoS 1 message has this id;
     /// `lenient` also takes it for a QoS 2 message, which some brokers downgrade.
-    pub fn puback(&mut self, id: PacketId, lenient: bool) -> Option<Acked> {
+    pub fn puback(&mut self, id: PacketId, lenient: bool) -> Option<Done> {
         let (flights, at) = self.flight(id)?;
-        if flights[at].qos != QoS::AtLeastOnce && !lenient {
+        if flights[at].owed.qos != QoS::AtLeastOnce && !lenient {
             return None;
         }
         let flight = flights.remove(at)?;
-        self.forget(flight.mapping, flight.id, flight.size);
-        Some(Acked::of(&flight))
+        self.forget(flight.owed.lane, flight.id, flight.size);
+        Some(flight.done())
     }
 
     /// PUBREC came in. With `failed` (a reason from 0x80 up) the message is done with
     /// [MQTT-4.3.3-4] and returned; else PUBREL is due. `None` if no QoS 2 message has this id.
-    pub fn pubrec(&mut self, id: PacketId, failed: bool, now: Time) -> Option<Acked> {
+    pub fn pubrec(&mut self, id: PacketId, failed: bool, now: Time) -> Option<Done> {
         let (flights, at) = self.flight(id)?;
         let flight = &mut flights[at];
-        if flight.qos != QoS::ExactlyOnce {
+        if flight.owed.qos != QoS::ExactlyOnce {
             return None;
         }
         let first = flight.stage == Stage::Published;
-        let gone = Acked {
+        let gone = Done {
             id: flight.id.filter(|_| failed),
-            ..Acked::of(flight)
+            ..flight.done()
         };
         let id = flight.id;
         flight.stage = Stage::Released;
@@ -65,20 +65,20 @@ impl Outbound {
             flights.remove(at);
         }
         if first {
-            self.forget(gone.mapping, id, gone.size);
+            self.forget(gone.lane, id, gone.size);
         }
         Some(gone)
     }
 
     /// PUBCOMP came in: the handshake is over, the message no longer needed. `None` if no
     /// released message has this id.
-    pub fn pubcomp(&mut self, id: PacketId) -> Option<Acked> {
+    pub fn pubcomp(&mut self, id: PacketId) -> Option<Done> {
         let (flights, at) = self.flight(id)?;
         if flights[at].stage != Stage::Released {
             return None;
         }
         let flight = flights.remove(at)?;
-        Some(Acked::of(&flight))
+        Some(flight.done())
     }
 
     /// The moment the oldest unacknowledged packet was sent.

@@ -44,7 +44,7 @@ impl Outbound {
                 entry.dup = places.is_resent(id);
                 places.make_ready(entry);
             }
-            (None, Some(held)) => self.forget(held.mapping, Some(id), held.size),
+            (None, Some(held)) => self.forget(held.lane, Some(id), held.size),
             (None, None) => {}
         }
     }
@@ -95,11 +95,8 @@ impl Outbound {
         let count = reading.iter().take_while(|held| held.id < id).count();
         let lost: Vec<Held> = reading.drain(..count).collect();
         for held in &lost {
-            self.forget(held.mapping, Some(held.id), held.size);
-            let resend = &mut self.places().resend;
-            if let Ok(at) = resend.binary_search(&held.id) {
-                resend.remove(at);
-            }
+            self.forget(held.lane, Some(held.id), held.size);
+            self.places().forget_resend(held.id);
         }
         lost
     }

@@ -1,63 +1,43 @@
 //! Dropping what was never sent: the oldest, what a newer message on its topic supersedes, what
 //! is too old.
 
-use super::Outbound;
+use super::{Done, Outbound};
+use crate::lane::Lane;
 use crate::message::MessageId;
-use crate::store::{Amount, Held};
+use crate::store::Amount;
 use crate::time::Time;
 
-/// A message that was dropped.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Dropped {
-    /// Its number in the store, if it was owed durably.
-    pub id: Option<MessageId>,
-    /// The bridge topic line it came by; 0 for none.
-    pub mapping: u16,
-    /// Its bytes.
-    pub size: u32,
-}
-
-impl From<Held> for Dropped {
-    fn from(held: Held) -> Dropped {
-        Dropped {
-            id: Some(held.id),
-            mapping: held.mapping,
-            size: held.size,
-        }
-    }
-}
-
 impl Outbound {
-    /// The bridge topic lines that owe something, or have.
-    pub fn mappings(&self) -> Vec<u16> {
+    /// The lanes that owe something, or have.
+    pub fn lanes(&self) -> Vec<Lane> {
         let places = self.places.as_ref();
-        places.map_or(Vec::new(), |places| places.cold.mappings())
+        places.map_or(Vec::new(), |places| places.cold.lanes())
     }
 
-    /// What could be dropped of the lines that `may` admits: all that was never sent.
-    pub fn unsent(&self, may: impl Fn(u16) -> bool) -> Amount {
+    /// What could be dropped of the lanes that `may` admits: all that was never sent.
+    pub fn unsent(&self, may: impl Fn(Lane) -> bool) -> Amount {
         let Some(places) = &self.places else {
             return Amount::default();
         };
         let mut amount = places.cold.unsent(&may);
-        for entry in places.ready.iter().filter(|e| !e.dup && may(e.mapping)) {
+        for entry in places.ready.iter().filter(|e| !e.dup && may(e.owed.lane)) {
             amount.add(1, u64::from(entry.message.size()));
         }
         for held in &places.reading {
-            if may(held.mapping) && !places.is_resent(held.id) {
+            if may(held.lane) && !places.is_resent(held.id) {
                 amount.add(1, held.size.into());
             }
         }
         amount
     }
 
-    /// Drops the oldest message that was never sent, of the lines that `may` admits.
-    pub fn drop_oldest(&mut self, may: impl Fn(u16) -> bool) -> Option<Dropped> {
+    /// Drops the oldest message that was never sent, of the lanes that `may` admits.
+    pub fn drop_oldest(&mut self, may: impl Fn(Lane) -> bool) -> Option<Done> {
         let places = self.places.as_mut()?;
         let ready = places
             .ready
             .iter()
-            .position(|e| !e.dup && may(e.mapping))
+            .position(|e| !e.dup && may(e.owed.lane))
             .and_then(|at| places.take_ready(at));
         let dropped = match ready {
             Some(dropped) => dropped,
@@ -72,25 +52,25 @@ impl Outbound {
                 None => places.cold.pop_oldest(may)?.into(),
             },
         };
-        self.forget(dropped.mapping, dropped.id, dropped.size);
+        self.forget(dropped.lane, dropped.id, dropped.size);
         self.skip(dropped.id);
         Some(dropped)
     }
 
     /// The message before one on `topic` that is about to be pushed is superseded already.
-    pub fn outdate(&mut self, mapping: u16, topic: &str) {
+    pub fn outdate(&mut self, lane: Lane, topic: &str) {
         if let Some(places) = &mut self.places {
-            places.cold.outdate(mapping, topic);
+            places.cold.outdate(lane, topic);
         }
     }
 
-    /// Drops every message of a line that was never sent and has a newer one on its topic. Returns
+    /// Drops every message of a lane that was never sent and has a newer one on its topic. Returns
     /// their numbers, and their bytes together.
-    pub fn drop_superseded(&mut self, mapping: u16) -> (Vec<MessageId>, u64) {
+    pub fn drop_superseded(&mut self, lane: Lane) -> (Vec<MessageId>, u64) {
         let Some(places) = &mut self.places else {
             return (Vec::new(), 0);
         };
-        let superseded = |id| places.cold.is_superseded(mapping, id);
+        let superseded = |id| places.cold.is_superseded(lane, id);
         let ready = places.ready.iter().filter_map(|e| e.id);
         let reading = places.reading.iter().map(|held| held.id);
         let in_ram: Vec<MessageId> = ready.chain(reading).filter(|id| superseded(*id)).collect();
@@ -101,45 +81,45 @@ impl Outbound {
                 continue;
             };
             bytes += u64::from(dropped.size);
-            self.forget(mapping, dropped.id, dropped.size);
+            self.forget(lane, dropped.id, dropped.size);
         }
         if asked && self.places().reading.is_empty() {
             self.reads = self.reads.wrapping_add(1);
         }
-        let (mut ids, cold_bytes) = self.places().cold.take_superseded(mapping);
+        let (mut ids, cold_bytes) = self.places().cold.take_superseded(lane);
         self.owed.take(ids.len() as u64, cold_bytes);
         ids.extend(in_ram);
         (ids, bytes + cold_bytes)
     }
 
-    /// Drops the next message of a line that waits outside RAM, was never sent, and is known to
+    /// Drops the next message of a lane that waits outside RAM, was never sent, and is known to
     /// have arrived by `time`.
-    pub fn drop_arrived_by(&mut self, mapping: u16, time: Time) -> Option<Dropped> {
+    pub fn drop_arrived_by(&mut self, lane: Lane, time: Time) -> Option<Done> {
         let cold = &mut self.places.as_mut()?.cold;
-        let through = cold.arrived_by(mapping, time)?;
-        let held = cold.pop_through(mapping, through)?;
-        self.forget(mapping, Some(held.id), held.size);
+        let through = cold.arrived_by(lane, time)?;
+        let held = cold.pop_through(lane, through)?;
+        self.forget(lane, Some(held.id), held.size);
         self.skip(Some(held.id));
         Some(held.into())
     }
 
     /// The time that [`Outbound::drop_arrived_by`] wants to be asked for next.
-    pub fn next_arrival(&self, mapping: u16) -> Option<Time> {
-        self.places.as_ref()?.cold.next_arrival(mapping)
+    pub fn next_arrival(&self, lane: Lane) -> Option<Time> {
+        self.places.as_ref()?.cold.next_arrival(lane)
     }
 
-    /// About when the oldest message owed arrived; of one line, or of all.
-    pub fn oldest(&self, mapping: Option<u16>) -> Option<Time> {
+    /// About when the oldest message owed arrived; of one lane, or of all.
+    pub fn oldest(&self, lane: Option<Lane>) -> Option<Time> {
         let places = self.places.as_ref()?;
-        let wanted = |number: u16| mapping.is_none_or(|m| m == number);
+        let wanted = |other: Lane| lane.is_none_or(|lane| lane == other);
         let flights = places.at(super::Stage::Published);
-        let flights = flights.filter(|f| wanted(f.mapping)).map(|f| f.arrival);
-        let ready = places.ready.iter().filter(|e| wanted(e.mapping));
-        let reading = places.reading.iter().filter(|held| wanted(held.mapping));
+        let flights = flights.filter(|f| wanted(f.owed.lane)).map(|f| f.arrival);
+        let ready = places.ready.iter().filter(|e| wanted(e.owed.lane));
+        let reading = places.reading.iter().filter(|held| wanted(held.lane));
         flights
             .chain(ready.map(|entry| entry.message.arrival))
             .chain(reading.map(|held| held.arrival))
-            .chain(places.cold.oldest(mapping))
+            .chain(places.cold.oldest(lane))
             .min()
     }
 

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::drops::Dropped;
-use super::{Entry, READ_BYTES, READY_MESSAGES};
+use super::{Done, Entry, READ_BYTES, READY_MESSAGES};
+use crate::lane::Lane;
 use crate::message::{Message, MessageId};
 use crate::mqtt::{PacketId, QoS};
+use crate::owed::Owed;
 use crate::store::{Held, Queue};
 use crate::time::Time;
 
@@ -22,14 +23,12 @@ pub(super) enum Stage {
 /// A message that was sent and not fully acknowledged.
 #[derive(Clone, Debug)]
 pub(super) struct Flight {
-    pub seq: u64,
+    pub owed: Owed,
     pub id: Option<MessageId>,
-    pub mapping: u16,
     pub size: u32,
     /// Bytes of its payload; 0 if it was sent before a restart.
     pub payload: u32,
     pub arrival: Time,
-    pub qos: QoS,
     pub stage: Stage,
     pub sent: Time,
     /// Kept if it may have to go to another member of a shared subscription and is in RAM only.
@@ -41,7 +40,7 @@ impl Flight {
     pub fn held(&self) -> Option<Held> {
         Some(Held {
             id: self.id?,
-            mapping: self.mapping,
+            lane: self.owed.lane,
             size: self.size,
             arrival: self.arrival,
         })
@@ -57,7 +56,7 @@ pub(super) struct Places {
     /// How many of `ready` are QoS 0.
     pub ready_qos0: usize,
     pub reading: VecDeque<Held>,
-    /// The rest; it also counts what is owed by each line, in all places.
+    /// The rest; it also counts what is owed in each lane, in all places.
     pub cold: Queue,
     /// Sent on an earlier connection and still owed; sorted.
     pub resend: Vec<MessageId>,
@@ -91,37 +90,45 @@ impl Places {
     }
 
     /// Takes a message out of `ready`.
-    pub fn take_ready(&mut self, at: usize) -> Option<Dropped> {
+    pub fn take_ready(&mut self, at: usize) -> Option<Done> {
         let entry = self.ready.remove(at)?;
-        self.ready_bytes -= (entry.message.size() as usize).min(self.ready_bytes);
-        self.ready_qos0 -= usize::from(entry.qos == QoS::AtMostOnce);
-        Some(Dropped {
-            id: entry.id,
-            mapping: entry.mapping,
-            size: entry.message.size(),
-        })
+        self.count_out(&entry);
+        Some(entry.done())
     }
 
-    /// Takes the oldest message out of `reading` that was never sent, of the lines that `may`
+    /// A message has left `ready`.
+    pub fn count_out(&mut self, entry: &Entry) {
+        self.ready_bytes -= (entry.message.size() as usize).min(self.ready_bytes);
+        self.ready_qos0 -= usize::from(entry.owed.qos == QoS::AtMostOnce);
+    }
+
+    /// A message is no longer one that was sent on an earlier connection and is to be sent again.
+    pub fn forget_resend(&mut self, id: MessageId) {
+        if let Ok(at) = self.resend.binary_search(&id) {
+            self.resend.remove(at);
+        }
+    }
+
+    /// Takes the oldest message out of `reading` that was never sent, of the lanes that `may`
     /// admits. Its row, when it comes, is not taken in.
-    pub fn take_reading(&mut self, may: impl Fn(u16) -> bool) -> Option<Held> {
+    pub fn take_reading(&mut self, may: impl Fn(Lane) -> bool) -> Option<Held> {
         let mut reading = self.reading.iter();
-        let at = reading.position(|held| may(held.mapping) && !self.is_resent(held.id))?;
+        let at = reading.position(|held| may(held.lane) && !self.is_resent(held.id))?;
         self.reading.remove(at)
     }
 
     /// Takes a message out of `ready` or `reading`.
-    pub fn take_by_id(&mut self, id: MessageId) -> Option<Dropped> {
+    pub fn take_by_id(&mut self, id: MessageId) -> Option<Done> {
         if let Some(at) = self.ready.iter().position(|e| e.id == Some(id)) {
             return self.take_ready(at);
         }
         let at = self.reading.iter().position(|held| held.id == id)?;
-        self.reading.remove(at).map(Dropped::from)
+        self.reading.remove(at).map(Done::from)
     }
 
     pub fn make_ready(&mut self, entry: Entry) {
         self.ready_bytes += entry.message.size() as usize;
-        self.ready_qos0 += usize::from(entry.qos == QoS::AtMostOnce);
+        self.ready_qos0 += usize::from(entry.owed.qos == QoS::AtMostOnce);
         self.ready.push_back(entry);
     }
 

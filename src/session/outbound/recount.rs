@@ -1,6 +1,7 @@
 //! What tests look at: the queue counted anew.
 
 use super::{Outbound, Stage};
+use crate::lane::Lane;
 use crate::store::{Amount, Held};
 
 impl Outbound {
@@ -25,19 +26,16 @@ impl Outbound {
     /// Checks that what is counted is what is there.
     pub fn check(&self) {
         let mut owed = Amount::default();
-        let mut lines = std::collections::BTreeMap::<u16, Amount>::new();
+        let mut lanes = std::collections::BTreeMap::<Lane, Amount>::new();
         for held in self.all() {
             owed.add(1, held.size.into());
-            lines
-                .entry(held.mapping)
-                .or_default()
-                .add(1, held.size.into());
+            lanes.entry(held.lane).or_default().add(1, held.size.into());
         }
         assert_eq!(self.owed, owed);
-        for mapping in self.mappings() {
-            let line = lines.remove(&mapping).unwrap_or_default();
-            assert_eq!(self.owed_by(mapping), line, "line {mapping}");
+        for lane in self.lanes() {
+            let counted = lanes.remove(&lane).unwrap_or_default();
+            assert_eq!(self.owed_by(lane), counted, "{lane:?}");
         }
-        assert!(lines.is_empty());
+        assert!(lanes.is_empty());
     }
 }

@@ -1,39 +1,16 @@
 //! What a member of a shared subscription leaves to the others.
 
-use std::rc::Rc;
-
 use super::{Entry, Outbound, Stage};
-use crate::message::{Message, MessageId};
-use crate::route::is_share;
+use crate::lane::Lane;
+use crate::message::MessageId;
 use crate::store::Queue;
 
-/// A message that was not delivered and may go to somebody else.
-#[derive(Clone, Debug)]
-pub struct Left {
-    /// The message.
-    pub message: Rc<Message>,
-    /// Its number in the store, if it was owed durably.
-    pub id: Option<MessageId>,
-    /// The line it came by.
-    pub line: u16,
-}
-
-impl From<Entry> for Left {
-    fn from(entry: Entry) -> Left {
-        Left {
-            message: entry.message,
-            id: entry.id,
-            line: entry.mapping,
-        }
-    }
-}
-
 impl Outbound {
-    /// The messages of `line` that wait outside RAM and follow `passed`: first those that were
+    /// The messages of `lane` that wait outside RAM and follow `passed`: first those that were
     /// sent on an earlier connection, all in the order of their numbers.
-    pub fn waiting(&self, line: u16, passed: MessageId) -> impl Iterator<Item = MessageId> {
+    pub fn waiting(&self, lane: Lane, passed: MessageId) -> impl Iterator<Item = MessageId> {
         let queue = self.places.iter().map(|places| &places.cold);
-        queue.flat_map(move |queue| queue.of_line(line, passed))
+        queue.flat_map(move |queue| queue.of_lane(lane, passed))
     }
 
     /// True if a message was sent on an earlier connection.
@@ -42,75 +19,66 @@ impl Outbound {
     }
 
     /// True if [`Outbound::waiting`] names this message.
-    pub fn is_waiting(&self, line: u16, id: MessageId) -> bool {
+    pub fn is_waiting(&self, lane: Lane, id: MessageId) -> bool {
         let places = self.places.as_ref();
-        places.is_some_and(|p| p.cold.contains(line, id))
+        places.is_some_and(|p| p.cold.contains(lane, id))
     }
 
     /// Takes out one of the messages that [`Outbound::waiting`] names, of `size` bytes.
-    pub fn take_waiting(&mut self, line: u16, id: MessageId, size: u32) {
+    pub fn take_waiting(&mut self, lane: Lane, id: MessageId, size: u32) {
         let Some(places) = &mut self.places else {
             return;
         };
-        let Some(size) = places.cold.take(line, id, size) else {
+        let Some(size) = places.cold.take(lane, id, size) else {
             return;
         };
-        if let Ok(at) = places.resend.binary_search(&id) {
-            places.resend.remove(at);
-        }
-        self.forget(line, Some(id), size);
+        places.forget_resend(id);
+        self.forget(lane, Some(id), size);
     }
 
-    /// The next message of `line` that waits in RAM and was never sent, from place `at` on, and
+    /// The next message of `lane` that waits in RAM and was never sent, from place `at` on, and
     /// its place.
-    pub fn next_unsent(&self, line: u16, at: usize) -> Option<(usize, Left)> {
+    pub fn next_unsent(&self, lane: Lane, at: usize) -> Option<(usize, Entry)> {
         let ready = &self.places.as_ref()?.ready;
-        let unsent = |(_, e): &(usize, &Entry)| e.mapping == line && !e.dup;
+        let unsent = |(_, e): &(usize, &Entry)| e.owed.lane == lane && !e.dup;
         let (at, entry) = ready.iter().enumerate().skip(at).find(unsent)?;
-        Some((at, Left::from(entry.clone())))
+        Some((at, entry.clone()))
     }
 
     /// Takes the message that [`Outbound::next_unsent`] found in this place.
     pub fn take_unsent(&mut self, at: usize) {
         let places = self.places.as_mut();
         if let Some(taken) = places.and_then(|places| places.take_ready(at)) {
-            self.forget(taken.mapping, taken.id, taken.size);
+            self.forget(taken.lane, taken.id, taken.size);
         }
     }
 
     /// For a session that ends with its connection: takes all that came by a share and may go to
     /// somebody else, in order, and calls `discard` for what may not, because a QoS 2 handshake
     /// has begun [MQTT-4.8.2-5].
-    pub fn take_left(&mut self, mut discard: impl FnMut(MessageId)) -> Vec<Left> {
+    pub fn take_left(&mut self, mut discard: impl FnMut(MessageId)) -> Vec<Entry> {
         let Some(places) = &mut self.places else {
             return Vec::new();
         };
         let mut left = Vec::new();
         for flight in std::mem::take(&mut places.flights) {
             match (flight.message, flight.id) {
-                (Some(message), id) if flight.stage == Stage::Published => left.push(Left {
-                    message,
-                    id,
-                    line: flight.mapping,
-                }),
+                (Some(message), id) if flight.stage == Stage::Published => {
+                    left.push(Entry::new(message, id, flight.owed));
+                }
                 (_, Some(id)) => discard(id),
                 (_, None) => {}
             }
         }
-        let ready = std::mem::take(&mut places.ready);
-        left.extend(
-            ready
-                .into_iter()
-                .filter(|e| is_share(e.mapping))
-                .map(Left::from),
-        );
+        let ready = std::mem::take(&mut places.ready).into_iter();
+        left.extend(ready.filter(|entry| entry.owed.lane.is_share()));
         self.disconnect();
         left
     }
 
-    /// For a durable session that ends: keeps what never was sent, or sent once, of the lines
+    /// For a durable session that ends: keeps what never was sent, or sent once, of the lanes
     /// that `keep` admits, and calls `gone` for all else.
-    pub fn reduce_to(&mut self, keep: impl Fn(u16) -> bool, mut gone: impl FnMut(MessageId)) {
+    pub fn reduce_to(&mut self, keep: impl Fn(Lane) -> bool, mut gone: impl FnMut(MessageId)) {
         self.disconnect();
         let Some(places) = &mut self.places else {
             return;
@@ -120,39 +88,45 @@ impl Outbound {
         }
         let mut kept = Queue::default();
         for held in places.cold.take_sent() {
-            if !keep(held.mapping) {
+            if !keep(held.lane) {
                 gone(held.id);
             } else if kept.push_sent(held) {
-                kept.owe(held.mapping, Some(held.id), held.size, None);
+                kept.owe(held.lane, Some(held.id), held.size, None);
             }
         }
         while let Some(held) = places.cold.pop_below(MessageId(u64::MAX)) {
-            if !keep(held.mapping) {
+            if !keep(held.lane) {
                 gone(held.id);
             } else if kept.push_back(held) {
-                kept.owe(held.mapping, Some(held.id), held.size, None);
+                kept.owe(held.lane, Some(held.id), held.size, None);
             }
         }
         self.owed = kept.total();
         places.cold = kept;
     }
 
-    /// True if messages of `line` wait outside RAM.
-    pub fn has_waiting(&self, line: u16) -> bool {
-        self.waiting(line, MessageId(0)).next().is_some()
+    /// True if messages of `lane` wait outside RAM.
+    pub fn has_waiting(&self, lane: Lane) -> bool {
+        self.waiting(lane, MessageId(0)).next().is_some()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Origin, Parts};
+    use std::rc::Rc;
+
+    use crate::lane::ShareNo;
+    use crate::message::{Message, Origin, Parts, SessionId};
     use crate::mqtt::QoS;
-    use crate::route::FIRST_SHARE;
+    use crate::owed::Owed;
     use crate::time::Time;
 
-    const SHARE: u16 = FIRST_SHARE;
     const ON_DISK: MessageId = MessageId(u64::MAX);
+
+    fn share(number: u16) -> Lane {
+        Lane::Share(ShareNo::new(number).unwrap())
+    }
 
     fn message() -> Rc<Message> {
         let parts = Parts {
@@ -168,50 +142,54 @@ mod tests {
         let mut queue = Outbound::new(durable);
         queue.connect(4, Time::ZERO);
         for id in 1..=6 {
-            let entry = Entry {
-                message: message(),
-                id: durable.then_some(MessageId(id)),
+            let owed = Owed {
+                session: SessionId(1),
+                lane: [share(0), share(1), Lane::Client][id as usize % 3],
                 seq: queue.next_seq(),
                 qos,
                 retain: false,
-                dup: false,
-                mapping: [SHARE, SHARE + 1, 0][id as usize % 3],
                 sub_ids: Box::default(),
             };
+            let entry = Entry::new(message(), durable.then_some(MessageId(id)), owed);
             queue.push(entry, false);
         }
         queue
     }
 
-    fn waiting(queue: &Outbound, line: u16, passed: u64) -> Vec<u64> {
+    fn send(queue: &mut Outbound) {
+        let entry = queue.next(ON_DISK, QoS::ExactlyOnce).unwrap();
+        queue.sent(entry, Time::ZERO);
+    }
+
+    fn waiting(queue: &Outbound, lane: Lane, passed: u64) -> Vec<u64> {
         queue
-            .waiting(line, MessageId(passed))
+            .waiting(lane, MessageId(passed))
             .map(|id| id.0)
             .collect()
     }
 
     #[test]
-    fn a_durable_queue_is_taken_apart_by_line() {
+    fn a_durable_queue_is_taken_apart_by_lane() {
         let mut queue = filled(true, QoS::AtLeastOnce);
         for _ in 0..3 {
-            queue.next(ON_DISK, QoS::ExactlyOnce, Time::ZERO);
+            send(&mut queue);
         }
         queue.disconnect();
-        assert_eq!(waiting(&queue, SHARE, 0), [3, 6]);
-        assert_eq!(waiting(&queue, SHARE, 3), [6]);
-        assert_eq!(waiting(&queue, SHARE + 1, 0), [1, 4]);
+        assert_eq!(waiting(&queue, share(0), 0), [3, 6]);
+        assert_eq!(waiting(&queue, share(0), 3), [6]);
+        assert_eq!(waiting(&queue, share(1), 0), [1, 4]);
         assert!(queue.was_sent(MessageId(3)) && !queue.was_sent(MessageId(6)));
-        for (line, id) in [(SHARE, 6), (SHARE, 3), (SHARE + 1, 4), (SHARE, 4)] {
-            let waited = queue.is_waiting(line, MessageId(id));
-            assert_eq!(waited, (line, id) != (SHARE, 4));
-            queue.take_waiting(line, MessageId(id), 10);
-            assert!(!queue.is_waiting(line, MessageId(id)));
+        for (lane, id) in [(share(0), 6), (share(0), 3), (share(1), 4), (share(0), 4)] {
+            let waited = queue.is_waiting(lane, MessageId(id));
+            assert_eq!(waited, (lane, id) != (share(0), 4));
+            queue.take_waiting(lane, MessageId(id), 10);
+            assert!(!queue.is_waiting(lane, MessageId(id)));
             queue.check();
         }
         assert_eq!((queue.len(), queue.bytes()), (3, 30));
         let mut gone = Vec::new();
-        queue.reduce_to(|line| line == SHARE + 1, |id| gone.push(id.0));
-        assert_eq!((waiting(&queue, SHARE + 1, 0), gone), (vec![1], vec![2, 5]));
+        queue.reduce_to(|lane| lane == share(1), |id| gone.push(id.0));
+        assert_eq!((waiting(&queue, share(1), 0), gone), (vec![1], vec![2, 5]));
         assert!(queue.was_sent(MessageId(1)) && queue.len() == 1);
         queue.check();
     }
@@ -220,12 +198,12 @@ mod tests {
     fn what_was_not_sent_can_be_taken_out_of_ram() {
         let mut queue = filled(false, QoS::AtLeastOnce);
         for _ in 0..2 {
-            queue.next(ON_DISK, QoS::ExactlyOnce, Time::ZERO);
+            send(&mut queue);
         }
-        let (at, _) = queue.next_unsent(SHARE, 0).unwrap();
+        let (at, _) = queue.next_unsent(share(0), 0).unwrap();
         queue.take_unsent(at);
-        assert_eq!(queue.next_unsent(SHARE, at).map(|(at, _)| at), Some(2));
-        assert!(queue.next_unsent(SHARE, 3).is_none());
+        assert_eq!(queue.next_unsent(share(0), at).map(|(at, _)| at), Some(2));
+        assert!(queue.next_unsent(share(0), 3).is_none());
         assert_eq!((queue.len(), queue.ready()), (5, 3));
     }
 
@@ -235,11 +213,11 @@ mod tests {
         for (qos, count) in [(QoS::AtLeastOnce, 4), (QoS::ExactlyOnce, 1)] {
             let mut queue = filled(false, qos);
             for _ in 0..4 {
-                queue.next(ON_DISK, QoS::ExactlyOnce, Time::ZERO);
+                send(&mut queue);
             }
             let left = queue.take_left(|id| panic!("{id:?} is in no store"));
             assert_eq!(left.len(), count, "{qos:?}");
-            assert!(left.iter().all(|left| is_share(left.line)));
+            assert!(left.iter().all(|left| left.owed.lane.is_share()));
             assert!(queue.is_empty());
         }
     }

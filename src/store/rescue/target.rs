@@ -18,7 +18,7 @@ use crate::store::tables::{MSG, RETAINED, SESSION};
 const CHUNK: usize = 256 << 10;
 
 /// An empty store that fills, commit by commit.
-pub(super) struct Target {
+pub(super) struct Owed {
     database: Database,
     chunk: Chunk,
     /// Sessions whose identity is known to be the last version.
@@ -54,10 +54,10 @@ struct Row {
     is_live: bool,
 }
 
-impl Target {
+impl Owed {
     /// Fills `database`, an empty store.
-    pub(super) fn new(database: Database) -> Target {
-        Target {
+    pub(super) fn new(database: Database) -> Owed {
+        Owed {
             database,
             chunk: Chunk::default(),
             live: HashSet::new(),
@@ -149,7 +149,7 @@ impl Target {
     }
 }
 
-impl Sink for Target {
+impl Sink for Owed {
     fn row(&mut self, table: Table, key: &[u8], row: &[u8], is_live: bool) {
         if table == Table::Meta {
             return self.meta(key, row);

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use super::disk::Disk;
 use super::{message, session, target};
+use crate::lane::Lane;
 use crate::message::{MessageId, SessionId};
 use crate::mqtt::{PacketId, QoS, RetainHandling};
 use crate::store::disk::Meter;
@@ -209,7 +210,7 @@ fn put_session(batch: &mut Batch, ledger: &mut Ledger, id: u32, rng: &mut Rng) {
         retain_as_published: false,
         retain_handling: RetainHandling::Send,
         sub_id: None,
-        line: 0,
+        lane: Lane::Client,
     };
     let record = SessionRecord {
         subscriptions: vec![subscription],

@@ -17,9 +17,11 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::slice;
 
+use crate::lane::Lane;
 use crate::message::{Message, MessageId, Origin, Parts, SessionId};
 use crate::mqtt::{QoS, Version};
-use crate::store::{Batch, Db, Rows, SessionRecord, Target};
+use crate::owed::Owed;
+use crate::store::{Batch, Db, Rows, SessionRecord};
 use crate::time::Time;
 
 /// A QoS 1 message on `topic`.
@@ -36,14 +38,13 @@ pub(super) fn message(topic: &str, payload: &[u8]) -> Message {
 }
 
 /// `session` is owed a message, as the `seq`th of its sequence.
-fn target(session: u32, seq: u64) -> Target {
-    Target {
+fn target(session: u32, seq: u64) -> Owed {
+    Owed {
         session: SessionId(session),
         seq,
         qos: QoS::AtLeastOnce,
         retain: false,
-        low: false,
-        mapping: 0,
+        lane: Lane::Client,
         sub_ids: Box::default(),
     }
 }

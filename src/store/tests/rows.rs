@@ -5,12 +5,14 @@ use std::rc::Rc;
 use proptest::option;
 use proptest::prelude::*;
 
+use crate::lane::Lane;
 use crate::message::{Message, MessageId, Origin, Parts, SessionId};
 use crate::mqtt::{PacketId, QoS, RetainHandling, Version};
+use crate::owed::Owed;
 use crate::store::codec::{put_varint, seal, unseal};
 use crate::store::row::{encode_message, encode_retained, scan};
 use crate::store::{
-    DropRecord, SessionRecord, StateRecord, SubscriptionRecord, Target, WillRecord, decode_message,
+    DropRecord, SessionRecord, StateRecord, SubscriptionRecord, WillRecord, decode_message,
     decode_retained, decode_targets,
 };
 use crate::time::Time;
@@ -31,13 +33,17 @@ fn time() -> impl Strategy<Value = Time> {
     any::<u64>().prop_map(Time::from_millis)
 }
 
+fn lane() -> impl Strategy<Value = Lane> {
+    any::<u16>().prop_map(Lane::from_code)
+}
+
 prop_compose! {
     fn target()(
-        session in any::<u32>(), seq in any::<u64>(), qos in qos(), retain: bool, low: bool,
-        mapping: u16, sub_ids in prop::collection::vec(any::<u32>(), 0..4),
-    ) -> Target {
+        session in any::<u32>(), seq in any::<u64>(), qos in qos(), retain: bool,
+        lane in lane(), sub_ids in prop::collection::vec(any::<u32>(), 0..4),
+    ) -> Owed {
         let session = SessionId(session);
-        Target { session, seq, qos, retain, low, mapping, sub_ids: sub_ids.into() }
+        Owed { session, seq, qos, retain, lane, sub_ids: sub_ids.into() }
     }
 }
 
@@ -62,7 +68,7 @@ prop_compose! {
 prop_compose! {
     fn subscription()(
         filter in name(), qos in qos(), no_local: bool, retain_as_published: bool,
-        handling in 0..3usize, sub_id in option::of(any::<u32>()), line: u16,
+        handling in 0..3usize, sub_id in option::of(any::<u32>()), lane in lane(),
     ) -> SubscriptionRecord {
         let retain_handling = [
             RetainHandling::Send,
@@ -70,7 +76,7 @@ prop_compose! {
             RetainHandling::DontSend,
         ][handling];
         SubscriptionRecord {
-            filter, qos, no_local, retain_as_published, retain_handling, sub_id, line,
+            filter, qos, no_local, retain_as_published, retain_handling, sub_id, lane,
         }
     }
 }
@@ -113,9 +119,9 @@ fn releasing() -> impl Strategy<Value = Vec<(PacketId, MessageId)>> {
 
 prop_compose! {
     fn drop_record()(
-        mapping: u16, reason: u8, messages: u64, bytes: u64, first in time(), last in time(),
+        lane in lane(), reason: u8, messages: u64, bytes: u64, first in time(), last in time(),
     ) -> DropRecord {
-        DropRecord { mapping, reason, messages, bytes, first, last }
+        DropRecord { lane, reason, messages, bytes, first, last }
     }
 }
 
@@ -169,9 +175,9 @@ proptest! {
         prop_assert_eq!(&owed, &targets);
         prop_assert_eq!(&decode_targets(id, &row).unwrap(), &targets);
         let mut seen = Vec::new();
-        let scanned = scan(id, &row, |target| seen.push((target.session, target.low))).unwrap();
+        let scanned = scan(id, &row, |target| seen.push((target.session, target.lane))).unwrap();
         prop_assert_eq!((scanned.arrival, scanned.size), (message.arrival, message.size() as usize));
-        prop_assert!(seen.into_iter().eq(targets.iter().map(|t| (t.session, t.low))));
+        prop_assert!(seen.into_iter().eq(targets.iter().map(|t| (t.session, t.lane))));
         let other = MessageId(id.0 ^ 1);
         prop_assert!(decode_message(other, &row).is_err(), "under another id");
         damage_is_found(&row, flip, |row| decode_message(id, row).is_ok())?;

@@ -20,7 +20,8 @@ const FILTERS: &[&str] = &[
     "$x",
     "$SYS/#",
 ];
-const QOS: &[QoS] = &[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+/// All of them.
+pub const QOS: &[QoS] = &[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 /// Around where payloads are shared, and around what the settings allow.
 const SIZES: &[usize] = &[0, 1, 10, 40, 140, 160, 390, 16_384, 20_000];
 

@@ -1,14 +1,13 @@
 //! What binds a bridge as a client of its upstream: its messages.
 
-use std::rc::Rc;
-
-use super::super::bridge::{Prefix, add, limits};
+use super::super::bridge::{add, limits, prefix};
 use super::*;
-use crate::broker::{BridgeId, Limits};
+use crate::bridge::Limits;
+use crate::broker::BridgeId;
 
 /// The uplink of `bridge` comes up with these limits.
 fn up(world: &mut World, bridge: BridgeId, limits: &Limits) -> Peer {
-    let wire = Rc::new(Prefix);
+    let wire = prefix();
     let conn = world.broker.bridge_up(bridge, limits, wire, world.now);
     let peer = world.adopt(conn.unwrap(), limits.version);
     world.broker.bridge_start(world.conn(peer), world.now);

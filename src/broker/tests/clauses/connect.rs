@@ -28,7 +28,7 @@ fn an_unknown_protocol_is_not_served() {
     let c = world.tcp();
     world.say(c, &packet(0x10, b"\0\x04MQTX\x04\x02\0\0\0\x01c"));
     assert!(world.is_over(c));
-    assert_eq!(world.broker.sessions.len(), 0);
+    assert_eq!(world.broker.core.sessions.len(), 0);
 }
 
 /// [MQTT-3.1.2-9] and what follows up to the Keep Alive: a field is in the payload if its flag
@@ -92,7 +92,7 @@ fn the_strings_of_connect_are_utf_8() {
                 let c = world.tcp();
                 world.say(c, &connect(version, flags, b"", &payload));
                 assert!(world.is_over(c), "{payload:02x?}");
-                assert_eq!(world.broker.sessions.len(), 0);
+                assert_eq!(world.broker.core.sessions.len(), 0);
             }
         }
     }
@@ -120,7 +120,7 @@ fn clients_without_an_id_are_told_apart() {
         let (one, two) = (world.hello(version, ""), world.hello(version, ""));
         world.ask(one, PINGREQ, PINGRESP);
         world.ask(two, PINGREQ, PINGRESP);
-        assert_eq!(world.broker.sessions.len(), 2);
+        assert_eq!(world.broker.core.sessions.len(), 2);
     }
 }
 

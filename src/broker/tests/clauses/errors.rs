@@ -42,7 +42,7 @@ fn every_malformed_packet_closes_the_connection() {
             ),
             _ => assert_eq!(said, b"", "{name}"),
         }
-        assert_eq!(world.broker.sessions.len(), 0, "{name}");
+        assert_eq!(world.broker.core.sessions.len(), 0, "{name}");
     }
 }
 
@@ -73,7 +73,7 @@ fn a_malformed_connect_of_5_0_is_refused() {
         assert!(world.is_over(c), "{name}");
         let said = world.heard(c);
         assert!(said.get(3).is_none_or(|code| *code >= 0x80), "{name}");
-        assert_eq!(world.broker.sessions.len(), 0, "{name}");
+        assert_eq!(world.broker.core.sessions.len(), 0, "{name}");
     }
 }
 

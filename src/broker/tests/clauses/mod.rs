@@ -14,7 +14,7 @@ mod subscribe;
 mod will;
 
 use super::*;
-use crate::broker::{ConnId, Peer as Address};
+use crate::broker::{Address, ConnId};
 use crate::mqtt::{Packet, decode};
 
 /// PINGREQ.

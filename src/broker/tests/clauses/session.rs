@@ -99,7 +99,7 @@ fn retained_messages_outlive_the_session() {
         world.say(p, &publish(version, 1, "a", None, b"kept"));
         world.break_off(p);
         world.pass(secs(1));
-        assert_eq!(world.broker.sessions.len(), 0);
+        assert_eq!(world.broker.core.sessions.len(), 0);
         let c = world.hello(version, "c");
         world.say(c, &subscribe(version, 1, &[("a", 0)]));
         assert_eq!(payloads(&mut world, c), ["kept"]);

@@ -1,7 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
 use super::*;
-use crate::broker::subscribe::MAX_SUBSCRIPTIONS;
+use crate::broker::packets::subscribe::MAX_SUBSCRIPTIONS;
 
 /// The UNSUBACK of these reasons; before 5.0 it has none.
 fn unsuback(version: Version, id: u16, reasons: &[u8]) -> Vec<u8> {
@@ -275,7 +275,7 @@ fn a_malformed_filter_is_refused() {
                 let said = world.heard(c);
                 let closed = world.is_over(c);
                 assert!(closed, "{bad:?} in {version:?}: {said:02x?}");
-                assert!(world.broker.trie.is_empty());
+                assert!(world.broker.core.router.is_empty());
             }
         }
     }

@@ -172,7 +172,14 @@ fn qos_2_under_way_stays_with_its_session() {
             if ends {
                 let owed = world.broker.gauges().queued_messages;
                 assert_eq!(owed, 5, "what b has");
-                assert!(world.broker.sessions.iter().all(|(_, s)| !s.ended));
+                assert!(
+                    world
+                        .broker
+                        .core
+                        .sessions
+                        .iter()
+                        .all(|(_, s)| !s.is_ended())
+                );
             }
         }
     }
@@ -222,7 +229,7 @@ fn unsubscribe_leaves_what_was_not_sent() {
             world.assert_idle();
             world.unsubscribe(b, 99, A);
             world.pass(ms(100));
-            assert!(world.broker.trie.is_empty());
+            assert!(world.broker.core.router.is_empty());
             assert_eq!(world.broker.gauges().shared_subscriptions, 0);
             world.publish(publisher, "a/b", "late", qos1(1));
             world.pass(ms(50));
@@ -270,7 +277,7 @@ fn an_ended_session_leaves_its_backlog() {
         );
         world.assert_idle();
         world.crash(secs(1));
-        assert_eq!(world.broker.sessions.len(), 1);
+        assert_eq!(world.broker.core.sessions.len(), 1);
     }
 }
 
@@ -289,8 +296,8 @@ fn a_group_ends_with_its_last_member() {
     world.publish_all(publisher, 10);
     world.pass(secs(2));
     world.pass(secs(70));
-    assert_eq!(world.broker.sessions.len(), 1, "the publisher");
-    assert!(world.broker.trie.is_empty());
+    assert_eq!(world.broker.core.sessions.len(), 1, "the publisher");
+    assert!(world.broker.core.router.is_empty());
     world.assert_idle();
 }
 
@@ -315,6 +322,7 @@ fn a_large_backlog_is_taken_over_in_pieces() {
     world.pass(ms(100));
     let (_, session) = world
         .broker
+        .core
         .sessions
         .iter()
         .find(|(_, s)| s.client_id() == "b")

@@ -247,7 +247,7 @@ impl Run {
                 let all = self.members[n].owed.len();
                 self.answer(n, all);
             }
-            if self.world.broker.store.is_idle() {
+            if self.world.broker.core.ledger.store().is_idle() {
                 break;
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::model::{Facts, Kept, Options};
-use crate::broker::session::Session;
+use crate::broker::sessions::Session;
 use crate::broker::tests::World;
 
 /// The number of the client that has this client id.
@@ -13,7 +13,7 @@ fn number(client_id: &str) -> usize {
 
 /// The sessions the broker has, by the number of the client.
 pub fn sessions(world: &World) -> BTreeMap<usize, Facts> {
-    let sessions = world.broker.sessions.iter();
+    let sessions = world.broker.core.sessions.iter();
     sessions
         .map(|(_, session)| (number(session.client_id()), facts(world, session)))
         .collect()
@@ -21,8 +21,9 @@ pub fn sessions(world: &World) -> BTreeMap<usize, Facts> {
 
 /// The broker's number for the session of a client.
 pub fn session_number(world: &World, client_id: &str) -> u32 {
-    let index = world.broker.by_client_id[client_id];
-    world.broker.sessions[index].id.0
+    let sessions = &world.broker.core.sessions;
+    let key = sessions.find(client_id).unwrap();
+    sessions.get(key).unwrap().id.0
 }
 
 fn facts(world: &World, session: &Session) -> Facts {
@@ -48,13 +49,13 @@ fn facts(world: &World, session: &Session) -> Facts {
             .iter()
             .map(|id| id.get())
             .collect(),
-        saved: session.on_disk && world.broker.is_saved(session),
+        saved: session.is_on_disk() && session.is_saved(world.broker.core.ledger.store().done()),
     }
 }
 
 /// The retained messages the broker has, by topic.
 pub fn retained(world: &World) -> BTreeMap<String, Kept> {
-    let messages = world.broker.retained.iter();
+    let messages = world.broker.core.router.all_retained();
     messages
         .map(|m| {
             let number = String::from_utf8_lossy(m.payload());

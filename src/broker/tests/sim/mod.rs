@@ -29,7 +29,6 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::world::{World, settings};
-use crate::broker::ConnId;
 use crate::config::General;
 use crate::mqtt::{QoS, RetainHandling, Version};
 use crate::slow_tests::cases;
@@ -332,13 +331,16 @@ impl Sim {
     /// Nothing is left that nobody waits for.
     fn check(&mut self) {
         let world = &mut self.env.world;
-        for (_, session) in &world.broker.sessions {
+        for (_, session) in world.broker.core.sessions.iter() {
             let queue = &session.outbound;
             let left = (queue.len(), queue.bytes(), queue.ready_bytes());
             assert_eq!(left, (0, 0, 0), "queue of {}", session.client_id());
         }
         assert_eq!(world.rows(), [], "message rows are left");
-        assert!(world.broker.store.is_idle(), "the ledger still waits");
+        assert!(
+            world.broker.core.ledger.store().is_idle(),
+            "the ledger still waits"
+        );
         for client in &mut self.clients {
             client.leave(&mut self.env);
         }
@@ -348,9 +350,17 @@ impl Sim {
             while self.env.world.store() {}
         }
         let Env { world, model, .. } = &self.env;
-        assert_eq!(world.broker.sessions.len(), model.len(), "sessions leak");
-        assert_eq!(world.broker.by_client_id.len(), model.len());
-        assert_eq!(world.broker.conns.len(), 0, "connections leak");
+        assert_eq!(
+            world.broker.core.sessions.len(),
+            model.len(),
+            "sessions leak"
+        );
+        assert_eq!(world.broker.core.sessions.client_ids().len(), model.len());
+        assert_eq!(
+            world.broker.core.connections.keys().len(),
+            0,
+            "connections leak"
+        );
     }
 }
 
@@ -361,8 +371,9 @@ fn find_taken(client: &mut Client, env: &mut Env, topics: &mut Vec<Rc<str>>) {
         let Some(link) = client.link.as_ref().filter(|l| !l.parked.is_empty()) else {
             return;
         };
-        let ConnId(conn) = env.world.conn(link.peer);
-        let first = env.world.broker.conns[conn].parked().map(|p| &p.message);
+        let conn = env.world.conn(link.peer);
+        let conn = env.world.broker.core.connections.get(conn);
+        let first = conn.and_then(|conn| Some(&conn.parked()?.message));
         let waits = link.parked.front().zip(first).is_some_and(|(ours, first)| {
             *ours.0.topic == *first.topic() && ours.0.payload == first.payload()
         });

@@ -44,7 +44,7 @@ impl Wire {
         let mut sub_ids: Vec<u32> = publish.props.subscription_ids().collect();
         sub_ids.sort_unstable();
         let mut props = Vec::new();
-        publish.props.forwardable(&mut props);
+        publish.props.read_publish(&mut props);
         Ok(Arrival {
             topic: self.topic(publish)?,
             payload: publish.payload.to_vec(),

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::auth::Auth;
-use crate::broker::{Broker, ConnId, Driver, Peer as Address, end_turn};
+use crate::broker::{Address, Broker, ConnId, Driver, end_turn};
 use crate::config::{Config, General, Listener};
 use crate::mqtt::{Packet, Version, decode, encode};
 use crate::store::{Batch, Db, Event, Figures, Loaded, Location, ReadRequest, Written};

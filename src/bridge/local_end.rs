@@ -1,0 +1,85 @@
+//! What the configuration of a bridge says about its queue here.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{Map, Rate};
+use crate::config::{Bounds, BridgeTopic, Overflow};
+use crate::lane::{Lane, LineNo};
+use crate::mqtt::QoS;
+
+/// One `topic` line, as far as the queue is concerned.
+#[derive(Clone, Debug)]
+pub struct LineBounds {
+    /// Local prefix and pattern.
+    pub pattern: Box<str>,
+    /// How much the line may have queued.
+    pub bounds: Bounds,
+    /// What happens when that is reached; `None`: as `queue_overflow` says.
+    pub overflow: Option<Overflow>,
+    /// Older messages are dropped.
+    pub ttl: Option<Duration>,
+}
+
+/// The end of a bridge that is a session of this broker.
+#[derive(Clone, Debug)]
+pub struct LocalEnd {
+    /// The name after `connection`.
+    pub name: Box<str>,
+    lines: Vec<LineBounds>,
+    /// `None` between a start and the moment when the configuration is known.
+    map: Option<Rc<Map>>,
+    /// How fast the queue fills.
+    pub rate: Rate,
+    /// The log has the sentence about the bound, with the rate.
+    pub told: bool,
+}
+
+impl LocalEnd {
+    /// The end of a bridge that the store knows, whose configuration is not known yet.
+    pub fn restored(name: &str, rate: Rate) -> LocalEnd {
+        LocalEnd {
+            name: name.into(),
+            lines: Vec::new(),
+            map: None,
+            rate,
+            told: false,
+        }
+    }
+
+    /// The end of a bridge with these `topic` lines.
+    pub fn new(name: &str, topics: &[BridgeTopic], map: Rc<Map>, rate: Rate) -> LocalEnd {
+        let line = |topic: &BridgeTopic| LineBounds {
+            pattern: format!("{}{}", topic.local, topic.pattern).into(),
+            bounds: topic.bounds,
+            overflow: topic.overflow,
+            ttl: topic.ttl,
+        };
+        LocalEnd {
+            lines: topics.iter().map(line).collect(),
+            map: Some(map),
+            ..LocalEnd::restored(name, rate)
+        }
+    }
+
+    /// What holds for a lane, if it is that of a line.
+    pub fn line(&self, lane: Lane) -> Option<&LineBounds> {
+        self.lines.get(lane.line()?.index())
+    }
+
+    /// The lines with their numbers.
+    pub fn lines(&self) -> impl Iterator<Item = (LineNo, &LineBounds)> {
+        let numbers = (1..=LineNo::MAX).filter_map(LineNo::new);
+        numbers.zip(&self.lines)
+    }
+
+    /// The lane of a message on `topic`, and the highest QoS that its line carries. `None` if no
+    /// line does. While the lines are not known it belongs to none, at `qos`.
+    pub fn lane(&self, topic: &str, qos: QoS) -> Option<(Lane, QoS)> {
+        let Some(map) = &self.map else {
+            return Some((Lane::Client, qos));
+        };
+        let mapped = map.outward_line(topic)?;
+        Some((Lane::Bridge(mapped.line), mapped.qos))
+    }
+}

@@ -1,0 +1,267 @@
+//! The local end of a bridge: a session like any other, whose connection is an uplink.
+
+use std::rc::Rc;
+
+use super::BridgeId;
+use crate::bridge::{Limits, LocalEnd, Map, Wire};
+use crate::broker::core::Core;
+use crate::broker::ending::close::{close, detach, finish};
+use crate::broker::ending::session::end_session;
+use crate::broker::packets::connect::resume;
+use crate::broker::packets::subscribe::subscribe;
+use crate::broker::queues::bounds::{note_policy, trim};
+use crate::broker::sending::pump::pump;
+use crate::broker::sessions::{NEVER, Role, Session, Subscribed};
+use crate::config::BridgeTopic;
+use crate::keys::{ConnId, SessionKey};
+use crate::lane::Lane;
+use crate::message::Origin;
+use crate::mqtt::{PacketId, Reason, RetainHandling, Version};
+use crate::route::SubOptions;
+use crate::session::Inbound;
+use crate::time::Time;
+
+/// QoS 1 and 2 messages under way to an MQTT 5 upstream that allows more.
+const UPSTREAM_WINDOW: u16 = 100;
+
+/// The local end of a bridge, as the configuration has it.
+#[derive(Clone, Debug)]
+pub struct BridgeSession<'a> {
+    /// The name after `connection`.
+    pub name: &'a str,
+    /// `local_clientid`.
+    pub client_id: &'a str,
+    /// `local_username`.
+    pub username: Option<&'a str>,
+    /// False with `local_cleansession true`: nothing is queued while the uplink is down.
+    pub durable: bool,
+    /// The topic lines: what bounds their messages have.
+    pub topics: &'a [BridgeTopic],
+    /// The map that the lines make.
+    pub map: &'a Rc<Map>,
+}
+
+/// Makes the local end of a bridge: from now on its queue fills, connected or not. Stored
+/// subscriptions that the configuration no longer has are dropped. For a bridge that is there
+/// already, and has no uplink at the moment, this is what its configuration says from now on.
+pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -> BridgeId {
+    let origin = Rc::new(Origin {
+        client_id: spec.client_id.into(),
+        username: spec.username.map(Into::into),
+        listener: None,
+    });
+    let expiry = if spec.durable { NEVER } else { 0 };
+    make_way(core, spec.client_id, now);
+    let known = core.sessions.find(spec.client_id);
+    let is_fit = |key: &SessionKey| {
+        let session = core.sessions.get(*key);
+        session.is_some_and(|session| session.is_durable() == spec.durable)
+    };
+    let key = match (known, known.filter(is_fit)) {
+        (_, Some(key)) => key,
+        (old, None) => {
+            if let Some(old) = old {
+                end_session(core, old, now);
+            }
+            core.sessions.open(Rc::clone(&origin), expiry, Version::V5)
+        }
+    };
+    if let Some(session) = core.sessions.get_mut(key) {
+        let rate = session.bridge().map(|end| end.rate).unwrap_or_default();
+        let map = Rc::clone(spec.map);
+        let end = LocalEnd::new(spec.name, spec.topics, map, rate);
+        session.origin = origin;
+        session.role = Role::Bridge(Box::new(end));
+        session.expiry = expiry;
+        session.will = None;
+    }
+    note_policy(core, key);
+    let bridge = core.bridges.set(known, key);
+    trim(core, key, now);
+    core.watches.purge_due = Some(now);
+    core.timers.wake(now);
+    subscribe_bridge(core, key, spec.map, now);
+    if spec.durable {
+        core.sessions.unsave_identity(key);
+        core.ledger.promise(now);
+    }
+    bridge
+}
+
+/// A client that uses the id of a new bridge has to go, with its session: what waits for it is not
+/// for the upstream.
+fn make_way(core: &mut Core, client_id: &str, now: Time) {
+    let Some(key) = core.sessions.find(client_id) else {
+        return;
+    };
+    let Some(session) = core.sessions.get(key).filter(|s| !s.is_bridge()) else {
+        return;
+    };
+    if let Some(conn) = session.conn {
+        close(core, conn, Reason::SESSION_TAKEN_OVER, now);
+    }
+    if core.sessions.find(client_id) == Some(key) {
+        end_session(core, key, now);
+    }
+}
+
+/// Makes the subscriptions of a bridge those of its configuration.
+fn subscribe_bridge(core: &mut Core, key: SessionKey, map: &Map, now: Time) {
+    let is_stale =
+        |s: &mut Subscribed| !map.local_filters().any(|(filter, _)| *filter == *s.filter);
+    let subscriptions = core.sessions.get_mut(key).map(|s| &mut s.subscriptions);
+    let stale: Vec<Subscribed> = subscriptions
+        .into_iter()
+        .flat_map(|subscriptions| subscriptions.extract_if(.., is_stale))
+        .collect();
+    for subscribed in stale {
+        core.router.unsubscribe(&subscribed.filter, key);
+    }
+    for (filter, mapped) in map.local_filters() {
+        let options = SubOptions {
+            qos: mapped.qos,
+            no_local: true,
+            retain_as_published: true,
+            sub_id: None,
+            // Which line a message goes by is decided for each message.
+            lane: Lane::Client,
+        };
+        // Retained messages go up once, when the line is new, not at every reconnect.
+        let handling = RetainHandling::SendIfNew;
+        subscribe(core, key, filter, options, handling, now);
+    }
+}
+
+/// Ends the sessions of bridges that the configuration no longer has; their queues would grow for
+/// ever. To be called once all bridges are added.
+pub(crate) fn drop_orphans(core: &mut Core, now: Time) {
+    let is_orphan =
+        |(key, session): &(SessionKey, &Session)| session.is_bridge() && !core.bridges.has(*key);
+    let orphans = core.sessions.iter().filter(is_orphan);
+    let orphans: Vec<SessionKey> = orphans.map(|(key, _)| key).collect();
+    for key in orphans {
+        if let Some(session) = core.sessions.get(key) {
+            let lost = session.outbound.len();
+            let name = session.client_id();
+            log::warn!("Bridge {name} is no longer configured: {lost} queued messages dropped.");
+        }
+        end_session(core, key, now);
+    }
+}
+
+/// The configuration no longer has this bridge, whose uplink has ended. It takes nothing in any more.
+/// Messages that wait for it stay: the line may be missing by mistake, and a bridge that comes back
+/// with its client id finds them. The next start drops them ([`drop_orphans`]).
+pub(crate) fn remove_bridge(core: &mut Core, bridge: BridgeId, now: Time) {
+    let Some(key) = core.bridges.remove(bridge) else {
+        return;
+    };
+    let Some(session) = core.sessions.get_mut(key) else {
+        return;
+    };
+    let id = session.client_id();
+    let left = session.outbound.len();
+    if left == 0 || !session.is_durable() {
+        log::info!("Bridge {id} was removed; nothing waited for it.");
+        return end_session(core, key, now);
+    }
+    log::warn!(
+        "Bridge {id} was removed: {left} queued messages stay, in case it comes back. The next \
+         start drops them."
+    );
+    for subscribed in std::mem::take(&mut session.subscriptions) {
+        core.router.unsubscribe(&subscribed.filter, key);
+    }
+    core.sessions.unsave_identity(key);
+    core.ledger.promise(now);
+}
+
+/// The uplink of a bridge is up: its session goes on. `None` once the broker is stopping.
+pub(crate) fn attach(
+    core: &mut Core,
+    bridge: BridgeId,
+    limits: &Limits,
+    wire: Rc<Wire>,
+    now: Time,
+) -> Option<ConnId> {
+    if core.is_shutting_down {
+        return None;
+    }
+    let key = core.bridges.get(bridge)?;
+    if let Some(old) = core.sessions.get(key)?.conn {
+        detach(core, old, false, now);
+        finish(core, old, now);
+    }
+    let own_max_packet = core.settings.max_packet();
+    let c = core
+        .connections
+        .add_upstream(key, limits, wire, own_max_packet, now);
+    let session = core.sessions.get_mut(key)?;
+    session.version = limits.version;
+    session.conn = Some(c);
+    if !limits.session_present {
+        session.outbound.peer_forgot();
+        session.inbound = Inbound::default();
+        if session.is_durable() {
+            // Else a packet id of the session that upstream forgot would hide a new message.
+            core.sessions.unsave_state(key);
+            core.ledger.promise(now);
+        }
+    }
+    let window = own_window(core, limits.version).min(limits.receive_maximum);
+    resume(core, (c, key), window, now);
+    Some(c)
+}
+
+/// How many messages may be under way to an upstream. Twenty, the default, would fetter a link with a
+/// long round trip, and in MQTT 5 the upstream says what it takes. Before, it can't: Mosquitto then
+/// cuts a resumed session with more than its own twenty. A lower number is somebody's wish, for
+/// strict order say.
+fn own_window(core: &Core, version: Version) -> u16 {
+    const DEFAULT: u16 = 20;
+    match core.settings.window() {
+        own if own >= DEFAULT && version == Version::V5 => own.max(UPSTREAM_WINDOW),
+        own => own,
+    }
+}
+
+/// The next packet id of a bridge's session that no message under way has [MQTT-2.2.1-3]: its
+/// SUBSCRIBEs share the sequence of its messages.
+pub(crate) fn packet_id(core: &mut Core, bridge: BridgeId) -> Option<PacketId> {
+    let key = core.bridges.get(bridge)?;
+    let session = core.sessions.get_mut(key)?;
+    loop {
+        let id = PacketId::of_sequence(session.outbound.next_seq());
+        if session.outbound.flying(id).is_none() {
+            return Some(id);
+        }
+    }
+}
+
+/// Since when the oldest unacknowledged message of a bridge has been on its way.
+pub(crate) fn oldest_sent(core: &Core, bridge: BridgeId) -> Option<Time> {
+    let session = core.sessions.get(core.bridges.get(bridge)?)?;
+    session.conn?;
+    session.outbound.oldest_sent()
+}
+
+/// So many QoS 1 and 2 messages may be unacknowledged at once from now on.
+pub(crate) fn set_window(core: &mut Core, c: ConnId, window: u16, now: Time) {
+    let Some(conn) = core.connections.get(c) else {
+        return;
+    };
+    let (Some(key), own) = (conn.session(), own_window(core, conn.version())) else {
+        return;
+    };
+    if let Some(session) = core.sessions.get_mut(key) {
+        session.outbound.set_window(own.min(window));
+        pump(core, key, now);
+    }
+}
+
+/// Messages and bytes a bridge still owes its upstream.
+pub(crate) fn backlog(core: &Core, bridge: BridgeId) -> (u64, u64) {
+    let key = core.bridges.get(bridge);
+    let session = key.and_then(|key| core.sessions.get(key));
+    session.map_or((0, 0), |s| (s.outbound.len(), s.outbound.bytes()))
+}

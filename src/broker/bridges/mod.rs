@@ -1,0 +1,58 @@
+//! The bridges of the configuration: the sessions that are their local ends.
+
+pub(crate) mod attach;
+
+use crate::keys::SessionKey;
+
+/// A bridge: its index among the `connection` sections.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct BridgeId(usize);
+
+/// The local ends of the bridges that the configuration has.
+#[derive(Debug, Default)]
+pub(crate) struct Bridges {
+    /// `None` for one that was removed.
+    ends: Vec<Option<SessionKey>>,
+}
+
+impl Bridges {
+    /// The session of a bridge.
+    pub(crate) fn get(&self, bridge: BridgeId) -> Option<SessionKey> {
+        self.ends.get(bridge.0).copied().flatten()
+    }
+
+    /// The sessions of all bridges.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = SessionKey> {
+        self.ends.iter().copied().flatten()
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.keys().count()
+    }
+
+    /// True if it is the session of a bridge that the configuration has.
+    pub(crate) fn has(&self, key: SessionKey) -> bool {
+        self.keys().any(|known| known == key)
+    }
+
+    /// The bridge whose session was `old`, or one whose number is free, or a new one, has the
+    /// session `key` from now on.
+    pub(crate) fn set(&mut self, old: Option<SessionKey>, key: SessionKey) -> BridgeId {
+        let known = old.and_then(|old| self.ends.iter().position(|at| *at == Some(old)));
+        let place = known.or_else(|| self.ends.iter().position(Option::is_none));
+        let at = place.unwrap_or_else(|| {
+            self.ends.push(None);
+            self.ends.len() - 1
+        });
+        if let Some(end) = self.ends.get_mut(at) {
+            *end = Some(key);
+        }
+        BridgeId(at)
+    }
+
+    /// The configuration no longer has this bridge. Returns its session.
+    pub(crate) fn remove(&mut self, bridge: BridgeId) -> Option<SessionKey> {
+        self.ends.get_mut(bridge.0)?.take()
+    }
+}

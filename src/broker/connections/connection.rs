@@ -1,0 +1,448 @@
+//! One network connection as the broker sees it: version, limits, what waits for the peer.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::alias::{Inward, Naming, Outward};
+use super::replies::Replies;
+use super::{Address, Outbox};
+use crate::bridge::{Limits, Wire};
+use crate::keys::SessionKey;
+use crate::message::Message;
+use crate::mqtt::{Delivery, QoS, Reason, Version};
+use crate::time::Time;
+
+/// No more messages are moved to an outbox that holds this many bytes.
+pub(crate) const OUTBOX_HIGH: usize = 64 * 1024;
+/// QoS 0 messages to a connection this far behind are dropped, and a peer that lets this much
+/// pile up is not read.
+pub(crate) const OUTBOX_LIMIT: usize = 1024 * 1024;
+/// How many publishes of one connection may wait for room.
+const PARKED_MESSAGES: usize = 128;
+/// How many bytes of them.
+const PARKED_BYTES: usize = 128 * 1024;
+/// Bytes of a packet that not every upstream counts against the Maximum Packet Size it was told.
+const FIXED_HEADER: u32 = 5;
+/// Topic aliases set for an upstream that takes as many.
+const UPSTREAM_ALIASES: u16 = 32;
+
+/// How far a connection is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stage {
+    /// Nothing but CONNECT is expected.
+    New,
+    /// CONNECT was accepted.
+    Connected,
+    /// The broker is done with it; what is in the outbox still goes out.
+    Closing,
+}
+
+/// What a peer is.
+#[derive(Debug)]
+pub(super) enum Peer {
+    /// A client.
+    Client {
+        /// The listener it came by.
+        listener: u16,
+        /// It said that it is a bridge (`try_private`).
+        is_bridge: bool,
+    },
+    /// The upstream of a bridge of ours.
+    Upstream(Box<Upstream>),
+}
+
+/// What only the upstream of a bridge has.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    /// What stands between the session and the uplink: the topic map.
+    wire: Rc<Wire>,
+    /// The highest topic alias that it was told it may set.
+    topic_alias_max: u16,
+}
+
+/// A PUBLISH that met a full queue, or waits behind one that did.
+#[derive(Clone, Debug)]
+pub(crate) struct Parked {
+    pub(crate) message: Rc<Message>,
+    pub(crate) delivery: Delivery,
+}
+
+/// What few clients have.
+#[derive(Debug, Default)]
+struct Extras {
+    parked: VecDeque<Parked>,
+    parked_bytes: usize,
+    /// Topic aliases the peer has set.
+    inward: Inward,
+    /// Topic aliases set for the peer.
+    outward: Outward,
+}
+
+/// What a client and the broker have agreed on with CONNECT and CONNACK.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Agreed {
+    pub(crate) session: SessionKey,
+    /// The client said that it is a bridge.
+    pub(crate) is_bridge: bool,
+    /// Seconds; 0 is off.
+    pub(crate) keep_alive: u16,
+    /// Largest packet that the client may send, in bytes.
+    pub(crate) max_packet: u32,
+    /// QoS 1 and 2 messages that it may send at a time.
+    pub(crate) receive_maximum: u16,
+    /// Topic aliases set for it, at most.
+    pub(crate) aliases: u16,
+    /// Highest QoS that it gets.
+    pub(crate) max_qos: QoS,
+}
+
+/// A connection. Thousands of them may idle, so what few have is boxed.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(super) outbox: Outbox,
+    address: Address,
+    last_seen: Time,
+    pub(super) replies: Option<Box<Replies>>,
+    extras: Option<Box<Extras>>,
+    peer: Peer,
+    /// Its session, once CONNECT was accepted.
+    session: Option<SessionKey>,
+    /// Largest packet the peer accepts.
+    pub(super) max_packet: u32,
+    /// Largest packet the peer was told it may send.
+    max_received: u32,
+    /// QoS 1 and 2 messages the peer was told it may send at a time.
+    receive_maximum: u16,
+    /// Seconds; 0 is off.
+    keep_alive: u16,
+    /// QoS 1 and 2 messages of the peer that are not acknowledged yet.
+    pub(super) unacked: u16,
+    /// Queued replies before which no message may be sent.
+    pub(super) barriers: u16,
+    version: Version,
+    stage: Stage,
+    max_qos: QoS,
+    /// CONNACK has left.
+    pub(super) greeted: bool,
+    /// In the list of connections to flush.
+    pub(super) dirty: bool,
+    /// Not read until the store has caught up.
+    pub(super) paused: bool,
+}
+
+impl Connection {
+    fn new(peer: Peer, address: Address, now: Time) -> Connection {
+        Connection {
+            outbox: Outbox::default(),
+            address,
+            last_seen: now,
+            replies: None,
+            extras: None,
+            peer,
+            session: None,
+            max_packet: u32::MAX,
+            max_received: u32::MAX,
+            receive_maximum: u16::MAX,
+            keep_alive: 0,
+            unacked: 0,
+            barriers: 0,
+            version: Version::V311,
+            stage: Stage::New,
+            max_qos: QoS::ExactlyOnce,
+            greeted: false,
+            dirty: false,
+            paused: false,
+        }
+    }
+
+    /// A client that came by `listener`.
+    pub(super) fn client(listener: u16, address: Address, now: Time) -> Connection {
+        let peer = Peer::Client {
+            listener,
+            is_bridge: false,
+        };
+        Connection::new(peer, address, now)
+    }
+
+    /// The upstream of the bridge with this session; `own_max_packet` is ours.
+    pub(super) fn upstream(
+        session: SessionKey,
+        limits: &Limits,
+        wire: Rc<Wire>,
+        own_max_packet: u32,
+        now: Time,
+    ) -> Connection {
+        let upstream = Upstream {
+            wire,
+            topic_alias_max: limits.announced.topic_alias_max,
+        };
+        let told = limits.announced.max_packet;
+        let mut connection =
+            Connection::new(Peer::Upstream(Box::new(upstream)), Address::Local, now);
+        connection.session = Some(session);
+        connection.stage = Stage::Connected;
+        connection.version = limits.version;
+        connection.max_packet = limits.max_packet.unwrap_or(u32::MAX);
+        connection.max_received =
+            told.map_or(own_max_packet, |most| most.saturating_add(FIXED_HEADER));
+        connection.max_qos = limits.max_qos;
+        connection.greeted = true;
+        connection.extras().outward = Outward::upward(limits.topic_alias_max.min(UPSTREAM_ALIASES));
+        connection
+    }
+
+    /// A CONNECT says this of its sender, whatever becomes of it.
+    pub(crate) fn introduce(&mut self, version: Version, max_packet: Option<u32>) {
+        self.version = version;
+        self.max_packet = max_packet.unwrap_or(u32::MAX);
+    }
+
+    /// The CONNECT is accepted.
+    pub(crate) fn agree(&mut self, agreed: &Agreed) {
+        if let Peer::Client { is_bridge, .. } = &mut self.peer {
+            *is_bridge = agreed.is_bridge;
+        }
+        if agreed.aliases > 0 {
+            self.extras().outward = Outward::new(agreed.aliases);
+        }
+        self.stage = Stage::Connected;
+        self.session = Some(agreed.session);
+        self.keep_alive = agreed.keep_alive;
+        self.max_received = agreed.max_packet;
+        self.receive_maximum = agreed.receive_maximum;
+        self.max_qos = agreed.max_qos;
+    }
+
+    /// Parts it from its session, which is returned.
+    pub(crate) fn take_session(&mut self) -> Option<SessionKey> {
+        self.session.take()
+    }
+
+    /// The broker is done with it: nothing more is read, no reply waits any more.
+    pub(super) fn close(&mut self, now: Time) {
+        self.stage = Stage::Closing;
+        self.last_seen = now;
+        self.replies = None;
+        self.outbox.close = true;
+        if let Some(extras) = &mut self.extras {
+            extras.parked.clear();
+            extras.parked_bytes = 0;
+        }
+    }
+
+    pub(crate) fn session(&self) -> Option<SessionKey> {
+        self.session
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        self.version
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Seconds; 0 is off.
+    pub(crate) fn keep_alive(&self) -> u16 {
+        self.keep_alive
+    }
+
+    pub(crate) fn last_seen(&self) -> Time {
+        self.last_seen
+    }
+
+    /// The peer has given a sign of life.
+    pub(crate) fn seen(&mut self, now: Time) {
+        self.last_seen = now;
+    }
+
+    /// The listener that a client came by; `None` for an upstream.
+    pub(crate) fn listener(&self) -> Option<u16> {
+        match self.peer {
+            Peer::Client { listener, .. } => Some(listener),
+            Peer::Upstream(_) => None,
+        }
+    }
+
+    /// True for a client that said that it is a bridge.
+    pub(crate) fn is_bridge_client(&self) -> bool {
+        matches!(
+            self.peer,
+            Peer::Client {
+                is_bridge: true,
+                ..
+            }
+        )
+    }
+
+    /// True if the peer is the upstream of a bridge of ours.
+    pub(crate) fn is_upstream(&self) -> bool {
+        matches!(self.peer, Peer::Upstream(_))
+    }
+
+    /// The topic map towards an upstream; `None` for a client.
+    pub(crate) fn wire(&self) -> Option<&Rc<Wire>> {
+        match &self.peer {
+            Peer::Client { .. } => None,
+            Peer::Upstream(upstream) => Some(&upstream.wire),
+        }
+    }
+
+    /// Highest QoS the peer takes.
+    pub(crate) fn max_qos(&self) -> QoS {
+        self.max_qos
+    }
+
+    /// Largest packet the peer was told it may send, in bytes.
+    pub(crate) fn max_received(&self) -> u32 {
+        self.max_received
+    }
+
+    /// Largest packet the peer accepts, in bytes.
+    pub(crate) fn max_packet(&self) -> u32 {
+        self.max_packet
+    }
+
+    /// True once CONNACK has left.
+    pub(crate) fn is_greeted(&self) -> bool {
+        self.greeted
+    }
+
+    /// True while a message may be added to what waits for the peer.
+    pub(crate) fn takes_message(&self) -> bool {
+        self.stage == Stage::Connected && self.barriers == 0 && self.outbox.len() < OUTBOX_HIGH
+    }
+
+    /// True while no message may be sent before a reply that waits.
+    pub(crate) fn has_barrier(&self) -> bool {
+        self.barriers > 0
+    }
+
+    /// True if the peer reads too slowly for QoS 0.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.outbox.len() > OUTBOX_LIMIT
+    }
+
+    /// Bytes that wait for the peer.
+    pub(crate) fn waiting(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// True if a DISCONNECT can say `reason` to the peer: not before MQTT 5, not before CONNACK
+    /// [MQTT-3.14.0-1], and to an upstream only what a client may say [MQTT-3.14.2-1].
+    pub(crate) fn can_say(&self, reason: Reason) -> bool {
+        let says = self.version == Version::V5 && self.stage == Stage::Connected && self.greeted;
+        says && (!self.is_upstream() || reason.is_said_by_clients())
+    }
+
+    /// Counts a QoS 1 or 2 message against the Receive Maximum [MQTT-3.3.4-7]. False if an MQTT 5
+    /// peer has gone beyond it.
+    pub(crate) fn count_unacked(&mut self) -> bool {
+        self.unacked = self.unacked.saturating_add(1);
+        self.version < Version::V5 || self.unacked <= self.receive_maximum
+    }
+
+    /// A message that was counted is one that was received before.
+    pub(crate) fn uncount_unacked(&mut self) {
+        self.unacked = self.unacked.saturating_sub(1);
+    }
+
+    /// Sets the topic alias of a PUBLISH that names its `topic`, or answers what it stands for. `max` is what clients of
+    /// the listener were told they may set.
+    ///
+    /// # Errors
+    /// As [`Inward::resolve`].
+    pub(crate) fn resolve_alias(
+        &mut self,
+        topic: &str,
+        alias: u16,
+        max: u16,
+    ) -> Result<Option<&str>, Reason> {
+        let max = match &self.peer {
+            Peer::Client { .. } => max,
+            Peer::Upstream(upstream) => upstream.topic_alias_max,
+        };
+        self.extras().inward.resolve(topic, alias, max)
+    }
+
+    /// What few clients have; made on first use.
+    fn extras(&mut self) -> &mut Extras {
+        self.extras.get_or_insert_default()
+    }
+
+    /// How the next PUBLISH may name `topic`.
+    pub(super) fn naming(&self, topic: &str) -> Naming {
+        let extras = self.extras.as_ref();
+        extras.map_or(Naming::Name, |extras| extras.outward.name(topic))
+    }
+
+    /// A PUBLISH that names `topic` like this is on its way.
+    pub(super) fn named(&mut self, topic: &str, naming: Naming) {
+        if let Some(extras) = &mut self.extras {
+            extras.outward.sent(topic, naming);
+        }
+    }
+
+    /// True while a PUBLISH waits for room: later ones must not overtake it.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.parked().is_some()
+    }
+
+    /// True if so much waits for room that no more is to be read. Up to there it is, because the
+    /// acknowledgements that make room may come from the same peer.
+    fn is_parked_full(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| {
+            extras.parked.len() >= PARKED_MESSAGES || extras.parked_bytes >= PARKED_BYTES
+        })
+    }
+
+    /// Lets a PUBLISH wait for room. True if it is the first.
+    pub(super) fn park(&mut self, parked: Parked) -> bool {
+        let extras = self.extras();
+        extras.parked_bytes += parked.message.size() as usize;
+        extras.parked.push_back(parked);
+        extras.parked.len() == 1
+    }
+
+    /// The PUBLISH that has waited longest for room.
+    pub(crate) fn parked(&self) -> Option<&Parked> {
+        self.extras.as_ref()?.parked.front()
+    }
+
+    /// Takes the PUBLISH that has waited longest.
+    pub(crate) fn unpark(&mut self) -> Option<Parked> {
+        let extras = self.extras.as_mut()?;
+        let parked = extras.parked.pop_front()?;
+        extras.parked_bytes -= (parked.message.size() as usize).min(extras.parked_bytes);
+        Some(parked)
+    }
+
+    /// False while the peer must not be read: the store is behind, a queue is full, or it does not
+    /// read itself.
+    pub(crate) fn may_be_read(&self) -> bool {
+        !self.paused && !self.is_parked_full() && !self.is_behind() && self.stage != Stage::Closing
+    }
+
+    /// Gives back the memory of what is empty. No ticket is out for replies that are none.
+    pub(crate) fn shrink(&mut self) {
+        self.replies.take_if(|replies| replies.is_empty());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_small() {
+        assert!(
+            size_of::<Connection>() <= 152,
+            "{}",
+            size_of::<Connection>()
+        );
+    }
+}

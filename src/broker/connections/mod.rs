@@ -1,0 +1,414 @@
+//! The network connections: limits, replies, what waits to be written, which are to be flushed or
+//! read again.
+
+mod address;
+mod alias;
+mod connection;
+mod outbox;
+mod publish;
+mod replies;
+
+use std::rc::Rc;
+
+pub use address::Address;
+pub(crate) use connection::{Agreed, Connection, OUTBOX_HIGH, OUTBOX_LIMIT, Parked, Stage};
+pub use outbox::Outbox;
+pub(crate) use publish::Writer;
+use replies::Replies;
+pub(crate) use replies::{Reply, Ticket};
+
+use crate::bridge::{Limits, Wire};
+use crate::impossible;
+use crate::keys::{ConnId, SessionKey, Table};
+use crate::mqtt::{Packet, Version, encode};
+use crate::time::Time;
+
+/// Buffers of outboxes that are kept for others, at most.
+const SPARE_BUFFERS: usize = 64;
+
+/// All connections.
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    table: Table<ConnId, Connection>,
+    /// How many came by each listener.
+    open: Vec<u32>,
+    /// Those with something to write or to close.
+    dirty: Vec<ConnId>,
+    /// Those that may be read again.
+    resumed: Vec<ConnId>,
+    /// Those that are not read until the store has caught up.
+    paused: Vec<ConnId>,
+    /// Those with a parked PUBLISH.
+    parked: Vec<ConnId>,
+    /// Those whose peer does not take packets as large as a reply.
+    unanswerable: Vec<ConnId>,
+    spare_buffers: Vec<Vec<u8>>,
+    /// Packets sent that are no PUBLISH.
+    others_sent: u64,
+}
+
+impl Connections {
+    /// Adds a client that came by `listener`.
+    pub(crate) fn add_client(&mut self, listener: u16, address: Address, now: Time) -> ConnId {
+        let at = usize::from(listener);
+        if self.open.len() <= at {
+            self.open.resize(at + 1, 0);
+        }
+        if let Some(open) = self.open.get_mut(at) {
+            *open += 1;
+        }
+        self.table
+            .insert(Connection::client(listener, address, now))
+    }
+
+    /// Adds the upstream of the bridge with this session.
+    pub(crate) fn add_upstream(
+        &mut self,
+        session: SessionKey,
+        limits: &Limits,
+        wire: Rc<Wire>,
+        own_max_packet: u32,
+        now: Time,
+    ) -> ConnId {
+        let connection = Connection::upstream(session, limits, wire, own_max_packet, now);
+        self.table.insert(connection)
+    }
+
+    /// Forgets a connection whose socket is closed.
+    pub(crate) fn remove(&mut self, c: ConnId) {
+        let listener = self.table.remove(c).and_then(|gone| gone.listener());
+        if let Some(open) = listener.and_then(|at| self.open.get_mut(usize::from(at))) {
+            *open = open.saturating_sub(1);
+        }
+    }
+
+    pub(crate) fn get(&self, c: ConnId) -> Option<&Connection> {
+        self.table.get(c)
+    }
+
+    pub(crate) fn get_mut(&mut self, c: ConnId) -> Option<&mut Connection> {
+        self.table.get_mut(c)
+    }
+
+    pub(crate) fn keys(&self) -> Vec<ConnId> {
+        self.table.keys().collect()
+    }
+
+    /// How many clients came by a listener.
+    pub(crate) fn open_at(&self, listener: u16) -> u32 {
+        self.open.get(usize::from(listener)).copied().unwrap_or(0)
+    }
+
+    /// How many clients there are.
+    pub(crate) fn open(&self) -> u64 {
+        self.open.iter().map(|open| u64::from(*open)).sum()
+    }
+
+    /// Bytes that wait for all peers.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.table.values().map(|conn| conn.waiting() as u64).sum()
+    }
+
+    /// Packets sent that are no PUBLISH.
+    pub(crate) fn others_sent(&self) -> u64 {
+        self.others_sent
+    }
+
+    /// What waits to be written to a connection.
+    pub(crate) fn outbox(&mut self, c: ConnId) -> Option<&mut Outbox> {
+        Some(&mut self.table.get_mut(c)?.outbox)
+    }
+
+    /// Puts `c` on the list of connections to flush.
+    pub(crate) fn mark_dirty(&mut self, c: ConnId) {
+        if let Some(conn) = self.table.get_mut(c)
+            && !std::mem::replace(&mut conn.dirty, true)
+        {
+            self.dirty.push(c);
+        }
+    }
+
+    /// The connections whose outbox has something to write or to close, each once.
+    pub(crate) fn take_dirty(&mut self) -> Vec<ConnId> {
+        for c in &self.dirty {
+            if let Some(conn) = self.table.get_mut(*c) {
+                conn.dirty = false;
+            }
+        }
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// True if an outbox has something to write or to close.
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// The connections that may be read again.
+    pub(crate) fn take_resumed(&mut self) -> Vec<ConnId> {
+        std::mem::take(&mut self.resumed)
+    }
+
+    /// Some of the outbox was written. True if there is room for more messages.
+    pub(crate) fn flushed(&mut self, c: ConnId) -> bool {
+        let Some(conn) = self.table.get_mut(c) else {
+            return false;
+        };
+        if conn.outbox.len() >= OUTBOX_HIGH / 2 {
+            return false;
+        }
+        // A buffer that one burst has blown up is not worth keeping.
+        if let Some(spare) = conn.outbox.take_spare()
+            && self.spare_buffers.len() < SPARE_BUFFERS
+            && spare.capacity() <= 2 * OUTBOX_HIGH
+        {
+            self.spare_buffers.push(spare);
+        }
+        true
+    }
+
+    /// Messages go to the peer by this; `None` for a connection that is gone.
+    pub(crate) fn writer(&mut self, c: ConnId) -> Option<Writer<'_>> {
+        Some(Writer {
+            id: c,
+            conn: self.table.get_mut(c)?,
+            dirty: &mut self.dirty,
+            spare_buffers: &mut self.spare_buffers,
+        })
+    }
+
+    /// Sends a packet that is no PUBLISH now, ahead of any reply that waits. One that is too large
+    /// for the peer is not sent [MQTT-3.1.2-24]; false then.
+    pub(crate) fn send(&mut self, c: ConnId, packet: &Packet<'_>) -> bool {
+        let Some(conn) = self.table.get_mut(c) else {
+            return true;
+        };
+        conn.outbox.lend(&mut self.spare_buffers);
+        let version = conn.version();
+        let buffer = conn.outbox.buffer();
+        let start = buffer.len();
+        if let Err(error) = encode(packet, version, buffer) {
+            impossible!("cannot encode {}: {error}", packet.name());
+        }
+        let fits = buffer.len() - start <= conn.max_packet as usize;
+        if !fits {
+            buffer.truncate(start);
+        }
+        self.others_sent += u64::from(fits);
+        self.mark_dirty(c);
+        fits
+    }
+
+    /// Sends bytes that are packets of another's making; false if they are too large.
+    fn send_encoded(&mut self, c: ConnId, bytes: &[u8]) -> bool {
+        let Some(conn) = self.table.get_mut(c) else {
+            return true;
+        };
+        if bytes.len() > conn.max_packet as usize {
+            return false;
+        }
+        conn.outbox.lend(&mut self.spare_buffers);
+        conn.outbox.buffer().extend_from_slice(bytes);
+        self.others_sent += 1;
+        self.mark_dirty(c);
+        true
+    }
+
+    /// Answers PINGREQ, which waits for nothing but CONNACK [MQTT-3.2.0-1].
+    pub(crate) fn answer_ping(&mut self, c: ConnId) {
+        let Some(conn) = self.table.get(c) else {
+            return;
+        };
+        if !conn.greeted {
+            let bytes = encoded(&Packet::PingResp, conn.version());
+            self.reply(c, Reply::Encoded(bytes), true);
+        } else if !self.send(c, &Packet::PingResp) {
+            self.unanswerable.push(c);
+        }
+    }
+
+    /// Reserves the next place among the replies to `c`.
+    pub(crate) fn reserve(&mut self, c: ConnId) -> Option<Ticket> {
+        let conn = self.table.get_mut(c)?;
+        let replies = conn.replies.get_or_insert_default();
+        Some(replies.add(c, None, false))
+    }
+
+    /// Fills a place that was reserved; `open` if nothing has to happen before the reply may leave.
+    pub(crate) fn fill(&mut self, ticket: Ticket, reply: Reply, open: bool) {
+        let Some(replies) = self.replies(ticket.conn) else {
+            return;
+        };
+        replies.fill(ticket, reply, open);
+        self.send_open(ticket.conn);
+    }
+
+    /// Gives up the place that was reserved last.
+    pub(crate) fn cancel(&mut self, ticket: Ticket) {
+        if let Some(replies) = self.replies(ticket.conn) {
+            replies.cancel(ticket);
+        }
+    }
+
+    fn replies(&mut self, c: ConnId) -> Option<&mut Replies> {
+        self.table.get_mut(c)?.replies.as_deref_mut()
+    }
+
+    /// Replies to a peer, behind what waits already. Not `open`: [`Connections::open_reply`] is to
+    /// be called before the reply may leave.
+    pub(crate) fn reply(&mut self, c: ConnId, reply: Reply, open: bool) -> Option<Ticket> {
+        let conn = self.table.get_mut(c)?;
+        if matches!(reply, Reply::Barrier(_)) {
+            conn.barriers += 1;
+        }
+        let waits = conn.replies.as_ref().is_some_and(|r| !r.is_empty());
+        if open && !waits {
+            self.leave(c, reply);
+            return None;
+        }
+        let replies = conn.replies.get_or_insert_default();
+        Some(replies.add(c, Some(reply), open))
+    }
+
+    /// What a reply promises is true: it leaves, and with it those behind that waited for nothing
+    /// else. True if messages may follow now that could not before.
+    pub(crate) fn open_reply(&mut self, ticket: Ticket) -> bool {
+        let Some(replies) = self.replies(ticket.conn) else {
+            return false;
+        };
+        replies.open(ticket);
+        self.send_open(ticket.conn)
+    }
+
+    /// Sends the replies that may leave. True if messages may follow now that could not before.
+    fn send_open(&mut self, c: ConnId) -> bool {
+        let mut released = false;
+        while let Some(reply) = self.replies(c).and_then(Replies::next_open) {
+            released |= matches!(reply, Reply::Barrier(_));
+            self.leave(c, reply);
+        }
+        released
+    }
+
+    /// A reply leaves. One that is too large for the peer is not sent, and the connection cannot go
+    /// on: the peer would wait for it for ever. No other follows it, which might seem to be its
+    /// answer, or go before CONNACK [MQTT-3.2.0-1].
+    fn leave(&mut self, c: ConnId, reply: Reply) {
+        if self.unanswerable.contains(&c) {
+            return;
+        }
+        let ends_publish = reply.ends_publish();
+        let sent = match reply {
+            Reply::Ack(packet) => self.send(c, &packet),
+            Reply::Barrier(bytes) => {
+                let sent = self.send_encoded(c, &bytes);
+                if let Some(conn) = self.table.get_mut(c) {
+                    conn.barriers = conn.barriers.saturating_sub(1);
+                    // The first of them is CONNACK.
+                    conn.greeted |= sent;
+                }
+                sent
+            }
+            Reply::Encoded(bytes) => self.send_encoded(c, &bytes),
+        };
+        if let (true, Some(conn)) = (ends_publish, self.table.get_mut(c)) {
+            conn.uncount_unacked();
+        }
+        if !sent {
+            self.unanswerable.push(c);
+        }
+    }
+
+    /// Holds messages back until [`Connections::release`].
+    pub(crate) fn hold_messages(&mut self, c: ConnId) {
+        if let Some(conn) = self.table.get_mut(c) {
+            conn.barriers = conn.barriers.saturating_add(1);
+        }
+    }
+
+    /// Ends what [`Connections::hold_messages`] began.
+    pub(crate) fn release_messages(&mut self, c: ConnId) {
+        if let Some(conn) = self.table.get_mut(c) {
+            conn.barriers = conn.barriers.saturating_sub(1);
+        }
+    }
+
+    /// The connections that a reply was too large for.
+    pub(crate) fn take_unanswerable(&mut self) -> Vec<ConnId> {
+        std::mem::take(&mut self.unanswerable)
+    }
+
+    /// Nothing more is read from or queued for a connection; what is in its outbox goes out.
+    pub(crate) fn finish(&mut self, c: ConnId, now: Time) {
+        if let Some(conn) = self.table.get_mut(c) {
+            conn.close(now);
+            self.mark_dirty(c);
+        }
+    }
+
+    /// What waits to be written to a connection is not written any more.
+    pub(crate) fn clear_outbox(&mut self, c: ConnId) {
+        if let Some(conn) = self.table.get_mut(c) {
+            conn.outbox.clear();
+            self.mark_dirty(c);
+        }
+    }
+
+    /// Stops reading a connection until the store has caught up.
+    pub(crate) fn pause(&mut self, c: ConnId) {
+        if let Some(conn) = self.table.get_mut(c)
+            && !std::mem::replace(&mut conn.paused, true)
+        {
+            self.paused.push(c);
+        }
+    }
+
+    /// The store has caught up.
+    pub(crate) fn resume_paused(&mut self) {
+        for c in std::mem::take(&mut self.paused) {
+            if let Some(conn) = self.table.get_mut(c) {
+                conn.paused = false;
+                self.resumed.push(c);
+            }
+        }
+    }
+
+    /// Lets a PUBLISH wait for room. True if it is the first of its connection.
+    pub(crate) fn park(&mut self, c: ConnId, parked: Parked) -> bool {
+        let first = self.table.get_mut(c).is_some_and(|conn| conn.park(parked));
+        if first {
+            self.parked.push(c);
+        }
+        first
+    }
+
+    /// The connections with a parked PUBLISH, to be tried again.
+    pub(crate) fn take_parked(&mut self) -> Vec<ConnId> {
+        std::mem::take(&mut self.parked)
+    }
+
+    /// The parked PUBLISH of a connection still finds no room.
+    pub(crate) fn keep_parked(&mut self, c: ConnId) {
+        self.parked.push(c);
+    }
+
+    /// True if a PUBLISH waits for room.
+    pub(crate) fn has_parked(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
+    /// Lets a connection be read again if nothing else forbids it.
+    pub(crate) fn resume(&mut self, c: ConnId) {
+        if self.get(c).is_some_and(Connection::may_be_read) {
+            self.resumed.push(c);
+        }
+    }
+}
+
+/// Encodes a packet for a reply.
+pub(crate) fn encoded(packet: &Packet<'_>, version: Version) -> Box<[u8]> {
+    let mut out = Vec::new();
+    if let Err(error) = encode(packet, version, &mut out) {
+        impossible!("cannot encode {}: {error}", packet.name());
+    }
+    out.into_boxed_slice()
+}

@@ -1,0 +1,119 @@
+//! PUBLISH packets on their way into the outbox of one peer.
+
+use std::rc::Rc;
+
+use super::alias::Naming;
+use super::connection::Connection;
+use crate::keys::ConnId;
+use crate::mqtt::{
+    Delivery, Packet, Property, Props, PropsBuf, Publish, Version, encode, encode_head,
+};
+use crate::session::Entry;
+use crate::time::Time;
+
+/// Payloads from this many bytes on are not copied into outboxes, but shared by them.
+const LARGE: usize = 16 * 1024;
+
+/// What messages go to one peer by.
+pub(crate) struct Writer<'a> {
+    pub(super) id: ConnId,
+    pub(super) conn: &'a mut Connection,
+    pub(super) dirty: &'a mut Vec<ConnId>,
+    pub(super) spare_buffers: &'a mut Vec<Vec<u8>>,
+}
+
+impl Writer<'_> {
+    /// Whom it writes to.
+    pub(crate) fn connection(&self) -> &Connection {
+        self.conn
+    }
+
+    /// Appends a message as a PUBLISH on `topic`, by a topic alias where there is one. False if the
+    /// packet is larger than the peer takes [MQTT-3.1.2-24].
+    pub(crate) fn publish(
+        &mut self,
+        entry: &Entry,
+        topic: &str,
+        retain: bool,
+        scratch: &mut PropsBuf,
+        now: Time,
+    ) -> bool {
+        self.conn.outbox.lend(self.spare_buffers);
+        let named = self.conn.naming(topic);
+        // An alias beside the topic may be what makes the packet too large.
+        let again = matches!(named, Naming::Both(_)).then_some(Naming::Name);
+        for naming in [Some(named), again].into_iter().flatten() {
+            let publish = Publish {
+                delivery: Delivery::new(entry.owed.qos, entry.packet_id(), entry.dup),
+                retain,
+                topic: match naming {
+                    Naming::Alias(_) => "",
+                    Naming::Name | Naming::Both(_) => topic,
+                },
+                props: properties(self.conn.version(), entry, naming.alias(), scratch, now),
+                payload: entry.message.payload(),
+            };
+            if self.append(&publish, entry) {
+                self.conn.named(topic, naming);
+                if !std::mem::replace(&mut self.conn.dirty, true) {
+                    self.dirty.push(self.id);
+                }
+                return true;
+            }
+        }
+        false
+    }
+
+    fn append(&mut self, publish: &Publish<'_>, entry: &Entry) -> bool {
+        let (version, limit) = (self.conn.version(), self.conn.max_packet as usize);
+        let large = publish.payload.len() >= LARGE;
+        let buffer = self.conn.outbox.buffer();
+        let start = buffer.len();
+        let (encoded, beside) = if large {
+            (encode_head(publish, version, buffer), publish.payload.len())
+        } else {
+            (encode(&Packet::Publish(*publish), version, buffer), 0)
+        };
+        let fits = encoded.is_ok() && buffer.len() - start + beside <= limit;
+        if !fits {
+            buffer.truncate(start);
+        } else if large {
+            self.conn.outbox.push_payload(Rc::clone(&entry.message));
+        }
+        fits
+    }
+}
+
+/// The properties a receiver gets: subscription identifiers, the publisher's own in their order
+/// [MQTT-3.3.2-18], what is left of the expiry [MQTT-3.3.2-6], and the topic alias.
+fn properties<'a>(
+    version: Version,
+    entry: &'a Entry,
+    alias: Option<u16>,
+    scratch: &'a mut PropsBuf,
+    now: Time,
+) -> Props<'a> {
+    let message = &*entry.message;
+    if version < Version::V5 {
+        return Props::EMPTY;
+    }
+    if entry.owed.sub_ids.is_empty() && message.expiry.is_none() && alias.is_none() {
+        return Props::from_checked(message.props());
+    }
+    scratch.clear();
+    for id in &entry.owed.sub_ids {
+        scratch.push(Property::SubscriptionId(*id));
+    }
+    scratch.extend_raw(message.props());
+    if let Some(at) = message.expiry {
+        let left = at.since(now).as_millis().div_ceil(1000);
+        // An expiry is made of 32 bits of seconds.
+        scratch.push(Property::MessageExpiry(
+            u32::try_from(left).unwrap_or(u32::MAX),
+        ));
+    }
+    if let Some(alias) = alias {
+        scratch.push(Property::TopicAlias(alias));
+    }
+    scratch.as_props()
+}

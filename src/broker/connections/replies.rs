@@ -1,0 +1,164 @@
+//! The replies to one peer: they leave in the order in which they were caused [MQTT-4.6.0-2]
+//! [MQTT-4.6.0-3], each once what it promises is true; one that has to wait holds back those
+//! behind it.
+
+use std::collections::VecDeque;
+
+use crate::impossible;
+use crate::keys::ConnId;
+use crate::mqtt::Packet;
+
+/// What is said to a peer that is not a message.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// PUBACK, PUBREC, PUBCOMP or PUBREL.
+    Ack(Packet<'static>),
+    /// CONNACK or SUBACK, encoded: until it has left, no message may be sent.
+    Barrier(Box<[u8]>),
+    /// UNSUBACK, encoded.
+    Encoded(Box<[u8]>),
+}
+
+impl Reply {
+    /// True if it ends a PUBLISH of the peer's: that one no longer counts against its Receive
+    /// Maximum.
+    pub(super) fn ends_publish(&self) -> bool {
+        match self {
+            Reply::Ack(Packet::PubAck(_) | Packet::PubComp(_)) => true,
+            Reply::Ack(Packet::PubRec(ack)) => ack.reason.is_error(),
+            _ => false,
+        }
+    }
+}
+
+/// The place of a reply among those of its connection, to be told when it may leave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Ticket {
+    pub(super) conn: ConnId,
+    number: u32,
+}
+
+impl Ticket {
+    /// Whose reply it is.
+    pub(crate) fn conn(self) -> ConnId {
+        self.conn
+    }
+}
+
+#[derive(Debug)]
+struct Place {
+    /// What it promises is true.
+    open: bool,
+    /// `None` where it is reserved and not known yet.
+    reply: Option<Reply>,
+}
+
+/// Replies that wait for the store, or behind one that does.
+#[derive(Debug, Default)]
+pub(super) struct Replies {
+    places: VecDeque<Place>,
+    /// The number of the first.
+    first: u32,
+}
+
+impl Replies {
+    pub(super) fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Adds a place. Without a `reply` it is reserved for one to come.
+    pub(super) fn add(&mut self, conn: ConnId, reply: Option<Reply>, open: bool) -> Ticket {
+        let behind = u32::try_from(self.places.len()).unwrap_or_else(|_| {
+            impossible!("four billion replies wait for one peer");
+            0
+        });
+        self.places.push_back(Place { open, reply });
+        Ticket {
+            conn,
+            number: self.first.wrapping_add(behind),
+        }
+    }
+
+    fn place(&mut self, ticket: Ticket) -> Option<&mut Place> {
+        let at = ticket.number.wrapping_sub(self.first);
+        self.places.get_mut(at as usize)
+    }
+
+    /// Puts a reply in its reserved place; `open` if nothing has to happen before it may leave.
+    pub(super) fn fill(&mut self, ticket: Ticket, reply: Reply, open: bool) {
+        match self.place(ticket) {
+            Some(place) => {
+                place.reply = Some(reply);
+                place.open |= open;
+            }
+            None => impossible!("a reserved reply has no place"),
+        }
+    }
+
+    /// Gives up the place that was reserved last.
+    pub(super) fn cancel(&mut self, ticket: Ticket) {
+        let last = self.places.pop_back();
+        if last.is_none_or(|last| last.reply.is_some()) || self.place(ticket).is_some() {
+            impossible!("the reply that is given up is not the one reserved last");
+        }
+    }
+
+    /// What a reply promises is true.
+    pub(super) fn open(&mut self, ticket: Ticket) {
+        // It may have left with the connection's other replies when that was closed.
+        if let Some(place) = self.place(ticket) {
+            place.open = true;
+        }
+    }
+
+    /// Takes the next reply that may leave.
+    pub(super) fn next_open(&mut self) -> Option<Reply> {
+        let front = self.places.front_mut().filter(|place| place.open)?;
+        let reply = front.reply.take()?;
+        self.first = self.first.wrapping_add(1);
+        self.places.pop_front();
+        Some(reply)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::Table;
+
+    fn encoded(byte: u8) -> Reply {
+        Reply::Encoded(vec![byte].into())
+    }
+
+    fn left(replies: &mut Replies) -> Vec<u8> {
+        let mut left = Vec::new();
+        while let Some(reply) = replies.next_open() {
+            match reply {
+                Reply::Encoded(bytes) => left.extend_from_slice(&bytes),
+                other => panic!("{other:?}"),
+            }
+        }
+        left
+    }
+
+    #[test]
+    fn a_reserved_place_keeps_its_turn() {
+        let conn = Table::<ConnId, ()>::default().insert(());
+        let mut replies = Replies::default();
+        let first = replies.add(conn, None, false);
+        let second = replies.add(conn, Some(encoded(2)), true);
+        replies.open(first);
+        assert_eq!(left(&mut replies), [], "it is open, but not known yet");
+        replies.fill(first, encoded(1), false);
+        let third = replies.add(conn, None, false);
+        assert_eq!(left(&mut replies), [1, 2]);
+        replies.cancel(third);
+        let again = replies.add(conn, Some(encoded(3)), false);
+        assert_eq!(again, third, "its number is free again");
+        replies.open(second);
+        assert_eq!(left(&mut replies), []);
+        replies.open(again);
+        assert_eq!(left(&mut replies), [3]);
+        assert!(replies.is_empty());
+    }
+}

@@ -1,0 +1,84 @@
+//! The parts that the broker is made of.
+
+use std::rc::Rc;
+
+use super::bridges::Bridges;
+use super::connections::Connections;
+use super::counters::Counters;
+use super::ledger::Ledger;
+use super::memory::Memory;
+use super::plan::Plan;
+use super::routing::{Receiver, Router};
+use super::sessions::Sessions;
+use super::settings::Settings;
+use super::timers::Timers;
+use crate::keys::{ConnId, GroupKey, SessionKey};
+use crate::message::Origin;
+use crate::mqtt::PropsBuf;
+use crate::time::Time;
+
+/// The parts. Each owns its fields; what concerns several of them is a function in a room of its
+/// own that takes them all.
+pub(crate) struct Core {
+    pub(crate) settings: Settings,
+    pub(crate) connections: Connections,
+    pub(crate) sessions: Sessions,
+    pub(crate) bridges: Bridges,
+    pub(crate) router: Router,
+    pub(crate) ledger: Ledger,
+    pub(crate) timers: Timers,
+    pub(crate) memory: Memory,
+    pub(crate) counters: Counters,
+    pub(crate) watches: Watches,
+    pub(crate) scratch: Scratch,
+    /// The origin of the broker's own messages.
+    pub(crate) own: Rc<Origin>,
+    pub(crate) is_shutting_down: bool,
+}
+
+/// What is looked at from time to time.
+#[derive(Debug, Default)]
+pub(crate) struct Watches {
+    /// Sessions whose drops are to be told or saved.
+    pub(crate) dropping: Vec<SessionKey>,
+    /// When to look at them.
+    pub(crate) drops_due: Option<Time>,
+    /// When to look for messages that are too old for their line.
+    pub(crate) purge_due: Option<Time>,
+}
+
+/// Work space that is kept, so that a message does not allocate.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    pub(crate) receivers: Vec<Receiver>,
+    pub(crate) groups: Vec<GroupKey>,
+    pub(crate) plans: Vec<Plan>,
+    pub(crate) props: PropsBuf,
+    /// Properties that go on to receivers.
+    pub(crate) forwarded: Vec<u8>,
+    pub(crate) topic: String,
+}
+
+impl Core {
+    /// A connection's name for logs: client id and address.
+    pub(crate) fn name_of(&self, c: ConnId) -> String {
+        let Some(conn) = self.connections.get(c) else {
+            return String::new();
+        };
+        match conn.session().and_then(|key| self.sessions.get(key)) {
+            Some(session) => format!("{} ({})", session.client_id(), conn.address()),
+            None => conn.address().to_string(),
+        }
+    }
+
+    /// The session of a connection.
+    pub(crate) fn session_of(&self, c: ConnId) -> Option<SessionKey> {
+        self.connections.get(c)?.session()
+    }
+
+    /// True if everything about a session is on disk.
+    pub(crate) fn is_saved(&self, key: SessionKey) -> bool {
+        let done = self.ledger.store().done();
+        self.sessions.get(key).is_some_and(|s| s.is_saved(done))
+    }
+}

@@ -1,0 +1,6 @@
+//! From one message to the queues of its receivers.
+
+pub(crate) mod choose;
+pub(crate) mod deliver;
+pub(crate) mod retain;
+pub(crate) mod route;

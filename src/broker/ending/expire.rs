@@ -1,0 +1,105 @@
+//! What time ends: connections that are silent, sessions that nobody comes back for.
+
+use std::time::Duration;
+
+use super::close::{CLOSE_TIMEOUT, close, finish};
+use super::session::end_session;
+use super::will::publish_will;
+use crate::broker::connections::Stage;
+use crate::broker::core::Core;
+use crate::broker::sessions::NEVER;
+use crate::broker::timers::Timer;
+use crate::config::log_type::NOTICE;
+use crate::keys::{ConnId, SessionKey};
+use crate::mqtt::Reason;
+use crate::time::Time;
+
+/// How long a new connection may take to send its CONNECT.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a peer may be silent: one and a half keep-alives.
+pub(crate) fn silence(keep_alive: u16) -> Duration {
+    Duration::from_millis(u64::from(keep_alive) * 1500)
+}
+
+/// Waits for the CONNECT of a new connection.
+pub(crate) fn await_connect(core: &mut Core, c: ConnId, now: Time) {
+    core.timers.add(now + CONNECT_TIMEOUT, Timer::Connection(c));
+}
+
+/// Ends a connection that has not sent its CONNECT in time, or nothing for one and a half
+/// keep-alives [MQTT-3.1.2-22], or does not read its last bytes.
+pub(crate) fn check_connection(core: &mut Core, c: ConnId, now: Time) {
+    let Some(conn) = core.connections.get(c) else {
+        return;
+    };
+    match conn.stage() {
+        Stage::Closing => {
+            // An older timer of the connection may come first.
+            if now >= conn.last_seen() + CLOSE_TIMEOUT {
+                core.connections.clear_outbox(c);
+            }
+        }
+        Stage::New if now >= conn.last_seen() + CONNECT_TIMEOUT => {
+            log::info!(target: NOTICE, "{} sent no CONNECT in time.", conn.address());
+            finish(core, c, now);
+        }
+        Stage::New => await_connect(core, c, now),
+        Stage::Connected => check_keep_alive(core, c, now),
+    }
+}
+
+fn check_keep_alive(core: &mut Core, c: ConnId, now: Time) {
+    let Some(conn) = core.connections.get_mut(c) else {
+        return;
+    };
+    if conn.keep_alive() == 0 || conn.is_upstream() {
+        return;
+    }
+    let deadline = conn.last_seen() + silence(conn.keep_alive());
+    // A connection that the broker does not read is not silent of its own will.
+    if deadline > now || !conn.may_be_read() {
+        let again = deadline.max(now + Duration::from_secs(1));
+        core.timers.add(again, Timer::Connection(c));
+        // Gives back what a busy time has left.
+        conn.shrink();
+        let session = conn.session().and_then(|key| core.sessions.get_mut(key));
+        if let Some(session) = session {
+            session.outbound.shrink();
+        }
+        return;
+    }
+    log::info!(
+        target: NOTICE,
+        "Client {} has exceeded timeout, disconnecting.",
+        core.name_of(c)
+    );
+    close(core, c, Reason::KEEP_ALIVE_TIMEOUT, now);
+}
+
+/// Publishes the delayed will of a session without a connection, and ends the session, once either
+/// is due.
+pub(crate) fn check_session(core: &mut Core, key: SessionKey, now: Time) {
+    let Some(session) = core.sessions.get_mut(key) else {
+        return;
+    };
+    if session.conn.is_some() || session.is_ended() {
+        return;
+    }
+    let end = session.since + Duration::from_secs(u64::from(session.expiry));
+    let expires = session.expiry != NEVER && end <= now;
+    // The end of the session publishes the will at the latest [MQTT-3.1.2-8].
+    let is_due = session.will_due().is_some_and(|at| at <= now || expires);
+    if let Some(will) = session.will.take_if(|_| is_due) {
+        publish_will(core, *will, key, now);
+        core.sessions.unsave_identity(key);
+        core.ledger.lazy(now);
+    }
+    if expires {
+        if let Some(session) = core.sessions.get(key) {
+            log::info!(target: NOTICE, "Expiring client {} due to timeout.", session.client_id());
+        }
+        core.counters.expired += 1;
+        end_session(core, key, now);
+    }
+}

@@ -1,0 +1,60 @@
+//! The end of a session.
+
+use std::time::Duration;
+
+use crate::broker::core::Core;
+use crate::broker::queues::drops::drop_message;
+use crate::broker::sessions::{DropReason, NEVER};
+use crate::broker::shares::leave::{forget_identity, is_spent, stays_for_others};
+use crate::broker::timers::Timer;
+use crate::keys::SessionKey;
+use crate::lane::Lane;
+use crate::time::Time;
+
+/// Ends a session: subscriptions, queue and rows go, unless others are to have some of it.
+pub(crate) fn end_session(core: &mut Core, key: SessionKey, now: Time) {
+    if stays_for_others(core, key, now) {
+        return;
+    }
+    let queue = core.sessions.get(key).map(|s| &s.outbound);
+    let lost = queue.filter(|q| q.is_durable() && !q.is_empty());
+    if let Some(lost) = lost.map(|queue| (queue.len(), queue.bytes())) {
+        drop_message(core, key, Lane::Client, DropReason::SessionEnded, lost, now);
+    }
+    forget_identity(core, key);
+    let Some((session, has_rows)) = core.sessions.remove(key) else {
+        return;
+    };
+    if has_rows {
+        core.ledger.promise(now);
+    }
+    for queued in session.outbound.into_owed() {
+        core.ledger.ack(queued.id, session.id, now);
+    }
+}
+
+/// Ends the sessions that stayed for messages that nobody is to get any more. True if there was one.
+pub(crate) fn end_spent(core: &mut Core, now: Time) -> bool {
+    let mut found = false;
+    while let Some(key) = core.sessions.take_spent() {
+        if core.sessions.get(key).is_some_and(is_spent) {
+            end_session(core, key, now);
+            found = true;
+        }
+    }
+    found
+}
+
+/// Sets the timers for what happens to a session without a connection.
+pub(crate) fn watch_session(core: &mut Core, key: SessionKey, now: Time) {
+    let Some(session) = core.sessions.get(key) else {
+        return;
+    };
+    if let Some(at) = session.will_due() {
+        core.timers.add(at.max(now), Timer::Session(key));
+    }
+    if session.expiry != NEVER {
+        let at = session.since + Duration::from_secs(u64::from(session.expiry));
+        core.timers.add(at.max(now), Timer::Session(key));
+    }
+}

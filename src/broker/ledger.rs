@@ -1,0 +1,231 @@
+//! The ledger: what is owed on disk, what waits for a commit, what is asked of the storage thread.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::connections::Ticket;
+use crate::impossible;
+use crate::keys::SessionKey;
+use crate::message::{Message, MessageId, SessionId};
+use crate::owed::Owed;
+use crate::session::READ_BYTES;
+use crate::store::{Batch, Budget, Error, Figures, IdRanges, ReadRequest, Store};
+use crate::time::Time;
+
+/// How the disk of the store is.
+#[derive(Clone, Debug, Default)]
+pub struct Disk {
+    /// It is full; the ballast is off.
+    pub full: bool,
+    /// It takes nothing, for this reason.
+    pub stalled: Option<String>,
+    /// How large the store's file is, and what was written.
+    pub figures: Figures,
+}
+
+impl Disk {
+    /// In one word or line: `ok`, `full`, `failing: REASON`.
+    pub fn state(&self) -> String {
+        match &self.stalled {
+            Some(why) => format!("failing: {why}"),
+            None if self.full => "full".to_owned(),
+            None => "ok".to_owned(),
+        }
+    }
+}
+
+/// Who asked for rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reader {
+    /// A session's queue, with the number it gave the question.
+    Queue(SessionKey, u32),
+    /// A group of shared subscriptions, with the number of what a member has left to it.
+    Leftover(u32),
+}
+
+/// The ledger.
+pub(crate) struct Ledger {
+    store: Store<Ticket>,
+    disk: Disk,
+    budget: Option<Budget>,
+    /// Questions for the storage thread.
+    reads: Vec<ReadRequest>,
+    /// Who asked what is not answered yet.
+    readers: HashMap<u64, Reader>,
+    next_read: u64,
+    /// The next commit is to leave nothing for later.
+    write_all: bool,
+    spare_batch: Option<Batch>,
+}
+
+impl Ledger {
+    pub(crate) fn new(store: Store<Ticket>, budget: Option<Budget>) -> Ledger {
+        Ledger {
+            store,
+            disk: Disk::default(),
+            budget,
+            reads: Vec::new(),
+            readers: HashMap::new(),
+            next_read: 0,
+            write_all: false,
+            spare_batch: None,
+        }
+    }
+
+    /// What is owed, and the promises about it.
+    pub(crate) fn store(&self) -> &Store<Ticket> {
+        &self.store
+    }
+
+    /// Owes `message` to `owed` alone; its number.
+    pub(crate) fn put(&mut self, message: &Rc<Message>, owed: Owed, now: Time) -> MessageId {
+        self.store.put(Rc::clone(message), vec![owed], None, now)
+    }
+
+    /// As [`Store::put_each`].
+    pub(crate) fn put_each(
+        &mut self,
+        message: &Rc<Message>,
+        together: Vec<Owed>,
+        alone: Vec<Owed>,
+        ticket: Option<Ticket>,
+        now: Time,
+    ) -> MessageId {
+        self.store.put_each(message, together, alone, ticket, now)
+    }
+
+    /// As [`Store::hand_over`].
+    pub(crate) fn hand_over(
+        &mut self,
+        from: (MessageId, SessionId),
+        message: &Rc<Message>,
+        owed: Owed,
+        now: Time,
+    ) -> MessageId {
+        self.store.hand_over(from, Rc::clone(message), owed, now)
+    }
+
+    /// As [`Store::ack`].
+    pub(crate) fn ack(&mut self, id: MessageId, session: SessionId, now: Time) -> bool {
+        self.store.ack(id, session, now)
+    }
+
+    /// Opens `ticket` once everything said up to now is on disk.
+    pub(crate) fn after_commit(&mut self, ticket: Ticket, now: Time) {
+        self.store.after_commit(ticket, now);
+    }
+
+    /// Something changed that must be on disk within the commit interval.
+    pub(crate) fn promise(&mut self, now: Time) {
+        self.store.promise(now);
+    }
+
+    /// Something changed that may reach the disk late.
+    pub(crate) fn lazy(&mut self, now: Time) {
+        self.store.lazy(now);
+    }
+
+    /// A commit must begin at `at` at the latest.
+    pub(crate) fn commit_by(&mut self, at: Time) {
+        self.store.commit_by(at);
+    }
+
+    /// Everything is to be written with the next turn.
+    pub(crate) fn commit_now(&mut self, now: Time) {
+        self.write_all = true;
+        self.store.hurry(now);
+    }
+
+    /// True if everything is to be written with this commit, and not with the next one again.
+    pub(crate) fn take_write_all(&mut self) -> bool {
+        std::mem::take(&mut self.write_all)
+    }
+
+    /// Tickets whose promise has come true since the last call.
+    pub(crate) fn take_opened(&mut self) -> Vec<Ticket> {
+        match self.store.has_opened() {
+            true => self.store.opened(),
+            false => Vec::new(),
+        }
+    }
+
+    /// Starts a commit, with everything owed in the batch.
+    pub(crate) fn begin_commit(&mut self, now: Time) -> Batch {
+        let batch = self.spare_batch.take().unwrap_or_else(|| Batch::new(0));
+        let mut batch = self.store.begin_commit(batch, now);
+        batch.floor = now;
+        batch
+    }
+
+    /// A commit has nothing to write.
+    pub(crate) fn skip_commit(&mut self, batch: Batch) {
+        self.store.committed(batch.seq);
+        self.spare_batch = Some(batch);
+    }
+
+    /// A commit is on disk.
+    pub(crate) fn committed(&mut self, seq: u64, figures: Figures, mut batch: Batch, now: Time) {
+        if let Some(budget) = &self.budget {
+            let interval = budget.interval(figures.written.today, now);
+            self.store.set_commit_interval(interval);
+        }
+        self.disk.figures = figures;
+        self.store.committed(seq);
+        batch.reset(0);
+        self.spare_batch = Some(batch);
+    }
+
+    /// How the disk of the store is.
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    pub(crate) fn set_figures(&mut self, figures: Figures) {
+        self.disk.figures = figures;
+    }
+
+    pub(crate) fn set_full(&mut self, full: bool) {
+        self.disk.full = full;
+    }
+
+    pub(crate) fn set_stalled(&mut self, error: Option<&Error>) {
+        self.disk.stalled = error.map(ToString::to_string);
+    }
+
+    /// True while nothing more that must be stored is taken in: the disk is full, or it fails and
+    /// enough waits for it.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.disk.full || (self.disk.stalled.is_some() && self.store.is_congested())
+    }
+
+    /// True while publishers are not to be read: more waits for the disk than should. While the
+    /// disk fails, what must be stored is refused instead, and the rest goes on.
+    pub(crate) fn slows_publishers(&self) -> bool {
+        self.store.is_congested() && self.disk.stalled.is_none()
+    }
+
+    /// Asks the storage thread for rows.
+    pub(crate) fn read(&mut self, reader: Reader, ids: &IdRanges) {
+        self.next_read += 1;
+        self.readers.insert(self.next_read, reader);
+        self.reads.push(ReadRequest {
+            token: self.next_read,
+            ranges: ids.runs().collect(),
+            max_bytes: READ_BYTES,
+        });
+    }
+
+    /// Who asked for the rows that have come.
+    pub(crate) fn answered(&mut self, token: u64) -> Option<Reader> {
+        let reader = self.readers.remove(&token);
+        if reader.is_none() {
+            impossible!("rows have come that nobody asked for");
+        }
+        reader
+    }
+
+    /// What is to be asked of the storage thread.
+    pub(crate) fn take_reads(&mut self) -> std::vec::Drain<'_, ReadRequest> {
+        self.reads.drain(..)
+    }
+}

@@ -1,0 +1,138 @@
+//! PUBACK, PUBREC, PUBREL and PUBCOMP: the acknowledgements of both directions.
+
+use std::time::Duration;
+
+use crate::broker::connections::Reply;
+use crate::broker::core::Core;
+use crate::broker::ending::close::close;
+use crate::broker::queues::drops::drop_message;
+use crate::broker::sending::pump::{pump, taken_over};
+use crate::broker::sending::replies::reply_once;
+use crate::broker::sessions::DropReason;
+use crate::keys::{ConnId, SessionKey};
+use crate::mqtt::{Ack, Packet, Reason};
+use crate::session::Done;
+use crate::time::Time;
+
+/// A full window of QoS 2 messages waits for its commit no longer than this: a long commit interval
+/// would set the pace of a backlog. No shorter either: Mosquitto 2.0.11 passes messages on in
+/// another order than it got them once they come faster than its own subscribers take them.
+const WINDOW_WAIT: Duration = Duration::from_millis(20);
+
+/// PUBREL: the publisher is done with a QoS 2 id. PUBCOMP promises that the id is free, so it waits
+/// for the commit that clears it; else a reused id would look like a duplicate.
+pub(crate) fn on_pubrel(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
+    let Some(key) = core.session_of(c) else {
+        return;
+    };
+    let Some(session) = core.sessions.get_mut(key) else {
+        return;
+    };
+    let is_known = session.inbound.release(ack.id);
+    let is_durable = session.is_durable();
+    if is_known && is_durable {
+        core.sessions.unsave_state(key);
+    }
+    // Also for an id that is not known: it may be a PUBREL sent again [MQTT-4.3.3-11].
+    let reply = Reply::Ack(Packet::PubComp(Ack::new(ack.id, Reason::SUCCESS)));
+    let is_saved = !is_durable || core.is_saved(key);
+    reply_once(core, c, reply, is_saved, now);
+}
+
+/// PUBACK: the receiver has a QoS 1 message. An id that is not in flight is ignored, as Mosquitto
+/// does: it may be late. One of a QoS 2 message is a protocol error.
+pub(crate) fn on_puback(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
+    let Some((key, is_lenient)) = receiver(core, c) else {
+        return;
+    };
+    let Some(session) = core.sessions.get_mut(key) else {
+        return;
+    };
+    if let Some(done) = session.outbound.puback(ack.id, is_lenient) {
+        count_refused(core, key, ack.reason, done, now);
+        taken_over(core, key, done.id, now);
+        pump(core, key, now);
+    } else if session.outbound.flying(ack.id).is_some() {
+        close(core, c, Reason::PROTOCOL_ERROR, now);
+    }
+}
+
+/// PUBREC: the receiver has a QoS 2 message. PUBREL leaves once the release is on disk.
+pub(crate) fn on_pubrec(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
+    let Some((key, is_lenient)) = receiver(core, c) else {
+        return;
+    };
+    let Some(session) = core.sessions.get_mut(key) else {
+        return;
+    };
+    let is_refused = ack.reason.is_error();
+    let Some(done) = session.outbound.pubrec(ack.id, is_refused, now) else {
+        if !is_lenient && session.outbound.flying(ack.id).is_some() {
+            close(core, c, Reason::PROTOCOL_ERROR, now);
+        } else if !is_refused {
+            // Not known: it may be a PUBREC sent again, which has its answer all the same.
+            reply_once(core, c, pubrel(ack), true, now);
+        }
+        return;
+    };
+    let is_durable = session.is_durable();
+    count_refused(core, key, ack.reason, done, now);
+    taken_over(core, key, done.id, now);
+    if is_refused {
+        return pump(core, key, now);
+    }
+    if is_durable {
+        core.sessions.unsave_state(key);
+    }
+    let is_saved = !is_durable || core.is_saved(key);
+    let session = core.sessions.get(key);
+    let is_full = session.is_some_and(|s| s.outbound.is_window_full());
+    reply_once(core, c, pubrel(ack), is_saved, now);
+    if !is_saved && is_full {
+        core.ledger.commit_by(now + WINDOW_WAIT);
+    }
+}
+
+fn pubrel(ack: &Ack<'_>) -> Reply {
+    Reply::Ack(Packet::PubRel(Ack::new(ack.id, Reason::SUCCESS)))
+}
+
+/// A message that its receiver has refused is dropped, and counted.
+fn count_refused(core: &mut Core, key: SessionKey, reason: Reason, done: Done, now: Time) {
+    if !reason.is_error() {
+        return;
+    }
+    if let Some(session) = core.sessions.get(key) {
+        log::debug!("{} refused a message: {reason}", session.client_id());
+    }
+    let lost = (1, done.size.into());
+    drop_message(core, key, done.lane, DropReason::Refused, lost, now);
+}
+
+/// PUBCOMP: a QoS 2 handshake is over. That may reach the disk late. Before PUBREL, or for a QoS 1
+/// message, it is a protocol error.
+pub(crate) fn on_pubcomp(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
+    let Some((key, is_lenient)) = receiver(core, c) else {
+        return;
+    };
+    let Some(session) = core.sessions.get_mut(key) else {
+        return;
+    };
+    if let Some(done) = session.outbound.pubcomp(ack.id) {
+        if session.is_durable() {
+            core.sessions.unsave_state(key);
+            core.ledger.lazy(now);
+        }
+        taken_over(core, key, done.id, now);
+        pump(core, key, now);
+    } else if !is_lenient && session.outbound.flying(ack.id).is_some() {
+        close(core, c, Reason::PROTOCOL_ERROR, now);
+    }
+}
+
+/// The session of a connection, and whether it is an upstream broker, some of which answer QoS 2
+/// with PUBACK.
+fn receiver(core: &Core, c: ConnId) -> Option<(SessionKey, bool)> {
+    let conn = core.connections.get(c)?;
+    Some((conn.session()?, conn.is_upstream()))
+}

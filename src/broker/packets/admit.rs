@@ -1,0 +1,190 @@
+//! Whether a CONNECT may come in, and what it comes to: checked before a session is touched.
+
+use std::rc::Rc;
+
+use crate::broker::checks::is_in_format;
+use crate::broker::core::Core;
+use crate::broker::sessions::{NEVER, PendingWill, Session, who};
+use crate::keys::ConnId;
+use crate::message::{Message, Origin, Parts};
+use crate::mqtt::{Connect, Reason, Version, Will};
+use crate::time::Time;
+
+/// What a CONNECT comes to, before a session is touched.
+pub(crate) struct Admitted {
+    pub(crate) origin: Rc<Origin>,
+    /// The client id is ours.
+    pub(crate) assigned: bool,
+    /// Session expiry interval in seconds.
+    pub(crate) expiry: u32,
+    pub(crate) will: Option<Box<PendingWill>>,
+    /// Seconds; 0 is off.
+    pub(crate) keep_alive: u16,
+}
+
+/// Checks everything a CONNECT asks for.
+pub(crate) fn admit(
+    core: &Core,
+    c: ConnId,
+    connect: &Connect<'_>,
+    now: Time,
+) -> Result<Admitted, Reason> {
+    let conn = core.connections.get(c);
+    let listener = conn.and_then(|conn| core.settings.listener(conn.listener()?));
+    let listener = listener.ok_or(Reason::UNSPECIFIED)?;
+    if !listener.takes(connect.version) {
+        return Err(Reason::UNSUPPORTED_PROTOCOL_VERSION);
+    }
+    if connect.props.auth_method().is_some() {
+        return Err(Reason::BAD_AUTHENTICATION_METHOD);
+    }
+    let (name, auth) = (Rc::clone(&listener.name), &core.settings.auth);
+    let (mut client_id, mut assigned) = pick_client_id(core, connect, &name)?;
+    if !auth.admits_id(&client_id) {
+        return Err(Reason::NOT_AUTHORIZED);
+    }
+    // As Mosquitto, which does not tell a bad password from a missing right.
+    auth.login(&name, connect.username, connect.password)
+        .map_err(|_| Reason::NOT_AUTHORIZED)?;
+    if listener.uses_username_as_client_id() {
+        let username = connect.username.filter(|name| !name.is_empty());
+        client_id = username.ok_or(Reason::NOT_AUTHORIZED)?.into();
+        // Not what it asked for: MQTT 5 clients without an id are told [MQTT-3.2.2-16].
+        assigned = connect.client_id.is_empty();
+    }
+    admit_session(core, &client_id)?;
+    let origin = Rc::new(Origin {
+        client_id,
+        username: connect.username.map(Rc::from),
+        listener: auth.per_listener().then_some(name),
+    });
+    let will = match &connect.will {
+        Some(will) => Some(admit_will(core, will, connect.version, &origin, now)?),
+        None => None,
+    };
+    Ok(Admitted {
+        origin,
+        assigned,
+        expiry: expiry(core, connect),
+        will,
+        keep_alive: keep_alive(core, connect)?,
+    })
+}
+
+/// The client id asked for, or one that is assigned, and then true.
+fn pick_client_id(
+    core: &Core,
+    connect: &Connect<'_>,
+    listener: &str,
+) -> Result<(Rc<str>, bool), Reason> {
+    if !connect.client_id.is_empty() {
+        return Ok((connect.client_id.into(), false));
+    }
+    // [MQTT-3.1.3-6], [MQTT-3.1.3-8].
+    let stateless = connect.clean_start || connect.version == Version::V5;
+    let prefix = core.settings.auth.auto_id_prefix(listener);
+    match prefix.filter(|_| stateless && connect.version != Version::V31) {
+        Some(prefix) => Ok((free_client_id(core, prefix).into(), true)),
+        // As Mosquitto.
+        None if connect.version == Version::V5 => Err(Reason::UNSPECIFIED),
+        None => Err(Reason::CLIENT_IDENTIFIER_NOT_VALID),
+    }
+}
+
+/// Whether `client_id` may have a session, or has one already.
+fn admit_session(core: &Core, client_id: &str) -> Result<(), Reason> {
+    let known = core.sessions.find(client_id);
+    let session = known.and_then(|key| core.sessions.get(key));
+    // That of a bridge, too, which was removed and may come back for what waits.
+    if session.is_some_and(Session::is_bridge) {
+        log::warn!("A client may not use the id of a bridge: {client_id}");
+        return Err(Reason::CLIENT_IDENTIFIER_NOT_VALID);
+    }
+    let clients = core.sessions.len().saturating_sub(core.bridges.len());
+    let limit = core.settings.general.global_max_clients;
+    match limit.is_some_and(|limit| clients >= limit as usize) {
+        true if known.is_none() => Err(Reason::SERVER_BUSY),
+        _ => Ok(()),
+    }
+}
+
+/// The keep-alive that holds. One that is too long, or none, can only be refused before MQTT 5
+/// (return code 2, as Mosquitto).
+fn keep_alive(core: &Core, connect: &Connect<'_>) -> Result<u16, Reason> {
+    let (asked, max) = (connect.keep_alive, core.settings.general.max_keepalive);
+    match max == 0 || (1..=max).contains(&asked) {
+        true => Ok(asked),
+        false if connect.version == Version::V5 => Ok(max),
+        false => Err(Reason::CLIENT_IDENTIFIER_NOT_VALID),
+    }
+}
+
+/// A client id that nobody has.
+fn free_client_id(core: &Core, prefix: &str) -> String {
+    loop {
+        // In the form of a UUID, as Mosquitto's.
+        let n = fastrand::u128(..);
+        let (a, b, c) = (n >> 96, n >> 80 & 0xffff, n >> 64 & 0xffff);
+        let (d, e) = (n >> 48 & 0xffff, n & 0xffff_ffff_ffff);
+        let id = format!("{prefix}{a:08X}-{b:04X}-{c:04X}-{d:04X}-{e:012X}");
+        if core.sessions.find(&id).is_none() {
+            return id;
+        }
+    }
+}
+
+/// The session expiry interval a CONNECT asks for, in seconds.
+fn expiry(core: &Core, connect: &Connect<'_>) -> u32 {
+    let asked = match connect.version {
+        Version::V5 => connect.props.session_expiry().unwrap_or(0),
+        _ if connect.clean_start => 0,
+        _ => NEVER,
+    };
+    core.settings.cap_expiry(asked)
+}
+
+fn admit_will(
+    core: &Core,
+    will: &Will<'_>,
+    version: Version,
+    origin: &Rc<Origin>,
+    now: Time,
+) -> Result<Box<PendingWill>, Reason> {
+    if will.retain && !core.settings.general.retain_available {
+        return Err(Reason::RETAIN_NOT_SUPPORTED);
+    }
+    if core
+        .settings
+        .general
+        .message_size_limit
+        .is_some_and(|max| will.payload.len() > max as usize)
+    {
+        // The return code as Mosquitto's.
+        return Err(match version {
+            Version::V5 => Reason::PACKET_TOO_LARGE,
+            _ => Reason::NOT_AUTHORIZED,
+        });
+    }
+    let mut forwarded = Vec::new();
+    let props = will.props.read_publish(&mut forwarded);
+    if !is_in_format(props.is_text, will.payload) {
+        return Err(Reason::PAYLOAD_FORMAT_INVALID);
+    }
+    if !core.settings.auth.may_publish(&who(origin), will.topic) {
+        return Err(Reason::NOT_AUTHORIZED);
+    }
+    let parts = Parts {
+        topic: will.topic,
+        props: &forwarded,
+        payload: will.payload,
+    };
+    let mut message =
+        Message::new(parts, now, Rc::clone(origin)).map_err(|_| Reason::TOPIC_NAME_INVALID)?;
+    message.qos = will.qos;
+    message.retain = will.retain;
+    Ok(Box::new(PendingWill {
+        message: Rc::new(message),
+        delay: will.props.will_delay().unwrap_or(0),
+        expiry: props.expiry,
+    }))
+}

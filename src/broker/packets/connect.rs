@@ -1,0 +1,302 @@
+//! CONNECT: which session a client gets, and the CONNACK it is told so with.
+
+use std::rc::Rc;
+
+use super::admit::{Admitted, admit};
+use crate::broker::connections::{Address, Agreed, Reply, encoded};
+use crate::broker::core::Core;
+use crate::broker::ending::close::{close, finish};
+use crate::broker::ending::expire::silence;
+use crate::broker::ending::session::end_session;
+use crate::broker::ending::will::publish_will;
+use crate::broker::queues::bounds::note_policy;
+use crate::broker::sending::pump::pump;
+use crate::broker::sending::replies::reply_once;
+use crate::broker::sessions::NEVER;
+use crate::broker::shares::membership::come_online;
+use crate::broker::timers::Timer;
+use crate::config::log_type::NOTICE;
+use crate::impossible;
+use crate::keys::{ConnId, SessionKey};
+use crate::message::Origin;
+use crate::mqtt::{
+    self, Ack, ConnAck, Connect, Packet, Property, Props, PropsBuf, QoS, Reason, Version,
+};
+use crate::time::Time;
+
+/// Handles a CONNECT whose will has its whole topic.
+pub(crate) fn on_connect(core: &mut Core, c: ConnId, connect: &Connect<'_>, now: Time) {
+    let Some(conn) = core.connections.get_mut(c) else {
+        return;
+    };
+    conn.introduce(connect.version, connect.props.maximum_packet_size());
+    let listener = conn.listener();
+    let max_qos = listener.map_or(QoS::ExactlyOnce, |at| core.settings.max_qos(at));
+    let admitted = match connect.will {
+        Some(will) if will.qos > max_qos => Err(Reason::QOS_NOT_SUPPORTED),
+        _ => admit(core, c, connect, now),
+    };
+    match admitted {
+        Ok(admitted) => enter(core, c, connect, &admitted, now),
+        Err(reason) => {
+            if let Some(conn) = core.connections.get(c) {
+                log::info!(
+                    target: NOTICE,
+                    "Client {} ({}) refused: {reason}",
+                    connect.client_id,
+                    conn.address()
+                );
+            }
+            core.counters.refused += 1;
+            refuse(core, c, reason, now);
+        }
+    }
+}
+
+/// Answers a CONNECT with a failure and closes. Before 5.0 a failure without a return code has no
+/// answer (3.1.1 [MQTT-3.2.2-6]).
+fn refuse(core: &mut Core, c: ConnId, reason: Reason, now: Time) {
+    let refusal = ConnAck {
+        session_present: false,
+        reason,
+        props: Props::EMPTY,
+    };
+    let version = core.connections.get(c).map(|conn| conn.version());
+    if version == Some(Version::V5) || refusal.return_code().is_some() {
+        core.connections.send(c, &Packet::ConnAck(refusal));
+    }
+    finish(core, c, now);
+}
+
+/// Answers a CONNECT that could not be decoded. As in Mosquitto, only a version that is not known
+/// gets a CONNACK [MQTT-3.1.2-2]; another protocol [MQTT-3.1.2-1] and garbage get none
+/// [MQTT-3.1.4-1].
+pub(crate) fn refuse_unreadable(core: &mut Core, c: ConnId, error: &mqtt::Error, now: Time) {
+    core.counters.refused += 1;
+    if matches!(error, mqtt::Error::UnsupportedVersion(_)) {
+        refuse(core, c, Reason::UNSUPPORTED_PROTOCOL_VERSION, now);
+    } else {
+        finish(core, c, now);
+    }
+}
+
+/// Gives an admitted client its session and answers.
+fn enter(core: &mut Core, c: ConnId, connect: &Connect<'_>, admitted: &Admitted, now: Time) {
+    take_over(core, &admitted.origin, connect.clean_start, now);
+    let known = core.sessions.find(&admitted.origin.client_id);
+    // A CONNACK promises a session, or that an old one is gone.
+    let mut discarded = false;
+    if let Some(key) = known.filter(|_| connect.clean_start) {
+        discarded = core.sessions.get(key).is_some_and(|s| s.is_durable());
+        end_session(core, key, now);
+    }
+    let resumed = known.filter(|_| !connect.clean_start);
+    let key = resumed.unwrap_or_else(|| open_session(core, connect, admitted));
+    let must_save = bind(core, (c, key), connect, admitted, now);
+    let connack = connack(core, c, connect, admitted, resumed.is_some());
+    reply_once(
+        core,
+        c,
+        Reply::Barrier(connack),
+        !(must_save || discarded),
+        now,
+    );
+    let peer_window = connect.props.receive_maximum().unwrap_or(u16::MAX);
+    let window = core.settings.window().min(peer_window);
+    resume(core, (c, key), window, now);
+    pump(core, key, now);
+}
+
+/// Ends the connection that has the client id now [MQTT-3.1.4-3]. Its will is published unless the
+/// session goes on and the will was to be delayed.
+fn take_over(core: &mut Core, origin: &Origin, clean_start: bool, now: Time) {
+    let Some(key) = core.sessions.find(&origin.client_id) else {
+        return;
+    };
+    let Some(session) = core.sessions.get_mut(key) else {
+        return;
+    };
+    let is_delayed = session.will.as_ref().is_some_and(|will| will.delay > 0);
+    if is_delayed && !clean_start && session.expiry > 0 {
+        session.will = None;
+    }
+    if let Some(old) = session.conn {
+        log::info!(
+            target: NOTICE,
+            "Client {} already connected, closing old connection.",
+            origin.client_id
+        );
+        core.counters.takeovers += 1;
+        close(core, old, Reason::SESSION_TAKEN_OVER, now);
+    }
+    let Some(session) = core.sessions.get_mut(key) else {
+        return;
+    };
+    if session.will_due().is_some() {
+        // A delayed will of the connection before: the client is back in time [MQTT-3.1.3-9], or
+        // its session ends here.
+        let will = session.will.take();
+        if let Some(will) = will.filter(|_| clean_start) {
+            publish_will(core, *will, key, now);
+        }
+    }
+}
+
+fn open_session(core: &mut Core, connect: &Connect<'_>, admitted: &Admitted) -> SessionKey {
+    let origin = Rc::clone(&admitted.origin);
+    let key = core.sessions.open(origin, admitted.expiry, connect.version);
+    note_policy(core, key);
+    if admitted.expiry > 0 {
+        core.sessions.unsave_identity(key);
+    }
+    key
+}
+
+/// Ties a connection to its session. True if the CONNACK promises something that is not on disk yet.
+fn bind(
+    core: &mut Core,
+    (c, key): (ConnId, SessionKey),
+    connect: &Connect<'_>,
+    admitted: &Admitted,
+    now: Time,
+) -> bool {
+    let agreed = agree(core, (c, key), connect, admitted);
+    let (Some(conn), Some(session)) = (core.connections.get_mut(c), core.sessions.get_mut(key))
+    else {
+        return false;
+    };
+    conn.agree(&agreed);
+    let has_changed = session.expiry != admitted.expiry;
+    let has_will = session.will.is_some() || admitted.will.is_some();
+    session.conn = Some(c);
+    session.version = connect.version;
+    session.expiry = admitted.expiry;
+    session.origin = Rc::clone(&admitted.origin);
+    session.will = admitted.will.clone();
+    let is_durable = session.is_durable();
+    if core.settings.general.connection_messages {
+        log_connect(
+            connect,
+            session.client_id(),
+            agreed.keep_alive,
+            conn.address(),
+        );
+    }
+    if is_durable || has_will {
+        // That it is connected, and its will, may reach the disk late.
+        core.sessions.unsave_identity(key);
+        core.ledger.lazy(now);
+    }
+    if agreed.keep_alive > 0 {
+        let at = now + silence(agreed.keep_alive);
+        core.timers.add(at, Timer::Connection(c));
+    }
+    core.counters.connects += 1;
+    let done = core.ledger.store().done();
+    // A row that says since when it is absent lets a session that can expire end after a crash.
+    let is_new = |saved_in| saved_in > done;
+    core.sessions.get(key).is_some_and(|s| {
+        let is_unsaved = !s.is_on_disk() || is_new(s.saved_in());
+        is_durable && (has_changed || s.expiry != NEVER || is_unsaved)
+    })
+}
+
+/// What client and broker have agreed on. As in Mosquitto, a client gets messages at the QoS that it
+/// may publish with.
+fn agree(
+    core: &Core,
+    (c, session): (ConnId, SessionKey),
+    connect: &Connect<'_>,
+    admitted: &Admitted,
+) -> Agreed {
+    let settings = &core.settings;
+    let listener = core.connections.get(c).and_then(|conn| conn.listener());
+    let aliases = listener.map_or(0, |at| settings.max_topic_alias_broker(at));
+    Agreed {
+        session,
+        is_bridge: connect.bridge,
+        keep_alive: admitted.keep_alive,
+        max_packet: settings.max_packet(),
+        receive_maximum: settings.window(),
+        aliases: aliases.min(connect.props.topic_alias_maximum().unwrap_or(0)),
+        max_qos: listener.map_or(QoS::ExactlyOnce, |at| settings.max_qos(at)),
+    }
+}
+
+/// The CONNACK of an admitted client, encoded. Property order as Mosquitto's.
+fn connack(
+    core: &Core,
+    c: ConnId,
+    connect: &Connect<'_>,
+    admitted: &Admitted,
+    session_present: bool,
+) -> Box<[u8]> {
+    let settings = &core.settings;
+    let listener = core.connections.get(c).and_then(|conn| conn.listener());
+    let aliases = listener.map_or(0, |at| settings.max_topic_alias(at));
+    let max_qos = listener.map_or(QoS::ExactlyOnce, |at| settings.max_qos(at));
+    let asked = connect.props.session_expiry();
+    let window = settings.general.max_inflight_messages;
+    let wanted = [
+        (admitted.keep_alive != connect.keep_alive)
+            .then_some(Property::ServerKeepAlive(admitted.keep_alive)),
+        (aliases > 0).then_some(Property::TopicAliasMaximum(aliases)),
+        asked
+            .filter(|asked| *asked != admitted.expiry)
+            .map(|_| Property::SessionExpiry(admitted.expiry)),
+        admitted
+            .assigned
+            .then_some(Property::AssignedClientId(&admitted.origin.client_id)),
+        (!settings.general.retain_available).then_some(Property::RetainAvailable(0)),
+        settings
+            .general
+            .max_packet_size
+            .map(Property::MaximumPacketSize),
+        (window > 0).then_some(Property::ReceiveMaximum(window)),
+        (max_qos < QoS::ExactlyOnce).then_some(Property::MaximumQoS(max_qos as u8)),
+    ];
+    let mut props = PropsBuf::new();
+    for property in wanted.into_iter().flatten() {
+        if !props.push(property) {
+            impossible!("CONNACK cannot hold {property:?}");
+        }
+    }
+    let connack = ConnAck {
+        session_present,
+        reason: Reason::SUCCESS,
+        props: props.as_props(),
+    };
+    encoded(&Packet::ConnAck(connack), connect.version)
+}
+
+/// Opens the outbound half and sends again the PUBRELs that an earlier connection left unanswered
+/// [MQTT-4.4.0-1]. One whose release is not on disk yet waits for that.
+pub(crate) fn resume(core: &mut Core, (c, key): (ConnId, SessionKey), window: u16, now: Time) {
+    come_online(core, key);
+    let bytes = core.settings.general.max_inflight_bytes;
+    let Some(session) = core.sessions.get_mut(key) else {
+        return;
+    };
+    session.outbound.limit_bytes(bytes);
+    let releases = session.outbound.connect(window, now);
+    let is_saved = core.is_saved(key);
+    for id in releases {
+        let pubrel = Packet::PubRel(Ack::new(id, Reason::SUCCESS));
+        reply_once(core, c, Reply::Ack(pubrel), is_saved, now);
+    }
+}
+
+/// The line that Mosquitto logs, too; log watchers look for it.
+fn log_connect(connect: &Connect<'_>, client_id: &str, keep_alive: u16, address: &Address) {
+    let version = match connect.version {
+        Version::V5 => 5,
+        version => version as u8 - 2,
+    };
+    let username = connect.username.map(|u| format!(", u'{u}'"));
+    log::info!(
+        target: NOTICE,
+        "New client connected from {address} as {client_id} (p{version}, c{}, k{keep_alive}{}).",
+        u8::from(connect.clean_start),
+        username.unwrap_or_default(),
+    );
+}

@@ -1,0 +1,9 @@
+//! What each packet of a peer does.
+
+pub(crate) mod acks;
+mod admit;
+pub(crate) mod connect;
+pub(crate) mod disconnect;
+pub(crate) mod mount;
+pub(crate) mod publish;
+pub(crate) mod subscribe;

@@ -1,0 +1,382 @@
+//! PUBLISH from a peer.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::broker::checks::{is_in_format, is_reserved};
+use crate::broker::connections::{Parked, Reply, Ticket};
+use crate::broker::core::Core;
+use crate::broker::delivering::route::{Full, Routed, route};
+use crate::broker::ending::close::close;
+use crate::broker::queues::drops::{drop_message, drop_unrefused};
+use crate::broker::sending::pump::pump;
+use crate::broker::sending::replies::reply_once;
+use crate::broker::sessions::DropReason;
+use crate::impossible;
+use crate::keys::{ConnId, SessionKey};
+use crate::lane::Lane;
+use crate::message::{Message, Parts};
+use crate::mqtt::{Ack, Delivery, Packet, Publish, PublishProps, QoS, Reason, TopicName, Version};
+use crate::session::Receipt;
+use crate::time::Time;
+
+/// What to do with a PUBLISH.
+enum Verdict {
+    /// Route it.
+    Take(Rc<Message>),
+    /// It was routed before: only acknowledge it again.
+    Again(Reply),
+    /// Acknowledge it with this reason and drop it.
+    Drop(Reason),
+    /// Close the connection with this reason.
+    Close(Reason),
+}
+
+/// How soon to try again to find room for a PUBLISH that waits for it.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Handles a PUBLISH. It becomes a message, the message goes to its receivers, and its publisher gets
+/// its acknowledgement.
+pub(crate) fn on_publish(core: &mut Core, c: ConnId, publish: &Publish<'_>, now: Time) {
+    core.counters.publish_received += 1;
+    core.counters.publish_bytes_received += publish.payload.len() as u64;
+    let mut topic = std::mem::take(&mut core.scratch.topic);
+    core.scratch.forwarded.clear();
+    let props = publish.props.read_publish(&mut core.scratch.forwarded);
+    let checked = check_limits(core, c, publish, &props)
+        .and_then(|key| name_topic(core, c, publish, &props, &mut topic).map(|()| key));
+    let decided = checked.map(|key| {
+        let verdict = match known_id(core, key, publish) {
+            Some(ack) => Verdict::Again(ack),
+            None => make_message(core, (c, key), publish, &props, &mut topic, now),
+        };
+        (key, verdict)
+    });
+    core.scratch.topic = topic;
+    match decided {
+        Ok((key, verdict)) => act(core, (c, key), verdict, publish.delivery, now),
+        Err(reason) => close(core, c, reason, now),
+    }
+}
+
+/// Checks a PUBLISH against what the peer was told; what is wrong ends the connection. Returns the
+/// session.
+fn check_limits(
+    core: &mut Core,
+    c: ConnId,
+    publish: &Publish<'_>,
+    props: &PublishProps,
+) -> Result<SessionKey, Reason> {
+    let Some(conn) = core.connections.get_mut(c) else {
+        return Err(Reason::UNSPECIFIED);
+    };
+    let Some(key) = conn.session() else {
+        impossible!("a connection that is open has no session");
+        return Err(Reason::UNSPECIFIED);
+    };
+    if publish.delivery.id().is_some() && !conn.count_unacked() {
+        return Err(Reason::RECEIVE_MAXIMUM_EXCEEDED);
+    }
+    let Some(listener) = conn.listener() else {
+        return Ok(key);
+    };
+    // A client never sends one [MQTT-3.3.4-6].
+    if props.has_subscription_id {
+        return Err(Reason::PROTOCOL_ERROR);
+    }
+    if publish.delivery.qos() > core.settings.max_qos(listener) {
+        return Err(Reason::QOS_NOT_SUPPORTED);
+    }
+    if publish.retain && !core.settings.general.retain_available {
+        return Err(Reason::RETAIN_NOT_SUPPORTED);
+    }
+    Ok(key)
+}
+
+/// Finds the topic a PUBLISH is for, by name or by alias, below the mount point of the client. An
+/// alias stands for the whole topic.
+fn name_topic(
+    core: &mut Core,
+    c: ConnId,
+    publish: &Publish<'_>,
+    props: &PublishProps,
+    topic: &mut String,
+) -> Result<(), Reason> {
+    topic.clear();
+    let Some(conn) = core.connections.get_mut(c) else {
+        return Ok(());
+    };
+    let listener = conn.listener();
+    let mount = listener.and_then(|at| core.settings.listener(at)?.mount_point());
+    match mount.filter(|_| !publish.topic.is_empty()) {
+        None => topic.push_str(publish.topic),
+        Some(mount) => {
+            topic.push_str(mount);
+            topic.push_str(publish.topic);
+            TopicName::new(topic).map_err(|_| Reason::TOPIC_NAME_INVALID)?;
+        }
+    }
+    if let Some(alias) = props.topic_alias {
+        let max = listener.map_or(0, |at| core.settings.max_topic_alias(at));
+        if let Some(known) = conn.resolve_alias(topic, alias, max)? {
+            topic.push_str(known);
+        }
+    }
+    Ok(())
+}
+
+/// The PUBREC for a QoS 2 message that was received before, whatever it says now.
+fn known_id(core: &Core, key: SessionKey, publish: &Publish<'_>) -> Option<Reply> {
+    let Delivery::ExactlyOnce(id, _) = publish.delivery else {
+        return None;
+    };
+    let session = core.sessions.get(key)?;
+    let is_known = session.inbound.look(id) == Receipt::Known;
+    is_known.then(|| Reply::Ack(Packet::PubRec(Ack::new(id, Reason::SUCCESS))))
+}
+
+/// Answers a message that was received before: after the commit that holds its id.
+fn acknowledge_again(core: &mut Core, (c, key): (ConnId, SessionKey), ack: Reply, now: Time) {
+    if let Some(conn) = core.connections.get_mut(c) {
+        conn.uncount_unacked();
+    }
+    let is_durable = core.sessions.get(key).is_some_and(|s| s.is_durable());
+    let is_saved = !is_durable || core.is_saved(key);
+    reply_once(core, c, ack, is_saved, now);
+}
+
+/// Checks a PUBLISH against the rules and makes it a message.
+fn make_message(
+    core: &mut Core,
+    (c, key): (ConnId, SessionKey),
+    publish: &Publish<'_>,
+    props: &PublishProps,
+    topic: &mut String,
+    now: Time,
+) -> Verdict {
+    let wire = core
+        .connections
+        .get(c)
+        .and_then(|conn| conn.wire())
+        .cloned();
+    if let Some(wire) = &wire {
+        let remote = std::mem::take(topic);
+        if !wire.inward(&remote, publish.payload, topic, now) {
+            return Verdict::Drop(Reason::SUCCESS);
+        }
+    }
+    let (sessions, settings) = (&core.sessions, &core.settings);
+    let Some(session) = sessions.get(key) else {
+        impossible!("a connection has a session that is gone");
+        return Verdict::Drop(Reason::SUCCESS);
+    };
+    if let Some(max) = settings.general.message_size_limit
+        && publish.payload.len() > max as usize
+    {
+        let lost = (1, publish.payload.len() as u64);
+        drop_message(core, key, Lane::Client, DropReason::TooLarge, lost, now);
+        // As mosquitto.conf(5) has it; the 0x95 that Mosquitto sends is not for PUBACK and PUBREC
+        // [MQTT-3.4.2-1].
+        return Verdict::Drop(Reason::IMPLEMENTATION_SPECIFIC);
+    }
+    // As in Mosquitto, a bridge is the operator's own and needs no right, but $SYS is the broker's.
+    let is_bridge = wire.is_some();
+    let is_allowed = is_bridge || settings.auth.may_publish(&session.who(), topic);
+    if is_reserved(topic) || !is_allowed {
+        log::debug!("Denied PUBLISH from {} to {topic}", session.client_id());
+        core.counters.denied += 1;
+        return Verdict::Drop(Reason::NOT_AUTHORIZED);
+    }
+    if !is_bridge && !is_in_format(props.is_text, publish.payload) {
+        log::debug!("{}: payload is not UTF-8: {topic}", session.client_id());
+        return Verdict::Drop(Reason::PAYLOAD_FORMAT_INVALID);
+    }
+    let parts = Parts {
+        topic,
+        props: &core.scratch.forwarded,
+        payload: publish.payload,
+    };
+    let Ok(mut message) = Message::new(parts, now, Rc::clone(&session.origin)) else {
+        return Verdict::Close(Reason::TOPIC_NAME_INVALID);
+    };
+    message.qos = publish.delivery.qos();
+    // Only the upstream of a bridge comes here with RETAIN where it is not available.
+    message.retain = publish.retain && settings.general.retain_available;
+    let expiry = props.expiry.map(|secs| Duration::from_secs(secs.into()));
+    message.expiry = expiry.map(|expiry| now + expiry);
+    Verdict::Take(Rc::new(message))
+}
+
+/// Does what was decided about a PUBLISH.
+fn act(
+    core: &mut Core,
+    (c, key): (ConnId, SessionKey),
+    verdict: Verdict,
+    delivery: Delivery,
+    now: Time,
+) {
+    match verdict {
+        Verdict::Close(reason) => close(core, c, reason, now),
+        Verdict::Again(ack) => acknowledge_again(core, (c, key), ack, now),
+        Verdict::Drop(reason) if reason.is_error() => acknowledge(core, c, delivery, reason),
+        Verdict::Drop(_) => {
+            let routed = Routed {
+                matched: true,
+                waits: false,
+            };
+            accept(core, (c, key), delivery, (None, routed), now);
+        }
+        Verdict::Take(message) => {
+            let is_acked = delivery != Delivery::AtMostOnce;
+            let is_behind = core.connections.get(c).is_some_and(|conn| conn.is_parked());
+            if is_acked && is_behind {
+                no_room(core, c, message, delivery, None, now);
+            } else if let Err(full) = take(core, (c, key), &message, delivery, now) {
+                no_room(core, c, message, delivery, Some(full), now);
+            }
+        }
+    }
+}
+
+/// Routes an accepted message and sees to its acknowledgement. [`Full`] if a durable queue that must
+/// hold it has no room.
+fn take(
+    core: &mut Core,
+    (c, key): (ConnId, SessionKey),
+    message: &Rc<Message>,
+    delivery: Delivery,
+    now: Time,
+) -> Result<(), Full> {
+    let is_durable = core.sessions.get(key).is_some_and(|s| s.is_durable());
+    let is_exact = delivery.qos() == QoS::ExactlyOnce;
+    // The PUBREC to a durable session promises the packet id too: an early delivery of the message
+    // does not open it, only the commit does.
+    let by_message = delivery != Delivery::AtMostOnce && !(is_exact && is_durable);
+    let ticket = match by_message {
+        true => core.connections.reserve(c),
+        false => None,
+    };
+    // A publisher that is its own subscriber expects PUBREC before the message: of Mosquitto it gets
+    // that only after PUBREL.
+    if is_exact {
+        core.connections.hold_messages(c);
+    }
+    let routed = route(core, message, Some(key), ticket, now);
+    match (routed, ticket) {
+        (Ok(routed), ticket) => accept(core, (c, key), delivery, (ticket, routed), now),
+        (Err(_), Some(ticket)) => core.connections.cancel(ticket),
+        (Err(_), None) => {}
+    }
+    if is_exact {
+        core.connections.release_messages(c);
+        pump(core, key, now);
+    }
+    if delivery != Delivery::AtMostOnce && core.ledger.slows_publishers() {
+        core.connections.pause(c);
+    }
+    routed.map(drop)
+}
+
+/// Acknowledges a message that was routed, by the `ticket` that was reserved for that if there is
+/// one; QoS 2 takes its packet id.
+fn accept(
+    core: &mut Core,
+    (c, key): (ConnId, SessionKey),
+    delivery: Delivery,
+    (ticket, routed): (Option<Ticket>, Routed),
+    now: Time,
+) {
+    let reason = match delivery {
+        // That nobody is subscribed only a server says (5.0 §3.4.2.1), and as Mosquitto, which routes
+        // a QoS 2 message later, only with PUBACK.
+        Delivery::AtLeastOnce(..) if !routed.matched => {
+            match core
+                .connections
+                .get(c)
+                .is_some_and(|conn| conn.is_upstream())
+            {
+                true => Reason::SUCCESS,
+                false => Reason::NO_MATCHING_SUBSCRIBERS,
+            }
+        }
+        _ => Reason::SUCCESS,
+    };
+    let Some(ack) = ack(delivery, reason) else {
+        return;
+    };
+    if let Delivery::ExactlyOnce(id, _) = delivery
+        && let Some(session) = core.sessions.get_mut(key)
+    {
+        session.inbound.receive(id);
+        if session.is_durable() {
+            core.sessions.unsave_state(key);
+            return reply_once(core, c, ack, false, now);
+        }
+    }
+    match ticket {
+        Some(ticket) => core.connections.fill(ticket, ack, !routed.waits),
+        None => drop(core.connections.reply(c, ack, true)),
+    }
+}
+
+/// PUBACK or PUBREC, if the delivery wants one. Before MQTT 5 a failure can't be said: the message is
+/// acknowledged all the same [MQTT-3.3.5-2].
+fn ack(delivery: Delivery, reason: Reason) -> Option<Reply> {
+    Some(Reply::Ack(match delivery {
+        Delivery::AtMostOnce => return None,
+        Delivery::AtLeastOnce(id, _) => Packet::PubAck(Ack::new(id, reason)),
+        Delivery::ExactlyOnce(id, _) => Packet::PubRec(Ack::new(id, reason)),
+    }))
+}
+
+fn acknowledge(core: &mut Core, c: ConnId, delivery: Delivery, reason: Reason) {
+    if let Some(ack) = ack(delivery, reason) {
+        core.connections.reply(c, ack, true);
+    }
+}
+
+/// A queue must hold the message and can't, or one that waits before it: an MQTT 5 publisher is told;
+/// the message of an older one, or of the upstream of a bridge, waits until there is room.
+fn no_room(
+    core: &mut Core,
+    c: ConnId,
+    message: Rc<Message>,
+    delivery: Delivery,
+    full: Option<Full>,
+    now: Time,
+) {
+    if let (Delivery::AtMostOnce, Some(Full(queue))) = (delivery, full) {
+        return drop_unrefused(core, queue, &message, now);
+    }
+    let Some(conn) = core.connections.get(c) else {
+        return;
+    };
+    core.counters.refused_full += 1;
+    if conn.version() == Version::V5 && !conn.is_upstream() {
+        return acknowledge(core, c, delivery, Reason::QUOTA_EXCEEDED);
+    }
+    log::debug!("no room for {}: its publisher waits", message.topic());
+    if core.connections.park(c, Parked { message, delivery }) {
+        core.timers.wake(now + RETRY);
+    }
+}
+
+/// Tries the parked messages again, each connection's in order.
+pub(crate) fn retry_parked(core: &mut Core, now: Time) {
+    for c in core.connections.take_parked() {
+        while let Some(conn) = core.connections.get(c)
+            && let Some(parked) = conn.parked().cloned()
+            && let Some(key) = conn.session()
+        {
+            if take(core, (c, key), &parked.message, parked.delivery, now).is_err() {
+                core.connections.keep_parked(c);
+                core.timers.wake(now + RETRY);
+                break;
+            }
+            if let Some(conn) = core.connections.get_mut(c) {
+                conn.unpark();
+            }
+        }
+        core.connections.resume(c);
+    }
+}

@@ -1,0 +1,27 @@
+//! What is to become of a message on its way to one receiver.
+
+use super::sessions::DropReason;
+
+/// Whether a queue takes a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Admission {
+    /// It fits.
+    Fits,
+    /// It fits once others were dropped.
+    MakesRoom,
+    /// Its publisher is to be told that it does not fit.
+    Refused,
+    /// It is dropped itself, for this reason.
+    Dropped(DropReason),
+}
+
+/// How a message reaches a receiver.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Plan {
+    /// At QoS 0, at once, if the receiver is connected.
+    AtOnce,
+    /// By a queue that lives as long as the receiver's connection.
+    InRam,
+    /// By a queue that the store has, as far as that admits it.
+    Stored(Admission),
+}

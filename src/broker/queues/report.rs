@@ -1,0 +1,264 @@
+//! What the operator can see of queues: how deep, how old, what was dropped, and how long the
+//! bound will last.
+
+use std::time::Duration;
+
+use crate::bridge::{LineBounds, LocalEnd};
+use crate::broker::core::Core;
+use crate::broker::sessions::{DropReason, Session};
+use crate::config::{Bounds, Overflow};
+use crate::keys::SessionKey;
+use crate::lane::Lane;
+use crate::store::{Amount, DropRecord};
+use crate::time::Time;
+
+/// The queue of a bridge.
+#[derive(Clone, Debug)]
+pub struct BridgeQueue<'a> {
+    /// The name after `connection`.
+    pub name: &'a str,
+    /// What its upstream is owed.
+    pub owed: Amount,
+    /// The age of the oldest message, about.
+    pub oldest: Option<Duration>,
+    /// What was dropped, as one row.
+    pub dropped: Option<DropRecord>,
+    /// The lines that carry messages out.
+    pub lines: Vec<LineQueue<'a>>,
+}
+
+/// What one `topic` line has queued.
+#[derive(Clone, Debug)]
+pub struct LineQueue<'a> {
+    /// Its number, from 1.
+    pub number: u16,
+    /// Local prefix and pattern.
+    pub pattern: &'a str,
+    /// What the upstream is owed by it.
+    pub owed: Amount,
+    /// What was dropped, as one row.
+    pub dropped: Option<DropRecord>,
+}
+
+/// What was dropped on the way to a client.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientDrops<'a> {
+    /// Its client id.
+    pub client_id: &'a str,
+    /// All of it as one row.
+    pub dropped: DropRecord,
+}
+
+impl DropReason {
+    /// The name in `$SYS` of the reason in a record.
+    pub fn name_of(record: &DropRecord) -> &'static str {
+        let reason = DropReason::ALL.get(usize::from(record.reason));
+        reason.map_or("unknown", |reason| reason.name())
+    }
+}
+
+/// The local ends of the bridges.
+fn ends(core: &Core) -> impl Iterator<Item = (&Session, &LocalEnd)> {
+    let sessions = core.bridges.keys().filter_map(|key| core.sessions.get(key));
+    sessions.filter_map(|session| Some((session, session.bridge()?)))
+}
+
+/// The queues of the bridges.
+pub(crate) fn bridge_queues(core: &Core, now: Time) -> impl Iterator<Item = BridgeQueue<'_>> {
+    ends(core).map(move |(session, end)| {
+        let queue = &session.outbound;
+        let drops = session.drops.as_deref();
+        let lines = end.lines().map(|(number, line)| LineQueue {
+            number: number.get(),
+            pattern: &line.pattern,
+            owed: queue.owed_by(Lane::Bridge(number)),
+            dropped: drops.and_then(|drops| drops.sum(Some(Lane::Bridge(number)))),
+        });
+        BridgeQueue {
+            name: &end.name,
+            owed: Amount {
+                messages: queue.len(),
+                bytes: queue.bytes(),
+            },
+            oldest: queue.oldest(None).map(|at| now.since(at)),
+            dropped: drops.and_then(|drops| drops.sum(None)),
+            lines: lines.collect(),
+        }
+    })
+}
+
+/// The clients, bridges aside, on the way to which messages were dropped.
+pub(crate) fn client_drops(core: &Core) -> impl Iterator<Item = ClientDrops<'_>> {
+    let clients = core.sessions.iter().map(|(_, session)| session);
+    clients
+        .filter(|s| !s.is_bridge() && !s.is_ended())
+        .filter_map(|s| {
+            Some(ClientDrops {
+                client_id: s.client_id(),
+                dropped: s.drops.as_deref()?.sum(None)?,
+            })
+        })
+}
+
+/// One sentence for the clients and one for each bridge, and for each of its lines with a bound of
+/// its own: what the bound of the queue means.
+pub(crate) fn describe_queues(core: &mut Core, now: Time) -> Vec<String> {
+    for key in core.bridges.keys().collect::<Vec<_>>() {
+        if let Some(end) = core.sessions.get_mut(key).and_then(Session::bridge_mut) {
+            end.told = end.rate.hourly().is_some();
+        }
+    }
+    let general = core.settings.bounds();
+    let policy = core.settings.general.queue_overflow;
+    let limit = limit(general, policy);
+    let mut lines = vec![format!("Clients: each with a session queues {limit}.")];
+    for (session, end) in ends(core) {
+        lines.push(describe_bridge(core, session, end, now));
+        let own = end.lines().map(|(_, line)| line);
+        lines.extend(own.filter_map(|line| describe_line(end, line, general, policy)));
+    }
+    lines
+}
+
+/// What the bound of one line means, if it has one of its own.
+fn describe_line(
+    end: &LocalEnd,
+    line: &LineBounds,
+    general: Bounds,
+    policy: Overflow,
+) -> Option<String> {
+    let (bounds, overflow) = (line.bounds, line.overflow);
+    let is_own = bounds != Bounds::default();
+    if !is_own && overflow.is_none() && line.ttl.is_none() {
+        return None;
+    }
+    let ttl = line
+        .ttl
+        .map(|ttl| format!(", none older than {}", span(ttl)));
+    let bounds = if is_own { bounds } else { general };
+    let limit = limit(bounds, overflow.unwrap_or(policy));
+    let (name, pattern) = (&end.name, &line.pattern);
+    let ttl = ttl.unwrap_or_default();
+    Some(format!(
+        "Bridge {name}, topic {pattern}: queues {limit}{ttl}."
+    ))
+}
+
+fn describe_bridge(core: &Core, session: &Session, end: &LocalEnd, now: Time) -> String {
+    let name = &end.name;
+    if !session.is_durable() {
+        return format!("Bridge {name}: queues nothing while its uplink is down (cleansession).");
+    }
+    let bounds = core.settings.bounds();
+    let limit = limit(bounds, core.settings.general.queue_overflow);
+    let lasts = match end.rate.hourly() {
+        None => "how fast it fills is not known yet".to_owned(),
+        Some(0) => "nothing has come in lately".to_owned(),
+        Some(hourly) => {
+            let rate = size(hourly.div_ceil(3600));
+            match bounds.bytes {
+                0 => format!("it fills at {rate}/s"),
+                bytes => {
+                    let seconds = u128::from(bytes) * 3600 / u128::from(hourly);
+                    let lasts = Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX));
+                    format!("about {} at the last known rate of {rate}/s", span(lasts))
+                }
+            }
+        }
+    };
+    let queue = &session.outbound;
+    let waits = match queue.oldest(None) {
+        Some(at) if !queue.is_empty() => format!(
+            "{} ({}) {}, the oldest {} old",
+            messages(queue.len()),
+            size(queue.bytes()),
+            if queue.len() == 1 { "waits" } else { "wait" },
+            span(now.since(at))
+        ),
+        _ => "nothing waits".to_owned(),
+    };
+    format!("Bridge {name}: queues {limit}; {lasts}; {waits}.")
+}
+
+/// Tells once what the bound of a bridge means, when its rate has become known.
+pub(super) fn tell_rate(core: &mut Core, key: SessionKey, now: Time) {
+    let Some(end) = core.sessions.get_mut(key).and_then(Session::bridge_mut) else {
+        return;
+    };
+    if end.told || end.rate.hourly().is_none() {
+        return;
+    }
+    end.told = true;
+    if let Some(session) = core.sessions.get(key)
+        && let Some(end) = session.bridge()
+    {
+        log::info!("{}", describe_bridge(core, session, end, now));
+    }
+}
+
+/// A bound and its policy in words.
+fn limit(bounds: Bounds, policy: Overflow) -> String {
+    let upto = match (bounds.messages, bounds.bytes) {
+        (0, 0) => return "without a bound".to_owned(),
+        (count, 0) => messages(count),
+        (0, bytes) => size(bytes),
+        (count, bytes) => format!("{} or {}", messages(count), size(bytes)),
+    };
+    let then = match policy {
+        Overflow::Refuse => "refuses",
+        Overflow::Oldest => "drops the oldest",
+        Overflow::Newest => "drops the newest",
+        Overflow::LatestPerTopic => "keeps the latest of each topic",
+    };
+    format!("up to {upto}, then {then}")
+}
+
+/// A number of messages.
+pub(crate) fn messages(count: u64) -> String {
+    match count {
+        1 => "1 message".to_owned(),
+        count => format!("{count} messages"),
+    }
+}
+
+/// Bytes, as sizes in the configuration count them.
+pub(crate) fn size(bytes: u64) -> String {
+    let units = [("GB", 30), ("MB", 20), ("kB", 10)];
+    let unit = units.into_iter().find(|(_, shift)| bytes >> shift > 0);
+    match unit {
+        None => format!("{bytes} B"),
+        Some((name, shift)) => {
+            let tenths = (u128::from(bytes) * 10) >> shift;
+            match tenths % 10 {
+                0 => format!("{} {name}", tenths / 10),
+                _ if tenths >= 1000 => format!("{} {name}", tenths / 10),
+                rest => format!("{}.{rest} {name}", tenths / 10),
+            }
+        }
+    }
+}
+
+/// A duration in its largest unit.
+fn span(time: Duration) -> String {
+    let secs = time.as_secs();
+    match secs {
+        0..120 => format!("{secs} s"),
+        120..7_200 => format!("{} min", secs / 60),
+        7_200..172_800 => format!("{} h", secs / 3_600),
+        172_800..315_360_000 => format!("{} days", secs / 86_400),
+        _ => "more than ten years".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_words() {
+        let sizes = [0, 1023, 8397, 256 << 20, 10 << 30].map(size);
+        assert_eq!(sizes, ["0 B", "1023 B", "8.2 kB", "256 MB", "10 GB"]);
+        let spans = [5, 150, 32_400, 900_000].map(|s| span(Duration::from_secs(s)));
+        assert_eq!(spans, ["5 s", "2 min", "9 h", "10 days"]);
+    }
+}

@@ -1,0 +1,310 @@
+//! The router: who is subscribed to what, which messages are retained, what members of groups have
+//! left to others. A message goes in, receivers come out.
+
+mod leftovers;
+mod unwritten;
+
+use std::rc::Rc;
+
+pub(crate) use leftovers::{Leftovers, Place, Reading};
+use unwritten::Unwritten;
+
+use super::sessions::{Session, Sessions};
+use super::settings::Settings;
+use crate::impossible;
+use crate::keys::{GroupKey, SessionKey};
+use crate::message::{Message, MessageId};
+use crate::mqtt::{self, QoS};
+use crate::owed::Owed;
+use crate::route::{Groups, Retained, SubOptions, Trie};
+use crate::store::Batch;
+use crate::time::Time;
+
+/// Who is subscribed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Subscriber {
+    Session(SessionKey),
+    /// One receiver, whoever of its members that is.
+    Group(GroupKey),
+}
+
+/// A session that a message goes to.
+#[derive(Clone, Debug)]
+pub(crate) struct Receiver {
+    pub(crate) session: SessionKey,
+    /// How it goes; its place in the session's sequence is taken when it is queued.
+    pub(crate) owed: Owed,
+}
+
+impl Receiver {
+    /// The receiver of a message by one subscription. `None` if it is a bridge none of whose lines
+    /// carries the message.
+    pub(crate) fn new(
+        (key, session): (SessionKey, &Session),
+        options: &SubOptions,
+        message: &Message,
+        settings: &Settings,
+    ) -> Option<Receiver> {
+        let mut options = *options;
+        if let Some(end) = session.bridge() {
+            (options.lane, options.qos) = end.lane(message.topic(), options.qos)?;
+        }
+        let sub_ids = options.sub_id.map(|id| Box::from([id.get()]));
+        Some(Receiver {
+            session: key,
+            owed: Owed {
+                session: session.id,
+                lane: options.lane,
+                seq: 0,
+                qos: settings.outgoing_qos(&options, message),
+                retain: options.retain_as_published && message.retain,
+                sub_ids: sub_ids.unwrap_or_default(),
+            },
+        })
+    }
+
+    /// The message comes by another subscription of the same session as well: it goes once, at the
+    /// highest QoS and with all identifiers [MQTT-3.3.4-2].
+    fn merge(&mut self, other: Receiver) {
+        let owed = &mut self.owed;
+        owed.qos = owed.qos.max(other.owed.qos);
+        owed.retain |= other.owed.retain;
+        if !other.owed.sub_ids.is_empty() {
+            let ids = owed.sub_ids.iter().chain(&other.owed.sub_ids);
+            owed.sub_ids = ids.copied().collect();
+        }
+    }
+}
+
+/// The router.
+pub(crate) struct Router {
+    trie: Trie<Subscriber>,
+    pub(crate) groups: Groups<SessionKey>,
+    pub(crate) leftovers: Leftovers,
+    retained: Retained,
+    unwritten: Unwritten,
+    /// Messages below this number were stored before the broker started: whether they were sent
+    /// is not known for sure.
+    restored_below: MessageId,
+    /// Which routing has reached each session, by its slot, and where in the list of receivers it
+    /// stands.
+    reached: Vec<(u32, u32)>,
+    /// The number of the routing, to notice a session that is reached twice.
+    routing: u32,
+}
+
+impl Router {
+    /// A router without subscriptions; `next` is the first message number that is free.
+    pub(crate) fn new(next: MessageId) -> Router {
+        Router {
+            trie: Trie::new(),
+            groups: Groups::default(),
+            leftovers: Leftovers::default(),
+            retained: Retained::new(),
+            unwritten: Unwritten::default(),
+            restored_below: next,
+            reached: Vec::new(),
+            routing: 0,
+        }
+    }
+
+    /// Lists the sessions a message goes to, each once, and the groups that it meets. `from` is the
+    /// publisher's session, for no-local. True if there is a matching subscription at all, be it
+    /// one that does not want it.
+    pub(crate) fn find_receivers(
+        &mut self,
+        message: &Message,
+        from: Option<SessionKey>,
+        (sessions, settings): (&Sessions, &Settings),
+        receivers: &mut Vec<Receiver>,
+        groups: &mut Vec<GroupKey>,
+    ) -> bool {
+        self.routing = self.routing.wrapping_add(1);
+        let (routing, reached) = (self.routing, &mut self.reached);
+        let (topic, auth) = (message.topic(), &settings.auth);
+        let mut matched = false;
+        self.trie.matches(topic, &mut |subscriber, options| {
+            matched = true;
+            let key = match subscriber {
+                Subscriber::Session(key) => key,
+                Subscriber::Group(group) => return groups.push(group),
+            };
+            if options.no_local && from == Some(key) {
+                return;
+            }
+            let Some(session) = sessions.get(key) else {
+                return impossible!("a session that is gone is subscribed");
+            };
+            let Some(receiver) = Receiver::new((key, session), options, message, settings) else {
+                return;
+            };
+            if reached.len() <= key.slot() {
+                reached.resize(key.slot() + 1, (0, 0));
+            }
+            let Some(reached) = reached.get_mut(key.slot()) else {
+                return;
+            };
+            if reached.0 == routing
+                && let Some(known) = receivers.get_mut(reached.1 as usize)
+            {
+                return known.merge(receiver);
+            }
+            if auth.open() || session.is_bridge() || auth.may_read(&session.who(), topic) {
+                *reached = (routing, u32::try_from(receivers.len()).unwrap_or(u32::MAX));
+                receivers.push(receiver);
+            }
+        });
+        matched
+    }
+
+    /// Adds or replaces a session's subscription; not a shared one.
+    pub(crate) fn subscribe(&mut self, filter: &str, key: SessionKey, options: SubOptions) {
+        self.trie.add(filter, Subscriber::Session(key), options);
+    }
+
+    /// Ends a session's subscription; not a shared one.
+    pub(crate) fn unsubscribe(&mut self, filter: &str, key: SessionKey) {
+        self.trie.remove(filter, Subscriber::Session(key));
+    }
+
+    /// Makes a session a member of the group `name`, a whole `$share/NAME/FILTER`, or changes its
+    /// options.
+    pub(crate) fn join(
+        &mut self,
+        name: &str,
+        key: SessionKey,
+        options: SubOptions,
+        is_connected: bool,
+    ) -> GroupKey {
+        let (group, is_first) = self.groups.join(name, key, options);
+        self.groups.set_connected(group, key, is_connected);
+        if let (true, Some((_, filter))) = (is_first, mqtt::share(name)) {
+            let subscriber = Subscriber::Group(group);
+            self.trie.add(filter, subscriber, SubOptions::default());
+        }
+        group
+    }
+
+    /// Ends a session's part in the group `name`. True if there are other members; else the group
+    /// is gone.
+    pub(crate) fn quit(&mut self, name: &str, group: GroupKey, key: SessionKey) -> bool {
+        let is_last = self.groups.leave(group, key);
+        if let (true, Some((_, filter))) = (is_last, mqtt::share(name)) {
+            self.trie.remove(filter, Subscriber::Group(group));
+        }
+        !is_last
+    }
+
+    /// How many subscriptions there are: each member of a group counts.
+    pub(crate) fn subscriptions(&self) -> usize {
+        self.trie.len() - self.groups.len() + self.groups.members()
+    }
+
+    /// True if a message was stored before the broker started.
+    pub(crate) fn is_restored(&self, id: MessageId) -> bool {
+        id < self.restored_below
+    }
+
+    /// The retained messages that match a filter.
+    pub(crate) fn retained(&self, filter: &str, now: Time) -> Vec<Rc<Message>> {
+        let mut found = Vec::new();
+        self.retained
+            .matches(filter, now, &mut |message| found.push(Rc::clone(message)));
+        found
+    }
+
+    /// How many messages are retained.
+    pub(crate) fn retained_len(&self) -> usize {
+        self.retained.len()
+    }
+
+    /// True without any subscription.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.trie.is_empty()
+    }
+
+    /// All retained messages.
+    #[cfg(test)]
+    pub(crate) fn all_retained(&self) -> impl Iterator<Item = &Rc<Message>> {
+        self.retained.iter()
+    }
+
+    /// A retained message comes from the store.
+    pub(crate) fn restore_retained(&mut self, message: Message) {
+        self.retained.set(Rc::new(message));
+    }
+
+    /// Keeps or deletes the retained message of a topic [MQTT-3.3.1-5], [MQTT-3.3.1-6].
+    pub(crate) fn retain(&mut self, message: &Rc<Message>, now: Time) -> Retaining {
+        let topic = message.topic();
+        let changed = if message.payload().is_empty() {
+            self.retained.remove(topic).is_some()
+        } else {
+            self.retained.set(Rc::clone(message));
+            true
+        };
+        // The broker's own figures are made anew at each start.
+        if topic.starts_with("$SYS/") {
+            return Retaining::InRam;
+        }
+        // What is gone already may still have its row, until a change that nobody waited for is
+        // written.
+        let awaited = message.qos != QoS::AtMostOnce;
+        if awaited && (changed || self.unwritten.is_later(topic)) {
+            self.unwritten.promised(topic);
+            Retaining::Promised
+        } else if changed {
+            self.unwritten
+                .changed(topic, now)
+                .map_or(Retaining::Lazy, Retaining::By)
+        } else {
+            Retaining::Unchanged
+        }
+    }
+
+    /// When the next retained message expires.
+    pub(crate) fn next_expiry(&self) -> Option<Time> {
+        self.retained.next_expiry()
+    }
+
+    /// Drops the retained messages that have expired by `now` [MQTT-3.3.2-5]. True if one of them
+    /// has a row.
+    pub(crate) fn expire_retained(&mut self, now: Time) -> bool {
+        let mut stored = false;
+        for message in self.retained.expire(now) {
+            if !message.topic().starts_with("$SYS/") {
+                self.unwritten.promised(message.topic());
+                stored = true;
+            }
+        }
+        stored
+    }
+
+    /// Writes the retained messages that changed; all of them if `all`. Returns when to write those
+    /// that are left.
+    pub(crate) fn save(&mut self, batch: &mut Batch, all: bool, now: Time) -> Option<Time> {
+        for topic in self.unwritten.take(all, now) {
+            match self.retained.get(&topic) {
+                Some(message) => batch.put_retained(message),
+                None => batch.delete_retained(&topic),
+            }
+        }
+        self.unwritten.due()
+    }
+}
+
+/// How soon a change of what is retained is to be written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Retaining {
+    /// Not at all.
+    InRam,
+    /// Nothing was changed; but an earlier deletion may still be on its way.
+    Unchanged,
+    /// Before the publisher is answered.
+    Promised,
+    /// At this moment.
+    By(Time),
+    /// Some time.
+    Lazy,
+}

@@ -1,0 +1,162 @@
+//! Which retained messages must reach the disk, and when.
+//!
+//! A value that somebody waits for (QoS 1 and 2) is written with the next commit. One that was
+//! published with QoS 0 promises nothing: a topic's first is written within a second or so, and
+//! what follows on that topic is coalesced to one write a [`PAUSE`].
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// How long after a topic was written a value that nobody waits for is written.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// The topics whose row differs from what is retained.
+#[derive(Debug, Default)]
+pub(crate) struct Unwritten {
+    /// To be written with the next commit, whenever that is.
+    next: HashSet<Box<str>>,
+    /// To be written at the given moment.
+    later: HashMap<Box<str>, Time>,
+    /// The first of these moments, or an earlier one.
+    due: Option<Time>,
+    /// When topics were written, those of the last [`PAUSE`] at least.
+    written: HashMap<Box<str>, Time>,
+    /// When `written` was last rid of what is older.
+    swept: Time,
+}
+
+impl Unwritten {
+    /// The value of `topic` has changed, and somebody waits for the commit.
+    pub(crate) fn promised(&mut self, topic: &str) {
+        self.later.remove(topic);
+        self.next.insert(topic.into());
+    }
+
+    /// The value of `topic` has changed, and nobody waits. Answers when it is to be written, if
+    /// not with the next commit.
+    pub(crate) fn changed(&mut self, topic: &str, now: Time) -> Option<Time> {
+        let at = self.written.get(topic).map(|at| *at + PAUSE);
+        match at.filter(|at| *at > now) {
+            _ if self.next.contains(topic) => None,
+            Some(at) => {
+                self.later.insert(topic.into(), at);
+                self.due = Some(self.due.map_or(at, |due| due.min(at)));
+                Some(at)
+            }
+            None => {
+                self.next.insert(topic.into());
+                None
+            }
+        }
+    }
+
+    /// True if a value of `topic` that nobody waits for is to be written later.
+    pub(crate) fn is_later(&self, topic: &str) -> bool {
+        self.later.contains_key(topic)
+    }
+
+    /// The topics to write now; all of them if `all`.
+    pub(crate) fn take(&mut self, all: bool, now: Time) -> HashSet<Box<str>> {
+        let mut topics = std::mem::take(&mut self.next);
+        if all || self.due.is_some_and(|at| at <= now) {
+            let due = self.later.extract_if(|_, at| all || *at <= now);
+            topics.extend(due.map(|(topic, _)| topic));
+            self.due = self.later.values().min().copied();
+        }
+        self.written
+            .extend(topics.iter().cloned().map(|t| (t, now)));
+        if now.since(self.swept) >= PAUSE {
+            self.written.retain(|_, at| now.since(*at) < PAUSE);
+            self.swept = now;
+        }
+        topics
+    }
+
+    /// When [`Unwritten::take`] is to be called for what is to be written later.
+    pub(crate) fn due(&self) -> Option<Time> {
+        self.due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Time = Time::from_secs(1_000);
+
+    fn take(unwritten: &mut Unwritten, secs: u64) -> Vec<String> {
+        let topics = unwritten.take(false, START + Duration::from_secs(secs));
+        let mut topics: Vec<String> = topics.into_iter().map(Into::into).collect();
+        topics.sort();
+        topics
+    }
+
+    fn change(unwritten: &mut Unwritten, secs: u64) -> Option<Duration> {
+        let due = unwritten.changed("t", START + Duration::from_secs(secs));
+        due.map(|at| at.since(START))
+    }
+
+    #[test]
+    fn a_value_that_changes_every_second_is_written_once_a_minute() {
+        let mut unwritten = Unwritten::default();
+        let mut writes = 0;
+        for second in 0..600 {
+            change(&mut unwritten, second);
+            writes += take(&mut unwritten, second).len();
+        }
+        assert_eq!(writes, 10);
+    }
+
+    #[test]
+    fn the_last_value_is_written_in_the_end() {
+        let mut unwritten = Unwritten::default();
+        assert_eq!(change(&mut unwritten, 0), None);
+        assert_eq!(take(&mut unwritten, 1), ["t"]);
+        assert_eq!(change(&mut unwritten, 2), Some(Duration::from_secs(61)));
+        assert_eq!(change(&mut unwritten, 9), Some(Duration::from_secs(61)));
+        assert!(take(&mut unwritten, 60).is_empty());
+        assert_eq!(unwritten.due(), Some(START + Duration::from_secs(61)));
+        assert_eq!(take(&mut unwritten, 61), ["t"]);
+        assert_eq!(unwritten.due(), None);
+    }
+
+    #[test]
+    fn a_promised_value_does_not_wait() {
+        let mut unwritten = Unwritten::default();
+        for second in 0..5 {
+            unwritten.promised("t");
+            assert_eq!(change(&mut unwritten, second), None);
+            assert_eq!(take(&mut unwritten, second), ["t"]);
+        }
+        assert!(change(&mut unwritten, 5).is_some());
+        unwritten.promised("t");
+        assert_eq!(take(&mut unwritten, 6), ["t"]);
+        assert!(
+            take(&mut unwritten, 70).is_empty(),
+            "it is not written again"
+        );
+        assert_eq!(unwritten.due(), None);
+    }
+
+    #[test]
+    fn what_was_written_long_ago_is_forgotten() {
+        let mut unwritten = Unwritten::default();
+        for n in 0..1_000 {
+            unwritten.changed(&format!("t/{n}"), START);
+        }
+        assert_eq!(take(&mut unwritten, 0).len(), 1_000);
+        take(&mut unwritten, 61);
+        assert!(unwritten.written.is_empty());
+    }
+
+    #[test]
+    fn at_the_end_everything_is_written() {
+        let mut unwritten = Unwritten::default();
+        change(&mut unwritten, 0);
+        take(&mut unwritten, 0);
+        change(&mut unwritten, 1);
+        assert_eq!(unwritten.take(true, START).len(), 1);
+    }
+}

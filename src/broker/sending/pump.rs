@@ -1,0 +1,124 @@
+//! Sending what waits in a session's queue.
+
+use super::transmit::{Transmitted, transmit_queued};
+use crate::broker::core::Core;
+use crate::broker::ledger::Reader;
+use crate::broker::queues::drops::drop_entry;
+use crate::keys::SessionKey;
+use crate::message::MessageId;
+use crate::mqtt::QoS;
+use crate::session::Entry;
+use crate::time::Time;
+
+/// Why no more was sent.
+enum Stop {
+    /// There is no connection, or it takes no more.
+    Blocked,
+    /// The RAM part of the queue has nothing that may be sent.
+    Empty,
+    /// This message could not be sent.
+    Unsent(Entry, Transmitted),
+}
+
+/// Sends as much of a session's queue as window and outbox take, and asks the store for more.
+pub(crate) fn pump(core: &mut Core, key: SessionKey, now: Time) {
+    loop {
+        match send_ready(core, key, now) {
+            Stop::Blocked => return,
+            Stop::Unsent(entry, outcome) => {
+                if let Some(reason) = outcome.drop_reason() {
+                    drop_entry(core, key, &entry, reason, now);
+                }
+                taken_over(core, key, entry.id, now);
+            }
+            Stop::Empty if refill(core, key) => {}
+            Stop::Empty => {
+                core.router.leftovers.note_idle(key);
+                let below = core.ledger.store().durable_below();
+                let session = core.sessions.get(key);
+                if session.is_some_and(|s| s.outbound.awaits_commit(below)) {
+                    core.sessions.stall(key);
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// Sends what is in RAM.
+fn send_ready(core: &mut Core, key: SessionKey, now: Time) -> Stop {
+    let Core {
+        sessions,
+        connections,
+        ledger,
+        settings,
+        counters,
+        scratch,
+        ..
+    } = core;
+    let Some(session) = sessions.get_mut(key) else {
+        return Stop::Blocked;
+    };
+    let Some(mut writer) = session.conn.and_then(|c| connections.writer(c)) else {
+        return Stop::Blocked;
+    };
+    let (below, max_qos) = (
+        ledger.store().durable_below(),
+        writer.connection().max_qos(),
+    );
+    let mut state_changed = false;
+    let stop = loop {
+        if !writer.connection().takes_message() {
+            break Stop::Blocked;
+        }
+        let Some(entry) = session.outbound.next(below, max_qos) else {
+            break Stop::Empty;
+        };
+        let with = (&*settings, &mut *counters, &mut *scratch);
+        let outcome = transmit_queued(&mut writer, session, &entry, with, now);
+        if outcome != Transmitted::Sent {
+            session.outbound.not_sent(&entry);
+            break Stop::Unsent(entry, outcome);
+        }
+        // Nobody acknowledges QoS 0: it is done with.
+        let done = entry.id.filter(|_| entry.owed.qos == QoS::AtMostOnce);
+        session.outbound.sent(entry, now);
+        state_changed |= done.is_some_and(|id| ledger.ack(id, session.id, now));
+    };
+    if state_changed {
+        sessions.unsave_state(key);
+    }
+    stop
+}
+
+/// A receiver has taken a message over, or is not to get it.
+pub(crate) fn taken_over(core: &mut Core, key: SessionKey, id: Option<MessageId>, now: Time) {
+    let (Some(id), Some(session)) = (id, core.sessions.get(key)) else {
+        return;
+    };
+    if core.ledger.ack(id, session.id, now) {
+        core.sessions.unsave_state(key);
+    }
+}
+
+/// Fills up the RAM part of a queue: from the messages that still wait for their commit, or by
+/// asking the storage thread. True if there is something new to send.
+fn refill(core: &mut Core, key: SessionKey) -> bool {
+    let on_disk_below = core.ledger.store().on_disk_below();
+    let Some(session) = core.sessions.get_mut(key) else {
+        return false;
+    };
+    if let Some((question, ids)) = session.outbound.wants(on_disk_below) {
+        core.ledger.read(Reader::Queue(key, question), &ids);
+        return false;
+    }
+    let mut filled = false;
+    while let Some(id) = session.outbound.wants_fresh(on_disk_below) {
+        let pending = core.ledger.store().held(id, session.id);
+        let entry =
+            pending.map(|(message, owed)| Entry::new(message.clone(), Some(id), owed.clone()));
+        filled |= entry.is_some();
+        session.outbound.fresh(id, entry);
+    }
+    filled
+}

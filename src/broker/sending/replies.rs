@@ -1,0 +1,31 @@
+//! Replies that wait for the store.
+
+use super::pump::pump;
+use crate::broker::connections::Reply;
+use crate::broker::core::Core;
+use crate::keys::ConnId;
+use crate::time::Time;
+
+/// Sends a reply, once everything said to the store up to now is on disk unless that is so.
+pub(crate) fn reply_once(core: &mut Core, c: ConnId, reply: Reply, is_saved: bool, now: Time) {
+    let ticket = core.connections.reply(c, reply, is_saved);
+    if let Some(ticket) = ticket.filter(|_| !is_saved) {
+        core.ledger.after_commit(ticket, now);
+    }
+}
+
+/// Sends the replies whose promise has come true, and what waited for them.
+pub(crate) fn send_opened(core: &mut Core, now: Time) {
+    loop {
+        let opened = core.ledger.take_opened();
+        if opened.is_empty() {
+            return;
+        }
+        for ticket in opened {
+            let released = core.connections.open_reply(ticket);
+            if let (true, Some(key)) = (released, core.session_of(ticket.conn())) {
+                pump(core, key, now);
+            }
+        }
+    }
+}

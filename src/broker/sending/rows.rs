@@ -1,0 +1,62 @@
+//! Messages that come back from disk for a session's queue.
+
+use std::rc::Rc;
+
+use super::pump::{pump, taken_over};
+use crate::broker::core::Core;
+use crate::broker::queues::drops::drop_message;
+use crate::broker::sessions::DropReason;
+use crate::keys::SessionKey;
+use crate::message::MessageId;
+use crate::session::Entry;
+use crate::store::{self, Held, Rows};
+use crate::time::Time;
+
+/// Rows that a session's queue asked for have come; `question` is the number it gave.
+pub(crate) fn on_queue_rows(
+    core: &mut Core,
+    key: SessionKey,
+    question: u32,
+    rows: &Rows,
+    now: Time,
+) {
+    let session = core.sessions.get(key);
+    if !session.is_some_and(|s| s.outbound.expects(question)) {
+        return;
+    }
+    for (id, row) in rows.iter() {
+        on_row(core, key, id, row, now);
+    }
+    let Some(session) = core.sessions.get_mut(key) else {
+        return;
+    };
+    let lost = session.outbound.read_done(rows.through);
+    lose(core, key, lost, now);
+    pump(core, key, now);
+}
+
+fn on_row(core: &mut Core, key: SessionKey, id: MessageId, row: &[u8], now: Time) {
+    let Some(session) = core.sessions.get_mut(key) else {
+        return;
+    };
+    // A damaged row counts as one that did not come.
+    let Ok((message, owed)) = store::decode_message(id, row) else {
+        return;
+    };
+    let own = session.id;
+    let Some(owed) = owed.into_iter().find(|owed| owed.session == own) else {
+        return;
+    };
+    let entry = Entry::new(Rc::new(message), Some(id), owed);
+    let lost = session.outbound.read(entry);
+    lose(core, key, lost, now);
+}
+
+/// Messages that the store no longer has: damaged rows.
+fn lose(core: &mut Core, key: SessionKey, lost: Vec<Held>, now: Time) {
+    for queued in lost {
+        let amount = (1, queued.size.into());
+        drop_message(core, key, queued.lane, DropReason::Damaged, amount, now);
+        taken_over(core, key, Some(queued.id), now);
+    }
+}

@@ -1,0 +1,89 @@
+//! One message on its way into an outbox.
+
+use crate::broker::connections::Writer;
+use crate::broker::core::Scratch;
+use crate::broker::counters::Counters;
+use crate::broker::queues::age::is_too_old;
+use crate::broker::sessions::{DropReason, Session};
+use crate::broker::settings::Settings;
+use crate::session::Entry;
+use crate::time::Time;
+
+/// What became of a message on its way to the outbox.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Transmitted {
+    /// It is in the outbox.
+    Sent,
+    /// It is too large for the peer [MQTT-3.1.2-24].
+    TooLarge,
+    /// It is too old.
+    TooOld,
+    /// The client may not read it any more.
+    Denied,
+    /// The bridge does not map it, or it is not below the mount point.
+    NotMapped,
+}
+
+impl Transmitted {
+    /// Why a message that was not sent is counted as dropped.
+    pub(crate) fn drop_reason(self) -> Option<DropReason> {
+        match self {
+            Transmitted::TooOld => Some(DropReason::Expired),
+            Transmitted::TooLarge => Some(DropReason::TooLarge),
+            Transmitted::Sent | Transmitted::Denied | Transmitted::NotMapped => None,
+        }
+    }
+}
+
+/// Sends a message that has waited, unless it has grown too old or the rules, which may have
+/// changed since it was queued, forbid it.
+pub(super) fn transmit_queued(
+    writer: &mut Writer<'_>,
+    session: &Session,
+    entry: &Entry,
+    (settings, counters, scratch): (&Settings, &mut Counters, &mut Scratch),
+    now: Time,
+) -> Transmitted {
+    let auth = &settings.auth;
+    if is_too_old(session, entry, now) {
+        Transmitted::TooOld
+    } else if !auth.open()
+        && !session.is_bridge()
+        && !auth.may_read(&session.who(), entry.message.topic())
+    {
+        Transmitted::Denied
+    } else {
+        transmit(writer, entry, (settings, counters, scratch), now)
+    }
+}
+
+/// Appends a message to the outbox of one peer, on the topic that it has there.
+pub(crate) fn transmit(
+    writer: &mut Writer<'_>,
+    entry: &Entry,
+    (settings, counters, scratch): (&Settings, &mut Counters, &mut Scratch),
+    now: Time,
+) -> Transmitted {
+    let Scratch { topic, props, .. } = scratch;
+    let (message, mut retain) = (&*entry.message, entry.owed.retain);
+    let conn = writer.connection();
+    let topic = match (conn.wire(), conn.listener()) {
+        (Some(wire), _) => {
+            retain = wire.retain(retain);
+            let line = entry.owed.lane.line();
+            wire.outward(line, message, topic, now)
+                .then_some(topic.as_str())
+        }
+        (None, Some(listener)) => settings.unmounted(listener, message.topic()),
+        (None, None) => None,
+    };
+    let Some(topic) = topic else {
+        return Transmitted::NotMapped;
+    };
+    if !writer.publish(entry, topic, retain, props, now) {
+        return Transmitted::TooLarge;
+    }
+    counters.publish_sent += 1;
+    counters.publish_bytes_sent += message.payload().len() as u64;
+    Transmitted::Sent
+}

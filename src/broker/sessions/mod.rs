@@ -1,0 +1,188 @@
+//! The sessions: by key and by client id, and which of their rows are to be written.
+
+mod drops;
+mod session;
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+pub use drops::DropReason;
+pub(crate) use drops::Drops;
+pub(crate) use session::{NEVER, PendingWill, Role, Session, Share, Subscribed, who};
+
+use crate::keys::{SessionKey, Table};
+use crate::message::{Origin, SessionId};
+use crate::mqtt::Version;
+use crate::store::Batch;
+
+/// All sessions.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    table: Table<SessionKey, Session>,
+    by_client_id: HashMap<Rc<str>, SessionKey>,
+    next: SessionId,
+    /// Those whose rows must be written.
+    unsaved: Vec<SessionKey>,
+    /// Those whose rows must be deleted.
+    gone: Vec<SessionId>,
+    /// Those that wait for the next commit before they can send more.
+    stalled: Vec<SessionKey>,
+    /// Those that have ended and may have nothing left for others.
+    spent: Vec<SessionKey>,
+}
+
+impl Sessions {
+    /// No sessions; the next new one gets the number `next`.
+    pub(crate) fn new(next: SessionId) -> Sessions {
+        Sessions {
+            table: Table::default(),
+            by_client_id: HashMap::new(),
+            next,
+            unsaved: Vec::new(),
+            gone: Vec::new(),
+            stalled: Vec::new(),
+            spent: Vec::new(),
+        }
+    }
+
+    /// Opens a new session for `origin`, whose client id must be free.
+    pub(crate) fn open(&mut self, origin: Rc<Origin>, expiry: u32, version: Version) -> SessionKey {
+        let id = self.next;
+        self.next = SessionId(id.0 + 1);
+        self.add(Session::new(id, origin, expiry, version))
+    }
+
+    /// Adds a session; one that has not ended is known by its client id from now on.
+    pub(crate) fn add(&mut self, session: Session) -> SessionKey {
+        let client_id = (!session.is_ended()).then(|| Rc::clone(&session.origin.client_id));
+        let key = self.table.insert(session);
+        if let Some(client_id) = client_id {
+            self.by_client_id.insert(client_id, key);
+        }
+        key
+    }
+
+    /// Nobody knows a session by its client id any more.
+    pub(crate) fn forget_client_id(&mut self, key: SessionKey) {
+        if let Some(session) = self.table.get(key).filter(|s| !s.is_ended()) {
+            self.by_client_id.remove(session.client_id());
+        }
+    }
+
+    /// Takes a session out; its rows are deleted with the next commit. True if it has any, or was
+    /// to have some.
+    pub(crate) fn remove(&mut self, key: SessionKey) -> Option<(Session, bool)> {
+        let session = self.table.remove(key)?;
+        let rows = session.on_disk || session.unsaved.any();
+        if rows {
+            self.gone.push(session.id);
+        }
+        Some((session, rows))
+    }
+
+    pub(crate) fn get(&self, key: SessionKey) -> Option<&Session> {
+        self.table.get(key)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
+        self.table.get_mut(key)
+    }
+
+    /// The session of a client.
+    pub(crate) fn find(&self, client_id: &str) -> Option<SessionKey> {
+        self.by_client_id.get(client_id).copied()
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SessionKey, &Session)> {
+        self.table.iter()
+    }
+
+    pub(crate) fn keys(&self) -> Vec<SessionKey> {
+        self.table.keys().collect()
+    }
+
+    /// How many client ids are known.
+    #[cfg(test)]
+    pub(crate) fn client_ids(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.by_client_id.keys().map(|id| &**id)
+    }
+
+    /// The session's identity row must be written; the caller says how soon.
+    pub(crate) fn unsave_identity(&mut self, key: SessionKey) {
+        self.unsave(key, |session| &mut session.unsaved.identity);
+    }
+
+    /// The session's state row must be written; the caller says how soon.
+    pub(crate) fn unsave_state(&mut self, key: SessionKey) {
+        self.unsave(key, |session| &mut session.unsaved.state);
+    }
+
+    fn unsave(&mut self, key: SessionKey, row: fn(&mut Session) -> &mut bool) {
+        if let Some(session) = self.table.get_mut(key) {
+            let known = session.unsaved.any();
+            *row(session) = true;
+            if !known {
+                self.unsaved.push(key);
+            }
+        }
+    }
+
+    /// Writes the rows of the sessions that changed, and deletes those of the ones that are gone.
+    pub(crate) fn save(&mut self, batch: &mut Batch) {
+        for key in self.unsaved.drain(..) {
+            let Some(session) = self.table.get_mut(key) else {
+                continue;
+            };
+            let what = std::mem::take(&mut session.unsaved);
+            if what.identity {
+                batch.put_session(session.id, &session.record());
+            }
+            if what.state {
+                batch.put_state(session.id, &session.state());
+            }
+            if what.any() {
+                session.saved_in = batch.seq;
+                session.on_disk = true;
+            }
+        }
+        for id in self.gone.drain(..) {
+            batch.delete_session(id);
+        }
+    }
+
+    /// A session goes on after the next commit.
+    pub(crate) fn stall(&mut self, key: SessionKey) {
+        if let Some(session) = self.table.get_mut(key)
+            && !std::mem::replace(&mut session.stalled, true)
+        {
+            self.stalled.push(key);
+        }
+    }
+
+    /// The sessions that waited for a commit.
+    pub(crate) fn take_stalled(&mut self) -> Vec<SessionKey> {
+        for key in &self.stalled {
+            if let Some(session) = self.table.get_mut(*key) {
+                session.stalled = false;
+            }
+        }
+        std::mem::take(&mut self.stalled)
+    }
+
+    /// A session that has ended may have nothing left for others.
+    pub(crate) fn mark_spent(&mut self, key: SessionKey) {
+        if self.get(key).is_some_and(Session::is_ended) {
+            self.spent.push(key);
+        }
+    }
+
+    /// The next of the sessions that may have nothing left for others.
+    pub(crate) fn take_spent(&mut self) -> Option<SessionKey> {
+        self.spent.pop()
+    }
+}

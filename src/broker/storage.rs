@@ -1,0 +1,106 @@
+//! What goes to the storage thread at the end of a turn, and its news.
+
+use super::core::Core;
+use super::ledger::Reader;
+use super::packets::publish::retry_parked;
+use super::sending::pump::pump;
+use super::sending::replies::send_opened;
+use super::sending::rows::on_queue_rows;
+use super::shares::hand_out::on_leftover_rows;
+use crate::store::{Batch, Event};
+use crate::time::Time;
+
+/// The batch to commit now, if one is due and none is under way.
+pub(crate) fn take_batch(core: &mut Core, now: Time) -> Option<Batch> {
+    count_stored(core);
+    if !core.ledger.store().is_due(now) {
+        return None;
+    }
+    let mut batch = core.ledger.begin_commit(now);
+    core.sessions.save(&mut batch);
+    let all = core.ledger.take_write_all();
+    if let Some(at) = core.router.save(&mut batch, all, now) {
+        core.ledger.commit_by(at);
+    }
+    if batch.is_empty() {
+        // All that was gathered was delivered meanwhile: a commit would wear the flash out for
+        // nothing.
+        core.ledger.skip_commit(batch);
+        caught_up(core, now);
+        return None;
+    }
+    Some(batch)
+}
+
+/// Looks once a turn, not at each message, how much the store takes that is memory.
+fn count_stored(core: &mut Core) {
+    let general = &core.settings.general;
+    let counts = general.memory_limit.is_some() && !general.persistence;
+    let queues = core.sessions.iter().map(|(_, session)| &session.outbound);
+    let bytes = match counts {
+        true => queues.map(|queue| queue.bytes()).sum(),
+        false => 0,
+    };
+    core.memory.set_stored_bytes(bytes);
+}
+
+/// The storage thread reports.
+pub(crate) fn on_event(core: &mut Core, event: Event, now: Time) {
+    match event {
+        Event::Committed {
+            seq,
+            figures,
+            batch,
+        } => {
+            core.counters.commits += 1;
+            core.ledger.committed(seq, figures, batch, now);
+            caught_up(core, now);
+        }
+        Event::Figures(figures) => core.ledger.set_figures(figures),
+        Event::Rows { token, rows } => match core.ledger.answered(token) {
+            Some(Reader::Queue(key, question)) => on_queue_rows(core, key, question, &rows, now),
+            Some(Reader::Leftover(number)) => on_leftover_rows(core, number, &rows, now),
+            None => {}
+        },
+        Event::Stalled { error } => {
+            log::error!("{error}: acknowledgements wait until it works again");
+            core.ledger.set_stalled(Some(&error));
+            // From now on what must be stored is refused, rather than not read.
+            core.connections.resume_paused();
+        }
+        Event::Resumed => {
+            log::warn!("The store works again.");
+            core.ledger.set_stalled(None);
+            core.router.leftovers.look_at_all();
+        }
+        Event::Full => {
+            log::error!(
+                "The disk of the store is full: messages that would have to be stored are refused \
+                 until there is room; deliveries and QoS 0 go on."
+            );
+            core.ledger.set_full(true);
+        }
+        Event::Room => {
+            log::warn!("The disk of the store has room again.");
+            core.ledger.set_full(false);
+            core.router.leftovers.look_at_all();
+            retry_parked(core, now);
+        }
+        Event::Rewritten => log::error!(
+            "The store's file was deleted or replaced under the broker: it was written anew."
+        ),
+        // What follows is the business of `run`.
+        Event::Damaged { error } => log::error!("{error}"),
+    }
+}
+
+/// A commit is done: what waited for it goes on.
+fn caught_up(core: &mut Core, now: Time) {
+    send_opened(core, now);
+    for key in core.sessions.take_stalled() {
+        pump(core, key, now);
+    }
+    if !core.ledger.store().is_congested() {
+        core.connections.resume_paused();
+    }
+}

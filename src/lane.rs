@@ -1,0 +1,120 @@
+//! Lanes: the parts of a session's queue that are counted, bounded and dropped by themselves.
+
+use std::num::NonZeroU16;
+
+/// Which part of a session's queue a message belongs to. It is decided when the message is routed,
+/// and stays with it to the end.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub enum Lane {
+    /// What came by a subscription of its own.
+    #[default]
+    Client,
+    /// What goes out by this `topic` line of a bridge.
+    Bridge(LineNo),
+    /// What came by this shared subscription.
+    Share(ShareNo),
+}
+
+/// The number of a `topic` line of a bridge, from 1 to [`LineNo::MAX`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LineNo(NonZeroU16);
+
+/// The number by which a session knows one of its shared subscriptions, from 0 to
+/// [`ShareNo::MAX`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ShareNo(u16);
+
+/// From this code on, lanes are those of shared subscriptions.
+const FIRST_SHARE: u16 = 0x8000;
+
+impl LineNo {
+    /// The highest number.
+    pub const MAX: u16 = FIRST_SHARE - 1;
+
+    /// The line numbered `number`; `None` for 0 and beyond [`LineNo::MAX`].
+    pub fn new(number: u16) -> Option<LineNo> {
+        let number = NonZeroU16::new(number)?;
+        (number.get() <= LineNo::MAX).then_some(LineNo(number))
+    }
+
+    /// The number of the line at `index`, counted from 0.
+    pub fn from_index(index: usize) -> Option<LineNo> {
+        LineNo::new(u16::try_from(index).ok()?.checked_add(1)?)
+    }
+
+    /// Counted from 1.
+    pub fn get(self) -> u16 {
+        self.0.get()
+    }
+
+    /// Counted from 0.
+    pub fn index(self) -> usize {
+        usize::from(self.0.get()) - 1
+    }
+}
+
+impl ShareNo {
+    /// The highest number.
+    pub const MAX: u16 = u16::MAX - FIRST_SHARE;
+
+    /// The shared subscription numbered `number`; `None` beyond [`ShareNo::MAX`].
+    pub fn new(number: u16) -> Option<ShareNo> {
+        (number <= ShareNo::MAX).then_some(ShareNo(number))
+    }
+
+    /// All numbers, from 0.
+    pub fn all() -> impl Iterator<Item = ShareNo> {
+        (0..=ShareNo::MAX).map(ShareNo)
+    }
+}
+
+impl Lane {
+    /// The lane as the store has it: 0, the number of a line, or beyond those of a share.
+    pub fn code(self) -> u16 {
+        match self {
+            Lane::Client => 0,
+            Lane::Bridge(line) => line.get(),
+            Lane::Share(share) => FIRST_SHARE + share.0,
+        }
+    }
+
+    /// The lane that the store has as `code`.
+    pub fn from_code(code: u16) -> Lane {
+        match (LineNo::new(code), code.checked_sub(FIRST_SHARE)) {
+            (Some(line), _) => Lane::Bridge(line),
+            (None, Some(share)) => Lane::Share(ShareNo(share)),
+            (None, None) => Lane::Client,
+        }
+    }
+
+    /// The `topic` line of a bridge.
+    pub fn line(self) -> Option<LineNo> {
+        match self {
+            Lane::Bridge(line) => Some(line),
+            Lane::Client | Lane::Share(_) => None,
+        }
+    }
+
+    /// True for the lane of a shared subscription.
+    pub fn is_share(self) -> bool {
+        matches!(self, Lane::Share(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_code_is_one_lane() {
+        for code in 0..=u16::MAX {
+            assert_eq!(Lane::from_code(code).code(), code);
+        }
+        assert_eq!(Lane::from_code(0), Lane::Client);
+        assert_eq!(LineNo::new(0), None);
+        assert_eq!(LineNo::from_index(0).map(LineNo::get), Some(1));
+        assert_eq!(LineNo::from_index(usize::from(LineNo::MAX)), None);
+        assert_eq!(ShareNo::new(ShareNo::MAX + 1), None);
+        assert_eq!(ShareNo::all().count(), 0x8000);
+    }
+}
