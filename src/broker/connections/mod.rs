@@ -318,7 +318,7 @@ impl Connections {
         }
     }
 
-    /// Holds messages back until [`Connections::release`].
+    /// Holds messages back until [`Connections::release_messages`].
     pub(crate) fn hold_messages(&mut self, c: ConnId) {
         if let Some(conn) = self.table.get_mut(c) {
             conn.barriers = conn.barriers.saturating_add(1);
