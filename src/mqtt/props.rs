@@ -33,7 +33,7 @@ impl<'a> Props<'a> {
     /// No properties.
     pub const EMPTY: Props<'static> = Props(&[]);
 
-    /// A section that [`Props::forwardable`] wrote earlier. Bytes from elsewhere do no harm:
+    /// A section that [`Props::read_publish`] wrote earlier. Bytes from elsewhere do no harm:
     /// [`Props::iter`] stops at the first that are no property.
     pub const fn from_checked(section: &'a [u8]) -> Props<'a> {
         Props(section)
@@ -181,7 +181,7 @@ impl PropsBuf {
         fits
     }
 
-    /// Appends properties that [`Props::forwardable`] wrote.
+    /// Appends properties that [`Props::read_publish`] wrote.
     pub fn extend_raw(&mut self, section: &[u8]) {
         self.0.extend_from_slice(section);
     }
