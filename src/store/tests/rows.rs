@@ -49,7 +49,7 @@ prop_compose! {
 
 prop_compose! {
     fn message()(
-        topic in name(), props in bytes(), payload in bytes(), qos in qos(), retain: bool,
+        topic in ".{1,30}", props in bytes(), payload in bytes(), qos in qos(), retain: bool,
         arrival in time(), expiry in option::of(time()), client_id in name(),
         username in option::of(name()), listener in option::of(name()),
     ) -> Message {
