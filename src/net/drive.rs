@@ -51,7 +51,7 @@ impl Hub {
     /// At most one read, so that a connection that always has more takes turns with the others.
     fn read(&mut self, id: ConnId) -> Result<(), End> {
         let conn = self.conn(id).ok_or(End::Asked)?;
-        if conn.held && !self.release(id) || !self.is_readable(id) {
+        if conn.paused && !self.go_on(id) || !self.is_readable(id) {
             return Ok(());
         }
         let mut buf = mem::take(&mut self.buf);
@@ -67,14 +67,14 @@ impl Hub {
 
     /// Sees to what is not MQTT: pings, the end of a WebSocket, requests.
     fn after_read(&mut self, id: ConnId) {
-        let Some((held, web)) = self.conn(id).and_then(|c| Some((c.held, c.web()?))) else {
+        let Some((paused, web)) = self.conn(id).and_then(|c| Some((c.paused, c.web()?))) else {
             return;
         };
         // What came before the end is dealt with before it.
-        let over = web.over().is_some() && !held;
+        let over = web.over().is_some() && !paused;
         let has_output = web.has_output();
         if over {
-            self.hold(id);
+            self.pause(id);
             self.end(id);
         } else if has_output {
             self.write_soon(id);
@@ -83,7 +83,7 @@ impl Hub {
 
     fn is_readable(&mut self, id: ConnId) -> bool {
         self.conn(id)
-            .is_some_and(|conn| conn.ready.readable && !conn.held)
+            .is_some_and(|conn| conn.ready.readable && !conn.paused)
     }
 
     /// Reads once and hands on what is whole. A small half packet moves to the front of `buf`, so
@@ -123,18 +123,18 @@ impl Hub {
         Ok(())
     }
 
-    /// Goes on with what was held back. False: the broker still asks to wait.
-    fn release(&mut self, id: ConnId) -> bool {
+    /// Decodes on what was read before the pause. False: the broker still asks to wait.
+    fn go_on(&mut self, id: ConnId) -> bool {
         let Some(conn) = self.conn(id) else {
             return false;
         };
-        conn.held = false;
+        conn.paused = false;
         let mut partial = self.take_partial(id);
         let used = self.consume(id, &partial);
         half::cut(&mut partial, used);
         self.keep(id, partial);
         self.after_read(id);
-        self.conn(id).is_some_and(|conn| !conn.held)
+        self.conn(id).is_some_and(|conn| !conn.paused)
     }
 
     /// Takes out what was read but not yet decoded.
@@ -157,7 +157,7 @@ impl Hub {
         if !fits {
             let now = self.now();
             self.broker.no_memory(id, now);
-            self.hold(id);
+            self.pause(id);
         }
         fits
     }
@@ -182,7 +182,7 @@ impl Hub {
         let mut used = 0;
         while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
             if !self.broker.may_read(id) {
-                self.hold(id);
+                self.pause(id);
                 break;
             }
             let (version, max) = (self.broker.version(id), self.broker.max_packet(id));
@@ -210,7 +210,7 @@ impl Hub {
                         };
                     }
                     self.broker.malformed(id, e, now);
-                    self.hold(id);
+                    self.pause(id);
                     return bytes.len();
                 }
             }
@@ -218,9 +218,9 @@ impl Hub {
         used
     }
 
-    fn hold(&mut self, id: ConnId) {
+    fn pause(&mut self, id: ConnId) {
         if let Some(conn) = self.conn(id) {
-            conn.held = true;
+            conn.paused = true;
         }
     }
 
@@ -241,13 +241,13 @@ impl Hub {
         };
         let moved = match written {
             Ok(moved) => moved,
-            // Reading would say so too, but may be held back.
+            // Reading would say so too, but may be paused.
             Err(end) => return self.detach(id, &end),
         };
         self.traffic.bytes_sent += (waiting - outbox.len()) as u64;
         let sending = conn.web().is_some_and(|web| web.body().is_some());
         let close = outbox.close || conn.web().is_some_and(|web| web.is_answered());
-        let (role, held, writable) = (conn.role, conn.held, conn.ready.writable);
+        let (role, paused, writable) = (conn.role, conn.paused, conn.ready.writable);
         if moved {
             if let Role::Upstream(index) = role
                 && let Some(uplink) = self.uplink(index)
@@ -269,8 +269,8 @@ impl Hub {
         if close {
             let end = self.conn(id).map_or(End::Asked, Conn::our_end);
             self.detach(id, &end);
-        } else if moved && held {
-            // It may be held because it did not take its output.
+        } else if moved && paused {
+            // It may be paused because it did not take its output.
             self.make_ready(id);
         }
     }

@@ -130,7 +130,7 @@ impl Bench {
         if self.lines.len() < LINES
             && let Some(conn) = self.broker.accept(listener, Address::Local, self.now)
         {
-            let slow = input.byte() % 4 == 0;
+            let slow = input.byte().is_multiple_of(4);
             let dial = packets::connect(input, version);
             let mut line = Line::new(conn, Kind::Client, version, slow);
             (line.max_packet, line.alias_max) = (dial.max_packet, dial.alias_max);

@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use socket2::Socket;
 
-use super::super::clock::{Clock, Seen};
-use super::super::hub::{Hub, Shared};
-use super::super::reactor::Reactor;
-use super::super::turn::Turn;
 use super::{HalfPackets, LIMIT, SMALL};
 use crate::auth::Auth;
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::mqtt::{Connect, Packet, Props, Version, encode};
+use crate::net::clock::{Clock, Seen};
+use crate::net::hub::{Hub, Shared};
+use crate::net::reactor::Reactor;
+use crate::net::turn::Turn;
 use crate::status::Sys;
 use crate::store::{Db, Handle, Location};
 
