@@ -217,13 +217,12 @@ def test_another_state_topic(make_broker, make_upstream, client):
 
 
 def test_changed_while_down_keeps_the_queue(make_broker, make_upstream, client):
-    upstream = make_upstream(start=False)
+    upstream = make_upstream()
+    seen = client(upstream.port, "seen")
+    seen.subscribe("up/#", 1)
     broker = make_broker(bridge(free_port()), durable=True)
     publish(client, broker, range(5))
     reload(broker, bridge(upstream.port, "keepalive_interval 30"))
-    upstream.start()
-    seen = client(upstream.port, "seen")
-    seen.subscribe("up/#", 1)
     assert seen.payloads(5, timeout=20) == [str(n) for n in range(5)]
 
 
