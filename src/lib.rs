@@ -2,12 +2,16 @@
 //! an upstream broker.
 //!
 //! # What wins when promises conflict
-//! 1. **An acknowledgement is a promise.** Once a PUBACK, PUBREC or PUBCOMP has left, the message
-//!    survives kill -9 and a power cut, for every receiver that is owed it. Where that can't be
-//!    kept (disk full, queue full) footbridge refuses or stops reading.
-//! 2. **Devices never wait for the uplink, DNS or a disk.**
+//! 1. **The site works.** Local delivery never waits for what is away, full, slow or broken: not for
+//!    the uplink, an absent session, DNS or a disk. One slow thing never stops another.
+//! 2. **An acknowledgement is a promise.** Once a PUBACK, PUBREC or PUBCOMP has left, the message
+//!    survives kill -9 and a power cut, for every receiver that is owed it, until it is delivered or
+//!    until a bound that the operator can see is reached. Where nothing can be stored (disk full)
+//!    footbridge refuses new promises and keeps the old. (Today a full queue refuses unless
+//!    `queue_overflow` says otherwise, and an older client's PUBLISH waits for room.)
 //! 3. **It stays small**: bounded RAM whatever the backlog, few flash writes.
 //! 4. **The operator can see and explain everything.**
+//! 5. **No state it can't leave by itself.**
 //!
 //! # One thread of logic
 //! All state lives on one thread, in plain structs without locks. Beside it stand the storage
@@ -21,31 +25,51 @@
 //!
 //! # The map
 //! A module uses those above it, never those below or beside it; `tests/layering.rs` reads the
-//! source and fails where an arrow points the wrong way.
+//! source and fails where an arrow points the wrong way, or where the files of a room use each other
+//! in a circle.
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 1 | [`mqtt`], [`time`] | the codec; a moment as a plain number, the calendar |
-//! | 2 | [`message`] | an application message, shared by its receivers |
-//! | 3 | [`config`], [`store`], [`route`] | mosquitto.conf; what must survive; who gets what |
-//! | 4 | [`auth`], [`session`] | passwords and ACLs; QoS 1 and 2, both halves |
-//! | 5 | [`broker`] | sessions, routing and acknowledgements put together |
-//! | 6 | [`bridge`], [`status`] | the client side of an uplink; `$SYS` |
-//! | 7 | [`net`] | sockets, WebSocket and pages, the clock, the turn |
-//! | 8 | [`run`], [`cli`] | the daemon, its log and its reload; pub, sub, passwd, demo |
+//! | 1 | [`keys`] | keys of connections, sessions and groups, which go stale with what they name |
+//! | 2 | [`mqtt`], [`time`] | the codec; a moment as a plain number, the calendar |
+//! | 3 | [`message`], [`lane`], [`owed`] | an application message, shared by its receivers; the lane of a queue; how a message is owed to a session |
+//! | 4 | [`config`], [`store`], [`route`] | mosquitto.conf; what must survive; who gets what |
+//! | 5 | [`auth`], [`session`], [`bridge`] | passwords and ACLs; QoS 1 and 2, both halves; a bridge: its link, map, limits, echo, queue and status |
+//! | 6 | [`broker`] | sessions, routing and acknowledgements put together |
+//! | 7 | [`status`] | `$SYS` |
+//! | 8 | [`net`] | sockets, WebSocket and pages, the clock, the turn |
+//! | 9 | [`run`], [`cli`] | the daemon, its log and its reload; pub, sub, passwd, demo |
 //!
-//! Only `net`, `run` and `cli` name sockets or clocks; only `store` names redb.
+//! Only `net`, `run` and `cli` name sockets or clocks; only `store` names redb. What cannot be is
+//! reported by one macro, `impossible!`: logged once a place, and a panic in debug builds. The rooms of
+//! the broker, which have an order of their own, are listed in `src/broker/mod.rs`.
 //!
 //! # One PUBLISH
-//! 1. `net` reads and decodes; the message becomes one shared allocation.
-//! 2. The broker asks the ACL, takes or recognises a QoS 2 id, and finds the receivers.
-//! 3. A durable receiver is owed the message through the ledger ([`store::Store`]): it lies in
-//!    RAM with the batch that gathers. One that is connected gets it at once if its window is
-//!    open, except that QoS 2 leaves only after the commit that holds it.
-//! 4. The publisher's acknowledgement leaves when the message is on disk, or when all who are
-//!    owed it have taken it. A message is written only once it has waited a whole
-//!    `commit_interval`: with a quick uplink the flash stays untouched.
-//! 5. With nobody to owe it to and nothing retained, the acknowledgement leaves with the turn.
+//! What happens between a decoded PUBLISH and the bytes in the outbox of a receiver, by function:
+//!
+//! 1. `Broker::packet` looks the connection up and hands the packet to `packets::publish::on_publish`,
+//!    which reads its properties once (`Props::read_publish`).
+//! 2. `check_limits` holds it to what the peer was told, `name_topic` finds its topic by name, alias
+//!    and mount point, `known_id` recognises a QoS 2 message that was routed before.
+//! 3. `make_message` applies the map of a bridge and the access rules, and makes the one shared
+//!    [`message::Message`] (`Message::new`), the only copy of the payload in RAM.
+//! 4. `take` reserves the place of the acknowledgement among the publisher's replies
+//!    (`Connections::reserve`) and calls `delivering::route::route`.
+//! 5. `Router::find_receivers` asks the tree (`Trie::matches`) and lists each receiver once
+//!    (`Receiver::new`), with its lane: for a bridge, the line of its map that decides.
+//! 6. `plan` asks once for each receiver how the message can reach it (`queues::bounds::admission`):
+//!    at once, by a queue in RAM or in the store, or not at all; then the publisher is refused.
+//! 7. `deliver` does that. What must be stored is owed through the ledger (`Store::put_each`), where
+//!    it lies in RAM with the batch that gathers, and then queued (`queue_stored`, `Outbound::push`).
+//! 8. `pump` sends what the receiver's window and outbox take (`Outbound::next`): `transmit` names the
+//!    topic as the receiver knows it, and `Writer::publish` encodes the packet into the outbox
+//!    (`mqtt::encode`).
+//! 9. `accept` fills the reserved place. The acknowledgement leaves when the message is on disk, or
+//!    when all who are owed it have taken it (`Broker::settle`); at once if nobody is owed it.
+//!
+//! A message is written only once it has waited a whole `commit_interval`: with a quick uplink the
+//! flash stays untouched. QoS 2 to a durable receiver leaves only after the commit that holds it. A
+//! payload goes to the journal from where the batch put it.
 //!
 //! # Where this differs from the first design, and why
 //! - An outbound QoS 2 message is kept **until PUBCOMP**, not PUBREC: an upstream that
@@ -58,7 +82,7 @@
 //! - A payload below 16 KB is copied into the outbox of each receiver, when it is sent: for the
 //!   small ones of telemetry that is cheaper than a reference and a write of its own. Larger ones
 //!   are shared, as is whatever is queued.
-//! - **A journal stands in front of redb** (`store::journal`): measured, a commit of one message
+//! - **A journal stands in front of redb** (`store::files::journal`): measured, a commit of one message
 //!   writes 4.3 KB instead of 33 KB. From 80 messages a commit on, redb alone writes as little, so
 //!   larger commits go past it.
 //! - A file is compacted by copying what is live to a new one, not by redb's own compaction: the
@@ -74,10 +98,15 @@
 //! - While a publisher's messages wait for room in a full queue it is still read, up to a bound:
 //!   the acknowledgements that make room may be its own.
 //! - A message that comes by a **shared subscription** has a row of its own, for one receiver. When
-//!   a member goes, its queue stays where it is as an estate, and a message changes hands only when
-//!   a connected member could be sent it: a backlog is not written anew for each that comes and
-//!   goes. A session that ends before its estate is spent lives on without a name. After
-//!   UNSUBSCRIBE a member keeps what it was sent; the rest is for the others.
+//!   a member goes, its queue stays where it is, and a message changes hands only when a connected
+//!   member could be sent it: a backlog is not written anew for each that comes and goes. A session
+//!   that ends before that is done stays without a name. After UNSUBSCRIBE a member keeps what it was
+//!   sent; the rest is for the others.
+//! - **Which `topic` line a message goes up by is decided once**, when it is routed, and stays with
+//!   it: it is counted, bounded and sent by that line, at its QoS. `Map` and `Wire` are therefore below
+//!   the broker, and the trait that stood between them is gone.
+//! - **Session numbers of 64 bits**: those beyond 2^32 have a table of their own in the store, made
+//!   with the first of them, so that older stores open and nothing is migrated.
 //! - **Topic aliases** are the connection's business, both ways, not `session`'s, for they end with
 //!   it: a record in a queue never knows of them. Those that are set for a peer go to topics that
 //!   come again, and for a client to the first topics at once, as in Mosquitto.

@@ -3,13 +3,15 @@
 
 use std::process::ExitCode;
 
+use footbridge::config::printable::printable;
 use footbridge::{cli, run};
 
 fn main() -> ExitCode {
     match work() {
         Ok(status) => status,
         Err(line) => {
-            eprintln!("Error: {line}");
+            let lines: Vec<_> = line.lines().map(printable).collect();
+            eprintln!("Error: {}", lines.join("\n"));
             ExitCode::FAILURE
         }
     }
@@ -33,7 +35,7 @@ fn work() -> Result<ExitCode, String> {
         cli::Request::Check(options) => {
             let notes = run::check(&options).map_err(|e| e.to_string())?;
             for note in notes {
-                println!("Warning: {note}");
+                println!("Warning: {}", printable(&note));
             }
             println!("The configuration is good.");
         }

@@ -14,7 +14,7 @@ pub struct MessageId(pub u64);
 
 /// The number of a session; rises and is never reused, also across restarts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct SessionId(pub u32);
+pub struct SessionId(pub u64);
 
 /// Who published a message. Shared by all messages of one connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -182,12 +182,14 @@ impl Message {
     /// The raw 5.0 properties that go on to receivers unchanged.
     pub fn props(&self) -> &[u8] {
         let start = self.topic_len as usize;
-        &self.bytes.0[start..start + self.props_len as usize]
+        let props = self.bytes.0.get(start..start + self.props_len as usize);
+        props.unwrap_or_default() // Message::new has put them there.
     }
 
     /// The payload.
     pub fn payload(&self) -> &[u8] {
-        &self.bytes.0[self.topic_len as usize + self.props_len as usize..]
+        let start = usize::from(self.topic_len) + self.props_len as usize;
+        self.bytes.0.get(start..).unwrap_or_default()
     }
 
     /// Bytes of topic, properties and payload: what queue bounds count.

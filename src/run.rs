@@ -2,21 +2,20 @@
 //!
 //! Starts in this order: configuration, log, access rules, store, broker, listeners, bridges; for a
 //! root that is to become another `user`, the listeners come before the first thread, the log's
-//! (`ready`). A failure up to there ends the process with one line; afterwards nothing does but a
+//! (`prepare`). A failure up to there ends the process with one line; afterwards nothing does but a
 //! signal.
 
 mod bridges;
 mod daemon;
+mod error;
 mod logger;
 mod mounts;
-mod ready;
+mod options;
+mod prepare;
 mod reload;
 mod start;
 mod user;
 
-use std::fmt;
-use std::io;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -26,83 +25,24 @@ use futures_lite::future;
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use smol::{LocalExecutor, Task, channel};
 
-use crate::auth::{self, Auth};
-use crate::config::{self, Config, LogTypes};
+use crate::auth::Auth;
+use crate::config::Config;
 use crate::net::{self, Shared, Signals};
-use crate::store;
 use bridges::Bridges;
 use daemon::Side;
-use logger::{Logger, Opened};
-use ready::Ready;
-use reload::Running;
+use logger::{Logger, OpenLog};
+use options::load;
+use prepare::Prepared;
+use reload::Reloadable;
+
+pub use error::Error;
+pub use options::Options;
 
 /// How long a clean stop waits for output to leave and for the last commit.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 /// A broker that has run so long is not one that starts over again and again.
-const STABLE: Duration = Duration::from_secs(60);
-
-/// What the command line says.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Options {
-    /// `-c FILE`.
-    pub config: Option<PathBuf>,
-    /// `-p PORT`, each time it was given.
-    pub ports: Vec<u16>,
-    /// `-v`: every log type.
-    pub verbose: bool,
-    /// `-d`: go into the background.
-    pub daemon: bool,
-}
-
-/// Why the broker can't start, or did not stop cleanly.
-#[derive(Debug)]
-pub enum Error {
-    /// The configuration is wrong.
-    Config(config::Errors),
-    /// The password or access control file can't be used.
-    Auth(auth::Error),
-    /// A listener can't listen.
-    Listen(net::ListenError),
-    /// The store can't be opened, or did not take the last commit.
-    Store(store::Error),
-    /// A file that a directive names can't be written: directive, path, and the system's answer.
-    File(&'static str, PathBuf, io::Error),
-    /// The rights of the user that the configuration names can't be taken.
-    User(io::Error),
-    /// Something of the system: what was tried, and its answer.
-    System(&'static str, io::Error),
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Config(e) => e.fmt(f),
-            Error::Auth(e) => e.fmt(f),
-            Error::Listen(e) => e.fmt(f),
-            Error::Store(e) => e.fmt(f),
-            Error::File(directive, path, e) => write!(
-                f,
-                "{directive}: {}: {e}; check the path and its rights",
-                path.display()
-            ),
-            Error::User(e) => write!(f, "user: {e}"),
-            Error::System(what, e) => write!(f, "{what}: {e}"),
-        }
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Error::Config(e) => Some(e),
-            Error::Auth(e) => Some(e),
-            Error::Listen(e) => Some(e),
-            Error::Store(e) => Some(e),
-            Error::File(_, _, e) | Error::User(e) | Error::System(_, e) => Some(e),
-        }
-    }
-}
+const STABLE_AFTER: Duration = Duration::from_secs(60);
 
 /// Checks the configuration and the files of rules that it names (`--test-config`): what the log
 /// would note, or everything wrong with it.
@@ -132,11 +72,11 @@ pub fn run(options: &Options) -> Result<(), Error> {
     let caught = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGXFSZ];
     let signals = Signals::new(&caught).map_err(|e| Error::System("waiting for signals", e))?;
     let log = &config.general.log;
-    let opened = Opened::new(log).map_err(|e| log_error(log, e))?;
+    let opened = OpenLog::new(log).map_err(|e| Error::of_log(log, e))?;
     // Before any thread is started, the log's among them; what goes wrong is for the log.
-    let ready = ready::wanted(&config).and_then(|user| match user {
-        Some(user) => Ready::as_root(options, &config, &user),
-        None => Ready::new(&config),
+    let prepared = prepare::user_to_become(&config).and_then(|user| match user {
+        Some(user) => Prepared::as_root(options, &config, &user),
+        None => Prepared::new(&config),
     });
     let logger = opened
         .start()
@@ -149,41 +89,20 @@ pub fn run(options: &Options) -> Result<(), Error> {
     if !options.ports.is_empty() && !config.listeners.is_empty() {
         log::info!("-p is ignored: the configuration names its listeners.");
     }
-    let result =
-        ready.and_then(|ready| serve_until_stopped(options, config, ready, &logger, signals));
+    let result = prepared
+        .and_then(|prepared| serve_until_stopped(options, config, prepared, &logger, signals));
     match &result {
         Ok(()) => log::info!("footbridge stopped."),
         // The caller says it on standard error, which a daemon does not have.
-        Err(e) if options.daemon => log::error!("{e}"),
+        Err(e) if options.daemon => e.to_string().lines().for_each(|line| log::error!("{line}")),
         Err(_) => {}
     }
     logger.finish();
     result
 }
 
-fn log_error(log: &config::Log, e: io::Error) -> Error {
-    match &log.file {
-        Some(path) => Error::File("log_dest", path.clone(), e),
-        None => Error::System("opening the log", e),
-    }
-}
-
-fn load(options: &Options) -> Result<(Config, Vec<String>), Error> {
-    let (mut config, notes) = match &options.config {
-        Some(path) => {
-            let loaded = Config::load(path, &config::Env::system()).map_err(Error::Config)?;
-            (loaded.config, loaded.notes)
-        }
-        None => (Config::default(), Vec::new()),
-    };
-    if options.verbose {
-        config.general.log.types = LogTypes::ALL;
-    }
-    Ok((config, notes))
-}
-
 /// Why [`serve`] ended.
-enum End {
+enum Ended {
     /// A signal said so.
     Stopped,
     /// The store is damaged: the next start sets the file aside and rescues what it can. The
@@ -195,7 +114,7 @@ enum End {
 fn serve_until_stopped(
     options: &Options,
     mut config: Config,
-    mut ready: Ready,
+    mut prepared: Prepared,
     logger: &Rc<Logger>,
     mut signals: Signals,
 ) -> Result<(), Error> {
@@ -203,21 +122,22 @@ fn serve_until_stopped(
     let mut pause = Duration::ZERO;
     loop {
         let started = Instant::now();
-        signals = match serve(options, &config, ready, logger, signals)? {
-            End::Stopped => return Ok(()),
-            End::Damaged(signals) => signals,
+        signals = match serve(options, &config, prepared, logger, signals)? {
+            Ended::Stopped => return Ok(()),
+            Ended::Damaged(signals) => signals,
         };
         // Damage that comes back at once is a disk that ends, and nothing that haste would mend.
-        pause = match started.elapsed() > STABLE {
-            true => Duration::ZERO,
-            false => (2 * pause).clamp(Duration::from_secs(1), STABLE),
+        pause = if started.elapsed() > STABLE_AFTER {
+            Duration::ZERO
+        } else {
+            (2 * pause).clamp(Duration::from_secs(1), STABLE_AFTER)
         };
         log::warn!("Starting over.");
         std::thread::sleep(pause);
         if let Ok((newer, _)) = load(options) {
             config = newer;
         }
-        ready = Ready::new(&config)?;
+        prepared = Prepared::new(&config)?;
     }
 }
 
@@ -225,25 +145,25 @@ fn serve_until_stopped(
 fn serve(
     options: &Options,
     config: &Config,
-    ready: Ready,
+    prepared: Prepared,
     logger: &Rc<Logger>,
     mut signals: Signals,
-) -> Result<End, Error> {
-    for warning in &ready.warnings {
+) -> Result<Ended, Error> {
+    for warning in &prepared.warnings {
         log::warn!("{warning}");
     }
     let executor = Rc::new(LocalExecutor::new());
-    let reactor = ready.reactor;
+    let reactor = prepared.reactor;
     signals
         .watch(&reactor)
         .map_err(|e| Error::System("waiting for signals", e))?;
-    let (hub, damaged) = start::hub(config, ready.auth, &reactor, &executor)?;
-    let listeners = match ready.listeners {
+    let (hub, damaged) = start::hub(config, prepared.auth, &reactor, &executor)?;
+    let listeners = match prepared.listeners {
         Some(bound) => bound,
-        None => ready::take_place(&reactor, options, config)?,
+        None => prepare::bind_listeners(&reactor, options, config)?,
     };
     let listeners = start::listeners(config, listeners, &hub, &executor);
-    let running = Running {
+    let running = Reloadable {
         options: options.clone(),
         config: config.clone(),
         logger: Rc::clone(logger),
@@ -251,13 +171,13 @@ fn serve(
         hub: Rc::clone(&hub),
     };
     executor
-        .spawn(start::publish_log(logger.topical(), hub.clone()))
+        .spawn(start::publish_log(logger.topic_lines(), hub.clone()))
         .detach();
     executor.spawn(net::Turn::new(hub)).detach();
     log::info!("footbridge {} running.", env!("CARGO_PKG_VERSION"));
     // The awaited future is polled at every wake: the work is in tasks of the executor, and this
     // only looks whether they are over.
-    let life = executor.spawn(live(signals, damaged, running, listeners));
+    let life = executor.spawn(until_signal(signals, damaged, running, listeners));
     let result = reactor.block_on(executor.run(life));
     if let Some(path) = &config.general.pid_file {
         // It may be gone already, or the folder another user's.
@@ -267,12 +187,12 @@ fn serve(
 }
 
 /// Answers signals until one says to stop, then stops.
-async fn live(
+async fn until_signal(
     mut signals: Signals,
     damaged: channel::Receiver<()>,
-    mut running: Running,
+    mut running: Reloadable,
     listeners: Vec<Task<()>>,
-) -> Result<End, Error> {
+) -> Result<Ended, Error> {
     let damaged = async { damaged.recv().await.ok().map(|()| None) };
     let mut damaged = pin!(damaged);
     loop {
@@ -281,7 +201,7 @@ async fn live(
             break;
         };
         match signal {
-            None => return Ok(End::Damaged(signals)),
+            None => return Ok(Ended::Damaged(signals)),
             Some(SIGHUP) => running.reload(),
             Some(SIGUSR1) => running.hub.borrow_mut().commit_now(),
             Some(SIGXFSZ) => {}
@@ -293,7 +213,7 @@ async fn live(
     }
     // Dropping a task closes its socket: nobody can connect any more.
     drop(listeners);
-    stop(&running.hub).await.map(|()| End::Stopped)
+    stop(&running.hub).await.map(|()| Ended::Stopped)
 }
 
 fn name(signal: i32) -> &'static str {

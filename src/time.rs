@@ -45,10 +45,15 @@ impl Time {
     }
 }
 
+/// A duration of more milliseconds than the scale has reaches past its end.
+fn millis(d: Duration) -> u64 {
+    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl Add<Duration> for Time {
     type Output = Time;
     fn add(self, d: Duration) -> Time {
-        Time(self.0.saturating_add(d.as_millis() as u64))
+        Time(self.0.saturating_add(millis(d)))
     }
 }
 
@@ -61,7 +66,7 @@ impl AddAssign<Duration> for Time {
 impl Sub<Duration> for Time {
     type Output = Time;
     fn sub(self, d: Duration) -> Time {
-        Time(self.0.saturating_sub(d.as_millis() as u64))
+        Time(self.0.saturating_sub(millis(d)))
     }
 }
 
@@ -75,5 +80,7 @@ mod tests {
         assert_eq!(Time::from_secs(2).since(Time::from_secs(5)), Duration::ZERO);
         let end = Time::from_millis(u64::MAX);
         assert_eq!(end + Duration::from_secs(1), end);
+        assert_eq!(Time::ZERO + Duration::MAX, end);
+        assert_eq!(end - Duration::MAX, Time::ZERO);
     }
 }

@@ -91,7 +91,7 @@ fn packets() {
 
 #[test]
 fn the_broker() {
-    try_out(fuzz::broker::run, &[], cases(5_000, 250), 4_000);
+    try_out(fuzz::broker::run, &[], cases(5_000, 120), 4_000);
 }
 
 #[test]

@@ -1,6 +1,13 @@
 //! The architecture, checked from the source: which layer may use which, who may name sockets,
-//! clocks and redb, how long a file may be.
+//! clocks and redb, that the files of a room use each other in no circle, how many stand side by
+//! side and how long each may be.
+//!
+//! A room is a folder of `src` with what belongs to it: `src/broker`, or `src/run.rs` and `src/run`.
 
+#[path = "layering/circles.rs"]
+mod circles;
+
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -44,6 +51,15 @@ const RESERVED: &[(&[&str], &[&str])] = &[
 
 /// The most lines a file may have.
 const MAX_LINES: usize = 500;
+
+/// The most files side by side in one folder of `src`, tests left out.
+const MAX_FILES: usize = 13;
+
+/// Rooms whose files may still use each other in a circle.
+const CIRCULAR: &[&str] = &["store", "net"];
+
+/// Folders below `src` that may still have more than [`MAX_FILES`].
+const CROWDED: &[&str] = &["store", "net"];
 
 /// A source file below a folder, with what matters of its text.
 struct Source {
@@ -208,6 +224,59 @@ fn files_stay_short() {
         .filter(|(_, lines)| *lines > MAX_LINES)
         .map(|(path, lines)| format!("{path}: {lines} lines, at most {MAX_LINES}"))
         .collect();
+    report(&complaints);
+}
+
+#[test]
+fn files_of_a_room_use_each_other_in_no_circle() {
+    let mut rooms: BTreeMap<String, Vec<Source>> = BTreeMap::new();
+    for source in product() {
+        rooms
+            .entry(source.module().to_owned())
+            .or_default()
+            .push(source);
+    }
+    let mut complaints = Vec::new();
+    for (name, sources) in rooms {
+        let files = sources.iter().map(|source| {
+            let path = source.path.strip_prefix(root().join("src"));
+            let code: Vec<&str> = source.code().map(|(_, line)| line).collect();
+            (path.expect("in src").to_owned(), code.join("\n"))
+        });
+        let circles = circles::find(files);
+        match CIRCULAR.contains(&&*name) {
+            true if circles.is_empty() => complaints.push(format!(
+                "{name} has no circle any more: take it out of CIRCULAR"
+            )),
+            true => {}
+            false => complaints.extend(circles),
+        }
+    }
+    report(&complaints);
+}
+
+#[test]
+fn folders_are_not_crowded() {
+    let mut counts: BTreeMap<PathBuf, usize> = BTreeMap::new();
+    for source in product() {
+        let folder = source.path.parent().expect("a folder");
+        let folder = folder.strip_prefix(root().join("src")).expect("in src");
+        *counts.entry(folder.to_owned()).or_default() += 1;
+    }
+    let mut complaints = Vec::new();
+    for (folder, count) in counts {
+        let excused = CROWDED.iter().any(|crowded| folder == Path::new(crowded));
+        let path = folder.display();
+        match (count > MAX_FILES, excused) {
+            (true, false) => {
+                complaints.push(format!("src/{path}: {count} files, at most {MAX_FILES}"));
+            }
+            (false, true) => complaints.push(format!(
+                "src/{path} is not crowded any more: take it out of CROWDED"
+            )),
+            _ => {}
+        }
+    }
     report(&complaints);
 }
 

@@ -38,14 +38,14 @@ enum Access {
 
 /// What a client wants of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum Operation {
     Read,
     Write,
 }
 
 /// What is wrong with a line. Prints as cause, then cure.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum LineError {
     /// The first word is not `topic`, `pattern` or `user`.
     Keyword(String),
     /// The word before the topic is none of the four.
@@ -56,26 +56,28 @@ pub enum Fault {
     Missing,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for LineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Keyword(word) => {
+            LineError::Keyword(word) => {
                 write!(
                     f,
                     "`{word}` is not known; begin the line with topic, pattern or user"
                 )
             }
-            Fault::Access(word) => {
+            LineError::Access(word) => {
                 write!(
                     f,
                     "`{word}` is no access; use read, write, readwrite or deny"
                 )
             }
-            Fault::Filter(text) => write!(
+            LineError::Filter(text) => write!(
                 f,
                 "`{text}` is no topic filter; + and # must be a level of their own, # the last"
             ),
-            Fault::Missing => f.write_str("the line ends too soon; give a topic or a user name"),
+            LineError::Missing => {
+                f.write_str("the line ends too soon; give a topic or a user name")
+            }
         }
     }
 }
@@ -85,28 +87,28 @@ impl Acl {
     ///
     /// # Errors
     /// The first line that is not understood.
-    pub fn parse(text: &str) -> Result<Acl, (usize, Fault)> {
+    pub(super) fn parse(text: &str) -> Result<Acl, (usize, LineError)> {
         let mut acl = Acl::default();
         let mut user: Option<String> = None;
         for (n, line) in text.lines().enumerate() {
             let line = line.trim();
             if !line.is_empty() && !line.starts_with('#') {
-                acl.line(line, &mut user).map_err(|fault| (n + 1, fault))?;
+                acl.line(line, &mut user).map_err(|error| (n + 1, error))?;
             }
         }
         Ok(acl)
     }
 
-    fn line(&mut self, line: &str, user: &mut Option<String>) -> Result<(), Fault> {
-        let (keyword, rest) = line.split_once(' ').ok_or(match line {
-            "topic" | "pattern" | "user" => Fault::Missing,
-            other => Fault::Keyword(other.to_owned()),
+    fn line(&mut self, line: &str, user: &mut Option<String>) -> Result<(), LineError> {
+        let (keyword, value) = line.split_once(' ').ok_or(match line {
+            "topic" | "pattern" | "user" => LineError::Missing,
+            other => LineError::Keyword(other.to_owned()),
         })?;
-        let rest = rest.trim();
+        let value = value.trim();
         let list = match keyword {
             "user" => {
-                *user = Some(rest.to_owned());
-                self.users.entry(rest.to_owned()).or_default();
+                *user = Some(value.to_owned());
+                self.users.entry(value.to_owned()).or_default();
                 return Ok(());
             }
             "pattern" => &mut self.patterns,
@@ -114,9 +116,9 @@ impl Acl {
                 Some(user) => self.users.entry(user.clone()).or_default(),
                 None => &mut self.anonymous,
             },
-            other => return Err(Fault::Keyword(other.to_owned())),
+            other => return Err(LineError::Keyword(other.to_owned())),
         };
-        let rule = Rule::parse(rest)?;
+        let rule = Rule::parse(value)?;
         match rule.access {
             Access::Deny => list.insert(0, rule),
             _ => list.push(rule),
@@ -124,8 +126,8 @@ impl Acl {
         Ok(())
     }
 
-    /// Whether `who` may do `wish` with `topic`.
-    pub fn allows(&self, who: &Who<'_>, topic: &str, wish: Wish) -> bool {
+    /// Whether `who` may do `operation` with `topic`.
+    pub(super) fn allows(&self, who: &Who<'_>, topic: &str, operation: Operation) -> bool {
         let own = match who.username {
             Some(name) => self.users.get(name),
             None => Some(&self.anonymous),
@@ -133,12 +135,12 @@ impl Acl {
         let verdict = own.into_iter().flatten().find_map(|rule| {
             let dollar = topic.starts_with('$') && !rule.filter.starts_with('$');
             let matches = !dollar && filter_matches(&rule.filter, topic);
-            matches.then(|| rule.access.verdict(wish)).flatten()
+            matches.then(|| rule.access.verdict(operation)).flatten()
         });
-        verdict.unwrap_or_else(|| self.pattern_allows(who, topic, wish))
+        verdict.unwrap_or_else(|| self.pattern_allows(who, topic, operation))
     }
 
-    fn pattern_allows(&self, who: &Who<'_>, topic: &str, wish: Wish) -> bool {
+    fn pattern_allows(&self, who: &Who<'_>, topic: &str, operation: Operation) -> bool {
         // A client that chose `+` or `#` for a name would match everybody's topics
         // (CVE-2017-7650).
         let wild = |name: &str| name.contains(['+', '#']);
@@ -148,7 +150,7 @@ impl Acl {
         let verdict = self.patterns.iter().find_map(|rule| {
             let filter = rule.for_client(who)?;
             let matches = filter_matches(&filter, topic);
-            matches.then(|| rule.access.verdict(wish)).flatten()
+            matches.then(|| rule.access.verdict(operation)).flatten()
         });
         verdict.unwrap_or(false)
     }
@@ -156,12 +158,12 @@ impl Acl {
 
 impl Rule {
     /// `[read|write|readwrite|deny] FILTER`; only with the first word may the filter have blanks.
-    fn parse(text: &str) -> Result<Rule, Fault> {
+    fn parse(text: &str) -> Result<Rule, LineError> {
         let (access, filter) = match text.split_once(' ') {
             Some((word, filter)) => (Access::parse(word)?, filter.trim()),
             None => (Access::ReadWrite, text),
         };
-        TopicFilter::new(filter).map_err(|_| Fault::Filter(filter.to_owned()))?;
+        TopicFilter::new(filter).map_err(|_| LineError::Filter(filter.to_owned()))?;
         Ok(Rule {
             access,
             filter: filter.to_owned(),
@@ -172,45 +174,41 @@ impl Rule {
     /// it is; `None` where it wants a user name and there is none.
     fn for_client(&self, who: &Who<'_>) -> Option<String> {
         let mut filter = String::with_capacity(self.filter.len() + who.client_id.len());
-        let mut rest = self.filter.as_str();
-        while let Some((before, after)) = rest.split_once('%') {
+        let mut unread = self.filter.as_str();
+        while let Some((before, after)) = unread.split_once('%') {
             filter.push_str(before);
-            rest = match after.as_bytes().first() {
-                Some(b'c') => {
-                    filter.push_str(who.client_id);
-                    &after[1..]
-                }
-                Some(b'u') => {
-                    filter.push_str(who.username?);
-                    &after[1..]
-                }
-                _ => {
-                    filter.push('%');
-                    after
-                }
+            unread = if let Some(after) = after.strip_prefix('c') {
+                filter.push_str(who.client_id);
+                after
+            } else if let Some(after) = after.strip_prefix('u') {
+                filter.push_str(who.username?);
+                after
+            } else {
+                filter.push('%');
+                after
             };
         }
-        filter.push_str(rest);
+        filter.push_str(unread);
         Some(filter)
     }
 }
 
 impl Access {
-    fn parse(word: &str) -> Result<Access, Fault> {
+    fn parse(word: &str) -> Result<Access, LineError> {
         match word {
             "read" => Ok(Access::Read),
             "write" => Ok(Access::Write),
             "readwrite" => Ok(Access::ReadWrite),
             "deny" => Ok(Access::Deny),
-            other => Err(Fault::Access(other.to_owned())),
+            other => Err(LineError::Access(other.to_owned())),
         }
     }
 
-    /// What a rule that matches says about `wish`, if anything.
-    fn verdict(self, wish: Wish) -> Option<bool> {
-        match (self, wish) {
+    /// What a rule that matches says about `operation`, if anything.
+    fn verdict(self, operation: Operation) -> Option<bool> {
+        match (self, operation) {
             (Access::Deny, _) => Some(false),
-            (Access::Read, Wish::Write) | (Access::Write, Wish::Read) => None,
+            (Access::Read, Operation::Write) | (Access::Write, Operation::Read) => None,
             _ => Some(true),
         }
     }
@@ -240,31 +238,31 @@ mod tests {
             who("2", Some("alice")),
             who("3", Some("bob")),
         );
-        assert!(acl.allows(&nobody, "news/a", Wish::Read));
-        assert!(!acl.allows(&nobody, "news/a", Wish::Write));
-        assert!(!acl.allows(&nobody, "alice/a", Wish::Read));
-        assert!(acl.allows(&alice, "alice/a", Wish::Read));
-        assert!(acl.allows(&alice, "alice/a", Wish::Write));
-        assert!(!acl.allows(&alice, "news/a", Wish::Read));
-        assert!(!acl.allows(&bob, "news/a", Wish::Read));
+        assert!(acl.allows(&nobody, "news/a", Operation::Read));
+        assert!(!acl.allows(&nobody, "news/a", Operation::Write));
+        assert!(!acl.allows(&nobody, "alice/a", Operation::Read));
+        assert!(acl.allows(&alice, "alice/a", Operation::Read));
+        assert!(acl.allows(&alice, "alice/a", Operation::Write));
+        assert!(!acl.allows(&alice, "news/a", Operation::Read));
+        assert!(!acl.allows(&bob, "news/a", Operation::Read));
     }
 
     #[test]
     fn a_user_may_have_several_blocks() {
         let acl = acl("user a\ntopic x\nuser b\ntopic y\nuser a\ntopic z");
         let a = who("1", Some("a"));
-        assert!(acl.allows(&a, "x", Wish::Read) && acl.allows(&a, "z", Wish::Read));
-        assert!(!acl.allows(&a, "y", Wish::Read));
+        assert!(acl.allows(&a, "x", Operation::Read) && acl.allows(&a, "z", Operation::Read));
+        assert!(!acl.allows(&a, "y", Operation::Read));
     }
 
     #[test]
     fn deny_beats_what_stands_before_it_in_the_same_list() {
         let acl = acl("topic #\ntopic deny secret/#\npattern deny open/#");
         let client = who("1", None);
-        assert!(!acl.allows(&client, "secret/x", Wish::Read));
-        assert!(!acl.allows(&client, "secret", Wish::Write));
+        assert!(!acl.allows(&client, "secret/x", Operation::Read));
+        assert!(!acl.allows(&client, "secret", Operation::Write));
         assert!(
-            acl.allows(&client, "open/x", Wish::Read),
+            acl.allows(&client, "open/x", Operation::Read),
             "topics go before patterns"
         );
     }
@@ -273,22 +271,25 @@ mod tests {
     fn dollar_topics_need_a_rule_with_a_dollar() {
         let acl = acl("topic #\ntopic +/x\ntopic read $SYS/#");
         let client = who("1", None);
-        assert!(acl.allows(&client, "$SYS/uptime", Wish::Read));
-        assert!(!acl.allows(&client, "$SYS/uptime", Wish::Write));
-        assert!(!acl.allows(&client, "$other/x", Wish::Read));
+        assert!(acl.allows(&client, "$SYS/uptime", Operation::Read));
+        assert!(!acl.allows(&client, "$SYS/uptime", Operation::Write));
+        assert!(!acl.allows(&client, "$other/x", Operation::Read));
     }
 
     #[test]
     fn patterns_take_the_names_of_the_client() {
         let acl = acl("pattern write up/%u/%c\npattern read 100%/%c-x\nuser bob\n");
         let bob = who("b1", Some("bob"));
-        assert!(acl.allows(&bob, "up/bob/b1", Wish::Write));
-        assert!(!acl.allows(&bob, "up/bob/b2", Wish::Write));
-        assert!(!acl.allows(&bob, "up/bob/b1", Wish::Read));
-        assert!(acl.allows(&who("b1", None), "100%/b1-x", Wish::Read));
-        assert!(!acl.allows(&who("b1", None), "up//b1", Wish::Write));
+        assert!(acl.allows(&bob, "up/bob/b1", Operation::Write));
+        assert!(!acl.allows(&bob, "up/bob/b2", Operation::Write));
+        assert!(!acl.allows(&bob, "up/bob/b1", Operation::Read));
+        assert!(acl.allows(&who("b1", None), "100%/b1-x", Operation::Read));
+        assert!(!acl.allows(&who("b1", None), "up//b1", Operation::Write));
         let sly = who("%u", Some("x"));
-        assert!(acl.allows(&sly, "100%/%u-x", Wish::Read), "replaced once");
+        assert!(
+            acl.allows(&sly, "100%/%u-x", Operation::Read),
+            "replaced once"
+        );
     }
 
     #[test]
@@ -301,11 +302,11 @@ mod tests {
             who("a#", Some("u")),
         ] {
             for topic in ["t/x", "u/x", "all", "t/+"] {
-                assert!(!acl.allows(&sly, topic, Wish::Read), "{sly:?} {topic}");
+                assert!(!acl.allows(&sly, topic, Operation::Read), "{sly:?} {topic}");
             }
         }
         assert!(
-            acl.allows(&who("+", None), "a", Wish::Read),
+            acl.allows(&who("+", None), "a", Operation::Read),
             "topics still hold"
         );
     }
@@ -333,33 +334,62 @@ mod tests {
             (Some("amy"), "c", "rooms/a", false),
             (Some("amy"), "c", "up/amy/c", true),
         ] {
-            let verdict = acl.allows(&who(client_id, username), topic, Wish::Write);
+            let verdict = acl.allows(&who(client_id, username), topic, Operation::Write);
             assert_eq!(verdict, allowed, "{username:?} {client_id} {topic}");
         }
     }
 
+    /// Names are as long as a packet can hold; with what is around them in a pattern they make a
+    /// filter that no topic can match, and nothing else.
+    #[test]
+    fn long_names_match_what_they_name_and_no_more() {
+        let acl = acl("pattern readwrite %c\npattern readwrite u/%u/#\n");
+        for len in [65_533, 65_535, 65_536] {
+            let name = "n".repeat(len);
+            let client = who(&name, Some(&name));
+            assert!(acl.allows(&client, &name, Operation::Write), "{len}");
+            assert!(acl.allows(&client, &format!("u/{name}/x"), Operation::Write));
+            for other in [&name[1..], &name[..100], "", "u/", "u//x", "u/n"] {
+                assert!(
+                    !acl.allows(&client, other, Operation::Read),
+                    "{len} {}",
+                    other.len()
+                );
+            }
+        }
+        // A slash is a level more, as in Mosquitto; it opens nothing above.
+        let deep = "a/".repeat(30_000);
+        assert!(acl.allows(&who(&deep, None), &deep, Operation::Write));
+        assert!(!acl.allows(&who(&deep, None), "a", Operation::Write));
+        let filter = "f".repeat(65_536);
+        let error = LineError::Filter(filter.clone());
+        let parsed = Acl::parse(&format!("topic {filter}")).map(|_| ());
+        assert_eq!(parsed, Err((1, error)));
+        assert!(Acl::parse(&format!("topic {}", &filter[1..])).is_ok());
+    }
+
     #[test]
     fn an_empty_file_denies_everything() {
-        assert!(!acl("").allows(&who("1", None), "a", Wish::Read));
+        assert!(!acl("").allows(&who("1", None), "a", Operation::Read));
     }
 
     #[test]
     fn filters_may_have_blanks_after_an_access() {
         let acl = acl("topic read  living room/#  ");
-        assert!(acl.allows(&who("1", None), "living room/lamp", Wish::Read));
+        assert!(acl.allows(&who("1", None), "living room/lamp", Operation::Read));
     }
 
     #[test]
     fn bad_lines_are_named() {
-        for (text, line, fault) in [
-            ("topik a", 1, Fault::Keyword("topik".into())),
-            ("topic a\ntopic", 2, Fault::Missing),
-            ("user", 1, Fault::Missing),
-            ("pattern", 1, Fault::Missing),
-            ("topic all x", 1, Fault::Access("all".into())),
-            ("\n\ntopic read a#", 3, Fault::Filter("a#".into())),
+        for (text, line, error) in [
+            ("topik a", 1, LineError::Keyword("topik".into())),
+            ("topic a\ntopic", 2, LineError::Missing),
+            ("user", 1, LineError::Missing),
+            ("pattern", 1, LineError::Missing),
+            ("topic all x", 1, LineError::Access("all".into())),
+            ("\n\ntopic read a#", 3, LineError::Filter("a#".into())),
         ] {
-            assert_eq!(Acl::parse(text).map(|_| ()), Err((line, fault)), "{text}");
+            assert_eq!(Acl::parse(text).map(|_| ()), Err((line, error)), "{text}");
         }
     }
 }

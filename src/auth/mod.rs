@@ -2,6 +2,7 @@
 
 mod acl;
 pub mod passwd;
+mod who;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,8 @@ use std::rc::Rc;
 
 use crate::config::{Config, General, Listener, Security};
 
-pub use acl::Fault;
+pub use acl::LineError;
+pub use who::Who;
 
 use acl::Acl;
 use passwd::Users;
@@ -37,17 +39,6 @@ struct Rules {
     auto_id_prefix: Option<Box<str>>,
     users: Option<Rc<Users>>,
     acl: Option<Rc<Acl>>,
-}
-
-/// A client, as the rules see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Who<'a> {
-    /// The client id.
-    pub client_id: &'a str,
-    /// The user name.
-    pub username: Option<&'a str>,
-    /// The listener it is or was connected to; counts only with `per_listener_settings`.
-    pub listener: Option<&'a str>,
 }
 
 /// Why a client may not connect. The wire says the same for each: 3.1.1 return code 5, 5.0 reason
@@ -80,7 +71,7 @@ pub enum Error {
     NotUtf8(PathBuf),
     /// A line of the `acl_file`: a rule that is not understood could be a `deny`, so the file is
     /// not used at all.
-    Acl(PathBuf, usize, Fault),
+    Acl(PathBuf, usize, LineError),
 }
 
 impl fmt::Display for Error {
@@ -96,7 +87,7 @@ impl fmt::Display for Error {
             Error::NotUtf8(path) => {
                 write!(f, "{}: is not UTF-8 text; save it as UTF-8", path.display())
             }
-            Error::Acl(path, line, fault) => write!(f, "{}:{line}: {fault}", path.display()),
+            Error::Acl(path, line, error) => write!(f, "{}:{line}: {error}", path.display()),
         }
     }
 }
@@ -184,10 +175,13 @@ impl Auth {
     ) -> Result<(), Denied> {
         let rules = self.at(Some(listener)).ok_or(Denied::Credentials)?;
         match (username, &rules.users) {
-            (Some(name), Some(users)) => match users.verify(name, password.unwrap_or_default()) {
-                true if password.is_some() => Ok(()),
-                _ => Err(Denied::Credentials),
-            },
+            (Some(name), Some(users)) => {
+                if users.verify(name, password.unwrap_or_default()) && password.is_some() {
+                    Ok(())
+                } else {
+                    Err(Denied::Credentials)
+                }
+            }
             (Some(_), None) if rules.allow_anonymous => Ok(()),
             (Some(_), None) => Err(Denied::Credentials),
             (None, _) if rules.allow_anonymous => Ok(()),
@@ -209,21 +203,21 @@ impl Auth {
 
     /// Whether `who` may publish to `topic`.
     pub fn may_publish(&self, who: &Who<'_>, topic: &str) -> bool {
-        self.allows(who, topic, acl::Wish::Write)
+        self.allows(who, topic, acl::Operation::Write)
     }
 
     /// Whether a message on `topic` may be delivered to `who`.
     pub fn may_read(&self, who: &Who<'_>, topic: &str) -> bool {
-        self.allows(who, topic, acl::Wish::Read)
+        self.allows(who, topic, acl::Operation::Read)
     }
 
-    fn allows(&self, who: &Who<'_>, topic: &str, wish: acl::Wish) -> bool {
+    fn allows(&self, who: &Who<'_>, topic: &str, operation: acl::Operation) -> bool {
         if self.open && !self.per_listener {
             return true;
         }
         let rules = self.at(who.listener);
         rules.is_some_and(|rules| match &rules.acl {
-            Some(acl) => acl.allows(who, topic, wish),
+            Some(acl) => acl.allows(who, topic, operation),
             None => true,
         })
     }
@@ -263,7 +257,7 @@ impl Rules {
         }
         if let Some(path) = &security.acl_file {
             let acl = Acl::parse(&read(path)?);
-            let acl = acl.map_err(|(line, fault)| Error::Acl(path.clone(), line, fault))?;
+            let acl = acl.map_err(|(line, error)| Error::Acl(path.clone(), line, error))?;
             rules.acl = Some(Rc::new(acl));
         }
         Ok(rules)

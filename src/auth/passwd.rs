@@ -123,8 +123,8 @@ impl Users {
         let known = self.users.get(name);
         let done = known.map_or(0, |hash| hash.scheme.iterations());
         if done < self.slowest {
-            let rest = Scheme::Pbkdf2(self.slowest - done);
-            std::hint::black_box(rest.hash(password, &[0; SALT_BYTES]));
+            let missing = Scheme::Pbkdf2(self.slowest - done);
+            std::hint::black_box(missing.hash(password, &[0; SALT_BYTES]));
         }
         known.is_some_and(|hash| hash.verify(password))
     }
@@ -192,9 +192,10 @@ impl Hash {
         let bytes = |field| STANDARD.decode(field).map_err(|_| Skipped::Encoding);
         let salt = bytes(salt)?;
         let hash = bytes(hash)?.try_into().map_err(|_| Skipped::Encoding)?;
-        match salt.is_empty() {
-            true => Err(Skipped::Encoding),
-            false => Ok(Hash { scheme, salt, hash }),
+        if salt.is_empty() {
+            Err(Skipped::Encoding)
+        } else {
+            Ok(Hash { scheme, salt, hash })
         }
     }
 

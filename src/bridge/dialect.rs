@@ -25,7 +25,7 @@ pub(super) struct Ladder {
 }
 
 impl Ladder {
-    pub fn new(spec: &config::Bridge) -> Ladder {
+    pub(super) fn new(spec: &config::Bridge) -> Ladder {
         let versions = match spec.version {
             None => vec![Version::V5, Version::V311],
             Some(version) => vec![version],
@@ -51,7 +51,7 @@ impl Ladder {
     }
 
     /// The dialect to speak now.
-    pub fn current(&self) -> Dialect {
+    pub(super) fn current(&self) -> Dialect {
         let plain = Dialect {
             version: Version::V311,
             bridge: false,
@@ -60,13 +60,13 @@ impl Ladder {
     }
 
     /// A CONNACK accepted the current dialect.
-    pub fn accepted(&mut self) {
+    pub(super) fn accepted(&mut self) {
         self.proven = Some(self.at);
     }
 
     /// The current dialect was refused. True if there is another to try at once; otherwise the
     /// next attempt starts over.
-    pub fn refused(&mut self) -> bool {
+    pub(super) fn refused(&mut self) -> bool {
         if self.proven.take().is_none() && self.at + 1 < self.rungs.len() {
             self.at += 1;
             return true;
@@ -76,7 +76,7 @@ impl Ladder {
     }
 
     /// A fresh attempt: back to the dialect that is known to work, or else to the best.
-    pub fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.at = self.proven.unwrap_or(0);
     }
 }

@@ -46,6 +46,13 @@ pub struct Announced {
 }
 
 impl Limits {
+    /// These, and no packet larger than `own` bytes: `bridge_max_packet_size`.
+    #[must_use]
+    pub(super) fn with_max_packet(mut self, own: Option<u32>) -> Limits {
+        self.max_packet = [self.max_packet, own].into_iter().flatten().min();
+        self
+    }
+
     /// Those of an upstream that names none.
     pub fn unnamed(version: Version, keep_alive: Duration) -> Limits {
         Limits {

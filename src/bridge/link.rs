@@ -4,20 +4,27 @@
 //! happened, and writes what the link appends to `out`; everything that is not the link's own
 //! business goes on to the session.
 
+mod backoff;
+mod connect;
 mod goodbye;
+mod notify;
+mod requests;
+mod state;
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::connect::{self, session_expiry};
+pub use backoff::Backoff;
+use connect::session_expiry;
+use notify::Notifications;
+use requests::{Context, Requests};
+use state::{State, Up};
+
 use super::dialect::Ladder;
-use super::notify::Notifications;
-use super::requests::{Context, Requests};
-use super::state::{State, Up};
 use super::status::{Phase, Reporter, Status};
-use super::{Backoff, Error, Limits, Map, Said, Wire};
+use super::{Error, Limits, Map, Said, Wire};
 use crate::config;
 use crate::mqtt::{ConnAck, Packet, PacketId, Reason, RetainHandling, Version, encode};
 use crate::time::Time;
@@ -26,8 +33,8 @@ use crate::time::Time;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the CONNACK may take: mobile networks are slow to wake up.
 pub const CONNACK_TIMEOUT: Duration = Duration::from_secs(20);
-/// The first attempt comes at most this long after the start.
-const START_JITTER: Duration = Duration::from_secs(1);
+/// The first attempt comes at most this many milliseconds after the start.
+const START_JITTER_MILLIS: u64 = 1000;
 /// What `net` is to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Action<'a> {
@@ -89,7 +96,7 @@ impl Link {
     /// A link that connects for the first time within a second of `now`. `seed` is for jitter.
     pub fn new(spec: Rc<config::Bridge>, seed: u64, now: Time) -> Link {
         let mut rng = Rng::with_seed(seed);
-        let jitter = Duration::from_millis(rng.u64(0..START_JITTER.as_millis() as u64));
+        let jitter = Duration::from_millis(rng.u64(0..START_JITTER_MILLIS));
         let map = Rc::new(Map::new(&spec.topics));
         Link {
             wire: Rc::new(Wire::new(map.clone())),
@@ -304,7 +311,8 @@ impl Link {
             dialect.version,
             self.spec.keepalive,
             connect::announced(&self.spec, dialect.version),
-        );
+        )
+        .with_max_packet(self.spec.max_packet_size);
         self.ladder.accepted();
         let asked = session_expiry(&self.spec);
         self.reporter
@@ -340,9 +348,10 @@ impl Link {
     ) -> Result<(), Error> {
         // With the session gone upstream, or ours new, all retained messages are wanted; after a
         // mere reconnect they have been here already (before MQTT 5 there is no choice).
-        let retain_handling = match self.been_up && limits.session_present {
-            true => RetainHandling::SendIfNew,
-            false => RetainHandling::Send,
+        let retain_handling = if self.been_up && limits.session_present {
+            RetainHandling::SendIfNew
+        } else {
+            RetainHandling::Send
         };
         let mut cx = Context {
             name: &self.spec.name,
@@ -446,9 +455,10 @@ impl Link {
             }
         };
         self.ladder.restart();
-        let wait = match fresh {
-            true => self.backoff.next(held, &mut self.rng),
-            false => Duration::ZERO,
+        let wait = if fresh {
+            self.backoff.next(held, &mut self.rng)
+        } else {
+            Duration::ZERO
         };
         self.state = State::Waiting { until: now + wait };
         let address = self.spec.addresses.get(address);

@@ -80,13 +80,13 @@ impl TopicLine {
     /// What of `topic` stays when the message crosses, and the prefix it gains.
     fn parts<'t>(&self, way: Way, topic: &'t str) -> (&str, &'t str) {
         let (from, to) = self.ends(way);
-        match self.remaps() {
-            // `L/#` also matches `L`, which has no prefix `L/` to lose.
-            true => (
+        if self.remaps() {
+            (
                 to.prefix(),
                 topic.strip_prefix(from.prefix()).unwrap_or(topic),
-            ),
-            false => ("", topic),
+            )
+        } else {
+            ("", topic)
         }
     }
 

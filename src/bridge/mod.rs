@@ -5,8 +5,6 @@
 //! recognition of its own messages when they come back. No sockets and no clock: `net` drives
 //! a [`Link`].
 
-mod backoff;
-mod connect;
 mod dialect;
 mod echo;
 mod error;
@@ -14,18 +12,14 @@ mod limits;
 mod link;
 mod local_end;
 mod map;
-mod notify;
 mod rate;
-mod requests;
-mod state;
 mod status;
 mod wire;
 
-pub use backoff::Backoff;
 pub use echo::Echo;
 pub use error::{Error, Said};
 pub use limits::{Announced, Limits};
-pub use link::{Action, CONNACK_TIMEOUT, CONNECT_TIMEOUT, Link, Step};
+pub use link::{Action, Backoff, CONNACK_TIMEOUT, CONNECT_TIMEOUT, Link, Step};
 pub use local_end::{LineBounds, LocalEnd};
 pub use map::{Map, Mapped};
 pub use rate::Rate;

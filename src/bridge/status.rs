@@ -91,7 +91,7 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    pub fn new(name: &str) -> Reporter {
+    pub(super) fn new(name: &str) -> Reporter {
         Reporter {
             name: name.into(),
             last_error: None,
@@ -99,11 +99,11 @@ impl Reporter {
         }
     }
 
-    pub fn last_error(&self) -> Option<&str> {
+    pub(super) fn last_error(&self) -> Option<&str> {
         self.last_error.as_deref()
     }
 
-    pub fn connecting(&self, host: &str, port: u16) {
+    pub(super) fn connecting(&self, host: &str, port: u16) {
         let level = if self.said.is_empty() {
             Level::Info
         } else {
@@ -113,7 +113,7 @@ impl Reporter {
     }
 
     /// The CONNACK accepts. `asked` is the session expiry asked for, in seconds.
-    pub fn up(
+    pub(super) fn up(
         &mut self,
         spec: &config::Bridge,
         address: usize,
@@ -150,7 +150,7 @@ impl Reporter {
         self.said.clear();
     }
 
-    pub fn fallback(&self, refused: Dialect, next: Dialect, error: &Error) {
+    pub(super) fn fallback(&self, refused: Dialect, next: Dialect, error: &Error) {
         let how = match error {
             Error::Io(why) => why.as_str(),
             _ => "refused",
@@ -162,7 +162,7 @@ impl Reporter {
         );
     }
 
-    pub fn local_notifications(&self, why: &str) {
+    pub(super) fn local_notifications(&self, why: &str) {
         warn!(
             "Bridge {}: notifications stay local ({why}); set notification_topic to a topic that \
              upstream allows, or notifications_local_only true",
@@ -171,7 +171,7 @@ impl Reporter {
     }
 
     /// An attempt at `address`, or the connection, is over.
-    pub fn down(
+    pub(super) fn down(
         &mut self,
         address: Option<&(String, u16)>,
         error: &Error,

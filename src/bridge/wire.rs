@@ -39,9 +39,10 @@ impl Wire {
     pub(super) fn set(&self, retain: bool, echoes: bool) {
         self.retain.set(retain);
         let mut echo = self.echo.borrow_mut();
-        match echoes {
-            true => drop(echo.get_or_insert_default()),
-            false => *echo = None,
+        if echoes {
+            echo.get_or_insert_default();
+        } else {
+            *echo = None
         }
     }
 

@@ -143,9 +143,10 @@ impl Ledger {
 
     /// Tickets whose promise has come true since the last call.
     pub(crate) fn take_opened(&mut self) -> Vec<Ticket> {
-        match self.store.has_opened() {
-            true => self.store.opened(),
-            false => Vec::new(),
+        if self.store.has_opened() {
+            self.store.opened()
+        } else {
+            Vec::new()
         }
     }
 

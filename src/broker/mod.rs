@@ -7,24 +7,24 @@
 //!
 //! | part | what |
 //! |---|---|
-//! | [`connections`] | limits, replies in their order, outboxes; who is to be flushed or read again |
-//! | [`sessions`] | by key and by client id; their rows, wills and accounts of drops |
-//! | [`routing`] | subscriptions, retained messages, groups, what members have left to others |
-//! | [`ledger`] | what is owed on disk, commits, tickets that wait for them, reads |
-//! | [`bridges`], [`settings`], [`timers`], [`memory`], [`counters`] | what their names say |
+//! | `connections` | limits, replies in their order, outboxes; who is to be flushed or read again |
+//! | `sessions` | by key and by client id; their rows, wills and accounts of drops |
+//! | `routing` | subscriptions, retained messages, groups, what members have left to others |
+//! | `ledger` | what is owed on disk, commits, tickets that wait for them, reads |
+//! | `bridges`, `settings`, `timers`, `memory`, `counters` | what their names say |
 //!
-//! What concerns several parts is a function over all of them ([`core`]) in a room of its own. A room
+//! What concerns several parts is a function over all of them (`core`) in a room of its own. A room
 //! uses those above it in this list, never those below:
 //!
 //! | room | what |
 //! |---|---|
-//! | [`queues`] | whether a message fits a queue, what is dropped, what grows too old |
-//! | [`sending`] | from a queue to the outbox; replies that wait for the store |
-//! | [`delivering`] | from one message to the queues of its receivers |
-//! | [`shares`] | groups of shared subscriptions, and what a member that goes leaves to others |
-//! | [`ending`] | the end of connections and sessions, wills |
-//! | [`packets`] | what each packet of a peer does |
-//! | [`bridges::attach`], [`reload`], [`restore`], [`storage`] | bridges, SIGHUP, the start, the disk |
+//! | `queues` | whether a message fits a queue, what is dropped, what grows too old |
+//! | `sending` | from a queue to the outbox; replies that wait for the store |
+//! | `delivering` | from one message to the queues of its receivers |
+//! | `shares` | groups of shared subscriptions, and what a member that goes leaves to others |
+//! | `ending` | the end of connections and sessions, wills |
+//! | `packets` | what each packet of a peer does |
+//! | `bridges::attach`, `reload`, `restore`, `storage` | bridges, SIGHUP, the start, the disk |
 
 mod bridges;
 mod checks;
@@ -50,12 +50,13 @@ mod storage;
 mod tests;
 mod timers;
 mod turn;
+mod uplinks;
+mod view;
 
 use std::rc::Rc;
 use std::time::Duration;
 
 pub use bridges::BridgeId;
-use bridges::attach;
 pub use bridges::attach::BridgeSession;
 pub use connections::{Address, Outbox};
 use connections::{Connection, Stage};
@@ -72,7 +73,6 @@ use packets::publish::{on_publish, retry_parked};
 use packets::{acks, disconnect, mount};
 use queues::age::purge;
 use queues::drops::look_at_drops;
-use queues::report;
 pub use queues::report::{BridgeQueue, ClientDrops, LineQueue};
 use sending::pump::pump;
 use sending::replies::send_opened;
@@ -82,13 +82,12 @@ use timers::Timer;
 pub use turn::{Driver, end_turn, feed_store};
 
 use crate::auth::Auth;
-use crate::bridge::{Limits, Wire};
 use crate::config::log_type::NOTICE;
 use crate::config::{Config, General};
 use crate::impossible;
 pub use crate::keys::ConnId;
 use crate::message::{Message, Parts};
-use crate::mqtt::{self, Packet, PacketId, QoS, Reason, Version};
+use crate::mqtt::{self, Packet, QoS, Reason, Version};
 use crate::store::{Batch, Event, Loaded, ReadRequest};
 use crate::time::Time;
 
@@ -407,148 +406,11 @@ impl Broker {
             }
         };
         // What the broker has to say about a full disk must not wait for it.
-        message.qos = match self.core.ledger.is_closed() {
-            true => QoS::AtMostOnce,
-            false => QoS::ExactlyOnce,
+        message.qos = if self.core.ledger.is_closed() {
+            QoS::AtMostOnce
+        } else {
+            QoS::ExactlyOnce
         };
         Some(message)
-    }
-}
-
-/// What can be seen of it.
-impl Broker {
-    /// The broker's figures.
-    pub fn counters(&self) -> Counters {
-        let mut counters = self.core.counters;
-        counters.others_sent = self.core.connections.others_sent();
-        counters
-    }
-
-    /// How the disk of the store is.
-    pub fn disk(&self) -> &Disk {
-        self.core.ledger.disk()
-    }
-
-    /// Bytes of packets that have come in half.
-    pub fn set_partial_bytes(&mut self, bytes: usize) {
-        self.core.memory.set_partial_bytes(bytes);
-    }
-
-    /// What `memory_limit` counts, in bytes: the messages in memory, half packets, and without
-    /// persistence what is queued, since the store is memory then.
-    pub fn memory(&self) -> u64 {
-        self.core.memory.bytes()
-    }
-
-    /// The figures that are not counted but looked at.
-    pub fn gauges(&self) -> Gauges {
-        let core = &self.core;
-        let clients = core.sessions.iter().filter(|(_, s)| !s.is_ended());
-        let interval = core.ledger.store().commit_interval().as_millis();
-        let mut gauges = Gauges {
-            clients: clients.count() as u64,
-            subscriptions: core.router.subscriptions() as u64,
-            shared_subscriptions: core.router.groups.members() as u64,
-            retained: core.router.retained_len() as u64,
-            bytes_waiting: core.connections.waiting(),
-            never_written: core.ledger.store().never_written(),
-            commit_interval: u64::try_from(interval).unwrap_or(u64::MAX),
-            ..Gauges::default()
-        };
-        for (_, session) in core.sessions.iter() {
-            gauges.connected += u64::from(session.conn.is_some());
-            gauges.queued_messages += session.outbound.len();
-            gauges.queued_bytes += session.outbound.bytes();
-            gauges.inflight += session.outbound.inflight() as u64;
-        }
-        gauges
-    }
-
-    /// The queues of the bridges.
-    pub fn bridge_queues(&self, now: Time) -> impl Iterator<Item = BridgeQueue<'_>> {
-        report::bridge_queues(&self.core, now)
-    }
-
-    /// The clients, bridges aside, on the way to which messages were dropped.
-    pub fn client_drops(&self) -> impl Iterator<Item = ClientDrops<'_>> {
-        report::client_drops(&self.core)
-    }
-
-    /// One sentence for the clients and one for each bridge, and for each of its lines with a bound
-    /// of its own: what the bound of the queue means.
-    pub fn describe_queues(&mut self, now: Time) -> Vec<String> {
-        report::describe_queues(&mut self.core, now)
-    }
-}
-
-/// Bridges.
-impl Broker {
-    /// Makes the local end of a bridge: from now on its queue fills, connected or not. For a bridge
-    /// that is there already, and has no uplink at the moment, this is what its configuration says
-    /// from now on.
-    pub fn add_bridge(&mut self, spec: &BridgeSession<'_>, now: Time) -> BridgeId {
-        let bridge = attach::add_bridge(&mut self.core, spec, now);
-        self.settle(now);
-        bridge
-    }
-
-    /// Ends the sessions of bridges that the configuration no longer has. To be called once all
-    /// bridges are added.
-    pub fn drop_orphan_bridges(&mut self, now: Time) {
-        attach::drop_orphans(&mut self.core, now);
-        self.settle(now);
-    }
-
-    /// The configuration no longer has this bridge, whose uplink has ended. Messages that wait for
-    /// it stay until the next start.
-    pub fn remove_bridge(&mut self, bridge: BridgeId, now: Time) {
-        attach::remove_bridge(&mut self.core, bridge, now);
-        self.settle(now);
-    }
-
-    /// The uplink of a bridge is up: its session goes on, on the connection that is returned.
-    /// Nothing flows before [`Broker::bridge_start`]. `None` once the broker is stopping.
-    pub fn bridge_up(
-        &mut self,
-        bridge: BridgeId,
-        limits: &Limits,
-        wire: Rc<Wire>,
-        now: Time,
-    ) -> Option<ConnId> {
-        attach::attach(&mut self.core, bridge, limits, wire, now)
-    }
-
-    /// Starts the flow over an uplink, once the link has sent its own packets.
-    pub fn bridge_start(&mut self, c: ConnId, now: Time) {
-        if let Some(key) = self.core.session_of(c) {
-            pump(&mut self.core, key, now);
-        }
-    }
-
-    /// The upstream has broken the protocol: ends the connection and says why, if there is a word
-    /// for it.
-    pub fn bridge_fail(&mut self, c: ConnId, reason: Reason, now: Time) {
-        close(&mut self.core, c, reason, now);
-        self.settle(now);
-    }
-
-    /// The next packet id of a bridge's session that no message under way has [MQTT-2.2.1-3].
-    pub fn bridge_packet_id(&mut self, bridge: BridgeId) -> Option<PacketId> {
-        attach::packet_id(&mut self.core, bridge)
-    }
-
-    /// Since when the oldest unacknowledged message of a bridge has been on its way.
-    pub fn bridge_oldest_sent(&self, bridge: BridgeId) -> Option<Time> {
-        attach::oldest_sent(&self.core, bridge)
-    }
-
-    /// So many QoS 1 and 2 messages may be unacknowledged at once from now on.
-    pub fn bridge_window(&mut self, c: ConnId, window: u16, now: Time) {
-        attach::set_window(&mut self.core, c, window, now);
-    }
-
-    /// Messages and bytes a bridge still owes its upstream.
-    pub fn bridge_backlog(&self, bridge: BridgeId) -> (u64, u64) {
-        attach::backlog(&self.core, bridge)
     }
 }

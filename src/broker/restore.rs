@@ -91,9 +91,10 @@ fn restore_session(core: &mut Core, loaded: LoadedSession, now: Time) -> Session
         username: record.username.as_deref().map(Into::into),
         listener: record.listener.as_deref().map(Into::into),
     });
-    let expiry = match record.bridge {
-        true => record.expiry,
-        false => core.settings.cap_expiry(record.expiry),
+    let expiry = if record.bridge {
+        record.expiry
+    } else {
+        core.settings.cap_expiry(record.expiry)
     };
     let mut session = Session::stored(id, Rc::clone(&origin), expiry, record.version);
     session.since = record.disconnected_at.unwrap_or(now);

@@ -123,9 +123,10 @@ impl Settings {
 
     /// The QoS a subscriber gets a message at [MQTT-3.8.4-8], [MQTT-4.8.2-3].
     pub(crate) fn outgoing_qos(&self, options: &SubOptions, message: &Message) -> QoS {
-        match self.general.upgrade_outgoing_qos {
-            true => options.qos,
-            false => options.qos.min(message.qos),
+        if self.general.upgrade_outgoing_qos {
+            options.qos
+        } else {
+            options.qos.min(message.qos)
         }
     }
 

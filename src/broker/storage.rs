@@ -37,9 +37,10 @@ fn count_stored(core: &mut Core) {
     let general = &core.settings.general;
     let counts = general.memory_limit.is_some() && !general.persistence;
     let queues = core.sessions.iter().map(|(_, session)| &session.outbound);
-    let bytes = match counts {
-        true => queues.map(|queue| queue.bytes()).sum(),
-        false => 0,
+    let bytes = if counts {
+        queues.map(|queue| queue.bytes()).sum()
+    } else {
+        0
     };
     core.memory.set_stored_bytes(bytes);
 }

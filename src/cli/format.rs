@@ -5,12 +5,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Error;
 use super::client::Message;
-use crate::mqtt::Property;
-use crate::time::calendar::Clock;
+use crate::mqtt::{PacketId, Property};
+use crate::time::calendar::DateTime;
 
 /// A format string, understood.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Format(Vec<Part>);
+pub(super) struct Format(Vec<Part>);
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Part {
@@ -39,12 +39,12 @@ const MAX_WIDTH: usize = 100_000;
 
 impl Format {
     /// The default: the payload.
-    pub fn payload() -> Format {
+    pub(super) fn payload() -> Format {
         Format(vec![Part::plain('p')])
     }
 
     /// `-v`: topic and payload.
-    pub fn verbose() -> Format {
+    pub(super) fn verbose() -> Format {
         let space = Part::Literal(b" ".to_vec());
         Format(vec![Part::plain('t'), space, Part::plain('p')])
     }
@@ -53,7 +53,7 @@ impl Format {
     ///
     /// # Errors
     /// [`Error::Usage`].
-    pub fn parse(text: &str) -> Result<Format, Error> {
+    pub(super) fn parse(text: &str) -> Result<Format, Error> {
         let mut parts = Vec::new();
         let mut literal = String::new();
         let mut chars = text.chars().peekable();
@@ -95,8 +95,8 @@ impl Format {
     }
 
     /// Appends the message that came at `now`.
-    pub fn put(&self, message: &Message, now: SystemTime, out: &mut Vec<u8>) {
-        let clock = Clock::new(now.duration_since(UNIX_EPOCH).unwrap_or_default());
+    pub(super) fn put(&self, message: &Message, now: SystemTime, out: &mut Vec<u8>) {
+        let clock = DateTime::new(now.duration_since(UNIX_EPOCH).unwrap_or_default());
         for part in &self.0 {
             match part {
                 Part::Literal(text) => out.extend_from_slice(text),
@@ -173,7 +173,7 @@ fn unknown(start: char, c: Option<char>) -> Error {
 }
 
 impl Field {
-    fn put(&self, message: &Message, clock: &Clock, out: &mut Vec<u8>) {
+    fn put(&self, message: &Message, clock: &DateTime, out: &mut Vec<u8>) {
         let text = match self.what {
             'p' => return self.pad(&message.payload, out),
             'D' => {
@@ -188,7 +188,7 @@ impl Field {
             'l' => message.payload.len().to_string(),
             'q' => (message.delivery.qos() as u8).to_string(),
             'r' => u8::from(message.retain).to_string(),
-            'm' => message.delivery.id().map_or(0, |id| id.get()).to_string(),
+            'm' => message.delivery.id().map_or(0, PacketId::get).to_string(),
             'x' => hex(&message.payload, false),
             'X' => hex(&message.payload, true),
             'I' => clock.iso8601(),
@@ -249,9 +249,10 @@ fn hex(bytes: &[u8], upper: bool) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
         // Writing to a string does not fail.
-        let _ = match upper {
-            true => write!(text, "{byte:02X}"),
-            false => write!(text, "{byte:02x}"),
+        let _ = if upper {
+            write!(text, "{byte:02X}")
+        } else {
+            write!(text, "{byte:02x}")
         };
     }
     text

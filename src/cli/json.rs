@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use super::client::Message;
 use crate::mqtt::Property;
-use crate::time::calendar::Clock;
+use crate::time::calendar::DateTime;
 
 /// A message as a JSON object.
-pub(super) fn message(message: &Message, clock: &Clock) -> String {
+pub(super) fn message(message: &Message, clock: &DateTime) -> String {
     let mut out = format!("{{\"tst\":\"{}\",\"topic\":", clock.microseconds());
     string(&message.topic, &mut out);
     // Writing to a string does not fail, here and below.
@@ -27,9 +27,10 @@ pub(super) fn message(message: &Message, clock: &Clock) -> String {
         out.push('}');
     }
     out.push_str(",\"payload\":");
-    match message.payload.is_empty() {
-        true => out.push_str("null"),
-        false => string(&String::from_utf8_lossy(&message.payload), &mut out),
+    if message.payload.is_empty() {
+        out.push_str("null");
+    } else {
+        string(&String::from_utf8_lossy(&message.payload), &mut out);
     }
     out.push('}');
     out

@@ -13,6 +13,7 @@ pub mod publish;
 mod signals;
 pub mod status;
 pub mod subscribe;
+mod words;
 
 pub use error::Error;
 
@@ -89,9 +90,10 @@ pub fn parse(args: &[&str]) -> Result<Request, String> {
         verbose: args.verbose,
         daemon: args.daemon,
     };
-    Ok(match args.test_config {
-        true => Request::Check(options),
-        false => Request::Run(options),
+    Ok(if args.test_config {
+        Request::Check(options)
+    } else {
+        Request::Run(options)
     })
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Error;
 use super::client::Target;
 use super::property::Properties;
+use super::words::Words;
 use crate::mqtt::{Connect, Property, Props, QoS, TopicName, Version, Will};
 
 /// For a TCP connection to an address, and for the CONNACK.
@@ -35,48 +36,6 @@ const UNABLE: [(&str, &str); 18] = [
     ("-S", "SRV records"),
 ];
 
-/// The words of a command line.
-#[derive(Debug)]
-pub struct Words<'a>(std::slice::Iter<'a, &'a str>);
-
-impl<'a> Words<'a> {
-    /// The words from the first on.
-    pub fn new(words: &'a [&'a str]) -> Words<'a> {
-        Words(words.iter())
-    }
-
-    /// The value of `option`: the next word.
-    ///
-    /// # Errors
-    /// There is none.
-    pub fn value(&mut self, option: &str) -> Result<&'a str, Error> {
-        self.next()
-            .ok_or_else(|| Error::Usage(format!("{option} given, but no value behind it.")))
-    }
-
-    /// The value of `option`, a number in a range.
-    ///
-    /// # Errors
-    /// It is none.
-    pub fn number(&mut self, option: &str, min: u32, max: u32) -> Result<u32, Error> {
-        let value = self.value(option)?;
-        let number = value.parse().ok().filter(|n| (min..=max).contains(n));
-        number.ok_or_else(|| {
-            Error::Usage(format!(
-                "{option} takes a number from {min} to {max}, not {value:?}."
-            ))
-        })
-    }
-}
-
-impl<'a> Iterator for Words<'a> {
-    type Item = &'a str;
-
-    fn next(&mut self) -> Option<&'a str> {
-        self.0.next().copied()
-    }
-}
-
 /// The will on the command line.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct WillOptions {
@@ -88,7 +47,7 @@ struct WillOptions {
 
 /// What both commands need to connect.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Options {
+pub struct ClientOptions {
     /// Where the broker is.
     pub target: Target,
     /// `-q`, for publishes and subscriptions.
@@ -110,9 +69,9 @@ pub struct Options {
     will: WillOptions,
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        Options {
+impl Default for ClientOptions {
+    fn default() -> ClientOptions {
+        ClientOptions {
             target: Target {
                 host: "localhost".to_owned(),
                 port: 1883,
@@ -137,15 +96,15 @@ impl Default for Options {
     }
 }
 
-impl Options {
+impl ClientOptions {
     /// Takes `option` and its values.
     ///
     /// # Errors
     /// It is unknown, its value is wrong, or it asks for something that the client can't do.
-    pub fn take(&mut self, option: &str, words: &mut Words<'_>) -> Result<(), Error> {
+    pub(super) fn take(&mut self, option: &str, words: &mut Words<'_>) -> Result<(), Error> {
         match option {
             "-h" | "--host" => self.target.host = words.value(option)?.to_owned(),
-            "-p" | "--port" => self.target.port = words.number(option, 1, 65_535)? as u16,
+            "-p" | "--port" => self.target.port = words.number(option, 1, u16::MAX)?,
             "-A" => self.target.bind = Some(words.value(option)?.to_owned()),
             "-L" | "--url" => self.url(words.value(option)?)?,
             "-t" | "--topic" => self.topics.push(words.value(option)?.to_owned()),
@@ -154,7 +113,7 @@ impl Options {
             "-I" | "--id-prefix" => {
                 self.client_id = Some(format!("{}{}", words.value(option)?, std::process::id()));
             }
-            "-k" | "--keepalive" => self.keep_alive = words.number(option, 5, 65_535)? as u16,
+            "-k" | "--keepalive" => self.keep_alive = words.number(option, 5, u16::MAX)?,
             "-c" | "--disable-clean-session" => self.clean = false,
             "-x" | "--session-expiry-interval" => {
                 self.session_expiry = Some(session_expiry(words.value(option)?)?);
@@ -235,7 +194,7 @@ impl Options {
     }
 
     /// The CONNECT that the options ask for.
-    pub fn hello(&self) -> Connect<'_> {
+    pub fn connect_packet(&self) -> Connect<'_> {
         let will = self.will.topic.as_deref().map(|topic| Will {
             topic,
             payload: self.will.payload.as_deref().unwrap_or_default().as_bytes(),
@@ -257,7 +216,7 @@ impl Options {
     }
 
     /// The DISCONNECT properties.
-    pub fn goodbye(&self) -> Props<'_> {
+    pub fn disconnect_props(&self) -> Props<'_> {
         self.properties.disconnect.as_props()
     }
 
@@ -292,7 +251,7 @@ impl Options {
             _ => (host, None),
         };
         if let Some(port) = port {
-            self.target.port = Words::new(&[port]).number("The port of -L", 1, 65_535)? as u16;
+            self.target.port = Words::new(&[port]).number("The port of -L", 1, u16::MAX)?;
         }
         self.target.host = host.trim_matches(['[', ']']).to_owned();
         self.topics.push(topic.to_owned());
@@ -317,7 +276,7 @@ fn unable(option: &str, what: &str) -> Error {
 
 fn qos(option: &str, words: &mut Words<'_>) -> Result<QoS, Error> {
     let qos = words.number(option, 0, 2)?;
-    Ok(QoS::from_bits(qos as u8).unwrap_or_default())
+    QoS::from_bits(qos).ok_or_else(|| unknown(option))
 }
 
 fn version(name: &str) -> Result<Version, Error> {
@@ -340,10 +299,10 @@ fn session_expiry(value: &str) -> Result<u32, Error> {
 mod tests {
     use super::*;
 
-    fn parse(line: &str) -> Result<Options, String> {
+    fn parse(line: &str) -> Result<ClientOptions, String> {
         let words: Vec<&str> = line.split_whitespace().collect();
         let mut words = Words::new(&words);
-        let mut options = Options::default();
+        let mut options = ClientOptions::default();
         while let Some(option) = words.next() {
             options
                 .take(option, &mut words)
@@ -364,12 +323,15 @@ mod tests {
             (options.target.host.as_str(), options.target.port),
             ("box", 1884)
         );
-        let hello = options.hello();
-        assert_eq!(hello.version, Version::V311);
-        assert_eq!((hello.client_id, hello.keep_alive), ("me", 10));
-        assert!(!hello.clean_start && options.quiet);
-        assert_eq!(hello.username, Some("ann"));
-        let will = hello.will.unwrap();
+        let connect_packet = options.connect_packet();
+        assert_eq!(connect_packet.version, Version::V311);
+        assert_eq!(
+            (connect_packet.client_id, connect_packet.keep_alive),
+            ("me", 10)
+        );
+        assert!(!connect_packet.clean_start && options.quiet);
+        assert_eq!(connect_packet.username, Some("ann"));
+        let will = connect_packet.will.unwrap();
         assert_eq!((will.topic, will.payload), ("gone", &b"bye"[..]));
         assert_eq!((will.qos, will.retain), (QoS::AtLeastOnce, true));
     }
@@ -378,11 +340,14 @@ mod tests {
     fn properties_and_expiry_imply_version_5() {
         let options = parse("-x 60 -i me").unwrap();
         assert_eq!(options.version(), Version::V5);
-        assert_eq!(options.hello().props.session_expiry(), Some(60));
+        assert_eq!(options.connect_packet().props.session_expiry(), Some(60));
         let options = parse("-D connect user-property a b").unwrap();
         assert_eq!(options.version(), Version::V5);
         let forever = parse("-V 5 -c -i me").unwrap();
-        assert_eq!(forever.hello().props.session_expiry(), Some(u32::MAX));
+        assert_eq!(
+            forever.connect_packet().props.session_expiry(),
+            Some(u32::MAX)
+        );
         assert!(parse("-V 311 -x 60").is_err());
     }
 
@@ -393,7 +358,7 @@ mod tests {
             (options.target.host.as_str(), options.target.port),
             ("box", 1884)
         );
-        assert_eq!(options.hello().password, Some(&b"p:w"[..]));
+        assert_eq!(options.connect_packet().password, Some(&b"p:w"[..]));
         assert_eq!(options.topics, ["a/b"]);
         let options = parse("-L mqtt://[::1]/t").unwrap();
         assert_eq!(

@@ -271,9 +271,10 @@ fn ask() -> Result<String, Error> {
     }
     let _silence = Silence::begin().map_err(Error::Terminal)?;
     let password = prompt("Password: ")?;
-    match prompt("Reenter password: ")? == password {
-        true => Ok(password),
-        false => Err(Error::Mismatch),
+    if prompt("Reenter password: ")? == password {
+        Ok(password)
+    } else {
+        Err(Error::Mismatch)
     }
 }
 

@@ -1,7 +1,7 @@
 //! `-D COMMAND NAME VALUE`: MQTT 5.0 properties on the command line.
 
 use super::Error;
-use super::options::Words;
+use super::words::Words;
 use crate::mqtt::{Property, PropsBuf};
 
 /// The properties for each packet that a client sends.
@@ -90,9 +90,10 @@ impl Properties {
         if name != "user-property" && has(props, property) {
             return Err(usage(format!("Property given twice: {name}")));
         }
-        match props.push(property) {
-            true => Ok(()),
-            false => Err(usage(format!("Value too long for {name}"))),
+        if props.push(property) {
+            Ok(())
+        } else {
+            Err(usage(format!("Value too long for {name}")))
         }
     }
 }

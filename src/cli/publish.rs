@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::Error;
 use super::client::{self, Client, Event, Outgoing, Session, WINDOW};
-use super::options::{Options, Words};
+use super::options::ClientOptions;
+use super::words::Words;
 use crate::mqtt::{MAX_REMAINING_LENGTH, QoS, Reason, TopicName};
 
 /// What `footbridge pub --help` prints.
@@ -18,7 +19,7 @@ pub const HELP: &str = include_str!("publish.txt");
 const RECONNECT_DELAY: Duration = Duration::from_secs(1);
 
 /// An event is waited for that long, again and again.
-const PATIENCE: Duration = Duration::from_secs(3600);
+const GIVE_UP_AFTER: Duration = Duration::from_secs(3600);
 
 /// Where the payload comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,7 +35,7 @@ enum Source {
 /// The arguments.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pub {
-    options: Options,
+    options: ClientOptions,
     topic: String,
     source: Source,
     retain: bool,
@@ -49,7 +50,7 @@ impl Pub {
     /// # Errors
     /// [`Error::Usage`].
     pub fn parse(args: &[&str]) -> Result<Pub, Error> {
-        let mut options = Options::default();
+        let mut options = ClientOptions::default();
         let mut sources = Vec::new();
         let (mut retain, mut repeat, mut window) = (false, 1, WINDOW);
         let mut repeat_delay = Duration::ZERO;
@@ -62,7 +63,7 @@ impl Pub {
                 "-s" | "--stdin-file" => sources.push(Source::Stdin),
                 "-l" | "--stdin-line" => sources.push(Source::Lines),
                 "-r" | "--retain" => retain = true,
-                "-M" => window = words.number(option, 1, 65_535)? as usize,
+                "-M" => window = words.number(option, 1, 65_535)?,
                 "--repeat" => repeat = words.number(option, 1, u32::MAX)?,
                 "--repeat-delay" => repeat_delay = seconds(words.value(option)?)?,
                 _ => options.take(option, &mut words)?,
@@ -130,7 +131,11 @@ impl Pub {
     }
 
     fn connect<'s>(&self, session: &'s mut Session) -> Result<Client<'s>, client::Error> {
-        Client::connect(&self.options.target, &self.options.hello(), session)
+        Client::connect(
+            &self.options.target,
+            &self.options.connect_packet(),
+            session,
+        )
     }
 
     fn has_room(&self, client: &Client<'_>) -> bool {
@@ -157,7 +162,7 @@ impl Pub {
         while client.in_flight() > 0 {
             self.await_event(&mut client)?;
         }
-        client.disconnect(Reason::SUCCESS, self.options.goodbye())?;
+        client.disconnect(Reason::SUCCESS, self.options.disconnect_props())?;
         Ok(())
     }
 
@@ -197,10 +202,10 @@ impl Pub {
             if !self.has_room(&client) || (lines.ended && client.in_flight() > 0) {
                 self.await_event(&mut client)?;
             } else if lines.ended {
-                client.disconnect(Reason::SUCCESS, self.options.goodbye())?;
+                client.disconnect(Reason::SUCCESS, self.options.disconnect_props())?;
                 return Ok(());
             } else {
-                let far = Instant::now() + PATIENCE;
+                let far = Instant::now() + GIVE_UP_AFTER;
                 let (from_broker, from_stdin) = client.wait(lines.fd(), far)?;
                 while from_broker && let Some(event) = client.next(Instant::now())? {
                     self.note(&event);
@@ -213,7 +218,7 @@ impl Pub {
     }
 
     fn await_event(&self, client: &mut Client<'_>) -> Result<(), Error> {
-        if let Some(event) = client.next(Instant::now() + PATIENCE)? {
+        if let Some(event) = client.next(Instant::now() + GIVE_UP_AFTER)? {
             self.note(&event);
         }
         Ok(())

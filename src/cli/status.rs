@@ -6,8 +6,10 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::client::{Client, Event, Session};
-use super::options::{Options, Words};
+use super::options::ClientOptions;
+use super::words::Words;
 use super::{Error, json, signals};
+use crate::config::printable::printable;
 use crate::mqtt::{Reason, Subscription};
 
 /// What `footbridge status --help` prints.
@@ -15,14 +17,14 @@ pub const HELP: &str = include_str!("status.txt");
 
 const ROOT: &str = "$SYS/broker/";
 /// Retained messages come at once; after so long without one there are no more.
-const SILENCE: Duration = Duration::from_millis(300);
+const QUIET_FOR: Duration = Duration::from_millis(300);
 /// How long the first may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
 
 /// The arguments.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Status {
-    options: Options,
+    options: ClientOptions,
     json: bool,
 }
 
@@ -59,9 +61,10 @@ impl Status {
         if figures.is_empty() {
             return Err(Error::NoFigures);
         }
-        match self.json {
-            true => println!("{}", as_json(&figures)),
-            false => print!("{}", as_text(&figures)),
+        if self.json {
+            println!("{}", as_json(&figures));
+        } else {
+            print!("{}", as_text(&figures));
         }
         Ok(())
     }
@@ -69,15 +72,15 @@ impl Status {
     fn fetch(&self) -> Result<Figures, Error> {
         let signal = signals::socket().map_err(|e| Error::Read("signals".to_owned(), e))?;
         let mut session = Session::default();
-        let hello = self.options.hello();
-        let mut client = Client::connect(&self.options.target, &hello, &mut session)?;
+        let connect_packet = self.options.connect_packet();
+        let mut client = Client::connect(&self.options.target, &connect_packet, &mut session)?;
         let filter = format!("{ROOT}#");
         client.subscribe(
             vec![Subscription::new(&filter, self.options.qos)],
             Default::default(),
         )?;
         let mut figures = Figures::new();
-        let mut end = Instant::now() + PATIENCE;
+        let mut end = Instant::now() + GIVE_UP_AFTER;
         loop {
             while let Some(event) = client.next(Instant::now())? {
                 match event {
@@ -85,7 +88,7 @@ impl Status {
                         let topic = message.topic.strip_prefix(ROOT).unwrap_or(&message.topic);
                         let value = String::from_utf8_lossy(&message.payload).into_owned();
                         figures.insert(topic.to_owned(), value);
-                        end = Instant::now() + SILENCE;
+                        end = Instant::now() + QUIET_FOR;
                     }
                     Event::Subscribed(_, reasons) if reasons.iter().all(|r| r.is_error()) => {
                         return Err(Error::Denied);
@@ -98,7 +101,7 @@ impl Status {
                 break;
             }
         }
-        client.disconnect(Reason::SUCCESS, self.options.goodbye())?;
+        client.disconnect(Reason::SUCCESS, self.options.disconnect_props())?;
         Ok(figures)
     }
 }
@@ -130,7 +133,7 @@ fn as_text(figures: &Figures) -> String {
     let mut out = String::new();
     let mut line = |name: &str, what: String| {
         // Writing to a string does not fail.
-        let _ = writeln!(out, "{name:<9} {what}");
+        let _ = writeln!(out, "{name:<9} {}", printable(&what));
     };
     line(
         "broker",

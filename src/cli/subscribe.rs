@@ -9,8 +9,9 @@ use std::time::{Duration, Instant, SystemTime};
 use super::Error;
 use super::client::{Client, Event, Message, Outgoing, Session};
 use super::format::Format;
-use super::options::{Options, Words};
+use super::options::ClientOptions;
 use super::signals;
+use super::words::Words;
 use crate::mqtt::{
     QoS, Reason, RetainHandling, Subscription, TopicFilter, Version, filter_matches,
 };
@@ -27,7 +28,7 @@ const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// The arguments.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sub {
-    options: Options,
+    options: ClientOptions,
     unsubscribe: Vec<String>,
     filter_out: Vec<String>,
     count: Option<u32>,
@@ -59,7 +60,7 @@ impl Sub {
     /// [`Error::Usage`].
     pub fn parse(args: &[&str]) -> Result<Sub, Error> {
         let mut sub = Sub {
-            options: Options::default(),
+            options: ClientOptions::default(),
             unsubscribe: Vec::new(),
             filter_out: Vec::new(),
             count: None,
@@ -144,8 +145,9 @@ impl Sub {
         let mut session = Session::default();
         let mut was_connected = false;
         loop {
-            let hello = self.options.hello();
-            let result = match Client::connect(&self.options.target, &hello, &mut session) {
+            let connect_packet = self.options.connect_packet();
+            let result = match Client::connect(&self.options.target, &connect_packet, &mut session)
+            {
                 Ok(client) => {
                     was_connected = true;
                     self.listen(client, &mut progress)
@@ -196,8 +198,8 @@ impl Sub {
     }
 
     fn leave(&self, client: Client<'_>) -> Result<(), Error> {
-        let goodbye = self.options.goodbye();
-        client.disconnect(Reason::SUCCESS, goodbye)?;
+        let disconnect_props = self.options.disconnect_props();
+        client.disconnect(Reason::SUCCESS, disconnect_props)?;
         Ok(())
     }
 
@@ -208,9 +210,10 @@ impl Sub {
             client.unsubscribe(filters, properties.unsubscribe.as_props())?;
         }
         if !self.options.topics.is_empty() {
-            let retain_handling = match self.no_retained {
-                true => RetainHandling::DontSend,
-                false => RetainHandling::Send,
+            let retain_handling = if self.no_retained {
+                RetainHandling::DontSend
+            } else {
+                RetainHandling::Send
             };
             let filters = self.options.topics.iter().map(|filter| Subscription {
                 retain_as_published: self.retain_as_published,

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::keys::{self, Class, Key, Section, Unset};
+use super::topic::OPTIONS;
 
 /// Columns of `--help config`.
 const WIDTH: usize = 80;
@@ -76,15 +77,51 @@ const MAN_TAIL: &str = r#".SH SEE ALSO
 .BR mosquitto.conf (5)
 "#;
 
+/// A directive, as the table has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Directive {
+    /// Its name; a `*` at the end stands for anything.
+    pub name: &'static str,
+    /// Its value, as a man page writes it.
+    pub syntax: &'static str,
+    /// What [`class`] says of it.
+    pub class: &'static str,
+    /// Lines that it may stand below.
+    pub below: &'static str,
+}
+
+/// Every directive.
+pub fn directives() -> impl Iterator<Item = Directive> {
+    keys::all().map(|key| Directive {
+        name: key.name,
+        syntax: key.syntax,
+        class: class_of(key),
+        below: match key.section {
+            Section::General => "",
+            Section::Listener => "listener 1883\n",
+            Section::Bridge => "connection b\naddress u\ntopic #\n",
+        },
+    })
+}
+
+/// The options of a `topic` line, as `NAME` of `NAME=VALUE`.
+pub fn topic_options() -> &'static [&'static str] {
+    &OPTIONS
+}
+
 /// What this version makes of `directive`: `implemented`, `accepted`, `refused` or `later`; `None`
 /// for one that is not known.
 pub fn class(directive: &str) -> Option<&'static str> {
-    keys::find(directive).map(|key| match key.class {
+    keys::find(directive).map(class_of)
+}
+
+fn class_of(key: &Key) -> &'static str {
+    match key.class {
         Class::Implemented(_) => "implemented",
         Class::Accepted => "accepted",
         Class::Refused(_) => "refused",
         Class::Later(_) => "later",
-    })
+    }
 }
 
 /// The text of `footbridge --help config`.
@@ -121,14 +158,19 @@ pub fn man_page() -> String {
     out.push_str(".SH NOT SUPPORTED YET\nThese are errors in this version.\n");
     for key in keys::all() {
         if let Class::Later(cure) = key.class {
-            let text = format!("{} {}{}", key.help, sentence(cure), harmless(key));
+            let text = format!("{} {}{}", key.help, sentence(cure), accepted_values(key));
             man_entry(&mut out, key, &text);
         }
     }
     out.push_str(".SH NOT SUPPORTED\nThese are errors.\n");
     for key in keys::all() {
         if let Class::Refused(cure) = key.class {
-            let text = format!("{} {}{}", sentence(key.help), sentence(cure), harmless(key));
+            let text = format!(
+                "{} {}{}",
+                sentence(key.help),
+                sentence(cure),
+                accepted_values(key)
+            );
             man_entry(&mut out, key, &text);
         }
     }
@@ -190,8 +232,8 @@ fn unset(key: &Key) -> &'static str {
     }
 }
 
-fn harmless(key: &Key) -> String {
-    match key.harmless {
+fn accepted_values(key: &Key) -> String {
+    match key.accepted_values {
         [] => String::new(),
         values => format!(" The value {} is accepted.", values.join(" or ")),
     }

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use super::defaults::{PORT, STORE_FILE};
 use super::error::shortened;
 use super::{Bridge, Config, Env, Error, General, Kind, Listener, Protocol, Security};
-use crate::mqtt::Version;
+use crate::mqtt::{TopicName, Version, check_string};
 
 /// Where a line stands.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Place {
+pub(super) struct Position {
     pub file: String,
     pub line: usize,
 }
@@ -18,7 +18,7 @@ pub(super) struct Place {
 pub(super) struct Draft<'e> {
     pub env: &'e Env,
     /// The line that is being read.
-    pub place: Place,
+    pub place: Position,
     pub general: General,
     /// `persistence_location` and `persistence_file`, joined at the end.
     pub store_dir: Option<PathBuf>,
@@ -51,7 +51,7 @@ pub(super) struct Open {
 
 /// A bridge whose defaults depend on lines still to come.
 pub(super) struct BridgeDraft {
-    pub place: Place,
+    pub place: Position,
     pub bridge: Bridge,
     pub remote_clientid: Option<String>,
     pub local_clientid: Option<String>,
@@ -59,10 +59,10 @@ pub(super) struct BridgeDraft {
 }
 
 impl<'e> Draft<'e> {
-    pub fn new(env: &'e Env) -> Draft<'e> {
+    pub(super) fn new(env: &'e Env) -> Draft<'e> {
         Draft {
             env,
-            place: Place::default(),
+            place: Position::default(),
             general: General::default(),
             store_dir: None,
             store_file: None,
@@ -81,29 +81,30 @@ impl<'e> Draft<'e> {
     }
 
     /// The bridge that a line belongs to.
-    pub fn bridge(&mut self) -> Result<&mut BridgeDraft, Kind> {
+    pub(super) fn bridge(&mut self) -> Result<&mut BridgeDraft, Kind> {
         let open = self.open.bridge.ok_or(Kind::NoConnection)?;
         self.bridges.get_mut(open).ok_or(Kind::NoConnection)
     }
 
     /// The listener that a line belongs to: the default listener above any `listener`.
-    pub fn listener(&mut self) -> &mut Listener {
+    pub(super) fn listener(&mut self) -> &mut Listener {
         let open = self.open.listener;
         let listener = open.and_then(|open| self.listeners.get_mut(open));
         listener.unwrap_or(&mut self.default_listener)
     }
 
     /// The rules that a line belongs to: those of its listener with `per_listener_settings`.
-    pub fn security(&mut self) -> &mut Security {
+    pub(super) fn security(&mut self) -> &mut Security {
         self.security_given = true;
-        match self.general.per_listener_settings {
-            true => &mut self.listener().security,
-            false => &mut self.general.security,
+        if self.general.per_listener_settings {
+            &mut self.listener().security
+        } else {
+            &mut self.general.security
         }
     }
 
     /// `connection NAME`.
-    pub fn open_bridge(&mut self, name: &str) -> Result<(), Kind> {
+    pub(super) fn open_bridge(&mut self, name: &str) -> Result<(), Kind> {
         if self.bridges.iter().any(|b| b.bridge.name == name) {
             return Err(Kind::DuplicateConnection);
         }
@@ -119,25 +120,25 @@ impl<'e> Draft<'e> {
     }
 
     /// `listener PORT [ADDRESS]`.
-    pub fn open_listener(&mut self, listener: Listener) {
+    pub(super) fn open_listener(&mut self, listener: Listener) {
         self.open.listener = Some(self.listeners.len());
         self.listeners.push(listener);
     }
 
     /// A line for the log: what happens instead of what `directive` asks.
-    pub fn note(&mut self, directive: &str, instead: &str) {
-        let Place { file, line } = &self.place;
+    pub(super) fn note(&mut self, directive: &str, instead: &str) {
+        let Position { file, line } = &self.place;
         self.notes
             .push(format!("{file}:{line}: {directive}: {instead}"));
     }
 
     /// Writes down what is wrong with the line being read.
-    pub fn fail(&mut self, directive: &str, kind: Kind) {
+    pub(super) fn fail(&mut self, directive: &str, kind: Kind) {
         let place = self.place.clone();
         self.fail_at(place, directive, kind);
     }
 
-    fn fail_at(&mut self, place: Place, directive: &str, kind: Kind) {
+    fn fail_at(&mut self, place: Position, directive: &str, kind: Kind) {
         self.errors.push(Error {
             file: place.file,
             line: (place.line > 0).then_some(place.line),
@@ -148,7 +149,7 @@ impl<'e> Draft<'e> {
 
     /// The finished configuration; what is wrong with it as a whole joins `errors`, unless a line
     /// is wrong: that may be all there is to it.
-    pub fn finish(&mut self) -> Config {
+    pub(super) fn finish(&mut self) -> Config {
         let sound = self.errors.is_empty();
         self.finish_listeners();
         if self.store_dir.is_some() || self.store_file.is_some() {
@@ -237,6 +238,17 @@ fn wrong_alone(bridge: &Bridge) -> Vec<Kind> {
     if bridge.topics.is_empty() {
         wrong.push(Kind::NoTopic);
     }
+    for (id, directive) in [
+        (&bridge.remote_clientid, "remote_clientid"),
+        (&bridge.local_clientid, "local_clientid"),
+    ] {
+        if check_string(id).is_err() {
+            wrong.push(Kind::ClientId(directive));
+        }
+    }
+    if bridge.notifications && TopicName::new(&bridge.state_topic()).is_err() {
+        wrong.push(Kind::StateTopic);
+    }
     if bridge.remote_password.is_some() && bridge.remote_username.is_none() {
         wrong.push(Kind::NoUsername);
     }
@@ -247,13 +259,13 @@ fn wrong_among(bridge: &Bridge, others: &[Bridge]) -> Vec<Kind> {
     let mut wrong = Vec::new();
     for other in others {
         if other.local_clientid == bridge.local_clientid {
-            let id = bridge.local_clientid.clone();
-            wrong.push(Kind::DuplicateLocalId(id, other.name.clone()));
+            let id = shortened(&bridge.local_clientid);
+            wrong.push(Kind::DuplicateLocalId(id, shortened(&other.name)));
         }
         let same_address = bridge.addresses.iter().any(|a| other.addresses.contains(a));
         if same_address && other.remote_clientid == bridge.remote_clientid {
-            let id = bridge.remote_clientid.clone();
-            wrong.push(Kind::DuplicateRemoteId(id, other.name.clone()));
+            let id = shortened(&bridge.remote_clientid);
+            wrong.push(Kind::DuplicateRemoteId(id, shortened(&other.name)));
         }
     }
     wrong

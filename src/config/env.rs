@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::Kind;
+use super::error::shortened;
 
 /// What a configuration takes from the machine; an argument, so that parsing is pure.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,12 +38,12 @@ impl Env {
     /// without a hardware address or a missing `}`.
     pub(super) fn expand(&self, value: &str) -> Result<String, Kind> {
         let mut out = String::with_capacity(value.len());
-        let mut rest = value;
-        while let Some((before, after)) = rest.split_once("${") {
+        let mut unread = value;
+        while let Some((before, after)) = unread.split_once("${") {
             if let Some(before) = before.strip_suffix('$') {
                 out.push_str(before);
                 out.push_str("${");
-                rest = after;
+                unread = after;
                 continue;
             }
             let (name, after) = after
@@ -50,9 +51,9 @@ impl Env {
                 .ok_or_else(|| Kind::Expansion("`${` without a `}`".to_owned()))?;
             out.push_str(before);
             out.push_str(self.lookup(name)?);
-            rest = after;
+            unread = after;
         }
-        out.push_str(rest);
+        out.push_str(unread);
         Ok(out)
     }
 
@@ -67,9 +68,9 @@ impl Env {
             _ => match name.strip_prefix("env:") {
                 Some(var) => match self.vars.get(var) {
                     Some(value) => Ok(value),
-                    None => missing(format!("the environment has no `{var}`")),
+                    None => missing(format!("the environment has no `{}`", shortened(var))),
                 },
-                None => missing(format!("`${{{name}}}` is not known")),
+                None => missing(format!("`${{{}}}` is not known", shortened(name))),
             },
         }
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::printable::printable;
+
 /// One thing wrong with a configuration. Prints as one line: `file:line: directive: cause; cure`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
@@ -42,6 +44,10 @@ pub enum Kind {
     Refused(&'static str, &'static str),
     /// Known, and left to a later version: what to do now.
     Later(&'static str),
+    /// A client id of the bridge that no packet can hold; the directive that sets it.
+    ClientId(&'static str),
+    /// The topic of the bridge's state would be none, for the client id that is in it.
+    StateTopic,
     /// The bridge has no `address`.
     NoAddress,
     /// The bridge has no `topic`.
@@ -63,13 +69,12 @@ impl Kind {
     }
 }
 
-/// As much of `text` as belongs in one line of an error.
+/// As much of `text` as belongs in one line of an error, without what a terminal would obey.
 pub(super) fn shortened(text: &str) -> String {
-    const LONGEST: usize = 80;
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
-    }
+    const MAX_CHARS: usize = 80;
+    let start: String = text.chars().take(MAX_CHARS).collect();
+    let dots = if start.len() < text.len() { "..." } else { "" };
+    format!("{}{dots}", printable(&start))
 }
 
 impl fmt::Display for Kind {
@@ -105,6 +110,15 @@ impl fmt::Display for Kind {
             Kind::Topic(why) => f.write_str(why),
             Kind::Refused(reason, cure) => write!(f, "not supported: {reason}; {cure}"),
             Kind::Later(cure) => write!(f, "not supported yet by this version; {cure}"),
+            Kind::ClientId(directive) => write!(
+                f,
+                "the client id is longer than 65535 bytes or has a control character; set {directive}"
+            ),
+            Kind::StateTopic => write!(
+                f,
+                "$SYS/broker/connection/REMOTE-CLIENTID/state is no topic with this \
+                 remote_clientid; set notification_topic, or notifications false"
+            ),
             Kind::NoAddress => write!(f, "the bridge has no address; add `address HOST[:PORT]`"),
             Kind::NoTopic => write!(
                 f,
@@ -164,6 +178,15 @@ impl std::error::Error for Errors {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_does_not_move_the_cursor() {
+        let text = Kind::bad("a\nb\u{1b}[2J\u{202e}", "a number").to_string();
+        assert_eq!(
+            text,
+            "`a\\nb\\u{1b}[2J\\u{202e}` is not valid; give a number"
+        );
+    }
 
     #[test]
     fn a_long_value_leaves_room_for_what_is_wrong_with_it() {

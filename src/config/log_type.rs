@@ -36,7 +36,8 @@ pub enum LogType {
 }
 
 impl LogType {
-    const ALL: [LogType; 8] = [
+    /// Every kind.
+    pub const ALL: [LogType; 8] = [
         LogType::Error,
         LogType::Warning,
         LogType::Notice,

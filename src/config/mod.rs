@@ -10,8 +10,11 @@ mod draft;
 mod env;
 mod error;
 mod keys;
+#[cfg(test)]
+mod lengths_tests;
 pub mod log_type;
 mod parse;
+pub mod printable;
 mod topic;
 mod value;
 
@@ -23,7 +26,7 @@ use crate::mqtt::{QoS, Version};
 pub use env::Env;
 pub use error::{Error, Errors, Kind};
 pub use log_type::{LogType, LogTypes};
-pub use parse::Loaded;
+pub use parse::LoadedConfig;
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -151,7 +154,7 @@ pub struct FlashBudget {
 
 impl FlashBudget {
     /// [`FlashBudget::longest`] where the directive does not say.
-    pub const LONGEST: Duration = Duration::from_secs(5);
+    pub const DEFAULT_LONGEST: Duration = Duration::from_secs(5);
 }
 
 /// Where the log goes and what is in it.
@@ -173,7 +176,7 @@ pub struct Log {
     pub types: LogTypes,
     /// `log_timestamp`.
     pub timestamp: bool,
-    /// `log_timestamp_format`, for [`crate::time::calendar::Clock::format`]; `None` is the seconds
+    /// `log_timestamp_format`, for [`crate::time::calendar::DateTime::format`]; `None` is the seconds
     /// since 1970.
     pub timestamp_format: Option<String>,
 }
@@ -321,6 +324,15 @@ pub struct Bridge {
     pub max_topic_alias: Option<u16>,
 }
 
+impl Bridge {
+    /// Where the state of the bridge is published, if it is: `notification_topic`, or what holds
+    /// without it.
+    pub fn state_topic(&self) -> String {
+        let default = || format!("$SYS/broker/connection/{}/state", self.remote_clientid);
+        self.notification_topic.clone().unwrap_or_else(default)
+    }
+}
+
 /// `restart_timeout`: how long to wait between attempts to connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restart {
@@ -363,7 +375,8 @@ pub struct BridgeTopic {
     pub local: String,
     /// The remote prefix; empty for none.
     pub remote: String,
-    /// RSMB's fifth field said `low`: this mapping yields to the others.
+    /// RSMB's fifth field said `low`: this mapping is to yield to the others. It has no effect
+    /// yet but a note in the log.
     pub low: bool,
     /// `max_queued_messages=` and `max_queued_bytes=`: what may wait of this mapping alone.
     pub bounds: Bounds,

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use super::draft::{Draft, Open, Place};
+use super::draft::{Draft, Open, Position};
 use super::keys::{self, Class, Section};
 use super::value::Value;
 use super::{Config, Env, Errors, Kind};
 
 /// A configuration and what the log must say about it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Loaded {
+pub struct LoadedConfig {
     /// The configuration.
     pub config: Config,
     /// One line for each directive that is accepted without doing what it does elsewhere: what
@@ -22,7 +22,7 @@ impl Config {
     ///
     /// # Errors
     /// Everything wrong in all the files, not only the first thing.
-    pub fn load(path: &Path, env: &Env) -> Result<Loaded, Errors> {
+    pub fn load(path: &Path, env: &Env) -> Result<LoadedConfig, Errors> {
         let mut draft = Draft::new(env);
         read_file(&mut draft, path, Depth::Main);
         finish(draft)
@@ -32,7 +32,7 @@ impl Config {
     ///
     /// # Errors
     /// Everything wrong, not only the first thing.
-    pub fn parse(text: &str, file: &str, env: &Env) -> Result<Loaded, Errors> {
+    pub fn parse(text: &str, file: &str, env: &Env) -> Result<LoadedConfig, Errors> {
         let mut draft = Draft::new(env);
         read_text(&mut draft, text, file, Depth::Main);
         finish(draft)
@@ -46,11 +46,11 @@ enum Depth {
     Included,
 }
 
-fn finish(mut draft: Draft<'_>) -> Result<Loaded, Errors> {
+fn finish(mut draft: Draft<'_>) -> Result<LoadedConfig, Errors> {
     let config = draft.finish();
     if draft.errors.is_empty() {
         let notes = draft.notes;
-        Ok(Loaded { config, notes })
+        Ok(LoadedConfig { config, notes })
     } else {
         Err(Errors(draft.errors))
     }
@@ -61,7 +61,7 @@ fn read_file(draft: &mut Draft<'_>, path: &Path, depth: Depth) {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) => {
-            draft.place = Place { file, line: 0 };
+            draft.place = Position { file, line: 0 };
             return draft.fail("", Kind::Unreadable(error.to_string()));
         }
     };
@@ -70,7 +70,7 @@ fn read_file(draft: &mut Draft<'_>, path: &Path, depth: Depth) {
         Err(error) => {
             let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
             let line = 1 + good.iter().filter(|&&b| b == b'\n').count();
-            draft.place = Place { file, line };
+            draft.place = Position { file, line };
             draft.fail("", Kind::NotUtf8);
         }
     }
@@ -85,7 +85,7 @@ fn read_text(draft: &mut Draft<'_>, text: &str, file: &str, depth: Depth) {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        draft.place = Place {
+        draft.place = Position {
             file: file.to_owned(),
             line: n + 1,
         };
@@ -110,7 +110,11 @@ fn read_line(draft: &mut Draft<'_>, directive: &str, value: &str) -> Result<(), 
     let plain = value
         .split_once(" #")
         .map_or(value, |(value, _)| value.trim_end());
-    if key.harmless.iter().any(|h| h.eq_ignore_ascii_case(plain)) {
+    if key
+        .accepted_values
+        .iter()
+        .any(|h| h.eq_ignore_ascii_case(plain))
+    {
         return Ok(());
     }
     match key.class {

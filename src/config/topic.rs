@@ -4,13 +4,15 @@ use core::net::Ipv6Addr;
 use std::time::Duration;
 
 use super::defaults::PORT;
-use super::keys::nearest_of as nearest;
+use super::error::shortened;
+use super::keys::nearest::nearest_of as nearest;
 use super::value::Value;
 use super::{Bounds, BridgeTopic, Direction, Kind, Overflow};
 use crate::mqtt::{QoS, TopicFilter};
 
 /// The options of a `topic` line.
-const OPTIONS: [&str; 4] = ["max_queued_bytes", "max_queued_messages", "overflow", "ttl"];
+pub(super) const OPTIONS: [&str; 4] =
+    ["max_queued_bytes", "max_queued_messages", "overflow", "ttl"];
 
 /// One `topic` line: Mosquitto's `PATTERN [DIRECTION [QOS [LOCAL [REMOTE [LANE]]]]]`, or RSMB's
 /// `PATTERN [DIRECTION [LOCAL [REMOTE [LANE]]]]`, told apart by the third word, which is a number
@@ -73,11 +75,15 @@ fn take_option(topic: &mut BridgeTopic, word: &str) -> Result<(), Kind> {
     let known = option(word).filter(|(name, _)| OPTIONS.contains(name));
     let Some((name, value)) = known else {
         return Err(Kind::Topic(match word.split_once('=') {
-            None => format!("`{word}` is one word too many; remove it"),
+            None => format!("`{}` is one word too many; remove it", shortened(word)),
             Some((name, _)) => match nearest(name, OPTIONS) {
-                Some(near) => format!("unknown option `{word}`; did you mean `{near}=`?"),
+                Some(near) => format!(
+                    "unknown option `{}`; did you mean `{near}=`?",
+                    shortened(word)
+                ),
                 None => format!(
-                    "unknown option `{word}`; the known ones are {}",
+                    "unknown option `{}`; the known ones are {}",
+                    shortened(word),
                     OPTIONS.join(", ")
                 ),
             },
@@ -91,7 +97,8 @@ fn take_option(topic: &mut BridgeTopic, word: &str) -> Result<(), Kind> {
     }
     if topic.direction == Direction::In {
         return Err(Kind::Topic(format!(
-            "`{word}` is for what goes out, and this line only takes in; remove it"
+            "`{}` is for what goes out, and this line only takes in; remove it",
+            shortened(word)
         )));
     }
     Ok(())
@@ -167,14 +174,22 @@ fn check(topic: &BridgeTopic) -> Result<(), Kind> {
     for (side, prefix) in [("local", &topic.local), ("remote", &topic.remote)] {
         if prefix.contains(['+', '#']) {
             return Err(Kind::Topic(format!(
-                "the {side} prefix `{prefix}` has a wildcard; only the pattern may have one"
+                "the {side} prefix `{}` has a wildcard; only the pattern may have one",
+                shortened(prefix)
             )));
         }
         let whole = format!("{prefix}{}", topic.pattern);
+        if whole.len() > usize::from(u16::MAX) {
+            return Err(Kind::Topic(format!(
+                "the {side} prefix and the pattern make a topic of {} bytes; 65535 is the most",
+                whole.len()
+            )));
+        }
         if TopicFilter::new(&whole).is_err() {
             return Err(Kind::Topic(format!(
-                "the {side} prefix and the pattern make `{whole}`, which is no topic filter; \
-                 `+` and `#` must be a level of their own, `#` the last, so end a prefix with `/`"
+                "the {side} prefix and the pattern make `{}`, which is no topic filter; `+` and \
+                 `#` must be a level of their own, `#` the last, so end a prefix with `/`",
+                shortened(&whole)
             )));
         }
     }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::Kind;
+use crate::mqtt::check_string;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
@@ -18,28 +19,48 @@ pub(super) struct Value<'a>(pub &'a str);
 
 impl<'a> Value<'a> {
     /// Everything, with the blanks inside.
-    pub fn text(self) -> Result<&'a str, Kind> {
+    pub(super) fn text(self) -> Result<&'a str, Kind> {
         match self.0 {
             "" => Err(Kind::NoValue("one".to_owned())),
             text => Ok(text),
         }
     }
 
+    /// Text that goes into a packet as a string: at most 65,535 bytes, no control characters.
+    pub(super) fn string(self) -> Result<String, Kind> {
+        let text = self.text()?;
+        match check_string(text) {
+            Ok(()) => Ok(text.to_owned()),
+            Err(_) => Err(Kind::bad(
+                text,
+                "at most 65535 bytes without control characters",
+            )),
+        }
+    }
+
+    /// Text that goes into a packet as binary data: at most 65,535 bytes.
+    pub(super) fn binary(self) -> Result<String, Kind> {
+        match self.text()? {
+            text if text.len() <= usize::from(u16::MAX) => Ok(text.to_owned()),
+            text => Err(Kind::bad(text, "at most 65535 bytes")),
+        }
+    }
+
     /// A path, as it is.
-    pub fn path(self) -> Result<PathBuf, Kind> {
+    pub(super) fn path(self) -> Result<PathBuf, Kind> {
         Ok(PathBuf::from(self.text()?))
     }
 
     /// The words, up to one that starts a comment. Mosquitto takes the first word of a flag or a
     /// number and skips the rest, so files with comments there are about.
-    pub fn words(self) -> impl Iterator<Item = &'a str> {
+    pub(super) fn words(self) -> impl Iterator<Item = &'a str> {
         self.0
             .split_ascii_whitespace()
             .take_while(|w| !w.starts_with('#'))
     }
 
     /// The only word; `wants` says what, for the error.
-    pub fn word(self, wants: &str) -> Result<&'a str, Kind> {
+    pub(super) fn word(self, wants: &str) -> Result<&'a str, Kind> {
         let mut words = self.words();
         match (words.next(), words.next()) {
             (Some(word), None) => Ok(word),
@@ -49,7 +70,7 @@ impl<'a> Value<'a> {
     }
 
     /// `true` or `false`, also yes, no, on, off, 1, 0.
-    pub fn flag(self) -> Result<bool, Kind> {
+    pub(super) fn flag(self) -> Result<bool, Kind> {
         let wants = "true or false";
         match self.word(wants)?.to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" | "1" => Ok(true),
@@ -59,7 +80,7 @@ impl<'a> Value<'a> {
     }
 
     /// A whole number in `range`.
-    pub fn number<T>(self, range: RangeInclusive<T>) -> Result<T, Kind>
+    pub(super) fn number<T>(self, range: RangeInclusive<T>) -> Result<T, Kind>
     where
         T: FromStr + PartialOrd + Display,
     {
@@ -72,15 +93,14 @@ impl<'a> Value<'a> {
     }
 
     /// A number of bytes up to `max`: a number, with K, M or G (powers of 1,024) behind it or not.
-    pub fn size(self, max: u64) -> Result<u64, Kind> {
+    pub(super) fn size(self, max: u64) -> Result<u64, Kind> {
         let wants = format!("a number of bytes up to {max}, such as 4096, 64K, 2M or 1G");
         let word = self.word(&wants)?;
-        let (digits, shift) = match word.as_bytes().last() {
-            Some(b'K' | b'k') => (&word[..word.len() - 1], 10),
-            Some(b'M' | b'm') => (&word[..word.len() - 1], 20),
-            Some(b'G' | b'g') => (&word[..word.len() - 1], 30),
-            _ => (word, 0),
-        };
+        let units = [(['K', 'k'], 10), (['M', 'm'], 20), (['G', 'g'], 30)];
+        let with_unit = units
+            .into_iter()
+            .find_map(|(letters, shift)| Some((word.strip_suffix(letters)?, shift)));
+        let (digits, shift) = with_unit.unwrap_or((word, 0));
         let bytes = u64::from_str(digits)
             .ok()
             .and_then(|n| n.checked_mul(1 << shift));
@@ -92,7 +112,7 @@ impl<'a> Value<'a> {
 
     /// A duration that fits in `u32` seconds: a number of seconds, or a number with ms, s, m, h,
     /// d or w behind it.
-    pub fn duration(self) -> Result<Duration, Kind> {
+    pub(super) fn duration(self) -> Result<Duration, Kind> {
         let wants = "a number of seconds, or a number with ms, s, m, h, d or w behind it";
         let word = self.word(wants)?;
         let millis = |unit: &str| {
@@ -114,7 +134,7 @@ impl<'a> Value<'a> {
 
     /// `persistent_client_expiration`: Mosquitto's letters (s is from 2.1), where m is a month of
     /// 30 days and y a year of 365; a number without a letter is not valid there either.
-    pub fn expiration(self) -> Result<Duration, Kind> {
+    pub(super) fn expiration(self) -> Result<Duration, Kind> {
         let wants = "a number with s, h, d, w, m (month) or y behind it";
         let word = self.word(wants)?;
         let seconds = |unit: &str| {

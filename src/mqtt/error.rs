@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::types::TOPIC_ALIAS;
 use super::{PacketType, Reason};
 
 /// Why bytes are not a packet, or a packet cannot be written. Ends the connection it came from.
@@ -163,7 +164,7 @@ impl Fault {
             | Fault::ReasonCode(_)
             | Fault::PropertyRepeated(_)
             | Fault::AuthMethodMissing => Reason::PROTOCOL_ERROR,
-            Fault::PropertyValue(super::property::TOPIC_ALIAS) => Reason::TOPIC_ALIAS_INVALID,
+            Fault::PropertyValue(TOPIC_ALIAS) => Reason::TOPIC_ALIAS_INVALID,
             Fault::PropertyValue(_) => Reason::PROTOCOL_ERROR,
             Fault::FieldTooLong => Reason::PACKET_TOO_LARGE,
             _ => Reason::MALFORMED_PACKET,

@@ -1,7 +1,7 @@
 //! Packets in a stream of bytes: the fixed header (5.0 §2.1) around the bodies.
 
 use super::error::{Error, Fault};
-use super::publish::qos_and_dup;
+use super::packets::qos_and_dup;
 use super::wire::{
     MAX_VARIABLE_BYTE_INTEGER, Reader, Variable, patch_variable, put_variable, variable,
     variable_len,

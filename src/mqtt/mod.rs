@@ -6,28 +6,27 @@
 //!
 //! "3.1.1" in a clause reference means MQTT 3.1.1 (OASIS, 2014), "5.0" MQTT 5.0 (OASIS, 2019).
 
-mod ack;
-mod connect;
 mod error;
 mod frame;
-mod packet;
+mod packets;
 mod property;
 mod props;
-mod publish;
 mod reason;
-mod subscribe;
 #[cfg(test)]
 mod tests;
 mod topic;
+mod types;
 mod wire;
 
-pub use connect::{ConnAck, Connect, Will};
 pub use error::{Error, Fault};
 pub use frame::{MAX_REMAINING_LENGTH, announced_size, decode, encode, encode_head};
-pub use packet::{Ack, Auth, Delivery, Disconnect, Packet, PacketId, PacketType, QoS, Version};
+pub use packets::{
+    Ack, Auth, ConnAck, Connect, Disconnect, Packet, Publish, RetainHandling, SubAck, Subscribe,
+    Subscription, UnsubAck, Unsubscribe, Will,
+};
 pub use property::Property;
 pub use props::{Props, PropsBuf, PublishProps};
-pub use publish::Publish;
 pub use reason::Reason;
-pub use subscribe::{RetainHandling, SubAck, Subscribe, Subscription, UnsubAck, Unsubscribe};
 pub use topic::{MAX_LEVELS, TopicFilter, TopicName, filter_matches, share};
+pub use types::{Delivery, PacketId, PacketType, QoS, Version};
+pub use wire::check_string;

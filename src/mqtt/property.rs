@@ -3,6 +3,7 @@
 use super::PacketType;
 use super::error::Fault;
 use super::topic::check_name;
+use super::types::TOPIC_ALIAS;
 use super::wire::{MAX_VARIABLE_BYTE_INTEGER, Reader, put_binary, put_string, put_variable};
 
 /// One property. The comment gives its identifier.
@@ -64,8 +65,6 @@ pub enum Property<'a> {
     SharedSubscriptionAvailable(u8),
 }
 
-/// The identifier of the topic alias.
-pub(super) const TOPIC_ALIAS: u8 = 0x23;
 const SUBSCRIPTION_ID: u8 = 0x0b;
 const AUTH_METHOD: u8 = 0x15;
 const AUTH_DATA: u8 = 0x16;
@@ -93,6 +92,7 @@ impl Place {
 /// The places that may carry the property `id` (5.0 table 2-4), as a set of [`Place::bit`];
 /// 0 for an identifier that does not exist.
 const fn places(id: u8) -> u16 {
+    #[expect(clippy::indexing_slicing, reason = "only the compiler evaluates it")]
     const fn set(kinds: &[PacketType]) -> u16 {
         let mut bits = 0;
         let mut i = 0;
@@ -122,12 +122,16 @@ const fn places(id: u8) -> u16 {
     }
 }
 
+/// One more than the highest identifier.
+const IDENTIFIERS: u8 = 0x2b;
+
 /// [`places`], computed once.
-const PLACES: [u16; 0x2b] = {
-    let mut table = [0; 0x2b];
+#[expect(clippy::indexing_slicing, reason = "only the compiler evaluates it")]
+const PLACES: [u16; IDENTIFIERS as usize] = {
+    let mut table = [0; IDENTIFIERS as usize];
     let mut id = 0;
-    while id < table.len() {
-        table[id] = places(id as u8);
+    while id < IDENTIFIERS {
+        table[id as usize] = places(id);
         id += 1;
     }
     table
@@ -138,7 +142,7 @@ const PLACES: [u16; 0x2b] = {
 pub(super) fn check(section: &[u8], place: Place) -> Result<(), Fault> {
     let mut reader = Reader::new(section);
     let mut seen = 0u64;
-    while let Some(&id) = reader.rest().first() {
+    while let Some(&id) = reader.unread().first() {
         let places = PLACES.get(usize::from(id)).copied().unwrap_or(0);
         if places & place.bit() == 0 {
             return Err(Fault::Property(id));

@@ -115,8 +115,9 @@ impl<'a> Props<'a> {
         let mut props = PublishProps::default();
         let mut reader = Reader::new(self.0);
         while !reader.is_empty() {
-            let from = reader.rest();
+            let from = reader.unread();
             let Ok(property) = Property::read(&mut reader) else {
+                // As in `iter`: what is no property ends the section.
                 break;
             };
             match property {
@@ -127,8 +128,9 @@ impl<'a> Props<'a> {
                 _ => {}
             }
             if property.is_forwardable() {
-                let len = from.len() - reader.rest().len();
-                forwarded.extend_from_slice(from.get(..len).unwrap_or_default());
+                let len = from.len().saturating_sub(reader.unread().len());
+                let (bytes, _) = from.split_at(len);
+                forwarded.extend_from_slice(bytes);
             }
         }
         props

@@ -3,8 +3,6 @@
 use std::fmt;
 
 use super::PacketType;
-use super::error::Fault;
-use super::wire::Reader;
 
 /// A reason code. Codes from 0x80 up are failures.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,20 +93,8 @@ impl fmt::Debug for Reason {
     }
 }
 
-impl Reason {
-    /// Reads a reason code that `kind` may carry (5.0 table 2-6).
-    pub(super) fn read(reader: &mut Reader<'_>, kind: PacketType) -> Result<Reason, Fault> {
-        let code = reader.u8()?;
-        if allowed(code, kind) {
-            Ok(Reason(code))
-        } else {
-            Err(Fault::ReasonCode(code))
-        }
-    }
-}
-
-/// The tables of 5.0 §3.2.2.2, §3.4.2.1 to §3.7.2.1, §3.9.3, §3.11.3, §3.14.2.1, §3.15.2.1.
-const fn allowed(code: u8, kind: PacketType) -> bool {
+/// Whether packets of type `kind` may carry the code: the tables of 5.0 §3.2.2.2, §3.4.2.1 to §3.7.2.1, §3.9.3, §3.11.3, §3.14.2.1, §3.15.2.1.
+pub(super) const fn is_allowed(code: u8, kind: PacketType) -> bool {
     match kind {
         PacketType::ConnAck => matches!(
             code,

@@ -1,33 +1,34 @@
 //! The data types of the wire (5.0 §1.5): integers, strings, binary data.
 
-use super::PacketId;
 use super::error::Fault;
+use super::reason::is_allowed;
+use super::{PacketId, PacketType, Reason};
 
 /// The largest variable byte integer, and so the largest remaining length (5.0 §1.5.5).
-pub const MAX_VARIABLE_BYTE_INTEGER: usize = 268_435_455;
+pub(super) const MAX_VARIABLE_BYTE_INTEGER: usize = 268_435_455;
 
 /// Reads fields off the front of a byte slice.
 pub(super) struct Reader<'a> {
-    rest: &'a [u8],
+    unread: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
     pub(super) const fn new(bytes: &'a [u8]) -> Reader<'a> {
-        Reader { rest: bytes }
+        Reader { unread: bytes }
     }
 
     pub(super) const fn is_empty(&self) -> bool {
-        self.rest.is_empty()
+        self.unread.is_empty()
     }
 
     /// What has not been read yet.
-    pub(super) const fn rest(&self) -> &'a [u8] {
-        self.rest
+    pub(super) const fn unread(&self) -> &'a [u8] {
+        self.unread
     }
 
     /// Checks that everything has been read, and returns `value`.
     pub(super) fn finish<T>(self, value: T) -> Result<T, Fault> {
-        if self.rest.is_empty() {
+        if self.unread.is_empty() {
             Ok(value)
         } else {
             Err(Fault::TrailingBytes)
@@ -36,15 +37,15 @@ impl<'a> Reader<'a> {
 
     #[inline]
     pub(super) fn take(&mut self, n: usize) -> Result<&'a [u8], Fault> {
-        let (head, rest) = self.rest.split_at_checked(n).ok_or(Fault::Truncated)?;
-        self.rest = rest;
+        let (head, unread) = self.unread.split_at_checked(n).ok_or(Fault::Truncated)?;
+        self.unread = unread;
         Ok(head)
     }
 
     #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
-        let (head, rest) = self.rest.split_first_chunk().ok_or(Fault::Truncated)?;
-        self.rest = rest;
+        let (head, unread) = self.unread.split_first_chunk().ok_or(Fault::Truncated)?;
+        self.unread = unread;
         Ok(*head)
     }
 
@@ -65,7 +66,7 @@ impl<'a> Reader<'a> {
 
     /// A variable byte integer in its shortest form [MQTT-1.5.5-1].
     pub(super) fn variable(&mut self) -> Result<u32, Fault> {
-        match variable(self.rest) {
+        match variable(self.unread) {
             Variable::Value {
                 value,
                 len,
@@ -82,6 +83,16 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(super) fn packet_id(&mut self) -> Result<PacketId, Fault> {
         PacketId::new(self.u16()?).ok_or(Fault::PacketIdZero)
+    }
+
+    /// A reason code that `kind` may carry (5.0 table 2-6).
+    pub(super) fn reason(&mut self, kind: PacketType) -> Result<Reason, Fault> {
+        let code = self.u8()?;
+        if is_allowed(code, kind) {
+            Ok(Reason(code))
+        } else {
+            Err(Fault::ReasonCode(code))
+        }
     }
 
     /// Binary data (5.0 §1.5.6).
@@ -154,16 +165,22 @@ pub(super) const fn variable_len(value: usize) -> usize {
 #[inline]
 pub(super) fn put_variable(out: &mut Vec<u8>, mut value: usize) {
     while value > 0x7f {
-        out.push(value as u8 | 0x80);
+        out.push(low_byte(value) | 0x80);
         value >>= 7;
     }
-    out.push(value as u8);
+    out.push(low_byte(value));
+}
+
+/// The lowest eight bits.
+#[inline]
+const fn low_byte(value: usize) -> u8 {
+    value.to_le_bytes()[0]
 }
 
 /// Replaces the byte at `at` by `value`, at most [`MAX_VARIABLE_BYTE_INTEGER`].
 pub(super) fn patch_variable(out: &mut Vec<u8>, at: usize, value: usize) {
     match out.get_mut(at) {
-        Some(byte) if value <= 0x7f => *byte = value as u8,
+        Some(byte) if value <= 0x7f => *byte = low_byte(value),
         _ => {
             let mut bytes = Vec::with_capacity(4);
             put_variable(&mut bytes, value);
@@ -189,6 +206,18 @@ pub(super) fn put_string(out: &mut Vec<u8>, string: &str) -> Result<(), Fault> {
 /// Appends a packet id.
 pub(super) fn put_id(out: &mut Vec<u8>, id: PacketId) {
     out.extend_from_slice(&id.get().to_be_bytes());
+}
+
+/// Whether a packet can hold `string` as a UTF-8 encoded string (5.0 §1.5.4): it has at most 65,535
+/// bytes, and no character that [`decode`](super::decode) refuses.
+///
+/// # Errors
+/// [`Fault::FieldTooLong`], [`Fault::Character`].
+pub fn check_string(string: &str) -> Result<(), Fault> {
+    if string.len() > usize::from(u16::MAX) {
+        return Err(Fault::FieldTooLong);
+    }
+    check_characters(string)
 }
 
 /// Refuses U+0000 [MQTT-1.5.4-2] and, as 5.0 §1.5.4 allows and Mosquitto does, the other control

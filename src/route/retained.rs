@@ -133,7 +133,7 @@ impl Retained {
                     Step::Next => {}
                     Step::Seek { keep, then } => {
                         cursor.clear();
-                        cursor.extend_from_slice(&key[..keep]);
+                        cursor.extend_from_slice(key.get(..keep).unwrap_or_default());
                         cursor.extend_from_slice(then);
                         continue 'seek;
                     }

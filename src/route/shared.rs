@@ -127,9 +127,10 @@ impl<M: Copy + Eq + Hash> Group<M> {
         connected: bool,
         fitness: &mut impl FnMut(M, &SubOptions) -> Fitness,
     ) -> Option<(Fitness, Member<M>)> {
-        let members = match connected {
-            true => self.members.get(..self.connected)?,
-            false => self.members.get(self.connected..)?,
+        let members = if connected {
+            self.members.get(..self.connected)?
+        } else {
+            self.members.get(self.connected..)?
         };
         let turn = &mut self.turns[usize::from(!connected)];
         let start = *turn;

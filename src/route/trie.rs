@@ -12,6 +12,7 @@ use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::num::NonZeroU32;
 
+use crate::impossible;
 use crate::lane::Lane;
 use crate::mqtt::QoS;
 
@@ -133,6 +134,14 @@ impl<S> Node<S> {
             && self.multi == NONE
             && self.children == 0
     }
+}
+
+/// The number of a node or level: there are fewer than [`NONE`].
+fn number(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or_else(|_| {
+        impossible!("a tree of {at} nodes");
+        NONE
+    })
 }
 
 /// A level's number, and how many edges carry it.
@@ -332,7 +341,7 @@ impl<S: Copy + Ord> Trie<S> {
                 self.nodes.reserve_exact(self.nodes.len() / 4 + 8);
             }
             self.nodes.push(Node::default());
-            self.nodes.len() as u32 - 1
+            number(self.nodes.len() - 1)
         })
     }
 
@@ -357,7 +366,7 @@ impl<S: Copy + Ord> Trie<S> {
     }
 
     fn intern(&mut self, level: &str) -> u32 {
-        let next = self.symbols.len() as u32;
+        let next = number(self.symbols.len());
         match self.symbols.entry(level.into()) {
             Entry::Occupied(mut known) => {
                 known.get_mut().edges += 1;

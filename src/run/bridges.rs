@@ -14,26 +14,26 @@ use crate::net::{self, Shared};
 pub(super) struct Bridges {
     hub: Shared,
     executor: Rc<LocalExecutor<'static>>,
-    running: Vec<Running>,
+    running: Vec<RunningBridge>,
 }
 
 /// One bridge.
-struct Running {
+struct RunningBridge {
     /// What the configuration says, though a connection that is up may come from an older one.
     spec: Rc<config::Bridge>,
     id: BridgeId,
     /// What the next connection is to be made by, if that is something new.
-    next: Next,
+    next: NextConfig,
     /// Ends the bridge when it is dropped.
     _task: Task<()>,
 }
 
 /// The configuration that waits for the connection to end.
-type Next = Rc<RefCell<Option<Rc<config::Bridge>>>>;
+type NextConfig = Rc<RefCell<Option<Rc<config::Bridge>>>>;
 
 impl Bridges {
     /// Makes the local end of each bridge, whose queue fills from now on, and starts its uplink.
-    pub fn start(
+    pub(super) fn start(
         specs: &[config::Bridge],
         hub: &Shared,
         executor: &Rc<LocalExecutor<'static>>,
@@ -57,8 +57,8 @@ impl Bridges {
     }
 
     /// Makes the bridges those of `specs`. One that has not changed is left alone.
-    pub fn reload(&mut self, specs: &[config::Bridge]) {
-        let stays = |running: &Running| {
+    pub(super) fn reload(&mut self, specs: &[config::Bridge]) {
+        let stays = |running: &RunningBridge| {
             let spec = &running.spec;
             specs
                 .iter()
@@ -70,10 +70,10 @@ impl Bridges {
             self.remove(running);
         }
         for new in specs {
-            let known = self.running.iter().position(|r| r.spec.name == new.name);
+            let mut running = self.running.iter();
+            let known = running.position(|running| running.spec.name == new.name);
             match known {
-                Some(at) if *self.running[at].spec == *new => {}
-                Some(at) => self.change(at, Rc::new(new.clone())),
+                Some(at) => self.change(at, new),
                 None => {
                     log::info!("Bridge {}: added.", new.name);
                     self.add(Rc::new(new.clone()));
@@ -83,10 +83,10 @@ impl Bridges {
     }
 
     fn add(&mut self, spec: Rc<config::Bridge>) {
-        let (id, link) = join(&self.hub, &spec);
-        let next = Next::default();
-        let task = keep(self.hub.clone(), id, link, Rc::clone(&next));
-        self.running.push(Running {
+        let (id, link) = add_to_broker(&self.hub, &spec);
+        let next = NextConfig::default();
+        let task = run_bridge(self.hub.clone(), id, link, Rc::clone(&next));
+        self.running.push(RunningBridge {
             spec,
             id,
             next,
@@ -95,7 +95,7 @@ impl Bridges {
     }
 
     /// Ends the bridge. What waits for it stays until the next start.
-    fn remove(&mut self, running: Running) {
+    fn remove(&mut self, running: RunningBridge) {
         let id = running.id;
         drop(running);
         let mut hub = self.hub.borrow_mut();
@@ -104,13 +104,16 @@ impl Bridges {
         hub.broker.remove_bridge(id, now);
     }
 
-    /// The bridge at `at` is another one from its next connection on, which comes at once unless
-    /// there is one that may stay.
-    fn change(&mut self, at: usize, spec: Rc<config::Bridge>) {
-        let name = &spec.name;
+    /// The bridge at `at` is `new` from its next connection on, which comes at once unless there
+    /// is one that may stay. Does nothing where `new` is what it is already.
+    fn change(&mut self, at: usize, new: &config::Bridge) {
         let Some(running) = self.running.get_mut(at) else {
-            return;
+            return crate::impossible!("a bridge that was just found is gone");
         };
+        if *running.spec == *new {
+            return;
+        }
+        let (name, spec) = (&new.name, Rc::new(new.clone()));
         let up = self.hub.borrow().is_up(running.id);
         if up && !spec.reload_immediate {
             log::info!("Bridge {name}: changed; takes effect at its next connection.");
@@ -128,19 +131,19 @@ impl Bridges {
 }
 
 /// Keeps a bridge going, by what the configuration says when it connects.
-async fn keep(hub: Shared, mut id: BridgeId, mut link: Link, next: Next) {
+async fn run_bridge(hub: Shared, mut id: BridgeId, mut link: Link, next: NextConfig) {
     loop {
         let is_over = || next.borrow().is_some();
         net::uplink(hub.clone(), link, id, is_over).await;
         let Some(spec) = next.take() else {
             return;
         };
-        (id, link) = join(&hub, &spec);
+        (id, link) = add_to_broker(&hub, &spec);
     }
 }
 
 /// Makes the broker's end of a bridge, or brings it up to date, and a link for it.
-fn join(hub: &Shared, spec: &Rc<config::Bridge>) -> (BridgeId, Link) {
+fn add_to_broker(hub: &Shared, spec: &Rc<config::Bridge>) -> (BridgeId, Link) {
     let mut hub = hub.borrow_mut();
     let now = hub.now();
     let link = Link::new(Rc::clone(spec), fastrand::u64(..), now);

@@ -13,7 +13,7 @@ const DETACHED: &str = "FOOTBRIDGE_DETACHED";
 
 /// Which process this is after [`detach`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Side {
+pub(super) enum Side {
     /// The one that was started; its work is done.
     Parent,
     /// The one that goes on, in a session of its own.
@@ -26,7 +26,7 @@ pub enum Side {
 ///
 /// # Errors
 /// When the program can't be started again.
-pub fn detach() -> io::Result<Side> {
+pub(super) fn detach() -> io::Result<Side> {
     if env::var_os(DETACHED).is_some() {
         setsid()?;
         return Ok(Side::Child);
@@ -45,12 +45,12 @@ pub fn detach() -> io::Result<Side> {
 ///
 /// # Errors
 /// As for any file.
-pub fn write_pid(path: &Path) -> io::Result<()> {
+pub(super) fn write_pid(path: &Path) -> io::Result<()> {
     fs::write(path, format!("{}\n", std::process::id()))
 }
 
 /// Allows as many open descriptors, and so connections, as the system lets us have.
-pub fn raise_descriptor_limit() {
+pub(super) fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         let raised = Rlimit {

@@ -18,30 +18,35 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use smol::channel;
 
 use crate::config::log_type::{NOTICE, SUBSCRIBE, UNSUBSCRIBE, WEBSOCKETS};
+use crate::config::printable::printable;
 use crate::config::{self, LogType, LogTypes};
-use outputs::{Line, Outputs};
+use outputs::{LogLine, Outputs};
 
-pub use outputs::Topical;
+pub(super) use outputs::TopicLine;
 
 /// Lines that wait to be written, at most; and as many that wait to be published.
 const QUEUE: usize = 512;
 
-/// Longer lines are cut: a topic may have 64 KB.
-const LONGEST: usize = 1024;
+/// The most bytes of a line: a client id or a topic may have 64 KB.
+const MAX_LINE: usize = 1024;
+
+/// Of a line that is cut, so many bytes of its end stay: what happened to a client often stands
+/// behind its id.
+const KEPT_END: usize = 256;
 
 /// How long the end of the process waits for the last lines.
-const PATIENCE: Duration = Duration::from_millis(500);
+const FINISH_WITHIN: Duration = Duration::from_millis(500);
 
 thread_local! {
     /// What is logged now is not to be published.
-    static UNHEARD: Cell<bool> = const { Cell::new(false) };
+    static NOT_PUBLISHED: Cell<bool> = const { Cell::new(false) };
     /// The type of the line that is being logged.
     static KIND: Cell<LogType> = const { Cell::new(LogType::Information) };
 }
 
 /// What the writer thread is told.
-enum Item {
-    Line(Line),
+enum LogItem {
+    LogLine(LogLine),
     /// Open the file again: it was rotated.
     Reopen,
     End,
@@ -49,29 +54,29 @@ enum Item {
 
 /// The log, opened but not yet running: it has no thread.
 #[derive(Debug)]
-pub struct Opened {
+pub(super) struct OpenLog {
     outputs: Outputs,
     types: LogTypes,
-    topics: (channel::Sender<Topical>, channel::Receiver<Topical>),
+    topics: (channel::Sender<TopicLine>, channel::Receiver<TopicLine>),
 }
 
 /// The running log.
 #[derive(Debug)]
-pub struct Logger {
+pub(super) struct Logger {
     types: Arc<AtomicU8>,
     queue: Arc<Queue>,
     done: Receiver<()>,
-    topics: (channel::Sender<Topical>, channel::Receiver<Topical>),
+    topics: (channel::Sender<TopicLine>, channel::Receiver<TopicLine>),
 }
 
-impl Opened {
+impl OpenLog {
     /// Opens what `log` names.
     ///
     /// # Errors
     /// When a log file can't be opened.
-    pub fn new(log: &config::Log) -> io::Result<Opened> {
+    pub(super) fn new(log: &config::Log) -> io::Result<OpenLog> {
         let topics = channel::bounded(QUEUE);
-        Ok(Opened {
+        Ok(OpenLog {
             outputs: Outputs::open(log, &topics.0)?,
             types: log.types,
             topics,
@@ -82,7 +87,7 @@ impl Opened {
     ///
     /// # Errors
     /// When there is no thread to be had, or logging was started before.
-    pub fn start(self) -> io::Result<Logger> {
+    pub(super) fn start(self) -> io::Result<Logger> {
         let (lines, items) = sync_channel(QUEUE);
         let (end, done) = sync_channel(1);
         let queue = Arc::new(Queue::new(lines));
@@ -92,11 +97,11 @@ impl Opened {
             .stack_size(64 * 1024)
             .spawn(move || {
                 write_all(&items, self.outputs, &shared);
-                // Nobody waits any more when the process is past its patience.
+                // Nobody waits any more after FINISH_WITHIN.
                 let _ = end.try_send(());
             })?;
         let types = Arc::new(AtomicU8::new(self.types.bits()));
-        let front = Front::new(Arc::clone(&types), Arc::clone(&queue));
+        let front = TypeFilter::new(Arc::clone(&types), Arc::clone(&queue));
         log::set_boxed_logger(Box::new(front)).map_err(|e| io::Error::other(e.to_string()))?;
         log::set_max_level(self.types.level());
         Ok(Logger {
@@ -113,7 +118,7 @@ impl Logger {
     ///
     /// # Errors
     /// When a log file can't be opened; all stays as it was then.
-    pub fn apply(&self, log: &config::Log) -> io::Result<()> {
+    pub(super) fn apply(&self, log: &config::Log) -> io::Result<()> {
         let outputs = Outputs::open(log, &self.topics.0)?;
         *self.queue.next() = Some(outputs);
         self.types.store(log.types.bits(), Ordering::Relaxed);
@@ -122,43 +127,43 @@ impl Logger {
     }
 
     /// Opens the log file again, after a rotation.
-    pub fn reopen(&self) {
+    pub(super) fn reopen(&self) {
         // A full queue means that the next signal has to do it.
-        let _ = self.queue.lines.try_send(Item::Reopen);
+        let _ = self.queue.lines.try_send(LogItem::Reopen);
     }
 
     /// The lines that are to be published.
-    pub fn topical(&self) -> channel::Receiver<Topical> {
+    pub(super) fn topic_lines(&self) -> channel::Receiver<TopicLine> {
         self.topics.1.clone()
     }
 
     /// Waits, but not for long, until everything is written.
-    pub fn finish(&self) {
-        if self.queue.lines.try_send(Item::End).is_ok() {
-            let _ = self.done.recv_timeout(PATIENCE);
+    pub(super) fn finish(&self) {
+        if self.queue.lines.try_send(LogItem::End).is_ok() {
+            let _ = self.done.recv_timeout(FINISH_WITHIN);
         }
     }
 }
 
 /// Does `work`; what it logs goes everywhere but to topics.
-pub fn unheard<T>(work: impl FnOnce() -> T) -> T {
-    let before = UNHEARD.replace(true);
+pub(super) fn without_publishing<T>(work: impl FnOnce() -> T) -> T {
+    let before = NOT_PUBLISHED.replace(true);
     let done = work();
-    UNHEARD.set(before);
+    NOT_PUBLISHED.set(before);
     done
 }
 
 /// What waits for the writer thread.
 #[derive(Debug)]
 struct Queue {
-    lines: SyncSender<Item>,
+    lines: SyncSender<LogItem>,
     dropped: AtomicU32,
-    /// Where to write from the next line on. Not an [`Item`]: there may be no room for one.
+    /// Where to write from the next line on. Not a [`LogItem`]: there may be no room for one.
     next: Mutex<Option<Outputs>>,
 }
 
 impl Queue {
-    fn new(lines: SyncSender<Item>) -> Queue {
+    fn new(lines: SyncSender<LogItem>) -> Queue {
         Queue {
             lines,
             dropped: AtomicU32::new(0),
@@ -174,14 +179,14 @@ impl Queue {
 
 /// Where the whole process logs: env_logger behind the types of `log_type`, which are no levels and
 /// change while running.
-struct Front {
+struct TypeFilter {
     /// [`LogTypes`].
     types: Arc<AtomicU8>,
     inner: env_logger::Logger,
 }
 
-impl Front {
-    fn new(types: Arc<AtomicU8>, queue: Arc<Queue>) -> Front {
+impl TypeFilter {
+    fn new(types: Arc<AtomicU8>, queue: Arc<Queue>) -> TypeFilter {
         let mut builder = env_logger::Builder::new();
         builder
             .filter_level(LevelFilter::Warn)
@@ -192,13 +197,13 @@ impl Front {
         }
         let inner = builder
             .format(|out, record| format(out, record))
-            .target(env_logger::Target::Pipe(Box::new(Sink(queue))))
+            .target(env_logger::Target::Pipe(Box::new(QueueWriter(queue))))
             .build();
-        Front { types, inner }
+        TypeFilter { types, inner }
     }
 }
 
-impl Log for Front {
+impl Log for TypeFilter {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let kind = LogType::of(metadata.level(), metadata.target());
         let types = LogTypes::from_bits(self.types.load(Ordering::Relaxed));
@@ -226,19 +231,20 @@ fn format(out: &mut dyn Write, record: &Record<'_>) -> io::Result<()> {
 }
 
 /// Where env_logger writes: one whole line a call, by the thread that logs it.
-struct Sink(Arc<Queue>);
+struct QueueWriter(Arc<Queue>);
 
-impl Write for Sink {
+impl Write for QueueWriter {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        let line = Line {
+        let line = LogLine {
             kind: KIND.get(),
             at: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .unwrap_or_default(),
-            unheard: UNHEARD.get(),
-            text: cut(&String::from_utf8_lossy(text)),
+            not_published: NOT_PUBLISHED.get(),
+            // Cut before, so that little is escaped, and after, for an escape is longer.
+            text: cut(&printable(&cut(&String::from_utf8_lossy(text)))),
         };
-        if self.0.lines.try_send(Item::Line(line)).is_err() {
+        if self.0.lines.try_send(LogItem::LogLine(line)).is_err() {
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
         }
         Ok(text.len())
@@ -249,54 +255,61 @@ impl Write for Sink {
     }
 }
 
-/// At most [`LONGEST`] bytes of a line.
+/// At most [`MAX_LINE`] bytes of a line: its start and its end.
 fn cut(text: &str) -> Box<str> {
-    if text.len() <= LONGEST {
+    const DOTS: &str = "...";
+    if text.len() <= MAX_LINE {
         return text.into();
     }
-    let end = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at));
-    let kept = text.get(..end.unwrap_or(0)).unwrap_or_default();
-    [kept, "..."].concat().into()
+    let (mut start, mut end) = (MAX_LINE - KEPT_END - DOTS.len(), text.len() - KEPT_END);
+    while !text.is_char_boundary(start) {
+        start -= 1;
+    }
+    while !text.is_char_boundary(end) {
+        end += 1;
+    }
+    let ((start, _), (_, end)) = (text.split_at(start), text.split_at(end));
+    [start, DOTS, end].concat().into()
 }
 
 /// The writer thread.
-fn write_all(items: &Receiver<Item>, mut outputs: Outputs, queue: &Queue) {
+fn write_all(items: &Receiver<LogItem>, mut outputs: Outputs, queue: &Queue) {
     // Without a new line, a count of drops is told a little later all the same.
-    const LULL: Duration = Duration::from_secs(1);
+    const TELL_DROPS_AFTER: Duration = Duration::from_secs(1);
     let dropped = &queue.dropped;
     loop {
         let item = if dropped.load(Ordering::Relaxed) == 0 {
             items.recv().map_err(|_| RecvTimeoutError::Disconnected)
         } else {
-            items.recv_timeout(LULL)
+            items.recv_timeout(TELL_DROPS_AFTER)
         };
         if let Some(next) = queue.next().take() {
             outputs = next;
         }
         match item {
-            Ok(Item::Line(line)) => {
+            Ok(LogItem::LogLine(line)) => {
                 if !outputs.write(&line) {
                     dropped.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            Ok(Item::Reopen) => outputs.reopen(),
+            Ok(LogItem::Reopen) => outputs.reopen(),
             Err(RecvTimeoutError::Timeout) => {
                 let n = dropped.swap(0, Ordering::Relaxed);
                 outputs.write(&drops(n));
             }
-            Ok(Item::End) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(LogItem::End) | Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }
 
 /// The line about lines that are missing.
-fn drops(count: u32) -> Line {
-    Line {
+fn drops(count: u32) -> LogLine {
+    LogLine {
         kind: LogType::Warning,
         at: SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default(),
-        unheard: true,
+        not_published: true,
         text: format!("Warning: {count} log lines dropped: their reader is too slow.").into(),
     }
 }
@@ -305,22 +318,22 @@ fn drops(count: u32) -> Line {
 mod tests {
     use super::*;
 
-    fn front(types: LogTypes) -> (Front, Arc<Queue>, Receiver<Item>) {
+    fn front(types: LogTypes) -> (TypeFilter, Arc<Queue>, Receiver<LogItem>) {
         let (lines, items) = sync_channel(QUEUE);
         let queue = Arc::new(Queue::new(lines));
         let types = Arc::new(AtomicU8::new(types.bits()));
-        (Front::new(types, Arc::clone(&queue)), queue, items)
+        (TypeFilter::new(types, Arc::clone(&queue)), queue, items)
     }
 
-    fn say(front: &Front, level: Level, target: &str, text: &str) {
+    fn say(front: &TypeFilter, level: Level, target: &str, text: &str) {
         let args = format_args!("{text}");
         let mut record = Record::builder();
         front.log(&record.level(level).target(target).args(args).build());
     }
 
-    fn lines(items: &Receiver<Item>) -> Vec<Line> {
+    fn lines(items: &Receiver<LogItem>) -> Vec<LogLine> {
         let line = |item| match item {
-            Item::Line(line) => line,
+            LogItem::LogLine(line) => line,
             _ => panic!("no line"),
         };
         items.try_iter().map(line).collect()
@@ -338,9 +351,33 @@ mod tests {
 
     #[test]
     fn a_long_line_is_cut() {
-        let long = cut(&"é".repeat(1000));
-        assert_eq!(long.len(), LONGEST + 3);
-        assert!(long.ends_with("é..."));
+        for len in [MAX_LINE + 1, 65_535, 65_536] {
+            let line = format!("Client {} was refused", "é".repeat(len / 2));
+            let cut = cut(&line);
+            assert!((MAX_LINE - 4..=MAX_LINE).contains(&cut.len()));
+            assert!(cut.starts_with("Client éé") && cut.ends_with("éé was refused"));
+            assert!(cut.contains("é...é"));
+        }
+        assert_eq!(cut(&"x".repeat(MAX_LINE)).len(), MAX_LINE);
+    }
+
+    /// Nothing that a peer or a file chose makes a second line, or one that reads as another.
+    #[test]
+    fn what_a_terminal_obeys_is_escaped() {
+        let (front, _, items) = front(LogTypes::ALL);
+        let evil = "a\nWarning: b\u{1b}[2J\u{2028}\u{202e}";
+        say(&front, Level::Info, "footbridge", evil);
+        say(
+            &front,
+            Level::Info,
+            "footbridge",
+            &evil.repeat(65_536 / evil.len()),
+        );
+        let lines: Vec<_> = lines(&items).into_iter().map(|l| l.text).collect();
+        assert_eq!(*lines[0], *r"a\nWarning: b\u{1b}[2J\u{2028}\u{202e}");
+        for line in &lines {
+            assert!(line.len() <= MAX_LINE && line.chars().all(|c| (' '..'\x7f').contains(&c)));
+        }
     }
 
     #[test]
@@ -376,9 +413,9 @@ mod tests {
     #[test]
     fn what_publishing_causes_is_marked() {
         let (front, _, items) = front(LogTypes::ALL);
-        unheard(|| say(&front, Level::Info, "footbridge", "caused"));
+        without_publishing(|| say(&front, Level::Info, "footbridge", "caused"));
         say(&front, Level::Info, "footbridge", "other");
-        let marks: Vec<bool> = lines(&items).iter().map(|l| l.unheard).collect();
+        let marks: Vec<bool> = lines(&items).iter().map(|l| l.not_published).collect();
         assert_eq!(marks, [true, false]);
     }
 
@@ -395,14 +432,14 @@ mod tests {
             timestamp: false,
             ..config::Log::default()
         };
-        let outputs = Opened::new(&log).unwrap().outputs;
+        let outputs = OpenLog::new(&log).unwrap().outputs;
         std::thread::scope(|scope| {
             let queue = &queue;
             scope.spawn(move || write_all(&items, outputs, queue));
             while queue.dropped.load(Ordering::Relaxed) != 0 {
                 std::thread::sleep(Duration::from_millis(20));
             }
-            queue.lines.try_send(Item::End).unwrap();
+            queue.lines.try_send(LogItem::End).unwrap();
         });
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(

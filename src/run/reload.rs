@@ -4,13 +4,14 @@ use std::rc::Rc;
 
 use super::bridges::Bridges;
 use super::logger::Logger;
-use super::{Error, Options, load, log_error};
+use super::options::load;
+use super::{Error, Options};
 use crate::auth::Auth;
 use crate::config::{Config, Listener};
 use crate::net::Shared;
 
 /// What changes when the configuration does.
-pub(super) struct Running {
+pub(super) struct Reloadable {
     pub options: Options,
     /// What is in force.
     pub config: Config,
@@ -19,10 +20,10 @@ pub(super) struct Running {
     pub bridges: Bridges,
 }
 
-impl Running {
+impl Reloadable {
     /// Takes over what can change while running; the log names what can't. Anything wrong leaves
     /// all as it was. A log file is opened again in any case.
-    pub fn reload(&mut self) {
+    pub(super) fn reload(&mut self) {
         match self.read() {
             Ok((config, auth, notes)) => {
                 for note in notes {
@@ -33,24 +34,27 @@ impl Running {
             }
             Err(e) => {
                 self.logger.reopen();
-                log::error!("The configuration stays as it was: {e}");
+                // One line of the log each: a configuration may have many mistakes.
+                for line in e.to_string().lines() {
+                    log::error!("The configuration stays as it was: {line}");
+                }
             }
         }
     }
 
-    /// The new configuration, as far as it can be heeded, with everything about it that can fail
+    /// The new configuration, as far as it can take effect now, with everything about it that can fail
     /// done.
     fn read(&self) -> Result<(Config, Auth, Vec<String>), Error> {
         let (mut config, mut notes) = load(&self.options)?;
-        for directive in keep_fixed(&self.config, &mut config) {
+        for directive in restore_what_takes_a_restart(&self.config, &mut config) {
             notes.push(format!(
-                "{directive}: changed; it takes a restart to heed that."
+                "{directive}: changed; it takes effect after a restart."
             ));
         }
         let (auth, warnings) = Auth::for_config(&config).map_err(Error::Auth)?;
         notes.extend(warnings);
         let log = &config.general.log;
-        self.logger.apply(log).map_err(|e| log_error(log, e))?;
+        self.logger.apply(log).map_err(|e| Error::of_log(log, e))?;
         Ok((config, auth, notes))
     }
 
@@ -66,9 +70,9 @@ impl Running {
 }
 
 /// Takes back what `new` changes that can't change while running, and names it.
-fn keep_fixed(old: &Config, new: &mut Config) -> Vec<&'static str> {
+fn restore_what_takes_a_restart(old: &Config, new: &mut Config) -> Vec<&'static str> {
     let mut changed = Vec::new();
-    if !keep_listeners(old, new) {
+    if !restore_listeners(old, new) {
         changed.push("listener");
     }
     let (old, new) = (&old.general, &mut new.general);
@@ -99,7 +103,7 @@ fn keep_fixed(old: &Config, new: &mut Config) -> Vec<&'static str> {
 
 /// Gives `new` the listeners that are bound; true if it has no others. Only who may do what there
 /// is read again.
-fn keep_listeners(old: &Config, new: &mut Config) -> bool {
+fn restore_listeners(old: &Config, new: &mut Config) -> bool {
     let bound = |listener: &Listener, rules: &Listener| Listener {
         allow_anonymous: rules.allow_anonymous,
         auto_id_prefix: rules.auto_id_prefix.clone(),
@@ -135,7 +139,7 @@ mod tests {
             "listener 2\nmax_keepalive 90\npersistence true\npersistence_location /x\n\
              commit_interval 1\ndurability lazy 5\nflash_budget 1M/day\npid_file /p\nuser u",
         );
-        let named = keep_fixed(&old, &mut new);
+        let named = restore_what_takes_a_restart(&old, &mut new);
         assert_eq!(
             named,
             [
@@ -150,7 +154,7 @@ mod tests {
             ]
         );
         assert_eq!(new.general.max_keepalive, 90);
-        assert_eq!(keep_fixed(&old, &mut new), [""; 0]);
+        assert_eq!(restore_what_takes_a_restart(&old, &mut new), [""; 0]);
         new.general.max_keepalive = 60;
         assert_eq!(new, old);
     }
@@ -164,12 +168,12 @@ mod tests {
         let mut new = config(&format!(
             "per_listener_settings true\nlistener 1\n{rules}\nlistener 2\nacl_file b"
         ));
-        assert_eq!(keep_fixed(&old, &mut new), [""; 0]);
+        assert_eq!(restore_what_takes_a_restart(&old, &mut new), [""; 0]);
         assert_eq!(new.listeners[0].allow_anonymous, Some(true));
         assert_eq!(new.listeners[0].auto_id_prefix.as_deref(), Some("x-"));
         assert_eq!(new.listeners[0].security.acl_file, Some("a".into()));
         let mut moved = config(&format!("listener 3\n{rules}\nlistener 1\nmax_qos 1"));
-        assert_eq!(keep_fixed(&old, &mut moved), ["listener"]);
+        assert_eq!(restore_what_takes_a_restart(&old, &mut moved), ["listener"]);
         let acls = moved
             .listeners
             .iter()
@@ -177,6 +181,6 @@ mod tests {
         assert_eq!(acls.collect::<Vec<_>>(), [(1, None), (2, Some("b".into()))]);
         assert_eq!(moved.listeners[0].max_qos, old.listeners[0].max_qos);
         let (local, mut new) = (config(""), config("max_qos 1"));
-        assert_eq!(keep_fixed(&local, &mut new), ["listener"]);
+        assert_eq!(restore_what_takes_a_restart(&local, &mut new), ["listener"]);
     }
 }

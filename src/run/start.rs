@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use smol::{LocalExecutor, Task, channel};
 
-use super::logger::{self, Topical};
+use super::logger::{self, TopicLine};
 use super::{Error, mounts};
 use crate::auth::Auth;
 use crate::broker::Broker;
@@ -27,12 +27,13 @@ pub(super) fn hub(
     executor: &Executor,
 ) -> Result<(Shared, channel::Receiver<()>), Error> {
     let general = &config.general;
-    let location = match general.persistence {
-        true => Location::File(general.store.clone()),
-        false => Location::Memory,
+    let location = if general.persistence {
+        Location::File(general.store.clone())
+    } else {
+        Location::Memory
     };
     let (db, loaded) = Db::open(location).map_err(Error::Store)?;
-    tell(config, &loaded);
+    log_what_was_found(config, &loaded);
     let (store, events) = spawn_store(db)?;
     let clock = Clock::start(Seen {
         time: loaded.floor,
@@ -60,7 +61,7 @@ pub(super) fn hub(
 }
 
 /// Says what was found in the store.
-fn tell(config: &Config, loaded: &Loaded) {
+fn log_what_was_found(config: &Config, loaded: &Loaded) {
     let general = &config.general;
     if !general.persistence {
         log::warn!(
@@ -104,9 +105,10 @@ fn tell(config: &Config, loaded: &Loaded) {
 
 /// The file system of `folder`, if it loses everything with the power.
 fn folder_in_ram(folder: &Path) -> Option<String> {
-    match folder.as_os_str().is_empty() {
-        true => mounts::in_ram(Path::new(".")),
-        false => mounts::in_ram(folder),
+    if folder.as_os_str().is_empty() {
+        mounts::in_ram(Path::new("."))
+    } else {
+        mounts::in_ram(folder)
     }
 }
 
@@ -144,8 +146,8 @@ pub(super) fn listeners(
 }
 
 /// `log_dest topic`: publishes the lines of the log.
-pub(super) async fn publish_log(lines: channel::Receiver<Topical>, hub: Shared) {
-    while let Ok(Topical { topic, line }) = lines.recv().await {
-        logger::unheard(|| hub.borrow_mut().publish_log(topic, &line));
+pub(super) async fn publish_log(lines: channel::Receiver<TopicLine>, hub: Shared) {
+    while let Ok(TopicLine { topic, line }) = lines.recv().await {
+        logger::without_publishing(|| hub.borrow_mut().publish_log(topic, &line));
     }
 }

@@ -71,10 +71,11 @@ impl User {
     ///
     /// # Errors
     /// As stat(2) and chown(2).
-    pub fn own(&self, file: &Path) -> io::Result<()> {
-        match fs::metadata(file)?.is_file() {
-            true => std::os::unix::fs::chown(file, Some(self.uid), Some(self.gid)),
-            false => Ok(()),
+    pub(super) fn own(&self, file: &Path) -> io::Result<()> {
+        if fs::metadata(file)?.is_file() {
+            std::os::unix::fs::chown(file, Some(self.uid), Some(self.gid))
+        } else {
+            Ok(())
         }
     }
 
@@ -82,7 +83,7 @@ impl User {
     ///
     /// # Errors
     /// When the system refuses; what was given up by then is gone.
-    pub fn become_it(&self) -> io::Result<()> {
+    pub(super) fn become_it(&self) -> io::Result<()> {
         let groups: Vec<Gid> = self.groups.iter().copied().map(Gid::from_raw).collect();
         let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
         set_thread_groups(&groups)?;

@@ -4,10 +4,20 @@
 //! Both are plain state machines without sockets or clocks. The protocol is symmetric here, so
 //! devices and the uplink of a bridge share them.
 
+mod acks;
+mod drops;
+mod entry;
 mod inbound;
 mod outbound;
+mod places;
+#[cfg(test)]
+mod recount;
+mod refill;
+mod share;
 #[cfg(test)]
 mod tests;
 
+pub use entry::{Done, Entry};
 pub use inbound::{Inbound, Receipt};
-pub use outbound::{Done, Entry, Outbound, READ_BYTES};
+pub use outbound::Outbound;
+pub use places::READ_BYTES;

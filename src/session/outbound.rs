@@ -14,117 +14,32 @@
 //! message follows from its place in the session's sequence, which is written with the message, so
 //! a message that is sent again after a crash carries the packet id it had before.
 
-mod acks;
-mod cold;
-mod drops;
-mod places;
-#[cfg(test)]
-mod recount;
-mod share;
-
-use std::rc::Rc;
-
-use places::{Flight, Places, Stage, latest_seq};
-
+use super::entry::Entry;
+use super::places::{Flight, Places, READ_BYTES, READY_MESSAGES, Stage, latest_seq};
 use crate::lane::Lane;
-use crate::message::{Message, MessageId, SessionId};
+use crate::message::{MessageId, SessionId};
 use crate::mqtt::{PacketId, QoS};
 use crate::owed::Owed;
-use crate::store::{Amount, Held, Queue, StateRecord};
+use crate::store::{Amount, Queue, Queued, StateRecord};
 use crate::time::Time;
-
-/// How many messages a durable session holds in RAM beyond its window, at most.
-pub const READY_MESSAGES: usize = 128;
-/// How many bytes of messages a durable session holds in RAM beyond its window, about.
-pub const READ_BYTES: usize = 32 * 1024;
-
-/// One message on its way to one peer.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// The message.
-    pub message: Rc<Message>,
-    /// Its number in the store; `None` if it is owed only while the connection lasts.
-    pub id: Option<MessageId>,
-    /// It was sent on an earlier connection.
-    pub dup: bool,
-    /// How it goes out.
-    pub owed: Owed,
-}
-
-impl Entry {
-    /// An entry for a message that was never sent.
-    pub fn new(message: Rc<Message>, id: Option<MessageId>, owed: Owed) -> Entry {
-        Entry {
-            message,
-            id,
-            dup: false,
-            owed,
-        }
-    }
-
-    /// The packet id it is sent with.
-    pub fn packet_id(&self) -> PacketId {
-        PacketId::of_sequence(self.owed.seq)
-    }
-
-    /// What a queue keeps of it, if it is in the store.
-    fn held(&self) -> Option<Held> {
-        Some(Held {
-            id: self.id?,
-            lane: self.owed.lane,
-            size: self.message.size(),
-            arrival: self.message.arrival,
-        })
-    }
-
-    /// What is left of it once it is no longer owed.
-    pub fn done(&self) -> Done {
-        Done {
-            id: self.id,
-            lane: self.owed.lane,
-            size: self.message.size(),
-        }
-    }
-}
-
-/// A message that is no longer owed: the peer has taken it over, or it was dropped.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Done {
-    /// Its number in the store, if it was owed durably.
-    pub id: Option<MessageId>,
-    /// The lane it belonged to.
-    pub lane: Lane,
-    /// Its bytes.
-    pub size: u32,
-}
-
-impl From<Held> for Done {
-    fn from(held: Held) -> Done {
-        Done {
-            id: Some(held.id),
-            lane: held.lane,
-            size: held.size,
-        }
-    }
-}
 
 /// The outbound half of a session. An idle one is small.
 #[derive(Debug)]
 pub struct Outbound {
-    durable: bool,
-    online: bool,
-    window: u16,
+    pub(super) durable: bool,
+    pub(super) online: bool,
+    pub(super) window: u16,
     /// Payload bytes in flight at which no more is sent; 0 is no limit.
-    window_bytes: u64,
+    pub(super) window_bytes: u64,
     /// Tells the answer to the read under way from those of earlier connections.
-    reads: u32,
-    next_seq: u64,
+    pub(super) reads: u32,
+    pub(super) next_seq: u64,
     /// Every owed message up to and including this one was sent at least once.
-    cursor: MessageId,
+    pub(super) cursor: MessageId,
     /// What is owed, in all places.
-    owed: Amount,
+    pub(super) owed: Amount,
     /// Made with the first message.
-    places: Option<Box<Places>>,
+    pub(super) places: Option<Box<Places>>,
 }
 
 impl Outbound {
@@ -149,23 +64,23 @@ impl Outbound {
         session: SessionId,
         state: &StateRecord,
         owed: Queue,
-        releasing: &[Held],
+        releasing: &[Queued],
     ) -> Outbound {
         let released = state.releasing.iter().map(|(id, message)| {
-            let held = releasing.iter().find(|held| held.id == *message);
+            let queued = releasing.iter().find(|queued| queued.id == *message);
             Flight {
                 owed: Owed {
                     session,
-                    lane: held.map_or(Lane::Client, |held| held.lane),
+                    lane: queued.map_or(Lane::Client, |queued| queued.lane),
                     seq: latest_seq(*id, state.next_seq),
                     qos: QoS::ExactlyOnce,
                     retain: false,
                     sub_ids: Box::default(),
                 },
                 id: (message.0 != 0).then_some(*message),
-                size: held.map_or(0, |held| held.size),
+                size: queued.map_or(0, |queued| queued.size),
                 payload: 0,
-                arrival: held.map_or(Time::ZERO, |held| held.arrival),
+                arrival: queued.map_or(Time::ZERO, |queued| queued.arrival),
                 stage: Stage::Released,
                 sent: Time::ZERO,
                 message: None,
@@ -207,7 +122,7 @@ impl Outbound {
         record.sent.extend_from_slice(&places.resend);
         // What a peer that lost its session had before, and is to get again.
         let again = places.cold.iter().take_while(|id| *id <= self.cursor.0);
-        let reading = places.reading.iter().map(|held| held.id);
+        let reading = places.reading.iter().map(|queued| queued.id);
         let ready = places.ready.iter().filter_map(|entry| entry.id);
         let again = again.map(MessageId).chain(reading).chain(ready);
         record.sent.extend(again.filter(|id| *id <= self.cursor));
@@ -227,7 +142,7 @@ impl Outbound {
             .take_if(|p| empty && p.flights.is_empty() && p.resend.is_empty());
     }
 
-    fn places(&mut self) -> &mut Places {
+    pub(super) fn places(&mut self) -> &mut Places {
         self.places.get_or_insert_default()
     }
 
@@ -342,19 +257,20 @@ impl Outbound {
             return;
         };
         places.resend.clear();
-        let mut again: Vec<Held> = places.cold.take_sent().into();
+        let mut again: Vec<Queued> = places.cold.take_sent().into();
         for flight in std::mem::take(&mut places.flights) {
-            let Some(held) = flight.held() else { continue };
+            let Some(queued) = flight.queued() else {
+                continue;
+            };
             if flight.stage == Stage::Released {
-                self.owed.add(1, held.size.into());
-                places.cold.owe(held.lane, None, held.size, None);
+                self.owed.add(1, queued.size.into());
+                places.cold.owe(queued.lane, None, queued.size, None);
             }
-            again.push(held);
+            again.push(queued);
         }
-        again.sort_unstable_by_key(|held| held.id);
-        for held in again.into_iter().rev() {
-            places.cold.push_front(held);
-        }
+        again.sort_unstable_by_key(|queued| queued.id);
+        let again = again.into_iter().rev();
+        again.for_each(|queued| places.cold.push_front(queued));
     }
 
     /// The connection is gone: a durable queue falls back to ids on disk.
@@ -370,14 +286,14 @@ impl Outbound {
         };
         let mut back = Vec::new();
         for flight in places.take_published() {
-            back.extend(flight.held());
+            back.extend(flight.queued());
             places.resend.extend(flight.id);
         }
         places.resend.sort_unstable();
         places.resend.dedup();
         for entry in std::mem::take(&mut places.ready) {
-            match entry.held() {
-                Some(held) => back.push(held),
+            match entry.queued() {
+                Some(queued) => back.push(queued),
                 None => {
                     // Owed only while the connection lasts.
                     let size = entry.message.size();
@@ -403,9 +319,9 @@ impl Outbound {
         places.cold.owe(entry.owed.lane, entry.id, size, topic);
         let room = places.ready.len() < READY_MESSAGES && places.ready_bytes < READ_BYTES;
         let in_ram = online && places.cold.is_empty() && places.reading.is_empty() && room;
-        match entry.held() {
-            Some(held) if durable && !in_ram => {
-                places.cold.push_back(held);
+        match entry.queued() {
+            Some(queued) if durable && !in_ram => {
+                places.cold.push_back(queued);
             }
             _ => places.make_ready(entry),
         }
@@ -484,13 +400,13 @@ impl Outbound {
     }
 
     /// A message is no longer owed.
-    fn forget(&mut self, lane: Lane, id: Option<MessageId>, size: u32) {
+    pub(super) fn forget(&mut self, lane: Lane, id: Option<MessageId>, size: u32) {
         self.owed.take(1, size.into());
         self.places().cold.forget(lane, id, size);
     }
 
     /// Everything still owed, for a session that ends.
-    pub fn into_owed(mut self) -> impl Iterator<Item = Held> {
+    pub fn into_owed(mut self) -> impl Iterator<Item = Queued> {
         self.disconnect();
         self.peer_forgot();
         let mut cold = self.places.take().map(|p| p.cold).unwrap_or_default();

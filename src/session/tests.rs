@@ -10,7 +10,7 @@ use crate::lane::Lane;
 use crate::message::{Message, MessageId, Origin, Parts, SessionId};
 use crate::mqtt::{PacketId, QoS};
 use crate::owed::Owed;
-use crate::store::{Held, IdRanges, Queue};
+use crate::store::{IdRanges, Queue, Queued};
 use crate::time::Time;
 
 const SESSION: SessionId = SessionId(1);
@@ -84,8 +84,8 @@ fn entry(id: u64, seq: u64, qos: QoS, size: usize) -> Entry {
 }
 
 /// What a queue keeps of an entry.
-fn held(id: u64, entry: &Entry) -> Held {
-    Held {
+fn queued(id: u64, entry: &Entry) -> Queued {
+    Queued {
         id: MessageId(id),
         lane: entry.owed.lane,
         size: entry.message.size(),
@@ -320,15 +320,15 @@ impl Bench {
         for (id, entry) in &self.owed {
             let sent = state.sent.contains(&MessageId(*id));
             assert!(*id > state.cursor.0 || sent);
-            let held = held(*id, entry);
+            let queued = queued(*id, entry);
             match sent {
-                true => queue.push_sent(held),
-                false => queue.push_back(held),
+                true => queue.push_sent(queued),
+                false => queue.push_back(queued),
             };
             let topic = (!sent).then(|| entry.message.topic());
-            queue.owe(held.lane, Some(held.id), held.size, topic);
+            queue.owe(queued.lane, Some(queued.id), queued.size, topic);
         }
-        let kept: Vec<Held> = self.kept.iter().map(|(id, e)| held(*id, e)).collect();
+        let kept: Vec<Queued> = self.kept.iter().map(|(id, e)| queued(*id, e)).collect();
         self.queue = Outbound::restore(SESSION, &state, queue, &kept);
         self.asked = None;
     }
@@ -344,7 +344,7 @@ impl Bench {
         assert_eq!(self.queue.len(), self.owed.len() as u64);
         assert_eq!(self.queue.bytes(), self.bytes());
         assert_eq!(self.queue.is_empty(), self.owed.is_empty());
-        let ids = self.queue.all().into_iter().map(|held| held.id.0);
+        let ids = self.queue.all().into_iter().map(|queued| queued.id.0);
         assert!(ids.eq(self.owed.keys().copied()), "all there, in order");
         self.queue.check();
     }

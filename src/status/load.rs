@@ -62,7 +62,7 @@ pub(super) struct Loads([Load; ROWS.len()]);
 
 impl Loads {
     /// Takes in what was counted since the last look, `elapsed` ago, and tells the averages.
-    pub fn update(
+    pub(super) fn update(
         &mut self,
         counters: &Counters,
         traffic: &Traffic,

@@ -1,8 +1,11 @@
 //! What the operator can see of a running broker.
 
+mod level;
 mod load;
 mod memory;
 mod queues;
 mod sys;
+mod traffic;
 
-pub use sys::{Sys, Traffic};
+pub use sys::Sys;
+pub use traffic::Traffic;

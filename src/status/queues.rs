@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 
+use super::level::level;
 use crate::broker::{BridgeQueue, Broker, DropReason, LineQueue};
 use crate::store::DropRecord;
 use crate::time::Time;
 
-/// Clients that have a topic of their own, at most.
-const CLIENTS: usize = 100;
+/// At most so many clients have a topic of their own.
+const MAX_CLIENTS: usize = 100;
 
 /// All topics about queues with their values.
 pub(super) fn topics(broker: &Broker, now: Time) -> HashMap<String, String> {
@@ -16,7 +17,7 @@ pub(super) fn topics(broker: &Broker, now: Time) -> HashMap<String, String> {
     for queue in broker.bridge_queues(now) {
         bridge(&queue, &mut out);
     }
-    for client in broker.client_drops().take(CLIENTS) {
+    for client in broker.client_drops().take(MAX_CLIENTS) {
         let id = level(client.client_id);
         let topic = format!("$SYS/broker/client/{id}/dropped");
         out.insert(topic, json(&client.dropped));
@@ -69,27 +70,4 @@ fn json(dropped: &DropRecord) -> String {
         dropped.first.as_secs(),
         dropped.last.as_secs()
     )
-}
-
-/// A name as one level of a topic: what means something in topics is written as in URLs.
-fn level(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
-    for c in name.chars() {
-        match c {
-            '/' | '+' | '#' | '%' => out.push_str(&format!("%{:02X}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_stay_one_level() {
-        assert_eq!(level("gw-1.cloud"), "gw-1.cloud");
-        assert_eq!(level("$a/b+c#d%e"), "$a%2Fb%2Bc%23d%25e");
-    }
 }

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::error::{Corrupt, Error};
-use super::meta::{Meta, Written};
-use super::queue::{Held, Queue};
-use super::record::{IDENTITY, SessionRecord, StateRecord};
+use super::queue::{Queue, Queued};
 use super::refs::Refs;
-use super::rescue::Quarantined;
-use super::row::{Scanned, decode_retained, scan};
-use super::view::{ON, View};
+use super::rescue::report::{Quarantined, Rescued};
+use super::rows::message::{Scanned, decode_retained, scan};
+use super::rows::session::{IDENTITY, SessionRecord, StateRecord};
+use super::tables::meta::{Meta, Written};
+use super::tables::view::{CONTINUE, View};
 use crate::message::{Message, MessageId, SessionId};
 use crate::owed::Owed;
 use crate::time::Time;
@@ -57,7 +57,7 @@ pub struct LoadedSession {
     /// The messages it is owed.
     pub queue: Queue,
     /// Those of [`StateRecord::releasing`] that are stored.
-    pub releasing: Vec<Held>,
+    pub releasing: Vec<Queued>,
 }
 
 impl LoadedSession {
@@ -70,18 +70,17 @@ impl LoadedSession {
     }
 
     /// Queues a stored message that names the session as a receiver, if it is still owed to it.
-    fn owe(&mut self, held: Held, topic: &[u8]) -> bool {
-        let Held { id, lane, size, .. } = held;
+    fn owe(&mut self, queued: Queued, topic: &str) -> bool {
+        let Queued { id, lane, size, .. } = queued;
         if !self.record.keeps(lane) {
             return false;
         }
         // Ids come in rising order; a session named twice is owed the message once.
         let (owed, topic) = if self.state.sent.binary_search(&id).is_ok() {
-            (self.queue.push_sent(held), None)
+            (self.queue.push_sent(queued), None)
         } else if id > self.state.cursor {
-            let topic = std::str::from_utf8(topic).ok();
-            let topic = topic.filter(|_| self.state.by_topic);
-            (self.queue.push_back(held), topic)
+            let topic = Some(topic).filter(|_| self.state.by_topic);
+            (self.queue.push_back(queued), topic)
         } else {
             (false, None)
         };
@@ -138,7 +137,7 @@ fn load_sessions(view: &View<'_>, loaded: &mut Loaded) -> Result<(), Error> {
             StateRecord::decode(id, row).map(|state| loaded.see_state(id, state))
         };
         loaded.count_damage(read);
-        ON
+        CONTINUE
     })?;
     Ok(())
 }
@@ -158,7 +157,7 @@ fn load_messages(view: &View<'_>, loaded: &mut Loaded) -> Result<(), Error> {
         let scanned = scan(id, row, |target| receivers.push(target));
         let read = scanned.map(|scanned| loaded.place(id, &scanned, &receivers, &index));
         loaded.count_damage(read);
-        ON
+        CONTINUE
     })?;
     Ok(())
 }
@@ -170,12 +169,21 @@ fn load_retained(view: &View<'_>, loaded: &mut Loaded) -> Result<(), Error> {
             loaded.retained.push(message);
         });
         loaded.count_damage(read);
-        ON
+        CONTINUE
     })?;
     Ok(())
 }
 
 impl Loaded {
+    /// How much there is, as a rescue counts it.
+    pub(super) fn counts(&self) -> Rescued {
+        Rescued {
+            messages: self.refs.len(),
+            sessions: self.sessions.len() as u64,
+            retained: self.retained.len() as u64,
+        }
+    }
+
     /// Queues a message for those of its receivers that are still owed it.
     fn place(
         &mut self,
@@ -192,16 +200,16 @@ impl Loaded {
                 .get(&target.session)
                 .and_then(|&at| self.sessions.get_mut(at));
             let Some(session) = session else { continue };
-            let held = Held {
+            let queued = Queued {
                 id,
                 lane: target.lane,
-                size: scanned.size as u32,
+                size: scanned.size,
                 arrival: scanned.arrival,
             };
             if session.is_releasing(id) {
-                session.releasing.push(held);
+                session.releasing.push(queued);
                 owed += 1;
-            } else if session.owe(held, scanned.topic) {
+            } else if session.owe(queued, scanned.topic) {
                 // Messages are written without the state: their places are taken all the same.
                 let next_seq = &mut session.state.next_seq;
                 *next_seq = (*next_seq).max(target.seq.saturating_add(1));

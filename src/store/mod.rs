@@ -4,6 +4,19 @@
 //! where reads see it, and goes to redb when the journal is full or with a large commit; what was
 //! deleted or replaced by then never does.
 //!
+//! From the bottom up, each using only what stands above it here:
+//!
+//! | where | what |
+//! |---|---|
+//! | `error`, `budget` | what can go wrong; how rarely a flash budget lets it commit |
+//! | `rows` | messages and sessions as bytes, and the batch of them that a commit holds |
+//! | `queue`, `refs` | what is owed without its contents: ids, sizes and times; how many are owed it |
+//! | `ledger` | the broker's side: what is owed, what waits for a commit, what may be deleted |
+//! | `tables` | the tables of redb, changes folded for them, and all rows read as one |
+//! | `files` | the file, the journal and the ballast |
+//! | `rescue` | what can still be read in a damaged file |
+//! | `load`, `db`, `thread` | the scan at start-up; the open store; the one thread that uses it |
+//!
 //! Invariants:
 //! - A commit is whole or absent, also after a power cut; `Event::Committed` comes after the sync.
 //! - Commits happen in the order in which they were handed over; one is in flight at a time.
@@ -18,6 +31,9 @@
 //!   nothing is committed.
 //! - A message row never changes once written; it goes when nobody is owed it.
 //! - Message and session numbers found on disk are never handed out again.
+//! - Session numbers beyond 32 bits have a table of their own. The store's format tells of it
+//!   before the first is anywhere, so that a program which knows none refuses the store; until
+//!   then such a program can go on with it.
 //! - A damaged row is skipped and counted, never delivered; a damaged file is set aside, never
 //!   overwritten, and all rows of it that can still be read go into a new one.
 //! - What was deleted before the damage stays deleted as long as the trees of the file hold.
@@ -26,47 +42,37 @@
 //! - After an error the batch is kept and retried; nothing is reported committed meanwhile.
 //! - No read transaction outlives the call that opened it (it would keep the file growing).
 
-mod ballast;
-mod batch;
 mod budget;
-mod changes;
-mod codec;
-mod disk;
+mod db;
 mod error;
+mod files;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
-mod ids;
-mod journal;
+mod ledger;
 mod load;
-mod memory;
-mod meta;
-mod open;
 mod queue;
-mod record;
 mod refs;
 mod rescue;
-mod row;
+mod rows;
 mod tables;
 mod thread;
-mod verbs;
-mod view;
 
 #[cfg(test)]
 mod tests;
 
-pub use batch::Batch;
 pub use budget::Budget;
-pub use disk::Usage;
+pub use db::{Db, Need, Rows};
 pub use error::{Corrupt, Error};
-pub use ids::IdRanges;
+pub use files::disk::Usage;
+pub use files::open::Location;
+pub use ledger::{Promise, Store};
 pub use load::{Loaded, LoadedSession};
-pub use meta::Written;
-pub use open::Location;
-pub use queue::{Amount, Held, Queue};
-pub use record::{DropRecord, SessionRecord, StateRecord, SubscriptionRecord, WillRecord};
+pub use queue::ids::IdRanges;
+pub use queue::{Amount, Queue, Queued};
 pub use refs::Refs;
-pub use rescue::{Quarantined, Rescued};
-pub use row::{decode_message, decode_retained, decode_targets};
-pub use tables::{Db, Need, Rows};
+pub use rescue::report::{Quarantined, Rescued};
+pub use rows::batch::Batch;
+pub use rows::message::{decode_message, decode_retained, decode_targets};
+pub use rows::session::{DropRecord, SessionRecord, StateRecord, SubscriptionRecord, WillRecord};
+pub use tables::meta::Written;
 pub use thread::{Event, Figures, Handle, ReadRequest};
-pub use verbs::{Promise, Store};

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::impossible;
+
 /// Ids on one page.
-const PAGE: u64 = 256;
+const PAGE: usize = 256;
 /// A count of this and more lives in the side map.
 const MANY: u8 = u8::MAX;
 
@@ -17,7 +19,7 @@ pub struct Refs {
 
 #[derive(Clone, Debug)]
 struct Page {
-    counts: [u8; PAGE as usize],
+    counts: [u8; PAGE],
     /// How many of the counts aren't zero.
     live: u16,
 }
@@ -41,15 +43,24 @@ impl Refs {
     /// The count of `id`.
     pub fn get(&self, id: u64) -> u32 {
         match self.small(id) {
-            MANY => self.many.get(&id).copied().unwrap_or(MANY.into()),
+            MANY => self.many.get(&id).copied().unwrap_or_else(|| {
+                impossible!("the count of message {id} is missing");
+                MANY.into()
+            }),
             count => count.into(),
         }
     }
 
     /// Raises the count of `id` by `n`.
-    pub fn add(&mut self, id: u64, n: u32) {
+    pub fn add(&mut self, id: u64, n: usize) {
+        let sum = u32::try_from(n).ok();
+        let sum = sum.and_then(|n| self.get(id).checked_add(n));
+        let sum = sum.unwrap_or_else(|| {
+            impossible!("message {id} is owed to {n} more sessions than there can be");
+            u32::MAX
+        });
         if n > 0 {
-            self.set(id, self.get(id).saturating_add(n));
+            self.set(id, sum);
         }
     }
 
@@ -65,7 +76,7 @@ impl Refs {
 
     fn small(&self, id: u64) -> u8 {
         self.pages
-            .get(&(id / PAGE))
+            .get(&page_of(id))
             .map_or(0, |page| page.counts[slot(id)])
     }
 
@@ -76,9 +87,9 @@ impl Refs {
         } else {
             self.many.remove(&id);
         }
-        let page = self.pages.entry(id / PAGE).or_insert_with(|| {
+        let page = self.pages.entry(page_of(id)).or_insert_with(|| {
             Box::new(Page {
-                counts: [0; PAGE as usize],
+                counts: [0; PAGE],
                 live: 0,
             })
         });
@@ -95,13 +106,19 @@ impl Refs {
             _ => {}
         }
         if page.live == 0 {
-            self.pages.remove(&(id / PAGE));
+            self.pages.remove(&page_of(id));
         }
     }
 }
 
+fn page_of(id: u64) -> u64 {
+    id / PAGE as u64
+}
+
+/// The place of `id` on its page.
 fn slot(id: u64) -> usize {
-    (id % PAGE) as usize
+    let [low, ..] = id.to_le_bytes();
+    low.into()
 }
 
 #[cfg(test)]
@@ -113,7 +130,7 @@ mod tests {
     proptest! {
         #[test]
         fn behaves_like_a_map(
-            ops in prop::collection::vec((0..600u64, 0..4u8, 0..300u32), 0..200)
+            ops in prop::collection::vec((0..600u64, 0..4u8, 0..300usize), 0..200)
         ) {
             let mut refs = Refs::new();
             let mut model: BTreeMap<u64, u32> = BTreeMap::new();
@@ -123,7 +140,7 @@ mod tests {
                 if op == 0 {
                     refs.add(id, n);
                     if n > 0 {
-                        *model.entry(id).or_default() += n;
+                        *model.entry(id).or_default() += n as u32;
                     }
                 } else {
                     for _ in 0..n {

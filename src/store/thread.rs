@@ -8,15 +8,15 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::ballast::Ballast;
-use super::batch::Batch;
+use super::db::{Db, Need, Rows};
 use super::error::Error;
-use super::meta::Written;
-use super::tables::{Db, Need, Rows};
+use super::files::ballast::Ballast;
+use super::rows::batch::Batch;
+use super::tables::meta::Written;
 
 /// Between the first two attempts at a disk that fails; doubles, as each opens the file anew and
 /// reads it all.
-const RETRY: Duration = Duration::from_secs(1);
+const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The wait doubles so many times.
 const DOUBLINGS: u32 = 3;
 /// A file that is found damaged so many times in a row will not heal by being opened again.
@@ -30,7 +30,7 @@ const IDLE: Duration = Duration::from_secs(5);
 /// The same, while it waits for room on a full disk.
 const IDLE_FULL: Duration = Duration::from_secs(1);
 /// redb's deepest commit takes a small part of this.
-const STACK: usize = 256 << 10;
+const STACK_BYTES: usize = 256 << 10;
 
 /// What the storage thread reports.
 #[derive(Debug)]
@@ -133,7 +133,7 @@ impl Handle {
         };
         let thread = thread::Builder::new()
             .name("store".into())
-            .stack_size(STACK)
+            .stack_size(STACK_BYTES)
             .spawn(move || {
                 let lost = worker.run();
                 // Nobody waits if closing took too long.
@@ -206,7 +206,7 @@ struct Worker<F> {
     reads: VecDeque<ReadRequest>,
     /// Attempts in a row that failed.
     failures: u32,
-    /// The ballast is off.
+    /// The disk is full, and the ballast deleted.
     full: bool,
     /// Nothing was asked for in a while.
     idle: bool,
@@ -218,7 +218,10 @@ impl<F: Fn(Event)> Worker<F> {
     /// up.
     fn run(mut self) -> usize {
         let mut tries = 0;
-        if self.lay_ballast().is_err_and(|e| Error::from(e).is_full()) {
+        if self
+            .create_ballast()
+            .is_err_and(|e| Error::from(e).is_full())
+        {
             self.fill_up();
         }
         (self.events)(Event::Figures(self.figures()));
@@ -295,11 +298,11 @@ impl<F: Fn(Event)> Worker<F> {
     }
 
     fn commit_all(&mut self) -> Result<(), Error> {
-        while let Some(batch) = self.commits.front() {
+        while let Some(batch) = self.commits.front_mut() {
             let done = self.db.commit(batch);
             match done {
                 // In the space that the ballast leaves it may go through.
-                Err(e) if e.is_full() && self.throw_ballast() => continue,
+                Err(e) if e.is_full() && self.release_ballast() => continue,
                 done => done?,
             }
             // A promise for a file that is not there any more is none.
@@ -357,23 +360,23 @@ impl<F: Fn(Event)> Worker<F> {
 
     /// Takes back the ballast once the disk has room for it.
     fn make_room(&mut self) {
-        if self.full && self.lay_ballast().is_ok() {
+        if self.full && self.create_ballast().is_ok() {
             self.full = false;
             (self.events)(Event::Room);
         }
     }
 
-    fn lay_ballast(&mut self) -> io::Result<()> {
+    fn create_ballast(&mut self) -> io::Result<()> {
         match &mut self.ballast {
-            Some(ballast) => ballast.lay(),
+            Some(ballast) => ballast.create(),
             None => Ok(()),
         }
     }
 
-    /// True if there was ballast to throw off.
-    fn throw_ballast(&mut self) -> bool {
+    /// True if there was a ballast to delete.
+    fn release_ballast(&mut self) -> bool {
         self.fill_up();
-        self.ballast.as_mut().is_some_and(Ballast::throw)
+        self.ballast.as_mut().is_some_and(Ballast::release)
     }
 
     fn fill_up(&mut self) {
@@ -384,9 +387,10 @@ impl<F: Fn(Event)> Worker<F> {
     }
 
     fn stall(&mut self, error: Error) {
-        let pause = match self.closing {
-            true => RETRY,
-            false => RETRY * (1 << self.failures.min(DOUBLINGS)),
+        let pause = if self.closing {
+            FIRST_RETRY
+        } else {
+            FIRST_RETRY * (1 << self.failures.min(DOUBLINGS))
         };
         if self.failures == 0 {
             (self.events)(Event::Stalled { error });

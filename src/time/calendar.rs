@@ -29,7 +29,7 @@ const MONTHS: [&str; 12] = [
 
 /// A point in time, taken apart.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock {
+pub struct DateTime {
     since_1970: Duration,
     year: u64,
     month: u64,
@@ -38,9 +38,9 @@ pub struct Clock {
     year_day: u64,
 }
 
-impl Clock {
+impl DateTime {
     /// The point in time `since_1970`.
-    pub fn new(since_1970: Duration) -> Clock {
+    pub fn new(since_1970: Duration) -> DateTime {
         let mut days = since_1970.as_secs() / 86_400;
         let mut year = 1970;
         // A 400-year cycle of the Gregorian calendar has 146,097 days.
@@ -56,7 +56,7 @@ impl Clock {
             days -= days_of_month(year, month);
             month += 1;
         }
-        Clock {
+        DateTime {
             since_1970,
             year,
             month,
@@ -65,11 +65,11 @@ impl Clock {
         }
     }
 
-    /// The conversions of strftime(3) that [`Clock::strftime`] knows; `N` are the nanoseconds.
+    /// The conversions of strftime(3) that [`DateTime::strftime`] knows; `N` are the nanoseconds.
     pub const CONVERSIONS: &str = "aAbBcCdDeFhHIjklmMnNprRsStTuwxXyYzZ%";
 
     /// What strftime(3) makes of `format` in the C locale. A conversion that is not known stands
-    /// for nothing; [`Clock::unknown`] finds it before.
+    /// for nothing; [`DateTime::unknown`] finds it before.
     pub fn format(&self, format: &str) -> String {
         let mut out = String::with_capacity(2 * format.len());
         let mut chars = format.chars();
@@ -88,7 +88,7 @@ impl Clock {
         while let Some(c) = chars.next() {
             if c == '%' {
                 match chars.next() {
-                    Some(known) if Clock::CONVERSIONS.contains(known) => {}
+                    Some(known) if DateTime::CONVERSIONS.contains(known) => {}
                     Some(other) => return Some(format!("%{other}")),
                     None => return Some("%".to_owned()),
                 }
@@ -102,7 +102,7 @@ impl Clock {
         (self.since_1970.as_secs() / 86_400 + 4) % 7
     }
 
-    /// What strftime(3) makes of `%` and `c`, one of [`Clock::CONVERSIONS`], in the C locale.
+    /// What strftime(3) makes of `%` and `c`, one of [`DateTime::CONVERSIONS`], in the C locale.
     pub fn strftime(&self, c: char) -> String {
         let seconds = self.since_1970.as_secs();
         match c {
@@ -123,13 +123,8 @@ impl Clock {
                 let whole = self.strftime(if c == 'a' { 'A' } else { 'B' });
                 whole.chars().take(3).collect()
             }
-            'A' => DAYS
-                .get(self.week_day() as usize)
-                .map_or_else(String::new, |d| (*d).to_owned()),
-            'B' => {
-                let name = MONTHS.get(self.month as usize - 1);
-                name.map_or_else(String::new, |m| (*m).to_owned())
-            }
+            'A' => nth(&DAYS, self.week_day()),
+            'B' => nth(&MONTHS, self.month - 1),
             'C' => format!("{:02}", self.year / 100),
             'u' => ((self.week_day() + 6) % 7 + 1).to_string(),
             'w' => self.week_day().to_string(),
@@ -168,6 +163,12 @@ impl Clock {
     }
 }
 
+/// The name at `index`, from 0.
+fn nth(names: &[&str], index: u64) -> String {
+    let name = usize::try_from(index).ok().and_then(|at| names.get(at));
+    name.map_or_else(String::new, |name| (*name).to_owned())
+}
+
 const fn is_leap(year: u64) -> bool {
     year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400)
 }
@@ -199,10 +200,13 @@ mod tests {
             (1_735_689_599, "2024-12-31T23:59:59+0000"),
             (4_107_542_400, "2100-03-01T00:00:00+0000"),
         ] {
-            assert_eq!(Clock::new(Duration::from_secs(seconds)).iso8601(), expected);
+            assert_eq!(
+                DateTime::new(Duration::from_secs(seconds)).iso8601(),
+                expected
+            );
         }
         assert_eq!(
-            Clock::new(Duration::from_secs(1_735_689_599)).strftime('j'),
+            DateTime::new(Duration::from_secs(1_735_689_599)).strftime('j'),
             "366"
         );
     }
@@ -210,7 +214,7 @@ mod tests {
     #[test]
     fn every_conversion_is_as_in_the_c_library() {
         // date -u -d @1709251199 (a Thursday), and Sunday midnight of the third.
-        let clock = Clock::new(Duration::from_secs(1_709_251_199));
+        let clock = DateTime::new(Duration::from_secs(1_709_251_199));
         for (format, expected) in [
             ("%a %A %b %B %h", "Thu Thursday Feb February Feb"),
             ("%c|%x|%X", "Thu Feb 29 23:59:59 2024|02/29/24|23:59:59"),
@@ -220,19 +224,19 @@ mod tests {
             ("%s %% %z %Z", "1709251199 % +0000 UTC"),
         ] {
             assert_eq!(clock.format(format), expected);
-            assert_eq!(Clock::unknown(format), None);
+            assert_eq!(DateTime::unknown(format), None);
         }
-        let midnight = Clock::new(Duration::from_secs(1_709_424_000));
+        let midnight = DateTime::new(Duration::from_secs(1_709_424_000));
         assert_eq!(midnight.format("%a %u %w %e %I%p"), "Sun 7 0  3 12AM");
-        for c in Clock::CONVERSIONS.chars() {
+        for c in DateTime::CONVERSIONS.chars() {
             assert!(!clock.strftime(c).is_empty(), "%{c}");
         }
     }
 
     #[test]
     fn what_is_not_known_is_found() {
-        assert_eq!(Clock::unknown("%Y-%Q").as_deref(), Some("%Q"));
-        assert_eq!(Clock::unknown("%Y %").as_deref(), Some("%"));
-        assert_eq!(Clock::unknown("%%Q"), None);
+        assert_eq!(DateTime::unknown("%Y-%Q").as_deref(), Some("%Q"));
+        assert_eq!(DateTime::unknown("%Y %").as_deref(), Some("%"));
+        assert_eq!(DateTime::unknown("%%Q"), None);
     }
 }

@@ -205,8 +205,8 @@ impl Bench {
     /// Does one job of the disk; false if there was none.
     fn work(&mut self) -> bool {
         let event = match self.jobs.pop_front() {
-            Some(Job::Commit(batch)) => {
-                self.db.commit(&batch).expect("memory");
+            Some(Job::Commit(mut batch)) => {
+                self.db.commit(&mut batch).expect("memory");
                 let figures = Figures::default();
                 Event::Committed {
                     seq: batch.seq,

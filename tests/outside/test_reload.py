@@ -144,7 +144,7 @@ def test_what_takes_a_restart_is_named(make_broker, client, tmp_path):
     )
     reload(broker)
     for directive in ("listener", "persistence", "persistence_location"):
-        line = f"Warning: {directive}: changed; it takes a restart to heed that."
+        line = f"Warning: {directive}: changed; it takes effect after a restart."
         assert broker.log().count(line) == 1
     reload(broker)
     assert not here.closed.is_set()

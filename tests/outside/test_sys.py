@@ -165,3 +165,49 @@ def test_the_man_page_names_every_topic(make_broker, client):
             assert re.search(rf"^\.BR? {name}\b", page, re.M), name
         else:
             assert name in named, name
+
+
+@pytest.mark.parametrize(
+    "client_id",
+    [
+        "x" * 65_509,  # With what is around it, a topic of 65,536 bytes.
+        "x" * 65_530,
+        "x" * 65_535,
+        "+" * 22_000,  # Escaped, it takes three times as much.
+    ],
+    ids=["65536", "65557", "65562", "escaped"],
+)
+def test_a_client_id_that_fills_a_topic(make_broker, client, client_id):
+    """What was dropped on the way to it is told, and nobody who watches loses the connection."""
+    broker = make_broker(
+        "sys_interval 1\nmax_queued_messages 1\nqueue_overflow newest", durable=True
+    )
+    with Raw(broker.port, client_id, clean=False) as away:
+        away.send(wire.subscribe(1, "t", 1))
+        away.expect(wire.SUBACK)
+        away.send(wire.GOODBYE)
+        assert away.closed_by_broker()
+    writer = client(broker.port, "writer")
+    for _ in range(3):
+        writer.publish("t", "x", 1)
+    with Raw(broker.port, "watcher") as watcher:
+        for packet_id, topic in enumerate(["#", "$SYS/broker/client/+/dropped"], 1):
+            watcher.send(wire.subscribe(packet_id, topic, 0))
+        told = None
+        while told is None:
+            message = watcher.receive()
+            if message.kind == wire.PUBLISH:
+                told = message.topic
+        level = told.removeprefix("$SYS/broker/client/").removesuffix("/dropped")
+        assert len(level) <= 1024 and re.search("%-[0-9A-F]{32}$", level), level
+        assert b'"messages":2' in message.payload
+    time.sleep(1.2)
+    for _ in range(2):
+        with Raw(broker.port, "everything") as everything:
+            everything.send(wire.subscribe(1, "#", 0) + wire.PING)
+            everything.expect(wire.SUBACK)
+            everything.expect(wire.PINGRESP)
+            writer = client(broker.port, "writer")
+            writer.publish("u", "alive")
+            assert everything.expect(wire.PUBLISH).topic == "u"
+        broker.restart("kill")

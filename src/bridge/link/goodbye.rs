@@ -2,7 +2,8 @@
 
 use log::info;
 
-use super::{Link, State};
+use super::Link;
+use super::state::State;
 use crate::config::log_type::NOTICE;
 use crate::mqtt::{Delivery, Disconnect, Error, Packet, Props, Publish, Reason, encode};
 use crate::time::Time;

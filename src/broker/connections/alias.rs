@@ -65,7 +65,7 @@ impl Naming {
 /// Aliases set for one peer at most, whatever it takes: they are searched one by one.
 const MAX_ALIASES: u16 = 256;
 /// Topics that are remembered, each by eight bytes, to see which come again.
-const REMEMBERED: usize = 32;
+const REMEMBERED: u8 = 32;
 /// An alias that this many messages went by without may be given to another topic. More than a
 /// round of all that are remembered: devices report in turn.
 const IDLE: u32 = 4 * REMEMBERED as u32;
@@ -162,7 +162,7 @@ impl Outward {
             Some(seen) => *seen = hash,
             None => self.seen.push(hash),
         }
-        self.next = (self.next + 1) % REMEMBERED as u8;
+        self.next = (self.next + 1) % REMEMBERED;
     }
 }
 
@@ -271,6 +271,6 @@ mod tests {
         );
         assert_eq!(send(&mut table, "topic/3"), Naming::Both(1));
         assert_eq!(send(&mut table, "topic/1"), Naming::Name);
-        assert!(table.seen.len() <= REMEMBERED);
+        assert!(table.seen.len() <= usize::from(REMEMBERED));
     }
 }

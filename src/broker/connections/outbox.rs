@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use crate::impossible;
 use crate::message::Message;
 
 /// Encoded packets for one peer, gathered over a turn and written at its end. Large payloads are
@@ -49,8 +50,8 @@ impl Outbox {
         let first = self.payloads.as_ref().and_then(|p| p.queue.front());
         match first {
             Some(payload) if payload.at == written => payload.pending(),
-            Some(payload) => &self.bytes[written..payload.at],
-            None => &self.bytes[written..],
+            Some(payload) => self.bytes.get(written..payload.at).unwrap_or_default(),
+            None => self.bytes.get(written..).unwrap_or_default(),
         }
     }
 
@@ -78,7 +79,10 @@ impl Outbox {
             // An outbox stays far below 4 GB: OUTBOX_LIMIT and one packet.
             _ => {
                 let written = (written + n).min(self.bytes.len());
-                self.written = u32::try_from(written).unwrap_or(u32::MAX);
+                self.written = u32::try_from(written).unwrap_or_else(|_| {
+                    impossible!("an outbox of {written} bytes");
+                    u32::MAX
+                });
             }
         }
         if self.is_empty() {

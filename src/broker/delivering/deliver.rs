@@ -75,9 +75,10 @@ pub(super) fn deliver(
     let first = core.ledger.put_each(message, together, alone, ticket, now);
     let mut apart = (first.0 + rows..).map(MessageId);
     for receiver in receivers.drain(..) {
-        let id = match receiver.owed.lane.is_share() {
-            true => apart.next(),
-            false => Some(first),
+        let id = if receiver.owed.lane.is_share() {
+            apart.next()
+        } else {
+            Some(first)
         };
         let entry = Entry::new(Rc::clone(message), id, receiver.owed);
         queue_stored(core, receiver.session, entry, now);

@@ -120,9 +120,10 @@ fn plan_all(
         plans.push(plan(core, message, receiver, closed)?);
     }
     let is_kept = message.retain && message.qos != QoS::AtMostOnce;
-    match closed && is_kept {
-        true => Err(Full(None)),
-        false => Ok(()),
+    if closed && is_kept {
+        Err(Full(None))
+    } else {
+        Ok(())
     }
 }
 

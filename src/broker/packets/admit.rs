@@ -102,9 +102,10 @@ fn admit_session(core: &Core, client_id: &str) -> Result<(), Reason> {
     }
     let clients = core.sessions.len().saturating_sub(core.bridges.len());
     let limit = core.settings.general.global_max_clients;
-    match limit.is_some_and(|limit| clients >= limit as usize) {
-        true if known.is_none() => Err(Reason::SERVER_BUSY),
-        _ => Ok(()),
+    if limit.is_some_and(|limit| clients >= limit as usize) && known.is_none() {
+        Err(Reason::SERVER_BUSY)
+    } else {
+        Ok(())
     }
 }
 

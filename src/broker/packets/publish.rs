@@ -252,9 +252,10 @@ fn take(
     // The PUBREC to a durable session promises the packet id too: an early delivery of the message
     // does not open it, only the commit does.
     let by_message = delivery != Delivery::AtMostOnce && !(is_exact && is_durable);
-    let ticket = match by_message {
-        true => core.connections.reserve(c),
-        false => None,
+    let ticket = if by_message {
+        core.connections.reserve(c)
+    } else {
+        None
     };
     // A publisher that is its own subscriber expects PUBREC before the message: of Mosquitto it gets
     // that only after PUBREL.
@@ -290,13 +291,14 @@ fn accept(
         // That nobody is subscribed only a server says (5.0 §3.4.2.1), and as Mosquitto, which routes
         // a QoS 2 message later, only with PUBACK.
         Delivery::AtLeastOnce(..) if !routed.matched => {
-            match core
+            if core
                 .connections
                 .get(c)
                 .is_some_and(|conn| conn.is_upstream())
             {
-                true => Reason::SUCCESS,
-                false => Reason::NO_MATCHING_SUBSCRIBERS,
+                Reason::SUCCESS
+            } else {
+                Reason::NO_MATCHING_SUBSCRIBERS
             }
         }
         _ => Reason::SUCCESS,

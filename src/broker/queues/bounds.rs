@@ -112,9 +112,10 @@ pub(crate) fn admission(
         Overflow::Newest => Admission::Dropped(DropReason::OverflowNewest),
         Overflow::Oldest | Overflow::LatestPerTopic => {
             let helps = queue.can_admit(Some(lane), more) && queue.can_admit(None, more);
-            match helps {
-                true => Admission::MakesRoom,
-                false => Admission::Dropped(DropReason::OverflowNewest),
+            if helps {
+                Admission::MakesRoom
+            } else {
+                Admission::Dropped(DropReason::OverflowNewest)
             }
         }
     }
@@ -249,9 +250,10 @@ pub(crate) fn make_room_in_ram(
             return true;
         }
         let drops = !session.is_durable() && makes_way(Bounded { session, settings }.policy(lane));
-        let oldest = match drops {
-            true => session.outbound.drop_oldest(|_| true),
-            false => None,
+        let oldest = if drops {
+            session.outbound.drop_oldest(|_| true)
+        } else {
+            None
         };
         let Some(oldest) = oldest else {
             let lost = (1, message.size().into());

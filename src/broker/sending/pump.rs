@@ -114,7 +114,7 @@ fn refill(core: &mut Core, key: SessionKey) -> bool {
     }
     let mut filled = false;
     while let Some(id) = session.outbound.wants_fresh(on_disk_below) {
-        let pending = core.ledger.store().held(id, session.id);
+        let pending = core.ledger.store().in_memory(id, session.id);
         let entry =
             pending.map(|(message, owed)| Entry::new(message.clone(), Some(id), owed.clone()));
         filled |= entry.is_some();

@@ -9,7 +9,7 @@ use crate::broker::sessions::DropReason;
 use crate::keys::SessionKey;
 use crate::message::MessageId;
 use crate::session::Entry;
-use crate::store::{self, Held, Rows};
+use crate::store::{self, Queued, Rows};
 use crate::time::Time;
 
 /// Rows that a session's queue asked for have come; `question` is the number it gave.
@@ -53,7 +53,7 @@ fn on_row(core: &mut Core, key: SessionKey, id: MessageId, row: &[u8], now: Time
 }
 
 /// Messages that the store no longer has: damaged rows.
-fn lose(core: &mut Core, key: SessionKey, lost: Vec<Held>, now: Time) {
+fn lose(core: &mut Core, key: SessionKey, lost: Vec<Queued>, now: Time) {
     for queued in lost {
         let amount = (1, queued.size.into());
         drop_message(core, key, queued.lane, DropReason::Damaged, amount, now);

@@ -191,9 +191,10 @@ impl Drops {
     fn count_in_row(&mut self, dropped: &DropRecord) -> bool {
         let same = |row: &Row, lane| (row.record.lane, row.record.reason) == (lane, dropped.reason);
         let has_row = self.rows.iter().any(|row| same(row, dropped.lane));
-        let lane = match has_row || self.rows.len() < MAX_ROWS {
-            true => dropped.lane,
-            false => Lane::Client,
+        let lane = if has_row || self.rows.len() < MAX_ROWS {
+            dropped.lane
+        } else {
+            Lane::Client
         };
         let Some(row) = self.rows.iter_mut().find(|row| same(row, lane)) else {
             self.rows.push(Row {

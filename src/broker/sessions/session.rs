@@ -232,9 +232,10 @@ impl Session {
             retain_as_published: s.options.retain_as_published,
             retain_handling: s.retain_handling,
             sub_id: s.options.sub_id.map(|id| id.get()),
-            lane: match s.options.lane.is_share() {
-                true => s.options.lane,
-                false => Lane::Client,
+            lane: if s.options.lane.is_share() {
+                s.options.lane
+            } else {
+                Lane::Client
             },
         };
         SessionRecord {

@@ -32,9 +32,12 @@ pub(super) fn give(
     match choose(core, group, among, message) {
         None => Given::ToNobody,
         Some((_, Fitness::Full)) => Given::NotYet,
-        Some((receiver, _)) => match deliver_left(core, message, receiver, from, now) {
-            true => Given::Taken,
-            false => Given::NotYet,
-        },
+        Some((receiver, _)) => {
+            if deliver_left(core, message, receiver, from, now) {
+                Given::Taken
+            } else {
+                Given::NotYet
+            }
+        }
     }
 }

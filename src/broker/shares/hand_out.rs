@@ -72,7 +72,7 @@ fn hand_out(core: &mut Core, group: GroupKey, now: Time) {
             return read(core, Reading { group, place, ids });
         }
         drop(waiting);
-        let pending = core.ledger.store().held(first, owner);
+        let pending = core.ledger.store().in_memory(first, owner);
         match pending.map(|(message, owed)| (Rc::clone(message), owed.qos)) {
             Some((message, qos)) => {
                 if !hand_on(core, (group, place), first, (&message, qos), now) {
@@ -157,9 +157,10 @@ fn hand_on(
         let stays = is_exact && (was_sent || (is_restored && !is_ended));
         // Not to somebody who is away as well.
         let connected = (group, Among::Connected);
-        let given = match stays {
-            true => Given::ToNobody,
-            false => give(core, connected, message, Some((id, owner)), now),
+        let given = if stays {
+            Given::ToNobody
+        } else {
+            give(core, connected, message, Some((id, owner)), now)
         };
         match given {
             Given::Taken => {}

@@ -11,11 +11,11 @@ use super::Error;
 use crate::mqtt::{Packet, Version, encode};
 
 /// Bytes asked of the socket at once.
-const READ: usize = 64 * 1024;
+const READ_SIZE: usize = 64 * 1024;
 
 /// A socket with its buffers.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct Connection {
     stream: TcpStream,
     /// Received bytes.
     pub(super) input: Vec<u8>,
@@ -28,9 +28,9 @@ pub(super) struct Link {
     pinged: Option<Instant>,
 }
 
-impl Link {
-    pub(super) fn new(stream: TcpStream, keep_alive: u16) -> Link {
-        let mut link = Link {
+impl Connection {
+    pub(super) fn new(stream: TcpStream, keep_alive: u16) -> Connection {
+        let mut link = Connection {
             stream,
             input: Vec::new(),
             consumed: 0,
@@ -100,7 +100,7 @@ impl Link {
         self.input.drain(..self.consumed);
         self.consumed = 0;
         let len = self.input.len();
-        self.input.resize(len + READ, 0);
+        self.input.resize(len + READ_SIZE, 0);
         let result = match self.input.get_mut(len..) {
             Some(room) => self.stream.read(room),
             None => Ok(0),

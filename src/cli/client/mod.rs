@@ -21,14 +21,14 @@ use crate::mqtt::{
 
 pub use dial::Target;
 pub use error::{Error, plain};
-use link::Link;
+use link::Connection;
 pub use session::{Outgoing, Session};
 
 /// Publishes in flight, as libmosquitto has it, unless the broker wants fewer.
 pub const WINDOW: usize = 20;
 
 /// Bytes of publishes that are gathered before they are sent.
-const GATHER: usize = 16 * 1024;
+const MAX_GATHERED: usize = 16 * 1024;
 
 /// No packet has more bytes: fixed header and the largest remaining length.
 const MAX_PACKET: usize = MAX_REMAINING_LENGTH + 5;
@@ -65,7 +65,7 @@ pub enum Event {
 /// A connection to a broker.
 #[derive(Debug)]
 pub struct Client<'s> {
-    link: Link,
+    link: Connection,
     version: Version,
     session: &'s mut Session,
     /// `None` until the CONNACK.
@@ -91,17 +91,17 @@ impl<'s> Client<'s> {
     /// Why there is no connection.
     pub fn connect(
         target: &Target,
-        hello: &Connect<'_>,
+        connect: &Connect<'_>,
         session: &'s mut Session,
     ) -> Result<Client<'s>, Error> {
         let mut client = Client {
-            link: Link::new(dial::dial(target)?, hello.keep_alive),
-            version: hello.version,
+            link: Connection::new(dial::dial(target)?, connect.keep_alive),
+            version: connect.version,
             session,
             limits: None,
-            trace: target.trace.then(|| hello.client_id.to_owned()),
+            trace: target.trace.then(|| connect.client_id.to_owned()),
         };
-        client.put(&Packet::Connect(Box::new(*hello)))?;
+        client.put(&Packet::Connect(Box::new(*connect)))?;
         let deadline = Instant::now() + target.timeout;
         loop {
             // Before the CONNACK there are no events.
@@ -153,9 +153,10 @@ impl<'s> Client<'s> {
         if message.qos > QoS::AtMostOnce {
             self.session.sent(id, message);
         }
-        match self.link.output.len() > GATHER {
-            true => self.link.flush(),
-            false => Ok(()),
+        if self.link.output.len() > MAX_GATHERED {
+            self.link.flush()
+        } else {
+            Ok(())
         }
     }
 
@@ -236,9 +237,10 @@ impl<'s> Client<'s> {
             self.session.broker_forgot();
         }
         for flight in self.session.flights() {
-            let packet = match flight.released {
-                true => Packet::PubRel(Ack::new(flight.id, Reason::SUCCESS)),
-                false => Packet::Publish(flight.message.packet(flight.id, again)),
+            let packet = if flight.released {
+                Packet::PubRel(Ack::new(flight.id, Reason::SUCCESS))
+            } else {
+                Packet::Publish(flight.message.packet(flight.id, again))
             };
             trace::line(self.trace.as_deref(), "sending", &packet);
             encode(&packet, self.version, &mut self.link.output)?;

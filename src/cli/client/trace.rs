@@ -1,6 +1,6 @@
 //! What -d prints: a line a packet, as libmosquitto words it.
 
-use crate::mqtt::{Delivery, Packet, Publish};
+use crate::mqtt::{Delivery, Packet, PacketId, Publish};
 
 /// Prints the packet, if there is a client to name. `way` is "sending" or "received".
 pub(super) fn line(client: Option<&str>, way: &str, packet: &Packet<'_>) {
@@ -49,7 +49,7 @@ fn publish_text(publish: &Publish<'_>) -> String {
         u8::from(dup),
         publish.delivery.qos() as u8,
         u8::from(publish.retain),
-        publish.delivery.id().map_or(0, |id| id.get()),
+        publish.delivery.id().map_or(0, PacketId::get),
         publish.topic,
         publish.payload.len()
     )

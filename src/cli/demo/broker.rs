@@ -18,7 +18,7 @@ const START_WITHIN: Duration = Duration::from_secs(10);
 
 /// Each QoS 2 message takes several commits on its way, one after another: the more of them are in
 /// flight at once, the sooner a backlog is gone.
-const IN_FLIGHT: u32 = 100;
+const INFLIGHT: u32 = 100;
 
 /// A folder of this run alone, in the system's place for temporary files.
 pub(super) fn make_folder() -> io::Result<PathBuf> {
@@ -37,7 +37,7 @@ pub(super) fn free_port() -> io::Result<u16> {
 /// A broker process. Dropping it kills the process; should this process be killed, the kernel
 /// does so.
 #[derive(Debug)]
-pub(super) struct Broker {
+pub(super) struct BrokerProcess {
     name: &'static str,
     port: u16,
     config: PathBuf,
@@ -46,15 +46,15 @@ pub(super) struct Broker {
     child: Option<Child>,
 }
 
-impl Broker {
+impl BrokerProcess {
     /// Writes the configuration and starts the broker; `extra` are further lines.
     pub(super) fn start(
         folder: &Path,
         name: &'static str,
         extra: &str,
-    ) -> Result<Broker, DemoError> {
+    ) -> Result<BrokerProcess, DemoError> {
         let port = free_port().map_err(DemoError::system("no free port"))?;
-        let mut broker = Broker {
+        let mut broker = BrokerProcess {
             name,
             port,
             config: folder.join(format!("{name}.conf")),
@@ -64,7 +64,7 @@ impl Broker {
         };
         let config = format!(
             "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\n\
-             persistence_location {}/\nmax_inflight_messages {IN_FLIGHT}\n{extra}",
+             persistence_location {}/\nmax_inflight_messages {INFLIGHT}\n{extra}",
             broker.store.display()
         );
         fs::create_dir(&broker.store)
@@ -94,7 +94,7 @@ impl Broker {
         while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
             let ended = child.try_wait().ok().flatten();
             if ended.is_some() || Instant::now() > deadline {
-                return Err(DemoError::Broker(self.name, self.log.clone()));
+                return Err(DemoError::BrokerProcess(self.name, self.log.clone()));
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -124,7 +124,7 @@ impl Broker {
     }
 }
 
-impl Drop for Broker {
+impl Drop for BrokerProcess {
     fn drop(&mut self) {
         self.kill();
     }

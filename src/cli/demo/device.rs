@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::tally::{DeviceId, Sent, Tally};
+use super::tally::{DeviceId, Sent, Tally, qos_of};
 use crate::cli::client::{Client, Error, Event, Outgoing, Session, Target};
 use crate::mqtt::{Connect, Property, Props, PropsBuf, QoS, Reason, Subscription, Version};
 
@@ -20,7 +20,7 @@ const PAYLOAD: usize = 200;
 
 /// What the threads of the demo share.
 #[derive(Debug, Default)]
-pub(super) struct Shared {
+pub(super) struct SharedState {
     /// Devices make no more messages.
     pub(super) stop: AtomicBool,
     /// Devices and collector give up.
@@ -45,7 +45,7 @@ pub(super) fn target(host: &str, port: u16) -> Target {
 }
 
 /// The CONNECT of `client_id`. In 5.0 a kept session ends an hour after the connection.
-pub(super) fn hello<'a>(
+pub(super) fn connect_packet<'a>(
     client_id: &'a str,
     version: Version,
     clean_start: bool,
@@ -74,7 +74,7 @@ pub(super) struct Device {
     pub(super) id: DeviceId,
     pub(super) qos: QoS,
     pub(super) edge: Target,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SharedState>,
 }
 
 impl Device {
@@ -92,11 +92,11 @@ impl Device {
         };
         let client_id = format!("device-{}", self.id);
         let mut props = PropsBuf::new();
-        let hello = hello(&client_id, version, false, &mut props);
+        let connect_packet = connect_packet(&client_id, version, false, &mut props);
         let mut session = Session::default();
         let mut next = 1;
         while !self.shared.abort.load(Ordering::Relaxed) {
-            let done = match Client::connect(&self.edge, &hello, &mut session) {
+            let done = match Client::connect(&self.edge, &connect_packet, &mut session) {
                 Ok(client) => self.publish(client, &mut next, &mut sent.numbers),
                 Err(error) => Err(error),
             };
@@ -165,7 +165,7 @@ pub(super) struct Collector {
     pub(super) client_id: String,
     pub(super) filter: String,
     pub(super) upstream: Target,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SharedState>,
     pub(super) tally: Arc<Mutex<Tally>>,
 }
 
@@ -175,15 +175,15 @@ impl Collector {
     pub(super) fn run(self, ready: impl FnOnce()) -> Result<(), Error> {
         let mut ready = Some(ready);
         let mut props = PropsBuf::new();
-        let mut hello = hello(&self.client_id, Version::V5, false, &mut props);
+        let mut connect_packet = connect_packet(&self.client_id, Version::V5, false, &mut props);
         // Mosquitto 2.0.11 may deliver out of order once a subscriber's window is full.
         let mut wide = PropsBuf::new();
-        wide.extend_raw(hello.props.as_bytes());
+        wide.extend_raw(connect_packet.props.as_bytes());
         wide.push(Property::ReceiveMaximum(u16::MAX));
-        hello.props = wide.as_props();
+        connect_packet.props = wide.as_props();
         let mut session = Session::default();
         loop {
-            let result = Client::connect(&self.upstream, &hello, &mut session)
+            let result = Client::connect(&self.upstream, &connect_packet, &mut session)
                 .and_then(|client| self.collect(client, &mut ready));
             match result {
                 Err(error) if ready.is_some() => return Err(error),
@@ -225,7 +225,7 @@ impl Collector {
         if let Some((device, number)) = parse(payload) {
             let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
             let new = tally.arrive(device, number);
-            if new && super::qos_of(device) > QoS::AtMostOnce {
+            if new && qos_of(device) > QoS::AtMostOnce {
                 self.shared.arrived.fetch_add(1, Ordering::Relaxed);
             }
         }

@@ -1,4 +1,4 @@
-//! Why the demo could not be played to its end.
+//! Why the demo could not be run to its end.
 
 use std::fmt;
 use std::io;
@@ -13,14 +13,14 @@ pub enum DemoError {
     /// The system refused something.
     System(&'static str, io::Error),
     /// A broker did not start; its log is in the file.
-    Broker(&'static str, PathBuf),
+    BrokerProcess(&'static str, PathBuf),
     /// A client could not do its part.
     Client(&'static str, client::Error),
     /// No answer in time.
     Silence(&'static str),
     /// SIGINT or SIGTERM.
     Interrupted,
-    /// It was played to its end, and something promised did not hold.
+    /// It ran to its end, and something promised did not hold.
     Broken,
     /// A broker process of the demo ended with an error.
     Run(run::Error),
@@ -42,7 +42,7 @@ impl fmt::Display for DemoError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DemoError::System(what, error) => write!(f, "{what}: {}", plain(error)),
-            DemoError::Broker(name, log) => {
+            DemoError::BrokerProcess(name, log) => {
                 write!(f, "the {name} broker did not start, see {}", log.display())
             }
             DemoError::Client(what, error) => {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A relay to one address.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct CuttableLink {
     port: u16,
     state: Arc<Mutex<State>>,
 }
@@ -18,11 +18,11 @@ struct State {
     streams: Vec<TcpStream>,
 }
 
-impl Link {
+impl CuttableLink {
     /// A link that is up. Its thread ends with the process.
-    pub(super) fn to(host: String, port: u16) -> io::Result<Link> {
+    pub(super) fn to(host: String, port: u16) -> io::Result<CuttableLink> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let link = Link {
+        let link = CuttableLink {
             port: listener.local_addr()?.port(),
             state: Arc::new(Mutex::new(State {
                 up: true,
@@ -96,7 +96,7 @@ mod tests {
     fn a_cut_link_carries_nothing_until_mended() {
         let upstream = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = upstream.local_addr().unwrap().port();
-        let link = Link::to("127.0.0.1".to_owned(), port).unwrap();
+        let link = CuttableLink::to("127.0.0.1".to_owned(), port).unwrap();
         let dial = || TcpStream::connect((Ipv4Addr::LOCALHOST, link.port())).unwrap();
         let mut byte = [0];
 

@@ -5,7 +5,7 @@ mod device;
 mod error;
 mod link;
 mod report;
-mod stage;
+mod setup;
 mod tally;
 
 use std::path::Path;
@@ -16,18 +16,14 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 pub use broker::BROKER;
 pub use error::DemoError;
 use report::Outcome;
-use stage::Stage;
-use tally::DeviceId;
+use setup::Setup;
 
 use super::Error;
-use super::options::Words;
-use crate::mqtt::QoS;
+use super::words::Words;
 use crate::run;
 
 /// What `footbridge demo --help` prints.
 pub const HELP: &str = include_str!("demo.txt");
-
-const DEVICES: DeviceId = 12;
 
 /// The arguments.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -54,7 +50,7 @@ impl Demo {
                 "--json" => demo.json = true,
                 "--upstream" => demo.upstream = Some(address(words.value(option)?)?),
                 "--seconds" => {
-                    let seconds = words.number(option, 5, 3600)?;
+                    let seconds = words.number::<u32>(option, 5, 3600)?;
                     demo.length = Duration::from_secs(u64::from(seconds));
                 }
                 "--help" => return Err(Error::Help),
@@ -64,70 +60,71 @@ impl Demo {
         Ok(demo)
     }
 
-    /// Plays the demo and prints what came out. The temporary folder is removed, but not after a
+    /// Runs the demo and prints what came out. The temporary folder is removed, but not after a
     /// failure, for its logs.
     ///
     /// # Errors
-    /// It could not be played, or [`DemoError::Broken`].
+    /// It could not be run, or [`DemoError::Broken`].
     pub fn run(&self) -> Result<(), DemoError> {
         let folder = broker::make_folder().map_err(DemoError::system("no temporary folder"))?;
-        let result = self.play(&folder).and_then(|outcome| {
+        let result = self.run_phases(&folder).and_then(|outcome| {
             print!("{}", outcome.text());
             if self.json {
                 print!("{}", outcome.json());
             }
-            match outcome.is_good() {
-                true => Ok(()),
-                false => Err(DemoError::Broken),
+            if outcome.is_good() {
+                Ok(())
+            } else {
+                Err(DemoError::Broken)
             }
         });
         match result {
-            Ok(()) | Err(DemoError::Interrupted) => stage::remove(&folder),
+            Ok(()) | Err(DemoError::Interrupted) => setup::remove(&folder),
             Err(_) => eprintln!("Logs and store are kept in {}", folder.display()),
         }
         result
     }
 
-    fn play(&self, folder: &Path) -> Result<Outcome, DemoError> {
-        let mut stage = Stage::set(folder, self.upstream.clone())?;
+    fn run_phases(&self, folder: &Path) -> Result<Outcome, DemoError> {
+        let mut setup = Setup::set(folder, self.upstream.clone())?;
         let at = |share: f64| self.length.mul_f64(share);
-        stage.screen.say("12 devices publish; the uplink is up");
-        stage.watch(at(0.15))?;
+        setup.screen.say("12 devices publish; the uplink is up");
+        setup.watch(at(0.15))?;
 
-        stage.link.cut();
-        stage
+        setup.link.cut();
+        setup
             .screen
             .say("the uplink is cut: the backlog grows on disk");
-        stage.watch(at(0.40))?;
-        stage.edge.kill();
-        stage.screen.say("the edge broker is killed (kill -9)");
-        stage.watch(at(0.43))?;
-        stage.edge.spawn()?;
-        stage
+        setup.watch(at(0.40))?;
+        setup.edge.kill();
+        setup.screen.say("the edge broker is killed (kill -9)");
+        setup.watch(at(0.43))?;
+        setup.edge.spawn()?;
+        setup
             .screen
             .say("the edge broker is back with its store; the devices come back");
-        stage.watch(at(0.65))?;
+        setup.watch(at(0.65))?;
 
-        let backlog = stage.figures();
-        stage.link.mend();
-        stage.screen.say("the uplink returns: the backlog drains");
-        stage.watch(at(0.80))?;
-        stage.screen.say("the devices stop");
-        let sent = stage.drain()?;
-        let command = stage.command()?;
-        stage
+        let backlog = setup.figures();
+        setup.link.mend();
+        setup.screen.say("the uplink returns: the backlog drains");
+        setup.watch(at(0.80))?;
+        setup.screen.say("the devices stop");
+        let sent = setup.drain()?;
+        let command = setup.command()?;
+        setup
             .screen
             .say("a command from upstream has reached a device");
-        let totals = stage.settle(&sent)?;
+        let totals = setup.settle(&sent)?;
         if self.upstream.is_some() {
-            stage.tidy_up();
+            setup.tidy_up();
         }
-        stage.screen.say("all is counted");
+        setup.screen.say("all is counted");
         Ok(Outcome {
             totals,
             backlog,
             command,
-            took: stage.screen.elapsed(),
+            took: setup.screen.elapsed(),
         })
     }
 }
@@ -147,28 +144,20 @@ pub fn run_broker(args: &[&str]) -> Result<(), DemoError> {
     run::run(&options).map_err(DemoError::Run)
 }
 
-/// The QoS that a device publishes at.
-fn qos_of(device: DeviceId) -> QoS {
-    match device % 3 {
-        0 => QoS::AtMostOnce,
-        1 => QoS::AtLeastOnce,
-        _ => QoS::ExactlyOnce,
-    }
-}
-
 /// `HOST:PORT`, or `HOST` alone; an IPv6 address stands in brackets.
 fn address(text: &str) -> Result<(String, u16), Error> {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (
             host,
-            Words::new(&[port]).number("The port of --upstream", 1, 65_535)? as u16,
+            Words::new(&[port]).number("The port of --upstream", 1, u16::MAX)?,
         ),
         _ => (text, 1883),
     };
     let host = host.trim_matches(['[', ']']);
-    match host.is_empty() {
-        true => Err(Error::Usage("--upstream takes HOST:PORT.".to_owned())),
-        false => Ok((host.to_owned(), port)),
+    if host.is_empty() {
+        Err(Error::Usage("--upstream takes HOST:PORT.".to_owned()))
+    } else {
+        Ok((host.to_owned(), port))
     }
 }
 
@@ -200,13 +189,6 @@ mod tests {
                 matches!(Demo::parse(args), Err(Error::Usage(_))),
                 "{args:?}"
             );
-        }
-    }
-
-    #[test]
-    fn every_qos_has_devices() {
-        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
-            assert_eq!((0..DEVICES).filter(|&id| qos_of(id) == qos).count(), 4);
         }
     }
 }

@@ -60,9 +60,10 @@ impl Screen {
         }
         self.printed = Some(Instant::now());
         let seconds = self.elapsed().as_secs_f64();
-        match self.terminal {
-            true => self.print(&format!("\r\x1b[K{seconds:5.1} s  {figures}")),
-            false => self.print(&format!("{seconds:5.1} s  {figures}\n")),
+        if self.terminal {
+            self.print(&format!("\r\x1b[K{seconds:5.1} s  {figures}"));
+        } else {
+            self.print(&format!("{seconds:5.1} s  {figures}\n"));
         }
     }
 

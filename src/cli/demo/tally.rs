@@ -7,6 +7,18 @@ use crate::mqtt::QoS;
 /// The number of a device.
 pub(super) type DeviceId = u32;
 
+/// How many devices there are, numbered from 0.
+pub(super) const DEVICES: DeviceId = 12;
+
+/// The QoS that a device publishes at.
+pub(super) fn qos_of(device: DeviceId) -> QoS {
+    match device % 3 {
+        0 => QoS::AtMostOnce,
+        1 => QoS::AtLeastOnce,
+        _ => QoS::ExactlyOnce,
+    }
+}
+
 /// What arrived from one device.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Arrivals {
@@ -89,6 +101,13 @@ impl Totals {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_qos_has_devices() {
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            assert_eq!((0..DEVICES).filter(|&id| qos_of(id) == qos).count(), 4);
+        }
+    }
 
     fn sent(device: DeviceId, qos: QoS, numbers: impl IntoIterator<Item = u64>) -> Sent {
         let numbers = numbers.into_iter().collect();

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::Section::Bridge as S;
-use super::Unset::{Is, Means};
+use super::key::Section::Bridge as S;
+use super::key::Unset::{Is, Means};
+use super::key::{Key, accepted, implemented, later};
 use super::limits::bound;
-use super::{Key, accepted, implemented, later};
 use crate::config::draft::Draft;
 use crate::config::value::Value;
 use crate::config::{Kind, Restart, topic};
@@ -16,7 +16,7 @@ const MIN_KEEPALIVE: u16 = 5;
 
 const VERSIONS: &str = "mqttv50, mqttv311 or mqttv31";
 
-/// A [`super::Parse`] that sets one field of `Bridge`.
+/// A [`super::key::Parse`] that sets one field of `Bridge`.
 macro_rules! bridge {
     ($field:ident, $value:ident => $parsed:expr) => {
         |draft, $value| {
@@ -26,7 +26,7 @@ macro_rules! bridge {
     };
 }
 
-/// A [`super::Parse`] that sets one field of the draft of a bridge.
+/// A [`super::key::Parse`] that sets one field of the draft of a bridge.
 macro_rules! drafted {
     ($field:ident, $value:ident => $parsed:expr) => {
         |draft, $value| {
@@ -44,7 +44,7 @@ pub(super) const KEYS: &[Key] = &[
         Means("no bridge"),
         "Starts a bridge; the bridge directives below are for it.",
         "It needs an address and a topic. Names must differ.",
-        |draft, v| draft.open_bridge(v.word("one name")?),
+        |draft, v| draft.open_bridge(&Value(v.word("one name")?).string()?),
     ),
     implemented(
         S,
@@ -72,8 +72,8 @@ pub(super) const KEYS: &[Key] = &[
         Means("required"),
         "Which topics the bridge carries, and which way; may be given more than once.",
         "Without a direction out, without a QoS 0. LOCAL and REMOTE are prefixes; \"\" stands for \
-         an empty one, for an empty pattern too, and then the prefixes are the two whole topics. low makes this mapping \
-         yield to the others. A line in the form of RSMB, with the prefixes right behind the \
+         an empty one, for an empty pattern too, and then the prefixes are the two whole topics. high and low are \
+         RSMB's: low is accepted, has no effect yet, and the log says so. A line in the form of RSMB, with the prefixes right behind the \
          direction, is carried at up to QoS 2. Options for what goes out: max_queued_messages=COUNT \
          and max_queued_bytes=BYTES bound what waits of this mapping alone, overflow=refuse, \
          oldest, newest or latest-per-topic is its own queue_overflow, and ttl=DURATION drops \
@@ -95,14 +95,14 @@ pub(super) const KEYS: &[Key] = &[
         "BYTES",
         Is("0"),
         "The largest packet to send upstream; 0 is no limit but the upstream's own.",
-        "",
+        "An upstream of MQTT 5 is told that none larger may come from there either.",
         bridge!(max_packet_size, v => bound(v.size(u64::from(u32::MAX))?)),
     ),
     implemented(
         S,
         "bridge_max_topic_alias",
         "COUNT",
-        Means("10"),
+        Means("none"),
         "How many topic aliases the upstream may use (MQTT 5).",
         "",
         bridge!(max_topic_alias, v => Some(v.number(0..=u16::MAX)?)),
@@ -177,7 +177,7 @@ pub(super) const KEYS: &[Key] = &[
         Means("local. and remote_clientid"),
         "The client id of the bridge here.",
         "",
-        drafted!(local_clientid, v => Some(v.text()?.to_owned())),
+        drafted!(local_clientid, v => Some(v.string()?)),
     ),
     implemented(
         S,
@@ -185,8 +185,17 @@ pub(super) const KEYS: &[Key] = &[
         "NAME",
         Means("none"),
         "The user name of the bridge here.",
-        "Access rules don't apply to bridges.",
-        bridge!(local_username, v => Some(v.text()?.to_owned())),
+        "Access rules don't apply to bridges, so the name has no effect, and the log says so, until \
+         the bridge is removed: check_retain_source then asks whether that user may publish what \
+         the bridge has left.",
+        |draft, v| {
+            draft.bridge()?.bridge.local_username = Some(v.string()?);
+            draft.note(
+                "local_username",
+                "access rules don't apply to bridges: it has no effect",
+            );
+            Ok(())
+        },
     ),
     implemented(
         S,
@@ -222,7 +231,7 @@ pub(super) const KEYS: &[Key] = &[
         Means("HOSTNAME.NAME"),
         "The client id towards the upstream.",
         "",
-        drafted!(remote_clientid, v => Some(v.text()?.to_owned())),
+        drafted!(remote_clientid, v => Some(v.string()?)),
     ),
     implemented(
         S,
@@ -231,7 +240,7 @@ pub(super) const KEYS: &[Key] = &[
         Means("HOSTNAME.NAME"),
         "The old name of remote_clientid.",
         "",
-        drafted!(remote_clientid, v => Some(v.text()?.to_owned())),
+        drafted!(remote_clientid, v => Some(v.string()?)),
     ),
     implemented(
         S,
@@ -240,7 +249,7 @@ pub(super) const KEYS: &[Key] = &[
         Means("none"),
         "The user name towards the upstream.",
         "",
-        bridge!(remote_username, v => Some(v.text()?.to_owned())),
+        bridge!(remote_username, v => Some(v.string()?)),
     ),
     implemented(
         S,
@@ -249,7 +258,7 @@ pub(super) const KEYS: &[Key] = &[
         Means("none"),
         "The old name of remote_username.",
         "",
-        bridge!(remote_username, v => Some(v.text()?.to_owned())),
+        bridge!(remote_username, v => Some(v.string()?)),
     ),
     implemented(
         S,
@@ -258,7 +267,7 @@ pub(super) const KEYS: &[Key] = &[
         Means("none"),
         "The password towards the upstream; needs remote_username.",
         "",
-        bridge!(remote_password, v => Some(v.text()?.to_owned())),
+        bridge!(remote_password, v => Some(v.binary()?)),
     ),
     implemented(
         S,
@@ -267,7 +276,7 @@ pub(super) const KEYS: &[Key] = &[
         Means("none"),
         "The old name of remote_password.",
         "",
-        bridge!(remote_password, v => Some(v.text()?.to_owned())),
+        bridge!(remote_password, v => Some(v.binary()?)),
     ),
     implemented(
         S,
@@ -316,7 +325,7 @@ pub(super) const KEYS: &[Key] = &[
 ];
 
 /// What a bridge of this version doesn't do.
-pub(super) const OTHERS: &[Key] = &[
+pub(super) const NOT_IMPLEMENTED: &[Key] = &[
     later(
         S,
         "bridge_bind_address",
@@ -387,6 +396,12 @@ fn addresses(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
 /// `topic`.
 fn topic(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
     let (topic, rsmb) = topic::parse(value)?;
+    if topic.low {
+        draft.note(
+            "topic",
+            "low has no effect yet: the topics of a bridge are sent as their messages come in",
+        );
+    }
     draft.bridge()?.bridge.topics.push(topic);
     if rsmb {
         draft.note(

@@ -1,8 +1,8 @@
 //! Who may do what, and the process.
 
-use super::Section::General as S;
-use super::Unset::{Is, Means};
-use super::{Key, accepted, implemented, later, refused, set, set_security};
+use super::key::Section::General as S;
+use super::key::Unset::{Is, Means};
+use super::key::{Key, accepted, implemented, later, refused, set, set_security};
 use crate::config::Kind;
 use crate::config::draft::Draft;
 use crate::config::value::Value;
@@ -75,7 +75,7 @@ pub(super) const KEYS: &[Key] = &[
         "What client ids must begin with.",
         "A client with another id is refused as not authorized. It holds for the ids that the \
          broker hands out, too: see auto_id_prefix. Read again on SIGHUP; who is connected stays.",
-        set!(clientid_prefixes, v => v.text()?.to_owned()),
+        set!(clientid_prefixes, v => v.string()?),
     ),
     implemented(
         S,
@@ -155,8 +155,8 @@ pub(super) const KEYS: &[Key] = &[
             if interval.subsec_millis() != 0 {
                 return Err(Kind::bad(v.0, "whole seconds"));
             }
-            // A duration fits in u32 seconds.
-            draft.general.sys_interval = interval.as_secs() as u32;
+            let seconds = u32::try_from(interval.as_secs());
+            draft.general.sys_interval = seconds.map_err(|_| Kind::bad(v.0, "fewer seconds"))?;
             Ok(())
         },
     ),
@@ -226,10 +226,10 @@ pub(super) const KEYS: &[Key] = &[
 
 /// What the client ids that the broker hands out begin with; as long as in Mosquitto.
 pub(super) fn id_prefix(value: Value<'_>) -> Result<String, Kind> {
-    const LONGEST: usize = 50;
-    match value.text()? {
-        prefix if prefix.len() <= LONGEST => Ok(prefix.to_owned()),
-        prefix => Err(Kind::bad(prefix, "at most 50 bytes")),
+    const MAX_LEN: usize = 50;
+    match value.string()? {
+        prefix if prefix.len() <= MAX_LEN => Ok(prefix),
+        prefix => Err(Kind::bad(&prefix, "at most 50 bytes")),
     }
 }
 

@@ -1,8 +1,8 @@
 //! What each client may take.
 
-use super::Section::General as S;
-use super::Unset::{Is, Means};
-use super::{Key, accepted, implemented, set};
+use super::key::Section::General as S;
+use super::key::Unset::{Is, Means};
+use super::key::{Key, accepted, implemented, set};
 use crate::config::Kind;
 use crate::config::topic;
 use crate::config::value::Value;

@@ -1,10 +1,10 @@
 //! Listeners.
 
-use super::Section::Listener as S;
-use super::Unset::{Is, Means};
 use super::general::id_prefix;
+use super::key::Section::Listener as S;
+use super::key::Unset::{Is, Means};
+use super::key::{Key, accepted, implemented, later, set_listener};
 use super::limits::count;
-use super::{Key, accepted, implemented, later, set_listener};
 use crate::config::draft::Draft;
 use crate::config::value::Value;
 use crate::config::{Kind, Listener};
@@ -216,9 +216,10 @@ fn versions(value: Value<'_>) -> Result<Vec<Version>, Kind> {
     let numbers = value.words().flat_map(|word| word.split(','));
     let numbers = numbers.filter(|word| !word.is_empty());
     let versions: Vec<Version> = numbers.map(version).collect::<Result<_, _>>()?;
-    match versions.is_empty() {
-        true => Err(Kind::NoValue(wants.to_owned())),
-        false => Ok(versions),
+    if versions.is_empty() {
+        Err(Kind::NoValue(wants.to_owned()))
+    } else {
+        Ok(versions)
     }
 }
 

@@ -1,12 +1,12 @@
 //! The log.
 
-use super::Section::General as S;
-use super::Unset::{Is, Means};
-use super::{Key, accepted, implemented, set};
+use super::key::Section::General as S;
+use super::key::Unset::{Is, Means};
+use super::key::{Key, accepted, implemented, set};
 use crate::config::draft::Draft;
 use crate::config::value::Value;
 use crate::config::{Kind, LogType, LogTypes};
-use crate::time::calendar::Clock;
+use crate::time::calendar::DateTime;
 
 const DESTINATIONS: &str = "stdout, stderr, none, syslog, topic or file PATH";
 const TYPES: &str = "error, warning, notice, information, subscribe, unsubscribe, debug, \
@@ -31,7 +31,7 @@ pub(super) const KEYS: &[Key] = &[
         "Where the log goes; may be given more than once.",
         "syslog writes to /dev/log. topic publishes each line but those of type debug under \
          $SYS/broker/log: E, W, N and I for errors, warnings, notices and information, \
-         M/subscribe, M/unsubscribe, and WS. none takes back what stood before it. A file is \
+         M/subscribe and M/unsubscribe. none takes back what stood before it. A file is \
          opened again on SIGHUP. The log never holds the broker up: lines that a destination \
          does not take in time are dropped, and their number is logged. Read again on SIGHUP, \
          like everything about the log.",
@@ -79,9 +79,9 @@ pub(super) const KEYS: &[Key] = &[
         Means("error, warning, notice and information"),
         "What is logged; may be given more than once.",
         "error, warning, notice (clients and bridges come and go), information, subscribe and \
-         unsubscribe (one line a filter), debug, websockets, all or none. Each is a type of its \
-         own: whoever wants warnings and errors names both. none takes back what stood before \
-         it.",
+         unsubscribe (one line a filter), debug, all or none. Each is a type of its own: whoever \
+         wants warnings and errors names both. none takes back what stood before it. websockets is \
+         accepted, has no effect, and the log says so: WebSocket clients are logged like others.",
         log_type,
     ),
     accepted(
@@ -114,8 +114,8 @@ pub(super) const KEYS: &[Key] = &[
 
 /// `log_dest`: the first line replaces the default, later ones add.
 fn destination(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
-    let (word, rest) = match value.0.split_once([' ', '\t']) {
-        Some((word, rest)) => (word, rest.trim()),
+    let (word, path) = match value.0.split_once([' ', '\t']) {
+        Some((word, path)) => (word, path.trim()),
         None => (value.0, ""),
     };
     let mut log = draft.general.log.clone();
@@ -127,8 +127,8 @@ fn destination(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
         "stdout" => log.stdout = true,
         "syslog" => log.syslog = true,
         "topic" => log.topic = true,
-        "file" if rest.is_empty() => return Err(Kind::NoValue("file PATH".to_owned())),
-        "file" => log.file = Some(rest.into()),
+        "file" if path.is_empty() => return Err(Kind::NoValue("file PATH".to_owned())),
+        "file" => log.file = Some(path.into()),
         "none" => {
             (log.stderr, log.stdout, log.file) = (false, false, None);
             (log.syslog, log.topic) = (false, false);
@@ -147,8 +147,13 @@ fn destination(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
 
 /// `log_timestamp_format`: all the rest of the line.
 fn timestamp_format(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
+    // It is worked out anew for each line.
+    const MAX_LEN: usize = 256;
     let format = value.text()?;
-    if let Some(unknown) = Clock::unknown(format) {
+    if format.len() > MAX_LEN {
+        return Err(Kind::bad(format, "at most 256 bytes"));
+    }
+    if let Some(unknown) = DateTime::unknown(format) {
         return Err(Kind::bad(
             &unknown,
             "a format of the conversions in footbridge.conf(5)",
@@ -161,15 +166,22 @@ fn timestamp_format(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind>
 /// `log_type`: the first line replaces the default, later ones add.
 fn log_type(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
     let given = std::mem::replace(&mut draft.log_type_given, true);
-    let known = match given {
-        true => draft.general.log.types,
-        false => LogTypes::NONE,
+    let known = if given {
+        draft.general.log.types
+    } else {
+        LogTypes::NONE
     };
     draft.general.log.types = match value.word(TYPES)? {
         "none" => LogTypes::NONE,
         "all" => LogTypes::ALL,
         "internal" => known.with(LogType::Debug),
-        word => known.with(LogType::named(word).ok_or_else(|| Kind::bad(word, TYPES))?),
+        word => {
+            let kind = LogType::named(word).ok_or_else(|| Kind::bad(word, TYPES))?;
+            if kind == LogType::Websockets {
+                draft.note("log_type", "websockets has no effect: what comes by WebSocket is logged by the other types");
+            }
+            known.with(kind)
+        }
     };
     Ok(())
 }

@@ -7,186 +7,18 @@
 
 mod bridge;
 mod general;
+mod key;
 mod limits;
 mod listener;
 mod log;
+pub(super) mod nearest;
 mod store;
 mod tls;
 mod web;
 
-use super::Kind;
-use super::draft::Draft;
-use super::value::Value;
+pub(super) use key::{Class, Key, Section, Unset};
 
-/// Which part of a file a directive belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Section {
-    /// The whole broker.
-    General,
-    /// A `listener`, or the default listener.
-    Listener,
-    /// A `connection`.
-    Bridge,
-}
-
-/// Takes the value of a directive into the draft.
-pub(super) type Parse = fn(&mut Draft<'_>, Value<'_>) -> Result<(), Kind>;
-
-/// What footbridge makes of a directive.
-#[derive(Clone, Copy)]
-pub(super) enum Class {
-    /// Does what it says.
-    Implemented(Parse),
-    /// Loads; [`Key::help`] says what happens instead.
-    Accepted,
-    /// An error; [`Key::help`] is the reason, this is what to use.
-    Refused(&'static str),
-    /// An error until a later version knows it; this is what to do now.
-    Later(&'static str),
-}
-
-/// What holds where a directive is absent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unset {
-    /// As if it were there with this value.
-    Is(&'static str),
-    /// In words.
-    Means(&'static str),
-}
-
-/// A row of the table.
-pub(super) struct Key {
-    /// The directive; a `*` at the end stands for anything.
-    pub name: &'static str,
-    /// Where it belongs.
-    pub section: Section,
-    /// Its value, as a man page writes it.
-    pub syntax: &'static str,
-    /// What holds without it.
-    pub unset: Unset,
-    /// What footbridge makes of it.
-    pub class: Class,
-    /// Values of a directive that is not implemented which ask for what footbridge does anyway.
-    pub harmless: &'static [&'static str],
-    /// What it does, in one line.
-    pub help: &'static str,
-    /// What the man page adds.
-    pub more: &'static str,
-}
-
-const fn implemented(
-    section: Section,
-    name: &'static str,
-    syntax: &'static str,
-    unset: Unset,
-    help: &'static str,
-    more: &'static str,
-    parse: Parse,
-) -> Key {
-    Key {
-        name,
-        section,
-        syntax,
-        unset,
-        class: Class::Implemented(parse),
-        harmless: &[],
-        help,
-        more,
-    }
-}
-
-const fn accepted(
-    section: Section,
-    name: &'static str,
-    syntax: &'static str,
-    instead: &'static str,
-) -> Key {
-    Key {
-        class: Class::Accepted,
-        ..other(section, name, syntax, &[], instead)
-    }
-}
-
-const fn refused(
-    section: Section,
-    name: &'static str,
-    syntax: &'static str,
-    harmless: &'static [&'static str],
-    reason: &'static str,
-    cure: &'static str,
-) -> Key {
-    Key {
-        class: Class::Refused(cure),
-        ..other(section, name, syntax, harmless, reason)
-    }
-}
-
-const fn later(
-    section: Section,
-    name: &'static str,
-    syntax: &'static str,
-    harmless: &'static [&'static str],
-    help: &'static str,
-    cure: &'static str,
-) -> Key {
-    Key {
-        class: Class::Later(cure),
-        ..other(section, name, syntax, harmless, help)
-    }
-}
-
-const fn other(
-    section: Section,
-    name: &'static str,
-    syntax: &'static str,
-    harmless: &'static [&'static str],
-    help: &'static str,
-) -> Key {
-    Key {
-        name,
-        section,
-        syntax,
-        unset: Unset::Means("none"),
-        class: Class::Accepted,
-        harmless,
-        help,
-        more: "",
-    }
-}
-
-/// A [`Parse`] that sets one field of `General`.
-macro_rules! set {
-    ($field:ident, $value:ident => $parsed:expr) => {
-        |draft, $value| {
-            draft.general.$field = $parsed;
-            Ok(())
-        }
-    };
-}
-use set;
-
-/// A [`Parse`] that sets one field of the listener that the line belongs to.
-macro_rules! set_listener {
-    ($field:ident, $value:ident => $parsed:expr) => {
-        |draft, $value| {
-            draft.listener().$field = $parsed;
-            Ok(())
-        }
-    };
-}
-use set_listener;
-
-/// A [`Parse`] that sets one field of `Security`.
-macro_rules! set_security {
-    ($field:ident, $value:ident => $parsed:expr) => {
-        |draft, $value| {
-            let value = $parsed;
-            draft.security().$field = value;
-            Ok(())
-        }
-    };
-}
-use set_security;
+use nearest::nearest_of;
 
 /// Every row, section by section.
 pub(super) fn all() -> impl Iterator<Item = &'static Key> {
@@ -199,7 +31,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Key> {
         web::KEYS,
         tls::KEYS,
         bridge::KEYS,
-        bridge::OTHERS,
+        bridge::NOT_IMPLEMENTED,
     ]
     .into_iter()
     .flatten()
@@ -216,46 +48,6 @@ pub(super) fn find(directive: &str) -> Option<&'static Key> {
 /// The known directive nearest to `word`, if one is near enough to be meant.
 pub(super) fn nearest(word: &str) -> Option<&'static str> {
     nearest_of(word, all().map(|key| key.name))
-}
-
-/// The nearest to `word` of the `known`, if one is near enough to be meant.
-pub(super) fn nearest_of(
-    word: &str,
-    known: impl IntoIterator<Item = &'static str>,
-) -> Option<&'static str> {
-    // Longer than a directive by more than a slip of the pen: comparing would only take time.
-    const LONGEST: usize = 64;
-    if word.len() > LONGEST {
-        return None;
-    }
-    let word = word.to_ascii_lowercase().replace('-', "_");
-    known
-        .into_iter()
-        .map(|name| (distance(&word, name), name))
-        .min_by_key(|&(distance, _)| distance)
-        .filter(|&(distance, _)| distance <= (word.len() / 3).clamp(1, 4))
-        .map(|(_, name)| name)
-}
-
-/// How many letters to insert, remove, change or swap with their neighbour to make `b` of `a`
-/// (the optimal string alignment distance).
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b) = (a.as_bytes(), b.as_bytes());
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for (i, &x) in a.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, &y) in b.iter().enumerate() {
-            let change = last[j] + usize::from(x != y);
-            let mut best = change.min(last[j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && x == b[j - 1] && a[i - 1] == y {
-                best = best.min(before[j - 1] + 1);
-            }
-            row.push(best);
-        }
-        before = std::mem::replace(&mut last, row);
-    }
-    last[b.len()]
 }
 
 #[cfg(test)]
@@ -283,14 +75,6 @@ mod tests {
                 assert!(!cure.is_empty(), "{}", key.name);
             }
         }
-    }
-
-    #[test]
-    fn distances() {
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("abc", "abc"), 0);
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("tpoic", "topic"), 1);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What is kept, how soon it is on flash, and how much that may wear it.
 
-use super::Section::General as S;
-use super::Unset::{Is, Means};
-use super::{Key, accepted, implemented, set};
+use super::key::Section::General as S;
+use super::key::Unset::{Is, Means};
+use super::key::{Key, accepted, implemented, set};
 use crate::config::value::Value;
 use crate::config::{Durability, FlashBudget, Kind};
 
@@ -123,7 +123,7 @@ fn flash_budget(value: Value<'_>) -> Result<FlashBudget, Kind> {
     let bytes_a_day = Value(bytes).size(u64::MAX)?;
     let longest = match words.next() {
         Some(longest) => Value(longest).duration()?,
-        None => FlashBudget::LONGEST,
+        None => FlashBudget::DEFAULT_LONGEST,
     };
     if bytes_a_day == 0 || longest.is_zero() || words.next().is_some() {
         return Err(bad());

@@ -1,8 +1,8 @@
 //! TLS, of listeners and bridges: a later version's, so every row here is an error. Going on
 //! without the encryption that a file asks for would be a lie.
 
-use super::Section::{Bridge, General, Listener};
-use super::{Key, accepted, later, refused};
+use super::key::Section::{Bridge, General, Listener};
+use super::key::{Key, accepted, later, refused};
 
 const LISTENER: &str = "remove it and the port it protects, or put a TLS proxy such as stunnel in front of a \
      listener on 127.0.0.1";

@@ -1,8 +1,8 @@
 //! What listeners speak, and where in the network they listen.
 
-use super::Section::Listener as S;
-use super::Unset::{Is, Means};
-use super::{Key, implemented};
+use super::key::Section::Listener as S;
+use super::key::Unset::{Is, Means};
+use super::key::{Key, implemented};
 use crate::config::{Family, Kind, Protocol};
 
 pub(super) const KEYS: &[Key] = &[
@@ -83,10 +83,7 @@ pub(super) const KEYS: &[Key] = &[
         "RSMB's word for socket_domain: false listens by IPv4 only.",
         "",
         |draft, v| {
-            draft.listener().net.family = match v.flag()? {
-                true => None,
-                false => Some(Family::V4),
-            };
+            draft.listener().net.family = if v.flag()? { None } else { Some(Family::V4) };
             Ok(())
         },
     ),
@@ -109,9 +106,9 @@ pub(super) const KEYS: &[Key] = &[
 mod tests {
     use std::path::Path;
 
-    use crate::config::{Config, Env, Errors, Family, Loaded, Protocol};
+    use crate::config::{Config, Env, Errors, Family, LoadedConfig, Protocol};
 
-    fn parse(text: &str) -> Result<Loaded, Errors> {
+    fn parse(text: &str) -> Result<LoadedConfig, Errors> {
         let env = Env {
             hostname: "gw".to_owned(),
             mac: None,

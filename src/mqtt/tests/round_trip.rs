@@ -80,7 +80,7 @@ impl Material {
 
     /// Reason codes that `kind` may carry in `version`.
     fn reasons(&self, kind: PacketType, version: Version) -> Vec<Reason> {
-        let read = |code: u8| Reason::read(&mut wire::Reader::new(&[code]), kind).ok();
+        let read = |code: u8| wire::Reader::new(&[code]).reason(kind).ok();
         let allowed: Vec<_> = match (kind, version) {
             (_, Version::V5) => (0..=u8::MAX).filter_map(read).collect(),
             (PacketType::ConnAck, _) => [0, 0x84, 0x85, 0x88, 0x86, 0x87].map(Reason).to_vec(),

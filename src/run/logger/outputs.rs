@@ -9,23 +9,23 @@ use smol::channel::Sender;
 
 use super::syslog::Syslog;
 use crate::config::{self, LogType};
-use crate::time::calendar::Clock;
+use crate::time::calendar::DateTime;
 
 /// A line on its way to the writer.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct LogLine {
     pub kind: LogType,
     /// When it was logged, since 1970.
     pub at: Duration,
     /// Publishing a line has caused it: publishing this one could go on for ever.
-    pub unheard: bool,
+    pub not_published: bool,
     /// Without time and line end.
     pub text: Box<str>,
 }
 
 /// A line for `log_dest topic`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Topical {
+pub(crate) struct TopicLine {
     /// Where it is published.
     pub topic: &'static str,
     /// The line, as every destination gets it.
@@ -43,13 +43,13 @@ enum Stamp {
 
 /// What `log_dest` names.
 #[derive(Debug)]
-pub struct Outputs {
+pub(super) struct Outputs {
     stdout: bool,
     stderr: bool,
     file: Option<File>,
     path: Option<PathBuf>,
     syslog: Option<Syslog>,
-    topic: Option<Sender<Topical>>,
+    topic: Option<Sender<TopicLine>>,
     stamp: Stamp,
 }
 
@@ -58,7 +58,7 @@ impl Outputs {
     ///
     /// # Errors
     /// When a log file can't be opened.
-    pub fn open(log: &config::Log, topics: &Sender<Topical>) -> io::Result<Outputs> {
+    pub(super) fn open(log: &config::Log, topics: &Sender<TopicLine>) -> io::Result<Outputs> {
         let stamp = match (log.timestamp, &log.timestamp_format) {
             (false, _) => Stamp::Nothing,
             (true, None) => Stamp::Unix,
@@ -76,7 +76,7 @@ impl Outputs {
     }
 
     /// Opens the file again, after a rotation.
-    pub fn reopen(&mut self) {
+    pub(super) fn reopen(&mut self) {
         if let Some(Ok(file)) = self.path.as_deref().map(open) {
             self.file = Some(file);
         }
@@ -84,17 +84,17 @@ impl Outputs {
 
     /// Writes a line. Errors are left alone: there is nowhere to report them. What may block comes
     /// last. False if the broker is behind with the lines that it is to publish.
-    pub(super) fn write(&mut self, line: &Line) -> bool {
+    pub(super) fn write(&mut self, line: &LogLine) -> bool {
         let mut text = match &self.stamp {
             Stamp::Nothing => String::new(),
             Stamp::Unix => format!("{}: ", line.at.as_secs()),
-            Stamp::Format(format) => format!("{}: ", Clock::new(line.at).format(format)),
+            Stamp::Format(format) => format!("{}: ", DateTime::new(line.at).format(format)),
         };
         text.push_str(&line.text);
         if let Some(syslog) = &mut self.syslog {
             syslog.send(line.kind, line.at, &text);
         }
-        let heard = self.publish(line, &text);
+        let accepted = self.publish(line, &text);
         text.push('\n');
         if let Some(file) = &mut self.file {
             let _ = file.write_all(text.as_bytes());
@@ -106,16 +106,17 @@ impl Outputs {
             let mut out = io::stdout();
             let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         }
-        heard
+        accepted
     }
 
-    fn publish(&self, line: &Line, text: &str) -> bool {
-        let (Some(topics), Some(topic), false) = (&self.topic, topic(line.kind), line.unheard)
+    fn publish(&self, line: &LogLine, text: &str) -> bool {
+        let (Some(topics), Some(topic), false) =
+            (&self.topic, topic(line.kind), line.not_published)
         else {
             return true;
         };
         let line = text.into();
-        topics.try_send(Topical { topic, line }).is_ok()
+        topics.try_send(TopicLine { topic, line }).is_ok()
     }
 }
 
@@ -143,11 +144,11 @@ mod tests {
     use super::*;
     use smol::channel;
 
-    fn line(kind: LogType, text: &str) -> Line {
-        Line {
+    fn line(kind: LogType, text: &str) -> LogLine {
+        LogLine {
             kind,
             at: Duration::from_secs(1_709_251_199),
-            unheard: false,
+            not_published: false,
             text: text.into(),
         }
     }
@@ -186,7 +187,7 @@ mod tests {
         let (topics, lines) = channel::bounded(1);
         let mut outputs = Outputs::open(&log(true, None), &topics).unwrap();
         let mut caused = line(LogType::Warning, "caused");
-        caused.unheard = true;
+        caused.not_published = true;
         assert!(outputs.write(&caused));
         assert!(outputs.write(&line(LogType::Debug, "debug")));
         assert!(outputs.write(&line(LogType::Subscribe, "c 0 a")));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::LogType;
-use crate::time::calendar::Clock;
+use crate::time::calendar::DateTime;
 
 /// Where the daemon listens.
 const SOCKET: &str = "/dev/log";
@@ -29,7 +29,7 @@ pub(super) struct Syslog {
 
 impl Syslog {
     /// Lines for `facility`: `None` for DAEMON, else one of LOCAL0 to LOCAL7.
-    pub fn new(facility: Option<u8>) -> Syslog {
+    pub(super) fn new(facility: Option<u8>) -> Syslog {
         Syslog::at(Path::new(SOCKET), facility)
     }
 
@@ -43,7 +43,7 @@ impl Syslog {
     }
 
     /// Sends a line, and before it the number of those that were lost.
-    pub fn send(&mut self, kind: LogType, at: Duration, text: &str) {
+    pub(super) fn send(&mut self, kind: LogType, at: Duration, text: &str) {
         if self.lost > 0 {
             let lost = format!(
                 "Warning: {} log lines lost on the way to syslog.",
@@ -60,7 +60,7 @@ impl Syslog {
 
     fn pass_on(&mut self, kind: LogType, at: Duration, text: &str) -> io::Result<()> {
         let priority = self.facility << 3 | severity(kind);
-        let time = Clock::new(at).format("%b %e %T");
+        let time = DateTime::new(at).format("%b %e %T");
         let process = std::process::id();
         let line = format!("<{priority}>{time} footbridge[{process}]: {text}");
         if let Some(socket) = &self.socket {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::time::Time;
 
 /// Checkpoints kept; beyond, every second one goes.
-const MOST: usize = 96;
+const MAX_CHECKPOINTS: usize = 96;
 /// The least time between two checkpoints.
 const SPACING: Duration = Duration::from_secs(1);
 
@@ -23,7 +23,7 @@ pub(super) struct Arrivals {
 
 impl Arrivals {
     /// `id` was appended.
-    pub fn push_back(&mut self, id: u64, at: Time) {
+    pub(super) fn push_back(&mut self, id: u64, at: Time) {
         let at = self.last.map_or(at, |(last, _)| last.max(at));
         self.last = Some((at, id));
         let spacing = self.spacing.max(SPACING);
@@ -31,7 +31,7 @@ impl Arrivals {
             return;
         }
         self.marks.push_back((at, id));
-        if self.marks.len() > MOST {
+        if self.marks.len() > MAX_CHECKPOINTS {
             self.spacing = spacing * 2;
             let mut n = 0;
             self.marks.retain(|_| {
@@ -42,7 +42,7 @@ impl Arrivals {
     }
 
     /// `id` was put back at the front.
-    pub fn push_front(&mut self, id: u64, at: Time) {
+    pub(super) fn push_front(&mut self, id: u64, at: Time) {
         let Some((first, _)) = self.marks.front().copied() else {
             return self.push_back(id, at);
         };
@@ -56,25 +56,25 @@ impl Arrivals {
     }
 
     /// About when the id at the front, `front`, arrived; not before its time.
-    pub fn oldest(&self, front: u64) -> Option<Time> {
+    pub(super) fn oldest(&self, front: u64) -> Option<Time> {
         let before = self.marks.iter().rev().find(|(_, id)| *id <= front);
         before.or(self.marks.front()).map(|(t, _)| *t)
     }
 
     /// The highest id of which is known that it and all before it arrived at or before `time`.
-    pub fn through(&self, time: Time) -> Option<u64> {
+    pub(super) fn through(&self, time: Time) -> Option<u64> {
         let marks = self.last.iter().chain(self.marks.iter().rev());
         marks.copied().find(|(t, _)| *t <= time).map(|(_, id)| id)
     }
 
     /// When [`Arrivals::through`] answers for the first id that is not below `front`.
-    pub fn next(&self, front: u64) -> Option<Time> {
+    pub(super) fn next(&self, front: u64) -> Option<Time> {
         let marks = self.marks.iter().chain(&self.last);
         marks.copied().find(|(_, id)| *id >= front).map(|(t, _)| t)
     }
 
     /// Ids below `front` are gone; `None`: all.
-    pub fn forget(&mut self, front: Option<u64>) {
+    pub(super) fn forget(&mut self, front: Option<u64>) {
         let Some(front) = front else {
             *self = Arrivals::default();
             return;
@@ -97,7 +97,7 @@ mod tests {
         for id in 0..864_000 {
             arrivals.push_back(id, at(id));
         }
-        assert!(arrivals.marks.len() <= MOST);
+        assert!(arrivals.marks.len() <= MAX_CHECKPOINTS);
         for asked in (0..86_400).step_by(997) {
             let time = Time::from_secs(asked);
             let through = arrivals.through(time).unwrap();

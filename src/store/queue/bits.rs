@@ -15,40 +15,40 @@ pub(super) struct Bits {
 }
 
 impl Bits {
-    pub fn len(&self) -> u64 {
+    pub(super) fn len(&self) -> u64 {
         self.len
     }
 
-    pub fn insert(&mut self, id: u64) {
+    pub(super) fn insert(&mut self, id: u64) {
         let (word, bit) = place(id);
         let word = &mut self.pages.entry(id / PAGE).or_default()[word];
         self.len += u64::from(*word & bit == 0);
         *word |= bit;
     }
 
-    pub fn contains(&self, id: u64) -> bool {
+    pub(super) fn contains(&self, id: u64) -> bool {
         let (word, bit) = place(id);
         let page = self.pages.get(&(id / PAGE));
         page.is_some_and(|page| page[word] & bit != 0)
     }
 
     /// Takes `id` out; false if it was not in.
-    pub fn remove(&mut self, id: u64) -> bool {
+    pub(super) fn remove(&mut self, id: u64) -> bool {
         let (word, bit) = place(id);
         let Some(page) = self.pages.get_mut(&(id / PAGE)) else {
             return false;
         };
-        let held = page[word] & bit != 0;
+        let was_in = page[word] & bit != 0;
         page[word] &= !bit;
-        self.len -= u64::from(held);
-        if held && *page == [0; WORDS] {
+        self.len -= u64::from(was_in);
+        if was_in && *page == [0; WORDS] {
             self.pages.remove(&(id / PAGE));
         }
-        held
+        was_in
     }
 
     /// The ids, rising.
-    pub fn iter(&self) -> impl Iterator<Item = u64> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = u64> {
         let words = |(page, words): (&u64, &'_ [u64; WORDS])| {
             let words = *words;
             let starts = (page * PAGE..).step_by(64);

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::mem;
 
-use crate::store::ids::{put_varint, take_varint};
+use super::ids::{put_varint, take_varint};
+use crate::impossible;
 
 /// Bytes a drained queue keeps for the next sizes.
-const KEEP: usize = 64;
+const KEPT_BYTES: usize = 64;
 
 /// So many messages of one size, one after another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -29,7 +30,7 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    pub fn push_back(&mut self, size: u32) {
+    pub(super) fn push_back(&mut self, size: u32) {
         let last = match self.last.count {
             0 => &mut self.first,
             _ => &mut self.last,
@@ -47,7 +48,7 @@ impl Sizes {
         }
     }
 
-    pub fn push_front(&mut self, size: u32) {
+    pub(super) fn push_front(&mut self, size: u32) {
         if self.first.count == 0 || self.first.size == size {
             self.first = Run {
                 size,
@@ -67,7 +68,7 @@ impl Sizes {
         }
     }
 
-    pub fn pop_front(&mut self) -> Option<u32> {
+    pub(super) fn pop_front(&mut self) -> Option<u32> {
         let size = self.first.size;
         self.first.count = self.first.count.checked_sub(1)?;
         if self.first.count == 0 {
@@ -75,7 +76,7 @@ impl Sizes {
                 Some(run) => run,
                 None => {
                     // A long backlog that has drained gives its room back.
-                    self.coded.shrink_to(KEEP);
+                    self.coded.shrink_to(KEPT_BYTES);
                     mem::take(&mut self.last)
                 }
             };
@@ -84,7 +85,7 @@ impl Sizes {
     }
 
     /// The sizes in order.
-    pub fn iter(&self) -> impl Iterator<Item = u32> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
         let mut bytes = self.coded.iter().copied();
         let coded = std::iter::from_fn(move || decode(&mut bytes));
         std::iter::once(self.first)
@@ -109,7 +110,10 @@ fn decode(bytes: &mut impl Iterator<Item = u8>) -> Option<Run> {
         _ => take_varint(bytes)? + 2,
     };
     Some(Run {
-        size: (head >> 1) as u32,
+        size: u32::try_from(head >> 1).unwrap_or_else(|_| {
+            impossible!("a size of {} that was of 32 bits", head >> 1);
+            u32::MAX
+        }),
         count,
     })
 }

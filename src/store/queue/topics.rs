@@ -7,7 +7,7 @@ use super::bits::Bits;
 
 /// Topics told apart, at most: what memory they may take is bounded. Messages on further ones
 /// count as if each were alone on its topic.
-const MOST: usize = 65_536;
+const MAX_TOPICS: usize = 65_536;
 
 /// An index of a queue by topic. Topics are kept as keyed hashes of 64 bits: nobody can make two
 /// of them collide on purpose.
@@ -25,20 +25,22 @@ pub(super) struct Topics {
 
 impl Topics {
     /// A message was queued.
-    pub fn push(&mut self, topic: &str, id: u64, size: u32) {
+    pub(super) fn push(&mut self, topic: &str, id: u64, size: u32) {
         let hash = self.hasher.hash_one(topic);
         self.supersede(hash);
-        if self.newest.len() >= MOST && self.current.len() < (MOST - MOST / 8) as u64 {
+        if self.newest.len() >= MAX_TOPICS
+            && self.current.len() < (MAX_TOPICS - MAX_TOPICS / 8) as u64
+        {
             self.clean();
         }
-        if self.newest.len() < MOST || self.newest.contains_key(&hash) {
+        if self.newest.len() < MAX_TOPICS || self.newest.contains_key(&hash) {
             self.newest.insert(hash, (id, size));
             self.current.insert(id);
         }
     }
 
     /// A newer message of `topic` is about to come.
-    pub fn outdate(&mut self, topic: &str) {
+    pub(super) fn outdate(&mut self, topic: &str) {
         self.supersede(self.hasher.hash_one(topic));
     }
 
@@ -52,7 +54,7 @@ impl Topics {
     }
 
     /// A message left the queue.
-    pub fn gone(&mut self, id: u64, size: u32) {
+    pub(super) fn gone(&mut self, id: u64, size: u32) {
         if self.superseded.remove(id) {
             self.superseded_bytes -= u64::from(size);
         } else {
@@ -71,12 +73,12 @@ impl Topics {
     }
 
     /// Whether a newer message on its topic is queued.
-    pub fn is_superseded(&self, id: u64) -> bool {
+    pub(super) fn is_superseded(&self, id: u64) -> bool {
         self.superseded.contains(id)
     }
 
     /// Takes all that have a newer one: their ids, and their bytes together.
-    pub fn take_superseded(&mut self) -> (Bits, u64) {
+    pub(super) fn take_superseded(&mut self) -> (Bits, u64) {
         (
             std::mem::take(&mut self.superseded),
             std::mem::take(&mut self.superseded_bytes),
@@ -91,14 +93,14 @@ mod tests {
     #[test]
     fn topics_without_end_take_bounded_room() {
         let mut topics = Topics::default();
-        for id in 0..2 * MOST as u64 {
+        for id in 0..2 * MAX_TOPICS as u64 {
             topics.push(&format!("t/{id}"), id, 10);
         }
-        assert_eq!(topics.newest.len(), MOST);
+        assert_eq!(topics.newest.len(), MAX_TOPICS);
         topics.push("t/5", 1_000_000, 10);
         topics.push("t/100000", 1_000_001, 10);
         assert!(topics.is_superseded(5) && !topics.is_superseded(100_000));
-        for id in 0..MOST as u64 {
+        for id in 0..MAX_TOPICS as u64 {
             topics.gone(id, 10);
         }
         assert!(topics.newest.len() < 100, "{}", topics.newest.len());

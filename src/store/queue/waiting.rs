@@ -1,9 +1,10 @@
-//! The messages of one lane that wait on disk, in order.
+//! The messages of one lane that wait to be sent, in order.
 
 use super::arrivals::Arrivals;
 use super::bits::Bits;
+use super::ids::IdRanges;
 use super::sizes::Sizes;
-use crate::store::ids::IdRanges;
+use crate::impossible;
 use crate::time::Time;
 
 /// An ascending queue of message ids with their sizes and, roughly, their times of arrival.
@@ -14,24 +15,24 @@ pub(super) struct Waiting {
     /// Ids that were taken out of the middle; the front is none of them.
     holes: Bits,
     bytes: u64,
-    pub arrivals: Arrivals,
+    pub(super) arrivals: Arrivals,
 }
 
 impl Waiting {
-    pub fn len(&self) -> u64 {
+    pub(super) fn len(&self) -> u64 {
         self.ids.len() - self.holes.len()
     }
 
-    pub fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    pub fn front(&self) -> Option<u64> {
+    pub(super) fn front(&self) -> Option<u64> {
         self.ids.front()
     }
 
     /// Appends a message; false if its id is not above all others.
-    pub fn push_back(&mut self, id: u64, size: u32, arrival: Time) -> bool {
+    pub(super) fn push_back(&mut self, id: u64, size: u32, arrival: Time) -> bool {
         if !self.ids.push_back(id) {
             return false;
         }
@@ -42,7 +43,7 @@ impl Waiting {
     }
 
     /// Puts a message back at the front; false if its id is not below all others.
-    pub fn push_front(&mut self, id: u64, size: u32, arrival: Time) -> bool {
+    pub(super) fn push_front(&mut self, id: u64, size: u32, arrival: Time) -> bool {
         if !self.ids.push_front_range(id..id + 1) {
             return false;
         }
@@ -53,20 +54,23 @@ impl Waiting {
     }
 
     /// Takes the message at the front: id and size.
-    pub fn pop_front(&mut self) -> Option<(u64, u32)> {
+    pub(super) fn pop_front(&mut self) -> Option<(u64, u32)> {
         let id = self.ids.pop_front()?;
-        let size = self.sizes.pop_front().unwrap_or_default();
-        self.bytes -= u64::from(size).min(self.bytes);
+        let size = self.sizes.pop_front().unwrap_or_else(|| {
+            impossible!("message {id} is queued without a size");
+            0
+        });
+        self.take_bytes(size.into());
         self.settle();
         Some((id, size))
     }
 
-    pub fn contains(&self, id: u64) -> bool {
+    pub(super) fn contains(&self, id: u64) -> bool {
         self.front() == Some(id) || (self.ids.contains(id) && !self.holes.contains(id))
     }
 
     /// Takes one message of `size` bytes, wherever it stands, and returns its size.
-    pub fn take(&mut self, id: u64, size: u32) -> Option<u32> {
+    pub(super) fn take(&mut self, id: u64, size: u32) -> Option<u32> {
         if self.front() == Some(id) {
             return self.pop_front().map(|(_, size)| size);
         }
@@ -77,9 +81,9 @@ impl Waiting {
     }
 
     /// Takes the messages `gone`, with `bytes` in all, out of the middle.
-    pub fn punch(&mut self, gone: impl Iterator<Item = u64>, bytes: u64) {
+    pub(super) fn punch(&mut self, gone: impl Iterator<Item = u64>, bytes: u64) {
         gone.for_each(|id| self.holes.insert(id));
-        self.bytes -= bytes.min(self.bytes);
+        self.take_bytes(bytes);
         self.settle();
         if self.holes.len() > self.ids.len() / 2 {
             self.fill();
@@ -87,15 +91,22 @@ impl Waiting {
     }
 
     /// The ids, ascending.
-    pub fn iter(&self) -> impl Iterator<Item = u64> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = u64> {
         self.ids.iter().filter(|id| !self.holes.contains(*id))
     }
 
     /// The ids that follow `passed`, ascending: what lies before costs by the run.
-    pub fn iter_after(&self, passed: u64) -> impl Iterator<Item = u64> {
+    pub(super) fn iter_after(&self, passed: u64) -> impl Iterator<Item = u64> {
         let from = passed.saturating_add(1);
         let rest = self.ids.runs().map(move |run| run.start.max(from)..run.end);
         rest.flatten().filter(|id| !self.holes.contains(*id))
+    }
+
+    fn take_bytes(&mut self, bytes: u64) {
+        self.bytes = self.bytes.checked_sub(bytes).unwrap_or_else(|| {
+            impossible!("{bytes} of {} queued bytes leave", self.bytes);
+            0
+        });
     }
 
     /// Makes the front one that is no hole.

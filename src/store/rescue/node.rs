@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::pages::Link;
+use super::link::Link;
 
 const LEAF: u8 = 1;
 const BRANCH: u8 = 2;
@@ -45,9 +45,10 @@ impl<'a> Node<'a> {
 
     /// Where its contents end, which may be beyond the bytes at hand.
     pub(super) fn end(&self) -> Option<usize> {
-        match self.is_leaf {
-            true => self.value_end(self.count - 1),
-            false => self.key_end(self.count - 1),
+        if self.is_leaf {
+            self.value_end(self.count - 1)
+        } else {
+            self.key_end(self.count - 1)
         }
     }
 
@@ -116,9 +117,10 @@ impl<'a> Node<'a> {
         } else {
             0
         };
-        match self.is_leaf {
-            true => 4 + ends + 4 * self.count,
-            false => BRANCH_HEAD + (CHECKSUM + NUMBER) * (self.count + 1) + ends,
+        if self.is_leaf {
+            4 + ends + 4 * self.count
+        } else {
+            BRANCH_HEAD + (CHECKSUM + NUMBER) * (self.count + 1) + ends
         }
     }
 

@@ -10,20 +10,19 @@ use std::os::unix::fs::FileExt;
 
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::link::{Link, PAGE, PAGE_BYTES, Root, Span};
 use super::node::Node;
+use crate::store::rows::codec::tail;
 
-/// Bytes of a page of order 0; one of order n has 2^n times as many.
-pub(super) const PAGE: u64 = 4096;
-const REGION: u64 = 4 << 30;
 /// The format whose layout this is.
 const FORMAT: u8 = 3;
 /// The largest page that is read: twice the largest MQTT packet.
-const LARGEST: u64 = 512 << 20;
+const MAX_PAGE: u64 = 512 << 20;
 /// The largest page that is read on the word of damaged or freed pages: a wrong size must not
 /// cost all memory.
-const LARGEST_UNPROVEN: u64 = 32 << 20;
+const MAX_UNPROVEN_PAGE: u64 = 32 << 20;
 /// After so many failed reads the disk is taken for dead: each may take it seconds.
-const FAILURES: u32 = 256;
+const MAX_FAILURES: u32 = 256;
 
 const SLOTS: [usize; 2] = [64, 192];
 const SLOT: usize = 128;
@@ -43,63 +42,6 @@ impl Source for File {
 
     fn read_at(&self, at: u64, out: &mut [u8]) -> io::Result<()> {
         self.read_exact_at(out, at)
-    }
-}
-
-/// Where a page lies and how long it is at most, in bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Span {
-    pub(super) at: u64,
-    pub(super) len: u64,
-}
-
-/// How one page names another.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Link {
-    pub(super) span: Span,
-    /// The XXH3 of what the page holds.
-    pub(super) checksum: u128,
-}
-
-impl Link {
-    /// The link of redb's page number and checksum: 20 bits of index, 20 of region, and in the
-    /// highest 5 the order.
-    pub(super) fn new(number: [u8; 8], checksum: [u8; 16]) -> Link {
-        let number = u64::from_le_bytes(number);
-        let order = number >> 59;
-        let index = number & (0xF_FFFF >> order);
-        let region = number >> 20 & 0xF_FFFF;
-        let len = PAGE << order;
-        Link {
-            span: Span {
-                at: PAGE + region * REGION + index * len,
-                len,
-            },
-            checksum: u128::from_le_bytes(checksum),
-        }
-    }
-}
-
-/// The root of a tree and how many pairs it holds.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Root {
-    pub(super) link: Link,
-    pub(super) length: u64,
-}
-
-impl Root {
-    /// Reads page number, checksum and length; `None` if that is all zero, or too short.
-    pub(super) fn parse(bytes: &[u8]) -> Option<Root> {
-        let (number, rest) = bytes.split_first_chunk()?;
-        let (checksum, rest) = rest.split_first_chunk()?;
-        let (length, _) = rest.split_first_chunk()?;
-        if bytes.get(..32)?.iter().all(|&byte| byte == 0) {
-            return None;
-        }
-        Some(Root {
-            link: Link::new(*number, *checksum),
-            length: u64::from_le_bytes(*length),
-        })
     }
 }
 
@@ -141,7 +83,7 @@ impl<'a> Pages<'a> {
         Pages {
             source,
             len,
-            seen: vec![0; (len / PAGE / 64 + 1) as usize],
+            seen: vec![0; in_memory(len / PAGE / 64 + 1)],
             failures: 0,
         }
     }
@@ -159,7 +101,7 @@ impl<'a> Pages<'a> {
 
     /// The pages of order 0 behind the header.
     pub(super) fn starts(&self) -> impl Iterator<Item = u64> + use<> {
-        (PAGE..self.len).step_by(PAGE as usize)
+        (PAGE..self.len).step_by(PAGE_BYTES)
     }
 
     /// Marks a page as looked at; `false` if it was before.
@@ -167,7 +109,7 @@ impl<'a> Pages<'a> {
         let first = !self.is_seen(span.at);
         let end = span.at.saturating_add(span.len).min(self.len);
         for page in span.at / PAGE..end.div_ceil(PAGE) {
-            if let Some(bits) = self.seen.get_mut((page / 64) as usize) {
+            if let Some(bits) = self.seen.get_mut(in_memory(page / 64)) {
                 *bits |= 1 << (page % 64);
             }
         }
@@ -176,7 +118,7 @@ impl<'a> Pages<'a> {
 
     pub(super) fn is_seen(&self, at: u64) -> bool {
         let page = at / PAGE;
-        let bits = self.seen.get((page / 64) as usize);
+        let bits = self.seen.get(in_memory(page / 64));
         bits.is_some_and(|bits| bits >> (page % 64) & 1 == 1)
     }
 
@@ -189,7 +131,7 @@ impl<'a> Pages<'a> {
         out: &mut Vec<u8>,
     ) -> bool {
         out.clear();
-        if link.span.len > LARGEST || link.span.at >= self.len {
+        if link.span.len > MAX_PAGE || link.span.at >= self.len {
             return false;
         }
         let end = |page: &[u8]| Node::parse(page, width)?.end();
@@ -200,13 +142,13 @@ impl<'a> Pages<'a> {
     /// Whether `link`, which may be damaged itself, names the very page it was made for.
     pub(super) fn proves(&mut self, link: Link, width: Option<usize>) -> bool {
         let mut page = Vec::new();
-        link.span.len <= LARGEST_UNPROVEN && self.read_node(link, width, &mut page)
+        link.span.len <= MAX_UNPROVEN_PAGE && self.read_node(link, width, &mut page)
     }
 
     /// Reads what may be a leaf, at the start of any page.
     pub(super) fn read_leaf(&mut self, at: u64, width: Option<usize>, out: &mut Vec<u8>) {
         let end = |page: &[u8]| Node::parse(page, width)?.leaf_end();
-        self.read_page(at, LARGEST_UNPROVEN, end, out);
+        self.read_page(at, MAX_UNPROVEN_PAGE, end, out);
     }
 
     /// Reads the first 4 KiB of the page at `at` and then to its `end`, which these tell, but not
@@ -220,7 +162,7 @@ impl<'a> Pages<'a> {
     ) {
         out.clear();
         // What one large page took isn't kept for all the small ones.
-        out.shrink_to(64 * PAGE as usize);
+        out.shrink_to(64 * PAGE_BYTES);
         self.read(at, PAGE, out);
         let end = end(out).unwrap_or(0) as u64;
         let end = end.min(max).min(self.len.saturating_sub(at));
@@ -232,11 +174,9 @@ impl<'a> Pages<'a> {
     /// Appends `len` bytes; zeroes where they cannot be read.
     fn read(&mut self, at: u64, len: u64, out: &mut Vec<u8>) {
         let start = out.len();
-        out.resize(start + len as usize, 0);
-        let Some(bytes) = out.get_mut(start..) else {
-            return;
-        };
-        if self.failures < FAILURES && self.source.read_at(at, bytes).is_ok() {
+        out.resize(start + in_memory(len), 0);
+        let bytes = tail(out, start);
+        if self.failures < MAX_FAILURES && self.source.read_at(at, bytes).is_ok() {
             return;
         }
         bytes.fill(0);
@@ -244,19 +184,21 @@ impl<'a> Pages<'a> {
             self.failures += 1;
             return;
         }
-        for (page, bytes) in (at..)
-            .step_by(PAGE as usize)
-            .zip(bytes.chunks_mut(PAGE as usize))
-        {
+        for (page, bytes) in (at..).step_by(PAGE_BYTES).zip(bytes.chunks_mut(PAGE_BYTES)) {
             // The last page of a file cut short.
-            let left = self.len.saturating_sub(page).min(bytes.len() as u64) as usize;
+            let left = in_memory(self.len.saturating_sub(page)).min(bytes.len());
             let Some(bytes) = bytes.get_mut(..left).filter(|bytes| !bytes.is_empty()) else {
                 return;
             };
-            if self.failures >= FAILURES || self.source.read_at(page, bytes).is_err() {
+            if self.failures >= MAX_FAILURES || self.source.read_at(page, bytes).is_err() {
                 self.failures += 1;
                 bytes.fill(0);
             }
         }
     }
+}
+
+/// A length or a place as one of memory, all of which lies before what is too large for it.
+fn in_memory(n: u64) -> usize {
+    n.try_into().unwrap_or(usize::MAX)
 }

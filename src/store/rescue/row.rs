@@ -3,10 +3,10 @@
 use std::cmp::{Ordering, Reverse};
 
 use crate::message::{MessageId, SessionId};
-use crate::store::codec::unseal;
-use crate::store::meta::Meta;
-use crate::store::record::{IDENTITY, STATE, SessionKey, SessionRecord, StateRecord};
-use crate::store::row::{decode_retained, scan};
+use crate::store::rows::codec::unseal;
+use crate::store::rows::message::{decode_retained, scan};
+use crate::store::rows::session::{IDENTITY, STATE, SessionKey, SessionRecord, StateRecord};
+use crate::store::tables::meta::Meta;
 
 /// A table of the store, in the order in which they are rescued: what a full disk leaves no room
 /// for should be messages.
@@ -14,18 +14,25 @@ use crate::store::row::{decode_retained, scan};
 pub(super) enum Table {
     Meta,
     Session,
+    WideSession,
     Retained,
     Message,
 }
 
 impl Table {
-    pub(super) const ALL: [Table; 4] =
-        [Table::Meta, Table::Session, Table::Retained, Table::Message];
+    pub(super) const ALL: [Table; 5] = [
+        Table::Meta,
+        Table::Session,
+        Table::WideSession,
+        Table::Retained,
+        Table::Message,
+    ];
 
     pub(super) fn named(name: &[u8]) -> Option<Table> {
         match name {
             b"meta" => Some(Table::Meta),
             b"session" => Some(Table::Session),
+            b"session64" => Some(Table::WideSession),
             b"retained" => Some(Table::Retained),
             b"msg" => Some(Table::Message),
             _ => None,
@@ -36,6 +43,7 @@ impl Table {
     pub(super) fn key_width(self) -> Option<usize> {
         match self {
             Table::Session => Some(5),
+            Table::WideSession => Some(9),
             Table::Message => Some(8),
             Table::Meta | Table::Retained => None,
         }
@@ -44,7 +52,7 @@ impl Table {
     /// How redb sorts the keys.
     pub(super) fn compare(self, a: &[u8], b: &[u8]) -> Ordering {
         match self {
-            Table::Session => session_key(a).cmp(&session_key(b)),
+            Table::Session | Table::WideSession => session_key(a).cmp(&session_key(b)),
             Table::Message => message_id(a).cmp(&message_id(b)),
             Table::Meta | Table::Retained => a.cmp(b),
         }
@@ -57,7 +65,7 @@ impl Table {
             Table::Meta => Meta::has(key) && unseal(key, row).is_ok(),
             Table::Message => message_id(key).is_some_and(|id| scan(id, row, drop).is_ok()),
             Table::Retained => topic(key).is_some_and(|topic| decode_retained(topic, row).is_ok()),
-            Table::Session => match session_key(key) {
+            Table::Session | Table::WideSession => match session_key(key) {
                 Some((id, IDENTITY)) => SessionRecord::decode(SessionId(id), row).is_ok(),
                 Some((id, STATE)) => StateRecord::decode(SessionId(id), row).is_ok(),
                 _ => false,
@@ -79,7 +87,7 @@ impl Table {
                 let arrival = |row| Some(decode_retained(topic(key)?, row).ok()?.arrival);
                 arrival(row) > arrival(old)
             }
-            Table::Session => match session_key(key) {
+            Table::Session | Table::WideSession => match session_key(key) {
                 Some((id, IDENTITY)) => identity_age(id, row) > identity_age(id, old),
                 Some((id, _)) => state_age(id, row) > state_age(id, old),
                 None => false,
@@ -94,10 +102,12 @@ pub(super) fn message_id(key: &[u8]) -> Option<MessageId> {
     Some(MessageId(u64::from_le_bytes(key)))
 }
 
-/// The key of a session row.
+/// The key of a session row, of either table.
 pub(super) fn session_key(key: &[u8]) -> Option<SessionKey> {
-    let &[a, b, c, d, kind] = key.try_into().ok()?;
-    Some((u32::from_le_bytes([a, b, c, d]), kind))
+    let (&kind, id) = key.split_last()?;
+    let narrow = id.try_into().ok().map(u32::from_le_bytes);
+    let wide = id.try_into().ok().map(u64::from_le_bytes);
+    Some((narrow.map(u64::from).or(wide)?, kind))
 }
 
 /// The topic that is the key of a retained message.
@@ -106,13 +116,13 @@ pub(super) fn topic(key: &[u8]) -> Option<&str> {
 }
 
 /// Nothing in an identity only rises, but a session that ended its connection has lived longer.
-fn identity_age(id: u32, row: &[u8]) -> impl PartialOrd {
+fn identity_age(id: u64, row: &[u8]) -> impl PartialOrd {
     let record = SessionRecord::decode(SessionId(id), row).ok();
     record.map(|record| (record.disconnected_at, record.subscriptions.len()))
 }
 
 /// With the cursors where they are, what is still owed only gets less.
-fn state_age(id: u32, row: &[u8]) -> impl PartialOrd {
+fn state_age(id: u64, row: &[u8]) -> impl PartialOrd {
     let state = StateRecord::decode(SessionId(id), row).ok();
     state.map(|state| {
         let owed = Reverse(state.sent.len());
@@ -123,7 +133,7 @@ fn state_age(id: u32, row: &[u8]) -> impl PartialOrd {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::row::encode_retained;
+    use crate::store::rows::message::encode_retained;
     use crate::store::tests::{message, session};
     use crate::time::Time;
 

@@ -4,8 +4,9 @@
 //! are found. What was deleted and what is old comes back with the rest, as long as its page was
 //! not used again; of each row the newest version is kept.
 
+use super::link::Span;
 use super::node::Node;
-use super::pages::{Pages, Span};
+use super::pages::Pages;
 use super::row::Table;
 use super::walk::{Lost, Sink};
 

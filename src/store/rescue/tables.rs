@@ -1,8 +1,10 @@
 //! Where the trees of the tables begin.
 
+use super::link::Root;
 use super::node::Node;
-use super::pages::{Pages, Root, Slot};
+use super::pages::{Pages, Slot};
 use super::row::Table;
+use crate::impossible;
 
 /// The type of a plain table in redb's definition of it.
 const PLAIN: u8 = 3;
@@ -21,12 +23,20 @@ pub(super) enum Found {
     Tree(Root),
 }
 
+impl Found {
+    fn is_lost(&self) -> bool {
+        matches!(self, Found::Lost)
+    }
+}
+
 /// The tables of the commit to believe.
 pub(super) struct Tables {
     /// In the order of [`Table::ALL`].
     pub(super) found: [Found; Table::ALL.len()],
     /// Whether all of it, the numbers of rows too, is what the last commit left.
     pub(super) is_exact: bool,
+    /// Whether a definition of [`Table::WideSession`] was seen, which most stores don't have.
+    has_wide: bool,
 }
 
 impl Tables {
@@ -37,6 +47,7 @@ impl Tables {
         let mut tables = Tables {
             found: [Found::Lost; Table::ALL.len()],
             is_exact: is_last(&slots),
+            has_wide: false,
         };
         let mut page = Vec::new();
         for slot in &slots {
@@ -56,12 +67,23 @@ impl Tables {
                 pages.claim(link.span);
             }
         }
+        if tables.found.iter().any(|found| !found.is_lost()) {
+            tables.settle_wide();
+        }
         tables
     }
 
+    /// Takes the table of wide session numbers for empty if its definition was nowhere: it comes
+    /// into being with the first row.
+    fn settle_wide(&mut self) {
+        let place = self.found.get_mut(Table::WideSession as usize);
+        if let Some(place) = place.filter(|place| place.is_lost() && !self.has_wide) {
+            *place = Found::Empty;
+        }
+    }
+
     fn are_complete(&self) -> bool {
-        let mut found = self.found.iter();
-        !found.any(|found| matches!(found, Found::Lost))
+        !self.found.iter().any(Found::is_lost)
     }
 
     /// Takes the tables not yet found from a leaf of definitions.
@@ -72,16 +94,21 @@ impl Tables {
                 continue;
             };
             let Some(place) = self.found.get_mut(table as usize) else {
+                impossible!("{table:?} is none of the tables");
                 continue;
             };
+            self.has_wide |= table == Table::WideSession;
             let found = parse(definition);
             let is_proven = match found {
                 Found::Tree(Root { link, .. }) => is_sound || pages.proves(link, table.key_width()),
                 _ => is_sound,
             };
-            if matches!(place, Found::Lost) && is_proven {
+            if place.is_lost() && is_proven {
                 *place = found;
             }
+        }
+        if is_sound {
+            self.settle_wide();
         }
     }
 }

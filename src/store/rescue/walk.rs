@@ -9,13 +9,14 @@ use std::cmp::Ordering;
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::link::Link;
 use super::node::Node;
-use super::pages::{Link, Pages};
+use super::pages::Pages;
 use super::row::Table;
 use super::tables::{Found, Tables};
 
 /// Beyond this many, the lost ranges of a table are taken for one.
-const RANGES: usize = 64;
+const MAX_RANGES: usize = 64;
 
 /// Where the rows go.
 pub(super) trait Sink {
@@ -177,9 +178,10 @@ impl<'w, 'p, S: Sink> Tree<'w, 'p, S> {
         let first = self.stack.len();
         for (link, between) in branch.children() {
             // A damaged branch may lead anywhere, and its keys may be wrong.
-            let keys = match is_sound {
-                true => visit.keys.between(between),
-                false => visit.keys.clone(),
+            let keys = if is_sound {
+                visit.keys.between(between)
+            } else {
+                visit.keys.clone()
             };
             if is_sound || self.pages.proves(link, self.table.key_width()) {
                 self.stack.push(Visit { link, keys, depth });
@@ -199,7 +201,7 @@ impl<'w, 'p, S: Sink> Tree<'w, 'p, S> {
     }
 
     fn lose(&mut self, depth: usize, keys: Keys) {
-        if self.lost.len() >= RANGES {
+        if self.lost.len() >= MAX_RANGES {
             let depth = self.lost.iter().map(|(depth, _)| *depth).min();
             self.lost.truncate(0);
             self.lost.push((depth.unwrap_or(0), Keys::default()));
@@ -213,7 +215,7 @@ impl<'w, 'p, S: Sink> Tree<'w, 'p, S> {
     fn worth_searching(self) -> impl Iterator<Item = Lost> {
         let table = self.table;
         let is_worth = move |depth| match table {
-            Table::Meta | Table::Session => true,
+            Table::Meta | Table::Session | Table::WideSession => true,
             Table::Message | Table::Retained => self.leaf_depth != Some(depth),
         };
         self.lost

@@ -56,10 +56,10 @@ fn failing_run(start: Image, script: &[Step], n: Option<u64>) -> Run {
     for step in script {
         match step {
             Step::Commit(changes) => {
-                let batch = batch(commits.len() as u64, changes);
-                if db.commit(&batch).is_err() {
+                let mut batch = batch(commits.len() as u64, changes);
+                if db.commit(&mut batch).is_err() {
                     disk.heal();
-                    db.commit(&batch).unwrap();
+                    db.commit(&mut batch).unwrap();
                 }
                 commits.push(changes.clone());
                 done.push(disk.ops().len());

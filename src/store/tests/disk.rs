@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use redb::{Database, StorageBackend};
 
-use crate::store::disk::{Files, Meter, Metered};
-use crate::store::journal;
-use crate::store::meta::{Meta, initialise};
-use crate::store::open::builder;
+use crate::store::files::disk::{Files, Meter, Metered};
+use crate::store::files::journal;
+use crate::store::files::open::builder;
+use crate::store::tables::meta::{Meta, initialise};
 use crate::store::{Db, Error, Loaded};
 
 /// Bytes of the journal: little, so that it is soon full.
@@ -76,6 +77,8 @@ impl Image {
 struct State {
     image: Image,
     ops: Vec<Op>,
+    /// Where in memory the bytes of the last write were.
+    last_written_from: Range<usize>,
     /// How many more writes and syncs succeed; `None` is no limit.
     budget: Option<u64>,
     /// Whether no file can grow, as on a full disk.
@@ -83,6 +86,12 @@ struct State {
     /// Whether redb gives up in the midst of a write.
     cursed: bool,
     next: Inode,
+}
+
+/// Where in memory bytes are.
+pub(super) fn addresses(bytes: &[u8]) -> Range<usize> {
+    let start = bytes.as_ptr() as usize;
+    start..start + bytes.len()
 }
 
 /// A disk; clones share it.
@@ -115,7 +124,7 @@ impl Disk {
     pub(super) fn files(&self) -> DiskFiles {
         DiskFiles {
             disk: self.clone(),
-            young: None,
+            new: None,
             journal_bytes: JOURNAL_BYTES,
         }
     }
@@ -132,6 +141,11 @@ impl Disk {
             journal_bytes: 0,
             ..files
         })
+    }
+
+    /// The [`addresses`] of the bytes that were written last.
+    pub(super) fn last_written_from(&self) -> Range<usize> {
+        self.0.lock().unwrap().last_written_from.clone()
     }
 
     /// Its contents, synced or not.
@@ -216,7 +230,7 @@ impl Db {
 /// The files of a store on a [`Disk`].
 pub(super) struct DiskFiles {
     disk: Disk,
-    young: Option<Inode>,
+    new: Option<Inode>,
     journal_bytes: usize,
 }
 
@@ -243,25 +257,25 @@ impl Files for DiskFiles {
 
     fn create_store(&mut self) -> Result<Database, Error> {
         let inode = self.disk.new_inode();
-        self.young = Some(inode);
+        self.new = Some(inode);
         self.disk.database(inode)
     }
 
     fn install_store(&mut self) -> Result<(), Error> {
-        let young = self
-            .young
+        let new = self
+            .new
             .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        Ok(self.disk.apply(Op::Install(young))?)
+        Ok(self.disk.apply(Op::Install(new))?)
     }
 
     fn discard_store(&mut self) {
-        self.young = None;
+        self.new = None;
     }
 
     fn sync_names(&mut self) -> Result<(), Error> {
-        if self.young.is_some() {
+        if self.new.is_some() {
             self.disk.apply(Op::SyncNames)?;
-            self.young = None;
+            self.new = None;
         }
         Ok(())
     }
@@ -304,6 +318,7 @@ impl StorageBackend for Open {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.disk.0.lock().unwrap().last_written_from = addresses(data);
         let data = data.to_vec();
         self.disk.apply(Op::Write(self.inode, offset, data))
     }

@@ -31,18 +31,18 @@ fn a_commit_tried_again_after_any_failure_is_whole() {
     for n in 0.. {
         let disk = Disk::with_store();
         let (mut db, _) = Db::with_opener(disk.opener()).unwrap();
-        db.commit(&messages(1, 1..50)).unwrap();
+        db.commit(&mut messages(1, 1..50)).unwrap();
         disk.fail_after(n);
         let mut batch = messages(2, 50..90);
         batch.delete(10..20);
         batch.put_session(SessionId(1), &session("c"));
-        let failed = db.commit(&batch).is_err();
+        let failed = db.commit(&mut batch).is_err();
         assert!(
-            !failed || db.commit(&batch).is_err(),
+            !failed || db.commit(&mut batch).is_err(),
             "the disk still fails"
         );
         disk.heal();
-        db.commit(&batch).unwrap();
+        db.commit(&mut batch).unwrap();
         let left: Vec<u64> = (1..10).chain(20..90).collect();
         assert_eq!(stored(&mut db), left, "failed after {n}");
         drop(db);

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::{message, messages, rows, session, stored, target};
 use crate::message::{MessageId, SessionId};
-use crate::store::codec::{put_varint, seal};
+use crate::store::rows::codec::{put_varint, seal};
 use crate::store::{
     Batch, Db, Error, Loaded, Location, Need, Quarantined, StateRecord, decode_message,
 };
@@ -41,7 +41,7 @@ fn filled(path: &Path) {
     let (mut db, _) = open(path).unwrap();
     let mut batch = messages(1, 1..11);
     batch.put_session(SessionId(1), &session("c"));
-    db.commit(&batch).unwrap();
+    db.commit(&mut batch).unwrap();
     db.rewrite().unwrap();
 }
 
@@ -93,7 +93,7 @@ fn a_newer_format_is_refused_and_left_alone() {
     let database = Database::open(&path).unwrap();
     let txn = database.begin_write().unwrap();
     let mut row = Vec::new();
-    put_varint(2, &mut row);
+    put_varint(3, &mut row);
     seal(b"format", 0, &mut row);
     let meta = TableDefinition::<&str, &[u8]>::new("meta");
     txn.open_table(meta)
@@ -102,7 +102,7 @@ fn a_newer_format_is_refused_and_left_alone() {
         .unwrap();
     txn.commit().unwrap();
     drop(database);
-    assert!(matches!(open(&path), Err(Error::Newer { path: at, found: 2 }) if at == path));
+    assert!(matches!(open(&path), Err(Error::Newer { path: at, found: 3 }) if at == path));
     assert_eq!(names(&folder), STORE);
 }
 
@@ -222,7 +222,7 @@ fn numbers_and_time_never_go_back() {
     };
     batch.put_state(SessionId(2), &state);
     batch.floor = Time::from_secs(5_000);
-    db.commit(&batch).unwrap();
+    db.commit(&mut batch).unwrap();
     drop(db);
     let (mut db, loaded) = open(&path).unwrap();
     assert_eq!(loaded.next_message, MessageId(71));
@@ -231,7 +231,7 @@ fn numbers_and_time_never_go_back() {
     assert_eq!(loaded.orphans.len(), 1);
     assert_eq!(loaded.orphans[0], 3..4);
     batch.floor = Time::from_secs(5_001);
-    db.commit(&batch).unwrap();
+    db.commit(&mut batch).unwrap();
     drop(db);
     assert_eq!(open(&path).unwrap().1.floor, Time::from_secs(5_001));
 }
@@ -244,12 +244,12 @@ fn a_drained_file_shrinks() {
     for id in 1..20_000 {
         batch.put_message(MessageId(id), &message("t", &[7; 300]), &[target(1, id)]);
     }
-    db.commit(&batch).unwrap();
+    db.commit(&mut batch).unwrap();
     assert!(db.file_bytes() > 6 << 20);
     assert!(!db.is_worth_compacting(Need::Idle), "it is full");
     let mut batch = Batch::new(2);
     batch.delete(1..19_990);
-    db.commit(&batch).unwrap();
+    db.commit(&mut batch).unwrap();
     assert!(db.is_worth_compacting(Need::Idle));
     db.rewrite().unwrap();
     assert!(db.file_bytes() < 1 << 20);

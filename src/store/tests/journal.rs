@@ -2,11 +2,11 @@
 
 use proptest::prelude::*;
 
-use super::disk::{Disk, Op};
+use super::disk::{Disk, Op, addresses};
 use super::model::{Change, Model, batch, change};
 use super::{message, messages, rows, session, stored, target};
 use crate::message::{MessageId, SessionId};
-use crate::store::codec::Reader;
+use crate::store::rows::codec::Reader;
 use crate::store::{Batch, Db, Error};
 use crate::time::Time;
 
@@ -35,7 +35,7 @@ fn a_small_commit_is_one_write_and_one_sync() {
     let (mut db, _) = disk.open().unwrap();
     for id in 1..10 {
         let before = disk.ops().len();
-        db.commit(&messages(id, id..id + 1)).unwrap();
+        db.commit(&mut messages(id, id..id + 1)).unwrap();
         let ops = disk.ops().split_off(before);
         let journal = disk.image().journal.unwrap();
         assert!(
@@ -47,6 +47,23 @@ fn a_small_commit_is_one_write_and_one_sync() {
     assert_eq!(stored(&mut db), (1..10).collect::<Vec<_>>());
 }
 
+/// The bytes that the file is handed are those that the batch was built of: between the message and
+/// the file its payload is copied once.
+#[test]
+fn a_payload_goes_to_the_journal_from_where_it_was_first_put() {
+    let disk = Disk::with_store();
+    let (mut db, _) = disk.open().unwrap();
+    let mut batch = messages(1, 1..20);
+    batch.put_session(SessionId(1), &session("c"));
+    batch.put_retained(&message("t", b"retained"));
+    db.commit(&mut batch).unwrap();
+    let written = disk.last_written_from();
+    for (_, row) in batch.messages() {
+        let row = addresses(row);
+        assert!(written.start < row.start && row.end < written.end);
+    }
+}
+
 #[test]
 fn a_message_delivered_soon_never_reaches_the_tables() {
     let disk = Disk::with_store();
@@ -55,12 +72,12 @@ fn a_message_delivered_soon_never_reaches_the_tables() {
         let mut batch = Batch::new(id);
         let message = message("t", format!("fleeting {id}").as_bytes());
         batch.put_message(MessageId(id), &message, &[target(1, id)]);
-        db.commit(&batch).unwrap();
+        db.commit(&mut batch).unwrap();
         let mut batch = Batch::new(id);
         batch.delete(id..id + 1);
-        db.commit(&batch).unwrap();
+        db.commit(&mut batch).unwrap();
     }
-    db.commit(&messages(1, 200..1_000)).unwrap();
+    db.commit(&mut messages(1, 200..1_000)).unwrap();
     assert!(is_in_store(&disk, b"payload 999"), "went to the tables");
     assert!(!is_in_store(&disk, b"fleeting"));
     assert_eq!(stored(&mut db).len(), 800);
@@ -73,9 +90,9 @@ fn of_a_retained_message_only_the_last_reaches_the_tables() {
     for second in 0..20 {
         let mut batch = Batch::new(second);
         batch.put_retained(&message("t", format!("value {second};").as_bytes()));
-        db.commit(&batch).unwrap();
+        db.commit(&mut batch).unwrap();
     }
-    db.commit(&messages(1, 1..1_000)).unwrap();
+    db.commit(&mut messages(1, 1..1_000)).unwrap();
     assert!(is_in_store(&disk, b"value 19;"));
     assert!((0..19).all(|second| !is_in_store(&disk, format!("value {second};").as_bytes())));
 }
@@ -84,12 +101,12 @@ fn of_a_retained_message_only_the_last_reaches_the_tables() {
 fn a_large_commit_takes_the_journal_along() {
     let disk = Disk::with_store();
     let (mut db, _) = disk.open().unwrap();
-    db.commit(&messages(1, 1..5)).unwrap();
+    db.commit(&mut messages(1, 1..5)).unwrap();
     let mut large = messages(2, 5..2_000);
     large.delete(2..4);
-    db.commit(&large).unwrap();
+    db.commit(&mut large).unwrap();
     assert!(is_in_store(&disk, b"payload 4") && !is_in_store(&disk, b"payload 3\0"));
-    db.commit(&messages(3, 2_000..2_001)).unwrap();
+    db.commit(&mut messages(3, 2_000..2_001)).unwrap();
     drop(db);
     let (mut db, loaded) = disk.open().unwrap();
     assert_eq!(loaded.damaged, 0);
@@ -103,7 +120,7 @@ fn a_damaged_record_hides_none_after_it() {
     let disk = Disk::with_store();
     let (mut db, _) = disk.open().unwrap();
     for id in 1..6 {
-        db.commit(&messages(id, id..id + 1)).unwrap();
+        db.commit(&mut messages(id, id..id + 1)).unwrap();
     }
     drop(db);
     // The header, and then each in a sector of its own.
@@ -111,8 +128,8 @@ fn a_damaged_record_hides_none_after_it() {
     let (mut db, loaded) = disk.open().unwrap();
     assert_eq!(loaded.damaged, 1);
     assert_eq!(stored(&mut db), [1, 2, 4, 5]);
-    db.commit(&messages(6, 6..7)).unwrap();
-    db.commit(&messages(7, 7..2_000)).unwrap();
+    db.commit(&mut messages(6, 6..7)).unwrap();
+    db.commit(&mut messages(7, 7..2_000)).unwrap();
     drop(db);
     let (mut db, loaded) = disk.open().unwrap();
     assert_eq!(loaded.damaged, 0, "what is left is in the tables");
@@ -123,16 +140,16 @@ fn a_damaged_record_hides_none_after_it() {
 fn records_from_before_the_last_start_from_the_front_are_stale() {
     let disk = Disk::with_store();
     let (mut db, _) = disk.open().unwrap();
-    db.commit(&messages(1, 1..2)).unwrap();
+    db.commit(&mut messages(1, 1..2)).unwrap();
     let mut gone = Batch::new(2);
     gone.put_session(SessionId(1), &session("gone"));
-    db.commit(&gone).unwrap();
+    db.commit(&mut gone).unwrap();
     let mut large = messages(3, 2..2_000);
     large.delete_session(SessionId(1));
     large.delete(1..2);
-    db.commit(&large).unwrap();
+    db.commit(&mut large).unwrap();
     // Over the first record only.
-    db.commit(&messages(4, 2_000..2_001)).unwrap();
+    db.commit(&mut messages(4, 2_000..2_001)).unwrap();
     drop(db);
     let (mut db, loaded) = disk.open().unwrap();
     assert!(loaded.sessions.is_empty() && loaded.damaged == 0);
@@ -149,9 +166,9 @@ fn records_from_before_the_last_start_from_the_front_are_stale() {
 fn a_damaged_journal_never_keeps_the_store_shut() {
     let sound = Disk::with_store();
     let (mut db, _) = sound.open().unwrap();
-    db.commit(&messages(1, 1..2_000)).unwrap();
+    db.commit(&mut messages(1, 1..2_000)).unwrap();
     for id in 2_000..2_010 {
-        db.commit(&messages(id, id..id + 1)).unwrap();
+        db.commit(&mut messages(id, id..id + 1)).unwrap();
     }
     drop(db);
     let damage: [fn(&mut Vec<u8>); 5] = [
@@ -177,8 +194,8 @@ fn check_damaged(disk: &Disk, round: usize) {
     assert!(loaded.damaged > 0, "round {round}");
     let before = stored(&mut db);
     assert!(before.starts_with(&(1..2_000).collect::<Vec<_>>()));
-    db.commit(&messages(1, 3_000..3_001)).unwrap();
-    db.commit(&messages(2, 3_001..3_002)).unwrap();
+    db.commit(&mut messages(1, 3_000..3_001)).unwrap();
+    db.commit(&mut messages(2, 3_001..3_002)).unwrap();
     drop(db);
     let (mut db, loaded) = disk.open().unwrap();
     assert_eq!(
@@ -195,7 +212,7 @@ fn rot_in_the_journal_never_changes_a_message() {
     let mut model = Model::default();
     for id in 1..20 {
         let changes = [Change::Put(id, vec![1], vec![id as u8; 300])];
-        db.commit(&batch(id, &changes)).unwrap();
+        db.commit(&mut batch(id, &changes)).unwrap();
         model.apply(&changes);
     }
     drop(db);
@@ -230,12 +247,12 @@ fn rot_in_the_journal_never_changes_a_message() {
 fn a_full_disk_takes_small_commits_yet() {
     let disk = Disk::with_store();
     let (mut db, _) = disk.open().unwrap();
-    db.commit(&messages(1, 1..2)).unwrap();
+    db.commit(&mut messages(1, 1..2)).unwrap();
     disk.fill_up();
-    db.commit(&messages(2, 2..3)).unwrap();
-    let large = messages(3, 3..40_000);
+    db.commit(&mut messages(2, 2..3)).unwrap();
+    let mut large = messages(3, 3..40_000);
     for _ in 0..3 {
-        assert!(matches!(db.commit(&large), Err(Error::Full(_))));
+        assert!(matches!(db.commit(&mut large), Err(Error::Full(_))));
         assert_eq!(stored(&mut db), [1, 2]);
     }
     drop(db);
@@ -243,7 +260,7 @@ fn a_full_disk_takes_small_commits_yet() {
     let (mut db, loaded) = disk.open().unwrap();
     assert_eq!((stored(&mut db), loaded.damaged), (vec![1, 2], 0));
     disk.heal();
-    db.commit(&large).unwrap();
+    db.commit(&mut large).unwrap();
     assert_eq!(stored(&mut db).len(), 39_999);
 }
 
@@ -276,12 +293,12 @@ fn a_failure_anywhere_loses_nothing_and_repeats_nothing() {
         disk.fail_after(n);
         let mut failures = 0;
         for (seq, changes) in batches.iter().enumerate() {
-            let batch = batch(seq as u64, changes);
-            if db.commit(&batch).is_err() {
+            let mut batch = batch(seq as u64, changes);
+            if db.commit(&mut batch).is_err() {
                 failures += 1;
-                assert!(db.commit(&batch).is_err(), "the disk still fails");
+                assert!(db.commit(&mut batch).is_err(), "the disk still fails");
                 disk.heal();
-                db.commit(&batch).unwrap();
+                db.commit(&mut batch).unwrap();
             }
             model.apply(changes);
             if seq == 3 && db.rewrite().is_err() {
@@ -309,11 +326,11 @@ fn a_commit_after_one_that_was_given_up_is_kept() {
     for n in 0.. {
         let disk = Disk::with_store();
         let (mut db, _) = disk.open().unwrap();
-        db.commit(&messages(1, 1..2)).unwrap();
+        db.commit(&mut messages(1, 1..2)).unwrap();
         disk.fail_after(n);
-        let failed = db.commit(&messages(2, 2..2_000)).is_err();
+        let failed = db.commit(&mut messages(2, 2..2_000)).is_err();
         disk.heal();
-        db.commit(&messages(3, 2_000..2_001)).unwrap();
+        db.commit(&mut messages(3, 2_000..2_001)).unwrap();
         drop(db);
         let (mut db, loaded) = disk.open().unwrap();
         let ids = stored(&mut db);
@@ -335,13 +352,13 @@ fn a_commit_after_one_that_was_given_up_is_kept() {
 fn a_journal_that_failed_comes_back() {
     let disk = Disk::with_store();
     let (mut db, _) = disk.open().unwrap();
-    db.commit(&messages(1, 1..2)).unwrap();
+    db.commit(&mut messages(1, 1..2)).unwrap();
     disk.fail_after(0);
-    assert!(db.commit(&messages(2, 2..3)).is_err());
+    assert!(db.commit(&mut messages(2, 2..3)).is_err());
     disk.heal();
     let is_journaled = |db: &mut Db, id| {
         let before = disk.ops().len();
-        db.commit(&messages(id, id..id + 1)).unwrap();
+        db.commit(&mut messages(id, id..id + 1)).unwrap();
         disk.ops().len() - before == 2
     };
     assert!(!is_journaled(&mut db, 2));
@@ -362,7 +379,7 @@ fn the_time_and_the_wear_come_back() {
     let mut batch = messages(1, 1..2);
     batch.floor = Time::from_secs(86_400 * 7 + 100);
     batch.wall = 1_800_000_000_000;
-    db.commit(&batch).unwrap();
+    db.commit(&mut batch).unwrap();
     let first = db.written();
     assert_eq!(first.day, 7);
     assert!(first.total >= 256 << 10, "the journal itself counts");
@@ -374,7 +391,7 @@ fn the_time_and_the_wear_come_back() {
     assert_eq!(loaded.written.total + 4_096, first.total);
     batch = messages(2, 2..3);
     batch.floor = Time::from_secs(86_400 * 8);
-    db.commit(&batch).unwrap();
+    db.commit(&mut batch).unwrap();
     let second = db.written();
     assert_eq!((second.day, second.today), (8, 4_096), "a new day");
     assert!(second.total > loaded.written.total);
@@ -390,9 +407,8 @@ fn the_time_and_the_wear_come_back() {
 proptest! {
     #[test]
     fn batches_come_back(changes in prop::collection::vec(change(), 0..20)) {
-        let batch = batch(1, &changes);
-        let mut bytes = Vec::new();
-        batch.encode(&mut bytes);
+        let mut batch = batch(1, &changes);
+        let bytes = batch.with_record(&[], |record, start| record[start..].to_vec()).unwrap();
         let read = Batch::decode(Reader::new(&bytes)).unwrap();
         prop_assert!(read.messages().eq(batch.messages()));
         prop_assert_eq!(read.deletes(), batch.deletes());
@@ -408,10 +424,64 @@ proptest! {
     fn nonsense_is_no_batch(
         bytes in prop::collection::vec(prop_oneof![0..4u8, any::<u8>()], 0..60),
     ) {
-        if let Ok(batch) = Batch::decode(Reader::new(&bytes)) {
+        if let Ok(mut batch) = Batch::decode(Reader::new(&bytes)) {
             prop_assert!(batch.bytes() <= bytes.len());
             let (mut db, _) = Db::open(crate::store::Location::Memory).unwrap();
-            db.commit(&batch).unwrap();
+            db.commit(&mut batch).unwrap();
         }
     }
+}
+
+/// What a record holds behind its head, as every version since the first has written it.
+#[test]
+fn a_record_is_laid_out_as_ever() {
+    let disk = Disk::with_store();
+    let (mut db, _) = disk.open().unwrap();
+    let mut batch = Batch::new(1);
+    batch.floor = Time::from_secs(7);
+    batch.put_session(SessionId(300), &session("c"));
+    for (id, len) in [(500, 3), (501, 140), (40, 0)] {
+        let targets = [target(1, id), target(2, 9)];
+        batch.put_message(MessageId(id), &message("a/b", &vec![b'x'; len]), &targets);
+    }
+    batch.delete(20..30);
+    batch.delete_session(SessionId(4));
+    batch.put_retained(&message("r", b"kept"));
+    batch.delete_retained("gone");
+    db.commit(&mut batch).unwrap();
+    let ops = disk.ops();
+    let [.., Op::Write(_, _, record), Op::Sync(_)] = &ops[..] else {
+        panic!("{ops:?}")
+    };
+    let hex: String = record[28..].iter().map(|b| format!("{b:02x}")).collect();
+    let expected = [
+        // The time, and what of the disk's wear is known.
+        "d83600000000",
+        // Three messages, each the step from the number before and its row.
+        "03",
+        "f40319",
+        "0101c0843d020101f40301020903612f6200787878a59af607",
+        "01a201",
+        "0101c0843d020101f50301020903612f6200",
+        &"78".repeat(140),
+        "2665c9c4",
+        "b3fcffffffffffffff0115",
+        "0101c0843d0201012801020903612f6200b3475625",
+        // A run of deletes.
+        "01140a",
+        // Three rows of sessions, two of them deleted.
+        "03",
+        "ac020010",
+        "0100050163ffffffff0f00f2b615d1",
+        "040000",
+        "040100",
+        // Two retained topics, one of them deleted.
+        "02",
+        "017212",
+        "0111c0843d000000006b657074ad61c4db",
+        "04676f6e6500",
+    ];
+    let expected = expected.concat();
+    assert_eq!(hex[..expected.len()], expected);
+    assert!(hex[expected.len()..].bytes().all(|digit| digit == b'0'));
 }

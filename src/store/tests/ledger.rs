@@ -17,7 +17,7 @@ const INTERVAL: Duration = Duration::from_millis(20);
 #[derive(Clone, Debug)]
 enum Op {
     /// A message owed to these sessions; someone may wait for it.
-    Put(BTreeSet<u32>, bool),
+    Put(BTreeSet<u64>, bool),
     /// The nth (message, session) still owed is delivered.
     Ack(usize),
     AfterCommit,
@@ -26,7 +26,7 @@ enum Op {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let sessions = prop::collection::btree_set(1..4u32, 1..4);
+    let sessions = prop::collection::btree_set(1..4u64, 1..4);
     prop_oneof![
         4 => (sessions, any::<bool>()).prop_map(|(to, waits)| Op::Put(to, waits)),
         6 => (0..8usize).prop_map(Op::Ack),
@@ -40,7 +40,7 @@ struct Bench {
     store: Store<u32>,
     volatile: bool,
     /// Who is owed each message.
-    owed: BTreeMap<u64, BTreeSet<u32>>,
+    owed: BTreeMap<u64, BTreeSet<u64>>,
     /// Messages that no commit has taken up.
     pending: BTreeSet<u64>,
     /// Waiters by message, and those for whatever was said.
@@ -98,7 +98,7 @@ impl Bench {
         }
     }
 
-    fn put(&mut self, to: &BTreeSet<u32>, waits: bool) {
+    fn put(&mut self, to: &BTreeSet<u64>, waits: bool) {
         let waiter = waits.then(|| self.new_waiter());
         let targets = to.iter().map(|session| target(*session, 0)).collect();
         let message = Rc::new(message("t", b"x"));
@@ -112,7 +112,7 @@ impl Bench {
     }
 
     fn ack(&mut self, nth: usize) {
-        let pairs = |(id, to): (&u64, &BTreeSet<u32>)| -> Vec<(u64, u32)> {
+        let pairs = |(id, to): (&u64, &BTreeSet<u64>)| -> Vec<(u64, u64)> {
             to.iter().map(|session| (*id, *session)).collect()
         };
         let Some((id, session)) = self.owed.iter().flat_map(pairs).nth(nth) else {
@@ -241,7 +241,7 @@ fn a_lazy_commit_leaves_young_messages_out() {
     store.committed(batch.seq);
     assert!(!store.has_opened(), "nothing is promised of it");
     assert_eq!(store.next_timeout(), Some(late + INTERVAL));
-    assert!(store.held(young, SessionId(1)).is_some());
+    assert!(store.in_memory(young, SessionId(1)).is_some());
     // Once somebody waits for everything, it is written too.
     store.after_commit(6, late);
     let batch = store.begin_commit(Batch::new(0), late + INTERVAL);
@@ -267,7 +267,7 @@ fn one_commit_holds_both_ends_of_a_change_of_hands() {
     let due = store.next_timeout().unwrap();
     let from = (old, SessionId(1));
     let new = store.hand_over(from, Rc::clone(&moved), target(2, 0), due);
-    assert!(store.held(new, SessionId(2)).is_some());
+    assert!(store.in_memory(new, SessionId(2)).is_some());
     assert!(store.is_due(due), "the other's delete");
     let batch = store.begin_commit(Batch::new(0), due);
     let put: Vec<u64> = batch.messages().map(|(id, _)| id).collect();

@@ -20,8 +20,8 @@ fn filled(path: &Path) -> Db {
     let mut batch = messages(1, 1..2_000);
     batch.floor = Time::from_secs(7_000);
     batch.put_session(SessionId(1), &session("c"));
-    db.commit(&batch).unwrap();
-    db.commit(&messages(2, 2_000..2_001)).unwrap();
+    db.commit(&mut batch).unwrap();
+    db.commit(&mut messages(2, 2_000..2_001)).unwrap();
     db
 }
 
@@ -46,10 +46,10 @@ fn a_store_deleted_while_open_comes_back() {
         delete(&path);
         assert!(db.is_lost(), "round {round}");
         // Goes on without a name meanwhile.
-        db.commit(&messages(3, 2_001..2_002)).unwrap();
+        db.commit(&mut messages(3, 2_001..2_002)).unwrap();
         db.rewrite().unwrap();
         assert!(!db.is_lost(), "round {round}");
-        db.commit(&messages(4, 2_002..2_003)).unwrap();
+        db.commit(&mut messages(4, 2_002..2_003)).unwrap();
         assert_eq!(stored(&mut db).len(), 2_002);
         drop(db);
         let (mut db, loaded) = open(&path).unwrap();
@@ -75,13 +75,13 @@ fn the_journal_of_another_store_is_not_replayed() {
     drop(filled(&path));
     let (_other_folder, other) = folder();
     let (mut db, _) = open(&other).unwrap();
-    db.commit(&messages(1, 9_000..9_001)).unwrap();
+    db.commit(&mut messages(1, 9_000..9_001)).unwrap();
     drop(db);
     fs::copy(journal(&other), journal(&path)).unwrap();
     let (mut db, loaded) = open(&path).unwrap();
     assert_eq!(stored(&mut db).last(), Some(&1_999));
     assert_eq!(loaded.damaged, 1, "its own journal is gone");
-    db.commit(&messages(3, 3_000..3_001)).unwrap();
+    db.commit(&mut messages(3, 3_000..3_001)).unwrap();
     drop(db);
     let (mut db, loaded) = open(&path).unwrap();
     assert_eq!(stored(&mut db).last(), Some(&3_000));
@@ -92,7 +92,7 @@ fn the_journal_of_another_store_is_not_replayed() {
 fn the_journal_of_a_damaged_store_goes_to_the_new_one() {
     let (_folder, path) = folder();
     let mut db = filled(&path);
-    db.commit(&messages(3, 2_001..2_003)).unwrap();
+    db.commit(&mut messages(3, 2_001..2_003)).unwrap();
     drop(db);
     let file = File::options().write(true).open(&path).unwrap();
     file.write_all_at(&[0xA5; 300], 0).unwrap();
@@ -104,7 +104,7 @@ fn the_journal_of_a_damaged_store_goes_to_the_new_one() {
     }
     let (mut db, loaded) = open(&path).unwrap();
     assert_eq!(loaded.damaged, 0);
-    db.commit(&messages(4, 2_003..2_004)).unwrap();
+    db.commit(&mut messages(4, 2_003..2_004)).unwrap();
     drop(db);
     assert_eq!(stored(&mut open(&path).unwrap().0).len(), 2_003);
 }
@@ -153,7 +153,7 @@ fn a_store_is_rewritten_while_its_deletes_are_in_the_journal() {
     for id in 1..20_000 {
         batch.put_message(MessageId(id), &message("t", &[7; 300]), &[target(1, id)]);
     }
-    db.commit(&batch).unwrap();
+    db.commit(&mut batch).unwrap();
     assert!(!db.is_worth_compacting(Need::Idle));
     let mut batch = Batch::new(2);
     batch.delete(1..19_990);
@@ -162,7 +162,7 @@ fn a_store_is_rewritten_while_its_deletes_are_in_the_journal() {
         &message("t", b"new"),
         &[target(1, 20_000)],
     );
-    db.commit(&batch).unwrap();
+    db.commit(&mut batch).unwrap();
     assert!(db.is_worth_compacting(Need::Idle));
     let before = db.file_bytes();
     db.rewrite().unwrap();

@@ -14,13 +14,13 @@ use super::{message, session, target};
 use crate::lane::Lane;
 use crate::message::{MessageId, SessionId};
 use crate::mqtt::{PacketId, QoS, RetainHandling};
-use crate::store::disk::Meter;
-use crate::store::journal;
-use crate::store::meta::{Meta, initialise};
-use crate::store::open::{StoreFiles, builder};
-use crate::store::record::{IDENTITY, STATE};
-use crate::store::row::{encode_message, encode_retained};
-use crate::store::tables::{MSG, RETAINED, SESSION};
+use crate::store::files::disk::Meter;
+use crate::store::files::journal;
+use crate::store::files::open::{StoreFiles, builder};
+use crate::store::rows::message::{encode_message, encode_retained};
+use crate::store::rows::session::{IDENTITY, STATE};
+use crate::store::tables::meta::{Meta, initialise};
+use crate::store::tables::schema::{MSG, RETAINED, SESSION, WIDE_SESSION};
 use crate::store::{Batch, Db, SessionRecord, StateRecord, SubscriptionRecord};
 use crate::time::Time;
 
@@ -28,7 +28,7 @@ use crate::time::Time;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) enum Key {
     Message(u64),
-    Session(u32, u8),
+    Session(u64, u8),
     Retained(String),
 }
 
@@ -93,7 +93,9 @@ pub(super) fn folder() -> (TempDir, PathBuf) {
 /// How large a store is made.
 pub(super) struct Mix {
     pub(super) messages: u64,
-    pub(super) sessions: u32,
+    pub(super) sessions: u64,
+    /// Whether half of the sessions have numbers of more than 32 bits.
+    pub(super) wide: bool,
     /// Payloads among the messages that take pages of their own.
     pub(super) large: &'static [usize],
 }
@@ -121,13 +123,17 @@ pub(super) fn fill(path: &Path, mix: &Mix, rng: &mut Rng) -> Ledger {
             put_message(&mut batch, &mut ledger, 1_000_000 + commit, len, rng);
         }
         for _ in 0..mix.sessions / 4 {
-            put_session(&mut batch, &mut ledger, rng.u32(1..=mix.sessions), rng);
+            let mut id = rng.u64(1..=mix.sessions);
+            if mix.wide && id.is_multiple_of(2) {
+                id += 1 << 32;
+            }
+            put_session(&mut batch, &mut ledger, id, rng);
         }
         for _ in 0..3 {
             put_retained(&mut batch, &mut ledger, commit, rng);
         }
         batch.floor = Time::from_secs(1_000 + commit * 100);
-        db.commit(&batch).unwrap();
+        db.commit(&mut batch).unwrap();
         let mut batch = Batch::new(commit);
         let from = rng.u64(..all * (commit + 1) / commits);
         let ids = from..from + rng.u64(..all / 30);
@@ -135,7 +141,7 @@ pub(super) fn fill(path: &Path, mix: &Mix, rng: &mut Rng) -> Ledger {
             .live
             .retain(|key, _| !matches!(key, Key::Message(id) if ids.contains(id)));
         batch.delete(ids);
-        db.commit(&batch).unwrap();
+        db.commit(&mut batch).unwrap();
         // Later, there is little to be damaged that isn't in use, but some.
         if commit == commits - 4 {
             db.rewrite().unwrap();
@@ -189,14 +195,15 @@ fn put_message(batch: &mut Batch, ledger: &mut Ledger, id: u64, len: usize, rng:
     let topic = "t/".repeat(rng.usize(1..30));
     let mut message = message(&topic, &payload);
     message.arrival = Time::from_secs(1_000 + id);
-    let targets = [target(rng.u32(1..5), id), target(7, id)];
+    let targets = [target(rng.u64(1..5), id), target(7, id)];
     ledger.put(Key::Message(id), |out| {
-        encode_message(MessageId(id), &message, &targets, out)
+        let row = encode_message(MessageId(id), &message, &targets, out);
+        out.drain(..row.start);
     });
     batch.put_message(MessageId(id), &message, &targets);
 }
 
-fn put_session(batch: &mut Batch, ledger: &mut Ledger, id: u32, rng: &mut Rng) {
+fn put_session(batch: &mut Batch, ledger: &mut Ledger, id: u64, rng: &mut Rng) {
     let number = SessionId(id);
     if rng.u8(..10) == 0 {
         ledger.live.remove(&Key::Session(id, IDENTITY));
@@ -264,6 +271,12 @@ pub(super) fn raw(path: &Path) -> Rows {
         rows.insert(Key::Message(key.value()), row.value().to_vec());
     }
     for entry in txn.open_table(SESSION).unwrap().iter().unwrap() {
+        let (key, row) = entry.unwrap();
+        let (id, kind) = key.value();
+        rows.insert(Key::Session(id.into(), kind), row.value().to_vec());
+    }
+    let wide = txn.open_table(WIDE_SESSION).ok();
+    for entry in wide.iter().flat_map(|table| table.iter().unwrap()) {
         let (key, row) = entry.unwrap();
         let (id, kind) = key.value();
         rows.insert(Key::Session(id, kind), row.value().to_vec());

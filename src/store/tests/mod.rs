@@ -12,6 +12,7 @@ mod mix;
 mod model;
 mod rescue;
 mod rows;
+mod wide;
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -38,7 +39,7 @@ pub(super) fn message(topic: &str, payload: &[u8]) -> Message {
 }
 
 /// `session` is owed a message, as the `seq`th of its sequence.
-fn target(session: u32, seq: u64) -> Owed {
+fn target(session: u64, seq: u64) -> Owed {
     Owed {
         session: SessionId(session),
         seq,

@@ -14,11 +14,11 @@ use crate::store::{Batch, Db, Loaded, StateRecord, decode_message};
 /// One change of a batch.
 #[derive(Clone, Debug)]
 pub(super) enum Change {
-    Put(u64, Vec<u32>, Vec<u8>),
+    Put(u64, Vec<u64>, Vec<u8>),
     Delete(Range<u64>),
-    Session(u32, String),
-    State(u32, StateRecord),
-    EndSession(u32),
+    Session(u64, String),
+    State(u64, StateRecord),
+    EndSession(u64),
     Retain(String, Vec<u8>),
     Unretain(String),
 }
@@ -26,9 +26,9 @@ pub(super) enum Change {
 /// What the store should hold.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Model {
-    messages: BTreeMap<u64, (Vec<u32>, Vec<u8>)>,
-    sessions: BTreeMap<u32, String>,
-    states: BTreeMap<u32, StateRecord>,
+    messages: BTreeMap<u64, (Vec<u64>, Vec<u8>)>,
+    sessions: BTreeMap<u64, String>,
+    states: BTreeMap<u64, StateRecord>,
     retained: BTreeMap<String, Vec<u8>>,
 }
 
@@ -79,7 +79,7 @@ impl Model {
 
     /// A queue is what names the session and is beyond its cursor, or sent and still owed.
     fn queues_match(&self, loaded: &Loaded) -> bool {
-        let owed = |id: u64, session: u32| {
+        let owed = |id: u64, session: u64| {
             let state = self.states.get(&session).cloned().unwrap_or_default();
             self.sessions.contains_key(&session)
                 && (id > state.cursor.0 || state.sent.contains(&MessageId(id)))
@@ -133,6 +133,11 @@ pub(super) fn batch(seq: u64, changes: &[Change]) -> Batch {
     batch
 }
 
+/// A few, of which one takes more than 32 bits.
+fn session_number() -> impl Strategy<Value = u64> {
+    prop_oneof![3 => 1..4u64, 1 => Just(1 << 32)]
+}
+
 fn payload() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         8 => prop::collection::vec(any::<u8>(), 0..40),
@@ -154,14 +159,14 @@ fn state() -> impl Strategy<Value = StateRecord> {
 }
 
 pub(super) fn change() -> impl Strategy<Value = Change> {
-    let receivers = prop::collection::btree_set(1..5u32, 0..3);
+    let receivers = prop::collection::btree_set(session_number(), 0..3);
     let receivers = receivers.prop_map(|set| set.into_iter().collect());
     prop_oneof![
         6 => (1..60u64, receivers, payload()).prop_map(|(id, to, p)| Change::Put(id, to, p)),
         2 => (0..60u64, 1..20u64).prop_map(|(from, n)| Change::Delete(from..from + n)),
-        2 => (1..5u32, "[a-z]{0,8}").prop_map(|(id, name)| Change::Session(id, name)),
-        2 => (1..5u32, state()).prop_map(|(id, state)| Change::State(id, state)),
-        1 => (1..5u32).prop_map(Change::EndSession),
+        2 => (session_number(), "[a-z]{0,8}").prop_map(|(id, name)| Change::Session(id, name)),
+        2 => (session_number(), state()).prop_map(|(id, state)| Change::State(id, state)),
+        1 => session_number().prop_map(Change::EndSession),
         2 => ("[a-c/]{1,3}", payload()).prop_map(|(topic, p)| Change::Retain(topic, p)),
         1 => "[a-c/]{1,3}".prop_map(Change::Unretain),
     ]
@@ -200,7 +205,7 @@ proptest! {
         for (seq, step) in script.iter().enumerate() {
             match step {
                 Step::Commit(changes) => {
-                    db.commit(&batch(seq as u64, changes)).unwrap();
+                    db.commit(&mut batch(seq as u64, changes)).unwrap();
                     model.apply(changes);
                 }
                 Step::Rewrite => db.rewrite().unwrap(),

@@ -11,10 +11,11 @@ use super::disk::Disk;
 use super::mix::{Key, Ledger, Mix, empty, fill, folder, raw, stored};
 use super::{messages, session};
 use crate::message::SessionId;
-use crate::store::codec::{put_varint, seal};
-use crate::store::meta::META;
+use crate::store::files::open;
 use crate::store::rescue::{copy, make_ready};
-use crate::store::{Db, Error, Loaded, Location, Rescued, open};
+use crate::store::rows::codec::{put_varint, seal};
+use crate::store::tables::schema::META;
+use crate::store::{Db, Error, Loaded, Location, Rescued};
 use crate::time::Time;
 
 const SEED: u64 = 1_795_384_629;
@@ -22,6 +23,7 @@ const SEED: u64 = 1_795_384_629;
 const SMALL: Mix = Mix {
     messages: 300,
     sessions: 10,
+    wide: false,
     large: &[],
 };
 
@@ -67,6 +69,7 @@ fn an_intact_file_is_saved_to_the_last_row() {
     let mix = Mix {
         messages: 1_000,
         sessions: 60,
+        wide: true,
         large: &[5_000, 100_000, 1_000_000, 70_000, 20_000],
     };
     let ledger = fill(&path, &mix, &mut Rng::with_seed(SEED));
@@ -89,7 +92,7 @@ fn a_file_that_was_never_closed_is_saved_as_it_was_committed() {
         let mut batch = messages(seq, seq * 10..seq * 10 + 10);
         batch.delete(seq * 5..seq * 5 + 4);
         batch.put_session(SessionId(1), &session("c"));
-        db.commit(&batch).unwrap();
+        db.commit(&mut batch).unwrap();
         let killed = path.with_extension("killed");
         fs::write(&killed, stored(&disk)).unwrap();
         let source = fs::File::open(&killed).unwrap();
@@ -139,9 +142,9 @@ fn a_crash_in_the_midst_of_it_loses_nothing() {
         |path| drop(empty(&open::with_suffix(path, ".new"))),
         |path| {
             copied(path);
-            let young = open::with_suffix(path, ".new");
-            let whole = fs::read(&young).unwrap();
-            fs::write(&young, &whole[..whole.len() / 2]).unwrap();
+            let new = open::with_suffix(path, ".new");
+            let whole = fs::read(&new).unwrap();
+            fs::write(&new, &whole[..whole.len() / 2]).unwrap();
         },
         copied,
         |path| {
@@ -186,7 +189,7 @@ fn a_crash_in_the_midst_of_it_loses_nothing() {
 fn a_copy_that_is_no_longer_wanted_goes() {
     let (_folder, path) = folder();
     let (mut db, _) = start(&path);
-    db.commit(&messages(1, 1..5)).unwrap();
+    db.commit(&mut messages(1, 1..5)).unwrap();
     drop(db);
     // The operator has put a backup in the place of the damaged file.
     fs::write(open::with_suffix(&path, ".rescued"), "a copy").unwrap();
@@ -201,6 +204,7 @@ fn a_full_disk_gets_what_fits() {
     let mix = Mix {
         messages: 4_000,
         sessions: 10,
+        wide: false,
         large: &[300_000, 300_000],
     };
     let ledger = fill(&path, &mix, &mut Rng::with_seed(SEED));
@@ -243,7 +247,7 @@ fn a_newer_format_is_refused_though_the_file_is_damaged() {
     let database = Database::open(&path).unwrap();
     let txn = database.begin_write().unwrap();
     let mut row = Vec::new();
-    put_varint(2, &mut row);
+    put_varint(3, &mut row);
     seal(b"format", 0, &mut row);
     txn.open_table(META)
         .unwrap()
@@ -254,7 +258,7 @@ fn a_newer_format_is_refused_though_the_file_is_damaged() {
     damage(&path);
     let refused = Db::open(Location::File(path.clone())).err().unwrap();
     assert!(
-        matches!(&refused, Error::Newer { path: at, found: 2 } if *at == path),
+        matches!(&refused, Error::Newer { path: at, found: 3 } if *at == path),
         "{refused}"
     );
     assert_eq!(names(&path), ["broker.db", "broker.db.journal"]);

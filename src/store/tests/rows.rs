@@ -9,8 +9,8 @@ use crate::lane::Lane;
 use crate::message::{Message, MessageId, Origin, Parts, SessionId};
 use crate::mqtt::{PacketId, QoS, RetainHandling, Version};
 use crate::owed::Owed;
-use crate::store::codec::{put_varint, seal, unseal};
-use crate::store::row::{encode_message, encode_retained, scan};
+use crate::store::rows::codec::{Reader, put_varint, seal, unseal};
+use crate::store::rows::message::{encode_message, encode_retained, scan};
 use crate::store::{
     DropRecord, SessionRecord, StateRecord, SubscriptionRecord, WillRecord, decode_message,
     decode_retained, decode_targets,
@@ -23,6 +23,11 @@ fn qos() -> impl Strategy<Value = QoS> {
 
 fn bytes() -> impl Strategy<Value = Box<[u8]>> {
     prop::collection::vec(any::<u8>(), 0..200).prop_map(Into::into)
+}
+
+/// Half of them take more than 32 bits.
+fn session_number() -> impl Strategy<Value = u64> {
+    prop_oneof![any::<u64>(), any::<u32>().prop_map_into()]
 }
 
 fn name() -> impl Strategy<Value = Box<str>> {
@@ -39,7 +44,7 @@ fn lane() -> impl Strategy<Value = Lane> {
 
 prop_compose! {
     fn target()(
-        session in any::<u32>(), seq in any::<u64>(), qos in qos(), retain: bool,
+        session in session_number(), seq in any::<u64>(), qos in qos(), retain: bool,
         lane in lane(), sub_ids in prop::collection::vec(any::<u32>(), 0..4),
     ) -> Owed {
         let session = SessionId(session);
@@ -167,8 +172,12 @@ proptest! {
         flip: usize,
     ) {
         let id = MessageId(id);
-        let mut row = Vec::new();
-        encode_message(id, &message, &targets, &mut row);
+        let mut row = b"before".to_vec();
+        let span = encode_message(id, &message, &targets, &mut row);
+        let mut framed = Reader::new(&row[6..]);
+        prop_assert_eq!(framed.bytes(), Ok(&row[span.clone()]), "its length is before it");
+        prop_assert_eq!(framed.end(), Ok(()));
+        row.drain(..span.start);
         let (read, owed) = decode_message(id, &row).unwrap();
         prop_assert!(same(&read, &message));
         prop_assert_eq!(&*read.origin, &Origin::default());
@@ -176,7 +185,7 @@ proptest! {
         prop_assert_eq!(&decode_targets(id, &row).unwrap(), &targets);
         let mut seen = Vec::new();
         let scanned = scan(id, &row, |target| seen.push((target.session, target.lane))).unwrap();
-        prop_assert_eq!((scanned.arrival, scanned.size), (message.arrival, message.size() as usize));
+        prop_assert_eq!((scanned.arrival, scanned.size), (message.arrival, message.size()));
         prop_assert!(seen.into_iter().eq(targets.iter().map(|t| (t.session, t.lane))));
         let other = MessageId(id.0 ^ 1);
         prop_assert!(decode_message(other, &row).is_err(), "under another id");
@@ -195,7 +204,7 @@ proptest! {
     }
 
     #[test]
-    fn sessions(id: u32, record in session(), state in state(), flip: usize) {
+    fn sessions(id in session_number(), record in session(), state in state(), flip: usize) {
         let id = SessionId(id);
         let mut row = Vec::new();
         record.encode(id, &mut row);

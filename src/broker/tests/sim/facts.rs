@@ -20,7 +20,7 @@ pub fn sessions(world: &World) -> BTreeMap<usize, Facts> {
 }
 
 /// The broker's number for the session of a client.
-pub fn session_number(world: &World, client_id: &str) -> u32 {
+pub fn session_number(world: &World, client_id: &str) -> u64 {
     let sessions = &world.broker.core.sessions;
     let key = sessions.find(client_id).unwrap();
     sessions.get(key).unwrap().id.0

@@ -274,8 +274,8 @@ impl World {
             eprintln!("{} {job:?}", self.now.as_millis());
         }
         let event = match job {
-            Job::Commit(batch) => {
-                self.db.commit(&batch).unwrap();
+            Job::Commit(mut batch) => {
+                self.db.commit(&mut batch).unwrap();
                 Event::Committed {
                     seq: batch.seq,
                     figures: Figures {

@@ -12,7 +12,7 @@ use crate::time::Time;
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// Its number.
-    pub number: u32,
+    pub number: u64,
     pub expiry: u32,
     /// Since when it has been without a connection.
     pub since: Option<Time>,

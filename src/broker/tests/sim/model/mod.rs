@@ -104,7 +104,7 @@ impl Model {
 
     /// A CONNECT was accepted; `number` is the broker's for the session it got. Answers Session
     /// Present.
-    pub fn connect(&mut self, client: usize, number: u32, hello: &Hello, now: Time) -> bool {
+    pub fn connect(&mut self, client: usize, number: u64, hello: &Hello, now: Time) -> bool {
         self.take_over(client, hello.clean, now);
         let known = self.sessions.get(&client).filter(|_| hello.clean);
         let discards = known.is_some_and(Session::is_durable);

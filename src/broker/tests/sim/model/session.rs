@@ -94,7 +94,7 @@ type Line = (usize, Rc<str>, QoS);
 #[derive(Debug)]
 pub struct Session {
     /// The broker's number for it.
-    pub number: u32,
+    pub number: u64,
     pub version: Version,
     /// It was made to outlive its connection.
     durable: bool,
@@ -124,7 +124,7 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn new(number: u32, hello: &Hello) -> Session {
+    pub fn new(number: u64, hello: &Hello) -> Session {
         Session {
             number,
             version: hello.version,

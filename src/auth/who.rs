@@ -1,0 +1,12 @@
+//! Whom access rules are about.
+
+/// A client, as the rules see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Who<'a> {
+    /// The client id.
+    pub client_id: &'a str,
+    /// The user name.
+    pub username: Option<&'a str>,
+    /// The listener it is or was connected to; counts only with `per_listener_settings`.
+    pub listener: Option<&'a str>,
+}

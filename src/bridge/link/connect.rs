@@ -1,0 +1,80 @@
+//! The bridge's CONNECT.
+
+use crate::bridge::Announced;
+use crate::bridge::dialect::Dialect;
+use crate::config;
+use crate::mqtt::{self, Connect, Packet, Property, Props, PropsBuf, QoS, Version, Will, encode};
+
+/// How long an upstream is asked to keep our session where the choice is ours: a week of outage.
+/// Without it an MQTT 5 session ends with its connection, and a backlog upstream is lost.
+/// In seconds.
+pub(super) const SESSION_EXPIRY: u32 = 7 * 24 * 3600;
+
+/// `bridge_receive_maximum` where the configuration is silent, as Mosquitto announces.
+const RECEIVE_MAXIMUM: u16 = 20;
+
+/// Appends the CONNECT. `state_topic` is where the will goes, if there is to be one.
+pub(super) fn write(
+    spec: &config::Bridge,
+    dialect: Dialect,
+    state_topic: Option<&str>,
+    out: &mut Vec<u8>,
+) -> Result<(), mqtt::Error> {
+    let props = properties(spec, dialect.version);
+    let connect = Connect {
+        version: dialect.version,
+        bridge: dialect.bridge,
+        clean_start: spec.clean_session,
+        keep_alive: u16::try_from(spec.keepalive.as_secs()).unwrap_or(u16::MAX),
+        client_id: &spec.remote_clientid,
+        will: state_topic.map(|topic| Will {
+            topic,
+            payload: b"0",
+            qos: QoS::AtLeastOnce,
+            retain: true,
+            props: Props::EMPTY,
+        }),
+        username: spec.remote_username.as_deref(),
+        password: spec.remote_password.as_deref().map(str::as_bytes),
+        props: props.as_props(),
+    };
+    encode(&Packet::Connect(Box::new(connect)), dialect.version, out)
+}
+
+/// The session expiry interval to ask for, in seconds. With the version left open and a session
+/// that is to last, [`SESSION_EXPIRY`]; an explicit `mqttv50` without
+/// `bridge_session_expiry_interval` asks for none, as Mosquitto does.
+pub(super) fn session_expiry(spec: &config::Bridge) -> Option<u32> {
+    let ours = spec.version.is_none() && !spec.clean_session;
+    spec.session_expiry.or(ours.then_some(SESSION_EXPIRY))
+}
+
+/// What the CONNECT tells the upstream that we take.
+pub(super) fn announced(spec: &config::Bridge, version: Version) -> Announced {
+    if version != Version::V5 {
+        return Announced::default();
+    }
+    Announced {
+        max_packet: spec.max_packet_size,
+        topic_alias_max: spec.max_topic_alias.unwrap_or(0),
+    }
+}
+
+fn properties(spec: &config::Bridge, version: Version) -> PropsBuf {
+    let mut props = PropsBuf::new();
+    if version != Version::V5 {
+        return props;
+    }
+    let wanted = [
+        spec.max_topic_alias.map(Property::TopicAliasMaximum),
+        session_expiry(spec).map(Property::SessionExpiry),
+        Some(Property::ReceiveMaximum(
+            spec.receive_maximum.unwrap_or(RECEIVE_MAXIMUM),
+        )),
+        spec.max_packet_size.map(Property::MaximumPacketSize),
+    ];
+    for property in wanted.into_iter().flatten() {
+        props.push(property);
+    }
+    props
+}

@@ -1,0 +1,107 @@
+//! The state notifications: where they go, and whether upstream may have them.
+
+use std::time::Duration;
+
+use crate::bridge::Error;
+use crate::config;
+use crate::mqtt::{Reason, Version};
+
+/// A link lost this soon after the notification was most likely closed because of it.
+const SUSPICION: Duration = Duration::from_secs(5);
+
+/// The state topic of a link.
+#[derive(Debug)]
+pub(super) struct Notifications {
+    topic: Option<Box<str>>,
+    upstream: Upstream,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Upstream {
+    Told,
+    /// Not told any more, as it seemed to close the connection for that. The notification was
+    /// innocent if the next connection ends as soon without.
+    Suspected,
+    /// Not to be told, or refuses to be.
+    Untold,
+}
+
+impl Notifications {
+    pub(super) fn new(spec: &config::Bridge) -> Notifications {
+        Notifications {
+            topic: spec.notifications.then(|| spec.state_topic().into()),
+            upstream: if spec.notifications_local_only {
+                Upstream::Untold
+            } else {
+                Upstream::Told
+            },
+        }
+    }
+
+    /// The state topic, if there are notifications at all.
+    pub(super) fn topic(&self) -> Option<&str> {
+        self.topic.as_deref()
+    }
+
+    /// The state topic, if upstream is to be told.
+    pub(super) fn upstream(&self) -> Option<&str> {
+        self.topic().filter(|_| self.upstream == Upstream::Told)
+    }
+
+    /// Upstream refuses the notification.
+    pub(super) fn refused(&mut self) {
+        self.upstream = Upstream::Untold;
+    }
+
+    /// True if an upstream refuses the CONNECT for the QoS [MQTT-3.2.2-12] or RETAIN
+    /// [MQTT-3.2.2-13] of the will, which goes to the state topic: from now on without.
+    pub(super) fn blame_will(&mut self, error: &Error) -> bool {
+        let reasons = [Reason::QOS_NOT_SUPPORTED, Reason::RETAIN_NOT_SUPPORTED];
+        let refused = matches!(error, Error::Refused(reason, _) if reasons.contains(reason));
+        let blamed = refused && self.upstream().is_some();
+        if blamed {
+            self.upstream = Upstream::Untold;
+        }
+        blamed
+    }
+
+    /// Watches for an upstream that ends the connection because of the notification; true if
+    /// this one seems to. `unanswered` says that the notification is out and not acknowledged,
+    /// `held` how long the connection did.
+    pub(super) fn blame(
+        &mut self,
+        unanswered: bool,
+        held: Duration,
+        version: Version,
+        error: &Error,
+    ) -> bool {
+        if held >= SUSPICION {
+            return false;
+        }
+        if self.upstream == Upstream::Suspected {
+            self.upstream = Upstream::Told;
+            return false;
+        }
+        let blamed = unanswered && is_verdict(version, error);
+        if blamed {
+            self.upstream = Upstream::Suspected;
+        }
+        blamed
+    }
+}
+
+/// True if the connection may have ended because of a publish that the upstream does not allow.
+/// With MQTT 5 it can say so; before, it has nothing but to close.
+fn is_verdict(version: Version, error: &Error) -> bool {
+    match error {
+        Error::Io(_) => version < Version::V5,
+        Error::Disconnected(reason, _) => matches!(
+            *reason,
+            Reason::NOT_AUTHORIZED
+                | Reason::TOPIC_NAME_INVALID
+                | Reason::QOS_NOT_SUPPORTED
+                | Reason::RETAIN_NOT_SUPPORTED
+        ),
+        _ => false,
+    }
+}

@@ -1,0 +1,225 @@
+//! What the bridge asks of the upstream once it is connected: the state notification, the
+//! SUBSCRIBEs and UNSUBSCRIBEs. Their acknowledgements end here.
+
+use log::{debug, warn};
+
+use crate::bridge::{Limits, Map};
+use crate::mqtt::{
+    self, Ack, Delivery, Packet, PacketId, Props, Publish, QoS, Reason, RetainHandling, SubAck,
+    Subscribe, Subscription, Unsubscribe, Version, encode,
+};
+
+/// The requests of one connection that await an acknowledgement, and what came of the others.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    notification: Option<PacketId>,
+    pending: Vec<(PacketId, Request)>,
+    unsubscribed: bool,
+    /// Filters that the upstream refused, with the reason.
+    refused: Vec<(Box<str>, Reason)>,
+    /// Filters granted at a lower QoS than asked for.
+    lowered: Vec<(Box<str>, QoS)>,
+}
+
+#[derive(Debug)]
+enum Request {
+    Subscribe(Box<str>, QoS),
+    Unsubscribe,
+}
+
+/// What the requests are made of.
+pub(super) struct Context<'a> {
+    pub name: &'a str,
+    pub map: &'a Map,
+    pub limits: &'a Limits,
+    /// Send UNSUBSCRIBE for `out` topics, unless that was done.
+    pub unsubscribe: bool,
+    pub retain_handling: RetainHandling,
+    pub ids: &'a mut dyn FnMut() -> PacketId,
+    pub out: &'a mut Vec<u8>,
+}
+
+impl Context<'_> {
+    /// Appends a packet. False if it is larger than the upstream takes [MQTT-3.2.2-15].
+    fn put(&mut self, packet: &Packet<'_>) -> Result<bool, mqtt::Error> {
+        let start = self.out.len();
+        encode(packet, self.limits.version, self.out)?;
+        let size = self.out.len() - start;
+        let fits = self
+            .limits
+            .max_packet
+            .is_none_or(|max| size <= max as usize);
+        if !fits {
+            self.out.truncate(start);
+        }
+        Ok(fits)
+    }
+
+    /// Why the upstream cannot take a subscription to `filter`, as its CONNACK says.
+    fn unavailable(&self, filter: &str) -> Option<Reason> {
+        if !self.limits.shared_available && mqtt::share(filter).is_some() {
+            Some(Reason::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED)
+        } else if !self.limits.wildcards_available && filter.contains(['+', '#']) {
+            Some(Reason::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED)
+        } else {
+            None
+        }
+    }
+}
+
+impl Requests {
+    /// Forgets what an earlier connection left.
+    pub(super) fn reset(&mut self) {
+        self.notification = None;
+        self.pending.clear();
+        self.refused.clear();
+        self.lowered.clear();
+    }
+
+    pub(super) fn refused(&self) -> &[(Box<str>, Reason)] {
+        &self.refused
+    }
+
+    pub(super) fn lowered(&self) -> &[(Box<str>, QoS)] {
+        &self.lowered
+    }
+
+    /// Publishes "1" to the state topic: retained, at QoS 1, as far as the upstream allows. At
+    /// QoS 0 where it takes one unacknowledged publish at a time: that one is the session's.
+    pub(super) fn notify(&mut self, topic: &str, cx: &mut Context<'_>) -> Result<(), mqtt::Error> {
+        let qos = match cx.limits.receive_maximum {
+            1 => QoS::AtMostOnce,
+            _ => QoS::AtLeastOnce.min(cx.limits.max_qos),
+        };
+        let delivery = match qos {
+            QoS::AtMostOnce => Delivery::AtMostOnce,
+            qos => Delivery::new(qos, (cx.ids)(), false),
+        };
+        let publish = Publish {
+            delivery,
+            retain: cx.limits.retain_available,
+            topic,
+            props: Props::EMPTY,
+            payload: b"1",
+        };
+        if cx.put(&Packet::Publish(publish))? {
+            self.notification = delivery.id();
+        }
+        Ok(())
+    }
+
+    /// True while an acknowledgement is due.
+    pub(super) fn are_pending(&self) -> bool {
+        self.notification.is_some() || !self.pending.is_empty()
+    }
+
+    /// True while the notification takes a place in the upstream's receive maximum.
+    pub(super) fn awaits_notification(&self) -> bool {
+        self.notification.is_some()
+    }
+
+    /// Writes a SUBSCRIBE or UNSUBSCRIBE for each remote filter, in the order of the `topic`
+    /// lines: one filter a packet, as some clouds allow only a few.
+    pub(super) fn subscribe(&mut self, cx: &mut Context<'_>) -> Result<(), mqtt::Error> {
+        for (filter, qos) in cx.map.upstream() {
+            match (qos, cx.unavailable(filter)) {
+                (Some(_), Some(reason)) => self.refuse(filter.into(), reason, cx.name),
+                (Some(qos), None) => self.subscribe_one(filter, qos.min(cx.limits.max_qos), cx)?,
+                (None, _) if cx.unsubscribe && !self.unsubscribed => {
+                    let id = (cx.ids)();
+                    let filters = vec![filter];
+                    let unsubscribe = Unsubscribe {
+                        id,
+                        props: Props::EMPTY,
+                        filters,
+                    };
+                    if cx.put(&Packet::Unsubscribe(unsubscribe))? {
+                        self.pending.push((id, Request::Unsubscribe));
+                    }
+                }
+                (None, _) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn subscribe_one(
+        &mut self,
+        filter: &str,
+        qos: QoS,
+        cx: &mut Context<'_>,
+    ) -> Result<(), mqtt::Error> {
+        let id = (cx.ids)();
+        let v5 = cx.limits.version == Version::V5;
+        let subscription = Subscription {
+            filter,
+            qos,
+            // [MQTT-3.8.3-4]
+            no_local: v5 && mqtt::share(filter).is_none(),
+            retain_as_published: v5,
+            retain_handling: if v5 {
+                cx.retain_handling
+            } else {
+                RetainHandling::Send
+            },
+        };
+        let filters = vec![subscription];
+        let subscribe = Subscribe {
+            id,
+            props: Props::EMPTY,
+            filters,
+        };
+        if cx.put(&Packet::Subscribe(subscribe))? {
+            let request = Request::Subscribe(filter.into(), qos);
+            self.pending.push((id, request));
+        } else {
+            self.refuse(filter.into(), Reason::PACKET_TOO_LARGE, cx.name);
+        }
+        Ok(())
+    }
+
+    /// Takes the PUBACK of the notification: its reason, or `None` for any other PUBACK.
+    pub(super) fn puback(&mut self, ack: &Ack<'_>) -> Option<Reason> {
+        self.notification
+            .take_if(|id| *id == ack.id)
+            .map(|_| ack.reason)
+    }
+
+    /// Takes a SUBACK. A refused filter does not end the link: the other lines work on.
+    pub(super) fn suback(&mut self, ack: &SubAck<'_>, name: &str) {
+        let Some(at) = self.pending.iter().position(|(id, _)| *id == ack.id) else {
+            debug!("Bridge {name}: SUBACK without SUBSCRIBE");
+            return;
+        };
+        let (_, Request::Subscribe(filter, asked)) = self.pending.swap_remove(at) else {
+            return;
+        };
+        let reason = ack.reasons.first().copied().unwrap_or(Reason::UNSPECIFIED);
+        match QoS::from_bits(reason.0) {
+            Some(granted) if granted >= asked => {}
+            Some(granted) => {
+                warn!(
+                    "Bridge {name}: upstream grants topic {filter} QoS {} only, not {}",
+                    granted as u8, asked as u8
+                );
+                self.lowered.push((filter, granted));
+            }
+            None => self.refuse(filter, reason, name),
+        }
+    }
+
+    /// Takes an UNSUBACK. Once all are in, later connections need not unsubscribe again.
+    pub(super) fn unsuback(&mut self, id: PacketId) {
+        self.pending.retain(|(pending, _)| *pending != id);
+        let mut requests = self.pending.iter().map(|(_, request)| request);
+        self.unsubscribed = !requests.any(|request| matches!(request, Request::Unsubscribe));
+    }
+
+    fn refuse(&mut self, filter: Box<str>, reason: Reason, name: &str) {
+        warn!(
+            "Bridge {name}: upstream refuses the subscription to {filter}: {reason}; nothing \
+             comes in by this topic line"
+        );
+        self.refused.push((filter, reason));
+    }
+}

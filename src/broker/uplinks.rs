@@ -1,0 +1,83 @@
+//! What the links of bridges ask of the broker.
+
+use std::rc::Rc;
+
+use super::bridges::attach;
+use super::ending::close::close;
+use super::sending::pump::pump;
+use super::{BridgeId, BridgeSession, Broker};
+use crate::bridge::{Limits, Wire};
+use crate::keys::ConnId;
+use crate::mqtt::{PacketId, Reason};
+use crate::time::Time;
+
+impl Broker {
+    /// Makes the local end of a bridge: from now on its queue fills, connected or not. For a bridge
+    /// that is there already, and has no uplink at the moment, this is what its configuration says
+    /// from now on.
+    pub fn add_bridge(&mut self, spec: &BridgeSession<'_>, now: Time) -> BridgeId {
+        let bridge = attach::add_bridge(&mut self.core, spec, now);
+        self.settle(now);
+        bridge
+    }
+
+    /// Ends the sessions of bridges that the configuration no longer has. To be called once all
+    /// bridges are added.
+    pub fn drop_orphan_bridges(&mut self, now: Time) {
+        attach::drop_orphans(&mut self.core, now);
+        self.settle(now);
+    }
+
+    /// The configuration no longer has this bridge, whose uplink has ended. Messages that wait for
+    /// it stay until the next start.
+    pub fn remove_bridge(&mut self, bridge: BridgeId, now: Time) {
+        attach::remove_bridge(&mut self.core, bridge, now);
+        self.settle(now);
+    }
+
+    /// The uplink of a bridge is up: its session goes on, on the connection that is returned.
+    /// Nothing flows before [`Broker::bridge_start`]. `None` once the broker is stopping.
+    pub fn bridge_up(
+        &mut self,
+        bridge: BridgeId,
+        limits: &Limits,
+        wire: Rc<Wire>,
+        now: Time,
+    ) -> Option<ConnId> {
+        attach::attach(&mut self.core, bridge, limits, wire, now)
+    }
+
+    /// Starts the flow over an uplink, once the link has sent its own packets.
+    pub fn bridge_start(&mut self, c: ConnId, now: Time) {
+        if let Some(key) = self.core.session_of(c) {
+            pump(&mut self.core, key, now);
+        }
+    }
+
+    /// The upstream has broken the protocol: ends the connection and says why, if there is a word
+    /// for it.
+    pub fn bridge_fail(&mut self, c: ConnId, reason: Reason, now: Time) {
+        close(&mut self.core, c, reason, now);
+        self.settle(now);
+    }
+
+    /// The next packet id of a bridge's session that no message under way has [MQTT-2.2.1-3].
+    pub fn bridge_packet_id(&mut self, bridge: BridgeId) -> Option<PacketId> {
+        attach::packet_id(&mut self.core, bridge)
+    }
+
+    /// Since when the oldest unacknowledged message of a bridge has been on its way.
+    pub fn bridge_oldest_sent(&self, bridge: BridgeId) -> Option<Time> {
+        attach::oldest_sent(&self.core, bridge)
+    }
+
+    /// So many QoS 1 and 2 messages may be unacknowledged at once from now on.
+    pub fn bridge_window(&mut self, c: ConnId, window: u16, now: Time) {
+        attach::set_window(&mut self.core, c, window, now);
+    }
+
+    /// Messages and bytes a bridge still owes its upstream.
+    pub fn bridge_backlog(&self, bridge: BridgeId) -> (u64, u64) {
+        attach::backlog(&self.core, bridge)
+    }
+}

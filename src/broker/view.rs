@@ -1,0 +1,70 @@
+//! What can be seen of the broker: figures, queues, drops.
+
+use super::queues::report;
+use super::{BridgeQueue, Broker, ClientDrops, Counters, Disk, Gauges};
+use crate::time::Time;
+
+impl Broker {
+    /// The broker's figures.
+    pub fn counters(&self) -> Counters {
+        let mut counters = self.core.counters;
+        counters.others_sent = self.core.connections.others_sent();
+        counters
+    }
+
+    /// How the disk of the store is.
+    pub fn disk(&self) -> &Disk {
+        self.core.ledger.disk()
+    }
+
+    /// Bytes of packets that have come in half.
+    pub fn set_partial_bytes(&mut self, bytes: usize) {
+        self.core.memory.set_partial_bytes(bytes);
+    }
+
+    /// What `memory_limit` counts, in bytes: the messages in memory, half packets, and without
+    /// persistence what is queued, since the store is memory then.
+    pub fn memory(&self) -> u64 {
+        self.core.memory.bytes()
+    }
+
+    /// The figures that are not counted but looked at.
+    pub fn gauges(&self) -> Gauges {
+        let core = &self.core;
+        let clients = core.sessions.iter().filter(|(_, s)| !s.is_ended());
+        let interval = core.ledger.store().commit_interval().as_millis();
+        let mut gauges = Gauges {
+            clients: clients.count() as u64,
+            subscriptions: core.router.subscriptions() as u64,
+            shared_subscriptions: core.router.groups.members() as u64,
+            retained: core.router.retained_len() as u64,
+            bytes_waiting: core.connections.waiting(),
+            never_written: core.ledger.store().never_written(),
+            commit_interval: u64::try_from(interval).unwrap_or(u64::MAX),
+            ..Gauges::default()
+        };
+        for (_, session) in core.sessions.iter() {
+            gauges.connected += u64::from(session.conn.is_some());
+            gauges.queued_messages += session.outbound.len();
+            gauges.queued_bytes += session.outbound.bytes();
+            gauges.inflight += session.outbound.inflight() as u64;
+        }
+        gauges
+    }
+
+    /// The queues of the bridges.
+    pub fn bridge_queues(&self, now: Time) -> impl Iterator<Item = BridgeQueue<'_>> {
+        report::bridge_queues(&self.core, now)
+    }
+
+    /// The clients, bridges aside, on the way to which messages were dropped.
+    pub fn client_drops(&self) -> impl Iterator<Item = ClientDrops<'_>> {
+        report::client_drops(&self.core)
+    }
+
+    /// One sentence for the clients and one for each bridge, and for each of its lines with a bound
+    /// of its own: what the bound of the queue means.
+    pub fn describe_queues(&mut self, now: Time) -> Vec<String> {
+        report::describe_queues(&mut self.core, now)
+    }
+}

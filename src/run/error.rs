@@ -1,0 +1,66 @@
+//! Why the broker can't run.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use crate::{auth, config, net, store};
+
+/// Why the broker can't start, or did not stop cleanly.
+#[derive(Debug)]
+pub enum Error {
+    /// The configuration is wrong.
+    Config(config::Errors),
+    /// The password or access control file can't be used.
+    Auth(auth::Error),
+    /// A listener can't listen.
+    Listen(net::ListenError),
+    /// The store can't be opened, or did not take the last commit.
+    Store(store::Error),
+    /// A file that a directive names can't be written: directive, path, and the system's answer.
+    File(&'static str, PathBuf, io::Error),
+    /// The rights of the user that the configuration names can't be taken.
+    User(io::Error),
+    /// Something of the system: what was tried, and its answer.
+    System(&'static str, io::Error),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Config(e) => e.fmt(f),
+            Error::Auth(e) => e.fmt(f),
+            Error::Listen(e) => e.fmt(f),
+            Error::Store(e) => e.fmt(f),
+            Error::File(directive, path, e) => write!(
+                f,
+                "{directive}: {}: {e}; check the path and its rights",
+                path.display()
+            ),
+            Error::User(e) => write!(f, "user: {e}"),
+            Error::System(what, e) => write!(f, "{what}: {e}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Config(e) => Some(e),
+            Error::Auth(e) => Some(e),
+            Error::Listen(e) => Some(e),
+            Error::Store(e) => Some(e),
+            Error::File(_, _, e) | Error::User(e) | Error::System(_, e) => Some(e),
+        }
+    }
+}
+
+impl Error {
+    /// What `log` names can't be opened.
+    pub(super) fn of_log(log: &config::Log, e: io::Error) -> Error {
+        match &log.file {
+            Some(path) => Error::File("log_dest", path.clone(), e),
+            None => Error::System("opening the log", e),
+        }
+    }
+}

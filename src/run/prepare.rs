@@ -1,0 +1,73 @@
+//! What a start needs beside the configuration, some of which only root may have.
+
+use std::rc::Rc;
+
+use super::user::{self, User};
+use super::{Error, Options, daemon};
+use crate::auth::Auth;
+use crate::config::Config;
+use crate::net::{self, Reactor};
+
+/// Everything before the store is opened.
+pub(super) struct Prepared {
+    pub reactor: Rc<Reactor>,
+    pub auth: Auth,
+    /// Lines of the files of rules that were skipped.
+    pub warnings: Vec<String>,
+    /// Those that had to be bound before rights were given up.
+    pub listeners: Option<Vec<net::Listener>>,
+}
+
+impl Prepared {
+    /// Reads the files of rules.
+    pub(super) fn new(config: &Config) -> Result<Prepared, Error> {
+        let (auth, warnings) = Auth::for_config(config).map_err(Error::Auth)?;
+        let reactor = Reactor::new().map_err(|e| Error::System("waiting for sockets", e))?;
+        Ok(Prepared {
+            reactor,
+            auth,
+            warnings,
+            listeners: None,
+        })
+    }
+
+    /// For a start as root that is to go on as `user`: does all that takes rights, and gives them
+    /// up. No thread may have been started yet.
+    pub(super) fn as_root(
+        options: &Options,
+        config: &Config,
+        user: &User,
+    ) -> Result<Prepared, Error> {
+        let mut prepared = Prepared::new(config)?;
+        prepared.listeners = Some(bind_listeners(&prepared.reactor, options, config)?);
+        let general = &config.general;
+        let mut files = general.log.file.iter().chain(&general.pid_file);
+        let owned = files.try_for_each(|path| user.own(path));
+        owned.and_then(|()| user.become_it()).map_err(Error::User)?;
+        Ok(prepared)
+    }
+}
+
+/// Whom the configuration asks to become, if that is somebody else.
+pub(super) fn user_to_become(config: &Config) -> Result<Option<User>, Error> {
+    user::wanted(config.general.user.as_deref()).map_err(Error::User)
+}
+
+/// Binds the listeners, and says in the pid file who has them.
+pub(super) fn bind_listeners(
+    reactor: &Rc<Reactor>,
+    options: &Options,
+    config: &Config,
+) -> Result<Vec<net::Listener>, Error> {
+    let ports: &[u16] = if config.listeners.is_empty() {
+        &options.ports
+    } else {
+        // As in Mosquitto 2.
+        &[]
+    };
+    let listeners = net::bind(reactor, &config.listeners, ports).map_err(Error::Listen)?;
+    if let Some(path) = &config.general.pid_file {
+        daemon::write_pid(path).map_err(|e| Error::File("pid_file", path.clone(), e))?;
+    }
+    Ok(listeners)
+}

@@ -1,0 +1,90 @@
+//! The peer's answers: PUBACK, PUBREC and PUBCOMP.
+
+use std::collections::VecDeque;
+
+use super::entry::Done;
+use super::outbound::Outbound;
+use super::places::{Flight, Stage};
+use crate::mqtt::{PacketId, QoS};
+use crate::time::Time;
+
+impl Flight {
+    fn done(&self) -> Done {
+        Done {
+            id: self.id,
+            lane: self.owed.lane,
+            size: self.size,
+        }
+    }
+}
+
+impl Outbound {
+    /// Which flight carries `id`. Acknowledgements come mostly in order, so the front is near.
+    fn flight(&mut self, id: PacketId) -> Option<(&mut VecDeque<Flight>, usize)> {
+        let flights = &mut self.places.as_mut()?.flights;
+        let at = flights
+            .iter()
+            .position(|f| PacketId::of_sequence(f.owed.seq) == id)?;
+        Some((flights, at))
+    }
+
+    /// The QoS of the message under way with `id`.
+    pub fn flying(&self, id: PacketId) -> Option<QoS> {
+        let mut flights = self.places.as_ref()?.flights.iter();
+        let flight = flights.find(|f| PacketId::of_sequence(f.owed.seq) == id)?;
+        Some(flight.owed.qos)
+    }
+
+    /// PUBACK came in: the message is delivered. `None` if no QoS 1 message has this id;
+    /// `lenient` also takes it for a QoS 2 message, which some brokers downgrade.
+    pub fn puback(&mut self, id: PacketId, lenient: bool) -> Option<Done> {
+        let (flights, at) = self.flight(id)?;
+        if flights[at].owed.qos != QoS::AtLeastOnce && !lenient {
+            return None;
+        }
+        let flight = flights.remove(at)?;
+        self.forget(flight.owed.lane, flight.id, flight.size);
+        Some(flight.done())
+    }
+
+    /// PUBREC came in. With `failed` (a reason from 0x80 up) the message is done with
+    /// [MQTT-4.3.3-4] and returned; else PUBREL is due. `None` if no QoS 2 message has this id.
+    pub fn pubrec(&mut self, id: PacketId, failed: bool, now: Time) -> Option<Done> {
+        let (flights, at) = self.flight(id)?;
+        let flight = &mut flights[at];
+        if flight.owed.qos != QoS::ExactlyOnce {
+            return None;
+        }
+        let first = flight.stage == Stage::Published;
+        let gone = Done {
+            id: flight.id.filter(|_| failed),
+            ..flight.done()
+        };
+        let id = flight.id;
+        flight.stage = Stage::Released;
+        flight.sent = now;
+        if failed {
+            flights.remove(at);
+        }
+        if first {
+            self.forget(gone.lane, id, gone.size);
+        }
+        Some(gone)
+    }
+
+    /// PUBCOMP came in: the handshake is over, the message no longer needed. `None` if no
+    /// released message has this id.
+    pub fn pubcomp(&mut self, id: PacketId) -> Option<Done> {
+        let (flights, at) = self.flight(id)?;
+        if flights[at].stage != Stage::Released {
+            return None;
+        }
+        let flight = flights.remove(at)?;
+        Some(flight.done())
+    }
+
+    /// The moment the oldest unacknowledged packet was sent.
+    pub fn oldest_sent(&self) -> Option<Time> {
+        self.places.as_ref()?.flights.iter().map(|f| f.sent).min()
+    }
+}

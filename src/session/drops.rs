@@ -1,0 +1,143 @@
+//! Dropping what was never sent: the oldest, what a newer message on its topic supersedes, what
+//! is too old.
+
+use super::entry::Done;
+use super::outbound::Outbound;
+use super::places::Stage;
+use crate::lane::Lane;
+use crate::message::MessageId;
+use crate::store::Amount;
+use crate::time::Time;
+
+impl Outbound {
+    /// The lanes that owe something, or have.
+    pub fn lanes(&self) -> Vec<Lane> {
+        let places = self.places.as_ref();
+        places.map_or(Vec::new(), |places| places.cold.lanes())
+    }
+
+    /// What could be dropped of the lanes that `may` admits: all that was never sent.
+    pub fn unsent(&self, may: impl Fn(Lane) -> bool) -> Amount {
+        let Some(places) = &self.places else {
+            return Amount::default();
+        };
+        let mut amount = places.cold.unsent(&may);
+        for entry in places.ready.iter().filter(|e| !e.dup && may(e.owed.lane)) {
+            amount.add(1, u64::from(entry.message.size()));
+        }
+        for queued in &places.reading {
+            if may(queued.lane) && !places.is_resent(queued.id) {
+                amount.add(1, queued.size.into());
+            }
+        }
+        amount
+    }
+
+    /// Drops the oldest message that was never sent, of the lanes that `may` admits.
+    pub fn drop_oldest(&mut self, may: impl Fn(Lane) -> bool) -> Option<Done> {
+        let places = self.places.as_mut()?;
+        let ready = places
+            .ready
+            .iter()
+            .position(|e| !e.dup && may(e.owed.lane))
+            .and_then(|at| places.take_ready(at));
+        let dropped = match ready {
+            Some(dropped) => dropped,
+            None => match places.take_reading(&may) {
+                Some(queued) => {
+                    // The answer to a question for nothing must not be taken for the next one's.
+                    self.reads = self
+                        .reads
+                        .wrapping_add(u32::from(places.reading.is_empty()));
+                    queued.into()
+                }
+                None => places.cold.pop_oldest(may)?.into(),
+            },
+        };
+        self.forget(dropped.lane, dropped.id, dropped.size);
+        self.skip(dropped.id);
+        Some(dropped)
+    }
+
+    /// The message before one on `topic` that is about to be pushed is superseded already.
+    pub fn outdate(&mut self, lane: Lane, topic: &str) {
+        if let Some(places) = &mut self.places {
+            places.cold.outdate(lane, topic);
+        }
+    }
+
+    /// Drops every message of a lane that was never sent and has a newer one on its topic. Returns
+    /// their numbers, and their bytes together.
+    pub fn drop_superseded(&mut self, lane: Lane) -> (Vec<MessageId>, u64) {
+        let Some(places) = &mut self.places else {
+            return (Vec::new(), 0);
+        };
+        let superseded = |id| places.cold.is_superseded(lane, id);
+        let ready = places.ready.iter().filter_map(|e| e.id);
+        let reading = places.reading.iter().map(|queued| queued.id);
+        let in_ram: Vec<MessageId> = ready.chain(reading).filter(|id| superseded(*id)).collect();
+        let asked = !places.reading.is_empty();
+        let mut bytes = 0;
+        for id in &in_ram {
+            let Some(dropped) = self.places().take_by_id(*id) else {
+                continue;
+            };
+            bytes += u64::from(dropped.size);
+            self.forget(lane, dropped.id, dropped.size);
+        }
+        if asked && self.places().reading.is_empty() {
+            self.reads = self.reads.wrapping_add(1);
+        }
+        let (mut ids, cold_bytes) = self.places().cold.take_superseded(lane);
+        self.owed.take(ids.len() as u64, cold_bytes);
+        ids.extend(in_ram);
+        (ids, bytes + cold_bytes)
+    }
+
+    /// Drops the next message of a lane that waits outside RAM, was never sent, and is known to
+    /// have arrived by `time`.
+    pub fn drop_arrived_by(&mut self, lane: Lane, time: Time) -> Option<Done> {
+        let cold = &mut self.places.as_mut()?.cold;
+        let through = cold.arrived_by(lane, time)?;
+        let queued = cold.pop_through(lane, through)?;
+        self.forget(lane, Some(queued.id), queued.size);
+        self.skip(Some(queued.id));
+        Some(queued.into())
+    }
+
+    /// The time that [`Outbound::drop_arrived_by`] wants to be asked for next.
+    pub fn next_arrival(&self, lane: Lane) -> Option<Time> {
+        self.places.as_ref()?.cold.next_arrival(lane)
+    }
+
+    /// About when the oldest message owed arrived; of one lane, or of all.
+    pub fn oldest(&self, lane: Option<Lane>) -> Option<Time> {
+        let places = self.places.as_ref()?;
+        let wanted = |other: Lane| lane.is_none_or(|lane| lane == other);
+        let flights = places.at(Stage::Published);
+        let flights = flights.filter(|f| wanted(f.owed.lane)).map(|f| f.arrival);
+        let ready = places.ready.iter().filter(|e| wanted(e.owed.lane));
+        let reading = places.reading.iter().filter(|queued| wanted(queued.lane));
+        flights
+            .chain(ready.map(|entry| entry.message.arrival))
+            .chain(reading.map(|queued| queued.arrival))
+            .chain(places.cold.oldest(lane))
+            .min()
+    }
+
+    /// Moves the cursor over a dropped message, if nothing before it is still to be sent: then it
+    /// does not come back with the next start, even if its row stays for others.
+    fn skip(&mut self, id: Option<MessageId>) {
+        let (Some(id), Some(places)) = (id, &self.places) else {
+            return;
+        };
+        let ready = places.ready.iter().filter(|e| !e.dup).find_map(|e| e.id);
+        let mut reading = places.reading.iter().map(|queued| queued.id);
+        let reading = reading.find(|id| !places.is_resent(*id));
+        let cold = places.cold.first_unsent();
+        let first = [ready, reading, cold].into_iter().flatten().min();
+        if first.is_none_or(|first| first > id) {
+            self.cursor = self.cursor.max(id);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! A message in the queue of a session, and what is left of it.
+
+use std::rc::Rc;
+
+use crate::lane::Lane;
+use crate::message::{Message, MessageId};
+use crate::mqtt::PacketId;
+use crate::owed::Owed;
+use crate::store::Queued;
+
+/// One message on its way to one peer.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The message.
+    pub message: Rc<Message>,
+    /// Its number in the store; `None` if it is owed only while the connection lasts.
+    pub id: Option<MessageId>,
+    /// It was sent on an earlier connection.
+    pub dup: bool,
+    /// How it goes out.
+    pub owed: Owed,
+}
+
+impl Entry {
+    /// An entry for a message that was never sent.
+    pub fn new(message: Rc<Message>, id: Option<MessageId>, owed: Owed) -> Entry {
+        Entry {
+            message,
+            id,
+            dup: false,
+            owed,
+        }
+    }
+
+    /// The packet id it is sent with.
+    pub fn packet_id(&self) -> PacketId {
+        PacketId::of_sequence(self.owed.seq)
+    }
+
+    /// What a queue keeps of it, if it is in the store.
+    pub(super) fn queued(&self) -> Option<Queued> {
+        Some(Queued {
+            id: self.id?,
+            lane: self.owed.lane,
+            size: self.message.size(),
+            arrival: self.message.arrival,
+        })
+    }
+
+    /// What is left of it once it is no longer owed.
+    pub fn done(&self) -> Done {
+        Done {
+            id: self.id,
+            lane: self.owed.lane,
+            size: self.message.size(),
+        }
+    }
+}
+
+/// A message that is no longer owed: the peer has taken it over, or it was dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Done {
+    /// Its number in the store, if it was owed durably.
+    pub id: Option<MessageId>,
+    /// The lane it belonged to.
+    pub lane: Lane,
+    /// Its bytes.
+    pub size: u32,
+}
+
+impl From<Queued> for Done {
+    fn from(queued: Queued) -> Done {
+        Done {
+            id: Some(queued.id),
+            lane: queued.lane,
+            size: queued.size,
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Messages on their way back to RAM: from the store's file, or from what of it is not written
+//! yet.
+
+use super::entry::Entry;
+use super::outbound::Outbound;
+use super::places::READY_MESSAGES;
+use crate::message::MessageId;
+use crate::store::{IdRanges, Queued};
+
+impl Outbound {
+    /// The ids to ask the store for now, and the token of the question. `durable_below`:
+    /// messages below this number are on disk.
+    pub fn wants(&mut self, durable_below: MessageId) -> Option<(u32, IdRanges)> {
+        let online = self.online;
+        let places = self.places.as_mut()?;
+        if !online || !places.is_low() || !places.reading.is_empty() {
+            return None;
+        }
+        let mut ids = IdRanges::default();
+        while places.reading.len() < READY_MESSAGES
+            && places.cold.front().map(|id| id.0) > ids.back()
+            && let Some(queued) = places.cold.pop_below(durable_below)
+        {
+            ids.push_back(queued.id.0);
+            places.reading.push_back(queued);
+        }
+        (!ids.is_empty()).then_some((self.reads, ids))
+    }
+
+    /// The next message to take from the store's RAM, where those from `durable_below` on still
+    /// are.
+    pub fn wants_fresh(&mut self, durable_below: MessageId) -> Option<MessageId> {
+        let online = self.online;
+        let places = self.places.as_mut()?;
+        let ready = online && places.is_low() && places.reading.is_empty();
+        let next = places.cold.front().filter(|id| *id >= durable_below);
+        next.filter(|_| ready)
+    }
+
+    /// The answer to [`Outbound::wants_fresh`]; `None` if the store does not have it.
+    pub fn fresh(&mut self, id: MessageId, entry: Option<Entry>) {
+        let places = self.places();
+        let queued = places.cold.pop_below(MessageId(id.0 + 1));
+        match (entry, queued) {
+            (Some(mut entry), _) => {
+                entry.dup = places.is_resent(id);
+                places.make_ready(entry);
+            }
+            (None, Some(queued)) => self.forget(queued.lane, Some(id), queued.size),
+            (None, None) => {}
+        }
+    }
+
+    /// True if `token` belongs to the read under way.
+    pub fn expects(&self, token: u32) -> bool {
+        let reading = self.places.as_ref().is_some_and(|p| !p.reading.is_empty());
+        self.reads == token && reading
+    }
+
+    /// True while the next message could be sent but for the commit that it waits for.
+    pub fn awaits_commit(&self, durable_below: MessageId) -> bool {
+        let places = self.places.as_ref().filter(|_| self.online);
+        let head = places.and_then(|p| p.ready.front());
+        head.and_then(|entry| entry.id)
+            .is_some_and(|id| id >= durable_below)
+    }
+
+    /// A message came from the store, in the order asked for. Messages that were asked for
+    /// before it and did not come are lost; they are returned.
+    pub fn read(&mut self, mut entry: Entry) -> Vec<Queued> {
+        let Some(id) = entry.id else {
+            return Vec::new();
+        };
+        let lost = self.give_up(id);
+        let places = self.places();
+        if places.reading.front().is_some_and(|queued| queued.id == id) {
+            places.reading.pop_front();
+            entry.dup = places.is_resent(id);
+            places.make_ready(entry);
+        }
+        lost
+    }
+
+    /// The answer is complete: everything below `through` was looked at, and what of it did not
+    /// come is lost. The rest goes back to the front of the queue.
+    pub fn read_done(&mut self, through: MessageId) -> Vec<Queued> {
+        let lost = self.give_up(through);
+        let places = self.places();
+        let rest = std::mem::take(&mut places.reading);
+        places.put_back(rest.into());
+        lost
+    }
+
+    /// Forgets what was asked for below `id` and did not come.
+    fn give_up(&mut self, id: MessageId) -> Vec<Queued> {
+        let reading = &mut self.places().reading;
+        let count = reading.iter().take_while(|queued| queued.id < id).count();
+        let lost: Vec<Queued> = reading.drain(..count).collect();
+        for queued in &lost {
+            self.forget(queued.lane, Some(queued.id), queued.size);
+            self.places().forget_resend(queued.id);
+        }
+        lost
+    }
+}

@@ -1,0 +1,368 @@
+//! What a session is owed, without the contents: the ids of its messages with their sizes, by
+//! lane.
+//!
+//! A million messages take next to nothing where they are alike and belong to one lane, about two
+//! bytes each where sizes differ, two more where lanes alternate. Each lane is a queue of its own,
+//! so that its messages can be counted, dropped and expired apart from the others; the lanes are
+//! merged by id at the front.
+
+mod arrivals;
+mod bits;
+pub(super) mod ids;
+mod sizes;
+mod topics;
+mod waiting;
+
+use std::collections::VecDeque;
+
+use topics::Topics;
+use waiting::Waiting;
+
+use crate::impossible;
+use crate::lane::Lane;
+use crate::message::MessageId;
+use crate::time::Time;
+
+/// A queued message without its contents.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Queued {
+    /// Its number.
+    pub id: MessageId,
+    /// The lane it belongs to.
+    pub lane: Lane,
+    /// Its [`Message::size`](crate::message::Message::size).
+    pub size: u32,
+    /// When it arrived, about.
+    pub arrival: Time,
+}
+
+/// So many messages with so many bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Amount {
+    /// Messages.
+    pub messages: u64,
+    /// Bytes of them, as [`Message::size`](crate::message::Message::size) counts.
+    pub bytes: u64,
+}
+
+impl Amount {
+    /// Counts `messages` with `bytes` in.
+    pub fn add(&mut self, messages: u64, bytes: u64) {
+        self.messages += messages;
+        self.bytes += bytes;
+    }
+
+    /// Counts `messages` with `bytes` out.
+    pub fn take(&mut self, messages: u64, bytes: u64) {
+        let left = self.messages.checked_sub(messages);
+        let Some((messages, bytes)) = left.zip(self.bytes.checked_sub(bytes)) else {
+            impossible!("{messages} messages of {bytes} bytes leave {self:?}");
+            *self = Amount::default();
+            return;
+        };
+        *self = Amount { messages, bytes };
+    }
+}
+
+/// The messages of one lane.
+#[derive(Clone, Debug, Default)]
+struct LaneQueue {
+    lane: Lane,
+    /// All that are owed, also those that are on their way already.
+    owed: Amount,
+    waiting: Waiting,
+    /// Made with the first message that is pushed by topic.
+    topics: Option<Box<Topics>>,
+}
+
+/// A session's queue.
+#[derive(Clone, Debug, Default)]
+pub struct Queue {
+    /// Sent on an earlier connection and not acknowledged; these go first.
+    sent: VecDeque<Queued>,
+    /// By number.
+    lanes: Vec<LaneQueue>,
+    /// The highest id that was pushed.
+    newest: MessageId,
+}
+
+impl Queue {
+    /// How many messages wait here.
+    pub fn len(&self) -> u64 {
+        let lanes = self.lanes.iter().map(|queue| queue.waiting.len());
+        self.sent.len() as u64 + lanes.sum::<u64>()
+    }
+
+    /// True if none does.
+    pub fn is_empty(&self) -> bool {
+        self.front().is_none()
+    }
+
+    /// The next message.
+    pub fn front(&self) -> Option<MessageId> {
+        match self.sent.front() {
+            Some(queued) => Some(queued.id),
+            None => Some(MessageId(self.first_lane(|_| true)?.1)),
+        }
+    }
+
+    /// The next message that was never sent.
+    pub fn first_unsent(&self) -> Option<MessageId> {
+        self.first_lane(|_| true).map(|(_, id)| MessageId(id))
+    }
+
+    /// The lane whose first waiting message is the oldest, and that message, among the lanes that
+    /// `may` admits.
+    fn first_lane(&self, may: impl Fn(Lane) -> bool) -> Option<(usize, u64)> {
+        let lanes = self.lanes.iter().enumerate();
+        lanes
+            .filter(|(_, queue)| may(queue.lane))
+            .filter_map(|(at, queue)| Some((at, queue.waiting.front()?)))
+            .min_by_key(|(_, id)| *id)
+    }
+
+    fn find(&self, lane: Lane) -> Option<&LaneQueue> {
+        let at = self.lanes.binary_search_by_key(&lane, |queue| queue.lane);
+        at.ok().and_then(|at| self.lanes.get(at))
+    }
+
+    fn lane_mut(&mut self, lane: Lane) -> &mut LaneQueue {
+        let found = self.lanes.binary_search_by_key(&lane, |queue| queue.lane);
+        let at = found.unwrap_or_else(|at| {
+            let queue = LaneQueue {
+                lane,
+                ..LaneQueue::default()
+            };
+            self.lanes.insert(at, queue);
+            at
+        });
+        &mut self.lanes[at]
+    }
+
+    /// Counts a message as owed, wherever it goes. With a `topic`, newer messages on it may
+    /// supersede this one.
+    pub fn owe(&mut self, lane: Lane, id: Option<MessageId>, size: u32, topic: Option<&str>) {
+        let queue = self.lane_mut(lane);
+        queue.owed.add(1, size.into());
+        if let (Some(topic), Some(id)) = (topic, id) {
+            let topics = queue.topics.get_or_insert_default();
+            topics.push(topic, id.0, size);
+        }
+    }
+
+    /// A message is no longer owed.
+    pub fn forget(&mut self, lane: Lane, id: Option<MessageId>, size: u32) {
+        self.lane_mut(lane).owed.take(1, size.into());
+        self.start(lane, id, size);
+    }
+
+    /// A message is on its way: nothing supersedes it any more.
+    pub fn start(&mut self, lane: Lane, id: Option<MessageId>, size: u32) {
+        if let (Some(topics), Some(id)) = (&mut self.lane_mut(lane).topics, id) {
+            topics.gone(id.0, size);
+        }
+    }
+
+    /// What is owed in all.
+    pub fn total(&self) -> Amount {
+        let mut total = Amount::default();
+        for queue in &self.lanes {
+            total.add(queue.owed.messages, queue.owed.bytes);
+        }
+        total
+    }
+
+    /// What is owed by a lane.
+    pub fn owed(&self, lane: Lane) -> Amount {
+        self.find(lane)
+            .map_or(Amount::default(), |queue| queue.owed)
+    }
+
+    /// Appends a message; false if it is not newer than all others.
+    pub fn push_back(&mut self, queued: Queued) -> bool {
+        if queued.id <= self.newest {
+            return false;
+        }
+        self.newest = queued.id;
+        let waiting = &mut self.lane_mut(queued.lane).waiting;
+        waiting.push_back(queued.id.0, queued.size, queued.arrival)
+    }
+
+    /// Puts a message back before all others that were never sent.
+    pub fn push_front(&mut self, queued: Queued) {
+        self.newest = self.newest.max(queued.id);
+        let id = queued.id.0;
+        let waiting = &mut self.lane_mut(queued.lane).waiting;
+        if !waiting.push_front(id, queued.size, queued.arrival) {
+            impossible!("message {id} is put back before {:?}", waiting.front());
+        }
+    }
+
+    /// Puts a message behind those that were sent before; all of them go first.
+    pub fn push_sent(&mut self, queued: Queued) -> bool {
+        if self.sent.back().is_some_and(|last| last.id >= queued.id) {
+            return false;
+        }
+        self.sent.push_back(queued);
+        true
+    }
+
+    /// Takes the messages that were sent before.
+    pub fn take_sent(&mut self) -> VecDeque<Queued> {
+        std::mem::take(&mut self.sent)
+    }
+
+    /// The messages of one lane that follow `passed`, those that were sent before first.
+    pub fn of_lane(&self, lane: Lane, passed: MessageId) -> impl Iterator<Item = MessageId> {
+        let ours = move |queued: &&Queued| queued.lane == lane && queued.id > passed;
+        let sent = self.sent.iter().filter(ours).map(|queued| queued.id);
+        let queue = self.find(lane).into_iter();
+        let lane = queue.flat_map(move |queue| queue.waiting.iter_after(passed.0));
+        sent.chain(lane.map(MessageId))
+    }
+
+    /// True if the message `id` of a lane waits here.
+    pub fn contains(&self, lane: Lane, id: MessageId) -> bool {
+        let sent = |queued: &Queued| queued.id == id && queued.lane == lane;
+        let queue = self.find(lane);
+        self.sent.iter().any(sent) || queue.is_some_and(|queue| queue.waiting.contains(id.0))
+    }
+
+    /// Takes the message `id` of `size` bytes out of a lane, wherever it stands, and returns its
+    /// size. It is still counted as owed.
+    pub fn take(&mut self, lane: Lane, id: MessageId, size: u32) -> Option<u32> {
+        if let Ok(at) = self.sent.binary_search_by_key(&id, |queued| queued.id) {
+            return self.sent.remove(at).map(|queued| queued.size);
+        }
+        self.lane_mut(lane).waiting.take(id.0, size)
+    }
+
+    /// Takes the next message if its number is less than `below`.
+    pub fn pop_below(&mut self, below: MessageId) -> Option<Queued> {
+        if let Some(queued) = self.sent.front() {
+            let is_below = queued.id < below;
+            return if is_below {
+                self.sent.pop_front()
+            } else {
+                None
+            };
+        }
+        let (at, id) = self.first_lane(|_| true)?;
+        if id >= below.0 {
+            return None;
+        }
+        self.pop_lane(at)
+    }
+
+    fn pop_lane(&mut self, at: usize) -> Option<Queued> {
+        let queue = self.lanes.get_mut(at)?;
+        let arrival = queue
+            .waiting
+            .front()
+            .and_then(|id| queue.waiting.arrivals.oldest(id));
+        let (id, size) = queue.waiting.pop_front()?;
+        Some(Queued {
+            id: MessageId(id),
+            lane: queue.lane,
+            size,
+            arrival: arrival.unwrap_or_else(|| {
+                impossible!("message {id} is queued, and no time of arrival is known");
+                Time::ZERO
+            }),
+        })
+    }
+
+    /// Takes the oldest message that was never sent, of the lanes that `may` admits. It is still
+    /// counted as owed.
+    pub fn pop_oldest(&mut self, may: impl Fn(Lane) -> bool) -> Option<Queued> {
+        let (at, _) = self.first_lane(may)?;
+        self.pop_lane(at)
+    }
+
+    /// What waits here and was never sent, of the lanes that `may` admits.
+    pub fn unsent(&self, may: impl Fn(Lane) -> bool) -> Amount {
+        let mut amount = Amount::default();
+        for queue in self.lanes.iter().filter(|queue| may(queue.lane)) {
+            amount.add(queue.waiting.len(), queue.waiting.bytes());
+        }
+        amount
+    }
+
+    /// The lanes that owe something, or have.
+    pub fn lanes(&self) -> Vec<Lane> {
+        self.lanes.iter().map(|queue| queue.lane).collect()
+    }
+
+    /// A message on `topic` is about to be pushed: the one before it is superseded already.
+    pub fn outdate(&mut self, lane: Lane, topic: &str) {
+        if let Some(topics) = &mut self.lane_mut(lane).topics {
+            topics.outdate(topic);
+        }
+    }
+
+    /// Whether a newer message on its topic is owed.
+    pub fn is_superseded(&self, lane: Lane, id: MessageId) -> bool {
+        let topics = self.find(lane).and_then(|queue| queue.topics.as_ref());
+        topics.is_some_and(|topics| topics.is_superseded(id.0))
+    }
+
+    /// Takes all messages of a lane that wait here and have a newer one on their topic, and tells
+    /// their bytes. Those elsewhere must have been forgotten before.
+    pub fn take_superseded(&mut self, lane: Lane) -> (Vec<MessageId>, u64) {
+        let queue = self.lane_mut(lane);
+        let Some(topics) = &mut queue.topics else {
+            return (Vec::new(), 0);
+        };
+        let (ids, bytes) = topics.take_superseded();
+        queue.waiting.punch(ids.iter(), bytes);
+        queue.owed.take(ids.len(), bytes);
+        (ids.iter().map(MessageId).collect(), bytes)
+    }
+
+    /// The highest of a lane's messages that had arrived, with all before it, by `time`.
+    pub fn arrived_by(&self, lane: Lane, time: Time) -> Option<MessageId> {
+        let queue = self.find(lane)?;
+        let through = queue.waiting.arrivals.through(time)?;
+        Some(MessageId(through))
+    }
+
+    /// Takes the first message of a lane if its number is at most `through`.
+    pub fn pop_through(&mut self, lane: Lane, through: MessageId) -> Option<Queued> {
+        let at = self.lanes.binary_search_by_key(&lane, |queue| queue.lane);
+        let at = at.ok()?;
+        let front = self.lanes.get(at)?.waiting.front()?;
+        (front <= through.0).then(|| self.pop_lane(at)).flatten()
+    }
+
+    /// About when the oldest message arrived that waits here; of one lane, or of all.
+    pub fn oldest(&self, lane: Option<Lane>) -> Option<Time> {
+        let wanted = |other: Lane| lane.is_none_or(|lane| lane == other);
+        let sent = self.sent.iter().filter(|queued| wanted(queued.lane));
+        let lanes = self.lanes.iter().filter(|queue| wanted(queue.lane));
+        let lanes = lanes.filter_map(|queue| queue.waiting.arrivals.oldest(queue.waiting.front()?));
+        sent.map(|queued| queued.arrival).chain(lanes).min()
+    }
+
+    /// The time that [`Queue::arrived_by`] wants to be asked for to find something.
+    pub fn next_arrival(&self, lane: Lane) -> Option<Time> {
+        let waiting = &self.find(lane)?.waiting;
+        waiting.arrivals.next(waiting.front()?)
+    }
+
+    /// The numbers of the messages that wait, in the order in which they go out.
+    pub fn iter(&self) -> impl Iterator<Item = u64> {
+        let sent = self.sent.iter().map(|queued| queued.id.0);
+        let mut lanes: Vec<_> = self
+            .lanes
+            .iter()
+            .map(|queue| queue.waiting.iter().peekable())
+            .collect();
+        let merged = std::iter::from_fn(move || {
+            let fronts = lanes.iter_mut().enumerate();
+            let fronts = fronts.filter_map(|(at, lane)| Some((*lane.peek()?, at)));
+            let (_, at) = fronts.min()?;
+            lanes.get_mut(at)?.next()
+        });
+        sent.chain(merged)
+    }
+}

@@ -1,0 +1,454 @@
+//! Rows of sessions: who they are, and where their delivery stands.
+//!
+//! They are two rows, so that the state, which changes often, doesn't drag the subscriptions
+//! along.
+
+use super::codec::{Reader, put_bytes, put_varint, seal, unseal};
+use crate::lane::Lane;
+use crate::message::{MessageId, SessionId};
+use crate::mqtt::{PacketId, QoS, RetainHandling, Version};
+use crate::store::error::Corrupt;
+use crate::time::Time;
+
+/// The format of session rows.
+const FORMAT: u8 = 1;
+
+/// The key of a session's row: the session and which of its rows.
+pub(in crate::store) type SessionKey = (u64, u8);
+
+/// The key of the rows of a session whose number takes at most 32 bits: those of others are in a
+/// table of their own, for the first versions knew no others.
+pub(in crate::store) type NarrowKey = (u32, u8);
+
+/// `key` as the table of 32-bit numbers has it; `None` if the number is wide: of more bits.
+pub(in crate::store) fn narrow((id, kind): SessionKey) -> Option<NarrowKey> {
+    Some((u32::try_from(id).ok()?, kind))
+}
+
+/// Whether the number takes more than 32 bits.
+pub(in crate::store) fn is_wide(id: SessionId) -> bool {
+    id.0 > u32::MAX.into()
+}
+
+/// The row of a [`SessionRecord`].
+pub(in crate::store) const IDENTITY: u8 = 0;
+/// The row of a [`StateRecord`].
+pub(in crate::store) const STATE: u8 = 1;
+
+/// A session as it outlives its connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SessionRecord {
+    /// The client id.
+    pub client_id: Box<str>,
+    /// The user name it logged in with.
+    pub username: Option<Box<str>>,
+    /// The listener it last connected to, if rules depend on that.
+    pub listener: Option<Box<str>>,
+    /// The protocol version it last connected with.
+    pub version: Version,
+    /// The session expiry interval in seconds; `u32::MAX` never expires, 0 is a row that only
+    /// keeps a will.
+    pub expiry: u32,
+    /// When its connection ended; `None` while it is connected.
+    pub disconnected_at: Option<Time>,
+    /// Its subscriptions.
+    pub subscriptions: Vec<SubscriptionRecord>,
+    /// The will of the connection, or one whose delay runs.
+    pub will: Option<WillRecord>,
+    /// Whether it is a bridge of this broker.
+    pub bridge: bool,
+    /// It has ended, and only keeps what its shared subscriptions leave to others.
+    pub ended: bool,
+}
+
+/// A subscription.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SubscriptionRecord {
+    /// The topic filter; may start with `$share/`.
+    pub filter: Box<str>,
+    /// The granted QoS.
+    pub qos: QoS,
+    /// No Local (5.0).
+    pub no_local: bool,
+    /// Retain As Published (5.0).
+    pub retain_as_published: bool,
+    /// Retain Handling (5.0).
+    pub retain_handling: RetainHandling,
+    /// The subscription identifier (5.0).
+    pub sub_id: Option<u32>,
+    /// The lane that its messages come by.
+    pub lane: Lane,
+}
+
+/// A will.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WillRecord {
+    /// The topic name.
+    pub topic: Box<str>,
+    /// The raw properties that go to receivers (5.0).
+    pub props: Box<[u8]>,
+    /// The payload.
+    pub payload: Box<[u8]>,
+    /// The QoS.
+    pub qos: QoS,
+    /// The RETAIN flag.
+    pub retain: bool,
+    /// The will delay in seconds (5.0).
+    pub delay: u32,
+    /// The message expiry interval in seconds (5.0).
+    pub expiry: Option<u32>,
+}
+
+/// Where the delivery of a session stands.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct StateRecord {
+    /// The position that the next message in the outbound sequence gets.
+    pub next_seq: u64,
+    /// Every message of the normal lane up to and including this was sent at least once.
+    pub cursor: MessageId,
+    /// The same for the low lane, which runs behind.
+    pub low_cursor: MessageId,
+    /// The messages at or below the cursors that are still owed, rising.
+    pub sent: Vec<MessageId>,
+    /// Outbound QoS 2: PUBREC came in, PUBCOMP not yet. The message is kept until then: a
+    /// receiver that loses its session in between has lost it. Message 0 is none.
+    pub releasing: Vec<(PacketId, MessageId)>,
+    /// Inbound QoS 2: ids received and not yet released.
+    pub received: Vec<PacketId>,
+    /// What was dropped.
+    pub drops: Vec<DropRecord>,
+    /// Bytes an hour that are queued, averaged over as many seconds; `None` if not known.
+    pub rate: Option<(u64, u64)>,
+    /// Messages are dropped by topic: the scan at start-up must tell topics apart.
+    pub by_topic: bool,
+}
+
+/// Messages that were dropped from a session's queue for one reason.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DropRecord {
+    /// The lane they belonged to.
+    pub lane: Lane,
+    /// The reason, as the broker numbers them.
+    pub reason: u8,
+    /// How many.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When the first was dropped.
+    pub first: Time,
+    /// When the last was dropped.
+    pub last: Time,
+}
+
+impl SessionRecord {
+    const USERNAME: u8 = 0x01;
+    const DISCONNECTED: u8 = 0x02;
+    const WILL: u8 = 0x04;
+    const BRIDGE: u8 = 0x08;
+    const LISTENER: u8 = 0x10;
+    const ENDED: u8 = 0x20;
+
+    /// Appends the row of session `id` to `out`.
+    pub(in crate::store) fn encode(&self, id: SessionId, out: &mut Vec<u8>) {
+        let start = out.len();
+        let flags = flag(self.username.is_some(), Self::USERNAME)
+            | flag(self.disconnected_at.is_some(), Self::DISCONNECTED)
+            | flag(self.will.is_some(), Self::WILL)
+            | flag(self.bridge, Self::BRIDGE)
+            | flag(self.listener.is_some(), Self::LISTENER)
+            | flag(self.ended, Self::ENDED);
+        out.extend_from_slice(&[FORMAT, flags, self.version as u8]);
+        put_bytes(self.client_id.as_bytes(), out);
+        for name in [&self.username, &self.listener].into_iter().flatten() {
+            put_bytes(name.as_bytes(), out);
+        }
+        put_varint(self.expiry.into(), out);
+        if let Some(at) = self.disconnected_at {
+            put_varint(at.as_millis(), out);
+        }
+        put_varint(self.subscriptions.len() as u64, out);
+        for subscription in &self.subscriptions {
+            subscription.encode(out);
+        }
+        if let Some(will) = &self.will {
+            will.encode(out);
+        }
+        seal(&key_bytes(id, IDENTITY), start, out);
+    }
+
+    /// Decodes the row of session `id`.
+    ///
+    /// # Errors
+    /// [`Corrupt`] if the row is not what was written under `id`.
+    pub(in crate::store) fn decode(id: SessionId, row: &[u8]) -> Result<SessionRecord, Corrupt> {
+        let mut reader = unseal(&key_bytes(id, IDENTITY), row)?;
+        let flags = read_format(&mut reader)?;
+        let record = SessionRecord {
+            version: match reader.byte()? {
+                3 => Version::V31,
+                4 => Version::V311,
+                5 => Version::V5,
+                _ => return Err(Corrupt),
+            },
+            client_id: reader.str()?.into(),
+            username: match flags & Self::USERNAME {
+                0 => None,
+                _ => Some(reader.str()?.into()),
+            },
+            listener: match flags & Self::LISTENER {
+                0 => None,
+                _ => Some(reader.str()?.into()),
+            },
+            expiry: reader.number()?,
+            disconnected_at: match flags & Self::DISCONNECTED {
+                0 => None,
+                _ => Some(Time::from_millis(reader.varint()?)),
+            },
+            subscriptions: (0..reader.count(2)?)
+                .map(|_| SubscriptionRecord::decode(&mut reader))
+                .collect::<Result<_, _>>()?,
+            will: match flags & Self::WILL {
+                0 => None,
+                _ => Some(WillRecord::decode(&mut reader)?),
+            },
+            bridge: flags & Self::BRIDGE != 0,
+            ended: flags & Self::ENDED != 0,
+        };
+        reader.end()?;
+        Ok(record)
+    }
+}
+
+impl SessionRecord {
+    /// Whether it is still owed what came by `lane`.
+    pub(in crate::store) fn keeps(&self, lane: Lane) -> bool {
+        !self.ended
+            || self
+                .subscriptions
+                .iter()
+                .any(|s| s.lane.is_share() && s.lane == lane)
+    }
+}
+
+impl SubscriptionRecord {
+    const NO_LOCAL: u8 = 0x04;
+    const RETAIN_AS_PUBLISHED: u8 = 0x08;
+    const HANDLING_SHIFT: u8 = 4;
+    const SUB_ID: u8 = 0x40;
+    const LANE: u8 = 0x80;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        let flags = self.qos as u8
+            | flag(self.no_local, Self::NO_LOCAL)
+            | flag(self.retain_as_published, Self::RETAIN_AS_PUBLISHED)
+            | (self.retain_handling as u8) << Self::HANDLING_SHIFT
+            | flag(self.sub_id.is_some(), Self::SUB_ID)
+            | flag(self.lane != Lane::Client, Self::LANE);
+        out.push(flags);
+        put_bytes(self.filter.as_bytes(), out);
+        if let Some(sub_id) = self.sub_id {
+            put_varint(sub_id.into(), out);
+        }
+        if self.lane != Lane::Client {
+            put_varint(self.lane.code().into(), out);
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<SubscriptionRecord, Corrupt> {
+        let flags = reader.byte()?;
+        Ok(SubscriptionRecord {
+            filter: reader.str()?.into(),
+            qos: QoS::from_bits(flags & 0x03).ok_or(Corrupt)?,
+            no_local: flags & Self::NO_LOCAL != 0,
+            retain_as_published: flags & Self::RETAIN_AS_PUBLISHED != 0,
+            retain_handling: match flags >> Self::HANDLING_SHIFT & 0x03 {
+                0 => RetainHandling::Send,
+                1 => RetainHandling::SendIfNew,
+                2 => RetainHandling::DontSend,
+                _ => return Err(Corrupt),
+            },
+            sub_id: match flags & Self::SUB_ID {
+                0 => None,
+                _ => Some(reader.number()?),
+            },
+            lane: match flags & Self::LANE {
+                0 => Lane::Client,
+                _ => Lane::from_code(reader.number()?),
+            },
+        })
+    }
+}
+
+impl WillRecord {
+    const RETAIN: u8 = 0x04;
+    const EXPIRY: u8 = 0x08;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(
+            self.qos as u8
+                | flag(self.retain, Self::RETAIN)
+                | flag(self.expiry.is_some(), Self::EXPIRY),
+        );
+        put_bytes(self.topic.as_bytes(), out);
+        put_bytes(&self.props, out);
+        put_bytes(&self.payload, out);
+        put_varint(self.delay.into(), out);
+        if let Some(expiry) = self.expiry {
+            put_varint(expiry.into(), out);
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<WillRecord, Corrupt> {
+        let flags = reader.byte()?;
+        Ok(WillRecord {
+            topic: reader.str()?.into(),
+            props: reader.bytes()?.into(),
+            payload: reader.bytes()?.into(),
+            qos: QoS::from_bits(flags & 0x03).ok_or(Corrupt)?,
+            retain: flags & Self::RETAIN != 0,
+            delay: reader.number()?,
+            expiry: match flags & Self::EXPIRY {
+                0 => None,
+                _ => Some(reader.number()?),
+            },
+        })
+    }
+}
+
+impl StateRecord {
+    const DROPS: u8 = 0x01;
+    const RATE: u8 = 0x02;
+    const BY_TOPIC: u8 = 0x04;
+
+    /// Appends the row of session `id` to `out`.
+    pub(in crate::store) fn encode(&self, id: SessionId, out: &mut Vec<u8>) {
+        let start = out.len();
+        let flags = flag(!self.drops.is_empty(), Self::DROPS)
+            | flag(self.rate.is_some(), Self::RATE)
+            | flag(self.by_topic, Self::BY_TOPIC);
+        out.extend_from_slice(&[FORMAT, flags]);
+        put_varint(self.next_seq, out);
+        put_varint(self.cursor.0, out);
+        put_varint(self.low_cursor.0, out);
+        put_varint(self.sent.len() as u64, out);
+        let mut last = 0;
+        for id in &self.sent {
+            // Rising ids make small steps; any other order still comes back the same.
+            put_varint(id.0.wrapping_sub(last), out);
+            last = id.0;
+        }
+        put_varint(self.releasing.len() as u64, out);
+        for (id, message) in &self.releasing {
+            out.extend_from_slice(&id.get().to_le_bytes());
+            put_varint(message.0, out);
+        }
+        put_packet_ids(&self.received, out);
+        if !self.drops.is_empty() {
+            put_varint(self.drops.len() as u64, out);
+            self.drops.iter().for_each(|record| record.encode(out));
+        }
+        if let Some((rate, seconds)) = self.rate {
+            put_varint(rate, out);
+            put_varint(seconds, out);
+        }
+        seal(&key_bytes(id, STATE), start, out);
+    }
+
+    /// Decodes the row of session `id`.
+    ///
+    /// # Errors
+    /// [`Corrupt`] if the row is not what was written under `id`.
+    pub(in crate::store) fn decode(id: SessionId, row: &[u8]) -> Result<StateRecord, Corrupt> {
+        let mut reader = unseal(&key_bytes(id, STATE), row)?;
+        let flags = read_format(&mut reader)?;
+        let mut record = StateRecord {
+            by_topic: flags & Self::BY_TOPIC != 0,
+            next_seq: reader.varint()?,
+            cursor: MessageId(reader.varint()?),
+            low_cursor: MessageId(reader.varint()?),
+            ..StateRecord::default()
+        };
+        let mut last = 0u64;
+        for _ in 0..reader.count(1)? {
+            last = last.wrapping_add(reader.varint()?);
+            record.sent.push(MessageId(last));
+        }
+        for _ in 0..reader.count(3)? {
+            let id = read_packet_id(&mut reader)?;
+            record.releasing.push((id, MessageId(reader.varint()?)));
+        }
+        record.received = read_packet_ids(&mut reader)?;
+        if flags & Self::DROPS != 0 {
+            record.drops = (0..reader.count(6)?)
+                .map(|_| DropRecord::decode(&mut reader))
+                .collect::<Result<_, _>>()?;
+        }
+        if flags & Self::RATE != 0 {
+            record.rate = Some((reader.varint()?, reader.varint()?));
+        }
+        reader.end()?;
+        Ok(record)
+    }
+}
+
+impl DropRecord {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(self.lane.code().into(), out);
+        out.push(self.reason);
+        put_varint(self.messages, out);
+        put_varint(self.bytes, out);
+        put_varint(self.first.as_millis(), out);
+        put_varint(self.last.as_millis(), out);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<DropRecord, Corrupt> {
+        Ok(DropRecord {
+            lane: Lane::from_code(reader.number()?),
+            reason: reader.byte()?,
+            messages: reader.varint()?,
+            bytes: reader.varint()?,
+            first: Time::from_millis(reader.varint()?),
+            last: Time::from_millis(reader.varint()?),
+        })
+    }
+}
+
+fn put_packet_ids(ids: &[PacketId], out: &mut Vec<u8>) {
+    put_varint(ids.len() as u64, out);
+    for id in ids {
+        out.extend_from_slice(&id.get().to_le_bytes());
+    }
+}
+
+fn read_packet_ids(reader: &mut Reader<'_>) -> Result<Vec<PacketId>, Corrupt> {
+    (0..reader.count(2)?)
+        .map(|_| read_packet_id(reader))
+        .collect()
+}
+
+fn read_packet_id(reader: &mut Reader<'_>) -> Result<PacketId, Corrupt> {
+    let id = u16::from_le_bytes([reader.byte()?, reader.byte()?]);
+    PacketId::new(id).ok_or(Corrupt)
+}
+
+/// Checks the format byte and returns the flags byte.
+fn read_format(reader: &mut Reader<'_>) -> Result<u8, Corrupt> {
+    match reader.byte()? {
+        FORMAT => reader.byte(),
+        _ => Err(Corrupt),
+    }
+}
+
+/// The bytes of the key in its table.
+pub(in crate::store) fn key_bytes(id: SessionId, kind: u8) -> Vec<u8> {
+    let mut key = match u32::try_from(id.0) {
+        Ok(narrow) => narrow.to_le_bytes().to_vec(),
+        Err(_) => id.0.to_le_bytes().to_vec(),
+    };
+    key.push(kind);
+    key
+}
+
+const fn flag(set: bool, bit: u8) -> u8 {
+    if set { bit } else { 0 }
+}

@@ -1,0 +1,431 @@
+//! No directive is accepted and does nothing, in silence.
+//!
+//! The table of directives says what there is; [`SHOWN`] says of each that is implemented, of each
+//! value that is a word of its own, and of each option of a `topic` line, which test shows that
+//! setting it changes something, or that the log says that it does not. What the table knows but
+//! does not implement must be noted or refused, with its line.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use footbridge::config::{Config, Env, LogType, docs};
+
+/// Where a directive, or `DIRECTIVE VALUE`, is shown.
+enum Shown {
+    /// By a test of tests/outside: file and function. The function, or what it calls in its file,
+    /// names the directive and the value.
+    Outside(&'static str, &'static str),
+    /// By a unit test in src, found by its name, that names the directive.
+    Unit(&'static str),
+    /// By a script of tests/flows that has it in its configuration.
+    Flow(&'static str),
+    /// It is what holds without it: the first text makes the same configuration as the second.
+    Default(&'static str, &'static str),
+    /// The log says that it has no effect, of this text.
+    Noted(&'static str),
+}
+use Shown::{Default, Flow, Noted, Outside, Unit};
+
+const SETTINGS: &str = "test_settings.py";
+const DIRECTIVES: &str = "test_directives.py";
+const BRIDGE: &str = "test_bridge_directives.py";
+const BARE_BRIDGE: &str = "connection b\naddress u\ntopic #\n";
+
+#[rustfmt::skip]
+const SHOWN: &[(&str, Shown)] = &[
+    // General.
+    ("acl_file", Outside("test_reload.py", "test_acl_file")),
+    ("allow_anonymous", Outside("test_auth.py", "test_a_listener_alone_lets_nobody_in")),
+    ("allow_zero_length_clientid", Outside(DIRECTIVES, "test_zero_length_client_ids")),
+    ("auto_id_prefix", Outside(SETTINGS, "test_prefixes_of_ids_that_are_handed_out")),
+    ("check_retain_source", Outside("test_auth.py", "test_retained_messages_need_a_publisher_who_still_may")),
+    ("clientid_prefixes", Outside(DIRECTIVES, "test_clientid_prefixes")),
+    ("include_dir", Outside(SETTINGS, "test_include_dir")),
+    ("password_file", Outside("test_auth.py", "test_password_file")),
+    ("per_listener_settings", Outside(DIRECTIVES, "test_per_listener_settings")),
+    ("persistent_client_expiration", Flow("connect/announce.flow")),
+    ("pid_file", Outside(SETTINGS, "test_pid_file")),
+    ("retain_available", Flow("retain/not_available.flow")),
+    ("sys_interval", Outside("test_sys.py", "test_it_is_not_stored")),
+    ("upgrade_outgoing_qos", Outside(SETTINGS, "test_upgrade_outgoing_qos")),
+    ("user", Outside("test_user.py", "test_every_thread_is_that_user")),
+    ("global_max_clients", Outside(SETTINGS, "test_global_max_clients")),
+    ("global_max_connections", Outside(SETTINGS, "test_global_max_connections")),
+    ("max_inflight_bytes", Outside(SETTINGS, "test_what_may_be_in_flight")),
+    ("max_inflight_messages", Outside(SETTINGS, "test_what_may_be_in_flight")),
+    ("max_keepalive", Outside(DIRECTIVES, "test_max_keepalive")),
+    ("max_packet_size", Flow("limits/max_packet_size.flow")),
+    ("max_queued_bytes", Outside(SETTINGS, "test_a_full_queue")),
+    ("max_queued_messages", Outside(SETTINGS, "test_a_full_queue")),
+    ("memory_limit", Outside(DIRECTIVES, "test_memory_limit")),
+    ("message_size_limit", Outside(DIRECTIVES, "test_message_size_limit")),
+    ("queue_overflow", Outside(SETTINGS, "test_a_full_queue")),
+    ("queue_overflow refuse", Default("queue_overflow refuse", "")),
+    ("queue_overflow oldest", Outside(SETTINGS, "test_a_full_queue")),
+    ("queue_overflow newest", Outside(SETTINGS, "test_a_full_queue")),
+    ("queue_overflow latest-per-topic", Outside(SETTINGS, "test_a_full_queue")),
+    ("queue_qos0_messages", Outside(SETTINGS, "test_queue_qos0_messages")),
+    ("set_tcp_nodelay", Outside(SETTINGS, "test_set_tcp_nodelay")),
+    // The store.
+    ("commit_interval", Outside(SETTINGS, "test_what_an_acknowledgement_waits_for")),
+    ("durability", Outside(SETTINGS, "test_what_an_acknowledgement_waits_for")),
+    ("durability power", Default("durability power", "")),
+    ("durability lazy", Outside(SETTINGS, "test_what_an_acknowledgement_waits_for")),
+    ("flash_budget", Unit("a_flash_budget_widens_the_commit_interval")),
+    ("persistence", Outside(SETTINGS, "test_persistence")),
+    ("retained_persistence", Outside(SETTINGS, "test_persistence")),
+    ("persistence_file", Outside(SETTINGS, "test_persistence")),
+    ("persistence_location", Outside(SETTINGS, "test_persistence")),
+    // The log.
+    ("connection_messages", Outside("test_log.py", "test_connection_messages")),
+    ("log_dest", Outside(SETTINGS, "test_log_dest")),
+    ("log_dest stderr", Default("log_dest stderr", "")),
+    ("log_dest stdout", Outside(SETTINGS, "test_log_dest")),
+    ("log_dest none", Outside(SETTINGS, "test_log_dest")),
+    ("log_dest syslog", Outside("test_log.py", "test_syslog")),
+    ("log_dest topic", Outside(SETTINGS, "test_log_dest")),
+    ("log_dest file", Outside(SETTINGS, "test_log_dest")),
+    ("log_facility", Outside("test_log.py", "test_syslog")),
+    ("log_timestamp", Outside("test_log.py", "test_each_type_by_itself")),
+    ("log_timestamp_format", Outside("test_log.py", "test_the_time_as_wanted")),
+    ("log_type", Outside("test_log.py", "test_each_type_by_itself")),
+    ("log_type error", Outside("test_log.py", "test_each_type_by_itself")),
+    ("log_type warning", Outside("test_log.py", "test_each_type_by_itself")),
+    ("log_type notice", Outside("test_log.py", "test_each_type_by_itself")),
+    ("log_type information", Outside("test_log.py", "test_each_type_by_itself")),
+    ("log_type subscribe", Outside("test_log.py", "test_each_type_by_itself")),
+    ("log_type unsubscribe", Outside("test_log.py", "test_each_type_by_itself")),
+    ("log_type debug", Outside(SETTINGS, "test_log_type_debug")),
+    ("log_type websockets", Noted("log_type websockets")),
+    ("log_type all", Outside("test_log.py", "test_default_and_all")),
+    ("log_type none", Outside("test_log.py", "test_each_type_by_itself")),
+    // Listeners.
+    ("listener", Outside(DIRECTIVES, "test_mount_point")),
+    ("port", Outside(SETTINGS, "test_port_and_bind_address")),
+    ("bind_address", Outside(SETTINGS, "test_port_and_bind_address")),
+    ("max_connections", Outside(DIRECTIVES, "test_max_connections")),
+    ("accept_protocol_versions", Outside(SETTINGS, "test_accept_protocol_versions")),
+    ("accept_protocol_versions 3", Outside(SETTINGS, "test_accept_protocol_versions")),
+    ("accept_protocol_versions 4", Outside(SETTINGS, "test_accept_protocol_versions")),
+    ("accept_protocol_versions 5", Outside(SETTINGS, "test_accept_protocol_versions")),
+    ("listener_allow_anonymous", Outside(SETTINGS, "test_listener_allow_anonymous")),
+    ("listener_auto_id_prefix", Outside(SETTINGS, "test_prefixes_of_ids_that_are_handed_out")),
+    ("max_qos", Outside(SETTINGS, "test_max_qos")),
+    ("max_qos 0", Outside(SETTINGS, "test_max_qos")),
+    ("max_qos 1", Outside(SETTINGS, "test_max_qos")),
+    ("max_qos 2", Default("listener 1\nmax_qos 2", "listener 1")),
+    ("maximum_qos", Default("listener 1\nmaximum_qos 1", "listener 1\nmax_qos 1")),
+    ("maximum_qos 0", Default("listener 1\nmaximum_qos 0", "listener 1\nmax_qos 0")),
+    ("maximum_qos 1", Default("listener 1\nmaximum_qos 1", "listener 1\nmax_qos 1")),
+    ("maximum_qos 2", Default("listener 1\nmaximum_qos 2", "listener 1\nmax_qos 2")),
+    ("max_topic_alias", Outside(DIRECTIVES, "test_max_topic_alias")),
+    ("max_topic_alias_broker", Outside(SETTINGS, "test_max_topic_alias_broker")),
+    ("mount_point", Outside(DIRECTIVES, "test_mount_point")),
+    ("use_username_as_clientid", Outside(DIRECTIVES, "test_use_username_as_clientid")),
+    ("protocol", Outside(SETTINGS, "test_what_a_listener_speaks")),
+    ("protocol mqtt", Default("listener 1\nprotocol mqtt", "listener 1")),
+    ("protocol websockets", Outside(SETTINGS, "test_what_a_listener_speaks")),
+    ("protocol http", Outside(SETTINGS, "test_what_a_listener_speaks")),
+    ("http_dir", Outside(SETTINGS, "test_what_a_listener_speaks")),
+    ("websockets_origin", Outside("test_websocket.py", "test_origins")),
+    ("socket_domain", Outside(SETTINGS, "test_families_of_addresses")),
+    ("socket_domain ipv4", Outside(SETTINGS, "test_families_of_addresses")),
+    ("socket_domain ipv6", Outside(SETTINGS, "test_families_of_addresses")),
+    ("ipv6", Outside(SETTINGS, "test_families_of_addresses")),
+    ("bind_interface", Outside(SETTINGS, "test_bind_interface")),
+    // Bridges.
+    ("connection", Outside(BRIDGE, "test_what_the_connect_says")),
+    ("address", Outside(BRIDGE, "test_round_robin")),
+    ("addresses", Outside(BRIDGE, "test_addresses")),
+    ("topic", Outside(BRIDGE, "test_prefixes_of_a_topic")),
+    ("topic out", Outside(BRIDGE, "test_direction_and_qos_of_a_topic")),
+    ("topic in", Outside(BRIDGE, "test_direction_and_qos_of_a_topic")),
+    ("topic both", Outside(BRIDGE, "test_direction_and_qos_of_a_topic")),
+    ("topic high", Default("connection b\naddress u\ntopic # out 1 l/ r/ high", "connection b\naddress u\ntopic # out 1 l/ r/")),
+    ("topic low", Noted("connection b\naddress u\ntopic # out 1 l/ r/ low")),
+    ("topic max_queued_bytes=", Outside(BRIDGE, "test_options_of_a_topic")),
+    ("topic max_queued_messages=", Outside(BRIDGE, "test_options_of_a_topic")),
+    ("topic overflow=", Outside(BRIDGE, "test_options_of_a_topic")),
+    ("topic ttl=", Outside(BRIDGE, "test_options_of_a_topic")),
+    ("bridge_attempt_unsubscribe", Outside(BRIDGE, "test_bridge_attempt_unsubscribe")),
+    ("bridge_max_packet_size", Outside(BRIDGE, "test_bridge_max_packet_size")),
+    ("bridge_max_topic_alias", Outside(BRIDGE, "test_what_the_connect_says")),
+    ("bridge_outgoing_retain", Outside(BRIDGE, "test_bridge_outgoing_retain")),
+    ("bridge_protocol_version", Outside(BRIDGE, "test_what_the_connect_says")),
+    ("bridge_protocol_version mqttv50", Outside(BRIDGE, "test_restart_timeout")),
+    ("bridge_protocol_version mqttv311", Outside(BRIDGE, "test_what_the_connect_says")),
+    ("bridge_protocol_version mqttv31", Outside(BRIDGE, "test_what_the_connect_says")),
+    ("bridge_receive_maximum", Outside(BRIDGE, "test_what_the_connect_says")),
+    ("bridge_session_expiry_interval", Outside(BRIDGE, "test_what_the_connect_says")),
+    ("cleansession", Outside(BRIDGE, "test_cleansession")),
+    ("local_cleansession", Outside(BRIDGE, "test_what_waits_while_the_upstream_is_away")),
+    ("keepalive_interval", Outside(BRIDGE, "test_what_the_connect_says")),
+    ("local_clientid", Outside(BRIDGE, "test_local_clientid")),
+    ("local_username", Noted("connection b\naddress u\ntopic #\nlocal_username n")),
+    ("notifications", Outside(BRIDGE, "test_notifications_that_stay_here")),
+    ("notifications_local_only", Outside(BRIDGE, "test_notifications_that_stay_here")),
+    ("notification_topic", Outside(BRIDGE, "test_what_the_connect_says")),
+    ("remote_clientid", Outside(BRIDGE, "test_what_the_connect_says")),
+    ("clientid", Outside(BRIDGE, "test_what_the_connect_says")),
+    ("remote_username", Outside(BRIDGE, "test_what_the_connect_says")),
+    ("username", Outside(BRIDGE, "test_what_the_connect_says")),
+    ("remote_password", Outside(BRIDGE, "test_what_the_connect_says")),
+    ("password", Outside(BRIDGE, "test_what_the_connect_says")),
+    ("restart_timeout", Outside(BRIDGE, "test_restart_timeout")),
+    ("bridge_reload_type", Outside("test_reload_bridges.py", "test_changed_at_once")),
+    ("bridge_reload_type lazy", Default("connection b\naddress u\ntopic #\nbridge_reload_type lazy", BARE_BRIDGE)),
+    ("bridge_reload_type immediate", Outside("test_reload_bridges.py", "test_changed_at_once")),
+    ("round_robin", Outside(BRIDGE, "test_round_robin")),
+    ("try_private", Outside(BRIDGE, "test_what_the_connect_says")),
+];
+
+fn root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// The configuration that a text makes, and its notes.
+fn load(text: &str) -> (Config, Vec<String>) {
+    let env = Env {
+        hostname: "gw".to_owned(),
+        ..Env::default()
+    };
+    let loaded = Config::parse(text, "x.conf", &env);
+    let loaded = loaded.unwrap_or_else(|e| panic!("{text}\n{e}"));
+    (loaded.config, loaded.notes)
+}
+
+/// Everything that has to be shown, as the table has it.
+fn to_show() -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for directive in docs::directives().filter(|d| d.class == "implemented") {
+        all.insert(directive.name.to_owned());
+        let brackets = |c| matches!(c, '[' | ']' | ',' | '.');
+        let words = directive
+            .syntax
+            .split(' ')
+            .map(|w| w.trim_matches(brackets));
+        for word in words.filter(|word| word.contains('|') && *word != "true|false") {
+            let values = word
+                .split('|')
+                .filter(|v| v.chars().any(|c| !c.is_uppercase()));
+            all.extend(values.map(|value| format!("{} {value}", directive.name)));
+        }
+    }
+    all.extend(
+        docs::topic_options()
+            .iter()
+            .map(|name| format!("topic {name}=")),
+    );
+    let types = LogType::ALL.map(LogType::name);
+    all.extend(
+        types
+            .iter()
+            .chain(&["all", "none"])
+            .map(|kind| format!("log_type {kind}")),
+    );
+    all
+}
+
+#[test]
+fn every_directive_and_value_is_shown_to_do_something_or_noted() {
+    let wanted = to_show();
+    let listed: BTreeSet<String> = SHOWN.iter().map(|(what, _)| (*what).to_owned()).collect();
+    assert_eq!(listed.len(), SHOWN.len(), "something is listed twice");
+    let missing: Vec<_> = wanted.difference(&listed).collect();
+    assert!(
+        missing.is_empty(),
+        "say in SHOWN where these are shown: {missing:?}"
+    );
+    let unknown: Vec<_> = listed.difference(&wanted).collect();
+    assert!(unknown.is_empty(), "not in the table: {unknown:?}");
+}
+
+#[test]
+fn what_is_listed_is_there() {
+    let complaints: Vec<String> = SHOWN
+        .iter()
+        .filter_map(|(what, shown)| wrong(what, shown))
+        .collect();
+    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
+}
+
+/// What is wrong with an entry.
+fn wrong(what: &str, shown: &Shown) -> Option<String> {
+    let text = match shown {
+        Outside(file, test) => {
+            let source = read(&root("tests/outside").join(file));
+            match python_test(&source, test) {
+                Some(text) => text,
+                None => return Some(format!("{what}: no {test} in {file}")),
+            }
+        }
+        Unit(test) => match unit_test(&root("src"), test) {
+            Some(text) => text,
+            None => return Some(format!("{what}: no unit test {test}")),
+        },
+        Flow(script) => {
+            let text = read(&root("tests/flows").join(script));
+            let lines = text.lines().filter(|line| line.starts_with("config "));
+            lines.collect::<Vec<_>>().join("\n")
+        }
+        Default(with, without) => {
+            let same = load(with) == load(without);
+            return (!same || !says(with, what))
+                .then(|| format!("{what}: is not what holds without"));
+        }
+        Noted(text) => {
+            let directive = what.split(' ').next().unwrap_or_default();
+            let line = text.lines().count();
+            let begins = format!("x.conf:{line}: {directive}: ");
+            let noted = |note: &String| note.starts_with(&begins) && note.contains("no effect");
+            let noted = load(text).1.iter().any(noted) && says(text, what);
+            return (!noted).then(|| format!("{what}: the log does not say that it has no effect"));
+        }
+    };
+    (!says(&text, what)).then(|| format!("{what}: its test does not name it"))
+}
+
+/// Whether `text` has every word of `what` as a word of its own.
+fn says(text: &str, what: &str) -> bool {
+    let text = text.replace("\\n", "\n");
+    let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    what.split(' ').all(|word| {
+        text.match_indices(word).any(|(at, _)| {
+            !text[..at].ends_with(is_word)
+                && (word.ends_with('=') || !text[at + word.len()..].starts_with(is_word))
+        })
+    })
+}
+
+/// A test with its decorators, and with the functions of its file that it uses, called or as
+/// fixtures, and those that they use.
+fn python_test(source: &str, test: &str) -> Option<String> {
+    let mut functions: Vec<(&str, String)> = Vec::new();
+    let mut decorators = String::new();
+    for line in source.lines() {
+        if let Some(rest) = line.strip_prefix("def ") {
+            let name = rest.split('(').next().unwrap_or_default();
+            functions.push((name, std::mem::take(&mut decorators) + line + "\n"));
+        } else if line.starts_with('@') || (!decorators.is_empty() && !line.is_empty()) {
+            decorators += line;
+            decorators += "\n";
+        } else if let Some((_, text)) = functions.last_mut() {
+            *text += line;
+            *text += "\n";
+        }
+    }
+    let found = functions.iter().find(|(name, _)| *name == test)?;
+    let mut used = vec![found];
+    let mut looked_at = 0;
+    while let Some((_, text)) = used.get(looked_at) {
+        looked_at += 1;
+        let helpers = functions.iter().filter(|function| {
+            let (name, _) = function;
+            !name.starts_with("test") && says(text, name) && !used.contains(function)
+        });
+        let helpers: Vec<_> = helpers.collect();
+        used.extend(helpers);
+    }
+    Some(used.into_iter().map(|(_, text)| text.as_str()).collect())
+}
+
+/// The text of the unit test of this name, wherever it stands.
+fn unit_test(folder: &Path, test: &str) -> Option<String> {
+    for entry in fs::read_dir(folder).expect("a readable folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            if let Some(found) = unit_test(&path, test) {
+                return Some(found);
+            }
+        } else if path.extension().is_some_and(|ext| ext == "rs") {
+            let text = read(&path);
+            if let Some((_, after)) = text.split_once(&format!("#[test]\nfn {test}()")) {
+                let end = after.find("\n}\n").unwrap_or(after.len());
+                return Some(after[..end].to_owned());
+            }
+        }
+    }
+    None
+}
+
+/// What is known and not implemented is told with file and line: by a note, or as an error.
+#[test]
+fn what_is_not_implemented_is_told() {
+    for directive in docs::directives().filter(|d| d.class != "implemented") {
+        let name = directive.name.replace('*', "x");
+        let text = format!("{}{name} something\n", directive.below);
+        let begins = format!("x.conf:{}: {name}: ", text.lines().count());
+        let told = match Config::parse(&text, "x.conf", &Env::default()) {
+            Ok(loaded) => {
+                assert_eq!(directive.class, "accepted", "{name}");
+                loaded.notes.join("\n")
+            }
+            Err(errors) => errors.to_string(),
+        };
+        assert!(
+            told.lines().any(|line| line.starts_with(&begins)),
+            "{name}: {told}"
+        );
+    }
+}
+
+/// What a file says goes somewhere: each field of the configuration is read outside of it.
+#[test]
+fn every_field_of_the_configuration_is_read() {
+    let text = read(&root("src/config/mod.rs"));
+    let fields = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("    pub "));
+    let fields: Vec<&str> = fields
+        .filter_map(|field| field.split_once(':'))
+        .map(|(name, _)| name)
+        .filter(|name| !name.contains(' '))
+        .collect();
+    assert!(fields.len() > 90, "{}", fields.len());
+    let mut product = String::new();
+    for folder in ["auth", "bridge", "broker", "net", "run", "status", "time"] {
+        sources(&root("src").join(folder), &mut product);
+    }
+    product += &read(&root("src/run.rs"));
+    // What reads the table notes that it has no effect.
+    let unread = |name: &&str| **name != *"low" && !says(&product, name);
+    let unread: Vec<_> = fields.into_iter().filter(unread).collect();
+    assert!(unread.is_empty(), "nobody reads {unread:?}");
+}
+
+/// Adds the code below `folder`, tests and comments left out.
+fn sources(folder: &Path, out: &mut String) {
+    for entry in fs::read_dir(folder).expect("a readable folder") {
+        let path = entry.expect("an entry").path();
+        let stem = path.file_stem().and_then(|name| name.to_str());
+        if stem.is_some_and(|stem| stem.ends_with("tests")) {
+            continue;
+        }
+        if path.is_dir() {
+            sources(&path, out);
+        } else {
+            let text = read(&path);
+            let code = text.split("#[cfg(test)]\nmod tests {").next();
+            for line in code.unwrap_or_default().lines() {
+                *out += line.split("//").next().unwrap_or_default();
+                *out += "\n";
+            }
+        }
+    }
+}
+
+#[test]
+fn tests_are_found_with_what_they_use() {
+    let source = "def helper():\n    x = 1\n\n\n@mark(\n    \"max_qos 1\"\n)\ndef test_a(b):\n    \
+                  helper()\n\n\ndef test_b():\n    pass\n";
+    let text = python_test(source, "test_a").unwrap();
+    assert!(says(&text, "max_qos 1") && says(&text, "x") && !says(&text, "pass"));
+    assert!(!says(&text, "qos") && !says(&text, "max_qos 2"));
+    assert_eq!(python_test(source, "test_c"), None);
+    assert!(says("a\\nmax_qos 1", "max_qos"));
+}
