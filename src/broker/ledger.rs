@@ -141,13 +141,14 @@ impl Ledger {
         std::mem::take(&mut self.write_all)
     }
 
+    /// True if a promise has come true since the last call of [`Ledger::take_opened`].
+    pub(crate) fn has_opened(&self) -> bool {
+        self.store.has_opened()
+    }
+
     /// Tickets whose promise has come true since the last call.
     pub(crate) fn take_opened(&mut self) -> Vec<Ticket> {
-        if self.store.has_opened() {
-            self.store.opened()
-        } else {
-            Vec::new()
-        }
+        self.store.opened()
     }
 
     /// Starts a commit, with everything owed in the batch.

@@ -50,7 +50,6 @@ mod storage;
 mod tests;
 mod timers;
 mod turn;
-mod uplinks;
 mod view;
 
 use std::rc::Rc;

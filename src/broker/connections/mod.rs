@@ -20,7 +20,7 @@ pub(crate) use replies::{Reply, Ticket};
 use crate::bridge::{Limits, Wire};
 use crate::impossible;
 use crate::keys::{ConnId, SessionKey, Table};
-use crate::mqtt::{Packet, Version, encode};
+use crate::mqtt::{Ack, Packet, Reason, Version, encode};
 use crate::time::Time;
 
 /// Buffers of outboxes that are kept for others, at most.
@@ -298,7 +298,10 @@ impl Connections {
         }
         let ends_publish = reply.ends_publish();
         let sent = match reply {
-            Reply::Ack(packet) => self.send(c, &packet),
+            Reply::PubAck(id, reason) => self.send(c, &Packet::PubAck(Ack::new(id, reason))),
+            Reply::PubRec(id, reason) => self.send(c, &Packet::PubRec(Ack::new(id, reason))),
+            Reply::PubRel(id) => self.send(c, &Packet::PubRel(Ack::new(id, Reason::SUCCESS))),
+            Reply::PubComp(id) => self.send(c, &Packet::PubComp(Ack::new(id, Reason::SUCCESS))),
             Reply::Barrier(bytes) => {
                 let sent = self.send_encoded(c, &bytes);
                 if let Some(conn) = self.table.get_mut(c) {
@@ -330,6 +333,11 @@ impl Connections {
         if let Some(conn) = self.table.get_mut(c) {
             conn.barriers = conn.barriers.saturating_sub(1);
         }
+    }
+
+    /// True if a reply was too large for some connection.
+    pub(crate) fn has_unanswerable(&self) -> bool {
+        !self.unanswerable.is_empty()
     }
 
     /// The connections that a reply was too large for.

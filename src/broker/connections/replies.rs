@@ -6,13 +6,19 @@ use std::collections::VecDeque;
 
 use crate::impossible;
 use crate::keys::ConnId;
-use crate::mqtt::Packet;
+use crate::mqtt::{PacketId, Reason};
 
 /// What is said to a peer that is not a message.
 #[derive(Debug)]
 pub(crate) enum Reply {
-    /// PUBACK, PUBREC, PUBCOMP or PUBREL.
-    Ack(Packet<'static>),
+    /// PUBACK.
+    PubAck(PacketId, Reason),
+    /// PUBREC.
+    PubRec(PacketId, Reason),
+    /// PUBREL.
+    PubRel(PacketId),
+    /// PUBCOMP.
+    PubComp(PacketId),
     /// CONNACK or SUBACK, encoded: until it has left, no message may be sent.
     Barrier(Box<[u8]>),
     /// UNSUBACK, encoded.
@@ -24,9 +30,9 @@ impl Reply {
     /// Maximum.
     pub(super) fn ends_publish(&self) -> bool {
         match self {
-            Reply::Ack(Packet::PubAck(_) | Packet::PubComp(_)) => true,
-            Reply::Ack(Packet::PubRec(ack)) => ack.reason.is_error(),
-            _ => false,
+            Reply::PubAck(..) | Reply::PubComp(_) => true,
+            Reply::PubRec(_, reason) => reason.is_error(),
+            Reply::PubRel(_) | Reply::Barrier(_) | Reply::Encoded(_) => false,
         }
     }
 }

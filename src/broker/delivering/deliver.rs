@@ -11,7 +11,7 @@ use crate::broker::queues::drops::{drop_entry, drop_message};
 use crate::broker::routing::{Place, Receiver};
 use crate::broker::sending::pump::pump;
 use crate::broker::sending::transmit::{Transmitted, transmit};
-use crate::broker::sessions::{DropReason, Session};
+use crate::broker::sessions::DropReason;
 use crate::impossible;
 use crate::keys::SessionKey;
 use crate::lane::Lane;
@@ -20,13 +20,6 @@ use crate::mqtt::QoS;
 use crate::owed::Owed;
 use crate::session::Entry;
 use crate::time::Time;
-
-/// True if a message at `qos` for `session` goes through the store; at QoS 0 also behind those that
-/// were stored while the session was offline [MQTT-4.6.0-6].
-pub(super) fn is_stored(session: &Session, qos: QoS, queue_qos0: bool) -> bool {
-    let is_late = session.conn.is_none() || session.outbound.is_behind();
-    session.is_durable() && (qos != QoS::AtMostOnce || (is_late && queue_qos0))
-}
 
 /// Sends or queues a message for all receivers, as planned. True if `ticket` was taken.
 pub(super) fn deliver(
@@ -39,42 +32,42 @@ pub(super) fn deliver(
 ) -> bool {
     // What came by a share may change hands, so it has a row of its own.
     let (mut together, mut alone): (Vec<Owed>, Vec<Owed>) = (Vec::new(), Vec::new());
-    let mut plans = plans.iter();
-    receivers.retain_mut(|receiver| {
-        let plan = plans.next().copied().unwrap_or(Plan::AtOnce);
-        match plan {
-            Plan::AtOnce => send_at_once(core, message, receiver, now),
-            Plan::InRam => queue_in_ram(core, message, receiver, now),
-            Plan::Stored(planned) => {
-                let is_share = receiver.owed.lane.is_share();
-                // A session may get the message by several shares: what was planned may have been
-                // the room for one.
-                let admission = match (is_share, core.sessions.get(receiver.session)) {
-                    (true, Some(session)) => {
-                        let (lane, size) = (receiver.owed.lane, message.size());
-                        admission(session, &core.settings, lane, size)
-                    }
-                    _ => planned,
-                };
-                let lane = receiver.owed.lane;
-                if !admit(core, receiver.session, lane, message, admission, now) {
-                    return false;
-                }
-                take_place(core, receiver);
-                let owed = receiver.owed.clone();
-                if is_share { &mut alone } else { &mut together }.push(owed);
-                return true;
+    let mut queued = Vec::new();
+    for (mut receiver, plan) in receivers.drain(..).zip(plans) {
+        let Plan::Stored(planned) = *plan else {
+            if *plan == Plan::AtOnce {
+                send_at_once(core, message, receiver, now);
+            } else {
+                queue_in_ram(core, message, receiver, now);
             }
+            continue;
+        };
+        let (key, lane) = (receiver.session, receiver.owed.lane);
+        // A session may get the message by several shares: what was planned may have been the room
+        // for one.
+        let admission = match core.sessions.get(key).filter(|_| lane.is_share()) {
+            Some(session) => admission(session, &core.settings, lane, message.size()),
+            None => planned,
+        };
+        if admit(core, key, lane, message, admission, now) {
+            take_place(core, &mut receiver);
+            let owed = receiver.owed.clone();
+            if lane.is_share() {
+                &mut alone
+            } else {
+                &mut together
+            }
+            .push(owed);
+            queued.push(receiver);
         }
-        false
-    });
-    if receivers.is_empty() {
+    }
+    if queued.is_empty() {
         return false;
     }
     let rows = u64::from(!together.is_empty());
     let first = core.ledger.put_each(message, together, alone, ticket, now);
     let mut apart = (first.0 + rows..).map(MessageId);
-    for receiver in receivers.drain(..) {
+    for receiver in queued {
         let id = if receiver.owed.lane.is_share() {
             apart.next()
         } else {
@@ -120,7 +113,7 @@ pub(crate) fn queue_stored(core: &mut Core, key: SessionKey, entry: Entry, now: 
 }
 
 /// Sends a QoS 0 message to a receiver that is connected and keeps up.
-fn send_at_once(core: &mut Core, message: &Rc<Message>, receiver: &Receiver, now: Time) {
+fn send_at_once(core: &mut Core, message: &Rc<Message>, receiver: Receiver, now: Time) {
     let Core {
         sessions,
         connections,
@@ -144,7 +137,7 @@ fn send_at_once(core: &mut Core, message: &Rc<Message>, receiver: &Receiver, now
         let lost = (1, message.size().into());
         return drop_message(core, key, lane, DropReason::Slow, lost, now);
     }
-    let entry = Entry::new(Rc::clone(message), None, receiver.owed.clone());
+    let entry = Entry::new(Rc::clone(message), None, receiver.owed);
     let with = (&*settings, counters, scratch);
     if transmit(&mut writer, &entry, with, now) == Transmitted::TooLarge {
         drop_entry(core, key, &entry, DropReason::TooLarge, now);
@@ -153,11 +146,11 @@ fn send_at_once(core: &mut Core, message: &Rc<Message>, receiver: &Receiver, now
 
 /// Queues a message for a session that lives only as long as its connection. Its queue is RAM and
 /// bounded.
-fn queue_in_ram(core: &mut Core, message: &Rc<Message>, receiver: &Receiver, now: Time) {
+fn queue_in_ram(core: &mut Core, message: &Rc<Message>, receiver: Receiver, now: Time) {
     let (key, lane) = (receiver.session, receiver.owed.lane);
     let is_connected = core.sessions.get(key).is_some_and(|s| s.conn.is_some());
     if is_connected && make_room_in_ram(core, key, lane, message, now) {
-        push_in_ram(core, message, receiver.clone(), now);
+        push_in_ram(core, message, receiver, now);
     }
 }
 
@@ -184,10 +177,9 @@ pub(crate) fn deliver_left(
     let Some(session) = core.sessions.get(key) else {
         return false;
     };
-    let queue_qos0 = core.settings.general.queue_qos0_messages;
-    let stored = is_stored(session, receiver.owed.qos, queue_qos0);
+    let stored = receiver.stored;
     if receiver.owed.qos == QoS::AtMostOnce && !stored {
-        send_at_once(core, message, &receiver, now);
+        send_at_once(core, message, receiver, now);
         if let Some((id, owner)) = from {
             core.ledger.ack(id, owner, now);
         }

@@ -2,13 +2,13 @@
 
 use std::rc::Rc;
 
-use super::deliver::{is_stored, take_place};
+use super::deliver::take_place;
 use crate::broker::core::Core;
 use crate::broker::queues::age::note_queued;
 use crate::broker::queues::bounds::{admission, admit};
 use crate::broker::queues::drops::drop_message;
 use crate::broker::routing::{Receiver, Retaining};
-use crate::broker::sessions::{DropReason, Session, who};
+use crate::broker::sessions::{DropReason, who};
 use crate::keys::SessionKey;
 use crate::message::Message;
 use crate::route::SubOptions;
@@ -109,15 +109,8 @@ fn queue_retained(
     if !admit(core, key, lane, message, admission, now) {
         return;
     }
-    let queue_qos0 = core.settings.general.queue_qos0_messages;
-    let stored = |s: &Session| is_stored(s, receiver.owed.qos, queue_qos0);
-    let Some((stored, is_connected)) = core
-        .sessions
-        .get(key)
-        .map(|s| (stored(s), s.conn.is_some()))
-    else {
-        return;
-    };
+    let is_connected = core.sessions.get(key).is_some_and(|s| s.conn.is_some());
+    let stored = receiver.stored;
     if !stored && !is_connected {
         return;
     }

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::choose::choose;
-use super::deliver::{deliver, is_stored};
+use super::deliver::deliver;
 use super::retain::retain;
 use crate::broker::connections::Ticket;
 use crate::broker::core::Core;
@@ -127,27 +127,30 @@ fn plan_all(
     }
 }
 
+/// # Errors
+/// [`Full`] where this receiver must hold the message and cannot.
 fn plan(core: &Core, message: &Message, to: &Receiver, closed: bool) -> Result<Plan, Full> {
-    let (lane, qos) = (to.owed.lane, to.owed.qos);
+    let is_waited_for = to.owed.qos != QoS::AtMostOnce;
+    if !to.stored {
+        return Ok(if is_waited_for {
+            Plan::InRam
+        } else {
+            Plan::AtOnce
+        });
+    }
     let Some(session) = core.sessions.get(to.session) else {
         impossible!("a receiver is gone");
         return Ok(Plan::AtOnce);
     };
-    let full = Full(Some((to.session, lane)));
-    let is_waited_for = qos != QoS::AtMostOnce;
-    if is_waited_for && closed && session.is_durable() {
+    let full = Full(Some((to.session, to.owed.lane)));
+    if is_waited_for && closed {
         return Err(full);
-    }
-    match is_stored(session, qos, core.settings.general.queue_qos0_messages) {
-        false if is_waited_for => return Ok(Plan::InRam),
-        false => return Ok(Plan::AtOnce),
-        true => {}
     }
     // Nobody waits for a QoS 0 message to be stored, so nothing would slow it down.
     if !is_waited_for && (closed || core.ledger.store().is_congested()) {
         return Ok(Plan::Stored(Admission::Dropped(DropReason::QueueFull)));
     }
-    match admission(session, &core.settings, lane, message.size()) {
+    match admission(session, &core.settings, to.owed.lane, message.size()) {
         Admission::Refused if is_waited_for => Err(full),
         admission => Ok(Plan::Stored(admission)),
     }

@@ -51,6 +51,9 @@ pub(crate) fn finish(core: &mut Core, c: ConnId, now: Time) {
 /// Closes the connections that a reply was too large for: their peers would wait for it for ever.
 /// True if there was one.
 pub(crate) fn close_unanswerable(core: &mut Core, now: Time) -> bool {
+    if !core.connections.has_unanswerable() {
+        return false;
+    }
     let unanswerable = core.connections.take_unanswerable();
     for c in &unanswerable {
         let Some(conn) = core.connections.get(*c) else {
@@ -67,7 +70,7 @@ pub(crate) fn close_unanswerable(core: &mut Core, now: Time) -> bool {
         }
         close(core, *c, Reason::PACKET_TOO_LARGE, now);
     }
-    !unanswerable.is_empty()
+    true
 }
 
 /// Parts a connection from its session: the will becomes due if `with_will`, the queue falls back to

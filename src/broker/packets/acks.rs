@@ -10,7 +10,7 @@ use crate::broker::sending::pump::{pump, taken_over};
 use crate::broker::sending::replies::reply_once;
 use crate::broker::sessions::DropReason;
 use crate::keys::{ConnId, SessionKey};
-use crate::mqtt::{Ack, Packet, Reason};
+use crate::mqtt::{Ack, Reason};
 use crate::session::Done;
 use crate::time::Time;
 
@@ -34,7 +34,7 @@ pub(crate) fn on_pubrel(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
         core.sessions.unsave_state(key);
     }
     // Also for an id that is not known: it may be a PUBREL sent again [MQTT-4.3.3-11].
-    let reply = Reply::Ack(Packet::PubComp(Ack::new(ack.id, Reason::SUCCESS)));
+    let reply = Reply::PubComp(ack.id);
     let is_saved = !is_durable || core.is_saved(key);
     reply_once(core, c, reply, is_saved, now);
 }
@@ -71,7 +71,7 @@ pub(crate) fn on_pubrec(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
             close(core, c, Reason::PROTOCOL_ERROR, now);
         } else if !is_refused {
             // Not known: it may be a PUBREC sent again, which has its answer all the same.
-            reply_once(core, c, pubrel(ack), true, now);
+            reply_once(core, c, Reply::PubRel(ack.id), true, now);
         }
         return;
     };
@@ -87,14 +87,10 @@ pub(crate) fn on_pubrec(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
     let is_saved = !is_durable || core.is_saved(key);
     let session = core.sessions.get(key);
     let is_full = session.is_some_and(|s| s.outbound.is_window_full());
-    reply_once(core, c, pubrel(ack), is_saved, now);
+    reply_once(core, c, Reply::PubRel(ack.id), is_saved, now);
     if !is_saved && is_full {
         core.ledger.commit_by(now + WINDOW_WAIT);
     }
-}
-
-fn pubrel(ack: &Ack<'_>) -> Reply {
-    Reply::Ack(Packet::PubRel(Ack::new(ack.id, Reason::SUCCESS)))
 }
 
 /// A message that its receiver has refused is dropped, and counted.

@@ -20,7 +20,7 @@ use crate::impossible;
 use crate::keys::{ConnId, SessionKey};
 use crate::message::Origin;
 use crate::mqtt::{
-    self, Ack, ConnAck, Connect, Packet, Property, Props, PropsBuf, QoS, Reason, Version,
+    self, ConnAck, Connect, Packet, Property, Props, PropsBuf, QoS, Reason, Version,
 };
 use crate::time::Time;
 
@@ -281,8 +281,7 @@ pub(crate) fn resume(core: &mut Core, (c, key): (ConnId, SessionKey), window: u1
     let releases = session.outbound.connect(window, now);
     let is_saved = core.is_saved(key);
     for id in releases {
-        let pubrel = Packet::PubRel(Ack::new(id, Reason::SUCCESS));
-        reply_once(core, c, Reply::Ack(pubrel), is_saved, now);
+        reply_once(core, c, Reply::PubRel(id), is_saved, now);
     }
 }
 

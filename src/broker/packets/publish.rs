@@ -16,7 +16,7 @@ use crate::impossible;
 use crate::keys::{ConnId, SessionKey};
 use crate::lane::Lane;
 use crate::message::{Message, Parts};
-use crate::mqtt::{Ack, Delivery, Packet, Publish, PublishProps, QoS, Reason, TopicName, Version};
+use crate::mqtt::{Delivery, Publish, PublishProps, QoS, Reason, TopicName, Version};
 use crate::session::Receipt;
 use crate::time::Time;
 
@@ -132,7 +132,7 @@ fn known_id(core: &Core, key: SessionKey, publish: &Publish<'_>) -> Option<Reply
     };
     let session = core.sessions.get(key)?;
     let is_known = session.inbound.look(id) == Receipt::Known;
-    is_known.then(|| Reply::Ack(Packet::PubRec(Ack::new(id, Reason::SUCCESS))))
+    is_known.then_some(Reply::PubRec(id, Reason::SUCCESS))
 }
 
 /// Answers a message that was received before: after the commit that holds its id.
@@ -324,11 +324,11 @@ fn accept(
 /// PUBACK or PUBREC, if the delivery wants one. Before MQTT 5 a failure can't be said: the message is
 /// acknowledged all the same [MQTT-3.3.5-2].
 fn ack(delivery: Delivery, reason: Reason) -> Option<Reply> {
-    Some(Reply::Ack(match delivery {
-        Delivery::AtMostOnce => return None,
-        Delivery::AtLeastOnce(id, _) => Packet::PubAck(Ack::new(id, reason)),
-        Delivery::ExactlyOnce(id, _) => Packet::PubRec(Ack::new(id, reason)),
-    }))
+    match delivery {
+        Delivery::AtMostOnce => None,
+        Delivery::AtLeastOnce(id, _) => Some(Reply::PubAck(id, reason)),
+        Delivery::ExactlyOnce(id, _) => Some(Reply::PubRec(id, reason)),
+    }
 }
 
 fn acknowledge(core: &mut Core, c: ConnId, delivery: Delivery, reason: Reason) {

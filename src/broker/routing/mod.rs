@@ -34,6 +34,8 @@ pub(crate) struct Receiver {
     pub(crate) session: SessionKey,
     /// How it goes; its place in the session's sequence is taken when it is queued.
     pub(crate) owed: Owed,
+    /// It goes through the store.
+    pub(crate) stored: bool,
 }
 
 impl Receiver {
@@ -50,13 +52,15 @@ impl Receiver {
             (options.lane, options.qos) = end.lane(message.topic(), options.qos)?;
         }
         let sub_ids = options.sub_id.map(|id| Box::from([id.get()]));
+        let qos = settings.outgoing_qos(&options, message);
         Some(Receiver {
             session: key,
+            stored: session.stores(qos, settings.general.queue_qos0_messages),
             owed: Owed {
                 session: session.id,
                 lane: options.lane,
                 seq: 0,
-                qos: settings.outgoing_qos(&options, message),
+                qos,
                 retain: options.retain_as_published && message.retain,
                 sub_ids: sub_ids.unwrap_or_default(),
             },
@@ -69,6 +73,7 @@ impl Receiver {
         let owed = &mut self.owed;
         owed.qos = owed.qos.max(other.owed.qos);
         owed.retain |= other.owed.retain;
+        self.stored |= other.stored;
         if !other.owed.sub_ids.is_empty() {
             let ids = owed.sub_ids.iter().chain(&other.owed.sub_ids);
             owed.sub_ids = ids.copied().collect();

@@ -9,7 +9,7 @@ use crate::bridge::LocalEnd;
 use crate::keys::{ConnId, GroupKey};
 use crate::lane::{Lane, ShareNo};
 use crate::message::{Message, Origin, SessionId};
-use crate::mqtt::{RetainHandling, Version};
+use crate::mqtt::{QoS, RetainHandling, Version};
 use crate::route::SubOptions;
 use crate::session::{Inbound, Outbound};
 use crate::store::{SessionRecord, StateRecord, SubscriptionRecord, WillRecord};
@@ -197,6 +197,13 @@ impl Session {
     /// True if it outlives its connection.
     pub(crate) fn is_durable(&self) -> bool {
         self.outbound.is_durable()
+    }
+
+    /// True if a message for it at `qos` goes through the store; at QoS 0 also behind those that
+    /// were stored while it was offline [MQTT-4.6.0-6].
+    pub(crate) fn stores(&self, qos: QoS, queue_qos0: bool) -> bool {
+        let is_late = || self.conn.is_none() || self.outbound.is_behind();
+        self.is_durable() && (qos != QoS::AtMostOnce || (queue_qos0 && is_late()))
     }
 
     /// True if it has rows in the store.

@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use super::bridges::attach;
-use super::ending::close::close;
-use super::sending::pump::pump;
-use super::{BridgeId, BridgeSession, Broker};
+use super::attach;
 use crate::bridge::{Limits, Wire};
+use crate::broker::ending::close::close;
+use crate::broker::sending::pump::pump;
+use crate::broker::{BridgeId, BridgeSession, Broker};
 use crate::keys::ConnId;
 use crate::mqtt::{PacketId, Reason};
 use crate::time::Time;
