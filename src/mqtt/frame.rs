@@ -69,6 +69,14 @@ pub fn encode(packet: &Packet<'_>, version: Version, out: &mut Vec<u8>) -> Resul
     let start = out.len();
     let result = match packet {
         Packet::Publish(publish) => put_publish(publish, version, out),
+        Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack)
+            if ack.is_short(version) =>
+        {
+            let kind = packet.kind();
+            let [high, low] = ack.id.get().to_be_bytes();
+            out.extend_from_slice(&[(kind as u8) << 4 | fixed_flags(kind), 2, high, low]);
+            Ok(())
+        }
         _ => put_packet(packet, version, out),
     };
     if result.is_err() {
@@ -87,7 +95,9 @@ pub fn encode_head(
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
     let start = out.len();
-    let result = put_publish_head(publish, version, out);
+    let remaining = publish.body_len(version);
+    check_remaining(remaining)?;
+    let result = put_publish_head(publish, version, remaining, out);
     if result.is_err() {
         out.truncate(start);
     }
@@ -227,18 +237,18 @@ fn put_publish(publish: &Publish<'_>, version: Version, out: &mut Vec<u8>) -> Re
     let remaining = publish.body_len(version);
     check_remaining(remaining)?;
     out.reserve(1 + variable_len(remaining) + remaining);
-    put_publish_head(publish, version, out)?;
+    put_publish_head(publish, version, remaining, out)?;
     out.extend_from_slice(publish.payload);
     Ok(())
 }
 
+/// Puts all of a PUBLISH but its payload; `remaining`, its remaining length, has been checked.
 fn put_publish_head(
     publish: &Publish<'_>,
     version: Version,
+    remaining: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
-    let remaining = publish.body_len(version);
-    check_remaining(remaining)?;
     out.push((PacketType::Publish as u8) << 4 | publish.flags());
     put_variable(out, remaining);
     publish

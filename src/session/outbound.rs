@@ -313,18 +313,29 @@ impl Outbound {
     pub fn push(&mut self, entry: Entry, by_topic: bool) {
         let size = entry.message.size();
         self.owed.add(1, size.into());
-        let (durable, online) = (self.durable, self.online);
+        let (is_counted, durable, online) =
+            (self.counts(entry.owed.lane), self.durable, self.online);
         let places = self.places();
-        let topic = by_topic.then(|| entry.message.topic());
-        places.cold.owe(entry.owed.lane, entry.id, size, topic);
-        let room = places.ready.len() < READY_MESSAGES && places.ready_bytes < READ_BYTES;
-        let in_ram = online && places.cold.is_empty() && places.reading.is_empty() && room;
-        match entry.queued() {
-            Some(queued) if durable && !in_ram => {
+        if is_counted {
+            let topic = by_topic.then(|| entry.message.topic());
+            places.cold.owe(entry.owed.lane, entry.id, size, topic);
+        }
+        let goes_to_ram = |places: &Places| {
+            let has_room = places.ready.len() < READY_MESSAGES && places.ready_bytes < READ_BYTES;
+            online && has_room && places.cold.is_empty() && places.reading.is_empty()
+        };
+        match entry.queued().filter(|_| durable) {
+            Some(queued) if !goes_to_ram(places) => {
                 places.cold.push_back(queued);
             }
             _ => places.make_ready(entry),
         }
+    }
+
+    /// True if what is owed in a lane is counted by itself. A queue in RAM has no bounds by lane;
+    /// it only must not give a share's number again that still owes something.
+    fn counts(&self, lane: Lane) -> bool {
+        self.durable || lane.is_share()
     }
 
     /// Takes the next message that may be sent now out of the queue; [`Outbound::sent`] or
@@ -369,8 +380,11 @@ impl Outbound {
         }
         // Only of a session that lives in RAM may the message have to go to another member.
         let kept = owed.lane.is_share() && owed.qos == QoS::AtLeastOnce && !self.durable;
+        let is_counted = self.counts(owed.lane);
         let places = self.places();
-        places.cold.start(owed.lane, id, size);
+        if is_counted {
+            places.cold.start(owed.lane, id, size);
+        }
         places.flights.push_back(Flight {
             id,
             size,
@@ -402,7 +416,9 @@ impl Outbound {
     /// A message is no longer owed.
     pub(super) fn forget(&mut self, lane: Lane, id: Option<MessageId>, size: u32) {
         self.owed.take(1, size.into());
-        self.places().cold.forget(lane, id, size);
+        if self.counts(lane) {
+            self.places().cold.forget(lane, id, size);
+        }
     }
 
     /// Everything still owed, for a session that ends.

@@ -238,8 +238,13 @@ impl Connections {
         let Some(replies) = self.replies(ticket.conn) else {
             return;
         };
-        replies.fill(ticket, reply, open);
-        self.send_open(ticket.conn);
+        if open && replies.is_next(ticket) {
+            replies.cancel(ticket);
+            self.leave(ticket.conn, reply);
+        } else {
+            replies.fill(ticket, reply, open);
+            self.send_open(ticket.conn);
+        }
     }
 
     /// Gives up the place that was reserved last.

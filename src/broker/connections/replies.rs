@@ -101,6 +101,11 @@ impl Replies {
         }
     }
 
+    /// True if a reply in a reserved place would leave at once: it is the only one.
+    pub(super) fn is_next(&self, ticket: Ticket) -> bool {
+        self.places.len() == 1 && ticket.number == self.first
+    }
+
     /// Gives up the place that was reserved last.
     pub(super) fn cancel(&mut self, ticket: Ticket) {
         let last = self.places.pop_back();

@@ -150,6 +150,11 @@ impl Leftovers {
         self.due.extend(self.groups.keys());
     }
 
+    /// True if a group is to be looked at, or that of a session.
+    pub(crate) fn has_due(&self) -> bool {
+        !self.due.is_empty() || !self.idle.is_empty()
+    }
+
     /// A group to look at.
     pub(crate) fn take_due(&mut self) -> Option<GroupKey> {
         self.due.pop_first()

@@ -105,7 +105,9 @@ pub(crate) fn taken_over(core: &mut Core, key: SessionKey, id: Option<MessageId>
 /// asking the storage thread. True if there is something new to send.
 fn refill(core: &mut Core, key: SessionKey) -> bool {
     let on_disk_below = core.ledger.store().on_disk_below();
-    let Some(session) = core.sessions.get_mut(key) else {
+    let session = core.sessions.get_mut(key);
+    // The queue of any other session is all in RAM.
+    let Some(session) = session.filter(|session| session.is_durable()) else {
         return false;
     };
     if let Some((question, ids)) = session.outbound.wants(on_disk_below) {

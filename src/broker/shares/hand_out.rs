@@ -26,13 +26,11 @@ const PIECE: usize = 64;
 /// Hands out what can be handed out; the end of every event. While the disk takes nothing, all that
 /// waits to be looked at keeps waiting.
 pub(crate) fn hand_out_due(core: &mut Core, now: Time) {
-    while !core.ledger.is_closed() {
+    while core.router.leftovers.has_due() && !core.ledger.is_closed() {
         if let Some(group) = core.router.leftovers.take_due() {
             hand_out(core, group, now);
         } else if let Some(key) = core.router.leftovers.take_idle() {
             look_at_groups_of(core, key);
-        } else {
-            return;
         }
     }
 }

@@ -47,6 +47,12 @@ pub struct Auth<'a> {
 }
 
 impl<'a> Ack<'a> {
+    /// True if `version` needs nothing but the packet id.
+    #[inline]
+    pub(in crate::mqtt) fn is_short(&self, version: Version) -> bool {
+        version < Version::V5 || (self.reason == Reason::SUCCESS && self.props.is_empty())
+    }
+
     pub(in crate::mqtt) fn read(
         mut reader: Reader<'a>,
         kind: PacketType,
