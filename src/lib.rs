@@ -137,6 +137,8 @@ pub mod owed;
 pub mod route;
 pub mod run;
 pub mod session;
+#[cfg(test)]
+mod slow_tests;
 pub mod status;
 pub mod store;
 pub mod time;

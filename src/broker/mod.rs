@@ -1,7 +1,8 @@
 //! The broker: sessions, routing, acknowledgements. Sans-io: packets, store events and the time
 //! come in as arguments; bytes to write lie in outboxes, rows to write in batches.
 //!
-//! [`Broker`] takes events, hands each to the room that it concerns, and settles what has come true.
+//! [`Broker`] takes events, hands each to the room that it concerns, and settles what has come true;
+//! [`end_turn`] is how what it has to say leaves it.
 //! What it holds is owned by parts with fields of their own:
 //!
 //! | part | what |
@@ -48,6 +49,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod turn;
 mod view;
 
 use std::rc::Rc;
@@ -76,6 +78,7 @@ use sending::replies::send_opened;
 pub use sessions::DropReason;
 use shares::hand_out::hand_out_due;
 use timers::Timer;
+pub use turn::{Driver, end_turn, feed_store};
 
 use crate::auth::Auth;
 use crate::config::log_type::NOTICE;
@@ -190,7 +193,15 @@ impl Broker {
         if conn.stage() == Stage::New {
             refuse_unreadable(core, c, &error, now);
         } else {
-            close(core, c, error.reason(), now);
+            let reason = match error {
+                // A second CONNECT [MQTT-3.1.0-2]; only CONNACK may say that it is of a version
+                // that is not spoken.
+                mqtt::Error::UnsupportedVersion(_) | mqtt::Error::ProtocolName => {
+                    Reason::PROTOCOL_ERROR
+                }
+                _ => error.reason(),
+            };
+            close(core, c, reason, now);
         }
         self.settle(now);
     }

@@ -47,6 +47,15 @@ pub fn decode(
     Ok(Some((packet, size)))
 }
 
+/// The size in bytes, fixed header included, that the packet at the front of `buf` announces;
+/// `None` until its remaining length is there. Nothing else of it is looked at.
+pub fn announced_size(buf: &[u8]) -> Option<usize> {
+    match variable(buf.get(1..)?) {
+        Variable::Value { value, len, .. } => Some(1 + len + value as usize),
+        Variable::Partial | Variable::TooLong => None,
+    }
+}
+
 /// Appends `packet` to `out`, as `version` has it; a CONNECT says itself which version it is.
 /// What a version lacks is left out: properties, reason codes and session present where there are
 /// none, subscription options other than the QoS.

@@ -19,7 +19,7 @@ mod types;
 mod wire;
 
 pub use error::{Error, Fault};
-pub use frame::{MAX_REMAINING_LENGTH, decode, encode, encode_head};
+pub use frame::{MAX_REMAINING_LENGTH, announced_size, decode, encode, encode_head};
 pub use packets::{
     Ack, Auth, ConnAck, Connect, Disconnect, Packet, Publish, RetainHandling, SubAck, Subscribe,
     Subscription, UnsubAck, Unsubscribe, Will,

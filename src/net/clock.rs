@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::time::Time;
 
 /// The longest that a box is believed to have been off.
-const LONGEST_OFF: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+const MAX_TIME_OFF: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Reads [`Time`], which goes on where the store stopped and then follows the monotonic clock. A
 /// correction of the wall clock while the process runs changes nothing.
@@ -65,7 +65,7 @@ fn origin(seen: Seen, wall: Time) -> Time {
         Some(then) => {
             let off = wall.since(then);
             seen.time
-                + if off <= LONGEST_OFF {
+                + if off <= MAX_TIME_OFF {
                     off
                 } else {
                     Duration::ZERO

@@ -89,7 +89,7 @@ pub(super) struct Conn {
     /// In the list of connections to drive.
     pub(super) queued: bool,
     /// Not to be read until the broker lets it go on.
-    pub(super) held: bool,
+    pub(super) paused: bool,
 }
 
 impl Conn {
@@ -97,8 +97,8 @@ impl Conn {
         Conn {
             id,
             socket,
-            // What was read already is decoded before the next read, as if it had been held.
-            held: !transport.partial().is_empty(),
+            // What was read already is decoded before the next read, as if reading had been paused.
+            paused: !transport.partial().is_empty(),
             transport,
             role,
             // A first write finds room, or finds out.

@@ -5,19 +5,13 @@
 use std::mem;
 
 use super::conn::{Conn, End, Role, Transport};
+use super::half::{self, SMALL};
 use super::hub::Hub;
 use super::reactor::Readiness;
 use super::web::Code;
 use crate::broker::ConnId;
 use crate::mqtt;
 use crate::time::Time;
-
-/// Half packets up to this size move to the front of the shared buffer, so that one read and one
-/// decode see them whole; larger ones grow where they are.
-const SMALL: usize = 16 * 1024;
-
-/// Bytes of half packets, of all connections but one, beyond which larger ones are refused.
-const PARTIAL_BYTES: usize = 64 << 20;
 
 impl Hub {
     /// Takes in what more can be done with the connection's socket.
@@ -28,7 +22,7 @@ impl Hub {
         let unblocked = more.writable && !conn.ready.writable;
         conn.ready.add(more);
         if unblocked {
-            self.dirty.push(id);
+            self.broker.write_soon(id);
         }
         if more.readable || unblocked {
             self.make_ready(id);
@@ -57,7 +51,7 @@ impl Hub {
     /// At most one read, so that a connection that always has more takes turns with the others.
     fn read(&mut self, id: ConnId) -> Result<(), End> {
         let conn = self.conn(id).ok_or(End::Asked)?;
-        if conn.held && !self.release(id) || !self.is_readable(id) {
+        if conn.paused && !self.go_on(id) || !self.is_readable(id) {
             return Ok(());
         }
         let mut buf = mem::take(&mut self.buf);
@@ -73,27 +67,27 @@ impl Hub {
 
     /// Sees to what is not MQTT: pings, the end of a WebSocket, requests.
     fn after_read(&mut self, id: ConnId) {
-        let Some((held, web)) = self.conn(id).and_then(|c| Some((c.held, c.web()?))) else {
+        let Some((paused, web)) = self.conn(id).and_then(|c| Some((c.paused, c.web()?))) else {
             return;
         };
         // What came before the end is dealt with before it.
-        let over = web.over().is_some() && !held;
+        let over = web.over().is_some() && !paused;
         let has_output = web.has_output();
         if over {
-            self.hold(id);
+            self.pause(id);
             self.end(id);
         } else if has_output {
-            self.dirty.push(id);
-            self.wake_turn();
+            self.write_soon(id);
         }
     }
 
     fn is_readable(&mut self, id: ConnId) -> bool {
         self.conn(id)
-            .is_some_and(|conn| conn.ready.readable && !conn.held)
+            .is_some_and(|conn| conn.ready.readable && !conn.paused)
     }
 
-    /// Reads once and hands on what is whole.
+    /// Reads once and hands on what is whole. A small half packet moves to the front of `buf`, so
+    /// that one read and one decode see it whole; a larger one grows where it is.
     fn read_into(&mut self, id: ConnId, buf: &mut [u8]) -> Result<(), End> {
         let conn = self.conn(id).ok_or(End::Asked)?;
         let front = match conn.transport.partial().len() {
@@ -118,55 +112,64 @@ impl Hub {
                 return Ok(());
             }
             partial.clear();
-            partial.extend_from_slice(rest);
-        } else {
-            partial.extend_from_slice(room.get(..n).unwrap_or_default());
+            if self.append(id, &mut partial, rest) {
+                self.keep(id, partial);
+            }
+        } else if self.append(id, &mut partial, room.get(..n).unwrap_or_default()) {
             let used = self.consume(id, &partial);
-            partial.drain(..used);
+            half::cut(&mut partial, used);
+            self.keep(id, partial);
         }
-        self.keep(id, partial);
         Ok(())
     }
 
-    /// Goes on with what was held back. False: the broker still asks to wait.
-    fn release(&mut self, id: ConnId) -> bool {
+    /// Decodes on what was read before the pause. False: the broker still asks to wait.
+    fn go_on(&mut self, id: ConnId) -> bool {
         let Some(conn) = self.conn(id) else {
             return false;
         };
-        conn.held = false;
+        conn.paused = false;
         let mut partial = self.take_partial(id);
         let used = self.consume(id, &partial);
-        partial.drain(..used);
+        half::cut(&mut partial, used);
         self.keep(id, partial);
         self.after_read(id);
-        self.conn(id).is_some_and(|conn| !conn.held)
+        self.conn(id).is_some_and(|conn| !conn.paused)
     }
 
     /// Takes out what was read but not yet decoded.
     pub(super) fn take_partial(&mut self, id: ConnId) -> Vec<u8> {
-        let partial = self
-            .conn(id)
-            .map(|conn| mem::take(conn.transport.partial()));
-        let partial = partial.unwrap_or_default();
-        self.partial_bytes = self.partial_bytes.saturating_sub(partial.len());
+        let Some(conn) = self.conn(id) else {
+            return Vec::new();
+        };
+        let partial = mem::take(conn.transport.partial());
+        self.half.take(id, &partial);
         partial
     }
 
-    /// Keeps `partial` until more of it comes, unless the others hold too much memory already: any
-    /// one peer may send the largest packet allowed, but not all at the same time.
-    fn keep(&mut self, id: ConnId, partial: Vec<u8>) {
-        let others = self.partial_bytes;
-        let Some(conn) = self.conn(id).filter(|_| !partial.is_empty()) else {
-            return;
+    /// Appends `more` to `partial`, what `id` has sent so far of a packet. False: there is no
+    /// memory for it, and the connection is closed.
+    fn append(&mut self, id: ConnId, partial: &mut Vec<u8>, more: &[u8]) -> bool {
+        let Some(role) = self.conn(id).map(|conn| conn.role) else {
+            return false;
         };
-        if others > PARTIAL_BYTES && partial.len() > SMALL && conn.role == Role::Device {
+        let fits = self.half.append(partial, more, role == Role::Device);
+        if !fits {
             let now = self.now();
             self.broker.no_memory(id, now);
-            return self.hold(id);
+            self.pause(id);
         }
-        let bytes = partial.len();
-        *conn.transport.partial() = partial;
-        self.partial_bytes += bytes;
+        fits
+    }
+
+    /// Keeps `partial` until more of it comes.
+    fn keep(&mut self, id: ConnId, partial: Vec<u8>) {
+        if !partial.is_empty() && self.conn(id).is_some() {
+            self.half.keep(id, &partial);
+        }
+        if let Some(conn) = self.conn(id) {
+            *conn.transport.partial() = partial;
+        }
     }
 
     /// Decodes packets and hands them on, until half a packet is left or reading is to wait.
@@ -179,7 +182,7 @@ impl Hub {
         let mut used = 0;
         while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
             if !self.broker.may_read(id) {
-                self.hold(id);
+                self.pause(id);
                 break;
             }
             let (version, max) = (self.broker.version(id), self.broker.max_packet(id));
@@ -207,7 +210,7 @@ impl Hub {
                         };
                     }
                     self.broker.malformed(id, e, now);
-                    self.hold(id);
+                    self.pause(id);
                     return bytes.len();
                 }
             }
@@ -215,9 +218,9 @@ impl Hub {
         used
     }
 
-    fn hold(&mut self, id: ConnId) {
+    fn pause(&mut self, id: ConnId) {
         if let Some(conn) = self.conn(id) {
-            conn.held = true;
+            conn.paused = true;
         }
     }
 
@@ -238,13 +241,13 @@ impl Hub {
         };
         let moved = match written {
             Ok(moved) => moved,
-            // Reading would say so too, but may be held back.
+            // Reading would say so too, but may be paused.
             Err(end) => return self.detach(id, &end),
         };
         self.traffic.bytes_sent += (waiting - outbox.len()) as u64;
         let sending = conn.web().is_some_and(|web| web.body().is_some());
         let close = outbox.close || conn.web().is_some_and(|web| web.is_answered());
-        let (role, held, writable) = (conn.role, conn.held, conn.ready.writable);
+        let (role, paused, writable) = (conn.role, conn.paused, conn.ready.writable);
         if moved {
             if let Role::Upstream(index) = role
                 && let Some(uplink) = self.uplink(index)
@@ -260,14 +263,14 @@ impl Hub {
             }
             if writable {
                 // Others first.
-                self.dirty.push(id);
+                self.broker.write_soon(id);
             }
         }
         if close {
             let end = self.conn(id).map_or(End::Asked, Conn::our_end);
             self.detach(id, &end);
-        } else if moved && held {
-            // It may be held because it did not take its output.
+        } else if moved && paused {
+            // It may be paused because it did not take its output.
             self.make_ready(id);
         }
     }

@@ -6,7 +6,6 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::mem;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Waker;
@@ -16,14 +15,15 @@ use socket2::Socket;
 
 use super::clock::{Clock, wall};
 use super::conn::{Conn, End, Role, Transport};
+use super::half::HalfPackets;
 use super::reactor::{Reactor, Readiness};
 use super::uplink::Uplink;
 use super::web::{Code, Site, Web};
 use crate::auth::Auth;
-use crate::broker::{Address, Broker, ConnId};
+use crate::broker::{self, Address, Broker, ConnId, Driver};
 use crate::config::General;
 use crate::status::{Sys, Traffic};
-use crate::store::{Event, Handle};
+use crate::store::{Batch, Event, Handle, ReadRequest};
 use crate::time::Time;
 
 /// The [`Hub`], as the tasks hold it.
@@ -54,12 +54,10 @@ pub struct Hub {
     pub(super) changes: Vec<(ConnId, Readiness)>,
     /// Connections to drive.
     pub(super) ready: Vec<ConnId>,
-    /// Bytes of half packets that connections keep.
-    pub(super) partial_bytes: usize,
+    /// What the half packets of all connections take.
+    pub(super) half: HalfPackets,
     /// The links of the bridges.
     pub(super) uplinks: Vec<Uplink>,
-    /// Connections to flush, beside the broker's list.
-    pub(super) dirty: Vec<ConnId>,
     /// The read buffer; taken out while it is in use.
     pub(super) buf: Box<[u8]>,
     /// Wakes the turn; taken when it has been woken.
@@ -87,11 +85,10 @@ impl Hub {
             clock,
             now: None,
             conns: Vec::new(),
-            partial_bytes: 0,
+            half: HalfPackets::default(),
             changes: Vec::new(),
             ready: Vec::new(),
             uplinks: Vec::new(),
-            dirty: Vec::new(),
             buf: vec![0; READ_BUFFER].into_boxed_slice(),
             turn: None,
         }))
@@ -166,9 +163,11 @@ impl Hub {
         role: Role,
         partial: Vec<u8>,
     ) -> io::Result<()> {
-        let bytes = partial.len();
         self.attach_as(id, socket.into(), role, Transport::Plain(partial))?;
-        self.partial_bytes += bytes;
+        let place = self.conns.get_mut(id.slot()).and_then(Option::as_mut);
+        if let Some(conn) = place {
+            self.half.keep(id, conn.transport.partial());
+        }
         Ok(())
     }
 
@@ -211,9 +210,14 @@ impl Hub {
     pub(super) fn end(&mut self, id: ConnId) {
         if let Some(outbox) = self.broker.outbox(id) {
             outbox.close = true;
-            self.dirty.push(id);
-            self.wake_turn();
+            self.write_soon(id);
         }
+    }
+
+    /// There is something to write to the connection: the end of the turn sees to it.
+    pub(super) fn write_soon(&mut self, id: ConnId) {
+        self.broker.write_soon(id);
+        self.wake_turn();
     }
 
     /// Forgets the connection, tells the broker, and closes the socket.
@@ -237,32 +241,7 @@ impl Hub {
         self.broker.closed(id, &why, now);
     }
 
-    /// Hands the storage thread the batch that is due, and the reads.
-    pub(super) fn feed_store(&mut self, now: Time) {
-        let batch = self.broker.take_batch(now);
-        let Some(store) = &self.store else {
-            return;
-        };
-        if let Some(mut batch) = batch {
-            batch.wall = wall().as_millis();
-            self.committing += 1;
-            store.commit(batch);
-        }
-        for request in self.broker.take_reads() {
-            store.read(request);
-        }
-    }
-
-    /// Does what is due by itself.
-    pub(super) fn tick(&mut self, now: Time) {
-        self.broker.set_partial_bytes(self.partial_bytes);
-        if self.broker.next_timeout().is_some_and(|due| due <= now) {
-            self.broker.tick(now);
-        }
-        self.sys.tick(&mut self.broker, &self.traffic, now);
-    }
-
-    /// When [`Hub::tick`] has something to do next.
+    /// When the end of a turn has something to do next.
     pub(super) fn next_timeout(&self) -> Option<Time> {
         let times = [self.broker.next_timeout(), self.sys.next_timeout()];
         times.into_iter().flatten().min()
@@ -317,7 +296,7 @@ impl Hub {
     pub fn close_store(&mut self) -> Option<Handle> {
         let now = self.now();
         self.broker.commit_now(now);
-        self.feed_store(now);
+        broker::feed_store(self, now);
         self.store.take()
     }
 
@@ -325,18 +304,36 @@ impl Hub {
     pub fn is_quiet(&self) -> bool {
         self.committing == 0 && self.conns.iter().all(Option::is_none)
     }
+}
 
-    /// Writes what connections have to say, once each. What the broker adds meanwhile stays in the
-    /// list for the next turn.
-    pub(super) fn flush(&mut self, now: Time) {
-        let mut dirty = mem::take(&mut self.dirty);
-        dirty.append(&mut self.broker.take_dirty());
-        for id in dirty.drain(..) {
-            self.flush_one(id, now);
+impl Driver for Hub {
+    fn broker(&mut self) -> &mut Broker {
+        &mut self.broker
+    }
+
+    fn tick(&mut self, now: Time) {
+        self.sys.tick(&mut self.broker, &self.traffic, now);
+    }
+
+    fn commit(&mut self, mut batch: Batch) {
+        if let Some(store) = &self.store {
+            batch.wall = wall().as_millis();
+            self.committing += 1;
+            store.commit(batch);
         }
-        // The list keeps its room for the next turn.
-        dirty.append(&mut self.dirty);
-        self.dirty = dirty;
-        self.dirty.append(&mut self.broker.take_dirty());
+    }
+
+    fn read(&mut self, request: ReadRequest) {
+        if let Some(store) = &self.store {
+            store.read(request);
+        }
+    }
+
+    fn write(&mut self, id: ConnId, now: Time) {
+        self.flush_one(id, now);
+    }
+
+    fn resume(&mut self, id: ConnId) {
+        self.make_ready(id);
     }
 }

@@ -1,5 +1,7 @@
 //! Listening sockets.
 
+mod unix;
+
 use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
@@ -16,9 +18,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::hub::{Hub, Shared};
 use super::reactor::{Reactor, Source};
-use super::unix::Place;
 use super::web::Site;
 use crate::config::{self, Family};
+use unix::Place;
 
 /// Connections that the kernel completes ahead of us.
 const BACKLOG: i32 = 1024;
@@ -27,7 +29,7 @@ const BACKLOG: i32 = 1024;
 const BURST: usize = 64;
 
 /// How long to leave the backlog alone when descriptors or memory have run out.
-const REST: Duration = Duration::from_millis(200);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Why a listener can't listen.
 #[derive(Debug)]
@@ -292,7 +294,7 @@ pub async fn serve(listener: Listener, hub: Shared) {
                     log::warn!("No more connections can be accepted on {listener} for now: {e}.");
                 }
                 resting = true;
-                Timer::after(REST).await;
+                Timer::after(ACCEPT_PAUSE).await;
             }
         }
     }

@@ -4,21 +4,18 @@
 //! [`Hub`]. Work goes in turns: each ready connection reads once and hands its packets to the
 //! broker (`drive`); then the end of the turn gives the store its batch and writes each
 //! connection's output once (`turn`). `web` puts WebSocket and files between socket and packets;
-//! `uplink` drives the client side of bridges; `resolve` keeps name lookups, which block, off this
-//! thread.
+//! `uplink` drives the client side of bridges, and keeps name lookups, which block, off this thread.
 
 mod clock;
 mod conn;
-mod dial;
 mod drive;
+mod half;
 mod hub;
 mod listen;
 mod reactor;
-mod resolve;
 mod signals;
 mod stream;
 mod turn;
-mod unix;
 mod uplink;
 mod web;
 
@@ -29,3 +26,5 @@ pub use reactor::Reactor;
 pub use signals::Signals;
 pub use turn::Turn;
 pub use uplink::run as uplink;
+#[cfg(fuzzing)]
+pub use web::fuzz::run as fuzz_web;

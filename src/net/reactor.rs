@@ -33,7 +33,7 @@ use crate::broker::ConnId;
 const EVENTS: usize = 256;
 
 /// The longest sleep; the system call counts in 32-bit milliseconds.
-const LONGEST: Duration = Duration::from_secs(3600);
+const MAX_SLEEP: Duration = Duration::from_secs(3600);
 
 /// Stands for the descriptor that ends a wait from another thread. The other event data are the
 /// numbers of [`Source`]s, below 2^32 and from 1, and [`ConnId`]s, which are above.
@@ -267,8 +267,8 @@ impl Reactor {
 
     fn until_alarm(&self) -> Duration {
         let alarm = self.alarm.borrow();
-        alarm.as_ref().map_or(LONGEST, |(at, _)| {
-            at.saturating_duration_since(Instant::now()).min(LONGEST)
+        alarm.as_ref().map_or(MAX_SLEEP, |(at, _)| {
+            at.saturating_duration_since(Instant::now()).min(MAX_SLEEP)
         })
     }
 

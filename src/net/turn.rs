@@ -1,7 +1,7 @@
 //! A turn: everything that connections can do now.
 //!
-//! One task drives all connections. Each that is ready reads once; then the store gets its batch,
-//! each connection's output is written once, and the one timer is set. Other tasks (listeners, what
+//! One task drives all connections. Each that is ready reads once; then [`end_turn`] gives the store
+//! its batch and writes each connection's output once, and the one timer is set. Other tasks (listeners, what
 //! the store reports, bridges) wake this one, and as the executor's queue is first in, first out,
 //! it runs after those that were ready before.
 
@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::hub::{Hub, Shared};
+use crate::broker::end_turn;
 
 /// The task that takes the turns; never done.
 pub struct Turn {
@@ -45,19 +46,15 @@ impl Hub {
         self.note_changes(cx);
         self.drive_ready();
         let now = self.now();
-        self.tick(now);
-        self.feed_store(now);
-        self.flush(now);
-        for id in self.broker.take_resumed() {
-            self.make_ready(id);
-        }
+        self.broker.set_partial_bytes(self.half.bytes());
+        let more = end_turn(self, now);
         self.forget_now();
-        if self.dirty.is_empty() && self.ready.is_empty() {
-            self.turn = Some(cx.waker().clone());
-        } else {
+        if more || !self.ready.is_empty() {
             // A write made room, and the broker filled it, or a connection has more to read: once
             // more, after the others.
             cx.waker().wake_by_ref();
+        } else {
+            self.turn = Some(cx.waker().clone());
         }
     }
 

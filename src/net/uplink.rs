@@ -1,6 +1,8 @@
 //! The client side of a bridge: a task that connects when the [`Link`] says so, takes it through
 //! its handshake, and then runs the connection like any other.
 
+mod dial;
+mod resolve;
 mod table;
 
 use std::future::poll_fn;
@@ -10,11 +12,10 @@ use std::time::Duration;
 
 use async_io::Timer;
 use futures_lite::future;
+use resolve::Resolver;
 
 use super::conn::{End, Role};
-use super::dial;
 use super::hub::{Hub, Shared};
-use super::resolve::Resolver;
 use super::stream::{Progress, Stream};
 use crate::bridge::{Action, Limits, Link, Step};
 use crate::broker::{BridgeId, Broker, ConnId};
@@ -405,8 +406,7 @@ impl Hub {
         self.count_sent(packets(bytes, self.broker.version(id)), 0);
         if let Some(outbox) = self.broker.outbox(id) {
             outbox.buffer().extend_from_slice(bytes);
-            self.dirty.push(id);
-            self.wake_turn();
+            self.write_soon(id);
         }
     }
 }

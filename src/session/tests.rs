@@ -364,6 +364,8 @@ impl Bench {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(crate::slow_tests::cases(256, 64)))]
+
     #[test]
     fn outbound_behaves_like_the_model(ops in prop::collection::vec(op(), 0..120)) {
         let mut bench = Bench::new();

@@ -46,6 +46,8 @@ mod budget;
 mod db;
 mod error;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod ledger;
 mod load;
 mod queue;

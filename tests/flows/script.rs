@@ -13,6 +13,8 @@ pub struct Script {
     pub config: Vec<String>,
     /// It needs a broker that no other script uses.
     pub alone: bool,
+    /// Held with its last version only, unless all is to be run.
+    pub slow: bool,
     /// The conversations; without any in the file there is one without a title.
     pub cases: Vec<Case>,
     pub steps: Vec<Step>,
@@ -86,6 +88,7 @@ impl Script {
             versions: Vec::new(),
             config: Vec::new(),
             alone: false,
+            slow: false,
             cases: Vec::new(),
             steps: Vec::new(),
         };
@@ -97,7 +100,7 @@ impl Script {
             let (first, rest) = line.split_once(' ').unwrap_or((line, ""));
             let verb = match first {
                 "" => continue,
-                "versions" | "config" | "file" | "alone" | "case" => {
+                "versions" | "config" | "file" | "alone" | "slow" | "case" => {
                     script.header(first, rest, when).map_err(|e| wrong(&e))?;
                     continue;
                 }
@@ -141,6 +144,7 @@ impl Script {
             "config" => self.config.push(rest.trim().to_owned()),
             "file" => self.config.push(format!("file {}", rest.trim())),
             "alone" => self.alone = true,
+            "slow" => self.slow = true,
             _ => {
                 let mut values = rest.split('|').map(|value| value.trim().to_owned());
                 let title = values.next().unwrap_or_default();

@@ -1,14 +1,16 @@
-//! Whatever decodes must encode, and decode again to the same packet, whole and cut short.
-#![no_main]
+//! The codec: whatever decodes must encode, and decode again to the same packet, whole and cut
+//! short.
 
-use footbridge::mqtt::{Packet, Version, decode, encode};
-use libfuzzer_sys::fuzz_target;
+use footbridge::mqtt::{Packet, Props, Version, decode, encode};
 
 const MAX_PACKET: usize = 1 << 20;
 
-fuzz_target!(|input: &[u8]| {
+/// Decodes `input` as each version has it.
+pub fn run(input: &[u8]) {
     for version in [Version::V31, Version::V311, Version::V5] {
-        let Ok(Some((packet, size))) = decode(input, version, MAX_PACKET) else { continue };
+        let Ok(Some((packet, size))) = decode(input, version, MAX_PACKET) else {
+            continue;
+        };
         assert!(size <= input.len());
         let mut bytes = Vec::new();
         encode(&packet, version, &mut bytes).expect("a decoded packet encodes");
@@ -18,14 +20,16 @@ fuzz_target!(|input: &[u8]| {
         assert_eq!(cut, Ok(None));
         read_properties(&packet);
     }
-});
+}
 
 /// What is made of the properties of a message must not depend on where they came from.
 fn read_properties(packet: &Packet<'_>) {
-    let Packet::Publish(publish) = packet else { return };
+    let Packet::Publish(publish) = packet else {
+        return;
+    };
     let (mut once, mut twice) = (Vec::new(), Vec::new());
-    publish.props.forwardable(&mut once);
-    footbridge::mqtt::Props::from_checked(&once).forwardable(&mut twice);
+    publish.props.read_publish(&mut once);
+    Props::from_checked(&once).read_publish(&mut twice);
     assert_eq!(once, twice);
     assert!(once.len() <= publish.props.as_bytes().len());
 }

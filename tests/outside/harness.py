@@ -1,6 +1,7 @@
 """Runs brokers as an operator would: the real binary, a configuration file, signals."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -17,10 +18,27 @@ MOSQUITTO = os.environ.get("MOSQUITTO_BIN", "/usr/sbin/mosquitto")
 IS_FOOTBRIDGE = Path(FOOTBRIDGE).name != "mosquitto"
 
 
+def _ports():
+    """Ports below those that the kernel gives to connections, in any order, over and over. Each
+    process of pytest-xdist has its own."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    first = 10_000 + 2_000 * (worker % 8)
+    while True:
+        yield from random.sample(range(first, first + 2_000), 2_000)
+
+
+_PORTS = _ports()
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port that nobody listens on, and that nobody takes before the broker does."""
+    for port in _PORTS:
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
 
 
 def wait_until(condition, timeout=10.0, what="condition"):

@@ -5,6 +5,8 @@ import selectors
 import socket
 import threading
 
+from harness import free_port
+
 
 class Link:
     """Listens on `port` and carries each connection to the port behind, while not cut."""
@@ -14,9 +16,7 @@ class Link:
         self._listener = None
         self._thread = None
         self._over = threading.Event()
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
+        self.port = free_port()
         self.mend()
 
     def mend(self):

@@ -226,6 +226,7 @@ def test_what_waits_while_the_upstream_is_away(
     other = ["cleansession true"] if setting == "false" and "local" in directive else []
     broker = make_broker(bridge(upstream, f"{directive} {setting}", *other))
     upstream.connect()
+    wait_until(lambda: "connected to" in broker.log(), what="a bridge that is up")
     upstream.refuses = True
     upstream.cut()
     upstream.connect()

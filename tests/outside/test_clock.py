@@ -56,7 +56,9 @@ class FakedClock:
         self.set(moment)
         start = len(self.broker.log())
         self.broker.start()
-        logged = int(self.broker.log()[start:].partition(":")[0])
+        # The log has a thread of its own, which may come late.
+        said = wait_until(lambda: self.broker.log()[start:].partition(":")[0], what="log")
+        logged = int(said)
         expected = time.time() if moment is NOW else moment
         assert abs(logged - expected) < 10, "the clock could not be faked"
 

@@ -177,8 +177,13 @@ def test_changed_lazily(make_broker, make_upstream, client, link):
     between.mend()
     is_up(broker, 2)
     publish(client, broker, ["after"])
-    got = [seen.get(timeout=20) for _ in range(2)]
-    assert [(m.topic, m.payload) for m in got] == [("new/x", b"during"), ("new/x", b"after")]
+    got = []
+    while len(got) < 2:
+        message = seen.get(timeout=20)
+        # The cut may have taken the acknowledgement of the first: then that comes again.
+        if message.payload != b"old":
+            got.append((message.topic, message.payload))
+    assert got == [("new/x", b"during"), ("new/x", b"after")]
 
 
 def test_changed_at_once(make_broker, make_upstream, client):
@@ -212,13 +217,12 @@ def test_another_state_topic(make_broker, make_upstream, client):
 
 
 def test_changed_while_down_keeps_the_queue(make_broker, make_upstream, client):
-    upstream = make_upstream(start=False)
+    upstream = make_upstream()
+    seen = client(upstream.port, "seen")
+    seen.subscribe("up/#", 1)
     broker = make_broker(bridge(free_port()), durable=True)
     publish(client, broker, range(5))
     reload(broker, bridge(upstream.port, "keepalive_interval 30"))
-    upstream.start()
-    seen = client(upstream.port, "seen")
-    seen.subscribe("up/#", 1)
     assert seen.payloads(5, timeout=20) == [str(n) for n in range(5)]
 
 

@@ -120,7 +120,7 @@ impl Connections {
     }
 
     /// Puts `c` on the list of connections to flush.
-    fn mark_dirty(&mut self, c: ConnId) {
+    pub(crate) fn mark_dirty(&mut self, c: ConnId) {
         if let Some(conn) = self.table.get_mut(c)
             && !std::mem::replace(&mut conn.dirty, true)
         {
@@ -136,6 +136,11 @@ impl Connections {
             }
         }
         std::mem::take(&mut self.dirty)
+    }
+
+    /// True if an outbox has something to write or to close.
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
     }
 
     /// The connections that may be read again.
@@ -290,8 +295,12 @@ impl Connections {
     }
 
     /// A reply leaves. One that is too large for the peer is not sent, and the connection cannot go
-    /// on: the peer would wait for it for ever.
+    /// on: the peer would wait for it for ever. No other follows it, which might seem to be its
+    /// answer, or go before CONNACK [MQTT-3.2.0-1].
     fn leave(&mut self, c: ConnId, reply: Reply) {
+        if self.unanswerable.contains(&c) {
+            return;
+        }
         let ends_publish = reply.ends_publish();
         let sent = match reply {
             Reply::PubAck(id, reason) => self.send(c, &Packet::PubAck(Ack::new(id, reason))),

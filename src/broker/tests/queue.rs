@@ -171,6 +171,6 @@ fn publishers_wait_for_a_slow_disk() {
     world.held = false;
     world.pass(secs(1));
     assert!(world.is_read(peer));
-    assert_eq!(world.broker.take_resumed(), [world.conn(peer)]);
+    assert_eq!(world.resumed, [world.conn(peer)]);
     assert_eq!(world.got(peer).len(), usize::from(sent));
 }

@@ -79,7 +79,7 @@ impl Over {
 
 /// The longest frame taken: as long as MQTT's longest packet (MQTT 5.0 §2.1.4). The packets in it
 /// are held to max_packet_size by the decoder, as those of any connection.
-const LONGEST_FRAME: u64 = 268_435_460;
+const MAX_FRAME: u64 = 268_435_460;
 
 /// The longest header: two bytes, eight of length, four of mask.
 const HEADER: usize = 14;
@@ -327,7 +327,7 @@ fn parse(bytes: &[u8]) -> Result<Option<Header>, (Code, &'static str)> {
     if len < least || len >> 63 != 0 {
         return broken("a length that is not in its shortest form");
     }
-    if len > LONGEST_FRAME {
+    if len > MAX_FRAME {
         return Err((Code::TOO_BIG, "a frame longer than any MQTT packet"));
     }
     Ok(rest.first_chunk().map(|&mask| Header {

@@ -6,7 +6,7 @@ use httparse::{Header, Request, Status};
 use sha1::{Digest, Sha1};
 
 /// The longest head, in bytes.
-pub(super) const LONGEST_HEAD: usize = 8 * 1024;
+pub(super) const MAX_HEAD: usize = 8 * 1024;
 
 /// The most header fields.
 const FIELDS: usize = 64;

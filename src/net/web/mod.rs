@@ -10,6 +10,8 @@
 
 mod files;
 mod frames;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod http;
 
 #[cfg(test)]
@@ -154,7 +156,7 @@ impl Web {
             return 0;
         }
         let (site, end) = (Rc::clone(site), http::head_len(head, from));
-        if end.unwrap_or(head.len()) > http::LONGEST_HEAD {
+        if end.unwrap_or(head.len()) > http::MAX_HEAD {
             self.refuse(&http::TOO_LONG);
             return 0;
         }

@@ -34,7 +34,7 @@ const MAGIC: &[u8; 8] = b"fbjrnl1\n";
 /// What a record starts with; then follow its checksum, length, store and number.
 const RECORD: &[u8; 4] = b"rec1";
 /// Bytes of a record before its contents.
-const HEAD: usize = 28;
+pub(in crate::store) const HEAD: usize = 28;
 
 /// The journal of an open store.
 pub(in crate::store) struct Journal {
@@ -295,7 +295,7 @@ fn read_record(bytes: &[u8], at: usize) -> Option<Record<'_>> {
 }
 
 /// Fills in what stands before the contents of a record of `len` bytes, which may be padded.
-fn fill_head(record: &mut [u8], len: usize, id: u64, seq: u64) {
+pub(in crate::store) fn fill_head(record: &mut [u8], len: usize, id: u64, seq: u64) {
     let Some((record, _)) = record.split_at_mut_checked(len) else {
         return impossible!("a record is longer than its buffer");
     };

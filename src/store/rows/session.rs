@@ -440,7 +440,7 @@ fn read_format(reader: &mut Reader<'_>) -> Result<u8, Corrupt> {
 }
 
 /// The bytes of the key in its table.
-fn key_bytes(id: SessionId, kind: u8) -> Vec<u8> {
+pub(in crate::store) fn key_bytes(id: SessionId, kind: u8) -> Vec<u8> {
     let mut key = match u32::try_from(id.0) {
         Ok(narrow) => narrow.to_le_bytes().to_vec(),
         Err(_) => id.0.to_le_bytes().to_vec(),

@@ -8,12 +8,13 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::disk::{Disk, Image, Inode, Op};
 use super::model::{Change, Model, Step, batch, script};
+use crate::slow_tests;
 use crate::store::Db;
 
 /// What a sector-wise disk writes whole or not at all.
 const SECTOR: usize = 512;
-/// How many scripts are run.
-const SEEDS: u64 = 24;
+/// How many scripts are run, in full and for a sample.
+const SEEDS: [u64; 2] = [24, 4];
 
 /// What a run did on one disk.
 struct Run {
@@ -201,7 +202,8 @@ fn scripted(seed: u64) -> Vec<Step> {
 fn a_power_cut_leaves_each_commit_whole_or_absent() {
     let (mut cuts, mut second_cuts) = (0, 0);
     let start = Disk::with_store().image();
-    for seed in 0..SEEDS {
+    let seeds = slow_tests::cases(SEEDS[0], SEEDS[1]);
+    for seed in 0..seeds {
         let run = run(start.clone(), &scripted(seed));
         let mut coin = fastrand::Rng::with_seed(seed);
         for cut in run.cuts(&mut coin, 6) {
@@ -222,8 +224,9 @@ fn a_power_cut_leaves_each_commit_whole_or_absent() {
         }
     }
     println!("{cuts} cuts, {second_cuts} second cuts");
-    assert!(cuts >= 2_000, "{cuts}");
-    assert!(second_cuts >= 1_500, "{second_cuts}");
+    let enough = slow_tests::cases((2_000, 1_500), (250, 150));
+    assert!(cuts >= enough.0, "{cuts}");
+    assert!(second_cuts >= enough.1, "{second_cuts}");
 }
 
 /// Cuts the recovery from a cut; returns how often.
@@ -253,7 +256,7 @@ fn a_power_cut_after_a_failure_loses_nothing() {
     let start = Disk::with_store().image();
     let whole = run(start.clone(), &script).ops.len() as u64;
     let mut coin = fastrand::Rng::with_seed(5);
-    for n in 0..whole {
+    for n in (0..whole).step_by(slow_tests::cases(1, 5)) {
         let run = failing_run(start.clone(), &script, Some(n));
         for cut in run.done.iter().copied().chain([run.ops.len()]) {
             let lost = run.cut(cut, Liar::Nobody, |_| Fate::Lost);

@@ -9,6 +9,7 @@ use fastrand::Rng;
 
 use super::mix::{Key, Ledger, Mix, Rows, empty, fill, folder, place, raw};
 use super::rows;
+use crate::slow_tests::cases;
 use crate::store::rescue::{Source, copy};
 use crate::store::rows::session::IDENTITY;
 use crate::store::{Db, Location, Quarantined, decode_message};
@@ -115,44 +116,56 @@ fn garbage(bytes: &mut [u8], rng: &mut Rng) {
 
 #[test]
 fn a_flipped_bit_costs_a_leaf_at_most() {
-    let (lost, unknown) = damaged(1_000, SEED, |bytes, rng| {
+    let cases = cases(1_000, 100);
+    let (lost, unknown) = damaged(cases, SEED, |bytes, rng| {
         let at = rng.usize(..bytes.len());
         bytes[at] ^= 1 << rng.u8(..8);
     });
     assert!(lost.iter().all(|&n| n < 30), "{lost:?}");
-    assert!(lost.iter().filter(|&&n| n > 0).count() > 20, "{lost:?}");
-    assert!(unknown < 20, "{unknown} flips took away a root");
+    assert!(
+        lost.iter().filter(|&&n| n > 0).count() > cases as usize / 50,
+        "{lost:?}"
+    );
+    assert!(
+        unknown < cases.div_ceil(50),
+        "{unknown} flips took away a root"
+    );
 }
 
 #[test]
 fn garbage_costs_the_leaves_it_hits() {
-    let (lost, unknown) = damaged(500, SEED + 1, |bytes, rng| {
+    let cases = cases(500, 50);
+    let (lost, unknown) = damaged(cases, SEED + 1, |bytes, rng| {
         let at = rng.usize(..bytes.len() - 4096);
         garbage(&mut bytes[at..at + 4096], rng);
     });
     assert!(lost.iter().all(|&n| n < 60), "{lost:?}");
-    assert!(lost.iter().filter(|&&n| n > 0).count() > 40, "{lost:?}");
-    assert!(unknown < 50, "{unknown} took away a root");
+    assert!(
+        lost.iter().filter(|&&n| n > 0).count() > cases as usize * 2 / 25,
+        "{lost:?}"
+    );
+    assert!(unknown < cases / 10, "{unknown} took away a root");
 }
 
 #[test]
 fn no_damage_is_too_much() {
-    damaged(60, SEED + 2, |bytes, rng| {
+    let cases = cases(60, 6);
+    damaged(cases, SEED + 2, |bytes, rng| {
         let page = rng.usize(..bytes.len() / 4096);
         let end = bytes.len().min((page + rng.usize(1..9)) * 4096);
         bytes[page * 4096..end].fill(0);
     });
-    damaged(60, SEED + 3, |bytes, rng| {
+    damaged(cases, SEED + 3, |bytes, rng| {
         bytes.truncate(rng.usize(1..bytes.len()))
     });
-    damaged(60, SEED + 4, |bytes, rng| {
+    damaged(cases, SEED + 4, |bytes, rng| {
         for _ in 0..rng.usize(2..20) {
             let at = rng.usize(..bytes.len() - 4096);
             garbage(&mut bytes[at..at + 4096], rng);
         }
     });
     // Some other page in its place, as by a write that went astray.
-    damaged(60, SEED + 5, |bytes, rng| {
+    damaged(cases, SEED + 5, |bytes, rng| {
         let pages = bytes.len() / 4096;
         let (from, to) = (rng.usize(..pages) * 4096, rng.usize(1..pages) * 4096);
         bytes.copy_within(from..from + 4096, to);
@@ -161,7 +174,7 @@ fn no_damage_is_too_much() {
 
 #[test]
 fn no_header_is_too_bad() {
-    let (_, unknown) = damaged(100, SEED + 6, |bytes, rng| {
+    let (_, unknown) = damaged(cases(100, 15), SEED + 6, |bytes, rng| {
         let at = rng.usize(9..320);
         let end = rng.usize(at..320) + 1;
         match rng.u8(..4) {
@@ -171,14 +184,18 @@ fn no_header_is_too_bad() {
         }
     });
     assert!(unknown > 0, "both slots were hit in some");
-    damaged(20, SEED + 7, |bytes, rng| garbage(&mut bytes[9..4096], rng));
+    damaged(cases(20, 3), SEED + 7, |bytes, rng| {
+        garbage(&mut bytes[9..4096], rng)
+    });
 }
 
 /// Whatever stands behind a sound header, reading it ends.
 #[test]
 fn nothing_leads_astray_for_ever() {
-    damaged(30, SEED + 8, |bytes, rng| garbage(&mut bytes[4096..], rng));
-    damaged(30, SEED + 9, |bytes, rng| {
+    damaged(cases(30, 3), SEED + 8, |bytes, rng| {
+        garbage(&mut bytes[4096..], rng)
+    });
+    damaged(cases(30, 3), SEED + 9, |bytes, rng| {
         let pages = bytes.len() as u64 / 4096;
         for page in bytes[4096..].chunks_exact_mut(4096) {
             garbage(page, rng);
@@ -189,7 +206,7 @@ fn nothing_leads_astray_for_ever() {
         }
     });
     // Each page is all others, too: rings in every tree.
-    damaged(20, SEED + 10, |bytes, rng| {
+    damaged(cases(20, 3), SEED + 10, |bytes, rng| {
         let page = rng.usize(1..bytes.len() / 4096) * 4096;
         let page = bytes[page..page + 4096].to_vec();
         bytes[4096..]
@@ -227,7 +244,7 @@ fn sectors_that_cannot_be_read_cost_their_rows() {
     let seed = SEED + 11;
     let (bytes, ledger, mut rng) = closed(&SMALL, seed);
     let pages = bytes.len() as u64 / 4096;
-    for case in 0..60 {
+    for case in 0..cases(60, 6) {
         let bad = (0..rng.u64(1..20)).map(|_| rng.u64(..pages)).collect();
         let reads = Cell::new(0);
         let worn = Worn {
@@ -273,7 +290,7 @@ fn most_of_a_store_survives_a_lost_page() {
         .filter(|key| matches!(key, Key::Message(_)))
         .count();
     assert!(messages > 1_900, "{messages}");
-    let cases = 60;
+    let cases = cases(60, 6);
     let mut survived = 0;
     for case in 0..cases {
         let mut bytes = sound.clone();

@@ -405,6 +405,8 @@ fn the_time_and_the_wear_come_back() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(crate::slow_tests::cases(256, 64)))]
+
     #[test]
     fn batches_come_back(changes in prop::collection::vec(change(), 0..20)) {
         let mut batch = batch(1, &changes);

@@ -1,15 +1,15 @@
 //! A broker, a store and clients on virtual time, in one thread.
 //!
-//! The world does what the turn loop and the storage thread do: after each packet it ends the
-//! turn, hands batch and reads to one queue of jobs, and decodes what lies in the outboxes. Jobs
-//! are done as time passes, or when the test says so.
+//! The world ends the turn after each packet, as the broker's [`Driver`]: batch and reads go to one
+//! queue of jobs, and what lies in the outboxes is decoded. Jobs are done as time passes, or when
+//! the test says so.
 
 use std::collections::VecDeque;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::auth::Auth;
-use crate::broker::{Address, Broker, ConnId};
+use crate::broker::{Address, Broker, ConnId, Driver, end_turn};
 use crate::config::{Config, General, Listener};
 use crate::mqtt::{Packet, Version, decode, encode};
 use crate::store::{Batch, Db, Event, Figures, Loaded, Location, ReadRequest, Written};
@@ -51,6 +51,8 @@ pub struct World {
     /// What comes is kept as it is, for [`World::bytes`], instead of read.
     pub raw: bool,
     lines: Vec<Line>,
+    /// Connections that the broker has asked to read again.
+    pub resumed: Vec<ConnId>,
     /// Batches handed to the store.
     pub batches: u64,
     /// What the store says it has written.
@@ -108,6 +110,7 @@ impl World {
             held: false,
             raw: false,
             lines: Vec::new(),
+            resumed: Vec::new(),
             batches: 0,
             written: Written::default(),
         }
@@ -240,60 +243,9 @@ impl World {
         self.lines[peer.0].got.len()
     }
 
-    /// The end of a turn.
+    /// The end of a turn, and further turns while there is more to be written.
     pub fn turn(&mut self) {
-        if let Some(batch) = self.broker.take_batch(self.now) {
-            self.batches += 1;
-            self.jobs.push_back(Job::Commit(batch));
-        }
-        let reads: Vec<ReadRequest> = self.broker.take_reads().collect();
-        self.jobs.extend(reads.into_iter().map(Job::Read));
-        self.flush();
-    }
-
-    fn flush(&mut self) {
-        loop {
-            let dirty = self.broker.take_dirty();
-            if dirty.is_empty() {
-                return;
-            }
-            for conn in dirty {
-                self.flush_one(conn);
-            }
-        }
-    }
-
-    fn flush_one(&mut self, conn: ConnId) {
-        let at = self.lines.iter().position(|l| l.conn == Some(conn));
-        let line = at.and_then(|at| self.lines.get_mut(at));
-        let (Some(line), Some(outbox)) = (line, self.broker.outbox(conn)) else {
-            return;
-        };
-        let mut bytes = Vec::new();
-        while !outbox.is_empty() {
-            let more = outbox.pending().to_vec();
-            outbox.advance(more.len());
-            bytes.extend(more);
-        }
-        let mut rest = &bytes[..];
-        while !rest.is_empty() {
-            let (packet, n) = decode(rest, line.version, usize::MAX).unwrap().unwrap();
-            if *TRACE {
-                eprintln!("{} {} < {packet:?}", self.now.as_millis(), at.unwrap_or(0));
-            }
-            match self.raw {
-                true => line.bytes.push_back(rest[..n].to_vec()),
-                false => line.got.push_back(own(&packet)),
-            }
-            rest = &rest[n..];
-        }
-        if outbox.close {
-            line.conn = None;
-            line.got.push_back(Got::Closed);
-            self.broker.closed(conn, "closed", self.now);
-        } else {
-            self.broker.flushed(conn, self.now);
-        }
+        while end_turn(self, self.now) {}
     }
 
     /// Does one job of the storage thread; false if there was none.
@@ -361,7 +313,6 @@ impl World {
 
     /// What is due now is done.
     pub fn tick(&mut self) {
-        self.broker.tick(self.now);
         self.turn();
     }
 
@@ -373,5 +324,57 @@ impl World {
             .read(std::slice::from_ref(&all), usize::MAX)
             .unwrap();
         rows.iter().map(|(id, _)| id.0).collect()
+    }
+}
+
+impl Driver for World {
+    fn broker(&mut self) -> &mut Broker {
+        &mut self.broker
+    }
+
+    fn commit(&mut self, batch: Batch) {
+        self.batches += 1;
+        self.jobs.push_back(Job::Commit(batch));
+    }
+
+    fn read(&mut self, request: ReadRequest) {
+        self.jobs.push_back(Job::Read(request));
+    }
+
+    fn write(&mut self, conn: ConnId, now: Time) {
+        let at = self.lines.iter().position(|l| l.conn == Some(conn));
+        let line = at.and_then(|at| self.lines.get_mut(at));
+        let (Some(line), Some(outbox)) = (line, self.broker.outbox(conn)) else {
+            return;
+        };
+        let mut bytes = Vec::new();
+        while !outbox.is_empty() {
+            let more = outbox.pending().to_vec();
+            outbox.advance(more.len());
+            bytes.extend(more);
+        }
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let (packet, n) = decode(rest, line.version, usize::MAX).unwrap().unwrap();
+            if *TRACE {
+                eprintln!("{} {} < {packet:?}", now.as_millis(), at.unwrap_or(0));
+            }
+            match self.raw {
+                true => line.bytes.push_back(rest[..n].to_vec()),
+                false => line.got.push_back(own(&packet)),
+            }
+            rest = &rest[n..];
+        }
+        if outbox.close {
+            line.conn = None;
+            line.got.push_back(Got::Closed);
+            self.broker.closed(conn, "closed", now);
+        } else {
+            self.broker.flushed(conn, now);
+        }
+    }
+
+    fn resume(&mut self, conn: ConnId) {
+        self.resumed.push(conn);
     }
 }

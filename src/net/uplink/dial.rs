@@ -11,15 +11,15 @@ use std::time::Duration;
 use async_io::Timer;
 use futures_lite::{Future, future};
 
-use super::reactor::Reactor;
-use super::stream::Stream;
+use crate::net::reactor::Reactor;
+use crate::net::stream::Stream;
 
 /// How long an attempt has the field to itself before the next address is tried beside it
 /// (RFC 8305 §5: Connection Attempt Delay).
 const STAGGER: Duration = Duration::from_millis(250);
 
 /// Addresses tried in one go; a name with more is a list to pick from, not one to walk.
-const MOST: usize = 8;
+const MAX_ADDRESSES: usize = 8;
 
 type Attempt = Pin<Box<dyn Future<Output = io::Result<(Stream, SocketAddr)>>>>;
 
@@ -39,7 +39,10 @@ pub async fn connect(
     };
     let mut race = Race {
         reactor: Rc::clone(reactor),
-        waiting: alternate(addresses).into_iter().take(MOST).collect(),
+        waiting: alternate(addresses)
+            .into_iter()
+            .take(MAX_ADDRESSES)
+            .collect(),
         running: Vec::new(),
         stagger: Timer::never(),
         last: io::ErrorKind::AddrNotAvailable.into(),

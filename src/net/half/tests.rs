@@ -1,0 +1,167 @@
+//! Many peers that each send half a packet, through real sockets; and the bound by itself.
+
+use std::future::{Future, poll_fn};
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use socket2::Socket;
+
+use super::{HalfPackets, LIMIT, SMALL};
+use crate::auth::Auth;
+use crate::broker::Broker;
+use crate::config::Config;
+use crate::mqtt::{Connect, Packet, Props, Version, encode};
+use crate::net::clock::{Clock, Seen};
+use crate::net::hub::{Hub, Shared};
+use crate::net::reactor::Reactor;
+use crate::net::turn::Turn;
+use crate::status::Sys;
+use crate::store::{Db, Handle, Location};
+
+fn hub() -> (Rc<Reactor>, Shared) {
+    let config = Config::default();
+    let (db, loaded) = Db::open(Location::Memory).unwrap();
+    let clock = Clock::start(Seen::default());
+    let rules = Auth::for_config(&config).unwrap().0;
+    let broker = Broker::new(&config, rules, loaded, clock.now());
+    let reactor = Reactor::new().unwrap();
+    let store = Handle::spawn(db, |_| {}).unwrap();
+    let sys = Sys::new(Duration::ZERO, clock.now());
+    let hub = Hub::new(Rc::clone(&reactor), broker, store, sys, clock, false);
+    (reactor, hub)
+}
+
+/// A client that is connected and has sent the start of a PUBLISH of `size` bytes.
+fn peer(hub: &Shared, name: &str, size: u32) -> UnixStream {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let socket = Socket::from(std::os::fd::OwnedFd::from(theirs));
+    hub.borrow_mut().admit(socket, 0, None, None).unwrap();
+    let connect = Connect {
+        version: Version::V311,
+        bridge: false,
+        clean_start: true,
+        keep_alive: 0,
+        client_id: name,
+        will: None,
+        username: None,
+        password: None,
+        props: Props::EMPTY,
+    };
+    let mut bytes = Vec::new();
+    encode(
+        &Packet::Connect(Box::new(connect)),
+        Version::V311,
+        &mut bytes,
+    )
+    .unwrap();
+    bytes.extend(start(size));
+    bytes.extend(b"\0\x01t");
+    (&ours).write_all(&bytes).unwrap();
+    ours
+}
+
+/// What the buffers of half packets take, as they are.
+fn capacity(hub: &Shared) -> usize {
+    let mut hub = hub.borrow_mut();
+    let conns = hub.conns.iter_mut().flatten();
+    conns.map(|c| c.transport.partial().capacity()).sum()
+}
+
+/// Sends from all peers until nobody takes more, the hub's turns in between; returns the most that
+/// the buffers took, and how many peers were still connected.
+fn flood(count: usize, size: u32) -> (usize, usize) {
+    let (reactor, hub) = hub();
+    let mut peers: Vec<_> = (0..count)
+        .map(|n| (peer(&hub, &format!("c{n}"), size), size as usize - 1000))
+        .collect();
+    let mut most = 0;
+    let mut idle = 0;
+    let mut turn = pin!(Turn::new(Rc::clone(&hub)));
+    let block = [0; 64 * 1024];
+    reactor.block_on(poll_fn(|cx| {
+        let _ = turn.as_mut().poll(cx);
+        most = most.max(capacity(&hub));
+        let mut moved = false;
+        for (peer, left) in &mut peers {
+            let n = block.len().min(*left);
+            if n > 0
+                && let Ok(n) = (&*peer).write(&block[..n])
+            {
+                *left -= n;
+                moved = true;
+            }
+        }
+        idle = if moved { 0 } else { idle + 1 };
+        cx.waker().wake_by_ref();
+        match idle {
+            10.. => Poll::Ready(()),
+            _ => Poll::Pending,
+        }
+    }));
+    let open = peers.iter().filter(|(peer, _)| is_open(peer)).count();
+    (most, open)
+}
+
+fn is_open(mut peer: &UnixStream) -> bool {
+    let mut buf = [0; 64];
+    loop {
+        match peer.read(&mut buf) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(e) => return e.kind() == io::ErrorKind::WouldBlock,
+        }
+    }
+}
+
+#[test]
+fn half_packets_of_many_peers_take_no_more_than_the_limit() {
+    let (most, open) = flood(8, 30 << 20);
+    assert!(most <= LIMIT, "{most}");
+    // There is room for two of these, and they get it.
+    assert!(most > LIMIT / 2 && open >= 2, "{most}, {open} open");
+}
+
+#[test]
+fn one_packet_larger_than_the_limit_may_come_at_a_time() {
+    let size = 70 << 20;
+    let (most, open) = flood(3, size);
+    assert!(most <= size as usize + 5, "{most}");
+    assert_eq!(open, 1);
+}
+
+/// The start of a packet that announces `size` bytes.
+fn start(size: u32) -> Vec<u8> {
+    let digits = [size, size >> 7, size >> 14, size >> 21].map(|digit| digit as u8 | 0x80);
+    let mut bytes = vec![0x30];
+    bytes.extend(digits);
+    bytes[4] &= 0x7f;
+    bytes
+}
+
+#[test]
+fn a_buffer_grows_with_what_came_and_ends_at_what_was_announced() {
+    let half = HalfPackets::default();
+    let mut buffer = Vec::new();
+    assert!(half.append(&mut buffer, &start(1_000_000), true));
+    assert!(buffer.capacity() < 100);
+    assert!(half.append(&mut buffer, &[0; SMALL], true));
+    assert!(buffer.capacity() <= 2 * (SMALL + 5));
+    while buffer.len() < 1_000_005 {
+        let more = (1_000_005 - buffer.len()).min(64 * 1024);
+        assert!(half.append(&mut buffer, &vec![0; more], true));
+    }
+    assert!(buffer.capacity() <= 1_000_005);
+}
+
+#[test]
+fn the_rest_of_a_large_buffer_gives_its_memory_back() {
+    let mut buffer = vec![0; 1 << 20];
+    super::cut(&mut buffer, (1 << 20) - 100);
+    assert!(buffer.len() == 100 && buffer.capacity() <= SMALL);
+}

@@ -1,0 +1,117 @@
+//! The fuzz targets, each over inputs that are the same in every run, so that none falls behind what
+//! it fuzzes. `tests/fuzz/run` looks for more.
+
+#[path = "fuzz/lib.rs"]
+mod fuzz;
+
+use std::path::Path;
+
+use fastrand::Rng;
+
+/// Runs `target` over `count` inputs of up to `len` bytes: noise, and `seeds` with some of their
+/// bytes changed, cut and put together.
+fn try_out(target: fn(&[u8]), seeds: &[Vec<u8>], count: u32, len: usize) {
+    let mut rng = Rng::with_seed(20_261_130);
+    for seed in seeds {
+        target(seed);
+    }
+    for n in 0..count {
+        let mut input: Vec<u8> = match (n % 4, seeds) {
+            (0, _) | (_, []) => (0..rng.usize(..len)).map(|_| rng.u8(..)).collect(),
+            _ => seeds[rng.usize(..seeds.len())].clone(),
+        };
+        for _ in 0..rng.usize(..8) {
+            change(&mut input, seeds, &mut rng);
+        }
+        target(&input);
+    }
+}
+
+fn change(input: &mut Vec<u8>, seeds: &[Vec<u8>], rng: &mut Rng) {
+    let at = rng.usize(..=input.len());
+    match rng.u8(..4) {
+        0 => input.truncate(at),
+        1 => input.insert(at, rng.u8(..)),
+        2 if !seeds.is_empty() => {
+            let other = &seeds[rng.usize(..seeds.len())];
+            input.truncate(at);
+            input.extend_from_slice(&other[rng.usize(..=other.len())..]);
+        }
+        _ => {
+            if let Some(byte) = input.get_mut(at) {
+                *byte = rng.u8(..);
+            }
+        }
+    }
+}
+
+/// The packets of tests/vectors.
+fn vectors() -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    for text in texts("tests/vectors") {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let fields = lines.filter_map(|line| line.split('|').nth(1));
+        for hex in fields {
+            let digits = hex.split_whitespace().collect::<String>();
+            let byte = |at| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok();
+            found.extend(
+                (0..digits.len())
+                    .step_by(2)
+                    .map(byte)
+                    .collect::<Option<Vec<u8>>>(),
+            );
+        }
+    }
+    assert!(found.len() > 50, "{} vectors", found.len());
+    found
+}
+
+/// All files in a folder of the repository that are text.
+fn texts(folder: &str) -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let entries = std::fs::read_dir(folder).expect("a folder");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths
+        .filter_map(|path| std::fs::read_to_string(path).ok())
+        .collect()
+}
+
+/// How many inputs to take: `all` with `FOOTBRIDGE_SLOW=1`, else a sample.
+fn cases(all: u32, sample: u32) -> u32 {
+    match std::env::var_os("FOOTBRIDGE_SLOW") {
+        Some(value) if value == "1" => all,
+        _ => sample,
+    }
+}
+
+#[test]
+fn packets() {
+    try_out(fuzz::decode::run, &vectors(), 20_000, 64);
+}
+
+#[test]
+fn the_broker() {
+    try_out(fuzz::broker::run, &[], cases(5_000, 120), 4_000);
+}
+
+#[test]
+fn files_of_the_operator() {
+    let mut seeds = Vec::new();
+    for text in texts("tests/configs").into_iter().chain(texts("etc")) {
+        seeds.push([&[0], text.as_bytes()].concat());
+    }
+    for (kind, text) in [
+        (
+            1,
+            "u:$7$1000$c2FsdA==$c2FsdA==\nv:$6$c2FsdA==$aGFzaA==\n# x\n\n:x\nno colon\n",
+        ),
+        (
+            2,
+            "user u\ntopic read a/#\ntopic deny a/b\npattern write %u/%c\ntopic x\n",
+        ),
+    ] {
+        seeds.push([&[kind], text.as_bytes()].concat());
+    }
+    assert!(seeds.len() > 8);
+    try_out(fuzz::files::run, &seeds, 2_000, 200);
+}
