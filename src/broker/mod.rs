@@ -27,7 +27,6 @@
 //! | `bridges::attach`, `reload`, `restore`, `storage` | bridges, SIGHUP, the start, the disk |
 
 mod bridges;
-mod checks;
 mod connections;
 mod core;
 mod counters;
@@ -131,6 +130,25 @@ impl Broker {
         Some(c)
     }
 
+    /// How to decode what a connection sends: its protocol version, and the largest packet accepted,
+    /// in bytes. `None` while it must not be read: the store is behind, or a queue is full.
+    /// [`Broker::take_resumed`] tells when to ask again.
+    pub fn reading(&self, c: ConnId) -> Option<(Version, usize)> {
+        let conn = self.core.connections.get(c).filter(|c| c.may_be_read())?;
+        Some((conn.version(), self.max_packet_of(conn) as usize))
+    }
+
+    /// The largest packet accepted from a connection, in bytes.
+    fn max_packet_of(&self, conn: &Connection) -> u32 {
+        // Before CONNECT nobody needs room for more than a will and some properties.
+        const BEFORE_CONNECT: u32 = 256 * 1024;
+        if conn.stage() == Stage::New {
+            self.core.settings.max_packet().min(BEFORE_CONNECT)
+        } else {
+            conn.max_received()
+        }
+    }
+
     /// The protocol version of a connection, for decoding.
     pub fn version(&self, c: ConnId) -> Version {
         let conn = self.core.connections.get(c);
@@ -139,13 +157,8 @@ impl Broker {
 
     /// The largest packet accepted from a connection, in bytes.
     pub fn max_packet(&self, c: ConnId) -> usize {
-        // Before CONNECT nobody needs room for more than a will and some properties.
-        const BEFORE_CONNECT: u32 = 256 * 1024;
-        let limit = match self.core.connections.get(c) {
-            Some(conn) if conn.stage() != Stage::New => conn.max_received(),
-            _ => self.core.settings.max_packet().min(BEFORE_CONNECT),
-        };
-        limit as usize
+        let conn = self.core.connections.get(c);
+        conn.map_or(0, |conn| self.max_packet_of(conn) as usize)
     }
 
     /// Handles one packet.

@@ -7,8 +7,8 @@ use super::wire::{
     variable_len,
 };
 use super::{
-    Ack, Auth, ConnAck, Connect, Disconnect, Packet, PacketType, Publish, SubAck, Subscribe,
-    UnsubAck, Unsubscribe, Version,
+    Ack, Auth, ConnAck, Connect, Disconnect, Packet, PacketId, PacketType, Publish, Reason, SubAck,
+    Subscribe, UnsubAck, Unsubscribe, Version,
 };
 
 /// The largest remaining length: 268,435,455 bytes (5.0 §2.1.4).
@@ -30,6 +30,9 @@ pub fn decode(
     version: Version,
     max_packet: usize,
 ) -> Result<Option<(Packet<'_>, usize)>, Error> {
+    if let Some(ack) = plain_puback(buf, max_packet) {
+        return Ok(Some((Packet::PubAck(ack), PLAIN_PUBACK)));
+    }
     let Some(header) = Header::read(buf, version)? else {
         return Ok(None);
     };
@@ -54,6 +57,20 @@ pub fn announced_size(buf: &[u8]) -> Option<usize> {
         Variable::Value { value, len, .. } => Some(1 + len + value as usize),
         Variable::Partial | Variable::TooLong => None,
     }
+}
+
+/// Bytes of a PUBACK without a reason code.
+const PLAIN_PUBACK: usize = 4;
+
+/// The PUBACK at the front of `buf` if it is the plain one, which all versions have in common: every
+/// second packet of a busy receiver.
+#[inline]
+fn plain_puback(buf: &[u8], max_packet: usize) -> Option<Ack<'static>> {
+    let &[0x40, 2, high, low, ..] = buf else {
+        return None;
+    };
+    let id = PacketId::new(u16::from_be_bytes([high, low]))?;
+    (max_packet >= PLAIN_PUBACK).then(|| Ack::new(id, Reason::SUCCESS))
 }
 
 /// Appends `packet` to `out`, as `version` has it; a CONNECT says itself which version it is.

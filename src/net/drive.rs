@@ -181,11 +181,10 @@ impl Hub {
         };
         let mut used = 0;
         while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
-            if !self.broker.may_read(id) {
+            let Some((version, max)) = self.broker.reading(id) else {
                 self.pause(id);
                 break;
-            }
-            let (version, max) = (self.broker.version(id), self.broker.max_packet(id));
+            };
             match mqtt::decode(rest, version, max) {
                 Ok(Some((packet, len))) => {
                     used += len;

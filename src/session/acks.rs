@@ -18,6 +18,14 @@ impl Flight {
     }
 }
 
+/// Takes a flight out. It is mostly the first.
+fn take(flights: &mut VecDeque<Flight>, at: usize) -> Option<Flight> {
+    if at == 0 {
+        return flights.pop_front();
+    }
+    flights.remove(at)
+}
+
 impl Outbound {
     /// Which flight carries `id`. Acknowledgements come mostly in order, so the front is near.
     fn flight(&mut self, id: PacketId) -> Option<(&mut VecDeque<Flight>, usize)> {
@@ -42,7 +50,7 @@ impl Outbound {
         if flights[at].owed.qos != QoS::AtLeastOnce && !lenient {
             return None;
         }
-        let flight = flights.remove(at)?;
+        let flight = take(flights, at)?;
         self.forget(flight.owed.lane, flight.id, flight.size);
         Some(flight.done())
     }
@@ -79,7 +87,7 @@ impl Outbound {
         if flights[at].handshake != Handshake::Released {
             return None;
         }
-        let flight = flights.remove(at)?;
+        let flight = take(flights, at)?;
         Some(flight.done())
     }
 

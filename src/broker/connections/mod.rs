@@ -194,7 +194,9 @@ impl Connections {
             buffer.truncate(start);
         }
         self.others_sent += u64::from(fits);
-        self.mark_dirty(c);
+        if !std::mem::replace(&mut conn.dirty, true) {
+            self.dirty.push(c);
+        }
         fits
     }
 

@@ -1,5 +1,6 @@
 //! From one message to the queues of its receivers.
 
+pub(crate) mod checks;
 pub(crate) mod choose;
 pub(crate) mod deliver;
 pub(crate) mod retain;

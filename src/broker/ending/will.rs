@@ -3,8 +3,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::broker::checks::is_reserved;
 use crate::broker::core::Core;
+use crate::broker::delivering::checks::is_reserved;
 use crate::broker::delivering::route::route_unanswered;
 use crate::broker::sessions::PendingWill;
 use crate::keys::SessionKey;

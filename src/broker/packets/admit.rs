@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use crate::broker::checks::is_in_format;
 use crate::broker::core::Core;
+use crate::broker::delivering::checks::is_in_format;
 use crate::broker::sessions::{NEVER, PendingWill, Session, who};
 use crate::keys::ConnId;
 use crate::message::{Message, Origin, Parts};

@@ -3,15 +3,17 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::broker::checks::{is_in_format, is_reserved};
-use crate::broker::connections::{Parked, Reply, Ticket};
+use crate::bridge::Wire;
+use crate::broker::connections::{Connection, Parked, Reply, Ticket};
 use crate::broker::core::Core;
+use crate::broker::delivering::checks::{is_in_format, is_reserved};
 use crate::broker::delivering::route::{Full, Routed, route};
 use crate::broker::ending::close::close;
 use crate::broker::queues::drops::{drop_message, drop_unrefused};
 use crate::broker::sending::pump::pump;
 use crate::broker::sending::replies::reply_once;
 use crate::broker::sessions::DropReason;
+use crate::broker::settings::Settings;
 use crate::impossible;
 use crate::keys::{ConnId, SessionKey};
 use crate::lane::Lane;
@@ -43,71 +45,90 @@ pub(crate) fn on_publish(core: &mut Core, c: ConnId, publish: &Publish<'_>, now:
     let mut topic = std::mem::take(&mut core.scratch.topic);
     core.scratch.forwarded.clear();
     let props = publish.props.read_publish(&mut core.scratch.forwarded);
-    let checked = check_limits(core, c, publish, &props)
-        .and_then(|key| name_topic(core, c, publish, &props, &mut topic).map(|()| key));
-    let decided = checked.map(|key| {
-        let verdict = match known_id(core, key, publish) {
+    let decided = publisher(core, c, publish, &props, &mut topic).map(|publisher| {
+        let verdict = match known_id(core, publisher.key, publish) {
             Some(ack) => Verdict::Again(ack),
-            None => make_message(core, (c, key), publish, &props, &mut topic, now),
+            None => make_message(core, &publisher, publish, &props, &mut topic, now),
         };
-        (key, verdict)
+        (publisher, verdict)
     });
     core.scratch.topic = topic;
     match decided {
-        Ok((key, verdict)) => act(core, (c, key), verdict, publish.delivery, now),
+        Ok((publisher, verdict)) => act(core, (c, &publisher), verdict, publish.delivery, now),
         Err(reason) => close(core, c, reason, now),
     }
 }
 
-/// Checks a PUBLISH against what the peer was told; what is wrong ends the connection. Returns the
-/// session.
-fn check_limits(
-    core: &mut Core,
-    c: ConnId,
-    publish: &Publish<'_>,
-    props: &PublishProps,
-) -> Result<SessionKey, Reason> {
-    let Some(conn) = core.connections.get_mut(c) else {
-        return Err(Reason::UNSPECIFIED);
-    };
-    let Some(key) = conn.session() else {
-        impossible!("a connection that is open has no session");
-        return Err(Reason::UNSPECIFIED);
-    };
-    if publish.delivery.id().is_some() && !conn.count_unacked() {
-        return Err(Reason::RECEIVE_MAXIMUM_EXCEEDED);
-    }
-    let Some(listener) = conn.listener() else {
-        return Ok(key);
-    };
-    // A client never sends one [MQTT-3.3.4-6].
-    if props.has_subscription_id {
-        return Err(Reason::PROTOCOL_ERROR);
-    }
-    if publish.delivery.qos() > core.settings.max_qos(listener) {
-        return Err(Reason::QOS_NOT_SUPPORTED);
-    }
-    if publish.retain && !core.settings.general.retain_available {
-        return Err(Reason::RETAIN_NOT_SUPPORTED);
-    }
-    Ok(key)
+/// Who publishes.
+struct Publisher {
+    key: SessionKey,
+    /// The topic map of a bridge.
+    wire: Option<Rc<Wire>>,
+    /// An earlier PUBLISH waits for room.
+    is_parked: bool,
 }
 
-/// Finds the topic a PUBLISH is for, by name or by alias, below the mount point of the client. An
-/// alias stands for the whole topic.
-fn name_topic(
+/// Checks a PUBLISH against what the peer was told, and finds its topic. An error ends the
+/// connection.
+fn publisher(
     core: &mut Core,
     c: ConnId,
     publish: &Publish<'_>,
     props: &PublishProps,
     topic: &mut String,
+) -> Result<Publisher, Reason> {
+    let conn = core.connections.get_mut(c);
+    let Some((conn, key)) = conn.and_then(|conn| conn.session().map(|key| (conn, key))) else {
+        impossible!("a connection that is open has no session");
+        return Err(Reason::UNSPECIFIED);
+    };
+    check_limits(conn, &core.settings, publish, props)?;
+    name_topic(conn, &core.settings, publish, props, topic)?;
+    Ok(Publisher {
+        key,
+        wire: conn.wire().cloned(),
+        is_parked: conn.is_parked(),
+    })
+}
+
+/// Checks a PUBLISH against what the peer was told.
+fn check_limits(
+    conn: &mut Connection,
+    settings: &Settings,
+    publish: &Publish<'_>,
+    props: &PublishProps,
 ) -> Result<(), Reason> {
-    topic.clear();
-    let Some(conn) = core.connections.get_mut(c) else {
+    if publish.delivery.id().is_some() && !conn.count_unacked() {
+        return Err(Reason::RECEIVE_MAXIMUM_EXCEEDED);
+    }
+    let Some(listener) = conn.listener() else {
         return Ok(());
     };
+    // A client never sends one [MQTT-3.3.4-6].
+    if props.has_subscription_id {
+        return Err(Reason::PROTOCOL_ERROR);
+    }
+    if publish.delivery.qos() > settings.max_qos(listener) {
+        return Err(Reason::QOS_NOT_SUPPORTED);
+    }
+    if publish.retain && !settings.general.retain_available {
+        return Err(Reason::RETAIN_NOT_SUPPORTED);
+    }
+    Ok(())
+}
+
+/// Finds the topic a PUBLISH is for, by name or by alias, below the mount point of the client. An
+/// alias stands for the whole topic.
+fn name_topic(
+    conn: &mut Connection,
+    settings: &Settings,
+    publish: &Publish<'_>,
+    props: &PublishProps,
+    topic: &mut String,
+) -> Result<(), Reason> {
+    topic.clear();
     let listener = conn.listener();
-    let mount = listener.and_then(|at| core.settings.listener(at)?.mount_point());
+    let mount = listener.and_then(|at| settings.listener(at)?.mount_point());
     match mount.filter(|_| !publish.topic.is_empty()) {
         None => topic.push_str(publish.topic),
         Some(mount) => {
@@ -117,7 +138,7 @@ fn name_topic(
         }
     }
     if let Some(alias) = props.topic_alias {
-        let max = listener.map_or(0, |at| core.settings.max_topic_alias(at));
+        let max = listener.map_or(0, |at| settings.max_topic_alias(at));
         if let Some(known) = conn.resolve_alias(topic, alias, max)? {
             topic.push_str(known);
         }
@@ -148,18 +169,14 @@ fn acknowledge_again(core: &mut Core, (c, key): (ConnId, SessionKey), ack: Reply
 /// Checks a PUBLISH against the rules and makes it a message.
 fn make_message(
     core: &mut Core,
-    (c, key): (ConnId, SessionKey),
+    publisher: &Publisher,
     publish: &Publish<'_>,
     props: &PublishProps,
     topic: &mut String,
     now: Time,
 ) -> Verdict {
-    let wire = core
-        .connections
-        .get(c)
-        .and_then(|conn| conn.wire())
-        .cloned();
-    if let Some(wire) = &wire {
+    let key = publisher.key;
+    if let Some(wire) = &publisher.wire {
         let remote = std::mem::take(topic);
         if !wire.inward(&remote, publish.payload, topic, now) {
             return Verdict::Drop(Reason::SUCCESS);
@@ -180,7 +197,7 @@ fn make_message(
         return Verdict::Drop(Reason::IMPLEMENTATION_SPECIFIC);
     }
     // As in Mosquitto, a bridge is the operator's own and needs no right, but $SYS is the broker's.
-    let is_bridge = wire.is_some();
+    let is_bridge = publisher.wire.is_some();
     let is_allowed = is_bridge || settings.auth.may_publish(&session.who(), topic);
     if is_reserved(topic) || !is_allowed {
         log::debug!("Denied PUBLISH from {} to {topic}", session.client_id());
@@ -210,11 +227,12 @@ fn make_message(
 /// Does what was decided about a PUBLISH.
 fn act(
     core: &mut Core,
-    (c, key): (ConnId, SessionKey),
+    (c, publisher): (ConnId, &Publisher),
     verdict: Verdict,
     delivery: Delivery,
     now: Time,
 ) {
+    let key = publisher.key;
     match verdict {
         Verdict::Close(reason) => close(core, c, reason, now),
         Verdict::Again(ack) => acknowledge_again(core, (c, key), ack, now),
@@ -228,8 +246,7 @@ fn act(
         }
         Verdict::Take(message) => {
             let is_acked = delivery != Delivery::AtMostOnce;
-            let is_behind = core.connections.get(c).is_some_and(|conn| conn.is_parked());
-            if is_acked && is_behind {
+            if is_acked && publisher.is_parked {
                 no_room(core, c, message, delivery, None, now);
             } else if let Err(full) = take(core, (c, key), &message, delivery, now) {
                 no_room(core, c, message, delivery, Some(full), now);

@@ -14,8 +14,8 @@ use crate::time::Time;
 enum Stop {
     /// There is no connection, or it takes no more.
     Blocked,
-    /// The RAM part of the queue has nothing that may be sent.
-    Empty,
+    /// The RAM part of the queue has nothing that may be sent. With `more`, the rest of it may.
+    Empty { more: bool },
     /// This message could not be sent.
     Unsent(Entry, Transmitted),
 }
@@ -31,13 +31,11 @@ pub(crate) fn pump(core: &mut Core, key: SessionKey, now: Time) {
                 }
                 taken_over(core, key, entry.id, now);
             }
-            Stop::Empty if refill(core, key) => {}
-            Stop::Empty => {
+            Stop::Empty { more: true } if refill(core, key) => {}
+            Stop::Empty { more } => {
                 core.router.leftovers.note_idle(key);
-                let below = core.ledger.store().durable_below();
-                let session = core.sessions.get(key);
-                if session.is_some_and(|s| s.outbound.awaits_commit(below)) {
-                    core.sessions.stall(key);
+                if more {
+                    await_commit(core, key);
                 }
                 return;
             }
@@ -72,7 +70,9 @@ fn send_ready(core: &mut Core, key: SessionKey, now: Time) -> Stop {
             break Stop::Blocked;
         }
         let Some(entry) = session.outbound.next(below, max_qos) else {
-            break Stop::Empty;
+            // The queue of a session that lives in RAM has no other part.
+            let more = session.is_durable();
+            break Stop::Empty { more };
         };
         let with = (&*settings, &mut *counters, &mut *scratch);
         let outcome = transmit_queued(&mut writer, session, &entry, with, now);
@@ -101,13 +101,20 @@ pub(crate) fn taken_over(core: &mut Core, key: SessionKey, id: Option<MessageId>
     }
 }
 
+/// Notes that a session goes on after the next commit, if that is what it waits for.
+fn await_commit(core: &mut Core, key: SessionKey) {
+    let below = core.ledger.store().durable_below();
+    let session = core.sessions.get(key);
+    if session.is_some_and(|s| s.outbound.awaits_commit(below)) {
+        core.sessions.stall(key);
+    }
+}
+
 /// Fills up the RAM part of a queue: from the messages that still wait for their commit, or by
 /// asking the storage thread. True if there is something new to send.
 fn refill(core: &mut Core, key: SessionKey) -> bool {
     let on_disk_below = core.ledger.store().on_disk_below();
-    let session = core.sessions.get_mut(key);
-    // The queue of any other session is all in RAM.
-    let Some(session) = session.filter(|session| session.is_durable()) else {
+    let Some(session) = core.sessions.get_mut(key) else {
         return false;
     };
     if let Some((question, ids)) = session.outbound.wants(on_disk_below) {
