@@ -24,7 +24,7 @@ impl Place {
     ///
     /// # Errors
     /// When the path is taken, too long, or can't be written, with what to do.
-    pub fn bind(path: &Path) -> Result<(Socket, Place), Failure> {
+    pub(super) fn bind(path: &Path) -> Result<(Socket, Place), Failure> {
         let check = |e| (e, "the folder must exist and be writable");
         let address = SockAddr::unix(path).map_err(|e| (e, "a path has at most 107 bytes"))?;
         clear(path, &address)?;
@@ -38,7 +38,7 @@ impl Place {
     }
 
     /// The file.
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 }

@@ -31,7 +31,7 @@ pub(in crate::net) struct Body {
 
 impl Body {
     /// How many bytes are left.
-    pub fn left(&self) -> u64 {
+    pub(crate) fn left(&self) -> u64 {
         self.end - self.at
     }
 
@@ -39,7 +39,7 @@ impl Body {
     ///
     /// # Errors
     /// As the file system reports them.
-    pub fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         let most = usize::try_from(self.left())
             .unwrap_or(usize::MAX)
             .min(buf.len());
@@ -47,7 +47,7 @@ impl Body {
     }
 
     /// `n` of the bytes were sent.
-    pub fn advance(&mut self, n: usize) {
+    pub(crate) fn advance(&mut self, n: usize) {
         self.at = (self.at + n as u64).min(self.end);
     }
 }

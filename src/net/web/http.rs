@@ -57,7 +57,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    pub const fn new(status: &'static str, why: &'static str) -> Refusal {
+    pub(super) const fn new(status: &'static str, why: &'static str) -> Refusal {
         Refusal {
             status,
             fields: "",
@@ -66,7 +66,7 @@ impl Refusal {
     }
 
     /// The whole response.
-    pub fn response(&self, body: bool) -> String {
+    pub(super) fn response(&self, body: bool) -> String {
         let Refusal {
             status,
             fields,
@@ -77,10 +77,7 @@ impl Refusal {
             "HTTP/1.1 {status}\r\n{fields}Content-Type: text/plain\r\n\
              Content-Length: {length}\r\nConnection: close\r\n\r\n"
         );
-        match body {
-            true => format!("{head}{why}\n"),
-            false => head,
-        }
+        if body { format!("{head}{why}\n") } else { head }
     }
 }
 
