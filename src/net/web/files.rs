@@ -43,7 +43,8 @@ impl Body {
         let most = usize::try_from(self.left())
             .unwrap_or(usize::MAX)
             .min(buf.len());
-        self.file.read_at(&mut buf[..most], self.at)
+        self.file
+            .read_at(buf.get_mut(..most).unwrap_or_default(), self.at)
     }
 
     /// `n` of the bytes were sent.
@@ -106,7 +107,7 @@ fn decode(text: &str) -> Option<String> {
         out.push(match byte {
             b'%' => {
                 let mut digit = || char::from(bytes.next()?).to_digit(16);
-                (digit()? * 16 + digit()?) as u8
+                u8::try_from(digit()? * 16 + digit()?).ok()?
             }
             byte => byte,
         });

@@ -141,7 +141,7 @@ impl Frames {
                 State::Data { left, mask } => {
                     let n = (bytes.len() - read).min(usize::try_from(*left).unwrap_or(usize::MAX));
                     bytes.copy_within(read..read + n, kept);
-                    unmask(&mut bytes[kept..kept + n], mask);
+                    unmask(bytes.get_mut(kept..kept + n).unwrap_or_default(), mask);
                     kept += n;
                     *left -= n as u64;
                     if *left == 0 {
@@ -149,8 +149,8 @@ impl Frames {
                     }
                     n
                 }
-                State::Header(..) => self.take_header(&bytes[read..]),
-                State::Control { .. } => self.take_control(&bytes[read..]),
+                State::Header(..) => self.take_header(bytes.get(read..).unwrap_or_default()),
+                State::Control { .. } => self.take_control(bytes.get(read..).unwrap_or_default()),
             };
             read += n;
         }
@@ -223,7 +223,7 @@ impl Frames {
             opcode => {
                 self.state = State::Control {
                     opcode,
-                    left: left as u8,
+                    left: u8::try_from(left).unwrap_or(u8::MAX), // The header was checked.
                     mask,
                     payload: Vec::new(),
                 };
@@ -245,15 +245,15 @@ impl Frames {
         else {
             return 0;
         };
-        let n = bytes.len().min(usize::from(*left));
-        let from = payload.len();
-        payload.extend_from_slice(&bytes[..n]);
-        unmask(&mut payload[from..], mask);
-        *left -= n as u8;
+        let n = u8::try_from(bytes.len()).map_or(*left, |n| n.min(*left));
+        let (from, more) = (payload.len(), bytes.get(..usize::from(n)));
+        payload.extend_from_slice(more.unwrap_or_default());
+        unmask(payload.get_mut(from..).unwrap_or_default(), mask);
+        *left -= n;
         if *left == 0 {
             self.end_control();
         }
-        n
+        n.into()
     }
 
     fn end_control(&mut self) {

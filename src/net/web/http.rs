@@ -109,7 +109,7 @@ const WRONG_METHOD: Refusal = Refusal {
 /// at before.
 pub(super) fn head_len(bytes: &[u8], from: usize) -> Option<usize> {
     let from = from.saturating_sub(3);
-    let mut line_ends = (from..bytes.len()).filter(|&at| bytes[at] == b'\n');
+    let mut line_ends = (from..bytes.len()).filter(|&at| bytes.get(at) == Some(&b'\n'));
     line_ends.find_map(|at| match bytes.get(at + 1..)? {
         [b'\n', ..] => Some(at + 2),
         [b'\r', b'\n', ..] => Some(at + 3),

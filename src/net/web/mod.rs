@@ -139,7 +139,7 @@ impl Web {
                 // Frames right behind the request.
                 let len = bytes.len();
                 bytes.copy_within(len - rest.., 0);
-                frames.take(&mut bytes[..rest])
+                frames.take(bytes.get_mut(..rest).unwrap_or_default())
             }
             Stage::Open(frames) => frames.take(bytes),
             Stage::Answered { .. } => 0,
