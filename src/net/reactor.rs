@@ -451,9 +451,10 @@ mod tests {
         let mut changes = Vec::new();
         reactor.block_on(poll_fn(|cx| {
             reactor.take_changes(&mut changes, cx);
-            match changes.is_empty() {
-                true => Poll::Pending,
-                false => Poll::Ready(()),
+            if changes.is_empty() {
+                Poll::Pending
+            } else {
+                Poll::Ready(())
             }
         }));
         changes

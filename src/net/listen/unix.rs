@@ -59,9 +59,8 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 
 /// Makes sure that there is nothing at `path`.
 fn clear(path: &Path, address: &SockAddr) -> Result<(), Failure> {
-    let found = match fs::symlink_metadata(path) {
-        Ok(found) => found,
-        Err(_) => return Ok(()),
+    let Ok(found) = fs::symlink_metadata(path) else {
+        return Ok(());
     };
     if !found.file_type().is_socket() {
         let taken = ErrorKind::AlreadyExists.into();
