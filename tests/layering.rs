@@ -55,12 +55,6 @@ const MAX_LINES: usize = 500;
 /// The most files side by side in one folder of `src`, tests left out.
 const MAX_FILES: usize = 13;
 
-/// Rooms whose files may still use each other in a circle.
-const CIRCULAR: &[&str] = &["net"];
-
-/// Folders below `src` that may still have more than [`MAX_FILES`].
-const CROWDED: &[&str] = &[];
-
 /// A source file below a folder, with what matters of its text.
 struct Source {
     path: PathBuf,
@@ -237,20 +231,13 @@ fn files_of_a_room_use_each_other_in_no_circle() {
             .push(source);
     }
     let mut complaints = Vec::new();
-    for (name, sources) in rooms {
+    for sources in rooms.into_values() {
         let files = sources.iter().map(|source| {
             let path = source.path.strip_prefix(root().join("src"));
             let code: Vec<&str> = source.code().map(|(_, line)| line).collect();
             (path.expect("in src").to_owned(), code.join("\n"))
         });
-        let circles = circles::find(files);
-        match CIRCULAR.contains(&&*name) {
-            true if circles.is_empty() => complaints.push(format!(
-                "{name} has no circle any more: take it out of CIRCULAR"
-            )),
-            true => {}
-            false => complaints.extend(circles),
-        }
+        complaints.extend(circles::find(files));
     }
     report(&complaints);
 }
@@ -265,16 +252,9 @@ fn folders_are_not_crowded() {
     }
     let mut complaints = Vec::new();
     for (folder, count) in counts {
-        let excused = CROWDED.iter().any(|crowded| folder == Path::new(crowded));
-        let path = folder.display();
-        match (count > MAX_FILES, excused) {
-            (true, false) => {
-                complaints.push(format!("src/{path}: {count} files, at most {MAX_FILES}"));
-            }
-            (false, true) => complaints.push(format!(
-                "src/{path} is not crowded any more: take it out of CROWDED"
-            )),
-            _ => {}
+        if count > MAX_FILES {
+            let path = folder.display();
+            complaints.push(format!("src/{path}: {count} files, at most {MAX_FILES}"));
         }
     }
     report(&complaints);

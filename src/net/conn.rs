@@ -3,50 +3,15 @@
 //! An idle connection owns its socket and a small place in the tables; a buffer only while half a
 //! packet lies in it. `drive` reads and writes.
 
-use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::net::Shutdown;
 
 use socket2::Socket;
 
+use super::progress::{End, Progress};
 use super::reactor::Readiness;
-use super::stream::Progress;
 use super::web::{Over, Web};
 use crate::broker::{ConnId, Outbox};
-
-/// Why a connection ended.
-#[derive(Debug)]
-pub(super) enum End {
-    /// The broker wanted it closed.
-    Asked,
-    /// The peer closed it.
-    Eof,
-    /// The socket failed.
-    Failed(io::Error),
-    /// An HTTP request was answered with an error, for this reason.
-    Refused(&'static str),
-    /// The peer broke this rule of WebSocket.
-    Broken(&'static str),
-}
-
-impl End {
-    /// True where the broker ends the connection, and the peer is to read to the end.
-    pub(super) fn is_ours(&self) -> bool {
-        !matches!(self, End::Eof | End::Failed(_))
-    }
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            End::Asked => f.write_str("closed by the broker"),
-            End::Eof => f.write_str("connection closed by the peer"),
-            End::Failed(e) => e.fmt(f),
-            End::Refused(why) => write!(f, "HTTP request refused: {why}"),
-            End::Broken(rule) => write!(f, "no valid WebSocket: {rule}"),
-        }
-    }
-}
 
 /// Who is at the other end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

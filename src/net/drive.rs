@@ -4,9 +4,10 @@
 
 use std::mem;
 
-use super::conn::{Conn, End, Role, Transport};
+use super::conn::{Conn, Role, Transport};
 use super::half::{self, SMALL};
 use super::hub::Hub;
+use super::progress::End;
 use super::reactor::Readiness;
 use super::web::Code;
 use crate::broker::ConnId;
@@ -272,5 +273,46 @@ impl Hub {
             // It may be paused because it did not take its output.
             self.make_ready(id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::half::tests::{hub, peer};
+
+    /// A connection that has just come, with bytes in its socket.
+    fn next(hub: &crate::net::Shared, name: &str) -> (ConnId, std::os::unix::net::UnixStream) {
+        let peer = peer(hub, name, 100);
+        let hub = hub.borrow();
+        let [conn] = hub.conns.iter().flatten().collect::<Vec<_>>()[..] else {
+            panic!("one connection at a time");
+        };
+        (conn.id, peer)
+    }
+
+    #[test]
+    fn a_late_event_does_not_reach_the_next_user_of_a_place() {
+        let (_reactor, hub) = hub();
+        let more = Readiness {
+            readable: true,
+            ended: true,
+            ..Readiness::default()
+        };
+        let (first, _peer) = next(&hub, "first");
+        hub.borrow_mut().changed(first, more);
+        hub.borrow_mut().detach(first, &End::Eof);
+        let (second, _peer) = next(&hub, "second");
+        assert_eq!(first.slot(), second.slot());
+        let mut hub = hub.borrow_mut();
+        hub.ready.clear();
+        hub.changed(first, more);
+        hub.detach(first, &End::Eof);
+        hub.drive(first);
+        let conn = hub.conn(second).unwrap();
+        assert!(!conn.ready.readable && !conn.ready.ended && !conn.queued);
+        assert!(hub.ready.is_empty());
+        hub.changed(second, more);
+        assert_eq!(hub.ready, [second]);
     }
 }

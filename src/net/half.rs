@@ -101,4 +101,4 @@ fn size_of(bytes: &[u8]) -> usize {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

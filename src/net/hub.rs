@@ -14,8 +14,9 @@ use std::time::Duration;
 use socket2::Socket;
 
 use super::clock::{Clock, wall};
-use super::conn::{Conn, End, Role, Transport};
+use super::conn::{Conn, Role, Transport};
 use super::half::HalfPackets;
+use super::progress::End;
 use super::reactor::{Reactor, Readiness};
 use super::uplink::Uplink;
 use super::web::{Code, Site, Web};

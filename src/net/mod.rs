@@ -12,6 +12,7 @@ mod drive;
 mod half;
 mod hub;
 mod listen;
+mod progress;
 mod reactor;
 mod signals;
 mod stream;

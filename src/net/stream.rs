@@ -2,7 +2,7 @@
 //! block, and "wake me when". Connections (`conn`) have no task and no [`Stream`].
 
 use std::future::poll_fn;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use super::conn::End;
+use super::progress::Progress;
 use super::reactor::{Reactor, Source};
 
 /// A connected stream socket.
@@ -19,54 +19,6 @@ use super::reactor::{Reactor, Source};
 pub(super) struct Stream {
     socket: TcpStream,
     source: Source,
-}
-
-/// How a read or write without blocking went.
-#[derive(Debug)]
-pub(super) enum Progress {
-    /// This many bytes; at least one.
-    Bytes(usize),
-    /// Nothing can be moved now.
-    Blocked,
-    /// The peer has closed its side (reads only).
-    Eof,
-    /// The connection is broken.
-    Failed(io::Error),
-}
-
-impl Progress {
-    pub(super) fn of(result: io::Result<usize>) -> Progress {
-        match result {
-            Ok(0) => Progress::Eof,
-            Ok(n) => Progress::Bytes(n),
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-                Progress::Blocked
-            }
-            Err(e) => Progress::Failed(e),
-        }
-    }
-
-    /// The bytes that were moved; `None`: none now.
-    ///
-    /// # Errors
-    /// The end of the connection.
-    pub(super) fn moved(self) -> Result<Option<usize>, End> {
-        match self {
-            Progress::Bytes(n) => Ok(Some(n)),
-            Progress::Blocked => Ok(None),
-            Progress::Eof => Err(End::Eof),
-            Progress::Failed(e) => Err(End::Failed(e)),
-        }
-    }
-
-    /// True if less than `asked` bytes could be moved: no need to ask the kernel for the rest.
-    pub(super) fn is_short(&self, asked: usize) -> bool {
-        match self {
-            Progress::Bytes(n) => *n < asked,
-            Progress::Blocked => true,
-            Progress::Eof | Progress::Failed(_) => false,
-        }
-    }
 }
 
 impl Stream {

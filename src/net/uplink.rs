@@ -3,20 +3,23 @@
 
 mod dial;
 mod resolve;
+mod state;
 mod table;
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_io::Timer;
 use futures_lite::future;
 use resolve::Resolver;
+pub(super) use state::Uplink;
 
-use super::conn::{End, Role};
+use super::conn::Role;
 use super::hub::{Hub, Shared};
-use super::stream::{Progress, Stream};
+use super::progress::{End, Progress};
+use super::stream::Stream;
 use crate::bridge::{Action, Limits, Link, Step};
 use crate::broker::{BridgeId, Broker, ConnId};
 use crate::mqtt::{self, Packet, PacketId, Version};
@@ -24,47 +27,6 @@ use crate::time::Time;
 
 /// Largest packet taken from an upstream before its CONNACK; a CONNACK is no larger.
 const HANDSHAKE_PACKET: usize = 64 * 1024;
-
-/// One bridge's link, and what the broker calls it.
-#[derive(Debug)]
-pub(super) struct Uplink {
-    link: Link,
-    bridge: BridgeId,
-    /// Its connection while the link is up.
-    conn: Option<ConnId>,
-    /// Wakes its task when the connection ends.
-    waker: Option<Waker>,
-}
-
-impl Uplink {
-    fn new(link: Link, bridge: BridgeId) -> Uplink {
-        Uplink {
-            link,
-            bridge,
-            conn: None,
-            waker: None,
-        }
-    }
-
-    /// The connection has ended.
-    pub(super) fn ended(&mut self, why: &str, now: Time) {
-        self.conn = None;
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-        self.failed(why, now);
-    }
-
-    /// The connection or the attempt has ended.
-    pub(super) fn failed(&mut self, why: &str, now: Time) {
-        self.link.failed(why, now);
-    }
-
-    /// Something was written to the upstream.
-    pub(super) fn sent(&mut self, now: Time) {
-        self.link.sent(now);
-    }
-}
 
 /// An address to connect to.
 struct Target {
@@ -252,11 +214,8 @@ impl Hub {
     /// Ready once the uplink's connection has ended.
     fn poll_ended(&mut self, index: u32, cx: &Context<'_>) -> Poll<()> {
         match self.uplink(index) {
-            Some(uplink) if uplink.conn.is_some() => {
-                uplink.waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
-            _ => Poll::Ready(()),
+            Some(uplink) => uplink.poll_ended(cx),
+            None => Poll::Ready(()),
         }
     }
 
@@ -357,7 +316,7 @@ impl Hub {
         }
         // What came behind the CONNACK waits already.
         self.make_ready(id);
-        self.uplink(index)?.conn = Some(id);
+        self.uplink(index)?.joined(id);
         self.say(id, &ready.out);
         self.broker.bridge_start(id, now);
         Some(id)

@@ -32,7 +32,7 @@ struct Import {
 /// comments and tests.
 pub(crate) fn find(files: impl Iterator<Item = (PathBuf, String)>) -> Vec<String> {
     let files: BTreeMap<Module, (PathBuf, Code)> = files
-        .map(|(path, code)| (module(&path), (path, parse(&code))))
+        .map(|(path, code)| (module(&path), (path, parse(&without_borders(&code)))))
         .collect();
     let names: Vec<&Module> = files.keys().collect();
     let arrows: Vec<BTreeSet<usize>> = names
@@ -77,7 +77,25 @@ fn module(path: &Path) -> Module {
     parts
 }
 
-/// Takes the `use` and `mod` statements out of the code of a file.
+/// The code without what uses nothing: the names of modules that it declares, and the paths of
+/// `pub(in …)`.
+fn without_borders(code: &str) -> String {
+    let lines = code.lines().map(|line| {
+        let line = match line.split_once("pub(in ") {
+            Some((before, after)) => {
+                let after = after.split_once(')').map_or("", |(_, after)| after);
+                format!("{before}pub(super){after}")
+            }
+            None => line.to_owned(),
+        };
+        let item = line.trim_start_matches("pub ").trim_start();
+        let declares = item.starts_with("mod ") && item.ends_with(';');
+        if declares { String::new() } else { line }
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Takes the `use` statements out of the code of a file.
 fn parse(code: &str) -> Code {
     let mut found = Code::default();
     let mut rest = code;
@@ -296,6 +314,19 @@ mod tests {
         assert_eq!(circles_of(&[("a/mod.rs", imports), files[1]]).len(), 1);
         let mentions = "mod b;\npub use b::B;\npub struct A(B);";
         assert_eq!(circles_of(&[("a/mod.rs", mentions), files[1]]).len(), 1);
+    }
+
+    #[test]
+    fn a_border_is_no_use() {
+        let files = [
+            (
+                "a/mod.rs",
+                "mod b;\nmod c;\npub use b::run as c;\nuse b::B;",
+            ),
+            ("a/b.rs", "pub(in crate::a) struct B;"),
+            ("a/c.rs", "use super::X;"),
+        ];
+        assert_eq!(circles_of(&files), [""; 0]);
     }
 
     #[test]

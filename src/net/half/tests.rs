@@ -22,7 +22,8 @@ use crate::net::turn::Turn;
 use crate::status::Sys;
 use crate::store::{Db, Handle, Location};
 
-fn hub() -> (Rc<Reactor>, Shared) {
+/// A hub with an empty store.
+pub(in crate::net) fn hub() -> (Rc<Reactor>, Shared) {
     let config = Config::default();
     let (db, loaded) = Db::open(Location::Memory).unwrap();
     let clock = Clock::start(Seen::default());
@@ -36,7 +37,7 @@ fn hub() -> (Rc<Reactor>, Shared) {
 }
 
 /// A client that is connected and has sent the start of a PUBLISH of `size` bytes.
-fn peer(hub: &Shared, name: &str, size: u32) -> UnixStream {
+pub(in crate::net) fn peer(hub: &Shared, name: &str, size: u32) -> UnixStream {
     let (ours, theirs) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
     theirs.set_nonblocking(true).unwrap();

@@ -3,8 +3,8 @@
 use super::Uplink;
 use crate::broker::{BridgeId, ConnId};
 use crate::impossible;
-use crate::net::conn::End;
 use crate::net::hub::Hub;
+use crate::net::progress::End;
 
 impl Hub {
     /// Takes in a link, in the place of an earlier one of its bridge.
@@ -71,7 +71,7 @@ impl Hub {
     }
 
     pub(super) fn uplink_conn(&self, index: u32) -> Option<ConnId> {
-        self.uplinks.get(index as usize)?.conn
+        self.uplinks.get(index as usize)?.conn()
     }
 }
 

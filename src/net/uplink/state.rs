@@ -1,0 +1,67 @@
+//! One bridge's link, and the connection that it has.
+
+use std::task::{Context, Poll, Waker};
+
+use crate::bridge::Link;
+use crate::broker::{BridgeId, ConnId};
+use crate::time::Time;
+
+/// One bridge's link, and what the broker calls it.
+#[derive(Debug)]
+pub(in crate::net) struct Uplink {
+    pub(super) link: Link,
+    pub(super) bridge: BridgeId,
+    /// Its connection while the link is up.
+    conn: Option<ConnId>,
+    /// Wakes its task when the connection ends.
+    waker: Option<Waker>,
+}
+
+impl Uplink {
+    pub(super) fn new(link: Link, bridge: BridgeId) -> Uplink {
+        Uplink {
+            link,
+            bridge,
+            conn: None,
+            waker: None,
+        }
+    }
+
+    /// The connection, while the link is up.
+    pub(super) fn conn(&self) -> Option<ConnId> {
+        self.conn
+    }
+
+    /// The link is up, with this connection.
+    pub(super) fn joined(&mut self, conn: ConnId) {
+        self.conn = Some(conn);
+    }
+
+    /// Ready once the connection has ended; until then it wakes the task.
+    pub(super) fn poll_ended(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if self.conn.is_none() {
+            return Poll::Ready(());
+        }
+        self.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// The connection has ended.
+    pub(in crate::net) fn ended(&mut self, why: &str, now: Time) {
+        self.conn = None;
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+        self.failed(why, now);
+    }
+
+    /// The connection or the attempt has ended.
+    pub(in crate::net) fn failed(&mut self, why: &str, now: Time) {
+        self.link.failed(why, now);
+    }
+
+    /// Something was written to the upstream.
+    pub(in crate::net) fn sent(&mut self, now: Time) {
+        self.link.sent(now);
+    }
+}
