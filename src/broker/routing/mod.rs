@@ -149,8 +149,10 @@ impl Router {
             let Some(reached) = reached.get_mut(key.slot()) else {
                 return;
             };
+            // Once the numbers of routings begin anew, an old one may look like this one.
             if reached.0 == routing
                 && let Some(known) = receivers.get_mut(reached.1 as usize)
+                && known.session == key
             {
                 return known.merge(receiver);
             }
@@ -312,4 +314,46 @@ pub(crate) enum Retaining {
     By(Time),
     /// Some time.
     Lazy,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Auth;
+    use crate::config::Config;
+    use crate::message::{Origin, Parts, SessionId};
+    use crate::mqtt::Version;
+
+    /// After four billion messages the numbers of routings begin anew: a session that was never
+    /// reached, or was by the message that had the number before, is not taken for one that this
+    /// message has reached.
+    #[test]
+    fn a_message_reaches_all_when_routings_are_numbered_anew() {
+        let config = Config::default();
+        let settings = Settings::new(&config, Auth::for_config(&config).unwrap().0);
+        let mut sessions = Sessions::new(SessionId(1));
+        let mut router = Router::new(MessageId(1));
+        let keys = ["a", "b", "c"].map(|id| {
+            let key = sessions.open(Rc::new(Origin::client(id)), 0, Version::V5);
+            router.subscribe("t", key, SubOptions::default());
+            key
+        });
+        let parts = Parts {
+            topic: "t",
+            props: &[],
+            payload: &[],
+        };
+        let message = Message::new(parts, Time::ZERO, Rc::new(Origin::default())).unwrap();
+        let mut reach = |routing| {
+            router.routing = routing;
+            let (mut receivers, with) = (Vec::new(), (&sessions, &settings));
+            router.find_receivers(&message, None, with, &mut receivers, &mut Vec::new());
+            let mut reached: Vec<SessionKey> = receivers.iter().map(|r| r.session).collect();
+            reached.sort_unstable();
+            reached
+        };
+        for routing in [u32::MAX, 0, 0] {
+            assert_eq!(reach(routing), keys);
+        }
+    }
 }
