@@ -36,6 +36,8 @@ pub(crate) struct Receiver {
     pub(crate) owed: Owed,
     /// It goes through the store.
     pub(crate) stored: bool,
+    /// Copies of the message that go to the same session through the store before this one.
+    pub(crate) before: u32,
 }
 
 impl Receiver {
@@ -56,6 +58,7 @@ impl Receiver {
         Some(Receiver {
             session: key,
             stored: session.stores(qos, settings.general.queue_qos0_messages),
+            before: 0,
             owed: Owed {
                 session: session.id,
                 lane: options.lane,
@@ -157,11 +160,28 @@ impl Router {
                 return known.merge(receiver);
             }
             if auth.open() || session.is_bridge() || auth.may_read(&session.who(), topic) {
-                *reached = (routing, u32::try_from(receivers.len()).unwrap_or(u32::MAX));
+                *reached = (routing, place(receivers));
                 receivers.push(receiver);
             }
         });
         matched
+    }
+
+    /// Adds a member that was chosen to the list that [`Router::find_receivers`] began: it may be on
+    /// it already, by a subscription of its own or by another share.
+    pub(crate) fn add_member(&mut self, mut member: Receiver, receivers: &mut Vec<Receiver>) {
+        let slot = member.session.slot();
+        if self.reached.len() <= slot {
+            self.reached.resize(slot + 1, (0, 0));
+        }
+        let Some(reached) = self.reached.get_mut(slot) else {
+            return;
+        };
+        let last = receivers.get(reached.1 as usize);
+        let last = last.filter(|last| reached.0 == self.routing && last.session == member.session);
+        member.before = last.map_or(0, |last| last.before + u32::from(last.stored));
+        *reached = (self.routing, place(receivers));
+        receivers.push(member);
     }
 
     /// Adds or replaces a session's subscription; not a shared one.
@@ -299,6 +319,11 @@ impl Router {
         }
         self.unwritten.due()
     }
+}
+
+/// The place of the receiver that is listed next.
+fn place(receivers: &[Receiver]) -> u32 {
+    u32::try_from(receivers.len()).unwrap_or(u32::MAX)
 }
 
 /// How soon a change of what is retained is to be written.

@@ -237,6 +237,38 @@ fn the_publisher_is_refused_only_when_all_members_are_full() {
     assert_eq!(got, expected);
 }
 
+/// A session that gets a message several times, by shares and by a subscription of its own, has room
+/// for all of them or for none.
+#[test]
+fn all_copies_of_a_message_count_for_the_bound_of_a_queue() {
+    for overflow in [Overflow::Refuse, Overflow::Oldest, Overflow::Newest] {
+        let mut world = World::with(General {
+            max_queued_messages: 5,
+            queue_overflow: overflow,
+            ..settings()
+        });
+        let member = world.durable(Version::V5, "m");
+        for filter in ["a/+", "$share/g/a/+", "$share/h/a/+", "$share/i/+/b"] {
+            world.listen(member, filter, QoS::AtLeastOnce);
+        }
+        world.disconnect(member, OK);
+        let publisher = world.clean(Version::V5, "p");
+        world.publish(publisher, "a/b", "1", qos1(1));
+        world.publish(publisher, "a/b", "2", qos1(2));
+        world.pass(ms(100));
+        let (queued, second) = match overflow {
+            Overflow::Refuse => (4, Reason::QUOTA_EXCEEDED),
+            _ => (5, OK),
+        };
+        let mut got = world.got(publisher);
+        got.sort_by_key(|got| matches!(got, Got::PubAck(2, _)));
+        let expected = [Got::PubAck(1, OK), Got::PubAck(2, second)];
+        assert_eq!(got, expected, "{overflow:?}");
+        let owed = world.broker.gauges().queued_messages;
+        assert_eq!(owed, queued, "{overflow:?}");
+    }
+}
+
 /// Who may not read a topic is passed over.
 #[test]
 fn a_member_that_may_not_read_is_passed_over() {
