@@ -362,3 +362,20 @@ fn shared_subscriptions_are_bounded() {
     world.cut(member);
     assert!(world.broker.core.router.is_empty() && world.broker.core.router.groups.is_empty());
 }
+
+/// A QoS 2 message changes hands with a commit, also to a member whose session lives in RAM: it is
+/// sent once that is done, without anything else that would wake the member.
+#[test]
+fn qos_2_goes_to_a_member_in_ram_after_its_commit() {
+    let mut world = World::new();
+    let a = world.member_at(&durable(Version::V311, "a"), QoS::ExactlyOnce);
+    world.disconnect(a, OK);
+    let publisher = world.clean(Version::V311, "p");
+    for n in 1..=3 {
+        world.publish(publisher, "a/b", &n.to_string(), qos2(n));
+    }
+    world.pass(secs(2));
+    let b = world.member_at(&clean(Version::V311, "b"), QoS::ExactlyOnce);
+    world.pass(secs(2));
+    assert_eq!(world.together(&[b]), numbers(1..=3));
+}
