@@ -3,8 +3,14 @@
 mod hand_over;
 mod random;
 
+use std::rc::Rc;
+
 use super::*;
 use crate::config::{General, Overflow};
+use crate::lane::{Lane, ShareNo};
+use crate::message::{Message, Parts};
+use crate::owed::Owed;
+use crate::session::Entry;
 
 const A: &str = "$share/g/a/+";
 
@@ -361,6 +367,41 @@ fn shared_subscriptions_are_bounded() {
     assert_eq!(world.waiting(member), 1000);
     world.cut(member);
     assert!(world.broker.core.router.is_empty() && world.broker.core.router.groups.is_empty());
+}
+
+/// A client that keeps to itself what came by shares it has left may use up their numbers.
+#[test]
+fn a_share_without_a_number_is_refused() {
+    let mut world = World::new();
+    let peer = world.clean(Version::V5, "c");
+    let parts = Parts {
+        topic: "a/b",
+        props: &[],
+        payload: b"x",
+    };
+    let message = Message::new(parts, world.now, Rc::default()).unwrap();
+    let message = Rc::new(message);
+    let core = &mut world.broker.core;
+    let key = core.sessions.find("c").unwrap();
+    let session = core.sessions.get_mut(key).unwrap();
+    // Two numbers are left.
+    for number in ShareNo::all().skip(2) {
+        let owed = Owed {
+            session: session.id,
+            lane: Lane::Share(number),
+            seq: session.outbound.next_seq(),
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            sub_ids: Box::default(),
+        };
+        let entry = Entry::new(Rc::clone(&message), None, owed);
+        session.outbound.push(entry, false);
+    }
+    let filters = ["$share/g/x", "$share/h/x", "$share/i/x"];
+    let wanted = filters.map(|filter| sub(filter, QoS::AtMostOnce));
+    world.subscribe(peer, 1, &wanted);
+    let reasons = vec![OK, OK, Reason::QUOTA_EXCEEDED];
+    assert_eq!(world.next(peer), Some(Got::SubAck(1, reasons)));
 }
 
 /// A QoS 2 message changes hands with a commit, also to a member whose session lives in RAM: it is
