@@ -121,6 +121,24 @@
 //!   to change those of all takes unsafe code.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::expect_used,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        unreachable_pub,
+        reason = "the numbers of tests are known to fit, and their items go nowhere"
+    )
+)]
 
 pub mod auth;
 pub mod bridge;

@@ -1,6 +1,7 @@
 //! The fuzz targets, each over inputs that are the same in every run, so that none falls behind what
 //! it fuzzes. `tests/fuzz/run` looks for more.
 
+#[allow(unreachable_pub, reason = "for cargo-fuzz it is a crate of its own")]
 #[path = "fuzz/lib.rs"]
 mod fuzz;
 

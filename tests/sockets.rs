@@ -1,5 +1,10 @@
 //! The program from outside, over real sockets: what only `net` and `run` can get wrong.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "the numbers of tests are known to fit"
+)]
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};

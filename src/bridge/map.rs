@@ -48,7 +48,7 @@ impl End {
     }
 
     fn prefix(&self) -> &str {
-        &self.filter[..self.prefix_len]
+        self.filter.get(..self.prefix_len).unwrap_or_default()
     }
 }
 

@@ -42,7 +42,7 @@ impl Wire {
         if echoes {
             echo.get_or_insert_default();
         } else {
-            *echo = None
+            *echo = None;
         }
     }
 

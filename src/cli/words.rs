@@ -11,7 +11,7 @@ pub(super) struct Words<'a>(std::slice::Iter<'a, &'a str>);
 
 impl<'a> Words<'a> {
     /// The words from the first on.
-    pub fn new(words: &'a [&'a str]) -> Words<'a> {
+    pub(super) fn new(words: &'a [&'a str]) -> Words<'a> {
         Words(words.iter())
     }
 
@@ -19,7 +19,7 @@ impl<'a> Words<'a> {
     ///
     /// # Errors
     /// There is none.
-    pub fn value(&mut self, option: &str) -> Result<&'a str, Error> {
+    pub(super) fn value(&mut self, option: &str) -> Result<&'a str, Error> {
         self.next()
             .ok_or_else(|| Error::Usage(format!("{option} given, but no value behind it.")))
     }
@@ -28,7 +28,7 @@ impl<'a> Words<'a> {
     ///
     /// # Errors
     /// It is none.
-    pub fn number<T>(&mut self, option: &str, min: T, max: T) -> Result<T, Error>
+    pub(super) fn number<T>(&mut self, option: &str, min: T, max: T) -> Result<T, Error>
     where
         T: FromStr + PartialOrd + Display + Copy,
     {

@@ -51,7 +51,7 @@ impl Clock {
 }
 
 /// What the system takes for the time.
-pub fn wall() -> Time {
+pub(super) fn wall() -> Time {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(Time::ZERO, |since| Time::ZERO + since)
 }

@@ -79,9 +79,10 @@ impl HalfPackets {
     /// True if there is room for one more buffer of `capacity` for a packet of `size` bytes.
     fn fits(&self, capacity: usize, size: usize) -> bool {
         capacity <= SMALL
-            || match size > LIMIT {
-                true => self.large.is_none(),
-                false => self.shared.saturating_add(capacity) <= LIMIT,
+            || if size > LIMIT {
+                self.large.is_none()
+            } else {
+                self.shared.saturating_add(capacity) <= LIMIT
             }
     }
 }

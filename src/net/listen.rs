@@ -138,9 +138,10 @@ pub fn bind(
         };
         listeners.extend(section.listeners()?);
     }
-    let local = match config.is_empty() && ports.is_empty() {
-        true => &[1883],
-        false => ports,
+    let local = if config.is_empty() && ports.is_empty() {
+        &[1883]
+    } else {
+        ports
     };
     for &port in local {
         let section = Section {
@@ -181,13 +182,14 @@ impl Section<'_> {
         let bound: Vec<Listener> = wanted
             .map(|address| self.listen(address).map_err(failed))
             .collect::<Result<_, _>>()?;
-        match bound.is_empty() {
-            true => Err(Error {
+        if bound.is_empty() {
+            Err(Error {
                 at: format!("{host} port {port}"),
                 cause: ErrorKind::AddrNotAvailable.into(),
                 cure: "it has no address of the family that socket_domain asks for",
-            }),
-            false => Ok(bound),
+            })
+        } else {
+            Ok(bound)
         }
     }
 

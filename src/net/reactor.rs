@@ -235,9 +235,10 @@ impl Reactor {
     fn wait(&self, events: &mut Vec<epoll::Event>) {
         events.clear();
         self.unpark.parked.store(true, Ordering::SeqCst);
-        let timeout = match self.unpark.notified.load(Ordering::SeqCst) {
-            true => Duration::ZERO,
-            false => self.until_alarm(),
+        let timeout = if self.unpark.notified.load(Ordering::SeqCst) {
+            Duration::ZERO
+        } else {
+            self.until_alarm()
         };
         let timeout = Timespec::try_from(timeout).unwrap_or_default();
         // Only a signal interrupts; what it wants comes through a descriptor.
@@ -317,9 +318,10 @@ impl Source {
         if !slot.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
             slot.waker = Some(cx.waker().clone());
         }
-        match possible(&slot.ready) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
+        if possible(&slot.ready) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
         }
     }
 
@@ -449,9 +451,10 @@ mod tests {
         let mut changes = Vec::new();
         reactor.block_on(poll_fn(|cx| {
             reactor.take_changes(&mut changes, cx);
-            match changes.is_empty() {
-                true => Poll::Pending,
-                false => Poll::Ready(()),
+            if changes.is_empty() {
+                Poll::Pending
+            } else {
+                Poll::Ready(())
             }
         }));
         changes

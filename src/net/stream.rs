@@ -16,14 +16,14 @@ use super::reactor::{Reactor, Source};
 
 /// A connected stream socket.
 #[derive(Debug)]
-pub struct Stream {
+pub(super) struct Stream {
     socket: TcpStream,
     source: Source,
 }
 
 /// How a read or write without blocking went.
 #[derive(Debug)]
-pub enum Progress {
+pub(super) enum Progress {
     /// This many bytes; at least one.
     Bytes(usize),
     /// Nothing can be moved now.
@@ -74,7 +74,7 @@ impl Stream {
     ///
     /// # Errors
     /// When the reactor has no room for one more descriptor.
-    pub fn new(socket: TcpStream, reactor: &Rc<Reactor>) -> io::Result<Stream> {
+    pub(super) fn new(socket: TcpStream, reactor: &Rc<Reactor>) -> io::Result<Stream> {
         let source = reactor.register(&socket)?;
         Ok(Stream { socket, source })
     }
@@ -83,7 +83,7 @@ impl Stream {
     ///
     /// # Errors
     /// As the kernel reports them.
-    pub async fn connect(
+    pub(super) async fn connect(
         address: SocketAddr,
         reactor: Rc<Reactor>,
     ) -> io::Result<(Stream, SocketAddr)> {
@@ -105,7 +105,7 @@ impl Stream {
     }
 
     /// Reads what is there into `buf`, which is not empty.
-    pub fn read(&self, buf: &mut [u8]) -> Progress {
+    pub(super) fn read(&self, buf: &mut [u8]) -> Progress {
         let progress = Progress::of((&self.socket).read(buf));
         if progress.is_short(buf.len()) {
             self.source.read_dry();
@@ -114,7 +114,7 @@ impl Stream {
     }
 
     /// Writes as much of `bytes`, which are not empty, as the kernel takes.
-    pub fn write(&self, bytes: &[u8]) -> Progress {
+    pub(super) fn write(&self, bytes: &[u8]) -> Progress {
         let progress = Progress::of((&self.socket).write(bytes));
         if progress.is_short(bytes.len()) {
             self.source.write_full();
@@ -124,23 +124,23 @@ impl Stream {
 
     /// Ready while a read may find something; otherwise wakes the task once that is so. Reads,
     /// writes and the task's own calls share one waker: a stream belongs to one task.
-    pub fn poll_readable(&self, cx: &Context<'_>) -> Poll<()> {
+    pub(super) fn poll_readable(&self, cx: &Context<'_>) -> Poll<()> {
         self.source.poll_readable(cx)
     }
 
     /// As [`Stream::poll_readable`], for writes.
-    pub fn poll_writable(&self, cx: &Context<'_>) -> Poll<()> {
+    pub(super) fn poll_writable(&self, cx: &Context<'_>) -> Poll<()> {
         self.source.poll_writable(cx)
     }
 
     /// The socket, for a connection; no task waits for it any more.
-    pub fn into_socket(self) -> TcpStream {
+    pub(super) fn into_socket(self) -> TcpStream {
         self.socket
     }
 
     /// Lets the kernel find out that the peer is gone: probes after `idle` of silence, and data
     /// that stays unacknowledged for `unacked` (TCP_USER_TIMEOUT) breaks the connection.
-    pub fn set_liveness(&self, idle: Duration, unacked: Duration) {
+    pub(super) fn set_liveness(&self, idle: Duration, unacked: Duration) {
         let socket = SockRef::from(&self.socket);
         let keepalive = TcpKeepalive::new()
             .with_time(idle)

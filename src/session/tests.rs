@@ -321,9 +321,10 @@ impl Bench {
             let sent = state.sent.contains(&MessageId(*id));
             assert!(*id > state.cursor.0 || sent);
             let queued = queued(*id, entry);
-            match sent {
-                true => queue.push_sent(queued),
-                false => queue.push_back(queued),
+            if sent {
+                queue.push_sent(queued)
+            } else {
+                queue.push_back(queued)
             };
             let topic = (!sent).then(|| entry.message.topic());
             queue.owe(queued.lane, Some(queued.id), queued.size, topic);
@@ -379,7 +380,7 @@ proptest! {
     #[test]
     fn inbound_behaves_like_a_set(ops in prop::collection::vec((1..9u16, any::<bool>()), 0..60)) {
         let mut inbound = Inbound::default();
-        let mut model = std::collections::BTreeSet::new();
+        let mut model = BTreeSet::new();
         for (id, receive) in ops {
             let id = PacketId::new(id).unwrap();
             let known = inbound.look(id) == Receipt::Known;

@@ -131,7 +131,7 @@ fn load_sessions(view: &View<'_>, loaded: &mut Loaded) -> Result<(), Error> {
                     state: StateRecord::default(),
                     queue: Queue::default(),
                     releasing: Vec::new(),
-                })
+                });
             })
         } else {
             StateRecord::decode(id, row).map(|state| loaded.see_state(id, state))

@@ -40,7 +40,7 @@ struct Patient {
 }
 
 /// Fills the store of a bridge with `bytes` of payload, lets it drain, and prints what happens.
-pub fn run(bytes: u64) -> Result<()> {
+pub(crate) fn run(bytes: u64) -> Result<()> {
     let mut upstream = Upstream::start(Duration::ZERO)?;
     upstream.cut()?;
     let config = format!(
@@ -65,9 +65,10 @@ pub fn run(bytes: u64) -> Result<()> {
 
     patient.drain(&mut upstream, messages)?;
     let small = patient.until_below(SMALL, true)? || patient.until_below(SMALL, false)?;
-    match small {
-        true => Ok(()),
-        false => Err(Error::other("the store stays large")),
+    if small {
+        Ok(())
+    } else {
+        Err(Error::other("the store stays large"))
     }
 }
 
@@ -169,9 +170,10 @@ impl Patient {
             let now = Instant::now();
             if self.waits.is_none() && now >= self.next {
                 let client = &mut self.load.clients[self.device];
-                match durable {
-                    true => client.publish_with(2 | wire::RETAIN, "device/state", b"alive"),
-                    false => client.publish("site/device", 1, b"alive"),
+                if durable {
+                    client.publish_with(2 | wire::RETAIN, "device/state", b"alive");
+                } else {
+                    client.publish("site/device", 1, b"alive");
                 }
                 self.load.flush(self.device)?;
                 (self.waits, self.next) = (Some(now), now + BEAT);

@@ -4,6 +4,12 @@
 //! pinned to core 0 with the load generator pinned to core 1. The numbers are medians over the
 //! rounds; the ratio is footbridge's number divided by Mosquitto's.
 #![forbid(unsafe_code)]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "the numbers of tests are known to fit"
+)]
 
 #[allow(dead_code, reason = "`flash` uses more of it")]
 mod load;

@@ -9,6 +9,12 @@
 //!   counted on tmpfs.
 //! - **Syncs** are counted by strace.
 #![forbid(unsafe_code)]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "the numbers of tests are known to fit"
+)]
 
 mod compaction;
 #[allow(dead_code, reason = "`compare` uses more of it")]
@@ -112,9 +118,10 @@ fn main() -> ExitCode {
     println!("{}", table::markdown(&cells, &options.subjects));
     println!(
         "On {filesystem}; {}.",
-        match cells.iter().any(|cell| cell.syncs.is_some()) {
-            true => "syncs counted by strace",
-            false => "without strace: syncs as the brokers say themselves, if they do",
+        if cells.iter().any(|cell| cell.syncs.is_some()) {
+            "syncs counted by strace"
+        } else {
+            "without strace: syncs as the brokers say themselves, if they do"
         }
     );
     if let Some(file) = &options.json

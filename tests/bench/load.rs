@@ -11,34 +11,34 @@ use rustix::fd::OwnedFd;
 use crate::wire;
 
 /// How long anything may stand still before a row fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One connection and its counts.
-pub struct Client {
+pub(crate) struct Client {
     stream: TcpStream,
     rx: Vec<u8>,
     tx: Vec<u8>,
     awaits_room: bool,
     last_id: u16,
     /// Messages published.
-    pub sent: u64,
+    pub(crate) sent: u64,
     /// Messages that the broker has taken: PUBACKs and PUBCOMPs received.
-    pub acked: u64,
+    pub(crate) acked: u64,
     /// PUBLISH packets received.
-    pub received: u64,
+    pub(crate) received: u64,
     /// PUBLISH packets received that are none of ours.
-    pub strange: u64,
+    pub(crate) strange: u64,
     subscribed: bool,
 }
 
 impl Client {
     /// Appends a PUBLISH to what the next flush sends.
-    pub fn publish(&mut self, topic: &str, qos: u8, payload: &[u8]) {
+    pub(crate) fn publish(&mut self, topic: &str, qos: u8, payload: &[u8]) {
         self.publish_with(qos << 1, topic, payload);
     }
 
     /// The same with the flags of the packet's first byte.
-    pub fn publish_with(&mut self, flags: u8, topic: &str, payload: &[u8]) {
+    pub(crate) fn publish_with(&mut self, flags: u8, topic: &str, payload: &[u8]) {
         let qos = flags >> 1 & 3;
         let id = (qos > 0).then(|| {
             self.last_id = self.last_id.checked_add(1).unwrap_or(1);
@@ -50,16 +50,16 @@ impl Client {
 }
 
 /// All connections of a row. Every client is named by the index that [`Load::connect`] gave it.
-pub struct Load {
+pub(crate) struct Load {
     epoll: OwnedFd,
     events: Vec<Event>,
     scratch: Vec<u8>,
     /// The clients, by index.
-    pub clients: Vec<Client>,
+    pub(crate) clients: Vec<Client>,
 }
 
 impl Load {
-    pub fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         Ok(Load {
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
             events: Vec::with_capacity(256),
@@ -69,7 +69,7 @@ impl Load {
     }
 
     /// Connects a client and waits for its CONNACK.
-    pub fn connect(&mut self, port: u16, client_id: &str, clean: bool) -> Result<usize> {
+    pub(crate) fn connect(&mut self, port: u16, client_id: &str, clean: bool) -> Result<usize> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -102,7 +102,7 @@ impl Load {
     }
 
     /// Subscribes a client and waits for its SUBACK.
-    pub fn subscribe(&mut self, client: usize, filter: &str, qos: u8) -> Result<()> {
+    pub(crate) fn subscribe(&mut self, client: usize, filter: &str, qos: u8) -> Result<()> {
         wire::subscribe(&mut self.clients[client].tx, 1, filter, qos);
         self.clients[client].subscribed = false;
         self.flush(client)?;
@@ -110,7 +110,11 @@ impl Load {
     }
 
     /// Turns until `done`, or fails when nothing at all has come in for [`PATIENCE`].
-    pub fn turn_until(&mut self, what: &str, mut done: impl FnMut(&Load) -> bool) -> Result<()> {
+    pub(crate) fn turn_until(
+        &mut self,
+        what: &str,
+        mut done: impl FnMut(&Load) -> bool,
+    ) -> Result<()> {
         let mut still = Stillness::new(what);
         while !done(self) {
             let events = self.turn(Some(100), |_, _| {})?;
@@ -122,7 +126,7 @@ impl Load {
     /// Waits for input for at most `timeout_ms` (`None`: not at all), reads all there is,
     /// acknowledges it, and hands every received payload to `on_message` with its client's index.
     /// Returns how many connections had something.
-    pub fn turn(
+    pub(crate) fn turn(
         &mut self,
         timeout_ms: Option<u32>,
         mut on_message: impl FnMut(usize, &[u8]),
@@ -176,7 +180,7 @@ impl Load {
     }
 
     /// Sends what is appended, as far as the socket takes it.
-    pub fn flush(&mut self, index: usize) -> Result<()> {
+    pub(crate) fn flush(&mut self, index: usize) -> Result<()> {
         let client = &mut self.clients[index];
         let mut at = 0;
         while at < client.tx.len() {
@@ -232,20 +236,20 @@ impl Client {
 }
 
 /// Fails once nothing has moved for [`PATIENCE`].
-pub struct Stillness<'a> {
+pub(crate) struct Stillness<'a> {
     what: &'a str,
     since: Instant,
 }
 
 impl<'a> Stillness<'a> {
-    pub fn new(what: &'a str) -> Self {
+    pub(crate) fn new(what: &'a str) -> Self {
         Stillness {
             what,
             since: Instant::now(),
         }
     }
 
-    pub fn check(&mut self, moved: bool) -> Result<()> {
+    pub(crate) fn check(&mut self, moved: bool) -> Result<()> {
         if moved {
             self.since = Instant::now();
         } else if self.since.elapsed() > PATIENCE {

@@ -17,7 +17,7 @@ const PROFILE: &str = "packaging/openwrt/footbridge.conf";
 
 /// A broker and how it is set up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Subject {
+pub(crate) enum Subject {
     /// footbridge's defaults.
     Default,
     /// footbridge with the packaged router profile.
@@ -27,9 +27,9 @@ pub enum Subject {
 }
 
 impl Subject {
-    pub const ALL: [Subject; 3] = [Subject::Default, Subject::Router, Subject::Mosquitto];
+    pub(crate) const ALL: [Subject; 3] = [Subject::Default, Subject::Router, Subject::Mosquitto];
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Subject::Default => "footbridge",
             Subject::Router => "footbridge, router profile",
@@ -76,23 +76,23 @@ fn router_profile() -> Result<String> {
 }
 
 /// What one broker wrote in one state.
-pub struct Cell {
-    pub subject: Subject,
-    pub state: &'static str,
-    pub traffic: Traffic,
-    pub seconds: f64,
+pub(crate) struct Cell {
+    pub(crate) subject: Subject,
+    pub(crate) state: &'static str,
+    pub(crate) traffic: Traffic,
+    pub(crate) seconds: f64,
     /// Messages published or, with a draining uplink, passed on until the backlog was gone.
-    pub messages: u64,
+    pub(crate) messages: u64,
     /// Messages published and messages acknowledged meanwhile.
-    pub paced: (u64, u64),
+    pub(crate) paced: (u64, u64),
     /// The backlog, if there was one, has come to an end.
-    pub drained: bool,
-    pub message_bytes: usize,
-    pub written: u64,
-    pub cancelled: u64,
-    pub syncs: Option<u64>,
+    pub(crate) drained: bool,
+    pub(crate) message_bytes: usize,
+    pub(crate) written: u64,
+    pub(crate) cancelled: u64,
+    pub(crate) syncs: Option<u64>,
     /// Written and synced as the broker's own `$SYS` has it.
-    pub sys: [Option<u64>; 2],
+    pub(crate) sys: [Option<u64>; 2],
 }
 
 impl Cell {
@@ -123,23 +123,23 @@ impl Cell {
     }
 
     /// Bytes written for each message.
-    pub fn bytes_per_message(&self) -> f64 {
+    pub(crate) fn bytes_per_message(&self) -> f64 {
         self.written as f64 / self.messages.max(1) as f64
     }
 
     /// Bytes written for each byte of topic and payload.
-    pub fn amplification(&self) -> f64 {
+    pub(crate) fn amplification(&self) -> f64 {
         self.bytes_per_message() / self.message_bytes as f64
     }
 
     /// Whether the devices had their acknowledgements within two seconds or so.
-    pub fn kept_pace(&self) -> bool {
+    pub(crate) fn kept_pace(&self) -> bool {
         let (sent, acked) = self.paced;
         self.traffic.qos == 0 || acked + 2 * self.traffic.rate + sent / 50 >= sent
     }
 
     /// fsync, fdatasync and the like a second; as the broker says, where nobody has counted.
-    pub fn syncs_per_second(&self) -> Option<f64> {
+    pub(crate) fn syncs_per_second(&self) -> Option<f64> {
         let syncs = self.syncs.or(self.sys[1])?;
         Some(syncs as f64 / self.seconds)
     }
@@ -147,14 +147,19 @@ impl Cell {
 
 /// What the bridge carries, and how far it is to the upstream.
 #[derive(Clone, Copy)]
-pub struct Uplink {
-    pub qos: u8,
+pub(crate) struct Uplink {
+    pub(crate) qos: u8,
     /// The round trip.
-    pub delay: Duration,
+    pub(crate) delay: Duration,
 }
 
 /// Twenty devices and an uplink that is up for `time`, then down for as long, then back.
-pub fn outage(subject: Subject, rate: u64, uplink: Uplink, time: Duration) -> Result<Vec<Cell>> {
+pub(crate) fn outage(
+    subject: Subject,
+    rate: u64,
+    uplink: Uplink,
+    time: Duration,
+) -> Result<Vec<Cell>> {
     let qos = uplink.qos;
     let traffic = Traffic {
         rate,
@@ -208,7 +213,7 @@ pub fn outage(subject: Subject, rate: u64, uplink: Uplink, time: Duration) -> Re
 }
 
 /// A hundred retained values, each set anew every second.
-pub fn retained(subject: Subject, qos: u8, time: Duration) -> Result<Vec<Cell>> {
+pub(crate) fn retained(subject: Subject, qos: u8, time: Duration) -> Result<Vec<Cell>> {
     let traffic = Traffic {
         rate: 100,
         qos,
@@ -228,8 +233,9 @@ pub fn retained(subject: Subject, qos: u8, time: Duration) -> Result<Vec<Cell>> 
 fn wait(site: &mut Site, what: &str, mut done: impl FnMut(&Site) -> bool) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     site.publish_until(|site| done(site) || Instant::now() > deadline)?;
-    match done(site) {
-        true => Ok(()),
-        false => Err(Error::other(format!("waited for too long: {what}"))),
+    if done(site) {
+        Ok(())
+    } else {
+        Err(Error::other(format!("waited for too long: {what}")))
     }
 }

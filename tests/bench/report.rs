@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 /// One measured number.
 #[derive(Clone)]
-pub struct Metric {
-    pub name: &'static str,
-    pub unit: &'static str,
-    pub value: f64,
+pub(crate) struct Metric {
+    pub(crate) name: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) value: f64,
     better: Better,
 }
 
@@ -19,16 +19,16 @@ enum Better {
 }
 
 impl Metric {
-    pub fn lower(name: &'static str, unit: &'static str, value: f64) -> Self {
+    pub(crate) fn lower(name: &'static str, unit: &'static str, value: f64) -> Self {
         Metric::new(name, unit, value, Better::Lower)
     }
 
-    pub fn higher(name: &'static str, unit: &'static str, value: f64) -> Self {
+    pub(crate) fn higher(name: &'static str, unit: &'static str, value: f64) -> Self {
         Metric::new(name, unit, value, Better::Higher)
     }
 
     /// A number that is no merit of the broker's.
-    pub fn neutral(name: &'static str, unit: &'static str, value: f64) -> Self {
+    pub(crate) fn neutral(name: &'static str, unit: &'static str, value: f64) -> Self {
         Metric::new(name, unit, value, Better::Neither)
     }
 
@@ -43,7 +43,7 @@ impl Metric {
 }
 
 /// The median of each metric over the rounds; empty where no round ended.
-pub fn medians(rounds: &[Vec<Metric>]) -> Vec<Metric> {
+pub(crate) fn medians(rounds: &[Vec<Metric>]) -> Vec<Metric> {
     let Some(first) = rounds.first() else {
         return Vec::new();
     };
@@ -68,10 +68,10 @@ pub fn medians(rounds: &[Vec<Metric>]) -> Vec<Metric> {
 }
 
 /// What a row came to.
-pub struct Line {
-    pub row: &'static str,
-    pub footbridge: Vec<Metric>,
-    pub mosquitto: Vec<Metric>,
+pub(crate) struct Line {
+    pub(crate) row: &'static str,
+    pub(crate) footbridge: Vec<Metric>,
+    pub(crate) mosquitto: Vec<Metric>,
 }
 
 impl Line {
@@ -96,7 +96,7 @@ impl Line {
     }
 
     /// The row as lines of the table.
-    pub fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         let mut out = String::new();
         for (metric, ours, theirs) in self.pairs() {
             let shown = |m: Option<&Metric>| m.map_or("-".to_owned(), |m| number(m.value));
@@ -119,7 +119,7 @@ impl Line {
 }
 
 /// The head of the table.
-pub fn head() -> String {
+pub(crate) fn head() -> String {
     format!(
         "{:<14} {:<26} {:>12} {:>12} {:>7}",
         "row", "metric", "footbridge", "mosquitto", "ratio"
@@ -127,7 +127,7 @@ pub fn head() -> String {
 }
 
 /// All rows as JSON: row, metric, unit, both values, their ratio.
-pub fn json(lines: &[Line]) -> String {
+pub(crate) fn json(lines: &[Line]) -> String {
     let mut objects = Vec::new();
     for line in lines {
         for (metric, ours, theirs) in line.pairs() {

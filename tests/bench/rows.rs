@@ -13,27 +13,27 @@ const PAYLOAD: [u8; 200] = [b'x'; 200];
 
 /// How a row runs this time.
 #[derive(Clone, Copy)]
-pub struct Setup {
+pub(crate) struct Setup {
     /// The broker under measurement.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// Divides all message and connection counts.
-    pub divisor: u64,
+    pub(crate) divisor: u64,
     /// Replaces the window of the QoS 0 rows: 1 has each message come alone.
-    pub window: Option<u64>,
+    pub(crate) window: Option<u64>,
 }
 
 /// A row of the comparison.
-pub struct Row {
+pub(crate) struct Row {
     /// What selects it on the command line.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// One line about it.
-    pub about: &'static str,
+    pub(crate) about: &'static str,
     /// Runs it once, on a broker of its own.
-    pub run: fn(Setup) -> Result<Vec<Metric>>,
+    pub(crate) run: fn(Setup) -> Result<Vec<Metric>>,
 }
 
 /// All rows, in the order in which they run.
-pub const ROWS: &[Row] = &[
+pub(crate) const ROWS: &[Row] = &[
     Row {
         name: "qos0-10-1",
         about: "QoS 0, 10 publishers to 1 subscriber",

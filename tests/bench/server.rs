@@ -20,13 +20,13 @@ const TRACE: &str = "syncs";
 
 /// Whose broker.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     Footbridge,
     Mosquitto,
 }
 
 impl Kind {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Footbridge => "footbridge",
             Kind::Mosquitto => "mosquitto",
@@ -44,25 +44,25 @@ impl Kind {
 }
 
 /// A running broker; dropping it kills it and removes its folder.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     folder: PathBuf,
-    pub port: u16,
+    pub(crate) port: u16,
 }
 
 impl Server {
     /// Starts a broker on the brokers' core. Both read the same lines of configuration.
-    pub fn start(kind: Kind, config: &str) -> Result<Self> {
+    pub(crate) fn start(kind: Kind, config: &str) -> Result<Self> {
         Server::start_on(BROKER_CORE, kind, config, false)
     }
 
     /// Starts a broker whose syncs are counted, if strace is there to do it.
-    pub fn start_traced(kind: Kind, config: &str) -> Result<Self> {
+    pub(crate) fn start_traced(kind: Kind, config: &str) -> Result<Self> {
         Server::start_on(BROKER_CORE, kind, config, true)
     }
 
     /// Starts a Mosquitto beside the load generator: the other end of a bridge.
-    pub fn start_upstream() -> Result<Self> {
+    pub(crate) fn start_upstream() -> Result<Self> {
         Server::start_on(LOAD_CORE, Kind::Mosquitto, "max_queued_messages 0\n", false)
     }
 
@@ -83,9 +83,10 @@ impl Server {
         fs::write(&file, text)?;
         // A child inherits its parent's affinity, and so do all its threads.
         pin(core);
-        let mut command = match trace && has_strace() {
-            true => strace(&folder.join(TRACE), kind),
-            false => Command::new(kind.binary()),
+        let mut command = if trace && has_strace() {
+            strace(&folder.join(TRACE), kind)
+        } else {
+            Command::new(kind.binary())
         };
         let child = command
             .arg("-c")
@@ -122,28 +123,28 @@ impl Server {
     }
 
     /// CPU time of all threads so far.
-    pub fn cpu(&self) -> Result<Duration> {
+    pub(crate) fn cpu(&self) -> Result<Duration> {
         cpu(&self.child.id().to_string())
     }
 
     /// Resident memory (VmRSS), bytes.
-    pub fn rss(&self) -> Result<u64> {
+    pub(crate) fn rss(&self) -> Result<u64> {
         self.proc_field("status", "VmRSS:").map(|kib| kib * 1024)
     }
 
     /// Bytes this process caused to be written to storage: pages it made dirty, again after each
     /// sync. What the filesystem writes for itself is not in it.
-    pub fn written(&self) -> Result<u64> {
+    pub(crate) fn written(&self) -> Result<u64> {
         self.proc_field("io", "write_bytes:")
     }
 
     /// Bytes of [`Server::written`] that never got there: their file was cut or removed before.
-    pub fn cancelled(&self) -> Result<u64> {
+    pub(crate) fn cancelled(&self) -> Result<u64> {
         self.proc_field("io", "cancelled_write_bytes:")
     }
 
     /// How often it has synced so far; `None` unless [traced](Server::start_traced).
-    pub fn syncs(&self) -> Option<u64> {
+    pub(crate) fn syncs(&self) -> Option<u64> {
         let trace = fs::read(self.folder.join(TRACE)).ok()?;
         let calls = String::from_utf8_lossy(&trace);
         // A call that another thread's cuts in two has a second line, without a bracket.
@@ -152,12 +153,12 @@ impl Server {
     }
 
     /// Bytes of the files in `persistence_location`, as long as they are.
-    pub fn store_bytes(&self) -> Result<u64> {
+    pub(crate) fn store_bytes(&self) -> Result<u64> {
         self.stored(fs::Metadata::len)
     }
 
     /// The same without what was never written: files may have holes.
-    pub fn store_blocks(&self) -> Result<u64> {
+    pub(crate) fn store_blocks(&self) -> Result<u64> {
         self.stored(|file| file.blocks() * 512)
     }
 
@@ -192,13 +193,13 @@ impl Drop for Server {
 }
 
 /// Where brokers under measurement have their files: `BENCH_FOLDER`, or cargo's folder for that.
-pub fn stores() -> PathBuf {
+pub(crate) fn stores() -> PathBuf {
     std::env::var_os("BENCH_FOLDER")
         .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from)
 }
 
 /// The type of the filesystem that holds [`stores`].
-pub fn filesystem() -> String {
+pub(crate) fn filesystem() -> String {
     let folder = stores();
     let folder = folder.canonicalize().unwrap_or(folder);
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
@@ -233,7 +234,7 @@ fn has_strace() -> bool {
 }
 
 /// CPU time of all threads of a process (`self`, or a process id).
-pub fn cpu(process: &str) -> Result<Duration> {
+pub(crate) fn cpu(process: &str) -> Result<Duration> {
     let mut nanoseconds = 0;
     for thread in fs::read_dir(format!("/proc/{process}/task"))? {
         let text = fs::read_to_string(thread?.path().join("schedstat"))?;
@@ -244,7 +245,7 @@ pub fn cpu(process: &str) -> Result<Duration> {
 }
 
 /// Pins this thread, where the machine has that core.
-pub fn pin(core: usize) {
+pub(crate) fn pin(core: usize) {
     let mut set = CpuSet::new();
     set.set(core);
     let _ = sched_setaffinity(None, &set);

@@ -18,44 +18,44 @@ const SYS_INTERVAL: &str = "sys_interval 1\n";
 
 /// What the devices publish.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     /// Messages a second, all devices together.
-    pub rate: u64,
-    pub qos: u8,
-    pub retain: bool,
+    pub(crate) rate: u64,
+    pub(crate) qos: u8,
+    pub(crate) retain: bool,
     /// Topics in turn.
-    pub topics: usize,
+    pub(crate) topics: usize,
 }
 
 /// A broker under load.
-pub struct Site {
-    pub server: Server,
+pub(crate) struct Site {
+    pub(crate) server: Server,
     load: Load,
     traffic: Traffic,
     topics: Vec<String>,
     start: Instant,
     /// Messages published.
-    pub sent: u64,
+    pub(crate) sent: u64,
     /// The last values of [`SYS_TOPICS`].
     sys: [Option<u64>; 2],
 }
 
 /// All counts at one moment.
 #[derive(Clone, Copy)]
-pub struct Sample {
-    pub at: Instant,
-    pub sent: u64,
-    pub acked: u64,
-    pub written: u64,
-    pub cancelled: u64,
-    pub syncs: Option<u64>,
+pub(crate) struct Sample {
+    pub(crate) at: Instant,
+    pub(crate) sent: u64,
+    pub(crate) acked: u64,
+    pub(crate) written: u64,
+    pub(crate) cancelled: u64,
+    pub(crate) syncs: Option<u64>,
     /// What the broker says of itself: bytes written, syncs.
-    pub sys: [Option<u64>; 2],
+    pub(crate) sys: [Option<u64>; 2],
 }
 
 impl Site {
     /// Starts the broker and connects the devices.
-    pub fn start(kind: Kind, config: &str, traffic: Traffic) -> Result<Self> {
+    pub(crate) fn start(kind: Kind, config: &str, traffic: Traffic) -> Result<Self> {
         let sys_interval = if kind == Kind::Footbridge {
             SYS_INTERVAL
         } else {
@@ -86,12 +86,12 @@ impl Site {
     }
 
     /// Bytes of topic and payload of a message.
-    pub fn message_bytes(&self) -> usize {
+    pub(crate) fn message_bytes(&self) -> usize {
         PAYLOAD + self.topics[0].len()
     }
 
     /// Publishes at the rate until `done`.
-    pub fn publish_until(&mut self, mut done: impl FnMut(&Site) -> bool) -> Result<()> {
+    pub(crate) fn publish_until(&mut self, mut done: impl FnMut(&Site) -> bool) -> Result<()> {
         while !done(self) {
             let due = (self.start.elapsed().as_secs_f64() * self.traffic.rate as f64) as u64;
             if self.sent < due {
@@ -112,7 +112,7 @@ impl Site {
     }
 
     /// Publishes at the rate for so long.
-    pub fn publish_for(&mut self, time: Duration) -> Result<()> {
+    pub(crate) fn publish_for(&mut self, time: Duration) -> Result<()> {
         let end = Instant::now() + time;
         self.publish_until(|_| Instant::now() >= end)
     }
@@ -134,7 +134,7 @@ impl Site {
     }
 
     /// The counts now.
-    pub fn sample(&self) -> Result<Sample> {
+    pub(crate) fn sample(&self) -> Result<Sample> {
         Ok(Sample {
             at: Instant::now(),
             sent: self.sent,

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::outage::{Cell, Subject};
 
 /// The table: a line for each load, a column for each broker.
-pub fn markdown(cells: &[Cell], subjects: &[Subject]) -> String {
+pub(crate) fn markdown(cells: &[Cell], subjects: &[Subject]) -> String {
     let mut out = String::from("| bytes written a message (times its size), syncs a second |");
     for subject in subjects {
         let _ = write!(out, " {} |", subject.name());
@@ -56,7 +56,7 @@ fn shown(cell: &Cell) -> String {
 }
 
 /// A cell on a line, with what the table leaves out.
-pub fn detail(cell: &Cell) -> String {
+pub(crate) fn detail(cell: &Cell) -> String {
     let mut out = format!(
         "{}: {}: {} in {:.1} s, {} messages, {} bytes written",
         cell.subject.name(),
@@ -80,7 +80,7 @@ pub fn detail(cell: &Cell) -> String {
 }
 
 /// All cells as JSON.
-pub fn json(cells: &[Cell]) -> String {
+pub(crate) fn json(cells: &[Cell]) -> String {
     let object = |cell: &Cell| {
         let or_null = |v: Option<u64>| v.map_or("null".to_owned(), |v| v.to_string());
         format!(

@@ -15,7 +15,7 @@ use crate::wire::{self, Packet};
 const NOTICE: Duration = Duration::from_millis(20);
 /// This many bytes before its end a payload of the load has its number; shorter messages, such as
 /// the state of the bridge, are not counted.
-pub const PAYLOAD: usize = 200;
+pub(crate) const PAYLOAD: usize = 200;
 
 /// What the thread and its owner share.
 #[derive(Default)]
@@ -29,8 +29,8 @@ struct Shared {
 }
 
 /// An upstream broker, up or cut off.
-pub struct Upstream {
-    pub port: u16,
+pub(crate) struct Upstream {
+    pub(crate) port: u16,
     /// How much later than at once it answers: a round trip.
     delay: Duration,
     shared: Arc<Shared>,
@@ -39,7 +39,7 @@ pub struct Upstream {
 
 impl Upstream {
     /// An upstream that is up and answers `delay` later.
-    pub fn start(delay: Duration) -> Result<Self> {
+    pub(crate) fn start(delay: Duration) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let mut upstream = Upstream {
             port: listener.local_addr()?.port(),
@@ -52,7 +52,7 @@ impl Upstream {
     }
 
     /// Closes the connection; from now on nobody listens.
-    pub fn cut(&mut self) -> Result<()> {
+    pub(crate) fn cut(&mut self) -> Result<()> {
         self.shared.cut.store(true, Ordering::Relaxed);
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(result)) => result,
@@ -63,7 +63,7 @@ impl Upstream {
 
     /// Listens again, on the same port; a bridge that comes gets no CONNACK before
     /// [`Upstream::release`].
-    pub fn mend(&mut self) -> Result<()> {
+    pub(crate) fn mend(&mut self) -> Result<()> {
         self.shared.held.store(true, Ordering::Relaxed);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port))?;
         self.serve(listener);
@@ -71,7 +71,7 @@ impl Upstream {
     }
 
     /// Lets the bridge begin.
-    pub fn release(&self) {
+    pub(crate) fn release(&self) {
         self.shared.held.store(false, Ordering::Relaxed);
     }
 
@@ -82,13 +82,13 @@ impl Upstream {
     }
 
     /// Whether a bridge has said CONNECT.
-    pub fn is_connected(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         self.shared.connected.load(Ordering::Relaxed)
     }
 
     /// How many messages have come, those that came twice counted once: each begins with its
     /// number, and a bridge keeps the order.
-    pub fn arrived(&self) -> u64 {
+    pub(crate) fn arrived(&self) -> u64 {
         self.shared.arrived.load(Ordering::Relaxed)
     }
 }
@@ -194,9 +194,10 @@ impl<'a> Link<'a> {
     fn greet(&mut self, packet: &Packet<'_>) {
         self.is_v5 = packet.body[6] & 0x7f == 5;
         let present = u8::from(self.shared.arrived.load(Ordering::Relaxed) > 0);
-        match self.is_v5 {
-            true => self.tx.extend([0x20, 3, present, 0, 0]),
-            false => self.tx.extend([0x20, 2, present, 0]),
+        if self.is_v5 {
+            self.tx.extend([0x20, 3, present, 0, 0]);
+        } else {
+            self.tx.extend([0x20, 2, present, 0]);
         }
         self.shared.connected.store(true, Ordering::Relaxed);
         let waits = || self.shared.held.load(Ordering::Relaxed);

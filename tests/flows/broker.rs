@@ -15,16 +15,16 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running broker.
-pub struct Broker {
+pub(crate) struct Broker {
     child: Child,
     folder: TempDir,
     program: PathBuf,
-    pub addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
 }
 
 impl Broker {
     /// Starts `program` with the lines of `config`.
-    pub fn start(program: &str, config: &[String]) -> Result<Broker, String> {
+    pub(crate) fn start(program: &str, config: &[String]) -> Result<Broker, String> {
         let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
         let addr = free_addr()?;
         let file = folder.path().join("flow.conf");
@@ -73,14 +73,14 @@ impl Broker {
     }
 
     /// Ends it with SIGKILL and starts it again.
-    pub fn kill(&mut self) -> Result<(), String> {
+    pub(crate) fn kill(&mut self) -> Result<(), String> {
         self.child.kill().map_err(|e| e.to_string())?;
         self.child.wait().map_err(|e| e.to_string())?;
         self.start_again()
     }
 
     /// Ends it with SIGTERM and starts it again.
-    pub fn restart(&mut self) -> Result<(), String> {
+    pub(crate) fn restart(&mut self) -> Result<(), String> {
         self.stop()?;
         self.start_again()
     }
@@ -91,7 +91,7 @@ impl Broker {
     }
 
     /// Ends it with SIGTERM; an error if it panicked or does not exit with 0.
-    pub fn stop(&mut self) -> Result<(), String> {
+    pub(crate) fn stop(&mut self) -> Result<(), String> {
         kill_process(Pid::from_child(&self.child), Signal::TERM).map_err(|e| e.to_string())?;
         let begun = Instant::now();
         let status = loop {
@@ -104,9 +104,10 @@ impl Broker {
             thread::sleep(Duration::from_millis(5));
         };
         let log = self.log();
-        match status.success() && !log.contains("panicked") {
-            true => Ok(()),
-            false => Err(format!("the broker ended with {status}:\n{log}")),
+        if status.success() && !log.contains("panicked") {
+            Ok(())
+        } else {
+            Err(format!("the broker ended with {status}:\n{log}"))
         }
     }
 

@@ -5,7 +5,7 @@ use super::pattern::{hex, read_varint};
 use super::property::{Form, PROPERTIES};
 
 /// A frame in about the words that would have expected it, then in hex.
-pub fn show(frame: &[u8], version: Version) -> String {
+pub(crate) fn show(frame: &[u8], version: Version) -> String {
     let words = words(frame, version).unwrap_or_else(|| "(not a packet)".to_owned());
     let mut shown: String = words.chars().take(300).collect();
     if shown.len() < words.len() {
@@ -90,9 +90,10 @@ impl Reader<'_> {
             return Some(String::new());
         }
         let reason = self.byte()?;
-        let props = match self.left.is_empty() {
-            true => String::new(),
-            false => self.props()?,
+        let props = if self.left.is_empty() {
+            String::new()
+        } else {
+            self.props()?
         };
         Some(format!(" reason=0x{reason:02x}{props}"))
     }

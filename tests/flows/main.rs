@@ -35,6 +35,11 @@
 //! configuration, `FOOTBRIDGE_FLOWS_TARGET=host:port` with a broker that runs already, leaving out
 //! what needs a configuration.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "the numbers of tests are known to fit"
+)]
+
 mod broker;
 mod decode;
 mod notation;
@@ -158,9 +163,10 @@ fn hold_all(scripts: &[Script], brokers: &Brokers) -> Outcome {
     let in_full = env::var_os("FOOTBRIDGE_SLOW").is_some_and(|value| value == "1");
     let mut all = Vec::new();
     for script in scripts {
-        let skipped = match script.slow && !in_full {
-            true => script.versions.len().saturating_sub(1),
-            false => 0,
+        let skipped = if script.slow && !in_full {
+            script.versions.len().saturating_sub(1)
+        } else {
+            0
         };
         for version in script.versions.iter().skip(skipped) {
             let holds = |case: &&script::Case| case.when.holds(*version, footbridge);

@@ -10,14 +10,14 @@ use super::pattern::Pattern;
 
 /// One word of a line, its quotes removed.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Word {
+pub(crate) enum Word {
     Plain(String),
     Open,
     Close,
 }
 
 /// Splits a symbolic line at spaces outside of quotes; `{` and `}` are words of their own.
-pub fn words(line: &str) -> Result<Vec<Word>, String> {
+pub(crate) fn words(line: &str) -> Result<Vec<Word>, String> {
     let mut found = Vec::new();
     let mut word: Option<String> = None;
     let mut quoted = false;
@@ -47,7 +47,7 @@ pub fn words(line: &str) -> Result<Vec<Word>, String> {
 }
 
 /// A text that may be repeated: `ab*3` is `ababab`.
-pub fn text(word: &str) -> Vec<u8> {
+pub(crate) fn text(word: &str) -> Vec<u8> {
     if let Some((text, count)) = word.rsplit_once('*')
         && let Ok(count) = count.parse()
     {
@@ -57,7 +57,7 @@ pub fn text(word: &str) -> Vec<u8> {
 }
 
 /// A number, decimal or `0x` and hex.
-pub fn number(word: &str) -> Result<u32, String> {
+pub(crate) fn number(word: &str) -> Result<u32, String> {
     let parsed = match word.strip_prefix("0x") {
         Some(hex) => u32::from_str_radix(hex, 16),
         None => word.parse(),
@@ -66,7 +66,7 @@ pub fn number(word: &str) -> Result<u32, String> {
 }
 
 /// Reads the raw notation.
-pub fn raw(line: &str) -> Result<Pattern, String> {
+pub(crate) fn raw(line: &str) -> Result<Pattern, String> {
     let mut stack = vec![Pattern::default()];
     let mut rest = line.trim_start();
     while let Some(first) = rest.chars().next() {

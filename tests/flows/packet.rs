@@ -24,16 +24,16 @@ use super::property::section;
 
 /// A protocol version by its level.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Debug)]
-pub enum Version {
+pub(crate) enum Version {
     V31 = 3,
     V311 = 4,
     V5 = 5,
 }
 
 impl Version {
-    pub const ALL: [Version; 3] = [Version::V31, Version::V311, Version::V5];
+    pub(crate) const ALL: [Version; 3] = [Version::V31, Version::V311, Version::V5];
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Version::V31 => "3.1",
             Version::V311 => "3.1.1",
@@ -41,7 +41,7 @@ impl Version {
         }
     }
 
-    pub fn parse(word: &str) -> Option<Version> {
+    pub(crate) fn parse(word: &str) -> Option<Version> {
         Version::ALL.into_iter().find(|v| v.name() == word)
     }
 }
@@ -50,7 +50,7 @@ impl Version {
 const ANNOUNCED: [&str; 2] = ["topic_alias_maximum=10", "receive_maximum=20"];
 
 /// The names, in the order of the packet types.
-pub const NAMES: [&str; 15] = [
+pub(crate) const NAMES: [&str; 15] = [
     "CONNECT",
     "CONNACK",
     "PUBLISH",
@@ -117,9 +117,10 @@ impl Fields {
 
     /// The first positional word.
     fn next(&mut self, what: &str) -> Result<String, String> {
-        match self.positional.is_empty() {
-            true => Err(format!("no {what}")),
-            false => Ok(self.positional.remove(0)),
+        if self.positional.is_empty() {
+            Err(format!("no {what}"))
+        } else {
+            Ok(self.positional.remove(0))
         }
     }
 
@@ -140,7 +141,7 @@ impl Fields {
 }
 
 /// Encodes a symbolic packet for `version`.
-pub fn encode(line: &str, version: Version) -> Result<Pattern, String> {
+pub(crate) fn encode(line: &str, version: Version) -> Result<Pattern, String> {
     let words = words(line)?;
     let Some((Word::Plain(name), rest)) = words.split_first() else {
         return Err("no packet".to_owned());

@@ -19,31 +19,31 @@ enum Piece {
 
 /// Bytes that are to be sent or expected. Only what has no wildcards can be sent.
 #[derive(Clone, Default, Debug)]
-pub struct Pattern(Vec<Piece>);
+pub(crate) struct Pattern(Vec<Piece>);
 
 impl Pattern {
-    pub fn bytes(&mut self, bytes: &[u8]) {
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         match self.0.last_mut() {
             Some(Piece::Bytes(last)) => last.extend_from_slice(bytes),
             _ => self.0.push(Piece::Bytes(bytes.to_vec())),
         }
     }
 
-    pub fn any(&mut self, count: usize) {
+    pub(crate) fn any(&mut self, count: usize) {
         self.0.push(Piece::Any(count));
     }
 
-    pub fn any_string(&mut self) {
+    pub(crate) fn any_string(&mut self) {
         self.0.push(Piece::AnyString);
     }
 
     /// A four byte integer that is not known exactly.
-    pub fn between(&mut self, least: u32, most: u32) {
+    pub(crate) fn between(&mut self, least: u32, most: u32) {
         self.0.push(Piece::Between(least, most));
     }
 
     /// A string or binary value with its length in two bytes before it.
-    pub fn string(&mut self, text: &[u8]) -> Result<(), String> {
+    pub(crate) fn string(&mut self, text: &[u8]) -> Result<(), String> {
         let len = u16::try_from(text.len()).map_err(|_| "a string over 65,535 bytes")?;
         self.bytes(&len.to_be_bytes());
         self.bytes(text);
@@ -51,7 +51,7 @@ impl Pattern {
     }
 
     /// `inner` with its length as a variable byte integer before it.
-    pub fn sized(&mut self, inner: Pattern) {
+    pub(crate) fn sized(&mut self, inner: Pattern) {
         match inner.concrete() {
             Some(bytes) => {
                 self.bytes(&varint(bytes.len()));
@@ -62,7 +62,7 @@ impl Pattern {
     }
 
     /// The bytes, if there are no wildcards.
-    pub fn concrete(&self) -> Option<Vec<u8>> {
+    pub(crate) fn concrete(&self) -> Option<Vec<u8>> {
         match &self.0[..] {
             [] => Some(Vec::new()),
             [Piece::Bytes(bytes)] => Some(bytes.clone()),
@@ -71,7 +71,7 @@ impl Pattern {
     }
 
     /// Whether `bytes`, all of them, are as expected.
-    pub fn matches(&self, bytes: &[u8]) -> bool {
+    pub(crate) fn matches(&self, bytes: &[u8]) -> bool {
         self.strip(bytes) == Some(&[])
     }
 
@@ -123,7 +123,7 @@ impl fmt::Display for Pattern {
 }
 
 /// Bytes as hex; of many only the first.
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     const SHOWN: usize = 160;
     let mut text: Vec<String> = bytes
         .iter()
@@ -137,7 +137,7 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// A variable byte integer in its shortest form (5.0 §1.5.5).
-pub fn varint(mut value: usize) -> Vec<u8> {
+pub(crate) fn varint(mut value: usize) -> Vec<u8> {
     let mut out = Vec::new();
     loop {
         let low = (value % 128) as u8;
@@ -152,7 +152,7 @@ pub fn varint(mut value: usize) -> Vec<u8> {
 
 /// Reads a variable byte integer: its value and how many bytes it takes. `None` if there is none
 /// of at most four bytes.
-pub fn read_varint(bytes: &[u8]) -> Option<(usize, usize)> {
+pub(crate) fn read_varint(bytes: &[u8]) -> Option<(usize, usize)> {
     let mut value = 0;
     for (at, byte) in bytes.iter().take(4).enumerate() {
         value |= usize::from(byte & 0x7f) << (7 * at);

@@ -10,7 +10,7 @@ use super::packet::Version;
 use super::pattern::read_varint;
 
 /// What came next.
-pub enum Next {
+pub(crate) enum Next {
     /// A whole packet.
     Frame(Vec<u8>),
     /// The end of the connection, and the bytes before it that are no whole packet.
@@ -21,17 +21,17 @@ pub enum Next {
 
 /// A connection to the broker. A thread reads it all the time: a broker must never have to wait
 /// for a script that still writes.
-pub struct Peer {
+pub(crate) struct Peer {
     stream: TcpStream,
     chunks: Receiver<Vec<u8>>,
     buffer: Vec<u8>,
     /// Bytes of the buffer that were used.
     used: usize,
-    pub version: Version,
+    pub(crate) version: Version,
 }
 
 impl Peer {
-    pub fn connect(addr: SocketAddr, version: Version) -> io::Result<Peer> {
+    pub(crate) fn connect(addr: SocketAddr, version: Version) -> io::Result<Peer> {
         let stream = TcpStream::connect(addr)?;
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(Duration::from_secs(10)))?;
@@ -56,7 +56,7 @@ impl Peer {
     }
 
     /// Writes bytes. That the other side has closed shows when it is read.
-    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self.stream.write_all(bytes) {
             Err(e)
                 if matches!(
@@ -71,13 +71,13 @@ impl Peer {
     }
 
     /// Closes the sending half.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         // It may be closed already.
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     /// The next packet, or what there is instead of it.
-    pub fn next(&mut self, patience: Duration) -> Next {
+    pub(crate) fn next(&mut self, patience: Duration) -> Next {
         let deadline = Instant::now() + patience;
         loop {
             if let Some(frame) = self.frame() {

@@ -19,7 +19,7 @@ const PINGREQ: &[u8] = b"\xc0\x00";
 const PINGRESP: &[u8] = b"\xd0\x00";
 
 /// The broker that a conversation is held with.
-pub enum Server {
+pub(crate) enum Server {
     /// One that others use, too.
     Shared(SocketAddr),
     /// One that may be killed.
@@ -27,14 +27,14 @@ pub enum Server {
 }
 
 /// One conversation: a script with a version and a case.
-pub struct Conversation<'a> {
-    pub script: &'a Script,
-    pub version: Version,
-    pub case: &'a Case,
+pub(crate) struct Conversation<'a> {
+    pub(crate) script: &'a Script,
+    pub(crate) version: Version,
+    pub(crate) case: &'a Case,
     /// What `~` stands for: nobody else uses these client ids and topics.
-    pub prefix: String,
+    pub(crate) prefix: String,
     /// The broker is footbridge.
-    pub footbridge: bool,
+    pub(crate) footbridge: bool,
 }
 
 impl Conversation<'_> {
@@ -42,7 +42,7 @@ impl Conversation<'_> {
     ///
     /// # Errors
     /// What went wrong, with file and line.
-    pub fn hold(&self, server: Server) -> Result<(), String> {
+    pub(crate) fn hold(&self, server: Server) -> Result<(), String> {
         let mut stage = Stage {
             conversation: self,
             server,
@@ -231,11 +231,12 @@ impl Stage<'_> {
         outcome?;
         let (elapsed, any) = (self.sent.elapsed(), (Duration::ZERO, Duration::MAX));
         let (least, most) = expect.after.unwrap_or(any);
-        match (least..=most).contains(&elapsed) {
-            true => Ok(()),
-            false => Err(format!(
+        if (least..=most).contains(&elapsed) {
+            Ok(())
+        } else {
+            Err(format!(
                 "came after {elapsed:.1?}, not {least:?} to {most:?}"
-            )),
+            ))
         }
     }
 
@@ -338,9 +339,10 @@ fn version_of(line: &str) -> (String, Option<Version>) {
 /// Bytes as a script says them, one way or the other.
 fn pattern(line: &str, version: Version) -> Result<Pattern, String> {
     let first = line.split(' ').next().unwrap_or_default();
-    match NAMES.contains(&first) {
-        true => encode(line, version),
-        false => raw(line),
+    if NAMES.contains(&first) {
+        encode(line, version)
+    } else {
+        raw(line)
     }
 }
 

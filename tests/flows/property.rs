@@ -5,7 +5,7 @@ use super::pattern::{Pattern, varint};
 
 /// How a value is encoded (5.0 table 2-4).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Form {
+pub(crate) enum Form {
     Byte,
     Two,
     Four,
@@ -15,7 +15,7 @@ pub enum Form {
 }
 
 /// Identifier, form and name of each property.
-pub const PROPERTIES: &[(u8, Form, &str)] = &[
+pub(crate) const PROPERTIES: &[(u8, Form, &str)] = &[
     (0x01, Form::Byte, "payload_format"),
     (0x02, Form::Four, "message_expiry"),
     (0x03, Form::String, "content_type"),
@@ -47,7 +47,7 @@ pub const PROPERTIES: &[(u8, Form, &str)] = &[
 
 /// A property section with its length: each of `props` is `name=value`, in order; `?` is any
 /// value, `8..9` one of these where four bytes hold it.
-pub fn section(props: &[String], out: &mut Pattern) -> Result<(), String> {
+pub(crate) fn section(props: &[String], out: &mut Pattern) -> Result<(), String> {
     let mut inner = Pattern::default();
     for prop in props {
         let (name, value) = prop.split_once('=').ok_or(format!("{prop}: no value"))?;

@@ -6,38 +6,38 @@ use std::time::Duration;
 use super::packet::Version;
 
 /// A script.
-pub struct Script {
-    pub path: PathBuf,
-    pub versions: Vec<Version>,
+pub(crate) struct Script {
+    pub(crate) path: PathBuf,
+    pub(crate) versions: Vec<Version>,
     /// Lines for the broker's configuration, and `file NAME LINE` for files beside it.
-    pub config: Vec<String>,
+    pub(crate) config: Vec<String>,
     /// It needs a broker that no other script uses.
-    pub alone: bool,
+    pub(crate) alone: bool,
     /// Held with its last version only, unless all is to be run.
-    pub slow: bool,
+    pub(crate) slow: bool,
     /// The conversations; without any in the file there is one without a title.
-    pub cases: Vec<Case>,
-    pub steps: Vec<Step>,
+    pub(crate) cases: Vec<Case>,
+    pub(crate) steps: Vec<Step>,
 }
 
 /// One run of a script.
 #[derive(Clone, Default)]
-pub struct Case {
-    pub when: When,
-    pub title: String,
+pub(crate) struct Case {
+    pub(crate) when: When,
+    pub(crate) title: String,
     /// What `<1>`, `<2>`… stand for.
-    pub values: Vec<String>,
+    pub(crate) values: Vec<String>,
 }
 
 /// A line that does something.
-pub struct Step {
-    pub line: usize,
-    pub when: When,
-    pub verb: Verb,
+pub(crate) struct Step {
+    pub(crate) line: usize,
+    pub(crate) when: When,
+    pub(crate) verb: Verb,
 }
 
 /// What a line does.
-pub enum Verb {
+pub(crate) enum Verb {
     Send {
         peer: String,
         what: String,
@@ -54,22 +54,22 @@ pub enum Verb {
 }
 
 /// What a client expects.
-pub struct Expect {
-    pub peer: String,
-    pub what: String,
+pub(crate) struct Expect {
+    pub(crate) peer: String,
+    pub(crate) what: String,
     /// In any order with its neighbours.
-    pub any_order: bool,
+    pub(crate) any_order: bool,
     /// How long after the last line that sent something.
-    pub after: Option<(Duration, Duration)>,
+    pub(crate) after: Option<(Duration, Duration)>,
 }
 
 /// When a line holds: the words after its `@`s.
 #[derive(Clone, Default)]
-pub struct When(Vec<String>);
+pub(crate) struct When(Vec<String>);
 
 impl When {
     /// Whether it holds for this version, and for footbridge or another broker.
-    pub fn holds(&self, version: Version, footbridge: bool) -> bool {
+    pub(crate) fn holds(&self, version: Version, footbridge: bool) -> bool {
         self.0.iter().all(|word| match word.as_str() {
             "3" => version < Version::V5,
             "3.1.1+" => version > Version::V31,
@@ -82,7 +82,7 @@ impl When {
 
 impl Script {
     /// Reads a script.
-    pub fn parse(path: &Path, text: &str) -> Result<Script, String> {
+    pub(crate) fn parse(path: &Path, text: &str) -> Result<Script, String> {
         let mut script = Script {
             path: path.to_owned(),
             versions: Vec::new(),
@@ -160,7 +160,7 @@ impl Script {
     }
 
     /// Whether it ends the broker.
-    pub fn ends_broker(&self) -> bool {
+    pub(crate) fn ends_broker(&self) -> bool {
         let ends = |step: &Step| matches!(step.verb, Verb::Kill | Verb::Restart);
         self.steps.iter().any(ends)
     }

@@ -275,10 +275,7 @@ impl Bench {
         self.all.insert(number, waiting.clone());
         let verdict = self.model.publish(waiting, &sent);
         self.taken += u64::from(verdict != Verdict::Refused);
-        let delivery = match self.rng.bool() {
-            true => qos1(1),
-            false => qos2(1),
-        };
+        let delivery = if self.rng.bool() { qos1(1) } else { qos2(1) };
         self.world.publish(self.device, &topic, &payload, delivery);
         let newest = self.session().outbound.all().last().map(|held| held.id.0);
         if verdict == Verdict::Taken {

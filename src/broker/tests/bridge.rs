@@ -12,7 +12,7 @@ fn line(pattern: &str) -> BridgeTopic {
     BridgeTopic {
         direction: Direction::Both,
         remote: "up/".to_owned(),
-        ..super::overflow::line(pattern)
+        ..overflow::line(pattern)
     }
 }
 
@@ -36,7 +36,7 @@ pub(super) fn limits(session_present: bool) -> Limits {
 }
 
 pub(super) fn add(world: &mut World) -> BridgeId {
-    super::overflow::add(world, &[line("#")])
+    overflow::add(world, &[line("#")])
 }
 
 fn up(world: &mut World, bridge: BridgeId, present: bool) -> Peer {
@@ -239,7 +239,7 @@ fn a_broker_that_stops_takes_no_uplink() {
 fn a_message_goes_by_the_line_it_is_queued_by() {
     let plain = BridgeTopic {
         qos: QoS::AtMostOnce,
-        ..super::overflow::line("#")
+        ..overflow::line("#")
     };
     let mapped = BridgeTopic {
         qos: QoS::AtLeastOnce,
@@ -249,11 +249,11 @@ fn a_message_goes_by_the_line_it_is_queued_by() {
         },
         overflow: Some(Overflow::Oldest),
         remote: "up/".to_owned(),
-        ..super::overflow::line("alarms/#")
+        ..overflow::line("alarms/#")
     };
     let lines = [plain, mapped];
     let mut world = World::new();
-    let bridge = super::overflow::add(&mut world, &lines);
+    let bridge = overflow::add(&mut world, &lines);
     let device = world.clean(Version::V311, "device");
     for n in 1..=3 {
         world.publish(device, "alarms/fire", &n.to_string(), qos2(n));

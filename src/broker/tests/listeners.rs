@@ -200,9 +200,10 @@ fn a_listener_takes_the_versions_it_names() {
         (Version::V5, true),
     ] {
         let (peer, got) = world.dial_at(0, &Dial::clean(version, "c"));
-        let reason = match takes {
-            true => OK,
-            false => Reason::UNSUPPORTED_PROTOCOL_VERSION,
+        let reason = if takes {
+            OK
+        } else {
+            Reason::UNSUPPORTED_PROTOCOL_VERSION
         };
         assert_eq!(got, Some(Got::ConnAck(false, reason)), "{version:?}");
         assert_eq!(world.is_open(peer), takes);
@@ -273,10 +274,7 @@ fn each_listener_has_its_own_rules() {
         (b, "b", true),
     ] {
         world.publish(peer, topic, "x", qos1(1));
-        let reason = match may {
-            true => OK,
-            false => Reason::NOT_AUTHORIZED,
-        };
+        let reason = if may { OK } else { Reason::NOT_AUTHORIZED };
         let mut got = world.got(peer);
         assert_eq!(got.pop(), Some(Got::PubAck(1, reason)), "{topic}");
         assert_eq!(got.len(), usize::from(may), "who may write it reads it");

@@ -183,9 +183,10 @@ fn a_client_is_held_to_what_it_was_told() {
         world.settings.max_inflight_messages = 1;
         world.settings.max_packet_size = Some(100);
         set_general(&mut world);
-        let device = match before {
-            true => early,
-            false => world.clean(Version::V5, "late"),
+        let device = if before {
+            early
+        } else {
+            world.clean(Version::V5, "late")
         };
         let largest = world.broker.max_packet(world.conn(device));
         assert_eq!(largest > 100, before);

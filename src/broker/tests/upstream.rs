@@ -108,9 +108,10 @@ fn a_bridge_says_goodbye_as_a_client() {
         let mut world = World::new();
         let upstream = uplink(&mut world, 0, Announced::default());
         let conn = world.conn(upstream);
-        match said {
-            true => world.broker.bridge_fail(conn, reason, world.now),
-            false => world.broker.shutdown(world.now),
+        if said {
+            world.broker.bridge_fail(conn, reason, world.now);
+        } else {
+            world.broker.shutdown(world.now);
         }
         world.turn();
         let said = said.then_some(Got::Disconnect(reason)).into_iter();

@@ -72,12 +72,15 @@ pub(super) const KEYS: &[Key] = &[
         Means("required"),
         "Which topics the bridge carries, and which way; may be given more than once.",
         "Without a direction out, without a QoS 0. LOCAL and REMOTE are prefixes; \"\" stands for \
-         an empty one, for an empty pattern too, and then the prefixes are the two whole topics. high and low are \
-         RSMB's: low is accepted, has no effect yet, and the log says so. A line in the form of RSMB, with the prefixes right behind the \
-         direction, is carried at up to QoS 2. Options for what goes out: max_queued_messages=COUNT \
-         and max_queued_bytes=BYTES bound what waits of this mapping alone, overflow=refuse, \
-         oldest, newest or latest-per-topic is its own queue_overflow, and ttl=DURATION drops \
-         messages that are older before they are sent.",
+         an empty one, for an empty pattern too, and then the prefixes are the two whole topics. \
+         Where several lines take a topic, the first with a prefix carries it, or else the first; \
+         once, with the QoS and the options of that line. \
+         high and low are RSMB's: low is accepted, has no effect yet, and the log says so. A line \
+         in the form of RSMB, with the prefixes right behind the direction, is carried at up to \
+         QoS 2. Options for what goes out: max_queued_messages=COUNT and max_queued_bytes=BYTES \
+         bound what waits of this mapping alone, overflow=refuse, oldest, newest or \
+         latest-per-topic is its own queue_overflow, and ttl=DURATION drops messages that are \
+         older before they are sent.",
         topic,
     ),
     implemented(

@@ -208,9 +208,10 @@ fn an_overlong_remaining_length_is_malformed_in_5_0() {
         bytes.extend([0, 1, b'c']);
         bytes[1] |= bytes.len() as u8 - 3;
         let decoded = decode(&bytes, Version::V311, 100);
-        match taken {
-            true => assert!(matches!(decoded, Ok(Some((Packet::Connect(_), 16))))),
-            false => assert_eq!(decoded, Err(Error::RemainingLength)),
+        if taken {
+            assert!(matches!(decoded, Ok(Some((Packet::Connect(_), 16)))));
+        } else {
+            assert_eq!(decoded, Err(Error::RemainingLength));
         }
     }
 }

@@ -24,7 +24,7 @@ impl Place {
     ///
     /// # Errors
     /// When the path is taken, too long, or can't be written, with what to do.
-    pub fn bind(path: &Path) -> Result<(Socket, Place), Failure> {
+    pub(super) fn bind(path: &Path) -> Result<(Socket, Place), Failure> {
         let check = |e| (e, "the folder must exist and be writable");
         let address = SockAddr::unix(path).map_err(|e| (e, "a path has at most 107 bytes"))?;
         clear(path, &address)?;
@@ -38,7 +38,7 @@ impl Place {
     }
 
     /// The file.
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 }
@@ -59,9 +59,8 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 
 /// Makes sure that there is nothing at `path`.
 fn clear(path: &Path, address: &SockAddr) -> Result<(), Failure> {
-    let found = match fs::symlink_metadata(path) {
-        Ok(found) => found,
-        Err(_) => return Ok(()),
+    let Ok(found) = fs::symlink_metadata(path) else {
+        return Ok(());
     };
     if !found.file_type().is_socket() {
         let taken = ErrorKind::AlreadyExists.into();

@@ -28,7 +28,7 @@ type Attempt = Pin<Box<dyn Future<Output = io::Result<(Stream, SocketAddr)>>>>;
 ///
 /// # Errors
 /// The last address's error, or `TimedOut`.
-pub async fn connect(
+pub(super) async fn connect(
     reactor: &Rc<Reactor>,
     addresses: &[SocketAddr],
     deadline: Duration,

@@ -19,7 +19,7 @@ const STACK: usize = 256 * 1024;
 
 /// Why a name has no addresses.
 #[derive(Debug)]
-pub enum Error {
+pub(super) enum Error {
     /// The resolver's answer.
     Lookup(io::Error),
     /// The resolver knows the name, but no address of it.
@@ -55,7 +55,7 @@ type Lookup = fn(&str, u16) -> io::Result<Vec<SocketAddr>>;
 
 /// Looks names up for one bridge.
 #[derive(Debug)]
-pub struct Resolver {
+pub(super) struct Resolver {
     lookup: Lookup,
     running: Option<Running>,
 }
@@ -86,7 +86,7 @@ impl Resolver {
     ///
     /// # Errors
     /// When there is no answer within `deadline`, or a bad one.
-    pub async fn resolve(
+    pub(super) async fn resolve(
         &mut self,
         host: &str,
         port: u16,

@@ -2,6 +2,7 @@
 
 use super::Uplink;
 use crate::broker::{BridgeId, ConnId};
+use crate::impossible;
 use crate::net::conn::End;
 use crate::net::hub::Hub;
 
@@ -11,7 +12,7 @@ impl Hub {
         // A configuration has a handful of bridges.
         let Some(index) = self.index_of(uplink.bridge) else {
             self.uplinks.push(uplink);
-            return self.uplinks.len() as u32 - 1;
+            return number(self.uplinks.len() - 1);
         };
         if let Some(place) = self.uplinks.get_mut(index as usize) {
             let new = uplink.link.state_topic().map(str::to_owned);
@@ -33,7 +34,7 @@ impl Hub {
 
     fn index_of(&self, bridge: BridgeId) -> Option<u32> {
         let at = self.uplinks.iter().position(|u| u.bridge == bridge)?;
-        Some(at as u32)
+        Some(number(at))
     }
 
     /// True while the bridge has a connection.
@@ -72,4 +73,12 @@ impl Hub {
     pub(super) fn uplink_conn(&self, index: u32) -> Option<ConnId> {
         self.uplinks.get(index as usize)?.conn
     }
+}
+
+/// The number of the link at this place: a configuration has a handful of bridges.
+fn number(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or_else(|_| {
+        impossible!("four billion bridges");
+        u32::MAX
+    })
 }

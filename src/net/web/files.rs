@@ -31,7 +31,7 @@ pub(in crate::net) struct Body {
 
 impl Body {
     /// How many bytes are left.
-    pub fn left(&self) -> u64 {
+    pub(crate) fn left(&self) -> u64 {
         self.end - self.at
     }
 
@@ -39,15 +39,16 @@ impl Body {
     ///
     /// # Errors
     /// As the file system reports them.
-    pub fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         let most = usize::try_from(self.left())
             .unwrap_or(usize::MAX)
             .min(buf.len());
-        self.file.read_at(&mut buf[..most], self.at)
+        self.file
+            .read_at(buf.get_mut(..most).unwrap_or_default(), self.at)
     }
 
     /// `n` of the bytes were sent.
-    pub fn advance(&mut self, n: usize) {
+    pub(crate) fn advance(&mut self, n: usize) {
         self.at = (self.at + n as u64).min(self.end);
     }
 }
@@ -106,7 +107,7 @@ fn decode(text: &str) -> Option<String> {
         out.push(match byte {
             b'%' => {
                 let mut digit = || char::from(bytes.next()?).to_digit(16);
-                (digit()? * 16 + digit()?) as u8
+                u8::try_from(digit()? * 16 + digit()?).ok()?
             }
             byte => byte,
         });

@@ -46,11 +46,11 @@ impl Opcode {
 pub(in crate::net) struct Code(pub u16);
 
 impl Code {
-    pub const NORMAL: Code = Code(1000);
-    pub const GOING_AWAY: Code = Code(1001);
-    pub const PROTOCOL_ERROR: Code = Code(1002);
-    pub const UNSUPPORTED_DATA: Code = Code(1003);
-    pub const TOO_BIG: Code = Code(1009);
+    pub(crate) const NORMAL: Code = Code(1000);
+    pub(crate) const GOING_AWAY: Code = Code(1001);
+    pub(crate) const PROTOCOL_ERROR: Code = Code(1002);
+    pub(crate) const UNSUPPORTED_DATA: Code = Code(1003);
+    pub(crate) const TOO_BIG: Code = Code(1009);
 
     /// True where a Close frame may carry it (RFC 6455 §7.4).
     fn may_be_sent(self) -> bool {
@@ -69,7 +69,7 @@ pub(in crate::net) enum Over {
 
 impl Over {
     /// The code of the Close frame that answers.
-    pub fn code(self) -> Option<Code> {
+    pub(crate) fn code(self) -> Option<Code> {
         match self {
             Over::Closed(code) => code,
             Over::Broken(code, _) => Some(code),
@@ -123,7 +123,7 @@ struct Header {
 }
 
 impl Frames {
-    pub fn new() -> Frames {
+    pub(super) fn new() -> Frames {
         Frames {
             state: START,
             fragmented: false,
@@ -134,14 +134,14 @@ impl Frames {
 
     /// Takes in what was read, and moves the payload of its binary frames to the front; returns
     /// how long that is. A frame may end or begin anywhere [MQTT-6.0.0-2].
-    pub fn take(&mut self, bytes: &mut [u8]) -> usize {
+    pub(super) fn take(&mut self, bytes: &mut [u8]) -> usize {
         let (mut read, mut kept) = (0, 0);
         while self.over.is_none() && read < bytes.len() {
             let n = match &mut self.state {
                 State::Data { left, mask } => {
                     let n = (bytes.len() - read).min(usize::try_from(*left).unwrap_or(usize::MAX));
                     bytes.copy_within(read..read + n, kept);
-                    unmask(&mut bytes[kept..kept + n], mask);
+                    unmask(bytes.get_mut(kept..kept + n).unwrap_or_default(), mask);
                     kept += n;
                     *left -= n as u64;
                     if *left == 0 {
@@ -149,8 +149,8 @@ impl Frames {
                     }
                     n
                 }
-                State::Header(..) => self.take_header(&bytes[read..]),
-                State::Control { .. } => self.take_control(&bytes[read..]),
+                State::Header(..) => self.take_header(bytes.get(read..).unwrap_or_default()),
+                State::Control { .. } => self.take_control(bytes.get(read..).unwrap_or_default()),
             };
             read += n;
         }
@@ -158,17 +158,17 @@ impl Frames {
     }
 
     /// True if a ping waits for its answer.
-    pub fn has_pong(&self) -> bool {
+    pub(super) fn has_pong(&self) -> bool {
         self.pong.is_some()
     }
 
     /// What answers the last ping, if none has yet (RFC 6455 §5.5.3 allows to skip earlier ones).
-    pub fn take_pong(&mut self) -> Option<Vec<u8>> {
+    pub(super) fn take_pong(&mut self) -> Option<Vec<u8>> {
         self.pong.take()
     }
 
     /// Set once no more is taken.
-    pub fn over(&self) -> Option<Over> {
+    pub(super) fn over(&self) -> Option<Over> {
         self.over
     }
 
@@ -223,7 +223,7 @@ impl Frames {
             opcode => {
                 self.state = State::Control {
                     opcode,
-                    left: left as u8,
+                    left: u8::try_from(left).unwrap_or(u8::MAX), // The header was checked.
                     mask,
                     payload: Vec::new(),
                 };
@@ -245,15 +245,15 @@ impl Frames {
         else {
             return 0;
         };
-        let n = bytes.len().min(usize::from(*left));
-        let from = payload.len();
-        payload.extend_from_slice(&bytes[..n]);
-        unmask(&mut payload[from..], mask);
-        *left -= n as u8;
+        let n = u8::try_from(bytes.len()).map_or(*left, |n| n.min(*left));
+        let (from, more) = (payload.len(), bytes.get(..usize::from(n)));
+        payload.extend_from_slice(more.unwrap_or_default());
+        unmask(payload.get_mut(from..).unwrap_or_default(), mask);
+        *left -= n;
         if *left == 0 {
             self.end_control();
         }
-        n
+        n.into()
     }
 
     fn end_control(&mut self) {
@@ -280,9 +280,10 @@ fn close_of(payload: &[u8]) -> Over {
         };
     };
     let code = Code(u16::from_be_bytes(*code));
-    match code.may_be_sent() && std::str::from_utf8(reason).is_ok() {
-        true => Over::Closed(Some(code)),
-        false => Over::Broken(Code::PROTOCOL_ERROR, "a close code that may not be sent"),
+    if code.may_be_sent() && std::str::from_utf8(reason).is_ok() {
+        Over::Closed(Some(code))
+    } else {
+        Over::Broken(Code::PROTOCOL_ERROR, "a close code that may not be sent")
     }
 }
 

@@ -57,7 +57,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    pub const fn new(status: &'static str, why: &'static str) -> Refusal {
+    pub(super) const fn new(status: &'static str, why: &'static str) -> Refusal {
         Refusal {
             status,
             fields: "",
@@ -66,7 +66,7 @@ impl Refusal {
     }
 
     /// The whole response.
-    pub fn response(&self, body: bool) -> String {
+    pub(super) fn response(&self, body: bool) -> String {
         let Refusal {
             status,
             fields,
@@ -77,10 +77,7 @@ impl Refusal {
             "HTTP/1.1 {status}\r\n{fields}Content-Type: text/plain\r\n\
              Content-Length: {length}\r\nConnection: close\r\n\r\n"
         );
-        match body {
-            true => format!("{head}{why}\n"),
-            false => head,
-        }
+        if body { format!("{head}{why}\n") } else { head }
     }
 }
 
@@ -112,7 +109,7 @@ const WRONG_METHOD: Refusal = Refusal {
 /// at before.
 pub(super) fn head_len(bytes: &[u8], from: usize) -> Option<usize> {
     let from = from.saturating_sub(3);
-    let mut line_ends = (from..bytes.len()).filter(|&at| bytes[at] == b'\n');
+    let mut line_ends = (from..bytes.len()).filter(|&at| bytes.get(at) == Some(&b'\n'));
     line_ends.find_map(|at| match bytes.get(at + 1..)? {
         [b'\n', ..] => Some(at + 2),
         [b'\r', b'\n', ..] => Some(at + 3),

@@ -44,7 +44,7 @@ impl Site {
     ///
     /// # Errors
     /// When `http_dir` can't be used: it, and the system's answer.
-    pub fn of(listener: &config::Listener) -> Result<Option<Rc<Site>>, (&Path, io::Error)> {
+    pub(super) fn of(listener: &config::Listener) -> Result<Option<Rc<Site>>, (&Path, io::Error)> {
         let web = &listener.web;
         if web.protocol == Protocol::Mqtt {
             return Ok(None);
@@ -68,9 +68,10 @@ impl Site {
 
 impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.rules.upgrades {
-            true => "websockets",
-            false => "http",
+        f.write_str(if self.rules.upgrades {
+            "websockets"
+        } else {
+            "http"
         })?;
         match &self.root {
             Some(root) => write!(f, ", {}", root.display()),
@@ -111,7 +112,7 @@ enum Stage {
 }
 
 impl Web {
-    pub fn new(site: Rc<Site>) -> Web {
+    pub(super) fn new(site: Rc<Site>) -> Web {
         Web {
             stage: Stage::Request {
                 site,
@@ -126,7 +127,7 @@ impl Web {
     }
 
     /// Takes in what was read, and moves what is MQTT to the front; returns how long that is.
-    pub fn take(&mut self, bytes: &mut [u8]) -> usize {
+    pub(super) fn take(&mut self, bytes: &mut [u8]) -> usize {
         match &mut self.stage {
             Stage::Request { head, .. } => {
                 let from = head.len();
@@ -138,7 +139,7 @@ impl Web {
                 // Frames right behind the request.
                 let len = bytes.len();
                 bytes.copy_within(len - rest.., 0);
-                frames.take(&mut bytes[..rest])
+                frames.take(bytes.get_mut(..rest).unwrap_or_default())
             }
             Stage::Open(frames) => frames.take(bytes),
             Stage::Answered { .. } => 0,
@@ -208,7 +209,7 @@ impl Web {
     }
 
     /// Set once the peer has closed the WebSocket, or broken its rules.
-    pub fn over(&self) -> Option<Over> {
+    pub(super) fn over(&self) -> Option<Over> {
         match &self.stage {
             Stage::Open(frames) => frames.over(),
             _ => None,
@@ -216,7 +217,7 @@ impl Web {
     }
 
     /// Why the request was refused, if it was not for a file.
-    pub fn refused(&self) -> Option<&'static str> {
+    pub(super) fn refused(&self) -> Option<&'static str> {
         match &self.stage {
             Stage::Answered { refused, .. } => *refused,
             _ => None,
@@ -224,7 +225,7 @@ impl Web {
     }
 
     /// True while there is something to write that is not in the outbox.
-    pub fn has_output(&self) -> bool {
+    pub(super) fn has_output(&self) -> bool {
         let stage = match &self.stage {
             Stage::Request { .. } => false,
             Stage::Open(frames) => frames.has_pong(),
@@ -234,13 +235,13 @@ impl Web {
     }
 
     /// True once the request is answered to the last byte, and the connection is to be closed.
-    pub fn is_answered(&self) -> bool {
+    pub(super) fn is_answered(&self) -> bool {
         matches!(self.stage, Stage::Answered { body: None, .. }) && self.out.is_empty()
     }
 
     /// What to write next; both are empty if there is nothing. A frame carries all that is in the
     /// outbox when it begins: a turn's output [MQTT-6.0.0-1].
-    pub fn parts<'a>(&'a mut self, outbox: &'a Outbox) -> [IoSlice<'a>; 2] {
+    pub(super) fn parts<'a>(&'a mut self, outbox: &'a Outbox) -> [IoSlice<'a>; 2] {
         if self.in_frame == 0 && !self.closed {
             self.begin_frame(outbox.len(), outbox.close);
         }
@@ -268,7 +269,7 @@ impl Web {
     }
 
     /// `n` bytes of [`Web::parts`] were written. True if some were the outbox's.
-    pub fn advance(&mut self, n: usize, outbox: &mut Outbox) -> bool {
+    pub(super) fn advance(&mut self, n: usize, outbox: &mut Outbox) -> bool {
         /// What [`Web::out`] may keep: a frame's header.
         const KEPT: usize = 16;
         let ahead = n.min(self.out.len());
@@ -283,7 +284,7 @@ impl Web {
     }
 
     /// The file to be sent, once all before it is written.
-    pub fn body(&mut self) -> Option<&mut Body> {
+    pub(super) fn body(&mut self) -> Option<&mut Body> {
         match &mut self.stage {
             Stage::Answered { body, .. } if self.out.is_empty() => body.as_mut(),
             _ => None,
@@ -291,7 +292,7 @@ impl Web {
     }
 
     /// The file is sent.
-    pub fn end_body(&mut self) {
+    pub(super) fn end_body(&mut self) {
         if let Stage::Answered { body, .. } = &mut self.stage {
             *body = None;
         }

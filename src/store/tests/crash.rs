@@ -98,9 +98,10 @@ impl Run {
                 Op::Journal(inode, _) => journals.push(*inode),
                 Op::SyncNames => names = at,
                 Op::Sync(inode) => {
-                    let of = match journals.contains(inode) {
-                        true => Liar::Journal,
-                        false => Liar::Store,
+                    let of = if journals.contains(inode) {
+                        Liar::Journal
+                    } else {
+                        Liar::Store
                     };
                     if of != liar {
                         synced.insert(*inode, at);
@@ -171,10 +172,13 @@ impl Run {
 /// The write as it is with only what is before byte `at`, or only what is after.
 fn torn(op: &Op, at: usize, head: bool) -> Op {
     match op {
-        Op::Write(inode, offset, data) if at < data.len() => match head {
-            true => Op::Write(*inode, *offset, data[..at].to_vec()),
-            false => Op::Write(*inode, *offset + at as u64, data[at..].to_vec()),
-        },
+        Op::Write(inode, offset, data) if at < data.len() => {
+            if head {
+                Op::Write(*inode, *offset, data[..at].to_vec())
+            } else {
+                Op::Write(*inode, *offset + at as u64, data[at..].to_vec())
+            }
+        }
         other => other.clone(),
     }
 }

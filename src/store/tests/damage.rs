@@ -156,7 +156,7 @@ fn no_damage_is_too_much() {
         bytes[page * 4096..end].fill(0);
     });
     damaged(cases, SEED + 3, |bytes, rng| {
-        bytes.truncate(rng.usize(1..bytes.len()))
+        bytes.truncate(rng.usize(1..bytes.len()));
     });
     damaged(cases, SEED + 4, |bytes, rng| {
         for _ in 0..rng.usize(2..20) {
@@ -185,7 +185,7 @@ fn no_header_is_too_bad() {
     });
     assert!(unknown > 0, "both slots were hit in some");
     damaged(cases(20, 3), SEED + 7, |bytes, rng| {
-        garbage(&mut bytes[9..4096], rng)
+        garbage(&mut bytes[9..4096], rng);
     });
 }
 
@@ -193,7 +193,7 @@ fn no_header_is_too_bad() {
 #[test]
 fn nothing_leads_astray_for_ever() {
     damaged(cases(30, 3), SEED + 8, |bytes, rng| {
-        garbage(&mut bytes[4096..], rng)
+        garbage(&mut bytes[4096..], rng);
     });
     damaged(cases(30, 3), SEED + 9, |bytes, rng| {
         let pages = bytes.len() as u64 / 4096;

@@ -56,9 +56,10 @@ struct Bench {
 
 impl Bench {
     fn new(volatile: bool) -> Bench {
-        let promise = match volatile {
-            true => Promise::AtOnce,
-            false => Promise::Committed,
+        let promise = if volatile {
+            Promise::AtOnce
+        } else {
+            Promise::Committed
         };
         Bench {
             store: Store::new(promise, INTERVAL, MessageId(1), Refs::new()),

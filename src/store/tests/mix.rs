@@ -82,9 +82,10 @@ impl Ledger {
 /// A folder in memory where there is one: syncs cost nothing there.
 pub(super) fn folder() -> (TempDir, PathBuf) {
     let memory = Path::new("/dev/shm");
-    let folder = match memory.is_dir() {
-        true => tempfile::tempdir_in(memory).unwrap(),
-        false => tempfile::tempdir().unwrap(),
+    let folder = if memory.is_dir() {
+        tempfile::tempdir_in(memory).unwrap()
+    } else {
+        tempfile::tempdir().unwrap()
     };
     let path = folder.path().join("broker.db");
     (folder, path)

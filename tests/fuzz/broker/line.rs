@@ -7,7 +7,7 @@ use footbridge::mqtt::{Ack, Delivery, Packet, PacketId, Publish, Reason, Version
 
 /// What a peer is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub(super) enum Kind {
     Client,
     Upstream,
 }
@@ -25,7 +25,7 @@ enum Stage {
 
 /// A connection.
 #[derive(Debug)]
-pub struct Line {
+pub(super) struct Line {
     pub conn: ConnId,
     pub kind: Kind,
     /// What the peer speaks.
@@ -47,7 +47,7 @@ pub struct Line {
 }
 
 impl Line {
-    pub fn new(conn: ConnId, kind: Kind, version: Version, slow: bool) -> Line {
+    pub(super) fn new(conn: ConnId, kind: Kind, version: Version, slow: bool) -> Line {
         Line {
             conn,
             kind,
@@ -68,7 +68,7 @@ impl Line {
 
     /// Takes what there is room for; true if that was anything. The last word of a connection is
     /// taken whole or not at all.
-    pub fn take(&mut self, outbox: &mut Outbox) -> bool {
+    pub(super) fn take(&mut self, outbox: &mut Outbox) -> bool {
         let mut moved = false;
         while !outbox.is_empty() {
             let mut n = outbox.pending().len();

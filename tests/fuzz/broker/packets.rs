@@ -21,7 +21,7 @@ const FILTERS: &[&str] = &[
     "$SYS/#",
 ];
 /// All of them.
-pub const QOS: &[QoS] = &[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+pub(super) const QOS: &[QoS] = &[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 /// Around where payloads are shared, and around what the settings allow.
 const SIZES: &[usize] = &[0, 1, 10, 40, 140, 160, 390, 16_384, 20_000];
 
@@ -36,14 +36,14 @@ fn id(input: &mut Input<'_>) -> PacketId {
 }
 
 /// A CONNECT, and what it asks for.
-pub struct Dial {
+pub(super) struct Dial {
     pub bytes: Vec<u8>,
     pub max_packet: Option<u32>,
     pub alias_max: u16,
 }
 
 /// A CONNECT; few client ids, so that sessions are met again.
-pub fn connect(input: &mut Input<'_>, version: Version) -> Dial {
+pub(super) fn connect(input: &mut Input<'_>, version: Version) -> Dial {
     let (flags, id) = (
         input.byte(),
         input.pick(&["a", "b", "c", "d", "", "local.up"]),
@@ -89,7 +89,7 @@ pub fn connect(input: &mut Input<'_>, version: Version) -> Dial {
 }
 
 /// Any packet that a client sends, and some that it may not.
-pub fn any(input: &mut Input<'_>, version: Version) -> Vec<u8> {
+pub(super) fn any(input: &mut Input<'_>, version: Version) -> Vec<u8> {
     let kind = input.byte();
     let ack = |input: &mut Input<'_>| Ack::new(id(input), Reason::SUCCESS);
     match kind % 24 {

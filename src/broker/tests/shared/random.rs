@@ -56,9 +56,10 @@ impl Run {
             let fickle = chances.fickle && n > 1;
             let id = format!("m{n}");
             Member {
-                dial: match fickle {
-                    true => clean(version, &id),
-                    false => durable(version, &id),
+                dial: if fickle {
+                    clean(version, &id)
+                } else {
+                    durable(version, &id)
                 },
                 peer: None,
                 known: BTreeSet::new(),
@@ -107,9 +108,10 @@ impl Run {
         }
         self.next += 1;
         let payload = self.next.to_string();
-        let delivery = match self.chances.exact {
-            true => qos2(self.next),
-            false => qos1(self.next),
+        let delivery = if self.chances.exact {
+            qos2(self.next)
+        } else {
+            qos1(self.next)
         };
         self.world
             .publish(self.publisher, "a/b", &payload, delivery);

@@ -333,9 +333,10 @@ impl Client {
         if self.version == Version::V5 && env.rng.u32(..4) == 0 {
             let slot = env.rng.usize(..link.aliases.len());
             props.push(Property::TopicAlias(slot as u16 + 1));
-            match link.aliases[slot].as_deref() == Some(topic) {
-                true => topic = "",
-                false => link.aliases[slot] = Some(topic.to_owned()),
+            if link.aliases[slot].as_deref() == Some(topic) {
+                topic = "";
+            } else {
+                link.aliases[slot] = Some(topic.to_owned());
             }
         }
         let delivery = match draft.qos {
@@ -460,9 +461,10 @@ impl Client {
             self.unacked.clear();
         }
         for unacked in &self.unacked {
-            link.todo.push_back(match unacked.released {
-                true => Todo::PubRel(unacked.id),
-                false => Todo::Publish(unacked.id, true),
+            link.todo.push_back(if unacked.released {
+                Todo::PubRel(unacked.id)
+            } else {
+                Todo::Publish(unacked.id, true)
             });
         }
         if !present && env.rng.u32(..5) > 0 {

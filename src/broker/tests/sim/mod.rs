@@ -393,7 +393,7 @@ struct Seed(u64);
 
 impl Drop for Seed {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if thread::panicking() {
             eprintln!("FOOTBRIDGE_SIM_SEED={}", self.0);
         }
     }

@@ -132,9 +132,10 @@ pub fn plan(rng: &mut Rng, version: Version, client: usize, kind: u32) -> Plan {
         (true, _) => pick(rng, &[0, 3600, u32::MAX, u32::MAX]),
     };
     // Each always the same: a queue may hold what the next connection does not take.
-    let max_packet = match v5 && client % 4 == 3 {
-        true => 4000,
-        false => usize::MAX,
+    let max_packet = if v5 && client % 4 == 3 {
+        4000
+    } else {
+        usize::MAX
     };
     Plan {
         hello: Hello {

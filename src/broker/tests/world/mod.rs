@@ -359,9 +359,10 @@ impl Driver for World {
             if *TRACE {
                 eprintln!("{} {} < {packet:?}", now.as_millis(), at.unwrap_or(0));
             }
-            match self.raw {
-                true => line.bytes.push_back(rest[..n].to_vec()),
-                false => line.got.push_back(own(&packet)),
+            if self.raw {
+                line.bytes.push_back(rest[..n].to_vec());
+            } else {
+                line.got.push_back(own(&packet));
             }
             rest = &rest[n..];
         }
