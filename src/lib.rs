@@ -52,7 +52,7 @@
 //! 2. `check_limits` holds it to what the peer was told, `name_topic` finds its topic by name, alias
 //!    and mount point, `known_id` recognises a QoS 2 message that was routed before.
 //! 3. `make_message` applies the map of a bridge and the access rules, and makes the one shared
-//!    [`message::Message`] (`Message::new`), the only copy of the payload in RAM.
+//!    [`message::Message`] (`Message::new`), which the queues of all receivers share.
 //! 4. `take` reserves the place of the acknowledgement among the publisher's replies
 //!    (`Connections::reserve`) and calls `delivering::route::route`.
 //! 5. `Router::find_receivers` asks the tree (`Trie::matches`) and lists each receiver once

@@ -59,6 +59,14 @@ pub(crate) struct Scratch {
     pub(crate) topic: String,
 }
 
+impl Scratch {
+    /// What is kept for properties, in bytes.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.forwarded.capacity() + self.props.capacity()
+    }
+}
+
 impl Core {
     /// A connection's name for logs: client id and address.
     pub(crate) fn name_of(&self, c: ConnId) -> String {

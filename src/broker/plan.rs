@@ -1,14 +1,15 @@
 //! What is to become of a message on its way to one receiver.
 
 use super::sessions::DropReason;
+use crate::store::Amount;
 
 /// Whether a queue takes a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Admission {
     /// It fits.
     Fits,
-    /// It fits once others were dropped.
-    MakesRoom,
+    /// It fits once others were dropped, so that there is room for this much.
+    MakesRoom(Amount),
     /// Its publisher is to be told that it does not fit.
     Refused,
     /// It is dropped itself, for this reason.

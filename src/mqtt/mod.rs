@@ -25,7 +25,7 @@ pub use packets::{
     Subscription, UnsubAck, Unsubscribe, Will,
 };
 pub use property::Property;
-pub use props::{Props, PropsBuf, PublishProps};
+pub use props::{KEPT_PROPS_BYTES, Props, PropsBuf, PublishProps};
 pub use reason::Reason;
 pub use topic::{MAX_LEVELS, TopicFilter, TopicName, filter_matches, share};
 pub use types::{Delivery, PacketId, PacketType, QoS, Version};

@@ -156,6 +156,9 @@ impl fmt::Debug for Props<'_> {
     }
 }
 
+/// What a buffer of properties keeps of its memory from one packet to the next, in bytes.
+pub const KEPT_PROPS_BYTES: usize = 64 * 1024;
+
 /// Properties being put together for a packet to encode.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct PropsBuf(Vec<u8>);
@@ -166,9 +169,10 @@ impl PropsBuf {
         PropsBuf(Vec::new())
     }
 
-    /// Drops all properties and keeps the allocation.
+    /// Drops all properties and keeps the allocation, up to [`KEPT_PROPS_BYTES`].
     pub fn clear(&mut self) {
         self.0.clear();
+        self.0.shrink_to(KEPT_PROPS_BYTES);
     }
 
     /// Appends a property. One that cannot be encoded, with a string or binary value longer than
@@ -186,6 +190,12 @@ impl PropsBuf {
     /// Appends properties that [`Props::read_publish`] wrote.
     pub fn extend_raw(&mut self, section: &[u8]) {
         self.0.extend_from_slice(section);
+    }
+
+    /// The bytes that it has room for.
+    #[cfg(test)]
+    pub fn capacity(&self) -> usize {
+        self.0.capacity()
     }
 
     /// The properties so far.

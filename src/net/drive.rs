@@ -163,11 +163,12 @@ impl Hub {
         fits
     }
 
-    /// Keeps `partial` until more of it comes.
+    /// Keeps `partial` until more of it comes; an empty one, with its memory, is not kept.
     fn keep(&mut self, id: ConnId, partial: Vec<u8>) {
-        if !partial.is_empty() && self.conn(id).is_some() {
-            self.half.keep(id, &partial);
+        if partial.is_empty() || self.conn(id).is_none() {
+            return;
         }
+        self.half.keep(id, &partial);
         if let Some(conn) = self.conn(id) {
             *conn.transport.partial() = partial;
         }

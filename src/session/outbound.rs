@@ -336,9 +336,10 @@ impl Outbound {
     }
 
     /// True if what is owed in a lane is counted by itself. A queue in RAM has no bounds by lane;
-    /// it only must not give a share's number again that still owes something.
+    /// but `$SYS` tells what the lines of a bridge owe, and a share's number that still owes
+    /// something must not be given again.
     fn counts(&self, lane: Lane) -> bool {
-        self.durable || lane.is_share()
+        self.durable || lane != Lane::Client
     }
 
     /// Takes the next message that may be sent now out of the queue; [`Outbound::sent`] or

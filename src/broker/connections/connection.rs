@@ -118,7 +118,7 @@ pub(crate) struct Connection {
     /// QoS 1 and 2 messages of the peer that are not acknowledged yet.
     pub(super) unacked: u16,
     /// Queued replies before which no message may be sent.
-    pub(super) barriers: u16,
+    pub(super) barriers: u32,
     version: Version,
     stage: Stage,
     max_qos: QoS,

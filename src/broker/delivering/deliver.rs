@@ -6,7 +6,7 @@ use crate::broker::connections::{Stage, Ticket};
 use crate::broker::core::Core;
 use crate::broker::plan::Plan;
 use crate::broker::queues::age::note_queued;
-use crate::broker::queues::bounds::{admission, admit, make_room_in_ram};
+use crate::broker::queues::bounds::{admission, admit, copies, make_room_in_ram};
 use crate::broker::queues::drops::{drop_entry, drop_message};
 use crate::broker::routing::{Place, Receiver};
 use crate::broker::sending::pump::pump;
@@ -34,7 +34,7 @@ pub(super) fn deliver(
     let (mut together, mut alone): (Vec<Owed>, Vec<Owed>) = (Vec::new(), Vec::new());
     let mut queued = Vec::new();
     for (mut receiver, plan) in receivers.drain(..).zip(plans) {
-        let Plan::Stored(planned) = *plan else {
+        let Plan::Stored(admission) = *plan else {
             if *plan == Plan::AtOnce {
                 send_at_once(core, message, receiver, now);
             } else {
@@ -43,12 +43,6 @@ pub(super) fn deliver(
             continue;
         };
         let (key, lane) = (receiver.session, receiver.owed.lane);
-        // A session may get the message by several shares: what was planned may have been the room
-        // for one.
-        let admission = match core.sessions.get(key).filter(|_| lane.is_share()) {
-            Some(session) => admission(session, &core.settings, lane, message.size()),
-            None => planned,
-        };
         if admit(core, key, lane, message, admission, now) {
             take_place(core, &mut receiver);
             let owed = receiver.owed.clone();
@@ -186,7 +180,7 @@ pub(crate) fn deliver_left(
         return true;
     }
     let has_room = if stored {
-        let admission = admission(session, &core.settings, lane, message.size());
+        let admission = admission(session, &core.settings, lane, copies(1, message.size()));
         admit(core, key, lane, message, admission, now)
     } else {
         make_room_in_ram(core, key, lane, message, now)

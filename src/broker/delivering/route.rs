@@ -9,7 +9,7 @@ use super::retain::retain;
 use crate::broker::connections::Ticket;
 use crate::broker::core::Core;
 use crate::broker::plan::{Admission, Plan};
-use crate::broker::queues::bounds::admission;
+use crate::broker::queues::bounds::{admission, copies};
 use crate::broker::queues::drops::drop_unrefused;
 use crate::broker::routing::Receiver;
 use crate::broker::sessions::DropReason;
@@ -95,7 +95,9 @@ fn find_receivers(
         .find_receivers(message, from, with, receivers, &mut groups);
     while let Some(group) = groups.pop() {
         let chosen = choose(core, group, Among::All, message);
-        receivers.extend(chosen.map(|(receiver, _)| receiver));
+        if let Some((receiver, _)) = chosen {
+            core.router.add_member(receiver, receivers);
+        }
     }
     core.scratch.groups = groups;
     matched
@@ -150,7 +152,8 @@ fn plan(core: &Core, message: &Message, to: &Receiver, closed: bool) -> Result<P
     if !is_waited_for && (closed || core.ledger.store().is_congested()) {
         return Ok(Plan::Stored(Admission::Dropped(DropReason::QueueFull)));
     }
-    match admission(session, &core.settings, to.owed.lane, message.size()) {
+    let more = copies(1 + to.before, message.size());
+    match admission(session, &core.settings, to.owed.lane, more) {
         Admission::Refused if is_waited_for => Err(full),
         admission => Ok(Plan::Stored(admission)),
     }

@@ -18,7 +18,9 @@ use crate::impossible;
 use crate::keys::{ConnId, SessionKey};
 use crate::lane::Lane;
 use crate::message::{Message, Parts};
-use crate::mqtt::{Delivery, Publish, PublishProps, QoS, Reason, TopicName, Version};
+use crate::mqtt::{
+    Delivery, KEPT_PROPS_BYTES, Publish, PublishProps, QoS, Reason, TopicName, Version,
+};
 use crate::session::Receipt;
 use crate::time::Time;
 
@@ -44,6 +46,7 @@ pub(crate) fn on_publish(core: &mut Core, c: ConnId, publish: &Publish<'_>, now:
     core.counters.publish_bytes_received += publish.payload.len() as u64;
     let mut topic = std::mem::take(&mut core.scratch.topic);
     core.scratch.forwarded.clear();
+    core.scratch.forwarded.shrink_to(KEPT_PROPS_BYTES);
     let props = publish.props.read_publish(&mut core.scratch.forwarded);
     let decided = publisher(core, c, publish, &props, &mut topic).map(|publisher| {
         let verdict = match known_id(core, publisher.key, publish) {

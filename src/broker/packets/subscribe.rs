@@ -35,7 +35,7 @@ pub(crate) fn on_subscribe(core: &mut Core, c: ConnId, packet: &Subscribe<'_>, n
     };
     let sub_id = packet.props.subscription_ids().next();
     let sub_id = sub_id.and_then(NonZeroU32::new);
-    let mut room = room_for(core, key);
+    let mut room = room_for(core, key, packet);
     let filters = packet.filters.iter();
     let granted: Vec<Reason> = filters
         .map(|wanted| grant(core, key, wanted, &mut room))
@@ -79,11 +79,17 @@ fn tell(core: &Core, target: &str, key: SessionKey, what: std::fmt::Arguments<'_
 }
 
 /// How many more filters a session may subscribe to, and how many shared ones.
-fn room_for(core: &Core, key: SessionKey) -> (usize, usize) {
-    let session = core.sessions.get(key);
-    let taken = session.map_or((0, 0), |s| (s.subscriptions.len(), s.shares.len()));
-    let all = MAX_SUBSCRIPTIONS.saturating_sub(taken.0);
-    (all, MAX_SHARES.saturating_sub(taken.1))
+fn room_for(core: &Core, key: SessionKey, packet: &Subscribe<'_>) -> (usize, usize) {
+    let Some(session) = core.sessions.get(key) else {
+        return (0, 0);
+    };
+    let all = MAX_SUBSCRIPTIONS.saturating_sub(session.subscriptions.len());
+    let shared = MAX_SHARES.saturating_sub(session.shares.len());
+    // Each needs a number, and those of shares that it has left may still owe something.
+    let mut filters = packet.filters.iter();
+    let is_share = filters.any(|wanted| mqtt::share(wanted.filter).is_some());
+    let numbers = is_share.then(|| session.free_shares().take(shared).count());
+    (all, numbers.unwrap_or_default())
 }
 
 /// The reason code for one filter: the QoS granted, or why not. A filter that the session does not

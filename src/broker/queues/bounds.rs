@@ -37,11 +37,11 @@ fn admits(bounds: Bounds, owed: Amount, more: Amount) -> bool {
         && (bounds.messages == 0 || owed.messages + more.messages <= bounds.messages)
 }
 
-/// One message of `size` bytes.
-fn one(size: u32) -> Amount {
+/// `count` messages of `size` bytes each.
+pub(crate) fn copies(count: u32, size: u32) -> Amount {
     Amount {
-        messages: 1,
-        bytes: size.into(),
+        messages: count.into(),
+        bytes: u64::from(count) * u64::from(size),
     }
 }
 
@@ -94,16 +94,15 @@ impl Bounded<'_> {
     }
 }
 
-/// Whether a message of `size` bytes fits into a lane of a session's queue, and what is to happen
-/// if not. A queue that lives in RAM has bounds of its own ([`make_room_in_ram`]).
+/// Whether a message fits into a lane of a session's queue, and what is to happen if not. `more` is
+/// the message, with those copies of it that come before it and are not queued yet. A queue that lives in RAM has bounds of its own ([`make_room_in_ram`]).
 pub(crate) fn admission(
     session: &Session,
     settings: &Settings,
     lane: Lane,
-    size: u32,
+    more: Amount,
 ) -> Admission {
     let queue = Bounded { session, settings };
-    let more = one(size);
     if !session.is_durable() || queue.fits(lane, more) {
         return Admission::Fits;
     }
@@ -113,7 +112,7 @@ pub(crate) fn admission(
         Overflow::Oldest | Overflow::LatestPerTopic => {
             let helps = queue.can_admit(Some(lane), more) && queue.can_admit(None, more);
             if helps {
-                Admission::MakesRoom
+                Admission::MakesRoom(more)
             } else {
                 Admission::Dropped(DropReason::OverflowNewest)
             }
@@ -133,8 +132,8 @@ pub(crate) fn admit(
 ) -> bool {
     let reason = match admission {
         Admission::Fits => return true,
-        Admission::MakesRoom => {
-            make_room(core, key, lane, message, now);
+        Admission::MakesRoom(more) => {
+            make_room(core, (key, lane), message, more, now);
             return true;
         }
         Admission::Refused => DropReason::QueueFull,
@@ -145,8 +144,14 @@ pub(crate) fn admit(
     false
 }
 
-/// Makes room for a message that fits once others were dropped.
-fn make_room(core: &mut Core, key: SessionKey, lane: Lane, message: &Message, now: Time) {
+/// Makes room for `more`, of which `message` is the last, by dropping others.
+fn make_room(
+    core: &mut Core,
+    (key, lane): (SessionKey, Lane),
+    message: &Message,
+    more: Amount,
+    now: Time,
+) {
     let Core {
         sessions, settings, ..
     } = core;
@@ -155,8 +160,8 @@ fn make_room(core: &mut Core, key: SessionKey, lane: Lane, message: &Message, no
     {
         session.outbound.outdate(lane, message.topic());
     }
-    clear(core, key, Some(lane), one(message.size()), now);
-    clear(core, key, None, one(message.size()), now);
+    clear(core, key, Some(lane), more, now);
+    clear(core, key, None, more, now);
 }
 
 /// Drops messages of `lane`, or of all lanes that may lose some, until `more` is admitted or there

@@ -36,6 +36,8 @@ pub(crate) struct Receiver {
     pub(crate) owed: Owed,
     /// It goes through the store.
     pub(crate) stored: bool,
+    /// Copies of the message that go to the same session through the store before this one.
+    pub(crate) before: u32,
 }
 
 impl Receiver {
@@ -56,6 +58,7 @@ impl Receiver {
         Some(Receiver {
             session: key,
             stored: session.stores(qos, settings.general.queue_qos0_messages),
+            before: 0,
             owed: Owed {
                 session: session.id,
                 lane: options.lane,
@@ -149,17 +152,36 @@ impl Router {
             let Some(reached) = reached.get_mut(key.slot()) else {
                 return;
             };
+            // Once the numbers of routings begin anew, an old one may look like this one.
             if reached.0 == routing
                 && let Some(known) = receivers.get_mut(reached.1 as usize)
+                && known.session == key
             {
                 return known.merge(receiver);
             }
             if auth.open() || session.is_bridge() || auth.may_read(&session.who(), topic) {
-                *reached = (routing, u32::try_from(receivers.len()).unwrap_or(u32::MAX));
+                *reached = (routing, place(receivers));
                 receivers.push(receiver);
             }
         });
         matched
+    }
+
+    /// Adds a member that was chosen to the list that [`Router::find_receivers`] began: it may be on
+    /// it already, by a subscription of its own or by another share.
+    pub(crate) fn add_member(&mut self, mut member: Receiver, receivers: &mut Vec<Receiver>) {
+        let slot = member.session.slot();
+        if self.reached.len() <= slot {
+            self.reached.resize(slot + 1, (0, 0));
+        }
+        let Some(reached) = self.reached.get_mut(slot) else {
+            return;
+        };
+        let last = receivers.get(reached.1 as usize);
+        let last = last.filter(|last| reached.0 == self.routing && last.session == member.session);
+        member.before = last.map_or(0, |last| last.before + u32::from(last.stored));
+        *reached = (self.routing, place(receivers));
+        receivers.push(member);
     }
 
     /// Adds or replaces a session's subscription; not a shared one.
@@ -299,6 +321,11 @@ impl Router {
     }
 }
 
+/// The place of the receiver that is listed next.
+fn place(receivers: &[Receiver]) -> u32 {
+    u32::try_from(receivers.len()).unwrap_or(u32::MAX)
+}
+
 /// How soon a change of what is retained is to be written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Retaining {
@@ -312,4 +339,46 @@ pub(crate) enum Retaining {
     By(Time),
     /// Some time.
     Lazy,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Auth;
+    use crate::config::Config;
+    use crate::message::{Origin, Parts, SessionId};
+    use crate::mqtt::Version;
+
+    /// After four billion messages the numbers of routings begin anew: a session that was never
+    /// reached, or was by the message that had the number before, is not taken for one that this
+    /// message has reached.
+    #[test]
+    fn a_message_reaches_all_when_routings_are_numbered_anew() {
+        let config = Config::default();
+        let settings = Settings::new(&config, Auth::for_config(&config).unwrap().0);
+        let mut sessions = Sessions::new(SessionId(1));
+        let mut router = Router::new(MessageId(1));
+        let keys = ["a", "b", "c"].map(|id| {
+            let key = sessions.open(Rc::new(Origin::client(id)), 0, Version::V5);
+            router.subscribe("t", key, SubOptions::default());
+            key
+        });
+        let parts = Parts {
+            topic: "t",
+            props: &[],
+            payload: &[],
+        };
+        let message = Message::new(parts, Time::ZERO, Rc::new(Origin::default())).unwrap();
+        let mut reach = |routing| {
+            router.routing = routing;
+            let (mut receivers, with) = (Vec::new(), (&sessions, &settings));
+            router.find_receivers(&message, None, with, &mut receivers, &mut Vec::new());
+            let mut reached: Vec<SessionKey> = receivers.iter().map(|r| r.session).collect();
+            reached.sort_unstable();
+            reached
+        };
+        for routing in [u32::MAX, 0, 0] {
+            assert_eq!(reach(routing), keys);
+        }
+    }
 }

@@ -14,7 +14,8 @@ use crate::time::Time;
 enum Stop {
     /// There is no connection, or it takes no more.
     Blocked,
-    /// The RAM part of the queue has nothing that may be sent. With `more`, the rest of it may.
+    /// The RAM part of the queue has nothing that may be sent. With `more` there may be something
+    /// once the rest of it is read, or a commit is done.
     Empty { more: bool },
     /// This message could not be sent.
     Unsent(Entry, Transmitted),
@@ -70,8 +71,9 @@ fn send_ready(core: &mut Core, key: SessionKey, now: Time) -> Stop {
             break Stop::Blocked;
         }
         let Some(entry) = session.outbound.next(below, max_qos) else {
-            // The queue of a session that lives in RAM has no other part.
-            let more = session.is_durable();
+            // The queue of a session that lives in RAM has no other part, but what it took over
+            // from a member of a group has a row, whose commit it may have to wait for.
+            let more = session.is_durable() || session.outbound.awaits_commit(below);
             break Stop::Empty { more };
         };
         let with = (&*settings, &mut *counters, &mut *scratch);

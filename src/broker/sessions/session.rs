@@ -299,11 +299,11 @@ impl Session {
         Some(share.group)
     }
 
-    /// A number for a new shared subscription; none of those that still owe something.
-    pub(crate) fn free_share(&self) -> Option<ShareNo> {
+    /// The numbers for new shared subscriptions; none of those that still owe something.
+    pub(crate) fn free_shares(&self) -> impl Iterator<Item = ShareNo> {
         let mut taken: Vec<ShareNo> = self.shares.iter().map(|share| share.number).collect();
         taken.sort_unstable();
-        ShareNo::all().find(|number| {
+        ShareNo::all().filter(move |number| {
             let owed = self.outbound.owed_by(Lane::Share(*number));
             taken.binary_search(number).is_err() && owed.messages == 0
         })

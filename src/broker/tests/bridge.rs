@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::*;
 use crate::bridge::{Limits, Map, Wire};
-use crate::broker::BridgeId;
+use crate::broker::{BridgeId, BridgeSession};
 use crate::config::{Bounds, BridgeTopic, Direction, Overflow};
 
 /// A line both ways at QoS 2, with `up/` before the remote topics.
@@ -81,6 +81,34 @@ fn the_backlog_goes_up_in_order() {
     world.pass(secs(3));
     assert_eq!(world.broker.bridge_backlog(bridge), (0, 0));
     assert_eq!(world.rows(), []);
+}
+
+/// What a line owes is told also where the queue lives in RAM (`local_cleansession`).
+#[test]
+fn a_queue_in_ram_tells_what_its_lines_owe() {
+    let mut world = World::new();
+    let (lines, map) = ([line("#")], Rc::new(Map::new(&[line("#")])));
+    let spec = BridgeSession {
+        name: "b",
+        client_id: "local.b",
+        username: None,
+        durable: false,
+        topics: &lines,
+        map: &map,
+    };
+    let bridge = world.broker.add_bridge(&spec, world.now);
+    let uplink = up(&mut world, bridge, false);
+    let device = world.clean(Version::V311, "device");
+    for n in 1..4 {
+        world.publish(device, "a", "123", qos1(n));
+    }
+    let first = world.messages(uplink)[0].delivery.id().unwrap();
+    world.puback(uplink, first.get());
+    let owed = |world: &World| {
+        let queue = world.broker.bridge_queues(world.now).next().unwrap();
+        (queue.owed.messages, queue.lines[0].owed.messages)
+    };
+    assert_eq!(owed(&world), (2, 2));
 }
 
 /// With the uplink up and quick, devices are acknowledged before anything is written.

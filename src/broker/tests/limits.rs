@@ -149,6 +149,25 @@ fn replies_are_no_larger_than_the_client_takes() {
     }
 }
 
+/// The work space that is kept between messages does not stay as large as the largest of them.
+#[test]
+fn large_properties_leave_no_memory_behind() {
+    let mut world = World::new();
+    let reader = world.clean(Version::V5, "r");
+    world.listen(reader, "t", QoS::AtMostOnce);
+    let sender = world.clean(Version::V5, "s");
+    let long = "x".repeat(60_000);
+    let mut properties = vec![Property::User("k", &long); 20];
+    // With an expiry they are put together anew for the receiver.
+    properties.push(Property::MessageExpiry(60));
+    world.publish_with(sender, "t", "", Delivery::AtMostOnce, false, &properties);
+    let small = [Property::MessageExpiry(60)];
+    world.publish_with(sender, "t", "", Delivery::AtMostOnce, false, &small);
+    assert_eq!(world.payloads(reader), ["", ""]);
+    let kept = world.broker.core.scratch.capacity();
+    assert!(kept <= 2 * 64 * 1024, "{kept}");
+}
+
 /// 5.0 §3.3.2.3.2: a payload that is said to be UTF-8 and is not goes to nobody.
 #[test]
 fn a_payload_must_have_the_format_it_claims() {

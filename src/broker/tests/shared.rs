@@ -3,8 +3,14 @@
 mod hand_over;
 mod random;
 
+use std::rc::Rc;
+
 use super::*;
 use crate::config::{General, Overflow};
+use crate::lane::{Lane, ShareNo};
+use crate::message::{Message, Parts};
+use crate::owed::Owed;
+use crate::session::Entry;
 
 const A: &str = "$share/g/a/+";
 
@@ -237,6 +243,38 @@ fn the_publisher_is_refused_only_when_all_members_are_full() {
     assert_eq!(got, expected);
 }
 
+/// A session that gets a message several times, by shares and by a subscription of its own, has room
+/// for all of them or for none.
+#[test]
+fn all_copies_of_a_message_count_for_the_bound_of_a_queue() {
+    for overflow in [Overflow::Refuse, Overflow::Oldest, Overflow::Newest] {
+        let mut world = World::with(General {
+            max_queued_messages: 5,
+            queue_overflow: overflow,
+            ..settings()
+        });
+        let member = world.durable(Version::V5, "m");
+        for filter in ["a/+", "$share/g/a/+", "$share/h/a/+", "$share/i/+/b"] {
+            world.listen(member, filter, QoS::AtLeastOnce);
+        }
+        world.disconnect(member, OK);
+        let publisher = world.clean(Version::V5, "p");
+        world.publish(publisher, "a/b", "1", qos1(1));
+        world.publish(publisher, "a/b", "2", qos1(2));
+        world.pass(ms(100));
+        let (queued, second) = match overflow {
+            Overflow::Refuse => (4, Reason::QUOTA_EXCEEDED),
+            _ => (5, OK),
+        };
+        let mut got = world.got(publisher);
+        got.sort_by_key(|got| matches!(got, Got::PubAck(2, _)));
+        let expected = [Got::PubAck(1, OK), Got::PubAck(2, second)];
+        assert_eq!(got, expected, "{overflow:?}");
+        let owed = world.broker.gauges().queued_messages;
+        assert_eq!(owed, queued, "{overflow:?}");
+    }
+}
+
 /// Who may not read a topic is passed over.
 #[test]
 fn a_member_that_may_not_read_is_passed_over() {
@@ -329,4 +367,56 @@ fn shared_subscriptions_are_bounded() {
     assert_eq!(world.waiting(member), 1000);
     world.cut(member);
     assert!(world.broker.core.router.is_empty() && world.broker.core.router.groups.is_empty());
+}
+
+/// A client that keeps to itself what came by shares it has left may use up their numbers.
+#[test]
+fn a_share_without_a_number_is_refused() {
+    let mut world = World::new();
+    let peer = world.clean(Version::V5, "c");
+    let parts = Parts {
+        topic: "a/b",
+        props: &[],
+        payload: b"x",
+    };
+    let message = Message::new(parts, world.now, Rc::default()).unwrap();
+    let message = Rc::new(message);
+    let core = &mut world.broker.core;
+    let key = core.sessions.find("c").unwrap();
+    let session = core.sessions.get_mut(key).unwrap();
+    // Two numbers are left.
+    for number in ShareNo::all().skip(2) {
+        let owed = Owed {
+            session: session.id,
+            lane: Lane::Share(number),
+            seq: session.outbound.next_seq(),
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            sub_ids: Box::default(),
+        };
+        let entry = Entry::new(Rc::clone(&message), None, owed);
+        session.outbound.push(entry, false);
+    }
+    let filters = ["$share/g/x", "$share/h/x", "$share/i/x"];
+    let wanted = filters.map(|filter| sub(filter, QoS::AtMostOnce));
+    world.subscribe(peer, 1, &wanted);
+    let reasons = vec![OK, OK, Reason::QUOTA_EXCEEDED];
+    assert_eq!(world.next(peer), Some(Got::SubAck(1, reasons)));
+}
+
+/// A QoS 2 message changes hands with a commit, also to a member whose session lives in RAM: it is
+/// sent once that is done, without anything else that would wake the member.
+#[test]
+fn qos_2_goes_to_a_member_in_ram_after_its_commit() {
+    let mut world = World::new();
+    let a = world.member_at(&durable(Version::V311, "a"), QoS::ExactlyOnce);
+    world.disconnect(a, OK);
+    let publisher = world.clean(Version::V311, "p");
+    for n in 1..=3 {
+        world.publish(publisher, "a/b", &n.to_string(), qos2(n));
+    }
+    world.pass(secs(2));
+    let b = world.member_at(&clean(Version::V311, "b"), QoS::ExactlyOnce);
+    world.pass(secs(2));
+    assert_eq!(world.together(&[b]), numbers(1..=3));
 }

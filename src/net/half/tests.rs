@@ -12,10 +12,11 @@ use socket2::Socket;
 
 use super::{HalfPackets, LIMIT, SMALL};
 use crate::auth::Auth;
-use crate::broker::Broker;
+use crate::broker::{Address, Broker};
 use crate::config::Config;
 use crate::mqtt::{Connect, Packet, Props, Version, encode};
 use crate::net::clock::{Clock, Seen};
+use crate::net::conn::Role;
 use crate::net::hub::{Hub, Shared};
 use crate::net::reactor::Reactor;
 use crate::net::turn::Turn;
@@ -36,13 +37,8 @@ pub(in crate::net) fn hub() -> (Rc<Reactor>, Shared) {
     (reactor, hub)
 }
 
-/// A client that is connected and has sent the start of a PUBLISH of `size` bytes.
-pub(in crate::net) fn peer(hub: &Shared, name: &str, size: u32) -> UnixStream {
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    ours.set_nonblocking(true).unwrap();
-    theirs.set_nonblocking(true).unwrap();
-    let socket = Socket::from(std::os::fd::OwnedFd::from(theirs));
-    hub.borrow_mut().admit(socket, 0, None, None).unwrap();
+/// The CONNECT of a client.
+fn connect(name: &str) -> Vec<u8> {
     let connect = Connect {
         version: Version::V311,
         bridge: false,
@@ -61,6 +57,17 @@ pub(in crate::net) fn peer(hub: &Shared, name: &str, size: u32) -> UnixStream {
         &mut bytes,
     )
     .unwrap();
+    bytes
+}
+
+/// A client that is connected and has sent the start of a PUBLISH of `size` bytes.
+pub(in crate::net) fn peer(hub: &Shared, name: &str, size: u32) -> UnixStream {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let socket = Socket::from(std::os::fd::OwnedFd::from(theirs));
+    hub.borrow_mut().admit(socket, 0, None, None).unwrap();
+    let mut bytes = connect(name);
     bytes.extend(start(size));
     bytes.extend(b"\0\x01t");
     (&ours).write_all(&bytes).unwrap();
@@ -134,6 +141,26 @@ fn one_packet_larger_than_the_limit_may_come_at_a_time() {
     let (most, open) = flood(3, size);
     assert!(most <= size as usize + 5, "{most}");
     assert_eq!(open, 1);
+}
+
+/// A connection that was paused and then used all it had read keeps no buffer, and none that is
+/// not counted.
+#[test]
+fn what_a_pause_kept_is_given_back_when_it_is_used() {
+    let (_reactor, hub) = hub();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let mut hub = hub.borrow_mut();
+    let now = hub.now();
+    let id = hub.broker.accept(0, Address::Local, now).unwrap();
+    let theirs = std::os::fd::OwnedFd::from(theirs);
+    let connect = connect("c");
+    hub.attach(id, theirs, Role::Device, connect).unwrap();
+    assert!(hub.half.bytes() > 0);
+    hub.drive(id);
+    assert_eq!(hub.half.bytes(), 0);
+    assert_eq!(hub.conn(id).unwrap().transport.partial().capacity(), 0);
+    drop(ours);
 }
 
 /// The start of a packet that announces `size` bytes.
