@@ -183,13 +183,13 @@ impl Message {
     pub fn props(&self) -> &[u8] {
         let start = self.topic_len as usize;
         let props = self.bytes.0.get(start..start + self.props_len as usize);
-        props.unwrap_or_default() // Message::new has put them there.
+        props.unwrap_or_else(cut_short)
     }
 
     /// The payload.
     pub fn payload(&self) -> &[u8] {
         let start = usize::from(self.topic_len) + self.props_len as usize;
-        self.bytes.0.get(start..).unwrap_or_default()
+        self.bytes.0.get(start..).unwrap_or_else(cut_short)
     }
 
     /// Bytes of topic, properties and payload: what queue bounds count.
@@ -201,6 +201,13 @@ impl Message {
     pub fn expired(&self, now: Time) -> bool {
         self.expiry.is_some_and(|at| at <= now)
     }
+}
+
+/// What stands for a part of a message that [`Message::new`] has put there.
+#[cold]
+fn cut_short<'a>() -> &'a [u8] {
+    impossible!("a message has lost a part");
+    &[]
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! empty pattern (`""`) makes the prefixes the two whole topics. A message that crosses loses
 //! the one prefix and gains the other.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::config::{BridgeTopic, Direction};
 use crate::lane::LineNo;
 use crate::mqtt::{QoS, filter_matches};
@@ -216,14 +218,12 @@ impl Map {
     /// Each remote filter once, in the order of the lines: with the QoS to subscribe at, or
     /// `None` to unsubscribe.
     pub(super) fn upstream(&self) -> impl Iterator<Item = (&str, Option<QoS>)> {
-        let wanted = move |filter: &str| {
-            let mut incoming = self.lines.iter().filter(|line| line.comes_in());
-            incoming.any(|line| line.remote.filter == filter)
-        };
+        let incoming = self.lines.iter().filter(|line| line.comes_in());
+        let wanted: HashSet<&str> = incoming.map(|line| &*line.remote.filter).collect();
         let subscribe = once(&self.lines, TopicLine::comes_in, |line| &line.remote)
             .map(|(filter, mapped)| (mapped.line, filter, Some(mapped.qos)));
         let unsubscribe = once(&self.lines, TopicLine::goes_out, |line| &line.remote)
-            .filter(move |(filter, _)| !wanted(filter))
+            .filter(|(filter, _)| !wanted.contains(filter))
             .map(|(filter, mapped)| (mapped.line, filter, None));
         let mut all: Vec<_> = subscribe.chain(unsubscribe).collect();
         all.sort_by_key(|(line, ..)| *line);
@@ -257,13 +257,17 @@ fn once(
     goes: fn(&TopicLine) -> bool,
     end: fn(&TopicLine) -> &End,
 ) -> impl Iterator<Item = (&str, Mapped)> {
-    numbers().zip(lines).filter_map(move |(number, line)| {
-        let filter = end(line).filter.as_str();
-        let mut same = lines.iter().filter(|l| goes(l) && end(l).filter == filter);
-        let first = same.next().is_some_and(|first| std::ptr::eq(first, line));
-        let qos = same.map(|l| l.qos).chain([line.qos]).max()?;
-        first.then_some((filter, Mapped { line: number, qos }))
-    })
+    let mut found: Vec<(&str, Mapped)> = Vec::new();
+    let mut places = HashMap::new();
+    for (line, topic) in numbers().zip(lines).filter(|(_, line)| goes(line)) {
+        let (filter, qos) = (end(topic).filter.as_str(), topic.qos);
+        let place = *places.entry(filter).or_insert(found.len());
+        match found.get_mut(place) {
+            Some((_, mapped)) => mapped.qos = mapped.qos.max(qos),
+            None => found.push((filter, Mapped { line, qos })),
+        }
+    }
+    found.into_iter()
 }
 
 /// True if some topic matches both filters; errs towards true for topics that begin with `$`.

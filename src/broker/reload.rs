@@ -47,7 +47,7 @@ fn may_stay(core: &mut Core, c: ConnId, now: Time) -> bool {
         return true;
     };
     let (name, auth) = (Rc::clone(&listener.name), &core.settings.auth);
-    let Some(session) = core.sessions.get_mut(key) else {
+    let Some(session) = core.sessions.known_mut(key) else {
         return true;
     };
     let stays = auth.still_admits(&name, session.origin.username.as_deref());

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::printable::printable;
+use crate::lane::LineNo;
 
 /// One thing wrong with a configuration. Prints as one line: `file:line: directive: cause; cure`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub enum Kind {
     NoAddress,
     /// The bridge has no `topic`.
     NoTopic,
+    /// The bridge has more lines of `topic` than can be told apart.
+    TooManyTopics,
     /// `remote_password` without `remote_username`.
     NoUsername,
     /// A second `connection` of that name.
@@ -120,6 +123,12 @@ impl fmt::Display for Kind {
                  remote_clientid; set notification_topic, or notifications false"
             ),
             Kind::NoAddress => write!(f, "the bridge has no address; add `address HOST[:PORT]`"),
+            Kind::TooManyTopics => write!(
+                f,
+                "a bridge has at most {} topics; take some together with + or #, or make a second \
+                 bridge",
+                LineNo::MAX
+            ),
             Kind::NoTopic => write!(
                 f,
                 "the bridge has no topic; add a line such as `topic # out 1`"

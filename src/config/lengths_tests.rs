@@ -183,3 +183,13 @@ fn errors_are_short() {
         assert!(error.len() < 500, "{} bytes", error.len());
     }
 }
+
+#[test]
+fn a_bridge_has_topics_that_can_be_told_apart() {
+    let lines = |count| "topic a\n".repeat(count);
+    // One is in the bridge already.
+    assert_eq!(error(&bridge(&lines(32_766))), None);
+    let error = error(&bridge(&lines(32_767))).unwrap();
+    assert_eq!((error.line, &*error.directive), (Some(7 + 32_766), "topic"));
+    assert_eq!(error.kind, Kind::TooManyTopics);
+}

@@ -1,5 +1,6 @@
 //! The local end of a bridge: a session like any other, whose connection is an uplink.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::BridgeId;
@@ -107,8 +108,8 @@ fn make_way(core: &mut Core, client_id: &str, now: Time) {
 
 /// Makes the subscriptions of a bridge those of its configuration.
 fn subscribe_bridge(core: &mut Core, key: SessionKey, map: &Map, now: Time) {
-    let is_stale =
-        |s: &mut Subscribed| !map.local_filters().any(|(filter, _)| *filter == *s.filter);
+    let wanted: HashSet<&str> = map.local_filters().map(|(filter, _)| filter).collect();
+    let is_stale = |s: &mut Subscribed| !wanted.contains(&*s.filter);
     let subscriptions = core.sessions.get_mut(key).map(|s| &mut s.subscriptions);
     let stale: Vec<Subscribed> = subscriptions
         .into_iter()
@@ -156,7 +157,7 @@ pub(crate) fn remove_bridge(core: &mut Core, bridge: BridgeId, now: Time) {
     let Some(key) = core.bridges.remove(bridge) else {
         return;
     };
-    let Some(session) = core.sessions.get_mut(key) else {
+    let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
     let id = session.client_id();

@@ -38,7 +38,7 @@ fn fitness(core: &Core, key: SessionKey, options: &SubOptions, message: &Message
         ledger,
         ..
     } = core;
-    let Some(session) = core.sessions.get(key) else {
+    let Some(session) = core.sessions.known(key) else {
         return Fitness::Unfit;
     };
     if !settings.auth.open() && !settings.auth.may_read(&session.who(), message.topic()) {

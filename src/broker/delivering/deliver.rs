@@ -117,7 +117,7 @@ fn send_at_once(core: &mut Core, message: &Rc<Message>, receiver: Receiver, now:
         ..
     } = &mut *core;
     let (key, lane) = (receiver.session, receiver.owed.lane);
-    let Some(session) = sessions.get(key) else {
+    let Some(session) = sessions.known(key) else {
         return;
     };
     let Some(mut writer) = session.conn.and_then(|c| connections.writer(c)) else {
@@ -168,7 +168,7 @@ pub(crate) fn deliver_left(
     now: Time,
 ) -> bool {
     let (key, lane) = (receiver.session, receiver.owed.lane);
-    let Some(session) = core.sessions.get(key) else {
+    let Some(session) = core.sessions.known(key) else {
         return false;
     };
     let stored = receiver.stored;

@@ -57,7 +57,7 @@ pub(crate) fn send_retained(
     now: Time,
 ) {
     for message in core.router.retained(filter, now) {
-        let Some(session) = core.sessions.get(key) else {
+        let Some(session) = core.sessions.known(key) else {
             return;
         };
         let is_own = options.no_local && message.origin.client_id == session.origin.client_id;
@@ -92,7 +92,7 @@ fn queue_retained(
     now: Time,
 ) {
     let limit = OTHERS_WAITING + COPIES_OF_RETAINED * core.router.retained_len();
-    let Some(session) = core.sessions.get(key) else {
+    let Some(session) = core.sessions.known(key) else {
         return;
     };
     let receiver = Receiver::new((key, session), options, message, &core.settings);

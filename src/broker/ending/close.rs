@@ -89,7 +89,7 @@ pub(crate) fn detach(core: &mut Core, c: ConnId, with_will: bool, now: Time) {
     session.conn = None;
     session.since = now;
     go_offline(core, key, now);
-    let Some(session) = core.sessions.get_mut(key) else {
+    let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
     if session.is_bridge() {

@@ -47,7 +47,7 @@ pub(crate) fn end_spent(core: &mut Core, now: Time) -> bool {
 
 /// Sets the timers for what happens to a session without a connection.
 pub(crate) fn watch_session(core: &mut Core, key: SessionKey, now: Time) {
-    let Some(session) = core.sessions.get(key) else {
+    let Some(session) = core.sessions.known(key) else {
         return;
     };
     if let Some(at) = session.will_due() {

@@ -25,7 +25,7 @@ pub(crate) fn on_pubrel(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
     let Some(key) = core.session_of(c) else {
         return;
     };
-    let Some(session) = core.sessions.get_mut(key) else {
+    let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
     let is_known = session.inbound.release(ack.id);
@@ -45,7 +45,7 @@ pub(crate) fn on_puback(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
     let Some((key, is_lenient)) = receiver(core, c) else {
         return;
     };
-    let Some(session) = core.sessions.get_mut(key) else {
+    let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
     if let Some(done) = session.outbound.puback(ack.id, is_lenient) {
@@ -62,7 +62,7 @@ pub(crate) fn on_pubrec(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
     let Some((key, is_lenient)) = receiver(core, c) else {
         return;
     };
-    let Some(session) = core.sessions.get_mut(key) else {
+    let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
     let is_refused = ack.reason.is_error();
@@ -111,7 +111,7 @@ pub(crate) fn on_pubcomp(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
     let Some((key, is_lenient)) = receiver(core, c) else {
         return;
     };
-    let Some(session) = core.sessions.get_mut(key) else {
+    let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
     if let Some(done) = session.outbound.pubcomp(ack.id) {

@@ -113,7 +113,7 @@ fn take_over(core: &mut Core, origin: &Origin, clean_start: bool, now: Time) {
     let Some(key) = core.sessions.find(&origin.client_id) else {
         return;
     };
-    let Some(session) = core.sessions.get_mut(key) else {
+    let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
     let is_delayed = session.will.as_ref().is_some_and(|will| will.delay > 0);
@@ -130,7 +130,7 @@ fn take_over(core: &mut Core, origin: &Origin, clean_start: bool, now: Time) {
         close(core, old, Reason::SESSION_TAKEN_OVER, now);
     }
     let Some(session) = core.sessions.get_mut(key) else {
-        return;
+        return; // It ended with its connection.
     };
     if session.will_due().is_some() {
         // A delayed will of the connection before: the client is back in time [MQTT-3.1.3-9], or
@@ -274,7 +274,7 @@ fn connack(
 pub(crate) fn resume(core: &mut Core, (c, key): (ConnId, SessionKey), window: u16, now: Time) {
     come_online(core, key);
     let bytes = core.settings.general.max_inflight_bytes;
-    let Some(session) = core.sessions.get_mut(key) else {
+    let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
     session.outbound.limit_bytes(bytes);

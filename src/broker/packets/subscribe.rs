@@ -80,7 +80,7 @@ fn tell(core: &Core, target: &str, key: SessionKey, what: std::fmt::Arguments<'_
 
 /// How many more filters a session may subscribe to, and how many shared ones.
 fn room_for(core: &Core, key: SessionKey, packet: &Subscribe<'_>) -> (usize, usize) {
-    let Some(session) = core.sessions.get(key) else {
+    let Some(session) = core.sessions.known(key) else {
         return (0, 0);
     };
     let all = MAX_SUBSCRIPTIONS.saturating_sub(session.subscriptions.len());
@@ -100,7 +100,7 @@ fn grant(
     wanted: &Subscription<'_>,
     (all, shared): &mut (usize, usize),
 ) -> Reason {
-    let Some(session) = core.sessions.get(key) else {
+    let Some(session) = core.sessions.known(key) else {
         return Reason::UNSPECIFIED;
     };
     let share = mqtt::share(wanted.filter);
@@ -134,7 +134,7 @@ pub(crate) fn subscribe(
     if is_share {
         join(core, key, filter, &mut options);
     }
-    let Some(session) = core.sessions.get_mut(key) else {
+    let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
     let is_new = session.set_subscription(Subscribed {
@@ -189,7 +189,7 @@ pub(crate) fn on_unsubscribe(core: &mut Core, c: ConnId, packet: &Unsubscribe<'_
 }
 
 fn unsubscribe(core: &mut Core, key: SessionKey, filter: &str, now: Time) -> Reason {
-    let Some(session) = core.sessions.get_mut(key) else {
+    let Some(session) = core.sessions.known_mut(key) else {
         return Reason::UNSPECIFIED;
     };
     let Ok(at) = session.find(filter) else {

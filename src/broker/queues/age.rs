@@ -20,7 +20,7 @@ const PURGE_MESSAGES: usize = 10_000;
 
 /// A message was queued: it counts for the rate, and may grow too old.
 pub(crate) fn note_queued(core: &mut Core, key: SessionKey, lane: Lane, size: u32, now: Time) {
-    let Some(session) = core.sessions.get_mut(key) else {
+    let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
     let is_offline = session.conn.is_none() && session.is_durable();

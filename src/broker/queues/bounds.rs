@@ -187,7 +187,7 @@ fn clear(core: &mut Core, key: SessionKey, lane: Option<Lane>, more: Amount, now
         let Core {
             sessions, settings, ..
         } = &mut *core;
-        let Some(session) = sessions.get_mut(key) else {
+        let Some(session) = sessions.known_mut(key) else {
             return;
         };
         let Session { outbound, role, .. } = session;
@@ -202,7 +202,7 @@ fn clear(core: &mut Core, key: SessionKey, lane: Option<Lane>, more: Amount, now
 
 /// Drops the messages of a lane that have a newer one on their topic.
 fn drop_superseded(core: &mut Core, key: SessionKey, lane: Lane, now: Time) {
-    let Some(session) = core.sessions.get_mut(key) else {
+    let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
     let (ids, bytes) = session.outbound.drop_superseded(lane);
@@ -248,7 +248,7 @@ pub(crate) fn make_room_in_ram(
         let Core {
             sessions, settings, ..
         } = &mut *core;
-        let Some(session) = sessions.get_mut(key) else {
+        let Some(session) = sessions.known_mut(key) else {
             return false;
         };
         if !is_full_in_ram(session, settings) {
@@ -274,7 +274,7 @@ pub(crate) fn note_policy(core: &mut Core, key: SessionKey) {
     let Core {
         sessions, settings, ..
     } = core;
-    let Some(session) = sessions.get_mut(key) else {
+    let Some(session) = sessions.known_mut(key) else {
         return;
     };
     let queue = Bounded { session, settings };

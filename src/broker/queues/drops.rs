@@ -22,7 +22,7 @@ pub(crate) fn drop_message(
     now: Time,
 ) {
     core.counters.count_dropped(reason, messages);
-    let Some(session) = core.sessions.get_mut(key) else {
+    let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
     let dropped = DropRecord {

@@ -56,6 +56,7 @@ fn send_ready(core: &mut Core, key: SessionKey, now: Time) -> Stop {
         ..
     } = core;
     let Some(session) = sessions.get_mut(key) else {
+        // A stalled one may have ended.
         return Stop::Blocked;
     };
     let Some(mut writer) = session.conn.and_then(|c| connections.writer(c)) else {
@@ -116,7 +117,7 @@ fn await_commit(core: &mut Core, key: SessionKey) {
 /// asking the storage thread. True if there is something new to send.
 fn refill(core: &mut Core, key: SessionKey) -> bool {
     let on_disk_below = core.ledger.store().on_disk_below();
-    let Some(session) = core.sessions.get_mut(key) else {
+    let Some(session) = core.sessions.known_mut(key) else {
         return false;
     };
     if let Some((question, ids)) = session.outbound.wants(on_disk_below) {

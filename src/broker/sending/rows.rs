@@ -27,7 +27,7 @@ pub(crate) fn on_queue_rows(
     for (id, row) in rows.iter() {
         on_row(core, key, id, row, now);
     }
-    let Some(session) = core.sessions.get_mut(key) else {
+    let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
     let lost = session.outbound.read_done(rows.through);
@@ -36,7 +36,7 @@ pub(crate) fn on_queue_rows(
 }
 
 fn on_row(core: &mut Core, key: SessionKey, id: MessageId, row: &[u8], now: Time) {
-    let Some(session) = core.sessions.get_mut(key) else {
+    let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
     // A damaged row counts as one that did not come.

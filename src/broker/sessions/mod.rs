@@ -4,12 +4,14 @@ mod drops;
 mod session;
 
 use std::collections::HashMap;
+use std::panic::Location;
 use std::rc::Rc;
 
 pub use drops::DropReason;
 pub(crate) use drops::Drops;
 pub(crate) use session::{NEVER, PendingWill, Role, Session, Share, Subscribed, who};
 
+use crate::impossible;
 use crate::keys::{SessionKey, Table};
 use crate::message::{Origin, SessionId};
 use crate::mqtt::Version;
@@ -86,6 +88,26 @@ impl Sessions {
 
     pub(crate) fn get_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
         self.table.get_mut(key)
+    }
+
+    /// A session that cannot have ended: the caller got its key in this turn from what still has it.
+    #[track_caller]
+    pub(crate) fn known(&self, key: SessionKey) -> Option<&Session> {
+        let found = self.table.get(key);
+        if found.is_none() {
+            gone(Location::caller());
+        }
+        found
+    }
+
+    /// As [`known`](Sessions::known).
+    #[track_caller]
+    pub(crate) fn known_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
+        let found = self.table.get_mut(key);
+        if found.is_none() {
+            gone(Location::caller());
+        }
+        found
     }
 
     /// The session of a client.
@@ -185,4 +207,10 @@ impl Sessions {
     pub(crate) fn take_spent(&mut self) -> Option<SessionKey> {
         self.spent.pop()
     }
+}
+
+/// Reports that a session is gone that the code at `place` knows.
+#[cold]
+fn gone(place: &Location<'_>) {
+    impossible!("a session that {place} knows is gone");
 }

@@ -136,7 +136,7 @@ fn hand_on(
 ) -> bool {
     let (key, lane) = (place.session, place.lane());
     let is_restored = core.router.is_restored(id);
-    let Some(session) = core.sessions.get(key) else {
+    let Some(session) = core.sessions.known(key) else {
         return true;
     };
     if !session.outbound.is_waiting(lane, id) {
@@ -178,7 +178,7 @@ fn hand_on(
 /// A message that the store no longer has: a damaged row.
 fn lose(core: &mut Core, place: Place, id: MessageId, now: Time) {
     let (key, lane) = (place.session, place.lane());
-    let Some(session) = core.sessions.get_mut(key) else {
+    let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
     if session.outbound.is_waiting(lane, id) {

@@ -7,6 +7,7 @@ use crate::broker::queues::drops::drop_message;
 use crate::broker::routing::Place;
 use crate::broker::sending::pump::taken_over;
 use crate::broker::sessions::{DropReason, Role, Session, Share};
+use crate::impossible;
 use crate::keys::SessionKey;
 use crate::lane::Lane;
 use crate::route::Among;
@@ -16,7 +17,7 @@ use crate::time::Time;
 /// The connection of a session is gone: its queue falls back to disk, and what came by shares is for
 /// the others.
 pub(crate) fn go_offline(core: &mut Core, key: SessionKey, now: Time) {
-    let Some(session) = core.sessions.get_mut(key) else {
+    let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
     if !session.is_durable() {
@@ -33,7 +34,7 @@ pub(crate) fn go_offline(core: &mut Core, key: SessionKey, now: Time) {
 /// at once, since it lives nowhere else.
 fn leave_ram(core: &mut Core, key: SessionKey, now: Time) {
     let left_groups = leave_groups(core, key);
-    let Some(session) = core.sessions.get_mut(key) else {
+    let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
     let (ledger, owner) = (&mut core.ledger, session.id);
@@ -59,7 +60,7 @@ fn leave_ram(core: &mut Core, key: SessionKey, now: Time) {
 
 /// Ends all memberships of a session. Returns them, and which of the groups go on.
 fn leave_groups(core: &mut Core, key: SessionKey) -> Vec<(Share, bool)> {
-    let Some(session) = core.sessions.get_mut(key) else {
+    let Some(session) = core.sessions.known_mut(key) else {
         return Vec::new();
     };
     session.shares.clear();
@@ -93,7 +94,7 @@ pub(crate) fn stays_for_others(core: &mut Core, key: SessionKey, now: Time) -> b
         return false;
     }
     let left_groups = leave_groups(core, key);
-    let Some(session) = core.sessions.get_mut(key) else {
+    let Some(session) = core.sessions.known_mut(key) else {
         return false;
     };
     let kept: Vec<Share> = left_groups
@@ -129,7 +130,7 @@ pub(crate) fn stays_for_others(core: &mut Core, key: SessionKey, now: Time) -> b
 /// Makes a session nothing but a place where messages lie for others.
 fn end_but_for(core: &mut Core, key: SessionKey, mut kept: Vec<Share>, now: Time) {
     forget_identity(core, key);
-    let Some(session) = core.sessions.get_mut(key) else {
+    let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
     kept.retain(|share| session.outbound.has_waiting(share.lane()));
@@ -164,7 +165,10 @@ pub(crate) fn forget_identity(core: &mut Core, key: SessionKey) {
 pub(crate) fn leave_group(core: &mut Core, key: SessionKey, name: &str, lane: Lane, now: Time) {
     let session = core.sessions.get(key);
     let share = session.and_then(|s| s.shares.iter().find(|share| share.lane() == lane).copied());
-    let Some(share) = share else { return };
+    let Some(share) = share else {
+        impossible!("a client leaves a group in which it has no share");
+        return;
+    };
     if !quit(core, key, name, share.group) {
         return;
     }
@@ -186,7 +190,7 @@ pub(crate) fn leave_group(core: &mut Core, key: SessionKey, name: &str, lane: La
 
 /// After a start: what lies with absent members is there for others.
 pub(crate) fn restore_leftovers(core: &mut Core, key: SessionKey) {
-    let Some(session) = core.sessions.get_mut(key) else {
+    let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
     if session.is_ended() {

@@ -14,7 +14,7 @@ pub(crate) const MAX_SHARES: usize = 1_000;
 /// Makes a session a member of the group `name`, a whole `$share/NAME/FILTER`, or changes its
 /// options. `options` get the lane that its messages belong to; one that is set is kept.
 pub(crate) fn join(core: &mut Core, key: SessionKey, name: &str, options: &mut SubOptions) {
-    let Some(session) = core.sessions.get(key) else {
+    let Some(session) = core.sessions.known(key) else {
         return;
     };
     let known = core.router.groups.find(name);

@@ -9,6 +9,7 @@ use super::limits::bound;
 use crate::config::draft::Draft;
 use crate::config::value::Value;
 use crate::config::{Kind, Restart, topic};
+use crate::lane::LineNo;
 use crate::mqtt::{TopicName, Version};
 
 /// The shortest keep-alive, as in Mosquitto.
@@ -405,7 +406,11 @@ fn topic(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
             "low has no effect yet: the topics of a bridge are sent as their messages come in",
         );
     }
-    draft.bridge()?.bridge.topics.push(topic);
+    let topics = &mut draft.bridge()?.bridge.topics;
+    if topics.len() == usize::from(LineNo::MAX) {
+        return Err(Kind::TooManyTopics);
+    }
+    topics.push(topic);
     if rsmb {
         draft.note(
             "topic",
