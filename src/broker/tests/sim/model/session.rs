@@ -240,8 +240,17 @@ impl Session {
     /// A message that a crash may have swallowed has come; or was it not that one, but the one
     /// that its publisher has sent again?
     fn mistake(&mut self, order: u64, arrival: &Arrival, now: Time) {
+        let connection = self.connection;
         let later = self.owed.range_mut(order + 1..).map(|(_, owed)| owed);
-        let alike = |owed: &&mut Owed| owed.qos == arrival.qos && owed.retain == arrival.retain;
+        let alike = |owed: &&mut Owed| {
+            // One that has come on this connection, or was taken, is not the one.
+            let may_come = match owed.stage {
+                Stage::Waiting => true,
+                Stage::Sent(_, on) => on != connection,
+                Stage::Taken(_) => false,
+            };
+            may_come && owed.qos == arrival.qos && owed.retain == arrival.retain
+        };
         let mut alike = later.filter(alike).filter(|owed| is_of(owed, arrival));
         if let Some(owed) = alike.find(|owed| owed.is_late(now)) {
             (owed.must, owed.forgot) = (Must::Not, true);
