@@ -71,7 +71,7 @@ pub(super) const KEYS: &[Key] = &[
         "topic",
         "PATTERN [[[out|in|both] QOS] LOCAL REMOTE] [high|low] [NAME=VALUE...]",
         Means("required"),
-        "Which topics the bridge carries, and which way; may be given more than once.",
+        "Which topics the bridge carries, and which way; may be given up to 32,767 times.",
         "Without a direction out, without a QoS 0. LOCAL and REMOTE are prefixes; \"\" stands for \
          an empty one, for an empty pattern too, and then the prefixes are the two whole topics. \
          Where several lines take a topic, the first with a prefix carries it, or else the first; \
