@@ -61,6 +61,11 @@ key! {
 }
 
 impl ConnId {
+    /// Tells the connections apart that have the same place one after the other.
+    pub fn generation(self) -> u32 {
+        self.0.generation()
+    }
+
     /// The key as a number whose upper half is not zero.
     pub fn to_bits(self) -> u64 {
         self.0.to_bits()

@@ -45,8 +45,8 @@ impl Transport {
 /// A connection's socket and what is under way on it.
 #[derive(Debug)]
 pub(super) struct Conn {
-    /// What the broker calls it.
-    pub(super) id: ConnId,
+    /// Of what the broker calls it; the rest of that is its place.
+    generation: u32,
     socket: Socket,
     pub(super) role: Role,
     pub(super) transport: Transport,
@@ -60,7 +60,7 @@ pub(super) struct Conn {
 impl Conn {
     pub(super) fn new(id: ConnId, socket: Socket, role: Role, mut transport: Transport) -> Conn {
         Conn {
-            id,
+            generation: id.generation(),
             socket,
             // What was read already is decoded before the next read, as if reading had been paused.
             paused: !transport.partial().is_empty(),
@@ -76,6 +76,11 @@ impl Conn {
     }
 
     /// Reads what is there into `buf`, which is not empty.
+    /// True if this is the connection `id`, in whose place it lies.
+    pub(super) fn is(&self, id: ConnId) -> bool {
+        self.generation == id.generation()
+    }
+
     pub(super) fn read(&mut self, buf: &mut [u8]) -> Progress {
         let progress = Progress::of(self.socket.read(buf));
         if progress.is_short(buf.len()) {
@@ -193,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_idle_connection_takes_56_bytes_here() {
-        assert!(size_of::<Option<Conn>>() <= 56);
+    fn an_idle_connection_takes_48_bytes_here() {
+        assert!(size_of::<Option<Conn>>() <= 48);
     }
 }

@@ -229,7 +229,7 @@ impl Hub {
     /// what the kernel does not take then, the peer was not reading.
     pub(super) fn flush_one(&mut self, id: ConnId, now: Time) {
         let place = self.conns.get_mut(id.slot()).and_then(Option::as_mut);
-        let Some(conn) = place.filter(|conn| conn.id == id) else {
+        let Some(conn) = place.filter(|conn| conn.is(id)) else {
             return;
         };
         let Some(outbox) = self.broker.outbox(id) else {
@@ -279,17 +279,22 @@ impl Hub {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::net::half::tests::{hub, peer};
+    use std::os::unix::net::UnixStream;
 
-    /// A connection that has just come, with bytes in its socket.
-    fn next(hub: &crate::net::Shared, name: &str) -> (ConnId, std::os::unix::net::UnixStream) {
-        let peer = peer(hub, name, 100);
-        let hub = hub.borrow();
-        let [conn] = hub.conns.iter().flatten().collect::<Vec<_>>()[..] else {
-            panic!("one connection at a time");
-        };
-        (conn.id, peer)
+    use super::*;
+    use crate::broker::Address;
+    use crate::net::Shared;
+    use crate::net::half::tests::hub;
+
+    /// A connection that has just come; the peer's end is to be kept.
+    fn next(hub: &Shared) -> (ConnId, UnixStream) {
+        let (ours, peer) = UnixStream::pair().unwrap();
+        let mut hub = hub.borrow_mut();
+        let now = hub.now();
+        let id = hub.broker.accept(0, Address::Local, now).unwrap();
+        let socket = std::os::fd::OwnedFd::from(ours);
+        hub.attach(id, socket, Role::Device, Vec::new()).unwrap();
+        (id, peer)
     }
 
     #[test]
@@ -300,10 +305,10 @@ mod tests {
             ended: true,
             ..Readiness::default()
         };
-        let (first, _peer) = next(&hub, "first");
+        let (first, _peer) = next(&hub);
         hub.borrow_mut().changed(first, more);
         hub.borrow_mut().detach(first, &End::Eof);
-        let (second, _peer) = next(&hub, "second");
+        let (second, _peer) = next(&hub);
         assert_eq!(first.slot(), second.slot());
         let mut hub = hub.borrow_mut();
         hub.ready.clear();

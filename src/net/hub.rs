@@ -198,13 +198,13 @@ impl Hub {
     /// The connection `id`, if it has a socket.
     pub(super) fn conn(&mut self, id: ConnId) -> Option<&mut Conn> {
         let conn = self.conns.get_mut(id.slot())?.as_mut();
-        conn.filter(|conn| conn.id == id)
+        conn.filter(|conn| conn.is(id))
     }
 
     /// Takes the connection `id` out, if it has a socket.
     fn take_conn(&mut self, id: ConnId) -> Option<Conn> {
         let place = self.conns.get_mut(id.slot())?;
-        place.take_if(|conn| conn.id == id)
+        place.take_if(|conn| conn.is(id))
     }
 
     /// Closes the connection at the end of the turn, after what it has to say.

@@ -42,6 +42,8 @@ pub(crate) enum Stage {
 pub(super) enum Peer {
     /// A client.
     Client {
+        /// Where it is.
+        address: Address,
         /// The listener it came by.
         listener: u16,
         /// It said that it is a bridge (`try_private`).
@@ -100,7 +102,6 @@ pub(crate) struct Agreed {
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(super) outbox: Outbox,
-    address: Address,
     last_seen: Time,
     pub(super) replies: Option<Box<Replies>>,
     extras: Option<Box<Extras>>,
@@ -131,10 +132,9 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    fn new(peer: Peer, address: Address, now: Time) -> Connection {
+    fn new(peer: Peer, now: Time) -> Connection {
         Connection {
             outbox: Outbox::default(),
-            address,
             last_seen: now,
             replies: None,
             extras: None,
@@ -158,10 +158,11 @@ impl Connection {
     /// A client that came by `listener`.
     pub(super) fn client(listener: u16, address: Address, now: Time) -> Connection {
         let peer = Peer::Client {
+            address,
             listener,
             is_bridge: false,
         };
-        Connection::new(peer, address, now)
+        Connection::new(peer, now)
     }
 
     /// The upstream of the bridge with this session; `own_max_packet` is ours.
@@ -177,8 +178,7 @@ impl Connection {
             topic_alias_max: limits.announced.topic_alias_max,
         };
         let told = limits.announced.max_packet;
-        let mut connection =
-            Connection::new(Peer::Upstream(Box::new(upstream)), Address::Local, now);
+        let mut connection = Connection::new(Peer::Upstream(Box::new(upstream)), now);
         connection.session = Some(session);
         connection.stage = Stage::Connected;
         connection.version = limits.version;
@@ -243,7 +243,10 @@ impl Connection {
     }
 
     pub(crate) fn address(&self) -> &Address {
-        &self.address
+        match &self.peer {
+            Peer::Client { address, .. } => address,
+            Peer::Upstream(_) => &Address::Local,
+        }
     }
 
     /// Seconds; 0 is off.
@@ -440,7 +443,7 @@ mod tests {
     #[test]
     fn a_connection_is_small() {
         assert!(
-            size_of::<Connection>() <= 152,
+            size_of::<Connection>() <= 120,
             "{}",
             size_of::<Connection>()
         );

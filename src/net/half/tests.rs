@@ -61,7 +61,7 @@ fn connect(name: &str) -> Vec<u8> {
 }
 
 /// A client that is connected and has sent the start of a PUBLISH of `size` bytes.
-pub(in crate::net) fn peer(hub: &Shared, name: &str, size: u32) -> UnixStream {
+fn peer(hub: &Shared, name: &str, size: u32) -> UnixStream {
     let (ours, theirs) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
     theirs.set_nonblocking(true).unwrap();
