@@ -267,11 +267,11 @@ fn take(
     delivery: Delivery,
     now: Time,
 ) -> Result<(), Full> {
-    let is_durable = core.sessions.get(key).is_some_and(|s| s.is_durable());
     let is_exact = delivery.qos() == QoS::ExactlyOnce;
     // The PUBREC to a durable session promises the packet id too: an early delivery of the message
     // does not open it, only the commit does.
-    let by_message = delivery != Delivery::AtMostOnce && !(is_exact && is_durable);
+    let promises_id = is_exact && core.sessions.known(key).is_some_and(|s| s.is_durable());
+    let by_message = delivery != Delivery::AtMostOnce && !promises_id;
     let ticket = if by_message {
         core.connections.reserve(c)
     } else {
