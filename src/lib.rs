@@ -6,9 +6,10 @@
 //!    the uplink, an absent session, DNS or a disk. One slow thing never stops another.
 //! 2. **An acknowledgement is a promise.** Once a PUBACK, PUBREC or PUBCOMP has left, the message
 //!    survives kill -9 and a power cut, for every receiver that is owed it, until it is delivered or
-//!    until a bound that the operator can see is reached. Where nothing can be stored (disk full)
-//!    footbridge refuses new promises and keeps the old. (Today a full queue refuses unless
-//!    `queue_overflow` says otherwise, and an older client's PUBLISH waits for room.)
+//!    until a bound that the operator can see is reached. What a bound drops goes by a stated policy
+//!    (`queue_overflow`: the oldest, unless said otherwise), is counted and told at once; nothing is
+//!    dropped in silence. Where nothing can be stored (disk full) footbridge refuses new promises and
+//!    keeps the old; who is connected gets the message all the same.
 //! 3. **It stays small**: bounded RAM whatever the backlog, few flash writes.
 //! 4. **The operator can see and explain everything.**
 //! 5. **No state it can't leave by itself.**
@@ -59,8 +60,8 @@
 //! 5. `Router::find_receivers` asks the tree (`Trie::matches`) and lists each receiver once
 //!    (`Receiver::new`), with its lane: for a bridge, the line of its map that decides.
 //! 6. `plan_all` asks once for each receiver how the message can reach it (`plan`,
-//!    `queues::bounds::admission`): at once, by a queue in RAM or in the store, or not at all; then
-//!    the publisher is refused.
+//!    `queues::bounds::admission`): at once, by a queue in RAM or in the store, or not now. Then the
+//!    others get it all the same, and the publisher is refused or waits (`packets::parked`).
 //! 7. `deliver` does that. What must be stored is owed through the ledger (`Store::put_each`), where
 //!    it lies in RAM with the batch that gathers, and then queued (`queue_stored`; `queue_in_ram` for
 //!    a session that lives in RAM; both `Outbound::push`).
@@ -98,8 +99,13 @@
 //!   their receivers yet: with a healthy uplink one hiccup would else start a chain of writes.
 //! - On a full disk the space for deletes comes from a ballast file, as designed; messages that
 //!   would have to be stored are refused until the ballast lies there again.
-//! - While a publisher's messages wait for room in a full queue it is still read, up to a bound:
-//!   the acknowledgements that make room may be its own.
+//! - **A message that one queue refuses reaches the others at once**, and a 3.1.1 publisher gets the
+//!   acknowledgement of a later message that all have room for before that of the one that waits:
+//!   [MQTT-4.6.0-2] asks for the order, but then one absent session would stop the site. While a
+//!   publisher's messages wait for room it is still read, up to a bound: the acknowledgements that
+//!   make room may be its own.
+//! - **Queues in RAM have the bounds of those on disk** (`max_queued_bytes`, `max_queued_messages`),
+//!   and grow no more once three quarters of `memory_limit` are taken.
 //! - A message that comes by a **shared subscription** has a row of its own, for one receiver. When
 //!   a member goes, its queue stays where it is, and a message changes hands only when a connected
 //!   member could be sent it: a backlog is not written anew for each that comes and goes. A session

@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use crate::broker::connections::{Stage, Ticket};
 use crate::broker::core::Core;
-use crate::broker::plan::Plan;
+use crate::broker::plan::{Admission, Plan};
 use crate::broker::queues::age::note_queued;
-use crate::broker::queues::bounds::{admission, admit, copies, make_room_in_ram};
+use crate::broker::queues::bounds::{admission, admit, copies};
 use crate::broker::queues::drops::{drop_entry, drop_message};
 use crate::broker::routing::{Place, Receiver};
 use crate::broker::sending::pump::pump;
@@ -21,7 +21,15 @@ use crate::owed::Owed;
 use crate::session::Entry;
 use crate::time::Time;
 
-/// Sends or queues a message for all receivers, as planned. True if `ticket` was taken.
+/// What became of a message on its way to its receivers.
+pub(super) struct Delivered {
+    /// The ticket was taken.
+    pub(super) waits: bool,
+    /// Those that have no room for it.
+    pub(super) remaining: Vec<Receiver>,
+}
+
+/// Sends or queues a message for all receivers, as planned.
 pub(super) fn deliver(
     core: &mut Core,
     message: &Rc<Message>,
@@ -29,18 +37,30 @@ pub(super) fn deliver(
     plans: &[Plan],
     ticket: Option<Ticket>,
     now: Time,
-) -> bool {
+) -> Delivered {
     // What came by a share may change hands, so it has a row of its own.
     let (mut together, mut alone): (Vec<Owed>, Vec<Owed>) = (Vec::new(), Vec::new());
-    let mut queued = Vec::new();
+    let (mut queued, mut remaining) = (Vec::new(), Vec::new());
     for (mut receiver, plan) in receivers.drain(..).zip(plans) {
-        let Plan::Stored(admission) = *plan else {
-            if *plan == Plan::AtOnce {
+        let admission = match *plan {
+            Plan::Stored(admission) => admission,
+            Plan::AtOnce => {
                 send_at_once(core, message, receiver, now);
-            } else {
-                queue_in_ram(core, message, receiver, now);
+                continue;
             }
-            continue;
+            Plan::InRam => {
+                queue_in_ram(core, message, receiver, now);
+                continue;
+            }
+            Plan::Copy => {
+                push_in_ram(core, message, receiver.clone(), now);
+                remaining.push(receiver);
+                continue;
+            }
+            Plan::NoRoom => {
+                remaining.push(receiver);
+                continue;
+            }
         };
         let (key, lane) = (receiver.session, receiver.owed.lane);
         if admit(core, key, lane, message, admission, now) {
@@ -56,7 +76,10 @@ pub(super) fn deliver(
         }
     }
     if queued.is_empty() {
-        return false;
+        return Delivered {
+            waits: false,
+            remaining,
+        };
     }
     let rows = u64::from(!together.is_empty());
     let first = core.ledger.put_each(message, together, alone, ticket, now);
@@ -70,7 +93,10 @@ pub(super) fn deliver(
         let entry = Entry::new(Rc::clone(message), id, receiver.owed);
         queue_stored(core, receiver.session, entry, now);
     }
-    ticket.is_some()
+    Delivered {
+        waits: ticket.is_some(),
+        remaining,
+    }
 }
 
 /// Takes the next place in the receiver's sequence.
@@ -138,12 +164,18 @@ fn send_at_once(core: &mut Core, message: &Rc<Message>, receiver: Receiver, now:
     }
 }
 
-/// Queues a message for a session that lives only as long as its connection. Its queue is RAM and
-/// bounded.
+/// Queues a message that is owed only as long as the receiver's connection lasts: it lies in RAM.
+/// What is stored for a durable session makes no room for it.
 fn queue_in_ram(core: &mut Core, message: &Rc<Message>, receiver: Receiver, now: Time) {
     let (key, lane) = (receiver.session, receiver.owed.lane);
-    let is_connected = core.sessions.get(key).is_some_and(|s| s.conn.is_some());
-    if is_connected && make_room_in_ram(core, key, lane, message, now) {
+    let Some(session) = core.sessions.get(key).filter(|s| s.conn.is_some()) else {
+        return;
+    };
+    let mut admission = admission(core, session, lane, copies(1, message.size()));
+    if session.is_durable() && admission != Admission::Fits {
+        admission = Admission::Dropped(DropReason::Slow);
+    }
+    if admit(core, key, lane, message, admission, now) {
         push_in_ram(core, message, receiver, now);
     }
 }
@@ -179,13 +211,8 @@ pub(crate) fn deliver_left(
         }
         return true;
     }
-    let has_room = if stored {
-        let admission = admission(session, &core.settings, lane, copies(1, message.size()));
-        admit(core, key, lane, message, admission, now)
-    } else {
-        make_room_in_ram(core, key, lane, message, now)
-    };
-    if !has_room {
+    let admission = admission(core, session, lane, copies(1, message.size()));
+    if !admit(core, key, lane, message, admission, now) {
         return false;
     }
     if from.is_none() && !stored {

@@ -3,6 +3,7 @@
 
 use super::report;
 use crate::broker::core::Core;
+use crate::broker::plan::{Remaining, Retention};
 use crate::broker::sessions::DropReason;
 use crate::keys::SessionKey;
 use crate::lane::Lane;
@@ -50,6 +51,19 @@ pub(crate) fn drop_message(
     } else if !counted.was_saved {
         return;
     }
+    look_soon(core, key, now);
+}
+
+/// A session's account has something to tell.
+pub(super) fn watch_drops(core: &mut Core, key: SessionKey, now: Time) {
+    let drops = core.sessions.get_mut(key).and_then(|s| s.drops.as_mut());
+    if drops.is_some_and(|drops| drops.watch()) {
+        core.watches.dropping.push(key);
+        look_soon(core, key, now);
+    }
+}
+
+fn look_soon(core: &mut Core, key: SessionKey, now: Time) {
     if let Some(at) = look_at(core, key, now) {
         core.timers.wake(at);
         let due = core.watches.drops_due;
@@ -84,21 +98,22 @@ pub(crate) fn drop_entry(
     drop_message(core, key, entry.owed.lane, reason, lost, now);
 }
 
-/// A message met a queue that refuses it, and there is nobody to refuse it to. `queue`: whose, and
-/// the lane; `None` for a message that is only to be retained.
-pub(crate) fn drop_unrefused(
-    core: &mut Core,
-    queue: Option<(SessionKey, Lane)>,
-    message: &Message,
-    now: Time,
-) {
+/// A message met queues that refuse it, and there is nobody to refuse it to.
+pub(crate) fn drop_unrefused(core: &mut Core, remaining: &Remaining, message: &Message, now: Time) {
     let reason = DropReason::QueueFull;
-    match queue {
-        Some((key, lane)) => {
-            let lost = (1, message.size().into());
-            drop_message(core, key, lane, reason, lost, now);
-        }
-        None => core.counters.count_dropped(reason, 1),
+    for receiver in &remaining.receivers {
+        let lost = (1, message.size().into());
+        drop_message(
+            core,
+            receiver.session,
+            receiver.owed.lane,
+            reason,
+            lost,
+            now,
+        );
+    }
+    if remaining.retention == Retention::NoRoom {
+        core.counters.count_dropped(reason, 1);
     }
 }
 
@@ -126,7 +141,16 @@ fn look_at(core: &mut Core, key: SessionKey, now: Time) -> Option<Time> {
     let is_durable = session.is_durable();
     let drops = session.drops.as_mut()?;
     let (lines, save) = (drops.take_due(now), drops.take_save(now));
+    let refused = drops.take_refused(now);
     let next = drops.next();
+    if let Some(refused) = &refused {
+        log::warn!(
+            "{}: {} more refused, the last of {}: the queue is full, and queue_overflow is refuse.",
+            session.name_of(Lane::Client),
+            report::messages(refused.untold),
+            refused.publisher
+        );
+    }
     for (record, (messages, bytes)) in lines {
         let reason = DropReason::ALL.get(usize::from(record.reason));
         log::warn!(

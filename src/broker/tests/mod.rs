@@ -13,6 +13,7 @@ mod directives;
 mod disk;
 mod limits;
 mod listeners;
+mod local_first;
 mod overflow;
 mod queue;
 mod reload;
