@@ -7,7 +7,7 @@ use crate::broker::core::Core;
 use crate::broker::plan::Plan;
 use crate::broker::queues::age::note_queued;
 use crate::broker::queues::bounds::{admission, admit, copies, make_room_in_ram};
-use crate::broker::queues::drops::{drop_entry, drop_message};
+use crate::broker::queues::drops::{drop_entry, drop_message, drop_offline};
 use crate::broker::routing::{Place, Receiver};
 use crate::broker::sending::pump::pump;
 use crate::broker::sending::transmit::{Transmitted, transmit};
@@ -121,7 +121,7 @@ fn send_at_once(core: &mut Core, message: &Rc<Message>, receiver: Receiver, now:
         return;
     };
     let Some(mut writer) = session.conn.and_then(|c| connections.writer(c)) else {
-        return;
+        return drop_offline(core, key, lane, (message, receiver.owed.qos), now);
     };
     let conn = writer.connection();
     if conn.has_barrier() || session.outbound.holds_qos0() {
@@ -143,7 +143,9 @@ fn send_at_once(core: &mut Core, message: &Rc<Message>, receiver: Receiver, now:
 fn queue_in_ram(core: &mut Core, message: &Rc<Message>, receiver: Receiver, now: Time) {
     let (key, lane) = (receiver.session, receiver.owed.lane);
     let is_connected = core.sessions.get(key).is_some_and(|s| s.conn.is_some());
-    if is_connected && make_room_in_ram(core, key, lane, message, now) {
+    if !is_connected {
+        drop_offline(core, key, lane, (message, receiver.owed.qos), now);
+    } else if make_room_in_ram(core, key, lane, message, now) {
         push_in_ram(core, message, receiver, now);
     }
 }

@@ -132,14 +132,15 @@ fn plan_all(
 /// # Errors
 /// [`Full`] where this receiver must hold the message and cannot.
 fn plan(core: &Core, message: &Message, to: &Receiver, closed: bool) -> Result<Plan, Full> {
-    let is_waited_for = to.owed.qos != QoS::AtMostOnce;
     if !to.stored {
-        return Ok(if is_waited_for {
-            Plan::InRam
-        } else {
+        return Ok(if to.owed.qos == QoS::AtMostOnce {
             Plan::AtOnce
+        } else {
+            Plan::InRam
         });
     }
+    // What was published at QoS 0 nobody waits for, at whatever QoS it goes on.
+    let is_waited_for = message.qos != QoS::AtMostOnce && to.owed.qos != QoS::AtMostOnce;
     let Some(session) = core.sessions.get(to.session) else {
         impossible!("a receiver is gone");
         return Ok(Plan::AtOnce);

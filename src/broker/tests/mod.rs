@@ -13,6 +13,7 @@ mod directives;
 mod disk;
 mod limits;
 mod listeners;
+mod offline;
 mod overflow;
 mod queue;
 mod reload;
@@ -21,6 +22,7 @@ mod session;
 mod shared;
 mod sim;
 mod subscribe;
+mod subscribed;
 mod upstream;
 mod will;
 

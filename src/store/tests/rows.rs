@@ -101,11 +101,12 @@ prop_compose! {
         version in 0..3usize, expiry: u32, disconnected_at in option::of(time()), will in option::of(will()), bridge: bool,
         ended: bool,
         subscriptions in prop::collection::vec(subscription(), 0..4),
+        subscribed_upstream in prop::collection::vec(name(), 0..4),
     ) -> SessionRecord {
         let version = [Version::V31, Version::V311, Version::V5][version];
         SessionRecord {
             client_id, username, listener, version, expiry, disconnected_at, subscriptions, will,
-            bridge, ended,
+            bridge, subscribed_upstream, ended,
         }
     }
 }
