@@ -151,21 +151,21 @@ impl Requests {
         self.notification.is_some()
     }
 
-    /// Writes an UNSUBSCRIBE for each filter that our session upstream has and the configuration
-    /// has not, and then a SUBSCRIBE for each that it has, in the order of the `topic` lines: one
-    /// filter a packet, as some clouds allow only a few.
+    /// Writes a SUBSCRIBE for each remote filter, in the order of the `topic` lines, and then an
+    /// UNSUBSCRIBE for each that our session upstream has and the configuration has not: what both
+    /// take goes on coming. One filter a packet, as some clouds allow only a few.
     ///
     /// Nothing else is unsubscribed. ejabberd answers an UNSUBSCRIBE for a filter that the session
     /// does not have by taking it from every other client, too.
     pub(super) fn subscribe(&mut self, cx: &mut Context<'_>) -> Result<(), mqtt::Error> {
-        if cx.unsubscribe {
-            self.unsubscribe_stale(cx)?;
-        }
         for (filter, qos) in cx.map.remote_filters() {
             match cx.unavailable(filter) {
                 Some(reason) => self.refuse(filter.into(), reason, cx.name),
                 None => self.subscribe_one(filter, qos.min(cx.limits.max_qos), cx)?,
             }
+        }
+        if cx.unsubscribe {
+            self.unsubscribe_stale(cx)?;
         }
         Ok(())
     }

@@ -256,3 +256,19 @@ fn a_varint_of_more_than_64_bits_is_refused() {
     seal(b"", 0, &mut row);
     assert!(unseal(b"", &row).unwrap().varint().is_err());
 }
+
+/// The row of a bridge as builds wrote it that kept nothing of the subscriptions upstream: it is
+/// read, and written the same while there are none.
+#[test]
+fn a_row_without_subscriptions_upstream_is_read() {
+    let mut row = vec![1, 0x08, 5, 7];
+    row.extend(b"local.b");
+    row.extend([0xff, 0xff, 0xff, 0xff, 0x0f, 0]);
+    seal(&[7, 0, 0, 0, 0], 0, &mut row);
+    let record = SessionRecord::decode(SessionId(7), &row).unwrap();
+    assert_eq!((&*record.client_id, record.bridge), ("local.b", true));
+    assert!(record.subscribed_upstream.is_empty());
+    let mut again = Vec::new();
+    record.encode(SessionId(7), &mut again);
+    assert_eq!(again, row);
+}
