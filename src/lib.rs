@@ -114,6 +114,16 @@
 //! - **Which `topic` line a message goes up by is decided once**, when it is routed, and stays with
 //!   it: it is counted, bounded and sent by that line, at its QoS. `Map` and `Wire` are therefore below
 //!   the broker, and the trait that stood between them is gone.
+//! - **A session upstream is asked to last a week**, also with an explicit `mqttv50`, where Mosquitto asks
+//!   for none: commands that come while the link is down would be lost, and to say the version is not
+//!   to want that. `bridge_session_expiry_interval 0` wants it.
+//! - **UNSUBSCRIBE goes only to what the session upstream is known to have**: the filters that were
+//!   acknowledged to us are kept with the bridge's session on disk, and those that the configuration
+//!   has no more are unsubscribed while the upstream still has the session. Mosquitto unsubscribes
+//!   all that goes out; at ejabberd that takes it from every other client.
+//! - **QoS 0 with `qos0=keep`** is owed like any other message from routing on (`Receiver::new`), at the
+//!   QoS of its line. Nobody waits for it to be stored, so a full queue or disk drops it and refuses
+//!   nothing.
 //! - **Session numbers of 64 bits**: those beyond 2^32 have a table of their own in the store, made
 //!   with the first of them, so that older stores open and nothing is migrated.
 //! - **Topic aliases** are the connection's business, both ways, not `session`'s, for they end with

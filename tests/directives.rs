@@ -147,6 +147,7 @@ const SHOWN: &[(&str, Shown)] = &[
     ("topic max_queued_bytes=", Outside(BRIDGE, "test_options_of_a_topic")),
     ("topic max_queued_messages=", Outside(BRIDGE, "test_options_of_a_topic")),
     ("topic overflow=", Outside(BRIDGE, "test_options_of_a_topic")),
+    ("topic qos0=", Outside(BRIDGE, "test_qos_0_while_the_upstream_is_away")),
     ("topic ttl=", Outside(BRIDGE, "test_options_of_a_topic")),
     ("bridge_attempt_unsubscribe", Outside(BRIDGE, "test_bridge_attempt_unsubscribe")),
     ("bridge_max_packet_size", Outside(BRIDGE, "test_bridge_max_packet_size")),

@@ -384,6 +384,8 @@ pub struct BridgeTopic {
     pub overflow: Option<Overflow>,
     /// `ttl=`: how old a message may be when it is sent.
     pub ttl: Option<Duration>,
+    /// `qos0=keep`: what is published at QoS 0 is queued, too, and sent at the QoS of the line.
+    pub keeps_qos0: bool,
 }
 
 /// How much may wait.

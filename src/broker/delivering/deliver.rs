@@ -7,7 +7,7 @@ use crate::broker::core::Core;
 use crate::broker::plan::{Admission, Plan};
 use crate::broker::queues::age::note_queued;
 use crate::broker::queues::bounds::{admission, admit, copies};
-use crate::broker::queues::drops::{drop_entry, drop_message};
+use crate::broker::queues::drops::{drop_entry, drop_message, drop_offline};
 use crate::broker::routing::{Place, Receiver};
 use crate::broker::sending::pump::pump;
 use crate::broker::sending::transmit::{Transmitted, transmit};
@@ -147,7 +147,7 @@ fn send_at_once(core: &mut Core, message: &Rc<Message>, receiver: Receiver, now:
         return;
     };
     let Some(mut writer) = session.conn.and_then(|c| connections.writer(c)) else {
-        return;
+        return drop_offline(core, key, lane, (message, receiver.owed.qos), now);
     };
     let conn = writer.connection();
     if conn.has_barrier() || session.outbound.holds_qos0() {
@@ -168,8 +168,9 @@ fn send_at_once(core: &mut Core, message: &Rc<Message>, receiver: Receiver, now:
 /// What is stored for a durable session makes no room for it.
 fn queue_in_ram(core: &mut Core, message: &Rc<Message>, receiver: Receiver, now: Time) {
     let (key, lane) = (receiver.session, receiver.owed.lane);
-    let Some(session) = core.sessions.get(key).filter(|s| s.conn.is_some()) else {
-        return;
+    let session = core.sessions.get(key).filter(|s| s.conn.is_some());
+    let Some(session) = session else {
+        return drop_offline(core, key, lane, (message, receiver.owed.qos), now);
     };
     let mut admission = admission(core, session, lane, copies(1, message.size()));
     if session.is_durable() && admission != Admission::Fits {

@@ -185,14 +185,15 @@ fn plan_all(
 
 /// How the message can reach a receiver.
 fn plan(core: &Core, message: &Message, to: &Receiver, behind: &[SessionKey]) -> Plan {
-    let is_waited_for = to.owed.qos != QoS::AtMostOnce;
     if !to.stored {
-        return if is_waited_for {
-            Plan::InRam
-        } else {
+        return if to.owed.qos == QoS::AtMostOnce {
             Plan::AtOnce
+        } else {
+            Plan::InRam
         };
     }
+    // What was published at QoS 0 nobody waits for, at whatever QoS it goes on.
+    let is_waited_for = message.qos != QoS::AtMostOnce && to.owed.qos != QoS::AtMostOnce;
     let Some(session) = core.sessions.get(to.session) else {
         impossible!("a receiver is gone");
         return Plan::AtOnce;

@@ -1,6 +1,8 @@
 //! Every message that is dropped: counted for the broker, for its receiver and for the lane it
 //! belonged to, and told in the log once.
 
+use std::time::Duration;
+
 use super::report;
 use crate::broker::core::Core;
 use crate::broker::plan::{Remaining, Retention};
@@ -8,9 +10,13 @@ use crate::broker::sessions::DropReason;
 use crate::keys::SessionKey;
 use crate::lane::Lane;
 use crate::message::Message;
+use crate::mqtt::QoS;
 use crate::session::{Done, Entry};
 use crate::store::DropRecord;
 use crate::time::Time;
+
+/// An uplink that comes and goes is not told of more often than this.
+const OUTAGES_TOLD: Duration = Duration::from_secs(600);
 
 /// Counts `messages` with `bytes` that were dropped on their way to a session, and sees to it that
 /// the operator hears of it.
@@ -36,7 +42,7 @@ pub(crate) fn drop_message(
         last: now,
     };
     let counted = session.drops.get_or_insert_default().count(&dropped);
-    if counted.is_first {
+    if counted.is_first && reason != DropReason::Offline {
         log::log!(
             reason.level(),
             "{}: {} ({}) dropped: {}. More of them are counted in $SYS.",
@@ -114,6 +120,52 @@ pub(crate) fn drop_unrefused(core: &mut Core, remaining: &Remaining, message: &M
     }
     if remaining.retention == Retention::NoRoom {
         core.counters.count_dropped(reason, 1);
+    }
+}
+
+/// A message met a session without a connection, and no queue that takes it. For a bridge it is
+/// counted, whether it is to be retained or not, and the first of an outage is told with the cure; a
+/// client that is away is not owed it, as in Mosquitto.
+pub(crate) fn drop_offline(
+    core: &mut Core,
+    key: SessionKey,
+    lane: Lane,
+    (message, qos): (&Message, QoS),
+    now: Time,
+) {
+    if core.sessions.get(key).is_none_or(|s| !s.is_bridge()) {
+        return;
+    }
+    tell_offline(core, key, lane, qos, now);
+    let lost = (1, message.size().into());
+    drop_message(core, key, lane, DropReason::Offline, lost, now);
+}
+
+/// Tells once an outage what becomes of messages that no queue takes, and what to do about it.
+fn tell_offline(core: &mut Core, key: SessionKey, lane: Lane, qos: QoS, now: Time) {
+    let Some(session) = core.sessions.known_mut(key) else {
+        return;
+    };
+    let is_durable = session.is_durable();
+    let Some(end) = session.bridge_mut() else {
+        return;
+    };
+    let is_told_of = end.told_offline.is_some_and(|at| at + OUTAGES_TOLD > now);
+    if !end.is_outage_new || is_told_of {
+        return;
+    }
+    (end.is_outage_new, end.told_offline) = (false, Some(now));
+    let name = session.name_of(lane);
+    if is_durable && qos == QoS::AtMostOnce {
+        log::warn!(
+            "{name}: while the uplink is down, messages of QoS 0 are dropped; $SYS counts them. \
+             qos0=keep on the topic line, or queue_qos0_messages true, queues them."
+        );
+    } else {
+        log::warn!(
+            "{name}: while the uplink is down, all messages are dropped; $SYS counts them. \
+             local_cleansession false queues those of QoS 1 and 2."
+        );
     }
 }
 

@@ -136,9 +136,14 @@ fn describe_line(
 ) -> Option<String> {
     let (bounds, overflow) = (line.bounds, line.overflow);
     let is_own = bounds != Bounds::default();
-    if !is_own && overflow.is_none() && line.ttl.is_none() {
+    if !is_own && overflow.is_none() && line.ttl.is_none() && !line.keeps_qos0 {
         return None;
     }
+    let what = if line.keeps_qos0 {
+        "queues QoS 0 as well,"
+    } else {
+        "queues"
+    };
     let ttl = line
         .ttl
         .map(|ttl| format!(", none older than {}", span(ttl)));
@@ -147,7 +152,7 @@ fn describe_line(
     let (name, pattern) = (&end.name, &line.pattern);
     let ttl = ttl.unwrap_or_default();
     Some(format!(
-        "Bridge {name}, topic {pattern}: queues {limit}{ttl}."
+        "Bridge {name}, topic {pattern}: {what} {limit}{ttl}."
     ))
 }
 

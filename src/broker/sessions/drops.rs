@@ -43,11 +43,14 @@ pub enum DropReason {
     Slow = 8,
     /// The session it was queued for ended.
     SessionEnded = 9,
+    /// The uplink of the bridge was down, and no queue takes it: QoS 0, or any with
+    /// `local_cleansession`.
+    Offline = 10,
 }
 
 impl DropReason {
     /// All of them, by number.
-    pub const ALL: [DropReason; 10] = [
+    pub const ALL: [DropReason; 11] = [
         DropReason::QueueFull,
         DropReason::OverflowOldest,
         DropReason::OverflowNewest,
@@ -58,6 +61,7 @@ impl DropReason {
         DropReason::Damaged,
         DropReason::Slow,
         DropReason::SessionEnded,
+        DropReason::Offline,
     ];
 
     /// The name in `$SYS`.
@@ -73,6 +77,7 @@ impl DropReason {
             DropReason::Damaged => "damaged",
             DropReason::Slow => "slow",
             DropReason::SessionEnded => "session-ended",
+            DropReason::Offline => "offline",
         }
     }
 
@@ -89,6 +94,7 @@ impl DropReason {
             DropReason::Damaged => "damaged on disk",
             DropReason::Slow => "the receiver is too slow",
             DropReason::SessionEnded => "the session ended",
+            DropReason::Offline => "the uplink is down, and they are not queued",
         }
     }
 

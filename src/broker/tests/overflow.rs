@@ -28,6 +28,7 @@ pub(super) fn line(pattern: &str) -> BridgeTopic {
         bounds: Bounds::default(),
         overflow: None,
         ttl: None,
+        keeps_qos0: false,
     }
 }
 
