@@ -15,11 +15,13 @@ class Dialect:
         self.v5 = level == 5
         self._no_properties = b"\0" if self.v5 else b""
 
-    def connect(self, client_id, clean, expiry=WEEK):
-        flags = 2 if clean else 0
+    def connect(self, client_id, clean, expiry=WEEK, login=None):
+        """`login` is a pair of user name and password."""
+        flags = (2 if clean else 0) | (0xC0 if login else 0)
         properties = b"\x05" + SESSION_EXPIRY + struct.pack("!I", 0 if clean else expiry)
         body = wire.string("MQTT") + bytes([5 if self.v5 else 4, flags, 0, 0])
-        return wire.packet(0x10, body + (properties if self.v5 else b"") + wire.string(client_id))
+        names = b"".join(map(wire.string, (client_id, *(login or ()))))
+        return wire.packet(0x10, body + (properties if self.v5 else b"") + names)
 
     def publish(self, topic, payload, qos, packet_id, dup=False, retain=False):
         first = 0x30 | dup << 3 | qos << 1 | retain

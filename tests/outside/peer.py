@@ -31,8 +31,9 @@ class Message:
 class Peer(asyncio.Protocol):
     """A durable client; `filters` are (filter, QoS) pairs it subscribes to in a new session."""
 
-    def __init__(self, port, client_id, *, level=4, filters=(), clean=False):
+    def __init__(self, port, client_id, *, level=4, filters=(), clean=False, login=None):
         self.port, self.client_id, self.filters, self.clean = port, client_id, filters, clean
+        self.login = login
         self.dialect = Dialect(level)
         #: What came in, as (topic, payload, QoS, retain); QoS 2 once per flow.
         self.received = []
@@ -68,6 +69,12 @@ class Peer(asyncio.Protocol):
         self._wanted.clear()
         if self._transport is not None:
             self._transport.abort()
+
+    async def pause(self, seconds):
+        """Reads nothing for so long, though it stays connected."""
+        self._transport.pause_reading()
+        await asyncio.sleep(seconds)
+        self._transport.resume_reading()
 
     async def end(self):
         self.leave()
@@ -113,7 +120,7 @@ class Peer(asyncio.Protocol):
 
     def connection_made(self, transport):
         self._transport, self._buffer = transport, bytearray()
-        transport.write(self.dialect.connect(self.client_id, self.clean))
+        transport.write(self.dialect.connect(self.client_id, self.clean, login=self.login))
 
     def connection_lost(self, _):
         self.disconnects += self.online.is_set()

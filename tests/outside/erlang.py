@@ -1,0 +1,142 @@
+"""RabbitMQ and ejabberd as upstreams: on loopback, in folders of their own, as Debian has them."""
+
+import os
+import signal
+import subprocess
+
+from clients import Client
+from harness import free_port, listens, wait_until
+
+RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+
+RABBITMQ_CONF = """
+listeners.tcp = none
+mqtt.listeners.tcp.1 = 127.0.0.1:{port}
+mqtt.allow_anonymous = true
+mqtt.subscription_ttl = 86400000
+"""
+
+EJABBERD_CONF = """
+hosts: [localhost]
+loglevel: info
+auth_method: [anonymous]
+anonymous_protocol: login_anon
+certfiles: []
+listen:
+  - {{port: {port}, ip: "127.0.0.1", module: mod_mqtt}}
+modules:
+  mod_mqtt: {{}}
+"""
+
+
+class Node:
+    """What both have in common: a process group of its own, a port that stays over restarts."""
+
+    #: The versions it speaks.
+    versions = ()
+    #: What a bridge must say to be let in.
+    login = ""
+
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        self.process = None
+
+    def start(self):
+        assert self.process is None, "already running"
+        command, environment = self._command()
+        with open(self.folder / "out", "ab") as out:
+            self.process = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env={**os.environ, "HOME": str(self.folder), **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+        wait_until(lambda: listens(self.port), timeout=90, what=f"listening {self.name}")
+        return self
+
+    def kill(self):
+        """kill -9, and what it has started with it."""
+        process, self.process = self.process, None
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def close(self):
+        if self.process is not None:
+            self.kill()
+
+    def client(self, name, **options):
+        return Client(self.port, name, **options)
+
+
+class RabbitMQ(Node):
+    name = "RabbitMQ"
+    versions = ("mqttv311",)
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self._mapper, self._distribution = free_port(), free_port()
+        self._epmd = None
+        (folder / "rabbitmq.conf").write_text(RABBITMQ_CONF.format(port=self.port))
+        (folder / "plugins").write_text("[rabbitmq_mqtt].\n")
+
+    def _command(self):
+        if self._epmd is None:
+            # Else it starts one that stays behind.
+            port = str(self._mapper)
+            self._epmd = subprocess.Popen(["epmd", "-address", "127.0.0.1", "-port", port])
+            wait_until(lambda: listens(self._mapper), what="listening epmd")
+        environment = {
+            "RABBITMQ_NODENAME": f"rabbit{self.port}@localhost",
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq"),
+            "RABBITMQ_CONF_ENV_FILE": os.devnull,
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(self.folder),
+            "RABBITMQ_PID_FILE": str(self.folder / "pid"),
+            "RABBITMQ_DIST_PORT": str(self._distribution),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": str(self._mapper),
+        }
+        return [RABBITMQ], environment
+
+    def close(self):
+        super().close()
+        if self._epmd is not None:
+            self._epmd.kill()
+            self._epmd.wait()
+
+
+class Ejabberd(Node):
+    """Without Erlang's distribution and its epmd. Its sessions are RAM."""
+
+    name = "ejabberd"
+    versions = ("mqttv311", "mqttv50")
+    login = "remote_username edge@localhost\nremote_password x"
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        (folder / "mnesia").mkdir(exist_ok=True)
+        (folder / "ejabberd.yml").write_text(EJABBERD_CONF.format(port=self.port))
+
+    def _command(self):
+        environment = {
+            "EJABBERD_CONFIG_PATH": str(self.folder / "ejabberd.yml"),
+            "EJABBERD_LOG_PATH": str(self.folder / "ejabberd.log"),
+            "ERL_CRASH_DUMP": str(self.folder / "erl_crash.dump"),
+            "ERL_LIBS": "/usr/lib/" + os.uname().machine + "-linux-gnu",
+        }
+        mnesia = f'"{self.folder / "mnesia"}"'
+        command = ["erl", "-noinput", "+P", "20000", "-mnesia", "dir", mnesia, "-s", "ejabberd"]
+        return command, environment
+
+    def log(self):
+        return (self.folder / "ejabberd.log").read_text(errors="replace")
+
+    def client(self, name, **options):
+        return Client(self.port, name, login=(f"{name}@localhost", "x"), **options)
