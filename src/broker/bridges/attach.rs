@@ -79,8 +79,7 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
     note_policy(core, key);
     let bridge = core.bridges.set(known, key);
     trim(core, key, now);
-    core.watches.purge_due = Some(now);
-    core.timers.wake(now);
+    core.watches.purges.hasten(key, now);
     subscribe_bridge(core, key, spec.map, now);
     if spec.durable {
         core.sessions.unsave_identity(key);

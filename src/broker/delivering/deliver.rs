@@ -5,8 +5,8 @@ use std::rc::Rc;
 use crate::broker::connections::{Stage, Ticket};
 use crate::broker::core::Core;
 use crate::broker::plan::Plan;
-use crate::broker::queues::age::note_queued;
-use crate::broker::queues::bounds::{admission, admit, copies, make_room_in_ram};
+use crate::broker::queues::age::{note_expiry, note_queued};
+use crate::broker::queues::bounds::{admission_now, admit, copies, make_room_in_ram};
 use crate::broker::queues::drops::{drop_entry, drop_message};
 use crate::broker::routing::{Place, Receiver};
 use crate::broker::sending::pump::pump;
@@ -88,6 +88,7 @@ pub(crate) fn queue_stored(core: &mut Core, key: SessionKey, entry: Entry, now: 
         return impossible!("a message is stored for a session that is gone");
     };
     let (lane, size) = (entry.owed.lane, entry.message.size());
+    let expires = entry.message.expiry.is_some();
     let by_topic = session.by_topic && session.is_durable();
     let (is_bridge, is_away) = (session.is_bridge(), session.conn.is_none());
     session.outbound.push(entry, by_topic);
@@ -96,6 +97,9 @@ pub(crate) fn queue_stored(core: &mut Core, key: SessionKey, entry: Entry, now: 
         note_queued(core, key, lane, size, now);
     }
     pump(core, key, now);
+    if expires {
+        note_expiry(core, key);
+    }
     if let (Lane::Share(share), Some(group)) = (lane, group) {
         // No other member could take it so far.
         let place = Place {
@@ -155,6 +159,9 @@ fn push_in_ram(core: &mut Core, message: &Rc<Message>, mut receiver: Receiver, n
         session.outbound.push(entry, false);
     }
     pump(core, receiver.session, now);
+    if message.expiry.is_some() {
+        note_expiry(core, receiver.session);
+    }
 }
 
 /// Gives a message that a member of a group has left to another. `from`: its number, and the
@@ -168,9 +175,9 @@ pub(crate) fn deliver_left(
     now: Time,
 ) -> bool {
     let (key, lane) = (receiver.session, receiver.owed.lane);
-    let Some(session) = core.sessions.known(key) else {
+    if core.sessions.known(key).is_none() {
         return false;
-    };
+    }
     let stored = receiver.stored;
     if receiver.owed.qos == QoS::AtMostOnce && !stored {
         send_at_once(core, message, receiver, now);
@@ -180,7 +187,7 @@ pub(crate) fn deliver_left(
         return true;
     }
     let has_room = if stored {
-        let admission = admission(session, &core.settings, lane, copies(1, message.size()));
+        let admission = admission_now(core, key, lane, copies(1, message.size()), now);
         admit(core, key, lane, message, admission, now)
     } else {
         make_room_in_ram(core, key, lane, message, now)

@@ -9,11 +9,10 @@ use super::retain::retain;
 use crate::broker::connections::Ticket;
 use crate::broker::core::Core;
 use crate::broker::plan::{Admission, Plan};
-use crate::broker::queues::bounds::{admission, copies};
+use crate::broker::queues::bounds::{admission_now, copies};
 use crate::broker::queues::drops::drop_unrefused;
 use crate::broker::routing::Receiver;
 use crate::broker::sessions::DropReason;
-use crate::impossible;
 use crate::keys::SessionKey;
 use crate::lane::Lane;
 use crate::message::Message;
@@ -49,7 +48,7 @@ pub(crate) fn route(
     let mut receivers = std::mem::take(&mut core.scratch.receivers);
     let mut plans = std::mem::take(&mut core.scratch.plans);
     let matched = find_receivers(core, message, from, &mut receivers);
-    let planned = plan_all(core, message, &receivers, &mut plans);
+    let planned = plan_all(core, message, &receivers, &mut plans, now);
     let routed = planned.map(|()| {
         let by_commit = message.retain && retain(core, message, now);
         let early = ticket.filter(|_| !by_commit);
@@ -112,6 +111,7 @@ fn plan_all(
     message: &Message,
     receivers: &[Receiver],
     plans: &mut Vec<Plan>,
+    now: Time,
 ) -> Result<(), Full> {
     let limit = core.settings.general.memory_limit;
     if !core.memory.admits(message, limit) {
@@ -119,7 +119,7 @@ fn plan_all(
     }
     let closed = core.ledger.is_closed();
     for receiver in receivers {
-        plans.push(plan(core, message, receiver, closed)?);
+        plans.push(plan(core, message, receiver, closed, now)?);
     }
     let is_kept = message.retain && message.qos != QoS::AtMostOnce;
     if closed && is_kept {
@@ -131,7 +131,13 @@ fn plan_all(
 
 /// # Errors
 /// [`Full`] where this receiver must hold the message and cannot.
-fn plan(core: &Core, message: &Message, to: &Receiver, closed: bool) -> Result<Plan, Full> {
+fn plan(
+    core: &mut Core,
+    message: &Message,
+    to: &Receiver,
+    closed: bool,
+    now: Time,
+) -> Result<Plan, Full> {
     let is_waited_for = to.owed.qos != QoS::AtMostOnce;
     if !to.stored {
         return Ok(if is_waited_for {
@@ -140,10 +146,6 @@ fn plan(core: &Core, message: &Message, to: &Receiver, closed: bool) -> Result<P
             Plan::AtOnce
         });
     }
-    let Some(session) = core.sessions.get(to.session) else {
-        impossible!("a receiver is gone");
-        return Ok(Plan::AtOnce);
-    };
     let full = Full(Some((to.session, to.owed.lane)));
     if is_waited_for && closed {
         return Err(full);
@@ -153,7 +155,7 @@ fn plan(core: &Core, message: &Message, to: &Receiver, closed: bool) -> Result<P
         return Ok(Plan::Stored(Admission::Dropped(DropReason::QueueFull)));
     }
     let more = copies(1 + to.before, message.size());
-    match admission(session, &core.settings, to.owed.lane, more) {
+    match admission_now(core, to.session, to.owed.lane, more, now) {
         Admission::Refused if is_waited_for => Err(full),
         admission => Ok(Plan::Stored(admission)),
     }

@@ -390,7 +390,15 @@ pub(crate) fn retry_parked(core: &mut Core, now: Time) {
             && let Some(parked) = conn.parked().cloned()
             && let Some(key) = conn.session()
         {
-            if take(core, (c, key), &parked.message, parked.delivery, now).is_err() {
+            if parked.message.expired(now) {
+                // It is for nobody any more [MQTT-3.3.2-5].
+                core.counters.count_dropped(DropReason::Expired, 1);
+                let routed = Routed {
+                    matched: true,
+                    waits: false,
+                };
+                accept(core, (c, key), parked.delivery, (None, routed), now);
+            } else if take(core, (c, key), &parked.message, parked.delivery, now).is_err() {
                 core.connections.keep_parked(c);
                 core.timers.wake(now + RETRY);
                 break;

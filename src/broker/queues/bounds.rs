@@ -5,6 +5,7 @@
 //! only ever dropped by the policy of its own lane, so an alarm that must be refused rather than
 //! lost does not make way for telemetry.
 
+use super::age::expire_while;
 use super::drops::{drop_done, drop_message};
 use crate::bridge::LocalEnd;
 use crate::broker::connections::OUTBOX_LIMIT;
@@ -13,6 +14,7 @@ use crate::broker::plan::Admission;
 use crate::broker::sessions::{DropReason, Session};
 use crate::broker::settings::Settings;
 use crate::config::{Bounds, Overflow};
+use crate::impossible;
 use crate::keys::SessionKey;
 use crate::lane::Lane;
 use crate::message::Message;
@@ -120,6 +122,27 @@ pub(crate) fn admission(
     }
 }
 
+/// The [`admission`] of a message, once what has expired has left the queue, if it has no room.
+pub(crate) fn admission_now(
+    core: &mut Core,
+    key: SessionKey,
+    lane: Lane,
+    more: Amount,
+    now: Time,
+) -> Admission {
+    let ask = |core: &Core| {
+        let session = core.sessions.get(key);
+        session.map(|session| admission(session, &core.settings, lane, more))
+    };
+    expire_while(core, key, now, |core| {
+        ask(core).is_some_and(|admission| admission != Admission::Fits)
+    });
+    ask(core).unwrap_or_else(|| {
+        impossible!("a receiver is gone");
+        Admission::Dropped(DropReason::SessionEnded)
+    })
+}
+
 /// Does what a queue's `admission` of a message says, by dropping others or the message itself.
 /// False in that case.
 pub(crate) fn admit(
@@ -171,6 +194,7 @@ fn clear(core: &mut Core, key: SessionKey, lane: Option<Lane>, more: Amount, now
         let (session, settings) = (core.sessions.get(key)?, &core.settings);
         Some(Bounded { session, settings }.admits(lane, more))
     };
+    expire_while(core, key, now, |core| bounded(core) == Some(false));
     if bounded(core) != Some(false) {
         return;
     }
@@ -244,6 +268,10 @@ pub(crate) fn make_room_in_ram(
     message: &Message,
     now: Time,
 ) -> bool {
+    expire_while(core, key, now, |core| {
+        let session = core.sessions.get(key);
+        session.is_some_and(|session| is_full_in_ram(session, &core.settings))
+    });
     loop {
         let Core {
             sessions, settings, ..

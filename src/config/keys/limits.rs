@@ -126,7 +126,8 @@ pub(super) const KEYS: &[Key] = &[
          latest-per-topic: of each topic only the newest message stays; where that is not \
          enough, the oldest go. What was sent and is not acknowledged is never dropped, and \
          every drop is counted in $SYS and told in the log. Queues of clean sessions take \
-         latest-per-topic for oldest, and refuse for newest.",
+         latest-per-topic for oldest, and refuse for newest. What has expired is dropped before \
+         a message is refused or another one dropped.",
         set!(queue_overflow, v => topic::overflow(v)?),
     ),
     implemented(
