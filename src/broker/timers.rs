@@ -88,6 +88,12 @@ impl Purges {
         self.of.len()
     }
 
+    /// When the queue of `key` is looked at.
+    #[cfg(test)]
+    pub(crate) fn of(&self, key: SessionKey) -> Option<Time> {
+        self.of.get(&key).copied().map(Time::from_secs)
+    }
+
     /// None is before `until`.
     pub(crate) fn pause(&mut self, until: Time) {
         self.pause = Some(until);

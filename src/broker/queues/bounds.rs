@@ -131,16 +131,18 @@ pub(crate) fn admission_now(
     now: Time,
 ) -> Admission {
     let ask = |core: &Core| {
-        let session = core.sessions.get(key);
-        session.map(|session| admission(session, &core.settings, lane, more))
+        let Some(session) = core.sessions.get(key) else {
+            impossible!("a receiver is gone");
+            return Admission::Dropped(DropReason::SessionEnded);
+        };
+        admission(session, &core.settings, lane, more)
     };
-    expire_while(core, key, now, |core| {
-        ask(core).is_some_and(|admission| admission != Admission::Fits)
-    });
-    ask(core).unwrap_or_else(|| {
-        impossible!("a receiver is gone");
-        Admission::Dropped(DropReason::SessionEnded)
-    })
+    let at_first = ask(core);
+    if at_first == Admission::Fits {
+        return at_first;
+    }
+    expire_while(core, key, now, |core| ask(core) != Admission::Fits);
+    ask(core)
 }
 
 /// Does what a queue's `admission` of a message says, by dropping others or the message itself.

@@ -301,6 +301,77 @@ fn an_expired_message_does_not_wait_for_room() {
     assert_eq!(world.accepted(uplink), [3]);
 }
 
+/// A publisher that can't be told waits for room only until what fills the queue has expired.
+#[test]
+fn a_publisher_goes_on_when_the_queue_expires() {
+    let mut world = with(0, 3, Overflow::Refuse);
+    absent(&mut world);
+    let device = world.clean(Version::V5, "d");
+    for payload in ["1", "2", "3"] {
+        world.publish_for(device, "a", payload, 10);
+    }
+    let old = world.clean(Version::V311, "old");
+    world.publish_for(old, "a", "4", 0);
+    world.pass(secs(5));
+    assert_eq!(world.accepted(old), [0; 0]);
+    world.pass(secs(6));
+    assert_eq!(world.accepted(old), [4]);
+    assert_eq!((world.queued().0, world.expired()), (1, 3));
+}
+
+/// Tighter bounds cost no message that has not expired, if others have.
+#[test]
+fn a_tighter_bound_drops_what_has_expired_first() {
+    let mut world = with(0, 0, Overflow::Oldest);
+    absent(&mut world);
+    let device = world.clean(Version::V5, "d");
+    for (payload, expiry) in [("1", 0), ("2", 10), ("3", 0), ("4", 10)] {
+        world.publish_for(device, "a", payload, expiry);
+    }
+    world.pass(secs(1));
+    world.settings.max_queued_messages = 2;
+    world.now += secs(10);
+    let settings = world.settings.clone();
+    world.broker.set_general(&settings, world.now);
+    assert_eq!((world.queued().0, world.expired()), (2, 2));
+    assert_eq!(world.broker.counters().dropped(), 2);
+}
+
+/// What a member has left and has expired meanwhile is handed to nobody.
+#[test]
+fn an_expired_message_does_not_change_hands() {
+    let mut world = World::new();
+    let group = "$share/g/a";
+    let gone = world.durable(Version::V5, "gone");
+    world.listen(gone, group, QoS::AtLeastOnce);
+    world.cut(gone);
+    let device = world.clean(Version::V5, "d");
+    let other = world.durable(Version::V5, "other");
+    // Before they are written: it has them at once, and nothing else looks before.
+    world.held = true;
+    for (payload, expiry) in [("1", 10), ("2", 0), ("3", 10)] {
+        world.publish_for(device, "a", payload, expiry);
+    }
+    world.now += secs(10);
+    world.subscribe(other, 7, &[Subscription::new(group, QoS::AtLeastOnce)]);
+    world.held = false;
+    world.pass(secs(3));
+    assert_eq!(world.expired(), 2);
+    let got = world.got(other);
+    assert!(got.contains(&Got::SubAck(7, vec![Reason(1)])), "{got:?}");
+    let messages = got.iter().filter_map(|got| match got {
+        Got::Publish(arrived) => Some(arrived.payload.as_str()),
+        _ => None,
+    });
+    assert_eq!(messages.collect::<Vec<_>>(), ["2"]);
+    let key = world.broker.core.sessions.find("gone").unwrap();
+    let session = world.broker.core.sessions.get(key).unwrap();
+    assert_eq!(
+        session.drops.as_ref().unwrap().sum(None).unwrap().messages,
+        2
+    );
+}
+
 /// However many expire at once, a turn drops a bounded number of them, and devices are served in
 /// between.
 #[test]
