@@ -202,6 +202,8 @@ pub(crate) fn attach(
     if !limits.session_present {
         session.outbound.peer_forgot();
         session.inbound = Inbound::default();
+        // What was sent may grow too old again.
+        core.watches.purges.hasten(key, now);
         if session.is_durable() {
             // Else a packet id of the session that upstream forgot would hide a new message.
             core.sessions.unsave_state(key);

@@ -3,7 +3,6 @@
 use super::give::{Given, give};
 use super::membership::{leave_to_others, quit, shares};
 use crate::broker::core::Core;
-use crate::broker::queues::age::note_expiry;
 use crate::broker::queues::drops::drop_message;
 use crate::broker::routing::Place;
 use crate::broker::sending::pump::taken_over;
@@ -25,7 +24,6 @@ pub(crate) fn go_offline(core: &mut Core, key: SessionKey, now: Time) {
         return leave_ram(core, key, now);
     }
     session.outbound.disconnect();
-    note_expiry(core, key);
     for share in shares(core, key) {
         core.router.groups.set_connected(share.group, key, false);
         leave_to_others(core, key, share);

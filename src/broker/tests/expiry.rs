@@ -235,10 +235,21 @@ fn messages_that_the_upstream_forgot_may_expire() {
     world.cut(uplink);
     world.pass(secs(20));
     assert_eq!(world.broker.bridge_backlog(bridge).0, 2, "they were sent");
-    let uplink = up(&mut world, bridge, 1, false);
+    let uplink = up(&mut world, bridge, 20, false);
     world.pass(secs(3));
     assert_eq!(world.payloads(uplink), NONE);
     assert_eq!((world.expired(), world.rows()), (2, vec![]));
+    for n in 3..=5 {
+        world.publish_for(device, "a", &n.to_string(), 20);
+    }
+    assert_eq!(world.payloads(uplink).len(), 3);
+    world.cut(uplink);
+    let uplink = up(&mut world, bridge, 1, false);
+    world.pass(secs(3));
+    assert_eq!(world.message(uplink).payload, "3");
+    world.pass(secs(20));
+    assert_eq!(world.broker.bridge_backlog(bridge).0, 1);
+    assert_eq!(world.expired(), 4);
 }
 
 /// A session that has ended stays only for what others may still be sent.
