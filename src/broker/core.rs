@@ -11,7 +11,7 @@ use super::plan::Plan;
 use super::routing::{Receiver, Router};
 use super::sessions::Sessions;
 use super::settings::Settings;
-use super::timers::Timers;
+use super::timers::{Purges, Timers};
 use crate::keys::{ConnId, GroupKey, SessionKey};
 use crate::message::Origin;
 use crate::mqtt::PropsBuf;
@@ -43,8 +43,8 @@ pub(crate) struct Watches {
     pub(crate) dropping: Vec<SessionKey>,
     /// When to look at them.
     pub(crate) drops_due: Option<Time>,
-    /// When to look for messages that are too old for their line.
-    pub(crate) purge_due: Option<Time>,
+    /// When to look for messages that have grown too old.
+    pub(crate) purges: Purges,
 }
 
 /// Work space that is kept, so that a message does not allocate.

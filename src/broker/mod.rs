@@ -330,7 +330,8 @@ impl Broker {
     pub fn next_timeout(&self) -> Option<Time> {
         let timers = self.core.timers.next();
         let commit = self.core.ledger.store().next_timeout();
-        timers.into_iter().chain(commit).min()
+        let purges = self.core.watches.purges.next();
+        timers.into_iter().chain(commit).chain(purges).min()
     }
 
     /// Does what is due at `now`.

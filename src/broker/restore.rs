@@ -12,6 +12,7 @@ use super::ending::expire::check_session;
 use super::ending::session::watch_session;
 use super::ledger::Ledger;
 use super::memory::Memory;
+use super::queues::age::note_expiry;
 use super::queues::bounds::{note_policy, trim};
 use super::routing::Router;
 use super::sessions::{Drops, PendingWill, Role, Session, Sessions, Subscribed};
@@ -146,6 +147,7 @@ fn restore_route(core: &mut Core, key: SessionKey, record: &SubscriptionRecord) 
 
 /// Starts the timers of a restored session; what ended while the broker was down ends now.
 fn wake_session(core: &mut Core, key: SessionKey, now: Time) {
+    note_expiry(core, key);
     let Some(session) = core.sessions.get(key).filter(|s| !s.is_ended()) else {
         return;
     };

@@ -133,10 +133,10 @@ impl Outbound {
             .min()
     }
 
-    /// Moves the cursor over a dropped message, if nothing before it is still to be sent: then it
-    /// does not come back with the next start, even if its row stays for others.
-    fn skip(&mut self, id: Option<MessageId>) {
-        let (Some(id), Some(places)) = (id, &self.places) else {
+    /// Moves the cursor over dropped messages, if nothing before them is still to be sent: then they
+    /// do not come back with the next start, even if their rows stay for others.
+    pub(super) fn skip(&mut self, ids: impl IntoIterator<Item = MessageId>) {
+        let Some(places) = &self.places else {
             return;
         };
         let ready = places.ready.iter().filter(|e| !e.dup).find_map(|e| e.id);
@@ -144,8 +144,10 @@ impl Outbound {
         let reading = reading.find(|id| !places.is_resent(*id));
         let cold = places.cold.first_unsent();
         let first = [ready, reading, cold].into_iter().flatten().min();
-        if first.is_none_or(|first| first > id) {
-            self.cursor = self.cursor.max(id);
+        for id in ids {
+            if first.is_none_or(|first| first > id) {
+                self.cursor = self.cursor.max(id);
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::message::{Message, MessageId};
 use crate::mqtt::PacketId;
 use crate::owed::Owed;
 use crate::store::Queued;
+use crate::time::Time;
 
 /// One message on its way to one peer.
 #[derive(Clone, Debug)]
@@ -37,6 +38,11 @@ impl Entry {
         PacketId::of_sequence(self.owed.seq)
     }
 
+    /// When it is to be dropped; never if it was sent before [MQTT-4.4.0-1].
+    pub(super) fn expiry(&self) -> Option<Time> {
+        self.message.expiry.filter(|_| !self.dup)
+    }
+
     /// What a queue keeps of it, if it is in the store.
     pub(super) fn queued(&self) -> Option<Queued> {
         Some(Queued {
@@ -44,6 +50,7 @@ impl Entry {
             lane: self.owed.lane,
             size: self.message.size(),
             arrival: self.message.arrival,
+            expires: Queued::expires(self.message.arrival, self.message.expiry),
         })
     }
 

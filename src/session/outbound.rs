@@ -81,6 +81,7 @@ impl Outbound {
                 size: queued.map_or(0, |queued| queued.size),
                 payload: 0,
                 arrival: queued.map_or(Time::ZERO, |queued| queued.arrival),
+                expires: queued.and_then(|queued| queued.expires),
                 handshake: Handshake::Released,
                 sent: Time::ZERO,
                 message: None,
@@ -312,6 +313,7 @@ impl Outbound {
             }
         }
         (places.ready_bytes, places.ready_qos0) = (0, 0);
+        places.ready_expires = None;
         back.extend(std::mem::take(&mut places.reading));
         places.put_back(back);
         self.shrink();
@@ -400,6 +402,7 @@ impl Outbound {
             size,
             payload: u32::try_from(message.payload().len()).unwrap_or(size),
             arrival: message.arrival,
+            expires: Queued::expires(message.arrival, message.expiry),
             handshake: Handshake::Published,
             sent: now,
             message: kept.then_some(message),

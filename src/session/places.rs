@@ -34,6 +34,7 @@ pub(super) struct Flight {
     /// Bytes of its payload; 0 if it was sent before a restart.
     pub payload: u32,
     pub arrival: Time,
+    pub expires: Option<Time>,
     pub handshake: Handshake,
     pub sent: Time,
     /// Kept if it may have to go to another member of a shared subscription and is in RAM only.
@@ -48,6 +49,7 @@ impl Flight {
             lane: self.owed.lane,
             size: self.size,
             arrival: self.arrival,
+            expires: self.expires,
         })
     }
 }
@@ -60,6 +62,8 @@ pub(super) struct Places {
     pub ready_bytes: usize,
     /// How many of `ready` are QoS 0.
     pub ready_qos0: usize,
+    /// Nothing in `ready` that was never sent expires before.
+    pub ready_expires: Option<Time>,
     pub reading: VecDeque<Queued>,
     /// The rest; it also counts what is owed in each lane, in all places.
     pub cold: Queue,
@@ -105,6 +109,7 @@ impl Places {
     pub(super) fn count_out(&mut self, entry: &Entry) {
         self.ready_bytes -= (entry.message.size() as usize).min(self.ready_bytes);
         self.ready_qos0 -= usize::from(entry.owed.qos == QoS::AtMostOnce);
+        self.ready_expires.take_if(|_| self.ready.is_empty());
     }
 
     /// A message is no longer one that was sent on an earlier connection and is to be sent again.
@@ -134,6 +139,8 @@ impl Places {
     pub(super) fn make_ready(&mut self, entry: Entry) {
         self.ready_bytes += entry.message.size() as usize;
         self.ready_qos0 += usize::from(entry.owed.qos == QoS::AtMostOnce);
+        let known = self.ready_expires.into_iter();
+        self.ready_expires = known.chain(entry.expiry()).min();
         self.ready.push_back(entry);
     }
 

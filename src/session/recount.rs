@@ -4,6 +4,7 @@ use super::outbound::Outbound;
 use super::places::Handshake;
 use crate::lane::Lane;
 use crate::store::{Amount, Queued};
+use crate::time::Time;
 
 impl Outbound {
     /// Everything owed, in the order in which it goes out; those that were sent first.
@@ -22,6 +23,13 @@ impl Outbound {
             cold.pop_below(crate::message::MessageId(u64::MAX))
         }));
         all
+    }
+
+    /// True if a message waits that was to be dropped by `now`, unless it is being read.
+    pub fn is_overdue(&self, now: Time) -> bool {
+        let places = self.places.iter();
+        let next = places.flat_map(|p| p.ready_expires.into_iter().chain(p.cold.next_expiry()));
+        next.min().is_some_and(|at| at <= now)
     }
 
     /// Checks that what is counted is what is there.

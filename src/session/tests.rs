@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -20,8 +21,11 @@ const NOW: Time = Time::from_secs(1);
 enum Op {
     Connect(u16),
     Disconnect,
-    /// A message of this QoS and size, on one of a few topics of one of a few lines.
-    Push(u8, usize, u8),
+    /// A message of this QoS and size, on one of a few topics of one of a few lines, that expires
+    /// after so many seconds; 0 is never.
+    Push(u8, usize, u8, u64),
+    /// So many seconds are over: what has expired is dropped, at most so many.
+    Expire(u64, usize),
     /// The oldest of one line is dropped, or of all.
     DropOldest(Option<Lane>),
     /// What is superseded on one line is dropped.
@@ -44,8 +48,9 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         1 => (1..6u16).prop_map(Op::Connect),
         1 => Just(Op::Disconnect),
-        6 => (1..3u8, prop_oneof![Just(1usize), 1..20usize, Just(12_000)], 0..6u8)
-            .prop_map(|(q, n, topic)| Op::Push(q, n, topic)),
+        6 => (1..3u8, prop_oneof![Just(1usize), 1..20usize, Just(12_000)], 0..6u8, 0..9u64)
+            .prop_map(|(q, n, topic, expiry)| Op::Push(q, n, topic, expiry)),
+        1 => (0..9u64, 1..9usize).prop_map(|(secs, most)| Op::Expire(secs, most)),
         1 => prop::option::of(lane()).prop_map(Op::DropOldest),
         1 => lane().prop_map(Op::DropSuperseded),
         1 => Just(Op::Forget),
@@ -61,14 +66,16 @@ fn lane() -> impl Strategy<Value = Lane> {
     (0..3u16).prop_map(Lane::from_code)
 }
 
-fn message(topic: &str, size: usize) -> Rc<Message> {
+fn message(topic: &str, size: usize, expiry: u64) -> Rc<Message> {
     let payload = vec![0; size];
     let parts = Parts {
         topic,
         props: &[],
         payload: &payload,
     };
-    Rc::new(Message::new(parts, NOW, Rc::new(Origin::default())).unwrap())
+    let mut message = Message::new(parts, NOW, Rc::new(Origin::default())).unwrap();
+    message.expiry = (expiry > 0).then(|| NOW + Duration::from_secs(expiry));
+    Rc::new(message)
 }
 
 fn entry(id: u64, seq: u64, qos: QoS, size: usize) -> Entry {
@@ -80,7 +87,7 @@ fn entry(id: u64, seq: u64, qos: QoS, size: usize) -> Entry {
         retain: false,
         sub_ids: Box::default(),
     };
-    Entry::new(message("t", size), Some(MessageId(id)), owed)
+    Entry::new(message("t", size, 0), Some(MessageId(id)), owed)
 }
 
 /// What a queue keeps of an entry.
@@ -90,6 +97,7 @@ fn queued(id: u64, entry: &Entry) -> Queued {
         lane: entry.owed.lane,
         size: entry.message.size(),
         arrival: NOW,
+        expires: Queued::expires(NOW, entry.message.expiry),
     }
 }
 
@@ -107,6 +115,8 @@ struct Bench {
     asked: Option<(u32, IdRanges)>,
     /// Never sent: told apart by topic.
     tracked: BTreeSet<u64>,
+    /// Those that have expired: what they superseded stays so.
+    expired: BTreeMap<u64, Entry>,
     next: u64,
     durable_below: u64,
     window: usize,
@@ -122,6 +132,7 @@ impl Bench {
             kept: BTreeMap::new(),
             asked: None,
             tracked: BTreeSet::new(),
+            expired: BTreeMap::new(),
             next: 1,
             durable_below: 1,
             window: 0,
@@ -132,16 +143,17 @@ impl Bench {
         match *op {
             Op::Connect(window) => self.connect(window),
             Op::Disconnect => self.disconnect(),
-            Op::Push(qos, size, topic) => {
+            Op::Push(qos, size, topic, expiry) => {
                 let qos = QoS::from_bits(qos).unwrap();
                 let mut entry = entry(self.next, self.queue.next_seq(), qos, size);
                 entry.owed.lane = Lane::from_code(u16::from(topic % 3));
-                entry.message = message(&topic.to_string(), size);
+                entry.message = message(&topic.to_string(), size, expiry);
                 self.tracked.insert(self.next);
                 self.owed.insert(self.next, entry.clone());
                 self.queue.push(entry, true);
                 self.next += 1;
             }
+            Op::Expire(secs, most) => self.expire(NOW + Duration::from_secs(secs), most),
             Op::DropOldest(line) => self.drop_oldest(line),
             Op::DropSuperseded(line) => self.drop_superseded(line),
             Op::Forget => self.forget(),
@@ -277,10 +289,12 @@ impl Bench {
 
     fn drop_superseded(&mut self, line: Lane) {
         let ours = |id: &u64| self.owed.get(id).is_some_and(|e| e.owed.lane == line);
-        let topic = |id: &u64| self.owed[id].message.topic();
+        let entry = |id: &u64| self.owed.get(id).unwrap_or_else(|| &self.expired[id]);
+        let topic = |id: &u64| entry(id).message.topic();
         let ids: Vec<u64> = self.tracked.iter().copied().filter(ours).collect();
         let old = ids.iter().enumerate().filter(|(at, id)| {
-            let mut newer = ids[at + 1..].iter();
+            let expired = self.expired.range(*id..).map(|(id, _)| id);
+            let mut newer = ids[at + 1..].iter().chain(expired);
             newer.any(|newer| topic(newer) == topic(id))
         });
         let old: BTreeSet<u64> = old.map(|(_, id)| *id).collect();
@@ -300,6 +314,31 @@ impl Bench {
         );
         self.owed.retain(|id, _| !old.contains(id));
         self.tracked.retain(|id| !old.contains(id));
+    }
+
+    fn expire(&mut self, now: Time, most: usize) {
+        let is_expired = |id: &u64| self.owed[id].message.expired(now);
+        let expired: BTreeSet<u64> = self.unsent().into_iter().filter(is_expired).collect();
+        // What is being read is looked at when it has come.
+        let asked = self.asked.iter();
+        let reading = asked.filter(|(token, _)| self.queue.expects(*token));
+        let reading: BTreeSet<u64> = reading.flat_map(|(_, ids)| ids.iter()).collect();
+        let due = self.queue.next_expiry().is_some_and(|at| at <= now);
+        assert!(
+            due || expired.is_empty(),
+            "it is known that {expired:?} are due"
+        );
+        let left = expired.difference(&reading).count();
+        let dropped = self.queue.drop_expired(now, most);
+        assert_eq!(dropped.len(), left.min(most), "{expired:?}");
+        for done in dropped {
+            let id = done.id.unwrap().0;
+            assert!(expired.contains(&id));
+            let entry = self.owed.remove(&id).unwrap();
+            if self.tracked.remove(&id) {
+                self.expired.insert(id, entry);
+            }
+        }
     }
 
     fn forget(&mut self) {
@@ -332,6 +371,7 @@ impl Bench {
         let kept: Vec<Queued> = self.kept.iter().map(|(id, e)| queued(*id, e)).collect();
         self.queue = Outbound::restore(SESSION, &state, queue, &kept);
         self.asked = None;
+        self.expired.clear();
     }
 
     fn bytes(&self) -> u64 {

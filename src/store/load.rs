@@ -193,6 +193,9 @@ impl Loaded {
         index: &HashMap<SessionId, usize>,
     ) {
         self.floor = self.floor.max(scanned.arrival);
+        // Whatever had expired before the store was closed goes at one time.
+        let expires = Queued::expires(scanned.arrival, scanned.expiry);
+        let expires = expires.map(|at| at.max(self.floor));
         let mut owed = 0;
         for target in receivers {
             self.see_session(target.session);
@@ -205,6 +208,7 @@ impl Loaded {
                 lane: target.lane,
                 size: scanned.size,
                 arrival: scanned.arrival,
+                expires,
             };
             if session.is_releasing(id) {
                 session.releasing.push(queued);

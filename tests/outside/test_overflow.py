@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from clients import V5, V311
+from clients import V5, V311, props
 from harness import free_port, wait_until
 
 pytestmark = pytest.mark.footbridge
@@ -169,6 +169,45 @@ def test_old_messages_are_not_sent(edge, upstream, client):
     came = collect(upstream.arrivals(client))
     assert came[0] == ("alarm/x", "old")
     assert ("t/x", "old") not in came
+
+
+def test_expired_messages_make_room(edge, upstream, client):
+    """[MQTT-3.3.2-5]: what has expired leaves the queues of a bridge and of an absent client, over a
+    kill -9 too; those that were full take fresh messages."""
+    broker = edge(
+        upstream.port, "max_queued_messages 4\nqueue_overflow refuse", "topic t/# out 1"
+    )
+    away = client(broker.port, "away", clean=False)
+    away.subscribe("t/#", 1)
+    away.close()
+    device = client(broker.port, "device", version=V5)
+
+    def publish(payload, expiry):
+        expires = props("PUBLISH", MessageExpiryInterval=expiry)
+        return device.publish("t/x", payload, 1, properties=expires)
+
+    def queued(count):
+        wait_until(
+            lambda: figures(client, broker, "connection/cloud/queue").get("messages") == count,
+            what=f"{count} messages that wait",
+        )
+
+    assert publish("kept", 600) == 0
+    for n in range(3):
+        assert publish(f"{n}", 4) == 0
+    assert publish("refused", 600) == 0x97
+    queued("4")
+    queued("1")
+    for n in range(3):
+        assert publish(f"fresh {n}", [600, 4, 4][n]) == 0
+    assert publish("refused", 600) == 0x97
+    time.sleep(0.5)
+    broker.restart("kill")
+    queued("2")
+    expected = ["kept", "fresh 0"]
+    assert [payload for _, payload in collect(upstream.arrivals(client))] == expected
+    away = client(broker.port, "away", clean=False)
+    assert away.payloads(2) == expected and away.silent()
 
 
 def test_clients_that_lose_messages_are_named(edge, upstream, client):

@@ -83,8 +83,7 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
     note_policy(core, key);
     let bridge = core.bridges.set(known, key);
     trim(core, key, now);
-    core.watches.purge_due = Some(now);
-    core.timers.wake(now);
+    core.watches.purges.hasten(key, now);
     subscribe_bridge(core, key, spec.map, now);
     if spec.durable {
         core.sessions.unsave_identity(key);
@@ -210,6 +209,8 @@ pub(crate) fn attach(
     if !limits.session_present {
         session.outbound.peer_forgot();
         session.inbound = Inbound::default();
+        // What was sent may grow too old again.
+        core.watches.purges.hasten(key, now);
         if session.is_durable() {
             // Else a packet id of the session that upstream forgot would hide a new message.
             core.sessions.unsave_state(key);

@@ -5,13 +5,13 @@ use std::rc::Rc;
 use crate::broker::connections::{Stage, Ticket};
 use crate::broker::core::Core;
 use crate::broker::plan::{Admission, Plan};
-use crate::broker::queues::age::note_queued;
-use crate::broker::queues::bounds::{admission, admit, copies};
+use crate::broker::queues::age::{note_expiry, note_queued};
+use crate::broker::queues::bounds::{admission_now, admit, copies};
 use crate::broker::queues::drops::{drop_entry, drop_message, drop_offline};
 use crate::broker::routing::{Place, Receiver};
 use crate::broker::sending::pump::pump;
 use crate::broker::sending::transmit::{Transmitted, transmit};
-use crate::broker::sessions::DropReason;
+use crate::broker::sessions::{DropReason, Session};
 use crate::impossible;
 use crate::keys::SessionKey;
 use crate::lane::Lane;
@@ -114,6 +114,7 @@ pub(crate) fn queue_stored(core: &mut Core, key: SessionKey, entry: Entry, now: 
         return impossible!("a message is stored for a session that is gone");
     };
     let (lane, size) = (entry.owed.lane, entry.message.size());
+    let expires = entry.message.expiry.is_some();
     let by_topic = session.by_topic && session.is_durable();
     let (is_bridge, is_away) = (session.is_bridge(), session.conn.is_none());
     session.outbound.push(entry, by_topic);
@@ -122,6 +123,9 @@ pub(crate) fn queue_stored(core: &mut Core, key: SessionKey, entry: Entry, now: 
         note_queued(core, key, lane, size, now);
     }
     pump(core, key, now);
+    if expires {
+        note_expiry(core, key);
+    }
     if let (Lane::Share(share), Some(group)) = (lane, group) {
         // No other member could take it so far.
         let place = Place {
@@ -169,11 +173,11 @@ fn send_at_once(core: &mut Core, message: &Rc<Message>, receiver: Receiver, now:
 fn queue_in_ram(core: &mut Core, message: &Rc<Message>, receiver: Receiver, now: Time) {
     let (key, lane) = (receiver.session, receiver.owed.lane);
     let session = core.sessions.get(key).filter(|s| s.conn.is_some());
-    let Some(session) = session else {
+    let Some(is_durable) = session.map(Session::is_durable) else {
         return drop_offline(core, key, lane, (message, receiver.owed.qos), now);
     };
-    let mut admission = admission(core, session, lane, copies(1, message.size()));
-    if session.is_durable() && admission != Admission::Fits {
+    let mut admission = admission_now(core, key, lane, copies(1, message.size()), now);
+    if is_durable && admission != Admission::Fits {
         admission = Admission::Dropped(DropReason::Slow);
     }
     if admit(core, key, lane, message, admission, now) {
@@ -188,6 +192,9 @@ fn push_in_ram(core: &mut Core, message: &Rc<Message>, mut receiver: Receiver, n
         session.outbound.push(entry, false);
     }
     pump(core, receiver.session, now);
+    if message.expiry.is_some() {
+        note_expiry(core, receiver.session);
+    }
 }
 
 /// Gives a message that a member of a group has left to another. `from`: its number, and the
@@ -201,9 +208,9 @@ pub(crate) fn deliver_left(
     now: Time,
 ) -> bool {
     let (key, lane) = (receiver.session, receiver.owed.lane);
-    let Some(session) = core.sessions.known(key) else {
+    if core.sessions.known(key).is_none() {
         return false;
-    };
+    }
     let stored = receiver.stored;
     if receiver.owed.qos == QoS::AtMostOnce && !stored {
         send_at_once(core, message, receiver, now);
@@ -212,7 +219,7 @@ pub(crate) fn deliver_left(
         }
         return true;
     }
-    let admission = admission(core, session, lane, copies(1, message.size()));
+    let admission = admission_now(core, key, lane, copies(1, message.size()), now);
     if !admit(core, key, lane, message, admission, now) {
         return false;
     }

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use super::deliver::take_place;
 use crate::broker::core::Core;
-use crate::broker::queues::age::note_queued;
-use crate::broker::queues::bounds::{admission, admit, copies};
+use crate::broker::queues::age::{note_expiry, note_queued};
+use crate::broker::queues::bounds::{admission_now, admit, copies};
 use crate::broker::queues::drops::drop_message;
 use crate::broker::routing::{Receiver, Retaining};
 use crate::broker::sessions::{DropReason, who};
@@ -105,7 +105,7 @@ fn queue_retained(
         let lost = (1, message.size().into());
         return drop_message(core, key, lane, DropReason::QueueFull, lost, now);
     }
-    let admission = admission(core, session, lane, copies(1, message.size()));
+    let admission = admission_now(core, key, lane, copies(1, message.size()), now);
     if !admit(core, key, lane, message, admission, now) {
         return;
     }
@@ -122,4 +122,7 @@ fn queue_retained(
         session.outbound.push(entry, by_topic);
     }
     note_queued(core, key, lane, message.size(), now);
+    if message.expiry.is_some() {
+        note_expiry(core, key);
+    }
 }

@@ -11,11 +11,10 @@ use super::retain::retain;
 use crate::broker::connections::Ticket;
 use crate::broker::core::Core;
 use crate::broker::plan::{Admission, Plan, Remaining, Retention};
-use crate::broker::queues::bounds::{admission, copies};
+use crate::broker::queues::bounds::{admission_now, copies};
 use crate::broker::queues::drops::drop_unrefused;
 use crate::broker::routing::Receiver;
 use crate::broker::sessions::DropReason;
-use crate::impossible;
 use crate::keys::SessionKey;
 use crate::message::Message;
 use crate::mqtt::QoS;
@@ -49,7 +48,7 @@ pub(crate) fn route(
     let mut plans = std::mem::take(&mut core.scratch.plans);
     let matched = find_receivers(core, message, from, &mut receivers);
     core.memory.look(core.settings.memory_limit());
-    plan_all(core, message, (&receivers, &mut plans), behind);
+    plan_all(core, message, (&receivers, &mut plans), behind, now);
     let retention = retention(core, message);
     let whole = retention == Retention::Done && !plans.iter().any(Plan::lacks_room);
     let is_kept = message.retain && retention != Retention::NoRoom;
@@ -90,7 +89,7 @@ pub(crate) fn route_remaining(
     core.memory.look(core.settings.memory_limit());
     receivers.retain(|receiver| core.sessions.get(receiver.session).is_some());
     let mut plans = Vec::new();
-    plan_all(core, message, (&receivers, &mut plans), behind);
+    plan_all(core, message, (&receivers, &mut plans), behind, now);
     for plan in plans.iter_mut().filter(|plan| **plan == Plan::Copy) {
         // The copy has gone out.
         *plan = Plan::NoRoom;
@@ -161,13 +160,15 @@ fn retention(core: &Core, message: &Message) -> Retention {
 /// Asks once for each receiver how the message can reach it. A session gets all that it is to store
 /// of a message, or nothing yet.
 fn plan_all(
-    core: &Core,
+    core: &mut Core,
     message: &Message,
     (receivers, plans): (&[Receiver], &mut Vec<Plan>),
     behind: &[SessionKey],
+    now: Time,
 ) {
-    let each = receivers.iter();
-    plans.extend(each.map(|receiver| plan(core, message, receiver, behind)));
+    for receiver in receivers {
+        plans.push(plan(core, message, receiver, behind, now));
+    }
     if !plans.iter().any(Plan::lacks_room) {
         return;
     }
@@ -184,7 +185,13 @@ fn plan_all(
 }
 
 /// How the message can reach a receiver.
-fn plan(core: &Core, message: &Message, to: &Receiver, behind: &[SessionKey]) -> Plan {
+fn plan(
+    core: &mut Core,
+    message: &Message,
+    to: &Receiver,
+    behind: &[SessionKey],
+    now: Time,
+) -> Plan {
     if !to.stored {
         return if to.owed.qos == QoS::AtMostOnce {
             Plan::AtOnce
@@ -194,10 +201,6 @@ fn plan(core: &Core, message: &Message, to: &Receiver, behind: &[SessionKey]) ->
     }
     // What was published at QoS 0 nobody waits for, at whatever QoS it goes on.
     let is_waited_for = message.qos != QoS::AtMostOnce && to.owed.qos != QoS::AtMostOnce;
-    let Some(session) = core.sessions.get(to.session) else {
-        impossible!("a receiver is gone");
-        return Plan::AtOnce;
-    };
     // Without persistence the store is memory.
     let is_closed = core.ledger.is_closed()
         || !core.settings.general.persistence && !core.memory.admits(message);
@@ -206,13 +209,14 @@ fn plan(core: &Core, message: &Message, to: &Receiver, behind: &[SessionKey]) ->
         return Plan::Stored(Admission::Dropped(DropReason::QueueFull));
     }
     let more = copies(1 + to.before, message.size());
-    let admission = admission(core, session, to.owed.lane, more);
+    let admission = admission_now(core, to.session, to.owed.lane, more, now);
     match admission {
         _ if is_waited_for && behind.contains(&to.session) => Plan::NoRoom,
         // At QoS 2 the copy that is promised later would be a second delivery.
         Admission::Fits if is_closed && to.owed.qos == QoS::AtLeastOnce => {
-            let conn = session.conn.and_then(|c| core.connections.get(c));
-            if conn.is_some_and(|conn| is_free(session, conn)) {
+            let session = core.sessions.get(to.session);
+            let conn = session.and_then(|s| Some((s, core.connections.get(s.conn?)?)));
+            if conn.is_some_and(|(session, conn)| is_free(session, conn)) {
                 Plan::Copy
             } else {
                 Plan::NoRoom

@@ -25,6 +25,7 @@ pub(crate) fn end_session(core: &mut Core, key: SessionKey, now: Time) {
     let Some((session, has_rows)) = core.sessions.remove(key) else {
         return;
     };
+    core.watches.purges.set(key, None);
     if has_rows {
         core.ledger.promise(now);
     }

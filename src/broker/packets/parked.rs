@@ -9,8 +9,9 @@ use crate::broker::connections::Parked;
 use crate::broker::core::Core;
 use crate::broker::delivering::route::{Routed, route_remaining};
 use crate::broker::plan::Remaining;
-use crate::broker::queues::drops::drop_unrefused;
+use crate::broker::queues::drops::{drop_message, drop_unrefused};
 use crate::broker::queues::refused::note_refused;
+use crate::broker::sessions::DropReason;
 use crate::keys::{ConnId, SessionKey};
 use crate::message::Message;
 use crate::mqtt::{Delivery, Reason, Version};
@@ -82,6 +83,11 @@ fn retry(core: &mut Core, c: ConnId, now: Time) {
     };
     let mut behind = Vec::new();
     for mut parked in conn.take_parked() {
+        if parked.message.expired(now) {
+            drop_expired(core, &parked, now);
+            accept_late(core, (c, key), parked.delivery, now);
+            continue;
+        }
         parked.remaining = route_remaining(core, &parked.message, parked.remaining, &behind, now);
         if parked.remaining.is_empty() {
             accept_late(core, (c, key), parked.delivery, now);
@@ -91,6 +97,17 @@ fn retry(core: &mut Core, c: ConnId, now: Time) {
         behind.extend(receivers.map(|receiver| receiver.session));
         if core.connections.park(c, parked) {
             core.timers.wake(now + RETRY);
+        }
+    }
+}
+
+/// A message has expired before there was room for it [MQTT-3.3.2-5].
+fn drop_expired(core: &mut Core, parked: &Parked, now: Time) {
+    let lost = (1, parked.message.size().into());
+    for receiver in &parked.remaining.receivers {
+        let (key, lane) = (receiver.session, receiver.owed.lane);
+        if core.sessions.get(key).is_some() {
+            drop_message(core, key, lane, DropReason::Expired, lost, now);
         }
     }
 }

@@ -1,24 +1,35 @@
-//! Messages that grow too old, and how fast the queues of bridges fill.
+//! Messages that grow too old, by their own expiry [MQTT-3.3.2-5] or for their line, and how fast the
+//! queues of bridges fill.
+//!
+//! A queue knows when its next message expires, and about when its messages arrived: a reload may
+//! give a line another time to live, so that can't be counted as an expiry. The queues are looked at
+//! when that is due, and before one refuses or drops a message for lack of room.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::drops::drop_done;
+use super::drops::{drop_done, drop_message};
 use super::report::tell_rate;
 use crate::broker::core::Core;
 use crate::broker::sessions::{DropReason, Session};
 use crate::keys::SessionKey;
 use crate::lane::Lane;
 use crate::session::Entry;
+use crate::store::Amount;
 use crate::time::Time;
 
-/// How often to look for messages that are too old, at most.
+/// How often to look for messages that are too old for their line, at most.
 const PURGE: Duration = Duration::from_secs(5);
+/// How soon to look again for one that had expired and could not be dropped.
+const RETRY: Duration = Duration::from_secs(1);
 /// How soon to look again when there were more than one look drops.
-const PURGE_ON: Duration = Duration::from_secs(1);
+pub(crate) const PURGE_ON: Duration = Duration::from_millis(100);
 /// How many of them one look drops, at most: devices wait meanwhile.
-const PURGE_MESSAGES: usize = 10_000;
+pub(crate) const PURGE_MESSAGES: usize = 2_000;
+/// How many expired ones are dropped at a time to make room for a message.
+const PIECE: usize = 64;
 
-/// A message was queued: it counts for the rate, and may grow too old.
+/// A message was queued: it counts for the rate, and may grow too old for its line.
 pub(crate) fn note_queued(core: &mut Core, key: SessionKey, lane: Lane, size: u32, now: Time) {
     let Some(session) = core.sessions.known_mut(key) else {
         return;
@@ -28,12 +39,8 @@ pub(crate) fn note_queued(core: &mut Core, key: SessionKey, lane: Lane, size: u3
         return;
     };
     let changed = end.rate.add(size.into(), now);
-    let ttl = end.line(lane).and_then(|line| line.ttl);
-    if let Some(at) = ttl.map(|ttl| now + ttl)
-        && core.watches.purge_due.is_none_or(|due| due > at)
-    {
-        core.watches.purge_due = Some(at);
-        core.timers.wake(at);
+    if let Some(ttl) = end.line(lane).and_then(|line| line.ttl) {
+        core.watches.purges.hasten(key, now + ttl);
     }
     if changed {
         tell_rate(core, key, now);
@@ -41,6 +48,14 @@ pub(crate) fn note_queued(core: &mut Core, key: SessionKey, lane: Lane, size: u3
             // With the message's own commit; an uplink that is up may need none.
             core.sessions.unsave_state(key);
         }
+    }
+}
+
+/// Messages that expire may have been queued: the queue is looked at when the first does.
+pub(crate) fn note_expiry(core: &mut Core, key: SessionKey) {
+    let session = core.sessions.get(key);
+    if let Some(at) = session.and_then(|s| s.outbound.next_expiry()) {
+        core.watches.purges.hasten(key, at);
     }
 }
 
@@ -53,42 +68,98 @@ pub(crate) fn is_too_old(session: &Session, entry: &Entry, now: Time) -> bool {
     !entry.dup && (aged || entry.message.expired(now))
 }
 
-/// Drops what has grown too old for its line, from disk too.
+/// Drops what has grown too old, from disk too, of the queues that are to be looked at.
 pub(crate) fn purge(core: &mut Core, now: Time) {
-    if core.watches.purge_due.is_none_or(|due| due > now) {
-        return;
-    }
-    let (mut next, mut busy): (Option<Time>, bool) = (None, false);
-    for key in core.bridges.keys().collect::<Vec<_>>() {
-        let end = core.sessions.get(key).and_then(Session::bridge);
-        let lines = end.into_iter().flat_map(|end| end.lines());
-        let lines: Vec<(Lane, Duration)> = lines
-            .filter_map(|(number, line)| Some((Lane::Bridge(number), line.ttl?)))
-            .collect();
-        for (lane, ttl) in lines {
-            busy |= purge_lane(core, key, lane, ttl, now);
-            let queue = core.sessions.get(key).map(|s| &s.outbound);
-            let arrival = queue.and_then(|queue| queue.next_arrival(lane));
-            let due = arrival.map(|arrival| arrival + ttl);
-            next = next.into_iter().chain(due).min();
+    let mut left = PURGE_MESSAGES;
+    while let Some(key) = core.watches.purges.take(now) {
+        let mut dropped = purge_lines(core, key, left, now);
+        dropped += expire(core, key, left.saturating_sub(dropped), now);
+        // A look counts as well: there may be many queues.
+        left = left.saturating_sub(dropped + 1);
+        if left == 0 {
+            // At once: not with the next full second.
+            let second = Time::from_secs(now.as_secs());
+            core.watches.purges.set(key, Some(second));
+            return core.watches.purges.pause(now + PURGE_ON);
         }
-    }
-    let wait = if busy { PURGE_ON } else { PURGE };
-    core.watches.purge_due = next.map(|at| at.max(now + wait));
-    if let Some(at) = core.watches.purge_due {
-        core.timers.wake(at);
+        let next = next_purge(core, key, now);
+        core.watches.purges.set(key, next);
     }
 }
 
-/// True if there is more to drop.
-fn purge_lane(core: &mut Core, key: SessionKey, lane: Lane, ttl: Duration, now: Time) -> bool {
-    for _ in 0..PURGE_MESSAGES {
-        let session = core.sessions.get_mut(key);
-        let dropped = session.and_then(|s| s.outbound.drop_arrived_by(lane, now - ttl));
-        let Some(dropped) = dropped else {
-            return false;
-        };
-        drop_done(core, key, dropped, DropReason::Expired, now);
+/// When a queue is to be looked at next.
+fn next_purge(core: &Core, key: SessionKey, now: Time) -> Option<Time> {
+    let session = core.sessions.get(key)?;
+    let expiry = session.outbound.next_expiry();
+    let lines = lines(session).filter_map(|(lane, ttl)| {
+        let arrival = session.outbound.next_arrival(lane)?;
+        Some((arrival + ttl).max(now + PURGE))
+    });
+    // It can't be dropped while it is being read.
+    let expiry = expiry.map(|at| if at <= now { now + RETRY } else { at });
+    lines.chain(expiry).min()
+}
+
+/// The lanes of a bridge that have a time to live.
+fn lines(session: &Session) -> impl Iterator<Item = (Lane, Duration)> {
+    let lines = session.bridge().into_iter().flat_map(|end| end.lines());
+    lines.filter_map(|(number, line)| Some((Lane::Bridge(number), line.ttl?)))
+}
+
+/// Drops at most `limit` messages that are too old for their line. Returns how many there were.
+fn purge_lines(core: &mut Core, key: SessionKey, limit: usize, now: Time) -> usize {
+    let session = core.sessions.get(key);
+    let lines: Vec<(Lane, Duration)> = session.into_iter().flat_map(lines).collect();
+    let mut count = 0;
+    for (lane, ttl) in lines {
+        while count < limit
+            && let Some(session) = core.sessions.get_mut(key)
+            && let Some(dropped) = session.outbound.drop_arrived_by(lane, now - ttl)
+        {
+            drop_done(core, key, dropped, DropReason::Expired, now);
+            count += 1;
+        }
     }
-    true
+    count
+}
+
+/// Drops at most `limit` messages that have expired. Returns how many there were.
+fn expire(core: &mut Core, key: SessionKey, limit: usize, now: Time) -> usize {
+    let Some(session) = core.sessions.get_mut(key) else {
+        return 0;
+    };
+    let dropped = session.outbound.drop_expired(now, limit);
+    let owner = session.id;
+    if !dropped.is_empty() && session.is_ended() {
+        core.sessions.mark_spent(key);
+    }
+    let mut lost = BTreeMap::<Lane, Amount>::new();
+    for done in &dropped {
+        if let Some(id) = done.id {
+            core.ledger.ack(id, owner, now);
+        }
+        lost.entry(done.lane).or_default().add(1, done.size.into());
+    }
+    for (lane, lost) in lost {
+        let lost = (lost.messages, lost.bytes);
+        drop_message(core, key, lane, DropReason::Expired, lost, now);
+    }
+    dropped.len()
+}
+
+/// Drops what has expired of a queue, while `is_short` of room.
+pub(super) fn expire_while(
+    core: &mut Core,
+    key: SessionKey,
+    now: Time,
+    is_short: impl Fn(&Core) -> bool,
+) {
+    let has_expired = |core: &Core| {
+        let next = core
+            .sessions
+            .get(key)
+            .and_then(|s| s.outbound.next_expiry());
+        next.is_some_and(|at| at <= now)
+    };
+    while is_short(core) && has_expired(core) && expire(core, key, PIECE, now) > 0 {}
 }

@@ -5,6 +5,7 @@
 //! only ever dropped by the policy of its own lane, so an alarm that must be refused rather than
 //! lost does not make way for telemetry.
 
+use super::age::expire_while;
 use super::drops::{drop_done, drop_message};
 use crate::bridge::LocalEnd;
 use crate::broker::core::Core;
@@ -12,6 +13,7 @@ use crate::broker::plan::Admission;
 use crate::broker::sessions::{DropReason, Session};
 use crate::broker::settings::Settings;
 use crate::config::{Bounds, Overflow};
+use crate::impossible;
 use crate::keys::SessionKey;
 use crate::lane::Lane;
 use crate::message::Message;
@@ -149,6 +151,29 @@ pub(crate) fn admission(core: &Core, session: &Session, lane: Lane, more: Amount
     }
 }
 
+/// The [`admission`] of a message, once what has expired has left the queue, if it has no room.
+pub(crate) fn admission_now(
+    core: &mut Core,
+    key: SessionKey,
+    lane: Lane,
+    more: Amount,
+    now: Time,
+) -> Admission {
+    let ask = |core: &Core| {
+        let Some(session) = core.sessions.get(key) else {
+            impossible!("a receiver is gone");
+            return Admission::Dropped(DropReason::SessionEnded);
+        };
+        admission(core, session, lane, more)
+    };
+    let at_first = ask(core);
+    if at_first == Admission::Fits {
+        return at_first;
+    }
+    expire_while(core, key, now, |core| ask(core) != Admission::Fits);
+    ask(core)
+}
+
 /// Does what a queue's `admission` of a message says, by dropping others or the message itself.
 /// False in that case.
 pub(crate) fn admit(
@@ -200,6 +225,7 @@ fn clear(core: &mut Core, key: SessionKey, lane: Option<Lane>, more: Amount, now
         let session = core.sessions.get(key)?;
         Some(Bounded::new(core, session).admits(lane, more))
     };
+    expire_while(core, key, now, |core| bounded(core) == Some(false));
     if bounded(core) != Some(false) {
         return;
     }

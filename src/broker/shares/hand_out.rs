@@ -145,7 +145,12 @@ fn hand_on(
     let was_sent = session.outbound.was_sent(id);
     let (is_exact, is_ended) = (qos == QoS::ExactlyOnce, session.is_ended());
     let owner = session.id;
-    if is_exact && was_sent && is_ended {
+    if !was_sent && message.expired(now) {
+        // Nobody is sent it any more [MQTT-3.3.2-5].
+        let lost = (1, message.size().into());
+        drop_message(core, key, lane, DropReason::Expired, lost, now);
+        core.ledger.ack(id, owner, now);
+    } else if is_exact && was_sent && is_ended {
         // Its session is over: nobody gets it [MQTT-4.8.2-5].
         let lost = (1, message.size().into());
         drop_message(core, key, lane, DropReason::SessionEnded, lost, now);

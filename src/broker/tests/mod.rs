@@ -11,6 +11,7 @@ mod clauses;
 mod connect;
 mod directives;
 mod disk;
+mod expiry;
 mod limits;
 mod listeners;
 mod local_first;

@@ -133,7 +133,8 @@ pub(super) const KEYS: &[Key] = &[
          room, while those of other messages go on. Receivers that have room get the message at once \
          all the same, so a publisher that sends it again makes them get it twice. It is told in \
          the log, at once and at intervals. Queues of clean sessions take latest-per-topic for \
-         oldest, and refuse for newest.",
+         oldest, and refuse for newest. What has expired is dropped before a message is refused or \
+         another one dropped.",
         set!(queue_overflow, v => topic::overflow(v)?),
     ),
     implemented(

@@ -19,6 +19,11 @@ impl Bits {
         self.len
     }
 
+    /// Pages that it takes.
+    pub(super) fn pages(&self) -> usize {
+        self.pages.len()
+    }
+
     pub(super) fn insert(&mut self, id: u64) {
         let (word, bit) = place(id);
         let word = &mut self.pages.entry(id / PAGE).or_default()[word];

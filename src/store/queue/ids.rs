@@ -211,6 +211,12 @@ impl IdRanges {
         self.runs().flatten()
     }
 
+    /// What the coded runs take, in bytes.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.coded.capacity()
+    }
+
     /// Takes what the first run has of at most `n` ids less than `below`.
     fn take_run(&mut self, n: u64, below: u64) -> Option<Range<u64>> {
         let start = self.first.start;

@@ -2,12 +2,14 @@
 //! lane.
 //!
 //! A million messages take next to nothing where they are alike and belong to one lane, about two
-//! bytes each where sizes differ, two more where lanes alternate. Each lane is a queue of its own,
+//! bytes each where sizes differ, two more where lanes alternate, and up to five more where they expire
+//! at times that all differ. Each lane is a queue of its own,
 //! so that its messages can be counted, dropped and expired apart from the others; the lanes are
 //! merged by id at the front.
 
 mod arrivals;
 mod bits;
+mod expiries;
 pub(super) mod ids;
 mod sizes;
 mod topics;
@@ -34,6 +36,16 @@ pub struct Queued {
     pub size: u32,
     /// When it arrived, about.
     pub arrival: Time,
+    /// From when on it is dropped, unless it was sent; see [`Queued::expires`].
+    pub expires: Option<Time>,
+}
+
+impl Queued {
+    /// From when on a message is dropped that arrived at `arrival` and expires at `expiry`: at most a
+    /// second later, or a 64th of its whole time if that is more. So a queue has few of these times.
+    pub fn expires(arrival: Time, expiry: Option<Time>) -> Option<Time> {
+        expiry.map(|expiry| expiries::round_up(arrival, expiry))
+    }
 }
 
 /// So many messages with so many bytes.
@@ -185,15 +197,16 @@ impl Queue {
         }
         self.newest = queued.id;
         let waiting = &mut self.lane_mut(queued.lane).waiting;
-        waiting.push_back(queued.id.0, queued.size, queued.arrival)
+        let times = (queued.arrival, queued.expires);
+        waiting.push_back(queued.id.0, queued.size, times)
     }
 
     /// Puts a message back before all others that were never sent.
     pub fn push_front(&mut self, queued: Queued) {
         self.newest = self.newest.max(queued.id);
-        let id = queued.id.0;
         let waiting = &mut self.lane_mut(queued.lane).waiting;
-        if !waiting.push_front(id, queued.size, queued.arrival) {
+        let (id, times) = (queued.id.0, (queued.arrival, queued.expires));
+        if !waiting.push_front(id, queued.size, times) {
             impossible!("message {id} is put back before {:?}", waiting.front());
         }
     }
@@ -260,7 +273,7 @@ impl Queue {
             .waiting
             .front()
             .and_then(|id| queue.waiting.arrivals.oldest(id));
-        let (id, size) = queue.waiting.pop_front()?;
+        let (id, size, expires) = queue.waiting.pop_front()?;
         Some(Queued {
             id: MessageId(id),
             lane: queue.lane,
@@ -269,6 +282,7 @@ impl Queue {
                 impossible!("message {id} is queued, and no time of arrival is known");
                 Time::ZERO
             }),
+            expires,
         })
     }
 
@@ -332,6 +346,31 @@ impl Queue {
         let at = at.ok()?;
         let front = self.lanes.get(at)?.waiting.front()?;
         (front <= through.0).then(|| self.pop_lane(at)).flatten()
+    }
+
+    /// When the next message expires that waits here and was never sent.
+    pub fn next_expiry(&self) -> Option<Time> {
+        let lanes = self.lanes.iter();
+        lanes.filter_map(|queue| queue.waiting.next_expiry()).min()
+    }
+
+    /// Takes at most `limit` messages that expire at or before `now` and were never sent, and calls
+    /// `gone` for each. They are still counted as owed.
+    pub fn take_expired(
+        &mut self,
+        now: Time,
+        limit: usize,
+        mut gone: impl FnMut(Lane, MessageId, u32),
+    ) {
+        let mut left = limit;
+        for queue in &mut self.lanes {
+            while left > 0
+                && let Some((id, size)) = queue.waiting.take_expired(now)
+            {
+                gone(queue.lane, MessageId(id), size);
+                left -= 1;
+            }
+        }
     }
 
     /// About when the oldest message arrived that waits here; of one lane, or of all.

@@ -84,6 +84,12 @@ impl Sizes {
         Some(size)
     }
 
+    /// What the coded runs take, in bytes.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.coded.capacity()
+    }
+
     /// The sizes in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
         let mut bytes = self.coded.iter().copied();

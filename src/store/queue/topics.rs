@@ -18,7 +18,7 @@ pub(super) struct Topics {
     newest: HashMap<u64, (u64, u32)>,
     /// Those of `newest` that are still queued.
     current: Bits,
-    /// Queued, and not the newest of their topic.
+    /// Queued, and not the newest of their topic; even if that has expired.
     superseded: Bits,
     superseded_bytes: u64,
 }

@@ -104,6 +104,8 @@ pub(in crate::store) struct Scanned<'a> {
     pub(in crate::store) topic: &'a str,
     /// When it arrived.
     pub(in crate::store) arrival: Time,
+    /// When it expires.
+    pub(in crate::store) expiry: Option<Time>,
     /// Its [`Message::size`].
     pub(in crate::store) size: u32,
 }
@@ -126,6 +128,7 @@ pub(in crate::store) fn scan(
     Ok(Scanned {
         topic,
         arrival: head.arrival,
+        expiry: head.expiry,
         size: size.try_into().map_err(|_| Corrupt)?,
     })
 }

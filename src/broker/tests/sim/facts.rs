@@ -1,6 +1,7 @@
 //! What the broker chose, where it may choose.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::model::{Facts, Kept, Options};
 use crate::broker::sessions::Session;
@@ -17,6 +18,22 @@ pub fn sessions(world: &World) -> BTreeMap<usize, Facts> {
     sessions
         .map(|(_, session)| (number(session.client_id()), facts(world, session)))
         .collect()
+}
+
+/// The clients whose queues hold messages that have expired, and are not looked at soon.
+pub fn overdue(world: &World) -> Vec<&str> {
+    // Queues are looked at in full seconds; what comes from the disk is looked at a second later.
+    let (by, soon) = (
+        world.now - Duration::from_secs(1),
+        world.now + Duration::from_secs(2),
+    );
+    let core = &world.broker.core;
+    let sessions = core.sessions.iter();
+    let overdue = sessions.filter(|(key, session)| {
+        let look = core.watches.purges.of(*key);
+        session.outbound.is_overdue(by) && look.is_none_or(|at| at > soon)
+    });
+    overdue.map(|(_, session)| session.client_id()).collect()
 }
 
 /// The broker's number for the session of a client.

@@ -165,6 +165,8 @@ impl Sim {
     fn pass(&mut self, time: Duration) {
         self.env.world.now += time;
         self.env.world.tick();
+        let overdue = facts::overdue(&self.env.world);
+        assert!(overdue.is_empty(), "{overdue:?} hold what has expired");
         self.find_closed();
         let now = self.env.world.now;
         let facts = facts::sessions(&self.env.world);
