@@ -37,23 +37,26 @@ def edge(make_broker):
 
 
 class Upstream:
-    """A Mosquitto that comes to life late, on a port known before."""
+    """A Mosquitto that comes to life late, on a port known before. It has a session that is owed
+    everything, so that nothing comes before its subscriber."""
 
-    def __init__(self, make_upstream):
-        self.broker = make_upstream(start=False)
+    def __init__(self, make_upstream, client):
+        self.broker = make_upstream("max_queued_messages 0", durable=True)
         self.port = self.broker.port
+        there = client(self.port, "there", clean=False)
+        there.subscribe("#", 2)
+        there.close()
+        self.broker.stop()
 
     def arrivals(self, client, version=V311):
         """Starts it and answers a subscriber to everything."""
         self.broker.start()
-        there = client(self.port, "there", version=version)
-        there.subscribe("#", 2)
-        return there
+        return client(self.port, "there", version=version, clean=False)
 
 
 @pytest.fixture
-def upstream(make_upstream):
-    return Upstream(make_upstream)
+def upstream(make_upstream, client):
+    return Upstream(make_upstream, client)
 
 
 def rest(client):
