@@ -115,7 +115,7 @@ fn restore_session(core: &mut Core, loaded: LoadedSession, now: Time) -> Session
         session.outbound.skip_ids();
     }
     session.drops = Drops::restore(&state.drops);
-    session.by_topic = state.by_topic;
+    session.set_by_topic(state.by_topic);
     session.role = match (record.ended, record.bridge) {
         (true, _) => Role::Ended,
         (false, false) => Role::Client,

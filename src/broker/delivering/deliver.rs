@@ -88,7 +88,7 @@ pub(crate) fn queue_stored(core: &mut Core, key: SessionKey, entry: Entry, now: 
         return impossible!("a message is stored for a session that is gone");
     };
     let (lane, size) = (entry.owed.lane, entry.message.size());
-    let by_topic = session.by_topic && session.is_durable();
+    let by_topic = session.is_by_topic() && session.is_durable();
     let (is_bridge, is_away) = (session.is_bridge(), session.conn.is_none());
     session.outbound.push(entry, by_topic);
     let group = session.group(lane).filter(|_| is_away);

@@ -118,7 +118,7 @@ fn queue_retained(
     let id = stored.then(|| core.ledger.put(message, receiver.owed.clone(), now));
     let entry = Entry::new(Rc::clone(message), id, receiver.owed);
     if let Some(session) = core.sessions.get_mut(key) {
-        let by_topic = session.by_topic && stored;
+        let by_topic = session.is_by_topic() && stored;
         session.outbound.push(entry, by_topic);
     }
     note_queued(core, key, lane, message.size(), now);

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 pub use drops::DropReason;
 pub(crate) use drops::Drops;
+use session::Mark;
 pub(crate) use session::{NEVER, PendingWill, Role, Session, Share, Subscribed, who};
 
 use crate::impossible;
@@ -75,7 +76,7 @@ impl Sessions {
     /// to have some.
     pub(crate) fn remove(&mut self, key: SessionKey) -> Option<(Session, bool)> {
         let session = self.table.remove(key)?;
-        let rows = session.on_disk || session.unsaved.any();
+        let rows = session.is_on_disk() || session.marks.is_unsaved();
         if rows {
             self.gone.push(session.id);
         }
@@ -136,18 +137,18 @@ impl Sessions {
 
     /// The session's identity row must be written; the caller says how soon.
     pub(crate) fn unsave_identity(&mut self, key: SessionKey) {
-        self.unsave(key, |session| &mut session.unsaved.identity);
+        self.unsave(key, Mark::IdentityUnsaved);
     }
 
     /// The session's state row must be written; the caller says how soon.
     pub(crate) fn unsave_state(&mut self, key: SessionKey) {
-        self.unsave(key, |session| &mut session.unsaved.state);
+        self.unsave(key, Mark::StateUnsaved);
     }
 
-    fn unsave(&mut self, key: SessionKey, row: fn(&mut Session) -> &mut bool) {
+    fn unsave(&mut self, key: SessionKey, row: Mark) {
         if let Some(session) = self.table.get_mut(key) {
-            let known = session.unsaved.any();
-            *row(session) = true;
+            let known = session.marks.is_unsaved();
+            session.marks.set(row, true);
             if !known {
                 self.unsaved.push(key);
             }
@@ -160,16 +161,17 @@ impl Sessions {
             let Some(session) = self.table.get_mut(key) else {
                 continue;
             };
-            let what = std::mem::take(&mut session.unsaved);
-            if what.identity {
+            let identity = session.marks.set(Mark::IdentityUnsaved, false);
+            let state = session.marks.set(Mark::StateUnsaved, false);
+            if identity {
                 batch.put_session(session.id, &session.record());
             }
-            if what.state {
+            if state {
                 batch.put_state(session.id, &session.state());
             }
-            if what.any() {
+            if identity || state {
                 session.saved_in = batch.seq;
-                session.on_disk = true;
+                session.marks.set(Mark::OnDisk, true);
             }
         }
         for id in self.gone.drain(..) {
@@ -180,7 +182,7 @@ impl Sessions {
     /// A session goes on after the next commit.
     pub(crate) fn stall(&mut self, key: SessionKey) {
         if let Some(session) = self.table.get_mut(key)
-            && !std::mem::replace(&mut session.stalled, true)
+            && !session.marks.set(Mark::Stalled, true)
         {
             self.stalled.push(key);
         }
@@ -190,7 +192,7 @@ impl Sessions {
     pub(crate) fn take_stalled(&mut self) -> Vec<SessionKey> {
         for key in &self.stalled {
             if let Some(session) = self.table.get_mut(*key) {
-                session.stalled = false;
+                session.marks.set(Mark::Stalled, false);
             }
         }
         std::mem::take(&mut self.stalled)
