@@ -35,7 +35,7 @@ impl Memory {
             return true;
         };
         let deletes = message.retain && message.payload().is_empty();
-        if deletes || message.origin.client_id.is_empty() {
+        if deletes || message.origin.client_id().is_empty() {
             return true;
         }
         let full = self.bytes() > limit;

@@ -13,7 +13,7 @@ pub enum Receipt {
 
 /// The packet ids whose QoS 2 message was received but not yet released (method A of 5.0
 /// §4.3.3: the message is routed at once, the id kept until PUBREL).
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Inbound {
     /// Sorted; bounded by the number of packet ids. Made with the first.
     #[expect(clippy::box_collection, reason = "thousands of sessions have none")]

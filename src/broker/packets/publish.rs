@@ -216,7 +216,7 @@ fn make_message(
         props: &core.scratch.forwarded,
         payload: publish.payload,
     };
-    let Ok(mut message) = Message::new(parts, now, Rc::clone(&session.origin)) else {
+    let Ok(mut message) = Message::new(parts, now, Rc::clone(session.origin())) else {
         return Verdict::Close(Reason::TOPIC_NAME_INVALID);
     };
     message.qos = publish.delivery.qos();

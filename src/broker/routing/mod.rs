@@ -359,7 +359,7 @@ mod tests {
         let mut sessions = Sessions::new(SessionId(1));
         let mut router = Router::new(MessageId(1));
         let keys = ["a", "b", "c"].map(|id| {
-            let key = sessions.open(Rc::new(Origin::client(id)), 0, Version::V5);
+            let key = sessions.open(Rc::new(Origin::new(id, None, None)), 0, Version::V5);
             router.subscribe("t", key, SubOptions::default());
             key
         });

@@ -3,7 +3,9 @@
 mod drops;
 mod session;
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::panic::Location;
 use std::rc::Rc;
 
@@ -22,7 +24,7 @@ use crate::store::Batch;
 #[derive(Debug)]
 pub(crate) struct Sessions {
     table: Table<SessionKey, Session>,
-    by_client_id: HashMap<Rc<str>, SessionKey>,
+    by_client_id: HashMap<ByClientId, SessionKey>,
     next: SessionId,
     /// Those whose rows must be written.
     unsaved: Vec<SessionKey>,
@@ -33,6 +35,30 @@ pub(crate) struct Sessions {
     /// Those that have ended and may have nothing left for others.
     spent: Vec<SessionKey>,
 }
+
+/// A session's origin, as what its client id is in.
+#[derive(Debug)]
+struct ByClientId(Rc<Origin>);
+
+impl Borrow<str> for ByClientId {
+    fn borrow(&self) -> &str {
+        self.0.client_id()
+    }
+}
+
+impl Hash for ByClientId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.client_id().hash(state);
+    }
+}
+
+impl PartialEq for ByClientId {
+    fn eq(&self, other: &ByClientId) -> bool {
+        self.0.client_id() == other.0.client_id()
+    }
+}
+
+impl Eq for ByClientId {}
 
 impl Sessions {
     /// No sessions; the next new one gets the number `next`.
@@ -57,12 +83,29 @@ impl Sessions {
 
     /// Adds a session; one that has not ended is known by its client id from now on.
     pub(crate) fn add(&mut self, session: Session) -> SessionKey {
-        let client_id = (!session.is_ended()).then(|| Rc::clone(&session.origin.client_id));
+        let name = (!session.is_ended()).then(|| ByClientId(Rc::clone(&session.origin)));
         let key = self.table.insert(session);
-        if let Some(client_id) = client_id {
-            self.by_client_id.insert(client_id, key);
+        if let Some(name) = name {
+            self.by_client_id.insert(name, key);
         }
         key
+    }
+
+    /// The client of a session is `origin` from now on: its user name or listener may be another,
+    /// not its client id.
+    pub(crate) fn set_origin(&mut self, key: SessionKey, origin: &Rc<Origin>) {
+        let Some(session) = self.table.get_mut(key) else {
+            return;
+        };
+        if Rc::ptr_eq(&session.origin, origin) {
+            return;
+        }
+        session.origin = Rc::clone(origin);
+        if self.find(origin.client_id()) == Some(key) {
+            // The key of the map holds the origin, too, and must not keep the old one alive.
+            self.by_client_id.remove(origin.client_id());
+            self.by_client_id.insert(ByClientId(Rc::clone(origin)), key);
+        }
     }
 
     /// Nobody knows a session by its client id any more.
@@ -132,7 +175,7 @@ impl Sessions {
     /// How many client ids are known.
     #[cfg(test)]
     pub(crate) fn client_ids(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.by_client_id.keys().map(|id| &**id)
+        self.by_client_id.keys().map(|name| name.0.client_id())
     }
 
     /// The session's identity row must be written; the caller says how soon.
@@ -215,4 +258,24 @@ impl Sessions {
 #[cold]
 fn gone(place: &Location<'_>) {
     impossible!("a session that {place} knows is gone");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_comes_again_leaves_nothing_of_its_old_names() {
+        let mut sessions = Sessions::new(SessionId(1));
+        let old = Rc::new(Origin::new("c", Some("old"), None));
+        let key = sessions.open(Rc::clone(&old), 0, Version::V5);
+        let new = Rc::new(Origin::new("c", Some("new"), None));
+        sessions.set_origin(key, &new);
+        assert_eq!(Rc::strong_count(&old), 1);
+        assert_eq!(sessions.find("c"), Some(key));
+        let origin = sessions.get(key).unwrap().origin();
+        assert_eq!(origin.username(), Some("new"));
+        sessions.forget_client_id(key);
+        assert_eq!(sessions.find("c"), None);
+    }
 }

@@ -77,7 +77,7 @@ impl Role {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) id: SessionId,
-    pub(crate) origin: Rc<Origin>,
+    pub(super) origin: Rc<Origin>,
     pub(crate) conn: Option<ConnId>,
     pub(crate) version: Version,
     /// Session expiry interval in seconds; 0 ends with the connection.
@@ -128,7 +128,11 @@ impl Marks {
     /// Sets a mark or takes it off; returns whether it was there.
     pub(super) fn set(&mut self, mark: Mark, on: bool) -> bool {
         let had = self.has(mark);
-        self.0 = if on { self.0 | mark as u8 } else { self.0 & !(mark as u8) };
+        self.0 = if on {
+            self.0 | mark as u8
+        } else {
+            self.0 & !(mark as u8)
+        };
         had
     }
 
@@ -171,8 +175,13 @@ impl Session {
         session
     }
 
+    /// Who publishes the messages of its client.
+    pub(crate) fn origin(&self) -> &Rc<Origin> {
+        &self.origin
+    }
+
     pub(crate) fn client_id(&self) -> &str {
-        &self.origin.client_id
+        self.origin.client_id()
     }
 
     /// Who the access control list is asked about.
@@ -295,8 +304,8 @@ impl Session {
         };
         SessionRecord {
             client_id: self.client_id().into(),
-            username: self.origin.username.as_deref().map(Into::into),
-            listener: self.origin.listener.as_deref().map(Into::into),
+            username: self.origin.username().map(Into::into),
+            listener: self.origin.listener().map(Into::into),
             version: self.version,
             expiry: self.expiry,
             disconnected_at: self.conn.is_none().then_some(self.since),
@@ -376,8 +385,19 @@ impl Session {
 /// Who the access control list is asked about.
 pub(crate) fn who(origin: &Origin) -> Who<'_> {
     Who {
-        client_id: &origin.client_id,
-        username: origin.username.as_deref(),
-        listener: origin.listener.as_deref(),
+        client_id: origin.client_id(),
+        username: origin.username(),
+        listener: origin.listener(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With the generation of its key, 184 bytes.
+    #[test]
+    fn a_session_is_small() {
+        assert!(size_of::<Session>() <= 176, "{}", size_of::<Session>());
     }
 }

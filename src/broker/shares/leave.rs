@@ -164,7 +164,12 @@ pub(crate) fn forget_identity(core: &mut Core, key: SessionKey) {
 /// for the others.
 pub(crate) fn leave_group(core: &mut Core, key: SessionKey, name: &str, lane: Lane, now: Time) {
     let session = core.sessions.get(key);
-    let share = session.and_then(|s| s.shares().iter().find(|share| share.lane() == lane).copied());
+    let share = session.and_then(|s| {
+        s.shares()
+            .iter()
+            .find(|share| share.lane() == lane)
+            .copied()
+    });
     let Some(share) = share else {
         impossible!("a client leaves a group in which it has no share");
         return;
