@@ -6,11 +6,11 @@ use std::rc::Rc;
 use proptest::prelude::*;
 
 use super::{Entry, Inbound, Outbound, Receipt};
-use crate::lane::Lane;
+use crate::lane::{Lane, ShareNo};
 use crate::message::{Message, MessageId, Origin, Parts, SessionId};
 use crate::mqtt::{PacketId, QoS};
 use crate::owed::Owed;
-use crate::store::{IdRanges, Queue, Queued};
+use crate::store::{Amount, IdRanges, Queue, Queued};
 use crate::time::Time;
 
 const SESSION: SessionId = SessionId(1);
@@ -426,7 +426,49 @@ fn a_packet_id_in_flight_is_not_given_again() {
         assert_ne!(id, stuck);
         queue.puback(id, false).unwrap();
     }
+    assert!(!queue.is_free(), "nor is one sent at once");
     assert!(push(&mut queue).is_none(), "it waits for the id");
     queue.puback(stuck, false).unwrap();
     assert_eq!(send(&mut queue), Some(stuck));
+}
+
+/// What is sent past the queue is owed like what went through it.
+#[test]
+fn a_message_may_be_sent_at_once_while_none_waits_and_the_window_is_open() {
+    for lane in [Lane::Client, lane_of_a_share()] {
+        let mut queue = Outbound::new(false);
+        let next = |queue: &mut Outbound| {
+            let mut entry = entry(0, queue.next_seq(), QoS::AtLeastOnce, 3);
+            entry.id = None;
+            entry.owed.lane = lane;
+            entry
+        };
+        assert!(!queue.is_free(), "nobody is connected");
+        queue.connect(2, NOW);
+        let mut ids = Vec::new();
+        for _ in 0..2 {
+            assert!(queue.is_free());
+            let entry = next(&mut queue);
+            ids.push(entry.packet_id());
+            queue.sent_at_once(entry, NOW);
+        }
+        assert!(!queue.is_free(), "the window is full");
+        assert_eq!((queue.len(), queue.bytes(), queue.inflight()), (2, 8, 2));
+        queue.puback(ids[0], false).unwrap();
+        assert!(queue.is_free());
+        let waits = next(&mut queue);
+        queue.push(waits, false);
+        assert!(!queue.is_free(), "one waits");
+        ids.push(send(&mut queue).unwrap());
+        for id in &ids[1..] {
+            queue.puback(*id, false).unwrap();
+        }
+        assert!(queue.is_empty() && queue.is_free());
+        assert_eq!(queue.bytes(), 0);
+        assert_eq!(queue.owed_by(lane), Amount::default());
+    }
+}
+
+fn lane_of_a_share() -> Lane {
+    Lane::Share(ShareNo::all().next().unwrap())
 }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::choose::is_free;
 use crate::broker::connections::{Stage, Ticket};
 use crate::broker::core::Core;
 use crate::broker::plan::Plan;
@@ -35,11 +36,7 @@ pub(super) fn deliver(
     let mut queued = Vec::new();
     for (mut receiver, plan) in receivers.drain(..).zip(plans) {
         let Plan::Stored(admission) = *plan else {
-            if *plan == Plan::AtOnce {
-                send_at_once(core, message, receiver, now);
-            } else {
-                queue_in_ram(core, message, receiver, now);
-            }
+            send_now(core, message, receiver, now);
             continue;
         };
         let (key, lane) = (receiver.session, receiver.owed.lane);
@@ -106,8 +103,9 @@ pub(crate) fn queue_stored(core: &mut Core, key: SessionKey, entry: Entry, now: 
     }
 }
 
-/// Sends a QoS 0 message to a receiver that is connected and keeps up.
-fn send_at_once(core: &mut Core, message: &Rc<Message>, receiver: Receiver, now: Time) {
+/// Sends a message that is not to be stored to a receiver that is connected and can take it at once;
+/// else it goes by a queue in RAM, or at QoS 0 not at all.
+fn send_now(core: &mut Core, message: &Rc<Message>, mut receiver: Receiver, now: Time) {
     let Core {
         sessions,
         connections,
@@ -117,44 +115,57 @@ fn send_at_once(core: &mut Core, message: &Rc<Message>, receiver: Receiver, now:
         ..
     } = &mut *core;
     let (key, lane) = (receiver.session, receiver.owed.lane);
-    let Some(session) = sessions.known(key) else {
+    let Some(session) = sessions.known_mut(key) else {
         return;
     };
     let Some(mut writer) = session.conn.and_then(|c| connections.writer(c)) else {
         return;
     };
     let conn = writer.connection();
-    if conn.has_barrier() || session.outbound.holds_qos0() {
-        return queue_in_ram(core, message, receiver, now);
+    let is_acked = receiver.owed.qos != QoS::AtMostOnce;
+    let must_wait = if is_acked {
+        // The queue of a bridge has lanes, which may have to wait each by itself. A message that
+        // has waited for room may have expired: the queue drops it.
+        session.is_bridge() || message.expired(now) || !is_free(session, conn)
+    } else {
+        conn.has_barrier() || session.outbound.holds_qos0()
+    };
+    if must_wait {
+        queue_in_ram(core, message, receiver, now);
+        return;
     }
     if conn.stage() != Stage::Connected || conn.is_behind() {
         let lost = (1, message.size().into());
         return drop_message(core, key, lane, DropReason::Slow, lost, now);
     }
+    if is_acked {
+        receiver.owed.seq = session.outbound.next_seq();
+        receiver.owed.qos = receiver.owed.qos.min(conn.max_qos());
+    }
     let entry = Entry::new(Rc::clone(message), None, receiver.owed);
     let with = (&*settings, counters, scratch);
-    if transmit(&mut writer, &entry, with, now) == Transmitted::TooLarge {
-        drop_entry(core, key, &entry, DropReason::TooLarge, now);
+    match transmit(&mut writer, &entry, with, now) {
+        Transmitted::Sent if is_acked => session.outbound.sent_at_once(entry, now),
+        Transmitted::TooLarge => drop_entry(core, key, &entry, DropReason::TooLarge, now),
+        _ => {}
     }
 }
 
 /// Queues a message for a session that lives only as long as its connection. Its queue is RAM and
-/// bounded.
-fn queue_in_ram(core: &mut Core, message: &Rc<Message>, receiver: Receiver, now: Time) {
+/// bounded. False if it does not take the message.
+fn queue_in_ram(core: &mut Core, message: &Rc<Message>, mut receiver: Receiver, now: Time) -> bool {
     let (key, lane) = (receiver.session, receiver.owed.lane);
     let is_connected = core.sessions.get(key).is_some_and(|s| s.conn.is_some());
-    if is_connected && make_room_in_ram(core, key, lane, message, now) {
-        push_in_ram(core, message, receiver, now);
+    if !is_connected || !make_room_in_ram(core, key, lane, message, now) {
+        return false;
     }
-}
-
-fn push_in_ram(core: &mut Core, message: &Rc<Message>, mut receiver: Receiver, now: Time) {
     take_place(core, &mut receiver);
     let entry = Entry::new(Rc::clone(message), None, receiver.owed);
-    if let Some(session) = core.sessions.get_mut(receiver.session) {
+    if let Some(session) = core.sessions.get_mut(key) {
         session.outbound.push(entry, false);
     }
-    pump(core, receiver.session, now);
+    pump(core, key, now);
+    true
 }
 
 /// Gives a message that a member of a group has left to another. `from`: its number, and the
@@ -173,11 +184,14 @@ pub(crate) fn deliver_left(
     };
     let stored = receiver.stored;
     if receiver.owed.qos == QoS::AtMostOnce && !stored {
-        send_at_once(core, message, receiver, now);
+        send_now(core, message, receiver, now);
         if let Some((id, owner)) = from {
             core.ledger.ack(id, owner, now);
         }
         return true;
+    }
+    if from.is_none() && !stored {
+        return queue_in_ram(core, message, receiver, now);
     }
     let has_room = if stored {
         let admission = admission(session, &core.settings, lane, copies(1, message.size()));
@@ -187,10 +201,6 @@ pub(crate) fn deliver_left(
     };
     if !has_room {
         return false;
-    }
-    if from.is_none() && !stored {
-        push_in_ram(core, message, receiver, now);
-        return true;
     }
     take_place(core, &mut receiver);
     let owed = receiver.owed.clone();

@@ -14,7 +14,7 @@ use crate::broker::queues::drops::drop_unrefused;
 use crate::broker::routing::Receiver;
 use crate::broker::sessions::DropReason;
 use crate::impossible;
-use crate::keys::SessionKey;
+use crate::keys::{GroupKey, SessionKey};
 use crate::lane::Lane;
 use crate::message::Message;
 use crate::mqtt::QoS;
@@ -48,7 +48,15 @@ pub(crate) fn route(
 ) -> Result<Routed, Full> {
     let mut receivers = std::mem::take(&mut core.scratch.receivers);
     let mut plans = std::mem::take(&mut core.scratch.plans);
-    let matched = find_receivers(core, message, from, &mut receivers);
+    let mut groups = std::mem::take(&mut core.scratch.groups);
+    let with = (&core.sessions, &core.settings);
+    let matched = core
+        .router
+        .find_receivers(message, from, with, &mut receivers, &mut groups);
+    if !groups.is_empty() {
+        add_members(core, message, &mut groups, &mut receivers);
+    }
+    core.scratch.groups = groups;
     let planned = plan_all(core, message, &receivers, &mut plans);
     let routed = planned.map(|()| {
         let by_commit = message.retain && retain(core, message, now);
@@ -80,27 +88,19 @@ pub(crate) fn route_unanswered(
     }
 }
 
-/// Lists the sessions a message goes to, each once, and a member of each group besides. True if
-/// there is a matching subscription at all.
-fn find_receivers(
+/// Adds a member of each group to the list of receivers.
+fn add_members(
     core: &mut Core,
     message: &Message,
-    from: Option<SessionKey>,
+    groups: &mut Vec<GroupKey>,
     receivers: &mut Vec<Receiver>,
-) -> bool {
-    let mut groups = std::mem::take(&mut core.scratch.groups);
-    let with = (&core.sessions, &core.settings);
-    let matched = core
-        .router
-        .find_receivers(message, from, with, receivers, &mut groups);
+) {
     while let Some(group) = groups.pop() {
         let chosen = choose(core, group, Among::All, message);
         if let Some((receiver, _)) = chosen {
             core.router.add_member(receiver, receivers);
         }
     }
-    core.scratch.groups = groups;
-    matched
 }
 
 /// Asks once for each receiver how the message can reach it.
@@ -132,17 +132,13 @@ fn plan_all(
 /// # Errors
 /// [`Full`] where this receiver must hold the message and cannot.
 fn plan(core: &Core, message: &Message, to: &Receiver, closed: bool) -> Result<Plan, Full> {
-    let is_waited_for = to.owed.qos != QoS::AtMostOnce;
     if !to.stored {
-        return Ok(if is_waited_for {
-            Plan::InRam
-        } else {
-            Plan::AtOnce
-        });
+        return Ok(Plan::Unstored);
     }
+    let is_waited_for = to.owed.qos != QoS::AtMostOnce;
     let Some(session) = core.sessions.get(to.session) else {
         impossible!("a receiver is gone");
-        return Ok(Plan::AtOnce);
+        return Ok(Plan::Unstored);
     };
     let full = Full(Some((to.session, to.owed.lane)));
     if is_waited_for && closed {

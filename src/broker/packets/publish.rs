@@ -19,7 +19,7 @@ use crate::keys::{ConnId, SessionKey};
 use crate::lane::Lane;
 use crate::message::{Message, Parts};
 use crate::mqtt::{
-    Delivery, KEPT_PROPS_BYTES, Publish, PublishProps, QoS, Reason, TopicName, Version,
+    Delivery, KEPT_PROPS_BYTES, PacketId, Publish, PublishProps, QoS, Reason, TopicName, Version,
 };
 use crate::session::Receipt;
 use crate::time::Time;
@@ -28,8 +28,8 @@ use crate::time::Time;
 enum Verdict {
     /// Route it.
     Take(Rc<Message>),
-    /// It was routed before: only acknowledge it again.
-    Again(Reply),
+    /// This QoS 2 message was routed before: only acknowledge it again.
+    Again(PacketId),
     /// Acknowledge it with this reason and drop it.
     Drop(Reason),
     /// Close the connection with this reason.
@@ -49,9 +49,9 @@ pub(crate) fn on_publish(core: &mut Core, c: ConnId, publish: &Publish<'_>, now:
     core.scratch.forwarded.shrink_to(KEPT_PROPS_BYTES);
     let props = publish.props.read_publish(&mut core.scratch.forwarded);
     let decided = publisher(core, c, publish, &props, &mut topic).map(|publisher| {
-        let verdict = match known_id(core, publisher.key, publish) {
-            Some(ack) => Verdict::Again(ack),
-            None => make_message(core, &publisher, publish, &props, &mut topic, now),
+        let verdict = match publish.delivery {
+            Delivery::ExactlyOnce(id, _) if is_known(core, publisher.key, id) => Verdict::Again(id),
+            _ => make_message(core, &publisher, publish, &props, &mut topic, now),
         };
         (publisher, verdict)
     });
@@ -149,18 +149,15 @@ fn name_topic(
     Ok(())
 }
 
-/// The PUBREC for a QoS 2 message that was received before, whatever it says now.
-fn known_id(core: &Core, key: SessionKey, publish: &Publish<'_>) -> Option<Reply> {
-    let Delivery::ExactlyOnce(id, _) = publish.delivery else {
-        return None;
-    };
-    let session = core.sessions.get(key)?;
-    let is_known = session.inbound.look(id) == Receipt::Known;
-    is_known.then_some(Reply::PubRec(id, Reason::SUCCESS))
+/// True if a QoS 2 message was received before, whatever it says now.
+fn is_known(core: &Core, key: SessionKey, id: PacketId) -> bool {
+    let session = core.sessions.get(key);
+    session.is_some_and(|session| session.inbound.look(id) == Receipt::Known)
 }
 
 /// Answers a message that was received before: after the commit that holds its id.
-fn acknowledge_again(core: &mut Core, (c, key): (ConnId, SessionKey), ack: Reply, now: Time) {
+fn acknowledge_again(core: &mut Core, (c, key): (ConnId, SessionKey), id: PacketId, now: Time) {
+    let ack = Reply::PubRec(id, Reason::SUCCESS);
     if let Some(conn) = core.connections.get_mut(c) {
         conn.uncount_unacked();
     }
@@ -238,7 +235,7 @@ fn act(
     let key = publisher.key;
     match verdict {
         Verdict::Close(reason) => close(core, c, reason, now),
-        Verdict::Again(ack) => acknowledge_again(core, (c, key), ack, now),
+        Verdict::Again(id) => acknowledge_again(core, (c, key), id, now),
         Verdict::Drop(reason) if reason.is_error() => acknowledge(core, c, delivery, reason),
         Verdict::Drop(_) => {
             let routed = Routed {
