@@ -208,12 +208,16 @@ impl Message {
 
     /// The topic name.
     pub fn topic(&self) -> &str {
-        let topic = self.bytes.0.get(..usize::from(self.topic_len));
-        let topic = topic.map(std::str::from_utf8);
-        topic.and_then(Result::ok).unwrap_or_else(|| {
+        std::str::from_utf8(self.topic_bytes()).unwrap_or_else(|_| {
             impossible!("a topic that was a &str when the message was made is none");
             ""
         })
+    }
+
+    /// The bytes of the topic name, which need no look whether they are UTF-8.
+    pub fn topic_bytes(&self) -> &[u8] {
+        let topic = self.bytes.0.get(..usize::from(self.topic_len));
+        topic.unwrap_or_else(cut_short)
     }
 
     /// The raw 5.0 properties that go on to receivers unchanged.

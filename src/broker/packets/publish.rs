@@ -198,7 +198,8 @@ fn make_message(
     }
     // As in Mosquitto, a bridge is the operator's own and needs no right, but $SYS is the broker's.
     let is_bridge = publisher.wire.is_some();
-    let is_allowed = is_bridge || settings.auth.may_publish(&session.who(), topic);
+    let auth = &settings.auth;
+    let is_allowed = is_bridge || auth.allows_all() || auth.may_publish(&session.who(), topic);
     if is_reserved(topic) || !is_allowed {
         log::debug!("Denied PUBLISH from {} to {topic}", session.client_id());
         core.counters.denied += 1;

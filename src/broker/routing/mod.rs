@@ -129,8 +129,9 @@ impl Router {
     ) -> bool {
         self.routing = self.routing.wrapping_add(1);
         let (routing, reached) = (self.routing, &mut self.reached);
-        let (topic, auth) = (message.topic(), &settings.auth);
+        let auth = &settings.auth;
         let mut matched = false;
+        let topic = message.topic_bytes();
         self.trie.matches(topic, &mut |subscriber, options| {
             matched = true;
             let key = match subscriber {
@@ -159,7 +160,8 @@ impl Router {
             {
                 return known.merge(receiver);
             }
-            if auth.open() || session.is_bridge() || auth.may_read(&session.who(), topic) {
+            let may_read = || auth.may_read(&session.who(), message.topic());
+            if auth.open() || session.is_bridge() || may_read() {
                 *reached = (routing, place(receivers));
                 receivers.push(receiver);
             }
