@@ -16,7 +16,7 @@
 //! # One thread of logic
 //! All state lives on one thread, in plain structs without locks. Beside it stand the storage
 //! thread, which owns the database; a helper a bridge for name resolution, which blocks; the log
-//! writer; and a thread that `async-io` starts for timers on rare paths. The broker itself is
+//! writer; and a thread that `async-io` starts for the timers of bridges. The broker itself is
 //! sans-io: packets, store events and the time come in as arguments, so hours of outages run in a
 //! test in milliseconds.
 //!
