@@ -59,8 +59,8 @@
 //! 5. `Router::find_receivers` asks the tree (`Trie::matches`) and lists each receiver once
 //!    (`Receiver::new`), with its lane: for a bridge, the line of its map that decides. `add_members`
 //!    adds a member of each group of shared subscriptions that is met.
-//! 6. `plan_all` asks once for each receiver whether the message must be stored for it, and whether
-//!    its queue takes it then (`plan`, `queues::bounds::admission`); if not, the publisher is refused.
+//! 6. `plan_all` asks once for each receiver that the message must be stored for whether its queue
+//!    takes it (`plan_stored`, `queues::bounds::admission`); if not, the publisher is refused.
 //! 7. `deliver` does that. What need not be stored goes at once to a receiver that waits for nothing
 //!    else (`send_now`, `Outbound::is_free`), or is queued in RAM (`queue_in_ram`). What must be
 //!    stored is owed through the ledger (`Store::put_each`), where it lies in RAM with the batch that
@@ -70,7 +70,7 @@
 //! 9. `transmit` names the topic as the receiver knows it, and `Writer::publish` encodes the packet
 //!    into the outbox (`mqtt::encode`).
 //! 10. `accept` fills the reserved place. The acknowledgement leaves when the message is on disk, or
-//!    when all who are owed it have taken it (`Broker::settle`); at once if nobody is owed it.
+//!     when all who are owed it have taken it (`Broker::settle`); at once if nobody is owed it.
 //!
 //! A message is written only once it has waited a whole `commit_interval`: with a quick uplink the
 //! flash stays untouched. QoS 2 to a durable receiver leaves only after the commit that holds it. A

@@ -171,7 +171,7 @@ fn restore_will(
     let message = Message::new(parts, now, Rc::clone(origin));
     let mut message = message
         .inspect_err(|error| {
-            log::error!("A stored will of {} is lost: {error}", origin.client_id())
+            log::error!("A stored will of {} is lost: {error}", origin.client_id());
         })
         .ok()?;
     message.qos = will.qos;

@@ -12,7 +12,7 @@ use crate::time::Time;
 fn found(trie: &Trie<u32>, topic: &str) -> Vec<(u32, SubOptions)> {
     let mut all = Vec::new();
     trie.matches(topic.as_bytes(), &mut |key, options| {
-        all.push((key, *options))
+        all.push((key, *options));
     });
     all.sort_by_key(|(key, o)| (*key, o.qos, o.lane));
     all

@@ -119,7 +119,11 @@ fn plan_all(
     }
     let closed = core.ledger.is_closed();
     for receiver in receivers {
-        plans.push(plan(core, message, receiver, closed)?);
+        plans.push(if receiver.stored {
+            plan_stored(core, message, receiver, closed)?
+        } else {
+            Plan::Unstored
+        });
     }
     let is_kept = message.retain && message.qos != QoS::AtMostOnce;
     if closed && is_kept {
@@ -129,12 +133,11 @@ fn plan_all(
     }
 }
 
+/// Asks whether a queue that the store has takes the message.
+///
 /// # Errors
 /// [`Full`] where this receiver must hold the message and cannot.
-fn plan(core: &Core, message: &Message, to: &Receiver, closed: bool) -> Result<Plan, Full> {
-    if !to.stored {
-        return Ok(Plan::Unstored);
-    }
+fn plan_stored(core: &Core, message: &Message, to: &Receiver, closed: bool) -> Result<Plan, Full> {
     let is_waited_for = to.owed.qos != QoS::AtMostOnce;
     let Some(session) = core.sessions.get(to.session) else {
         impossible!("a receiver is gone");
