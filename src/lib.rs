@@ -6,9 +6,10 @@
 //!    the uplink, an absent session, DNS or a disk. One slow thing never stops another.
 //! 2. **An acknowledgement is a promise.** Once a PUBACK, PUBREC or PUBCOMP has left, the message
 //!    survives kill -9 and a power cut, for every receiver that is owed it, until it is delivered or
-//!    until a bound that the operator can see is reached. Where nothing can be stored (disk full)
-//!    footbridge refuses new promises and keeps the old. (Today a full queue refuses unless
-//!    `queue_overflow` says otherwise, and an older client's PUBLISH waits for room.)
+//!    until a bound that the operator can see is reached. What a bound drops goes by a stated policy
+//!    (`queue_overflow`: the oldest, unless said otherwise), is counted and told at once; nothing is
+//!    dropped in silence. Where nothing can be stored (disk full) footbridge refuses new promises and
+//!    keeps the old; who is connected gets the message all the same.
 //! 3. **It stays small**: bounded RAM whatever the backlog, few flash writes.
 //! 4. **The operator can see and explain everything.**
 //! 5. **No state it can't leave by itself.**
@@ -60,7 +61,8 @@
 //!    (`Receiver::new`), with its lane: for a bridge, the line of its map that decides. `add_members`
 //!    adds a member of each group of shared subscriptions that is met.
 //! 6. `plan_all` asks once for each receiver that the message must be stored for whether its queue
-//!    takes it (`plan_stored`, `queues::bounds::admission`); if not, the publisher is refused.
+//!    takes it now (`plan_stored`, `queues::bounds::admission`). If not, the others get it all the
+//!    same, and the publisher is refused or waits (`packets::parked`).
 //! 7. `deliver` does that. What need not be stored goes at once to a receiver that waits for nothing
 //!    else (`send_now`, `Outbound::is_free`), or is queued in RAM (`queue_in_ram`). What must be
 //!    stored is owed through the ledger (`Store::put_each`), where it lies in RAM with the batch that
@@ -100,8 +102,13 @@
 //!   their receivers yet: with a healthy uplink one hiccup would else start a chain of writes.
 //! - On a full disk the space for deletes comes from a ballast file, as designed; messages that
 //!   would have to be stored are refused until the ballast lies there again.
-//! - While a publisher's messages wait for room in a full queue it is still read, up to a bound:
-//!   the acknowledgements that make room may be its own.
+//! - **A message that one queue refuses reaches the others at once**, and a 3.1.1 publisher gets the
+//!   acknowledgement of a later message that all have room for before that of the one that waits:
+//!   [MQTT-4.6.0-2] asks for the order, but then one absent session would stop the site. While a
+//!   publisher's messages wait for room it is still read, up to a bound: the acknowledgements that
+//!   make room may be its own.
+//! - **Queues in RAM have the bounds of those on disk** (`max_queued_bytes`, `max_queued_messages`),
+//!   and grow no more once three quarters of `memory_limit` are taken.
 //! - A message that comes by a **shared subscription** has a row of its own, for one receiver. When
 //!   a member goes, its queue stays where it is, and a message changes hands only when a connected
 //!   member could be sent it: a backlog is not written anew for each that comes and goes. A session
@@ -110,6 +117,16 @@
 //! - **Which `topic` line a message goes up by is decided once**, when it is routed, and stays with
 //!   it: it is counted, bounded and sent by that line, at its QoS. `Map` and `Wire` are therefore below
 //!   the broker, and the trait that stood between them is gone.
+//! - **A session upstream is asked to last a week**, also with an explicit `mqttv50`, where Mosquitto asks
+//!   for none: commands that come while the link is down would be lost, and to say the version is not
+//!   to want that. `bridge_session_expiry_interval 0` wants it.
+//! - **UNSUBSCRIBE goes only to what the session upstream is known to have**: the filters that were
+//!   acknowledged to us are kept with the bridge's session on disk, and those that the configuration
+//!   has no more are unsubscribed while the upstream still has the session. Mosquitto unsubscribes
+//!   all that goes out; at ejabberd that takes it from every other client.
+//! - **QoS 0 with `qos0=keep`** is owed like any other message from routing on (`Receiver::new`), at the
+//!   QoS of its line. Nobody waits for it to be stored, so a full queue or disk drops it and refuses
+//!   nothing.
 //! - **Session numbers of 64 bits**: those beyond 2^32 have a table of their own in the store, made
 //!   with the first of them, so that older stores open and nothing is migrated.
 //! - **Topic aliases** are the connection's business, both ways, not `session`'s, for they end with

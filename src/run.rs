@@ -9,6 +9,7 @@ mod bridges;
 mod daemon;
 mod error;
 mod logger;
+mod memory;
 mod mounts;
 mod options;
 mod prepare;

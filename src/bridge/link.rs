@@ -10,6 +10,7 @@ mod goodbye;
 mod notify;
 mod requests;
 mod state;
+mod subscribed;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -314,6 +315,9 @@ impl Link {
         )
         .with_max_packet(self.spec.max_packet_size);
         self.ladder.accepted();
+        if !connack.session_present {
+            self.requests.session_is_new();
+        }
         let asked = session_expiry(&self.spec);
         self.reporter
             .up(&self.spec, self.address, dialect, &limits, asked);
@@ -384,10 +388,11 @@ impl Link {
                 Ok(Step::None)
             }
             Packet::UnsubAck(ack) => {
-                self.requests.unsuback(ack.id);
+                self.requests.unsuback(ack, &self.spec.name);
                 Ok(Step::None)
             }
             Packet::PingResp => {
+                self.requests.pingresp();
                 if let State::Up(up) = &mut self.state {
                     up.ping_due = None;
                 }

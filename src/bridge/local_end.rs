@@ -7,6 +7,7 @@ use super::{Map, Rate};
 use crate::config::{Bounds, BridgeTopic, Overflow};
 use crate::lane::{Lane, LineNo};
 use crate::mqtt::QoS;
+use crate::time::Time;
 
 /// One `topic` line, as far as the queue is concerned.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct LineBounds {
     pub overflow: Option<Overflow>,
     /// Older messages are dropped.
     pub ttl: Option<Duration>,
+    /// What is published at QoS 0 is queued, too, and sent at the QoS of the line.
+    pub keeps_qos0: bool,
 }
 
 /// The end of a bridge that is a session of this broker.
@@ -33,6 +36,12 @@ pub struct LocalEnd {
     pub rate: Rate,
     /// The log has the sentence about the bound, with the rate.
     pub told: bool,
+    /// When the log was told last what becomes of messages that come while the uplink is down.
+    pub told_offline: Option<Time>,
+    /// The log has nothing yet of what becomes of them in this outage, or the next.
+    pub is_outage_new: bool,
+    /// The filters that our session upstream is subscribed to, by its acknowledgements.
+    pub subscribed: Vec<Box<str>>,
 }
 
 impl LocalEnd {
@@ -44,6 +53,9 @@ impl LocalEnd {
             map: None,
             rate,
             told: false,
+            told_offline: None,
+            is_outage_new: true,
+            subscribed: Vec::new(),
         }
     }
 
@@ -54,6 +66,7 @@ impl LocalEnd {
             bounds: topic.bounds,
             overflow: topic.overflow,
             ttl: topic.ttl,
+            keeps_qos0: topic.keeps_qos0,
         };
         LocalEnd {
             lines: topics.iter().map(line).collect(),
@@ -81,5 +94,10 @@ impl LocalEnd {
         };
         let mapped = map.outward_line(topic)?;
         Some((Lane::Bridge(mapped.line), mapped.qos))
+    }
+
+    /// True if what is published at QoS 0 is queued in `lane` and goes out at the QoS of the line.
+    pub fn keeps_qos0(&self, lane: Lane) -> bool {
+        self.line(lane).is_some_and(|line| line.keeps_qos0)
     }
 }

@@ -4,7 +4,7 @@
 //! empty pattern (`""`) makes the prefixes the two whole topics. A message that crosses loses
 //! the one prefix and gains the other.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use crate::config::{BridgeTopic, Direction};
 use crate::lane::LineNo;
@@ -204,30 +204,8 @@ impl Map {
     /// The filters to subscribe to upstream, each once, in the order of their lines, at the
     /// highest QoS that a line asks for.
     pub fn remote_filters(&self) -> impl Iterator<Item = (&str, QoS)> {
-        self.upstream()
-            .filter_map(|(filter, qos)| Some((filter, qos?)))
-    }
-
-    /// The filters of `out` lines, which an earlier configuration may have left subscribed
-    /// upstream.
-    pub fn remote_unsubscribes(&self) -> impl Iterator<Item = &str> {
-        self.upstream()
-            .filter_map(|(filter, qos)| qos.is_none().then_some(filter))
-    }
-
-    /// Each remote filter once, in the order of the lines: with the QoS to subscribe at, or
-    /// `None` to unsubscribe.
-    pub(super) fn upstream(&self) -> impl Iterator<Item = (&str, Option<QoS>)> {
-        let incoming = self.lines.iter().filter(|line| line.comes_in());
-        let wanted: HashSet<&str> = incoming.map(|line| &*line.remote.filter).collect();
-        let subscribe = once(&self.lines, TopicLine::comes_in, |line| &line.remote)
-            .map(|(filter, mapped)| (mapped.line, filter, Some(mapped.qos)));
-        let unsubscribe = once(&self.lines, TopicLine::goes_out, |line| &line.remote)
-            .filter(|(filter, _)| !wanted.contains(filter))
-            .map(|(filter, mapped)| (mapped.line, filter, None));
-        let mut all: Vec<_> = subscribe.chain(unsubscribe).collect();
-        all.sort_by_key(|(line, ..)| *line);
-        all.into_iter().map(|(_, filter, qos)| (filter, qos))
+        once(&self.lines, TopicLine::comes_in, |line| &line.remote)
+            .map(|(filter, mapped)| (filter, mapped.qos))
     }
 
     /// True if a message sent upstream could come back through one of the subscriptions there.

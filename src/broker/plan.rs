@@ -1,5 +1,6 @@
 //! What is to become of a message on its way to one receiver.
 
+use super::routing::Receiver;
 use super::sessions::DropReason;
 use crate::store::Amount;
 
@@ -23,4 +24,43 @@ pub(crate) enum Plan {
     Unstored,
     /// By a queue that the store has, as far as that admits it.
     Stored(Admission),
+    /// Not now: the queue that must hold it has no room, or the disk has none.
+    NoRoom,
+    /// As [`Plan::NoRoom`]; but the receiver is connected, and gets a copy that nobody promises.
+    Copy,
+}
+
+impl Plan {
+    /// True if the promise of an acknowledgement cannot be given.
+    pub(crate) fn lacks_room(&self) -> bool {
+        matches!(self, Plan::NoRoom | Plan::Copy)
+    }
+}
+
+/// What is still to be done about a message once there is room.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Remaining {
+    /// Those who must hold the message and have no room.
+    pub(crate) receivers: Vec<Receiver>,
+    /// What is left to do about retaining it.
+    pub(crate) retention: Retention,
+}
+
+/// What is left to do about retaining a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Retention {
+    /// Nothing.
+    #[default]
+    Done,
+    /// It is retained, but the disk takes it not, so its publisher is promised nothing.
+    Unpromised,
+    /// There is no memory for it.
+    NoRoom,
+}
+
+impl Remaining {
+    /// True if all is done.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.receivers.is_empty() && self.retention == Retention::Done
+    }
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::core::Core;
 use super::ending::close::close;
-use super::packets::publish::retry_parked;
+use super::packets::parked::retry_parked;
 use super::queues::bounds::{note_policy, trim};
 use crate::auth::Auth;
 use crate::config::General;

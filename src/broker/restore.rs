@@ -120,7 +120,9 @@ fn restore_session(core: &mut Core, loaded: LoadedSession, now: Time) -> Session
         (true, _) => Role::Ended,
         (false, false) => Role::Client,
         (false, true) => {
-            let end = LocalEnd::restored(&record.client_id, Rate::restore(state.rate));
+            let rate = Rate::restore(state.rate);
+            let mut end = LocalEnd::restored(&record.client_id, rate);
+            end.subscribed = record.subscribed_upstream.clone();
             Role::Bridge(Box::new(end))
         }
     };

@@ -105,6 +105,11 @@ impl Settings {
         }
     }
 
+    /// `memory_limit`, in bytes; `None` is no limit.
+    pub(crate) fn memory_limit(&self) -> Option<u64> {
+        self.general.memory_limit.filter(|limit| *limit > 0)
+    }
+
     /// What each client may have queued.
     pub(crate) fn bounds(&self) -> Bounds {
         Bounds {

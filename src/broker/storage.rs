@@ -2,7 +2,7 @@
 
 use super::core::Core;
 use super::ledger::Reader;
-use super::packets::publish::retry_parked;
+use super::packets::parked::retry_parked;
 use super::sending::pump::pump;
 use super::sending::replies::send_opened;
 use super::sending::rows::on_queue_rows;
@@ -12,7 +12,7 @@ use crate::time::Time;
 
 /// The batch to commit now, if one is due and none is under way.
 pub(crate) fn take_batch(core: &mut Core, now: Time) -> Option<Batch> {
-    count_stored(core);
+    count_stored(core, now);
     if !core.ledger.store().is_due(now) {
         return None;
     }
@@ -32,13 +32,16 @@ pub(crate) fn take_batch(core: &mut Core, now: Time) -> Option<Batch> {
     Some(batch)
 }
 
-/// Looks once a turn, not at each message, how much the store takes that is memory.
-fn count_stored(core: &mut Core) {
-    let general = &core.settings.general;
-    let counts = general.memory_limit.is_some() && !general.persistence;
-    let queues = core.sessions.iter().map(|(_, session)| &session.outbound);
+/// Looks from time to time, not at each message, how much the store takes that is memory.
+fn count_stored(core: &mut Core, now: Time) {
+    let counts = core.settings.memory_limit().is_some() && !core.settings.general.persistence;
+    if !core.memory.wants_stored(now) {
+        return;
+    }
+    let sessions = core.sessions.iter().map(|(_, session)| session);
     let bytes = if counts {
-        queues.map(|queue| queue.bytes()).sum()
+        let stored = sessions.filter(|session| session.is_durable());
+        stored.map(|session| session.outbound.bytes()).sum()
     } else {
         0
     };

@@ -46,7 +46,7 @@ impl Default for General {
             message_size_limit: None,
             max_queued_messages: 0,
             max_queued_bytes: 256 << 20,
-            queue_overflow: Overflow::Refuse,
+            queue_overflow: Overflow::Oldest,
             queue_qos0_messages: false,
             retain_available: true,
             set_tcp_nodelay: true,

@@ -168,10 +168,19 @@ impl<'e> Draft<'e> {
             }
             if forgets(&bridge) {
                 self.notes.push(format!(
-                    "connection {}: bridge_protocol_version mqttv50 without \
-                     bridge_session_expiry_interval lets the upstream forget the session at every \
-                     disconnect: what was under way arrives twice. Set the interval, or leave the \
-                     version out",
+                    "connection {}: bridge_session_expiry_interval 0 lets an upstream of MQTT 5 \
+                     forget the session at every disconnect: what is published there for the \
+                     topics that come in is lost while the bridge is away, and what was under way \
+                     arrives twice. Leave the interval out, or set it to as long as the bridge may \
+                     be away",
+                    bridge.name
+                ));
+            }
+            if bridge.local_clean_session && bridge.topics.iter().any(|topic| topic.keeps_qos0) {
+                self.notes.push(format!(
+                    "connection {}: qos0=keep keeps nothing while the uplink is down, as nothing is \
+                     queued with local_cleansession true, which is what cleansession says. Set \
+                     local_cleansession false",
                     bridge.name
                 ));
             }
@@ -224,10 +233,10 @@ impl BridgeDraft {
     }
 }
 
-/// True if the upstream keeps no session, though one is wanted: MQTT 5 has none by default.
+/// True if the upstream is asked to keep no session, though one is wanted.
 fn forgets(bridge: &Bridge) -> bool {
-    let durable = !bridge.clean_session && bridge.session_expiry.unwrap_or(0) == 0;
-    bridge.version == Some(Version::V5) && durable
+    let may_be_v5 = bridge.version.is_none_or(|version| version == Version::V5);
+    may_be_v5 && !bridge.clean_session && bridge.session_expiry == Some(0)
 }
 
 fn wrong_alone(bridge: &Bridge) -> Vec<Kind> {
@@ -269,4 +278,50 @@ fn wrong_among(bridge: &Bridge, others: &[Bridge]) -> Vec<Kind> {
         }
     }
     wrong
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The notes about a bridge with these lines, in a configuration that holds.
+    fn notes(lines: &str) -> Vec<String> {
+        let text = format!("connection b\naddress u\n{lines}");
+        let loaded = Config::parse(&text, "x", &Env::default());
+        loaded.unwrap_or_else(|e| panic!("{text}\n{e}")).notes
+    }
+
+    /// Only who says 0 wants none; what is lost then is said.
+    #[test]
+    fn a_session_that_does_not_last_is_told() {
+        for silent in [
+            "topic #",
+            "topic #\nbridge_protocol_version mqttv50",
+            "topic #\nbridge_session_expiry_interval 60",
+            "topic #\nbridge_session_expiry_interval 0\ncleansession true",
+            "topic #\nbridge_session_expiry_interval 0\nbridge_protocol_version mqttv311",
+        ] {
+            assert_eq!(notes(silent), [""; 0], "{silent}");
+        }
+        for version in ["", "bridge_protocol_version mqttv50"] {
+            let notes = notes(&format!(
+                "topic #\nbridge_session_expiry_interval 0\n{version}"
+            ));
+            assert!(
+                notes[0].contains("is lost while the bridge is away"),
+                "{notes:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_kept_nowhere_is_told() {
+        assert_eq!(notes("topic # out 1 qos0=keep"), [""; 0]);
+        for clean in ["cleansession true", "local_cleansession true"] {
+            let notes = notes(&format!("topic # out 1 qos0=keep\n{clean}"));
+            assert!(notes[0].contains("qos0=keep keeps nothing"), "{notes:?}");
+        }
+        let lasting = "topic # out 1 qos0=keep\ncleansession true\nlocal_cleansession false";
+        assert_eq!(notes(lasting), [""; 0]);
+    }
 }

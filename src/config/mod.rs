@@ -77,7 +77,7 @@ pub struct General {
     pub max_inflight_messages: u16,
     /// `max_keepalive`, seconds; 0 is no limit. Default 0.
     pub max_keepalive: u16,
-    /// `memory_limit`, bytes; `None` is no limit.
+    /// `memory_limit`, bytes; 0 is no limit, and so is `None`, before the default is known.
     pub memory_limit: Option<u64>,
     /// `max_packet_size`, bytes, at least 20; `None` is the protocol's limit.
     pub max_packet_size: Option<u32>,
@@ -87,7 +87,7 @@ pub struct General {
     pub max_queued_messages: u64,
     /// `max_queued_bytes` a client; 0 is no limit. Default 256 MB.
     pub max_queued_bytes: u64,
-    /// `queue_overflow`. Default refuse.
+    /// `queue_overflow`. Default oldest.
     pub queue_overflow: Overflow,
     /// `queue_qos0_messages`.
     pub queue_qos0_messages: bool,
@@ -384,6 +384,8 @@ pub struct BridgeTopic {
     pub overflow: Option<Overflow>,
     /// `ttl=`: how old a message may be when it is sent.
     pub ttl: Option<Duration>,
+    /// `qos0=keep`: what is published at QoS 0 is queued, too, and sent at the QoS of the line.
+    pub keeps_qos0: bool,
 }
 
 /// How much may wait.

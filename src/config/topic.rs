@@ -11,8 +11,13 @@ use super::{Bounds, BridgeTopic, Direction, Kind, Overflow};
 use crate::mqtt::{QoS, TopicFilter};
 
 /// The options of a `topic` line.
-pub(super) const OPTIONS: [&str; 4] =
-    ["max_queued_bytes", "max_queued_messages", "overflow", "ttl"];
+pub(super) const OPTIONS: [&str; 5] = [
+    "max_queued_bytes",
+    "max_queued_messages",
+    "overflow",
+    "qos0",
+    "ttl",
+];
 
 /// One `topic` line: Mosquitto's `PATTERN [DIRECTION [QOS [LOCAL [REMOTE [LANE]]]]]`, or RSMB's
 /// `PATTERN [DIRECTION [LOCAL [REMOTE [LANE]]]]`, told apart by the third word, which is a number
@@ -47,6 +52,7 @@ pub(super) fn parse(value: Value<'_>) -> Result<(BridgeTopic, bool), Kind> {
         bounds: Bounds::default(),
         overflow: None,
         ttl: None,
+        keeps_qos0: false,
     };
     let mut given = Vec::new();
     for word in words.take_while(|word| !word.starts_with('#')) {
@@ -66,7 +72,7 @@ fn option(word: &str) -> Option<(&str, Value<'_>)> {
     let (name, value) = word.split_once('=')?;
     // A prefix with an equals sign in it is one of levels: a mistyped option must not become one,
     // and the line carry nothing.
-    let is_name = name.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_');
+    let is_name = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     let is_option = OPTIONS.contains(&name) || (is_name && !value.contains('/'));
     is_option.then_some((name, Value(value)))
 }
@@ -93,6 +99,7 @@ fn take_option(topic: &mut BridgeTopic, word: &str) -> Result<(), Kind> {
         "max_queued_bytes" => topic.bounds.bytes = value.size(u64::MAX)?,
         "max_queued_messages" => topic.bounds.messages = value.number(0..=u64::MAX)?,
         "overflow" => topic.overflow = Some(overflow(value)?),
+        "qos0" => topic.keeps_qos0 = keeps_qos0(value)?,
         _ => topic.ttl = Some(ttl(value)?),
     }
     if topic.direction == Direction::In {
@@ -113,6 +120,13 @@ pub(super) fn overflow(value: Value<'_>) -> Result<Overflow, Kind> {
         "newest" => Ok(Overflow::Newest),
         "latest-per-topic" => Ok(Overflow::LatestPerTopic),
         other => Err(Kind::bad(other, wants)),
+    }
+}
+
+fn keeps_qos0(value: Value<'_>) -> Result<bool, Kind> {
+    match value.word("keep")? {
+        "keep" => Ok(true),
+        other => Err(Kind::bad(other, "keep, or nothing: leave qos0= out")),
     }
 }
 
@@ -162,8 +176,16 @@ fn lane(word: &str) -> Result<bool, Kind> {
     }
 }
 
-/// Whether both sides of the mapping name something (the table of mosquitto.conf(5)).
+/// Whether both sides of the mapping name something (the table of mosquitto.conf(5)), and whether
+/// the options go together.
 fn check(topic: &BridgeTopic) -> Result<(), Kind> {
+    if topic.keeps_qos0 && topic.qos == QoS::AtMostOnce {
+        return Err(Kind::Topic(
+            "qos0=keep sends what it keeps at the QoS of the line, and at QoS 0 nobody \
+             acknowledges it; give the line QoS 1 or 2, as in `topic t/# out 1 qos0=keep`"
+                .to_owned(),
+        ));
+    }
     if topic.pattern.is_empty() && (topic.local.is_empty() || topic.remote.is_empty()) {
         return Err(Kind::Topic(
             "an empty pattern needs both the local and the remote topic; \
@@ -289,6 +311,12 @@ mod tests {
         let prefixed = topic("a both 2 l/ overflow=oldest");
         assert_eq!((&*prefixed.local, &*prefixed.remote), ("l/", ""));
         assert_eq!(prefixed.overflow, Some(Overflow::Oldest));
+        assert!(topic("a out 1 l/ r/ qos0=keep").keeps_qos0);
+        assert!(
+            topic("a out l/ qos0=keep").keeps_qos0,
+            "RSMB's form is QoS 2"
+        );
+        assert!(!prefixed.keeps_qos0);
         // Any other word with an equals sign is a prefix, as ever.
         let odd = topic("a out 1 k=v/ x=y/");
         assert_eq!((&*odd.local, &*odd.remote), ("k=v/", "x=y/"));
@@ -307,11 +335,17 @@ mod tests {
             ("a out 1 max_queue_bytes=1M", "`max_queued_bytes=`?"),
             ("a out 1 TTL=1s", "`ttl=`?"),
             ("a out 1 foo=1", "the known ones are"),
+            ("a out 1 qos1=keep", "did you mean `qos0=`?"),
             ("a out 1 ttl=1s ttl=2s", "there twice"),
             ("a out 1 ttl=0", "at least a second"),
             ("a out 1 ttl=soon", "a number of seconds"),
             ("a out 1 overflow=latest", "latest-per-topic"),
             ("a in 1 ttl=1d", "only takes in"),
+            ("a in 1 qos0=keep", "only takes in"),
+            ("a out 1 qos0=drop", "leave qos0= out"),
+            ("a out 1 qos0=", "keep"),
+            ("a out 0 qos0=keep", "give the line QoS 1 or 2"),
+            ("a qos0=keep", "give the line QoS 1 or 2"),
         ] {
             let error = parse(Value(line)).unwrap_err().to_string();
             assert!(error.contains(says), "{line}: {error}");

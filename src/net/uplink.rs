@@ -288,7 +288,10 @@ impl Hub {
         self.traffic.packets_received += 1;
         self.traffic.bytes_received += bytes.len() as u64;
         let mut ids = packet_ids(&mut self.broker, *bridge);
-        Some(match link.packet(&packet, &mut ids, now, out) {
+        let step = link.packet(&packet, &mut ids, now, out);
+        drop(ids);
+        keep_subscribed(&mut self.broker, *bridge, link, now);
+        Some(match step {
             Ok(Step::Up(limits)) => Ok((limits, used)),
             Ok(_) => Err(format!("unexpected {}", packet.name())),
             Err(e) => Err(e.to_string()),
@@ -338,6 +341,7 @@ impl Hub {
             let mut ids = packet_ids(&mut self.broker, *bridge);
             link.packet(&packet, &mut ids, now, &mut out)
         };
+        keep_subscribed(&mut self.broker, *bridge, link, now);
         match step {
             Ok(Step::Forward) => self.broker.packet(id, packet, now),
             Ok(Step::Window(window)) => self.broker.bridge_window(id, window, now),
@@ -378,6 +382,13 @@ fn packets(mut bytes: &[u8], version: Version) -> u64 {
         count += 1;
     }
     count
+}
+
+/// Keeps what the link has learnt about its subscriptions upstream.
+fn keep_subscribed(broker: &mut Broker, bridge: BridgeId, link: &mut Link, now: Time) {
+    if let Some(filters) = link.take_subscribed() {
+        broker.bridge_subscribed(bridge, filters, now);
+    }
 }
 
 /// The packet ids of a bridge's session, which its link shares.

@@ -155,5 +155,7 @@ fn add_to_broker(hub: &Shared, spec: &Rc<config::Bridge>) -> (BridgeId, Link) {
         topics: &spec.topics,
         map: link.map(),
     };
-    (hub.broker.add_bridge(&session, now), link)
+    let id = hub.broker.add_bridge(&session, now);
+    let subscribed = hub.broker.bridge_subscriptions(id);
+    (id, link.with_subscribed(subscribed))
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Error;
+use super::{Error, memory};
 use crate::config::{self, Config, LogTypes};
 
 /// What the command line says.
@@ -30,5 +30,7 @@ pub(super) fn load(options: &Options) -> Result<(Config, Vec<String>), Error> {
     if options.verbose {
         config.general.log.types = LogTypes::ALL;
     }
+    let general = &mut config.general;
+    general.memory_limit = general.memory_limit.or_else(memory::default_limit);
     Ok((config, notes))
 }

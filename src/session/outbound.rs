@@ -299,8 +299,14 @@ impl Outbound {
         };
         let mut back = Vec::new();
         for flight in places.take_published() {
-            back.extend(flight.queued());
-            places.resend.extend(flight.id);
+            let Some(queued) = flight.queued() else {
+                // Owed only while the connection lasted.
+                self.owed.take(1, flight.size.into());
+                places.cold.forget(flight.owed.lane, None, flight.size);
+                continue;
+            };
+            back.push(queued);
+            places.resend.push(queued.id);
         }
         places.resend.sort_unstable();
         places.resend.dedup();

@@ -19,8 +19,13 @@ pub(super) fn topics(broker: &Broker, now: Time) -> HashMap<String, String> {
     }
     for client in broker.client_drops().take(MAX_CLIENTS) {
         let id = level(client.client_id);
-        let topic = format!("$SYS/broker/client/{id}/dropped");
-        out.insert(topic, json(&client.dropped));
+        let topic = |name: &str| format!("$SYS/broker/client/{id}/{name}");
+        if let Some(dropped) = &client.dropped {
+            out.insert(topic("dropped"), json(dropped));
+        }
+        if client.refused > 0 {
+            out.insert(topic("refused"), client.refused.to_string());
+        }
     }
     out
 }
@@ -36,6 +41,7 @@ fn bridge(queue: &BridgeQueue<'_>, out: &mut HashMap<String, String>) {
             queue.oldest.map_or(0, |age| age.as_secs()),
         ),
         ("dropped", dropped),
+        ("refused", queue.refused),
     ] {
         out.insert(format!("{base}/queue/{name}"), value.to_string());
     }

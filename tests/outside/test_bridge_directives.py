@@ -1,6 +1,7 @@
 """Each directive of a bridge by what it changes, towards an upstream that looks at every packet."""
 
 import queue
+import signal
 import socket
 import struct
 import threading
@@ -22,6 +23,8 @@ class Upstream:
 
     def __init__(self, host="127.0.0.1", refuses=False):
         self.refuses = refuses
+        #: Whether it says that it has the session.
+        self.present = False
         self.connects, self.packets = queue.Queue(), queue.Queue()
         self.count = 0
         self._over = False
@@ -71,11 +74,10 @@ class Upstream:
                 self.packets.put(packet)
                 connection.sendall(self._answer(packet, level))
 
-    @staticmethod
-    def _answer(packet, level):
+    def _answer(self, packet, level):
         none = b"\0" if level == 5 else b""
         if packet.kind == wire.CONNECT:
-            return wire.packet(wire.CONNACK << 4, b"\0\0" + none)
+            return wire.packet(wire.CONNACK << 4, bytes([self.present, 0]) + none)
         if packet.kind == wire.SUBSCRIBE:
             return wire.packet(wire.SUBACK << 4, struct.pack("!H", packet.id) + none + b"\1")
         if packet.kind == wire.UNSUBSCRIBE:
@@ -90,6 +92,13 @@ class Upstream:
     def connect(self):
         """The body of the next CONNECT."""
         return self.connects.get(timeout=8)
+
+    def next_request(self):
+        """The next SUBSCRIBE or UNSUBSCRIBE."""
+        while True:
+            packet = self.packets.get(timeout=8)
+            if packet.kind in (wire.SUBSCRIBE, wire.UNSUBSCRIBE):
+                return packet
 
     def next(self, kind, timeout=8):
         """The next packet of this kind."""
@@ -189,13 +198,31 @@ def test_addresses(make_broker, upstream, client):
 
 
 @pytest.mark.parametrize("setting, comes", [("true", True), ("false", False)])
-def test_bridge_attempt_unsubscribe(make_broker, upstream, setting, comes):
-    make_broker(bridge(upstream, f"bridge_attempt_unsubscribe {setting}", "topic in/# in 1"))
+@pytest.mark.parametrize("how", ["restart", "SIGHUP"])
+def test_bridge_attempt_unsubscribe(make_broker, upstream, setting, comes, how):
+    """What came in before, by the acknowledgement of the upstream, and only goes out now; nothing
+    for a new session, whatever goes out."""
+    lines = f"bridge_attempt_unsubscribe {setting}", "bridge_reload_type immediate"
+    broker = make_broker(
+        bridge(upstream, *lines, "topic in/# in 1", topic="topic t/# both 1"), durable=True
+    )
     upstream.connect()
+    for _ in range(2):
+        assert upstream.next_request().kind == wire.SUBSCRIBE
+    wait_until(lambda: "connected to" in broker.log(), what="a bridge that is up")
+    upstream.present = True
+    config = broker.config_file.read_text().replace("topic t/# both", "topic t/# out")
+    broker.config_file.write_text(config)
+    time.sleep(0.5)  # The SUBACKs are on disk within a commit_interval.
+    if how == "restart":
+        broker.restart("kill")
+    else:
+        broker.process.send_signal(signal.SIGHUP)
+    upstream.connect()
+    upstream.next(wire.SUBSCRIBE)
     if comes:
         assert b"t/#" in upstream.next(wire.UNSUBSCRIBE).body
     else:
-        upstream.next(wire.SUBSCRIBE)
         with pytest.raises(queue.Empty):
             upstream.next(wire.UNSUBSCRIBE, timeout=1)
 
@@ -361,3 +388,39 @@ def test_options_of_a_topic(make_broker, upstream, client, option, waits):
                 came.append(int(sent.body[-101:-100]))
     except queue.Empty:
         assert came == waits
+
+
+@pytest.mark.parametrize(
+    "option, setting, qos",
+    [
+        ("", "", None),
+        ("qos0=keep", "", 1),
+        ("", "queue_qos0_messages true\n", 0),
+    ],
+)
+def test_qos_0_while_the_upstream_is_away(make_broker, upstream, client, option, setting, qos):
+    """It is dropped and counted, and the log says so once with the cure; or it is kept. A
+    subscriber here gets it in any case, and what comes when the upstream is there goes up."""
+    upstream.refuses = True
+    broker = make_broker(setting + bridge(upstream, topic=f"topic t/# out 1 {option}"))
+    upstream.connect()
+    here, device = client(broker.port, "here"), client(broker.port, "device")
+    here.subscribe("t/#")
+    for n in (1, 2, 3):
+        device.publish("t/x", f"{n}")
+    assert here.payloads(3) == ["1", "2", "3"]
+    said = broker.log().count("qos0=keep on the topic line, or queue_qos0_messages true, queues them")
+    assert said == (qos is None)
+    upstream.refuses = False
+    wait_until(lambda: "connected to" in broker.log(), what="a bridge that is up", timeout=20)
+    device.publish("t/x", "4")
+    came = []
+    while not came or not came[-1].body.endswith(b"4"):
+        packet = upstream.next(wire.PUBLISH)
+        if packet.topic == "t/x":
+            came.append(packet)
+    if qos is None:
+        assert len(came) == 1
+    else:
+        assert [packet.body[-1:] for packet in came] == [b"1", b"2", b"3", b"4"]
+        assert [packet.qos for packet in came[:3]] == [qos] * 3

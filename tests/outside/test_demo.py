@@ -46,6 +46,10 @@ def test_nothing_is_lost(tmp_path, make_upstream, theirs):
     result = json.loads(last)
     assert result["sent"] == result["arrived"] > 500
     assert result["lost"] == result["out_of_order"] == result["qos2_duplicated"] == 0
+    # What is under way to the edge broker or its disk at the kill -9 is lost.
+    assert result["qos0_kept_sent"] - 20 <= result["qos0_kept_arrived"] > 100
+    assert result["qos0_arrived"] < result["qos0_sent"] - 50
+    assert "qos0=keep on a topic line" in out
     assert result["backlog_messages"] > 100 and result["backlog_bytes"] > 20_000
     assert sums.startswith(f"sent {result['sent']}, arrived {result['arrived']}, lost 0")
     assert result["seconds"] < 30

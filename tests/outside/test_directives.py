@@ -281,7 +281,7 @@ def test_memory_limit(make_broker, client):
     taken = reasons.index(0x97)
     assert 9 <= taken <= 11 and set(reasons[taken:]) == {0x97}
     with Raw(broker.port, "waits") as raw:
-        raw.send(wire.publish("u", b"x" * 5_000, 1, 1))
+        raw.send(wire.publish("u", b"x" * 5_000, 1, 1, retain=True))
         raw.socket.settimeout(1)
         with pytest.raises(TimeoutError):
             raw.receive()

@@ -144,9 +144,9 @@ def test_a_drop_is_told_once(edge, upstream, client):
     assert "Bridge cloud, topic t/#:" in told[0] and "the oldest go" in told[0]
 
 
-def test_refused_by_default(edge, upstream, client):
+def test_a_line_may_refuse(edge, upstream, client):
     """What is refused is the publisher's to keep; what was acknowledged comes."""
-    broker = edge(upstream.port, "", "topic t/# out 1 max_queued_messages=2")
+    broker = edge(upstream.port, "", "topic t/# out 1 max_queued_messages=2 overflow=refuse")
     device = client(broker.port, "device", version=V5)
     for n in range(2):
         device.publish("t/x", f"{n}", 1)
@@ -191,7 +191,7 @@ def test_clients_that_lose_messages_are_named(edge, upstream, client):
 
 def test_the_bound_is_told_at_the_start(edge, client):
     broker = edge(free_port(), "max_queued_bytes 64M", "topic t/# out 1 ttl=1d")
-    wait_until(lambda: "Bridge cloud: queues up to 64 MB, then refuses;" in broker.log())
+    wait_until(lambda: "Bridge cloud: queues up to 64 MB, then drops the oldest;" in broker.log())
     assert "how fast it fills is not known yet; nothing waits." in broker.log()
     client(broker.port, "device").publish("t/x", "1", 1)
     broker.restart()

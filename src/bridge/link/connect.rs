@@ -5,9 +5,9 @@ use crate::bridge::dialect::Dialect;
 use crate::config;
 use crate::mqtt::{self, Connect, Packet, Property, Props, PropsBuf, QoS, Version, Will, encode};
 
-/// How long an upstream is asked to keep our session where the choice is ours: a week of outage.
-/// Without it an MQTT 5 session ends with its connection, and a backlog upstream is lost.
-/// In seconds.
+/// How long an upstream is asked to keep our session where the configuration does not say: a week
+/// of outage. Without it an MQTT 5 session ends with its connection, and what comes for us
+/// meanwhile is lost. In seconds.
 pub(super) const SESSION_EXPIRY: u32 = 7 * 24 * 3600;
 
 /// `bridge_receive_maximum` where the configuration is silent, as Mosquitto announces.
@@ -41,12 +41,12 @@ pub(super) fn write(
     encode(&Packet::Connect(Box::new(connect)), dialect.version, out)
 }
 
-/// The session expiry interval to ask for, in seconds. With the version left open and a session
-/// that is to last, [`SESSION_EXPIRY`]; an explicit `mqttv50` without
-/// `bridge_session_expiry_interval` asks for none, as Mosquitto does.
+/// The session expiry interval to ask for, in seconds: [`SESSION_EXPIRY`] for a session that is to
+/// last, unless `bridge_session_expiry_interval` says otherwise. Mosquitto asks for none where the
+/// version is said, and loses the commands that come while the link is down.
 pub(super) fn session_expiry(spec: &config::Bridge) -> Option<u32> {
-    let ours = spec.version.is_none() && !spec.clean_session;
-    spec.session_expiry.or(ours.then_some(SESSION_EXPIRY))
+    let ours = (!spec.clean_session).then_some(SESSION_EXPIRY);
+    spec.session_expiry.or(ours)
 }
 
 /// What the CONNECT tells the upstream that we take.

@@ -1,12 +1,14 @@
 //! What the bridge asks of the upstream once it is connected: the state notification, the
 //! SUBSCRIBEs and UNSUBSCRIBEs. Their acknowledgements end here.
 
+use std::collections::BTreeSet;
+
 use log::{debug, warn};
 
 use crate::bridge::{Limits, Map};
 use crate::mqtt::{
     self, Ack, Delivery, Packet, PacketId, Props, Publish, QoS, Reason, RetainHandling, SubAck,
-    Subscribe, Subscription, Unsubscribe, Version, encode,
+    Subscribe, Subscription, UnsubAck, Unsubscribe, Version, encode,
 };
 
 /// The requests of one connection that await an acknowledgement, and what came of the others.
@@ -14,7 +16,12 @@ use crate::mqtt::{
 pub(super) struct Requests {
     notification: Option<PacketId>,
     pending: Vec<(PacketId, Request)>,
-    unsubscribed: bool,
+    /// The filters that our session upstream is subscribed to, by its acknowledgements.
+    subscribed: BTreeSet<Box<str>>,
+    /// They are others than [`Requests::take_subscribed`] has given.
+    has_changed: bool,
+    /// They were forgotten with the session: that can't wait.
+    is_cleared: bool,
     /// Filters that the upstream refused, with the reason.
     refused: Vec<(Box<str>, Reason)>,
     /// Filters granted at a lower QoS than asked for.
@@ -24,7 +31,7 @@ pub(super) struct Requests {
 #[derive(Debug)]
 enum Request {
     Subscribe(Box<str>, QoS),
-    Unsubscribe,
+    Unsubscribe(Box<str>),
 }
 
 /// What the requests are made of.
@@ -32,7 +39,7 @@ pub(super) struct Context<'a> {
     pub name: &'a str,
     pub map: &'a Map,
     pub limits: &'a Limits,
-    /// Send UNSUBSCRIBE for `out` topics, unless that was done.
+    /// Send UNSUBSCRIBE for filters that are no longer configured.
     pub unsubscribe: bool,
     pub retain_handling: RetainHandling,
     pub ids: &'a mut dyn FnMut() -> PacketId,
@@ -68,12 +75,36 @@ impl Context<'_> {
 }
 
 impl Requests {
+    /// What an earlier process knows of our session upstream: the filters it is subscribed to.
+    pub(super) fn restore_subscribed(&mut self, filters: Vec<Box<str>>) {
+        self.subscribed = filters.into_iter().collect();
+    }
+
     /// Forgets what an earlier connection left.
     pub(super) fn reset(&mut self) {
         self.notification = None;
         self.pending.clear();
         self.refused.clear();
         self.lowered.clear();
+    }
+
+    /// Our session upstream is new: it is subscribed to nothing.
+    pub(super) fn session_is_new(&mut self) {
+        self.is_cleared = !self.subscribed.is_empty();
+        self.has_changed |= self.is_cleared;
+        self.subscribed.clear();
+    }
+
+    /// The filters that our session upstream is subscribed to, if that has changed since the last
+    /// call; once all SUBSCRIBEs are answered, for there may be thousands.
+    pub(super) fn take_subscribed(&mut self) -> Option<Vec<Box<str>>> {
+        let is_subscribe = |(_, request): &(_, Request)| matches!(request, Request::Subscribe(..));
+        let may_wait = !std::mem::take(&mut self.is_cleared);
+        if !self.has_changed || (may_wait && self.pending.iter().any(is_subscribe)) {
+            return None;
+        }
+        self.has_changed = false;
+        Some(self.subscribed.iter().cloned().collect())
     }
 
     pub(super) fn refused(&self) -> &[(Box<str>, Reason)] {
@@ -108,9 +139,11 @@ impl Requests {
         Ok(())
     }
 
-    /// True while an acknowledgement is due.
+    /// True while an acknowledgement is due that the link can't do without. An UNSUBACK is none:
+    /// rumqttd sends none for a filter that it does not know.
     pub(super) fn are_pending(&self) -> bool {
-        self.notification.is_some() || !self.pending.is_empty()
+        let is_subscribe = |(_, request): &(_, Request)| matches!(request, Request::Subscribe(..));
+        self.notification.is_some() || self.pending.iter().any(is_subscribe)
     }
 
     /// True while the notification takes a place in the upstream's receive maximum.
@@ -118,26 +151,38 @@ impl Requests {
         self.notification.is_some()
     }
 
-    /// Writes a SUBSCRIBE or UNSUBSCRIBE for each remote filter, in the order of the `topic`
-    /// lines: one filter a packet, as some clouds allow only a few.
+    /// Writes a SUBSCRIBE for each remote filter, in the order of the `topic` lines, and then an
+    /// UNSUBSCRIBE for each that our session upstream has and the configuration has not: what both
+    /// take goes on coming. One filter a packet, as some clouds allow only a few.
+    ///
+    /// Nothing else is unsubscribed. ejabberd answers an UNSUBSCRIBE for a filter that the session
+    /// does not have by taking it from every other client, too.
     pub(super) fn subscribe(&mut self, cx: &mut Context<'_>) -> Result<(), mqtt::Error> {
-        for (filter, qos) in cx.map.upstream() {
-            match (qos, cx.unavailable(filter)) {
-                (Some(_), Some(reason)) => self.refuse(filter.into(), reason, cx.name),
-                (Some(qos), None) => self.subscribe_one(filter, qos.min(cx.limits.max_qos), cx)?,
-                (None, _) if cx.unsubscribe && !self.unsubscribed => {
-                    let id = (cx.ids)();
-                    let filters = vec![filter];
-                    let unsubscribe = Unsubscribe {
-                        id,
-                        props: Props::EMPTY,
-                        filters,
-                    };
-                    if cx.put(&Packet::Unsubscribe(unsubscribe))? {
-                        self.pending.push((id, Request::Unsubscribe));
-                    }
-                }
-                (None, _) => {}
+        for (filter, qos) in cx.map.remote_filters() {
+            match cx.unavailable(filter) {
+                Some(reason) => self.refuse(filter.into(), reason, cx.name),
+                None => self.subscribe_one(filter, qos.min(cx.limits.max_qos), cx)?,
+            }
+        }
+        if cx.unsubscribe {
+            self.unsubscribe_stale(cx)?;
+        }
+        Ok(())
+    }
+
+    fn unsubscribe_stale(&mut self, cx: &mut Context<'_>) -> Result<(), mqtt::Error> {
+        let wanted: BTreeSet<&str> = cx.map.remote_filters().map(|(filter, _)| filter).collect();
+        let stale = self.subscribed.iter().filter(|f| !wanted.contains(&***f));
+        for filter in stale.cloned().collect::<Vec<_>>() {
+            let id = (cx.ids)();
+            let unsubscribe = Unsubscribe {
+                id,
+                props: Props::EMPTY,
+                filters: vec![&*filter],
+            };
+            if cx.put(&Packet::Unsubscribe(unsubscribe))? {
+                debug!("Bridge {}: unsubscribes from {filter} upstream", cx.name);
+                self.pending.push((id, Request::Unsubscribe(filter)));
             }
         }
         Ok(())
@@ -195,6 +240,9 @@ impl Requests {
             return;
         };
         let reason = ack.reasons.first().copied().unwrap_or(Reason::UNSPECIFIED);
+        if !reason.is_error() {
+            self.has_changed |= self.subscribed.insert(filter.clone());
+        }
         match QoS::from_bits(reason.0) {
             Some(granted) if granted >= asked => {}
             Some(granted) => {
@@ -208,11 +256,37 @@ impl Requests {
         }
     }
 
-    /// Takes an UNSUBACK. Once all are in, later connections need not unsubscribe again.
-    pub(super) fn unsuback(&mut self, id: PacketId) {
-        self.pending.retain(|(pending, _)| *pending != id);
-        let mut requests = self.pending.iter().map(|(_, request)| request);
-        self.unsubscribed = !requests.any(|request| matches!(request, Request::Unsubscribe));
+    /// Takes an UNSUBACK.
+    pub(super) fn unsuback(&mut self, ack: &UnsubAck<'_>, name: &str) {
+        let is_answered = |(id, request): &(PacketId, Request)| {
+            *id == ack.id && matches!(request, Request::Unsubscribe(_))
+        };
+        let Some(at) = self.pending.iter().position(is_answered) else {
+            debug!("Bridge {name}: UNSUBACK without UNSUBSCRIBE");
+            return;
+        };
+        if let (_, Request::Unsubscribe(filter)) = self.pending.swap_remove(at) {
+            match ack.reasons.first().filter(|reason| reason.is_error()) {
+                Some(reason) => warn!(
+                    "Bridge {name}: upstream refuses to end the subscription to {filter}: {reason}; \
+                     its messages still come, and are dropped here"
+                ),
+                None => self.has_changed |= self.subscribed.remove(&filter),
+            }
+        }
+    }
+
+    /// Takes a PINGRESP. Packets are handled in their order, so the upstream has seen every
+    /// UNSUBSCRIBE of this connection, also one that it never answers: to send it again on the next
+    /// connection would end a subscription that is not there.
+    pub(super) fn pingresp(&mut self) {
+        let is_unsubscribe =
+            |(_, request): &mut (PacketId, Request)| matches!(request, Request::Unsubscribe(_));
+        for (_, request) in self.pending.extract_if(.., is_unsubscribe) {
+            if let Request::Unsubscribe(filter) = request {
+                self.has_changed |= self.subscribed.remove(&filter);
+            }
+        }
     }
 
     fn refuse(&mut self, filter: Box<str>, reason: Reason, name: &str) {

@@ -18,7 +18,7 @@ fn nothing_is_retained_where_that_is_not_available() {
 /// [MQTT-3.1.0-1], [MQTT-3.1.0-2]: CONNECT comes first, and once.
 #[test]
 fn connect_comes_first_and_once() {
-    let mut s = Script::new(spec(&["a in 1", "b out 1"]));
+    let mut s = Script::new(spec(&["a in 1", "b out 1", "c both 1"]));
     assert!(s.dial().starts_with("CONNECT 5 "));
     let (_, sent) = s.accept(false, &[]);
     assert!(sent.len() > 2 && !sent.iter().any(|line| line.starts_with("CONNECT")));
@@ -29,7 +29,7 @@ fn connect_comes_first_and_once() {
 /// 5.0 [MQTT-2.2.1-3], 3.1.1 [MQTT-2.3.1-2]: each request has an id of its own, none the 0.
 #[test]
 fn each_request_has_an_id_of_its_own() {
-    let mut s = Script::new(spec(&["a in 1", "b out 1", "c both 2", "d in 0"]));
+    let mut s = Script::new(spec(&["a in 1", "b out 1", "c both 2", "d in 0", "e in 1"]));
     s.dial();
     let (_, sent) = s.accept(false, &[]);
     let id = |line: &String| line.split(' ').nth(1).unwrap().parse::<u16>().unwrap();

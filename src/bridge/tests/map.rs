@@ -48,14 +48,12 @@ fn the_table_of_mosquitto_conf() {
 
             let local: Vec<_> = map.local_filters().map(|(filter, _)| filter).collect();
             let remote: Vec<_> = map.remote_filters().collect();
-            let unsubscribe: Vec<_> = map.remote_unsubscribes().collect();
             assert_eq!(local == [full_local], direction != "in", "{line}");
             assert_eq!(
                 remote == [(full_remote, QoS::AtLeastOnce)],
                 direction != "out",
                 "{line}"
             );
-            assert_eq!(unsubscribe == [full_remote], direction == "out", "{line}");
         }
     }
 }
@@ -169,7 +167,6 @@ fn each_filter_is_asked_for_once() {
         remote,
         [("b/#", QoS::ExactlyOnce), ("a/#", QoS::AtLeastOnce)]
     );
-    assert_eq!(map.remote_unsubscribes().collect::<Vec<_>>(), ["c/#"]);
     let local: Vec<_> = map
         .local_filters()
         .map(|(f, m)| (f, m.line.get(), m.qos as u8))

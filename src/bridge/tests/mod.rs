@@ -7,6 +7,7 @@ mod keepalive;
 mod limits;
 mod map;
 mod recovery;
+mod subscribed;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -46,6 +47,7 @@ fn topic(line: &str) -> BridgeTopic {
         bounds: Bounds::default(),
         overflow: None,
         ttl: None,
+        keeps_qos0: false,
     }
 }
 

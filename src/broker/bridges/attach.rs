@@ -67,7 +67,11 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
     if let Some(session) = core.sessions.get_mut(key) {
         let rate = session.bridge().map(|end| end.rate).unwrap_or_default();
         let map = Rc::clone(spec.map);
-        let end = LocalEnd::new(spec.name, spec.topics, map, rate);
+        let mut end = LocalEnd::new(spec.name, spec.topics, map, rate);
+        if let Some(known) = session.bridge_mut() {
+            end.subscribed = std::mem::take(&mut known.subscribed);
+            end.told_offline = known.told_offline;
+        }
         session.role = Role::Bridge(Box::new(end));
         session.expiry = expiry;
         session.will = None;
@@ -196,6 +200,9 @@ pub(crate) fn attach(
     let session = core.sessions.get_mut(key)?;
     session.version = limits.version;
     session.conn = Some(c);
+    if let Some(end) = session.bridge_mut() {
+        end.is_outage_new = true;
+    }
     if !limits.session_present {
         session.outbound.peer_forgot();
         session.inbound = Inbound::default();
@@ -232,6 +239,41 @@ pub(crate) fn packet_id(core: &mut Core, bridge: BridgeId) -> Option<PacketId> {
         if session.outbound.flying(id).is_none() {
             return Some(id);
         }
+    }
+}
+
+/// The filters that the upstream's session for a bridge is subscribed to.
+pub(crate) fn subscribed_upstream(core: &Core, bridge: BridgeId) -> Vec<Box<str>> {
+    let session = core.bridges.get(bridge).and_then(|k| core.sessions.get(k));
+    let end = session.and_then(Session::bridge);
+    end.map(|end| end.subscribed.clone()).unwrap_or_default()
+}
+
+/// Keeps what the upstream's session for a bridge is subscribed to, on disk if the bridge has
+/// anything there. Soon: one that is no longer there must not be unsubscribed after a crash.
+pub(crate) fn keep_subscribed_upstream(
+    core: &mut Core,
+    bridge: BridgeId,
+    filters: Vec<Box<str>>,
+    now: Time,
+) {
+    let Some(key) = core.bridges.get(bridge) else {
+        return;
+    };
+    let Some(session) = core.sessions.known_mut(key) else {
+        return;
+    };
+    let is_durable = session.is_durable();
+    let Some(end) = session.bridge_mut() else {
+        return;
+    };
+    if end.subscribed == filters {
+        return;
+    }
+    end.subscribed = filters;
+    if is_durable {
+        core.sessions.unsave_identity(key);
+        core.ledger.promise(now);
     }
 }
 

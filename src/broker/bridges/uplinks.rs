@@ -66,6 +66,16 @@ impl Broker {
         attach::packet_id(&mut self.core, bridge)
     }
 
+    /// The filters that the upstream's session for a bridge is subscribed to, as its link has said.
+    pub fn bridge_subscriptions(&self, bridge: BridgeId) -> Vec<Box<str>> {
+        attach::subscribed_upstream(&self.core, bridge)
+    }
+
+    /// Keeps the filters that the upstream's session for a bridge is subscribed to.
+    pub fn bridge_subscribed(&mut self, bridge: BridgeId, filters: Vec<Box<str>>, now: Time) {
+        attach::keep_subscribed_upstream(&mut self.core, bridge, filters, now);
+    }
+
     /// Since when the oldest unacknowledged message of a bridge has been on its way.
     pub fn bridge_oldest_sent(&self, bridge: BridgeId) -> Option<Time> {
         attach::oldest_sent(&self.core, bridge)

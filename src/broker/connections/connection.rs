@@ -7,6 +7,7 @@ use super::alias::{Inward, Naming, Outward};
 use super::replies::Replies;
 use super::{Address, Outbox};
 use crate::bridge::{Limits, Wire};
+use crate::broker::plan::Remaining;
 use crate::keys::SessionKey;
 use crate::message::Message;
 use crate::mqtt::{Delivery, QoS, Reason, Version};
@@ -66,11 +67,13 @@ pub(super) struct UpstreamOnly {
     topic_alias_max: u16,
 }
 
-/// A PUBLISH that met a full queue, or waits behind one that did.
-#[derive(Clone, Debug)]
+/// A PUBLISH that met a full queue: all others have it, and it is not acknowledged yet.
+#[derive(Debug)]
 pub(crate) struct Parked {
     pub(crate) message: Rc<Message>,
     pub(crate) delivery: Delivery,
+    /// What has no room yet.
+    pub(crate) remaining: Remaining,
 }
 
 /// What few clients have.
@@ -402,9 +405,9 @@ impl Connection {
         }
     }
 
-    /// True while a PUBLISH waits for room: later ones must not overtake it.
-    pub(crate) fn is_parked(&self) -> bool {
-        self.parked().is_some()
+    /// The PUBLISHes that wait for room, the oldest first.
+    pub(crate) fn parked(&self) -> impl Iterator<Item = &Parked> {
+        self.extras.iter().flat_map(|extras| &extras.parked)
     }
 
     /// True if so much waits for room that no more is to be read. Up to there it is, because the
@@ -423,17 +426,13 @@ impl Connection {
         extras.parked.len() == 1
     }
 
-    /// The PUBLISH that has waited longest for room.
-    pub(crate) fn parked(&self) -> Option<&Parked> {
-        self.extras.as_ref()?.parked.front()
-    }
-
-    /// Takes the PUBLISH that has waited longest.
-    pub(crate) fn unpark(&mut self) -> Option<Parked> {
-        let extras = self.extras.as_mut()?;
-        let parked = extras.parked.pop_front()?;
-        extras.parked_bytes -= (parked.message.size() as usize).min(extras.parked_bytes);
-        Some(parked)
+    /// Takes all that wait for room.
+    pub(crate) fn take_parked(&mut self) -> VecDeque<Parked> {
+        let Some(extras) = &mut self.extras else {
+            return VecDeque::new();
+        };
+        extras.parked_bytes = 0;
+        std::mem::take(&mut extras.parked)
     }
 
     /// False while the peer must not be read: the store is behind, a queue is full, or it does not

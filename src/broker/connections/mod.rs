@@ -11,7 +11,7 @@ mod replies;
 use std::rc::Rc;
 
 pub use address::Address;
-pub(crate) use connection::{Agreed, Connection, OUTBOX_HIGH, OUTBOX_LIMIT, Parked, Stage};
+pub(crate) use connection::{Agreed, Connection, OUTBOX_HIGH, Parked, Stage};
 pub use outbox::Outbox;
 pub(crate) use publish::Writer;
 use replies::Replies;
@@ -395,11 +395,6 @@ impl Connections {
     /// The connections with a parked PUBLISH, to be tried again.
     pub(crate) fn take_parked(&mut self) -> Vec<ConnId> {
         std::mem::take(&mut self.parked)
-    }
-
-    /// The parked PUBLISH of a connection still finds no room.
-    pub(crate) fn keep_parked(&mut self, c: ConnId) {
-        self.parked.push(c);
     }
 
     /// True if a PUBLISH waits for room.

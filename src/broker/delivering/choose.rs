@@ -3,7 +3,7 @@
 use crate::broker::connections::Connection;
 use crate::broker::core::Core;
 use crate::broker::plan::Admission;
-use crate::broker::queues::bounds::{admission, copies, is_full_in_ram};
+use crate::broker::queues::bounds::{admission, copies};
 use crate::broker::routing::Receiver;
 use crate::broker::sessions::Session;
 use crate::keys::{GroupKey, SessionKey};
@@ -53,7 +53,7 @@ fn fitness(core: &Core, key: SessionKey, options: &SubOptions, message: &Message
     }
     let is_full = match conn {
         Some(conn) if !is_acked => conn.is_behind(),
-        Some(_) if !is_kept => is_full_in_ram(session, settings),
+        Some(_) if !is_kept => !has_room(core, session, options.lane, message.size()),
         _ => ledger.is_closed() || !has_room(core, session, options.lane, message.size()),
     };
     match conn {
@@ -66,7 +66,7 @@ fn fitness(core: &Core, key: SessionKey, options: &SubOptions, message: &Message
 
 /// True if the queue of a session has room for a message of `size` bytes.
 fn has_room(core: &Core, session: &Session, lane: Lane, size: u32) -> bool {
-    admission(session, &core.settings, lane, copies(1, size)) == Admission::Fits
+    admission(core, session, lane, copies(1, size)) == Admission::Fits
 }
 
 /// True if a message for the session would leave at once.

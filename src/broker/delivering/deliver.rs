@@ -5,10 +5,10 @@ use std::rc::Rc;
 use super::choose::is_free;
 use crate::broker::connections::{Stage, Ticket};
 use crate::broker::core::Core;
-use crate::broker::plan::Plan;
+use crate::broker::plan::{Admission, Plan};
 use crate::broker::queues::age::note_queued;
-use crate::broker::queues::bounds::{admission, admit, copies, make_room_in_ram};
-use crate::broker::queues::drops::{drop_entry, drop_message};
+use crate::broker::queues::bounds::{admission, admit, copies};
+use crate::broker::queues::drops::{drop_entry, drop_message, drop_offline};
 use crate::broker::routing::{Place, Receiver};
 use crate::broker::sending::pump::pump;
 use crate::broker::sending::transmit::{Transmitted, transmit};
@@ -22,7 +22,15 @@ use crate::owed::Owed;
 use crate::session::Entry;
 use crate::time::Time;
 
-/// Sends or queues a message for all receivers, as planned. True if `ticket` was taken.
+/// What became of a message on its way to its receivers.
+pub(super) struct Delivered {
+    /// The ticket was taken.
+    pub(super) waits: bool,
+    /// Those that have no room for it.
+    pub(super) remaining: Vec<Receiver>,
+}
+
+/// Sends or queues a message for all receivers, as planned.
 pub(super) fn deliver(
     core: &mut Core,
     message: &Rc<Message>,
@@ -30,14 +38,26 @@ pub(super) fn deliver(
     plans: &[Plan],
     ticket: Option<Ticket>,
     now: Time,
-) -> bool {
+) -> Delivered {
     // What came by a share may change hands, so it has a row of its own.
     let (mut together, mut alone): (Vec<Owed>, Vec<Owed>) = (Vec::new(), Vec::new());
-    let mut queued = Vec::new();
+    let (mut queued, mut remaining) = (Vec::new(), Vec::new());
     for (mut receiver, plan) in receivers.drain(..).zip(plans) {
-        let Plan::Stored(admission) = *plan else {
-            send_now(core, message, receiver, now);
-            continue;
+        let admission = match *plan {
+            Plan::Stored(admission) => admission,
+            Plan::Unstored => {
+                send_now(core, message, receiver, now);
+                continue;
+            }
+            Plan::Copy => {
+                push_in_ram(core, message, receiver.clone(), now);
+                remaining.push(receiver);
+                continue;
+            }
+            Plan::NoRoom => {
+                remaining.push(receiver);
+                continue;
+            }
         };
         let (key, lane) = (receiver.session, receiver.owed.lane);
         if admit(core, key, lane, message, admission, now) {
@@ -53,7 +73,10 @@ pub(super) fn deliver(
         }
     }
     if queued.is_empty() {
-        return false;
+        return Delivered {
+            waits: false,
+            remaining,
+        };
     }
     let rows = u64::from(!together.is_empty());
     let first = core.ledger.put_each(message, together, alone, ticket, now);
@@ -67,7 +90,10 @@ pub(super) fn deliver(
         let entry = Entry::new(Rc::clone(message), id, receiver.owed);
         queue_stored(core, receiver.session, entry, now);
     }
-    ticket.is_some()
+    Delivered {
+        waits: ticket.is_some(),
+        remaining,
+    }
 }
 
 /// Takes the next place in the receiver's sequence.
@@ -119,7 +145,7 @@ fn send_now(core: &mut Core, message: &Rc<Message>, mut receiver: Receiver, now:
         return;
     };
     let Some(mut writer) = session.conn.and_then(|c| connections.writer(c)) else {
-        return;
+        return drop_offline(core, key, lane, (message, receiver.owed.qos), now);
     };
     let conn = writer.connection();
     let is_acked = receiver.owed.qos != QoS::AtMostOnce;
@@ -151,21 +177,30 @@ fn send_now(core: &mut Core, message: &Rc<Message>, mut receiver: Receiver, now:
     }
 }
 
-/// Queues a message for a session that lives only as long as its connection. Its queue is RAM and
-/// bounded. False if it does not take the message.
-fn queue_in_ram(core: &mut Core, message: &Rc<Message>, mut receiver: Receiver, now: Time) -> bool {
+/// Queues a message that is owed only as long as the receiver's connection lasts: it lies in RAM.
+/// What is stored for a durable session makes no room for it.
+fn queue_in_ram(core: &mut Core, message: &Rc<Message>, receiver: Receiver, now: Time) {
     let (key, lane) = (receiver.session, receiver.owed.lane);
-    let is_connected = core.sessions.get(key).is_some_and(|s| s.conn.is_some());
-    if !is_connected || !make_room_in_ram(core, key, lane, message, now) {
-        return false;
+    let session = core.sessions.get(key).filter(|s| s.conn.is_some());
+    let Some(session) = session else {
+        return drop_offline(core, key, lane, (message, receiver.owed.qos), now);
+    };
+    let mut admission = admission(core, session, lane, copies(1, message.size()));
+    if session.is_durable() && admission != Admission::Fits {
+        admission = Admission::Dropped(DropReason::Slow);
     }
+    if admit(core, key, lane, message, admission, now) {
+        push_in_ram(core, message, receiver, now);
+    }
+}
+
+fn push_in_ram(core: &mut Core, message: &Rc<Message>, mut receiver: Receiver, now: Time) {
     take_place(core, &mut receiver);
     let entry = Entry::new(Rc::clone(message), None, receiver.owed);
-    if let Some(session) = core.sessions.get_mut(key) {
+    if let Some(session) = core.sessions.get_mut(receiver.session) {
         session.outbound.push(entry, false);
     }
-    pump(core, key, now);
-    true
+    pump(core, receiver.session, now);
 }
 
 /// Gives a message that a member of a group has left to another. `from`: its number, and the
@@ -190,17 +225,13 @@ pub(crate) fn deliver_left(
         }
         return true;
     }
-    if from.is_none() && !stored {
-        return queue_in_ram(core, message, receiver, now);
-    }
-    let has_room = if stored {
-        let admission = admission(session, &core.settings, lane, copies(1, message.size()));
-        admit(core, key, lane, message, admission, now)
-    } else {
-        make_room_in_ram(core, key, lane, message, now)
-    };
-    if !has_room {
+    let admission = admission(core, session, lane, copies(1, message.size()));
+    if !admit(core, key, lane, message, admission, now) {
         return false;
+    }
+    if from.is_none() && !stored {
+        push_in_ram(core, message, receiver, now);
+        return true;
     }
     take_place(core, &mut receiver);
     let owed = receiver.owed.clone();

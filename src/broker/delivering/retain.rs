@@ -105,7 +105,7 @@ fn queue_retained(
         let lost = (1, message.size().into());
         return drop_message(core, key, lane, DropReason::QueueFull, lost, now);
     }
-    let admission = admission(session, &core.settings, lane, copies(1, message.size()));
+    let admission = admission(core, session, lane, copies(1, message.size()));
     if !admit(core, key, lane, message, admission, now) {
         return;
     }

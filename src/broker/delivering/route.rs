@@ -1,51 +1,50 @@
-//! Routing a message: who gets it, whether all of them can take it, and what its publisher may be
-//! told when.
+//! Routing a message: who gets it, how, and what its publisher may be told when.
+//!
+//! Whoever can take a message gets it now; it never waits for another receiver that is full or
+//! away.
 
 use std::rc::Rc;
 
-use super::choose::choose;
+use super::choose::{choose, is_free};
 use super::deliver::deliver;
 use super::retain::retain;
 use crate::broker::connections::Ticket;
 use crate::broker::core::Core;
-use crate::broker::plan::{Admission, Plan};
+use crate::broker::plan::{Admission, Plan, Remaining, Retention};
 use crate::broker::queues::bounds::{admission, copies};
 use crate::broker::queues::drops::drop_unrefused;
 use crate::broker::routing::Receiver;
 use crate::broker::sessions::DropReason;
 use crate::impossible;
 use crate::keys::{GroupKey, SessionKey};
-use crate::lane::Lane;
 use crate::message::Message;
 use crate::mqtt::QoS;
 use crate::route::Among;
 use crate::time::Time;
 
 /// What became of a routed message.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub(crate) struct Routed {
     /// Someone is subscribed.
     pub(crate) matched: bool,
     /// The ticket is opened later: the acknowledgement must wait for it.
     pub(crate) waits: bool,
+    /// What must be stored and finds no room. The ticket was not taken then; all others have
+    /// the message.
+    pub(crate) remaining: Remaining,
 }
-
-/// A durable queue that must hold the message has no room and drops nothing to make some, or the
-/// disk or the memory has none. The queue's session, and its lane; `None` for a message that is
-/// only to be retained.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Full(pub(crate) Option<(SessionKey, Lane)>);
 
 /// Routes a message to all who are subscribed and keeps it if it is retained. `from`: the
 /// publisher's session, for no-local. `ticket` is kept if someone is owed the message durably, and
-/// opened once the promise of an acknowledgement holds.
+/// opened once the promise of an acknowledgement holds. `behind`: sessions for which an earlier
+/// message of the publisher waits for room, which this one must not overtake.
 pub(crate) fn route(
     core: &mut Core,
     message: &Rc<Message>,
     from: Option<SessionKey>,
-    ticket: Option<Ticket>,
+    (ticket, behind): (Option<Ticket>, &[SessionKey]),
     now: Time,
-) -> Result<Routed, Full> {
+) -> Routed {
     let mut receivers = std::mem::take(&mut core.scratch.receivers);
     let mut plans = std::mem::take(&mut core.scratch.plans);
     let mut groups = std::mem::take(&mut core.scratch.groups);
@@ -57,21 +56,65 @@ pub(crate) fn route(
         add_members(core, message, &mut groups, &mut receivers);
     }
     core.scratch.groups = groups;
-    let planned = plan_all(core, message, &receivers, &mut plans);
-    let routed = planned.map(|()| {
-        let by_commit = message.retain && retain(core, message, now);
-        let early = ticket.filter(|_| !by_commit);
-        let mut waits = deliver(core, message, &mut receivers, &plans, early, now);
-        if let Some(ticket) = ticket.filter(|_| by_commit) {
-            core.ledger.after_commit(ticket, now);
-            waits = true;
-        }
-        Routed { matched, waits }
-    });
+    core.memory.look(core.settings.memory_limit());
+    plan_all(core, message, (&receivers, &mut plans), behind);
+    let retention = retention(core, message);
+    let whole = retention == Retention::Done && !plans.iter().any(Plan::lacks_room);
+    let is_kept = message.retain && retention != Retention::NoRoom;
+    let by_commit = is_kept && retain(core, message, now);
+    let early = ticket.filter(|_| whole && !by_commit);
+    let delivered = deliver(core, message, &mut receivers, &plans, early, now);
+    let mut waits = delivered.waits;
+    if let Some(ticket) = ticket.filter(|_| whole && by_commit) {
+        core.ledger.after_commit(ticket, now);
+        waits = true;
+    }
     receivers.clear();
     plans.clear();
     (core.scratch.receivers, core.scratch.plans) = (receivers, plans);
-    routed
+    Routed {
+        matched,
+        waits,
+        remaining: Remaining {
+            receivers: delivered.remaining,
+            retention,
+        },
+    }
+}
+
+/// Does what is left to do about a message, as far as there is room by now; `behind` as for
+/// [`route`]. Returns what still is to be done.
+pub(crate) fn route_remaining(
+    core: &mut Core,
+    message: &Rc<Message>,
+    remaining: Remaining,
+    behind: &[SessionKey],
+    now: Time,
+) -> Remaining {
+    let Remaining {
+        mut receivers,
+        retention: mut left,
+    } = remaining;
+    core.memory.look(core.settings.memory_limit());
+    receivers.retain(|receiver| core.sessions.get(receiver.session).is_some());
+    let mut plans = Vec::new();
+    plan_all(core, message, (&receivers, &mut plans), behind);
+    for plan in plans.iter_mut().filter(|plan| **plan == Plan::Copy) {
+        // The copy has gone out.
+        *plan = Plan::NoRoom;
+    }
+    if left != Retention::Done {
+        let now_left = retention(core, message);
+        if left == Retention::NoRoom && now_left != Retention::NoRoom {
+            retain(core, message, now);
+        }
+        left = now_left;
+    }
+    let delivered = deliver(core, message, &mut receivers, &plans, None, now);
+    Remaining {
+        receivers: delivered.remaining,
+        retention: left,
+    }
 }
 
 /// Routes a message that has no publisher to be told: where a queue refuses it, it is dropped and
@@ -83,9 +126,8 @@ pub(crate) fn route_unanswered(
     now: Time,
 ) {
     let message = Rc::new(message);
-    if let Err(Full(queue)) = route(core, &message, from, None, now) {
-        drop_unrefused(core, queue, &message, now);
-    }
+    let routed = route(core, &message, from, (None, &[]), now);
+    drop_unrefused(core, &routed.remaining, &message, now);
 }
 
 /// Adds a member of each group to the list of receivers.
@@ -103,57 +145,80 @@ fn add_members(
     }
 }
 
-/// Asks once for each receiver how the message can reach it.
-///
-/// # Errors
-/// [`Full`] where one that must hold it cannot.
-fn plan_all(
-    core: &mut Core,
-    message: &Message,
-    receivers: &[Receiver],
-    plans: &mut Vec<Plan>,
-) -> Result<(), Full> {
-    let limit = core.settings.general.memory_limit;
-    if !core.memory.admits(message, limit) {
-        return Err(Full(None));
-    }
-    let closed = core.ledger.is_closed();
-    for receiver in receivers {
-        plans.push(if receiver.stored {
-            plan_stored(core, message, receiver, closed)?
-        } else {
-            Plan::Unstored
-        });
-    }
-    let is_kept = message.retain && message.qos != QoS::AtMostOnce;
-    if closed && is_kept {
-        Err(Full(None))
+/// What stands in the way of retaining a message, if it is to be retained.
+fn retention(core: &Core, message: &Message) -> Retention {
+    if !message.retain {
+        Retention::Done
+    } else if !core.memory.admits(message) {
+        Retention::NoRoom
+    } else if message.qos != QoS::AtMostOnce && core.ledger.is_closed() {
+        Retention::Unpromised
     } else {
-        Ok(())
+        Retention::Done
     }
 }
 
-/// Asks whether a queue that the store has takes the message.
-///
-/// # Errors
-/// [`Full`] where this receiver must hold the message and cannot.
-fn plan_stored(core: &Core, message: &Message, to: &Receiver, closed: bool) -> Result<Plan, Full> {
-    let is_waited_for = to.owed.qos != QoS::AtMostOnce;
+/// Asks once for each receiver how the message can reach it. A session gets all that it is to store
+/// of a message, or nothing yet.
+fn plan_all(
+    core: &Core,
+    message: &Message,
+    (receivers, plans): (&[Receiver], &mut Vec<Plan>),
+    behind: &[SessionKey],
+) {
+    let each = receivers.iter();
+    plans.extend(each.map(|receiver| {
+        if receiver.stored {
+            plan_stored(core, message, receiver, behind)
+        } else {
+            Plan::Unstored
+        }
+    }));
+    if !plans.iter().any(Plan::lacks_room) {
+        return;
+    }
+    let pairs = receivers.iter().zip(plans.iter());
+    let full: Vec<SessionKey> = pairs
+        .filter(|(_, plan)| plan.lacks_room())
+        .map(|(receiver, _)| receiver.session)
+        .collect();
+    for (receiver, plan) in receivers.iter().zip(plans) {
+        if matches!(plan, Plan::Stored(_)) && full.contains(&receiver.session) {
+            *plan = Plan::NoRoom;
+        }
+    }
+}
+
+/// Whether a queue that the store has takes the message.
+fn plan_stored(core: &Core, message: &Message, to: &Receiver, behind: &[SessionKey]) -> Plan {
+    // What was published at QoS 0 nobody waits for, at whatever QoS it goes on.
+    let is_waited_for = message.qos != QoS::AtMostOnce && to.owed.qos != QoS::AtMostOnce;
     let Some(session) = core.sessions.get(to.session) else {
         impossible!("a receiver is gone");
-        return Ok(Plan::Unstored);
+        return Plan::Unstored;
     };
-    let full = Full(Some((to.session, to.owed.lane)));
-    if is_waited_for && closed {
-        return Err(full);
-    }
+    // Without persistence the store is memory.
+    let is_closed = core.ledger.is_closed()
+        || !core.settings.general.persistence && !core.memory.admits(message);
     // Nobody waits for a QoS 0 message to be stored, so nothing would slow it down.
-    if !is_waited_for && (closed || core.ledger.store().is_congested()) {
-        return Ok(Plan::Stored(Admission::Dropped(DropReason::QueueFull)));
+    if !is_waited_for && (is_closed || core.ledger.store().is_congested()) {
+        return Plan::Stored(Admission::Dropped(DropReason::QueueFull));
     }
     let more = copies(1 + to.before, message.size());
-    match admission(session, &core.settings, to.owed.lane, more) {
-        Admission::Refused if is_waited_for => Err(full),
-        admission => Ok(Plan::Stored(admission)),
+    let admission = admission(core, session, to.owed.lane, more);
+    match admission {
+        _ if is_waited_for && behind.contains(&to.session) => Plan::NoRoom,
+        // At QoS 2 the copy that is promised later would be a second delivery.
+        Admission::Fits if is_closed && to.owed.qos == QoS::AtLeastOnce => {
+            let conn = session.conn.and_then(|c| core.connections.get(c));
+            if conn.is_some_and(|conn| is_free(session, conn)) {
+                Plan::Copy
+            } else {
+                Plan::NoRoom
+            }
+        }
+        _ if is_closed => Plan::NoRoom,
+        Admission::Refused if is_waited_for => Plan::NoRoom,
+        admission => Plan::Stored(admission),
     }
 }

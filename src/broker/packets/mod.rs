@@ -2,8 +2,10 @@
 
 pub(crate) mod acks;
 mod admit;
+mod answer;
 pub(crate) mod connect;
 pub(crate) mod disconnect;
 pub(crate) mod mount;
+pub(crate) mod parked;
 pub(crate) mod publish;
 pub(crate) mod subscribe;

@@ -3,13 +3,16 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::answer::{accept, acknowledge, reserve};
+use super::parked::{blocked, no_room, waits_already};
 use crate::bridge::Wire;
-use crate::broker::connections::{Connection, Parked, Reply, Ticket};
+use crate::broker::connections::{Connection, Reply};
 use crate::broker::core::Core;
 use crate::broker::delivering::checks::{is_in_format, is_reserved};
-use crate::broker::delivering::route::{Full, Routed, route};
+use crate::broker::delivering::route::{Routed, route};
 use crate::broker::ending::close::close;
-use crate::broker::queues::drops::{drop_message, drop_unrefused};
+use crate::broker::plan::Remaining;
+use crate::broker::queues::drops::drop_message;
 use crate::broker::sending::pump::pump;
 use crate::broker::sending::replies::reply_once;
 use crate::broker::sessions::DropReason;
@@ -19,7 +22,7 @@ use crate::keys::{ConnId, SessionKey};
 use crate::lane::Lane;
 use crate::message::{Message, Parts};
 use crate::mqtt::{
-    Delivery, KEPT_PROPS_BYTES, PacketId, Publish, PublishProps, QoS, Reason, TopicName, Version,
+    Delivery, KEPT_PROPS_BYTES, PacketId, Publish, PublishProps, QoS, Reason, TopicName,
 };
 use crate::session::Receipt;
 use crate::time::Time;
@@ -30,14 +33,13 @@ enum Verdict {
     Take(Rc<Message>),
     /// This QoS 2 message was routed before: only acknowledge it again.
     Again(PacketId),
+    /// It waits for room already.
+    Wait,
     /// Acknowledge it with this reason and drop it.
     Drop(Reason),
     /// Close the connection with this reason.
     Close(Reason),
 }
-
-/// How soon to try again to find room for a PUBLISH that waits for it.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// Handles a PUBLISH. It becomes a message, the message goes to its receivers, and its publisher gets
 /// its acknowledgement.
@@ -51,6 +53,7 @@ pub(crate) fn on_publish(core: &mut Core, c: ConnId, publish: &Publish<'_>, now:
     let decided = publisher(core, c, publish, &props, &mut topic).map(|publisher| {
         let verdict = match publish.delivery {
             Delivery::ExactlyOnce(id, _) if is_known(core, publisher.key, id) => Verdict::Again(id),
+            delivery if waits_already(core, c, delivery) => Verdict::Wait,
             _ => make_message(core, &publisher, publish, &props, &mut topic, now),
         };
         (publisher, verdict)
@@ -67,8 +70,6 @@ struct Publisher {
     key: SessionKey,
     /// The topic map of a bridge.
     wire: Option<Rc<Wire>>,
-    /// An earlier PUBLISH waits for room.
-    is_parked: bool,
 }
 
 /// Checks a PUBLISH against what the peer was told, and finds its topic. An error ends the
@@ -90,7 +91,6 @@ fn publisher(
     Ok(Publisher {
         key,
         wire: conn.wire().cloned(),
-        is_parked: conn.is_parked(),
     })
 }
 
@@ -242,49 +242,48 @@ fn act(
             let routed = Routed {
                 matched: true,
                 waits: false,
+                remaining: Remaining::default(),
             };
-            accept(core, (c, key), delivery, (None, routed), now);
+            accept(core, (c, key), delivery, (None, &routed), now);
         }
         Verdict::Take(message) => {
-            let is_acked = delivery != Delivery::AtMostOnce;
-            if is_acked && publisher.is_parked {
-                no_room(core, c, message, delivery, None, now);
-            } else if let Err(full) = take(core, (c, key), &message, delivery, now) {
-                no_room(core, c, message, delivery, Some(full), now);
+            let remaining = take(core, (c, key), &message, delivery, now);
+            if !remaining.is_empty() {
+                no_room(core, c, (message, delivery), remaining, now);
+            }
+        }
+        Verdict::Wait => {
+            if let Some(conn) = core.connections.get_mut(c) {
+                conn.uncount_unacked();
             }
         }
     }
 }
 
-/// Routes an accepted message and sees to its acknowledgement. [`Full`] if a durable queue that must
-/// hold it has no room.
+/// Routes an accepted message and sees to its acknowledgement. Returns what has no room: then the
+/// message is not acknowledged.
 fn take(
     core: &mut Core,
     (c, key): (ConnId, SessionKey),
     message: &Rc<Message>,
     delivery: Delivery,
     now: Time,
-) -> Result<(), Full> {
+) -> Remaining {
     let is_exact = delivery.qos() == QoS::ExactlyOnce;
-    // The PUBREC to a durable session promises the packet id too: an early delivery of the message
-    // does not open it, only the commit does.
-    let promises_id = is_exact && core.sessions.known(key).is_some_and(|s| s.is_durable());
-    let by_message = delivery != Delivery::AtMostOnce && !promises_id;
-    let ticket = if by_message {
-        core.connections.reserve(c)
-    } else {
-        None
-    };
+    let ticket = reserve(core, (c, key), delivery);
     // A publisher that is its own subscriber expects PUBREC before the message: of Mosquitto it gets
     // that only after PUBREL.
     if is_exact {
         core.connections.hold_messages(c);
     }
-    let routed = route(core, message, Some(key), ticket, now);
-    match (routed, ticket) {
-        (Ok(routed), ticket) => accept(core, (c, key), delivery, (ticket, routed), now),
-        (Err(_), Some(ticket)) => core.connections.cancel(ticket),
-        (Err(_), None) => {}
+    let behind = blocked(core, c);
+    let routed = route(core, message, Some(key), (ticket, &behind), now);
+    match ticket {
+        _ if routed.remaining.is_empty() => {
+            accept(core, (c, key), delivery, (ticket, &routed), now);
+        }
+        Some(ticket) => core.connections.cancel(ticket),
+        None => {}
     }
     if is_exact {
         core.connections.release_messages(c);
@@ -293,110 +292,5 @@ fn take(
     if delivery != Delivery::AtMostOnce && core.ledger.slows_publishers() {
         core.connections.pause(c);
     }
-    routed.map(drop)
-}
-
-/// Acknowledges a message that was routed, by the `ticket` that was reserved for that if there is
-/// one; QoS 2 takes its packet id.
-fn accept(
-    core: &mut Core,
-    (c, key): (ConnId, SessionKey),
-    delivery: Delivery,
-    (ticket, routed): (Option<Ticket>, Routed),
-    now: Time,
-) {
-    let reason = match delivery {
-        // That nobody is subscribed only a server says (5.0 §3.4.2.1), and as Mosquitto, which routes
-        // a QoS 2 message later, only with PUBACK.
-        Delivery::AtLeastOnce(..) if !routed.matched => {
-            if core
-                .connections
-                .get(c)
-                .is_some_and(|conn| conn.is_upstream())
-            {
-                Reason::SUCCESS
-            } else {
-                Reason::NO_MATCHING_SUBSCRIBERS
-            }
-        }
-        _ => Reason::SUCCESS,
-    };
-    let Some(ack) = ack(delivery, reason) else {
-        return;
-    };
-    if let Delivery::ExactlyOnce(id, _) = delivery
-        && let Some(session) = core.sessions.get_mut(key)
-    {
-        session.inbound.receive(id);
-        if session.is_durable() {
-            core.sessions.unsave_state(key);
-            return reply_once(core, c, ack, false, now);
-        }
-    }
-    match ticket {
-        Some(ticket) => core.connections.fill(ticket, ack, !routed.waits),
-        None => drop(core.connections.reply(c, ack, true)),
-    }
-}
-
-/// PUBACK or PUBREC, if the delivery wants one. Before MQTT 5 a failure can't be said: the message is
-/// acknowledged all the same [MQTT-3.3.5-2].
-fn ack(delivery: Delivery, reason: Reason) -> Option<Reply> {
-    match delivery {
-        Delivery::AtMostOnce => None,
-        Delivery::AtLeastOnce(id, _) => Some(Reply::PubAck(id, reason)),
-        Delivery::ExactlyOnce(id, _) => Some(Reply::PubRec(id, reason)),
-    }
-}
-
-fn acknowledge(core: &mut Core, c: ConnId, delivery: Delivery, reason: Reason) {
-    if let Some(ack) = ack(delivery, reason) {
-        core.connections.reply(c, ack, true);
-    }
-}
-
-/// A queue must hold the message and can't, or one that waits before it: an MQTT 5 publisher is told;
-/// the message of an older one, or of the upstream of a bridge, waits until there is room.
-fn no_room(
-    core: &mut Core,
-    c: ConnId,
-    message: Rc<Message>,
-    delivery: Delivery,
-    full: Option<Full>,
-    now: Time,
-) {
-    if let (Delivery::AtMostOnce, Some(Full(queue))) = (delivery, full) {
-        return drop_unrefused(core, queue, &message, now);
-    }
-    let Some(conn) = core.connections.get(c) else {
-        return;
-    };
-    core.counters.refused_full += 1;
-    if conn.version() == Version::V5 && !conn.is_upstream() {
-        return acknowledge(core, c, delivery, Reason::QUOTA_EXCEEDED);
-    }
-    log::debug!("no room for {}: its publisher waits", message.topic());
-    if core.connections.park(c, Parked { message, delivery }) {
-        core.timers.wake(now + RETRY);
-    }
-}
-
-/// Tries the parked messages again, each connection's in order.
-pub(crate) fn retry_parked(core: &mut Core, now: Time) {
-    for c in core.connections.take_parked() {
-        while let Some(conn) = core.connections.get(c)
-            && let Some(parked) = conn.parked().cloned()
-            && let Some(key) = conn.session()
-        {
-            if take(core, (c, key), &parked.message, parked.delivery, now).is_err() {
-                core.connections.keep_parked(c);
-                core.timers.wake(now + RETRY);
-                break;
-            }
-            if let Some(conn) = core.connections.get_mut(c) {
-                conn.unpark();
-            }
-        }
-        core.connections.resume(c);
-    }
+    routed.remaining
 }

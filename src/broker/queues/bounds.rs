@@ -7,7 +7,6 @@
 
 use super::drops::{drop_done, drop_message};
 use crate::bridge::LocalEnd;
-use crate::broker::connections::OUTBOX_LIMIT;
 use crate::broker::core::Core;
 use crate::broker::plan::Admission;
 use crate::broker::sessions::{DropReason, Session};
@@ -19,11 +18,26 @@ use crate::message::Message;
 use crate::store::Amount;
 use crate::time::Time;
 
-/// The policy for the messages of one lane; `end`: of a bridge's queue.
-fn policy(end: Option<&LocalEnd>, settings: &Settings, lane: Lane) -> Overflow {
+/// A queue that lives in RAM may hold so many bytes also when much of `memory_limit` is taken.
+const LEAST_IN_RAM: u64 = 32 * 1024;
+
+/// The policy for the messages of one lane of a queue; `end`: of a bridge's. `is_durable`: it
+/// survives the connection.
+fn policy(end: Option<&LocalEnd>, is_durable: bool, settings: &Settings, lane: Lane) -> Overflow {
     let line = end.and_then(|end| end.line(lane));
     let general = settings.general.queue_overflow;
-    line.and_then(|line| line.overflow).unwrap_or(general)
+    match line.and_then(|line| line.overflow).unwrap_or(general) {
+        policy if is_durable => policy,
+        // Who is connected and slow, and will be owed nothing once it is gone, holds up nobody.
+        Overflow::Refuse => Overflow::Newest,
+        Overflow::LatestPerTopic => Overflow::Oldest,
+        policy => policy,
+    }
+}
+
+/// The policy for the messages of one lane of a session's queue.
+fn policy_of(session: &Session, settings: &Settings, lane: Lane) -> Overflow {
+    policy(session.bridge(), session.is_durable(), settings, lane)
 }
 
 /// Whether messages of such a lane may be dropped to make room.
@@ -49,11 +63,21 @@ pub(crate) fn copies(count: u32, size: u32) -> Amount {
 struct Bounded<'a> {
     session: &'a Session,
     settings: &'a Settings,
+    /// Queues in RAM may not grow: much of `memory_limit` is taken.
+    is_tight: bool,
 }
 
-impl Bounded<'_> {
+impl<'a> Bounded<'a> {
+    fn new(core: &'a Core, session: &'a Session) -> Bounded<'a> {
+        Bounded {
+            session,
+            settings: &core.settings,
+            is_tight: core.memory.is_tight(core.settings.memory_limit()),
+        }
+    }
+
     fn policy(&self, lane: Lane) -> Overflow {
-        policy(self.session.bridge(), self.settings, lane)
+        policy_of(self.session, self.settings, lane)
     }
 
     /// What is owed in one lane, or in all, and its bound.
@@ -64,7 +88,15 @@ impl Bounded<'_> {
                 messages: queue.len(),
                 bytes: queue.bytes(),
             };
-            return (owed, self.settings.bounds());
+            let mut bounds = self.settings.bounds();
+            if self.is_tight && !self.session.is_durable() {
+                let now = owed.bytes.max(LEAST_IN_RAM);
+                bounds.bytes = match bounds.bytes {
+                    0 => now,
+                    bytes => bytes.min(now),
+                };
+            }
+            return (owed, bounds);
         };
         let line = self.session.bridge().and_then(|end| end.line(lane));
         let bounds = line.map_or(Bounds::default(), |line| line.bounds);
@@ -95,22 +127,19 @@ impl Bounded<'_> {
 }
 
 /// Whether a message fits into a lane of a session's queue, and what is to happen if not. `more` is
-/// the message, with those copies of it that come before it and are not queued yet. A queue that lives in RAM has bounds of its own ([`make_room_in_ram`]).
-pub(crate) fn admission(
-    session: &Session,
-    settings: &Settings,
-    lane: Lane,
-    more: Amount,
-) -> Admission {
-    let queue = Bounded { session, settings };
-    if !session.is_durable() || queue.fits(lane, more) {
+/// the message, with those copies of it that come before it and are not queued yet.
+pub(crate) fn admission(core: &Core, session: &Session, lane: Lane, more: Amount) -> Admission {
+    let queue = Bounded::new(core, session);
+    if queue.fits(lane, more) {
         return Admission::Fits;
     }
     match queue.policy(lane) {
         Overflow::Refuse => Admission::Refused,
         Overflow::Newest => Admission::Dropped(DropReason::OverflowNewest),
         Overflow::Oldest | Overflow::LatestPerTopic => {
-            let helps = queue.can_admit(Some(lane), more) && queue.can_admit(None, more);
+            // Only lines of a bridge have bounds of their own.
+            let line = lane.line().is_none() || queue.can_admit(Some(lane), more);
+            let helps = line && queue.can_admit(None, more);
             if helps {
                 Admission::MakesRoom(more)
             } else {
@@ -156,7 +185,7 @@ fn make_room(
         sessions, settings, ..
     } = core;
     if let Some(session) = sessions.get_mut(key)
-        && policy(session.bridge(), settings, lane) == Overflow::LatestPerTopic
+        && policy_of(session, settings, lane) == Overflow::LatestPerTopic
     {
         session.outbound.outdate(lane, message.topic());
     }
@@ -168,8 +197,8 @@ fn make_room(
 /// are none left.
 fn clear(core: &mut Core, key: SessionKey, lane: Option<Lane>, more: Amount, now: Time) {
     let bounded = |core: &Core| -> Option<bool> {
-        let (session, settings) = (core.sessions.get(key)?, &core.settings);
-        Some(Bounded { session, settings }.admits(lane, more))
+        let session = core.sessions.get(key)?;
+        Some(Bounded::new(core, session).admits(lane, more))
     };
     if bounded(core) != Some(false) {
         return;
@@ -177,8 +206,8 @@ fn clear(core: &mut Core, key: SessionKey, lane: Option<Lane>, more: Amount, now
     let is_ours = |other: Lane| lane.is_none_or(|lane| lane == other);
     let lanes = core.sessions.get(key).map(|s| s.outbound.lanes());
     for other in lanes.into_iter().flatten().filter(|other| is_ours(*other)) {
-        let (session, settings) = (core.sessions.get(key), &core.settings);
-        let policy = session.map(|session| Bounded { session, settings }.policy(other));
+        let session = core.sessions.get(key);
+        let policy = session.map(|session| policy_of(session, &core.settings, other));
         if policy == Some(Overflow::LatestPerTopic) {
             drop_superseded(core, key, other, now);
         }
@@ -190,9 +219,10 @@ fn clear(core: &mut Core, key: SessionKey, lane: Option<Lane>, more: Amount, now
         let Some(session) = sessions.known_mut(key) else {
             return;
         };
+        let is_durable = session.is_durable();
         let Session { outbound, role, .. } = session;
         let end = role.bridge();
-        let may = |other| is_ours(other) && makes_way(policy(end, settings, other));
+        let may = |other| is_ours(other) && makes_way(policy(end, is_durable, settings, other));
         let Some(dropped) = outbound.drop_oldest(may) else {
             return;
         };
@@ -217,7 +247,7 @@ fn drop_superseded(core: &mut Core, key: SessionKey, lane: Lane, now: Time) {
 
 /// Drops what a queue holds beyond its bounds: they may be tighter than when it was filled.
 pub(crate) fn trim(core: &mut Core, key: SessionKey, now: Time) {
-    let session = core.sessions.get(key).filter(|s| s.is_durable());
+    let session = core.sessions.get(key);
     let Some(lanes) = session.map(|session| session.outbound.lanes()) else {
         return;
     };
@@ -225,48 +255,6 @@ pub(crate) fn trim(core: &mut Core, key: SessionKey, now: Time) {
         clear(core, key, Some(lane), Amount::default(), now);
     }
     clear(core, key, None, Amount::default(), now);
-}
-
-/// True if a queue that is RAM takes nothing more.
-pub(crate) fn is_full_in_ram(session: &Session, settings: &Settings) -> bool {
-    let limit = settings.general.max_queued_messages;
-    let queue = &session.outbound;
-    let full = limit > 0 && queue.ready() as u64 >= limit;
-    full || queue.ready_bytes() > OUTBOX_LIMIT
-}
-
-/// Makes room in a queue that is RAM, which has bounds of its own. False if the message itself was
-/// dropped.
-pub(crate) fn make_room_in_ram(
-    core: &mut Core,
-    key: SessionKey,
-    lane: Lane,
-    message: &Message,
-    now: Time,
-) -> bool {
-    loop {
-        let Core {
-            sessions, settings, ..
-        } = &mut *core;
-        let Some(session) = sessions.known_mut(key) else {
-            return false;
-        };
-        if !is_full_in_ram(session, settings) {
-            return true;
-        }
-        let drops = !session.is_durable() && makes_way(Bounded { session, settings }.policy(lane));
-        let oldest = if drops {
-            session.outbound.drop_oldest(|_| true)
-        } else {
-            None
-        };
-        let Some(oldest) = oldest else {
-            let lost = (1, message.size().into());
-            drop_message(core, key, lane, DropReason::Slow, lost, now);
-            return false;
-        };
-        drop_done(core, key, oldest, DropReason::OverflowOldest, now);
-    }
 }
 
 /// Notes whether messages for a session must be told apart by topic.
@@ -277,8 +265,7 @@ pub(crate) fn note_policy(core: &mut Core, key: SessionKey) {
     let Some(session) = sessions.known_mut(key) else {
         return;
     };
-    let queue = Bounded { session, settings };
-    let latest = |lane| queue.policy(lane) == Overflow::LatestPerTopic;
+    let latest = |lane| policy_of(session, settings, lane) == Overflow::LatestPerTopic;
     let mut lines = session.bridge().into_iter().flat_map(|end| end.lines());
     let by_topic = latest(Lane::Client) || lines.any(|(line, _)| latest(Lane::Bridge(line)));
     drop(lines);

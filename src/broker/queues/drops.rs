@@ -1,15 +1,22 @@
 //! Every message that is dropped: counted for the broker, for its receiver and for the lane it
 //! belonged to, and told in the log once.
 
+use std::time::Duration;
+
 use super::report;
 use crate::broker::core::Core;
+use crate::broker::plan::{Remaining, Retention};
 use crate::broker::sessions::DropReason;
 use crate::keys::SessionKey;
 use crate::lane::Lane;
 use crate::message::Message;
+use crate::mqtt::QoS;
 use crate::session::{Done, Entry};
 use crate::store::DropRecord;
 use crate::time::Time;
+
+/// An uplink that comes and goes is not told of more often than this.
+const OUTAGES_TOLD: Duration = Duration::from_secs(600);
 
 /// Counts `messages` with `bytes` that were dropped on their way to a session, and sees to it that
 /// the operator hears of it.
@@ -35,7 +42,7 @@ pub(crate) fn drop_message(
         last: now,
     };
     let counted = session.drops.get_or_insert_default().count(&dropped);
-    if counted.is_first {
+    if counted.is_first && reason != DropReason::Offline {
         log::log!(
             reason.level(),
             "{}: {} ({}) dropped: {}. More of them are counted in $SYS.",
@@ -50,6 +57,19 @@ pub(crate) fn drop_message(
     } else if !counted.was_saved {
         return;
     }
+    look_soon(core, key, now);
+}
+
+/// A session's account has something to tell.
+pub(super) fn watch_drops(core: &mut Core, key: SessionKey, now: Time) {
+    let drops = core.sessions.get_mut(key).and_then(|s| s.drops.as_mut());
+    if drops.is_some_and(|drops| drops.watch()) {
+        core.watches.dropping.push(key);
+        look_soon(core, key, now);
+    }
+}
+
+fn look_soon(core: &mut Core, key: SessionKey, now: Time) {
     if let Some(at) = look_at(core, key, now) {
         core.timers.wake(at);
         let due = core.watches.drops_due;
@@ -84,21 +104,68 @@ pub(crate) fn drop_entry(
     drop_message(core, key, entry.owed.lane, reason, lost, now);
 }
 
-/// A message met a queue that refuses it, and there is nobody to refuse it to. `queue`: whose, and
-/// the lane; `None` for a message that is only to be retained.
-pub(crate) fn drop_unrefused(
+/// A message met queues that refuse it, and there is nobody to refuse it to.
+pub(crate) fn drop_unrefused(core: &mut Core, remaining: &Remaining, message: &Message, now: Time) {
+    let reason = DropReason::QueueFull;
+    for receiver in &remaining.receivers {
+        let lost = (1, message.size().into());
+        drop_message(
+            core,
+            receiver.session,
+            receiver.owed.lane,
+            reason,
+            lost,
+            now,
+        );
+    }
+    if remaining.retention == Retention::NoRoom {
+        core.counters.count_dropped(reason, 1);
+    }
+}
+
+/// A message met a session without a connection, and no queue that takes it. For a bridge it is
+/// counted, whether it is to be retained or not, and the first of an outage is told with the cure; a
+/// client that is away is not owed it, as in Mosquitto.
+pub(crate) fn drop_offline(
     core: &mut Core,
-    queue: Option<(SessionKey, Lane)>,
-    message: &Message,
+    key: SessionKey,
+    lane: Lane,
+    (message, qos): (&Message, QoS),
     now: Time,
 ) {
-    let reason = DropReason::QueueFull;
-    match queue {
-        Some((key, lane)) => {
-            let lost = (1, message.size().into());
-            drop_message(core, key, lane, reason, lost, now);
-        }
-        None => core.counters.count_dropped(reason, 1),
+    if core.sessions.get(key).is_none_or(|s| !s.is_bridge()) {
+        return;
+    }
+    tell_offline(core, key, lane, qos, now);
+    let lost = (1, message.size().into());
+    drop_message(core, key, lane, DropReason::Offline, lost, now);
+}
+
+/// Tells once an outage what becomes of messages that no queue takes, and what to do about it.
+fn tell_offline(core: &mut Core, key: SessionKey, lane: Lane, qos: QoS, now: Time) {
+    let Some(session) = core.sessions.known_mut(key) else {
+        return;
+    };
+    let is_durable = session.is_durable();
+    let Some(end) = session.bridge_mut() else {
+        return;
+    };
+    let is_told_of = end.told_offline.is_some_and(|at| at + OUTAGES_TOLD > now);
+    if !end.is_outage_new || is_told_of {
+        return;
+    }
+    (end.is_outage_new, end.told_offline) = (false, Some(now));
+    let name = session.name_of(lane);
+    if is_durable && qos == QoS::AtMostOnce {
+        log::warn!(
+            "{name}: while the uplink is down, messages of QoS 0 are dropped; $SYS counts them. \
+             qos0=keep on the topic line, or queue_qos0_messages true, queues them."
+        );
+    } else {
+        log::warn!(
+            "{name}: while the uplink is down, all messages are dropped; $SYS counts them. \
+             local_cleansession false queues those of QoS 1 and 2."
+        );
     }
 }
 
@@ -126,7 +193,16 @@ fn look_at(core: &mut Core, key: SessionKey, now: Time) -> Option<Time> {
     let is_durable = session.is_durable();
     let drops = session.drops.as_mut()?;
     let (lines, save) = (drops.take_due(now), drops.take_save(now));
+    let refused = drops.take_refused(now);
     let next = drops.next();
+    if let Some(refused) = &refused {
+        log::warn!(
+            "{}: {} more refused, the last of {}: the queue is full, and queue_overflow is refuse.",
+            session.name_of(Lane::Client),
+            report::messages(refused.untold),
+            refused.publisher
+        );
+    }
     for (record, (messages, bytes)) in lines {
         let reason = DropReason::ALL.get(usize::from(record.reason));
         log::warn!(

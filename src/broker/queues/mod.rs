@@ -4,4 +4,5 @@
 pub(crate) mod age;
 pub(crate) mod bounds;
 pub(crate) mod drops;
+pub(crate) mod refused;
 pub(crate) mod report;

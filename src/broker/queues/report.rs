@@ -23,6 +23,8 @@ pub struct BridgeQueue<'a> {
     pub oldest: Option<Duration>,
     /// What was dropped, as one row.
     pub dropped: Option<DropRecord>,
+    /// Messages that their publishers were refused since the start, because it is full.
+    pub refused: u64,
     /// The lines that carry messages out.
     pub lines: Vec<LineQueue<'a>>,
 }
@@ -40,13 +42,15 @@ pub struct LineQueue<'a> {
     pub dropped: Option<DropRecord>,
 }
 
-/// What was dropped on the way to a client.
+/// What a client did not get.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientDrops<'a> {
     /// Its client id.
     pub client_id: &'a str,
-    /// All of it as one row.
-    pub dropped: DropRecord,
+    /// What was dropped, as one row.
+    pub dropped: Option<DropRecord>,
+    /// Messages that their publishers were refused since the start, because its queue is full.
+    pub refused: u64,
 }
 
 impl DropReason {
@@ -82,20 +86,23 @@ pub(crate) fn bridge_queues(core: &Core, now: Time) -> impl Iterator<Item = Brid
             },
             oldest: queue.oldest(None).map(|at| now.since(at)),
             dropped: drops.and_then(|drops| drops.sum(None)),
+            refused: drops.map_or(0, |drops| drops.refused().messages),
             lines: lines.collect(),
         }
     })
 }
 
-/// The clients, bridges aside, on the way to which messages were dropped.
+/// The clients, bridges aside, on the way to which messages were dropped or refused.
 pub(crate) fn client_drops(core: &Core) -> impl Iterator<Item = ClientDrops<'_>> {
     let clients = core.sessions.iter().map(|(_, session)| session);
     clients
         .filter(|s| !s.is_bridge() && !s.is_ended())
         .filter_map(|s| {
+            let drops = s.drops.as_deref()?;
             Some(ClientDrops {
                 client_id: s.client_id(),
-                dropped: s.drops.as_deref()?.sum(None)?,
+                dropped: drops.sum(None),
+                refused: drops.refused().messages,
             })
         })
 }
@@ -129,9 +136,14 @@ fn describe_line(
 ) -> Option<String> {
     let (bounds, overflow) = (line.bounds, line.overflow);
     let is_own = bounds != Bounds::default();
-    if !is_own && overflow.is_none() && line.ttl.is_none() {
+    if !is_own && overflow.is_none() && line.ttl.is_none() && !line.keeps_qos0 {
         return None;
     }
+    let what = if line.keeps_qos0 {
+        "queues QoS 0 as well,"
+    } else {
+        "queues"
+    };
     let ttl = line
         .ttl
         .map(|ttl| format!(", none older than {}", span(ttl)));
@@ -140,7 +152,7 @@ fn describe_line(
     let (name, pattern) = (&end.name, &line.pattern);
     let ttl = ttl.unwrap_or_default();
     Some(format!(
-        "Bridge {name}, topic {pattern}: queues {limit}{ttl}."
+        "Bridge {name}, topic {pattern}: {what} {limit}{ttl}."
     ))
 }
 

@@ -49,12 +49,17 @@ impl Receiver {
         message: &Message,
         settings: &Settings,
     ) -> Option<Receiver> {
-        let mut options = *options;
+        let (mut options, mut keeps_qos0) = (*options, false);
         if let Some(end) = session.bridge() {
             (options.lane, options.qos) = end.lane(message.topic(), options.qos)?;
+            keeps_qos0 = message.qos == QoS::AtMostOnce && end.keeps_qos0(options.lane);
         }
         let sub_ids = options.sub_id.map(|id| Box::from([id.get()]));
-        let qos = settings.outgoing_qos(&options, message);
+        let qos = if keeps_qos0 {
+            options.qos
+        } else {
+            settings.outgoing_qos(&options, message)
+        };
         Some(Receiver {
             session: key,
             stored: session.stores(qos, settings.general.queue_qos0_messages),

@@ -43,11 +43,14 @@ pub enum DropReason {
     Slow = 8,
     /// The session it was queued for ended.
     SessionEnded = 9,
+    /// The uplink of the bridge was down, and no queue takes it: QoS 0, or any with
+    /// `local_cleansession`.
+    Offline = 10,
 }
 
 impl DropReason {
     /// All of them, by number.
-    pub const ALL: [DropReason; 10] = [
+    pub const ALL: [DropReason; 11] = [
         DropReason::QueueFull,
         DropReason::OverflowOldest,
         DropReason::OverflowNewest,
@@ -58,6 +61,7 @@ impl DropReason {
         DropReason::Damaged,
         DropReason::Slow,
         DropReason::SessionEnded,
+        DropReason::Offline,
     ];
 
     /// The name in `$SYS`.
@@ -73,6 +77,7 @@ impl DropReason {
             DropReason::Damaged => "damaged",
             DropReason::Slow => "slow",
             DropReason::SessionEnded => "session-ended",
+            DropReason::Offline => "offline",
         }
     }
 
@@ -89,6 +94,7 @@ impl DropReason {
             DropReason::Damaged => "damaged on disk",
             DropReason::Slow => "the receiver is too slow",
             DropReason::SessionEnded => "the session ended",
+            DropReason::Offline => "the uplink is down, and they are not queued",
         }
     }
 
@@ -124,10 +130,24 @@ struct Row {
     wait: Duration,
 }
 
+/// What a full queue has refused to publishers. It was not dropped: they know.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Refused {
+    /// Messages since the start.
+    pub(crate) messages: u64,
+    /// Those of them since the last line in the log.
+    pub(crate) untold: u64,
+    /// Who published the last one.
+    pub(crate) publisher: String,
+    tell_at: Time,
+    wait: Duration,
+}
+
 /// A session's account.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Drops {
     rows: Vec<Row>,
+    refused: Refused,
     /// Not written yet.
     unsaved: bool,
     save_at: Time,
@@ -182,7 +202,7 @@ impl Drops {
         self.unsaved = true;
         DropNews {
             is_first: self.count_in_row(dropped),
-            is_news: !std::mem::replace(&mut self.watched, true),
+            is_news: self.watch(),
             was_saved,
         }
     }
@@ -218,6 +238,46 @@ impl Drops {
         false
     }
 
+    /// What the queue has refused since the start.
+    pub(crate) fn refused(&self) -> &Refused {
+        &self.refused
+    }
+
+    /// Counts a message that was refused to `publisher`. True if it is told at once: the first, and
+    /// the first after a while.
+    pub(crate) fn refuse(&mut self, publisher: &str, now: Time) -> bool {
+        let refused = &mut self.refused;
+        refused.messages += 1;
+        if refused.publisher != publisher {
+            publisher.clone_into(&mut refused.publisher);
+        }
+        if refused.untold > 0 || now < refused.tell_at {
+            refused.untold += 1;
+            return false;
+        }
+        refused.wait = FIRST_SUMMARY;
+        refused.tell_at = now + FIRST_SUMMARY;
+        true
+    }
+
+    /// Takes what is due for the log about refused messages.
+    pub(crate) fn take_refused(&mut self, now: Time) -> Option<Refused> {
+        let refused = &mut self.refused;
+        if refused.untold == 0 || refused.tell_at > now {
+            return None;
+        }
+        let told = refused.clone();
+        refused.untold = 0;
+        refused.wait = (refused.wait * 2).min(LAST_SUMMARY);
+        refused.tell_at = now + refused.wait;
+        Some(told)
+    }
+
+    /// The session's account is watched from now on; true if it was not.
+    pub(crate) fn watch(&mut self) -> bool {
+        !std::mem::replace(&mut self.watched, true)
+    }
+
     /// Takes what is due for the log: records, with messages and bytes since the last line about
     /// them.
     pub(crate) fn take_due(&mut self, now: Time) -> Vec<(DropRecord, (u64, u64))> {
@@ -247,7 +307,8 @@ impl Drops {
         let told = self.rows.iter().filter(|row| row.untold.0 > 0);
         let tell = told.map(|row| row.tell_at).min();
         let save = self.unsaved.then_some(self.save_at);
-        let next = tell.into_iter().chain(save).min();
+        let refused = (self.refused.untold > 0).then_some(self.refused.tell_at);
+        let next = tell.into_iter().chain(save).chain(refused).min();
         self.watched = next.is_some();
         next
     }

@@ -312,6 +312,9 @@ impl Session {
             subscriptions: self.subscriptions.iter().map(subscription).collect(),
             will,
             bridge: self.is_bridge(),
+            subscribed_upstream: self
+                .bridge()
+                .map_or(Vec::new(), |end| end.subscribed.clone()),
             ended: self.is_ended(),
         }
     }

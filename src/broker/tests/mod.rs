@@ -13,6 +13,8 @@ mod directives;
 mod disk;
 mod limits;
 mod listeners;
+mod local_first;
+mod offline;
 mod overflow;
 mod queue;
 mod reload;
@@ -21,6 +23,7 @@ mod session;
 mod shared;
 mod sim;
 mod subscribe;
+mod subscribed;
 mod upstream;
 mod will;
 

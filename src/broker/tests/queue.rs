@@ -2,11 +2,13 @@
 
 use super::*;
 use crate::broker::DropReason;
+use crate::config::Overflow;
 use crate::mqtt::Property;
 
 fn small(messages: u64) -> World {
     let mut settings = settings();
     settings.max_queued_messages = messages;
+    settings.queue_overflow = Overflow::Refuse;
     settings.queue_qos0_messages = true;
     World::with(settings)
 }

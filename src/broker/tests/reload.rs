@@ -155,6 +155,7 @@ fn new_bounds_hold_at_once() {
 fn room_that_is_made_is_used() {
     let mut world = World::new();
     world.settings.max_queued_messages = 3;
+    world.settings.queue_overflow = Overflow::Refuse;
     set_general(&mut world);
     let receiver = world.durable(Version::V311, "receiver");
     world.listen(receiver, "a", QoS::AtLeastOnce);

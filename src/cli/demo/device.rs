@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::tally::{DeviceId, Sent, Tally, qos_of};
+use super::tally::{DeviceId, Row, Sent, Tally};
 use crate::cli::client::{Client, Error, Event, Outgoing, Session, Target};
 use crate::mqtt::{Connect, Property, Props, PropsBuf, QoS, Reason, Subscription, Version};
 
@@ -15,6 +15,8 @@ const INTERVAL: Duration = Duration::from_millis(40);
 const RETRY: Duration = Duration::from_millis(100);
 /// For an answer to a CONNECT.
 const TIMEOUT: Duration = Duration::from_secs(3);
+/// What stands below `site/` before the topics that the bridge keeps at QoS 0.
+pub(super) const KEPT: &str = "kept/";
 /// Bytes of a payload.
 const PAYLOAD: usize = 200;
 
@@ -72,7 +74,7 @@ pub(super) fn connect_packet<'a>(
 #[derive(Debug)]
 pub(super) struct Device {
     pub(super) id: DeviceId,
-    pub(super) qos: QoS,
+    pub(super) row: Row,
     pub(super) edge: Target,
     pub(super) shared: Arc<SharedState>,
 }
@@ -83,7 +85,7 @@ impl Device {
     pub(super) fn run(self) -> Sent {
         let mut sent = Sent {
             device: self.id,
-            qos: self.qos,
+            row: self.row,
             numbers: BTreeSet::new(),
         };
         let version = match self.id % 2 {
@@ -124,7 +126,7 @@ impl Device {
                 let number = *next;
                 *next += 1;
                 client.publish(self.message(number))?;
-                if self.qos == QoS::AtMostOnce {
+                if !self.row.is_owed() {
                     numbers.insert(number);
                 }
                 due += INTERVAL;
@@ -144,10 +146,11 @@ impl Device {
     fn message(&self, number: u64) -> Arc<Outgoing> {
         let mut payload = format!("{} {number} ", self.id).into_bytes();
         payload.resize(PAYLOAD.max(payload.len()), b'.');
+        let kept = if self.row == Row::Kept { KEPT } else { "" };
         Arc::new(Outgoing {
-            topic: format!("site/device-{}/reading", self.id),
+            topic: format!("site/{kept}device-{}/reading", self.id),
             payload,
-            qos: self.qos,
+            qos: self.row.qos(),
             ..Outgoing::default()
         })
     }
@@ -225,7 +228,7 @@ impl Collector {
         if let Some((device, number)) = parse(payload) {
             let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
             let new = tally.arrive(device, number);
-            if new && qos_of(device) > QoS::AtMostOnce {
+            if new && Row::of(device).is_owed() {
                 self.shared.arrived.fetch_add(1, Ordering::Relaxed);
             }
         }

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use super::tally::Totals;
+use super::tally::{Row, Totals};
 
 /// The figures of the live line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,8 +99,8 @@ fn size(bytes: u64) -> String {
 /// How the demo ended.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Outcome {
-    /// By QoS, from 0 to 2.
-    pub(super) totals: [Totals; 3],
+    /// By [`Row`].
+    pub(super) totals: [Totals; Row::COUNT],
     /// When the uplink was about to return.
     pub(super) backlog: Figures,
     /// A command's way from upstream to a device.
@@ -112,30 +112,32 @@ pub(super) struct Outcome {
 impl Outcome {
     /// QoS 1 and 2 together.
     fn owed(&self) -> Totals {
-        let [_, one, two] = self.totals;
+        let [one, two, ..] = self.totals;
         one.plus(two)
     }
 
     /// True if every promise held.
     pub(super) fn is_good(&self) -> bool {
-        let [_, _, two] = self.totals;
+        let [_, two, ..] = self.totals;
         let owed = self.owed();
         owed.sent > 0 && owed.lost == 0 && owed.out_of_order == 0 && two.duplicated == 0
     }
 
     /// The table and the line that sums it up.
     pub(super) fn text(&self) -> String {
-        let mut text = String::from("\nQoS     sent  arrived     lost  duplicated  out of order\n");
-        for (qos, t) in self.totals.iter().enumerate() {
+        let mut text =
+            String::from("\nQoS        sent  arrived     lost  duplicated  out of order\n");
+        for (row, t) in ["1", "2", "0 kept", "0"].into_iter().zip(&self.totals) {
             // Writing to a string does not fail, here and below.
             let _ = writeln!(
                 text,
-                "{qos:3} {:8} {:8} {:8} {:11} {:13}",
+                "{row:6} {:8} {:8} {:8} {:11} {:13}",
                 t.sent, t.arrived, t.lost, t.duplicated, t.out_of_order
             );
         }
+        let [one, two, kept, plain] = self.totals;
+        text.push_str(&about_qos_0(kept, plain));
         let owed = self.owed();
-        let [_, one, two] = self.totals;
         let _ = writeln!(
             text,
             "\nbacklog: {} messages, {} on disk; command down: {:.1} ms; {:.1} s in all",
@@ -158,10 +160,11 @@ impl Outcome {
     /// One JSON object, on one line.
     pub(super) fn json(&self) -> String {
         let owed = self.owed();
-        let [zero, _, two] = self.totals;
+        let [_, two, kept, plain] = self.totals;
         format!(
             "{{\"sent\":{},\"arrived\":{},\"lost\":{},\"duplicated\":{},\"out_of_order\":{},\
              \"qos2_duplicated\":{},\"qos0_sent\":{},\"qos0_arrived\":{},\
+             \"qos0_kept_sent\":{},\"qos0_kept_arrived\":{},\
              \"backlog_messages\":{},\"backlog_bytes\":{},\"command_ms\":{:.1},\
              \"seconds\":{:.1},\"ok\":{}}}\n",
             owed.sent,
@@ -170,8 +173,10 @@ impl Outcome {
             owed.duplicated,
             owed.out_of_order,
             two.duplicated,
-            zero.sent,
-            zero.arrived,
+            plain.sent,
+            plain.arrived,
+            kept.sent,
+            kept.arrived,
             self.backlog.queued,
             self.backlog.on_disk,
             self.command.as_secs_f64() * 1000.0,
@@ -179,6 +184,23 @@ impl Outcome {
             self.is_good()
         )
     }
+}
+
+/// What the two rows of QoS 0 mean.
+fn about_qos_0(kept: Totals, plain: Totals) -> String {
+    let mut text = format!(
+        "\nQoS 0 is never acknowledged, so nothing is promised. {} of the last row came while the\n\
+         uplink or the edge broker was down, and were dropped: QoS 0 is not queued. $SYS counts what\n\
+         the edge broker dropped. For devices that know no other QoS, qos0=keep on a topic line\n\
+         queues what they say and sends it at QoS 1: row \"0 kept\".\n",
+        plain.lost
+    );
+    if kept.lost > 0 {
+        text.push_str(
+            "What is lost there was on its way to the edge broker, or to its disk, at the kill -9.\n",
+        );
+    }
+    text
 }
 
 #[cfg(test)]
@@ -193,7 +215,7 @@ mod tests {
             ..Totals::default()
         };
         Outcome {
-            totals: [Totals::default(), one, two],
+            totals: [one, two, KEPT, PLAIN],
             backlog: Figures {
                 sent: 20,
                 queued: 12,
@@ -204,6 +226,22 @@ mod tests {
             took: Duration::from_secs(20),
         }
     }
+
+    const KEPT: Totals = Totals {
+        sent: 8,
+        arrived: 7,
+        lost: 1,
+        duplicated: 2,
+        out_of_order: 0,
+    };
+
+    const PLAIN: Totals = Totals {
+        sent: 9,
+        arrived: 3,
+        lost: 6,
+        duplicated: 0,
+        out_of_order: 0,
+    };
 
     const GOOD: Totals = Totals {
         sent: 5,
@@ -221,6 +259,14 @@ mod tests {
         let last = text.lines().last().unwrap();
         let expected = "sent 15, arrived 15, lost 0, duplicated 3 (QoS 1), out of order 0";
         assert_eq!(last, expected);
+        let rows: Vec<&str> = text.lines().skip(2).take(4).collect();
+        assert!(
+            rows[2].starts_with("0 kept ") && rows[3].starts_with("0 "),
+            "{text}"
+        );
+        assert!(text.contains("promised. 6 of the last row"), "{text}");
+        assert!(text.contains("at the kill -9."), "{text}");
+        assert!(!about_qos_0(GOOD, PLAIN).contains("kill"));
         assert!(outcome.json().contains("\"backlog_bytes\":40960,"));
     }
 

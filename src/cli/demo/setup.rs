@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use super::DemoError;
 use super::broker::BrokerProcess;
-use super::device::{Collector, Device, SharedState, connect_packet, target};
+use super::device::{Collector, Device, KEPT, SharedState, connect_packet, target};
 use super::link::CuttableLink;
 use super::report::{Figures, Screen};
-use super::tally::{DEVICES, Sent, Tally, Totals, qos_of};
+use super::tally::{DEVICES, Row, Sent, Tally, Totals};
 use crate::cli::client::{Client, Event, Outgoing, Session, Target};
 use crate::cli::signals;
 use crate::mqtt::{Props, PropsBuf, QoS, Reason, Subscription, Version};
@@ -78,6 +78,7 @@ impl Setup {
         let bridge = format!(
             "connection uplink\naddress 127.0.0.1:{}\nremote_clientid {prefix}-bridge\n\
              cleansession false\nnotifications false\nrestart_timeout 1\nkeepalive_interval 10\n\
+             topic {KEPT}# out 1 site/ {prefix}/site/ qos0=keep\n\
              topic # out 2 site/ {prefix}/site/\ntopic # in 1 cmd/ {prefix}/cmd/\n",
             link.port()
         );
@@ -85,7 +86,7 @@ impl Setup {
         let devices = (0..DEVICES).map(|id| {
             let device = Device {
                 id,
-                qos: qos_of(id),
+                row: Row::of(id),
                 edge: target("127.0.0.1", edge.port()),
                 shared: Arc::clone(&shared),
             };
@@ -196,7 +197,7 @@ impl Setup {
     }
 
     /// Waits for what comes late; then the collector leaves and its account is made up.
-    pub(super) fn settle(&mut self, sent: &[Sent]) -> Result<[Totals; 3], DemoError> {
+    pub(super) fn settle(&mut self, sent: &[Sent]) -> Result<[Totals; Row::COUNT], DemoError> {
         let until = self.screen.elapsed() + SETTLE_TIME;
         self.watch(until)?;
         self.shared.leave.store(true, Ordering::Relaxed);

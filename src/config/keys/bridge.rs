@@ -6,9 +6,10 @@ use super::key::Section::Bridge as S;
 use super::key::Unset::{Is, Means};
 use super::key::{Key, accepted, implemented, later};
 use super::limits::bound;
+use super::restart::restart;
 use crate::config::draft::Draft;
 use crate::config::value::Value;
-use crate::config::{Kind, Restart, topic};
+use crate::config::{Kind, topic};
 use crate::lane::LineNo;
 use crate::mqtt::{TopicName, Version};
 
@@ -80,8 +81,11 @@ pub(super) const KEYS: &[Key] = &[
          in the form of RSMB, with the prefixes right behind the direction, is carried at up to \
          QoS 2. Options for what goes out: max_queued_messages=COUNT and max_queued_bytes=BYTES \
          bound what waits of this mapping alone, overflow=refuse, oldest, newest or \
-         latest-per-topic is its own queue_overflow, and ttl=DURATION drops messages that are \
-         older before they are sent.",
+         latest-per-topic is its own queue_overflow, ttl=DURATION drops messages that are older \
+         before they are sent, and qos0=keep queues what is published at QoS 0 as well and sends it \
+         at the QoS of the line, which must be 1 or 2: for devices that know no other QoS. Without \
+         it, and without queue_qos0_messages, what is published at QoS 0 while the uplink is down \
+         is dropped and counted.",
         topic,
     ),
     implemented(
@@ -89,8 +93,10 @@ pub(super) const KEYS: &[Key] = &[
         "bridge_attempt_unsubscribe",
         "true|false",
         Is("true"),
-        "Whether topics that only go out are unsubscribed upstream once.",
-        "In case they went in before.",
+        "Whether topics that no longer come in are unsubscribed upstream.",
+        "Only those that the upstream still has in the bridge's session and has acknowledged to \
+         this broker, which the store remembers; Mosquitto unsubscribes whatever goes out. At \
+         ejabberd an UNSUBSCRIBE for what a session does not have takes it from all other clients.",
         bridge!(attempt_unsubscribe, v => v.flag()?),
     ),
     implemented(
@@ -142,9 +148,11 @@ pub(super) const KEYS: &[Key] = &[
         S,
         "bridge_session_expiry_interval",
         "SECONDS",
-        Means("never, where the version is left to footbridge; else the protocol's 0"),
+        Means("604800, a week; with cleansession the protocol's 0"),
         "How long the upstream keeps the bridge's session (MQTT 5).",
-        "4294967295 is for ever.",
+        "4294967295 is for ever. With 0 the upstream forgets the session at every disconnect: what \
+         is published there for the topics that come in is lost while the bridge is away. \
+         Mosquitto asks for 0 where bridge_protocol_version is mqttv50.",
         bridge!(session_expiry, v => Some(v.number(0..=u32::MAX)?)),
     ),
     implemented(
@@ -448,52 +456,5 @@ fn topic_name(value: Value<'_>) -> Result<String, Kind> {
         Ok(name.to_owned())
     } else {
         Err(Kind::bad(name, "a topic without wildcards"))
-    }
-}
-
-/// `restart_timeout`.
-fn restart(value: Value<'_>) -> Result<Restart, Kind> {
-    let wants = "BASE [CAP [STABLE]] in seconds, each at least 1 and CAP not below BASE";
-    let times: Vec<Duration> = value
-        .words()
-        .map(|word| Value(word).duration())
-        .collect::<Result<_, _>>()?;
-    let restart = match *times {
-        [] => return Err(Kind::NoValue(wants.to_owned())),
-        [wait] => Restart::Constant(wait),
-        [base, cap] => Restart::Jitter {
-            base,
-            cap,
-            stable: cap,
-        },
-        [base, cap, stable] => Restart::Jitter { base, cap, stable },
-        _ => return Err(Kind::bad(value.0, wants)),
-    };
-    let short = times.iter().any(|time| time.as_secs() == 0);
-    let crossed = matches!(restart, Restart::Jitter { base, cap, .. } if cap < base);
-    if short || crossed {
-        return Err(Kind::bad(value.0, wants));
-    }
-    Ok(restart)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn restart_takes_one_two_or_three_numbers() {
-        let s = Duration::from_secs;
-        assert_eq!(restart(Value("20")), Ok(Restart::Constant(s(20))));
-        let jitter = |base, cap, stable| Restart::Jitter {
-            base: s(base),
-            cap: s(cap),
-            stable: s(stable),
-        };
-        assert_eq!(restart(Value("10 60")), Ok(jitter(10, 60, 60)));
-        assert_eq!(restart(Value("5 2m 10m")), Ok(jitter(5, 120, 600)));
-        for bad in ["", "0", "30 5", "1 2 3 4", "x"] {
-            assert!(restart(Value(bad)).is_err(), "{bad}");
-        }
     }
 }

@@ -77,8 +77,9 @@ pub(super) const KEYS: &[Key] = &[
         "BYTES",
         Is("256M"),
         "How many bytes of messages wait for one client; 0 is no limit.",
-        "Unlike Mosquitto's default of no limit. The backlog lies on disk when persistence is \
-         on.",
+        "Unlike Mosquitto's default of no limit. Counted is all that the client is owed and has not \
+         acknowledged, whether it lies on disk (a client with a session) or in memory (a connected one \
+         without). In memory no queue grows while three quarters of memory_limit are taken.",
         set!(max_queued_bytes, v => v.size(u64::MAX)?),
     ),
     implemented(
@@ -87,23 +88,26 @@ pub(super) const KEYS: &[Key] = &[
         "COUNT",
         Is("0"),
         "How many messages wait for one client; 0 is no limit.",
-        "Unlike Mosquitto's default of 1000: here the bound in bytes rules.",
+        "Unlike Mosquitto's default of 1000: here the bound in bytes rules. Counted as for \
+         max_queued_bytes.",
         set!(max_queued_messages, v => v.number(0..=u64::MAX)?),
     ),
     implemented(
         S,
         "memory_limit",
         "BYTES",
-        Is("0"),
-        "How much the messages in memory may take; then no more are taken in. 0 is no limit.",
+        Means("a quarter of the machine's memory, or of what its control group may take"),
+        "How much the messages in memory may take; 0 is no limit.",
         "Counted are topic, properties and payload of each message that is in memory, once \
          however many wait for it: retained messages, wills, what waits for a commit or for a \
          client that is connected; the packets that have come in half; and without persistence \
          the store, too. Not counted are sessions, subscriptions, buffers for output (up to 1 MB \
-         a client that does not read) and the program itself. Above it, QoS 0 is dropped; of QoS \
-         1 and 2, MQTT 5 publishers get reason 0x97, older ones no acknowledgement until there \
-         is room. Deleting a retained message always goes.",
-        set!(memory_limit, v => Some(v.size(u64::MAX)?).filter(|limit| *limit > 0)),
+         a client that does not read) and the program itself. At three quarters of it the queues of \
+         connected clients without a session grow no more, and queue_overflow says what goes. Above \
+         it messages are not retained any more, and without persistence none is stored: at QoS 1 and \
+         2, MQTT 5 publishers get reason 0x97, older ones no acknowledgement until there is room. Who \
+         is connected and reads gets them all the same. Deleting a retained message always goes.",
+        set!(memory_limit, v => Some(v.size(u64::MAX)?)),
     ),
     implemented(
         S,
@@ -119,14 +123,17 @@ pub(super) const KEYS: &[Key] = &[
         S,
         "queue_overflow",
         "refuse|oldest|newest|latest-per-topic",
-        Is("refuse"),
+        Is("oldest"),
         "What happens to a message that meets a full queue.",
-        "refuse: MQTT 5 publishers get reason 0x97, older ones no acknowledgement until there is \
-         room. oldest: the oldest messages are dropped. newest: the new one is dropped. \
+        "oldest: the oldest messages are dropped. newest: the new one is dropped. \
          latest-per-topic: of each topic only the newest message stays; where that is not \
          enough, the oldest go. What was sent and is not acknowledged is never dropped, and \
-         every drop is counted in $SYS and told in the log. Queues of clean sessions take \
-         latest-per-topic for oldest, and refuse for newest.",
+         every drop is counted in $SYS and told in the log. refuse: the publisher is not acknowledged: \
+         MQTT 5 publishers get reason 0x97; for older ones the acknowledgement waits until there is \
+         room, while those of other messages go on. Receivers that have room get the message at once \
+         all the same, so a publisher that sends it again makes them get it twice. It is told in \
+         the log, at once and at intervals. Queues of clean sessions take latest-per-topic for \
+         oldest, and refuse for newest.",
         set!(queue_overflow, v => topic::overflow(v)?),
     ),
     implemented(

@@ -12,6 +12,7 @@ mod limits;
 mod listener;
 mod log;
 pub(super) mod nearest;
+mod restart;
 mod store;
 mod tls;
 mod web;

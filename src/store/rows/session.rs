@@ -57,6 +57,8 @@ pub struct SessionRecord {
     pub will: Option<WillRecord>,
     /// Whether it is a bridge of this broker.
     pub bridge: bool,
+    /// The filters that the upstream's session for this bridge is subscribed to.
+    pub subscribed_upstream: Vec<Box<str>>,
     /// It has ended, and only keeps what its shared subscriptions leave to others.
     pub ended: bool,
 }
@@ -147,6 +149,7 @@ impl SessionRecord {
     const BRIDGE: u8 = 0x08;
     const LISTENER: u8 = 0x10;
     const ENDED: u8 = 0x20;
+    const UPSTREAM: u8 = 0x40;
 
     /// Appends the row of session `id` to `out`.
     pub(in crate::store) fn encode(&self, id: SessionId, out: &mut Vec<u8>) {
@@ -156,7 +159,8 @@ impl SessionRecord {
             | flag(self.will.is_some(), Self::WILL)
             | flag(self.bridge, Self::BRIDGE)
             | flag(self.listener.is_some(), Self::LISTENER)
-            | flag(self.ended, Self::ENDED);
+            | flag(self.ended, Self::ENDED)
+            | flag(!self.subscribed_upstream.is_empty(), Self::UPSTREAM);
         out.extend_from_slice(&[FORMAT, flags, self.version as u8]);
         put_bytes(self.client_id.as_bytes(), out);
         for name in [&self.username, &self.listener].into_iter().flatten() {
@@ -172,6 +176,12 @@ impl SessionRecord {
         }
         if let Some(will) = &self.will {
             will.encode(out);
+        }
+        if !self.subscribed_upstream.is_empty() {
+            put_varint(self.subscribed_upstream.len() as u64, out);
+            for filter in &self.subscribed_upstream {
+                put_bytes(filter.as_bytes(), out);
+            }
         }
         seal(&key_bytes(id, IDENTITY), start, out);
     }
@@ -210,6 +220,12 @@ impl SessionRecord {
             will: match flags & Self::WILL {
                 0 => None,
                 _ => Some(WillRecord::decode(&mut reader)?),
+            },
+            subscribed_upstream: match flags & Self::UPSTREAM {
+                0 => Vec::new(),
+                _ => (0..reader.count(1)?)
+                    .map(|_| Ok(reader.str()?.into()))
+                    .collect::<Result<_, _>>()?,
             },
             bridge: flags & Self::BRIDGE != 0,
             ended: flags & Self::ENDED != 0,

@@ -62,6 +62,7 @@ pub(super) fn session(client_id: &str) -> SessionRecord {
         subscriptions: Vec::new(),
         will: None,
         bridge: false,
+        subscribed_upstream: Vec::new(),
         ended: false,
     }
 }

@@ -97,11 +97,12 @@ prop_compose! {
         version in 0..3usize, expiry: u32, disconnected_at in option::of(time()), will in option::of(will()), bridge: bool,
         ended: bool,
         subscriptions in prop::collection::vec(subscription(), 0..4),
+        subscribed_upstream in prop::collection::vec(name(), 0..4),
     ) -> SessionRecord {
         let version = [Version::V31, Version::V311, Version::V5][version];
         SessionRecord {
             client_id, username, listener, version, expiry, disconnected_at, subscriptions, will,
-            bridge, ended,
+            bridge, subscribed_upstream, ended,
         }
     }
 }
@@ -250,4 +251,20 @@ fn a_varint_of_more_than_64_bits_is_refused() {
     row.push(0x02);
     seal(b"", 0, &mut row);
     assert!(unseal(b"", &row).unwrap().varint().is_err());
+}
+
+/// The row of a bridge as builds wrote it that kept nothing of the subscriptions upstream: it is
+/// read, and written the same while there are none.
+#[test]
+fn a_row_without_subscriptions_upstream_is_read() {
+    let mut row = vec![1, 0x08, 5, 7];
+    row.extend(b"local.b");
+    row.extend([0xff, 0xff, 0xff, 0xff, 0x0f, 0]);
+    seal(&[7, 0, 0, 0, 0], 0, &mut row);
+    let record = SessionRecord::decode(SessionId(7), &row).unwrap();
+    assert_eq!((&*record.client_id, record.bridge), ("local.b", true));
+    assert!(record.subscribed_upstream.is_empty());
+    let mut again = Vec::new();
+    record.encode(SessionId(7), &mut again);
+    assert_eq!(again, row);
 }

@@ -9,6 +9,7 @@ use super::Env;
 use super::facts;
 use super::link::{Asked, Got, Link, Todo};
 use super::model::{Publication, Routed};
+use super::parked::not_taken;
 use super::plan::{self, Draft, Plan};
 use crate::broker::tests::world::pid;
 use crate::mqtt::{
@@ -26,6 +27,8 @@ pub struct Unacked {
     pub draft: Rc<Draft>,
     /// What became of it, once it was taken.
     pub routed: Option<Routed>,
+    /// The routings of the queues that had no room at first.
+    pub placed: Vec<u64>,
     pub released: bool,
     /// Sent more than once.
     pub again: bool,
@@ -308,6 +311,7 @@ impl Client {
             id: self.next_id,
             draft,
             routed: None,
+            placed: Vec::new(),
             released: false,
             again: false,
         });
@@ -350,16 +354,18 @@ impl Client {
             props: props.as_props(),
             payload: &draft.payload,
         };
+        let is_again = id > 0 && link.parked.iter().any(|parked| parked.id == id);
         let refused = env.world.broker.counters().refused_full;
         self.say(&Packet::Publish(publish), env);
         let publication = Rc::new(draft.publication(self.number, env.world.now));
+        if is_again {
+            return;
+        }
         if env.world.broker.counters().refused_full == refused {
             self.taken(&publication, id, env);
         } else {
             assert!(env.lossy(), "{self:?} is refused for nothing");
-            if let (Some(link), true) = (&mut self.link, self.version < Version::V5) {
-                link.parked.push_back((publication, id));
-            }
+            not_taken(self, &publication, id, env);
         }
     }
 

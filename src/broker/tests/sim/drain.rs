@@ -117,6 +117,9 @@ impl Client {
             let told = ack.reason == Reason::NO_MATCHING_SUBSCRIBERS;
             assert_eq!(told, nobody, "{self:?} got {ack:?}");
         }
+        for order in &unacked.placed {
+            env.model.promised(*order);
+        }
         let topic = &unacked.draft.topic;
         env.model.acknowledged(self.number, id, topic, routed);
     }

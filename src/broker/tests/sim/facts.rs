@@ -7,7 +7,7 @@ use crate::broker::sessions::Session;
 use crate::broker::tests::World;
 
 /// The number of the client that has this client id.
-fn number(client_id: &str) -> usize {
+pub fn number(client_id: &str) -> usize {
     client_id[1..].parse().unwrap()
 }
 

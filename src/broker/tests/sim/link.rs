@@ -1,9 +1,8 @@
 //! One connection of a client: what came, what is to be answered, and what it is held to.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::rc::Rc;
 
-use super::model::Publication;
+use super::parked::Parked;
 use super::plan::{Plan, Wish};
 use super::wire::Wire;
 use crate::broker::tests::world::Peer;
@@ -60,8 +59,8 @@ pub struct Link {
     pub inbox: VecDeque<Got>,
     pub todo: VecDeque<Todo>,
     pub asked: BTreeMap<u16, Asked>,
-    /// Published, and waiting in the broker for room, with the packet id at QoS 1 and 2.
-    pub parked: VecDeque<(Rc<Publication>, u16)>,
+    /// Published, and waiting in the broker for room.
+    pub parked: VecDeque<Parked>,
     /// Topic aliases that were set.
     pub aliases: Vec<Option<String>>,
 }

@@ -16,12 +16,12 @@ mod drain;
 mod facts;
 mod link;
 mod model;
+mod parked;
 mod plan;
 mod wire;
 
 use std::io;
 use std::ops::Range;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -29,12 +29,13 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::world::{World, settings};
-use crate::config::General;
+use crate::config::{General, Overflow};
 use crate::mqtt::{QoS, RetainHandling, Version};
 use crate::slow_tests::cases;
 use crate::store::{Error, Event};
 use client::Client;
 use model::{Model, Options, Rules, Violation};
+use parked::find_placed;
 use plan::Wish;
 
 /// What happens in one seed before it calms down.
@@ -87,6 +88,7 @@ fn settings_for(rng: &mut Rng) -> General {
     let mut settings = settings();
     settings.max_inflight_messages = [0, 1, 3, 20][rng.usize(..4)];
     settings.max_queued_messages = [0, 0, 0, 200][rng.usize(..4)];
+    settings.queue_overflow = Overflow::Refuse;
     settings.queue_qos0_messages = rng.bool();
     settings.upgrade_outgoing_qos = settings.max_queued_messages == 0 && rng.u32(..4) == 0;
     let n = rng.u64(..8);
@@ -203,19 +205,8 @@ impl Sim {
 
     /// What the broker did in this turn is looked at.
     fn turned(&mut self) {
-        let mut topics = Vec::new();
         for client in &mut self.clients {
-            find_taken(client, &mut self.env, &mut topics);
-        }
-        if topics.len() > 1 {
-            let kept = facts::retained(&self.env.world);
-            let env = &mut self.env;
-            for topic in topics {
-                let last = env
-                    .model
-                    .came_last(&topic, kept.get(&*topic), env.world.now);
-                assert!(last, "{topic} has {:?}", kept.get(&*topic));
-            }
+            find_placed(client, &mut self.env);
         }
         for client in &mut self.clients {
             client.drain(&mut self.env);
@@ -361,30 +352,6 @@ impl Sim {
             0,
             "connections leak"
         );
-    }
-}
-
-/// Messages that waited for room and were taken: those before the one that waits first now.
-/// Adds the topics of those that are retained.
-fn find_taken(client: &mut Client, env: &mut Env, topics: &mut Vec<Rc<str>>) {
-    loop {
-        let Some(link) = client.link.as_ref().filter(|l| !l.parked.is_empty()) else {
-            return;
-        };
-        let conn = env.world.conn(link.peer);
-        let conn = env.world.broker.core.connections.get(conn);
-        let first = conn.and_then(|conn| Some(&conn.parked()?.message));
-        let waits = link.parked.front().zip(first).is_some_and(|(ours, first)| {
-            *ours.0.topic == *first.topic() && ours.0.payload == first.payload()
-        });
-        if waits {
-            return;
-        }
-        let link = client.link.as_mut();
-        if let Some((publication, id)) = link.and_then(|link| link.parked.pop_front()) {
-            topics.extend(publication.retain.then(|| Rc::clone(&publication.topic)));
-            client.taken(&publication, id, env);
-        }
     }
 }
 

@@ -257,12 +257,69 @@ impl Model {
             }
         }
         let routed = self.route(p, Some(p.publisher), true);
-        let (order, certain) = (routed.order, false);
+        self.know(p, id, routed.order);
+        Some(routed)
+    }
+
+    /// At QoS 2 the broker knows a message by its packet id from now on.
+    pub fn know(&mut self, p: &Publication, id: Option<u16>, order: u64) {
         if let (Some(id), Some(session)) = (id, self.sessions.get_mut(&p.publisher)) {
+            let certain = false;
             session.releasing.remove(&id);
             session.received.insert(id, Received { order, certain });
         }
-        Some(routed)
+    }
+
+    /// A PUBLISH met full queues: those `without_room` may have had a copy, the others have it.
+    /// Returns what the former are owed once there is room.
+    pub fn offer(
+        &mut self,
+        p: &Rc<Publication>,
+        without_room: impl Fn(usize) -> bool,
+    ) -> (Routed, Vec<Unplaced>) {
+        let routed = self.route(p, Some(p.publisher), true);
+        let mut unplaced = Vec::new();
+        for (client, session) in &mut self.sessions {
+            let number = session.number;
+            let owed = session.owed.get_mut(&routed.order);
+            if let Some(owed) = owed.filter(|_| without_room(*client)) {
+                (owed.must, owed.offered) = (Must::Not, true);
+                unplaced.push(Unplaced {
+                    client: *client,
+                    session: number,
+                    owed: owed.clone(),
+                });
+            }
+        }
+        (routed, unplaced)
+    }
+
+    /// There is room for a message in one more queue. Returns the routing that it comes by.
+    pub fn place(&mut self, unplaced: &Unplaced) -> Option<u64> {
+        self.order += 1;
+        let (order, rules, mut owed) = (self.order, self.rules, unplaced.owed.clone());
+        let blurred = self.blurred.contains(&unplaced.client);
+        let session = self.sessions.get_mut(&unplaced.client)?;
+        if session.number != unplaced.session {
+            return None;
+        }
+        // What was offered before and had no room does not come; a copy may be on its way.
+        session.owed.retain(|_, other| {
+            let is_sure = !other.offered || other.stage != Stage::Waiting;
+            is_sure || other.publication.payload != owed.publication.payload
+        });
+        (owed.order, owed.forgot, owed.offered) = (order, blurred, false);
+        owed.must = match due(session, &owed, rules, true)? {
+            _ if blurred => Must::Not,
+            must => must,
+        };
+        session.owed.insert(order, owed);
+        Some(order)
+    }
+
+    /// The routing `order` is promised too.
+    pub fn promised(&mut self, order: u64) {
+        self.acknowledged.insert(order);
     }
 
     /// The broker answers a PUBLISH: what it says outlives a crash.
@@ -351,6 +408,15 @@ impl Model {
     }
 }
 
+/// What a session is owed once its queue has room.
+#[derive(Clone, Debug)]
+pub struct Unplaced {
+    pub client: usize,
+    /// The broker's number for the session.
+    pub session: u64,
+    owed: Owed,
+}
+
 /// What one session is owed of a message, if `options` match it.
 fn owe(p: &Rc<Publication>, order: u64, options: &[Options], upgrade: bool) -> Option<Owed> {
     let most = options.iter().map(|o| o.qos).max()?;
@@ -365,6 +431,7 @@ fn owe(p: &Rc<Publication>, order: u64, options: &[Options], upgrade: bool) -> O
         must: Must::Not,
         stage: Stage::Waiting,
         forgot: false,
+        offered: false,
     })
 }
 

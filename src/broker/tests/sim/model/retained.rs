@@ -2,9 +2,8 @@
 
 use std::rc::Rc;
 
-use super::crash::is_kept;
 use super::session::{Must, Options};
-use super::{Kept, Model, Publication, due, owe};
+use super::{Model, Publication, due, owe};
 use super::{Unsure, topics};
 use crate::mqtt::{Reason, RetainHandling};
 use crate::time::Time;
@@ -79,13 +78,6 @@ impl Model {
         if let Some(slot) = session.and_then(|s| s.subscriptions.get_mut(filter)) {
             slot.settle(version);
         }
-    }
-
-    /// Of several messages for `topic` that were taken in one turn one came last: the one that is
-    /// kept. False if none of them is.
-    pub fn came_last(&mut self, topic: &str, kept: Option<&Kept>, now: Time) -> bool {
-        let value = self.retained.get_mut(topic);
-        value.is_some_and(|value| value.prefer(|ours| is_kept(ours.as_deref(), kept, now)))
     }
 
     /// Keeps the retained message of a topic [MQTT-3.3.1-5]; one without payload clears it

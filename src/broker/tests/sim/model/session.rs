@@ -52,6 +52,8 @@ pub struct Owed {
     pub stage: Stage,
     /// A crash has made the broker forget how far it was.
     pub forgot: bool,
+    /// There was no room for it; a copy may have gone out all the same.
+    pub offered: bool,
 }
 
 impl Owed {
@@ -226,15 +228,17 @@ impl Session {
 
     /// Which message a PUBLISH is: the one that has its packet id already, else the first.
     fn find(&self, arrival: &Arrival, now: Time) -> Result<u64, Violation> {
-        let (mut why, mut found) = (Violation::NotOwed, None);
+        let (mut why, mut found): (_, Option<&Owed>) = (Violation::NotOwed, None);
         for owed in self.owed.values().filter(|owed| is_of(owed, arrival)) {
             match self.fits(owed, arrival, now) {
                 Ok(()) if is_known_by(owed, arrival) => return Ok(owed.order),
-                Ok(()) => found = found.or(Some(owed.order)),
+                // Its publisher may have sent again what had no room.
+                Ok(()) if found.is_none_or(|found| found.offered) => found = Some(owed),
+                Ok(()) => {}
                 Err(violation) => why = violation,
             }
         }
-        found.ok_or(why)
+        found.map(|owed| owed.order).ok_or(why)
     }
 
     /// A message that a crash may have swallowed has come; or was it not that one, but the one

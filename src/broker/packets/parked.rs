@@ -1,0 +1,110 @@
+//! A PUBLISH that has no room in a queue that must hold it. Everybody else has the message; what
+//! waits, or is refused, is the acknowledgement.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::answer::{accept, acknowledge, reserve};
+use crate::broker::connections::Parked;
+use crate::broker::core::Core;
+use crate::broker::delivering::route::{Routed, route_remaining};
+use crate::broker::plan::Remaining;
+use crate::broker::queues::drops::drop_unrefused;
+use crate::broker::queues::refused::note_refused;
+use crate::keys::{ConnId, SessionKey};
+use crate::message::Message;
+use crate::mqtt::{Delivery, Reason, Version};
+use crate::time::Time;
+
+/// How soon to try again to find room for a PUBLISH that waits for it.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The sessions for which a message of this connection waits: a later one must not overtake it.
+pub(super) fn blocked(core: &Core, c: ConnId) -> Vec<SessionKey> {
+    let parked = core.connections.get(c).into_iter().flat_map(|c| c.parked());
+    let receivers = parked.flat_map(|parked| &parked.remaining.receivers);
+    receivers.map(|receiver| receiver.session).collect()
+}
+
+/// True if a message waits for room that the peer now sends again.
+pub(super) fn waits_already(core: &Core, c: ConnId, delivery: Delivery) -> bool {
+    let mut parked = core.connections.get(c).into_iter().flat_map(|c| c.parked());
+    delivery.id().is_some() && parked.any(|parked| parked.delivery.id() == delivery.id())
+}
+
+/// A queue must hold the message and can't: an MQTT 5 publisher is told; the acknowledgement of an
+/// older one, or of the upstream of a bridge, waits until there is room.
+pub(super) fn no_room(
+    core: &mut Core,
+    c: ConnId,
+    (message, delivery): (Rc<Message>, Delivery),
+    remaining: Remaining,
+    now: Time,
+) {
+    if delivery == Delivery::AtMostOnce {
+        return drop_unrefused(core, &remaining, &message, now);
+    }
+    note_refused(core, c, &remaining, now);
+    let Some(conn) = core.connections.get(c) else {
+        return;
+    };
+    core.counters.refused_full += 1;
+    if conn.version() == Version::V5 && !conn.is_upstream() {
+        return acknowledge(core, c, delivery, Reason::QUOTA_EXCEEDED);
+    }
+    log::debug!("no room for {}: its publisher waits", message.topic());
+    let parked = Parked {
+        message,
+        delivery,
+        remaining,
+    };
+    if core.connections.park(c, parked) {
+        core.timers.wake(now + RETRY);
+    }
+}
+
+/// Tries the parked messages again, each connection's in order.
+pub(crate) fn retry_parked(core: &mut Core, now: Time) {
+    for c in core.connections.take_parked() {
+        retry(core, c, now);
+        core.connections.resume(c);
+    }
+}
+
+/// Tries those of one connection. Those that find room are acknowledged, although an earlier one may
+/// wait on: whom the full queue does not concern is not held up.
+fn retry(core: &mut Core, c: ConnId, now: Time) {
+    let Some(conn) = core.connections.get_mut(c) else {
+        return;
+    };
+    let Some(key) = conn.session() else {
+        return;
+    };
+    let mut behind = Vec::new();
+    for mut parked in conn.take_parked() {
+        parked.remaining = route_remaining(core, &parked.message, parked.remaining, &behind, now);
+        if parked.remaining.is_empty() {
+            accept_late(core, (c, key), parked.delivery, now);
+            continue;
+        }
+        let receivers = parked.remaining.receivers.iter();
+        behind.extend(receivers.map(|receiver| receiver.session));
+        if core.connections.park(c, parked) {
+            core.timers.wake(now + RETRY);
+        }
+    }
+}
+
+/// Acknowledges a message that has found room in all queues: once all of them are on disk.
+fn accept_late(core: &mut Core, (c, key): (ConnId, SessionKey), delivery: Delivery, now: Time) {
+    let ticket = reserve(core, (c, key), delivery);
+    if let Some(ticket) = ticket {
+        core.ledger.after_commit(ticket, now);
+    }
+    let routed = Routed {
+        matched: true,
+        waits: true,
+        remaining: Remaining::default(),
+    };
+    accept(core, (c, key), delivery, (ticket, &routed), now);
+}

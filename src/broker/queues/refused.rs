@@ -1,0 +1,35 @@
+//! Messages that a full queue refuses to their publishers, because `queue_overflow` says so.
+
+use super::drops::watch_drops;
+use super::report;
+use crate::broker::core::Core;
+use crate::broker::plan::Remaining;
+use crate::keys::ConnId;
+use crate::lane::Lane;
+use crate::time::Time;
+
+/// Counts a message of the publisher `c` that full queues refuse, and tells: at once, and then ever
+/// more rarely. That the disk is full is told by itself.
+pub(crate) fn note_refused(core: &mut Core, c: ConnId, remaining: &Remaining, now: Time) {
+    if core.ledger.is_closed() {
+        return;
+    }
+    for receiver in &remaining.receivers {
+        let (key, lane) = (receiver.session, receiver.owed.lane);
+        let publisher = core.session_of(c).and_then(|key| core.sessions.get(key));
+        let publisher = publisher.map_or(String::new(), |session| session.name_of(Lane::Client));
+        let Some(session) = core.sessions.known_mut(key) else {
+            continue;
+        };
+        let drops = session.drops.get_or_insert_default();
+        if drops.refuse(&publisher, now) {
+            log::warn!(
+                "{}: the queue is full ({} wait), and queue_overflow is refuse: a message of {publisher} \
+                 is not acknowledged. Who has room gets it all the same.",
+                session.name_of(lane),
+                report::messages(session.outbound.len()),
+            );
+        }
+        watch_drops(core, key, now);
+    }
+}
