@@ -405,6 +405,12 @@ impl Connection {
         }
     }
 
+    /// True while a PUBLISH waits for room.
+    pub(crate) fn has_parked(&self) -> bool {
+        let extras = self.extras.as_ref();
+        extras.is_some_and(|extras| !extras.parked.is_empty())
+    }
+
     /// The PUBLISHes that wait for room, the oldest first.
     pub(crate) fn parked(&self) -> impl Iterator<Item = &Parked> {
         self.extras.iter().flat_map(|extras| &extras.parked)

@@ -57,9 +57,9 @@ pub(crate) fn route(
     }
     core.scratch.groups = groups;
     core.memory.look(core.settings.memory_limit());
-    plan_all(core, message, (&receivers, &mut plans), behind);
+    let all_have_room = plan_all(core, message, (&receivers, &mut plans), behind);
     let retention = retention(core, message);
-    let whole = retention == Retention::Done && !plans.iter().any(Plan::lacks_room);
+    let whole = retention == Retention::Done && all_have_room;
     let is_kept = message.retain && retention != Retention::NoRoom;
     let by_commit = is_kept && retain(core, message, now);
     let early = ticket.filter(|_| whole && !by_commit);
@@ -159,13 +159,13 @@ fn retention(core: &Core, message: &Message) -> Retention {
 }
 
 /// Asks once for each receiver how the message can reach it. A session gets all that it is to store
-/// of a message, or nothing yet.
+/// of a message, or nothing yet. True if all that must hold it have room.
 fn plan_all(
     core: &Core,
     message: &Message,
     (receivers, plans): (&[Receiver], &mut Vec<Plan>),
     behind: &[SessionKey],
-) {
+) -> bool {
     let each = receivers.iter();
     plans.extend(each.map(|receiver| {
         if receiver.stored {
@@ -175,7 +175,7 @@ fn plan_all(
         }
     }));
     if !plans.iter().any(Plan::lacks_room) {
-        return;
+        return true;
     }
     let pairs = receivers.iter().zip(plans.iter());
     let full: Vec<SessionKey> = pairs
@@ -187,6 +187,7 @@ fn plan_all(
             *plan = Plan::NoRoom;
         }
     }
+    false
 }
 
 /// Whether a queue that the store has takes the message.
