@@ -17,7 +17,7 @@
 //! # One thread of logic
 //! All state lives on one thread, in plain structs without locks. Beside it stand the storage
 //! thread, which owns the database; a helper a bridge for name resolution, which blocks; the log
-//! writer; and a thread that `async-io` starts for timers on rare paths. The broker itself is
+//! writer; and a thread that `async-io` starts for the timers of bridges. The broker itself is
 //! sans-io: packets, store events and the time come in as arguments, so hours of outages run in a
 //! test in milliseconds.
 //!
@@ -51,25 +51,28 @@
 //! 1. `Broker::packet` hands the packet to `packets::publish::on_publish`, which reads its properties
 //!    once (`Props::read_publish`).
 //! 2. `publisher` looks the connection up: `check_limits` holds the packet to what the peer was told,
-//!    `name_topic` finds its topic by name, alias and mount point. `known_id` recognises a QoS 2
-//!    message that was routed before.
+//!    `name_topic` finds its topic by name, alias and mount point. A QoS 2 message that was routed
+//!    before is only acknowledged again (`is_known`).
 //! 3. `make_message` applies the map of a bridge and the access rules, and makes the one shared
 //!    [`message::Message`] (`Message::new`), which the queues of all receivers share.
 //! 4. `take` reserves the place of the acknowledgement among the publisher's replies
 //!    (`Connections::reserve`) and calls `delivering::route::route`.
 //! 5. `Router::find_receivers` asks the tree (`Trie::matches`) and lists each receiver once
-//!    (`Receiver::new`), with its lane: for a bridge, the line of its map that decides.
-//! 6. `plan_all` asks once for each receiver how the message can reach it (`plan`,
-//!    `queues::bounds::admission`): at once, by a queue in RAM or in the store, or not now. Then the
-//!    others get it all the same, and the publisher is refused or waits (`packets::parked`).
-//! 7. `deliver` does that. What must be stored is owed through the ledger (`Store::put_each`), where
-//!    it lies in RAM with the batch that gathers, and then queued (`queue_stored`; `queue_in_ram` for
-//!    a session that lives in RAM; both `Outbound::push`).
-//! 8. `pump` sends what the receiver's window and outbox take (`Outbound::next`). `transmit_queued`
-//!    looks whether it is too old or forbidden by now, `transmit` names the topic as the receiver
-//!    knows it, and `Writer::publish` encodes the packet into the outbox (`mqtt::encode`).
-//! 9. `accept` fills the reserved place. The acknowledgement leaves when the message is on disk, or
-//!    when all who are owed it have taken it (`Broker::settle`); at once if nobody is owed it.
+//!    (`Receiver::new`), with its lane: for a bridge, the line of its map that decides. `add_members`
+//!    adds a member of each group of shared subscriptions that is met.
+//! 6. `plan_all` asks once for each receiver that the message must be stored for whether its queue
+//!    takes it now (`plan_stored`, `queues::bounds::admission`). If not, the others get it all the
+//!    same, and the publisher is refused or waits (`packets::parked`).
+//! 7. `deliver` does that. What need not be stored goes at once to a receiver that waits for nothing
+//!    else (`send_now`, `Outbound::is_free`), or is queued in RAM (`queue_in_ram`). What must be
+//!    stored is owed through the ledger (`Store::put_each`), where it lies in RAM with the batch that
+//!    gathers (`owe`), and then queued (`queue_stored`).
+//! 8. `pump` sends what is queued as far as the receiver's window and outbox take it
+//!    (`Outbound::next`), unless it is too old or forbidden by now (`transmit_queued`).
+//! 9. `transmit` names the topic as the receiver knows it, and `Writer::publish` encodes the packet
+//!    into the outbox (`mqtt::encode`).
+//! 10. `accept` fills the reserved place. The acknowledgement leaves when the message is on disk, or
+//!     when all who are owed it have taken it (`Broker::settle`); at once if nobody is owed it.
 //!
 //! A message is written only once it has waited a whole `commit_interval`: with a quick uplink the
 //! flash stays untouched. QoS 2 to a durable receiver leaves only after the commit that holds it. A

@@ -17,31 +17,68 @@ pub struct MessageId(pub u64);
 pub struct SessionId(pub u64);
 
 /// Who published a message. Shared by all messages of one connection.
+///
+/// Every session has one, so its names lie in one allocation.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Origin {
-    /// The client id; empty for the broker's own messages.
-    pub client_id: Rc<str>,
-    /// The user name.
-    pub username: Option<Rc<str>>,
-    /// The listener it is or was connected to, if rules depend on that.
-    pub listener: Option<Rc<str>>,
+    /// Client id, user name and listener, one after another.
+    names: Box<str>,
+    client_id_len: u32,
+    /// [`NO_USERNAME`], or how long it is: it may be empty.
+    username_len: u32,
 }
 
+/// Stands for the length of a user name that there is not.
+const NO_USERNAME: u32 = u32::MAX;
+
 impl Origin {
-    /// The client `client_id`, without a user name.
-    pub fn client(client_id: &str) -> Origin {
+    /// A client. `client_id` is empty for the broker itself; `listener` is the name of the one it
+    /// is or was connected to, if rules depend on that.
+    pub fn new(client_id: &str, username: Option<&str>, listener: Option<&str>) -> Origin {
+        let names = [client_id, username.unwrap_or(""), listener.unwrap_or("")];
         Origin {
-            client_id: client_id.into(),
-            username: None,
-            listener: None,
+            names: names.concat().into_boxed_str(),
+            client_id_len: length(client_id),
+            username_len: username.map_or(NO_USERNAME, length),
         }
     }
+
+    /// The client id; empty for the broker's own messages.
+    pub fn client_id(&self) -> &str {
+        let end = self.client_id_len as usize;
+        self.names.get(..end).unwrap_or_default()
+    }
+
+    /// The user name.
+    pub fn username(&self) -> Option<&str> {
+        let start = self.client_id_len as usize;
+        match self.username_len {
+            NO_USERNAME => None,
+            len => self.names.get(start..start + len as usize),
+        }
+    }
+
+    /// The listener it is or was connected to, if rules depend on that.
+    pub fn listener(&self) -> Option<&str> {
+        let before = self.client_id().len() + self.username().map_or(0, str::len);
+        let name = self.names.get(before..)?;
+        // Every listener has a name.
+        (!name.is_empty()).then_some(name)
+    }
+}
+
+/// How long a name is: a peer's has at most 65,535 bytes.
+fn length(name: &str) -> u32 {
+    u32::try_from(name.len()).unwrap_or_else(|_| {
+        impossible!("a name of {} bytes", name.len());
+        0
+    })
 }
 
 impl Default for Origin {
     /// The broker itself.
     fn default() -> Origin {
-        Origin::client("")
+        Origin::new("", None, None)
     }
 }
 
@@ -171,12 +208,16 @@ impl Message {
 
     /// The topic name.
     pub fn topic(&self) -> &str {
-        let topic = self.bytes.0.get(..usize::from(self.topic_len));
-        let topic = topic.map(std::str::from_utf8);
-        topic.and_then(Result::ok).unwrap_or_else(|| {
+        std::str::from_utf8(self.topic_bytes()).unwrap_or_else(|_| {
             impossible!("a topic that was a &str when the message was made is none");
             ""
         })
+    }
+
+    /// The bytes of the topic name, which need no look whether they are UTF-8.
+    pub fn topic_bytes(&self) -> &[u8] {
+        let topic = self.bytes.0.get(..usize::from(self.topic_len));
+        topic.unwrap_or_else(cut_short)
     }
 
     /// The raw 5.0 properties that go on to receivers unchanged.
@@ -236,5 +277,26 @@ mod tests {
         let longer = "x".repeat(65_536);
         assert_eq!(made(&longer).unwrap_err(), Error::TopicTooLong(65_536));
         assert_eq!(made("").unwrap_err(), Error::NoTopic);
+    }
+
+    #[test]
+    fn an_origin_tells_its_names_apart() {
+        let longest = "x".repeat(65_535);
+        for client_id in ["", "c", &longest] {
+            for username in [None, Some(""), Some("u"), Some(&*longest)] {
+                for listener in [None, Some("1883")] {
+                    let origin = Origin::new(client_id, username, listener);
+                    assert_eq!(origin.client_id(), client_id);
+                    assert_eq!(origin.username(), username);
+                    assert_eq!(origin.listener(), listener);
+                }
+            }
+        }
+    }
+
+    /// With the two counts of an `Rc`, 40 bytes; of those the allocator takes 48.
+    #[test]
+    fn an_origin_is_small() {
+        assert!(size_of::<Origin>() <= 24, "{}", size_of::<Origin>());
     }
 }

@@ -21,7 +21,6 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use async_io::Timer;
 use futures_lite::future;
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use smol::{LocalExecutor, Task, channel};
@@ -227,7 +226,7 @@ async fn stop(hub: &Shared) -> Result<(), Error> {
     hub.borrow_mut().shut_down();
     let mut left = STOP_WITHIN;
     while !hub.borrow().is_quiet() && !left.is_zero() {
-        Timer::after(LOOK_AGAIN).await;
+        net::sleep(hub, LOOK_AGAIN).await;
         left = left.saturating_sub(LOOK_AGAIN);
     }
     let store = hub.borrow_mut().close_store();

@@ -212,7 +212,7 @@ impl Auth {
     }
 
     fn allows(&self, who: &Who<'_>, topic: &str, operation: acl::Operation) -> bool {
-        if self.open && !self.per_listener {
+        if self.allows_all() {
             return true;
         }
         let rules = self.at(who.listener);
@@ -226,6 +226,11 @@ impl Auth {
     /// checked at delivery, since a filter can match topics with different rules.
     pub fn may_subscribe(&self, _who: &Who<'_>, _filter: &str) -> bool {
         true
+    }
+
+    /// True when everyone may publish and read everything, so that nobody need be named to ask.
+    pub fn allows_all(&self) -> bool {
+        self.open && !self.per_listener
     }
 
     /// True when every topic is open to everyone: without an `acl_file` the hot path need not

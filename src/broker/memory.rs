@@ -62,7 +62,7 @@ impl Memory {
     /// always goes, and so does what the broker itself has to say.
     pub(crate) fn admits(&self, message: &Message) -> bool {
         let deletes = message.retain && message.payload().is_empty();
-        !self.is_full || deletes || message.origin.client_id.is_empty()
+        !self.is_full || deletes || message.origin.client_id().is_empty()
     }
 
     /// True if so much of `limit` is taken that queues in RAM may not grow.

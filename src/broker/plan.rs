@@ -20,10 +20,8 @@ pub(crate) enum Admission {
 /// How a message reaches a receiver.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Plan {
-    /// At QoS 0, at once, if the receiver is connected.
-    AtOnce,
-    /// By a queue that lives as long as the receiver's connection.
-    InRam,
+    /// At once, or by a queue that lives as long as the receiver's connection.
+    Unstored,
     /// By a queue that the store has, as far as that admits it.
     Stored(Admission),
     /// Not now: the queue that must hold it has no room, or the disk has none.

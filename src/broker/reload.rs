@@ -47,17 +47,17 @@ fn may_stay(core: &mut Core, c: ConnId, now: Time) -> bool {
         return true;
     };
     let (name, auth) = (Rc::clone(&listener.name), &core.settings.auth);
-    let Some(session) = core.sessions.known_mut(key) else {
+    let Some(session) = core.sessions.known(key) else {
         return true;
     };
-    let stays = auth.still_admits(&name, session.origin.username.as_deref());
-    let listener = auth.per_listener().then_some(name);
-    if session.origin.listener != listener {
-        session.origin = Rc::new(Origin {
-            listener,
-            ..Origin::clone(&session.origin)
-        });
-        if session.is_durable() {
+    let stays = auth.still_admits(&name, session.origin().username());
+    let listener = auth.per_listener().then_some(&*name);
+    if session.origin().listener() != listener {
+        let (client_id, username) = (session.client_id(), session.origin().username());
+        let origin = Rc::new(Origin::new(client_id, username, listener));
+        let is_durable = session.is_durable();
+        core.sessions.set_origin(key, &origin);
+        if is_durable {
             core.sessions.unsave_identity(key);
             core.ledger.lazy(now);
         }

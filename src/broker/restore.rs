@@ -87,11 +87,11 @@ fn restore_session(core: &mut Core, loaded: LoadedSession, now: Time) -> Session
         queue,
         releasing,
     } = loaded;
-    let origin = Rc::new(Origin {
-        client_id: record.client_id.as_ref().into(),
-        username: record.username.as_deref().map(Into::into),
-        listener: record.listener.as_deref().map(Into::into),
-    });
+    let origin = Rc::new(Origin::new(
+        &record.client_id,
+        record.username.as_deref(),
+        record.listener.as_deref(),
+    ));
     let expiry = if record.bridge {
         record.expiry
     } else {
@@ -116,7 +116,7 @@ fn restore_session(core: &mut Core, loaded: LoadedSession, now: Time) -> Session
         session.outbound.skip_ids();
     }
     session.drops = Drops::restore(&state.drops);
-    session.by_topic = state.by_topic;
+    session.set_by_topic(state.by_topic);
     session.role = match (record.ended, record.bridge) {
         (true, _) => Role::Ended,
         (false, false) => Role::Client,
@@ -174,7 +174,9 @@ fn restore_will(
     };
     let message = Message::new(parts, now, Rc::clone(origin));
     let mut message = message
-        .inspect_err(|error| log::error!("A stored will of {} is lost: {error}", origin.client_id))
+        .inspect_err(|error| {
+            log::error!("A stored will of {} is lost: {error}", origin.client_id());
+        })
         .ok()?;
     message.qos = will.qos;
     message.retain = will.retain;

@@ -5,11 +5,12 @@
 //! meets another.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::Waker;
-use std::time::Duration;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
@@ -29,6 +30,21 @@ use crate::time::Time;
 
 /// The [`Hub`], as the tasks hold it.
 pub type Shared = Rc<RefCell<Hub>>;
+
+/// Waits for `duration`. A timer of `async-io` would take descriptors when it is first used, and here
+/// there may be none left.
+pub async fn sleep(hub: &Shared, duration: Duration) {
+    let reactor = Rc::clone(hub.borrow().reactor());
+    let until = Instant::now() + duration;
+    poll_fn(|cx| {
+        if Instant::now() >= until {
+            return Poll::Ready(());
+        }
+        reactor.set_alarm(until, cx);
+        Poll::Pending
+    })
+    .await;
+}
 
 /// One buffer for every read of every connection.
 pub(super) const READ_BUFFER: usize = 64 * 1024;

@@ -10,13 +10,12 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use async_io::Timer;
 use futures_lite::future;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::hub::{Hub, Shared};
+use super::hub::{Hub, Shared, sleep};
 use super::reactor::{Reactor, Source};
 use super::web::Site;
 use crate::config::{self, Family};
@@ -296,7 +295,7 @@ pub async fn serve(listener: Listener, hub: Shared) {
                     log::warn!("No more connections can be accepted on {listener} for now: {e}.");
                 }
                 resting = true;
-                Timer::after(ACCEPT_PAUSE).await;
+                sleep(&hub, ACCEPT_PAUSE).await;
             }
         }
     }

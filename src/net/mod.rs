@@ -21,7 +21,7 @@ mod uplink;
 mod web;
 
 pub use clock::{Clock, Seen};
-pub use hub::{Hub, Shared};
+pub use hub::{Hub, Shared, sleep};
 pub use listen::{Error as ListenError, Listener, bind, serve};
 pub use reactor::Reactor;
 pub use signals::Signals;

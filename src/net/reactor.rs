@@ -52,7 +52,7 @@ pub struct Reactor {
     unpark: Arc<Unpark>,
     slots: RefCell<Slots>,
     changes: RefCell<Changes>,
-    alarm: RefCell<Option<(Instant, Waker)>>,
+    alarms: RefCell<Vec<(Instant, Waker)>>,
 }
 
 /// What happened to connections since it was last asked, and who asks.
@@ -164,7 +164,7 @@ impl Reactor {
             }),
             slots: RefCell::default(),
             changes: RefCell::default(),
-            alarm: RefCell::default(),
+            alarms: RefCell::default(),
         }))
     }
 
@@ -206,12 +206,13 @@ impl Reactor {
         new.waker.get_or_insert_with(|| cx.waker().clone());
     }
 
-    /// Wakes the current task at `at` or earlier. There is one alarm, of one task; it is moved
-    /// forward only, because waking once in vain costs less than moving it at each turn.
+    /// Wakes the current task at `at` or earlier. Few tasks have an alarm, and each has one; it is
+    /// moved forward only, because waking once in vain costs less than moving it at each turn.
     pub(super) fn set_alarm(&self, at: Instant, cx: &Context<'_>) {
-        let mut alarm = self.alarm.borrow_mut();
-        if alarm.as_ref().is_none_or(|(earlier, _)| at < *earlier) {
-            *alarm = Some((at, cx.waker().clone()));
+        let mut alarms = self.alarms.borrow_mut();
+        match alarms.iter_mut().find(|(_, w)| w.will_wake(cx.waker())) {
+            Some((set, _)) => *set = at.min(*set),
+            None => alarms.push((at, cx.waker().clone())),
         }
     }
 
@@ -267,16 +268,19 @@ impl Reactor {
     }
 
     fn until_alarm(&self) -> Duration {
-        let alarm = self.alarm.borrow();
-        alarm.as_ref().map_or(MAX_SLEEP, |(at, _)| {
+        let alarms = self.alarms.borrow();
+        let first = alarms.iter().map(|(at, _)| *at).min();
+        first.map_or(MAX_SLEEP, |at| {
             at.saturating_duration_since(Instant::now()).min(MAX_SLEEP)
         })
     }
 
     fn ring(&self) {
-        let mut alarm = self.alarm.borrow_mut();
-        if let Some((_, waker)) = alarm.take_if(|(at, _)| *at <= Instant::now()) {
-            waker.wake();
+        let mut alarms = self.alarms.borrow_mut();
+        if !alarms.is_empty() {
+            let now = Instant::now();
+            let due = alarms.extract_if(.., |(at, _)| *at <= now);
+            due.for_each(|(_, waker)| waker.wake());
         }
     }
 }
@@ -432,7 +436,7 @@ mod tests {
         }));
         assert!(begun.elapsed() >= Duration::from_millis(30));
         assert!(polls <= 4, "{polls} polls: it spins");
-        assert!(reactor.alarm.borrow().is_none());
+        assert!(reactor.alarms.borrow().is_empty());
     }
 
     #[test]

@@ -11,7 +11,9 @@ use crate::time::Time;
 
 fn found(trie: &Trie<u32>, topic: &str) -> Vec<(u32, SubOptions)> {
     let mut all = Vec::new();
-    trie.matches(topic, &mut |key, options| all.push((key, *options)));
+    trie.matches(topic.as_bytes(), &mut |key, options| {
+        all.push((key, *options));
+    });
     all.sort_by_key(|(key, o)| (*key, o.qos, o.lane));
     all
 }
@@ -189,7 +191,7 @@ fn a_match_calls_back_into_the_trie() {
     trie.add("a/+", 1, SubOptions::default());
     trie.add("b/#", 2, SubOptions::default());
     let mut inner = Vec::new();
-    trie.matches("a/x", &mut |_, _| inner = keys(&trie, "b/c/d"));
+    trie.matches(b"a/x", &mut |_, _| inner = keys(&trie, "b/c/d"));
     assert_eq!(inner, [2]);
 }
 

@@ -246,22 +246,22 @@ impl<S: Copy + Ord> Trie<S> {
         true
     }
 
-    /// Calls `f` for each subscription whose filter matches `topic`, in no order; a session with
+    /// Calls `f` for each subscription whose filter matches `topic`, a topic name, in no order; a session with
     /// overlapping filters comes up once a filter.
     ///
     /// Filters that begin with a wildcard do not match topics that begin with `$`
     /// [MQTT-4.7.2-1].
-    pub fn matches(&self, topic: &str, f: &mut impl FnMut(S, &SubOptions)) {
+    pub fn matches(&self, topic: &[u8], f: &mut impl FnMut(S, &SubOptions)) {
         let mut scratch = self.scratch.take();
         scratch.levels.clear();
         // One level more than any filter has tells a longer topic from one that fits.
-        let levels = topic.as_bytes().split(|byte| *byte == b'/');
+        let levels = topic.split(|byte| *byte == b'/');
         for level in levels.take(self.depth + 1) {
             scratch
                 .levels
                 .push(self.symbols.get(level).map_or(NONE, |s| s.id));
         }
-        if topic.starts_with('$') {
+        if topic.starts_with(b"$") {
             let first = scratch.levels.first().copied().unwrap_or(NONE);
             if let Some(&child) = self.edges.get(&(ROOT, first)) {
                 self.walk(child, 1, &mut scratch, f);

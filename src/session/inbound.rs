@@ -13,10 +13,11 @@ pub enum Receipt {
 
 /// The packet ids whose QoS 2 message was received but not yet released (method A of 5.0
 /// §4.3.3: the message is routed at once, the id kept until PUBREL).
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Inbound {
-    /// Sorted; bounded by the number of packet ids.
-    received: Vec<PacketId>,
+    /// Sorted; bounded by the number of packet ids. Made with the first.
+    #[expect(clippy::box_collection, reason = "thousands of sessions have none")]
+    received: Option<Box<Vec<PacketId>>>,
 }
 
 impl Inbound {
@@ -24,13 +25,15 @@ impl Inbound {
     pub fn restore(mut received: Vec<PacketId>) -> Inbound {
         received.sort_unstable();
         received.dedup();
-        Inbound { received }
+        Inbound {
+            received: (!received.is_empty()).then(|| Box::new(received)),
+        }
     }
 
     /// Whether a QoS 2 PUBLISH under `id` is new. Does not change anything: the id is taken by
     /// [`Inbound::receive`] once the message has been accepted.
     pub fn look(&self, id: PacketId) -> Receipt {
-        match self.received.binary_search(&id) {
+        match self.received().binary_search(&id) {
             Ok(_) => Receipt::Known,
             Err(_) => Receipt::New,
         }
@@ -38,24 +41,26 @@ impl Inbound {
 
     /// Takes `id` as received.
     pub fn receive(&mut self, id: PacketId) {
-        if let Err(at) = self.received.binary_search(&id) {
-            self.received.insert(at, id);
+        let received = self.received.get_or_insert_default();
+        if let Err(at) = received.binary_search(&id) {
+            received.insert(at, id);
         }
     }
 
     /// PUBREL came in: forgets `id`. False if it was not known.
     pub fn release(&mut self, id: PacketId) -> bool {
-        match self.received.binary_search(&id) {
-            Ok(at) => {
-                self.received.remove(at);
-                true
-            }
-            Err(_) => false,
+        let Some(received) = &mut self.received else {
+            return false;
+        };
+        let found = received.binary_search(&id);
+        if let Ok(at) = found {
+            received.remove(at);
         }
+        found.is_ok()
     }
 
     /// The ids that are held, sorted.
     pub fn received(&self) -> &[PacketId] {
-        &self.received
+        self.received.as_deref().map_or(&[], Vec::as_slice)
     }
 }

@@ -242,6 +242,16 @@ impl Outbound {
         heavy || places.flights.len() >= usize::from(self.window)
     }
 
+    /// True if a new message could be sent at once: none waits before it.
+    pub fn is_free(&self) -> bool {
+        let Some(places) = &self.places else {
+            return self.online;
+        };
+        let nothing_waits = places.ready.is_empty() && !self.is_behind();
+        let has_id = !places.is_id_taken(self.next_seq);
+        self.online && nothing_waits && has_id && !self.is_window_full()
+    }
+
     /// Bounds the payload bytes of what may be unacknowledged: no more is sent once that many
     /// are, so one message may always go. 0 is no limit.
     pub fn limit_bytes(&mut self, bytes: u64) {
@@ -360,13 +370,7 @@ impl Outbound {
         let head = places.ready.front()?;
         let qos = head.owed.qos.min(max_qos);
         if qos != QoS::AtMostOnce {
-            if full {
-                return None;
-            }
-            // The id of a message one whole turn of the sequence older may still be taken.
-            let seq = head.owed.seq;
-            let oldest = places.flights.front().map_or(seq, |f| f.owed.seq);
-            if seq.saturating_sub(oldest) >= 65_535 {
+            if full || places.is_id_taken(head.owed.seq) {
                 return None;
             }
             if qos == QoS::ExactlyOnce && head.id.is_some_and(|id| id >= durable_below) {
@@ -408,6 +412,16 @@ impl Outbound {
             message: kept.then_some(message),
             owed,
         });
+    }
+
+    /// A message was sent without having been queued, because the queue [is free](Outbound::is_free).
+    pub fn sent_at_once(&mut self, entry: Entry, now: Time) {
+        let (lane, size) = (entry.owed.lane, entry.message.size());
+        self.owed.add(1, size.into());
+        if self.counts(lane) {
+            self.places().cold.owe(lane, entry.id, size, None);
+        }
+        self.sent(entry, now);
     }
 
     /// The message that [`Outbound::next`] gave cannot be sent (too large for the peer, expired,

@@ -149,6 +149,13 @@ impl Places {
         self.ready.len() < READY_MESSAGES / 2 && self.ready_bytes < READ_BYTES / 2
     }
 
+    /// True if the packet id that follows from a place in the sequence may still be taken, by a
+    /// message one whole turn of packet ids older.
+    pub(super) fn is_id_taken(&self, seq: u64) -> bool {
+        let oldest = self.flights.front().map_or(seq, |f| f.owed.seq);
+        seq.saturating_sub(oldest) >= 65_535
+    }
+
     /// The payload bytes that the peer has not fully acknowledged.
     pub(super) fn bytes_in_flight(&self) -> u64 {
         self.flights.iter().map(|f| u64::from(f.payload)).sum()

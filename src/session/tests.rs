@@ -1,5 +1,7 @@
 //! The outbound half against a naive model, with a store that is a map.
 
+mod ids;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
@@ -7,11 +9,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::{Entry, Inbound, Outbound, Receipt};
-use crate::lane::Lane;
+use crate::lane::{Lane, ShareNo};
 use crate::message::{Message, MessageId, Origin, Parts, SessionId};
 use crate::mqtt::{PacketId, QoS};
 use crate::owed::Owed;
-use crate::store::{IdRanges, Queue, Queued};
+use crate::store::{Amount, IdRanges, Queue, Queued};
 use crate::time::Time;
 
 const SESSION: SessionId = SessionId(1);
@@ -434,39 +436,6 @@ proptest! {
             prop_assert!(inbound.received().iter().eq(&model));
         }
         let restored = Inbound::restore(inbound.received().to_vec());
-        prop_assert_eq!(restored, inbound);
+        prop_assert_eq!(restored.received(), inbound.received());
     }
-}
-
-/// Sends the next message; its packet id.
-fn send(queue: &mut Outbound) -> Option<PacketId> {
-    let entry = queue.next(MessageId(0), QoS::ExactlyOnce)?;
-    let id = entry.packet_id();
-    queue.sent(entry, NOW);
-    Some(id)
-}
-
-/// Packet ids come round after 65,535 messages; one that is still in flight is not given twice.
-#[test]
-fn a_packet_id_in_flight_is_not_given_again() {
-    let mut queue = Outbound::new(false);
-    queue.connect(u16::MAX, NOW);
-    let push = |queue: &mut Outbound| {
-        let seq = queue.next_seq();
-        let entry = Entry {
-            id: None,
-            ..entry(0, seq, QoS::AtLeastOnce, 0)
-        };
-        queue.push(entry, false);
-        send(queue)
-    };
-    let stuck = push(&mut queue).unwrap();
-    for _ in 1..65_535 {
-        let id = push(&mut queue).unwrap();
-        assert_ne!(id, stuck);
-        queue.puback(id, false).unwrap();
-    }
-    assert!(push(&mut queue).is_none(), "it waits for the id");
-    queue.puback(stuck, false).unwrap();
-    assert_eq!(send(&mut queue), Some(stuck));
 }

@@ -172,8 +172,9 @@ impl Files for OneJournal {
         Ok(Some(self.file()))
     }
 
-    fn create_journal(&mut self, contents: &[u8]) -> Result<Metered, Error> {
-        self.0 = contents.to_vec();
+    fn create_journal(&mut self, header: &[u8], size: usize) -> Result<Metered, Error> {
+        self.0 = header.to_vec();
+        self.0.resize(size, 0);
         Ok(self.file())
     }
 

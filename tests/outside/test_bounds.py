@@ -1,12 +1,16 @@
 """What a peer can make grow has a bound: the broker's memory, its subscriptions, its time."""
 
 import contextlib
+import os
+import resource
+import socket
 import struct
 import time
 
 import pytest
 
 import wire
+from harness import wait_until
 from wire import Raw
 
 pytestmark = pytest.mark.footbridge
@@ -145,3 +149,20 @@ def test_a_large_message_to_many_slow_readers(broker):
         for raw in raws[::15]:
             raw.socket.settimeout(30)
             assert raw.expect(wire.PUBLISH).payload == payload
+
+
+def test_no_descriptors_are_left(broker):
+    """Connections that take all descriptors hold up new ones only, until some are given back."""
+    pid = broker.process.pid
+    used = len(os.listdir(f"/proc/{pid}/fd"))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + 4, used + 4))
+    with contextlib.ExitStack() as stack:
+        raws = [stack.enter_context(Raw(broker.port, f"c{n}")) for n in range(4)]
+        late = stack.enter_context(socket.create_connection(("127.0.0.1", broker.port), timeout=10))
+        late.sendall(wire.connect("late"))
+        wait_until(lambda: "No more connections can be accepted" in broker.log(), what="a warning")
+        raws[0].send(wire.publish("still", b"x", 1, 1))
+        raws[0].expect(wire.PUBACK)
+        raws[1].send(b"\xe0\x00")
+        assert late.recv(4) == b"\x20\x02\x00\x00"
+    broker.stop()

@@ -46,11 +46,7 @@ pub struct BridgeSession<'a> {
 /// subscriptions that the configuration no longer has are dropped. For a bridge that is there
 /// already, and has no uplink at the moment, this is what its configuration says from now on.
 pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -> BridgeId {
-    let origin = Rc::new(Origin {
-        client_id: spec.client_id.into(),
-        username: spec.username.map(Into::into),
-        listener: None,
-    });
+    let origin = Rc::new(Origin::new(spec.client_id, spec.username, None));
     let expiry = if spec.durable { NEVER } else { 0 };
     make_way(core, spec.client_id, now);
     let known = core.sessions.find(spec.client_id);
@@ -67,6 +63,7 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
             core.sessions.open(Rc::clone(&origin), expiry, Version::V5)
         }
     };
+    core.sessions.set_origin(key, &origin);
     if let Some(session) = core.sessions.get_mut(key) {
         let rate = session.bridge().map(|end| end.rate).unwrap_or_default();
         let map = Rc::clone(spec.map);
@@ -75,7 +72,6 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
             end.subscribed = std::mem::take(&mut known.subscribed);
             end.told_offline = known.told_offline;
         }
-        session.origin = origin;
         session.role = Role::Bridge(Box::new(end));
         session.expiry = expiry;
         session.will = None;

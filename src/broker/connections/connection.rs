@@ -49,6 +49,10 @@ pub(super) enum Peer {
         listener: u16,
         /// It said that it is a bridge (`try_private`).
         is_bridge: bool,
+        /// Seconds; 0 is off.
+        keep_alive: u16,
+        /// QoS 1 and 2 messages that it was told it may send at a time.
+        receive_maximum: u16,
     },
     /// The upstream of a bridge of ours.
     Upstream(Box<UpstreamOnly>),
@@ -115,14 +119,8 @@ pub(crate) struct Connection {
     pub(super) max_packet: u32,
     /// Largest packet the peer was told it may send.
     max_received: u32,
-    /// QoS 1 and 2 messages the peer was told it may send at a time.
-    receive_maximum: u16,
-    /// Seconds; 0 is off.
-    keep_alive: u16,
     /// QoS 1 and 2 messages of the peer that are not acknowledged yet.
     pub(super) unacked: u16,
-    /// Queued replies before which no message may be sent.
-    pub(super) barriers: u32,
     version: Version,
     stage: Stage,
     max_qos: QoS,
@@ -145,10 +143,7 @@ impl Connection {
             session: None,
             max_packet: u32::MAX,
             max_received: u32::MAX,
-            receive_maximum: u16::MAX,
-            keep_alive: 0,
             unacked: 0,
-            barriers: 0,
             version: Version::V311,
             stage: Stage::New,
             max_qos: QoS::ExactlyOnce,
@@ -164,6 +159,8 @@ impl Connection {
             address,
             listener,
             is_bridge: false,
+            keep_alive: 0,
+            receive_maximum: u16::MAX,
         };
         Connection::new(peer, now)
     }
@@ -202,17 +199,23 @@ impl Connection {
 
     /// The CONNECT is accepted.
     pub(crate) fn agree(&mut self, agreed: &Agreed) {
-        if let Peer::Client { is_bridge, .. } = &mut self.peer {
+        if let Peer::Client {
+            is_bridge,
+            keep_alive,
+            receive_maximum,
+            ..
+        } = &mut self.peer
+        {
             *is_bridge = agreed.is_bridge;
+            *keep_alive = agreed.keep_alive;
+            *receive_maximum = agreed.receive_maximum;
         }
         if agreed.aliases > 0 {
             self.extras().outward = Outward::new(agreed.aliases);
         }
         self.stage = Stage::Connected;
         self.session = Some(agreed.session);
-        self.keep_alive = agreed.keep_alive;
         self.max_received = agreed.max_packet;
-        self.receive_maximum = agreed.receive_maximum;
         self.max_qos = agreed.max_qos;
     }
 
@@ -252,9 +255,12 @@ impl Connection {
         }
     }
 
-    /// Seconds; 0 is off.
+    /// Seconds; 0 is off, as for an upstream, whose link sees to it.
     pub(crate) fn keep_alive(&self) -> u16 {
-        self.keep_alive
+        match self.peer {
+            Peer::Client { keep_alive, .. } => keep_alive,
+            Peer::Upstream(_) => 0,
+        }
     }
 
     pub(crate) fn last_seen(&self) -> Time {
@@ -320,12 +326,13 @@ impl Connection {
 
     /// True while a message may be added to what waits for the peer.
     pub(crate) fn takes_message(&self) -> bool {
-        self.stage == Stage::Connected && self.barriers == 0 && self.outbox.len() < OUTBOX_HIGH
+        self.stage == Stage::Connected && !self.has_barrier() && self.outbox.len() < OUTBOX_HIGH
     }
 
     /// True while no message may be sent before a reply that waits.
     pub(crate) fn has_barrier(&self) -> bool {
-        self.barriers > 0
+        let replies = self.replies.as_ref();
+        replies.is_some_and(|replies| replies.has_barrier())
     }
 
     /// True if the peer reads too slowly for QoS 0.
@@ -349,7 +356,12 @@ impl Connection {
     /// peer has gone beyond it.
     pub(crate) fn count_unacked(&mut self) -> bool {
         self.unacked = self.unacked.saturating_add(1);
-        self.version < Version::V5 || self.unacked <= self.receive_maximum
+        match self.peer {
+            Peer::Client {
+                receive_maximum, ..
+            } => self.version < Version::V5 || self.unacked <= receive_maximum,
+            Peer::Upstream(_) => true,
+        }
     }
 
     /// A message that was counted is one that was received before.
@@ -393,6 +405,12 @@ impl Connection {
         }
     }
 
+    /// True while a PUBLISH waits for room.
+    pub(crate) fn has_parked(&self) -> bool {
+        let extras = self.extras.as_ref();
+        extras.is_some_and(|extras| !extras.parked.is_empty())
+    }
+
     /// The PUBLISHes that wait for room, the oldest first.
     pub(crate) fn parked(&self) -> impl Iterator<Item = &Parked> {
         self.extras.iter().flat_map(|extras| &extras.parked)
@@ -431,7 +449,7 @@ impl Connection {
 
     /// Gives back the memory of what is empty. No ticket is out for replies that are none.
     pub(crate) fn shrink(&mut self) {
-        self.replies.take_if(|replies| replies.is_empty());
+        self.replies.take_if(|replies| replies.is_unused());
     }
 }
 
@@ -442,7 +460,7 @@ mod tests {
     #[test]
     fn a_connection_is_small() {
         assert!(
-            size_of::<Connection>() <= 120,
+            size_of::<Connection>() <= 112,
             "{}",
             size_of::<Connection>()
         );

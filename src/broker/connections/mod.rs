@@ -264,9 +264,6 @@ impl Connections {
     /// be called before the reply may leave.
     pub(crate) fn reply(&mut self, c: ConnId, reply: Reply, open: bool) -> Option<Ticket> {
         let conn = self.table.get_mut(c)?;
-        if matches!(reply, Reply::Barrier(_)) {
-            conn.barriers += 1;
-        }
         let waits = conn.replies.as_ref().is_some_and(|r| !r.is_empty());
         if open && !waits {
             self.leave(c, reply);
@@ -312,7 +309,6 @@ impl Connections {
             Reply::Barrier(bytes) => {
                 let sent = self.send_encoded(c, &bytes);
                 if let Some(conn) = self.table.get_mut(c) {
-                    conn.barriers = conn.barriers.saturating_sub(1);
                     // The first of them is CONNACK.
                     conn.greeted |= sent;
                 }
@@ -331,14 +327,14 @@ impl Connections {
     /// Holds messages back until [`Connections::release_messages`].
     pub(crate) fn hold_messages(&mut self, c: ConnId) {
         if let Some(conn) = self.table.get_mut(c) {
-            conn.barriers = conn.barriers.saturating_add(1);
+            conn.replies.get_or_insert_default().hold();
         }
     }
 
     /// Ends what [`Connections::hold_messages`] began.
     pub(crate) fn release_messages(&mut self, c: ConnId) {
-        if let Some(conn) = self.table.get_mut(c) {
-            conn.barriers = conn.barriers.saturating_sub(1);
+        if let Some(replies) = self.replies(c) {
+            replies.release();
         }
     }
 

@@ -65,11 +65,33 @@ pub(super) struct Replies {
     places: VecDeque<QueuedReply>,
     /// The number of the first.
     first: u32,
+    /// How many barriers there are, and holds that were not released.
+    barriers: u32,
 }
 
 impl Replies {
     pub(super) fn is_empty(&self) -> bool {
         self.places.is_empty()
+    }
+
+    /// True if nothing would be lost with it.
+    pub(super) fn is_unused(&self) -> bool {
+        self.is_empty() && !self.has_barrier()
+    }
+
+    /// True while no message may be sent before a reply that waits.
+    pub(super) fn has_barrier(&self) -> bool {
+        self.barriers > 0
+    }
+
+    /// Holds messages back until [`Replies::release`].
+    pub(super) fn hold(&mut self) {
+        self.barriers = self.barriers.saturating_add(1);
+    }
+
+    /// Ends what [`Replies::hold`] began.
+    pub(super) fn release(&mut self) {
+        self.barriers = self.barriers.saturating_sub(1);
     }
 
     /// Adds a place. Without a `reply` it is reserved for one to come.
@@ -78,6 +100,9 @@ impl Replies {
             impossible!("four billion replies wait for one peer");
             0
         });
+        if matches!(reply, Some(Reply::Barrier(_))) {
+            self.hold();
+        }
         self.places.push_back(QueuedReply { open, reply });
         Ticket {
             conn,
@@ -92,6 +117,9 @@ impl Replies {
 
     /// Puts a reply in its reserved place; `open` if nothing has to happen before it may leave.
     pub(super) fn fill(&mut self, ticket: Ticket, reply: Reply, open: bool) {
+        if matches!(reply, Reply::Barrier(_)) {
+            self.hold();
+        }
         match self.place(ticket) {
             Some(place) => {
                 place.reply = Some(reply);
@@ -128,6 +156,9 @@ impl Replies {
         let reply = front.reply.take()?;
         self.first = self.first.wrapping_add(1);
         self.places.pop_front();
+        if matches!(reply, Reply::Barrier(_)) {
+            self.release();
+        }
         Some(reply)
     }
 }

@@ -71,8 +71,7 @@ fn has_room(core: &Core, session: &Session, lane: Lane, size: u32) -> bool {
 
 /// True if a message for the session would leave at once.
 pub(crate) fn is_free(session: &Session, conn: &Connection) -> bool {
-    let queue = &session.outbound;
-    conn.takes_message() && queue.ready() == 0 && !queue.is_behind() && !queue.is_window_full()
+    conn.takes_message() && session.outbound.is_free()
 }
 
 /// True if a connected member of a group could be sent something now.

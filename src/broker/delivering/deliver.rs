@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::choose::is_free;
 use crate::broker::connections::{Stage, Ticket};
 use crate::broker::core::Core;
 use crate::broker::plan::{Admission, Plan};
@@ -38,53 +39,53 @@ pub(super) fn deliver(
     ticket: Option<Ticket>,
     now: Time,
 ) -> Delivered {
-    // What came by a share may change hands, so it has a row of its own.
-    let (mut together, mut alone): (Vec<Owed>, Vec<Owed>) = (Vec::new(), Vec::new());
-    let (mut queued, mut remaining) = (Vec::new(), Vec::new());
-    for (mut receiver, plan) in receivers.drain(..).zip(plans) {
-        let admission = match *plan {
-            Plan::Stored(admission) => admission,
-            Plan::AtOnce => {
-                send_at_once(core, message, receiver, now);
-                continue;
-            }
-            Plan::InRam => {
-                queue_in_ram(core, message, receiver, now);
-                continue;
+    let (mut stored, mut remaining) = (Vec::new(), Vec::new());
+    for (receiver, plan) in receivers.drain(..).zip(plans) {
+        match *plan {
+            Plan::Unstored => send_now(core, message, receiver, now),
+            Plan::Stored(admission) => {
+                let (key, lane) = (receiver.session, receiver.owed.lane);
+                if admit(core, key, lane, message, admission, now) {
+                    stored.push(receiver);
+                }
             }
             Plan::Copy => {
                 push_in_ram(core, message, receiver.clone(), now);
                 remaining.push(receiver);
-                continue;
             }
-            Plan::NoRoom => {
-                remaining.push(receiver);
-                continue;
-            }
-        };
-        let (key, lane) = (receiver.session, receiver.owed.lane);
-        if admit(core, key, lane, message, admission, now) {
-            take_place(core, &mut receiver);
-            let owed = receiver.owed.clone();
-            if lane.is_share() {
-                &mut alone
-            } else {
-                &mut together
-            }
-            .push(owed);
-            queued.push(receiver);
+            Plan::NoRoom => remaining.push(receiver),
         }
     }
-    if queued.is_empty() {
-        return Delivered {
-            waits: false,
-            remaining,
-        };
+    let waits = ticket.is_some() && !stored.is_empty();
+    if !stored.is_empty() {
+        owe(core, message, stored, ticket, now);
+    }
+    Delivered { waits, remaining }
+}
+
+/// Owes a message to those whose queues the store has, and queues it for them.
+fn owe(
+    core: &mut Core,
+    message: &Rc<Message>,
+    mut receivers: Vec<Receiver>,
+    ticket: Option<Ticket>,
+    now: Time,
+) {
+    // What came by a share may change hands, so it has a row of its own.
+    let (mut together, mut alone): (Vec<Owed>, Vec<Owed>) = (Vec::new(), Vec::new());
+    for receiver in &mut receivers {
+        take_place(core, receiver);
+        let owed = receiver.owed.clone();
+        if owed.lane.is_share() {
+            alone.push(owed);
+        } else {
+            together.push(owed);
+        }
     }
     let rows = u64::from(!together.is_empty());
     let first = core.ledger.put_each(message, together, alone, ticket, now);
     let mut apart = (first.0 + rows..).map(MessageId);
-    for receiver in queued {
+    for receiver in receivers {
         let id = if receiver.owed.lane.is_share() {
             apart.next()
         } else {
@@ -92,10 +93,6 @@ pub(super) fn deliver(
         };
         let entry = Entry::new(Rc::clone(message), id, receiver.owed);
         queue_stored(core, receiver.session, entry, now);
-    }
-    Delivered {
-        waits: ticket.is_some(),
-        remaining,
     }
 }
 
@@ -115,7 +112,7 @@ pub(crate) fn queue_stored(core: &mut Core, key: SessionKey, entry: Entry, now: 
     };
     let (lane, size) = (entry.owed.lane, entry.message.size());
     let expires = entry.message.expiry.is_some();
-    let by_topic = session.by_topic && session.is_durable();
+    let by_topic = session.is_by_topic() && session.is_durable();
     let (is_bridge, is_away) = (session.is_bridge(), session.conn.is_none());
     session.outbound.push(entry, by_topic);
     let group = session.group(lane).filter(|_| is_away);
@@ -136,8 +133,9 @@ pub(crate) fn queue_stored(core: &mut Core, key: SessionKey, entry: Entry, now: 
     }
 }
 
-/// Sends a QoS 0 message to a receiver that is connected and keeps up.
-fn send_at_once(core: &mut Core, message: &Rc<Message>, receiver: Receiver, now: Time) {
+/// Sends a message that is not to be stored to a receiver that is connected and can take it at once;
+/// else it goes by a queue in RAM, or at QoS 0 not at all.
+fn send_now(core: &mut Core, message: &Rc<Message>, mut receiver: Receiver, now: Time) {
     let Core {
         sessions,
         connections,
@@ -147,24 +145,39 @@ fn send_at_once(core: &mut Core, message: &Rc<Message>, receiver: Receiver, now:
         ..
     } = &mut *core;
     let (key, lane) = (receiver.session, receiver.owed.lane);
-    let Some(session) = sessions.known(key) else {
+    let Some(session) = sessions.known_mut(key) else {
         return;
     };
     let Some(mut writer) = session.conn.and_then(|c| connections.writer(c)) else {
         return drop_offline(core, key, lane, (message, receiver.owed.qos), now);
     };
     let conn = writer.connection();
-    if conn.has_barrier() || session.outbound.holds_qos0() {
-        return queue_in_ram(core, message, receiver, now);
+    let is_acked = receiver.owed.qos != QoS::AtMostOnce;
+    let must_wait = if is_acked {
+        // The queue of a bridge has lanes, which may have to wait each by itself. A message that
+        // has waited for room may have expired: the queue drops it.
+        session.is_bridge() || message.expired(now) || !is_free(session, conn)
+    } else {
+        conn.has_barrier() || session.outbound.holds_qos0()
+    };
+    if must_wait {
+        queue_in_ram(core, message, receiver, now);
+        return;
     }
     if conn.stage() != Stage::Connected || conn.is_behind() {
         let lost = (1, message.size().into());
         return drop_message(core, key, lane, DropReason::Slow, lost, now);
     }
+    if is_acked {
+        receiver.owed.seq = session.outbound.next_seq();
+        receiver.owed.qos = receiver.owed.qos.min(conn.max_qos());
+    }
     let entry = Entry::new(Rc::clone(message), None, receiver.owed);
     let with = (&*settings, counters, scratch);
-    if transmit(&mut writer, &entry, with, now) == Transmitted::TooLarge {
-        drop_entry(core, key, &entry, DropReason::TooLarge, now);
+    match transmit(&mut writer, &entry, with, now) {
+        Transmitted::Sent if is_acked => session.outbound.sent_at_once(entry, now),
+        Transmitted::TooLarge => drop_entry(core, key, &entry, DropReason::TooLarge, now),
+        _ => {}
     }
 }
 
@@ -213,7 +226,7 @@ pub(crate) fn deliver_left(
     }
     let stored = receiver.stored;
     if receiver.owed.qos == QoS::AtMostOnce && !stored {
-        send_at_once(core, message, receiver, now);
+        send_now(core, message, receiver, now);
         if let Some((id, owner)) = from {
             core.ledger.ack(id, owner, now);
         }

@@ -60,7 +60,7 @@ pub(crate) fn send_retained(
         let Some(session) = core.sessions.known(key) else {
             return;
         };
-        let is_own = options.no_local && message.origin.client_id == session.origin.client_id;
+        let is_own = options.no_local && message.origin.client_id() == session.client_id();
         let auth = &core.settings.auth;
         let is_readable = session.is_bridge() || auth.may_read(&session.who(), message.topic());
         if !is_own && is_readable && may_still_publish(core, &message) {
@@ -72,7 +72,7 @@ pub(crate) fn send_retained(
 /// With `check_retain_source`, a retained message whose publisher has lost the right to publish it
 /// is not sent. The broker's own and those of bridges need no right.
 fn may_still_publish(core: &Core, message: &Message) -> bool {
-    let client_id = &message.origin.client_id;
+    let client_id = message.origin.client_id();
     let is_bridge = |key| core.bridges.has(key);
     !core.settings.general.check_retain_source
         || client_id.is_empty()
@@ -118,7 +118,7 @@ fn queue_retained(
     let id = stored.then(|| core.ledger.put(message, receiver.owed.clone(), now));
     let entry = Entry::new(Rc::clone(message), id, receiver.owed);
     if let Some(session) = core.sessions.get_mut(key) {
-        let by_topic = session.by_topic && stored;
+        let by_topic = session.is_by_topic() && stored;
         session.outbound.push(entry, by_topic);
     }
     note_queued(core, key, lane, message.size(), now);

@@ -15,7 +15,7 @@ use crate::broker::queues::bounds::{admission_now, copies};
 use crate::broker::queues::drops::drop_unrefused;
 use crate::broker::routing::Receiver;
 use crate::broker::sessions::DropReason;
-use crate::keys::SessionKey;
+use crate::keys::{GroupKey, SessionKey};
 use crate::message::Message;
 use crate::mqtt::QoS;
 use crate::route::Among;
@@ -46,11 +46,19 @@ pub(crate) fn route(
 ) -> Routed {
     let mut receivers = std::mem::take(&mut core.scratch.receivers);
     let mut plans = std::mem::take(&mut core.scratch.plans);
-    let matched = find_receivers(core, message, from, &mut receivers);
+    let mut groups = std::mem::take(&mut core.scratch.groups);
+    let with = (&core.sessions, &core.settings);
+    let matched = core
+        .router
+        .find_receivers(message, from, with, &mut receivers, &mut groups);
+    if !groups.is_empty() {
+        add_members(core, message, &mut groups, &mut receivers);
+    }
+    core.scratch.groups = groups;
     core.memory.look(core.settings.memory_limit());
-    plan_all(core, message, (&receivers, &mut plans), behind, now);
+    let all_have_room = plan_all(core, message, (&receivers, &mut plans), behind, now);
     let retention = retention(core, message);
-    let whole = retention == Retention::Done && !plans.iter().any(Plan::lacks_room);
+    let whole = retention == Retention::Done && all_have_room;
     let is_kept = message.retain && retention != Retention::NoRoom;
     let by_commit = is_kept && retain(core, message, now);
     let early = ticket.filter(|_| whole && !by_commit);
@@ -121,27 +129,19 @@ pub(crate) fn route_unanswered(
     drop_unrefused(core, &routed.remaining, &message, now);
 }
 
-/// Lists the sessions a message goes to, each once, and a member of each group besides. True if
-/// there is a matching subscription at all.
-fn find_receivers(
+/// Adds a member of each group to the list of receivers.
+fn add_members(
     core: &mut Core,
     message: &Message,
-    from: Option<SessionKey>,
+    groups: &mut Vec<GroupKey>,
     receivers: &mut Vec<Receiver>,
-) -> bool {
-    let mut groups = std::mem::take(&mut core.scratch.groups);
-    let with = (&core.sessions, &core.settings);
-    let matched = core
-        .router
-        .find_receivers(message, from, with, receivers, &mut groups);
+) {
     while let Some(group) = groups.pop() {
         let chosen = choose(core, group, Among::All, message);
         if let Some((receiver, _)) = chosen {
             core.router.add_member(receiver, receivers);
         }
     }
-    core.scratch.groups = groups;
-    matched
 }
 
 /// What stands in the way of retaining a message, if it is to be retained.
@@ -158,19 +158,23 @@ fn retention(core: &Core, message: &Message) -> Retention {
 }
 
 /// Asks once for each receiver how the message can reach it. A session gets all that it is to store
-/// of a message, or nothing yet.
+/// of a message, or nothing yet. True if all that must hold it have room.
 fn plan_all(
     core: &mut Core,
     message: &Message,
     (receivers, plans): (&[Receiver], &mut Vec<Plan>),
     behind: &[SessionKey],
     now: Time,
-) {
+) -> bool {
     for receiver in receivers {
-        plans.push(plan(core, message, receiver, behind, now));
+        plans.push(if receiver.stored {
+            plan_stored(core, message, receiver, behind, now)
+        } else {
+            Plan::Unstored
+        });
     }
     if !plans.iter().any(Plan::lacks_room) {
-        return;
+        return true;
     }
     let pairs = receivers.iter().zip(plans.iter());
     let full: Vec<SessionKey> = pairs
@@ -182,23 +186,17 @@ fn plan_all(
             *plan = Plan::NoRoom;
         }
     }
+    false
 }
 
-/// How the message can reach a receiver.
-fn plan(
+/// Whether a queue that the store has takes the message.
+fn plan_stored(
     core: &mut Core,
     message: &Message,
     to: &Receiver,
     behind: &[SessionKey],
     now: Time,
 ) -> Plan {
-    if !to.stored {
-        return if to.owed.qos == QoS::AtMostOnce {
-            Plan::AtOnce
-        } else {
-            Plan::InRam
-        };
-    }
     // What was published at QoS 0 nobody waits for, at whatever QoS it goes on.
     let is_waited_for = message.qos != QoS::AtMostOnce && to.owed.qos != QoS::AtMostOnce;
     // Without persistence the store is memory.

@@ -1,5 +1,6 @@
 //! Whether a CONNECT may come in, and what it comes to: checked before a session is touched.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use crate::broker::core::Core;
@@ -53,11 +54,8 @@ pub(crate) fn admit(
         assigned = connect.client_id.is_empty();
     }
     admit_session(core, &client_id)?;
-    let origin = Rc::new(Origin {
-        client_id,
-        username: connect.username.map(Rc::from),
-        listener: auth.per_listener().then_some(name),
-    });
+    let listener = auth.per_listener().then_some(&*name);
+    let origin = Rc::new(Origin::new(&client_id, connect.username, listener));
     let will = match &connect.will {
         Some(will) => Some(admit_will(core, will, connect.version, &origin, now)?),
         None => None,
@@ -72,11 +70,11 @@ pub(crate) fn admit(
 }
 
 /// The client id asked for, or one that is assigned, and then true.
-fn pick_client_id(
+fn pick_client_id<'a>(
     core: &Core,
-    connect: &Connect<'_>,
+    connect: &Connect<'a>,
     listener: &str,
-) -> Result<(Rc<str>, bool), Reason> {
+) -> Result<(Cow<'a, str>, bool), Reason> {
     if !connect.client_id.is_empty() {
         return Ok((connect.client_id.into(), false));
     }

@@ -83,7 +83,7 @@ pub(crate) fn refuse_unreadable(core: &mut Core, c: ConnId, error: &mqtt::Error,
 /// Gives an admitted client its session and answers.
 fn enter(core: &mut Core, c: ConnId, connect: &Connect<'_>, admitted: &Admitted, now: Time) {
     take_over(core, &admitted.origin, connect.clean_start, now);
-    let known = core.sessions.find(&admitted.origin.client_id);
+    let known = core.sessions.find(admitted.origin.client_id());
     // A CONNACK promises a session, or that an old one is gone.
     let mut discarded = false;
     if let Some(key) = known.filter(|_| connect.clean_start) {
@@ -110,7 +110,7 @@ fn enter(core: &mut Core, c: ConnId, connect: &Connect<'_>, admitted: &Admitted,
 /// Ends the connection that has the client id now [MQTT-3.1.4-3]. Its will is published unless the
 /// session goes on and the will was to be delayed.
 fn take_over(core: &mut Core, origin: &Origin, clean_start: bool, now: Time) {
-    let Some(key) = core.sessions.find(&origin.client_id) else {
+    let Some(key) = core.sessions.find(origin.client_id()) else {
         return;
     };
     let Some(session) = core.sessions.known_mut(key) else {
@@ -124,7 +124,7 @@ fn take_over(core: &mut Core, origin: &Origin, clean_start: bool, now: Time) {
         log::info!(
             target: NOTICE,
             "Client {} already connected, closing old connection.",
-            origin.client_id
+            origin.client_id()
         );
         core.counters.takeovers += 1;
         close(core, old, Reason::SESSION_TAKEN_OVER, now);
@@ -161,6 +161,7 @@ fn bind(
     now: Time,
 ) -> bool {
     let agreed = agree(core, (c, key), connect, admitted);
+    core.sessions.set_origin(key, &admitted.origin);
     let (Some(conn), Some(session)) = (core.connections.get_mut(c), core.sessions.get_mut(key))
     else {
         return false;
@@ -171,7 +172,6 @@ fn bind(
     session.conn = Some(c);
     session.version = connect.version;
     session.expiry = admitted.expiry;
-    session.origin = Rc::clone(&admitted.origin);
     session.will = admitted.will.clone();
     let is_durable = session.is_durable();
     if core.settings.general.connection_messages {
@@ -246,7 +246,7 @@ fn connack(
             .map(|_| Property::SessionExpiry(admitted.expiry)),
         admitted
             .assigned
-            .then_some(Property::AssignedClientId(&admitted.origin.client_id)),
+            .then_some(Property::AssignedClientId(admitted.origin.client_id())),
         (!settings.general.retain_available).then_some(Property::RetainAvailable(0)),
         settings
             .general

@@ -22,15 +22,21 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// The sessions for which a message of this connection waits: a later one must not overtake it.
 pub(super) fn blocked(core: &Core, c: ConnId) -> Vec<SessionKey> {
-    let parked = core.connections.get(c).into_iter().flat_map(|c| c.parked());
-    let receivers = parked.flat_map(|parked| &parked.remaining.receivers);
+    // Hardly ever one waits, and every PUBLISH asks.
+    let Some(conn) = core.connections.get(c).filter(|conn| conn.has_parked()) else {
+        return Vec::new();
+    };
+    let receivers = conn.parked().flat_map(|parked| &parked.remaining.receivers);
     receivers.map(|receiver| receiver.session).collect()
 }
 
 /// True if a message waits for room that the peer now sends again.
 pub(super) fn waits_already(core: &Core, c: ConnId, delivery: Delivery) -> bool {
-    let mut parked = core.connections.get(c).into_iter().flat_map(|c| c.parked());
-    delivery.id().is_some() && parked.any(|parked| parked.delivery.id() == delivery.id())
+    let conn = core.connections.get(c).filter(|conn| conn.has_parked());
+    conn.is_some_and(|conn| {
+        let mut parked = conn.parked();
+        delivery.id().is_some() && parked.any(|parked| parked.delivery.id() == delivery.id())
+    })
 }
 
 /// A queue must hold the message and can't: an MQTT 5 publisher is told; the acknowledgement of an

@@ -21,7 +21,9 @@ use crate::impossible;
 use crate::keys::{ConnId, SessionKey};
 use crate::lane::Lane;
 use crate::message::{Message, Parts};
-use crate::mqtt::{Delivery, KEPT_PROPS_BYTES, Publish, PublishProps, QoS, Reason, TopicName};
+use crate::mqtt::{
+    Delivery, KEPT_PROPS_BYTES, PacketId, Publish, PublishProps, QoS, Reason, TopicName,
+};
 use crate::session::Receipt;
 use crate::time::Time;
 
@@ -29,8 +31,8 @@ use crate::time::Time;
 enum Verdict {
     /// Route it.
     Take(Rc<Message>),
-    /// It was routed before: only acknowledge it again.
-    Again(Reply),
+    /// This QoS 2 message was routed before: only acknowledge it again.
+    Again(PacketId),
     /// It waits for room already.
     Wait,
     /// Acknowledge it with this reason and drop it.
@@ -49,10 +51,10 @@ pub(crate) fn on_publish(core: &mut Core, c: ConnId, publish: &Publish<'_>, now:
     core.scratch.forwarded.shrink_to(KEPT_PROPS_BYTES);
     let props = publish.props.read_publish(&mut core.scratch.forwarded);
     let decided = publisher(core, c, publish, &props, &mut topic).map(|publisher| {
-        let verdict = match known_id(core, publisher.key, publish) {
-            Some(ack) => Verdict::Again(ack),
-            None if waits_already(core, c, publish.delivery) => Verdict::Wait,
-            None => make_message(core, &publisher, publish, &props, &mut topic, now),
+        let verdict = match publish.delivery {
+            Delivery::ExactlyOnce(id, _) if is_known(core, publisher.key, id) => Verdict::Again(id),
+            delivery if waits_already(core, c, delivery) => Verdict::Wait,
+            _ => make_message(core, &publisher, publish, &props, &mut topic, now),
         };
         (publisher, verdict)
     });
@@ -147,18 +149,15 @@ fn name_topic(
     Ok(())
 }
 
-/// The PUBREC for a QoS 2 message that was received before, whatever it says now.
-fn known_id(core: &Core, key: SessionKey, publish: &Publish<'_>) -> Option<Reply> {
-    let Delivery::ExactlyOnce(id, _) = publish.delivery else {
-        return None;
-    };
-    let session = core.sessions.get(key)?;
-    let is_known = session.inbound.look(id) == Receipt::Known;
-    is_known.then_some(Reply::PubRec(id, Reason::SUCCESS))
+/// True if a QoS 2 message was received before, whatever it says now.
+fn is_known(core: &Core, key: SessionKey, id: PacketId) -> bool {
+    let session = core.sessions.get(key);
+    session.is_some_and(|session| session.inbound.look(id) == Receipt::Known)
 }
 
 /// Answers a message that was received before: after the commit that holds its id.
-fn acknowledge_again(core: &mut Core, (c, key): (ConnId, SessionKey), ack: Reply, now: Time) {
+fn acknowledge_again(core: &mut Core, (c, key): (ConnId, SessionKey), id: PacketId, now: Time) {
+    let ack = Reply::PubRec(id, Reason::SUCCESS);
     if let Some(conn) = core.connections.get_mut(c) {
         conn.uncount_unacked();
     }
@@ -199,7 +198,8 @@ fn make_message(
     }
     // As in Mosquitto, a bridge is the operator's own and needs no right, but $SYS is the broker's.
     let is_bridge = publisher.wire.is_some();
-    let is_allowed = is_bridge || settings.auth.may_publish(&session.who(), topic);
+    let auth = &settings.auth;
+    let is_allowed = is_bridge || auth.allows_all() || auth.may_publish(&session.who(), topic);
     if is_reserved(topic) || !is_allowed {
         log::debug!("Denied PUBLISH from {} to {topic}", session.client_id());
         core.counters.denied += 1;
@@ -214,7 +214,7 @@ fn make_message(
         props: &core.scratch.forwarded,
         payload: publish.payload,
     };
-    let Ok(mut message) = Message::new(parts, now, Rc::clone(&session.origin)) else {
+    let Ok(mut message) = Message::new(parts, now, Rc::clone(session.origin())) else {
         return Verdict::Close(Reason::TOPIC_NAME_INVALID);
     };
     message.qos = publish.delivery.qos();
@@ -236,7 +236,7 @@ fn act(
     let key = publisher.key;
     match verdict {
         Verdict::Close(reason) => close(core, c, reason, now),
-        Verdict::Again(ack) => acknowledge_again(core, (c, key), ack, now),
+        Verdict::Again(id) => acknowledge_again(core, (c, key), id, now),
         Verdict::Drop(reason) if reason.is_error() => acknowledge(core, c, delivery, reason),
         Verdict::Drop(_) => {
             let routed = Routed {

@@ -84,7 +84,7 @@ fn room_for(core: &Core, key: SessionKey, packet: &Subscribe<'_>) -> (usize, usi
         return (0, 0);
     };
     let all = MAX_SUBSCRIPTIONS.saturating_sub(session.subscriptions.len());
-    let shared = MAX_SHARES.saturating_sub(session.shares.len());
+    let shared = MAX_SHARES.saturating_sub(session.shares().len());
     // Each needs a number, and those of shares that it has left may still owe something.
     let mut filters = packet.filters.iter();
     let is_share = filters.any(|wanted| mqtt::share(wanted.filter).is_some());

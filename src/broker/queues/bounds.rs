@@ -295,8 +295,8 @@ pub(crate) fn note_policy(core: &mut Core, key: SessionKey) {
     let mut lines = session.bridge().into_iter().flat_map(|end| end.lines());
     let by_topic = latest(Lane::Client) || lines.any(|(line, _)| latest(Lane::Bridge(line)));
     drop(lines);
-    let changed = session.is_durable() && session.by_topic != by_topic;
-    session.by_topic = by_topic;
+    let is_durable = session.is_durable();
+    let changed = session.set_by_topic(by_topic) && is_durable;
     if changed {
         sessions.unsave_state(key);
     }

@@ -134,8 +134,9 @@ impl Router {
     ) -> bool {
         self.routing = self.routing.wrapping_add(1);
         let (routing, reached) = (self.routing, &mut self.reached);
-        let (topic, auth) = (message.topic(), &settings.auth);
+        let auth = &settings.auth;
         let mut matched = false;
+        let topic = message.topic_bytes();
         self.trie.matches(topic, &mut |subscriber, options| {
             matched = true;
             let key = match subscriber {
@@ -164,7 +165,8 @@ impl Router {
             {
                 return known.merge(receiver);
             }
-            if auth.open() || session.is_bridge() || auth.may_read(&session.who(), topic) {
+            let may_read = || auth.may_read(&session.who(), message.topic());
+            if auth.open() || session.is_bridge() || may_read() {
                 *reached = (routing, place(receivers));
                 receivers.push(receiver);
             }
@@ -364,7 +366,7 @@ mod tests {
         let mut sessions = Sessions::new(SessionId(1));
         let mut router = Router::new(MessageId(1));
         let keys = ["a", "b", "c"].map(|id| {
-            let key = sessions.open(Rc::new(Origin::client(id)), 0, Version::V5);
+            let key = sessions.open(Rc::new(Origin::new(id, None, None)), 0, Version::V5);
             router.subscribe("t", key, SubOptions::default());
             key
         });

@@ -3,12 +3,15 @@
 mod drops;
 mod session;
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::panic::Location;
 use std::rc::Rc;
 
 pub use drops::DropReason;
 pub(crate) use drops::Drops;
+use session::Mark;
 pub(crate) use session::{NEVER, PendingWill, Role, Session, Share, Subscribed, who};
 
 use crate::impossible;
@@ -21,7 +24,7 @@ use crate::store::Batch;
 #[derive(Debug)]
 pub(crate) struct Sessions {
     table: Table<SessionKey, Session>,
-    by_client_id: HashMap<Rc<str>, SessionKey>,
+    by_client_id: HashMap<ByClientId, SessionKey>,
     next: SessionId,
     /// Those whose rows must be written.
     unsaved: Vec<SessionKey>,
@@ -32,6 +35,30 @@ pub(crate) struct Sessions {
     /// Those that have ended and may have nothing left for others.
     spent: Vec<SessionKey>,
 }
+
+/// A session's origin, as what its client id is in.
+#[derive(Debug)]
+struct ByClientId(Rc<Origin>);
+
+impl Borrow<str> for ByClientId {
+    fn borrow(&self) -> &str {
+        self.0.client_id()
+    }
+}
+
+impl Hash for ByClientId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.client_id().hash(state);
+    }
+}
+
+impl PartialEq for ByClientId {
+    fn eq(&self, other: &ByClientId) -> bool {
+        self.0.client_id() == other.0.client_id()
+    }
+}
+
+impl Eq for ByClientId {}
 
 impl Sessions {
     /// No sessions; the next new one gets the number `next`.
@@ -56,12 +83,29 @@ impl Sessions {
 
     /// Adds a session; one that has not ended is known by its client id from now on.
     pub(crate) fn add(&mut self, session: Session) -> SessionKey {
-        let client_id = (!session.is_ended()).then(|| Rc::clone(&session.origin.client_id));
+        let name = (!session.is_ended()).then(|| ByClientId(Rc::clone(&session.origin)));
         let key = self.table.insert(session);
-        if let Some(client_id) = client_id {
-            self.by_client_id.insert(client_id, key);
+        if let Some(name) = name {
+            self.by_client_id.insert(name, key);
         }
         key
+    }
+
+    /// The client of a session is `origin` from now on: its user name or listener may be another,
+    /// not its client id.
+    pub(crate) fn set_origin(&mut self, key: SessionKey, origin: &Rc<Origin>) {
+        let Some(session) = self.table.get_mut(key) else {
+            return;
+        };
+        if Rc::ptr_eq(&session.origin, origin) {
+            return;
+        }
+        session.origin = Rc::clone(origin);
+        if self.find(origin.client_id()) == Some(key) {
+            // The key of the map holds the origin, too, and must not keep the old one alive.
+            self.by_client_id.remove(origin.client_id());
+            self.by_client_id.insert(ByClientId(Rc::clone(origin)), key);
+        }
     }
 
     /// Nobody knows a session by its client id any more.
@@ -75,7 +119,7 @@ impl Sessions {
     /// to have some.
     pub(crate) fn remove(&mut self, key: SessionKey) -> Option<(Session, bool)> {
         let session = self.table.remove(key)?;
-        let rows = session.on_disk || session.unsaved.any();
+        let rows = session.is_on_disk() || session.marks.is_unsaved();
         if rows {
             self.gone.push(session.id);
         }
@@ -131,23 +175,23 @@ impl Sessions {
     /// How many client ids are known.
     #[cfg(test)]
     pub(crate) fn client_ids(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.by_client_id.keys().map(|id| &**id)
+        self.by_client_id.keys().map(|name| name.0.client_id())
     }
 
     /// The session's identity row must be written; the caller says how soon.
     pub(crate) fn unsave_identity(&mut self, key: SessionKey) {
-        self.unsave(key, |session| &mut session.unsaved.identity);
+        self.unsave(key, Mark::IdentityUnsaved);
     }
 
     /// The session's state row must be written; the caller says how soon.
     pub(crate) fn unsave_state(&mut self, key: SessionKey) {
-        self.unsave(key, |session| &mut session.unsaved.state);
+        self.unsave(key, Mark::StateUnsaved);
     }
 
-    fn unsave(&mut self, key: SessionKey, row: fn(&mut Session) -> &mut bool) {
+    fn unsave(&mut self, key: SessionKey, row: Mark) {
         if let Some(session) = self.table.get_mut(key) {
-            let known = session.unsaved.any();
-            *row(session) = true;
+            let known = session.marks.is_unsaved();
+            session.marks.set(row, true);
             if !known {
                 self.unsaved.push(key);
             }
@@ -160,16 +204,17 @@ impl Sessions {
             let Some(session) = self.table.get_mut(key) else {
                 continue;
             };
-            let what = std::mem::take(&mut session.unsaved);
-            if what.identity {
+            let identity = session.marks.set(Mark::IdentityUnsaved, false);
+            let state = session.marks.set(Mark::StateUnsaved, false);
+            if identity {
                 batch.put_session(session.id, &session.record());
             }
-            if what.state {
+            if state {
                 batch.put_state(session.id, &session.state());
             }
-            if what.any() {
+            if identity || state {
                 session.saved_in = batch.seq;
-                session.on_disk = true;
+                session.marks.set(Mark::OnDisk, true);
             }
         }
         for id in self.gone.drain(..) {
@@ -180,7 +225,7 @@ impl Sessions {
     /// A session goes on after the next commit.
     pub(crate) fn stall(&mut self, key: SessionKey) {
         if let Some(session) = self.table.get_mut(key)
-            && !std::mem::replace(&mut session.stalled, true)
+            && !session.marks.set(Mark::Stalled, true)
         {
             self.stalled.push(key);
         }
@@ -190,7 +235,7 @@ impl Sessions {
     pub(crate) fn take_stalled(&mut self) -> Vec<SessionKey> {
         for key in &self.stalled {
             if let Some(session) = self.table.get_mut(*key) {
-                session.stalled = false;
+                session.marks.set(Mark::Stalled, false);
             }
         }
         std::mem::take(&mut self.stalled)
@@ -213,4 +258,24 @@ impl Sessions {
 #[cold]
 fn gone(place: &Location<'_>) {
     impossible!("a session that {place} knows is gone");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_comes_again_leaves_nothing_of_its_old_names() {
+        let mut sessions = Sessions::new(SessionId(1));
+        let old = Rc::new(Origin::new("c", Some("old"), None));
+        let key = sessions.open(Rc::clone(&old), 0, Version::V5);
+        let new = Rc::new(Origin::new("c", Some("new"), None));
+        sessions.set_origin(key, &new);
+        assert_eq!(Rc::strong_count(&old), 1);
+        assert_eq!(sessions.find("c"), Some(key));
+        let origin = sessions.get(key).unwrap().origin();
+        assert_eq!(origin.username(), Some("new"));
+        sessions.forget_client_id(key);
+        assert_eq!(sessions.find("c"), None);
+    }
 }

@@ -77,7 +77,7 @@ impl Role {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) id: SessionId,
-    pub(crate) origin: Rc<Origin>,
+    pub(super) origin: Rc<Origin>,
     pub(crate) conn: Option<ConnId>,
     pub(crate) version: Version,
     /// Session expiry interval in seconds; 0 ends with the connection.
@@ -92,30 +92,53 @@ pub(crate) struct Session {
     pub(crate) role: Role,
     /// What was dropped.
     pub(crate) drops: Option<Box<Drops>>,
-    /// Messages of some of its lanes are told apart by topic.
-    pub(crate) by_topic: bool,
-    /// Its parts in groups of shared subscriptions.
-    pub(crate) shares: Vec<Share>,
-    /// What of it must be written with the next commit.
-    pub(super) unsaved: Unsaved,
+    /// Its parts in groups of shared subscriptions; made with the first.
+    #[expect(clippy::box_collection, reason = "thousands of sessions have none")]
+    shares: Option<Box<Vec<Share>>>,
     /// The commit that holds its newest rows.
     pub(super) saved_in: u64,
+    pub(super) marks: Marks,
+}
+
+/// What is true of a session or not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(super) enum Mark {
+    /// Its identity row must be written with the next commit.
+    IdentityUnsaved = 1,
+    /// Its state row must be written with the next commit.
+    StateUnsaved = 2,
     /// It has rows in the store.
-    pub(super) on_disk: bool,
-    /// In the list of sessions that wait for a commit.
-    pub(super) stalled: bool,
+    OnDisk = 4,
+    /// It is in the list of sessions that wait for a commit.
+    Stalled = 8,
+    /// Messages of some of its lanes are told apart by topic.
+    ByTopic = 16,
 }
 
-/// What of a session must be written with the next commit.
+/// The [`Mark`]s of a session, in one byte: there are thousands of sessions.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Unsaved {
-    pub(super) identity: bool,
-    pub(super) state: bool,
-}
+pub(super) struct Marks(u8);
 
-impl Unsaved {
-    pub(super) fn any(self) -> bool {
-        self.identity || self.state
+impl Marks {
+    pub(super) fn has(self, mark: Mark) -> bool {
+        self.0 & mark as u8 != 0
+    }
+
+    /// Sets a mark or takes it off; returns whether it was there.
+    pub(super) fn set(&mut self, mark: Mark, on: bool) -> bool {
+        let had = self.has(mark);
+        self.0 = if on {
+            self.0 | mark as u8
+        } else {
+            self.0 & !(mark as u8)
+        };
+        had
+    }
+
+    /// True if a row must be written with the next commit.
+    pub(super) fn is_unsaved(self) -> bool {
+        self.has(Mark::IdentityUnsaved) || self.has(Mark::StateUnsaved)
     }
 }
 
@@ -134,12 +157,9 @@ impl Session {
             inbound: Inbound::default(),
             role: Role::Client,
             drops: None,
-            by_topic: false,
-            shares: Vec::new(),
-            unsaved: Unsaved::default(),
+            shares: None,
             saved_in: 0,
-            on_disk: false,
-            stalled: false,
+            marks: Marks::default(),
         }
     }
 
@@ -150,14 +170,18 @@ impl Session {
         expiry: u32,
         version: Version,
     ) -> Session {
-        Session {
-            on_disk: true,
-            ..Session::new(id, origin, expiry, version)
-        }
+        let mut session = Session::new(id, origin, expiry, version);
+        session.marks.set(Mark::OnDisk, true);
+        session
+    }
+
+    /// Who publishes the messages of its client.
+    pub(crate) fn origin(&self) -> &Rc<Origin> {
+        &self.origin
     }
 
     pub(crate) fn client_id(&self) -> &str {
-        &self.origin.client_id
+        self.origin.client_id()
     }
 
     /// Who the access control list is asked about.
@@ -208,12 +232,45 @@ impl Session {
 
     /// True if it has rows in the store.
     pub(crate) fn is_on_disk(&self) -> bool {
-        self.on_disk
+        self.marks.has(Mark::OnDisk)
+    }
+
+    /// True if messages of some of its lanes are told apart by topic.
+    pub(crate) fn is_by_topic(&self) -> bool {
+        self.marks.has(Mark::ByTopic)
+    }
+
+    /// Whether messages of some of its lanes are told apart by topic; true if that is a change.
+    pub(crate) fn set_by_topic(&mut self, by_topic: bool) -> bool {
+        self.marks.set(Mark::ByTopic, by_topic) != by_topic
+    }
+
+    /// Its parts in groups of shared subscriptions.
+    pub(crate) fn shares(&self) -> &[Share] {
+        self.shares.as_deref().map_or(&[], Vec::as_slice)
+    }
+
+    /// It takes part in one more group.
+    pub(crate) fn add_share(&mut self, share: Share) {
+        self.shares.get_or_insert_default().push(share);
+    }
+
+    /// It goes on only with its parts that `stays` says.
+    pub(crate) fn retain_shares(&mut self, stays: impl Fn(&Share) -> bool) {
+        if let Some(shares) = &mut self.shares {
+            shares.retain(stays);
+        }
+        self.shares.take_if(|shares| shares.is_empty());
+    }
+
+    /// These are its parts in groups from now on.
+    pub(crate) fn set_shares(&mut self, shares: Vec<Share>) {
+        self.shares = (!shares.is_empty()).then(|| Box::new(shares));
     }
 
     /// True if everything about it is in commits up to `done`.
     pub(crate) fn is_saved(&self, done: u64) -> bool {
-        !self.unsaved.any() && self.saved_in <= done
+        !self.marks.is_unsaved() && self.saved_in <= done
     }
 
     /// The commit that holds its newest rows.
@@ -247,8 +304,8 @@ impl Session {
         };
         SessionRecord {
             client_id: self.client_id().into(),
-            username: self.origin.username.as_deref().map(Into::into),
-            listener: self.origin.listener.as_deref().map(Into::into),
+            username: self.origin.username().map(Into::into),
+            listener: self.origin.listener().map(Into::into),
             version: self.version,
             expiry: self.expiry,
             disconnected_at: self.conn.is_none().then_some(self.since),
@@ -269,7 +326,7 @@ impl Session {
             received: self.inbound.received().to_vec(),
             drops: drops.copied().collect(),
             rate: self.bridge().and_then(|end| end.rate.saved()),
-            by_topic: self.by_topic,
+            by_topic: self.is_by_topic(),
             ..self.outbound.record()
         }
     }
@@ -290,6 +347,10 @@ impl Session {
                 false
             }
             Err(at) => {
+                if self.subscriptions.is_empty() {
+                    // Most sessions have one, and a list that grows would begin with room for four.
+                    self.subscriptions.reserve_exact(1);
+                }
                 self.subscriptions.insert(at, subscribed);
                 true
             }
@@ -298,13 +359,13 @@ impl Session {
 
     /// The group whose messages belong to `lane`.
     pub(crate) fn group(&self, lane: Lane) -> Option<GroupKey> {
-        let share = self.shares.iter().find(|share| share.lane() == lane)?;
+        let share = self.shares().iter().find(|share| share.lane() == lane)?;
         Some(share.group)
     }
 
     /// The numbers for new shared subscriptions; none of those that still owe something.
     pub(crate) fn free_shares(&self) -> impl Iterator<Item = ShareNo> {
-        let mut taken: Vec<ShareNo> = self.shares.iter().map(|share| share.number).collect();
+        let mut taken: Vec<ShareNo> = self.shares().iter().map(|share| share.number).collect();
         taken.sort_unstable();
         ShareNo::all().filter(move |number| {
             let owed = self.outbound.owed_by(Lane::Share(*number));
@@ -327,8 +388,19 @@ impl Session {
 /// Who the access control list is asked about.
 pub(crate) fn who(origin: &Origin) -> Who<'_> {
     Who {
-        client_id: &origin.client_id,
-        username: origin.username.as_deref(),
-        listener: origin.listener.as_deref(),
+        client_id: origin.client_id(),
+        username: origin.username(),
+        listener: origin.listener(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With the generation of its key, 184 bytes.
+    #[test]
+    fn a_session_is_small() {
+        assert!(size_of::<Session>() <= 176, "{}", size_of::<Session>());
     }
 }

@@ -63,7 +63,7 @@ fn leave_groups(core: &mut Core, key: SessionKey) -> Vec<(Share, bool)> {
     let Some(session) = core.sessions.known_mut(key) else {
         return Vec::new();
     };
-    session.shares.clear();
+    session.set_shares(Vec::new());
     let subscriptions = session.subscriptions.iter();
     let names: Vec<_> = subscriptions
         .filter_map(|s| match s.options.lane {
@@ -139,7 +139,7 @@ fn end_but_for(core: &mut Core, key: SessionKey, mut kept: Vec<Share>, now: Time
     session.inbound = Inbound::default();
     session.will = None;
     session.role = Role::Ended;
-    session.shares.clone_from(&kept);
+    session.set_shares(kept.clone());
     core.sessions.unsave_identity(key);
     core.sessions.unsave_state(key);
     core.ledger.promise(now);
@@ -164,7 +164,12 @@ pub(crate) fn forget_identity(core: &mut Core, key: SessionKey) {
 /// for the others.
 pub(crate) fn leave_group(core: &mut Core, key: SessionKey, name: &str, lane: Lane, now: Time) {
     let session = core.sessions.get(key);
-    let share = session.and_then(|s| s.shares.iter().find(|share| share.lane() == lane).copied());
+    let share = session.and_then(|s| {
+        s.shares()
+            .iter()
+            .find(|share| share.lane() == lane)
+            .copied()
+    });
     let Some(share) = share else {
         impossible!("a client leaves a group in which it has no share");
         return;
@@ -202,7 +207,8 @@ pub(crate) fn restore_leftovers(core: &mut Core, key: SessionKey) {
             let group = groups.find(&s.filter)?;
             Some(Share { group, number })
         });
-        session.shares = shares.collect();
+        let shares = shares.collect();
+        session.set_shares(shares);
     }
     for share in shares(core, key) {
         leave_to_others(core, key, share);
@@ -213,5 +219,5 @@ pub(crate) fn restore_leftovers(core: &mut Core, key: SessionKey) {
 /// True if a session that has ended has nothing left for anybody.
 pub(crate) fn is_spent(session: &Session) -> bool {
     let waits = |share: &Share| session.outbound.has_waiting(share.lane());
-    session.is_ended() && !session.shares.iter().any(waits)
+    session.is_ended() && !session.shares().iter().any(waits)
 }

@@ -18,7 +18,7 @@ pub(crate) fn join(core: &mut Core, key: SessionKey, name: &str, options: &mut S
         return;
     };
     let known = core.router.groups.find(name);
-    let member = session.shares.iter().find(|s| Some(s.group) == known);
+    let member = session.shares().iter().find(|s| Some(s.group) == known);
     let is_new = member.is_none();
     let number = match (member, options.lane) {
         (Some(share), _) => share.number,
@@ -34,7 +34,7 @@ pub(crate) fn join(core: &mut Core, key: SessionKey, name: &str, options: &mut S
     let is_connected = session.conn.is_some();
     let group = core.router.join(name, key, *options, is_connected);
     if let (true, Some(session)) = (is_new, core.sessions.get_mut(key)) {
-        session.shares.push(Share { group, number });
+        session.add_share(Share { group, number });
         core.router.leftovers.offer_again(group);
     }
 }
@@ -43,14 +43,14 @@ pub(crate) fn join(core: &mut Core, key: SessionKey, name: &str, options: &mut S
 /// gone, and what is left in it, but for what their owners get themselves.
 pub(super) fn quit(core: &mut Core, key: SessionKey, name: &str, group: GroupKey) -> bool {
     if let Some(session) = core.sessions.get_mut(key) {
-        session.shares.retain(|share| share.group != group);
+        session.retain_shares(|share| share.group != group);
     }
     let lives = core.router.quit(name, group, key);
     if !lives {
         for place in core.router.leftovers.end(group) {
             let owner = core.sessions.get_mut(place.session);
             if let Some(session) = owner.filter(|s| s.is_ended()) {
-                session.shares.retain(|share| share.number != place.share);
+                session.retain_shares(|share| share.number != place.share);
                 core.sessions.mark_spent(place.session);
             }
         }
@@ -74,7 +74,7 @@ pub(crate) fn come_online(core: &mut Core, key: SessionKey) {
 /// The shares of a session.
 pub(super) fn shares(core: &Core, key: SessionKey) -> Vec<Share> {
     let session = core.sessions.get(key);
-    session.map_or(Vec::new(), |session| session.shares.clone())
+    session.map_or(Vec::new(), |session| session.shares().to_vec())
 }
 
 /// What waits for a session and came by a share is for the other members of its group.

@@ -62,8 +62,9 @@ pub(in crate::store) trait Files: Send {
     /// Opens the journal; `None` if there is none.
     fn open_journal(&mut self) -> Result<Option<Metered>, Error>;
 
-    /// Makes a journal of these contents in the place of any before, whole or not at all.
-    fn create_journal(&mut self, contents: &[u8]) -> Result<Metered, Error>;
+    /// Makes a journal of `size` bytes in the place of any before, whole or not at all: `header`, then
+    /// zeros.
+    fn create_journal(&mut self, header: &[u8], size: usize) -> Result<Metered, Error>;
 
     /// Makes an empty database beside the store.
     fn create_store(&mut self) -> Result<Database, Error>;

@@ -190,13 +190,10 @@ impl Journal {
 
 /// Makes the empty journal of a store.
 pub(in crate::store) fn create(files: &mut dyn Files, id: u64) -> Result<Metered, Error> {
-    let size = files.journal_bytes();
-    let mut contents = Vec::with_capacity(size);
-    contents.extend_from_slice(MAGIC);
-    contents.extend_from_slice(&id.to_le_bytes());
-    seal(b"", 0, &mut contents);
-    contents.resize(size, 0);
-    files.create_journal(&contents)
+    let mut header = MAGIC.to_vec();
+    header.extend_from_slice(&id.to_le_bytes());
+    seal(b"", 0, &mut header);
+    files.create_journal(&header, files.journal_bytes())
 }
 
 /// What a new store must say so that it takes over the journal of one that was lost; `None` if

@@ -26,7 +26,7 @@ impl Files for MemoryFiles {
         Ok(None)
     }
 
-    fn create_journal(&mut self, _contents: &[u8]) -> Result<Metered, Error> {
+    fn create_journal(&mut self, _header: &[u8], _size: usize) -> Result<Metered, Error> {
         Ok(Metered::new(InMemoryBackend::new(), Meter::default()))
     }
 

@@ -2,9 +2,9 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -175,7 +175,7 @@ impl Files for StoreFiles {
         self.metered(file).map(Some)
     }
 
-    fn create_journal(&mut self, contents: &[u8]) -> Result<Metered, Error> {
+    fn create_journal(&mut self, header: &[u8], size: usize) -> Result<Metered, Error> {
         let path = self.journal_path();
         // Where it can't be made there is none to lose.
         self.journal = None;
@@ -185,7 +185,7 @@ impl Files for StoreFiles {
             Err(_) => None,
         };
         let new = with_suffix(&path, ".new");
-        let created = write_new(&new, contents).and_then(|file| {
+        let created = write_new(&new, header, size).and_then(|file| {
             self.keep_mode(&file);
             fs::rename(&new, &path)?;
             sync_folder(&path)?;
@@ -196,7 +196,7 @@ impl Files for StoreFiles {
             let _ = fs::remove_file(&new);
             denied(&path, e)
         })?;
-        self.meter.add_bytes(contents.len() as u64);
+        self.meter.add_bytes(size as u64);
         self.meter.add_sync();
         lock(&path, &file)?;
         use_small_pages(&file);
@@ -338,9 +338,13 @@ fn new_file(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-fn write_new(path: &Path, contents: &[u8]) -> io::Result<File> {
-    let file = new_file(path)?;
-    file.write_all_at(contents, 0)?;
+/// Writes `header` and then zeros, `size` bytes in all.
+fn write_new(path: &Path, header: &[u8], size: usize) -> io::Result<File> {
+    let mut file = new_file(path)?;
+    file.write_all(header)?;
+    let zeros = size.saturating_sub(header.len()) as u64;
+    // By pieces: a buffer for all of it would stay resident, and it is needed once in a store's life.
+    io::copy(&mut io::repeat(0).take(zeros), &mut file)?;
     file.sync_all()?;
     Ok(file)
 }

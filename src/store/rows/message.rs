@@ -162,17 +162,16 @@ impl Head {
         if self.flags & ORIGIN == 0 {
             return Ok(Origin::default());
         }
-        Ok(Origin {
-            client_id: reader.str()?.into(),
-            username: match self.flags & USERNAME {
-                0 => None,
-                _ => Some(reader.str()?.into()),
-            },
-            listener: match self.flags & LISTENER {
-                0 => None,
-                _ => Some(reader.str()?.into()),
-            },
-        })
+        let client_id = reader.str()?;
+        let username = match self.flags & USERNAME {
+            0 => None,
+            _ => Some(reader.str()?),
+        };
+        let listener = match self.flags & LISTENER {
+            0 => None,
+            _ => Some(reader.str()?),
+        };
+        Ok(Origin::new(client_id, username, listener))
     }
 
     fn read_message(
@@ -203,14 +202,14 @@ fn put_head(message: &Message, targets: &[Owed], origin: Option<&Origin>, out: &
     if message.expiry.is_some() {
         flags |= EXPIRY;
     }
-    let username = origin.and_then(|origin| origin.username.as_deref());
+    let username = origin.and_then(Origin::username);
     if origin.is_some() {
         flags |= ORIGIN;
     }
     if username.is_some() {
         flags |= USERNAME;
     }
-    let listener = origin.and_then(|origin| origin.listener.as_deref());
+    let listener = origin.and_then(Origin::listener);
     if listener.is_some() {
         flags |= LISTENER;
     }
@@ -224,7 +223,7 @@ fn put_head(message: &Message, targets: &[Owed], origin: Option<&Origin>, out: &
         put_target(target, out);
     }
     if let Some(origin) = origin {
-        put_bytes(origin.client_id.as_bytes(), out);
+        put_bytes(origin.client_id().as_bytes(), out);
     }
     for name in [username, listener].into_iter().flatten() {
         put_bytes(name.as_bytes(), out);

@@ -249,9 +249,11 @@ impl Files for DiskFiles {
         Ok(journal.map(|inode| self.disk.open_inode(inode)))
     }
 
-    fn create_journal(&mut self, contents: &[u8]) -> Result<Metered, Error> {
+    fn create_journal(&mut self, header: &[u8], size: usize) -> Result<Metered, Error> {
         let inode = self.disk.new_inode();
-        self.disk.apply(Op::Journal(inode, contents.to_vec()))?;
+        let mut contents = header.to_vec();
+        contents.resize(size, 0);
+        self.disk.apply(Op::Journal(inode, contents))?;
         Ok(self.disk.open_inode(inode))
     }
 

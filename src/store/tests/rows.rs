@@ -59,11 +59,7 @@ prop_compose! {
         username in option::of(name()), listener in option::of(name()),
     ) -> Message {
         let parts = Parts { topic: &topic, props: &props, payload: &payload };
-        let origin = Origin {
-            client_id: (&*client_id).into(),
-            username: username.as_deref().map(Into::into),
-            listener: listener.as_deref().map(Into::into),
-        };
+        let origin = Origin::new(&client_id, username.as_deref(), listener.as_deref());
         let mut message = Message::new(parts, arrival, Rc::new(origin)).unwrap();
         (message.qos, message.retain, message.expiry) = (qos, retain, expiry);
         message
