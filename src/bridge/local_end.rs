@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Map, Rate};
+use super::{Map, Rate, Refusals};
 use crate::config::{Bounds, BridgeTopic, Overflow};
 use crate::lane::{Lane, LineNo};
 use crate::mqtt::QoS;
@@ -33,12 +33,15 @@ pub struct LocalEnd {
     pub rate: Rate,
     /// The log has the sentence about the bound, with the rate.
     pub told: bool,
+    /// What the upstream refuses.
+    pub refusals: Refusals,
 }
 
 impl LocalEnd {
     /// The end of a bridge that the store knows, whose configuration is not known yet.
     pub fn restored(name: &str, rate: Rate) -> LocalEnd {
         LocalEnd {
+            refusals: Refusals::new(name),
             name: name.into(),
             lines: Vec::new(),
             map: None,

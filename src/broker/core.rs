@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::bridges::Bridges;
 use super::connections::Connections;
 use super::counters::Counters;
+use super::delivering::revive::Revival;
 use super::ledger::Ledger;
 use super::memory::Memory;
 use super::plan::Plan;
@@ -45,6 +46,22 @@ pub(crate) struct Watches {
     pub(crate) drops_due: Option<Time>,
     /// When to look for messages that are too old for their line.
     pub(crate) purge_due: Option<Time>,
+    /// When to look at what upstreams refuse.
+    pub(crate) refusals_due: Option<Time>,
+    /// The dead letters that are being sent again.
+    pub(crate) revivals: Vec<Revival>,
+}
+
+impl Watches {
+    /// There is something to do about what an upstream refuses at `at`.
+    pub(crate) fn look_at_refusals(&mut self, at: Option<Time>, timers: &mut Timers) {
+        if let Some(at) = at
+            && self.refusals_due.is_none_or(|due| due > at)
+        {
+            self.refusals_due = Some(at);
+            timers.wake(at);
+        }
+    }
 }
 
 /// Work space that is kept, so that a message does not allocate.

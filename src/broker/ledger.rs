@@ -41,6 +41,8 @@ pub(crate) enum Reader {
     Queue(SessionKey, u32),
     /// A group of shared subscriptions, with the number of what a member has left to it.
     Leftover(u32),
+    /// Dead letters of a bridge that are to be sent again.
+    Dead(SessionKey),
 }
 
 /// The ledger.

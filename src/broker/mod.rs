@@ -73,6 +73,7 @@ use queues::age::purge;
 use queues::drops::look_at_drops;
 pub use queues::report::{BridgeQueue, ClientDrops, LineQueue};
 use sending::pump::pump;
+use sending::refused::look_at_refusals;
 use sending::replies::send_opened;
 pub use sessions::DropReason;
 use shares::hand_out::hand_out_due;
@@ -352,6 +353,7 @@ impl Broker {
         }
         purge(core, now);
         look_at_drops(core, now);
+        look_at_refusals(core, now);
         self.settle(now);
     }
 

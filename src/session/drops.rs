@@ -55,8 +55,15 @@ impl Outbound {
             },
         };
         self.forget(dropped.lane, dropped.id, dropped.size);
-        self.skip(dropped.id);
+        self.skip(dropped.lane, dropped.id);
         Some(dropped)
+    }
+
+    /// Drops the oldest dead letter.
+    pub fn drop_dead(&mut self) -> Option<Done> {
+        let dropped = self.places.as_mut()?.cold.pop_dead()?;
+        self.forget(dropped.lane, Some(dropped.id), dropped.size);
+        Some(dropped.into())
     }
 
     /// The message before one on `topic` that is about to be pushed is superseded already.
@@ -101,7 +108,7 @@ impl Outbound {
         let through = cold.arrived_by(lane, time)?;
         let queued = cold.pop_through(lane, through)?;
         self.forget(lane, Some(queued.id), queued.size);
-        self.skip(Some(queued.id));
+        self.skip(lane, Some(queued.id));
         Some(queued.into())
     }
 
@@ -127,17 +134,15 @@ impl Outbound {
 
     /// Moves the cursor over a dropped message, if nothing before it is still to be sent: then it
     /// does not come back with the next start, even if its row stays for others.
-    fn skip(&mut self, id: Option<MessageId>) {
+    fn skip(&mut self, lane: Lane, id: Option<MessageId>) {
         let (Some(id), Some(places)) = (id, &self.places) else {
             return;
         };
-        let ready = places.ready.iter().filter(|e| !e.dup).find_map(|e| e.id);
-        let mut reading = places.reading.iter().map(|queued| queued.id);
-        let reading = reading.find(|id| !places.is_resent(*id));
-        let cold = places.cold.first_unsent();
-        let first = [ready, reading, cold].into_iter().flatten().min();
+        let own = places.hold(lane).map(|hold| hold.lane);
+        let shares_cursor = |other| own.map_or(places.hold(other).is_none(), |own| own == other);
+        let first = places.first_unsent(shares_cursor);
         if first.is_none_or(|first| first > id) {
-            self.cursor = self.cursor.max(id);
+            self.move_cursor(lane, id);
         }
     }
 }

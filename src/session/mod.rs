@@ -7,6 +7,7 @@
 mod acks;
 mod drops;
 mod entry;
+mod hold;
 mod inbound;
 mod outbound;
 mod places;

@@ -3,5 +3,6 @@
 
 pub(crate) mod age;
 pub(crate) mod bounds;
+pub(crate) mod dead;
 pub(crate) mod drops;
 pub(crate) mod report;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::bridge::{LineBounds, LocalEnd};
+use crate::bridge::{LineBounds, LocalEnd, PausedLane};
 use crate::broker::core::Core;
 use crate::broker::sessions::{DropReason, Session};
 use crate::config::{Bounds, Overflow};
@@ -23,6 +23,12 @@ pub struct BridgeQueue<'a> {
     pub oldest: Option<Duration>,
     /// What was dropped, as one row.
     pub dropped: Option<DropRecord>,
+    /// How often the upstream refused a message since the start.
+    pub refused: u64,
+    /// How many lanes are paused, because the upstream refuses what they have.
+    pub paused: u64,
+    /// What the upstream will never take.
+    pub dead: Amount,
     /// The lines that carry messages out.
     pub lines: Vec<LineQueue<'a>>,
 }
@@ -38,6 +44,8 @@ pub struct LineQueue<'a> {
     pub owed: Amount,
     /// What was dropped, as one row.
     pub dropped: Option<DropRecord>,
+    /// It waits, because the upstream refuses what it has.
+    pub paused: Option<PausedLane>,
 }
 
 /// What was dropped on the way to a client.
@@ -73,6 +81,10 @@ pub(crate) fn bridge_queues(core: &Core, now: Time) -> impl Iterator<Item = Brid
             pattern: &line.pattern,
             owed: queue.owed_by(Lane::Bridge(number)),
             dropped: drops.and_then(|drops| drops.sum(Some(Lane::Bridge(number)))),
+            paused: end
+                .refusals
+                .paused()
+                .find(|paused| paused.lane == Lane::Bridge(number)),
         });
         BridgeQueue {
             name: &end.name,
@@ -82,6 +94,9 @@ pub(crate) fn bridge_queues(core: &Core, now: Time) -> impl Iterator<Item = Brid
             },
             oldest: queue.oldest(None).map(|at| now.since(at)),
             dropped: drops.and_then(|drops| drops.sum(None)),
+            refused: end.refusals.count,
+            paused: end.refusals.paused().count() as u64,
+            dead: queue.owed_by(Lane::Dead),
             lines: lines.collect(),
         }
     })
@@ -177,7 +192,11 @@ fn describe_bridge(core: &Core, session: &Session, end: &LocalEnd, now: Time) ->
         ),
         _ => "nothing waits".to_owned(),
     };
-    format!("Bridge {name}: queues {limit}; {lasts}; {waits}.")
+    let dead = match queue.owed_by(Lane::Dead).messages {
+        0 => String::new(),
+        count => format!("; dead letters: {count}"),
+    };
+    format!("Bridge {name}: queues {limit}; {lasts}; {waits}{dead}.")
 }
 
 /// Tells once what the bound of a bridge means, when its rate has become known.

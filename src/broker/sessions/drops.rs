@@ -43,11 +43,13 @@ pub enum DropReason {
     Slow = 8,
     /// The session it was queued for ended.
     SessionEnded = 9,
+    /// There were too many dead letters: the oldest went.
+    DeadLetters = 10,
 }
 
 impl DropReason {
     /// All of them, by number.
-    pub const ALL: [DropReason; 10] = [
+    pub const ALL: [DropReason; 11] = [
         DropReason::QueueFull,
         DropReason::OverflowOldest,
         DropReason::OverflowNewest,
@@ -58,6 +60,7 @@ impl DropReason {
         DropReason::Damaged,
         DropReason::Slow,
         DropReason::SessionEnded,
+        DropReason::DeadLetters,
     ];
 
     /// The name in `$SYS`.
@@ -73,6 +76,7 @@ impl DropReason {
             DropReason::Damaged => "damaged",
             DropReason::Slow => "slow",
             DropReason::SessionEnded => "session-ended",
+            DropReason::DeadLetters => "dead-letters",
         }
     }
 
@@ -89,6 +93,7 @@ impl DropReason {
             DropReason::Damaged => "damaged on disk",
             DropReason::Slow => "the receiver is too slow",
             DropReason::SessionEnded => "the session ended",
+            DropReason::DeadLetters => "there are too many dead letters, and the oldest go",
         }
     }
 

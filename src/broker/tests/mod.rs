@@ -15,6 +15,7 @@ mod limits;
 mod listeners;
 mod overflow;
 mod queue;
+mod refused;
 mod reload;
 mod resend;
 mod session;

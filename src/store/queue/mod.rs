@@ -4,7 +4,8 @@
 //! A million messages take next to nothing where they are alike and belong to one lane, about two
 //! bytes each where sizes differ, two more where lanes alternate. Each lane is a queue of its own,
 //! so that its messages can be counted, dropped and expired apart from the others; the lanes are
-//! merged by id at the front.
+//! merged by id at the front. Dead letters ([`Lane::Dead`]) only lie here: nothing that speaks of all
+//! lanes means theirs.
 
 mod arrivals;
 mod bits;
@@ -89,7 +90,7 @@ pub struct Queue {
 impl Queue {
     /// How many messages wait here.
     pub fn len(&self) -> u64 {
-        let lanes = self.lanes.iter().map(|queue| queue.waiting.len());
+        let lanes = self.living().map(|queue| queue.waiting.len());
         self.sent.len() as u64 + lanes.sum::<u64>()
     }
 
@@ -100,15 +101,25 @@ impl Queue {
 
     /// The next message.
     pub fn front(&self) -> Option<MessageId> {
+        self.front_of(|_| true)
+    }
+
+    /// The next message: of those that were sent before, or of the lanes that `may` admits.
+    pub fn front_of(&self, may: impl Fn(Lane) -> bool) -> Option<MessageId> {
         match self.sent.front() {
             Some(queued) => Some(queued.id),
-            None => Some(MessageId(self.first_lane(|_| true)?.1)),
+            None => self.first_unsent(may),
         }
     }
 
-    /// The next message that was never sent.
-    pub fn first_unsent(&self) -> Option<MessageId> {
-        self.first_lane(|_| true).map(|(_, id)| MessageId(id))
+    /// The next message that was never sent, of the lanes that `may` admits.
+    pub fn first_unsent(&self, may: impl Fn(Lane) -> bool) -> Option<MessageId> {
+        self.first_lane(may).map(|(_, id)| MessageId(id))
+    }
+
+    /// The lanes but that of dead letters.
+    fn living(&self) -> impl Iterator<Item = &LaneQueue> {
+        self.lanes.iter().filter(|queue| queue.lane != Lane::Dead)
     }
 
     /// The lane whose first waiting message is the oldest, and that message, among the lanes that
@@ -116,7 +127,7 @@ impl Queue {
     fn first_lane(&self, may: impl Fn(Lane) -> bool) -> Option<(usize, u64)> {
         let lanes = self.lanes.iter().enumerate();
         lanes
-            .filter(|(_, queue)| may(queue.lane))
+            .filter(|(_, queue)| queue.lane != Lane::Dead && may(queue.lane))
             .filter_map(|(at, queue)| Some((at, queue.waiting.front()?)))
             .min_by_key(|(_, id)| *id)
     }
@@ -166,7 +177,7 @@ impl Queue {
     /// What is owed in all.
     pub fn total(&self) -> Amount {
         let mut total = Amount::default();
-        for queue in &self.lanes {
+        for queue in self.living() {
             total.add(queue.owed.messages, queue.owed.bytes);
         }
         total
@@ -196,6 +207,28 @@ impl Queue {
         if !waiting.push_front(id, queued.size, queued.arrival) {
             impossible!("message {id} is put back before {:?}", waiting.front());
         }
+    }
+
+    /// Puts a message back in its place among those of its lane that were never sent: behind the few
+    /// that were put back before it and are older.
+    pub fn put_back(&mut self, queued: Queued) {
+        let at = self.lanes.binary_search_by_key(&queued.lane, |q| q.lane);
+        let mut older = Vec::new();
+        while let Ok(at) = at
+            && let Some(queue) = self.lanes.get(at)
+            && queue.waiting.front().is_some_and(|id| id < queued.id.0)
+        {
+            older.extend(self.pop_lane(at));
+        }
+        self.push_front(queued);
+        for queued in older.into_iter().rev() {
+            self.push_front(queued);
+        }
+    }
+
+    /// Puts a message behind those that were sent before, in the order in which they were sent.
+    pub fn resend(&mut self, queued: Queued) {
+        self.sent.push_back(queued);
     }
 
     /// Puts a message behind those that were sent before; all of them go first.
@@ -231,14 +264,15 @@ impl Queue {
     /// Takes the message `id` of `size` bytes out of a lane, wherever it stands, and returns its
     /// size. It is still counted as owed.
     pub fn take(&mut self, lane: Lane, id: MessageId, size: u32) -> Option<u32> {
-        if let Ok(at) = self.sent.binary_search_by_key(&id, |queued| queued.id) {
+        let mut sent = self.sent.iter();
+        if let Some(at) = sent.position(|queued| queued.id == id && queued.lane == lane) {
             return self.sent.remove(at).map(|queued| queued.size);
         }
         self.lane_mut(lane).waiting.take(id.0, size)
     }
 
-    /// Takes the next message if its number is less than `below`.
-    pub fn pop_below(&mut self, below: MessageId) -> Option<Queued> {
+    /// Takes the next message, as [`Queue::front_of`] names it, if its number is less than `below`.
+    pub fn pop_below(&mut self, below: MessageId, may: impl Fn(Lane) -> bool) -> Option<Queued> {
         if let Some(queued) = self.sent.front() {
             let is_below = queued.id < below;
             return if is_below {
@@ -247,7 +281,7 @@ impl Queue {
                 None
             };
         }
-        let (at, id) = self.first_lane(|_| true)?;
+        let (at, id) = self.first_lane(may)?;
         if id >= below.0 {
             return None;
         }
@@ -279,10 +313,16 @@ impl Queue {
         self.pop_lane(at)
     }
 
+    /// Takes the oldest dead letter. It is still counted as owed.
+    pub fn pop_dead(&mut self) -> Option<Queued> {
+        let at = self.lanes.binary_search_by_key(&Lane::Dead, |q| q.lane);
+        self.pop_lane(at.ok()?)
+    }
+
     /// What waits here and was never sent, of the lanes that `may` admits.
     pub fn unsent(&self, may: impl Fn(Lane) -> bool) -> Amount {
         let mut amount = Amount::default();
-        for queue in self.lanes.iter().filter(|queue| may(queue.lane)) {
+        for queue in self.living().filter(|queue| may(queue.lane)) {
             amount.add(queue.waiting.len(), queue.waiting.bytes());
         }
         amount
@@ -338,7 +378,7 @@ impl Queue {
     pub fn oldest(&self, lane: Option<Lane>) -> Option<Time> {
         let wanted = |other: Lane| lane.is_none_or(|lane| lane == other);
         let sent = self.sent.iter().filter(|queued| wanted(queued.lane));
-        let lanes = self.lanes.iter().filter(|queue| wanted(queue.lane));
+        let lanes = self.living().filter(|queue| wanted(queue.lane));
         let lanes = lanes.filter_map(|queue| queue.waiting.arrivals.oldest(queue.waiting.front()?));
         sent.map(|queued| queued.arrival).chain(lanes).min()
     }
@@ -349,12 +389,29 @@ impl Queue {
         waiting.arrivals.next(waiting.front()?)
     }
 
+    /// The numbers of the messages that wait and were never sent, of each lane those up to the one
+    /// that `through` names.
+    pub fn unsent_through(
+        &self,
+        through: impl Fn(Lane) -> MessageId,
+    ) -> impl Iterator<Item = MessageId> {
+        self.living().flat_map(move |queue| {
+            let last = through(queue.lane);
+            let ids = queue.waiting.iter().map(MessageId);
+            ids.take_while(move |id| *id <= last)
+        })
+    }
+
+    /// The numbers of the messages that were sent before.
+    pub fn sent(&self) -> impl Iterator<Item = MessageId> {
+        self.sent.iter().map(|queued| queued.id)
+    }
+
     /// The numbers of the messages that wait, in the order in which they go out.
     pub fn iter(&self) -> impl Iterator<Item = u64> {
         let sent = self.sent.iter().map(|queued| queued.id.0);
         let mut lanes: Vec<_> = self
-            .lanes
-            .iter()
+            .living()
             .map(|queue| queue.waiting.iter().peekable())
             .collect();
         let merged = std::iter::from_fn(move || {
