@@ -40,6 +40,19 @@ impl Places {
         firsts.into_iter().flatten().min()
     }
 
+    /// True if what was never sent of the lanes that `may` admits follows `sent`, and goes out in the
+    /// order of its numbers.
+    fn goes_in_order(&self, sent: MessageId, may: impl Fn(Lane) -> bool) -> bool {
+        let ready = self.ready.iter().filter(|e| !e.dup && may(e.owed.lane));
+        let reading = self.reading.iter();
+        let reading = reading.filter(|queued| may(queued.lane) && !self.is_resent(queued.id));
+        let in_ram = ready
+            .filter_map(|e| e.id)
+            .chain(reading.map(|queued| queued.id));
+        let ids = in_ram.chain(self.cold.first_unsent(&may));
+        std::iter::once(sent).chain(ids).is_sorted()
+    }
+
     /// Puts back to `cold` what of a lane is in RAM and was never sent.
     fn clear_ram(&mut self, lane: Lane) {
         let mut at = 0;
@@ -98,9 +111,18 @@ impl Outbound {
         }
     }
 
-    /// What of a lane is in RAM and was never sent goes back to where it came from.
+    /// What of a lane is in RAM and was never sent goes back to where it came from. Later messages of
+    /// others are sent before it from now on, so the lane gets a cursor of its own.
     fn clear_ram(&mut self, lane: Lane) {
+        let cursor = self.cursor;
         let places = self.places();
+        if places.hold(lane).is_none() {
+            places.holds.push(Hold {
+                lane,
+                limit: Hold::OPEN,
+                cursor,
+            });
+        }
         places.clear_ram(lane);
         if places.reading.is_empty() {
             // The answer to a question for nothing must not be taken for the next one's.
@@ -146,17 +168,9 @@ impl Outbound {
 
     /// Nothing more of a lane is sent for now.
     pub fn pause(&mut self, lane: Lane) {
-        let cursor = self.cursor;
         self.clear_ram(lane);
-        let places = self.places();
-        let known = places.holds.iter_mut().find(|hold| hold.lane == lane);
-        match known {
-            Some(hold) => hold.limit = 0,
-            None => places.holds.push(Hold {
-                lane,
-                limit: 0,
-                cursor,
-            }),
+        if let Some(hold) = self.hold_mut(lane) {
+            hold.limit = 0;
         }
     }
 
@@ -171,13 +185,18 @@ impl Outbound {
     /// The peer has accepted a message of a lane: if that one probes, one more may be under way.
     pub fn widen(&mut self, lane: Lane) {
         let window = u32::from(self.window);
+        let Some(places) = self.places.as_ref().filter(|p| !p.holds.is_empty()) else {
+            return;
+        };
+        let waits = places.first_unsent(|other| other == lane).is_some();
+        let is_through = !waits && places.unanswered(lane) == 0;
         if let Some(hold) = self.hold_mut(lane).filter(|hold| hold.limit > 0) {
             hold.limit = hold.limit.saturating_add(1);
-            if hold.limit > window {
+            if hold.limit > window || is_through {
                 hold.limit = Hold::OPEN;
             }
         }
-        self.join_cursor(lane);
+        self.join_cursors();
     }
 
     /// No lane is paused any more: another configuration holds.
@@ -202,35 +221,32 @@ impl Outbound {
     pub(super) fn move_cursor(&mut self, lane: Lane, id: MessageId) {
         match self.hold_mut(lane) {
             None => self.cursor = self.cursor.max(id),
-            Some(hold) => {
-                hold.cursor = hold.cursor.max(id);
-                self.join_cursor(lane);
-            }
+            Some(hold) => hold.cursor = hold.cursor.max(id),
         }
+        self.join_cursors();
     }
 
-    /// Gives up the own cursor of a lane that is open and has caught up with the others.
-    fn join_cursor(&mut self, lane: Lane) {
+    /// Gives up the own cursors of lanes that are open and have caught up with the others.
+    fn join_cursors(&mut self) {
         let Some(places) = &mut self.places else {
             return;
         };
-        let Some(at) = places.holds.iter().position(|hold| hold.lane == lane) else {
-            return;
-        };
-        let Some(hold) = places.holds.get(at).filter(|h| h.limit == Hold::OPEN) else {
-            return;
-        };
-        let both = self.cursor.max(hold.cursor);
-        let is_behind = |may: &dyn Fn(Lane) -> bool, cursor| {
-            cursor < both && places.first_unsent(may).is_some_and(|id| id <= both)
-        };
-        if is_behind(&|other| other == lane, hold.cursor)
-            || is_behind(&|other| places.hold(other).is_none(), self.cursor)
+        let mut at = 0;
+        while let Some(Hold {
+            lane,
+            limit,
+            cursor,
+        }) = places.holds.get(at).copied()
         {
-            return;
+            let both = self.cursor.max(cursor);
+            let shares = |other| other == lane || places.hold(other).is_none();
+            if limit == Hold::OPEN && places.goes_in_order(both, shares) {
+                self.cursor = both;
+                places.holds.remove(at);
+            } else {
+                at += 1;
+            }
         }
-        self.cursor = both;
-        places.holds.remove(at);
     }
 
     /// Takes a dead letter in, which the store has.

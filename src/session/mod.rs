@@ -8,6 +8,8 @@ mod acks;
 mod drops;
 mod entry;
 mod hold;
+#[cfg(test)]
+mod hold_tests;
 mod inbound;
 mod outbound;
 mod places;

@@ -156,7 +156,8 @@ impl Places {
 
     /// True if a message under way has the packet id of this place in the sequence.
     pub(super) fn is_id_taken(&self, seq: u64) -> bool {
-        if self.out_of_order {
+        let is_late = self.flights.back().is_some_and(|f| seq < f.owed.seq);
+        if self.out_of_order || is_late {
             let id = PacketId::of_sequence(seq);
             let mut flights = self.flights.iter();
             return flights.any(|f| PacketId::of_sequence(f.owed.seq) == id);
