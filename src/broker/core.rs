@@ -5,7 +5,6 @@ use std::rc::Rc;
 use super::bridges::Bridges;
 use super::connections::Connections;
 use super::counters::Counters;
-use super::delivering::revive::Revival;
 use super::ledger::Ledger;
 use super::memory::Memory;
 use super::plan::Plan;
@@ -14,7 +13,7 @@ use super::sessions::Sessions;
 use super::settings::Settings;
 use super::timers::Timers;
 use crate::keys::{ConnId, GroupKey, SessionKey};
-use crate::message::Origin;
+use crate::message::{MessageId, Origin};
 use crate::mqtt::PropsBuf;
 use crate::time::Time;
 
@@ -50,6 +49,21 @@ pub(crate) struct Watches {
     pub(crate) refusals_due: Option<Time>,
     /// The dead letters that are being sent again.
     pub(crate) revivals: Vec<Revival>,
+}
+
+/// The dead letters of a bridge that are looked at.
+#[derive(Debug)]
+pub(crate) struct Revival {
+    pub(crate) key: SessionKey,
+    /// Those up to here were looked at.
+    pub(crate) passed: MessageId,
+    /// Those beyond have come since: the upstream has just refused them.
+    pub(crate) through: MessageId,
+    /// The piece that was asked for.
+    pub(crate) ids: Vec<MessageId>,
+    /// All are to be looked at once more: the configuration has changed meanwhile.
+    pub(crate) again: bool,
+    pub(crate) sent: u64,
 }
 
 impl Watches {

@@ -7,6 +7,7 @@ mod keepalive;
 mod limits;
 mod map;
 mod recovery;
+mod refusal;
 
 use std::rc::Rc;
 use std::time::Duration;

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::deliver::queue_stored;
-use crate::broker::core::Core;
+use crate::broker::core::{Core, Revival};
 use crate::broker::ledger::Reader;
 use crate::broker::plan::Admission;
 use crate::broker::queues::bounds::{admission, copies};
@@ -24,21 +24,6 @@ use crate::time::Time;
 
 /// How many messages are read at a time.
 const PIECE: usize = 64;
-
-/// The dead letters of a bridge that are looked at.
-#[derive(Debug)]
-pub(crate) struct Revival {
-    key: SessionKey,
-    /// Those up to here were looked at.
-    passed: MessageId,
-    /// Those beyond have come since: the upstream has just refused them.
-    through: MessageId,
-    /// The piece that was asked for.
-    ids: Vec<MessageId>,
-    /// All are to be looked at once more: the configuration has changed meanwhile.
-    again: bool,
-    sent: u64,
-}
 
 /// Sends the dead letters of all bridges again.
 pub(crate) fn revive_all(core: &mut Core, now: Time) {

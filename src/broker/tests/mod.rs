@@ -9,6 +9,7 @@ mod bounds;
 mod bridge;
 mod clauses;
 mod connect;
+mod dead;
 mod directives;
 mod disk;
 mod limits;
