@@ -18,9 +18,9 @@
 //!
 //! | room | what |
 //! |---|---|
-//! | `queues` | whether a message fits a queue, what is dropped, what grows too old |
-//! | `sending` | from a queue to the outbox; replies that wait for the store |
-//! | `delivering` | from one message to the queues of its receivers |
+//! | `queues` | whether a message fits a queue, what is dropped, set aside, grows too old |
+//! | `sending` | from a queue to the outbox; what an upstream refuses; replies that wait for the store |
+//! | `delivering` | from one message to the queues of its receivers; dead letters that are sent again |
 //! | `shares` | groups of shared subscriptions, and what a member that goes leaves to others |
 //! | `ending` | the end of connections and sessions, wills |
 //! | `packets` | what each packet of a peer does |

@@ -36,23 +36,22 @@ impl Outbound {
     /// Drops the oldest message that was never sent, of the lanes that `may` admits.
     pub fn drop_oldest(&mut self, may: impl Fn(Lane) -> bool) -> Option<Done> {
         let places = self.places.as_mut()?;
-        let ready = places
-            .ready
-            .iter()
-            .position(|e| !e.dup && may(e.owed.lane))
-            .and_then(|at| places.take_ready(at));
-        let dropped = match ready {
-            Some(dropped) => dropped,
-            None => match places.take_reading(&may) {
-                Some(queued) => {
+        let dropped = if places.is_oldest_in_cold(&may) {
+            places.cold.pop_oldest(may)?.into()
+        } else {
+            let mut ready = places.ready.iter();
+            let ready = ready.position(|e| !e.dup && may(e.owed.lane));
+            match ready.and_then(|at| places.take_ready(at)) {
+                Some(dropped) => dropped,
+                None => {
+                    let queued = places.take_reading(&may)?;
                     // The answer to a question for nothing must not be taken for the next one's.
                     self.reads = self
                         .reads
                         .wrapping_add(u32::from(places.reading.is_empty()));
                     queued.into()
                 }
-                None => places.cold.pop_oldest(may)?.into(),
-            },
+            }
         };
         self.forget(dropped.lane, dropped.id, dropped.size);
         self.skip(dropped.lane, dropped.id);

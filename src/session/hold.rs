@@ -40,6 +40,24 @@ impl Places {
         firsts.into_iter().flatten().min()
     }
 
+    /// True if the oldest message that was never sent, of the lanes that `may` admits, is not in RAM:
+    /// because none is there, or its lane is paused.
+    pub(super) fn is_oldest_in_cold(&self, may: impl Fn(Lane) -> bool) -> bool {
+        let mut ready = self.ready.iter().filter(|e| !e.dup && may(e.owed.lane));
+        let mut reading = self.reading.iter();
+        let reading = reading.find(|queued| may(queued.lane) && !self.is_resent(queued.id));
+        let in_ram = ready.next().map(|entry| entry.id);
+        let in_ram = in_ram.or(reading.map(|queued| Some(queued.id)));
+        match in_ram {
+            None => true,
+            Some(_) if self.holds.is_empty() => false,
+            Some(first) => {
+                let cold = self.cold.first_unsent(&may);
+                first.is_some() && cold.is_some() && cold < first
+            }
+        }
+    }
+
     /// True if what was never sent of the lanes that `may` admits follows `sent`, and goes out in the
     /// order of its numbers.
     fn goes_in_order(&self, sent: MessageId, may: impl Fn(Lane) -> bool) -> bool {

@@ -13,6 +13,8 @@
 //! over a lost connection: it goes first on the next, and is never dropped. The packet id of a
 //! message follows from its place in the session's sequence, which is written with the message, so
 //! a message that is sent again after a crash carries the packet id it had before.
+//!
+//! What an upstream refuses goes the whole way back: see [`super::hold`].
 
 use super::entry::Entry;
 use super::places::{Flight, Handshake, Hold, Places, READ_BYTES, READY_MESSAGES, latest_seq};

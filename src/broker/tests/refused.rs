@@ -6,7 +6,7 @@ use super::overflow::{add, line};
 use super::*;
 use crate::bridge::{Limits, Map, Wire};
 use crate::broker::{BridgeId, BridgeQueue, BridgeSession, DropReason};
-use crate::config::BridgeTopic;
+use crate::config::{BridgeTopic, Overflow};
 use crate::mqtt::{Ack, Packet};
 
 pub(super) const QUOTA: Reason = Reason::QUOTA_EXCEEDED;
@@ -307,6 +307,44 @@ fn a_new_connection_tries_at_once() {
         world.cut(device);
         world.is_drained(bridge);
     }
+}
+
+/// Every reason that may say "not now" does, also those that have no place in PUBACK and PUBREC.
+#[test]
+fn each_reason_that_is_not_final_is_back_pressure() {
+    for code in [0x80, 0x83, 0x87, 0x89, 0x91, 0x93, 0x96, 0x97] {
+        for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let (mut world, _, upstream, device) = connected(5);
+            world.send_all(device, "a/x", qos, 1..4);
+            for message in world.messages(upstream) {
+                world.answer_with(upstream, &message, Reason(code));
+            }
+            assert_eq!(world.queue().paused, 1, "{code:#x}");
+            assert_eq!(world.serve(upstream, secs(10), |_| OK), numbers(1..4));
+        }
+    }
+}
+
+/// The bound of the bridge makes room where the oldest are: in the lane that is paused, not in those
+/// that go on.
+#[test]
+fn a_paused_lane_makes_room_for_others() {
+    let mut world = overflow::with(0, 20, Overflow::Oldest);
+    let bridge = add(&mut world, &lines());
+    let upstream = up(&mut world, bridge, &lines(), limits(2, false));
+    let device = world.clean(Version::V311, "d");
+    world.send_all(device, "a/x", QoS::AtLeastOnce, 1..21);
+    for message in world.messages(upstream) {
+        world.answer_with(upstream, &message, QUOTA);
+    }
+    world.send_all(device, "b/x", QoS::AtLeastOnce, 21..31);
+    let mut came = world.serve(upstream, ms(900), |message| {
+        if message.topic == "a/x" { QUOTA } else { OK }
+    });
+    assert_eq!(came, numbers(21..31), "none of these was dropped");
+    came = world.serve(upstream, secs(30), |_| OK);
+    assert_eq!(came, numbers(11..21));
+    world.is_drained(bridge);
 }
 
 /// Only an upstream is asked again: what a client refuses is done with [MQTT-4.3.3-4].
