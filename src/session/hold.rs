@@ -109,24 +109,33 @@ impl Outbound {
     /// The peer has refused the message under way with `id`: it goes back to its place, to be sent
     /// again as new.
     pub fn take_back(&mut self, id: PacketId) {
-        let places = self.places();
-        let mut flights = places.flights.iter();
-        let found = flights.find(|f| PacketId::of_sequence(f.owed.seq) == id);
-        let Some(lane) = found.map(|flight| flight.owed.lane) else {
+        let Some(flight) = self.take_flight(id) else {
             return;
         };
         // They stand behind it in its lane.
-        self.clear_ram(lane);
+        self.clear_ram(flight.owed.lane);
         let places = self.places();
-        let mut flights = places.flights.iter();
-        let at = flights.position(|f| PacketId::of_sequence(f.owed.seq) == id);
-        let Some(flight) = at.and_then(|at| places.flights.remove(at)) else {
-            return;
-        };
         match flight.queued() {
             Some(queued) => places.cold.put_back(queued),
             None => places.make_ready_again(flight),
         }
+    }
+
+    /// The peer will never take the message under way with `id`, for this reason: as
+    /// [`Outbound::condemn`]. The messages behind it go on.
+    pub fn condemn_sent(&mut self, id: PacketId, reason: Reason) {
+        let flight = self.take_flight(id);
+        if let Some(queued) = flight.and_then(|flight| flight.queued()) {
+            self.condemn(queued.id, reason);
+            self.places().cold.put_back(queued);
+        }
+    }
+
+    fn take_flight(&mut self, id: PacketId) -> Option<Flight> {
+        let flights = &mut self.places.as_mut()?.flights;
+        let mut carried = flights.iter();
+        let at = carried.position(|f| PacketId::of_sequence(f.owed.seq) == id)?;
+        flights.remove(at)
     }
 
     /// What of a lane is in RAM and was never sent goes back to where it came from. Later messages of
@@ -151,11 +160,7 @@ impl Outbound {
     /// The peer has refused the message under way with `id`, and it is nowhere else: it is no longer
     /// owed.
     pub fn abandon(&mut self, id: PacketId) {
-        let flights = &mut self.places().flights;
-        let at = flights
-            .iter()
-            .position(|f| PacketId::of_sequence(f.owed.seq) == id);
-        if let Some(flight) = at.and_then(|at| flights.remove(at)) {
+        if let Some(flight) = self.take_flight(id) {
             self.forget(flight.owed.lane, flight.id, flight.size);
         }
     }

@@ -246,10 +246,11 @@ impl Bench {
         let id = done?.id.unwrap();
         assert_eq!(id.0, flight.id);
         if let Some(reason) = never {
-            self.queue.condemn(id, reason);
+            self.queue.condemn_sent(flight.packet, reason);
             self.condemned.insert(id.0);
+        } else {
+            self.queue.take_back(flight.packet);
         }
-        self.queue.take_back(flight.packet);
         self.flights.remove(nth);
         Some(id.0)
     }

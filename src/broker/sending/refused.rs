@@ -23,10 +23,7 @@ pub(crate) fn refuse(core: &mut Core, key: SessionKey, ack: &Ack<'_>, done: Done
     let next = end.refusals.next();
     match (verdict, done.id) {
         (Verdict::Never, None) => return give_up(core, key, ack, done, now),
-        (Verdict::Never, Some(id)) => {
-            session.outbound.condemn(id, ack.reason);
-            session.outbound.take_back(ack.id);
-        }
+        (Verdict::Never, Some(_)) => session.outbound.condemn_sent(ack.id, ack.reason),
         (Verdict::Again, _) => session.outbound.take_back(ack.id),
         (Verdict::Waits | Verdict::Paused(..), _) => {
             session.outbound.take_back(ack.id);

@@ -199,30 +199,13 @@ impl Queue {
         waiting.push_back(queued.id.0, queued.size, queued.arrival)
     }
 
-    /// Puts a message back before all others that were never sent.
-    pub fn push_front(&mut self, queued: Queued) {
+    /// Puts a message back in its place among those of its lane that were never sent.
+    pub fn put_back(&mut self, queued: Queued) {
         self.newest = self.newest.max(queued.id);
         let id = queued.id.0;
         let waiting = &mut self.lane_mut(queued.lane).waiting;
-        if !waiting.push_front(id, queued.size, queued.arrival) {
-            impossible!("message {id} is put back before {:?}", waiting.front());
-        }
-    }
-
-    /// Puts a message back in its place among those of its lane that were never sent: behind the few
-    /// that were put back before it and are older.
-    pub fn put_back(&mut self, queued: Queued) {
-        let at = self.lanes.binary_search_by_key(&queued.lane, |q| q.lane);
-        let mut older = Vec::new();
-        while let Ok(at) = at
-            && let Some(queue) = self.lanes.get(at)
-            && queue.waiting.front().is_some_and(|id| id < queued.id.0)
-        {
-            older.extend(self.pop_lane(at));
-        }
-        self.push_front(queued);
-        for queued in older.into_iter().rev() {
-            self.push_front(queued);
+        if !waiting.put_back(id, queued.size, queued.arrival) {
+            impossible!("message {id} is put back, and is there");
         }
     }
 
@@ -290,10 +273,7 @@ impl Queue {
 
     fn pop_lane(&mut self, at: usize) -> Option<Queued> {
         let queue = self.lanes.get_mut(at)?;
-        let arrival = queue
-            .waiting
-            .front()
-            .and_then(|id| queue.waiting.arrivals.oldest(id));
+        let arrival = queue.waiting.oldest();
         let (id, size) = queue.waiting.pop_front()?;
         Some(Queued {
             id: MessageId(id),
@@ -362,8 +342,7 @@ impl Queue {
     /// The highest of a lane's messages that had arrived, with all before it, by `time`.
     pub fn arrived_by(&self, lane: Lane, time: Time) -> Option<MessageId> {
         let queue = self.find(lane)?;
-        let through = queue.waiting.arrivals.through(time)?;
-        Some(MessageId(through))
+        Some(MessageId(queue.waiting.arrived_by(time)?))
     }
 
     /// Takes the first message of a lane if its number is at most `through`.
@@ -379,14 +358,13 @@ impl Queue {
         let wanted = |other: Lane| lane.is_none_or(|lane| lane == other);
         let sent = self.sent.iter().filter(|queued| wanted(queued.lane));
         let lanes = self.living().filter(|queue| wanted(queue.lane));
-        let lanes = lanes.filter_map(|queue| queue.waiting.arrivals.oldest(queue.waiting.front()?));
+        let lanes = lanes.filter_map(|queue| queue.waiting.oldest());
         sent.map(|queued| queued.arrival).chain(lanes).min()
     }
 
     /// The time that [`Queue::arrived_by`] wants to be asked for to find something.
     pub fn next_arrival(&self, lane: Lane) -> Option<Time> {
-        let waiting = &self.find(lane)?.waiting;
-        waiting.arrivals.next(waiting.front()?)
+        self.find(lane)?.waiting.next_arrival()
     }
 
     /// The numbers of the messages that wait and were never sent, of each lane those up to the one
