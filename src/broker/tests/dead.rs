@@ -172,3 +172,32 @@ fn what_is_not_authorized_is_set_aside_after_a_retry() {
     assert_eq!((came.len(), tries), (10, 20));
     assert_eq!(world.dead(), 10);
 }
+
+/// A crash between any two commits finds the message either waiting or among the dead letters, also
+/// where others are owed its row.
+#[test]
+fn a_crash_finds_a_dead_letter_once() {
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        for steps in 0..6 {
+            let mut world = World::new();
+            overflow::absent(&mut world);
+            let bridge = add(&mut world, &lines());
+            let upstream = up(&mut world, bridge, &lines(), limits(5, false));
+            let device = world.clean(Version::V311, "d");
+            world.send_all(device, "a/x", qos, 1..2);
+            world.cut(device);
+            world.pass(secs(5));
+            let message = world.message(upstream);
+            world.held = true;
+            world.answer_with(upstream, &message, INVALID);
+            for _ in 0..steps {
+                world.pass(ms(30));
+                world.store();
+            }
+            world.crash(ms(10));
+            world.held = false;
+            let there = world.dead_and_waiting("local.b");
+            assert_eq!(there, 1, "{qos:?} after {steps} steps");
+        }
+    }
+}

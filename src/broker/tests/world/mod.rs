@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::auth::Auth;
 use crate::broker::{Address, Broker, ConnId, Driver, end_turn};
 use crate::config::{Config, General, Listener};
+use crate::lane::Lane;
 use crate::mqtt::{Packet, Version, decode, encode};
 use crate::store::{
     Batch, Db, Event, Figures, Loaded, Location, ReadRequest, StateRecord, Written,
@@ -323,6 +324,14 @@ impl World {
         let mut sessions = self.db.reload().unwrap().sessions.into_iter();
         let found = sessions.find(|s| &*s.record.client_id == client_id);
         found.expect("a stored session").state
+    }
+
+    /// How many messages the store has for a session, dead letters with them.
+    pub fn dead_and_waiting(&mut self, client_id: &str) -> u64 {
+        let mut sessions = self.db.reload().unwrap().sessions.into_iter();
+        let found = sessions.find(|s| &*s.record.client_id == client_id);
+        let queue = found.expect("a stored session").queue;
+        queue.len() + queue.owed(Lane::Dead).messages
     }
 
     /// The numbers of the messages on disk.
