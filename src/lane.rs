@@ -13,6 +13,8 @@ pub enum Lane {
     Bridge(LineNo),
     /// What came by this shared subscription.
     Share(ShareNo),
+    /// What the upstream of a bridge will never take: it stays here, and is not sent.
+    Dead,
 }
 
 /// The number of a `topic` line of a bridge, from 1 to [`LineNo::MAX`].
@@ -26,6 +28,9 @@ pub struct ShareNo(u16);
 
 /// From this code on, lanes are those of shared subscriptions.
 const FIRST_SHARE: u16 = 0x8000;
+
+/// The code of the lane of dead letters.
+const DEAD: u16 = u16::MAX;
 
 impl LineNo {
     /// The highest number.
@@ -55,7 +60,7 @@ impl LineNo {
 
 impl ShareNo {
     /// The highest number.
-    pub const MAX: u16 = u16::MAX - FIRST_SHARE;
+    pub const MAX: u16 = DEAD - 1 - FIRST_SHARE;
 
     /// The shared subscription numbered `number`; `None` beyond [`ShareNo::MAX`].
     pub fn new(number: u16) -> Option<ShareNo> {
@@ -69,20 +74,24 @@ impl ShareNo {
 }
 
 impl Lane {
-    /// The lane as the store has it: 0, the number of a line, or beyond those of a share.
+    /// The lane as the store has it: 0, the number of a line, beyond those that of a share, and at
+    /// the top that of dead letters.
     pub fn code(self) -> u16 {
         match self {
             Lane::Client => 0,
             Lane::Bridge(line) => line.get(),
             Lane::Share(share) => FIRST_SHARE + share.0,
+            Lane::Dead => DEAD,
         }
     }
 
     /// The lane that the store has as `code`.
     pub fn from_code(code: u16) -> Lane {
-        match (LineNo::new(code), code.checked_sub(FIRST_SHARE)) {
+        let share = code.checked_sub(FIRST_SHARE).map(ShareNo::new);
+        match (LineNo::new(code), share) {
             (Some(line), _) => Lane::Bridge(line),
-            (None, Some(share)) => Lane::Share(ShareNo(share)),
+            (None, Some(Some(share))) => Lane::Share(share),
+            (None, Some(None)) => Lane::Dead,
             (None, None) => Lane::Client,
         }
     }
@@ -91,7 +100,7 @@ impl Lane {
     pub fn line(self) -> Option<LineNo> {
         match self {
             Lane::Bridge(line) => Some(line),
-            Lane::Client | Lane::Share(_) => None,
+            Lane::Client | Lane::Share(_) | Lane::Dead => None,
         }
     }
 
@@ -115,6 +124,7 @@ mod tests {
         assert_eq!(LineNo::from_index(0).map(LineNo::get), Some(1));
         assert_eq!(LineNo::from_index(usize::from(LineNo::MAX)), None);
         assert_eq!(ShareNo::new(ShareNo::MAX + 1), None);
-        assert_eq!(ShareNo::all().count(), 0x8000);
+        assert_eq!(ShareNo::all().count(), 0x7FFF);
+        assert_eq!(Lane::from_code(u16::MAX), Lane::Dead);
     }
 }

@@ -127,6 +127,10 @@
 //! - **QoS 0 with `qos0=keep`** is owed like any other message from routing on (`Receiver::new`), at the
 //!   QoS of its line. Nobody waits for it to be stored, so a full queue or disk drops it and refuses
 //!   nothing.
+//! - **An upstream may refuse a message** (`bridge::refusal`): it goes back to its place, and its lane is
+//!   paused. Such a lane has a cursor of its own in the store until it has caught up: the common one
+//!   goes on with the others, and to list all that it has passed would be written again and again.
+//!   What can never be taken changes its lane: dead letters have rows like any other message.
 //! - **Session numbers of 64 bits**: those beyond 2^32 have a table of their own in the store, made
 //!   with the first of them, so that older stores open and nothing is migrated.
 //! - **Topic aliases** are the connection's business, both ways, not `session`'s, for they end with

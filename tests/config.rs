@@ -322,7 +322,7 @@ const IMPLEMENTED: &str = "acl_file allow_anonymous allow_zero_length_clientid a
     keyfile crlfile ciphers_tls1.3 tls_version require_certificate use_identity_as_username \
     use_subject_as_username \
     connection address addresses topic bridge_attempt_unsubscribe bridge_bind_address \
-    bridge_max_packet_size bridge_max_topic_alias bridge_outgoing_retain bridge_protocol_version \
+    bridge_max_inflight_qos2 bridge_max_packet_size bridge_max_topic_alias bridge_outgoing_retain bridge_protocol_version \
     bridge_receive_maximum bridge_session_expiry_interval \
     bridge_tcp_keepalive bridge_tcp_user_timeout cleansession local_cleansession \
     keepalive_interval idle_timeout local_clientid local_username local_password notifications \

@@ -14,6 +14,9 @@ pub struct Limits {
     pub session_present: bool,
     /// The most QoS 1 and 2 publishes that may be unacknowledged at once [MQTT-3.3.4-9].
     pub receive_maximum: u16,
+    /// The most QoS 2 publishes that may be between PUBLISH and PUBCOMP. Before MQTT 5 no upstream
+    /// says; Mosquitto completes the handshakes of what goes beyond its 20, and drops it.
+    pub max_qos2: u16,
     /// The largest packet taken, in bytes [MQTT-3.2.2-15]; `None` is the protocol's limit.
     pub max_packet: Option<u32>,
     /// The highest topic alias [MQTT-3.2.2-17]; 0 for none.
@@ -53,12 +56,25 @@ impl Limits {
         self
     }
 
+    /// These, and no more QoS 2 under way than `own`, if that is set: `bridge_max_inflight_qos2`,
+    /// where 0 is no limit.
+    #[must_use]
+    pub(super) fn with_max_qos2(mut self, own: Option<u16>) -> Limits {
+        match own {
+            None => {}
+            Some(0) => self.max_qos2 = u16::MAX,
+            Some(own) => self.max_qos2 = own,
+        }
+        self
+    }
+
     /// Those of an upstream that names none.
     pub fn unnamed(version: Version, keep_alive: Duration) -> Limits {
         Limits {
             version,
             session_present: false,
             receive_maximum: u16::MAX,
+            max_qos2: if version < Version::V5 { 20 } else { u16::MAX },
             max_packet: None,
             topic_alias_max: 0,
             max_qos: QoS::ExactlyOnce,

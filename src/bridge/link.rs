@@ -313,7 +313,8 @@ impl Link {
             self.spec.keepalive,
             connect::announced(&self.spec, dialect.version),
         )
-        .with_max_packet(self.spec.max_packet_size);
+        .with_max_packet(self.spec.max_packet_size)
+        .with_max_qos2(self.spec.max_inflight_qos2);
         self.ladder.accepted();
         if !connack.session_present {
             self.requests.session_is_new();

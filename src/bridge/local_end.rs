@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Map, Rate};
+use super::{Map, Rate, Refusals};
 use crate::config::{Bounds, BridgeTopic, Overflow};
 use crate::lane::{Lane, LineNo};
 use crate::mqtt::QoS;
@@ -42,12 +42,15 @@ pub struct LocalEnd {
     pub is_outage_new: bool,
     /// The filters that our session upstream is subscribed to, by its acknowledgements.
     pub subscribed: Vec<Box<str>>,
+    /// What the upstream refuses.
+    pub refusals: Refusals,
 }
 
 impl LocalEnd {
     /// The end of a bridge that the store knows, whose configuration is not known yet.
     pub fn restored(name: &str, rate: Rate) -> LocalEnd {
         LocalEnd {
+            refusals: Refusals::new(name),
             name: name.into(),
             lines: Vec::new(),
             map: None,

@@ -13,6 +13,7 @@ mod link;
 mod local_end;
 mod map;
 mod rate;
+mod refusal;
 mod status;
 mod wire;
 
@@ -23,6 +24,7 @@ pub use link::{Action, Backoff, CONNACK_TIMEOUT, CONNECT_TIMEOUT, Link, Step};
 pub use local_end::{LineBounds, LocalEnd};
 pub use map::{Map, Mapped};
 pub use rate::Rate;
+pub use refusal::{Loudness, PausedLane, Refusal, Refusals, Verdict};
 pub use status::{Phase, Status};
 pub use wire::Wire;
 

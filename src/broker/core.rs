@@ -13,7 +13,7 @@ use super::sessions::Sessions;
 use super::settings::Settings;
 use super::timers::{Purges, Timers};
 use crate::keys::{ConnId, GroupKey, SessionKey};
-use crate::message::Origin;
+use crate::message::{MessageId, Origin};
 use crate::mqtt::PropsBuf;
 use crate::time::Time;
 
@@ -45,6 +45,37 @@ pub(crate) struct Watches {
     pub(crate) drops_due: Option<Time>,
     /// When to look for messages that have grown too old.
     pub(crate) purges: Purges,
+    /// When to look at what upstreams refuse.
+    pub(crate) refusals_due: Option<Time>,
+    /// The dead letters that are being sent again.
+    pub(crate) revivals: Vec<Revival>,
+}
+
+/// The dead letters of a bridge that are looked at.
+#[derive(Debug)]
+pub(crate) struct Revival {
+    pub(crate) key: SessionKey,
+    /// Those up to here were looked at.
+    pub(crate) passed: MessageId,
+    /// Those beyond have come since: the upstream has just refused them.
+    pub(crate) through: MessageId,
+    /// The piece that was asked for.
+    pub(crate) ids: Vec<MessageId>,
+    /// All are to be looked at once more: the configuration has changed meanwhile.
+    pub(crate) again: bool,
+    pub(crate) sent: u64,
+}
+
+impl Watches {
+    /// There is something to do about what an upstream refuses at `at`.
+    pub(crate) fn look_at_refusals(&mut self, at: Option<Time>, timers: &mut Timers) {
+        if let Some(at) = at
+            && self.refusals_due.is_none_or(|due| due > at)
+        {
+            self.refusals_due = Some(at);
+            timers.wake(at);
+        }
+    }
 }
 
 /// Work space that is kept, so that a message does not allocate.

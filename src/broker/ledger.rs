@@ -38,9 +38,11 @@ impl Disk {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Reader {
     /// A session's queue, with the number it gave the question.
-    Queue(SessionKey, u32),
+    Queue(SessionKey, u16),
     /// A group of shared subscriptions, with the number of what a member has left to it.
     Leftover(u32),
+    /// Dead letters of a bridge that are to be sent again.
+    Dead(SessionKey),
 }
 
 /// The ledger.

@@ -18,9 +18,9 @@
 //!
 //! | room | what |
 //! |---|---|
-//! | `queues` | whether a message fits a queue, what is dropped, what grows too old |
-//! | `sending` | from a queue to the outbox; replies that wait for the store |
-//! | `delivering` | from one message to the queues of its receivers |
+//! | `queues` | whether a message fits a queue, what is dropped, set aside, grows too old |
+//! | `sending` | from a queue to the outbox; what an upstream refuses; replies that wait for the store |
+//! | `delivering` | from one message to the queues of its receivers; dead letters that are sent again |
 //! | `shares` | groups of shared subscriptions, and what a member that goes leaves to others |
 //! | `ending` | the end of connections and sessions, wills |
 //! | `packets` | what each packet of a peer does |
@@ -74,6 +74,7 @@ use queues::age::purge;
 use queues::drops::look_at_drops;
 pub use queues::report::{BridgeQueue, ClientDrops, LineQueue};
 use sending::pump::pump;
+use sending::refused::look_at_refusals;
 use sending::replies::send_opened;
 pub use sessions::DropReason;
 use shares::hand_out::hand_out_due;
@@ -354,6 +355,7 @@ impl Broker {
         }
         purge(core, now);
         look_at_drops(core, now);
+        look_at_refusals(core, now);
         self.settle(now);
     }
 

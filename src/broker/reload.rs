@@ -6,6 +6,7 @@ use super::core::Core;
 use super::ending::close::close;
 use super::packets::parked::retry_parked;
 use super::queues::bounds::{note_policy, trim};
+use super::queues::dead::trim_dead;
 use crate::auth::Auth;
 use crate::config::General;
 use crate::keys::ConnId;
@@ -20,6 +21,7 @@ pub(crate) fn set_general(core: &mut Core, general: &General, now: Time) {
     for key in core.sessions.keys() {
         note_policy(core, key);
         trim(core, key, now);
+        trim_dead(core, key, now);
     }
     // Maybe there is room now.
     core.router.leftovers.look_at_all();

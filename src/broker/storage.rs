@@ -1,12 +1,15 @@
 //! What goes to the storage thread at the end of a turn, and its news.
 
 use super::core::Core;
+use super::delivering::revive::on_dead_rows;
 use super::ledger::Reader;
 use super::packets::parked::retry_parked;
 use super::sending::pump::pump;
 use super::sending::replies::send_opened;
 use super::sending::rows::on_queue_rows;
 use super::shares::hand_out::on_leftover_rows;
+use crate::lane::Lane;
+use crate::session::Outbound;
 use crate::store::{Batch, Event};
 use crate::time::Time;
 
@@ -40,8 +43,10 @@ fn count_stored(core: &mut Core, now: Time) {
     }
     let sessions = core.sessions.iter().map(|(_, session)| session);
     let bytes = if counts {
+        let dead = |queue: &Outbound| queue.owed_by(Lane::Dead).bytes;
         let stored = sessions.filter(|session| session.is_durable());
-        stored.map(|session| session.outbound.bytes()).sum()
+        let queues = stored.map(|session| &session.outbound);
+        queues.map(|queue| queue.bytes() + dead(queue)).sum()
     } else {
         0
     };
@@ -64,6 +69,7 @@ pub(crate) fn on_event(core: &mut Core, event: Event, now: Time) {
         Event::Rows { token, rows } => match core.ledger.answered(token) {
             Some(Reader::Queue(key, question)) => on_queue_rows(core, key, question, &rows, now),
             Some(Reader::Leftover(number)) => on_leftover_rows(core, number, &rows, now),
+            Some(Reader::Dead(key)) => on_dead_rows(core, key, &rows, now),
             None => {}
         },
         Event::Stalled { error } => {

@@ -46,6 +46,8 @@ impl Default for General {
             message_size_limit: None,
             max_queued_messages: 0,
             max_queued_bytes: 256 << 20,
+            max_dead_letters: 1000,
+            max_dead_letter_bytes: 1 << 20,
             queue_overflow: Overflow::Oldest,
             queue_qos0_messages: false,
             retain_available: true,
@@ -142,6 +144,7 @@ impl Bridge {
             reload_immediate: false,
             session_expiry: None,
             receive_maximum: None,
+            max_inflight_qos2: None,
             max_packet_size: None,
             max_topic_alias: None,
         }

@@ -87,6 +87,10 @@ pub struct General {
     pub max_queued_messages: u64,
     /// `max_queued_bytes` a client; 0 is no limit. Default 256 MB.
     pub max_queued_bytes: u64,
+    /// `max_dead_letters` a bridge; 0 is no limit. Default 1000.
+    pub max_dead_letters: u64,
+    /// `max_dead_letter_bytes` a bridge; 0 is no limit. Default 1 MB.
+    pub max_dead_letter_bytes: u64,
     /// `queue_overflow`. Default oldest.
     pub queue_overflow: Overflow,
     /// `queue_qos0_messages`.
@@ -318,6 +322,8 @@ pub struct Bridge {
     pub session_expiry: Option<u32>,
     /// `bridge_receive_maximum`, if set.
     pub receive_maximum: Option<u16>,
+    /// `bridge_max_inflight_qos2`; 0 is no limit. Default: 20 before MQTT 5, there no limit.
+    pub max_inflight_qos2: Option<u16>,
     /// `bridge_max_packet_size`, bytes, if set.
     pub max_packet_size: Option<u32>,
     /// `bridge_max_topic_alias`, if set.

@@ -103,8 +103,10 @@ pub(super) const fn is_allowed(code: u8, kind: PacketType) -> bool {
         PacketType::PubAck | PacketType::PubRec => {
             matches!(
                 code,
-                // 0x95 has no place here; Mosquitto sends it for its message_size_limit.
-                0 | 0x10 | 0x80 | 0x83 | 0x87 | 0x90 | 0x91 | 0x95 | 0x97 | 0x99
+                // 0x95 has no place here; Mosquitto sends it for its message_size_limit. Nor have 0x89,
+                // 0x93 and 0x96, which say "not now": to end the connection for that would bring the
+                // same message, and the same word, again.
+                0 | 0x10 | 0x80 | 0x83 | 0x87 | 0x89 | 0x90 | 0x91 | 0x93 | 0x95..=0x97 | 0x99
             )
         }
         PacketType::PubRel | PacketType::PubComp => matches!(code, 0 | 0x92),

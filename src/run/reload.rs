@@ -65,6 +65,11 @@ impl Reloadable {
             hub.set_auth(auth);
         }
         self.bridges.reload(&config.bridges);
+        {
+            let mut hub = self.hub.borrow_mut();
+            let now = hub.now();
+            hub.broker.resend_dead_letters(now);
+        }
         self.config = config;
     }
 }

@@ -9,7 +9,7 @@ use crate::mqtt::{PacketId, QoS};
 use crate::time::Time;
 
 impl Flight {
-    fn done(&self) -> Done {
+    pub(super) fn done(&self) -> Done {
         Done {
             id: self.id,
             lane: self.owed.lane,

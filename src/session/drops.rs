@@ -44,27 +44,33 @@ impl Outbound {
     /// Drops the oldest message that was never sent, of the lanes that `may` admits.
     pub fn drop_oldest(&mut self, may: impl Fn(Lane) -> bool) -> Option<Done> {
         let places = self.places.as_mut()?;
-        let ready = places
-            .ready
-            .iter()
-            .position(|e| !e.dup && may(e.owed.lane))
-            .and_then(|at| places.take_ready(at));
-        let dropped = match ready {
-            Some(dropped) => dropped,
-            None => match places.take_reading(&may) {
-                Some(queued) => {
+        let dropped = if places.is_oldest_in_cold(&may) {
+            places.cold.pop_oldest(may)?.into()
+        } else {
+            let mut ready = places.ready.iter();
+            let ready = ready.position(|e| !e.dup && may(e.owed.lane));
+            match ready.and_then(|at| places.take_ready(at)) {
+                Some(dropped) => dropped,
+                None => {
+                    let queued = places.take_reading(&may)?;
                     // The answer to a question for nothing must not be taken for the next one's.
                     self.reads = self
                         .reads
-                        .wrapping_add(u32::from(places.reading.is_empty()));
+                        .wrapping_add(u16::from(places.reading.is_empty()));
                     queued.into()
                 }
-                None => places.cold.pop_oldest(may)?.into(),
-            },
+            }
         };
         self.forget(dropped.lane, dropped.id, dropped.size);
-        self.skip(dropped.id);
+        self.skip(dropped.id.map(|id| (dropped.lane, id)));
         Some(dropped)
+    }
+
+    /// Drops the oldest dead letter.
+    pub fn drop_dead(&mut self) -> Option<Done> {
+        let dropped = self.places.as_mut()?.cold.pop_dead()?;
+        self.forget(dropped.lane, Some(dropped.id), dropped.size);
+        Some(dropped.into())
     }
 
     /// The message before one on `topic` that is about to be pushed is superseded already.
@@ -109,7 +115,7 @@ impl Outbound {
         let through = cold.arrived_by(lane, time)?;
         let queued = cold.pop_through(lane, through)?;
         self.forget(lane, Some(queued.id), queued.size);
-        self.skip(Some(queued.id));
+        self.skip([(lane, queued.id)]);
         Some(queued.into())
     }
 
@@ -133,20 +139,25 @@ impl Outbound {
             .min()
     }
 
-    /// Moves the cursor over dropped messages, if nothing before them is still to be sent: then they
+    /// Moves the cursors over dropped messages, if nothing before them is still to be sent: then they
     /// do not come back with the next start, even if their rows stay for others.
-    pub(super) fn skip(&mut self, ids: impl IntoIterator<Item = MessageId>) {
-        let Some(places) = &self.places else {
-            return;
-        };
-        let ready = places.ready.iter().filter(|e| !e.dup).find_map(|e| e.id);
-        let mut reading = places.reading.iter().map(|queued| queued.id);
-        let reading = reading.find(|id| !places.is_resent(*id));
-        let cold = places.cold.first_unsent();
-        let first = [ready, reading, cold].into_iter().flatten().min();
-        for id in ids {
+    pub(super) fn skip(&mut self, gone: impl IntoIterator<Item = (Lane, MessageId)>) {
+        // Most of them share a cursor.
+        let mut known: Option<(Option<Lane>, Option<MessageId>)> = None;
+        for (lane, id) in gone {
+            let Some(places) = self.places.as_ref().filter(|_| lane != Lane::Dead) else {
+                continue;
+            };
+            let own = places.hold(lane).map(|hold| hold.lane);
+            let first = match known {
+                Some((cursor, first)) if cursor == own => first,
+                _ => places.first_unsent(|other| {
+                    own.map_or(places.hold(other).is_none(), |own| own == other)
+                }),
+            };
+            known = Some((own, first));
             if first.is_none_or(|first| first > id) {
-                self.cursor = self.cursor.max(id);
+                self.move_cursor(lane, id);
             }
         }
     }

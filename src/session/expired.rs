@@ -37,7 +37,7 @@ impl Outbound {
         for done in &gone {
             self.forget(done.lane, done.id, done.size);
         }
-        self.skip(gone.iter().filter_map(|done| done.id));
+        self.skip(gone.iter().filter_map(|done| Some((done.lane, done.id?))));
         self.shrink();
         gone
     }

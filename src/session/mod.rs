@@ -8,6 +8,7 @@ mod acks;
 mod drops;
 mod entry;
 mod expired;
+mod hold;
 mod inbound;
 mod outbound;
 mod places;

@@ -13,9 +13,11 @@
 //! over a lost connection: it goes first on the next, and is never dropped. The packet id of a
 //! message follows from its place in the session's sequence, which is written with the message, so
 //! a message that is sent again after a crash carries the packet id it had before.
+//!
+//! What an upstream refuses goes the whole way back: see [`super::hold`].
 
 use super::entry::Entry;
-use super::places::{Flight, Handshake, Places, READ_BYTES, READY_MESSAGES, latest_seq};
+use super::places::{Flight, Handshake, Hold, Places, READ_BYTES, READY_MESSAGES, latest_seq};
 use crate::lane::Lane;
 use crate::message::{MessageId, SessionId};
 use crate::mqtt::{PacketId, QoS};
@@ -32,11 +34,14 @@ pub struct Outbound {
     /// Payload bytes in flight at which no more is sent; 0 is no limit.
     pub(super) window_bytes: u64,
     /// Tells the answer to the read under way from those of earlier connections.
-    pub(super) reads: u32,
+    pub(super) reads: u16,
+    /// How many QoS 2 messages may be in their handshake.
+    pub(super) window_qos2: u16,
     pub(super) next_seq: u64,
-    /// Every owed message up to and including this one was sent at least once.
+    /// Every owed message up to and including this one was sent at least once, but for those of lanes
+    /// with a cursor of their own ([`Hold`]).
     pub(super) cursor: MessageId,
-    /// What is owed, in all places.
+    /// What is owed, in all places; not the dead letters.
     pub(super) owed: Amount,
     /// Made with the first message.
     pub(super) places: Option<Box<Places>>,
@@ -51,6 +56,7 @@ impl Outbound {
             window: 0,
             window_bytes: 0,
             reads: 0,
+            window_qos2: u16::MAX,
             next_seq: 0,
             cursor: MessageId(0),
             owed: Amount::default(),
@@ -88,17 +94,22 @@ impl Outbound {
             }
         });
         // What was sent and not written before the crash is gone; its publisher sends it again.
-        let stored = owed.iter().take_while(|id| *id <= state.cursor.0);
-        let stored: Vec<u64> = stored.collect();
-        let mut resend = state.sent.clone();
-        resend.retain(|id| stored.binary_search(&id.0).is_ok());
+        let mut resend: Vec<MessageId> = owed.sent().collect();
         resend.sort_unstable();
+        let holds = state.lanes.iter().map(|(lane, cursor)| Hold {
+            lane: *lane,
+            limit: Hold::OPEN,
+            cursor: *cursor,
+        });
         let mut outbound = Outbound {
             next_seq: state.next_seq,
             cursor: state.cursor,
             owed: owed.total(),
             places: Some(Box::new(Places {
                 flights: released.collect(),
+                // They may have been sent in any order.
+                out_of_order: true,
+                holds: holds.collect(),
                 cold: owed,
                 resend,
                 ..Places::default()
@@ -124,12 +135,19 @@ impl Outbound {
             .filter_map(|f| f.id)
             .collect();
         record.sent.extend_from_slice(&places.resend);
-        // What a peer that lost its session had before, and is to get again.
-        let again = places.cold.iter().take_while(|id| *id <= self.cursor.0);
-        let reading = places.reading.iter().map(|queued| queued.id);
-        let ready = places.ready.iter().filter_map(|entry| entry.id);
-        let again = again.map(MessageId).chain(reading).chain(ready);
-        record.sent.extend(again.filter(|id| *id <= self.cursor));
+        // What the peer refused, or had before it lost its session, and is to get again.
+        let cold = places.cold.unsent_through(|lane| self.cursor_of(lane));
+        let reading = places.reading.iter().map(|queued| (queued.lane, queued.id));
+        let ready = places.ready.iter();
+        let ready = ready.filter_map(|entry| Some((entry.owed.lane, entry.id?)));
+        let in_ram = reading.chain(ready);
+        let again = in_ram.filter(|(lane, id)| *id <= self.cursor_of(*lane));
+        record.sent.extend(cold.chain(again.map(|(_, id)| id)));
+        record.lanes = places
+            .holds
+            .iter()
+            .map(|hold| (hold.lane, hold.cursor))
+            .collect();
         record.sent.sort_unstable();
         record.sent.dedup();
         record.releasing = places
@@ -141,9 +159,14 @@ impl Outbound {
 
     /// Gives back the memory of an empty queue.
     pub fn shrink(&mut self) {
-        let empty = self.owed.messages == 0;
-        self.places
+        let empty = self.owed.messages == 0 && self.owed_by(Lane::Dead).messages == 0;
+        let places = self
+            .places
             .take_if(|p| empty && p.flights.is_empty() && p.resend.is_empty());
+        // Nothing is unsent in any lane.
+        for hold in places.iter().flat_map(|places| &places.holds) {
+            self.cursor = self.cursor.max(hold.cursor);
+        }
     }
 
     pub(super) fn places(&mut self) -> &mut Places {
@@ -163,7 +186,7 @@ impl Outbound {
         self.next_seq += 65_535 / 2;
     }
 
-    /// Messages owed to the peer and not yet taken over by it.
+    /// Messages owed to the peer and not yet taken over by it. Dead letters are not among them.
     pub fn len(&self) -> u64 {
         self.owed.messages
     }
@@ -258,6 +281,11 @@ impl Outbound {
         self.window_bytes = bytes;
     }
 
+    /// Bounds how many QoS 2 messages may be between PUBLISH and PUBCOMP.
+    pub fn limit_qos2(&mut self, window: u16) {
+        self.window_qos2 = window.max(1);
+    }
+
     /// Changes how many QoS 1 and 2 messages may be unacknowledged.
     pub fn set_window(&mut self, window: u16) {
         self.window = window.max(1);
@@ -272,6 +300,7 @@ impl Outbound {
         };
         places.resend.clear();
         let mut again: Vec<Queued> = places.cold.take_sent().into();
+        places.out_of_order = false;
         for flight in std::mem::take(&mut places.flights) {
             let Some(queued) = flight.queued() else {
                 continue;
@@ -284,7 +313,7 @@ impl Outbound {
         }
         again.sort_unstable_by_key(|queued| queued.id);
         let again = again.into_iter().rev();
-        again.for_each(|queued| places.cold.push_front(queued));
+        again.for_each(|queued| places.cold.put_back(queued));
     }
 
     /// The connection is gone: a durable queue falls back to ids on disk.
@@ -341,9 +370,12 @@ impl Outbound {
             let topic = by_topic.then(|| entry.message.topic());
             places.cold.owe(entry.owed.lane, entry.id, size, topic);
         }
+        let lane = entry.owed.lane;
         let goes_to_ram = |places: &Places| {
             let has_room = places.ready.len() < READY_MESSAGES && places.ready_bytes < READ_BYTES;
-            online && has_room && places.cold.is_empty() && places.reading.is_empty()
+            let shut = places.shut_lanes();
+            let is_next = places.cold.front_of(|lane| !shut.contains(&lane)).is_none();
+            online && has_room && is_next && places.reading.is_empty() && !shut.contains(&lane)
         };
         match entry.queued().filter(|_| durable) {
             Some(queued) if !goes_to_ram(places) => {
@@ -367,17 +399,31 @@ impl Outbound {
     pub fn next(&mut self, durable_below: MessageId, max_qos: QoS) -> Option<Entry> {
         let full = self.is_window_full();
         let places = self.places.as_mut()?;
-        let head = places.ready.front()?;
+        let at = places.first_ready()?;
+        let head = places.ready.get(at)?;
         let qos = head.owed.qos.min(max_qos);
         if qos != QoS::AtMostOnce {
             if full || places.is_id_taken(head.owed.seq) {
                 return None;
             }
-            if qos == QoS::ExactlyOnce && head.id.is_some_and(|id| id >= durable_below) {
+            let is_exact = qos == QoS::ExactlyOnce;
+            if is_exact && self.window_qos2 != u16::MAX {
+                let flights = places.flights.iter();
+                let exact = flights.filter(|f| f.owed.qos == QoS::ExactlyOnce);
+                if exact.count() >= usize::from(self.window_qos2) {
+                    return None;
+                }
+            }
+            if is_exact && head.id.is_some_and(|id| id >= durable_below) {
                 return None;
             }
         }
-        let mut entry = places.ready.pop_front()?;
+        // It is handed over to another lane, in the place of a row that must be there.
+        let moves = |id: &MessageId| *id >= durable_below && places.is_condemned(*id);
+        if head.id.as_ref().is_some_and(moves) {
+            return None;
+        }
+        let mut entry = places.ready.remove(at)?;
         places.count_out(&entry);
         entry.owed.qos = qos;
         Some(entry)
@@ -394,14 +440,16 @@ impl Outbound {
         if owed.qos == QoS::AtMostOnce {
             return self.forget(owed.lane, id, size);
         }
-        // Only of a session that lives in RAM may the message have to go to another member.
-        let kept = owed.lane.is_share() && owed.qos == QoS::AtLeastOnce && !self.durable;
+        // Only of a session that lives in RAM may the message have to go to another member, or come
+        // back from an upstream that refuses it.
+        let is_shared = owed.lane.is_share() && owed.qos == QoS::AtLeastOnce;
+        let kept = (is_shared || owed.lane.line().is_some()) && !self.durable;
         let is_counted = self.counts(owed.lane);
         let places = self.places();
         if is_counted {
             places.cold.start(owed.lane, id, size);
         }
-        places.flights.push_back(Flight {
+        places.launch(Flight {
             id,
             size,
             payload: u32::try_from(message.payload().len()).unwrap_or(size),
@@ -436,13 +484,16 @@ impl Outbound {
         let Some(id) = entry.id else {
             return;
         };
-        self.cursor = self.cursor.max(id);
         self.places().forget_resend(id);
+        self.move_cursor(entry.owed.lane, id);
     }
 
     /// A message is no longer owed.
     pub(super) fn forget(&mut self, lane: Lane, id: Option<MessageId>, size: u32) {
-        self.owed.take(1, size.into());
+        if lane != Lane::Dead {
+            self.owed.take(1, size.into());
+        }
+        self.take_condemned(id);
         if self.counts(lane) {
             self.places().cold.forget(lane, id, size);
         }
@@ -453,6 +504,9 @@ impl Outbound {
         self.disconnect();
         self.peer_forgot();
         let mut cold = self.places.take().map(|p| p.cold).unwrap_or_default();
-        std::iter::from_fn(move || cold.pop_below(MessageId(u64::MAX)))
+        std::iter::from_fn(move || {
+            cold.pop_below(MessageId(u64::MAX), |_| true)
+                .or_else(|| cold.pop_dead())
+        })
     }
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::entry::{Done, Entry};
 use crate::lane::Lane;
 use crate::message::{Message, MessageId};
-use crate::mqtt::{PacketId, QoS};
+use crate::mqtt::{PacketId, QoS, Reason};
 use crate::owed::Owed;
 use crate::store::{Queue, Queued};
 use crate::time::Time;
@@ -54,10 +54,33 @@ impl Flight {
     }
 }
 
+/// A lane that the peer took nothing of for a while, until it has caught up with the others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hold {
+    pub lane: Lane,
+    /// How many of its messages may be under way at once: none while it is paused, few while it
+    /// probes. [`Hold::OPEN`] is no limit of its own.
+    pub limit: u32,
+    /// Every owed message of the lane up to and including this one was sent at least once: in place
+    /// of [`super::Outbound`]'s cursor, which goes on with the other lanes.
+    pub cursor: MessageId,
+}
+
+impl Hold {
+    pub(super) const OPEN: u32 = u32::MAX;
+}
+
 /// Where messages are on their way to the peer.
 #[derive(Debug, Default)]
 pub(super) struct Places {
     pub flights: VecDeque<Flight>,
+    /// A flight stands behind one with a later place in the sequence, or did.
+    pub out_of_order: bool,
+    /// The lanes that are not like the others; hardly ever any.
+    pub holds: Vec<Hold>,
+    /// Messages that the peer will never take, to be handed over to the lane of dead letters when
+    /// they come up, and why; sorted.
+    pub condemned: Vec<(MessageId, Reason)>,
     pub ready: VecDeque<Entry>,
     pub ready_bytes: usize,
     /// How many of `ready` are QoS 0.
@@ -84,18 +107,77 @@ impl Places {
         published
     }
 
-    /// Puts messages back where they came from: `back` goes before all that waits.
+    /// Puts messages back where they came from: of those that were sent before, `back` goes first.
     pub(super) fn put_back(&mut self, back: Vec<Queued>) {
         let later = self.cold.take_sent();
         let sent = back.iter().filter(|queued| self.is_resent(queued.id));
         for queued in sent.copied().chain(later).collect::<Vec<_>>() {
-            self.cold.push_sent(queued);
+            self.cold.resend(queued);
         }
         for queued in back.into_iter().rev() {
             if !self.is_resent(queued.id) {
-                self.cold.push_front(queued);
+                self.cold.put_back(queued);
             }
         }
+    }
+
+    /// How many messages of a lane are under way, or in RAM to be next.
+    pub(super) fn under_way(&self, lane: Lane) -> u32 {
+        let ready = self.ready.iter().filter(|e| !e.dup && e.owed.lane == lane);
+        let reading = self.reading.iter().filter(|queued| queued.lane == lane);
+        let count = ready.count() + reading.count();
+        self.unanswered(lane)
+            .saturating_add(u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
+    /// How many messages of a lane were sent and have no answer.
+    pub(super) fn unanswered(&self, lane: Lane) -> u32 {
+        let flights = self.at(Handshake::Published);
+        let count = flights.filter(|f| f.owed.lane == lane).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    /// The lanes of which no more may come to RAM for now.
+    pub(super) fn shut_lanes(&self) -> Vec<Lane> {
+        let holds = self.holds.iter();
+        let shut = holds.filter(|hold| self.under_way(hold.lane) >= hold.limit);
+        shut.map(|hold| hold.lane).collect()
+    }
+
+    /// The place in `ready` of the first message that its lane lets go.
+    pub(super) fn first_ready(&self) -> Option<usize> {
+        if self.holds.is_empty() {
+            return (!self.ready.is_empty()).then_some(0);
+        }
+        let may_go = |entry: &Entry| {
+            let mut holds = self.holds.iter();
+            let hold = holds.find(|hold| hold.lane == entry.owed.lane);
+            let is_free = entry.dup || entry.owed.qos == QoS::AtMostOnce;
+            is_free || hold.is_none_or(|hold| self.unanswered(hold.lane) < hold.limit)
+        };
+        self.ready.iter().position(may_go)
+    }
+
+    /// True if a message under way has the packet id of this place in the sequence.
+    pub(super) fn is_id_taken(&self, seq: u64) -> bool {
+        let is_late = self.flights.back().is_some_and(|f| seq < f.owed.seq);
+        if self.out_of_order || is_late {
+            let id = PacketId::of_sequence(seq);
+            let mut flights = self.flights.iter();
+            return flights.any(|f| PacketId::of_sequence(f.owed.seq) == id);
+        }
+        // The id of a message one whole turn of the sequence older may still be taken.
+        let oldest = self.flights.front().map_or(seq, |f| f.owed.seq);
+        seq.saturating_sub(oldest) >= 65_535
+    }
+
+    /// Puts a message among those under way.
+    pub(super) fn launch(&mut self, flight: Flight) {
+        match self.flights.back() {
+            None => self.out_of_order = false,
+            Some(last) => self.out_of_order |= flight.owed.seq < last.owed.seq,
+        }
+        self.flights.push_back(flight);
     }
 
     /// Takes a message out of `ready`.
@@ -147,13 +229,6 @@ impl Places {
     /// True if `ready` is to be filled up from what is not in RAM.
     pub(super) fn is_low(&self) -> bool {
         self.ready.len() < READY_MESSAGES / 2 && self.ready_bytes < READ_BYTES / 2
-    }
-
-    /// True if the packet id that follows from a place in the sequence may still be taken, by a
-    /// message one whole turn of packet ids older.
-    pub(super) fn is_id_taken(&self, seq: u64) -> bool {
-        let oldest = self.flights.front().map_or(seq, |f| f.owed.seq);
-        seq.saturating_sub(oldest) >= 65_535
     }
 
     /// The payload bytes that the peer has not fully acknowledged.

@@ -7,7 +7,8 @@ use crate::store::{Amount, Queued};
 use crate::time::Time;
 
 impl Outbound {
-    /// Everything owed, in the order in which it goes out; those that were sent first.
+    /// Everything owed, in the order in which it goes out; those that were sent first, dead letters
+    /// last.
     pub fn all(&self) -> Vec<Queued> {
         let Some(places) = &self.places else {
             return Vec::new();
@@ -20,7 +21,8 @@ impl Outbound {
         all.extend(&places.reading);
         let mut cold = places.cold.clone();
         all.extend(std::iter::from_fn(|| {
-            cold.pop_below(crate::message::MessageId(u64::MAX))
+            cold.pop_below(crate::message::MessageId(u64::MAX), |_| true)
+                .or_else(|| cold.pop_dead())
         }));
         all
     }
@@ -37,7 +39,9 @@ impl Outbound {
         let mut owed = Amount::default();
         let mut lanes = std::collections::BTreeMap::<Lane, Amount>::new();
         for queued in self.all() {
-            owed.add(1, queued.size.into());
+            if queued.lane != Lane::Dead {
+                owed.add(1, queued.size.into());
+            }
             lanes
                 .entry(queued.lane)
                 .or_default()

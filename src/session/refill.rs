@@ -10,17 +10,24 @@ use crate::store::{IdRanges, Queued};
 impl Outbound {
     /// The ids to ask the store for now, and the token of the question. `durable_below`:
     /// messages below this number are on disk.
-    pub fn wants(&mut self, durable_below: MessageId) -> Option<(u32, IdRanges)> {
+    pub fn wants(&mut self, durable_below: MessageId) -> Option<(u16, IdRanges)> {
         let online = self.online;
         let places = self.places.as_mut()?;
         if !online || !places.is_low() || !places.reading.is_empty() {
             return None;
         }
         let mut ids = IdRanges::default();
-        while places.reading.len() < READY_MESSAGES
-            && places.cold.front().map(|id| id.0) > ids.back()
-            && let Some(queued) = places.cold.pop_below(durable_below)
-        {
+        loop {
+            let shut = places.shut_lanes();
+            let is_open = |lane| !shut.contains(&lane);
+            if places.reading.len() >= READY_MESSAGES
+                || places.cold.front_of(is_open).map(|id| id.0) <= ids.back()
+            {
+                break;
+            }
+            let Some(queued) = places.cold.pop_below(durable_below, is_open) else {
+                break;
+            };
             ids.push_back(queued.id.0);
             places.reading.push_back(queued);
         }
@@ -33,14 +40,17 @@ impl Outbound {
         let online = self.online;
         let places = self.places.as_mut()?;
         let ready = online && places.is_low() && places.reading.is_empty();
-        let next = places.cold.front().filter(|id| *id >= durable_below);
-        next.filter(|_| ready)
+        let shut = places.shut_lanes();
+        let next = places.cold.front_of(|lane| !shut.contains(&lane));
+        next.filter(|id| ready && *id >= durable_below)
     }
 
     /// The answer to [`Outbound::wants_fresh`]; `None` if the store does not have it.
     pub fn fresh(&mut self, id: MessageId, entry: Option<Entry>) {
         let places = self.places();
-        let queued = places.cold.pop_below(MessageId(id.0 + 1));
+        let shut = places.shut_lanes();
+        let is_open = |lane| !shut.contains(&lane);
+        let queued = places.cold.pop_below(MessageId(id.0 + 1), is_open);
         match (entry, queued) {
             (Some(mut entry), _) => {
                 entry.dup = places.is_resent(id);
@@ -52,7 +62,7 @@ impl Outbound {
     }
 
     /// True if `token` belongs to the read under way.
-    pub fn expects(&self, token: u32) -> bool {
+    pub fn expects(&self, token: u16) -> bool {
         let reading = self.places.as_ref().is_some_and(|p| !p.reading.is_empty());
         self.reads == token && reading
     }
@@ -60,7 +70,7 @@ impl Outbound {
     /// True while the next message could be sent but for the commit that it waits for.
     pub fn awaits_commit(&self, durable_below: MessageId) -> bool {
         let places = self.places.as_ref().filter(|_| self.online);
-        let head = places.and_then(|p| p.ready.front());
+        let head = places.and_then(|p| p.ready.get(p.first_ready()?));
         head.and_then(|entry| entry.id)
             .is_some_and(|id| id >= durable_below)
     }

@@ -96,7 +96,7 @@ impl Outbound {
                 kept.owe(queued.lane, Some(queued.id), queued.size, None);
             }
         }
-        while let Some(queued) = places.cold.pop_below(MessageId(u64::MAX)) {
+        while let Some(queued) = places.cold.pop_below(MessageId(u64::MAX), |_| true) {
             if !keep(queued.lane) {
                 gone(queued.id);
             } else if kept.push_back(queued) {

@@ -1,5 +1,6 @@
 //! The outbound half against a naive model, with a store that is a map.
 
+mod hold;
 mod ids;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -114,7 +115,7 @@ struct Bench {
     sent: Vec<u64>,
     /// Released: the messages are kept until PUBCOMP.
     kept: BTreeMap<u64, Entry>,
-    asked: Option<(u32, IdRanges)>,
+    asked: Option<(u16, IdRanges)>,
     /// Never sent: told apart by topic.
     tracked: BTreeSet<u64>,
     /// Those that have expired: what they superseded stays so.

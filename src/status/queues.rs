@@ -42,6 +42,10 @@ fn bridge(queue: &BridgeQueue<'_>, out: &mut HashMap<String, String>) {
         ),
         ("dropped", dropped),
         ("refused", queue.refused),
+        ("put_back", queue.put_back),
+        ("paused", queue.paused),
+        ("dead_letters", queue.dead.messages),
+        ("dead_letter_bytes", queue.dead.bytes),
     ] {
         out.insert(format!("{base}/queue/{name}"), value.to_string());
     }
@@ -59,6 +63,12 @@ fn line(base: &str, line: &LineQueue<'_>, out: &mut HashMap<String, String>) {
     put("bytes", line.owed.bytes.to_string());
     let dropped = line.dropped.map_or(0, |dropped| dropped.messages);
     put("dropped", dropped.to_string());
+    put("paused", u64::from(line.paused.is_some()).to_string());
+    if let Some(paused) = &line.paused {
+        put("paused_reason", paused.reason.to_string());
+        put("paused_since", paused.since.as_secs().to_string());
+        put("paused_until", paused.until.as_secs().to_string());
+    }
     if let Some(dropped) = &line.dropped {
         put("dropped_first", dropped.first.as_secs().to_string());
         put("dropped_last", dropped.last.as_secs().to_string());

@@ -11,6 +11,7 @@ use super::rows::message::{Scanned, decode_retained, scan};
 use super::rows::session::{IDENTITY, SessionRecord, StateRecord};
 use super::tables::meta::{Meta, Written};
 use super::tables::view::{CONTINUE, View};
+use crate::lane::Lane;
 use crate::message::{Message, MessageId, SessionId};
 use crate::owed::Owed;
 use crate::time::Time;
@@ -78,7 +79,10 @@ impl LoadedSession {
         // Ids come in rising order; a session named twice is owed the message once.
         let (owed, topic) = if self.state.sent.binary_search(&id).is_ok() {
             (self.queue.push_sent(queued), None)
-        } else if id > self.state.cursor {
+        } else if lane == Lane::Dead {
+            // Never sent, and nobody else's: as long as there is a row, it lies here.
+            (self.queue.push_back(queued), None)
+        } else if id > self.state.cursor_of(lane) {
             let topic = Some(topic).filter(|_| self.state.by_topic);
             (self.queue.push_back(queued), topic)
         } else {
@@ -237,7 +241,12 @@ impl Loaded {
             .map(|(_, message)| *message)
             .max()
             .unwrap_or_default();
-        self.see_message(sent.max(kept).max(state.cursor).max(state.low_cursor));
+        let of_lanes = state.lanes.iter().map(|(_, cursor)| *cursor).max();
+        let cursors = state
+            .cursor
+            .max(state.low_cursor)
+            .max(of_lanes.unwrap_or_default());
+        self.see_message(sent.max(kept).max(cursors));
         state.sent.sort_unstable();
         // A state without an identity is what a damaged identity row leaves.
         if let Some(session) = self.sessions.last_mut().filter(|session| session.id == id) {

@@ -244,6 +244,25 @@ def test_bridge_max_packet_size(make_broker, upstream, client, version):
     assert sent.body.endswith(b"x" * 50) and len(sent.body) < 100
 
 
+@pytest.mark.parametrize(
+    "setting, count", [("", 20), ("bridge_max_inflight_qos2 50", 50), ("bridge_max_inflight_qos2 0", 60)]
+)
+def test_bridge_max_inflight_qos2(make_broker, upstream, client, setting, count):
+    """An upstream of MQTT 3.1.1 that answers no QoS 2 message is sent so many."""
+    lines = bridge(upstream, "bridge_protocol_version mqttv311", setting, topic="topic t/# out 2")
+    broker = make_broker(f"max_inflight_messages 100\n{lines}", durable=True)
+    upstream.connect()
+    device = client(broker.port, "device")
+    for n in range(60):
+        device.publish("t/x", str(n), 2)
+    sent = []
+    while len(sent) < count:
+        packet = upstream.next(wire.PUBLISH)
+        sent += [packet.body[-2:]] if packet.topic == "t/x" else []
+    with pytest.raises(queue.Empty):
+        upstream.next(wire.PUBLISH, timeout=0.5)
+
+
 @pytest.mark.parametrize("directive", ["local_cleansession", "cleansession"])
 @pytest.mark.parametrize("setting, kept", [("false", True), ("true", False)])
 def test_what_waits_while_the_upstream_is_away(

@@ -11,7 +11,7 @@ use crate::config::Restart;
 /// With jitter, each wait is drawn between the base and three times the last wait, up to the
 /// cap ("decorrelated jitter", as in Mosquitto), so that a thousand routers that lost the same
 /// upstream do not come back at the same moment.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Backoff {
     restart: Restart,
     last: Duration,

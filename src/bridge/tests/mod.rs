@@ -7,6 +7,7 @@ mod keepalive;
 mod limits;
 mod map;
 mod recovery;
+mod refusal;
 mod subscribed;
 
 use std::rc::Rc;

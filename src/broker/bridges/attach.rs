@@ -4,14 +4,17 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::BridgeId;
-use crate::bridge::{Limits, LocalEnd, Map, Wire};
+use crate::bridge::{Limits, LocalEnd, Map, Refusals, Wire};
 use crate::broker::core::Core;
+use crate::broker::delivering::revive::revive;
 use crate::broker::ending::close::{close, detach, finish};
 use crate::broker::ending::session::end_session;
 use crate::broker::packets::connect::resume;
 use crate::broker::packets::subscribe::subscribe;
 use crate::broker::queues::bounds::{note_policy, trim};
+use crate::broker::queues::dead::trim_dead;
 use crate::broker::sending::pump::pump;
+use crate::broker::sending::refused::probe;
 use crate::broker::sessions::{NEVER, Role, Session, Subscribed};
 use crate::config::BridgeTopic;
 use crate::keys::{ConnId, SessionKey};
@@ -65,13 +68,18 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
     };
     core.sessions.set_origin(key, &origin);
     if let Some(session) = core.sessions.get_mut(key) {
-        let rate = session.bridge().map(|end| end.rate).unwrap_or_default();
+        let known = session.bridge();
+        let rate = known.map(|end| end.rate).unwrap_or_default();
+        let refused = known.map_or(0, |end| end.refusals.count);
         let map = Rc::clone(spec.map);
         let mut end = LocalEnd::new(spec.name, spec.topics, map, rate);
         if let Some(known) = session.bridge_mut() {
             end.subscribed = std::mem::take(&mut known.subscribed);
             end.told_offline = known.told_offline;
         }
+        // By another configuration the upstream may answer otherwise.
+        (end.refusals, end.refusals.count) = (Refusals::new(spec.client_id), refused);
+        session.outbound.open_lanes();
         session.role = Role::Bridge(Box::new(end));
         session.expiry = expiry;
         session.will = None;
@@ -80,11 +88,13 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
     let bridge = core.bridges.set(known, key);
     trim(core, key, now);
     core.watches.purges.hasten(key, now);
+    trim_dead(core, key, now);
     subscribe_bridge(core, key, spec.map, now);
     if spec.durable {
         core.sessions.unsave_identity(key);
         core.ledger.promise(now);
     }
+    revive(core, key, now);
     bridge
 }
 
@@ -141,7 +151,7 @@ pub(crate) fn drop_orphans(core: &mut Core, now: Time) {
     let orphans: Vec<SessionKey> = orphans.map(|(key, _)| key).collect();
     for key in orphans {
         if let Some(session) = core.sessions.get(key) {
-            let lost = session.outbound.len();
+            let lost = session.outbound.len() + session.outbound.owed_by(Lane::Dead).messages;
             let name = session.client_id();
             log::warn!("Bridge {name} is no longer configured: {lost} queued messages dropped.");
         }
@@ -160,7 +170,7 @@ pub(crate) fn remove_bridge(core: &mut Core, bridge: BridgeId, now: Time) {
         return;
     };
     let id = session.client_id();
-    let left = session.outbound.len();
+    let left = session.outbound.len() + session.outbound.owed_by(Lane::Dead).messages;
     if left == 0 || !session.is_durable() {
         log::info!("Bridge {id} was removed; nothing waited for it.");
         return end_session(core, key, now);
@@ -202,6 +212,7 @@ pub(crate) fn attach(
     if let Some(end) = session.bridge_mut() {
         end.is_outage_new = true;
     }
+    session.outbound.limit_qos2(limits.max_qos2);
     if !limits.session_present {
         session.outbound.peer_forgot();
         session.inbound = Inbound::default();
@@ -213,6 +224,7 @@ pub(crate) fn attach(
             core.ledger.promise(now);
         }
     }
+    probe(core, key, true, now);
     let window = own_window(core, limits.version).min(limits.receive_maximum);
     resume(core, (c, key), window, now);
     Some(c)

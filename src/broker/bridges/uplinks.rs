@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::attach;
 use crate::bridge::{Limits, Wire};
+use crate::broker::delivering::revive::revive_all;
 use crate::broker::ending::close::close;
 use crate::broker::sending::pump::pump;
 use crate::broker::{BridgeId, BridgeSession, Broker};
@@ -32,6 +33,12 @@ impl Broker {
     /// it stay until the next start.
     pub fn remove_bridge(&mut self, bridge: BridgeId, now: Time) {
         attach::remove_bridge(&mut self.core, bridge, now);
+        self.settle(now);
+    }
+
+    /// Sends the dead letters of all bridges again that their maps have a line for (SIGHUP).
+    pub fn resend_dead_letters(&mut self, now: Time) {
+        revive_all(&mut self.core, now);
         self.settle(now);
     }
 

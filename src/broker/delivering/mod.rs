@@ -4,4 +4,5 @@ pub(crate) mod checks;
 pub(crate) mod choose;
 pub(crate) mod deliver;
 pub(crate) mod retain;
+pub(crate) mod revive;
 pub(crate) mod route;

@@ -17,8 +17,11 @@ pub(crate) fn end_session(core: &mut Core, key: SessionKey, now: Time) {
         return;
     }
     let queue = core.sessions.get(key).map(|s| &s.outbound);
-    let lost = queue.filter(|q| q.is_durable() && !q.is_empty());
-    if let Some(lost) = lost.map(|queue| (queue.len(), queue.bytes())) {
+    let lost = queue.filter(|q| q.is_durable()).map(|queue| {
+        let dead = queue.owed_by(Lane::Dead);
+        (queue.len() + dead.messages, queue.bytes() + dead.bytes)
+    });
+    if let Some(lost) = lost.filter(|(messages, _)| *messages > 0) {
         drop_message(core, key, Lane::Client, DropReason::SessionEnded, lost, now);
     }
     forget_identity(core, key);

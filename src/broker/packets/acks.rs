@@ -7,6 +7,7 @@ use crate::broker::core::Core;
 use crate::broker::ending::close::close;
 use crate::broker::queues::drops::drop_message;
 use crate::broker::sending::pump::{pump, taken_over};
+use crate::broker::sending::refused::{accept, refuse};
 use crate::broker::sending::replies::reply_once;
 use crate::broker::sessions::DropReason;
 use crate::keys::{ConnId, SessionKey};
@@ -48,7 +49,15 @@ pub(crate) fn on_puback(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
     let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
-    if let Some(done) = session.outbound.puback(ack.id, is_lenient) {
+    if ack.reason.is_error()
+        && is_lenient
+        && let Some(done) = session.outbound.refusable(ack.id, false)
+    {
+        refuse(core, key, ack, done, now);
+    } else if let Some(done) = session.outbound.puback(ack.id, is_lenient) {
+        if is_lenient && !ack.reason.is_error() {
+            accept(core, key, done);
+        }
         count_refused(core, key, ack.reason, done, now);
         taken_over(core, key, done.id, now);
         pump(core, key, now);
@@ -57,7 +66,8 @@ pub(crate) fn on_puback(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
     }
 }
 
-/// PUBREC: the receiver has a QoS 2 message. PUBREL leaves once the release is on disk.
+/// PUBREC: the receiver has a QoS 2 message. PUBREL leaves once the release is on disk. A message that
+/// an upstream refuses stays ([`refuse`]).
 pub(crate) fn on_pubrec(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
     let Some((key, is_lenient)) = receiver(core, c) else {
         return;
@@ -66,6 +76,12 @@ pub(crate) fn on_pubrec(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
         return;
     };
     let is_refused = ack.reason.is_error();
+    if is_refused
+        && is_lenient
+        && let Some(done) = session.outbound.refusable(ack.id, true)
+    {
+        return refuse(core, key, ack, done, now);
+    }
     let Some(done) = session.outbound.pubrec(ack.id, is_refused, now) else {
         if !is_lenient && session.outbound.flying(ack.id).is_some() {
             close(core, c, Reason::PROTOCOL_ERROR, now);
@@ -76,6 +92,9 @@ pub(crate) fn on_pubrec(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
         return;
     };
     let is_durable = session.is_durable();
+    if is_lenient && !is_refused {
+        accept(core, key, done);
+    }
     count_refused(core, key, ack.reason, done, now);
     taken_over(core, key, done.id, now);
     if is_refused {
@@ -93,7 +112,8 @@ pub(crate) fn on_pubrec(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
     }
 }
 
-/// A message that its receiver has refused is dropped, and counted.
+/// A message that its receiver has refused is done with [MQTT-4.3.3-4]: dropped, and counted. What an
+/// upstream refuses is not.
 fn count_refused(core: &mut Core, key: SessionKey, reason: Reason, done: Done, now: Time) {
     if !reason.is_error() {
         return;

@@ -198,7 +198,7 @@ fn unsubscribe(core: &mut Core, key: SessionKey, filter: &str, now: Time) -> Rea
     let lane = session.subscriptions.remove(at).options.lane;
     match lane {
         Lane::Share(_) => leave_group(core, key, filter, lane, now),
-        Lane::Client | Lane::Bridge(_) => core.router.unsubscribe(filter, key),
+        Lane::Client | Lane::Bridge(_) | Lane::Dead => core.router.unsubscribe(filter, key),
     }
     Reason::SUCCESS
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod age;
 pub(crate) mod bounds;
+pub(crate) mod dead;
 pub(crate) mod drops;
 pub(crate) mod refused;
 pub(crate) mod report;

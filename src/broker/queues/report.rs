@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::bridge::{LineBounds, LocalEnd};
+use crate::bridge::{LineBounds, LocalEnd, PausedLane};
 use crate::broker::core::Core;
 use crate::broker::sessions::{DropReason, Session};
 use crate::config::{Bounds, Overflow};
@@ -25,6 +25,12 @@ pub struct BridgeQueue<'a> {
     pub dropped: Option<DropRecord>,
     /// Messages that their publishers were refused since the start, because it is full.
     pub refused: u64,
+    /// How often the upstream refused a message since the start.
+    pub put_back: u64,
+    /// How many lanes are paused, because the upstream refuses what they have.
+    pub paused: u64,
+    /// What the upstream will never take.
+    pub dead: Amount,
     /// The lines that carry messages out.
     pub lines: Vec<LineQueue<'a>>,
 }
@@ -40,6 +46,8 @@ pub struct LineQueue<'a> {
     pub owed: Amount,
     /// What was dropped, as one row.
     pub dropped: Option<DropRecord>,
+    /// It waits, because the upstream refuses what it has.
+    pub paused: Option<PausedLane>,
 }
 
 /// What a client did not get.
@@ -77,6 +85,10 @@ pub(crate) fn bridge_queues(core: &Core, now: Time) -> impl Iterator<Item = Brid
             pattern: &line.pattern,
             owed: queue.owed_by(Lane::Bridge(number)),
             dropped: drops.and_then(|drops| drops.sum(Some(Lane::Bridge(number)))),
+            paused: end
+                .refusals
+                .paused()
+                .find(|paused| paused.lane == Lane::Bridge(number)),
         });
         BridgeQueue {
             name: &end.name,
@@ -87,6 +99,9 @@ pub(crate) fn bridge_queues(core: &Core, now: Time) -> impl Iterator<Item = Brid
             oldest: queue.oldest(None).map(|at| now.since(at)),
             dropped: drops.and_then(|drops| drops.sum(None)),
             refused: drops.map_or(0, |drops| drops.refused().messages),
+            put_back: end.refusals.count,
+            paused: end.refusals.paused().count() as u64,
+            dead: queue.owed_by(Lane::Dead),
             lines: lines.collect(),
         }
     })
@@ -189,7 +204,11 @@ fn describe_bridge(core: &Core, session: &Session, end: &LocalEnd, now: Time) ->
         ),
         _ => "nothing waits".to_owned(),
     };
-    format!("Bridge {name}: queues {limit}; {lasts}; {waits}.")
+    let dead = match queue.owed_by(Lane::Dead).messages {
+        0 => String::new(),
+        count => format!("; dead letters: {count}"),
+    };
+    format!("Bridge {name}: queues {limit}; {lasts}; {waits}{dead}.")
 }
 
 /// Tells once what the bound of a bridge means, when its rate has become known.

@@ -3,10 +3,11 @@
 use super::transmit::{Transmitted, transmit_queued};
 use crate::broker::core::Core;
 use crate::broker::ledger::Reader;
+use crate::broker::queues::dead::{is_kept, set_aside};
 use crate::broker::queues::drops::drop_entry;
 use crate::keys::SessionKey;
 use crate::message::MessageId;
-use crate::mqtt::QoS;
+use crate::mqtt::{QoS, Reason};
 use crate::session::Entry;
 use crate::time::Time;
 
@@ -19,6 +20,8 @@ enum Stop {
     Empty { more: bool },
     /// This message could not be sent.
     Unsent(Entry, Transmitted),
+    /// The upstream will never take this message.
+    Dead(Entry, Reason),
 }
 
 /// Sends as much of a session's queue as window and outbox take, and asks the store for more.
@@ -32,6 +35,7 @@ pub(crate) fn pump(core: &mut Core, key: SessionKey, now: Time) {
                 }
                 taken_over(core, key, entry.id, now);
             }
+            Stop::Dead(entry, reason) => set_aside(core, key, &entry, reason, now),
             Stop::Empty { more: true } if refill(core, key) => {}
             Stop::Empty { more } => {
                 core.router.leftovers.note_idle(key);
@@ -77,8 +81,18 @@ fn send_ready(core: &mut Core, key: SessionKey, now: Time) -> Stop {
             let more = session.is_durable() || session.outbound.awaits_commit(below);
             break Stop::Empty { more };
         };
+        if let Some(reason) = session.outbound.take_condemned(entry.id) {
+            break Stop::Dead(entry, reason);
+        }
         let with = (&*settings, &mut *counters, &mut *scratch);
         let outcome = transmit_queued(&mut writer, session, &entry, with, now);
+        if let (Transmitted::TooLarge, true, Some(id)) =
+            (outcome, session.is_bridge() && is_kept(&entry), entry.id)
+        {
+            session.outbound.condemn(id, Reason::PACKET_TOO_LARGE);
+            session.outbound.unsend(entry);
+            continue;
+        }
         if outcome != Transmitted::Sent {
             session.outbound.not_sent(&entry);
             break Stop::Unsent(entry, outcome);

@@ -16,7 +16,7 @@ use crate::time::Time;
 pub(crate) fn on_queue_rows(
     core: &mut Core,
     key: SessionKey,
-    question: u32,
+    question: u16,
     rows: &Rows,
     now: Time,
 ) {

@@ -46,11 +46,13 @@ pub enum DropReason {
     /// The uplink of the bridge was down, and no queue takes it: QoS 0, or any with
     /// `local_cleansession`.
     Offline = 10,
+    /// There were too many dead letters: the oldest went.
+    DeadLetters = 11,
 }
 
 impl DropReason {
     /// All of them, by number.
-    pub const ALL: [DropReason; 11] = [
+    pub const ALL: [DropReason; 12] = [
         DropReason::QueueFull,
         DropReason::OverflowOldest,
         DropReason::OverflowNewest,
@@ -62,6 +64,7 @@ impl DropReason {
         DropReason::Slow,
         DropReason::SessionEnded,
         DropReason::Offline,
+        DropReason::DeadLetters,
     ];
 
     /// The name in `$SYS`.
@@ -78,6 +81,7 @@ impl DropReason {
             DropReason::Slow => "slow",
             DropReason::SessionEnded => "session-ended",
             DropReason::Offline => "offline",
+            DropReason::DeadLetters => "dead-letters",
         }
     }
 
@@ -95,6 +99,7 @@ impl DropReason {
             DropReason::Slow => "the receiver is too slow",
             DropReason::SessionEnded => "the session ended",
             DropReason::Offline => "the uplink is down, and they are not queued",
+            DropReason::DeadLetters => "there are too many dead letters, and the oldest go",
         }
     }
 

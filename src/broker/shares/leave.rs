@@ -68,7 +68,7 @@ fn leave_groups(core: &mut Core, key: SessionKey) -> Vec<(Share, bool)> {
     let names: Vec<_> = subscriptions
         .filter_map(|s| match s.options.lane {
             Lane::Share(number) => Some((s.filter.clone(), number)),
-            Lane::Client | Lane::Bridge(_) => None,
+            Lane::Client | Lane::Bridge(_) | Lane::Dead => None,
         })
         .collect();
     let mut left = Vec::with_capacity(names.len());

@@ -23,7 +23,7 @@ pub(crate) fn join(core: &mut Core, key: SessionKey, name: &str, options: &mut S
     let number = match (member, options.lane) {
         (Some(share), _) => share.number,
         (None, Lane::Share(number)) => number,
-        (None, Lane::Client | Lane::Bridge(_)) => {
+        (None, Lane::Client | Lane::Bridge(_) | Lane::Dead) => {
             let Some(number) = session.free_shares().next() else {
                 return impossible!("a share was granted, and there is no number for it");
             };

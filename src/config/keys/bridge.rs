@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::key::Section::Bridge as S;
 use super::key::Unset::{Is, Means};
-use super::key::{Key, accepted, implemented, later};
+use super::key::{Key, implemented};
 use super::limits::bound;
 use super::restart::restart;
 use crate::config::draft::Draft;
@@ -98,6 +98,16 @@ pub(super) const KEYS: &[Key] = &[
          this broker, which the store remembers; Mosquitto unsubscribes whatever goes out. At \
          ejabberd an UNSUBSCRIBE for what a session does not have takes it from all other clients.",
         bridge!(attempt_unsubscribe, v => v.flag()?),
+    ),
+    implemented(
+        S,
+        "bridge_max_inflight_qos2",
+        "COUNT",
+        Means("20 before MQTT 5, where an upstream does not say what it takes"),
+        "How many QoS 2 messages may be on their way upstream, from PUBLISH to PUBCOMP; 0 is no limit.",
+        "Mosquitto completes the handshake of what a client of MQTT 3.1.1 sends beyond its 20, and \
+         drops it. max_inflight_messages holds too.",
+        bridge!(max_inflight_qos2, v => Some(v.number(0..=u16::MAX)?)),
     ),
     implemented(
         S,
@@ -333,64 +343,6 @@ pub(super) const KEYS: &[Key] = &[
         "Whether to tell the upstream that this is a bridge, if it understands (MQTT 3.1.1).",
         "",
         bridge!(try_private, v => v.flag()?),
-    ),
-];
-
-/// What a bridge of this version doesn't do.
-pub(super) const NOT_IMPLEMENTED: &[Key] = &[
-    later(
-        S,
-        "bridge_bind_address",
-        "ADDRESS",
-        &[],
-        "The local address to connect from.",
-        "remove it: the routing table chooses",
-    ),
-    later(
-        S,
-        "bridge_tcp_keepalive",
-        "IDLE INTERVAL COUNTER",
-        &[],
-        "TCP's own keep-alive.",
-        "remove it, and shorten keepalive_interval",
-    ),
-    later(
-        S,
-        "bridge_tcp_user_timeout",
-        "MILLISECONDS",
-        &[],
-        "How long TCP waits for an acknowledgement.",
-        "remove it, and shorten keepalive_interval",
-    ),
-    later(
-        S,
-        "idle_timeout",
-        "SECONDS",
-        &["60"],
-        "When a lazy bridge disconnects.",
-        "remove it: the bridge stays connected",
-    ),
-    accepted(
-        S,
-        "local_password",
-        "TEXT",
-        "the bridge is part of the broker and needs no password here",
-    ),
-    later(
-        S,
-        "start_type",
-        "automatic|lazy|once|manual",
-        &["automatic"],
-        "When the bridge connects.",
-        "remove it: the bridge is always connected",
-    ),
-    later(
-        S,
-        "threshold",
-        "COUNT",
-        &["10"],
-        "How many messages make a lazy bridge connect.",
-        "remove it: the bridge is always connected",
     ),
 ];
 

@@ -34,6 +34,27 @@ pub(super) const KEYS: &[Key] = &[
     ),
     implemented(
         S,
+        "max_dead_letter_bytes",
+        "BYTES",
+        Is("1M"),
+        "How many bytes of dead letters are kept for each bridge; 0 is no limit.",
+        "See max_dead_letters.",
+        set!(max_dead_letter_bytes, v => v.size(u64::MAX)?),
+    ),
+    implemented(
+        S,
+        "max_dead_letters",
+        "COUNT",
+        Is("1000"),
+        "How many dead letters are kept for each bridge; 0 is no limit.",
+        "A message that the upstream of a bridge will never take, as it says or by its size, is set \
+         aside on disk, out of the way and out of the bounds of the queue. What the configuration \
+         maps is sent again at the next start, at SIGHUP and when the bridge changes. When there \
+         are more, the oldest are dropped.",
+        set!(max_dead_letters, v => v.number(0..=u64::MAX)?),
+    ),
+    implemented(
+        S,
         "max_inflight_bytes",
         "BYTES",
         Is("0"),

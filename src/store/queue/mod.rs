@@ -5,7 +5,8 @@
 //! bytes each where sizes differ, two more where lanes alternate, and up to five more where they expire
 //! at times that all differ. Each lane is a queue of its own,
 //! so that its messages can be counted, dropped and expired apart from the others; the lanes are
-//! merged by id at the front.
+//! merged by id at the front. Dead letters ([`Lane::Dead`]) only lie here: nothing that speaks of all
+//! lanes means theirs.
 
 mod arrivals;
 mod bits;
@@ -101,7 +102,7 @@ pub struct Queue {
 impl Queue {
     /// How many messages wait here.
     pub fn len(&self) -> u64 {
-        let lanes = self.lanes.iter().map(|queue| queue.waiting.len());
+        let lanes = self.living().map(|queue| queue.waiting.len());
         self.sent.len() as u64 + lanes.sum::<u64>()
     }
 
@@ -112,15 +113,25 @@ impl Queue {
 
     /// The next message.
     pub fn front(&self) -> Option<MessageId> {
+        self.front_of(|_| true)
+    }
+
+    /// The next message: of those that were sent before, or of the lanes that `may` admits.
+    pub fn front_of(&self, may: impl Fn(Lane) -> bool) -> Option<MessageId> {
         match self.sent.front() {
             Some(queued) => Some(queued.id),
-            None => Some(MessageId(self.first_lane(|_| true)?.1)),
+            None => self.first_unsent(may),
         }
     }
 
-    /// The next message that was never sent.
-    pub fn first_unsent(&self) -> Option<MessageId> {
-        self.first_lane(|_| true).map(|(_, id)| MessageId(id))
+    /// The next message that was never sent, of the lanes that `may` admits.
+    pub fn first_unsent(&self, may: impl Fn(Lane) -> bool) -> Option<MessageId> {
+        self.first_lane(may).map(|(_, id)| MessageId(id))
+    }
+
+    /// The lanes but that of dead letters.
+    fn living(&self) -> impl Iterator<Item = &LaneQueue> {
+        self.lanes.iter().filter(|queue| queue.lane != Lane::Dead)
     }
 
     /// The lane whose first waiting message is the oldest, and that message, among the lanes that
@@ -128,7 +139,7 @@ impl Queue {
     fn first_lane(&self, may: impl Fn(Lane) -> bool) -> Option<(usize, u64)> {
         let lanes = self.lanes.iter().enumerate();
         lanes
-            .filter(|(_, queue)| may(queue.lane))
+            .filter(|(_, queue)| queue.lane != Lane::Dead && may(queue.lane))
             .filter_map(|(at, queue)| Some((at, queue.waiting.front()?)))
             .min_by_key(|(_, id)| *id)
     }
@@ -178,7 +189,7 @@ impl Queue {
     /// What is owed in all.
     pub fn total(&self) -> Amount {
         let mut total = Amount::default();
-        for queue in &self.lanes {
+        for queue in self.living() {
             total.add(queue.owed.messages, queue.owed.bytes);
         }
         total
@@ -201,14 +212,19 @@ impl Queue {
         waiting.push_back(queued.id.0, queued.size, times)
     }
 
-    /// Puts a message back before all others that were never sent.
-    pub fn push_front(&mut self, queued: Queued) {
+    /// Puts a message back in its place among those of its lane that were never sent.
+    pub fn put_back(&mut self, queued: Queued) {
         self.newest = self.newest.max(queued.id);
         let waiting = &mut self.lane_mut(queued.lane).waiting;
-        let (id, times) = (queued.id.0, (queued.arrival, queued.expires));
-        if !waiting.push_front(id, queued.size, times) {
-            impossible!("message {id} is put back before {:?}", waiting.front());
+        let times = (queued.arrival, queued.expires);
+        if !waiting.put_back(queued.id.0, queued.size, times) {
+            impossible!("message {:?} is put back, and is there", queued.id);
         }
+    }
+
+    /// Puts a message behind those that were sent before, in the order in which they were sent.
+    pub fn resend(&mut self, queued: Queued) {
+        self.sent.push_back(queued);
     }
 
     /// Puts a message behind those that were sent before; all of them go first.
@@ -244,14 +260,15 @@ impl Queue {
     /// Takes the message `id` of `size` bytes out of a lane, wherever it stands, and returns its
     /// size. It is still counted as owed.
     pub fn take(&mut self, lane: Lane, id: MessageId, size: u32) -> Option<u32> {
-        if let Ok(at) = self.sent.binary_search_by_key(&id, |queued| queued.id) {
+        let mut sent = self.sent.iter();
+        if let Some(at) = sent.position(|queued| queued.id == id && queued.lane == lane) {
             return self.sent.remove(at).map(|queued| queued.size);
         }
         self.lane_mut(lane).waiting.take(id.0, size)
     }
 
-    /// Takes the next message if its number is less than `below`.
-    pub fn pop_below(&mut self, below: MessageId) -> Option<Queued> {
+    /// Takes the next message, as [`Queue::front_of`] names it, if its number is less than `below`.
+    pub fn pop_below(&mut self, below: MessageId, may: impl Fn(Lane) -> bool) -> Option<Queued> {
         if let Some(queued) = self.sent.front() {
             let is_below = queued.id < below;
             return if is_below {
@@ -260,7 +277,7 @@ impl Queue {
                 None
             };
         }
-        let (at, id) = self.first_lane(|_| true)?;
+        let (at, id) = self.first_lane(may)?;
         if id >= below.0 {
             return None;
         }
@@ -269,10 +286,7 @@ impl Queue {
 
     fn pop_lane(&mut self, at: usize) -> Option<Queued> {
         let queue = self.lanes.get_mut(at)?;
-        let arrival = queue
-            .waiting
-            .front()
-            .and_then(|id| queue.waiting.arrivals.oldest(id));
+        let arrival = queue.waiting.oldest();
         let (id, size, expires) = queue.waiting.pop_front()?;
         Some(Queued {
             id: MessageId(id),
@@ -293,10 +307,16 @@ impl Queue {
         self.pop_lane(at)
     }
 
+    /// Takes the oldest dead letter. It is still counted as owed.
+    pub fn pop_dead(&mut self) -> Option<Queued> {
+        let at = self.lanes.binary_search_by_key(&Lane::Dead, |q| q.lane);
+        self.pop_lane(at.ok()?)
+    }
+
     /// What waits here and was never sent, of the lanes that `may` admits.
     pub fn unsent(&self, may: impl Fn(Lane) -> bool) -> Amount {
         let mut amount = Amount::default();
-        for queue in self.lanes.iter().filter(|queue| may(queue.lane)) {
+        for queue in self.living().filter(|queue| may(queue.lane)) {
             amount.add(queue.waiting.len(), queue.waiting.bytes());
         }
         amount
@@ -336,8 +356,7 @@ impl Queue {
     /// The highest of a lane's messages that had arrived, with all before it, by `time`.
     pub fn arrived_by(&self, lane: Lane, time: Time) -> Option<MessageId> {
         let queue = self.find(lane)?;
-        let through = queue.waiting.arrivals.through(time)?;
-        Some(MessageId(through))
+        Some(MessageId(queue.waiting.arrived_by(time)?))
     }
 
     /// Takes the first message of a lane if its number is at most `through`.
@@ -377,23 +396,39 @@ impl Queue {
     pub fn oldest(&self, lane: Option<Lane>) -> Option<Time> {
         let wanted = |other: Lane| lane.is_none_or(|lane| lane == other);
         let sent = self.sent.iter().filter(|queued| wanted(queued.lane));
-        let lanes = self.lanes.iter().filter(|queue| wanted(queue.lane));
-        let lanes = lanes.filter_map(|queue| queue.waiting.arrivals.oldest(queue.waiting.front()?));
+        let lanes = self.living().filter(|queue| wanted(queue.lane));
+        let lanes = lanes.filter_map(|queue| queue.waiting.oldest());
         sent.map(|queued| queued.arrival).chain(lanes).min()
     }
 
     /// The time that [`Queue::arrived_by`] wants to be asked for to find something.
     pub fn next_arrival(&self, lane: Lane) -> Option<Time> {
-        let waiting = &self.find(lane)?.waiting;
-        waiting.arrivals.next(waiting.front()?)
+        self.find(lane)?.waiting.next_arrival()
+    }
+
+    /// The numbers of the messages that wait and were never sent, of each lane those up to the one
+    /// that `through` names.
+    pub fn unsent_through(
+        &self,
+        through: impl Fn(Lane) -> MessageId,
+    ) -> impl Iterator<Item = MessageId> {
+        self.living().flat_map(move |queue| {
+            let last = through(queue.lane);
+            let ids = queue.waiting.iter().map(MessageId);
+            ids.take_while(move |id| *id <= last)
+        })
+    }
+
+    /// The numbers of the messages that were sent before.
+    pub fn sent(&self) -> impl Iterator<Item = MessageId> {
+        self.sent.iter().map(|queued| queued.id)
     }
 
     /// The numbers of the messages that wait, in the order in which they go out.
     pub fn iter(&self) -> impl Iterator<Item = u64> {
         let sent = self.sent.iter().map(|queued| queued.id.0);
         let mut lanes: Vec<_> = self
-            .lanes
-            .iter()
+            .living()
             .map(|queue| queue.waiting.iter().peekable())
             .collect();
         let merged = std::iter::from_fn(move || {

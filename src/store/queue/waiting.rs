@@ -1,5 +1,7 @@
 //! The messages of one lane that wait to be sent, in order.
 
+use std::collections::BTreeMap;
+
 use super::arrivals::Arrivals;
 use super::bits::Bits;
 use super::expiries::Expiries;
@@ -22,14 +24,16 @@ pub(super) struct Waiting {
     /// Ids that were taken out of the middle; the front is none of them.
     holes: Bits,
     bytes: u64,
-    pub(super) arrivals: Arrivals,
+    arrivals: Arrivals,
     /// Made with the first message that expires; has some of the holes too.
     expiries: Option<Box<Expiries>>,
+    /// What was put back and is not below all others: few, and gone first.
+    back: BTreeMap<u64, (u32, Times)>,
 }
 
 impl Waiting {
     pub(super) fn len(&self) -> u64 {
-        self.ids.len() - self.holes.len()
+        self.ids.len() - self.holes.len() + self.back.len() as u64
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -37,7 +41,44 @@ impl Waiting {
     }
 
     pub(super) fn front(&self) -> Option<u64> {
-        self.ids.front()
+        let back = self.back.first_key_value().map(|(id, _)| *id);
+        back.into_iter().chain(self.ids.front()).min()
+    }
+
+    /// About when the oldest arrived.
+    pub(super) fn oldest(&self) -> Option<Time> {
+        let back = self.back.first_key_value().map(|(_, (_, (at, _)))| *at);
+        let rest = self.ids.front();
+        let rest = rest.and_then(|front| self.arrivals.oldest(front));
+        back.into_iter().chain(rest).min()
+    }
+
+    /// The highest id that had arrived, with all before it, by `time`.
+    pub(super) fn arrived_by(&self, time: Time) -> Option<u64> {
+        let back = self.back.iter().take_while(|(_, (_, (at, _)))| *at <= time);
+        let back = back.last().map(|(id, _)| *id);
+        back.into_iter().chain(self.arrivals.through(time)).max()
+    }
+
+    /// The time that [`Waiting::arrived_by`] wants to be asked for to find something.
+    pub(super) fn next_arrival(&self) -> Option<Time> {
+        let back = self.back.first_key_value().map(|(_, (_, (at, _)))| *at);
+        let rest = self.ids.front();
+        let rest = rest.and_then(|front| self.arrivals.next(front));
+        back.into_iter().chain(rest).min()
+    }
+
+    /// Puts a message back in its place; false if it is there already.
+    pub(super) fn put_back(&mut self, id: u64, size: u32, times: Times) -> bool {
+        if self.front().is_none_or(|front| id < front) && self.back.is_empty() {
+            return self.push_front(id, size, times);
+        }
+        if self.contains(id) {
+            return false;
+        }
+        self.bytes += u64::from(size);
+        self.back.insert(id, (size, times));
+        true
     }
 
     /// Appends a message; false if its id is not above all others.
@@ -56,7 +97,7 @@ impl Waiting {
     }
 
     /// Puts a message back at the front; false if its id is not below all others.
-    pub(super) fn push_front(&mut self, id: u64, size: u32, (arrival, expires): Times) -> bool {
+    fn push_front(&mut self, id: u64, size: u32, (arrival, expires): Times) -> bool {
         if !self.ids.push_front_range(id..id + 1) {
             return false;
         }
@@ -72,6 +113,14 @@ impl Waiting {
 
     /// Takes the message at the front: id, size, and when it expires.
     pub(super) fn pop_front(&mut self) -> Option<(u64, u32, Option<Time>)> {
+        let ids = self.ids.front();
+        if let Some(first) = self.back.first_entry()
+            && ids.is_none_or(|id| *first.key() < id)
+        {
+            let (id, (size, (_, expires))) = first.remove_entry();
+            self.take_bytes(size.into());
+            return Some((id, size, expires));
+        }
         let id = self.ids.pop_front()?;
         let size = self.sizes.pop_front().unwrap_or_else(|| {
             impossible!("message {id} is queued without a size");
@@ -84,11 +133,18 @@ impl Waiting {
     }
 
     pub(super) fn contains(&self, id: u64) -> bool {
-        self.front() == Some(id) || (self.ids.contains(id) && !self.holes.contains(id))
+        let is_first = self.ids.front() == Some(id);
+        is_first
+            || self.back.contains_key(&id)
+            || (self.ids.contains(id) && !self.holes.contains(id))
     }
 
     /// Takes one message of `size` bytes, wherever it stands, and returns its size.
     pub(super) fn take(&mut self, id: u64, size: u32) -> Option<u32> {
+        if let Some((size, _)) = self.back.remove(&id) {
+            self.take_bytes(size.into());
+            return Some(size);
+        }
         if self.front() == Some(id) {
             return self.pop_front().map(|(_, size, _)| size);
         }
@@ -100,7 +156,11 @@ impl Waiting {
 
     /// Takes the messages `gone`, with `bytes` in all, out of the middle.
     pub(super) fn punch(&mut self, gone: impl Iterator<Item = u64>, bytes: u64) {
-        gone.for_each(|id| self.holes.insert(id));
+        for id in gone {
+            if self.back.remove(&id).is_none() {
+                self.holes.insert(id);
+            }
+        }
         self.take_bytes(bytes);
         self.settle();
         self.limit_holes();
@@ -108,14 +168,23 @@ impl Waiting {
 
     /// When the next message expires.
     pub(super) fn next_expiry(&self) -> Option<Time> {
-        self.expiries.as_ref()?.next()
+        let back = self.back.values().filter_map(|(_, (_, expires))| *expires);
+        let rest = self.expiries.as_ref().and_then(|expiries| expiries.next());
+        back.chain(rest).min()
     }
 
     /// Takes a message that expires at or before `now`, wherever it stands: id and size.
     pub(super) fn take_expired(&mut self, now: Time) -> Option<(u64, u32)> {
+        let mut back = self.back.iter();
+        let due = back.find(|(_, (_, (_, expires)))| expires.is_some_and(|at| at <= now));
+        if let Some((id, (size, _))) = due.map(|(id, known)| (*id, *known)) {
+            self.back.remove(&id);
+            self.take_bytes(size.into());
+            return Some((id, size));
+        }
         loop {
             let (id, size) = self.expiries.as_mut()?.pop_due(now)?;
-            if self.front() == Some(id) {
+            if self.ids.front() == Some(id) {
                 self.ids.pop_front();
                 self.sizes.pop_front();
             } else if self.holes.contains(id) {
@@ -132,14 +201,16 @@ impl Waiting {
 
     /// The ids, ascending.
     pub(super) fn iter(&self) -> impl Iterator<Item = u64> {
-        self.ids.iter().filter(|id| !self.holes.contains(*id))
+        let rest = self.ids.iter().filter(|id| !self.holes.contains(*id));
+        merge(self.back.keys().copied(), rest)
     }
 
     /// The ids that follow `passed`, ascending: what lies before costs by the run.
     pub(super) fn iter_after(&self, passed: u64) -> impl Iterator<Item = u64> {
         let from = passed.saturating_add(1);
         let rest = self.ids.runs().map(move |run| run.start.max(from)..run.end);
-        rest.flatten().filter(|id| !self.holes.contains(*id))
+        let rest = rest.flatten().filter(|id| !self.holes.contains(*id));
+        merge(self.back.range(from..).map(|(id, _)| *id), rest)
     }
 
     fn take_bytes(&mut self, bytes: u64) {
@@ -186,6 +257,16 @@ impl Waiting {
     }
 }
 
+/// Two ascending sequences as one.
+fn merge(a: impl Iterator<Item = u64>, b: impl Iterator<Item = u64>) -> impl Iterator<Item = u64> {
+    let (mut a, mut b) = (a.peekable(), b.peekable());
+    std::iter::from_fn(move || match (a.peek(), b.peek()) {
+        (Some(x), Some(y)) if x < y => a.next(),
+        (Some(_), None) => a.next(),
+        _ => b.next(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -199,7 +280,7 @@ mod tests {
     enum Op {
         /// So far behind the last, of this size, with this expiry; 0 is none.
         PushBack(u64, u32, u64),
-        /// So many that were taken are put back.
+        /// The nth of those that have gone comes back.
         PutBack(usize),
         PopFront,
         /// The nth is taken out.
@@ -210,47 +291,50 @@ mod tests {
     fn op() -> impl Strategy<Value = Op> {
         prop_oneof![
             6 => (1..1000u64, 0..3u32, 0..6u64).prop_map(|(gap, size, at)| Op::PushBack(gap, size, at)),
-            1 => (0..5usize).prop_map(Op::PutBack),
-            2 => Just(Op::PopFront),
+            3 => (0..6usize).prop_map(Op::PutBack),
+            3 => Just(Op::PopFront),
             2 => (0..9usize).prop_map(Op::Take),
             1 => (0..6u64).prop_map(Op::Expire),
         ]
     }
 
-    fn at(expiry: u64) -> Option<Time> {
-        (expiry > 0).then(|| Time::from_secs(expiry))
+    /// When a message arrived and when it expires.
+    fn times(id: u64, expiry: u64) -> Times {
+        let expires = (expiry > 0).then(|| Time::from_secs(expiry));
+        (Time::from_secs(1000 + 100 * id), expires)
     }
 
     proptest! {
+        /// Whatever goes, comes back and expires: the ids and sizes are those of a map.
         #[test]
-        fn messages_expire_as_in_a_map(ops in prop::collection::vec(op(), 0..200)) {
+        fn messages_wait_as_in_a_map(ops in prop::collection::vec(op(), 0..200)) {
             let (mut waiting, mut model) = (Waiting::default(), BTreeMap::new());
-            let (mut last, mut popped) = (0, Vec::new());
+            let (mut last, mut gone) = (0, Vec::new());
             for op in ops {
                 match op {
                     Op::PushBack(gap, size, expiry) => {
                         last += gap;
-                        prop_assert!(waiting.push_back(last, size, (Time::ZERO, at(expiry))));
+                        prop_assert!(waiting.push_back(last, size, times(last, expiry)));
                         model.insert(last, (size, expiry));
                     }
-                    Op::PutBack(count) => {
-                        for _ in 0..count {
-                            let Some((id, size, expiry)) = popped.pop() else { break };
-                            prop_assert!(waiting.push_front(id, size, (Time::ZERO, at(expiry))));
-                            model.insert(id, (size, expiry));
-                        }
+                    Op::PutBack(nth) if nth < gone.len() => {
+                        let (id, (size, expiry)) = gone.remove(nth);
+                        prop_assert!(waiting.put_back(id, size, times(id, expiry)));
+                        prop_assert!(!waiting.put_back(id, size, times(id, expiry)));
+                        model.insert(id, (size, expiry));
                     }
+                    Op::PutBack(_) => {}
                     Op::PopFront => {
                         let first = model.pop_first();
-                        let expected = first.map(|(id, (size, expiry))| (id, size, at(expiry)));
+                        let expected = first.map(|(id, (size, at))| (id, size, times(id, at).1));
                         prop_assert_eq!(waiting.pop_front(), expected);
-                        popped.extend(expected.map(|(id, size, at)| {
-                            (id, size, at.map_or(0, Time::as_secs))
-                        }));
+                        gone.extend(first);
                     }
                     Op::Take(nth) => {
-                        if let Some((id, (size, _))) = model.iter().nth(nth).map(|(a, b)| (*a, *b)) {
+                        let taken = model.iter().nth(nth).map(|(id, known)| (*id, *known));
+                        if let Some((id, (size, _))) = taken {
                             prop_assert_eq!(waiting.take(id, size), Some(size));
+                            prop_assert!(!waiting.contains(id));
                             model.remove(&id);
                         }
                     }
@@ -262,10 +346,12 @@ mod tests {
                         prop_assert!(!model.values().any(|(_, at)| (1..=now).contains(at)));
                     }
                 }
-                popped.retain(|(id, ..)| model.first_key_value().is_none_or(|(first, _)| id < first));
                 prop_assert_eq!(waiting.len(), model.len() as u64);
+                prop_assert_eq!(waiting.front(), model.keys().next().copied());
                 prop_assert_eq!(waiting.bytes(), model.values().map(|(n, _)| u64::from(*n)).sum::<u64>());
                 prop_assert!(waiting.iter().eq(model.keys().copied()));
+                prop_assert!(waiting.iter_after(900).eq(model.range(901..).map(|(id, _)| *id)));
+                prop_assert_eq!(waiting.oldest().is_some(), !model.is_empty());
                 let next = model.values().map(|(_, at)| *at).filter(|at| *at > 0).min();
                 // What was taken out of the middle may be known for a while.
                 let known = waiting.next_expiry().map(Time::as_secs);

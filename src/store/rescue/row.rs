@@ -126,7 +126,9 @@ fn state_age(id: u64, row: &[u8]) -> impl PartialOrd {
     let state = StateRecord::decode(SessionId(id), row).ok();
     state.map(|state| {
         let owed = Reverse(state.sent.len());
-        (state.next_seq, state.cursor, state.low_cursor, owed)
+        let lanes = state.lanes.iter().map(|(_, cursor)| u128::from(cursor.0));
+        let lanes: u128 = lanes.sum();
+        (state.next_seq, state.cursor, state.low_cursor, lanes, owed)
     })
 }
 

@@ -106,7 +106,8 @@ pub struct WillRecord {
 pub struct StateRecord {
     /// The position that the next message in the outbound sequence gets.
     pub next_seq: u64,
-    /// Every message of the normal lane up to and including this was sent at least once.
+    /// Every message up to and including this was sent at least once, but for those of the lanes in
+    /// [`StateRecord::lanes`]. It says nothing about dead letters.
     pub cursor: MessageId,
     /// The same for the low lane, which runs behind.
     pub low_cursor: MessageId,
@@ -123,6 +124,9 @@ pub struct StateRecord {
     pub rate: Option<(u64, u64)>,
     /// Messages are dropped by topic: the scan at start-up must tell topics apart.
     pub by_topic: bool,
+    /// The lanes that have a cursor of their own in place of [`StateRecord::cursor`]: they were
+    /// paused, and are behind the others.
+    pub lanes: Vec<(Lane, MessageId)>,
 }
 
 /// Messages that were dropped from a session's queue for one reason.
@@ -335,13 +339,21 @@ impl StateRecord {
     const DROPS: u8 = 0x01;
     const RATE: u8 = 0x02;
     const BY_TOPIC: u8 = 0x04;
+    const LANES: u8 = 0x08;
+
+    /// Every message of `lane` up to and including this was sent at least once.
+    pub fn cursor_of(&self, lane: Lane) -> MessageId {
+        let own = self.lanes.iter().find(|(known, _)| *known == lane);
+        own.map_or(self.cursor, |(_, cursor)| *cursor)
+    }
 
     /// Appends the row of session `id` to `out`.
     pub(in crate::store) fn encode(&self, id: SessionId, out: &mut Vec<u8>) {
         let start = out.len();
         let flags = flag(!self.drops.is_empty(), Self::DROPS)
             | flag(self.rate.is_some(), Self::RATE)
-            | flag(self.by_topic, Self::BY_TOPIC);
+            | flag(self.by_topic, Self::BY_TOPIC)
+            | flag(!self.lanes.is_empty(), Self::LANES);
         out.extend_from_slice(&[FORMAT, flags]);
         put_varint(self.next_seq, out);
         put_varint(self.cursor.0, out);
@@ -366,6 +378,13 @@ impl StateRecord {
         if let Some((rate, seconds)) = self.rate {
             put_varint(rate, out);
             put_varint(seconds, out);
+        }
+        if !self.lanes.is_empty() {
+            put_varint(self.lanes.len() as u64, out);
+            for (lane, cursor) in &self.lanes {
+                put_varint(lane.code().into(), out);
+                put_varint(cursor.0, out);
+            }
         }
         seal(&key_bytes(id, STATE), start, out);
     }
@@ -401,6 +420,12 @@ impl StateRecord {
         }
         if flags & Self::RATE != 0 {
             record.rate = Some((reader.varint()?, reader.varint()?));
+        }
+        if flags & Self::LANES != 0 {
+            for _ in 0..reader.count(2)? {
+                let lane = Lane::from_code(reader.number()?);
+                record.lanes.push((lane, MessageId(reader.varint()?)));
+            }
         }
         reader.end()?;
         Ok(record)

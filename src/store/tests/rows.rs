@@ -133,10 +133,12 @@ prop_compose! {
         received in packet_ids(), sent in prop::collection::vec(any::<u64>(), 0..5),
         drops in prop::collection::vec(drop_record(), 0..3),
         rate in option::of((any::<u64>(), any::<u64>())), by_topic: bool,
+        lanes in prop::collection::vec((lane(), any::<u64>().prop_map(MessageId)), 0..3),
     ) -> StateRecord {
         StateRecord {
             next_seq, cursor: MessageId(cursor), low_cursor: MessageId(low_cursor), releasing,
             received, sent: sent.into_iter().map(MessageId).collect(), drops, rate, by_topic,
+            lanes,
         }
     }
 }

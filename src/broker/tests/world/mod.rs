@@ -11,8 +11,11 @@ use std::time::Duration;
 use crate::auth::Auth;
 use crate::broker::{Address, Broker, ConnId, Driver, end_turn};
 use crate::config::{Config, General, Listener};
+use crate::lane::Lane;
 use crate::mqtt::{Packet, Version, decode, encode};
-use crate::store::{Batch, Db, Event, Figures, Loaded, Location, ReadRequest, Written};
+use crate::store::{
+    Batch, Db, Event, Figures, Loaded, Location, ReadRequest, StateRecord, Written,
+};
 use crate::time::Time;
 
 mod client;
@@ -314,6 +317,21 @@ impl World {
     /// What is due now is done.
     pub fn tick(&mut self) {
         self.turn();
+    }
+
+    /// What the store has of where the delivery of a session stands.
+    pub fn state(&mut self, client_id: &str) -> StateRecord {
+        let mut sessions = self.db.reload().unwrap().sessions.into_iter();
+        let found = sessions.find(|s| &*s.record.client_id == client_id);
+        found.expect("a stored session").state
+    }
+
+    /// How many messages the store has for a session, dead letters with them.
+    pub fn dead_and_waiting(&mut self, client_id: &str) -> u64 {
+        let mut sessions = self.db.reload().unwrap().sessions.into_iter();
+        let found = sessions.find(|s| &*s.record.client_id == client_id);
+        let queue = found.expect("a stored session").queue;
+        queue.len() + queue.owed(Lane::Dead).messages
     }
 
     /// The numbers of the messages on disk.
