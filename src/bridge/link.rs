@@ -66,6 +66,8 @@ pub enum Step {
     /// So many QoS 1 and 2 publishes may be unacknowledged from now on. Follows an `Up` whose
     /// receive maximum was one short, for the state notification.
     Window(u16),
+    /// All that was sent before this moment has arrived.
+    Answered(Time),
 }
 
 /// The link of one `connection` section.
@@ -173,6 +175,7 @@ impl Link {
                 {
                     up.last_sent = now;
                     up.ping_due = Some(now + up.grace());
+                    up.pinged = Some(now);
                     return Action::Idle;
                 }
                 self.lost(&Error::PingTimeout, now);
@@ -330,6 +333,7 @@ impl Link {
             last_received: now,
             notifying: self.notifications.upstream().is_some(),
             ping_due: None,
+            pinged: None,
             unacked: None,
         });
         let mut session = limits;
@@ -388,10 +392,11 @@ impl Link {
                 Ok(Step::None)
             }
             Packet::PingResp => {
-                if let State::Up(up) = &mut self.state {
-                    up.ping_due = None;
-                }
-                Ok(Step::None)
+                let State::Up(up) = &mut self.state else {
+                    return Ok(Step::None);
+                };
+                up.ping_due = None;
+                Ok(up.pinged.take().map_or(Step::None, Step::Answered))
             }
             Packet::Disconnect(packet) => {
                 Err(Error::Disconnected(packet.reason, Said::new(&packet.props)))

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Map, Rate};
+use super::{Map, Rate, RetainedSync};
 use crate::config::{Bounds, BridgeTopic, Overflow};
 use crate::lane::{Lane, LineNo};
 use crate::mqtt::QoS;
@@ -33,22 +33,31 @@ pub struct LocalEnd {
     pub rate: Rate,
     /// The log has the sentence about the bound, with the rate.
     pub told: bool,
+    /// What of the retained messages the upstream has.
+    pub retained: RetainedSync,
 }
 
 impl LocalEnd {
     /// The end of a bridge that the store knows, whose configuration is not known yet.
-    pub fn restored(name: &str, rate: Rate) -> LocalEnd {
+    pub fn restored(name: &str, rate: Rate, retained: RetainedSync) -> LocalEnd {
         LocalEnd {
             name: name.into(),
             lines: Vec::new(),
             map: None,
             rate,
             told: false,
+            retained,
         }
     }
 
     /// The end of a bridge with these `topic` lines.
-    pub fn new(name: &str, topics: &[BridgeTopic], map: Rc<Map>, rate: Rate) -> LocalEnd {
+    pub fn new(
+        name: &str,
+        topics: &[BridgeTopic],
+        map: Rc<Map>,
+        rate: Rate,
+        retained: RetainedSync,
+    ) -> LocalEnd {
         let line = |topic: &BridgeTopic| LineBounds {
             pattern: format!("{}{}", topic.local, topic.pattern).into(),
             bounds: topic.bounds,
@@ -58,7 +67,7 @@ impl LocalEnd {
         LocalEnd {
             lines: topics.iter().map(line).collect(),
             map: Some(map),
-            ..LocalEnd::restored(name, rate)
+            ..LocalEnd::restored(name, rate, retained)
         }
     }
 

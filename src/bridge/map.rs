@@ -240,6 +240,28 @@ impl Map {
         })
     }
 
+    /// A number that changes when what goes upstream does, or under which topic.
+    pub fn fingerprint(&self) -> u64 {
+        // FNV-1a: it is written to disk, so it must stay the same over versions.
+        let mut hash = 0xcbf2_9ce4_8422_2325u64;
+        let mut add = |bytes: &[u8]| {
+            for byte in bytes {
+                hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        };
+        for line in self.lines.iter().filter(|line| line.goes_out()) {
+            for end in [&line.local, &line.remote] {
+                add(end.prefix().as_bytes());
+                // No topic holds it.
+                add(&[0]);
+                add(end.filter.as_bytes());
+                add(&[0]);
+            }
+            add(&[line.qos as u8]);
+        }
+        hash
+    }
+
     fn numbered(&self) -> impl Iterator<Item = (LineNo, &TopicLine)> {
         numbers().zip(&self.lines)
     }

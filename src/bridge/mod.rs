@@ -14,6 +14,7 @@ mod local_end;
 mod map;
 mod rate;
 mod status;
+mod sync;
 mod wire;
 
 pub use echo::Echo;
@@ -24,6 +25,7 @@ pub use local_end::{LineBounds, LocalEnd};
 pub use map::{Map, Mapped};
 pub use rate::Rate;
 pub use status::{Phase, Status};
+pub use sync::{Over, RetainedSync};
 pub use wire::Wire;
 
 #[cfg(test)]

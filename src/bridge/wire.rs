@@ -28,6 +28,14 @@ impl Wire {
         }
     }
 
+    /// A wire through `map` to an upstream that takes no RETAIN flag.
+    #[cfg(test)]
+    pub fn without_retain(map: Rc<Map>) -> Wire {
+        let wire = Wire::new(map);
+        wire.set(false, false);
+        wire
+    }
+
     /// True while our own publishes are remembered.
     #[cfg(test)]
     pub(super) fn watches_echo(&self) -> bool {

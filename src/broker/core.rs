@@ -45,6 +45,15 @@ pub(crate) struct Watches {
     pub(crate) drops_due: Option<Time>,
     /// When to look for messages that are too old for their line.
     pub(crate) purge_due: Option<Time>,
+    /// When to go on with bringing upstreams up to date.
+    pub(crate) sync_due: Option<Time>,
+}
+
+impl Watches {
+    /// Upstreams are to be looked at again at `at`.
+    pub(crate) fn look_again(&mut self, at: Time) {
+        self.sync_due = Some(self.sync_due.map_or(at, |due| due.min(at)));
+    }
 }
 
 /// Work space that is kept, so that a message does not allocate.

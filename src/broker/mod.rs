@@ -56,6 +56,7 @@ use std::time::Duration;
 
 pub use bridges::BridgeId;
 pub use bridges::attach::BridgeSession;
+use bridges::attach::finish_bridges;
 pub use connections::{Address, Outbox};
 use connections::{Connection, Stage};
 use core::Core;
@@ -329,7 +330,8 @@ impl Broker {
     pub fn next_timeout(&self) -> Option<Time> {
         let timers = self.core.timers.next();
         let commit = self.core.ledger.store().next_timeout();
-        timers.into_iter().chain(commit).min()
+        let sync = self.core.watches.sync_due;
+        timers.into_iter().chain(commit).chain(sync).min()
     }
 
     /// Does what is due at `now`.
@@ -352,6 +354,11 @@ impl Broker {
         }
         purge(core, now);
         look_at_drops(core, now);
+        if core.watches.sync_due.take_if(|due| *due <= now).is_some() {
+            for key in core.bridges.keys().collect::<Vec<_>>() {
+                pump(core, key, now);
+            }
+        }
         self.settle(now);
     }
 
@@ -362,6 +369,7 @@ impl Broker {
         for c in self.core.connections.keys() {
             close(&mut self.core, c, Reason::SERVER_SHUTTING_DOWN, now);
         }
+        finish_bridges(&mut self.core);
         self.commit_now(now);
         self.settle(now);
     }

@@ -20,7 +20,7 @@ use super::shares::leave::restore_leftovers;
 use super::shares::membership::join;
 use super::timers::Timers;
 use crate::auth::Auth;
-use crate::bridge::{LocalEnd, Rate};
+use crate::bridge::{LocalEnd, Rate, RetainedSync};
 use crate::config::{Config, Durability};
 use crate::keys::SessionKey;
 use crate::message::{Message, Origin, Parts};
@@ -63,7 +63,6 @@ pub(crate) fn restore(config: &Config, auth: Auth, loaded: Loaded, now: Time) ->
     for message in retained {
         core.router.restore_retained(message);
     }
-    expire_retained(&mut core, now);
     let sessions = sessions.into_iter();
     let restored: Vec<SessionKey> = sessions
         .map(|session| restore_session(&mut core, session, now))
@@ -71,6 +70,7 @@ pub(crate) fn restore(config: &Config, auth: Auth, loaded: Loaded, now: Time) ->
     for key in &restored {
         restore_leftovers(&mut core, *key);
     }
+    expire_retained(&mut core, now);
     // Wills after all sessions: they may be owed to any of them.
     for key in restored {
         wake_session(&mut core, key, now);
@@ -120,7 +120,9 @@ fn restore_session(core: &mut Core, loaded: LoadedSession, now: Time) -> Session
         (true, _) => Role::Ended,
         (false, false) => Role::Client,
         (false, true) => {
-            let end = LocalEnd::restored(&record.client_id, Rate::restore(state.rate));
+            let rate = Rate::restore(state.rate);
+            let retained = RetainedSync::restore(state.retained);
+            let end = LocalEnd::restored(&record.client_id, rate, retained);
             Role::Bridge(Box::new(end))
         }
     };

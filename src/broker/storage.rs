@@ -6,6 +6,7 @@ use super::packets::publish::retry_parked;
 use super::sending::pump::pump;
 use super::sending::replies::send_opened;
 use super::sending::rows::on_queue_rows;
+use super::sending::sync::prune_cleared;
 use super::shares::hand_out::on_leftover_rows;
 use crate::store::{Batch, Event};
 use crate::time::Time;
@@ -18,6 +19,7 @@ pub(crate) fn take_batch(core: &mut Core, now: Time) -> Option<Batch> {
     }
     let mut batch = core.ledger.begin_commit(now);
     core.sessions.save(&mut batch);
+    prune_cleared(core);
     let all = core.ledger.take_write_all();
     if let Some(at) = core.router.save(&mut batch, all, now) {
         core.ledger.commit_by(at);

@@ -51,7 +51,17 @@ impl Outbound {
                         .wrapping_add(u32::from(places.reading.is_empty()));
                     queued.into()
                 }
-                None => places.cold.pop_oldest(may)?.into(),
+                None => {
+                    let lanes = places.cold.lanes().into_iter().filter(|lane| may(*lane));
+                    let latest = lanes
+                        .filter_map(|lane| places.cold.next_arrival(lane))
+                        .max();
+                    let queued = places.cold.pop_oldest(may)?;
+                    Done {
+                        arrived: (queued.arrival, latest.unwrap_or(queued.arrival)),
+                        ..queued.into()
+                    }
+                }
             },
         };
         self.forget(dropped.lane, dropped.id, dropped.size);
@@ -102,7 +112,10 @@ impl Outbound {
         let queued = cold.pop_through(lane, through)?;
         self.forget(lane, Some(queued.id), queued.size);
         self.skip(Some(queued.id));
-        Some(queued.into())
+        Some(Done {
+            arrived: (queued.arrival, time),
+            ..queued.into()
+        })
     }
 
     /// The time that [`Outbound::drop_arrived_by`] wants to be asked for next.
@@ -115,7 +128,8 @@ impl Outbound {
         let places = self.places.as_ref()?;
         let wanted = |other: Lane| lane.is_none_or(|lane| lane == other);
         let flights = places.at(Handshake::Published);
-        let flights = flights.filter(|f| wanted(f.owed.lane)).map(|f| f.arrival);
+        let flights = flights.filter(|f| wanted(f.owed.lane) && !f.is_aside);
+        let flights = flights.map(|f| f.arrival);
         let ready = places.ready.iter().filter(|e| wanted(e.owed.lane));
         let reading = places.reading.iter().filter(|queued| wanted(queued.lane));
         flights

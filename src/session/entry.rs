@@ -7,6 +7,7 @@ use crate::message::{Message, MessageId};
 use crate::mqtt::PacketId;
 use crate::owed::Owed;
 use crate::store::Queued;
+use crate::time::Time;
 
 /// One message on its way to one peer.
 #[derive(Clone, Debug)]
@@ -53,6 +54,9 @@ impl Entry {
             id: self.id,
             lane: self.owed.lane,
             size: self.message.size(),
+            arrived: (self.message.arrival, self.message.arrival),
+            sent: None,
+            is_aside: false,
         }
     }
 }
@@ -66,6 +70,12 @@ pub struct Done {
     pub lane: Lane,
     /// Its bytes.
     pub size: u32,
+    /// When it arrived: not before the one, not after the other.
+    pub arrived: (Time, Time),
+    /// When what the peer has answered was sent.
+    pub sent: Option<Time>,
+    /// It was sent beside the queue ([`Outbound::fly_aside`](super::Outbound::fly_aside)).
+    pub is_aside: bool,
 }
 
 impl From<Queued> for Done {
@@ -74,6 +84,9 @@ impl From<Queued> for Done {
             id: Some(queued.id),
             lane: queued.lane,
             size: queued.size,
+            arrived: (queued.arrival, Time::from_millis(u64::MAX)),
+            sent: None,
+            is_aside: false,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! devices and the uplink of a bridge share them.
 
 mod acks;
+mod aside;
 mod drops;
 mod entry;
 mod inbound;

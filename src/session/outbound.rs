@@ -84,6 +84,7 @@ impl Outbound {
                 handshake: Handshake::Released,
                 sent: Time::ZERO,
                 message: None,
+                is_aside: false,
             }
         });
         // What was sent and not written before the crash is gone; its publisher sends it again.
@@ -397,6 +398,7 @@ impl Outbound {
             handshake: Handshake::Published,
             sent: now,
             message: kept.then_some(message),
+            is_aside: false,
             owed,
         });
     }

@@ -32,6 +32,8 @@ pub(super) struct Up {
     pub notifying: bool,
     /// When the answer to a PINGREQ is due.
     pub ping_due: Option<Time>,
+    /// When the PINGREQ was sent that is not answered yet.
+    pub pinged: Option<Time>,
     /// Since when the oldest publish or request has not been acknowledged.
     pub unacked: Option<Time>,
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::BridgeId;
-use crate::bridge::{Limits, LocalEnd, Map, Wire};
+use crate::bridge::{Limits, LocalEnd, Map, RetainedSync, Wire};
 use crate::broker::core::Core;
 use crate::broker::ending::close::{close, detach, finish};
 use crate::broker::ending::session::end_session;
@@ -70,7 +70,13 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
     if let Some(session) = core.sessions.get_mut(key) {
         let rate = session.bridge().map(|end| end.rate).unwrap_or_default();
         let map = Rc::clone(spec.map);
-        let end = LocalEnd::new(spec.name, spec.topics, map, rate);
+        let known = session.bridge().map(|end| end.retained.clone());
+        let mut retained = known.unwrap_or_else(|| RetainedSync::restore(None));
+        let mut filters = map.local_filters();
+        let is_new = filters.any(|(filter, _)| session.find(filter).is_err());
+        drop(filters);
+        retained.configure(map.fingerprint(), is_new, now);
+        let end = LocalEnd::new(spec.name, spec.topics, map, rate, retained);
         session.origin = origin;
         session.role = Role::Bridge(Box::new(end));
         session.expiry = expiry;
@@ -84,6 +90,7 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
     subscribe_bridge(core, key, spec.map, now);
     if spec.durable {
         core.sessions.unsave_identity(key);
+        core.sessions.unsave_state(key);
         core.ledger.promise(now);
     }
     bridge
@@ -127,8 +134,8 @@ fn subscribe_bridge(core: &mut Core, key: SessionKey, map: &Map, now: Time) {
             // Which line a message goes by is decided for each message.
             lane: Lane::Client,
         };
-        // Retained messages go up once, when the line is new, not at every reconnect.
-        let handling = RetainHandling::SendIfNew;
+        // The upstream gets retained messages when it is brought up to date.
+        let handling = RetainHandling::DontSend;
         subscribe(core, key, filter, options, handling, now);
     }
 }
@@ -140,6 +147,7 @@ pub(crate) fn drop_orphans(core: &mut Core, now: Time) {
         |(key, session): &(SessionKey, &Session)| session.is_bridge() && !core.bridges.has(*key);
     let orphans = core.sessions.iter().filter(is_orphan);
     let orphans: Vec<SessionKey> = orphans.map(|(key, _)| key).collect();
+    core.bridges.mark_known();
     for key in orphans {
         if let Some(session) = core.sessions.get(key) {
             let lost = session.outbound.len();
@@ -194,12 +202,17 @@ pub(crate) fn attach(
         finish(core, old, now);
     }
     let own_max_packet = core.settings.max_packet();
+    let takes_retained = wire.retain(true);
     let c = core
         .connections
         .add_upstream(key, limits, wire, own_max_packet, now);
     let session = core.sessions.get_mut(key)?;
     session.version = limits.version;
     session.conn = Some(c);
+    let forgotten = (!limits.session_present).then_some(session.since);
+    if let Some(end) = session.bridge_mut() {
+        end.retained.connected(takes_retained, forgotten);
+    }
     if !limits.session_present {
         session.outbound.peer_forgot();
         session.inbound = Inbound::default();
@@ -212,6 +225,22 @@ pub(crate) fn attach(
     let window = own_window(core, limits.version).min(limits.receive_maximum);
     resume(core, (c, key), window, now);
     Some(c)
+}
+
+/// The broker stops, and writes everything it has: so it knows what its upstreams have of that.
+pub(crate) fn finish_bridges(core: &mut Core) {
+    for key in core.bridges.keys().collect::<Vec<_>>() {
+        let Some(session) = core.sessions.known_mut(key) else {
+            continue;
+        };
+        let is_durable = session.is_durable();
+        if let Some(end) = session.bridge_mut() {
+            end.retained.finish();
+        }
+        if is_durable {
+            core.sessions.unsave_state(key);
+        }
+    }
 }
 
 /// How many messages may be under way to an upstream. Twenty, the default, would fetter a link with a
@@ -244,6 +273,18 @@ pub(crate) fn oldest_sent(core: &Core, bridge: BridgeId) -> Option<Time> {
     let session = core.sessions.get(core.bridges.get(bridge)?)?;
     session.conn?;
     session.outbound.oldest_sent()
+}
+
+/// The upstream has answered what was sent to it at `at`: all before that has arrived.
+pub(crate) fn answered(core: &mut Core, c: ConnId, at: Time, now: Time) {
+    let Some(key) = core.session_of(c) else {
+        return;
+    };
+    let session = core.sessions.get_mut(key);
+    if let Some(end) = session.and_then(Session::bridge_mut) {
+        end.retained.answered(at);
+        pump(core, key, now);
+    }
 }
 
 /// So many QoS 1 and 2 messages may be unacknowledged at once from now on.

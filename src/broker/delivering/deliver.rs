@@ -7,7 +7,7 @@ use crate::broker::core::Core;
 use crate::broker::plan::Plan;
 use crate::broker::queues::age::note_queued;
 use crate::broker::queues::bounds::{admission, admit, copies, make_room_in_ram};
-use crate::broker::queues::drops::{drop_entry, drop_message};
+use crate::broker::queues::drops::{drop_entry, drop_message, note_lost};
 use crate::broker::routing::{Place, Receiver};
 use crate::broker::sending::pump::pump;
 use crate::broker::sending::transmit::{Transmitted, transmit};
@@ -129,6 +129,9 @@ fn send_at_once(core: &mut Core, message: &Rc<Message>, receiver: Receiver, now:
     }
     if conn.stage() != Stage::Connected || conn.is_behind() {
         let lost = (1, message.size().into());
+        if message.retain {
+            note_lost(core, key, (message.arrival, message.arrival));
+        }
         return drop_message(core, key, lane, DropReason::Slow, lost, now);
     }
     let entry = Entry::new(Rc::clone(message), None, receiver.owed);

@@ -51,6 +51,9 @@ pub(crate) fn route(
     let matched = find_receivers(core, message, from, &mut receivers);
     let planned = plan_all(core, message, &receivers, &mut plans);
     let routed = planned.map(|()| {
+        let has_waited = message.retain && message.arrival < now;
+        let arrived = has_waited.then(|| arrive_now(message, now));
+        let message = arrived.as_ref().unwrap_or(message);
         let by_commit = message.retain && retain(core, message, now);
         let early = ticket.filter(|_| !by_commit);
         let mut waits = deliver(core, message, &mut receivers, &plans, early, now);
@@ -64,6 +67,14 @@ pub(crate) fn route(
     plans.clear();
     (core.scratch.receivers, core.scratch.plans) = (receivers, plans);
     routed
+}
+
+/// A message to be retained that has waited for room takes its place here only now: what came before
+/// has gone up already.
+fn arrive_now(message: &Message, now: Time) -> Rc<Message> {
+    let mut message = message.clone();
+    message.arrival = now;
+    Rc::new(message)
 }
 
 /// Routes a message that has no publisher to be told: where a queue refuses it, it is dropped and

@@ -8,6 +8,7 @@ use crate::broker::ending::close::close;
 use crate::broker::queues::drops::drop_message;
 use crate::broker::sending::pump::{pump, taken_over};
 use crate::broker::sending::replies::reply_once;
+use crate::broker::sending::sync::note_answer;
 use crate::broker::sessions::DropReason;
 use crate::keys::{ConnId, SessionKey};
 use crate::mqtt::{Ack, Reason};
@@ -49,7 +50,9 @@ pub(crate) fn on_puback(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
         return;
     };
     if let Some(done) = session.outbound.puback(ack.id, is_lenient) {
-        count_refused(core, key, ack.reason, done, now);
+        if !note_answer(core, key, &done, ack.reason) {
+            count_refused(core, key, ack.reason, done, now);
+        }
         taken_over(core, key, done.id, now);
         pump(core, key, now);
     } else if session.outbound.flying(ack.id).is_some() {
@@ -76,6 +79,7 @@ pub(crate) fn on_pubrec(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
         return;
     };
     let is_durable = session.is_durable();
+    note_answer(core, key, &done, ack.reason);
     count_refused(core, key, ack.reason, done, now);
     taken_over(core, key, done.id, now);
     if is_refused {

@@ -5,7 +5,7 @@
 //! only ever dropped by the policy of its own lane, so an alarm that must be refused rather than
 //! lost does not make way for telemetry.
 
-use super::drops::{drop_done, drop_message};
+use super::drops::{drop_done, drop_message, note_lost};
 use crate::bridge::LocalEnd;
 use crate::broker::connections::OUTBOX_LIMIT;
 use crate::broker::core::Core;
@@ -141,6 +141,9 @@ pub(crate) fn admit(
     };
     let lost = (1, message.size().into());
     drop_message(core, key, lane, reason, lost, now);
+    if message.retain {
+        note_lost(core, key, (message.arrival, message.arrival));
+    }
     false
 }
 
@@ -263,6 +266,9 @@ pub(crate) fn make_room_in_ram(
         let Some(oldest) = oldest else {
             let lost = (1, message.size().into());
             drop_message(core, key, lane, DropReason::Slow, lost, now);
+            if message.retain {
+                note_lost(core, key, (message.arrival, message.arrival));
+            }
             return false;
         };
         drop_done(core, key, oldest, DropReason::OverflowOldest, now);

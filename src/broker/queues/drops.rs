@@ -57,6 +57,20 @@ pub(crate) fn drop_message(
     }
 }
 
+/// A message that arrived between these moments did not get to an upstream: if it is still what its
+/// topic retains, the upstream is to get that all the same.
+pub(crate) fn note_lost(core: &mut Core, key: SessionKey, arrived: (Time, Time)) {
+    let Some(session) = core.sessions.known_mut(key) else {
+        return;
+    };
+    let is_durable = session.is_durable();
+    let end = session.bridge_mut();
+    if end.is_some_and(|end| end.retained.lose(arrived)) && is_durable {
+        // With the commit that deletes the message.
+        core.sessions.unsave_state(key);
+    }
+}
+
 /// A message left the queue unsent: the store need not keep it for this session.
 pub(crate) fn drop_done(
     core: &mut Core,
@@ -69,6 +83,8 @@ pub(crate) fn drop_done(
         // Where others are owed it too, the cursor tells that this one is not, in time.
         core.ledger.ack(id, session.id, now);
     }
+    let (from, to) = done.arrived;
+    note_lost(core, key, (from, to.min(now)));
     drop_message(core, key, done.lane, reason, (1, done.size.into()), now);
 }
 
@@ -81,6 +97,9 @@ pub(crate) fn drop_entry(
     now: Time,
 ) {
     let lost = (1, entry.message.size().into());
+    if entry.message.retain && reason != DropReason::TooLarge {
+        note_lost(core, key, entry.done().arrived);
+    }
     drop_message(core, key, entry.owed.lane, reason, lost, now);
 }
 

@@ -23,6 +23,10 @@ pub struct BridgeQueue<'a> {
     pub oldest: Option<Duration>,
     /// What was dropped, as one row.
     pub dropped: Option<DropRecord>,
+    /// Its upstream is being brought up to date with what is retained.
+    pub is_syncing: bool,
+    /// Retained topics that were brought up to date since the start.
+    pub synced: u64,
     /// The lines that carry messages out.
     pub lines: Vec<LineQueue<'a>>,
 }
@@ -82,6 +86,8 @@ pub(crate) fn bridge_queues(core: &Core, now: Time) -> impl Iterator<Item = Brid
             },
             oldest: queue.oldest(None).map(|at| now.since(at)),
             dropped: drops.and_then(|drops| drops.sum(None)),
+            is_syncing: end.retained.is_under_way(),
+            synced: end.retained.topics(),
             lines: lines.collect(),
         }
     })

@@ -3,4 +3,5 @@
 pub(crate) mod pump;
 pub(crate) mod replies;
 pub(crate) mod rows;
+pub(crate) mod sync;
 pub(crate) mod transmit;

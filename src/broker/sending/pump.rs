@@ -1,5 +1,6 @@
 //! Sending what waits in a session's queue.
 
+use super::sync::send_next;
 use super::transmit::{Transmitted, transmit_queued};
 use crate::broker::core::Core;
 use crate::broker::ledger::Reader;
@@ -33,6 +34,7 @@ pub(crate) fn pump(core: &mut Core, key: SessionKey, now: Time) {
                 taken_over(core, key, entry.id, now);
             }
             Stop::Empty { more: true } if refill(core, key) => {}
+            Stop::Empty { .. } if send_next(core, key, now) => {}
             Stop::Empty { more } => {
                 core.router.leftovers.note_idle(key);
                 if more {

@@ -17,6 +17,7 @@ mod overflow;
 mod queue;
 mod reload;
 mod resend;
+mod retained;
 mod session;
 mod shared;
 mod sim;

@@ -121,6 +121,19 @@ pub struct StateRecord {
     pub rate: Option<(u64, u64)>,
     /// Messages are dropped by topic: the scan at start-up must tell topics apart.
     pub by_topic: bool,
+    /// What of the retained messages the upstream of a bridge has; `None` if not known.
+    pub retained: Option<SyncRecord>,
+}
+
+/// What of the retained messages the upstream of a bridge has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SyncRecord {
+    /// Which map that is about.
+    pub map: u64,
+    /// What does not go by the durable queue has arrived if it came up to then.
+    pub synced: Time,
+    /// What goes by the durable queue may not have arrived if it came within this.
+    pub need: Option<(Time, Time)>,
 }
 
 /// Messages that were dropped from a session's queue for one reason.
@@ -319,13 +332,15 @@ impl StateRecord {
     const DROPS: u8 = 0x01;
     const RATE: u8 = 0x02;
     const BY_TOPIC: u8 = 0x04;
+    const RETAINED: u8 = 0x80;
 
     /// Appends the row of session `id` to `out`.
     pub(in crate::store) fn encode(&self, id: SessionId, out: &mut Vec<u8>) {
         let start = out.len();
         let flags = flag(!self.drops.is_empty(), Self::DROPS)
             | flag(self.rate.is_some(), Self::RATE)
-            | flag(self.by_topic, Self::BY_TOPIC);
+            | flag(self.by_topic, Self::BY_TOPIC)
+            | flag(self.retained.is_some(), Self::RETAINED);
         out.extend_from_slice(&[FORMAT, flags]);
         put_varint(self.next_seq, out);
         put_varint(self.cursor.0, out);
@@ -350,6 +365,9 @@ impl StateRecord {
         if let Some((rate, seconds)) = self.rate {
             put_varint(rate, out);
             put_varint(seconds, out);
+        }
+        if let Some(retained) = &self.retained {
+            retained.encode(out);
         }
         seal(&key_bytes(id, STATE), start, out);
     }
@@ -386,7 +404,34 @@ impl StateRecord {
         if flags & Self::RATE != 0 {
             record.rate = Some((reader.varint()?, reader.varint()?));
         }
+        if flags & Self::RETAINED != 0 {
+            record.retained = Some(SyncRecord::decode(&mut reader)?);
+        }
         reader.end()?;
+        Ok(record)
+    }
+}
+
+impl SyncRecord {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(self.map, out);
+        put_varint(self.synced.as_millis(), out);
+        out.push(self.need.is_some().into());
+        for at in self.need.into_iter().flat_map(|(from, to)| [from, to]) {
+            put_varint(at.as_millis(), out);
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<SyncRecord, Corrupt> {
+        let mut record = SyncRecord {
+            map: reader.varint()?,
+            synced: Time::from_millis(reader.varint()?),
+            need: None,
+        };
+        if reader.byte()? != 0 {
+            let (from, to) = (reader.varint()?, reader.varint()?);
+            record.need = Some((Time::from_millis(from), Time::from_millis(to)));
+        }
         Ok(record)
     }
 }

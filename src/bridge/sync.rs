@@ -1,0 +1,403 @@
+//! What of the retained messages an upstream is known to have, and what it is still to get.
+//!
+//! At each connect the upstream is brought up to date: one pass over the topics, in their order,
+//! sends the value of each that it may not have, and an empty one for each that was cleared. When
+//! a value arrived tells whether the upstream can have it:
+//!
+//! - What goes by the durable queue (QoS 1 and 2) comes that way, and is only sent again where it
+//!   can't have come, or was lost there: that is the span `need`.
+//! - Of everything else the upstream has what arrived up to `synced`.
+//!
+//! What was sent at QoS 0 counts as arrived once something that was sent later is answered.
+
+use std::time::Duration;
+
+use crate::mqtt::QoS;
+use crate::store::SyncRecord;
+use crate::time::Time;
+
+/// The least time between two passes on one connection.
+const PAUSE: Duration = Duration::from_secs(10);
+/// What is saved of [`RetainedSync::lost`] reaches so much further, so that a queue which drops
+/// message after message does not write that with each.
+const AHEAD: Duration = Duration::from_secs(60);
+
+/// From the first moment to the last, both included.
+type Span = (Time, Time);
+
+fn hull(a: Option<Span>, b: Option<Span>) -> Option<Span> {
+    a.into_iter()
+        .chain(b)
+        .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+}
+
+fn contains(span: Option<Span>, at: Time) -> bool {
+    span.is_some_and(|(from, to)| from <= at && at <= to)
+}
+
+/// The last moment before `at`.
+fn before(at: Time) -> Time {
+    at - Duration::from_millis(1)
+}
+
+/// How far the upstream is, on the connection that it has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Stage {
+    /// There is no connection, or one that takes no retained messages.
+    #[default]
+    Away,
+    /// A pass is to begin once the queue is empty.
+    Waiting,
+    /// A pass is under way.
+    Passing,
+    /// It has what had arrived by then, and what came later as it came.
+    UpToDate(Time),
+}
+
+/// One pass over the topics. It survives the connection, to go on where it was.
+#[derive(Clone, Debug)]
+struct Pass {
+    /// When it began: what arrived later goes up as it comes.
+    start: Time,
+    /// The topic it has come to.
+    at: Option<Box<[u8]>>,
+    /// The topic up to which the upstream has answered.
+    answered: Option<Box<[u8]>>,
+    /// A topic up to which an answer is awaited.
+    mark: Option<Mark>,
+    /// The last topic was reached.
+    is_through: bool,
+    /// It began on an earlier connection: what came since waits for the next.
+    is_resumed: bool,
+    /// What was sent last, as far as that awaits an answer.
+    sent: Sent,
+    /// How many topics were sent.
+    topics: u64,
+}
+
+/// What was sent, and is not known to have arrived.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sent {
+    /// QoS 1: messages of places in the sequence before this one.
+    before: u64,
+    /// QoS 0: when the last was sent.
+    unanswered: Option<Time>,
+}
+
+#[derive(Clone, Debug)]
+struct Mark {
+    at: Box<[u8]>,
+    sent: Sent,
+}
+
+impl Sent {
+    /// True if it has arrived. `oldest`: the first place of the sequence that is unacknowledged.
+    fn has_arrived(self, oldest: Option<u64>, confirmed: Time) -> bool {
+        oldest.is_none_or(|oldest| oldest >= self.before)
+            && self.unanswered.is_none_or(|at| at < confirmed)
+    }
+}
+
+/// What came of a pass.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Over {
+    /// How many topics were sent.
+    pub topics: u64,
+    /// It included what goes by the durable queue: the store is to know that it need not again.
+    pub was_needed: bool,
+}
+
+/// What an upstream is known to have of the retained messages.
+#[derive(Clone, Debug)]
+pub struct RetainedSync {
+    /// The map that all this is about ([`Map::fingerprint`](super::Map::fingerprint)).
+    map: u64,
+    /// What does not go by the durable queue has arrived if it came up to then.
+    synced: Time,
+    /// What goes by the durable queue may not have arrived if it came within this.
+    need: Option<Span>,
+    /// The same, for the pass after the one under way.
+    lost: Option<Span>,
+    /// What the store has of the two, at least.
+    saved: Option<Span>,
+    stage: Stage,
+    pass: Option<Pass>,
+    /// What was sent before that has arrived.
+    confirmed: Time,
+    /// When the next pass may begin on the same connection.
+    next_pass: Time,
+    /// The upstream takes retained messages.
+    is_on: bool,
+    /// The broker stops, and all that it retains is written.
+    is_final: bool,
+    /// How many topics were brought up to date.
+    topics: u64,
+}
+
+impl RetainedSync {
+    /// As the store has it.
+    pub fn restore(record: Option<SyncRecord>) -> RetainedSync {
+        let record = record.unwrap_or_default();
+        RetainedSync {
+            map: record.map,
+            synced: record.synced,
+            need: record.need,
+            lost: None,
+            saved: record.need,
+            stage: Stage::Away,
+            pass: None,
+            confirmed: Time::ZERO,
+            next_pass: Time::ZERO,
+            is_on: true,
+            is_final: false,
+            topics: 0,
+        }
+    }
+
+    /// What to write. A broker that is killed may come back with older values of QoS 0 than it has
+    /// sent: only one that stopped in good order knows what its upstream has of those.
+    pub fn record(&self) -> SyncRecord {
+        SyncRecord {
+            map: self.map,
+            synced: if self.is_final {
+                self.synced
+            } else {
+                Time::ZERO
+            },
+            need: hull(hull(self.need, self.lost), self.saved),
+        }
+    }
+
+    /// The broker stops: what [`record`](RetainedSync::record) says from now on is all there is.
+    pub fn finish(&mut self) {
+        self.is_final = true;
+    }
+
+    /// The configuration says that the bridge maps by `map`, whose fingerprint this is. `is_new`:
+    /// it takes in topics that it did not take in before. Then nothing is known of them.
+    pub fn configure(&mut self, map: u64, is_new: bool, now: Time) {
+        if self.map != map || is_new {
+            self.map = map;
+            self.forget(now);
+        }
+    }
+
+    /// The upstream has nothing of what arrived up to `through`.
+    fn forget(&mut self, through: Time) {
+        self.synced = Time::ZERO;
+        self.pass = None;
+        self.need = hull(self.need, Some((Time::ZERO, through)));
+    }
+
+    /// A connection is up. `is_on`: retained messages may go there. `forgotten`: the upstream has
+    /// forgotten its session, whose last connection ended then.
+    pub fn connected(&mut self, is_on: bool, forgotten: Option<Time>) {
+        self.is_on = is_on;
+        self.confirmed = Time::ZERO;
+        self.next_pass = Time::ZERO;
+        if let Some(since) = forgotten {
+            self.forget(since);
+        }
+        self.stage = if is_on { Stage::Waiting } else { Stage::Away };
+    }
+
+    /// The connection is gone. `outstanding`: when the oldest message arrived that was in RAM for
+    /// it, sent and not acknowledged, or not sent yet.
+    pub fn disconnected(&mut self, outstanding: Option<Time>) {
+        self.synced = self.known(outstanding);
+        self.stage = Stage::Away;
+        if let Some(pass) = &mut self.pass {
+            pass.at.clone_from(&pass.answered);
+            (pass.mark, pass.is_through, pass.sent) = (None, false, Sent::default());
+            pass.is_resumed = true;
+        }
+    }
+
+    /// What was sent before `at` has arrived: something that was sent then is answered.
+    pub fn answered(&mut self, at: Time) {
+        self.confirmed = self.confirmed.max(at);
+    }
+
+    /// A message that arrived between these moments was lost on its way to the upstream. True if that
+    /// is to be saved.
+    pub fn lose(&mut self, arrived: Span) -> bool {
+        self.lost = hull(self.lost, Some(arrived));
+        let (from, to) = arrived;
+        let is_saved = contains(self.saved, from) && contains(self.saved, to);
+        if !is_saved {
+            self.saved = hull(self.saved, Some((from, to + AHEAD)));
+        }
+        !is_saved
+    }
+
+    /// The upstream has everything that arrived up to then and does not go by the durable queue.
+    /// `outstanding` as for [`disconnected`](RetainedSync::disconnected).
+    fn known(&self, outstanding: Option<Time>) -> Time {
+        let Stage::UpToDate(since) = self.stage else {
+            return self.synced;
+        };
+        let answered = outstanding.map_or(self.confirmed, |at| at.min(self.confirmed));
+        let known = before(since).max(before(answered));
+        self.lost.map_or(known, |(from, _)| known.min(before(from)))
+    }
+
+    /// The upstream has everything that arrived up to then, if nothing waits for it outside RAM.
+    /// `is_queued`: of what goes by the durable queue. `outstanding` as for
+    /// [`disconnected`](RetainedSync::disconnected).
+    pub fn settled(&self, outstanding: Option<Time>, is_queued: bool) -> Time {
+        let end = Time::from_millis(u64::MAX);
+        if !self.is_on {
+            return end;
+        }
+        if !is_queued {
+            return self.known(outstanding);
+        }
+        let spans = self.need.into_iter().chain(self.lost);
+        let spans = spans.map(|(from, _)| from);
+        spans.chain(outstanding).map(before).min().unwrap_or(end)
+    }
+
+    /// Whether a retained value that arrived at `arrival`, and does not go by the durable queue, is
+    /// known to have arrived upstream. `outstanding` as for
+    /// [`disconnected`](RetainedSync::disconnected).
+    pub fn has(&self, arrival: Time, outstanding: Option<Time>) -> bool {
+        arrival <= self.known(outstanding)
+    }
+
+    /// True if the upstream takes retained messages, as far as is known.
+    pub fn is_on(&self) -> bool {
+        self.is_on
+    }
+
+    /// True if there may be something to send, or something sent is to be answered.
+    pub fn is_active(&self) -> bool {
+        match self.stage {
+            Stage::Away => false,
+            Stage::Waiting | Stage::Passing => true,
+            Stage::UpToDate(_) => self.lost.is_some(),
+        }
+    }
+
+    /// True while the upstream is being brought up to date.
+    pub fn is_under_way(&self) -> bool {
+        matches!(self.stage, Stage::Waiting | Stage::Passing)
+    }
+
+    /// How many topics were brought up to date since the start.
+    pub fn topics(&self) -> u64 {
+        self.topics
+    }
+
+    /// The queue is empty: begins a pass, or goes on with one, if there is one to make. `outstanding`
+    /// as for [`disconnected`](RetainedSync::disconnected). Returns the time to ask again, if there
+    /// is to be one later.
+    pub fn begin(&mut self, outstanding: Option<Time>, now: Time) -> Option<Time> {
+        if matches!(self.stage, Stage::UpToDate(_)) && self.lost.is_some() {
+            if self.next_pass > now {
+                return Some(self.next_pass);
+            }
+            self.synced = self.known(outstanding);
+            self.stage = Stage::Waiting;
+        }
+        if self.stage != Stage::Waiting {
+            return None;
+        }
+        self.stage = Stage::Passing;
+        if self.pass.is_none() {
+            self.need = hull(self.need, self.lost.take());
+            self.pass = Some(Pass {
+                start: now,
+                at: None,
+                answered: None,
+                mark: None,
+                is_through: false,
+                is_resumed: false,
+                sent: Sent::default(),
+                topics: 0,
+            });
+        }
+        None
+    }
+
+    fn passing(&self) -> Option<&Pass> {
+        self.pass.as_ref().filter(|_| self.stage == Stage::Passing)
+    }
+
+    /// Where the pass goes on: after this topic. `None` if it has been everywhere, or there is none.
+    pub fn next_after(&self) -> Option<Option<&[u8]>> {
+        let pass = self.passing().filter(|pass| !pass.is_through)?;
+        Some(pass.at.as_deref())
+    }
+
+    /// Whether what arrived then is to be sent. `is_queued`: it goes by the durable queue.
+    pub fn is_due(&self, arrival: Time, is_queued: bool) -> bool {
+        if self.passing().is_none_or(|pass| arrival > pass.start) {
+            return false;
+        }
+        if is_queued {
+            contains(self.need, arrival)
+        } else {
+            arrival > self.synced
+        }
+    }
+
+    /// The pass has come to this topic; `None`: it has been everywhere. `next`: the next place in the
+    /// sequence.
+    pub fn reached(&mut self, topic: Option<&[u8]>, next: u64) {
+        let Some(pass) = &mut self.pass else {
+            return;
+        };
+        pass.sent.before = next;
+        let Some(topic) = topic else {
+            pass.is_through = true;
+            return;
+        };
+        pass.at = Some(topic.into());
+        if pass.mark.is_none() {
+            pass.mark = Some(Mark {
+                at: topic.into(),
+                sent: pass.sent,
+            });
+        }
+    }
+
+    /// The value of a topic was sent.
+    pub fn sent(&mut self, qos: QoS, now: Time) {
+        if let Some(pass) = &mut self.pass {
+            pass.topics += 1;
+            if qos == QoS::AtMostOnce {
+                pass.sent.unanswered = Some(now);
+            }
+        }
+    }
+
+    /// Looks what has been answered. `oldest`: the first place of the sequence that is
+    /// unacknowledged. What came of the pass, once it is over.
+    pub fn look(&mut self, oldest: Option<u64>, now: Time) -> Option<Over> {
+        let confirmed = self.confirmed;
+        let pass = self
+            .pass
+            .as_mut()
+            .filter(|_| self.stage == Stage::Passing)?;
+        let arrived = |mark: &mut Mark| mark.sent.has_arrived(oldest, confirmed);
+        if let Some(mark) = pass.mark.take_if(arrived) {
+            pass.answered = Some(mark.at);
+        }
+        if !pass.is_through || !pass.sent.has_arrived(oldest, confirmed) {
+            return None;
+        }
+        let (start, topics, is_resumed) = (pass.start, pass.topics, pass.is_resumed);
+        let was_needed = self.need.take().is_some();
+        self.pass = None;
+        self.saved = self.lost;
+        self.synced = before(start);
+        self.topics += topics;
+        self.next_pass = now + PAUSE;
+        self.stage = if is_resumed {
+            Stage::Waiting
+        } else {
+            Stage::UpToDate(start)
+        };
+        Some(Over { topics, was_needed })
+    }
+}
