@@ -25,7 +25,7 @@ pub use local_end::{LineBounds, LocalEnd};
 pub use map::{Map, Mapped};
 pub use rate::Rate;
 pub use status::{Phase, Status};
-pub use sync::{Over, RetainedSync};
+pub use sync::{Outcome, RetainedSync};
 pub use wire::Wire;
 
 #[cfg(test)]

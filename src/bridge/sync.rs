@@ -57,6 +57,8 @@ enum Stage {
 /// One pass over the topics. It survives the connection, to go on where it was.
 #[derive(Clone, Debug)]
 struct Pass {
+    /// What does not go by the durable queue is sent if it arrived after this.
+    after: Time,
     /// When it began: what arrived later goes up as it comes.
     start: Time,
     /// The topic it has come to.
@@ -67,12 +69,41 @@ struct Pass {
     mark: Option<Mark>,
     /// The last topic was reached.
     is_through: bool,
-    /// It began on an earlier connection: what came since waits for the next.
-    is_resumed: bool,
+    kind: Kind,
+    /// The log has how many topics were sent.
+    is_told: bool,
     /// What was sent last, as far as that awaits an answer.
     sent: Sent,
     /// How many topics were sent.
     topics: u64,
+}
+
+/// How a pass came about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    /// It is the first on its connection.
+    First,
+    /// It began on an earlier connection: what has come since waits for the next.
+    Resumed,
+    /// It follows one that was resumed, and whose last QoS 0 messages are not answered yet.
+    Next,
+}
+
+impl Pass {
+    fn new(kind: Kind, after: Time, start: Time) -> Pass {
+        Pass {
+            after,
+            start,
+            at: None,
+            answered: None,
+            mark: None,
+            is_through: false,
+            kind,
+            is_told: false,
+            sent: Sent::default(),
+            topics: 0,
+        }
+    }
 }
 
 /// What was sent, and is not known to have arrived.
@@ -98,11 +129,13 @@ impl Sent {
     }
 }
 
-/// What came of a pass.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Over {
-    /// How many topics were sent.
+/// What has come of a pass since it was looked at last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Outcome {
+    /// So many topics were sent, and acknowledged where that is done.
     pub topics: u64,
+    /// It is over.
+    pub is_over: bool,
     /// It included what goes by the durable queue: the store is to know that it need not again.
     pub was_needed: bool,
 }
@@ -203,14 +236,20 @@ impl RetainedSync {
 
     /// The connection is gone. `outstanding`: when the oldest message arrived that was in RAM for
     /// it, sent and not acknowledged, or not sent yet.
-    pub fn disconnected(&mut self, outstanding: Option<Time>) {
+    pub fn disconnected(&mut self, outstanding: Option<Time>, now: Time) {
+        if !self.is_on {
+            // The next may take them, and has none of those that came without the flag.
+            return self.forget(now);
+        }
         self.synced = self.known(outstanding);
         self.stage = Stage::Away;
-        if let Some(pass) = &mut self.pass {
-            pass.at.clone_from(&pass.answered);
-            (pass.mark, pass.is_through, pass.sent) = (None, false, Sent::default());
-            pass.is_resumed = true;
-        }
+        let gets_on = |pass: &Pass| pass.answered.is_some() && pass.kind != Kind::Next;
+        self.pass = self.pass.take().filter(gets_on).map(|pass| Pass {
+            at: pass.answered.clone(),
+            answered: pass.answered,
+            topics: pass.topics,
+            ..Pass::new(Kind::Resumed, pass.after, pass.start)
+        });
     }
 
     /// What was sent before `at` has arrived: something that was sent then is answered.
@@ -280,7 +319,8 @@ impl RetainedSync {
 
     /// True while the upstream is being brought up to date.
     pub fn is_under_way(&self) -> bool {
-        matches!(self.stage, Stage::Waiting | Stage::Passing)
+        let is_told = self.pass.as_ref().is_some_and(|pass| pass.is_told);
+        matches!(self.stage, Stage::Waiting | Stage::Passing) && !is_told
     }
 
     /// How many topics were brought up to date since the start.
@@ -305,16 +345,7 @@ impl RetainedSync {
         self.stage = Stage::Passing;
         if self.pass.is_none() {
             self.need = hull(self.need, self.lost.take());
-            self.pass = Some(Pass {
-                start: now,
-                at: None,
-                answered: None,
-                mark: None,
-                is_through: false,
-                is_resumed: false,
-                sent: Sent::default(),
-                topics: 0,
-            });
+            self.pass = Some(Pass::new(Kind::First, self.synced, now));
         }
         None
     }
@@ -331,13 +362,13 @@ impl RetainedSync {
 
     /// Whether what arrived then is to be sent. `is_queued`: it goes by the durable queue.
     pub fn is_due(&self, arrival: Time, is_queued: bool) -> bool {
-        if self.passing().is_none_or(|pass| arrival > pass.start) {
+        let Some(pass) = self.passing().filter(|pass| arrival <= pass.start) else {
             return false;
-        }
+        };
         if is_queued {
             contains(self.need, arrival)
         } else {
-            arrival > self.synced
+            pass.after < arrival
         }
     }
 
@@ -372,8 +403,8 @@ impl RetainedSync {
     }
 
     /// Looks what has been answered. `oldest`: the first place of the sequence that is
-    /// unacknowledged. What came of the pass, once it is over.
-    pub fn look(&mut self, oldest: Option<u64>, now: Time) -> Option<Over> {
+    /// unacknowledged.
+    pub fn look(&mut self, oldest: Option<u64>, now: Time) -> Option<Outcome> {
         let confirmed = self.confirmed;
         let pass = self
             .pass
@@ -383,21 +414,119 @@ impl RetainedSync {
         if let Some(mark) = pass.mark.take_if(arrived) {
             pass.answered = Some(mark.at);
         }
-        if !pass.is_through || !pass.sent.has_arrived(oldest, confirmed) {
+        let is_acked = oldest.is_none_or(|oldest| oldest >= pass.sent.before);
+        if !pass.is_through || !is_acked {
             return None;
         }
-        let (start, topics, is_resumed) = (pass.start, pass.topics, pass.is_resumed);
-        let was_needed = self.need.take().is_some();
-        self.pass = None;
-        self.saved = self.lost;
-        self.synced = before(start);
-        self.topics += topics;
-        self.next_pass = now + PAUSE;
-        self.stage = if is_resumed {
-            Stage::Waiting
-        } else {
-            Stage::UpToDate(start)
+        let mut outcome = Outcome::default();
+        if !std::mem::replace(&mut pass.is_told, true) {
+            outcome.topics = pass.topics;
+            self.topics += pass.topics;
+        }
+        if pass.sent.has_arrived(oldest, confirmed) {
+            self.over(&mut outcome, now);
+        } else if pass.kind == Kind::Resumed {
+            // What has come since it began does not wait for the answer.
+            let sent = pass.sent;
+            *pass = Pass::new(Kind::Next, before(pass.start), now);
+            pass.sent = sent;
+            self.need = self.lost.take();
+        }
+        Some(outcome).filter(|outcome| *outcome != Outcome::default())
+    }
+
+    /// All that the pass has sent has arrived.
+    fn over(&mut self, outcome: &mut Outcome, now: Time) {
+        let Some(pass) = self.pass.take() else {
+            return;
         };
-        Some(Over { topics, was_needed })
+        outcome.is_over = true;
+        outcome.was_needed = self.need.take().is_some();
+        self.saved = self.lost;
+        self.synced = before(pass.start);
+        self.next_pass = now + PAUSE;
+        self.stage = match pass.kind {
+            Kind::First | Kind::Next => Stage::UpToDate(pass.start),
+            Kind::Resumed => Stage::Waiting,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: u64) -> Time {
+        Time::from_secs(secs)
+    }
+
+    /// A pass from the start that sends one message of this QoS in place 0, at 10.
+    fn passing(sync: &mut RetainedSync, qos: QoS) {
+        sync.connected(true, None);
+        assert_eq!(sync.begin(None, at(10)), None);
+        sync.sent(qos, at(10));
+        sync.reached(Some(b"t"), 1);
+        sync.reached(None, 1);
+    }
+
+    #[test]
+    fn what_was_sent_at_qos_0_has_arrived_once_something_later_is_answered() {
+        let mut sync = RetainedSync::restore(None);
+        passing(&mut sync, QoS::AtMostOnce);
+        let sent = Outcome {
+            topics: 1,
+            ..Outcome::default()
+        };
+        assert_eq!(sync.look(None, at(10)), Some(sent));
+        assert!(!sync.is_under_way(), "there is nothing more to send");
+        sync.answered(at(10));
+        assert_eq!(
+            sync.look(None, at(11)),
+            None,
+            "that was sent at the same time"
+        );
+        assert!(!sync.has(at(5), None));
+        sync.answered(at(12));
+        assert!(sync.look(None, at(12)).unwrap().is_over);
+        assert!(sync.has(at(11), None) && !sync.has(at(12), None));
+        // What came later, over the link that is up, is known by the same.
+        sync.answered(at(20));
+        assert!(sync.has(at(19), None) && !sync.has(at(20), None));
+        assert!(!sync.has(at(19), Some(at(15))), "something is outstanding");
+        sync.lose((at(15), at(15)));
+        assert!(sync.has(at(14), None) && !sync.has(at(15), None));
+    }
+
+    #[test]
+    fn what_was_sent_at_qos_1_has_arrived_when_it_is_acknowledged() {
+        let mut sync = RetainedSync::restore(None);
+        sync.configure(7, false, at(3));
+        passing(&mut sync, QoS::AtLeastOnce);
+        assert!(sync.is_due(at(3), true) && !sync.is_due(at(4), true));
+        assert!(sync.is_due(at(10), false) && !sync.is_due(at(11), false));
+        assert_eq!(sync.look(Some(0), at(10)), None);
+        assert_eq!(sync.record().need, Some((at(0), at(3))));
+        let over = sync.look(Some(1), at(10)).unwrap();
+        assert_eq!(
+            (over.topics, over.is_over, over.was_needed),
+            (1, true, true)
+        );
+        assert_eq!(sync.record().need, None);
+        assert_eq!(sync.record().synced, Time::ZERO, "a kill may cost values");
+        sync.disconnected(None, at(20));
+        sync.finish();
+        assert_eq!(sync.record().synced, before(at(10)));
+        sync.configure(7, false, at(30));
+        assert_eq!(sync.record().need, None, "nothing has changed");
+    }
+
+    #[test]
+    fn what_is_lost_is_saved_now_and_then() {
+        let mut sync = RetainedSync::restore(None);
+        let saves = (100..400).filter(|n| sync.lose((at(*n), at(*n)))).count();
+        assert_eq!(saves, 5);
+        let (from, to) = sync.record().need.unwrap();
+        assert_eq!(from, at(100));
+        assert!(to >= at(399));
     }
 }

@@ -107,7 +107,8 @@ fn restore_session(core: &mut Core, loaded: LoadedSession, now: Time) -> Session
     // Also where the session is about to end: what it was owed is given back then.
     session.inbound = Inbound::restore(state.received.clone());
     session.outbound = Outbound::restore(id, &state, queue, &releasing);
-    if matches!(core.settings.general.durability, Durability::Lazy(_)) {
+    let is_power = core.settings.general.durability == Durability::Power;
+    if !is_power {
         // The rows may be older than what the peer has seen. An id that only we think is taken would
         // swallow a new message, and so would one that only the peer thinks is: rather twice than
         // never.
@@ -121,7 +122,9 @@ fn restore_session(core: &mut Core, loaded: LoadedSession, now: Time) -> Session
         (false, false) => Role::Client,
         (false, true) => {
             let rate = Rate::restore(state.rate);
-            let retained = RetainedSync::restore(state.retained);
+            // A kill may have cost values that the upstream has: then it gets all again.
+            let is_sure = is_power || state.retained.is_some_and(|record| record.is_final());
+            let retained = RetainedSync::restore(state.retained.filter(|_| is_sure));
             let end = LocalEnd::restored(&record.client_id, rate, retained);
             Role::Bridge(Box::new(end))
         }

@@ -73,8 +73,7 @@ pub use refs::Refs;
 pub use rescue::report::{Quarantined, Rescued};
 pub use rows::batch::Batch;
 pub use rows::message::{decode_message, decode_retained, decode_targets};
-pub use rows::session::{
-    DropRecord, SessionRecord, StateRecord, SubscriptionRecord, SyncRecord, WillRecord,
-};
+pub use rows::session::{DropRecord, SessionRecord, StateRecord, SubscriptionRecord, WillRecord};
+pub use rows::sync::SyncRecord;
 pub use tables::meta::Written;
 pub use thread::{Event, Figures, Handle, ReadRequest};

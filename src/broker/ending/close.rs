@@ -90,7 +90,7 @@ pub(crate) fn detach(core: &mut Core, c: ConnId, with_will: bool, now: Time) {
     session.since = now;
     let outstanding = session.outbound.oldest_in_ram();
     if let Some(end) = session.bridge_mut() {
-        end.retained.disconnected(outstanding);
+        end.retained.disconnected(outstanding, now);
     }
     go_offline(core, key, now);
     let Some(session) = core.sessions.known_mut(key) else {

@@ -62,3 +62,68 @@ impl Router {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{MessageId, Origin, Parts};
+    use crate::store::Batch;
+
+    fn message(topic: &str, payload: &[u8], secs: u64) -> Rc<Message> {
+        let parts = Parts {
+            topic,
+            props: &[],
+            payload,
+        };
+        let at = Time::from_secs(secs);
+        let mut message = Message::new(parts, at, Rc::new(Origin::default())).unwrap();
+        message.retain = true;
+        Rc::new(message)
+    }
+
+    /// However many topics are cleared while an upstream is away, memory and disk hold the newest.
+    #[test]
+    fn the_oldest_of_too_many_cleared_topics_go() {
+        let mut router = Router::new(MessageId(1));
+        let most = MAX_CLEARED as u64;
+        for n in 0..most + 5 {
+            let (topic, now) = (format!("t/{n:05}"), Time::from_secs(n));
+            router.retain(&message(&topic, b"x", n), false, now);
+            router.retain(&message(&topic, b"", n), true, now);
+        }
+        let topics: Vec<String> = router
+            .kept_after(None)
+            .map(|(_, message)| message.topic().to_owned())
+            .collect();
+        assert_eq!((topics.len(), &*topics[0]), (MAX_CLEARED, "t/00005"));
+        let mut batch = Batch::new(1);
+        router.save(&mut batch, true, Time::from_secs(most));
+        router.prune_cleared(Time::from_secs(most), |message| message.topic() < "t/09999");
+        assert_eq!(router.kept_after(None).count(), 6);
+    }
+
+    /// Values and what has cleared a topic come in one order, each topic once.
+    #[test]
+    fn kept_topics_come_in_one_order() {
+        let mut router = Router::new(MessageId(1));
+        for (topic, is_cleared) in [("b", true), ("a/x", false), ("c", true), ("a", false)] {
+            router.retain(&message(topic, b"x", 1), false, Time::from_secs(1));
+            if is_cleared {
+                router.retain(&message(topic, b"", 1), true, Time::from_secs(1));
+            }
+        }
+        // It has a value again.
+        router.retain(&message("c", b"x", 2), true, Time::from_secs(2));
+        let after = |key: Option<&[u8]>| -> Vec<(String, bool)> {
+            let kept = router.kept_after(key);
+            let kept = kept.map(|(_, m)| (m.topic().to_owned(), m.payload().is_empty()));
+            kept.collect()
+        };
+        let all = [("a", false), ("a/x", false), ("b", true), ("c", false)];
+        let all = all.map(|(topic, is_cleared)| (topic.to_owned(), is_cleared));
+        assert_eq!(after(None), all);
+        let (second, _) = router.kept_after(None).nth(1).unwrap();
+        assert_eq!(after(Some(second)), all[2..]);
+        assert_eq!(router.retained_len(), 3);
+    }
+}

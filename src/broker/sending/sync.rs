@@ -77,14 +77,15 @@ fn begin(core: &mut Core, key: SessionKey, now: Time) -> bool {
         return false;
     };
     let first = outbound.first_unacknowledged();
-    if let Some(over) = end.retained.look(first, now) {
-        if over.topics > 0 {
-            let (name, topics) = (&end.name, over.topics);
-            log::info!("Bridge {name}: {topics} retained topics brought up to date.");
+    if let Some(outcome) = end.retained.look(first, now) {
+        if outcome.topics > 0 {
+            let (name, topics) = (&end.name, outcome.topics);
+            let plural = if topics == 1 { "" } else { "s" };
+            log::info!("Bridge {name}: {topics} retained topic{plural} brought up to date.");
         }
-        if outbound.is_durable() {
+        if outcome.is_over && outbound.is_durable() {
             core.sessions.unsave_state(key);
-            if over.was_needed {
+            if outcome.was_needed {
                 core.ledger.lazy(now);
             }
         }

@@ -117,7 +117,8 @@ pub(super) const KEYS: &[Key] = &[
         "true|false",
         Is("true"),
         "Whether messages go upstream with their retain flag.",
-        "",
+        "With true, the upstream is brought up to date at each connect: with the value of each topic \
+         that is retained here and that it may not have, and with what was cleared.",
         bridge!(outgoing_retain, v => v.flag()?),
     ),
     implemented(
@@ -153,7 +154,8 @@ pub(super) const KEYS: &[Key] = &[
         "true|false",
         Is("false"),
         "Whether the upstream forgets the bridge's session when it disconnects.",
-        "",
+        "With true, all messages that are retained here and that a topic line maps go up at each \
+         connect, as with Mosquitto; with false, those that the upstream may not have.",
         bridge!(clean_session, v => v.flag()?),
     ),
     implemented(

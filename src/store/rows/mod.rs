@@ -5,3 +5,4 @@ pub(in crate::store) mod batch;
 pub(in crate::store) mod codec;
 pub(in crate::store) mod message;
 pub(in crate::store) mod session;
+pub(in crate::store) mod sync;

@@ -4,6 +4,7 @@
 //! along.
 
 use super::codec::{Reader, put_bytes, put_varint, seal, unseal};
+use super::sync::SyncRecord;
 use crate::lane::Lane;
 use crate::message::{MessageId, SessionId};
 use crate::mqtt::{PacketId, QoS, RetainHandling, Version};
@@ -123,17 +124,6 @@ pub struct StateRecord {
     pub by_topic: bool,
     /// What of the retained messages the upstream of a bridge has; `None` if not known.
     pub retained: Option<SyncRecord>,
-}
-
-/// What of the retained messages the upstream of a bridge has.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct SyncRecord {
-    /// Which map that is about.
-    pub map: u64,
-    /// What does not go by the durable queue has arrived if it came up to then.
-    pub synced: Time,
-    /// What goes by the durable queue may not have arrived if it came within this.
-    pub need: Option<(Time, Time)>,
 }
 
 /// Messages that were dropped from a session's queue for one reason.
@@ -408,30 +398,6 @@ impl StateRecord {
             record.retained = Some(SyncRecord::decode(&mut reader)?);
         }
         reader.end()?;
-        Ok(record)
-    }
-}
-
-impl SyncRecord {
-    fn encode(&self, out: &mut Vec<u8>) {
-        put_varint(self.map, out);
-        put_varint(self.synced.as_millis(), out);
-        out.push(self.need.is_some().into());
-        for at in self.need.into_iter().flat_map(|(from, to)| [from, to]) {
-            put_varint(at.as_millis(), out);
-        }
-    }
-
-    fn decode(reader: &mut Reader<'_>) -> Result<SyncRecord, Corrupt> {
-        let mut record = SyncRecord {
-            map: reader.varint()?,
-            synced: Time::from_millis(reader.varint()?),
-            need: None,
-        };
-        if reader.byte()? != 0 {
-            let (from, to) = (reader.varint()?, reader.varint()?);
-            record.need = Some((Time::from_millis(from), Time::from_millis(to)));
-        }
         Ok(record)
     }
 }

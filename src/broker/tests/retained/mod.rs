@@ -318,6 +318,37 @@ fn a_pass_goes_on_where_it_was() {
     );
 }
 
+/// Values of QoS 0 that were sent and not answered when the link broke come again, and what has come
+/// since does not wait for an answer either.
+#[test]
+fn what_was_not_answered_comes_again_with_what_came_since() {
+    for lines in [
+        &[out("#", QoS::AtMostOnce)][..],
+        &[out("a/#", QoS::AtLeastOnce), out("z/#", QoS::AtMostOnce)],
+    ] {
+        let mut site = Site::new(lines);
+        for n in 0..40 {
+            site.set(&format!("a/{n:02}"), "1", 0);
+        }
+        site.set("z/x", "1", 0);
+        site.world.pass(secs(2));
+        site.up(false);
+        assert_eq!(site.came().len(), 41);
+        site.down();
+        site.set("a/00", "2", 0);
+        site.set("z/new", "1", 0);
+        site.up(true);
+        assert_eq!(site.upstream["a/00"], "2");
+        assert_eq!(site.upstream["z/new"], "1");
+        let came = site.came();
+        assert!(came.contains(&"z/x=1".to_owned()), "{came:?}");
+        site.ping();
+        site.down();
+        site.up(true);
+        assert_eq!(site.came(), NONE);
+    }
+}
+
 /// With `bridge_outgoing_retain false`, or an upstream that takes none, nothing is brought up.
 #[test]
 fn an_upstream_that_takes_no_retained_messages_gets_none() {
@@ -327,8 +358,17 @@ fn an_upstream_that_takes_no_retained_messages_gets_none() {
     site.up_with(false, Rc::new(wire));
     assert_eq!(site.came(), NONE);
     site.set("t", "", 0);
-    site.world.pass(secs(2));
-    assert_eq!(site.cleared(), 0);
+    site.set("flagless", "1", 1);
+    site.pass(secs(2));
+    assert_eq!(
+        (site.came(), site.cleared()),
+        (vec!["t=".to_owned(), "flagless=1".to_owned()], 0)
+    );
+    assert_eq!(site.has(), NONE);
+    // The next one, or the next configuration, may.
+    site.down();
+    site.up(true);
+    assert_eq!(site.has(), ["flagless=1"]);
 }
 
 /// What an upstream refuses for now comes later on the same connection; what it never takes does not.
