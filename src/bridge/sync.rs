@@ -10,7 +10,11 @@
 //!
 //! What was sent at QoS 0 counts as arrived once something that was sent later is answered.
 
+mod pass;
+
 use std::time::Duration;
+
+use pass::{Kind, Mark, Pass};
 
 use crate::mqtt::QoS;
 use crate::store::SyncRecord;
@@ -52,81 +56,6 @@ enum Stage {
     Passing,
     /// It has what had arrived by then, and what came later as it came.
     UpToDate(Time),
-}
-
-/// One pass over the topics. It survives the connection, to go on where it was.
-#[derive(Clone, Debug)]
-struct Pass {
-    /// What does not go by the durable queue is sent if it arrived after this.
-    after: Time,
-    /// When it began: what arrived later goes up as it comes.
-    start: Time,
-    /// The topic it has come to.
-    at: Option<Box<[u8]>>,
-    /// The topic up to which the upstream has answered.
-    answered: Option<Box<[u8]>>,
-    /// A topic up to which an answer is awaited.
-    mark: Option<Mark>,
-    /// The last topic was reached.
-    is_through: bool,
-    kind: Kind,
-    /// The log has how many topics were sent.
-    is_told: bool,
-    /// What was sent last, as far as that awaits an answer.
-    sent: Sent,
-    /// How many topics were sent.
-    topics: u64,
-}
-
-/// How a pass came about.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Kind {
-    /// It is the first on its connection.
-    First,
-    /// It began on an earlier connection: what has come since waits for the next.
-    Resumed,
-    /// It follows one that was resumed, and whose last QoS 0 messages are not answered yet.
-    Next,
-}
-
-impl Pass {
-    fn new(kind: Kind, after: Time, start: Time) -> Pass {
-        Pass {
-            after,
-            start,
-            at: None,
-            answered: None,
-            mark: None,
-            is_through: false,
-            kind,
-            is_told: false,
-            sent: Sent::default(),
-            topics: 0,
-        }
-    }
-}
-
-/// What was sent, and is not known to have arrived.
-#[derive(Clone, Copy, Debug, Default)]
-struct Sent {
-    /// QoS 1: messages of places in the sequence before this one.
-    before: u64,
-    /// QoS 0: when the last was sent.
-    unanswered: Option<Time>,
-}
-
-#[derive(Clone, Debug)]
-struct Mark {
-    at: Box<[u8]>,
-    sent: Sent,
-}
-
-impl Sent {
-    /// True if it has arrived. `oldest`: the first place of the sequence that is unacknowledged.
-    fn has_arrived(self, oldest: Option<u64>, confirmed: Time) -> bool {
-        oldest.is_none_or(|oldest| oldest >= self.before)
-            && self.unanswered.is_none_or(|at| at < confirmed)
-    }
 }
 
 /// What has come of a pass since it was looked at last.

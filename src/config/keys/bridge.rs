@@ -117,8 +117,7 @@ pub(super) const KEYS: &[Key] = &[
         "true|false",
         Is("true"),
         "Whether messages go upstream with their retain flag.",
-        "With true, the upstream is brought up to date at each connect: with the value of each topic \
-         that is retained here and that it may not have, and with what was cleared.",
+        "With true, each connect brings the upstream up to date with what is retained here.",
         bridge!(outgoing_retain, v => v.flag()?),
     ),
     implemented(
