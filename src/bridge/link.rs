@@ -325,6 +325,9 @@ impl Link {
         let echoes = limits.version < Version::V5 && !dialect.bridge && self.map.may_echo();
         let retain = self.spec.outgoing_retain && limits.retain_available;
         self.wire.set(retain, echoes);
+        if let Some((host, port)) = self.spec.addresses.get(self.address) {
+            self.wire.set_address(host, *port);
+        }
         self.been_up = true;
         self.state = State::Up(Up {
             since: now,

@@ -74,6 +74,8 @@ pub struct Outcome {
 pub struct RetainedSync {
     /// The map that all this is about ([`Map::fingerprint`](super::Map::fingerprint)).
     map: u64,
+    /// The upstream that it is about ([`Wire::upstream`](super::Wire::upstream)).
+    upstream: u64,
     /// What does not go by the durable queue has arrived if it came up to then.
     synced: Time,
     /// What goes by the durable queue may not have arrived if it came within this.
@@ -102,6 +104,7 @@ impl RetainedSync {
         let record = record.unwrap_or_default();
         RetainedSync {
             map: record.map,
+            upstream: record.upstream,
             synced: record.synced,
             need: record.need,
             lost: None,
@@ -121,6 +124,7 @@ impl RetainedSync {
     pub fn record(&self) -> SyncRecord {
         SyncRecord {
             map: self.map,
+            upstream: self.upstream,
             synced: if self.is_final {
                 self.synced
             } else {
@@ -151,16 +155,21 @@ impl RetainedSync {
         self.need = hull(self.need, Some((Time::ZERO, through)));
     }
 
-    /// A connection is up. `is_on`: retained messages may go there. `forgotten`: the upstream has
-    /// forgotten its session, whose last connection ended then.
-    pub fn connected(&mut self, is_on: bool, forgotten: Option<Time>) {
+    /// A connection to `upstream` is up. `is_on`: retained messages may go there. `since`: when the
+    /// last connection ended. `is_known`: the upstream still has the session of that one. True if
+    /// nothing of what is retained is known to be there, which is to be saved.
+    pub fn connected(&mut self, upstream: u64, is_on: bool, is_known: bool, since: Time) -> bool {
         self.is_on = is_on;
         self.confirmed = Time::ZERO;
         self.next_pass = Time::ZERO;
-        if let Some(since) = forgotten {
+        // Another upstream may know the session from earlier: it has nothing of what went elsewhere.
+        let is_new = !is_known || self.upstream != upstream;
+        if is_new {
+            self.upstream = upstream;
             self.forget(since);
         }
         self.stage = if is_on { Stage::Waiting } else { Stage::Away };
+        is_new
     }
 
     /// The connection is gone. `outstanding`: when the oldest message arrived that was in RAM for
@@ -391,7 +400,7 @@ mod tests {
 
     /// A pass from the start that sends one message of this QoS in place 0, at 10.
     fn passing(sync: &mut RetainedSync, qos: QoS) {
-        sync.connected(true, None);
+        sync.connected(1, true, true, at(3));
         assert_eq!(sync.begin(None, at(10)), None);
         sync.sent(qos, at(10));
         sync.reached(Some(b"t"), 1);

@@ -97,7 +97,9 @@ fn restore_session(core: &mut Core, loaded: LoadedSession, now: Time) -> Session
         core.settings.cap_expiry(record.expiry)
     };
     let mut session = Session::stored(id, Rc::clone(&origin), expiry, record.version);
-    session.since = record.disconnected_at.unwrap_or(now);
+    // When the connection of a bridge ended is not written.
+    let since = record.disconnected_at.filter(|_| !record.bridge);
+    session.since = since.unwrap_or(now);
     session.will = restore_will(&record, &origin, now);
     let subscriptions = record.subscriptions.iter().map(restore_subscription);
     session.subscriptions = subscriptions.collect();

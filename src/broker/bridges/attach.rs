@@ -202,25 +202,27 @@ pub(crate) fn attach(
         finish(core, old, now);
     }
     let own_max_packet = core.settings.max_packet();
-    let takes_retained = wire.retain(true);
+    let (upstream, takes_retained) = (wire.upstream(), wire.retain(true));
     let c = core
         .connections
         .add_upstream(key, limits, wire, own_max_packet, now);
     let session = core.sessions.get_mut(key)?;
     session.version = limits.version;
     session.conn = Some(c);
-    let forgotten = (!limits.session_present).then_some(session.since);
-    if let Some(end) = session.bridge_mut() {
-        end.retained.connected(takes_retained, forgotten);
-    }
+    let (is_known, since) = (limits.session_present, session.since);
+    let end = session.bridge_mut();
+    let is_new = end.is_some_and(|end| {
+        let retained = &mut end.retained;
+        retained.connected(upstream, takes_retained, is_known, since)
+    });
     if !limits.session_present {
         session.outbound.peer_forgot();
         session.inbound = Inbound::default();
-        if session.is_durable() {
-            // Else a packet id of the session that upstream forgot would hide a new message.
-            core.sessions.unsave_state(key);
-            core.ledger.promise(now);
-        }
+    }
+    if is_new && session.is_durable() {
+        // Else a packet id of the session that upstream forgot would hide a new message.
+        core.sessions.unsave_state(key);
+        core.ledger.promise(now);
     }
     let window = own_window(core, limits.version).min(limits.receive_maximum);
     resume(core, (c, key), window, now);

@@ -9,6 +9,8 @@ use crate::time::Time;
 pub struct SyncRecord {
     /// Which map that is about.
     pub map: u64,
+    /// Which upstream.
+    pub upstream: u64,
     /// What does not go by the durable queue has arrived if it came up to then; nothing is known of
     /// that before the broker stops.
     pub synced: Time,
@@ -24,6 +26,7 @@ impl SyncRecord {
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         put_varint(self.map, out);
+        put_varint(self.upstream, out);
         put_varint(self.synced.as_millis(), out);
         out.push(self.need.is_some().into());
         for at in self.need.into_iter().flat_map(|(from, to)| [from, to]) {
@@ -34,6 +37,7 @@ impl SyncRecord {
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<SyncRecord, Corrupt> {
         let mut record = SyncRecord {
             map: reader.varint()?,
+            upstream: reader.varint()?,
             synced: Time::from_millis(reader.varint()?),
             need: None,
         };

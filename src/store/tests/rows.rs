@@ -148,7 +148,13 @@ prop_compose! {
 
 fn sync_record() -> impl Strategy<Value = SyncRecord> {
     let need = option::of((time(), time()));
-    (any::<u64>(), time(), need).prop_map(|(map, synced, need)| SyncRecord { map, synced, need })
+    let numbers = (any::<u64>(), any::<u64>());
+    (numbers, time(), need).prop_map(|((map, upstream), synced, need)| SyncRecord {
+        map,
+        upstream,
+        synced,
+        need,
+    })
 }
 
 fn same(a: &Message, b: &Message) -> bool {
