@@ -325,9 +325,8 @@ impl Link {
         let echoes = limits.version < Version::V5 && !dialect.bridge && self.map.may_echo();
         let retain = self.spec.outgoing_retain && limits.retain_available;
         self.wire.set(retain, echoes);
-        if let Some((host, port)) = self.spec.addresses.get(self.address) {
-            self.wire.set_address(host, *port);
-        }
+        let address = self.spec.addresses.get(self.address);
+        self.wire.set_address(address);
         self.been_up = true;
         self.state = State::Up(Up {
             since: now,
@@ -394,13 +393,10 @@ impl Link {
                 self.requests.unsuback(ack.id);
                 Ok(Step::None)
             }
-            Packet::PingResp => {
-                let State::Up(up) = &mut self.state else {
-                    return Ok(Step::None);
-                };
-                up.ping_due = None;
-                Ok(up.pinged.take().map_or(Step::None, Step::Answered))
-            }
+            Packet::PingResp => Ok(self
+                .state
+                .ping_answered()
+                .map_or(Step::None, Step::Answered)),
             Packet::Disconnect(packet) => {
                 Err(Error::Disconnected(packet.reason, Said::new(&packet.props)))
             }

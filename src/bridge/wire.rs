@@ -59,10 +59,12 @@ impl Wire {
     }
 
     /// The upstream is the one at this address.
-    pub fn set_address(&self, host: &str, port: u16) {
-        let port = port.to_string();
-        let parts = [host.as_bytes(), port.as_bytes()];
-        self.upstream.set(fingerprint(parts.into_iter()));
+    pub fn set_address(&self, address: Option<&(String, u16)>) {
+        let upstream = address.map(|(host, port)| {
+            let port = port.to_string();
+            fingerprint([host.as_bytes(), port.as_bytes()].into_iter())
+        });
+        self.upstream.set(upstream.unwrap_or_default());
     }
 
     /// A number that stands for the upstream's address.

@@ -328,9 +328,9 @@ fn a_pass_goes_on_where_it_was() {
 #[test]
 fn each_upstream_is_brought_up_to_date() {
     let mut site = Site::new(&[out("#", QoS::AtLeastOnce)]);
-    let wire = |site: &Site, host| {
+    let wire = |site: &Site, host: &str| {
         let wire = Wire::new(Rc::new(Map::new(&site.lines)));
-        wire.set_address(host, 1883);
+        wire.set_address(Some(&(host.to_owned(), 1883)));
         Rc::new(wire)
     };
     site.up_with(false, wire(&site, "one"));
