@@ -133,6 +133,9 @@
 //!   What can never be taken changes its lane: dead letters have rows like any other message.
 //! - **Session numbers of 64 bits**: those beyond 2^32 have a table of their own in the store, made
 //!   with the first of them, so that older stores open and nothing is migrated.
+//! - **Retained messages go up beside a bridge's queue**, when it is empty: a pass over what is
+//!   retained sends what the upstream is not known to have. In the queue they would need room and
+//!   writes, and an older value could come after a newer one that was sent at QoS 0.
 //! - **Topic aliases** are the connection's business, both ways, not `session`'s, for they end with
 //!   it: a record in a queue never knows of them. Those that are set for a peer go to topics that
 //!   come again, and for a client to the first topics at once, as in Mosquitto.

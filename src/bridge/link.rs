@@ -10,6 +10,7 @@ mod goodbye;
 mod notify;
 mod requests;
 mod state;
+mod step;
 mod subscribed;
 
 use std::rc::Rc;
@@ -22,6 +23,7 @@ use connect::session_expiry;
 use notify::Notifications;
 use requests::{Context, Requests};
 use state::{State, Up};
+pub use step::{Action, Step};
 
 use super::dialect::Ladder;
 use super::status::{Phase, Reporter, Status};
@@ -36,38 +38,6 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub const CONNACK_TIMEOUT: Duration = Duration::from_secs(20);
 /// The first attempt comes at most this many milliseconds after the start.
 const START_JITTER_MILLIS: u64 = 1000;
-/// What `net` is to do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Action<'a> {
-    /// Nothing before [`Link::next_timeout`].
-    Idle,
-    /// Connect, then call [`Link::connected`] or [`Link::failed`].
-    Connect {
-        /// Host name or address.
-        host: &'a str,
-        /// TCP port.
-        port: u16,
-        /// When the attempt is given up.
-        deadline: Time,
-    },
-    /// Close the connection, or drop the attempt, and detach the session.
-    Close,
-}
-
-/// What a packet from upstream means.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Step {
-    /// Nothing to do: the packet was the link's own.
-    None,
-    /// The CONNACK accepts: attach the session now. What the link has written to `out` goes
-    /// first.
-    Up(Limits),
-    /// The packet is the session's.
-    Forward,
-    /// So many QoS 1 and 2 publishes may be unacknowledged from now on. Follows an `Up` whose
-    /// receive maximum was one short, for the state notification.
-    Window(u16),
-}
 
 /// The link of one `connection` section.
 ///
@@ -174,6 +144,7 @@ impl Link {
                 {
                     up.last_sent = now;
                     up.ping_due = Some(now + up.grace());
+                    up.pinged = Some(now);
                     return Action::Idle;
                 }
                 self.lost(&Error::PingTimeout, now);
@@ -327,6 +298,8 @@ impl Link {
         let echoes = limits.version < Version::V5 && !dialect.bridge && self.map.may_echo();
         let retain = self.spec.outgoing_retain && limits.retain_available;
         self.wire.set(retain, echoes);
+        let address = self.spec.addresses.get(self.address);
+        self.wire.set_address(address);
         self.been_up = true;
         self.state = State::Up(Up {
             since: now,
@@ -335,6 +308,7 @@ impl Link {
             last_received: now,
             notifying: self.notifications.upstream().is_some(),
             ping_due: None,
+            pinged: None,
             unacked: None,
         });
         let mut session = limits;
@@ -394,10 +368,8 @@ impl Link {
             }
             Packet::PingResp => {
                 self.requests.pingresp();
-                if let State::Up(up) = &mut self.state {
-                    up.ping_due = None;
-                }
-                Ok(Step::None)
+                let answered = self.state.ping_answered();
+                Ok(answered.map_or(Step::None, Step::Answered))
             }
             Packet::Disconnect(packet) => {
                 Err(Error::Disconnected(packet.reason, Said::new(&packet.props)))

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Map, Rate, Refusals};
+use super::{Map, Rate, Refusals, RetainedSync};
 use crate::config::{Bounds, BridgeTopic, Overflow};
 use crate::lane::{Lane, LineNo};
 use crate::mqtt::QoS;
@@ -44,11 +44,13 @@ pub struct LocalEnd {
     pub subscribed: Vec<Box<str>>,
     /// What the upstream refuses.
     pub refusals: Refusals,
+    /// What of the retained messages the upstream has.
+    pub retained: RetainedSync,
 }
 
 impl LocalEnd {
     /// The end of a bridge that the store knows, whose configuration is not known yet.
-    pub fn restored(name: &str, rate: Rate) -> LocalEnd {
+    pub fn restored(name: &str, rate: Rate, retained: RetainedSync) -> LocalEnd {
         LocalEnd {
             refusals: Refusals::new(name),
             name: name.into(),
@@ -59,11 +61,18 @@ impl LocalEnd {
             told_offline: None,
             is_outage_new: true,
             subscribed: Vec::new(),
+            retained,
         }
     }
 
     /// The end of a bridge with these `topic` lines.
-    pub fn new(name: &str, topics: &[BridgeTopic], map: Rc<Map>, rate: Rate) -> LocalEnd {
+    pub fn new(
+        name: &str,
+        topics: &[BridgeTopic],
+        map: Rc<Map>,
+        rate: Rate,
+        retained: RetainedSync,
+    ) -> LocalEnd {
         let line = |topic: &BridgeTopic| LineBounds {
             pattern: format!("{}{}", topic.local, topic.pattern).into(),
             bounds: topic.bounds,
@@ -74,7 +83,7 @@ impl LocalEnd {
         LocalEnd {
             lines: topics.iter().map(line).collect(),
             map: Some(map),
-            ..LocalEnd::restored(name, rate)
+            ..LocalEnd::restored(name, rate, retained)
         }
     }
 

@@ -218,9 +218,34 @@ impl Map {
         })
     }
 
+    /// A number that changes when what goes upstream does, or under which topic.
+    pub fn fingerprint(&self) -> u64 {
+        let outgoing = self.lines.iter().filter(|line| line.goes_out());
+        fingerprint(outgoing.flat_map(|line| {
+            let ends = [&line.local, &line.remote];
+            let [local, remote] = ends.map(|end| [end.prefix().as_bytes(), end.filter.as_bytes()]);
+            let qos: &[u8] = match line.qos {
+                QoS::AtMostOnce => b"0",
+                QoS::AtLeastOnce => b"1",
+                QoS::ExactlyOnce => b"2",
+            };
+            local.into_iter().chain(remote).chain([qos])
+        }))
+    }
+
     fn numbered(&self) -> impl Iterator<Item = (LineNo, &TopicLine)> {
         numbers().zip(&self.lines)
     }
+}
+
+/// A number that stands for these strings, none of which holds a NUL; always the same, since it is
+/// written to disk.
+pub(super) fn fingerprint<'a>(parts: impl Iterator<Item = &'a [u8]>) -> u64 {
+    // FNV-1a.
+    let bytes = parts.flat_map(|part| part.iter().chain(&[0]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// The numbers of lines.

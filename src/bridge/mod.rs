@@ -15,6 +15,7 @@ mod map;
 mod rate;
 mod refusal;
 mod status;
+mod sync;
 mod wire;
 
 pub use echo::Echo;
@@ -26,6 +27,7 @@ pub use map::{Map, Mapped};
 pub use rate::Rate;
 pub use refusal::{Loudness, PausedLane, Refusal, Refusals, Verdict};
 pub use status::{Phase, Status};
+pub use sync::{Outcome, RetainedSync};
 pub use wire::Wire;
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use super::map::fingerprint;
 use super::{Echo, Map};
 use crate::lane::LineNo;
 use crate::message::Message;
@@ -14,6 +15,8 @@ pub struct Wire {
     map: Rc<Map>,
     /// The RETAIN flag may go out: `bridge_outgoing_retain`, and the upstream allows it.
     retain: Cell<bool>,
+    /// A number that stands for the upstream's address.
+    upstream: Cell<u64>,
     /// The memory of our own publishes, where the upstream may send them back.
     echo: RefCell<Option<Echo>>,
 }
@@ -24,8 +27,17 @@ impl Wire {
         Wire {
             map,
             retain: Cell::new(true),
+            upstream: Cell::new(0),
             echo: RefCell::new(None),
         }
+    }
+
+    /// A wire through `map` to an upstream that takes no RETAIN flag.
+    #[cfg(test)]
+    pub fn without_retain(map: Rc<Map>) -> Wire {
+        let wire = Wire::new(map);
+        wire.set(false, false);
+        wire
     }
 
     /// True while our own publishes are remembered.
@@ -44,6 +56,20 @@ impl Wire {
         } else {
             *echo = None;
         }
+    }
+
+    /// The upstream is the one at this address.
+    pub fn set_address(&self, address: Option<&(String, u16)>) {
+        let upstream = address.map(|(host, port)| {
+            let port = port.to_string();
+            fingerprint([host.as_bytes(), port.as_bytes()].into_iter())
+        });
+        self.upstream.set(upstream.unwrap_or_default());
+    }
+
+    /// A number that stands for the upstream's address.
+    pub fn upstream(&self) -> u64 {
+        self.upstream.get()
     }
 
     /// The topic map.

@@ -45,6 +45,8 @@ pub(crate) struct Watches {
     pub(crate) drops_due: Option<Time>,
     /// When to look for messages that have grown too old.
     pub(crate) purges: Purges,
+    /// When to go on with bringing upstreams up to date.
+    pub(crate) sync_due: Option<Time>,
     /// When to look at what upstreams refuse.
     pub(crate) refusals_due: Option<Time>,
     /// The dead letters that are being sent again.
@@ -67,6 +69,11 @@ pub(crate) struct Revival {
 }
 
 impl Watches {
+    /// Upstreams are to be looked at again at `at`.
+    pub(crate) fn look_again(&mut self, at: Time) {
+        self.sync_due = Some(self.sync_due.map_or(at, |due| due.min(at)));
+    }
+
     /// There is something to do about what an upstream refuses at `at`.
     pub(crate) fn look_at_refusals(&mut self, at: Option<Time>, timers: &mut Timers) {
         if let Some(at) = at

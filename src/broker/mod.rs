@@ -56,6 +56,7 @@ use std::time::Duration;
 
 pub use bridges::BridgeId;
 pub use bridges::attach::BridgeSession;
+use bridges::attach::finish_bridges;
 pub use connections::{Address, Outbox};
 use connections::{Connection, Stage};
 use core::Core;
@@ -332,7 +333,9 @@ impl Broker {
         let timers = self.core.timers.next();
         let commit = self.core.ledger.store().next_timeout();
         let purges = self.core.watches.purges.next();
-        timers.into_iter().chain(commit).chain(purges).min()
+        let sync = self.core.watches.sync_due;
+        let due = timers.into_iter().chain(commit).chain(purges).chain(sync);
+        due.min()
     }
 
     /// Does what is due at `now`.
@@ -356,6 +359,11 @@ impl Broker {
         purge(core, now);
         look_at_drops(core, now);
         look_at_refusals(core, now);
+        if core.watches.sync_due.take_if(|due| *due <= now).is_some() {
+            for key in core.bridges.keys().collect::<Vec<_>>() {
+                pump(core, key, now);
+            }
+        }
         self.settle(now);
     }
 
@@ -366,6 +374,7 @@ impl Broker {
         for c in self.core.connections.keys() {
             close(&mut self.core, c, Reason::SERVER_SHUTTING_DOWN, now);
         }
+        finish_bridges(&mut self.core);
         self.commit_now(now);
         self.settle(now);
     }

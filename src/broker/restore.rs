@@ -21,7 +21,7 @@ use super::shares::leave::restore_leftovers;
 use super::shares::membership::join;
 use super::timers::Timers;
 use crate::auth::Auth;
-use crate::bridge::{LocalEnd, Rate};
+use crate::bridge::{LocalEnd, Rate, RetainedSync};
 use crate::config::{Config, Durability};
 use crate::keys::SessionKey;
 use crate::message::{Message, Origin, Parts};
@@ -64,7 +64,6 @@ pub(crate) fn restore(config: &Config, auth: Auth, loaded: Loaded, now: Time) ->
     for message in retained {
         core.router.restore_retained(message);
     }
-    expire_retained(&mut core, now);
     let sessions = sessions.into_iter();
     let restored: Vec<SessionKey> = sessions
         .map(|session| restore_session(&mut core, session, now))
@@ -72,6 +71,7 @@ pub(crate) fn restore(config: &Config, auth: Auth, loaded: Loaded, now: Time) ->
     for key in &restored {
         restore_leftovers(&mut core, *key);
     }
+    expire_retained(&mut core, now);
     // Wills after all sessions: they may be owed to any of them.
     for key in restored {
         wake_session(&mut core, key, now);
@@ -98,7 +98,9 @@ fn restore_session(core: &mut Core, loaded: LoadedSession, now: Time) -> Session
         core.settings.cap_expiry(record.expiry)
     };
     let mut session = Session::stored(id, Rc::clone(&origin), expiry, record.version);
-    session.since = record.disconnected_at.unwrap_or(now);
+    // When the connection of a bridge ended is not written.
+    let since = record.disconnected_at.filter(|_| !record.bridge);
+    session.since = since.unwrap_or(now);
     session.will = restore_will(&record, &origin, now);
     let subscriptions = record.subscriptions.iter().map(restore_subscription);
     session.subscriptions = subscriptions.collect();
@@ -108,7 +110,8 @@ fn restore_session(core: &mut Core, loaded: LoadedSession, now: Time) -> Session
     // Also where the session is about to end: what it was owed is given back then.
     session.inbound = Inbound::restore(state.received.clone());
     session.outbound = Outbound::restore(id, &state, queue, &releasing);
-    if matches!(core.settings.general.durability, Durability::Lazy(_)) {
+    let is_power = core.settings.general.durability == Durability::Power;
+    if !is_power {
         // The rows may be older than what the peer has seen. An id that only we think is taken would
         // swallow a new message, and so would one that only the peer thinks is: rather twice than
         // never.
@@ -122,7 +125,10 @@ fn restore_session(core: &mut Core, loaded: LoadedSession, now: Time) -> Session
         (false, false) => Role::Client,
         (false, true) => {
             let rate = Rate::restore(state.rate);
-            let mut end = LocalEnd::restored(&record.client_id, rate);
+            // A kill may have cost values that the upstream has: then it gets all again.
+            let is_sure = is_power || state.retained.is_some_and(|record| record.is_final());
+            let retained = RetainedSync::restore(state.retained.filter(|_| is_sure));
+            let mut end = LocalEnd::restored(&record.client_id, rate, retained);
             end.subscribed = record.subscribed_upstream.clone();
             Role::Bridge(Box::new(end))
         }

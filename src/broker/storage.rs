@@ -7,6 +7,7 @@ use super::packets::parked::retry_parked;
 use super::sending::pump::pump;
 use super::sending::replies::send_opened;
 use super::sending::rows::on_queue_rows;
+use super::sending::sync::prune_cleared;
 use super::shares::hand_out::on_leftover_rows;
 use crate::lane::Lane;
 use crate::session::Outbound;
@@ -21,6 +22,7 @@ pub(crate) fn take_batch(core: &mut Core, now: Time) -> Option<Batch> {
     }
     let mut batch = core.ledger.begin_commit(now);
     core.sessions.save(&mut batch);
+    prune_cleared(core);
     let all = core.ledger.take_write_all();
     if let Some(at) = core.router.save(&mut batch, all, now) {
         core.ledger.commit_by(at);

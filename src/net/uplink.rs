@@ -345,6 +345,7 @@ impl Hub {
         match step {
             Ok(Step::Forward) => self.broker.packet(id, packet, now),
             Ok(Step::Window(window)) => self.broker.bridge_window(id, window, now),
+            Ok(Step::Answered(at)) => self.broker.bridge_answered(id, at, now),
             Ok(Step::None | Step::Up(_)) => {}
             Err(e) => match e.reason() {
                 Some(reason) => self.broker.bridge_fail(id, reason, now),

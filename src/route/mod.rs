@@ -3,10 +3,12 @@
 //! Both structures only know topics: what a receiver is, and what is done with a match, is the
 //! broker's business.
 
+mod cleared;
 mod retained;
 mod shared;
 mod trie;
 
+pub use cleared::Cleared;
 pub use retained::Retained;
 pub use shared::{Among, Fitness, Groups};
 pub use trie::{SubOptions, Trie};

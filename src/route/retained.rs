@@ -6,7 +6,7 @@
 //! literal levels of a filter narrow the search wherever they stand.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound::{Included, Unbounded};
+use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::rc::Rc;
 
 use crate::message::Message;
@@ -50,6 +50,17 @@ impl Retained {
     /// All messages, in no order to rely on.
     pub fn iter(&self) -> impl Iterator<Item = &Rc<Message>> {
         self.messages.values()
+    }
+
+    /// The messages whose topic's key comes after `key`, in the order of their keys; all of them for
+    /// `None`. The keys are of no use but for this.
+    pub fn after<'a>(
+        &'a self,
+        key: Option<&[u8]>,
+    ) -> impl Iterator<Item = (&'a [u8], &'a Rc<Message>)> {
+        let from = key.map_or(Unbounded, Excluded);
+        let messages = self.messages.range::<[u8], _>((from, Unbounded));
+        messages.map(|(key, message)| (&**key, message))
     }
 
     /// Retains `message` for its topic and returns the one it replaces [MQTT-3.3.1-5].
@@ -205,7 +216,7 @@ fn compare<'f>(filter: &'f str, key: &[u8]) -> Step<'f> {
     }
 }
 
-fn key(topic: &str) -> Box<[u8]> {
+pub(super) fn key(topic: &str) -> Box<[u8]> {
     topic
         .bytes()
         .map(|b| if b == b'/' { SEPARATOR } else { b })

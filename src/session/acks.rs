@@ -14,6 +14,9 @@ impl Flight {
             id: self.id,
             lane: self.owed.lane,
             size: self.size,
+            arrived: (self.arrival, self.arrival),
+            sent: Some(self.sent),
+            is_aside: self.is_aside,
         }
     }
 }
@@ -51,7 +54,9 @@ impl Outbound {
             return None;
         }
         let flight = take(flights, at)?;
-        self.forget(flight.owed.lane, flight.id, flight.size);
+        if !flight.is_aside {
+            self.forget(flight.owed.lane, flight.id, flight.size);
+        }
         Some(flight.done())
     }
 
@@ -66,6 +71,7 @@ impl Outbound {
         let first = flight.handshake == Handshake::Published;
         let gone = Done {
             id: flight.id.filter(|_| failed),
+            sent: first.then_some(flight.sent),
             ..flight.done()
         };
         let id = flight.id;

@@ -60,6 +60,9 @@ impl Entry {
             id: self.id,
             lane: self.owed.lane,
             size: self.message.size(),
+            arrived: (self.message.arrival, self.message.arrival),
+            sent: None,
+            is_aside: false,
         }
     }
 }
@@ -73,6 +76,12 @@ pub struct Done {
     pub lane: Lane,
     /// Its bytes.
     pub size: u32,
+    /// When it arrived: not before the one, not after the other.
+    pub arrived: (Time, Time),
+    /// When what the peer has answered was sent.
+    pub sent: Option<Time>,
+    /// It was sent beside the queue ([`Outbound::fly_aside`](super::Outbound::fly_aside)).
+    pub is_aside: bool,
 }
 
 impl From<Queued> for Done {
@@ -81,6 +90,9 @@ impl From<Queued> for Done {
             id: Some(queued.id),
             lane: queued.lane,
             size: queued.size,
+            arrived: (queued.arrival, Time::from_millis(u64::MAX)),
+            sent: None,
+            is_aside: false,
         }
     }
 }

@@ -5,9 +5,8 @@
 //! devices and the uplink of a bridge share them.
 
 mod acks;
-mod drops;
+mod aside;
 mod entry;
-mod expired;
 mod hold;
 mod inbound;
 mod outbound;

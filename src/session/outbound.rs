@@ -16,6 +16,10 @@
 //!
 //! What an upstream refuses goes the whole way back: see [`super::hold`].
 
+mod drops;
+mod expired;
+mod window;
+
 use super::entry::Entry;
 use super::places::{Flight, Handshake, Hold, Places, READ_BYTES, READY_MESSAGES, latest_seq};
 use crate::lane::Lane;
@@ -91,6 +95,7 @@ impl Outbound {
                 handshake: Handshake::Released,
                 sent: Time::ZERO,
                 message: None,
+                is_aside: false,
             }
         });
         // What was sent and not written before the crash is gone; its publisher sends it again.
@@ -250,47 +255,6 @@ impl Outbound {
             .collect()
     }
 
-    /// QoS 1 and 2 messages that the peer has not acknowledged to the end.
-    pub fn inflight(&self) -> usize {
-        self.places.as_ref().map_or(0, |p| p.flights.len())
-    }
-
-    /// True if no more may be sent before the peer answers, or an answer is on disk.
-    pub fn is_window_full(&self) -> bool {
-        let Some(places) = &self.places else {
-            return false;
-        };
-        let bytes = self.window_bytes;
-        let heavy = bytes > 0 && places.bytes_in_flight() >= bytes;
-        heavy || places.flights.len() >= usize::from(self.window)
-    }
-
-    /// True if a new message could be sent at once: none waits before it.
-    pub fn is_free(&self) -> bool {
-        let Some(places) = &self.places else {
-            return self.online;
-        };
-        let nothing_waits = places.ready.is_empty() && !self.is_behind();
-        let has_id = !places.is_id_taken(self.next_seq);
-        self.online && nothing_waits && has_id && !self.is_window_full()
-    }
-
-    /// Bounds the payload bytes of what may be unacknowledged: no more is sent once that many
-    /// are, so one message may always go. 0 is no limit.
-    pub fn limit_bytes(&mut self, bytes: u64) {
-        self.window_bytes = bytes;
-    }
-
-    /// Bounds how many QoS 2 messages may be between PUBLISH and PUBCOMP.
-    pub fn limit_qos2(&mut self, window: u16) {
-        self.window_qos2 = window.max(1);
-    }
-
-    /// Changes how many QoS 1 and 2 messages may be unacknowledged.
-    pub fn set_window(&mut self, window: u16) {
-        self.window = window.max(1);
-    }
-
     /// The peer has lost its half of the session [MQTT-3.2.2-5]: what it had not completed goes
     /// out again, as new. A message whose PUBREL got lost with the session would be lost too; one
     /// whose PUBCOMP got lost comes twice, which is the lesser evil.
@@ -330,9 +294,11 @@ impl Outbound {
         let mut back = Vec::new();
         for flight in places.take_published() {
             let Some(queued) = flight.queued() else {
-                // Owed only while the connection lasted.
-                self.owed.take(1, flight.size.into());
-                places.cold.forget(flight.owed.lane, None, flight.size);
+                if !flight.is_aside {
+                    // Owed only while the connection lasted.
+                    self.owed.take(1, flight.size.into());
+                    places.cold.forget(flight.owed.lane, None, flight.size);
+                }
                 continue;
             };
             back.push(queued);
@@ -458,6 +424,7 @@ impl Outbound {
             handshake: Handshake::Published,
             sent: now,
             message: kept.then_some(message),
+            is_aside: false,
             owed,
         });
     }

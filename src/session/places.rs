@@ -39,6 +39,8 @@ pub(super) struct Flight {
     pub sent: Time,
     /// Kept if it may have to go to another member of a shared subscription and is in RAM only.
     pub message: Option<Rc<Message>>,
+    /// It was sent beside the queue, and is not counted as owed.
+    pub is_aside: bool,
 }
 
 impl Flight {

@@ -49,6 +49,12 @@ fn bridge(queue: &BridgeQueue<'_>, out: &mut HashMap<String, String>) {
     ] {
         out.insert(format!("{base}/queue/{name}"), value.to_string());
     }
+    for (name, value) in [
+        ("syncing", u64::from(queue.is_syncing)),
+        ("synced", queue.synced),
+    ] {
+        out.insert(format!("{base}/retained/{name}"), value.to_string());
+    }
     for line in &queue.lines {
         self::line(&base, line, out);
     }

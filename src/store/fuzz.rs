@@ -11,7 +11,8 @@ use super::rows::codec::{Reader, seal};
 use super::rows::message::{
     decode_message, decode_retained, decode_targets, encode_message, encode_retained,
 };
-use super::rows::session::{IDENTITY, STATE, SessionRecord, StateRecord, key_bytes};
+use super::rows::session::{IDENTITY, STATE, SessionRecord, key_bytes};
+use super::rows::state::StateRecord;
 use super::tables::changes::Overlay;
 use super::tables::meta::Meta;
 use crate::message::{MessageId, SessionId};

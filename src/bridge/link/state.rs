@@ -21,6 +21,17 @@ pub(super) enum State {
     Up(Up),
 }
 
+impl State {
+    /// PINGRESP has come. When the PINGREQ was sent that it answers.
+    pub(super) fn ping_answered(&mut self) -> Option<Time> {
+        let State::Up(up) = self else {
+            return None;
+        };
+        up.ping_due = None;
+        up.pinged.take()
+    }
+}
+
 /// A link that is up.
 #[derive(Debug)]
 pub(super) struct Up {
@@ -32,6 +43,8 @@ pub(super) struct Up {
     pub notifying: bool,
     /// When the answer to a PINGREQ is due.
     pub ping_due: Option<Time>,
+    /// When the PINGREQ was sent that is not answered yet.
+    pub pinged: Option<Time>,
     /// Since when the oldest publish or request has not been acknowledged.
     pub unacked: Option<Time>,
 }

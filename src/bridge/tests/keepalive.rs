@@ -28,7 +28,10 @@ fn a_quiet_link_is_pinged() {
     for _ in 0..3 {
         assert_eq!(s.wait(), (secs(60), "idle".into()));
         assert_eq!(s.sent(), ["PINGREQ"]);
+        let pinged = s.now;
         s.pass(secs(1));
+        // What was sent before the PINGREQ has arrived.
+        assert_eq!(s.receive(Packet::PingResp), Ok(Step::Answered(pinged)));
         assert_eq!(s.receive(Packet::PingResp), Ok(Step::None));
         s.pass(secs(59));
         s.link.sent(s.now);

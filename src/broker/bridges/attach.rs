@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::BridgeId;
-use crate::bridge::{Limits, LocalEnd, Map, Refusals, Wire};
+use crate::bridge::{Limits, LocalEnd, Map, Refusals, RetainedSync, Wire};
 use crate::broker::core::Core;
 use crate::broker::delivering::revive::revive;
 use crate::broker::ending::close::{close, detach, finish};
@@ -72,7 +72,13 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
         let rate = known.map(|end| end.rate).unwrap_or_default();
         let refused = known.map_or(0, |end| end.refusals.count);
         let map = Rc::clone(spec.map);
-        let mut end = LocalEnd::new(spec.name, spec.topics, map, rate);
+        let known = session.bridge().map(|end| end.retained.clone());
+        let mut retained = known.unwrap_or_else(|| RetainedSync::restore(None));
+        let mut filters = map.local_filters();
+        let is_new = filters.any(|(filter, _)| session.find(filter).is_err());
+        drop(filters);
+        retained.configure(map.fingerprint(), is_new, now);
+        let mut end = LocalEnd::new(spec.name, spec.topics, map, rate, retained);
         if let Some(known) = session.bridge_mut() {
             end.subscribed = std::mem::take(&mut known.subscribed);
             end.told_offline = known.told_offline;
@@ -92,6 +98,7 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
     subscribe_bridge(core, key, spec.map, now);
     if spec.durable {
         core.sessions.unsave_identity(key);
+        core.sessions.unsave_state(key);
         core.ledger.promise(now);
     }
     revive(core, key, now);
@@ -136,8 +143,8 @@ fn subscribe_bridge(core: &mut Core, key: SessionKey, map: &Map, now: Time) {
             // Which line a message goes by is decided for each message.
             lane: Lane::Client,
         };
-        // Retained messages go up once, when the line is new, not at every reconnect.
-        let handling = RetainHandling::SendIfNew;
+        // The upstream gets retained messages when it is brought up to date.
+        let handling = RetainHandling::DontSend;
         subscribe(core, key, filter, options, handling, now);
     }
 }
@@ -149,6 +156,7 @@ pub(crate) fn drop_orphans(core: &mut Core, now: Time) {
         |(key, session): &(SessionKey, &Session)| session.is_bridge() && !core.bridges.has(*key);
     let orphans = core.sessions.iter().filter(is_orphan);
     let orphans: Vec<SessionKey> = orphans.map(|(key, _)| key).collect();
+    core.bridges.mark_known();
     for key in orphans {
         if let Some(session) = core.sessions.get(key) {
             let lost = session.outbound.len() + session.outbound.owed_by(Lane::Dead).messages;
@@ -203,31 +211,53 @@ pub(crate) fn attach(
         finish(core, old, now);
     }
     let own_max_packet = core.settings.max_packet();
+    let (upstream, takes_retained) = (wire.upstream(), wire.retain(true));
     let c = core
         .connections
         .add_upstream(key, limits, wire, own_max_packet, now);
     let session = core.sessions.get_mut(key)?;
     session.version = limits.version;
     session.conn = Some(c);
-    if let Some(end) = session.bridge_mut() {
-        end.is_outage_new = true;
-    }
     session.outbound.limit_qos2(limits.max_qos2);
+    let (is_known, since) = (limits.session_present, session.since);
+    let is_durable = session.is_durable();
+    let end = session.bridge_mut();
+    let is_new = end.is_some_and(|end| {
+        end.is_outage_new = true;
+        let retained = &mut end.retained;
+        retained.connected(upstream, takes_retained, is_known, since)
+    });
     if !limits.session_present {
         session.outbound.peer_forgot();
         session.inbound = Inbound::default();
         // What was sent may grow too old again.
         core.watches.purges.hasten(key, now);
-        if session.is_durable() {
-            // Else a packet id of the session that upstream forgot would hide a new message.
-            core.sessions.unsave_state(key);
-            core.ledger.promise(now);
-        }
+    }
+    if (is_new || !is_known) && is_durable {
+        // Else a packet id of the session that upstream forgot would hide a new message.
+        core.sessions.unsave_state(key);
+        core.ledger.promise(now);
     }
     probe(core, key, true, now);
     let window = own_window(core, limits.version).min(limits.receive_maximum);
     resume(core, (c, key), window, now);
     Some(c)
+}
+
+/// The broker stops, and writes everything it has: so it knows what its upstreams have of that.
+pub(crate) fn finish_bridges(core: &mut Core) {
+    for key in core.bridges.keys().collect::<Vec<_>>() {
+        let Some(session) = core.sessions.known_mut(key) else {
+            continue;
+        };
+        let is_durable = session.is_durable();
+        if let Some(end) = session.bridge_mut() {
+            end.retained.finish();
+        }
+        if is_durable {
+            core.sessions.unsave_state(key);
+        }
+    }
 }
 
 /// How many messages may be under way to an upstream. Twenty, the default, would fetter a link with a
@@ -295,6 +325,18 @@ pub(crate) fn oldest_sent(core: &Core, bridge: BridgeId) -> Option<Time> {
     let session = core.sessions.get(core.bridges.get(bridge)?)?;
     session.conn?;
     session.outbound.oldest_sent()
+}
+
+/// The upstream has answered what was sent to it at `at`: all before that has arrived.
+pub(crate) fn answered(core: &mut Core, c: ConnId, at: Time, now: Time) {
+    let Some(key) = core.session_of(c) else {
+        return;
+    };
+    let session = core.sessions.get_mut(key);
+    if let Some(end) = session.and_then(Session::bridge_mut) {
+        end.retained.answered(at);
+        pump(core, key, now);
+    }
 }
 
 /// So many QoS 1 and 2 messages may be unacknowledged at once from now on.

@@ -14,6 +14,8 @@ pub struct BridgeId(usize);
 pub(crate) struct Bridges {
     /// `None` for one that was removed.
     ends: Vec<Option<SessionKey>>,
+    /// The configuration has been read: these are all.
+    are_known: bool,
 }
 
 impl Bridges {
@@ -25,6 +27,16 @@ impl Bridges {
     /// The sessions of all bridges.
     pub(crate) fn keys(&self) -> impl Iterator<Item = SessionKey> {
         self.ends.iter().copied().flatten()
+    }
+
+    /// True once they are those of the configuration; before, the store may know of others.
+    pub(crate) fn are_known(&self) -> bool {
+        self.are_known
+    }
+
+    /// These are those of the configuration.
+    pub(crate) fn mark_known(&mut self) {
+        self.are_known = true;
     }
 
     /// How many there are.
@@ -40,6 +52,7 @@ impl Bridges {
     /// The bridge whose session was `old`, or one whose number is free, or a new one, has the
     /// session `key` from now on.
     pub(crate) fn set(&mut self, old: Option<SessionKey>, key: SessionKey) -> BridgeId {
+        self.are_known = true;
         let known = old.and_then(|old| self.ends.iter().position(|at| *at == Some(old)));
         let place = known.or_else(|| self.ends.iter().position(Option::is_none));
         let at = place.unwrap_or_else(|| {

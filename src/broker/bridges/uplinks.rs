@@ -93,6 +93,11 @@ impl Broker {
         attach::set_window(&mut self.core, c, window, now);
     }
 
+    /// The upstream has answered what was sent to it at `at`: all before that has arrived.
+    pub fn bridge_answered(&mut self, c: ConnId, at: Time, now: Time) {
+        attach::answered(&mut self.core, c, at, now);
+    }
+
     /// Messages and bytes a bridge still owes its upstream.
     pub fn bridge_backlog(&self, bridge: BridgeId) -> (u64, u64) {
         attach::backlog(&self.core, bridge)

@@ -8,7 +8,7 @@ use crate::broker::core::Core;
 use crate::broker::plan::{Admission, Plan};
 use crate::broker::queues::age::{note_expiry, note_queued};
 use crate::broker::queues::bounds::{admission_now, admit, copies};
-use crate::broker::queues::drops::{drop_entry, drop_message, drop_offline};
+use crate::broker::queues::drops::{drop_entry, drop_message, drop_offline, note_lost};
 use crate::broker::routing::{Place, Receiver};
 use crate::broker::sending::pump::pump;
 use crate::broker::sending::transmit::{Transmitted, transmit};
@@ -166,6 +166,9 @@ fn send_now(core: &mut Core, message: &Rc<Message>, mut receiver: Receiver, now:
     }
     if conn.stage() != Stage::Connected || conn.is_behind() {
         let lost = (1, message.size().into());
+        if message.retain {
+            note_lost(core, key, (message.arrival, message.arrival));
+        }
         return drop_message(core, key, lane, DropReason::Slow, lost, now);
     }
     if is_acked {

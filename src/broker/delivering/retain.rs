@@ -6,11 +6,14 @@ use super::deliver::take_place;
 use crate::broker::core::Core;
 use crate::broker::queues::age::{note_expiry, note_queued};
 use crate::broker::queues::bounds::{admission_now, admit, copies};
-use crate::broker::queues::drops::drop_message;
+use crate::broker::queues::drops::{drop_message, is_synced, note_lost};
 use crate::broker::routing::{Receiver, Retaining};
-use crate::broker::sessions::{DropReason, who};
+use crate::broker::sending::sync::may_still_publish;
+use crate::broker::sessions::{DropReason, Session};
+use crate::impossible;
 use crate::keys::SessionKey;
-use crate::message::Message;
+use crate::message::{Message, Parts};
+use crate::mqtt::Version;
 use crate::route::SubOptions;
 use crate::session::Entry;
 use crate::time::Time;
@@ -27,7 +30,9 @@ pub(super) fn retain(core: &mut Core, message: &Rc<Message>, now: Time) -> bool 
     if let Some(at) = message.expiry.filter(|_| !message.payload().is_empty()) {
         core.timers.wake(at);
     }
-    match core.router.retain(message, now) {
+    let is_told = message.payload().is_empty() && is_told(core, message);
+    count_replaced(core, message.topic(), now);
+    match core.router.retain(message, is_told, now) {
         Retaining::InRam => return false,
         Retaining::Unchanged => {}
         Retaining::Promised => core.ledger.promise(now),
@@ -38,14 +43,84 @@ pub(super) fn retain(core: &mut Core, message: &Rc<Message>, now: Time) -> bool 
     true
 }
 
+/// A retained message is about to be replaced. Where it waits for nothing but the uplink of a bridge
+/// to come back, the upstream will not get it: it counts as dropped.
+fn count_replaced(core: &mut Core, topic: &str, now: Time) {
+    let Some(old) = core.router.retained_at(topic).cloned() else {
+        return;
+    };
+    for key in core.bridges.keys().collect::<Vec<_>>() {
+        let Some(session) = core.sessions.get(key).filter(|s| s.conn.is_none()) else {
+            continue;
+        };
+        let end = session.bridge().filter(|_| is_synced(session, &old));
+        let outstanding = session.outbound.oldest_in_ram();
+        if end.is_none_or(|end| end.retained.has(old.arrival, outstanding)) {
+            continue;
+        }
+        let to = Receiver::of_bridge((key, session), &old, &core.settings);
+        if let Some(owed) = to.filter(|to| !to.stored).map(|to| to.owed) {
+            let lost = (1, old.size().into());
+            drop_message(core, key, owed.lane, DropReason::Offline, lost, now);
+        }
+    }
+}
+
 /// Drops the retained messages that have expired by `now`.
 pub(crate) fn expire_retained(core: &mut Core, now: Time) {
-    if core.router.expire_retained(now) {
+    let expired = core.router.expire_retained(now);
+    if !expired.is_empty() {
         core.ledger.lazy(now);
+    }
+    for message in expired {
+        clear_upstream(core, &message, now);
     }
     if let Some(at) = core.router.next_expiry() {
         core.timers.wake(at);
     }
+}
+
+/// The bridges to whose upstreams a message goes; before the configuration has been read, those that
+/// the store knows.
+fn bridges_for(core: &Core, message: &Message) -> impl Iterator<Item = SessionKey> {
+    let is_known = core.bridges.are_known();
+    let configured = core.bridges.keys().filter(move |_| is_known);
+    let stored = core.sessions.iter().filter(move |_| !is_known);
+    let stored = stored.filter(|(_, session)| session.is_bridge());
+    configured.chain(stored.map(|(key, _)| key)).filter(|key| {
+        let session = core.sessions.get(*key);
+        session.is_some_and(|session| is_synced(session, message))
+    })
+}
+
+/// True if an upstream is to be told that the retained message of a topic was deleted.
+fn is_told(core: &Core, message: &Message) -> bool {
+    bridges_for(core, message).next().is_some()
+}
+
+/// A retained message has expired. An MQTT 5 upstream was told when; any other is told now.
+fn clear_upstream(core: &mut Core, expired: &Message, now: Time) {
+    let is_older = |session: &Session| session.version < Version::V5;
+    let bridges = bridges_for(core, expired);
+    let older = bridges.filter(|key| core.sessions.get(*key).is_some_and(is_older));
+    let older: Vec<SessionKey> = older.collect();
+    if older.is_empty() {
+        return;
+    }
+    let parts = Parts {
+        topic: expired.topic(),
+        props: &[],
+        payload: &[],
+    };
+    let Ok(mut message) = Message::new(parts, now, Rc::clone(&expired.origin)) else {
+        return impossible!("a topic that was retained is none");
+    };
+    (message.qos, message.retain) = (expired.qos, true);
+    core.router.note_cleared(&Rc::new(message));
+    for key in older {
+        note_lost(core, key, (now, now));
+    }
+    core.watches.look_again(now);
 }
 
 /// Queues the retained messages that a new subscription is to get [MQTT-3.3.1-9].
@@ -67,20 +142,6 @@ pub(crate) fn send_retained(
             queue_retained(core, key, &message, options, now);
         }
     }
-}
-
-/// With `check_retain_source`, a retained message whose publisher has lost the right to publish it
-/// is not sent. The broker's own and those of bridges need no right.
-fn may_still_publish(core: &Core, message: &Message) -> bool {
-    let client_id = message.origin.client_id();
-    let is_bridge = |key| core.bridges.has(key);
-    !core.settings.general.check_retain_source
-        || client_id.is_empty()
-        || core.sessions.find(client_id).is_some_and(is_bridge)
-        || core
-            .settings
-            .auth
-            .may_publish(&who(&message.origin), message.topic())
 }
 
 /// Queues a retained message for a new subscription, behind what is queued already.

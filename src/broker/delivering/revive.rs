@@ -19,22 +19,12 @@ use crate::lane::Lane;
 use crate::message::{Message, MessageId};
 use crate::mqtt::QoS;
 use crate::owed::Owed;
-use crate::route::SubOptions;
 use crate::session::Entry;
 use crate::store::{self, IdRanges, Rows};
 use crate::time::Time;
 
 /// How many messages are read at a time.
 const PIECE: usize = 64;
-
-/// What the map of a bridge makes of a message says all about how it goes out.
-const OPTIONS: SubOptions = SubOptions {
-    qos: QoS::ExactlyOnce,
-    no_local: true,
-    retain_as_published: true,
-    sub_id: None,
-    lane: Lane::Client,
-};
 
 /// Sends the dead letters of all bridges again.
 pub(crate) fn revive_all(core: &mut Core, now: Time) {
@@ -158,7 +148,7 @@ fn send_again(
     let Some(session) = core.sessions.get(key) else {
         return;
     };
-    let to = Receiver::new((key, session), &OPTIONS, message, &core.settings);
+    let to = Receiver::of_bridge((key, session), message, &core.settings);
     let Some(to) = to.filter(|to| to.owed.lane.line().is_some()) else {
         return;
     };

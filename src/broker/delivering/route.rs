@@ -59,6 +59,9 @@ pub(crate) fn route(
     let all_have_room = plan_all(core, message, (&receivers, &mut plans), behind, now);
     let retention = retention(core, message);
     let whole = retention == Retention::Done && all_have_room;
+    let has_waited = message.retain && message.arrival < now;
+    let arrived = has_waited.then(|| arrive_now(message, now));
+    let message = arrived.as_ref().unwrap_or(message);
     let is_kept = message.retain && retention != Retention::NoRoom;
     let by_commit = is_kept && retain(core, message, now);
     let early = ticket.filter(|_| whole && !by_commit);
@@ -114,6 +117,14 @@ pub(crate) fn route_remaining(
         receivers: delivered.remaining,
         retention: left,
     }
+}
+
+/// A message to be retained that has waited for room takes its place here only now: what came before
+/// has gone up already.
+fn arrive_now(message: &Message, now: Time) -> Rc<Message> {
+    let mut message = message.clone();
+    message.arrival = now;
+    Rc::new(message)
 }
 
 /// Routes a message that has no publisher to be told: where a queue refuses it, it is dropped and

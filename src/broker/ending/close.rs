@@ -88,6 +88,10 @@ pub(crate) fn detach(core: &mut Core, c: ConnId, with_will: bool, now: Time) {
     };
     session.conn = None;
     session.since = now;
+    let outstanding = session.outbound.oldest_in_ram();
+    if let Some(end) = session.bridge_mut() {
+        end.retained.disconnected(outstanding, now);
+    }
     go_offline(core, key, now);
     let Some(session) = core.sessions.known_mut(key) else {
         return;

@@ -9,6 +9,7 @@ use crate::broker::queues::drops::drop_message;
 use crate::broker::sending::pump::{pump, taken_over};
 use crate::broker::sending::refused::{accept, refuse};
 use crate::broker::sending::replies::reply_once;
+use crate::broker::sending::sync::note_answer;
 use crate::broker::sessions::DropReason;
 use crate::keys::{ConnId, SessionKey};
 use crate::mqtt::{Ack, Reason};
@@ -53,12 +54,15 @@ pub(crate) fn on_puback(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
         && is_lenient
         && let Some(done) = session.outbound.refusable(ack.id, false)
     {
+        note_answer(core, key, &done, ack.reason);
         refuse(core, key, ack, done, now);
     } else if let Some(done) = session.outbound.puback(ack.id, is_lenient) {
         if is_lenient && !ack.reason.is_error() {
             accept(core, key, done);
         }
-        count_refused(core, key, ack.reason, done, now);
+        if !note_answer(core, key, &done, ack.reason) {
+            count_refused(core, key, ack.reason, done, now);
+        }
         taken_over(core, key, done.id, now);
         pump(core, key, now);
     } else if session.outbound.flying(ack.id).is_some() {
@@ -95,6 +99,7 @@ pub(crate) fn on_pubrec(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
     if is_lenient && !is_refused {
         accept(core, key, done);
     }
+    note_answer(core, key, &done, ack.reason);
     count_refused(core, key, ack.reason, done, now);
     taken_over(core, key, done.id, now);
     if is_refused {

@@ -6,7 +6,7 @@
 //! lost does not make way for telemetry.
 
 use super::age::expire_while;
-use super::drops::{drop_done, drop_message};
+use super::drops::{drop_done, drop_message, note_lost};
 use crate::bridge::LocalEnd;
 use crate::broker::core::Core;
 use crate::broker::plan::Admission;
@@ -195,6 +195,9 @@ pub(crate) fn admit(
     };
     let lost = (1, message.size().into());
     drop_message(core, key, lane, reason, lost, now);
+    if message.retain {
+        note_lost(core, key, (message.arrival, message.arrival));
+    }
     false
 }
 

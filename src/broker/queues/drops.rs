@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use super::report;
+use crate::bridge::LocalEnd;
 use crate::broker::core::Core;
 use crate::broker::plan::{Remaining, Retention};
-use crate::broker::sessions::DropReason;
+use crate::broker::sessions::{DropReason, Session};
 use crate::keys::SessionKey;
 use crate::lane::Lane;
 use crate::message::Message;
@@ -77,6 +78,20 @@ fn look_soon(core: &mut Core, key: SessionKey, now: Time) {
     }
 }
 
+/// A message that arrived between these moments did not get to an upstream: if it is still what its
+/// topic retains, the upstream is to get that all the same.
+pub(crate) fn note_lost(core: &mut Core, key: SessionKey, arrived: (Time, Time)) {
+    let Some(session) = core.sessions.known_mut(key) else {
+        return;
+    };
+    let is_durable = session.is_durable();
+    let end = session.bridge_mut();
+    if end.is_some_and(|end| end.retained.lose(arrived)) && is_durable {
+        // With the commit that deletes the message.
+        core.sessions.unsave_state(key);
+    }
+}
+
 /// A message left the queue unsent: the store need not keep it for this session.
 pub(crate) fn drop_done(
     core: &mut Core,
@@ -89,6 +104,8 @@ pub(crate) fn drop_done(
         // Where others are owed it too, the cursor tells that this one is not, in time.
         core.ledger.ack(id, session.id, now);
     }
+    let (from, to) = done.arrived;
+    note_lost(core, key, (from, to.min(now)));
     drop_message(core, key, done.lane, reason, (1, done.size.into()), now);
 }
 
@@ -101,6 +118,9 @@ pub(crate) fn drop_entry(
     now: Time,
 ) {
     let lost = (1, entry.message.size().into());
+    if entry.message.retain && reason != DropReason::TooLarge {
+        note_lost(core, key, entry.done().arrived);
+    }
     drop_message(core, key, entry.owed.lane, reason, lost, now);
 }
 
@@ -124,8 +144,8 @@ pub(crate) fn drop_unrefused(core: &mut Core, remaining: &Remaining, message: &M
 }
 
 /// A message met a session without a connection, and no queue that takes it. For a bridge it is
-/// counted, whether it is to be retained or not, and the first of an outage is told with the cure; a
-/// client that is away is not owed it, as in Mosquitto.
+/// counted, and the first of an outage is told with the cure; a client that is away is not owed it,
+/// as in Mosquitto. What is retained goes up when the uplink is back, unless it is replaced before.
 pub(crate) fn drop_offline(
     core: &mut Core,
     key: SessionKey,
@@ -133,12 +153,24 @@ pub(crate) fn drop_offline(
     (message, qos): (&Message, QoS),
     now: Time,
 ) {
-    if core.sessions.get(key).is_none_or(|s| !s.is_bridge()) {
+    let Some(session) = core.sessions.get(key).filter(|s| s.is_bridge()) else {
+        return;
+    };
+    let is_late_only = message.retain && is_synced(session, message);
+    tell_offline(core, key, lane, qos, now);
+    if is_late_only {
         return;
     }
-    tell_offline(core, key, lane, qos, now);
     let lost = (1, message.size().into());
     drop_message(core, key, lane, DropReason::Offline, lost, now);
+}
+
+/// Whether the upstream of a bridge is brought up to date with this message, if it is retained.
+pub(crate) fn is_synced(session: &Session, message: &Message) -> bool {
+    let is_own = message.origin.client_id() == session.client_id();
+    let takes =
+        |end: &LocalEnd| end.retained.is_on() && end.lane(message.topic(), message.qos).is_some();
+    !is_own && session.bridge().is_some_and(takes)
 }
 
 /// Tells once an outage what becomes of messages that no queue takes, and what to do about it.

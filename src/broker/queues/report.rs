@@ -31,6 +31,10 @@ pub struct BridgeQueue<'a> {
     pub paused: u64,
     /// What the upstream will never take.
     pub dead: Amount,
+    /// Its upstream is being brought up to date with what is retained.
+    pub is_syncing: bool,
+    /// Retained topics that were brought up to date since the start.
+    pub synced: u64,
     /// The lines that carry messages out.
     pub lines: Vec<LineQueue<'a>>,
 }
@@ -102,6 +106,8 @@ pub(crate) fn bridge_queues(core: &Core, now: Time) -> impl Iterator<Item = Brid
             put_back: end.refusals.count,
             paused: end.refusals.paused().count() as u64,
             dead: queue.owed_by(Lane::Dead),
+            is_syncing: end.retained.is_under_way(),
+            synced: end.retained.topics(),
             lines: lines.collect(),
         }
     })

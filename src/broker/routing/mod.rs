@@ -1,6 +1,7 @@
 //! The router: who is subscribed to what, which messages are retained, what members of groups have
 //! left to others. A message goes in, receivers come out.
 
+mod cleared;
 mod leftovers;
 mod unwritten;
 
@@ -13,10 +14,11 @@ use super::sessions::{Session, Sessions};
 use super::settings::Settings;
 use crate::impossible;
 use crate::keys::{GroupKey, SessionKey};
+use crate::lane::Lane;
 use crate::message::{Message, MessageId};
 use crate::mqtt::{self, QoS};
 use crate::owed::Owed;
-use crate::route::{Groups, Retained, SubOptions, Trie};
+use crate::route::{Cleared, Groups, Retained, SubOptions, Trie};
 use crate::store::Batch;
 use crate::time::Time;
 
@@ -75,6 +77,22 @@ impl Receiver {
         })
     }
 
+    /// The receiver of a message that goes up by the map of a bridge, which says all about it.
+    pub(crate) fn of_bridge(
+        bridge: (SessionKey, &Session),
+        message: &Message,
+        settings: &Settings,
+    ) -> Option<Receiver> {
+        let options = SubOptions {
+            qos: QoS::ExactlyOnce,
+            no_local: true,
+            retain_as_published: true,
+            sub_id: None,
+            lane: Lane::Client,
+        };
+        Receiver::new(bridge, &options, message, settings)
+    }
+
     /// The message comes by another subscription of the same session as well: it goes once, at the
     /// highest QoS and with all identifiers [MQTT-3.3.4-2].
     fn merge(&mut self, other: Receiver) {
@@ -95,6 +113,8 @@ pub(crate) struct Router {
     pub(crate) groups: Groups<SessionKey>,
     pub(crate) leftovers: Leftovers,
     retained: Retained,
+    /// What upstreams are still to be told of.
+    cleared: Cleared,
     unwritten: Unwritten,
     /// Messages below this number were stored before the broker started: whether they were sent
     /// is not known for sure.
@@ -114,6 +134,7 @@ impl Router {
             groups: Groups::default(),
             leftovers: Leftovers::default(),
             retained: Retained::new(),
+            cleared: Cleared::default(),
             unwritten: Unwritten::default(),
             restored_below: next,
             reached: Vec::new(),
@@ -247,6 +268,11 @@ impl Router {
         found
     }
 
+    /// What is retained on a topic.
+    pub(crate) fn retained_at(&self, topic: &str) -> Option<&Rc<Message>> {
+        self.retained.get(topic)
+    }
+
     /// How many messages are retained.
     pub(crate) fn retained_len(&self) -> usize {
         self.retained.len()
@@ -266,18 +292,27 @@ impl Router {
 
     /// A retained message comes from the store.
     pub(crate) fn restore_retained(&mut self, message: Message) {
-        self.retained.set(Rc::new(message));
+        if message.payload().is_empty() {
+            self.cleared.set(Rc::new(message));
+        } else {
+            self.retained.set(Rc::new(message));
+        }
     }
 
-    /// Keeps or deletes the retained message of a topic [MQTT-3.3.1-5], [MQTT-3.3.1-6].
-    pub(crate) fn retain(&mut self, message: &Rc<Message>, now: Time) -> Retaining {
+    /// Keeps or deletes the retained message of a topic [MQTT-3.3.1-5], [MQTT-3.3.1-6]. `is_told`: if
+    /// it is deleted, an upstream is to be told so.
+    pub(crate) fn retain(&mut self, message: &Rc<Message>, is_told: bool, now: Time) -> Retaining {
         let topic = message.topic();
         let changed = if message.payload().is_empty() {
             self.retained.remove(topic).is_some()
         } else {
             self.retained.set(Rc::clone(message));
+            self.cleared.remove(topic);
             true
         };
+        if changed && is_told && message.payload().is_empty() {
+            self.note_cleared(message);
+        }
         // The broker's own figures are made anew at each start.
         if topic.starts_with("$SYS/") {
             return Retaining::InRam;
@@ -302,24 +337,22 @@ impl Router {
         self.retained.next_expiry()
     }
 
-    /// Drops the retained messages that have expired by `now` [MQTT-3.3.2-5]. True if one of them
-    /// has a row.
-    pub(crate) fn expire_retained(&mut self, now: Time) -> bool {
-        let mut stored = false;
-        for message in self.retained.expire(now) {
-            if !message.topic().starts_with("$SYS/") {
-                self.unwritten.promised(message.topic());
-                stored = true;
-            }
+    /// Drops the retained messages that have expired by `now` [MQTT-3.3.2-5]. Returns those that have
+    /// a row.
+    pub(crate) fn expire_retained(&mut self, now: Time) -> Vec<Rc<Message>> {
+        let mut expired = self.retained.expire(now);
+        expired.retain(|message| !message.topic().starts_with("$SYS/"));
+        for message in &expired {
+            self.unwritten.promised(message.topic());
         }
-        stored
+        expired
     }
 
     /// Writes the retained messages that changed; all of them if `all`. Returns when to write those
     /// that are left.
     pub(crate) fn save(&mut self, batch: &mut Batch, all: bool, now: Time) -> Option<Time> {
         for topic in self.unwritten.take(all, now) {
-            match self.retained.get(&topic) {
+            match self.retained.get(&topic).or(self.cleared.get(&topic)) {
                 Some(message) => batch.put_retained(message),
                 None => batch.delete_retained(&topic),
             }

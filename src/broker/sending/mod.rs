@@ -4,4 +4,5 @@ pub(crate) mod pump;
 pub(crate) mod refused;
 pub(crate) mod replies;
 pub(crate) mod rows;
+pub(crate) mod sync;
 pub(crate) mod transmit;

@@ -1,5 +1,6 @@
 //! Sending what waits in a session's queue.
 
+use super::sync::send_next;
 use super::transmit::{Transmitted, transmit_queued};
 use crate::broker::core::Core;
 use crate::broker::ledger::Reader;
@@ -37,6 +38,7 @@ pub(crate) fn pump(core: &mut Core, key: SessionKey, now: Time) {
             }
             Stop::Dead(entry, reason) => set_aside(core, key, &entry, reason, now),
             Stop::Empty { more: true } if refill(core, key) => {}
+            Stop::Empty { .. } if send_next(core, key, now) => {}
             Stop::Empty { more } => {
                 core.router.leftovers.note_idle(key);
                 if more {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::pump::{pump, taken_over};
 use crate::broker::core::Core;
-use crate::broker::queues::drops::drop_message;
+use crate::broker::queues::drops::{drop_message, note_lost};
 use crate::broker::sessions::DropReason;
 use crate::keys::SessionKey;
 use crate::message::MessageId;
@@ -57,6 +57,7 @@ fn lose(core: &mut Core, key: SessionKey, lost: Vec<Queued>, now: Time) {
     for queued in lost {
         let amount = (1, queued.size.into());
         drop_message(core, key, queued.lane, DropReason::Damaged, amount, now);
+        note_lost(core, key, (queued.arrival, now));
         taken_over(core, key, Some(queued.id), now);
     }
 }

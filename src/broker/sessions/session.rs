@@ -71,6 +71,14 @@ impl Role {
             Role::Client | Role::Ended => None,
         }
     }
+
+    /// As [`bridge`](Role::bridge).
+    pub(crate) fn bridge_mut(&mut self) -> Option<&mut LocalEnd> {
+        match self {
+            Role::Bridge(end) => Some(end),
+            Role::Client | Role::Ended => None,
+        }
+    }
 }
 
 /// A session.
@@ -196,10 +204,7 @@ impl Session {
 
     /// The local end of a bridge, if it is one.
     pub(crate) fn bridge_mut(&mut self) -> Option<&mut LocalEnd> {
-        match &mut self.role {
-            Role::Bridge(end) => Some(end),
-            Role::Client | Role::Ended => None,
-        }
+        self.role.bridge_mut()
     }
 
     /// True for the local end of a bridge.
@@ -327,6 +332,7 @@ impl Session {
             drops: drops.copied().collect(),
             rate: self.bridge().and_then(|end| end.rate.saved()),
             by_topic: self.is_by_topic(),
+            retained: self.bridge().map(|end| end.retained.record()),
             ..self.outbound.record()
         }
     }

@@ -22,6 +22,7 @@ mod queue;
 mod refused;
 mod reload;
 mod resend;
+mod retained;
 mod session;
 mod shared;
 mod sim;

@@ -133,7 +133,7 @@ pub(super) const KEYS: &[Key] = &[
         "true|false",
         Is("true"),
         "Whether messages go upstream with their retain flag.",
-        "",
+        "With true, each connect brings the upstream up to date with what is retained here.",
         bridge!(outgoing_retain, v => v.flag()?),
     ),
     implemented(
@@ -171,7 +171,8 @@ pub(super) const KEYS: &[Key] = &[
         "true|false",
         Is("false"),
         "Whether the upstream forgets the bridge's session when it disconnects.",
-        "",
+        "With true, all messages that are retained here and that a topic line maps go up at each \
+         connect, as with Mosquitto; with false, those that the upstream may not have.",
         bridge!(clean_session, v => v.flag()?),
     ),
     implemented(

@@ -374,19 +374,21 @@ impl Queue {
     }
 
     /// Takes at most `limit` messages that expire at or before `now` and were never sent, and calls
-    /// `gone` for each. They are still counted as owed.
-    pub fn take_expired(
-        &mut self,
-        now: Time,
-        limit: usize,
-        mut gone: impl FnMut(Lane, MessageId, u32),
-    ) {
+    /// `gone` for each; they arrived no earlier than it says. They are still counted as owed.
+    pub fn take_expired(&mut self, now: Time, limit: usize, mut gone: impl FnMut(Queued)) {
         let mut left = limit;
         for queue in &mut self.lanes {
+            let oldest = queue.waiting.oldest().unwrap_or(Time::ZERO);
             while left > 0
                 && let Some((id, size)) = queue.waiting.take_expired(now)
             {
-                gone(queue.lane, MessageId(id), size);
+                gone(Queued {
+                    id: MessageId(id),
+                    lane: queue.lane,
+                    size,
+                    arrival: oldest,
+                    expires: Some(now),
+                });
                 left -= 1;
             }
         }

@@ -5,7 +5,8 @@ use std::cmp::{Ordering, Reverse};
 use crate::message::{MessageId, SessionId};
 use crate::store::rows::codec::unseal;
 use crate::store::rows::message::{decode_retained, scan};
-use crate::store::rows::session::{IDENTITY, STATE, SessionKey, SessionRecord, StateRecord};
+use crate::store::rows::session::{IDENTITY, STATE, SessionKey, SessionRecord};
+use crate::store::rows::state::StateRecord;
 use crate::store::tables::meta::Meta;
 
 /// A table of the store, in the order in which they are rescued: what a full disk leaves no room

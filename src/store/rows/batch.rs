@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::codec::{MAX_VARINT, Reader, put_bytes, put_varint, slice};
 use super::message::{encode_message, encode_retained};
-use super::session::{IDENTITY, STATE, SessionKey, SessionRecord, StateRecord, is_wide};
+use super::session::{IDENTITY, STATE, SessionKey, SessionRecord, is_wide};
+use super::state::StateRecord;
 use crate::impossible;
 use crate::message::{Message, MessageId, SessionId};
 use crate::owed::Owed;

@@ -5,3 +5,5 @@ pub(in crate::store) mod batch;
 pub(in crate::store) mod codec;
 pub(in crate::store) mod message;
 pub(in crate::store) mod session;
+pub(in crate::store) mod state;
+pub(in crate::store) mod sync;

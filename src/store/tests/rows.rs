@@ -12,8 +12,8 @@ use crate::owed::Owed;
 use crate::store::rows::codec::{Reader, put_varint, seal, unseal};
 use crate::store::rows::message::{encode_message, encode_retained, scan};
 use crate::store::{
-    DropRecord, SessionRecord, StateRecord, SubscriptionRecord, WillRecord, decode_message,
-    decode_retained, decode_targets,
+    DropRecord, SessionRecord, StateRecord, SubscriptionRecord, SyncRecord, WillRecord,
+    decode_message, decode_retained, decode_targets,
 };
 use crate::time::Time;
 
@@ -134,13 +134,26 @@ prop_compose! {
         drops in prop::collection::vec(drop_record(), 0..3),
         rate in option::of((any::<u64>(), any::<u64>())), by_topic: bool,
         lanes in prop::collection::vec((lane(), any::<u64>().prop_map(MessageId)), 0..3),
+        retained in option::of(sync_record()),
     ) -> StateRecord {
         StateRecord {
             next_seq, cursor: MessageId(cursor), low_cursor: MessageId(low_cursor), releasing,
             received, sent: sent.into_iter().map(MessageId).collect(), drops, rate, by_topic,
             lanes,
+            retained,
         }
     }
+}
+
+fn sync_record() -> impl Strategy<Value = SyncRecord> {
+    let need = option::of((time(), time()));
+    let numbers = (any::<u64>(), any::<u64>());
+    (numbers, time(), need).prop_map(|((map, upstream), synced, need)| SyncRecord {
+        map,
+        upstream,
+        synced,
+        need,
+    })
 }
 
 fn same(a: &Message, b: &Message) -> bool {

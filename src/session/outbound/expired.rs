@@ -1,8 +1,8 @@
 //! Messages that expire while they wait [MQTT-3.3.2-5].
 
-use super::entry::Done;
-use super::outbound::Outbound;
-use super::places::Places;
+use super::Outbound;
+use crate::session::entry::Done;
+use crate::session::places::Places;
 use crate::time::Time;
 
 impl Outbound {
@@ -27,11 +27,10 @@ impl Outbound {
         };
         places.take_expired(now, limit, &mut gone);
         let left = limit.saturating_sub(gone.len());
-        places.cold.take_expired(now, left, |lane, id, size| {
+        places.cold.take_expired(now, left, |queued| {
             gone.push(Done {
-                id: Some(id),
-                lane,
-                size,
+                arrived: (queued.arrival, now),
+                ..queued.into()
             });
         });
         for done in &gone {

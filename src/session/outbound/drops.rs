@@ -1,11 +1,11 @@
 //! Dropping what was never sent: the oldest, what a newer message on its topic supersedes, what
 //! is too old.
 
-use super::entry::Done;
-use super::outbound::Outbound;
-use super::places::Handshake;
+use super::Outbound;
 use crate::lane::Lane;
 use crate::message::MessageId;
+use crate::session::entry::Done;
+use crate::session::places::Handshake;
 use crate::store::Amount;
 use crate::time::Time;
 
@@ -45,7 +45,14 @@ impl Outbound {
     pub fn drop_oldest(&mut self, may: impl Fn(Lane) -> bool) -> Option<Done> {
         let places = self.places.as_mut()?;
         let dropped = if places.is_oldest_in_cold(&may) {
-            places.cold.pop_oldest(may)?.into()
+            let lanes = places.cold.lanes().into_iter().filter(|lane| may(*lane));
+            let latest = lanes.filter_map(|lane| places.cold.next_arrival(lane));
+            let latest = latest.max();
+            let queued = places.cold.pop_oldest(may)?;
+            Done {
+                arrived: (queued.arrival, latest.unwrap_or(queued.arrival)),
+                ..queued.into()
+            }
         } else {
             let mut ready = places.ready.iter();
             let ready = ready.position(|e| !e.dup && may(e.owed.lane));
@@ -116,7 +123,10 @@ impl Outbound {
         let queued = cold.pop_through(lane, through)?;
         self.forget(lane, Some(queued.id), queued.size);
         self.skip([(lane, queued.id)]);
-        Some(queued.into())
+        Some(Done {
+            arrived: (queued.arrival, time),
+            ..queued.into()
+        })
     }
 
     /// The time that [`Outbound::drop_arrived_by`] wants to be asked for next.
@@ -129,7 +139,8 @@ impl Outbound {
         let places = self.places.as_ref()?;
         let wanted = |other: Lane| lane.is_none_or(|lane| lane == other);
         let flights = places.at(Handshake::Published);
-        let flights = flights.filter(|f| wanted(f.owed.lane)).map(|f| f.arrival);
+        let flights = flights.filter(|f| wanted(f.owed.lane) && !f.is_aside);
+        let flights = flights.map(|f| f.arrival);
         let ready = places.ready.iter().filter(|e| wanted(e.owed.lane));
         let reading = places.reading.iter().filter(|queued| wanted(queued.lane));
         flights
