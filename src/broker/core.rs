@@ -45,6 +45,8 @@ pub(crate) struct Watches {
     pub(crate) drops_due: Option<Time>,
     /// When to look for messages that have grown too old.
     pub(crate) purges: Purges,
+    /// When to look for room for parked messages.
+    pub(crate) parked_due: Option<Time>,
     /// When to go on with bringing upstreams up to date.
     pub(crate) sync_due: Option<Time>,
     /// When to look at what upstreams refuse.

@@ -17,8 +17,22 @@ pub(crate) struct Memory {
     stored_bytes: u64,
     /// When they are to be counted anew.
     count_at: Time,
-    /// `memory_limit` is reached, and the log says so.
-    is_full: bool,
+    /// How much is taken.
+    state: Tightness,
+    /// The same, as the log has it.
+    told: Tightness,
+}
+
+/// How much of `memory_limit` is taken.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(crate) enum Tightness {
+    /// Not three quarters, or there is no limit.
+    #[default]
+    None,
+    /// More than that.
+    Tight,
+    /// All.
+    Full,
 }
 
 impl Memory {
@@ -45,28 +59,50 @@ impl Memory {
         (message::bytes_in_memory() + self.partial_bytes) as u64 + self.stored_bytes
     }
 
-    /// Looks whether `limit` is reached, and tells once.
+    /// Looks how much of `limit` is taken, and tells when that has changed.
     pub(crate) fn look(&mut self, limit: Option<u64>) {
-        let is_full = limit.is_some_and(|limit| self.bytes() > limit);
-        match (is_full, std::mem::replace(&mut self.is_full, is_full)) {
-            (true, false) => log::warn!(
-                "memory_limit is reached: until there is room, messages are not retained, and \
-                 without persistence none are stored."
-            ),
-            (false, true) => log::info!("Messages are below memory_limit again."),
-            _ => {}
+        self.state = self.tightness(limit);
+        let mut now = self.state;
+        if now < self.told {
+            // Some way back, or the log would tell of each message around the limit.
+            let eased = limit.map(|limit| limit / 8 * 7);
+            now = self.tightness(eased).min(self.told);
         }
+        let before = std::mem::replace(&mut self.told, now);
+        if before == now {
+            return;
+        }
+        match now {
+            Tightness::Full => log::warn!(
+                "memory_limit is reached: until there is room, messages are not retained, and no \
+                 queue in memory grows."
+            ),
+            Tightness::Tight => log::warn!(
+                "Three quarters of memory_limit are taken: queues in memory grow no more, and \
+                 queue_overflow says what goes."
+            ),
+            Tightness::None => log::info!("Messages are below three quarters of memory_limit."),
+        }
+    }
+
+    /// How much of `limit` is taken.
+    pub(crate) fn tightness(&self, limit: Option<u64>) -> Tightness {
+        match limit {
+            Some(limit) if self.bytes() > limit => Tightness::Full,
+            Some(limit) if self.bytes() > limit / 4 * 3 => Tightness::Tight,
+            _ => Tightness::None,
+        }
+    }
+
+    /// True if `limit` was reached at the last [`look`](Memory::look).
+    pub(crate) fn is_full(&self) -> bool {
+        self.state == Tightness::Full
     }
 
     /// True if there was room for `message` at the last [`look`](Memory::look). What makes room
     /// always goes, and so does what the broker itself has to say.
     pub(crate) fn admits(&self, message: &Message) -> bool {
         let deletes = message.retain && message.payload().is_empty();
-        !self.is_full || deletes || message.origin.client_id().is_empty()
-    }
-
-    /// True if so much of `limit` is taken that queues in RAM may not grow.
-    pub(crate) fn is_tight(&self, limit: Option<u64>) -> bool {
-        limit.is_some_and(|limit| self.bytes() > limit / 4 * 3)
+        !self.is_full() || deletes || message.origin.client_id().is_empty()
     }
 }

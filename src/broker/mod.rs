@@ -68,14 +68,14 @@ use ending::expire::{await_connect, check_connection, check_session};
 use ending::session::end_spent;
 pub use ledger::Disk;
 use packets::connect::refuse_unreadable;
-use packets::parked::retry_parked;
+use packets::parked::look_at_parked;
 use packets::publish::on_publish;
 use packets::{acks, disconnect, mount};
 use queues::age::purge;
 use queues::drops::look_at_drops;
 pub use queues::report::{BridgeQueue, ClientDrops, LineQueue};
 use sending::pump::pump;
-use sending::refused::look_at_refusals;
+use sending::put_back::look_at_refusals;
 use sending::replies::send_opened;
 pub use sessions::DropReason;
 use shares::hand_out::hand_out_due;
@@ -350,9 +350,7 @@ impl Broker {
                 }
             }
         }
-        if core.connections.has_parked() {
-            retry_parked(core, now);
-        }
+        look_at_parked(core, now);
         if core.router.next_expiry().is_some_and(|at| at <= now) {
             expire_retained(core, now);
         }

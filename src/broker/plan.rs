@@ -2,6 +2,8 @@
 
 use super::routing::Receiver;
 use super::sessions::DropReason;
+use crate::keys::SessionKey;
+use crate::lane::Lane;
 use crate::store::Amount;
 
 /// Whether a queue takes a message.
@@ -34,6 +36,36 @@ impl Plan {
     /// True if the promise of an acknowledgement cannot be given.
     pub(crate) fn lacks_room(&self) -> bool {
         matches!(self, Plan::NoRoom | Plan::Copy)
+    }
+}
+
+/// A lane in which an earlier message of the same publisher waits for room: a later one must not
+/// overtake it there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Behind {
+    pub(crate) session: SessionKey,
+    pub(crate) lane: Lane,
+    /// The earlier one was at least copied to the receiver.
+    pub(crate) has_copy: bool,
+}
+
+impl Behind {
+    /// Adds the lanes in which `remaining` waits, each once.
+    pub(crate) fn note(behind: &mut Vec<Behind>, remaining: &Remaining) {
+        for receiver in &remaining.receivers {
+            let (session, lane) = (receiver.session, receiver.owed.lane);
+            let known = behind
+                .iter_mut()
+                .find(|b| b.session == session && b.lane == lane);
+            match known {
+                Some(known) => known.has_copy &= receiver.has_copy,
+                None => behind.push(Behind {
+                    session,
+                    lane,
+                    has_copy: receiver.has_copy,
+                }),
+            }
+        }
     }
 }
 

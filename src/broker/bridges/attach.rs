@@ -14,7 +14,7 @@ use crate::broker::packets::subscribe::subscribe;
 use crate::broker::queues::bounds::{note_policy, trim};
 use crate::broker::queues::dead::trim_dead;
 use crate::broker::sending::pump::pump;
-use crate::broker::sending::refused::probe;
+use crate::broker::sending::put_back::probe;
 use crate::broker::sessions::{NEVER, Role, Session, Subscribed};
 use crate::config::BridgeTopic;
 use crate::keys::{ConnId, SessionKey};

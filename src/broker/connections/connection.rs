@@ -432,6 +432,11 @@ impl Connection {
         extras.parked.len() == 1
     }
 
+    /// As [`parked`](Connection::parked).
+    pub(super) fn parked_mut(&mut self) -> impl Iterator<Item = &mut Parked> {
+        self.extras.iter_mut().flat_map(|extras| &mut extras.parked)
+    }
+
     /// Takes all that wait for room.
     pub(crate) fn take_parked(&mut self) -> VecDeque<Parked> {
         let Some(extras) = &mut self.extras else {

@@ -18,6 +18,7 @@ use replies::Replies;
 pub(crate) use replies::{Reply, Ticket};
 
 use crate::bridge::{Limits, Wire};
+use crate::broker::plan::Retention;
 use crate::impossible;
 use crate::keys::{ConnId, SessionKey, Table};
 use crate::mqtt::{Ack, Packet, Reason, Version, encode};
@@ -383,13 +384,24 @@ impl Connections {
         }
     }
 
-    /// Lets a PUBLISH wait for room. True if it is the first of its connection.
-    pub(crate) fn park(&mut self, c: ConnId, parked: Parked) -> bool {
-        let first = self.table.get_mut(c).is_some_and(|conn| conn.park(parked));
-        if first {
+    /// Lets a PUBLISH wait for room.
+    pub(crate) fn park(&mut self, c: ConnId, parked: Parked) {
+        if self.table.get_mut(c).is_some_and(|conn| conn.park(parked)) {
             self.parked.push(c);
         }
-        first
+    }
+
+    /// Another message is retained on this topic, or its message deleted: what waits to be retained
+    /// there is of the past.
+    pub(crate) fn forget_retention(&mut self, topic: &str) {
+        for c in &self.parked {
+            let parked = self.table.get_mut(*c).map(Connection::parked_mut);
+            for parked in parked.into_iter().flatten() {
+                if parked.message.topic() == topic {
+                    parked.remaining.retention = Retention::Done;
+                }
+            }
+        }
     }
 
     /// The connections with a parked PUBLISH, to be tried again.

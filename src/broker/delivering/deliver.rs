@@ -40,7 +40,7 @@ pub(super) fn deliver(
     now: Time,
 ) -> Delivered {
     let (mut stored, mut remaining) = (Vec::new(), Vec::new());
-    for (receiver, plan) in receivers.drain(..).zip(plans) {
+    for (mut receiver, plan) in receivers.drain(..).zip(plans) {
         match *plan {
             Plan::Unstored => send_now(core, message, receiver, now),
             Plan::Stored(admission) => {
@@ -51,6 +51,7 @@ pub(super) fn deliver(
             }
             Plan::Copy => {
                 push_in_ram(core, message, receiver.clone(), now);
+                receiver.has_copy = true;
                 remaining.push(receiver);
             }
             Plan::NoRoom => remaining.push(receiver),

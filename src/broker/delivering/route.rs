@@ -10,7 +10,7 @@ use super::deliver::deliver;
 use super::retain::retain;
 use crate::broker::connections::Ticket;
 use crate::broker::core::Core;
-use crate::broker::plan::{Admission, Plan, Remaining, Retention};
+use crate::broker::plan::{Admission, Behind, Plan, Remaining, Retention};
 use crate::broker::queues::bounds::{admission_now, copies};
 use crate::broker::queues::drops::drop_unrefused;
 use crate::broker::routing::Receiver;
@@ -35,13 +35,13 @@ pub(crate) struct Routed {
 
 /// Routes a message to all who are subscribed and keeps it if it is retained. `from`: the
 /// publisher's session, for no-local. `ticket` is kept if someone is owed the message durably, and
-/// opened once the promise of an acknowledgement holds. `behind`: sessions for which an earlier
-/// message of the publisher waits for room, which this one must not overtake.
+/// opened once the promise of an acknowledgement holds. `behind`: where an earlier message of
+/// the publisher waits for room.
 pub(crate) fn route(
     core: &mut Core,
     message: &Rc<Message>,
     from: Option<SessionKey>,
-    (ticket, behind): (Option<Ticket>, &[SessionKey]),
+    (ticket, behind): (Option<Ticket>, &[Behind]),
     now: Time,
 ) -> Routed {
     let mut receivers = std::mem::take(&mut core.scratch.receivers);
@@ -59,9 +59,9 @@ pub(crate) fn route(
     let all_have_room = plan_all(core, message, (&receivers, &mut plans), behind, now);
     let retention = retention(core, message);
     let whole = retention == Retention::Done && all_have_room;
-    let has_waited = message.retain && message.arrival < now;
-    let arrived = has_waited.then(|| arrive_now(message, now));
-    let message = arrived.as_ref().unwrap_or(message);
+    if message.retain && core.connections.has_parked() {
+        core.connections.forget_retention(message.topic());
+    }
     let is_kept = message.retain && retention != Retention::NoRoom;
     let by_commit = is_kept && retain(core, message, now);
     let early = ticket.filter(|_| whole && !by_commit);
@@ -90,7 +90,7 @@ pub(crate) fn route_remaining(
     core: &mut Core,
     message: &Rc<Message>,
     remaining: Remaining,
-    behind: &[SessionKey],
+    behind: &[Behind],
     now: Time,
 ) -> Remaining {
     let Remaining {
@@ -98,17 +98,18 @@ pub(crate) fn route_remaining(
         retention: mut left,
     } = remaining;
     core.memory.look(core.settings.memory_limit());
-    receivers.retain(|receiver| core.sessions.get(receiver.session).is_some());
+    receivers.retain(|receiver| is_owed_still(core, receiver));
     let mut plans = Vec::new();
     plan_all(core, message, (&receivers, &mut plans), behind, now);
-    for plan in plans.iter_mut().filter(|plan| **plan == Plan::Copy) {
-        // The copy has gone out.
-        *plan = Plan::NoRoom;
+    for (receiver, plan) in receivers.iter().zip(&mut plans) {
+        if *plan == Plan::Copy && receiver.has_copy {
+            *plan = Plan::NoRoom;
+        }
     }
     if left != Retention::Done {
         let now_left = retention(core, message);
         if left == Retention::NoRoom && now_left != Retention::NoRoom {
-            retain(core, message, now);
+            retain(core, &arrive_now(message, now), now);
         }
         left = now_left;
     }
@@ -119,8 +120,18 @@ pub(crate) fn route_remaining(
     }
 }
 
-/// A message to be retained that has waited for room takes its place here only now: what came before
-/// has gone up already.
+/// False if the session of a receiver has ended meanwhile.
+fn is_owed_still(core: &mut Core, receiver: &Receiver) -> bool {
+    let is_there = core.sessions.get(receiver.session).is_some();
+    if !is_there && receiver.owed.lane.is_share() {
+        // Which group it was for is not known any more.
+        core.counters.count_dropped(DropReason::SessionEnded, 1);
+    }
+    is_there
+}
+
+/// A message to be retained that has waited for room takes its place among those that are retained
+/// only now: what came before has gone up already.
 fn arrive_now(message: &Message, now: Time) -> Rc<Message> {
     let mut message = message.clone();
     message.arrival = now;
@@ -174,7 +185,7 @@ fn plan_all(
     core: &mut Core,
     message: &Message,
     (receivers, plans): (&[Receiver], &mut Vec<Plan>),
-    behind: &[SessionKey],
+    behind: &[Behind],
     now: Time,
 ) -> bool {
     for receiver in receivers {
@@ -205,34 +216,40 @@ fn plan_stored(
     core: &mut Core,
     message: &Message,
     to: &Receiver,
-    behind: &[SessionKey],
+    behind: &[Behind],
     now: Time,
 ) -> Plan {
     // What was published at QoS 0 nobody waits for, at whatever QoS it goes on.
     let is_waited_for = message.qos != QoS::AtMostOnce && to.owed.qos != QoS::AtMostOnce;
-    // Without persistence the store is memory.
-    let is_closed = core.ledger.is_closed()
-        || !core.settings.general.persistence && !core.memory.admits(message);
+    let is_closed = core.ledger.is_closed();
     // Nobody waits for a QoS 0 message to be stored, so nothing would slow it down.
     if !is_waited_for && (is_closed || core.ledger.store().is_congested()) {
         return Plan::Stored(Admission::Dropped(DropReason::QueueFull));
     }
-    let more = copies(1 + to.before, message.size());
-    let admission = admission_now(core, to.session, to.owed.lane, more, now);
-    match admission {
-        _ if is_waited_for && behind.contains(&to.session) => Plan::NoRoom,
+    let (key, lane) = (to.session, to.owed.lane);
+    let behind = behind.iter().find(|b| b.session == key && b.lane == lane);
+    if is_waited_for && is_closed {
         // At QoS 2 the copy that is promised later would be a second delivery.
-        Admission::Fits if is_closed && to.owed.qos == QoS::AtLeastOnce => {
-            let session = core.sessions.get(to.session);
-            let conn = session.and_then(|s| Some((s, core.connections.get(s.conn?)?)));
-            if conn.is_some_and(|(session, conn)| is_free(session, conn)) {
-                Plan::Copy
-            } else {
-                Plan::NoRoom
-            }
-        }
-        _ if is_closed => Plan::NoRoom,
+        let may = to.owed.qos == QoS::AtLeastOnce && behind.is_none_or(|b| b.has_copy);
+        return if may && is_reading(core, key) {
+            Plan::Copy
+        } else {
+            Plan::NoRoom
+        };
+    }
+    if is_waited_for && behind.is_some() {
+        return Plan::NoRoom;
+    }
+    let more = copies(1 + to.before, message.size());
+    match admission_now(core, key, lane, more, now) {
         Admission::Refused if is_waited_for => Plan::NoRoom,
         admission => Plan::Stored(admission),
     }
+}
+
+/// True if a session is connected, and what it gets would leave at once.
+fn is_reading(core: &Core, key: SessionKey) -> bool {
+    let session = core.sessions.get(key);
+    let known = session.and_then(|s| Some((s, core.connections.get(s.conn?)?)));
+    known.is_some_and(|(session, conn)| is_free(session, conn))
 }

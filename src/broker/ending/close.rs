@@ -6,6 +6,7 @@ use super::session::{end_session, watch_session};
 use super::will::publish_will;
 use crate::broker::connections::Stage;
 use crate::broker::core::Core;
+use crate::broker::queues::drops::give_up;
 use crate::broker::shares::leave::go_offline;
 use crate::broker::timers::Timer;
 use crate::config::log_type::NOTICE;
@@ -76,13 +77,15 @@ pub(crate) fn close_unanswerable(core: &mut Core, now: Time) -> bool {
 /// Parts a connection from its session: the will becomes due if `with_will`, the queue falls back to
 /// disk, a session that does not outlive its connection ends.
 pub(crate) fn detach(core: &mut Core, c: ConnId, with_will: bool, now: Time) {
-    let Some(key) = core
-        .connections
-        .get_mut(c)
-        .and_then(|conn| conn.take_session())
+    let conn = core.connections.get_mut(c);
+    let Some((key, parked)) =
+        conn.and_then(|conn| Some((conn.take_session()?, conn.take_parked())))
     else {
         return;
     };
+    for parked in parked {
+        give_up(core, &parked.message, &parked.remaining);
+    }
     let Some(session) = core.sessions.get_mut(key) else {
         return impossible!("a connection has a session that is gone");
     };

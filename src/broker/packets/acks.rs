@@ -7,7 +7,7 @@ use crate::broker::core::Core;
 use crate::broker::ending::close::close;
 use crate::broker::queues::drops::drop_message;
 use crate::broker::sending::pump::{pump, taken_over};
-use crate::broker::sending::refused::{accept, refuse};
+use crate::broker::sending::put_back::{accept, refuse};
 use crate::broker::sending::replies::reply_once;
 use crate::broker::sending::sync::note_answer;
 use crate::broker::sessions::DropReason;

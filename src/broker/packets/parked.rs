@@ -8,8 +8,8 @@ use super::answer::{accept, acknowledge, reserve};
 use crate::broker::connections::Parked;
 use crate::broker::core::Core;
 use crate::broker::delivering::route::{Routed, route_remaining};
-use crate::broker::plan::Remaining;
-use crate::broker::queues::drops::{drop_message, drop_unrefused};
+use crate::broker::plan::{Behind, Remaining};
+use crate::broker::queues::drops::{drop_message, drop_unrefused, give_up};
 use crate::broker::queues::refused::note_refused;
 use crate::broker::sessions::DropReason;
 use crate::keys::{ConnId, SessionKey};
@@ -17,17 +17,17 @@ use crate::message::Message;
 use crate::mqtt::{Delivery, Reason, Version};
 use crate::time::Time;
 
-/// How soon to try again to find room for a PUBLISH that waits for it.
-const RETRY: Duration = Duration::from_secs(1);
+/// How soon to try again to find room for a PUBLISH that waits for it. Each time, all that wait are
+/// looked at.
+const RETRY: Duration = Duration::from_millis(200);
 
-/// The sessions for which a message of this connection waits: a later one must not overtake it.
-pub(super) fn blocked(core: &Core, c: ConnId) -> Vec<SessionKey> {
-    // Hardly ever one waits, and every PUBLISH asks.
-    let Some(conn) = core.connections.get(c).filter(|conn| conn.has_parked()) else {
-        return Vec::new();
-    };
-    let receivers = conn.parked().flat_map(|parked| &parked.remaining.receivers);
-    receivers.map(|receiver| receiver.session).collect()
+/// Where messages of this connection wait for room.
+pub(super) fn behind(core: &Core, c: ConnId) -> Vec<Behind> {
+    let mut behind = Vec::new();
+    for parked in core.connections.get(c).into_iter().flat_map(|c| c.parked()) {
+        Behind::note(&mut behind, &parked.remaining);
+    }
+    behind
 }
 
 /// True if a message waits for room that the peer now sends again.
@@ -57,6 +57,7 @@ pub(super) fn no_room(
     };
     core.counters.refused_full += 1;
     if conn.version() == Version::V5 && !conn.is_upstream() {
+        give_up(core, &message, &remaining);
         return acknowledge(core, c, delivery, Reason::QUOTA_EXCEEDED);
     }
     log::debug!("no room for {}: its publisher waits", message.topic());
@@ -65,16 +66,33 @@ pub(super) fn no_room(
         delivery,
         remaining,
     };
-    if core.connections.park(c, parked) {
+    core.connections.park(c, parked);
+    retry_later(core, now);
+}
+
+fn retry_later(core: &mut Core, now: Time) {
+    if core.watches.parked_due.is_none() {
+        core.watches.parked_due = Some(now + RETRY);
         core.timers.wake(now + RETRY);
+    }
+}
+
+/// Tries the parked messages again, if that is due.
+pub(crate) fn look_at_parked(core: &mut Core, now: Time) {
+    if core.watches.parked_due.is_some_and(|due| due <= now) {
+        retry_parked(core, now);
     }
 }
 
 /// Tries the parked messages again, each connection's in order.
 pub(crate) fn retry_parked(core: &mut Core, now: Time) {
+    core.watches.parked_due = None;
     for c in core.connections.take_parked() {
         retry(core, c, now);
         core.connections.resume(c);
+    }
+    if core.connections.has_parked() {
+        retry_later(core, now);
     }
 }
 
@@ -99,11 +117,8 @@ fn retry(core: &mut Core, c: ConnId, now: Time) {
             accept_late(core, (c, key), parked.delivery, now);
             continue;
         }
-        let receivers = parked.remaining.receivers.iter();
-        behind.extend(receivers.map(|receiver| receiver.session));
-        if core.connections.park(c, parked) {
-            core.timers.wake(now + RETRY);
-        }
+        Behind::note(&mut behind, &parked.remaining);
+        core.connections.park(c, parked);
     }
 }
 

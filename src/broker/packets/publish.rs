@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::answer::{accept, acknowledge, reserve};
-use super::parked::{blocked, no_room, waits_already};
+use super::parked::{behind, no_room, waits_already};
 use crate::bridge::Wire;
 use crate::broker::connections::{Connection, Reply};
 use crate::broker::core::Core;
@@ -276,7 +276,7 @@ fn take(
     if is_exact {
         core.connections.hold_messages(c);
     }
-    let behind = blocked(core, c);
+    let behind = behind(core, c);
     let routed = route(core, message, Some(key), (ticket, &behind), now);
     match ticket {
         _ if routed.remaining.is_empty() => {

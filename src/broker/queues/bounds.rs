@@ -9,6 +9,7 @@ use super::age::expire_while;
 use super::drops::{drop_done, drop_message, note_lost};
 use crate::bridge::LocalEnd;
 use crate::broker::core::Core;
+use crate::broker::memory::Tightness;
 use crate::broker::plan::Admission;
 use crate::broker::sessions::{DropReason, Session};
 use crate::broker::settings::Settings;
@@ -65,8 +66,8 @@ pub(crate) fn copies(count: u32, size: u32) -> Amount {
 struct Bounded<'a> {
     session: &'a Session,
     settings: &'a Settings,
-    /// Queues in RAM may not grow: much of `memory_limit` is taken.
-    is_tight: bool,
+    /// How little memory there is.
+    memory: Tightness,
 }
 
 impl<'a> Bounded<'a> {
@@ -74,7 +75,7 @@ impl<'a> Bounded<'a> {
         Bounded {
             session,
             settings: &core.settings,
-            is_tight: core.memory.is_tight(core.settings.memory_limit()),
+            memory: core.memory.tightness(core.settings.memory_limit()),
         }
     }
 
@@ -91,11 +92,17 @@ impl<'a> Bounded<'a> {
                 bytes: queue.bytes(),
             };
             let mut bounds = self.settings.bounds();
-            if self.is_tight && !self.session.is_durable() {
-                let now = owed.bytes.max(LEAST_IN_RAM);
+            // Without persistence the store is memory.
+            let is_in_ram = !self.session.is_durable() || !self.settings.general.persistence;
+            let most = match self.memory {
+                Tightness::None => None,
+                Tightness::Tight => Some(owed.bytes.max(LEAST_IN_RAM)),
+                Tightness::Full => Some(owed.bytes.max(1)),
+            };
+            if let Some(most) = most.filter(|_| is_in_ram) {
                 bounds.bytes = match bounds.bytes {
-                    0 => now,
-                    bytes => bytes.min(now),
+                    0 => most,
+                    bytes => bytes.min(most),
                 };
             }
             return (owed, bounds);

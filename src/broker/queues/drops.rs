@@ -124,10 +124,21 @@ pub(crate) fn drop_entry(
     drop_message(core, key, entry.owed.lane, reason, lost, now);
 }
 
+/// What had no room for a message will not get it from its publisher. An upstream gets it all the
+/// same if it is still what its topic retains.
+pub(crate) fn give_up(core: &mut Core, message: &Message, remaining: &Remaining) {
+    for receiver in remaining.receivers.iter().filter(|_| message.retain) {
+        if core.sessions.get(receiver.session).is_some() {
+            note_lost(core, receiver.session, (message.arrival, message.arrival));
+        }
+    }
+}
+
 /// A message met queues that refuse it, and there is nobody to refuse it to.
 pub(crate) fn drop_unrefused(core: &mut Core, remaining: &Remaining, message: &Message, now: Time) {
     let reason = DropReason::QueueFull;
-    for receiver in &remaining.receivers {
+    give_up(core, message, remaining);
+    for receiver in remaining.receivers.iter().filter(|r| !r.has_copy) {
         let lost = (1, message.size().into());
         drop_message(
             core,

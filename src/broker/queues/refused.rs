@@ -14,6 +14,7 @@ pub(crate) fn note_refused(core: &mut Core, c: ConnId, remaining: &Remaining, no
     if core.ledger.is_closed() {
         return;
     }
+    let is_memory_full = core.memory.is_full();
     for receiver in &remaining.receivers {
         let (key, lane) = (receiver.session, receiver.owed.lane);
         let publisher = core.session_of(c).and_then(|key| core.sessions.get(key));
@@ -21,11 +22,16 @@ pub(crate) fn note_refused(core: &mut Core, c: ConnId, remaining: &Remaining, no
         let Some(session) = core.sessions.known_mut(key) else {
             continue;
         };
+        let why = if is_memory_full {
+            "there is no memory for it"
+        } else {
+            "it is full"
+        };
         let drops = session.drops.get_or_insert_default();
         if drops.refuse(&publisher, now) {
             log::warn!(
-                "{}: the queue is full ({} wait), and queue_overflow is refuse: a message of {publisher} \
-                 is not acknowledged. Who has room gets it all the same.",
+                "{}: the queue refuses, because {why} ({} wait) and queue_overflow is refuse: a message of \
+                 {publisher} is not acknowledged. Who has room gets it all the same.",
                 session.name_of(lane),
                 report::messages(session.outbound.len()),
             );

@@ -40,6 +40,8 @@ pub(crate) struct Receiver {
     pub(crate) stored: bool,
     /// Copies of the message that go to the same session through the store before this one.
     pub(crate) before: u32,
+    /// It got a copy that nobody promises, while there was no room on disk.
+    pub(crate) has_copy: bool,
 }
 
 impl Receiver {
@@ -66,6 +68,7 @@ impl Receiver {
             session: key,
             stored: session.stores(qos, settings.general.queue_qos0_messages),
             before: 0,
+            has_copy: false,
             owed: Owed {
                 session: session.id,
                 lane: options.lane,

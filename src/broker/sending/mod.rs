@@ -1,7 +1,7 @@
 //! From the queue of a session to the outbox of its connection.
 
 pub(crate) mod pump;
-pub(crate) mod refused;
+pub(crate) mod put_back;
 pub(crate) mod replies;
 pub(crate) mod rows;
 pub(crate) mod sync;
