@@ -11,6 +11,8 @@
 //! What was sent at QoS 0 counts as arrived once something that was sent later is answered.
 
 mod pass;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -22,6 +24,10 @@ use crate::time::Time;
 
 /// The least time between two passes on one connection.
 const PAUSE: Duration = Duration::from_secs(10);
+/// Each further pass on a connection comes after twice the pause, so often.
+const LONGEST_PAUSE: u8 = 6;
+/// A value that the upstream does not take, and does not say why, goes with so many passes.
+const TRIES: u8 = 5;
 /// What is saved of [`RetainedSync::lost`] reaches so much further, so that a queue which drops
 /// message after message does not write that with each.
 const AHEAD: Duration = Duration::from_secs(60);
@@ -90,6 +96,8 @@ pub struct RetainedSync {
     confirmed: Time,
     /// When the next pass may begin on the same connection.
     next_pass: Time,
+    /// Passes over on this connection.
+    passes: u8,
     /// The upstream takes retained messages.
     is_on: bool,
     /// The broker stops, and all that it retains is written.
@@ -113,6 +121,7 @@ impl RetainedSync {
             pass: None,
             confirmed: Time::ZERO,
             next_pass: Time::ZERO,
+            passes: 0,
             is_on: true,
             is_final: false,
             topics: 0,
@@ -161,7 +170,7 @@ impl RetainedSync {
     pub fn connected(&mut self, upstream: u64, is_on: bool, is_known: bool, since: Time) -> bool {
         self.is_on = is_on;
         self.confirmed = Time::ZERO;
-        self.next_pass = Time::ZERO;
+        (self.next_pass, self.passes) = (Time::ZERO, 0);
         // Another upstream may know the session from earlier: it has nothing of what went elsewhere.
         let is_new = !is_known || self.upstream != upstream;
         if is_new {
@@ -205,6 +214,11 @@ impl RetainedSync {
             self.saved = hull(self.saved, Some((from, to + AHEAD)));
         }
         !is_saved
+    }
+
+    /// True if a value that was refused is to be sent once more on this connection.
+    pub fn tries_again(&self) -> bool {
+        self.passes < TRIES
     }
 
     /// The upstream has everything that arrived up to then and does not go by the durable queue.
@@ -382,89 +396,11 @@ impl RetainedSync {
         outcome.was_needed = self.need.take().is_some();
         self.saved = self.lost;
         self.synced = before(pass.start);
-        self.next_pass = now + PAUSE;
+        self.next_pass = now + PAUSE * (1 << self.passes.min(LONGEST_PAUSE));
+        self.passes = self.passes.saturating_add(1);
         self.stage = match pass.kind {
             Kind::First | Kind::Next => Stage::UpToDate(pass.start),
             Kind::Resumed => Stage::Waiting,
         };
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(secs: u64) -> Time {
-        Time::from_secs(secs)
-    }
-
-    /// A pass from the start that sends one message of this QoS in place 0, at 10.
-    fn passing(sync: &mut RetainedSync, qos: QoS) {
-        sync.connected(1, true, true, at(3));
-        assert_eq!(sync.begin(None, at(10)), None);
-        sync.sent(qos, at(10));
-        sync.reached(Some(b"t"), 1);
-        sync.reached(None, 1);
-    }
-
-    #[test]
-    fn what_was_sent_at_qos_0_has_arrived_once_something_later_is_answered() {
-        let mut sync = RetainedSync::restore(None);
-        passing(&mut sync, QoS::AtMostOnce);
-        let sent = Outcome {
-            topics: 1,
-            ..Outcome::default()
-        };
-        assert_eq!(sync.look(None, at(10)), Some(sent));
-        assert!(!sync.is_under_way(), "there is nothing more to send");
-        sync.answered(at(10));
-        assert_eq!(
-            sync.look(None, at(11)),
-            None,
-            "that was sent at the same time"
-        );
-        assert!(!sync.has(at(5), None));
-        sync.answered(at(12));
-        assert!(sync.look(None, at(12)).unwrap().is_over);
-        assert!(sync.has(at(11), None) && !sync.has(at(12), None));
-        // What came later, over the link that is up, is known by the same.
-        sync.answered(at(20));
-        assert!(sync.has(at(19), None) && !sync.has(at(20), None));
-        assert!(!sync.has(at(19), Some(at(15))), "something is outstanding");
-        sync.lose((at(15), at(15)));
-        assert!(sync.has(at(14), None) && !sync.has(at(15), None));
-    }
-
-    #[test]
-    fn what_was_sent_at_qos_1_has_arrived_when_it_is_acknowledged() {
-        let mut sync = RetainedSync::restore(None);
-        sync.configure(7, false, at(3));
-        passing(&mut sync, QoS::AtLeastOnce);
-        assert!(sync.is_due(at(3), true) && !sync.is_due(at(4), true));
-        assert!(sync.is_due(at(10), false) && !sync.is_due(at(11), false));
-        assert_eq!(sync.look(Some(0), at(10)), None);
-        assert_eq!(sync.record().need, Some((at(0), at(3))));
-        let over = sync.look(Some(1), at(10)).unwrap();
-        assert_eq!(
-            (over.topics, over.is_over, over.was_needed),
-            (1, true, true)
-        );
-        assert_eq!(sync.record().need, None);
-        assert_eq!(sync.record().synced, Time::ZERO, "a kill may cost values");
-        sync.disconnected(None, at(20));
-        sync.finish();
-        assert_eq!(sync.record().synced, before(at(10)));
-        sync.configure(7, false, at(30));
-        assert_eq!(sync.record().need, None, "nothing has changed");
-    }
-
-    #[test]
-    fn what_is_lost_is_saved_now_and_then() {
-        let mut sync = RetainedSync::restore(None);
-        let saves = (100..400).filter(|n| sync.lose((at(*n), at(*n)))).count();
-        assert_eq!(saves, 5);
-        let (from, to) = sync.record().need.unwrap();
-        assert_eq!(from, at(100));
-        assert!(to >= at(399));
     }
 }

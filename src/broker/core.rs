@@ -49,6 +49,8 @@ pub(crate) struct Watches {
     pub(crate) parked_due: Option<Time>,
     /// When to go on with bringing upstreams up to date.
     pub(crate) sync_due: Option<Time>,
+    /// When to look at the earliest for cleared topics of which all upstreams were told.
+    pub(crate) prune_at: Time,
     /// When to look at what upstreams refuse.
     pub(crate) refusals_due: Option<Time>,
     /// The dead letters that are being sent again.

@@ -22,7 +22,7 @@ pub(crate) fn take_batch(core: &mut Core, now: Time) -> Option<Batch> {
     }
     let mut batch = core.ledger.begin_commit(now);
     core.sessions.save(&mut batch);
-    prune_cleared(core);
+    prune_cleared(core, now);
     let all = core.ledger.take_write_all();
     if let Some(at) = core.router.save(&mut batch, all, now) {
         core.ledger.commit_by(at);

@@ -192,17 +192,18 @@ def test_expired_messages_make_room(edge, upstream, client):
     def queued(count):
         wait_until(
             lambda: figures(client, broker, "connection/cloud/queue").get("messages") == count,
+            timeout=20,
             what=f"{count} messages that wait",
         )
 
     assert publish("kept", 600) == 0
     for n in range(3):
-        assert publish(f"{n}", 4) == 0
+        assert publish(f"{n}", 8) == 0
     assert publish("refused", 600) == 0x97
     queued("4")
     queued("1")
     for n in range(3):
-        assert publish(f"fresh {n}", [600, 4, 4][n]) == 0
+        assert publish(f"fresh {n}", [600, 8, 8][n]) == 0
     assert publish("refused", 600) == 0x97
     time.sleep(0.5)
     broker.restart("kill")

@@ -176,10 +176,15 @@ fn send_now(core: &mut Core, message: &Rc<Message>, mut receiver: Receiver, now:
         receiver.owed.seq = session.outbound.next_seq();
         receiver.owed.qos = receiver.owed.qos.min(conn.max_qos());
     }
+    // What waits in the queue comes later, and may be an older value of the same topic.
+    let overtakes = message.retain && session.is_bridge() && !session.outbound.is_drained();
     let entry = Entry::new(Rc::clone(message), None, receiver.owed);
     let with = (&*settings, counters, scratch);
     match transmit(&mut writer, &entry, with, now) {
         Transmitted::Sent if is_acked => session.outbound.sent_at_once(entry, now),
+        Transmitted::Sent if overtakes => {
+            note_lost(core, key, (message.arrival, message.arrival));
+        }
         Transmitted::TooLarge => drop_entry(core, key, &entry, DropReason::TooLarge, now),
         _ => {}
     }

@@ -152,9 +152,13 @@ fn send_again(
     let Some(to) = to.filter(|to| to.owed.lane.line().is_some()) else {
         return;
     };
+    // A newer value is retained by now, or none: that one the upstream is to keep.
+    let retained = core.router.retained_at(message.topic());
+    let is_current = retained.is_some_and(|retained| retained.arrival == message.arrival);
     let mut owed = Owed {
         lane: to.owed.lane,
         qos: to.owed.qos,
+        retain: owed.retain && is_current,
         ..owed
     };
     let admission = admission_now(core, key, owed.lane, copies(1, message.size()), now);

@@ -84,6 +84,7 @@ pub(crate) fn on_pubrec(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
         && is_lenient
         && let Some(done) = session.outbound.refusable(ack.id, true)
     {
+        note_answer(core, key, &done, ack.reason);
         return refuse(core, key, ack, done, now);
     }
     let Some(done) = session.outbound.pubrec(ack.id, is_refused, now) else {

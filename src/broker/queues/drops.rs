@@ -104,8 +104,11 @@ pub(crate) fn drop_done(
         // Where others are owed it too, the cursor tells that this one is not, in time.
         core.ledger.ack(id, session.id, now);
     }
-    let (from, to) = done.arrived;
-    note_lost(core, key, (from, to.min(now)));
+    // What is a dead letter the upstream will never take.
+    if done.lane != Lane::Dead {
+        let (from, to) = done.arrived;
+        note_lost(core, key, (from, to.min(now)));
+    }
     drop_message(core, key, done.lane, reason, (1, done.size.into()), now);
 }
 

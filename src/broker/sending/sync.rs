@@ -3,9 +3,10 @@
 //! an older value that was queued never comes after it.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::transmit::{Transmitted, transmit};
-use crate::bridge::LocalEnd;
+use crate::bridge::{LocalEnd, Refusal};
 use crate::broker::core::Core;
 use crate::broker::queues::drops::{drop_entry, is_synced, note_lost};
 use crate::broker::routing::Receiver;
@@ -19,6 +20,9 @@ use crate::time::Time;
 
 /// How many topics one look passes over, at most: devices wait meanwhile.
 const LOOK: usize = 500;
+
+/// How often to look for cleared topics of which all upstreams were told, at most.
+const PRUNE_EVERY: Duration = Duration::from_secs(1);
 
 /// What a look at the topics has found, and the last one it came to.
 enum Found {
@@ -210,13 +214,8 @@ pub(crate) fn note_answer(core: &mut Core, key: SessionKey, done: &Done, reason:
     if let Some(sent) = done.sent {
         end.retained.answered(sent);
     }
-    let is_final = [
-        Reason::NOT_AUTHORIZED,
-        Reason::TOPIC_NAME_INVALID,
-        Reason::PAYLOAD_FORMAT_INVALID,
-        Reason::PACKET_TOO_LARGE,
-    ];
-    let is_again = done.is_aside && reason.is_error() && !is_final.contains(&reason);
+    let is_final = matches!(Refusal::of(reason), Refusal::Never | Refusal::Perhaps);
+    let is_again = done.is_aside && reason.is_error() && !is_final && end.retained.tries_again();
     if is_again {
         note_lost(core, key, done.arrived);
     }
@@ -224,17 +223,19 @@ pub(crate) fn note_answer(core: &mut Core, key: SessionKey, done: &Done, reason:
 }
 
 /// Forgets the cleared topics of which all upstreams that they concern have been told.
-pub(crate) fn prune_cleared(core: &mut Core) {
+pub(crate) fn prune_cleared(core: &mut Core, now: Time) {
     let Core {
         router,
         sessions,
         bridges,
         settings,
+        watches,
         ..
     } = core;
-    if !router.has_cleared() || !bridges.are_known() {
+    if !router.has_cleared() || !bridges.are_known() || watches.prune_at > now {
         return;
     }
+    watches.prune_at = now + PRUNE_EVERY;
     let sessions = bridges
         .keys()
         .filter_map(|key| Some((key, sessions.get(key)?)));

@@ -201,3 +201,26 @@ fn a_crash_finds_a_dead_letter_once() {
         }
     }
 }
+
+/// A dead letter that was to be retained does not come back over a newer value.
+#[test]
+fn a_dead_letter_is_not_retained_over_a_newer_value() {
+    for newer in [false, true] {
+        let (mut world, _, upstream, device) = connected(5);
+        world.publish_with(device, "a/x", "1", qos1(1), true, &[]);
+        assert_eq!(world.serve(upstream, secs(3), |_| INVALID), NONE);
+        assert_eq!(world.dead(), 1);
+        if newer {
+            world.publish_with(device, "a/x", "2", qos1(2), true, &[]);
+            assert_eq!(world.serve(upstream, secs(3), |_| OK), numbers(2..3));
+        }
+        world.broker.resend_dead_letters(world.now);
+        world.turn();
+        let mut retain = None;
+        let came = world.serve(upstream, secs(3), |message| {
+            retain = Some(message.retain);
+            OK
+        });
+        assert_eq!((came, retain), (numbers(1..2), Some(!newer)));
+    }
+}

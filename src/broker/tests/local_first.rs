@@ -1,10 +1,10 @@
 //! Whoever can take a message gets it: it waits for no queue that is full, no absent session, no
 //! disk.
 
-use super::overflow::{absent, with};
+use super::overflow::{absent, add, line, up, with};
 use super::*;
 use crate::broker::DropReason;
-use crate::config::Overflow;
+use crate::config::{Bounds, BridgeTopic, Overflow};
 use crate::keys::SessionKey;
 use crate::store::Event;
 
@@ -185,11 +185,12 @@ fn on_a_full_disk_who_is_connected_gets_a_copy() {
     world.publish(new, "a", "1", qos1(1));
     world.publish_with(new, "kept", "2", qos1(2), true, &[]);
     world.publish(old, "a", "3", qos1(3));
+    world.publish(old, "a", "4", qos1(4));
     world.pass(secs(3));
     let no = [1, 2].map(|n| Got::PubAck(n, Reason::QUOTA_EXCEEDED));
     assert_eq!(world.got(new), no);
     assert_eq!(world.got(old), []);
-    assert_eq!(take(&mut world, present), ["1", "2", "3"]);
+    assert_eq!(take(&mut world, present), ["1", "2", "3", "4"]);
     let late = world.clean(Version::V5, "late");
     world.listen(late, "kept", QoS::AtMostOnce);
     assert_eq!(
@@ -199,7 +200,12 @@ fn on_a_full_disk_who_is_connected_gets_a_copy() {
     );
     world.broker.store_event(Event::Room, world.now);
     world.pass(secs(3));
-    assert_eq!(world.got(old), acks(3..4));
+    assert_eq!(world.got(old), acks(3..5));
+    assert_eq!(
+        take(&mut world, present),
+        ["3", "4"],
+        "now they are promised"
+    );
 }
 
 /// A connected reader without a session gets everything while `max_queued_bytes` is not reached,
@@ -268,4 +274,125 @@ fn a_slow_reader_takes_no_more_memory_than_there_is() {
         last = message.payload;
     }
     assert_eq!(last, payload(200));
+}
+
+/// A line that takes one message and refuses others.
+fn narrow(pattern: &str) -> BridgeTopic {
+    BridgeTopic {
+        bounds: Bounds {
+            messages: 1,
+            bytes: 0,
+        },
+        overflow: Some(Overflow::Refuse),
+        ..line(pattern)
+    }
+}
+
+/// A full line of a bridge holds up nothing that goes by another.
+#[test]
+fn a_full_line_does_not_concern_another() {
+    let mut world = World::new();
+    add(&mut world, &[narrow("alarms/#"), line("sensors/#")]);
+    let device = world.clean(Version::V311, "device");
+    for n in 1..3 {
+        world.publish(device, "alarms/a", "x", qos1(n));
+        world.publish(device, "sensors/a", "x", qos1(n + 10));
+    }
+    world.pass(secs(1));
+    let got = [1, 11, 12].map(|n| Got::PubAck(n, OK));
+    assert_eq!(world.got(device), got);
+}
+
+/// A retained message that a full line refuses goes up all the same, once there is room: it is what
+/// its topic retains.
+#[test]
+fn a_retained_message_that_was_refused_reaches_the_upstream() {
+    for version in [Version::V311, Version::V5] {
+        let mut world = World::new();
+        let bridge = add(&mut world, &[narrow("state/#")]);
+        let uplink = up(&mut world, bridge, 20, false);
+        world.pass(secs(20));
+        world.cut(uplink);
+        let device = world.clean(version, "device");
+        world.publish(device, "state/a", "1", qos1(1));
+        world.publish_with(device, "state/b", "2", qos1(2), true, &[]);
+        world.pass(secs(1));
+        world.cut(device);
+        let uplink = up(&mut world, bridge, 20, true);
+        let mut came = Vec::new();
+        for _ in 0..5 {
+            world.pass(secs(5));
+            for message in world.messages(uplink) {
+                came.push((message.payload, message.retain));
+                match message.delivery {
+                    Delivery::ExactlyOnce(id, _) => world.pubrec(uplink, id.get()),
+                    delivery => world.puback(uplink, delivery.id().unwrap().get()),
+                }
+            }
+        }
+        let expected = [("1".to_owned(), false), ("2".to_owned(), true)];
+        assert_eq!(came, expected, "{version:?}");
+    }
+}
+
+/// What waits for memory to be retained does not come back over what was said since.
+#[test]
+fn a_retained_message_that_waited_is_of_the_past() {
+    for newer in ["", "newer"] {
+        let mut world = World::new();
+        let (old, new) = (
+            world.clean(Version::V311, "old"),
+            world.clean(Version::V5, "new"),
+        );
+        world.publish_with(new, "kept", &"x".repeat(2_000), qos1(1), true, &[]);
+        let taken = world.broker.memory();
+        world.broker.core.settings.general.memory_limit = Some(taken - 1);
+        world.publish_with(old, "t", "on", qos1(2), true, &[]);
+        world.pass(secs(1));
+        assert_eq!(world.got(old), []);
+        if newer.is_empty() {
+            world.publish_with(old, "t", "", qos1(3), true, &[]);
+        }
+        world.publish_with(new, "kept", "", qos1(4), true, &[]);
+        if !newer.is_empty() {
+            world.publish_with(new, "t", newer, qos1(5), true, &[]);
+        }
+        world.pass(secs(3));
+        assert!(world.got(old).contains(&Got::PubAck(2, OK)));
+        let late = world.clean(Version::V5, "late");
+        world.listen(late, "t", QoS::AtMostOnce);
+        let retained: Vec<&str> = Some(newer).into_iter().filter(|n| !n.is_empty()).collect();
+        assert_eq!(world.payloads(late), retained);
+    }
+}
+
+/// Without persistence the store is memory: at its limit the oldest go, and nobody waits.
+#[test]
+fn without_persistence_the_oldest_go_at_the_limit() {
+    let mut settings = settings();
+    settings.persistence = false;
+    let mut world = World::with(settings);
+    let dial = absent(&mut world);
+    let taken = world.broker.memory();
+    world.broker.core.settings.general.memory_limit = Some(taken + 400_000);
+    let device = world.clean(Version::V311, "device");
+    for n in 1..201 {
+        world.publish(
+            device,
+            "a",
+            &format!("{n:04}{}", "x".repeat(4_000)),
+            qos1(n),
+        );
+        world.pass(ms(50));
+    }
+    assert_eq!(world.got(device), acks(1..201));
+    assert!(world.broker.memory() < taken + 400_000);
+    let dropped = world
+        .broker
+        .counters()
+        .dropped_for(DropReason::OverflowOldest);
+    assert!((50..190).contains(&dropped), "{dropped}");
+    let (away, _) = world.connect(&dial);
+    world.pass(ms(100));
+    assert!(!world.payloads(away).is_empty());
 }

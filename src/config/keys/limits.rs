@@ -100,7 +100,8 @@ pub(super) const KEYS: &[Key] = &[
         "How many bytes of messages wait for one client; 0 is no limit.",
         "Unlike Mosquitto's default of no limit. Counted is all that the client is owed and has not \
          acknowledged, whether it lies on disk (a client with a session) or in memory (a connected one \
-         without). In memory no queue grows while three quarters of memory_limit are taken.",
+         without). A reader that keeps up is sent what fits its window (max_inflight_messages) whatever \
+         the bound. In memory no queue grows while three quarters of memory_limit are taken.",
         set!(max_queued_bytes, v => v.size(u64::MAX)?),
     ),
     implemented(
@@ -117,17 +118,19 @@ pub(super) const KEYS: &[Key] = &[
         S,
         "memory_limit",
         "BYTES",
-        Means("a quarter of the machine's memory, or of what its control group may take"),
+        Means(
+            "a quarter of the machine's memory, or of what a control group that it runs in may take",
+        ),
         "How much the messages in memory may take; 0 is no limit.",
         "Counted are topic, properties and payload of each message that is in memory, once \
          however many wait for it: retained messages, wills, what waits for a commit or for a \
          client that is connected; the packets that have come in half; and without persistence \
          the store, too. Not counted are sessions, subscriptions, buffers for output (up to 1 MB \
-         a client that does not read) and the program itself. At three quarters of it the queues of \
-         connected clients without a session grow no more, and queue_overflow says what goes. Above \
-         it messages are not retained any more, and without persistence none is stored: at QoS 1 and \
-         2, MQTT 5 publishers get reason 0x97, older ones no acknowledgement until there is room. Who \
-         is connected and reads gets them all the same. Deleting a retained message always goes.",
+         a client that does not read) and the program itself. At three quarters of it queues in \
+         memory grow no more (those of connected clients without a session, and without persistence \
+         all), and queue_overflow says what goes. Above it messages are not retained any more: at QoS 1 \
+         and 2, MQTT 5 publishers get reason 0x97, older ones no acknowledgement until there is room. \
+         Who is connected and reads gets them all the same. Deleting a retained message always goes.",
         set!(memory_limit, v => Some(v.size(u64::MAX)?)),
     ),
     implemented(

@@ -88,7 +88,7 @@ fn settings_for(rng: &mut Rng) -> General {
     let mut settings = settings();
     settings.max_inflight_messages = [0, 1, 3, 20][rng.usize(..4)];
     settings.max_queued_messages = [0, 0, 0, 200][rng.usize(..4)];
-    settings.queue_overflow = Overflow::Refuse;
+    settings.queue_overflow = [Overflow::Refuse, Overflow::Oldest][rng.usize(..2)];
     settings.queue_qos0_messages = rng.bool();
     settings.upgrade_outgoing_qos = settings.max_queued_messages == 0 && rng.u32(..4) == 0;
     let n = rng.u64(..8);
@@ -106,6 +106,7 @@ impl Sim {
             upgrade: settings.upgrade_outgoing_qos,
             queue_qos0: settings.queue_qos0_messages,
             lossy: disk_trouble || settings.max_queued_messages > 0,
+            drops: settings.max_queued_messages > 0 && settings.queue_overflow == Overflow::Oldest,
         };
         let count = rng.usize(3..9);
         let clients = (0..count).map(|n| Client::random(n, &mut rng)).collect();

@@ -54,6 +54,8 @@ pub struct Rules {
     pub queue_qos0: bool,
     /// Queues have bounds, or the disk makes trouble: what nobody waits for may be dropped.
     pub lossy: bool,
+    /// A full queue drops its oldest.
+    pub drops: bool,
 }
 
 /// The model.
@@ -447,6 +449,7 @@ fn due(session: &Session, owed: &Owed, rules: Rules, awaited: bool) -> Option<Mu
         QoS::AtMostOnce if durable && rules.queue_qos0 => Must::Not,
         QoS::AtMostOnce if rules.lossy => Must::Not,
         QoS::AtMostOnce => Must::Connection,
+        _ if durable && rules.drops => Must::Not,
         _ if durable && (awaited || !rules.lossy) => Must::Session,
         _ if rules.lossy => Must::Not,
         _ => Must::Connection,
