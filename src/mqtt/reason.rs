@@ -81,6 +81,17 @@ impl Reason {
     }
 }
 
+impl Reason {
+    /// True for what a client's PUBACK and PUBREC may say (5.0 §3.4.2.1, §3.5.2.1), and three more: 0x89,
+    /// 0x93 and 0x96 say "not now", 0x95 Mosquitto says for its message_size_limit.
+    pub const fn answers_publish(self) -> bool {
+        matches!(
+            self.0,
+            0 | 0x10 | 0x80 | 0x83 | 0x87 | 0x89 | 0x90 | 0x91 | 0x93 | 0x95..=0x97 | 0x99
+        )
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (0x{:02x})", self.text(), self.0)
@@ -101,13 +112,10 @@ pub(super) const fn is_allowed(code: u8, kind: PacketType) -> bool {
             0 | 0x80..=0x8a | 0x8c | 0x90 | 0x95 | 0x97 | 0x99..=0x9d | 0x9f
         ),
         PacketType::PubAck | PacketType::PubRec => {
-            matches!(
-                code,
-                // 0x95 has no place here; Mosquitto sends it for its message_size_limit. Nor have 0x89,
-                // 0x93 and 0x96, which say "not now": to end the connection for that would bring the
-                // same message, and the same word, again.
-                0 | 0x10 | 0x80 | 0x83 | 0x87 | 0x89 | 0x90 | 0x91 | 0x93 | 0x95..=0x97 | 0x99
-            )
+            // Whatever an upstream has against a message: to end the connection for a code that has no
+            // place here would bring the same message, and the same code, again. Of clients fewer
+            // are taken ([`Reason::answers_publish`]).
+            matches!(code, 0 | 0x10 | 0x80..)
         }
         PacketType::PubRel | PacketType::PubComp => matches!(code, 0 | 0x92),
         PacketType::SubAck => matches!(

@@ -47,6 +47,9 @@ pub(crate) fn on_puback(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
     let Some((key, is_lenient)) = receiver(core, c) else {
         return;
     };
+    if !is_lenient && !ack.reason.answers_publish() {
+        return close(core, c, Reason::PROTOCOL_ERROR, now);
+    }
     let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
@@ -76,6 +79,9 @@ pub(crate) fn on_pubrec(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
     let Some((key, is_lenient)) = receiver(core, c) else {
         return;
     };
+    if !is_lenient && !ack.reason.answers_publish() {
+        return close(core, c, Reason::PROTOCOL_ERROR, now);
+    }
     let Some(session) = core.sessions.known_mut(key) else {
         return;
     };

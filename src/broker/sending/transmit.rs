@@ -30,7 +30,9 @@ impl Transmitted {
         match self {
             Transmitted::TooOld => Some(DropReason::Expired),
             Transmitted::TooLarge => Some(DropReason::TooLarge),
-            Transmitted::Sent | Transmitted::Denied | Transmitted::NotMapped => None,
+            Transmitted::Denied => Some(DropReason::Denied),
+            Transmitted::NotMapped => Some(DropReason::NotMapped),
+            Transmitted::Sent => None,
         }
     }
 }

@@ -48,11 +48,15 @@ pub enum DropReason {
     Offline = 10,
     /// There were too many dead letters: the oldest went.
     DeadLetters = 11,
+    /// No `topic` line of the bridge takes it any more, or it is not below the mount point.
+    NotMapped = 12,
+    /// The receiver has lost the right to read it.
+    Denied = 13,
 }
 
 impl DropReason {
     /// All of them, by number.
-    pub const ALL: [DropReason; 12] = [
+    pub const ALL: [DropReason; 14] = [
         DropReason::QueueFull,
         DropReason::OverflowOldest,
         DropReason::OverflowNewest,
@@ -65,6 +69,8 @@ impl DropReason {
         DropReason::SessionEnded,
         DropReason::Offline,
         DropReason::DeadLetters,
+        DropReason::NotMapped,
+        DropReason::Denied,
     ];
 
     /// The name in `$SYS`.
@@ -82,6 +88,8 @@ impl DropReason {
             DropReason::SessionEnded => "session-ended",
             DropReason::Offline => "offline",
             DropReason::DeadLetters => "dead-letters",
+            DropReason::NotMapped => "not-mapped",
+            DropReason::Denied => "denied",
         }
     }
 
@@ -100,6 +108,8 @@ impl DropReason {
             DropReason::SessionEnded => "the session ended",
             DropReason::Offline => "the uplink is down, and they are not queued",
             DropReason::DeadLetters => "there are too many dead letters, and the oldest go",
+            DropReason::NotMapped => "no topic line takes it any more",
+            DropReason::Denied => "the right to read it is gone",
         }
     }
 
