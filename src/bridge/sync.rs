@@ -11,12 +11,14 @@
 //! What was sent at QoS 0 counts as arrived once something that was sent later is answered.
 
 mod pass;
+mod refused;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
 use pass::{Kind, Mark, Pass};
+use refused::Refused;
 
 use crate::mqtt::QoS;
 use crate::store::SyncRecord;
@@ -26,8 +28,6 @@ use crate::time::Time;
 const PAUSE: Duration = Duration::from_secs(10);
 /// Each further pass on a connection comes after twice the pause, so often.
 const LONGEST_PAUSE: u8 = 6;
-/// A value that the upstream does not take, and does not say why, goes with so many passes.
-const TRIES: u8 = 5;
 /// What is saved of [`RetainedSync::lost`] reaches so much further, so that a queue which drops
 /// message after message does not write that with each.
 const AHEAD: Duration = Duration::from_secs(60);
@@ -98,6 +98,7 @@ pub struct RetainedSync {
     next_pass: Time,
     /// Passes over on this connection.
     passes: u8,
+    refused: Refused,
     /// The upstream takes retained messages.
     is_on: bool,
     /// The broker stops, and all that it retains is written.
@@ -122,6 +123,7 @@ impl RetainedSync {
             confirmed: Time::ZERO,
             next_pass: Time::ZERO,
             passes: 0,
+            refused: Refused::default(),
             is_on: true,
             is_final: false,
             topics: 0,
@@ -145,7 +147,7 @@ impl RetainedSync {
 
     /// The broker stops: what [`record`](RetainedSync::record) says from now on is all there is.
     pub fn finish(&mut self) {
-        self.is_final = true;
+        self.is_final = self.refused.is_empty();
     }
 
     /// The configuration says that the bridge maps by `map`, whose fingerprint this is. `is_new`:
@@ -171,6 +173,7 @@ impl RetainedSync {
         self.is_on = is_on;
         self.confirmed = Time::ZERO;
         (self.next_pass, self.passes) = (Time::ZERO, 0);
+        self.refused.reconnected();
         // Another upstream may know the session from earlier: it has nothing of what went elsewhere.
         let is_new = !is_known || self.upstream != upstream;
         if is_new {
@@ -216,9 +219,29 @@ impl RetainedSync {
         !is_saved
     }
 
-    /// True if a value that was refused is to be sent once more on this connection.
-    pub fn tries_again(&self) -> bool {
-        self.passes < TRIES
+    /// The upstream refuses the value of a topic; `is_final`: it would do so again. Returns how long
+    /// nothing is sent now, if that is new.
+    pub fn refuse(&mut self, topic: &str, is_final: bool, now: Time) -> Option<Duration> {
+        if let Some(pass) = &mut self.pass {
+            pass.topics = pass.topics.saturating_sub(1);
+        }
+        self.refused.add(topic, is_final, now)
+    }
+
+    /// The upstream has taken a value.
+    pub fn taken(&mut self) {
+        self.refused.taken();
+    }
+
+    /// What was refused for good is tried once more: the upstream, or the configuration, may be another
+    /// by now.
+    pub fn retry(&mut self) {
+        self.refused.retry();
+    }
+
+    /// True if the value of a topic was refused and is to be sent again.
+    pub fn is_wanted(&self, topic: &str) -> bool {
+        self.stage == Stage::Passing && self.refused.wants(topic)
     }
 
     /// The upstream has everything that arrived up to then and does not go by the durable queue.
@@ -265,7 +288,7 @@ impl RetainedSync {
         match self.stage {
             Stage::Away => false,
             Stage::Waiting | Stage::Passing => true,
-            Stage::UpToDate(_) => self.lost.is_some(),
+            Stage::UpToDate(_) => self.lost.is_some() || self.refused.wants_any(),
         }
     }
 
@@ -284,7 +307,11 @@ impl RetainedSync {
     /// as for [`disconnected`](RetainedSync::disconnected). Returns the time to ask again, if there
     /// is to be one later.
     pub fn begin(&mut self, outstanding: Option<Time>, now: Time) -> Option<Time> {
-        if matches!(self.stage, Stage::UpToDate(_)) && self.lost.is_some() {
+        if let Some(until) = self.refused.waits(now) {
+            return Some(until);
+        }
+        let is_more = self.lost.is_some() || self.refused.wants_any();
+        if matches!(self.stage, Stage::UpToDate(_)) && is_more {
             if self.next_pass > now {
                 return Some(self.next_pass);
             }
@@ -345,7 +372,8 @@ impl RetainedSync {
     }
 
     /// The value of a topic was sent.
-    pub fn sent(&mut self, qos: QoS, now: Time) {
+    pub fn sent(&mut self, topic: &str, qos: QoS, now: Time) {
+        self.refused.sent(topic);
         if let Some(pass) = &mut self.pass {
             pass.topics += 1;
             if qos == QoS::AtMostOnce {

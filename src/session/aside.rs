@@ -1,9 +1,12 @@
 //! What is sent beside the queue: values of retained messages that bring an upstream up to date. They
 //! are owed only while the connection lasts, and are not counted as owed.
 
+use std::rc::Rc;
+
 use super::entry::Entry;
 use super::outbound::Outbound;
 use super::places::{Flight, Handshake};
+use crate::message::Message;
 use crate::mqtt::PacketId;
 use crate::time::Time;
 
@@ -41,11 +44,18 @@ impl Outbound {
             expires: None,
             handshake: Handshake::Published,
             sent: now,
-            message: None,
+            message: Some(Rc::clone(message)),
             is_aside: true,
             owed,
         };
         self.places().flights.push_back(flight);
+    }
+
+    /// The message under way with `id`, if it was sent beside the queue.
+    pub fn flying_aside(&self, id: PacketId) -> Option<Rc<Message>> {
+        let mut flights = self.places.as_ref()?.flights.iter();
+        let flight = flights.find(|f| PacketId::of_sequence(f.owed.seq) == id)?;
+        flight.message.clone().filter(|_| flight.is_aside)
     }
 
     /// The first place in the sequence whose message is sent and not acknowledged to the end.

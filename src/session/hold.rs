@@ -103,7 +103,7 @@ impl Outbound {
         let mut flights = self.places.as_ref()?.at(Handshake::Published);
         let flight = flights.find(|f| PacketId::of_sequence(f.owed.seq) == id)?;
         let fits = !exactly_once || flight.owed.qos == QoS::ExactlyOnce;
-        let kept = flight.id.is_some() || flight.message.is_some();
+        let kept = flight.id.is_some() || (flight.message.is_some() && !flight.is_aside);
         (fits && kept).then(|| flight.done())
     }
 

@@ -10,7 +10,7 @@ fn at(secs: u64) -> Time {
 fn passing(sync: &mut RetainedSync, qos: QoS) {
     sync.connected(1, true, true, at(3));
     assert_eq!(sync.begin(None, at(10)), None);
-    sync.sent(qos, at(10));
+    sync.sent("t", qos, at(10));
     sync.reached(Some(b"t"), 1);
     sync.reached(None, 1);
 }
@@ -66,26 +66,38 @@ fn what_was_sent_at_qos_1_has_arrived_when_it_is_acknowledged() {
     assert_eq!(sync.record().need, None, "nothing has changed");
 }
 
+/// What is refused for now is sent again, ever later; what is refused for good on the next connection.
 #[test]
-fn a_value_that_is_never_taken_is_not_sent_for_ever() {
+fn what_is_refused_is_sent_again_later() {
     let mut sync = RetainedSync::restore(None);
-    sync.connected(1, true, true, at(3));
-    let (mut now, mut passes) = (at(10), 0);
-    loop {
+    passing(&mut sync, QoS::AtLeastOnce);
+    let mut now = at(11);
+    for pause in [10, 20, 40] {
+        assert_eq!(
+            sync.refuse("t", false, now),
+            Some(Duration::from_secs(pause))
+        );
+        assert_eq!(sync.refuse("u", false, now), None, "the same pause");
+        let _ = sync.look(Some(1), now);
         while let Some(later) = sync.begin(None, now) {
             assert!(later > now);
             now = later;
         }
+        assert!(sync.is_wanted("t") && sync.is_wanted("u"));
+        sync.sent("t", QoS::AtLeastOnce, now);
+        sync.sent("u", QoS::AtLeastOnce, now);
         sync.reached(None, 1);
-        if !sync.tries_again() {
-            break;
-        }
-        sync.lose((at(2), at(2)));
-        assert!(sync.look(Some(1), now).unwrap().is_over);
-        passes += 1;
     }
-    assert_eq!(passes, TRIES);
-    assert!(now > at(10 + 10 + 20 + 40 + 80), "ever later: {now:?}");
+    sync.taken();
+    assert_eq!(sync.refuse("t", true, now), None);
+    let _ = sync.look(Some(1), now);
+    assert!(!sync.is_active(), "it is not tried here again");
+    sync.finish();
+    assert!(!sync.record().is_final(), "a start sends it");
+    sync.disconnected(None, now);
+    sync.connected(1, true, true, now);
+    assert_eq!(sync.begin(None, now), None);
+    assert!(sync.is_wanted("t"));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::broker::queues::bounds::{admission_now, copies};
 use crate::broker::queues::drops::drop_message;
 use crate::broker::queues::report::messages;
 use crate::broker::routing::Receiver;
-use crate::broker::sending::pump::taken_over;
+use crate::broker::sending::pump::{pump, taken_over};
 use crate::broker::sessions::{DropReason, Session};
 use crate::impossible;
 use crate::keys::SessionKey;
@@ -29,7 +29,12 @@ const PIECE: usize = 64;
 /// Sends the dead letters of all bridges again.
 pub(crate) fn revive_all(core: &mut Core, now: Time) {
     for key in core.bridges.keys().collect::<Vec<_>>() {
+        let session = core.sessions.get_mut(key);
+        if let Some(end) = session.and_then(Session::bridge_mut) {
+            end.retained.retry();
+        }
         revive(core, key, now);
+        pump(core, key, now);
     }
 }
 

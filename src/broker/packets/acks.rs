@@ -9,7 +9,7 @@ use crate::broker::queues::drops::drop_message;
 use crate::broker::sending::pump::{pump, taken_over};
 use crate::broker::sending::put_back::{accept, refuse};
 use crate::broker::sending::replies::reply_once;
-use crate::broker::sending::sync::note_answer;
+use crate::broker::sending::sync::{note_answer, note_brought};
 use crate::broker::sessions::DropReason;
 use crate::keys::{ConnId, SessionKey};
 use crate::mqtt::{Ack, Reason};
@@ -53,17 +53,20 @@ pub(crate) fn on_puback(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
     let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
+    let beside = session.outbound.flying_aside(ack.id);
     if ack.reason.is_error()
         && is_lenient
         && let Some(done) = session.outbound.refusable(ack.id, false)
     {
-        note_answer(core, key, &done, ack.reason);
+        note_answer(core, key, &done);
         refuse(core, key, ack, done, now);
     } else if let Some(done) = session.outbound.puback(ack.id, is_lenient) {
         if is_lenient && !ack.reason.is_error() {
             accept(core, key, done);
         }
-        if !note_answer(core, key, &done, ack.reason) {
+        note_answer(core, key, &done);
+        let brought = beside.map(|message| note_brought(core, key, &message, ack.reason, now));
+        if brought != Some(true) {
             count_refused(core, key, ack.reason, done, now);
         }
         taken_over(core, key, done.id, now);
@@ -90,7 +93,7 @@ pub(crate) fn on_pubrec(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
         && is_lenient
         && let Some(done) = session.outbound.refusable(ack.id, true)
     {
-        note_answer(core, key, &done, ack.reason);
+        note_answer(core, key, &done);
         return refuse(core, key, ack, done, now);
     }
     let Some(done) = session.outbound.pubrec(ack.id, is_refused, now) else {
@@ -106,7 +109,7 @@ pub(crate) fn on_pubrec(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
     if is_lenient && !is_refused {
         accept(core, key, done);
     }
-    note_answer(core, key, &done, ack.reason);
+    note_answer(core, key, &done);
     count_refused(core, key, ack.reason, done, now);
     taken_over(core, key, done.id, now);
     if is_refused {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::transmit::{Transmitted, transmit};
 use crate::bridge::{LocalEnd, Refusal};
 use crate::broker::core::Core;
-use crate::broker::queues::drops::{drop_entry, is_synced, note_lost};
+use crate::broker::queues::drops::{drop_entry, is_synced};
 use crate::broker::routing::Receiver;
 use crate::broker::sessions::{DropReason, Session, who};
 use crate::keys::SessionKey;
@@ -117,7 +117,8 @@ fn due(
     now: Time,
 ) -> Option<Owed> {
     let (retained, arrival) = (&end.retained, message.arrival);
-    if !retained.is_due(arrival, true) && !retained.is_due(arrival, false) {
+    let is_wanted = retained.is_wanted(message.topic());
+    if !is_wanted && !retained.is_due(arrival, true) && !retained.is_due(arrival, false) {
         return None;
     }
     if message.expired(now) || message.origin.client_id() == session.client_id() {
@@ -126,7 +127,7 @@ fn due(
     let (_, line_qos) = end.lane(message.topic(), QoS::ExactlyOnce)?;
     let mut owed = Receiver::of_bridge((key, session), message, &core.settings)?.owed;
     let is_queued = is_queued(session, &owed);
-    if !retained.is_due(arrival, is_queued) || !may_still_publish(core, message) {
+    if !(is_wanted || retained.is_due(arrival, is_queued)) || !may_still_publish(core, message) {
         return None;
     }
     // At QoS 1 where the line allows, also if it was published at QoS 0, so that its arrival is
@@ -185,7 +186,8 @@ fn send(
         session.outbound.fly_aside(&entry, now);
     }
     if let Some(end) = session.bridge_mut().filter(|_| is_sent) {
-        end.retained.sent(entry.owed.qos, now);
+        end.retained
+            .sent(entry.message.topic(), entry.owed.qos, now);
     }
     reached(core, key, Some(topic));
     if outcome == Transmitted::TooLarge {
@@ -204,22 +206,44 @@ fn reached(core: &mut Core, key: SessionKey, topic: Option<&[u8]>) {
     }
 }
 
-/// An upstream has answered a message, and so has what was sent before. True if what was sent beside
-/// the queue is to be sent once more, later.
-pub(crate) fn note_answer(core: &mut Core, key: SessionKey, done: &Done, reason: Reason) -> bool {
+/// An upstream has answered a message, and so has what was sent before.
+pub(crate) fn note_answer(core: &mut Core, key: SessionKey, done: &Done) {
+    let session = core.sessions.get_mut(key);
+    let end = session.and_then(Session::bridge_mut);
+    if let (Some(end), Some(sent)) = (end, done.sent) {
+        end.retained.answered(sent);
+    }
+}
+
+/// An upstream has answered a retained message that was sent to bring it up to date. True if it is to
+/// be sent again soon: then it is not lost.
+pub(crate) fn note_brought(
+    core: &mut Core,
+    key: SessionKey,
+    message: &Message,
+    reason: Reason,
+    now: Time,
+) -> bool {
     let session = core.sessions.get_mut(key);
     let Some(end) = session.and_then(Session::bridge_mut) else {
         return false;
     };
-    if let Some(sent) = done.sent {
-        end.retained.answered(sent);
+    if !reason.is_error() {
+        end.retained.taken();
+        return false;
     }
     let is_final = matches!(Refusal::of(reason), Refusal::Never | Refusal::Perhaps);
-    let is_again = done.is_aside && reason.is_error() && !is_final && end.retained.tries_again();
-    if is_again {
-        note_lost(core, key, done.arrived);
+    let topic = message.topic();
+    if let Some(pause) = end.retained.refuse(topic, is_final, now) {
+        log::warn!(
+            "Bridge {}: the upstream refuses what is retained on {topic}, and maybe more, for now: \
+             {reason}; next try in {} s.",
+            end.name,
+            pause.as_secs()
+        );
+        core.watches.look_again(now + pause);
     }
-    is_again
+    !is_final
 }
 
 /// Forgets the cleared topics of which all upstreams that they concern have been told.
