@@ -26,6 +26,8 @@ enum Op {
     Send(usize),
     /// The peer accepts the nth packet in flight, or goes on with its handshake.
     Accept(usize),
+    /// The peer answers it by PUBACK, whatever its QoS, and also after PUBREC.
+    Downgrade(usize),
     /// The peer refuses it, and its lane is paused.
     Refuse(usize),
     /// The peer refuses it, and it is tried again at once.
@@ -53,6 +55,7 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(qos, size, lane)| Op::Push(qos, size, lane)),
         8 => (0..4usize).prop_map(Op::Send),
         6 => (0..4usize).prop_map(Op::Accept),
+        1 => (0..4usize).prop_map(Op::Downgrade),
         4 => (0..4usize).prop_map(Op::Refuse),
         1 => (0..4usize).prop_map(Op::Again),
         1 => (0..4usize).prop_map(Op::Condemn),
@@ -108,6 +111,7 @@ impl Bench {
             Op::Push(qos, size, lane) => self.push(QoS::from_bits(qos).unwrap(), size, lane),
             Op::Send(reads) => self.send(reads),
             Op::Accept(nth) => self.accept(nth),
+            Op::Downgrade(nth) => self.downgrade(nth),
             Op::Refuse(nth) => {
                 if let Some(id) = self.refuse(nth, None) {
                     self.queue.pause(self.rows[&id].owed.lane);
@@ -236,6 +240,19 @@ impl Bench {
             self.flights.remove(nth);
         }
         self.queue.widen(entry.owed.lane);
+    }
+
+    fn downgrade(&mut self, nth: usize) {
+        let Some(flight) = self.flights.get(nth).copied() else {
+            return;
+        };
+        let done = self.queue.puback(flight.packet, true);
+        assert_eq!(done.is_none(), flight.released);
+        if done.is_some() {
+            self.owed.remove(&flight.id);
+            self.flights.remove(nth);
+            self.queue.widen(self.rows[&flight.id].owed.lane);
+        }
     }
 
     fn refuse(&mut self, nth: usize, never: Option<Reason>) -> Option<u64> {
