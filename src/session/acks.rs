@@ -12,6 +12,7 @@ impl Flight {
     pub(super) fn done(&self) -> Done {
         Done {
             id: self.id,
+            seq: Some(self.owed.seq),
             lane: self.owed.lane,
             size: self.size,
             arrived: (self.arrival, self.arrival),

@@ -107,6 +107,24 @@ impl Outbound {
         (fits && kept).then(|| flight.done())
     }
 
+    /// True if a message that was sent is still to be taken over by the peer. `seq`: its place in the
+    /// sequence.
+    pub fn is_owed(&self, lane: Lane, seq: u64, id: Option<MessageId>) -> bool {
+        let Some(places) = &self.places else {
+            return false;
+        };
+        let is_in_ram = places
+            .at(Handshake::Published)
+            .map(|f| &f.owed)
+            .chain(places.ready.iter().map(|entry| &entry.owed))
+            .any(|owed| owed.seq == seq && owed.qos != QoS::AtMostOnce);
+        let is_stored = |id| {
+            let mut reading = places.reading.iter();
+            reading.any(|queued| queued.id == id) || places.cold.contains(lane, id)
+        };
+        is_in_ram || id.is_some_and(is_stored)
+    }
+
     /// The peer has refused the message under way with `id`: it goes back to its place, to be sent
     /// again as new.
     pub fn take_back(&mut self, id: PacketId) {
