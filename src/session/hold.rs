@@ -203,8 +203,7 @@ impl Outbound {
     /// The message that [`Outbound::next`] gave is to be given once more.
     pub fn unsend(&mut self, entry: Entry) {
         let places = self.places();
-        places.ready_bytes += entry.message.size() as usize;
-        places.ready_qos0 += usize::from(entry.owed.qos == QoS::AtMostOnce);
+        places.count_in(&entry);
         places.ready.push_front(entry);
     }
 
@@ -314,7 +313,7 @@ impl Places {
         };
         let seq = flight.owed.seq;
         let entry = Entry::new(message, None, flight.owed);
-        self.ready_bytes += entry.message.size() as usize;
+        self.count_in(&entry);
         let is_later = |e: &Entry| e.owed.qos != QoS::AtMostOnce && e.owed.seq > seq;
         let at = self.ready.iter().position(is_later);
         self.ready.insert(at.unwrap_or(self.ready.len()), entry);

@@ -4,6 +4,7 @@
 use super::pump::pump;
 use crate::bridge::{Loudness, PausedLane, Verdict};
 use crate::broker::core::Core;
+use crate::broker::queues::age::note_expiry;
 use crate::broker::queues::drops::drop_message;
 use crate::broker::sessions::{DropReason, Session};
 use crate::keys::SessionKey;
@@ -39,6 +40,8 @@ pub(crate) fn refuse(core: &mut Core, key: SessionKey, ack: &Ack<'_>, done: Done
         tell_pause(session, &paused, loudness, now);
     }
     core.watches.look_at_refusals(next, &mut core.timers);
+    // It is as one that was never sent.
+    note_expiry(core, key);
     pump(core, key, now);
 }
 
