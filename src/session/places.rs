@@ -142,8 +142,14 @@ impl Places {
 
     /// The lanes of which no more may come to RAM for now.
     pub(super) fn shut_lanes(&self) -> Vec<Lane> {
-        let holds = self.holds.iter();
-        let shut = holds.filter(|hold| self.under_way(hold.lane) >= hold.limit);
+        self.lanes_at_limit(|lane| self.under_way(lane))
+    }
+
+    /// The lanes of which there are as many as may be, or more, by `count`.
+    fn lanes_at_limit(&self, count: impl Fn(Lane) -> u32) -> Vec<Lane> {
+        let limited = self.holds.iter().filter(|hold| hold.limit != Hold::OPEN);
+        // Of a paused lane nothing has to be counted.
+        let shut = limited.filter(|hold| hold.limit == 0 || count(hold.lane) >= hold.limit);
         shut.map(|hold| hold.lane).collect()
     }
 
@@ -151,9 +157,7 @@ impl Places {
     /// lane waits for its row, which must be there: so long the messages behind it go first.
     /// `durable_below`: messages below this number are on disk.
     pub(super) fn first_ready(&self, durable_below: MessageId) -> Option<usize> {
-        let limited = self.holds.iter().filter(|hold| hold.limit != Hold::OPEN);
-        let is_shut = |hold: &&Hold| self.unanswered(hold.lane) >= hold.limit;
-        let shut: Vec<Lane> = limited.filter(is_shut).map(|hold| hold.lane).collect();
+        let shut = self.lanes_at_limit(|lane| self.unanswered(lane));
         if shut.is_empty() && self.condemned.is_empty() {
             return (!self.ready.is_empty()).then_some(0);
         }

@@ -452,9 +452,10 @@ fn a_puback_after_pubrec_ends_the_handshake() {
 #[test]
 fn what_is_refused_may_expire() {
     for durable in [true, false] {
-        let (mut world, bridge, upstream, _) = match durable {
-            true => connected(5),
-            false => refused_in_ram::connected(5),
+        let (mut world, bridge, upstream, _) = if durable {
+            connected(5)
+        } else {
+            refused_in_ram::connected(5)
         };
         let device = world.clean(Version::V5, "e");
         let props = [Property::MessageExpiry(5)];
