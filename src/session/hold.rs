@@ -230,7 +230,9 @@ impl Outbound {
             return;
         };
         let waits = places.first_unsent(|other| other == lane).is_some();
-        let is_through = !waits && places.unanswered(lane) == 0;
+        // In a queue in RAM they have no numbers.
+        let is_there = waits || places.ready.iter().any(|e| e.owed.lane == lane);
+        let is_through = !is_there && places.unanswered(lane) == 0;
         if let Some(hold) = self.hold_mut(lane).filter(|hold| hold.limit > 0) {
             hold.limit = hold.limit.saturating_add(1);
             if hold.limit > window || is_through {

@@ -48,6 +48,27 @@ fn a_queue_in_ram_waits_too() {
     }
 }
 
+/// A lane that goes on opens step by step.
+#[test]
+fn a_lane_in_ram_opens_step_by_step() {
+    let (mut world, _, upstream, device) = connected(10);
+    world.send_all(device, "a/x", QoS::AtLeastOnce, 1..21);
+    for message in world.messages(upstream) {
+        world.answer_with(upstream, &message, QUOTA);
+    }
+    while world.queue().paused > 0 {
+        world.pass(ms(50));
+    }
+    for at_once in [1, 2, 4, 8] {
+        let came = world.messages(upstream);
+        assert_eq!(came.len(), at_once);
+        for message in came {
+            world.answer_with(upstream, &message, OK);
+        }
+        world.pass(ms(50));
+    }
+}
+
 /// What may never be taken does not block its lane for ever: it is dropped, and counted.
 #[test]
 fn what_is_never_taken_is_dropped() {
