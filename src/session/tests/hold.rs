@@ -4,11 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::{Entry, Outbound};
-use crate::lane::Lane;
+use crate::lane::{Lane, LineNo};
 use crate::message::{Message, MessageId, Origin, Parts, SessionId};
 use crate::mqtt::{PacketId, QoS, Reason};
 use crate::owed::Owed;
@@ -341,5 +342,45 @@ proptest! {
             bench.check();
         }
         bench.drain();
+    }
+}
+
+/// A message that comes back to RAM expires there as before: not sent after all, or refused.
+#[test]
+fn what_comes_back_to_ram_expires() {
+    let all = MessageId(u64::MAX);
+    let expiry = NOW + Duration::from_secs(9);
+    for refused in [false, true] {
+        let mut queue = Outbound::new(false);
+        queue.connect(6, NOW);
+        let parts = Parts {
+            topic: "t",
+            props: &[],
+            payload: b"x",
+        };
+        let mut message = Message::new(parts, NOW, Rc::new(Origin::default())).unwrap();
+        message.expiry = Some(expiry);
+        let owed = Owed {
+            session: SESSION,
+            lane: Lane::Bridge(LineNo::new(1).unwrap()),
+            seq: queue.next_seq(),
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            sub_ids: Box::default(),
+        };
+        let entry = Entry::new(Rc::new(message), None, owed);
+        let packet = entry.packet_id();
+        queue.push(entry, false);
+        let entry = queue.next(all, QoS::ExactlyOnce).unwrap();
+        assert_eq!(queue.next_expiry(), None);
+        if refused {
+            queue.sent(entry, NOW);
+            queue.take_back(packet);
+        } else {
+            queue.unsend(entry);
+        }
+        assert_eq!(queue.next_expiry(), Some(expiry));
+        assert_eq!(queue.drop_expired(expiry, 9).len(), 1);
+        assert!(queue.is_empty());
     }
 }
