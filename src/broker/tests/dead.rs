@@ -155,54 +155,6 @@ fn what_is_too_large_becomes_a_dead_letter() {
     world.is_drained(bridge);
 }
 
-/// An upstream that does not authorize a topic: a second try, then it is set aside, and the rest of the
-/// lane goes up.
-#[test]
-fn what_is_not_authorized_is_set_aside_after_a_retry() {
-    let (mut world, _, upstream, device) = connected(1);
-    let mut tries = 0;
-    for n in 0..10 {
-        world.send_all(device, "a/secret", QoS::AtLeastOnce, 1 + 2 * n..2 + 2 * n);
-        world.send_all(device, "a/open", QoS::AtLeastOnce, 2 + 2 * n..3 + 2 * n);
-    }
-    let came = world.serve(upstream, secs(60), |message| {
-        let denied = message.topic == "a/secret";
-        tries += u32::from(denied);
-        if denied { DENIED } else { OK }
-    });
-    assert_eq!((came.len(), tries), (10, 20));
-    assert_eq!(world.dead(), 10);
-}
-
-/// A crash between any two commits finds the message either waiting or among the dead letters, also
-/// where others are owed its row.
-#[test]
-fn a_crash_finds_a_dead_letter_once() {
-    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
-        for steps in 0..6 {
-            let mut world = World::new();
-            overflow::absent(&mut world);
-            let bridge = add(&mut world, &lines());
-            let upstream = up(&mut world, bridge, &lines(), limits(5, false));
-            let device = world.clean(Version::V311, "d");
-            world.send_all(device, "a/x", qos, 1..2);
-            world.cut(device);
-            world.pass(secs(5));
-            let message = world.message(upstream);
-            world.held = true;
-            world.answer_with(upstream, &message, INVALID);
-            for _ in 0..steps {
-                world.pass(ms(30));
-                world.store();
-            }
-            world.crash(ms(10));
-            world.held = false;
-            let there = world.dead_and_waiting("local.b");
-            assert_eq!(there, 1, "{qos:?} after {steps} steps");
-        }
-    }
-}
-
 /// While the disk takes nothing, what is to be set aside waits; all else goes on.
 #[test]
 fn what_is_to_be_set_aside_on_a_full_disk_holds_nothing_up() {
@@ -252,4 +204,52 @@ fn a_message_that_is_gone_is_no_suspect() {
         world.pass(ms(50));
     }
     assert_eq!(world.messages(upstream).len(), 1);
+}
+
+/// An upstream that does not authorize a topic: a second try, then it is set aside, and the rest of the
+/// lane goes up.
+#[test]
+fn what_is_not_authorized_is_set_aside_after_a_retry() {
+    let (mut world, _, upstream, device) = connected(1);
+    let mut tries = 0;
+    for n in 0..10 {
+        world.send_all(device, "a/secret", QoS::AtLeastOnce, 1 + 2 * n..2 + 2 * n);
+        world.send_all(device, "a/open", QoS::AtLeastOnce, 2 + 2 * n..3 + 2 * n);
+    }
+    let came = world.serve(upstream, secs(60), |message| {
+        let denied = message.topic == "a/secret";
+        tries += u32::from(denied);
+        if denied { DENIED } else { OK }
+    });
+    assert_eq!((came.len(), tries), (10, 20));
+    assert_eq!(world.dead(), 10);
+}
+
+/// A crash between any two commits finds the message either waiting or among the dead letters, also
+/// where others are owed its row.
+#[test]
+fn a_crash_finds_a_dead_letter_once() {
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        for steps in 0..6 {
+            let mut world = World::new();
+            overflow::absent(&mut world);
+            let bridge = add(&mut world, &lines());
+            let upstream = up(&mut world, bridge, &lines(), limits(5, false));
+            let device = world.clean(Version::V311, "d");
+            world.send_all(device, "a/x", qos, 1..2);
+            world.cut(device);
+            world.pass(secs(5));
+            let message = world.message(upstream);
+            world.held = true;
+            world.answer_with(upstream, &message, INVALID);
+            for _ in 0..steps {
+                world.pass(ms(30));
+                world.store();
+            }
+            world.crash(ms(10));
+            world.held = false;
+            let there = world.dead_and_waiting("local.b");
+            assert_eq!(there, 1, "{qos:?} after {steps} steps");
+        }
+    }
 }
