@@ -25,7 +25,7 @@ pub use link::{Action, Backoff, CONNACK_TIMEOUT, CONNECT_TIMEOUT, Link, Step};
 pub use local_end::{LineBounds, LocalEnd};
 pub use map::{Map, Mapped};
 pub use rate::Rate;
-pub use refusal::{Loudness, PausedLane, Refusal, Refusals, Verdict};
+pub use refusal::{Loudness, PausedLane, Refusal, Refusals, Suspect, Verdict};
 pub use status::{Phase, Status};
 pub use sync::{Outcome, RetainedSync};
 pub use wire::Wire;

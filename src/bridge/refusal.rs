@@ -32,7 +32,8 @@ const DEAD_LINES: Duration = Duration::from_secs(60);
 /// So many reasons of a lane the log has at most, to not repeat them.
 const MAX_SAID: usize = 4;
 
-/// At most so many messages are remembered as refused; of what is forgotten the count starts anew.
+/// At most so many messages are remembered as refused: the oldest, for they are tried first. Of what is
+/// forgotten the count starts anew.
 const MAX_SUSPECTS: usize = 1024;
 
 /// A message that is refused without a clear reason is tried with another one of its lane beside it
@@ -112,10 +113,16 @@ struct RefusedLane {
     says_end: bool,
 }
 
-/// How often a message was refused that may be the reason itself.
-#[derive(Clone, Copy, Debug)]
-struct Suspect {
-    lane: Lane,
+/// A message that was refused, and may be the reason itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Suspect {
+    /// Its lane.
+    pub lane: Lane,
+    /// Its place in the sequence of the session, which it keeps.
+    pub seq: u64,
+    /// Its number in the store, if it is there.
+    pub id: Option<MessageId>,
+    /// How often.
     refused: u32,
     /// While others of its lane were accepted.
     beside: u32,
@@ -150,7 +157,8 @@ pub struct Refusals {
     /// Messages refused, and kept, since the start: each as often as it was.
     pub count: u64,
     lanes: Vec<RefusedLane>,
-    suspects: BTreeMap<MessageId, Suspect>,
+    /// By place in the sequence: a message of a queue in RAM has no number.
+    suspects: BTreeMap<u64, Suspect>,
     /// When the log was told of a dead letter.
     told_dead: Option<Time>,
     /// Dead letters that the log has not been told of.
@@ -190,18 +198,19 @@ impl Refusals {
         })
     }
 
-    /// The upstream has refused a message of a lane.
+    /// The upstream has refused a message of a lane, which has this place in the sequence, and this
+    /// number in the store.
     pub fn refused(
         &mut self,
         lane: Lane,
-        id: Option<MessageId>,
+        (seq, id): (u64, Option<MessageId>),
         reason: Reason,
         now: Time,
     ) -> Verdict {
         self.count += 1;
         let class = Refusal::of(reason);
         let suspect = match class {
-            Refusal::Perhaps | Refusal::Unclear => self.suspect(lane, id),
+            Refusal::Perhaps | Refusal::Unclear => Some(self.suspect(lane, (seq, id))),
             Refusal::NotNow | Refusal::Never => None,
         };
         let is_second = suspect.is_some_and(|suspect| suspect.refused > 1);
@@ -217,13 +226,14 @@ impl Refusals {
                 return self.pause(lane, reason, now);
             }
         }
-        id.map(|id| self.suspects.remove(&id));
+        self.suspects.remove(&seq);
         Verdict::Never
     }
 
-    /// The upstream has accepted a message of a lane. What to say if the lane goes on by that.
-    pub fn accepted(&mut self, lane: Lane, id: Option<MessageId>) -> Option<Loudness> {
-        let suspect = id.and_then(|id| self.suspects.remove(&id));
+    /// The upstream has accepted the message of a lane that has this place in the sequence. What to say
+    /// if the lane goes on by that.
+    pub fn accepted(&mut self, lane: Lane, seq: u64) -> Option<Loudness> {
+        let suspect = self.suspects.remove(&seq);
         let known = self.lanes.iter_mut().find(|known| known.lane == lane)?;
         known.accepted = true;
         known.denies &= suspect.is_none();
@@ -248,6 +258,11 @@ impl Refusals {
         let mut suspects = self.suspects.values().filter(|s| s.lane == lane);
         let is_stuck = suspects.any(|suspect| suspect.refused >= ALONE);
         Some((lane, if is_stuck { 2 } else { 1 }))
+    }
+
+    /// Forgets the messages refused that are not `owed` any more, because they were dropped.
+    pub fn keep_suspects(&mut self, owed: impl Fn(&Suspect) -> bool) {
+        self.suspects.retain(|_, suspect| owed(suspect));
     }
 
     /// A message is set aside. True if the log is to have it by itself.
@@ -331,11 +346,13 @@ impl Refusals {
         &mut self.lanes[at]
     }
 
-    fn suspect(&mut self, lane: Lane, id: Option<MessageId>) -> Option<Suspect> {
+    fn suspect(&mut self, lane: Lane, (seq, id): (u64, Option<MessageId>)) -> Suspect {
         let mut lanes = self.lanes.iter();
         let accepted = lanes.any(|known| known.lane == lane && known.accepted);
-        let suspect = self.suspects.entry(id?).or_insert(Suspect {
+        let suspect = self.suspects.entry(seq).or_insert(Suspect {
             lane,
+            seq,
+            id,
             refused: 0,
             beside: 0,
         });
@@ -344,8 +361,8 @@ impl Refusals {
         suspect.refused += 1;
         let suspect = *suspect;
         if self.suspects.len() > MAX_SUSPECTS {
-            self.suspects.pop_first();
+            self.suspects.pop_last();
         }
-        Some(suspect)
+        suspect
     }
 }

@@ -12,6 +12,7 @@ impl Flight {
     pub(super) fn done(&self) -> Done {
         Done {
             id: self.id,
+            seq: Some(self.owed.seq),
             lane: self.owed.lane,
             size: self.size,
             arrived: (self.arrival, self.arrival),
@@ -47,10 +48,11 @@ impl Outbound {
     }
 
     /// PUBACK came in: the message is delivered. `None` if no QoS 1 message has this id;
-    /// `lenient` also takes it for a QoS 2 message, which some brokers downgrade.
+    /// `lenient` also takes it for a QoS 2 message, which some brokers downgrade, if no PUBREC came.
     pub fn puback(&mut self, id: PacketId, lenient: bool) -> Option<Done> {
         let (flights, at) = self.flight(id)?;
-        if flights[at].owed.qos != QoS::AtLeastOnce && !lenient {
+        let is_downgraded = lenient && flights[at].handshake == Handshake::Published;
+        if flights[at].owed.qos != QoS::AtLeastOnce && !is_downgraded {
             return None;
         }
         let flight = take(flights, at)?;

@@ -58,6 +58,7 @@ impl Entry {
     pub fn done(&self) -> Done {
         Done {
             id: self.id,
+            seq: Some(self.owed.seq),
             lane: self.owed.lane,
             size: self.message.size(),
             arrived: (self.message.arrival, self.message.arrival),
@@ -72,6 +73,8 @@ impl Entry {
 pub struct Done {
     /// Its number in the store, if it was owed durably.
     pub id: Option<MessageId>,
+    /// Its place in the sequence of the session; `None` if it waited outside RAM.
+    pub seq: Option<u64>,
     /// The lane it belonged to.
     pub lane: Lane,
     /// Its bytes.
@@ -88,6 +91,7 @@ impl From<Queued> for Done {
     fn from(queued: Queued) -> Done {
         Done {
             id: Some(queued.id),
+            seq: None,
             lane: queued.lane,
             size: queued.size,
             arrived: (queued.arrival, Time::from_millis(u64::MAX)),

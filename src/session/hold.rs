@@ -107,6 +107,24 @@ impl Outbound {
         (fits && kept).then(|| flight.done())
     }
 
+    /// True if a message that was sent is still to be taken over by the peer. `seq`: its place in the
+    /// sequence.
+    pub fn is_owed(&self, lane: Lane, seq: u64, id: Option<MessageId>) -> bool {
+        let Some(places) = &self.places else {
+            return false;
+        };
+        let is_in_ram = places
+            .at(Handshake::Published)
+            .map(|f| &f.owed)
+            .chain(places.ready.iter().map(|entry| &entry.owed))
+            .any(|owed| owed.seq == seq && owed.qos != QoS::AtMostOnce);
+        let is_stored = |id| {
+            let mut reading = places.reading.iter();
+            reading.any(|queued| queued.id == id) || places.cold.contains(lane, id)
+        };
+        is_in_ram || id.is_some_and(is_stored)
+    }
+
     /// The peer has refused the message under way with `id`: it goes back to its place, to be sent
     /// again as new.
     pub fn take_back(&mut self, id: PacketId) {
@@ -185,8 +203,7 @@ impl Outbound {
     /// The message that [`Outbound::next`] gave is to be given once more.
     pub fn unsend(&mut self, entry: Entry) {
         let places = self.places();
-        places.ready_bytes += entry.message.size() as usize;
-        places.ready_qos0 += usize::from(entry.owed.qos == QoS::AtMostOnce);
+        places.count_in(&entry);
         places.ready.push_front(entry);
     }
 
@@ -213,7 +230,9 @@ impl Outbound {
             return;
         };
         let waits = places.first_unsent(|other| other == lane).is_some();
-        let is_through = !waits && places.unanswered(lane) == 0;
+        // In a queue in RAM they have no numbers.
+        let is_there = waits || places.ready.iter().any(|e| e.owed.lane == lane);
+        let is_through = !is_there && places.unanswered(lane) == 0;
         if let Some(hold) = self.hold_mut(lane).filter(|hold| hold.limit > 0) {
             hold.limit = hold.limit.saturating_add(1);
             if hold.limit > window || is_through {
@@ -296,7 +315,7 @@ impl Places {
         };
         let seq = flight.owed.seq;
         let entry = Entry::new(message, None, flight.owed);
-        self.ready_bytes += entry.message.size() as usize;
+        self.count_in(&entry);
         let is_later = |e: &Entry| e.owed.qos != QoS::AtMostOnce && e.owed.seq > seq;
         let at = self.ready.iter().position(is_later);
         self.ready.insert(at.unwrap_or(self.ready.len()), entry);

@@ -365,7 +365,7 @@ impl Outbound {
     pub fn next(&mut self, durable_below: MessageId, max_qos: QoS) -> Option<Entry> {
         let full = self.is_window_full();
         let places = self.places.as_mut()?;
-        let at = places.first_ready()?;
+        let at = places.first_ready(durable_below)?;
         let head = places.ready.get(at)?;
         let qos = head.owed.qos.min(max_qos);
         if qos != QoS::AtMostOnce {
@@ -383,11 +383,6 @@ impl Outbound {
             if is_exact && head.id.is_some_and(|id| id >= durable_below) {
                 return None;
             }
-        }
-        // It is handed over to another lane, in the place of a row that must be there.
-        let moves = |id: &MessageId| *id >= durable_below && places.is_condemned(*id);
-        if head.id.as_ref().is_some_and(moves) {
-            return None;
         }
         let mut entry = places.ready.remove(at)?;
         places.count_out(&entry);

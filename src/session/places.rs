@@ -37,7 +37,8 @@ pub(super) struct Flight {
     pub expires: Option<Time>,
     pub handshake: Handshake,
     pub sent: Time,
-    /// Kept if it may have to go to another member of a shared subscription and is in RAM only.
+    /// Kept if it is in RAM only, and may have to go to another member of a shared subscription or come
+    /// back from an upstream that refuses it.
     pub message: Option<Rc<Message>>,
     /// It was sent beside the queue, and is not counted as owed.
     pub is_aside: bool,
@@ -141,21 +142,29 @@ impl Places {
 
     /// The lanes of which no more may come to RAM for now.
     pub(super) fn shut_lanes(&self) -> Vec<Lane> {
-        let holds = self.holds.iter();
-        let shut = holds.filter(|hold| self.under_way(hold.lane) >= hold.limit);
+        self.lanes_at_limit(|lane| self.under_way(lane))
+    }
+
+    /// The lanes of which there are as many as may be, or more, by `count`.
+    fn lanes_at_limit(&self, count: impl Fn(Lane) -> u32) -> Vec<Lane> {
+        let limited = self.holds.iter().filter(|hold| hold.limit != Hold::OPEN);
+        // Of a paused lane nothing has to be counted.
+        let shut = limited.filter(|hold| hold.limit == 0 || count(hold.lane) >= hold.limit);
         shut.map(|hold| hold.lane).collect()
     }
 
-    /// The place in `ready` of the first message that its lane lets go.
-    pub(super) fn first_ready(&self) -> Option<usize> {
-        if self.holds.is_empty() {
+    /// The place in `ready` of the first message that its lane lets go. What is handed over to another
+    /// lane waits for its row, which must be there: so long the messages behind it go first.
+    /// `durable_below`: messages below this number are on disk.
+    pub(super) fn first_ready(&self, durable_below: MessageId) -> Option<usize> {
+        let shut = self.lanes_at_limit(|lane| self.unanswered(lane));
+        if shut.is_empty() && self.condemned.is_empty() {
             return (!self.ready.is_empty()).then_some(0);
         }
         let may_go = |entry: &Entry| {
-            let mut holds = self.holds.iter();
-            let hold = holds.find(|hold| hold.lane == entry.owed.lane);
             let is_free = entry.dup || entry.owed.qos == QoS::AtMostOnce;
-            is_free || hold.is_none_or(|hold| self.unanswered(hold.lane) < hold.limit)
+            let moves = |id| id >= durable_below && self.is_condemned(id);
+            (is_free || !shut.contains(&entry.owed.lane)) && !entry.id.is_some_and(moves)
         };
         self.ready.iter().position(may_go)
     }
@@ -221,11 +230,16 @@ impl Places {
     }
 
     pub(super) fn make_ready(&mut self, entry: Entry) {
+        self.count_in(&entry);
+        self.ready.push_back(entry);
+    }
+
+    /// A message comes to `ready`.
+    pub(super) fn count_in(&mut self, entry: &Entry) {
         self.ready_bytes += entry.message.size() as usize;
         self.ready_qos0 += usize::from(entry.owed.qos == QoS::AtMostOnce);
         let known = self.ready_expires.into_iter();
         self.ready_expires = known.chain(entry.expiry()).min();
-        self.ready.push_back(entry);
     }
 
     /// True if `ready` is to be filled up from what is not in RAM.

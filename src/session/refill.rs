@@ -67,12 +67,16 @@ impl Outbound {
         self.reads == token && reading
     }
 
-    /// True while the next message could be sent but for the commit that it waits for.
+    /// True while the next message could be sent, or one be set aside, but for the commit that it
+    /// waits for.
     pub fn awaits_commit(&self, durable_below: MessageId) -> bool {
-        let places = self.places.as_ref().filter(|_| self.online);
-        let head = places.and_then(|p| p.ready.get(p.first_ready()?));
-        head.and_then(|entry| entry.id)
-            .is_some_and(|id| id >= durable_below)
+        let Some(places) = self.places.as_ref().filter(|_| self.online) else {
+            return false;
+        };
+        let first = places.first_ready(durable_below);
+        let head = first.and_then(|at| places.ready.get(at)?.id);
+        let moves = places.condemned.last().map(|(id, _)| *id);
+        head.max(moves).is_some_and(|id| id >= durable_below)
     }
 
     /// A message came from the store, in the order asked for. Messages that were asked for

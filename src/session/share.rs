@@ -38,6 +38,14 @@ impl Outbound {
         self.forget(lane, Some(id), size);
     }
 
+    /// Takes out one of the messages that [`Outbound::waiting`] names and the store no longer has.
+    /// Returns its bytes.
+    pub fn take_lost(&mut self, lane: Lane, id: MessageId) -> Option<u32> {
+        let size = self.places.as_ref()?.cold.find_size(lane, id)?;
+        self.take_waiting(lane, id, size);
+        Some(size)
+    }
+
     /// The next message of `lane` that waits in RAM and was never sent, from place `at` on, and
     /// its place.
     pub fn next_unsent(&self, lane: Lane, at: usize) -> Option<(usize, Entry)> {
@@ -56,16 +64,18 @@ impl Outbound {
     }
 
     /// For a session that ends with its connection: takes all that came by a share and may go to
-    /// somebody else, in order, and calls `discard` for what may not, because a QoS 2 handshake
-    /// has begun [MQTT-4.8.2-5].
+    /// somebody else, in order, and what of the lines of a bridge was not sent. Calls `discard` for
+    /// what may not go to anybody, because a QoS 2 handshake has begun [MQTT-4.8.2-5].
     pub fn take_left(&mut self, mut discard: impl FnMut(MessageId)) -> Vec<Entry> {
         let Some(places) = &mut self.places else {
             return Vec::new();
         };
         let mut left = Vec::new();
         for flight in std::mem::take(&mut places.flights) {
+            // What an upstream was sent it may have.
+            let may_go = flight.handshake == Handshake::Published && flight.owed.lane.is_share();
             match (flight.message, flight.id) {
-                (Some(message), id) if flight.handshake == Handshake::Published => {
+                (Some(message), id) if may_go => {
                     left.push(Entry::new(message, id, flight.owed));
                 }
                 (_, Some(id)) => discard(id),
@@ -73,7 +83,8 @@ impl Outbound {
             }
         }
         let ready = std::mem::take(&mut places.ready).into_iter();
-        left.extend(ready.filter(|entry| entry.owed.lane.is_share()));
+        let is_left = |lane: Lane| lane.is_share() || lane.line().is_some();
+        left.extend(ready.filter(|entry| is_left(entry.owed.lane)));
         self.disconnect();
         left
     }
@@ -122,6 +133,7 @@ mod tests {
     use crate::message::{Message, Origin, Parts, SessionId};
     use crate::mqtt::QoS;
     use crate::owed::Owed;
+    use crate::store::Amount;
     use crate::time::Time;
 
     const ON_DISK: MessageId = MessageId(u64::MAX);
@@ -194,6 +206,19 @@ mod tests {
         assert_eq!((waiting(&queue, share(1), 0), gone), (vec![1], vec![2, 5]));
         assert!(queue.was_sent(MessageId(1)) && queue.len() == 1);
         queue.check();
+    }
+
+    #[test]
+    fn a_message_that_is_lost_takes_its_size_along() {
+        let mut queue = filled(true, QoS::AtLeastOnce);
+        queue.disconnect();
+        for (lane, id) in [(share(1), 4), (share(0), 3), (share(1), 1), (share(0), 6)] {
+            assert_eq!(queue.take_lost(lane, MessageId(id)), Some(10));
+            assert_eq!(queue.take_lost(lane, MessageId(id)), None);
+            queue.check();
+        }
+        assert_eq!((queue.len(), queue.bytes()), (2, 20));
+        assert_eq!(queue.owed_by(share(0)), Amount::default());
     }
 
     #[test]

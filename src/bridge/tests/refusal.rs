@@ -16,8 +16,9 @@ fn at(secs: u64) -> Time {
     Time::from_secs(1000 + secs)
 }
 
-fn id(n: u64) -> Option<MessageId> {
-    Some(MessageId(n))
+/// The place in the sequence and the number of a message.
+fn id(n: u64) -> (u64, Option<MessageId>) {
+    (n, Some(MessageId(n)))
 }
 
 fn is_paused(verdict: Verdict) -> bool {
@@ -59,7 +60,7 @@ fn waits_grow_until_something_is_accepted() {
     let longest = waits.iter().max().unwrap();
     assert!(*longest > Duration::from_secs(30), "{waits:?}");
     assert_eq!(refusals.count, 120);
-    assert!(refusals.accepted(LANE, id(1)).is_some());
+    assert!(refusals.accepted(LANE, 1).is_some());
     assert!(is_paused(refusals.refused(LANE, id(2), QUOTA, now)));
     assert!(refusals.next().unwrap().since(now) <= Duration::from_secs(3));
 }
@@ -102,7 +103,7 @@ fn what_is_not_authorized_is_tried_twice() {
         refusals.refused(LANE, id(2), reason, at(100)),
         Verdict::Never
     );
-    refusals.accepted(LANE, id(3));
+    refusals.accepted(LANE, 3);
     for n in 4..6 {
         assert_eq!(
             refusals.refused(LANE, id(n), reason, at(101)),
@@ -118,8 +119,29 @@ fn what_is_not_authorized_is_tried_twice() {
         refusals.refused(LANE, id(7), reason, at(102)),
         Verdict::Again
     );
-    refusals.accepted(LANE, id(7));
+    refusals.accepted(LANE, 7);
     assert!(is_paused(refusals.refused(LANE, id(8), reason, at(103))));
+}
+
+/// Of very many that are refused the oldest are remembered: they are tried first. Also where messages
+/// have no numbers, and not after they were dropped.
+#[test]
+fn the_first_of_many_is_remembered() {
+    let reason = Reason::NOT_AUTHORIZED;
+    for dropped in [false, true] {
+        let mut refusals = Refusals::new("b");
+        let verdict = refusals.refused(LANE, (1, None), reason, at(0));
+        assert!(is_paused(verdict));
+        for n in 2..2000 {
+            refusals.refused(LANE, (n, None), reason, at(0));
+        }
+        if dropped {
+            refusals.keep_suspects(|known| known.seq != 1);
+        }
+        refusals.take_due(false, at(10)).unwrap();
+        let verdict = refusals.refused(LANE, (1, None), reason, at(10));
+        assert_eq!(verdict == Verdict::Never, !dropped);
+    }
 }
 
 /// A message that is refused again and again without a clear reason, while others of its lane
@@ -138,7 +160,7 @@ fn one_that_alone_is_refused_is_found_out() {
             let (_, limit) = refusals.take_due(false, now).unwrap();
             assert_eq!(limit, if n < 2 { 1 } else { 2 });
             if limit == 2 && others {
-                refusals.accepted(LANE, id(10 + n));
+                refusals.accepted(LANE, 10 + n);
             }
         }
         assert_eq!(verdict == Verdict::Never, others);
@@ -157,10 +179,10 @@ fn the_log_hears_of_it_once() {
         let now = at(10 * n);
         assert_eq!(said(refusals.refused(LANE, id(n), QUOTA, now)), expected);
         // What was under way already does not end the pause.
-        assert_eq!(refusals.accepted(LANE, id(50)), None);
+        assert_eq!(refusals.accepted(LANE, 50), None);
         refusals.take_due(false, at(10 * n + 5)).unwrap();
-        ends.extend(refusals.accepted(LANE, id(n)));
-        assert_eq!(refusals.accepted(LANE, id(60)), None, "it went on");
+        ends.extend(refusals.accepted(LANE, n));
+        assert_eq!(refusals.accepted(LANE, 60), None, "it went on");
     }
     assert_eq!(ends, [Loudness::News, Loudness::Repeat]);
     let late = refusals.refused(LANE, id(9), QUOTA, at(700));

@@ -195,11 +195,11 @@ fn send_again(
 /// A dead letter that the store no longer has: a damaged row.
 fn lose(core: &mut Core, key: SessionKey, id: MessageId, now: Time) {
     let session = core.sessions.get_mut(key);
-    let Some(session) = session.filter(|s| s.outbound.is_waiting(Lane::Dead, id)) else {
+    let Some(size) = session.and_then(|s| s.outbound.take_lost(Lane::Dead, id)) else {
         return;
     };
-    session.outbound.take_waiting(Lane::Dead, id, 0);
-    drop_message(core, key, Lane::Dead, DropReason::Damaged, (1, 0), now);
+    let lost = (1, size.into());
+    drop_message(core, key, Lane::Dead, DropReason::Damaged, lost, now);
     taken_over(core, key, Some(id), now);
 }
 

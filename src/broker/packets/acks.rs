@@ -71,6 +71,9 @@ pub(crate) fn on_puback(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
         }
         taken_over(core, key, done.id, now);
         pump(core, key, now);
+    } else if is_lenient {
+        // Of a QoS 2 message that the upstream has, by its PUBREC: no more than the end.
+        on_pubcomp(core, c, ack, now);
     } else if session.outbound.flying(ack.id).is_some() {
         close(core, c, Reason::PROTOCOL_ERROR, now);
     }

@@ -4,6 +4,7 @@
 use super::pump::pump;
 use crate::bridge::{Loudness, PausedLane, Verdict};
 use crate::broker::core::Core;
+use crate::broker::queues::age::note_expiry;
 use crate::broker::queues::drops::drop_message;
 use crate::broker::sessions::{DropReason, Session};
 use crate::keys::SessionKey;
@@ -19,7 +20,12 @@ pub(crate) fn refuse(core: &mut Core, key: SessionKey, ack: &Ack<'_>, done: Done
     let Some(end) = session.bridge_mut() else {
         return crate::impossible!("an upstream that is not a bridge's refuses a message");
     };
-    let verdict = end.refusals.refused(done.lane, done.id, ack.reason, now);
+    let Some(seq) = done.seq else {
+        return crate::impossible!("a message is under way without a place in the sequence");
+    };
+    let verdict = end
+        .refusals
+        .refused(done.lane, (seq, done.id), ack.reason, now);
     let next = end.refusals.next();
     match (verdict, done.id) {
         (Verdict::Never, None) => return give_up(core, key, ack, done, now),
@@ -34,6 +40,8 @@ pub(crate) fn refuse(core: &mut Core, key: SessionKey, ack: &Ack<'_>, done: Done
         tell_pause(session, &paused, loudness, now);
     }
     core.watches.look_at_refusals(next, &mut core.timers);
+    // It is as one that was never sent.
+    note_expiry(core, key);
     pump(core, key, now);
 }
 
@@ -55,7 +63,9 @@ pub(crate) fn accept(core: &mut Core, key: SessionKey, done: Done) {
     let Some(end) = session.bridge_mut().filter(|end| !end.refusals.is_empty()) else {
         return;
     };
-    let goes_on = end.refusals.accepted(done.lane, done.id);
+    let goes_on = done
+        .seq
+        .and_then(|seq| end.refusals.accepted(done.lane, seq));
     session.outbound.widen(done.lane);
     if let Some(loudness) = goes_on {
         let name = session.name_of(done.lane);
@@ -71,6 +81,11 @@ pub(crate) fn probe(core: &mut Core, key: SessionKey, is_new: bool, now: Time) {
     let Some(session) = core.sessions.get_mut(key) else {
         return;
     };
+    let outbound = &session.outbound;
+    if let Some(end) = session.role.bridge_mut() {
+        let refusals = &mut end.refusals;
+        refusals.keep_suspects(|known| outbound.is_owed(known.lane, known.seq, known.id));
+    }
     while let Some(end) = session.bridge_mut()
         && let Some((lane, limit)) = end.refusals.take_due(is_new, now)
     {

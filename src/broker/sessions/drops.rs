@@ -43,7 +43,7 @@ pub enum DropReason {
     Slow = 8,
     /// The session it was queued for ended.
     SessionEnded = 9,
-    /// The uplink of the bridge was down, and no queue takes it: QoS 0, or any with
+    /// The uplink of the bridge was down, or went, and no queue keeps it: QoS 0, or any with
     /// `local_cleansession`.
     Offline = 10,
     /// There were too many dead letters: the oldest went.

@@ -186,9 +186,9 @@ fn lose(core: &mut Core, place: Place, id: MessageId, now: Time) {
     let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
-    if session.outbound.is_waiting(lane, id) {
-        session.outbound.take_waiting(lane, id, 0);
-        drop_message(core, key, lane, DropReason::Damaged, (1, 0), now);
+    if let Some(size) = session.outbound.take_lost(lane, id) {
+        let lost = (1, size.into());
+        drop_message(core, key, lane, DropReason::Damaged, lost, now);
         taken_over(core, key, Some(id), now);
     }
 }

@@ -3,7 +3,7 @@
 use super::give::{Given, give};
 use super::membership::{leave_to_others, quit, shares};
 use crate::broker::core::Core;
-use crate::broker::queues::drops::drop_message;
+use crate::broker::queues::drops::{drop_message, drop_offline};
 use crate::broker::routing::Place;
 use crate::broker::sending::pump::taken_over;
 use crate::broker::sessions::{DropReason, Role, Session, Share};
@@ -31,7 +31,7 @@ pub(crate) fn go_offline(core: &mut Core, key: SessionKey, now: Time) {
 }
 
 /// A session that ends with its connection leaves its groups; what it did not deliver goes to others
-/// at once, since it lives nowhere else.
+/// at once, since it lives nowhere else. What waited for an upstream is lost, and counted.
 fn leave_ram(core: &mut Core, key: SessionKey, now: Time) {
     let left_groups = leave_groups(core, key);
     let Some(session) = core.sessions.known_mut(key) else {
@@ -43,6 +43,10 @@ fn leave_ram(core: &mut Core, key: SessionKey, now: Time) {
     });
     for entry in left {
         let lane = entry.owed.lane;
+        if lane.line().is_some() {
+            drop_offline(core, key, lane, (&entry.message, entry.owed.qos), now);
+            continue;
+        }
         let mut groups = left_groups.iter();
         let group = groups.find(|(share, lives)| *lives && share.lane() == lane);
         let from = entry.id.map(|id| (id, owner));

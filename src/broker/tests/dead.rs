@@ -6,6 +6,7 @@ use super::*;
 use crate::bridge::Limits;
 use crate::broker::DropReason;
 use crate::config::Overflow;
+use crate::mqtt::Property;
 
 const INVALID: Reason = Reason::TOPIC_NAME_INVALID;
 const DENIED: Reason = Reason::NOT_AUTHORIZED;
@@ -152,6 +153,57 @@ fn what_is_too_large_becomes_a_dead_letter() {
     let upstream = up(&mut world, bridge, &lines(), limits(5, true));
     assert_eq!(world.serve(upstream, secs(2), |_| OK), [&*large, &*large]);
     world.is_drained(bridge);
+}
+
+/// While the disk takes nothing, what is to be set aside waits; all else goes on.
+#[test]
+fn what_is_to_be_set_aside_on_a_full_disk_holds_nothing_up() {
+    for second in ["a/y", "b/y"] {
+        let (mut world, bridge, upstream, device) = connected(5);
+        world.pass(secs(5));
+        world.held = true;
+        world.publish(device, "a/x", "1", qos1(1));
+        world.pass(ms(100));
+        let message = world.message(upstream);
+        world.answer_with(upstream, &message, INVALID);
+        world.pass(ms(100));
+        world.publish(device, second, "2", qos1(2));
+        assert_eq!(world.serve(upstream, secs(1), |_| OK), ["2"]);
+        assert_eq!(world.dead(), 0);
+        world.held = false;
+        while world.store() {}
+        world.pass(secs(5));
+        assert_eq!(world.dead(), 1);
+        assert_eq!(world.broker.bridge_backlog(bridge), (0, 0));
+        assert_eq!(world.rows().len(), 1);
+    }
+}
+
+/// One that was refused without a clear reason and is gone since does not let two be tried at once.
+#[test]
+fn a_message_that_is_gone_is_no_suspect() {
+    let (mut world, bridge, upstream, _) = connected(5);
+    let device = world.clean(Version::V5, "e");
+    let props = [Property::MessageExpiry(60)];
+    world.publish_with(device, "a/x", "1", qos1(1), false, &props);
+    let mut tries = 0;
+    while tries < 3 {
+        world.serve(upstream, secs(1), |_| {
+            tries += 1;
+            Reason::UNSPECIFIED
+        });
+    }
+    assert_eq!(world.broker.bridge_backlog(bridge).0, 1);
+    world.pass(secs(60));
+    world.got(device);
+    world.send_all(device, "a/x", QoS::AtLeastOnce, 2..10);
+    for message in world.messages(upstream) {
+        world.answer_with(upstream, &message, Reason::QUOTA_EXCEEDED);
+    }
+    while world.queue().paused > 0 {
+        world.pass(ms(50));
+    }
+    assert_eq!(world.messages(upstream).len(), 1);
 }
 
 /// An upstream that does not authorize a topic: a second try, then it is set aside, and the rest of the

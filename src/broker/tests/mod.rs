@@ -20,6 +20,7 @@ mod offline;
 mod overflow;
 mod queue;
 mod refused;
+mod refused_in_ram;
 mod reload;
 mod resend;
 mod retained;

@@ -5,9 +5,9 @@ use std::rc::Rc;
 use super::overflow::{add, line};
 use super::*;
 use crate::bridge::{Limits, Map, Wire};
-use crate::broker::{BridgeId, BridgeQueue, BridgeSession, DropReason};
+use crate::broker::{BridgeId, BridgeQueue, DropReason};
 use crate::config::{BridgeTopic, Overflow};
-use crate::mqtt::{Ack, Packet};
+use crate::mqtt::{Ack, Packet, Property};
 
 pub(super) const QUOTA: Reason = Reason::QUOTA_EXCEEDED;
 
@@ -190,35 +190,6 @@ fn refused_messages_keep_their_order() {
     let came = world.serve(upstream, secs(30), |_| OK);
     assert_eq!(came, numbers(1..101));
     world.is_drained(bridge);
-}
-
-/// A queue that is RAM (`local_cleansession`) keeps what is refused, as long as the connection lasts.
-#[test]
-fn a_queue_in_ram_waits_too() {
-    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
-        let mut world = World::new();
-        let (lines, map) = (lines(), Rc::new(Map::new(&lines())));
-        let spec = BridgeSession {
-            name: "b",
-            client_id: "local.b",
-            username: None,
-            durable: false,
-            topics: &lines,
-            map: &map,
-        };
-        let bridge = world.broker.add_bridge(&spec, world.now);
-        let upstream = up(&mut world, bridge, &lines, limits(5, false));
-        let device = world.clean(Version::V311, "d");
-        world.send_all(device, "a/x", qos, 1..21);
-        world.send_all(device, "b/x", qos, 21..41);
-        let came = world.serve(upstream, ms(500), |message| {
-            if message.topic == "a/x" { QUOTA } else { OK }
-        });
-        assert_eq!(came, numbers(21..41));
-        let came = world.serve(upstream, secs(30), |_| OK);
-        assert_eq!(came, numbers(1..21));
-        world.is_drained(bridge);
-    }
 }
 
 /// A restart in the midst of a pause: what the upstream took does not come again, though the rows stay
@@ -451,5 +422,57 @@ fn few_qos_2_at_once_before_mqtt_5() {
         if qos == QoS::ExactlyOnce {
             assert_eq!(most, expected);
         }
+    }
+}
+
+/// Some brokers answer QoS 2 with PUBACK; one that does so after PUBREC has the message only once.
+#[test]
+fn a_puback_after_pubrec_ends_the_handshake() {
+    for reason in [OK, QUOTA] {
+        let (mut world, bridge, upstream, device) = connected(5);
+        world.send_all(device, "a/x", QoS::ExactlyOnce, 1..3);
+        let came = world.messages(upstream);
+        for message in &came {
+            world.answer_with(upstream, message, OK);
+        }
+        world.pass(secs(1));
+        assert_eq!(world.got(upstream).len(), 2, "PUBREL");
+        for message in &came {
+            let id = message.delivery.id().unwrap();
+            world.send(upstream, &Packet::PubAck(Ack::new(id, reason)));
+        }
+        world.cut(device);
+        world.is_drained(bridge);
+        assert!(world.state("local.b").releasing.is_empty());
+        assert_eq!(world.broker.counters().dropped(), 0);
+    }
+}
+
+/// What is refused is to be sent as new, and may expire again: at once, not when its lane goes on.
+#[test]
+fn what_is_refused_may_expire() {
+    for durable in [true, false] {
+        let (mut world, bridge, upstream, _) = if durable {
+            connected(5)
+        } else {
+            refused_in_ram::connected(5)
+        };
+        let device = world.clean(Version::V5, "e");
+        let props = [Property::MessageExpiry(5)];
+        world.publish_with(device, "a/x", "1", qos1(1), false, &props);
+        world.publish(device, "a/x", "2", qos1(2));
+        let came = world.messages(upstream);
+        assert_eq!(came.len(), 2);
+        // Its answer takes longer than it lives.
+        world.pass(secs(6));
+        for message in &came {
+            world.answer_with(upstream, message, QUOTA);
+        }
+        world.pass(ms(200));
+        assert_eq!(world.queue().paused, 1);
+        assert_eq!(world.broker.bridge_backlog(bridge).0, 1, "{durable}");
+        let expired = world.broker.counters().dropped_for(DropReason::Expired);
+        assert_eq!(expired, 1);
+        assert_eq!(world.serve(upstream, secs(5), |_| OK), ["2"]);
     }
 }

@@ -4,11 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::{Entry, Outbound};
-use crate::lane::Lane;
+use crate::lane::{Lane, LineNo};
 use crate::message::{Message, MessageId, Origin, Parts, SessionId};
 use crate::mqtt::{PacketId, QoS, Reason};
 use crate::owed::Owed;
@@ -26,6 +27,8 @@ enum Op {
     Send(usize),
     /// The peer accepts the nth packet in flight, or goes on with its handshake.
     Accept(usize),
+    /// The peer answers it by PUBACK, whatever its QoS, and also after PUBREC.
+    Downgrade(usize),
     /// The peer refuses it, and its lane is paused.
     Refuse(usize),
     /// The peer refuses it, and it is tried again at once.
@@ -53,6 +56,7 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(qos, size, lane)| Op::Push(qos, size, lane)),
         8 => (0..4usize).prop_map(Op::Send),
         6 => (0..4usize).prop_map(Op::Accept),
+        1 => (0..4usize).prop_map(Op::Downgrade),
         4 => (0..4usize).prop_map(Op::Refuse),
         1 => (0..4usize).prop_map(Op::Again),
         1 => (0..4usize).prop_map(Op::Condemn),
@@ -108,6 +112,7 @@ impl Bench {
             Op::Push(qos, size, lane) => self.push(QoS::from_bits(qos).unwrap(), size, lane),
             Op::Send(reads) => self.send(reads),
             Op::Accept(nth) => self.accept(nth),
+            Op::Downgrade(nth) => self.downgrade(nth),
             Op::Refuse(nth) => {
                 if let Some(id) = self.refuse(nth, None) {
                     self.queue.pause(self.rows[&id].owed.lane);
@@ -238,6 +243,19 @@ impl Bench {
         self.queue.widen(entry.owed.lane);
     }
 
+    fn downgrade(&mut self, nth: usize) {
+        let Some(flight) = self.flights.get(nth).copied() else {
+            return;
+        };
+        let done = self.queue.puback(flight.packet, true);
+        assert_eq!(done.is_none(), flight.released);
+        if done.is_some() {
+            self.owed.remove(&flight.id);
+            self.flights.remove(nth);
+            self.queue.widen(self.rows[&flight.id].owed.lane);
+        }
+    }
+
     fn refuse(&mut self, nth: usize, never: Option<Reason>) -> Option<u64> {
         let flight = self.flights.get(nth).copied()?;
         let exactly_once = self.rows[&flight.id].owed.qos == QoS::ExactlyOnce;
@@ -324,5 +342,45 @@ proptest! {
             bench.check();
         }
         bench.drain();
+    }
+}
+
+/// A message that comes back to RAM expires there as before: not sent after all, or refused.
+#[test]
+fn what_comes_back_to_ram_expires() {
+    let all = MessageId(u64::MAX);
+    let expiry = NOW + Duration::from_secs(9);
+    for refused in [false, true] {
+        let mut queue = Outbound::new(false);
+        queue.connect(6, NOW);
+        let parts = Parts {
+            topic: "t",
+            props: &[],
+            payload: b"x",
+        };
+        let mut message = Message::new(parts, NOW, Rc::new(Origin::default())).unwrap();
+        message.expiry = Some(expiry);
+        let owed = Owed {
+            session: SESSION,
+            lane: Lane::Bridge(LineNo::new(1).unwrap()),
+            seq: queue.next_seq(),
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            sub_ids: Box::default(),
+        };
+        let entry = Entry::new(Rc::new(message), None, owed);
+        let packet = entry.packet_id();
+        queue.push(entry, false);
+        let entry = queue.next(all, QoS::ExactlyOnce).unwrap();
+        assert_eq!(queue.next_expiry(), None);
+        if refused {
+            queue.sent(entry, NOW);
+            queue.take_back(packet);
+        } else {
+            queue.unsend(entry);
+        }
+        assert_eq!(queue.next_expiry(), Some(expiry));
+        assert_eq!(queue.drop_expired(expiry, 9).len(), 1);
+        assert!(queue.is_empty());
     }
 }

@@ -267,6 +267,14 @@ impl Queue {
         self.lane_mut(lane).waiting.take(id.0, size)
     }
 
+    /// The size of a message that waits in a lane. It takes long: where the message tells, ask that.
+    pub fn find_size(&self, lane: Lane, id: MessageId) -> Option<u32> {
+        let mut sent = self.sent.iter();
+        let sent = sent.find(|queued| queued.id == id && queued.lane == lane);
+        let waiting = || self.find(lane)?.waiting.find_size(id.0);
+        sent.map(|queued| queued.size).or_else(waiting)
+    }
+
     /// Takes the next message, as [`Queue::front_of`] names it, if its number is less than `below`.
     pub fn pop_below(&mut self, below: MessageId, may: impl Fn(Lane) -> bool) -> Option<Queued> {
         if let Some(queued) = self.sent.front() {

@@ -139,6 +139,16 @@ impl Waiting {
             || (self.ids.contains(id) && !self.holes.contains(id))
     }
 
+    /// The size of a message that waits, looked for among all.
+    pub(super) fn find_size(&self, id: u64) -> Option<u32> {
+        if let Some((size, _)) = self.back.get(&id) {
+            return Some(*size);
+        }
+        let mut sizes = self.ids.iter().zip(self.sizes.iter());
+        let found = sizes.find(|(other, _)| *other == id && !self.holes.contains(id));
+        found.map(|(_, size)| size)
+    }
+
     /// Takes one message of `size` bytes, wherever it stands, and returns its size.
     pub(super) fn take(&mut self, id: u64, size: u32) -> Option<u32> {
         if let Some((size, _)) = self.back.remove(&id) {
@@ -333,7 +343,9 @@ mod tests {
                     Op::Take(nth) => {
                         let taken = model.iter().nth(nth).map(|(id, known)| (*id, *known));
                         if let Some((id, (size, _))) = taken {
+                            prop_assert_eq!(waiting.find_size(id), Some(size));
                             prop_assert_eq!(waiting.take(id, size), Some(size));
+                            prop_assert_eq!(waiting.find_size(id), None);
                             prop_assert!(!waiting.contains(id));
                             model.remove(&id);
                         }
