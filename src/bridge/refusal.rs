@@ -255,9 +255,10 @@ impl Refusals {
         let known = self.lanes.iter_mut().find(due)?;
         known.until = None;
         let lane = known.lane;
-        let mut suspects = self.suspects.values().filter(|s| s.lane == lane);
-        let is_stuck = suspects.any(|suspect| suspect.refused >= ALONE);
-        Some((lane, if is_stuck { 2 } else { 1 }))
+        // One more than those that are refused again and again: is it them, or all?
+        let suspects = self.suspects.values().filter(|s| s.lane == lane);
+        let stuck = suspects.filter(|suspect| suspect.refused >= ALONE).count();
+        Some((lane, u32::try_from(stuck + 1).unwrap_or(u32::MAX)))
     }
 
     /// Forgets the messages refused that are not `owed` any more, because they were dropped.

@@ -292,6 +292,12 @@ impl Outbound {
         }
     }
 
+    /// True if a lane is paused, or was and is not open again.
+    pub fn is_held(&self, lane: Lane) -> bool {
+        let places = self.places.as_ref();
+        places.is_some_and(|places| places.hold(lane).is_some())
+    }
+
     /// Takes in the message of `entry` as a dead letter, which the store has as `id`.
     pub fn push_dead(&mut self, id: MessageId, entry: &Entry) {
         let Some(queued) = entry.queued() else {

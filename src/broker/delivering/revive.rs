@@ -158,8 +158,7 @@ fn send_again(
         return;
     };
     // A newer value is retained by now, or none: that one the upstream is to keep.
-    let retained = core.router.retained_at(message.topic());
-    let is_current = retained.is_some_and(|retained| retained.arrival == message.arrival);
+    let is_current = core.router.retains(message);
     let mut owed = Owed {
         lane: to.owed.lane,
         qos: to.owed.qos,

@@ -13,6 +13,9 @@ use crate::owed::Owed;
 use crate::session::Entry;
 use crate::time::Time;
 
+/// Stands for: no topic line takes the message any more. No upstream says that of one that it refuses.
+pub(crate) const NOT_MAPPED: Reason = Reason::NO_MATCHING_SUBSCRIBERS;
+
 /// Sets aside a message that `Outbound::next` gave and the upstream will never take.
 pub(crate) fn set_aside(
     core: &mut Core,
@@ -53,9 +56,12 @@ fn tell(core: &mut Core, key: SessionKey, entry: &Entry, reason: Reason, now: Ti
     };
     if end.refusals.set_aside(now) {
         let message = &entry.message;
+        let why = match reason {
+            NOT_MAPPED => "no topic line takes it any more".to_owned(),
+            reason => format!("the upstream will never take it, {reason}"),
+        };
         log::warn!(
-            "Bridge {}: the upstream will never take a message on {} (QoS {}, {}): {reason}. It is \
-             set aside as a dead letter.",
+            "Bridge {}: a message on {} (QoS {}, {}) is set aside as a dead letter: {why}.",
             end.name,
             message.topic(),
             entry.owed.qos as u8,

@@ -271,6 +271,13 @@ impl Router {
         found
     }
 
+    /// True if a message is what its topic retains.
+    pub(crate) fn retains(&self, message: &Message) -> bool {
+        self.retained_at(message.topic()).is_some_and(|retained| {
+            retained.arrival == message.arrival && retained.payload() == message.payload()
+        })
+    }
+
     /// What is retained on a topic.
     pub(crate) fn retained_at(&self, topic: &str) -> Option<&Rc<Message>> {
         self.retained.get(topic)

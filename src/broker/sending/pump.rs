@@ -4,7 +4,7 @@ use super::sync::send_next;
 use super::transmit::{Transmitted, transmit_queued};
 use crate::broker::core::Core;
 use crate::broker::ledger::Reader;
-use crate::broker::queues::dead::{is_kept, set_aside};
+use crate::broker::queues::dead::{NOT_MAPPED, is_kept, set_aside};
 use crate::broker::queues::drops::drop_entry;
 use crate::keys::SessionKey;
 use crate::message::MessageId;
@@ -59,6 +59,7 @@ fn send_ready(core: &mut Core, key: SessionKey, now: Time) -> Stop {
         settings,
         counters,
         scratch,
+        router,
         ..
     } = core;
     let Some(session) = sessions.get_mut(key) else {
@@ -77,7 +78,7 @@ fn send_ready(core: &mut Core, key: SessionKey, now: Time) -> Stop {
         if !writer.connection().takes_message() {
             break Stop::Blocked;
         }
-        let Some(entry) = session.outbound.next(below, max_qos) else {
+        let Some(mut entry) = session.outbound.next(below, max_qos) else {
             // The queue of a session that lives in RAM has no other part, but what it took over
             // from a member of a group has a row, whose commit it may have to wait for.
             let more = session.is_durable() || session.outbound.awaits_commit(below);
@@ -86,12 +87,18 @@ fn send_ready(core: &mut Core, key: SessionKey, now: Time) -> Stop {
         if let Some(reason) = session.outbound.take_condemned(entry.id) {
             break Stop::Dead(entry, reason);
         }
+        // A newer value may be there already: this one was refused once, and others were not.
+        entry.owed.retain &= !session.outbound.is_held(entry.owed.lane)
+            || !entry.message.retain
+            || router.retains(&entry.message);
         let with = (&*settings, &mut *counters, &mut *scratch);
         let outcome = transmit_queued(&mut writer, session, &entry, with, now);
-        if let (Transmitted::TooLarge, true, Some(id)) =
-            (outcome, session.is_bridge() && is_kept(&entry), entry.id)
-        {
-            session.outbound.condemn(id, Reason::PACKET_TOO_LARGE);
+        if let (Some(reason), true, Some(id)) = (
+            never(outcome),
+            session.is_bridge() && is_kept(&entry),
+            entry.id,
+        ) {
+            session.outbound.condemn(id, reason);
             session.outbound.unsend(entry);
             continue;
         }
@@ -108,6 +115,15 @@ fn send_ready(core: &mut Core, key: SessionKey, now: Time) -> Stop {
         sessions.unsave_state(key);
     }
     stop
+}
+
+/// Why a message that was not sent to an upstream is set aside, if it is to be.
+fn never(outcome: Transmitted) -> Option<Reason> {
+    match outcome {
+        Transmitted::TooLarge => Some(Reason::PACKET_TOO_LARGE),
+        Transmitted::NotMapped => Some(NOT_MAPPED),
+        Transmitted::Sent | Transmitted::TooOld | Transmitted::Denied => None,
+    }
 }
 
 /// A receiver has taken a message over, or is not to get it.

@@ -276,3 +276,62 @@ fn a_dead_letter_is_not_retained_over_a_newer_value() {
         assert_eq!((came, retain), (numbers(1..2), Some(!newer)));
     }
 }
+
+/// What waits for a line that is removed is no less than what an upstream refuses: it is set aside, and
+/// goes up when the line is back.
+#[test]
+fn what_no_line_takes_any_more_is_set_aside() {
+    let mut world = World::new();
+    add(&mut world, &lines());
+    let device = world.clean(Version::V311, "d");
+    world.send_all(device, "a/x", QoS::AtLeastOnce, 1..11);
+    world.send_all(device, "b/x", QoS::ExactlyOnce, 11..21);
+    world.crash(secs(10));
+    let bridge = add(&mut world, &[line("b/#")]);
+    let upstream = up(&mut world, bridge, &[line("b/#")], limits(5, true));
+    assert_eq!(world.serve(upstream, secs(3), |_| OK), numbers(11..21));
+    assert_eq!((world.dead(), world.broker.counters().dropped()), (10, 0));
+    world.cut(upstream);
+    world.crash(secs(10));
+    let bridge = add(&mut world, &lines());
+    let upstream = up(&mut world, bridge, &lines(), limits(5, true));
+    assert_eq!(world.serve(upstream, secs(3), |_| OK), numbers(1..11));
+    world.is_drained(bridge);
+}
+
+/// A retained value that was refused once does not go up over a newer one that was not.
+#[test]
+fn a_refused_value_is_not_retained_over_a_newer_one() {
+    let (mut world, _, upstream, device) = connected(5);
+    world.publish_with(device, "a/x", "1", qos1(1), true, &[]);
+    world.publish_with(device, "a/x", "2", qos1(2), true, &[]);
+    let mut refused = false;
+    let mut came = Vec::new();
+    world.serve(upstream, secs(10), |message| {
+        if message.payload == "1" && !std::mem::replace(&mut refused, true) {
+            return Reason::QUOTA_EXCEEDED;
+        }
+        came.push((message.payload.clone(), message.retain));
+        OK
+    });
+    let expected = [("2".to_owned(), true), ("1".to_owned(), false)];
+    assert_eq!(came, expected);
+}
+
+/// Several messages in a row that the upstream does not take, without saying why, block their lane for
+/// a while only.
+#[test]
+fn poison_beside_poison_is_found() {
+    for poison in 1..4 {
+        let (mut world, _, upstream, device) = connected(10);
+        world.send_all(device, "a/bad", QoS::AtLeastOnce, 1..poison + 1);
+        world.send_all(device, "a/good", QoS::AtLeastOnce, 10..30);
+        let answer = |message: &Arrived| match message.topic.as_str() {
+            "a/bad" => Reason::UNSPECIFIED,
+            _ => OK,
+        };
+        let came = world.serve(upstream, secs(900), answer);
+        assert_eq!(sorted(came), (10..30).collect::<Vec<_>>());
+        assert_eq!(world.dead(), u64::from(poison));
+    }
+}
