@@ -204,10 +204,12 @@ impl Session {
             return Err(Violation::NotOwed);
         };
         let known = is_known_by(owed, arrival);
-        let line = line(owed);
-        self.latest.insert(line.clone(), order);
-        let newest = self.newest.entry(line).or_default();
-        *newest = order.max(*newest);
+        if !owed.offered {
+            let line = line(owed);
+            self.latest.insert(line.clone(), order);
+            let newest = self.newest.entry(line).or_default();
+            *newest = order.max(*newest);
+        }
         let forgot = std::mem::take(&mut owed.forgot);
         match (arrival.id, owed.stage) {
             // Until it is answered again.
@@ -281,7 +283,8 @@ impl Session {
         let latest = self.latest.get(&line).copied().unwrap_or_default();
         let newest = self.newest.get(&line).copied().unwrap_or_default();
         let first = owed.stage == Stage::Waiting && !owed.forgot;
-        let in_order = owed.order > latest && (!first || owed.order > newest);
+        // A copy goes when its receiver reads again.
+        let in_order = owed.offered || owed.order > latest && (!first || owed.order > newest);
         must(in_order, Violation::OutOfOrder)
     }
 
