@@ -155,7 +155,8 @@ pub(super) const KEYS: &[Key] = &[
          every drop is counted in $SYS and told in the log. refuse: the publisher is not acknowledged: \
          MQTT 5 publishers get reason 0x97; for older ones the acknowledgement waits until there is \
          room, while those of other messages go on. Receivers that have room get the message at once \
-         all the same, so a publisher that sends it again makes them get it twice. It is told in \
+         all the same, so they get it once more each time its publisher sends it again, at QoS 2 \
+         too. It is told in \
          the log, at once and at intervals. Queues of clean sessions take latest-per-topic for \
          oldest, and refuse for newest. What has expired is dropped before a message is refused or \
          another one dropped.",
