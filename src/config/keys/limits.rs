@@ -47,8 +47,9 @@ pub(super) const KEYS: &[Key] = &[
         "COUNT",
         Is("1000"),
         "How many dead letters are kept for each bridge; 0 is no limit.",
-        "A message that the upstream of a bridge will never take, as it says or by its size, is set \
-         aside on disk, out of the way and out of the bounds of the queue. What the configuration \
+        "A message that the upstream of a bridge will never take, as it says or by its size, and one \
+         whose topic line is no longer in the configuration, is set aside on disk, out of the way and \
+         out of the bounds of the queue. What the configuration \
          maps is sent again at the next start, at SIGHUP and when the bridge changes. When there \
          are more, the oldest are dropped.",
         set!(max_dead_letters, v => v.number(0..=u64::MAX)?),
