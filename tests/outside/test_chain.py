@@ -262,3 +262,48 @@ def test_what_is_retained_upstream_is_what_is_retained_here(
     here = retained(lambda name: client(edge.port, name), topics)
     assert [here[f"state/{kind}1"] for kind in ("changes", "clears", "new")] == ["now", None, "now"]
     agree(here)
+
+
+# The upstream is killed.
+
+
+async def killed_cloud(edge, cloud):
+    ledger = Ledger()
+    devices = [Peer(edge.port, f"d{n}", level=4 + n % 2) for n in range(DEVICES)]
+    there = collector(cloud, ledger, 1)
+    for device in devices:
+        ledger.publisher(device)
+    async with company(there, *devices):
+        flow = asyncio.create_task(flood(ledger, devices, 400, 1))
+        await until(lambda: ledger.arrived() > 100, 30, "messages under way")
+        await asyncio.to_thread(cloud.kill)
+        await flow  # The site does not wait for it.
+        await asyncio.to_thread(cloud.start)
+        await until(lambda: not missing(ledger, there), 90, "what was acknowledged")
+        await quiet(ledger.arrived, seconds=2)
+    return ledger
+
+
+@pytest.mark.parametrize("cloud", [RabbitMQ], indirect=True, ids=ids)
+def test_an_upstream_that_keeps_its_word_may_be_killed(make_broker, cloud):
+    """Of the three only RabbitMQ has on disk what it has acknowledged."""
+    lines = bridge(cloud.port, "bridge_protocol_version mqttv311", "topic site/# out 1")
+    edge = make_broker(lines, durable=True, quiet=True)
+    ledger = asyncio.run(killed_cloud(edge, cloud))
+    assert ledger.judge() == []
+
+
+@pytest.mark.parametrize("cloud, version", [(Ejabberd, "mqttv50")], indirect=["cloud"], ids=ids)
+def test_an_upstream_that_has_lost_all_gets_what_is_retained(make_broker, client, cloud, version):
+    lines = bridge(cloud.port, f"bridge_protocol_version {version}", cloud.login, "topic s/# out 1")
+    edge = make_broker(lines, durable=True, quiet=True)
+    device = client(edge.port, "device")
+    topics = [f"s/{n}" for n in range(4)]
+    for n, topic in enumerate(topics):
+        device.publish(topic, f"{n}", n % 2, retain=True)
+    for round_ in range(2):
+        end = time.monotonic() + 40
+        while retained(cloud.client, topics) != {f"s/{n}": f"{n}" for n in range(4)}:
+            assert time.monotonic() < end, round_
+        cloud.kill()
+        cloud.start()
