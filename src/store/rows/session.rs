@@ -30,7 +30,7 @@ pub(in crate::store) fn is_wide(id: SessionId) -> bool {
 
 /// The row of a [`SessionRecord`].
 pub(in crate::store) const IDENTITY: u8 = 0;
-/// The row of a [`StateRecord`].
+/// The row of a [`StateRecord`](super::state::StateRecord).
 pub(in crate::store) const STATE: u8 = 1;
 
 /// A session as it outlives its connection.
