@@ -74,16 +74,25 @@ def test_one_without_changes_is_not_touched(make_broker, make_upstream, client):
     assert "Bridge edge: " not in broker.log().replace("Bridge edge: queues", "")
 
 
+def late(make_upstream, client):
+    """An upstream that is not there yet, and has a session that is owed everything."""
+    upstream = make_upstream(durable=True)
+    seen = client(upstream.port, "seen", clean=False)
+    seen.subscribe("up/#", 1)
+    seen.close()
+    upstream.stop()
+    return upstream
+
+
 def test_its_queue_keeps_its_order(make_broker, make_upstream, client):
-    upstream = make_upstream(start=False)
+    upstream = late(make_upstream, client)
     config = bridge(upstream.port)
     broker = make_broker(config, durable=True)
     for n in range(4):
         publish(client, broker, range(10 * n, 10 * n + 10))
         reload(broker, f"max_keepalive {100 + n}\n" + config)
     upstream.start()
-    seen = client(upstream.port, "seen")
-    seen.subscribe("up/#", 1)
+    seen = client(upstream.port, "seen", clean=False)
     assert seen.payloads(40, timeout=20) == [str(n) for n in range(40)]
 
 
@@ -132,7 +141,7 @@ def test_removed(make_broker, make_upstream, client, version):
 
 def test_removed_by_mistake(make_broker, make_upstream, client):
     """What waited is there when the line is back; what came in between is not."""
-    upstream = make_upstream(start=False)
+    upstream = late(make_upstream, client)
     config = bridge(upstream.port)
     broker = make_broker(config, durable=True)
     publish(client, broker, range(5))
@@ -144,8 +153,7 @@ def test_removed_by_mistake(make_broker, make_upstream, client):
     reload(broker, config)
     publish(client, broker, range(5, 8))
     upstream.start()
-    seen = client(upstream.port, "seen")
-    seen.subscribe("up/#", 1)
+    seen = client(upstream.port, "seen", clean=False)
     assert seen.payloads(8, timeout=20) == [str(n) for n in range(8)]
     nothing_comes(seen)
 

@@ -12,6 +12,8 @@ use crate::mqtt::{Packet, Version, encode};
 
 /// Bytes asked of the socket at once.
 const READ_SIZE: usize = 64 * 1024;
+/// How long the broker has to close a connection after DISCONNECT.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// A socket with its buffers.
 #[derive(Debug)]
@@ -67,6 +69,21 @@ impl Connection {
             self.written = Instant::now();
         }
         Ok(())
+    }
+
+    /// Sends what is to be sent, and waits for the broker to close. What it has sent meanwhile is read: a
+    /// socket that is closed before that is reset, and with it go acknowledgements on their way.
+    pub(super) fn end(&mut self) -> Result<(), Error> {
+        self.flush()?;
+        let deadline = Instant::now() + LINGER;
+        let mut dropped = [0; READ_SIZE];
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let is_over = left.is_zero() || self.stream.set_read_timeout(Some(left)).is_err();
+            if is_over || !matches!(self.stream.read(&mut dropped), Ok(1..)) {
+                return Ok(());
+            }
+        }
     }
 
     /// Sends PINGREQ if it is time [MQTT-3.1.2-20]; returns when to look again.

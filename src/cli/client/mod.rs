@@ -227,7 +227,7 @@ impl<'s> Client<'s> {
     /// When it can't be sent.
     pub fn disconnect(mut self, reason: Reason, props: Props<'_>) -> Result<(), Error> {
         self.put(&Packet::Disconnect(Disconnect { reason, props }))?;
-        self.link.flush()
+        self.link.end()
     }
 
     /// Sends the unfinished publishes again, in their order [MQTT-4.4.0-1] [MQTT-4.6.0-1].
