@@ -46,6 +46,9 @@ pub(super) fn retain(core: &mut Core, message: &Rc<Message>, now: Time) -> bool 
 /// A retained message is about to be replaced. Where it waits for nothing but the uplink of a bridge
 /// to come back, the upstream will not get it: it counts as dropped.
 fn count_replaced(core: &mut Core, topic: &str, now: Time) {
+    if core.bridges.keys().next().is_none() {
+        return;
+    }
     let Some(old) = core.router.retained_at(topic).cloned() else {
         return;
     };

@@ -53,7 +53,9 @@ pub(crate) fn on_puback(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
     let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
-    let beside = session.outbound.flying_aside(ack.id);
+    // Only an upstream is sent messages beside its queue.
+    let beside = is_lenient.then(|| session.outbound.flying_aside(ack.id));
+    let beside = beside.flatten();
     if ack.reason.is_error()
         && is_lenient
         && let Some(done) = session.outbound.refusable(ack.id, false)
