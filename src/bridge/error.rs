@@ -22,8 +22,12 @@ pub enum Error {
     Disconnected(Reason, Said),
     /// The CONNACK claims a session where none was asked for [MQTT-3.2.2-4].
     SessionPresent,
-    /// Connecting failed, or the connection ended: what the system says.
+    /// Connecting failed, or the connection broke: what the system says.
     Io(String),
+    /// The upstream ended the connection, without a word: what the system says.
+    Closed(String),
+    /// What came is no packet.
+    Malformed(String),
     /// The upstream sent a packet that has no place here [MQTT-4.13.1-1].
     Unexpected(&'static str),
     /// A packet of ours cannot be encoded: a directive holds too long a value.
@@ -35,13 +39,14 @@ pub enum Error {
 impl std::error::Error for Error {}
 
 impl Error {
-    /// True for what an upstream does that does not know a protocol version: return code 1, reason
-    /// 0x84, or the end of the connection.
-    pub(super) const fn refuses_version(&self) -> bool {
-        matches!(
-            self,
-            Error::Io(_) | Error::Refused(Reason::UNSUPPORTED_PROTOCOL_VERSION, _)
-        )
+    /// What the upstream did, in few words.
+    pub(super) fn short(&self) -> String {
+        match self {
+            Error::Refused(reason, _) => format!("refused: {reason}"),
+            Error::Closed(_) => "closed without an answer".to_owned(),
+            Error::ConnAckTimeout => "no answer".to_owned(),
+            other => other.to_string(),
+        }
     }
 
     /// What a DISCONNECT tells the upstream: what it has done wrong.
@@ -103,7 +108,8 @@ impl fmt::Display for Error {
             Error::SessionPresent => {
                 f.write_str("protocol error: upstream resumes a session, with cleansession true")
             }
-            Error::Io(why) => f.write_str(why),
+            Error::Io(why) | Error::Closed(why) => f.write_str(why),
+            Error::Malformed(why) => write!(f, "upstream sent what is no packet: {why}"),
             Error::Unexpected(packet) => write!(f, "protocol error: unexpected {packet}"),
             Error::Encode(error) => write!(f, "cannot encode a packet: {error}"),
             Error::GivenUp => f.write_str("connected too late"),

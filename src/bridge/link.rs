@@ -5,8 +5,10 @@
 //! business goes on to the session.
 
 mod backoff;
+mod careful;
 mod connect;
 mod goodbye;
+mod loss;
 mod notify;
 mod requests;
 mod state;
@@ -20,16 +22,19 @@ use fastrand::Rng;
 
 pub use backoff::Backoff;
 use connect::session_expiry;
+use loss::Ended;
 use notify::Notifications;
-use requests::{Context, Requests};
+use requests::{Context, Requests, Wanted};
 use state::{State, Up};
 pub use step::{Action, Step};
 
-use super::dialect::Ladder;
+use super::isolation::Isolation;
+use super::ladder::Ladder;
 use super::status::{Phase, Reporter, Status};
+use super::verdicts::{Feature, GivenUp, Verdicts, upstream_number};
 use super::{Error, Limits, Map, Said, Wire};
 use crate::config;
-use crate::mqtt::{ConnAck, Packet, PacketId, Reason, RetainHandling, Version, encode};
+use crate::mqtt::{ConnAck, Packet, PacketId, QoS, Reason, RetainHandling, Version, encode};
 use crate::time::Time;
 
 /// How long a connection to one address may take, with name resolution and TLS.
@@ -52,7 +57,12 @@ pub struct Link {
     map: Rc<Map>,
     wire: Rc<Wire>,
     state: State,
-    ladder: Ladder,
+    /// What to offer to the upstream at each address.
+    ladders: Vec<Ladder>,
+    verdicts: Verdicts,
+    isolation: Isolation,
+    /// How the last connection that was up has ended, until [`Link::judge`] asks.
+    ended: Option<Ended>,
     backoff: Backoff,
     rng: Rng,
     /// The index of the address in use.
@@ -69,13 +79,19 @@ impl Link {
         let mut rng = Rng::with_seed(seed);
         let jitter = Duration::from_millis(rng.u64(0..START_JITTER_MILLIS));
         let map = Rc::new(Map::new(&spec.topics));
+        let spare_id = connect::spare_client_id(&spec).is_some();
+        let addresses = spec.addresses.iter();
+        let ladders = addresses.map(|at| Ladder::new(&spec, upstream_number(Some(at)), spare_id));
         Link {
+            ladders: ladders.collect(),
+            verdicts: Verdicts::new(&spec),
+            isolation: Isolation::default(),
+            ended: None,
             wire: Rc::new(Wire::new(map.clone())),
             map,
             state: State::Waiting {
                 until: now + jitter,
             },
-            ladder: Ladder::new(&spec),
             backoff: Backoff::new(spec.restart),
             rng,
             address: 0,
@@ -99,7 +115,18 @@ impl Link {
 
     /// The version that the connection speaks, or the next one will speak: what to decode by.
     pub fn version(&self) -> Version {
-        self.ladder.current().version
+        let ladder = self.ladder();
+        ladder.map_or(Version::V311, |ladder| ladder.current().dialect.version)
+    }
+
+    /// What to offer at the address in use. A section without address is refused when it is read.
+    fn ladder(&self) -> Option<&Ladder> {
+        self.ladders.get(self.address)
+    }
+
+    /// The number of the upstream in use.
+    fn upstream(&self) -> u64 {
+        self.ladder().map_or(0, Ladder::upstream)
     }
 
     /// The topic on which the broker tells its own clients the state of the link, retained: "1"
@@ -139,12 +166,13 @@ impl Link {
                 self.lost(&Error::AckTimeout, now);
                 Action::Close
             }
+            State::Up(up) if up.careful.is_some() => self.drive_careful(now, out),
+            State::Up(up) if up.doubts_life(now) => {
+                up.ping(now, out);
+                Action::Idle
+            }
             State::Up(up) if up.ping_timeout() <= now => {
-                if up.ping_due.is_none() && encode(&Packet::PingReq, up.limits.version, out).is_ok()
-                {
-                    up.last_sent = now;
-                    up.ping_due = Some(now + up.grace());
-                    up.pinged = Some(now);
+                if up.ping_due.is_none() && up.ping(now, out) {
                     return Action::Idle;
                 }
                 self.lost(&Error::PingTimeout, now);
@@ -187,12 +215,16 @@ impl Link {
     /// [`Error::GivenUp`] after the deadline, [`Error::Encode`] if a directive holds too long a
     /// value. Close the connection.
     pub fn connected(&mut self, now: Time, out: &mut Vec<u8>) -> Result<(), Error> {
-        if !matches!(self.state, State::Connecting { .. }) {
+        let offer = self.ladder().map(Ladder::current);
+        let Some(offer) = offer.filter(|_| matches!(self.state, State::Connecting { .. })) else {
             return Err(Error::GivenUp);
-        }
+        };
         self.requests.reset();
-        let topic = self.notifications.upstream();
-        connect::write(&self.spec, self.ladder.current(), topic, out).map_err(|error| {
+        let topic = self
+            .notifications
+            .upstream()
+            .filter(|_| offer.notifications);
+        connect::write(&self.spec, offer, topic, out).map_err(|error| {
             let error = Error::from(error);
             self.lost(&error, now);
             error
@@ -203,10 +235,10 @@ impl Link {
         Ok(())
     }
 
-    /// Connecting failed, or the connection ended or carried bytes that are no packet; `why`
-    /// says so for the log. Does nothing when the link knows already.
-    pub fn failed(&mut self, why: &str, now: Time) {
-        self.lost(&Error::Io(why.to_owned()), now);
+    /// Connecting failed, or the connection ended or carried bytes that are no packet. Does nothing
+    /// when the link knows already.
+    pub fn failed(&mut self, why: &Error, now: Time) {
+        self.lost(why, now);
     }
 
     /// Bytes were written to the connection: the keep-alive starts over.
@@ -255,7 +287,7 @@ impl Link {
             (State::Up(up), packet) => {
                 up.last_received = now;
                 up.ping_due = up.ping_due.map(|_| now + up.grace());
-                self.received(packet)
+                self.received(packet, ids, now, out)
             }
             (_, packet) => Err(Error::Unexpected(packet.name())),
         };
@@ -277,7 +309,13 @@ impl Link {
         if connack.session_present && self.spec.clean_session {
             return Err(Error::SessionPresent);
         }
-        let dialect = self.ladder.current();
+        let Some(ladder) = self.ladders.get_mut(self.address) else {
+            return Err(Error::GivenUp);
+        };
+        let (offer, dialect) = (ladder.current(), ladder.current().dialect);
+        for given_up in ladder.accepted(&mut self.verdicts) {
+            self.reporter.given_up(&given_up);
+        }
         let limits = Limits::new(
             connack,
             dialect.version,
@@ -286,161 +324,169 @@ impl Link {
         )
         .with_max_packet(self.spec.max_packet_size)
         .with_max_qos2(self.spec.max_inflight_qos2);
-        self.ladder.accepted();
         if !connack.session_present {
             self.requests.session_is_new();
         }
         let asked = session_expiry(&self.spec);
         self.reporter
             .up(&self.spec, self.address, dialect, &limits, asked);
-        self.request(&limits, ids, out)?;
+        let notify = offer.notifications && self.notifications.upstream().is_some();
+        self.begin_requests(&limits, notify);
+        let careful = self.isolation.is_careful();
+        self.state = State::Up(Up::new(limits, careful, now));
+        self.request(ids, now, out)?;
 
         let echoes = limits.version < Version::V5 && !dialect.bridge && self.map.may_echo();
         let retain = self.spec.outgoing_retain && limits.retain_available;
         self.wire.set(retain, echoes);
-        let address = self.spec.addresses.get(self.address);
-        self.wire.set_address(address);
+        let upstream = self.upstream();
+        self.wire.set_upstream(upstream);
+        self.wire.begin(careful);
+        self.forbid_topics();
         self.been_up = true;
-        self.state = State::Up(Up {
-            since: now,
-            limits,
-            last_sent: now,
-            last_received: now,
-            notifying: self.notifications.upstream().is_some(),
-            ping_due: None,
-            pinged: None,
-            unacked: None,
-        });
-        let mut session = limits;
-        if self.requests.awaits_notification() && limits.receive_maximum < u16::MAX {
-            session.receive_maximum -= 1;
-        }
-        Ok(Step::Up(session))
+        Ok(Step::Up(self.for_session(&limits)))
     }
 
-    /// Sends the notification and the subscriptions.
+    /// What the session may do on this connection: what the upstream allows, as far as it can do it.
+    fn for_session(&self, limits: &Limits) -> Limits {
+        let upstream = self.upstream();
+        let mut session = *limits;
+        session.receive_maximum = self.window(limits);
+        if self.requests.needs_place() && (2..u16::MAX).contains(&session.receive_maximum) {
+            session.receive_maximum -= 1;
+        }
+        let is_careful = self.isolation.is_careful();
+        if is_careful || self.verdicts.has(upstream, &Feature::Aliases) {
+            session.topic_alias_max = 0;
+        }
+        session.topic_alias_max = session.topic_alias_max.min(self.spec.outgoing_topic_alias);
+        if self.isolation.is_lowered() || self.verdicts.has(upstream, &Feature::Qos2) {
+            session.max_qos = session.max_qos.min(QoS::AtLeastOnce);
+        }
+        session
+    }
+
+    /// How many messages may be unacknowledged.
+    fn window(&self, limits: &Limits) -> u16 {
+        if self.isolation.is_careful() {
+            return 1;
+        }
+        let given_up = self.verdicts.window(self.upstream());
+        given_up.map_or(limits.receive_maximum, |size| {
+            size.min(limits.receive_maximum)
+        })
+    }
+
+    /// Lists what is to be asked of the upstream.
+    fn begin_requests(&mut self, limits: &Limits, notify: bool) {
+        let upstream = self.upstream();
+        let does_without = |feature: &Feature| {
+            self.verdicts.has(upstream, feature) || self.isolation.leaves_out(feature)
+        };
+        let is_given_up = |filter: &str| does_without(&Feature::Subscription(filter.into()));
+        self.requests.begin(&Wanted {
+            name: &self.spec.name,
+            map: &self.map,
+            limits,
+            unsubscribe: self.spec.attempt_unsubscribe && !does_without(&Feature::Unsubscribe),
+            notify: notify && !does_without(&Feature::Notifications),
+            one_at_a_time: self.isolation.is_careful(),
+            is_given_up: &is_given_up,
+        });
+    }
+
+    /// Asks what may be asked now.
     fn request(
         &mut self,
-        limits: &Limits,
         ids: &mut dyn FnMut() -> PacketId,
+        now: Time,
         out: &mut Vec<u8>,
     ) -> Result<(), Error> {
+        let State::Up(up) = &mut self.state else {
+            return Ok(());
+        };
         // With the session gone upstream, or ours new, all retained messages are wanted; after a
         // mere reconnect they have been here already (before MQTT 5 there is no choice).
-        let retain_handling = if self.been_up && limits.session_present {
+        let retain_handling = if self.been_up && up.limits.session_present {
             RetainHandling::SendIfNew
         } else {
             RetainHandling::Send
         };
         let mut cx = Context {
             name: &self.spec.name,
-            map: &self.map,
-            limits,
-            unsubscribe: self.spec.attempt_unsubscribe,
+            limits: &up.limits,
+            state_topic: self.notifications.topic(),
             retain_handling,
             ids,
             out,
         };
-        if let Some(topic) = self.notifications.upstream() {
-            self.requests.notify(topic, &mut cx)?;
+        self.requests.advance(&mut cx)?;
+        if self.requests.are_done() {
+            up.are_answered(now);
         }
-        self.requests.subscribe(&mut cx)?;
         Ok(())
     }
 
     /// A packet while the link is up.
-    fn received(&mut self, packet: &Packet<'_>) -> Result<Step, Error> {
+    fn received(
+        &mut self,
+        packet: &Packet<'_>,
+        ids: &mut dyn FnMut() -> PacketId,
+        now: Time,
+        out: &mut Vec<u8>,
+    ) -> Result<Step, Error> {
+        let mut step = Step::None;
         match packet {
-            Packet::Publish(_) | Packet::PubRec(_) | Packet::PubRel(_) | Packet::PubComp(_) => {
-                Ok(Step::Forward)
+            Packet::Publish(_) | Packet::PubRel(_) => return Ok(Step::Forward),
+            Packet::PubRec(ack) => {
+                if ack.reason.is_error() {
+                    self.acknowledged(now);
+                }
+                return Ok(Step::Forward);
+            }
+            Packet::PubComp(_) => {
+                self.acknowledged(now);
+                return Ok(Step::Forward);
             }
             Packet::PubAck(ack) => match self.requests.puback(ack) {
-                Some(reason) => Ok(self.notified(reason)),
-                None => Ok(Step::Forward),
+                Some(reason) => step = self.notified(reason),
+                None => {
+                    self.acknowledged(now);
+                    return Ok(Step::Forward);
+                }
             },
-            Packet::SubAck(ack) => {
-                self.requests.suback(ack, &self.spec.name);
-                Ok(Step::None)
-            }
-            Packet::UnsubAck(ack) => {
-                self.requests.unsuback(ack, &self.spec.name);
-                Ok(Step::None)
-            }
+            Packet::SubAck(ack) => self.requests.suback(ack, &self.spec.name),
+            Packet::UnsubAck(ack) => self.requests.unsuback(ack, &self.spec.name),
             Packet::PingResp => {
                 self.requests.pingresp();
+                self.wire.arrived();
                 let answered = self.state.ping_answered();
-                Ok(answered.map_or(Step::None, Step::Answered))
+                step = answered.map_or(Step::None, Step::Answered);
             }
             Packet::Disconnect(packet) => {
-                Err(Error::Disconnected(packet.reason, Said::new(&packet.props)))
+                return Err(Error::Disconnected(packet.reason, Said::new(&packet.props)));
             }
-            _ => Err(Error::Unexpected(packet.name())),
+            _ => return Err(Error::Unexpected(packet.name())),
         }
+        for feature in self.isolation.answered() {
+            self.give_up(feature, "closed the connection on it twice");
+        }
+        self.request(ids, now, out)?;
+        Ok(step)
     }
 
     /// The notification was acknowledged: its place in the window is free.
     fn notified(&mut self, reason: Reason) -> Step {
         if reason.is_error() {
-            self.notifications.refused();
-            self.reporter.local_notifications(&reason.to_string());
+            self.give_up(Feature::Notifications, &reason.to_string());
         }
-        let State::Up(up) = &mut self.state else {
+        let State::Up(up) = &self.state else {
             return Step::None;
         };
-        up.notifying = false;
-        match up.limits.receive_maximum {
-            u16::MAX => Step::None,
+        match self.window(&up.limits) {
+            1 | u16::MAX => Step::None,
             window => Step::Window(window),
         }
-    }
-
-    /// The attempt or the connection is over: decides what comes next, and when.
-    fn lost(&mut self, error: &Error, now: Time) {
-        let address = self.address;
-        let waiting = State::Waiting { until: now };
-        let (fresh, held) = match std::mem::replace(&mut self.state, waiting) {
-            State::Waiting { until } => {
-                self.state = State::Waiting { until };
-                return;
-            }
-            State::Handshake { .. } if error.refuses_version() => {
-                let refused = self.ladder.current();
-                if self.ladder.refused() {
-                    let next = self.ladder.current();
-                    self.reporter.fallback(refused, next, error);
-                    return;
-                }
-                (self.next_address(), None)
-            }
-            State::Handshake { .. } if self.notifications.blame_will(error) => {
-                self.reporter.local_notifications(&error.to_string());
-                (self.next_address(), None)
-            }
-            State::Connecting { .. } | State::Handshake { .. } => (self.next_address(), None),
-            State::Up(up) => {
-                let held = now.since(up.since);
-                let version = up.limits.version;
-                if self.notifications.blame(up.notifying, held, version, error) {
-                    self.reporter
-                        .local_notifications("upstream closed the connection after the first");
-                }
-                if self.spec.round_robin {
-                    self.next_address();
-                } else {
-                    self.address = 0;
-                }
-                (true, Some(held))
-            }
-        };
-        self.ladder.restart();
-        let wait = if fresh {
-            self.backoff.next(held, &mut self.rng)
-        } else {
-            Duration::ZERO
-        };
-        self.state = State::Waiting { until: now + wait };
-        let address = self.spec.addresses.get(address);
-        self.reporter.down(address, error, wait, now);
     }
 
     /// Goes on to the next address; true if that begins a new attempt.
@@ -466,6 +512,7 @@ impl Link {
             last_error: self.reporter.last_error(),
             refused: self.requests.refused(),
             lowered: self.requests.lowered(),
+            given_up: self.verdicts.list(),
         }
     }
 }

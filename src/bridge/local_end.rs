@@ -7,6 +7,7 @@ use super::{Map, Rate, Refusals, RetainedSync};
 use crate::config::{Bounds, BridgeTopic, Overflow};
 use crate::lane::{Lane, LineNo};
 use crate::mqtt::QoS;
+use crate::store::GivenUpRecord;
 use crate::time::Time;
 
 /// One `topic` line, as far as the queue is concerned.
@@ -42,6 +43,8 @@ pub struct LocalEnd {
     pub is_outage_new: bool,
     /// The filters that our session upstream is subscribed to, by its acknowledgements.
     pub subscribed: Vec<Box<str>>,
+    /// What the bridge does without towards its upstreams, as its link has it kept.
+    pub given_up: (u64, Vec<GivenUpRecord>),
     /// What the upstream refuses.
     pub refusals: Refusals,
     /// What of the retained messages the upstream has.
@@ -61,6 +64,7 @@ impl LocalEnd {
             told_offline: None,
             is_outage_new: true,
             subscribed: Vec::new(),
+            given_up: (0, Vec::new()),
             retained,
         }
     }

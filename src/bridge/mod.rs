@@ -5,9 +5,10 @@
 //! recognition of its own messages when they come back. No sockets and no clock: `net` drives
 //! a [`Link`].
 
-mod dialect;
 mod echo;
 mod error;
+mod isolation;
+mod ladder;
 mod limits;
 mod link;
 mod local_end;
@@ -16,10 +17,12 @@ mod rate;
 mod refusal;
 mod status;
 mod sync;
+mod verdicts;
 mod wire;
 
 pub use echo::Echo;
 pub use error::{Error, Said};
+pub use isolation::{Unanswered, UnderWay};
 pub use limits::{Announced, Limits};
 pub use link::{Action, Backoff, CONNACK_TIMEOUT, CONNECT_TIMEOUT, Link, Step};
 pub use local_end::{LineBounds, LocalEnd};
@@ -28,6 +31,7 @@ pub use rate::Rate;
 pub use refusal::{Loudness, PausedLane, Refusal, Refusals, Suspect, Verdict};
 pub use status::{Phase, Status};
 pub use sync::{Outcome, RetainedSync};
+pub use verdicts::{Feature, GivenUp};
 pub use wire::Wire;
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use log::{Level, info, log, warn};
 
-use super::dialect::Dialect;
+use super::ladder::{Dialect, Offer};
+use super::verdicts::GivenUp;
 use super::{Error, Limits};
 use crate::config;
 use crate::config::log_type::NOTICE;
@@ -27,6 +28,8 @@ pub struct Status<'a> {
     pub refused: &'a [(Box<str>, Reason)],
     /// The filters that the upstream granted at a lower QoS than asked for.
     pub lowered: &'a [(Box<str>, QoS)],
+    /// What the bridge does without, and why.
+    pub given_up: &'a [GivenUp],
 }
 
 /// What a link is doing.
@@ -67,6 +70,9 @@ impl fmt::Display for Status<'_> {
         }
         for (filter, qos) in self.lowered {
             write!(f, "; topic {filter} at QoS {} only", *qos as u8)?;
+        }
+        for given_up in self.given_up {
+            write!(f, "; {given_up}")?;
         }
         match (self.phase, self.last_error) {
             (Phase::Up { .. }, _) | (_, None) => Ok(()),
@@ -150,16 +156,37 @@ impl Reporter {
         self.said.clear();
     }
 
-    pub(super) fn fallback(&self, refused: Dialect, next: Dialect, error: &Error) {
-        let how = match error {
-            Error::Io(why) => why.as_str(),
-            _ => "refused",
-        };
+    pub(super) fn fallback(&self, refused: Offer, next: Offer, error: &Error) {
         info!(
             target: NOTICE,
-            "Bridge {}: upstream does not take {refused} ({how}), trying {next}",
+            "Bridge {}: upstream does not take {refused} ({}), trying {next}",
+            self.name,
+            error.short()
+        );
+    }
+
+    /// Something is done without from now on.
+    pub(super) fn given_up(&self, given_up: &GivenUp) {
+        let GivenUp { feature, why, .. } = given_up;
+        warn!(
+            "Bridge {}: upstream does not take {feature} ({why}): {}. SIGHUP tries it again.",
+            self.name,
+            feature.instead()
+        );
+    }
+
+    /// The next connection is careful.
+    pub(super) fn careful(&self) {
+        warn!(
+            "Bridge {}: upstream closes the connection again and again: sending one thing at a time, \
+             to find out on what",
             self.name
         );
+    }
+
+    /// A careful connection goes on as others do.
+    pub(super) fn careful_is_over(&self) {
+        info!(target: NOTICE, "Bridge {}: going on at full speed", self.name);
     }
 
     pub(super) fn local_notifications(&self, why: &str) {
@@ -168,6 +195,11 @@ impl Reporter {
              upstream allows, or notifications_local_only true",
             self.name
         );
+    }
+
+    /// The connection is over, for this reason: what the log is to say follows.
+    pub(super) fn note(&mut self, error: &Error) {
+        self.last_error = Some(error.to_string());
     }
 
     /// An attempt at `address`, or the connection, is over.
@@ -194,6 +226,19 @@ impl Reporter {
             self.said.push((what, now));
         }
         self.last_error = Some(error);
+    }
+}
+
+impl fmt::Display for Offer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.dialect.fmt(f)?;
+        if !self.notifications {
+            f.write_str(" without a will")?;
+        }
+        if !self.own_client_id {
+            f.write_str(" under a plain client id")?;
+        }
+        Ok(())
     }
 }
 

@@ -3,10 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::map::fingerprint;
 use super::{Echo, Map};
 use crate::lane::LineNo;
 use crate::message::Message;
+use crate::mqtt::QoS;
 use crate::time::Time;
 
 /// What stands between the session of a bridge and its uplink.
@@ -19,6 +19,16 @@ pub struct Wire {
     upstream: Cell<u64>,
     /// The memory of our own publishes, where the upstream may send them back.
     echo: RefCell<Option<Echo>>,
+    /// One message goes out at a time.
+    is_careful: Cell<bool>,
+    /// None goes out for now.
+    is_shut: Cell<bool>,
+    /// Something was sent at QoS 0, and no PINGRESP has come since.
+    is_qos0_open: Cell<bool>,
+    /// The topic upstream of the last message that was sent, on a careful connection.
+    last_topic: RefCell<Option<Box<str>>>,
+    /// The topics upstream on which the upstream closes the connection; few.
+    forbidden: RefCell<Vec<Box<str>>>,
 }
 
 impl Wire {
@@ -29,6 +39,71 @@ impl Wire {
             retain: Cell::new(true),
             upstream: Cell::new(0),
             echo: RefCell::new(None),
+            is_careful: Cell::new(false),
+            is_shut: Cell::new(false),
+            is_qos0_open: Cell::new(false),
+            last_topic: RefCell::new(None),
+            forbidden: RefCell::new(Vec::new()),
+        }
+    }
+
+    /// A connection begins. On a careful one no message goes out before [`Wire::open`], and then one at
+    /// a time. A careful one also goes on as others do by this.
+    pub(super) fn begin(&self, is_careful: bool) {
+        self.is_careful.set(is_careful);
+        self.is_shut.set(is_careful);
+        self.is_qos0_open.set(false);
+        self.last_topic.replace(None);
+    }
+
+    /// The first message may go out.
+    pub(super) fn open(&self) {
+        self.is_shut.set(false);
+    }
+
+    /// What was sent at QoS 0 has arrived.
+    pub(super) fn arrived(&self) {
+        self.is_qos0_open.set(false);
+    }
+
+    /// True if something was sent at QoS 0 that may not have arrived.
+    pub(super) fn is_qos0_open(&self) -> bool {
+        self.is_qos0_open.get()
+    }
+
+    /// True if the next message waits for that.
+    pub(super) fn awaits_arrival(&self) -> bool {
+        self.is_careful.get() && self.is_qos0_open.get()
+    }
+
+    /// The topic upstream of the last message that was sent, on a careful connection.
+    pub(super) fn last_topic(&self) -> Option<Box<str>> {
+        self.last_topic.borrow().clone()
+    }
+
+    /// What goes to these topics upstream goes there no more.
+    pub(super) fn forbid(&self, topics: Vec<Box<str>>) {
+        self.forbidden.replace(topics);
+    }
+
+    /// True while a message may go out.
+    pub fn takes_message(&self) -> bool {
+        !self.is_shut.get() && !self.awaits_arrival()
+    }
+
+    /// True if the upstream closes the connection on what goes to this topic upstream.
+    pub fn is_forbidden(&self, topic: &str) -> bool {
+        let forbidden = self.forbidden.borrow();
+        !forbidden.is_empty() && forbidden.iter().any(|known| **known == *topic)
+    }
+
+    /// A message goes out to this topic upstream.
+    pub fn sent(&self, topic: &str, qos: QoS) {
+        if qos == QoS::AtMostOnce {
+            self.is_qos0_open.set(true);
+        }
+        if self.is_careful.get() {
+            self.last_topic.replace(Some(topic.into()));
         }
     }
 
@@ -58,13 +133,9 @@ impl Wire {
         }
     }
 
-    /// The upstream is the one at this address.
-    pub fn set_address(&self, address: Option<&(String, u16)>) {
-        let upstream = address.map(|(host, port)| {
-            let port = port.to_string();
-            fingerprint([host.as_bytes(), port.as_bytes()].into_iter())
-        });
-        self.upstream.set(upstream.unwrap_or_default());
+    /// The number of the upstream.
+    pub fn set_upstream(&self, upstream: u64) {
+        self.upstream.set(upstream);
     }
 
     /// A number that stands for the upstream's address.

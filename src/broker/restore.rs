@@ -130,6 +130,7 @@ fn restore_session(core: &mut Core, loaded: LoadedSession, now: Time) -> Session
             let retained = RetainedSync::restore(state.retained.filter(|_| is_sure));
             let mut end = LocalEnd::restored(&record.client_id, rate, retained);
             end.subscribed = record.subscribed_upstream.clone();
+            end.given_up = record.given_up.clone();
             Role::Bridge(Box::new(end))
         }
     };

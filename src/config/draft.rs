@@ -224,6 +224,7 @@ impl BridgeDraft {
         if let Some(id) = self.remote_clientid {
             bridge.local_clientid = format!("local.{id}");
             bridge.remote_clientid = id;
+            bridge.has_default_clientid = false;
         }
         if let Some(id) = self.local_clientid {
             bridge.local_clientid = id;

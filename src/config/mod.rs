@@ -287,6 +287,8 @@ pub struct Bridge {
     pub remote_password: Option<String>,
     /// `remote_clientid`, with the old `clientid`. Default `hostname.name`.
     pub remote_clientid: String,
+    /// `remote_clientid` was not set.
+    pub has_default_clientid: bool,
     /// `local_clientid`. Default `local.` and the remote client id.
     pub local_clientid: String,
     /// `local_username`.
@@ -328,6 +330,8 @@ pub struct Bridge {
     pub max_packet_size: Option<u32>,
     /// `bridge_max_topic_alias`, if set.
     pub max_topic_alias: Option<u16>,
+    /// `bridge_outgoing_topic_alias`: the most topic aliases set for the upstream. Default 32.
+    pub outgoing_topic_alias: u16,
 }
 
 impl Bridge {

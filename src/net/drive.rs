@@ -10,6 +10,7 @@ use super::hub::Hub;
 use super::progress::End;
 use super::reactor::Readiness;
 use super::web::Code;
+use crate::bridge::Error;
 use crate::broker::ConnId;
 use crate::mqtt;
 use crate::time::Time;
@@ -202,7 +203,7 @@ impl Hub {
                     if let Role::Upstream(index) = role
                         && let Some(uplink) = self.uplink(index)
                     {
-                        uplink.failed(&e.to_string(), now);
+                        uplink.failed(&Error::Malformed(e.to_string()), now);
                     }
                     if let Some(web) = self.conn(id).and_then(Conn::web) {
                         web.code = match e {

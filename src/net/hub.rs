@@ -253,7 +253,8 @@ impl Hub {
         if let Role::Upstream(index) = conn.role
             && let Some(uplink) = self.uplink(index)
         {
-            uplink.ended(&why, now);
+            uplink.ended(&end.of_upstream(), now);
+            self.judge(index);
         }
         self.broker.closed(id, &why, now);
     }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 
+use crate::bridge;
+
 /// How a read or write without blocking went.
 #[derive(Debug)]
 pub(super) enum Progress {
@@ -67,6 +69,24 @@ pub(super) enum End {
 }
 
 impl End {
+    /// What it means for a bridge.
+    pub(super) fn of_upstream(&self) -> bridge::Error {
+        let why = self.to_string();
+        let is_closed = match self {
+            End::Eof => true,
+            End::Failed(e) => matches!(
+                e.kind(),
+                ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe
+            ),
+            End::Asked | End::Refused(_) | End::Broken(_) => false,
+        };
+        if is_closed {
+            bridge::Error::Closed(why)
+        } else {
+            bridge::Error::Io(why)
+        }
+    }
+
     /// True where the broker ends the connection, and the peer is to read to the end.
     pub(super) fn is_ours(&self) -> bool {
         !matches!(self, End::Eof | End::Failed(_))

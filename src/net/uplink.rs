@@ -20,7 +20,7 @@ use super::conn::Role;
 use super::hub::{Hub, Shared};
 use super::progress::{End, Progress};
 use super::stream::Stream;
-use crate::bridge::{Action, Limits, Link, Step};
+use crate::bridge::{Action, Error, Limits, Link, Step};
 use crate::broker::{BridgeId, Broker, ConnId};
 use crate::mqtt::{self, Packet, PacketId, Version};
 use crate::time::Time;
@@ -91,70 +91,65 @@ async fn sleep_until_due(hub: &Shared, index: u32) {
     };
 }
 
-/// Resolves, connects and shakes hands. An error is the reason, for the log.
+/// Resolves, connects and shakes hands.
 async fn attempt(
     hub: &Shared,
     index: u32,
     resolver: &mut Resolver,
     target: &Target,
-) -> Result<(Stream, Ready), String> {
+) -> Result<(Stream, Ready), Error> {
     let Target { host, port, within } = target;
     let begun = std::time::Instant::now();
     let addresses = resolver
         .resolve(host, *port, *within)
         .await
-        .map_err(|e| format!("{host}: {e}"))?;
+        .map_err(|e| Error::Io(format!("{host}: {e}")))?;
     let left = within.saturating_sub(begun.elapsed());
     let reactor = Rc::clone(hub.borrow().reactor());
     let (stream, address) = dial::connect(&reactor, &addresses, left)
         .await
-        .map_err(|e| format!("connecting to {host} port {port}: {e}"))?;
+        .map_err(|e| Error::Io(format!("connecting to {host} port {port}: {e}")))?;
     log::debug!("Connected to {host} at {address}.");
     let ready = handshake(hub, index, &stream).await?;
     Ok((stream, ready))
 }
 
 /// From CONNECT to CONNACK.
-async fn handshake(hub: &Shared, index: u32, stream: &Stream) -> Result<Ready, String> {
-    let gone = || "the bridge was removed".to_owned();
+async fn handshake(hub: &Shared, index: u32, stream: &Stream) -> Result<Ready, Error> {
     let mut out = Vec::new();
     {
         let mut hub = hub.borrow_mut();
         let now = hub.now();
-        let link = &mut hub.uplink(index).ok_or_else(gone)?.link;
+        let link = &mut hub.uplink(index).ok_or(Error::GivenUp)?.link;
         let keepalive = link.spec().keepalive;
         stream.set_liveness(keepalive, keepalive + keepalive / 2);
-        link.connected(now, &mut out).map_err(|e| e.to_string())?;
+        link.connected(now, &mut out)?;
     }
-    send(stream, &out).await.map_err(|e| e.to_string())?;
+    send(stream, &out).await.map_err(|end| end.of_upstream())?;
     hub.borrow_mut().count_sent(1, out.len());
     let mut bytes = Vec::new();
     let late = async {
         sleep_until_due(hub, index).await;
-        Err(None)
+        // The link knows why it gives up.
+        hub.borrow_mut().drive_idle(index);
+        Err(Error::ConnAckTimeout)
     };
     let answer = async {
         loop {
-            receive(stream, &mut bytes).await.map_err(Some)?;
+            let received = receive(stream, &mut bytes).await;
+            received.map_err(|end| end.of_upstream())?;
             out.clear();
             if let Some(done) = hub.borrow_mut().connack(index, &bytes, &mut out) {
-                return done.map_err(|why| Some(End::Failed(std::io::Error::other(why))));
+                return done;
             }
         }
     };
-    match future::or(answer, late).await {
-        Ok((limits, used)) => Ok(Ready {
-            limits,
-            out,
-            partial: bytes.split_off(used),
-        }),
-        Err(Some(end)) => Err(end.to_string()),
-        Err(None) => {
-            // The link knows why it gives up.
-            hub.borrow_mut().drive_idle(index);
-            Err("no CONNACK in time".to_owned())
-        }
-    }
+    let (limits, used) = future::or(answer, late).await?;
+    Ok(Ready {
+        limits,
+        out,
+        partial: bytes.split_off(used),
+    })
 }
 
 /// Writes all of `bytes`.
@@ -245,7 +240,7 @@ impl Hub {
                 port,
                 within: deadline.since(now),
             }),
-            Action::Idle | Action::Close => None,
+            Action::Idle | Action::Window(_) | Action::Close => None,
         }
     }
 
@@ -264,11 +259,30 @@ impl Hub {
         self.tell_unacknowledged(index);
         let now = self.now();
         let mut out = Vec::new();
-        let go_on = self
-            .uplink(index)
-            .is_some_and(|uplink| uplink.link.drive(now, &mut out) != Action::Close);
+        let Some(uplink) = self.uplink(index) else {
+            return false;
+        };
+        match uplink.link.drive(now, &mut out) {
+            Action::Close => return false,
+            Action::Window(window) => self.broker.bridge_window(id, window, now),
+            Action::Idle | Action::Connect { .. } => {}
+        }
         self.say(id, &out);
-        go_on
+        true
+    }
+
+    /// The connection of a link that was up is over: what is to be done about what was under way on it.
+    /// To be asked before the broker hears of the end.
+    pub(super) fn judge(&mut self, index: u32) {
+        let now = self.now();
+        let Some(Uplink { link, bridge, .. }) = self.uplinks.get_mut(index as usize) else {
+            return;
+        };
+        let under_way = self.broker.bridge_under_way(*bridge);
+        if let Some(message) = link.judge(&under_way, now) {
+            self.broker.bridge_condemn(*bridge, &message);
+        }
+        keep(&mut self.broker, *bridge, link, now);
     }
 
     /// Gives the link the CONNACK at the front of `bytes`, once it is whole: the limits and the
@@ -278,23 +292,23 @@ impl Hub {
         index: u32,
         bytes: &[u8],
         out: &mut Vec<u8>,
-    ) -> Option<Result<(Limits, usize), String>> {
+    ) -> Option<Result<(Limits, usize), Error>> {
         let now = self.now();
         let Uplink { link, bridge, .. } = self.uplinks.get_mut(index as usize)?;
         let (packet, used) = match mqtt::decode(bytes, link.version(), HANDSHAKE_PACKET) {
             Ok(decoded) => decoded?,
-            Err(e) => return Some(Err(e.to_string())),
+            Err(e) => return Some(Err(Error::Malformed(e.to_string()))),
         };
         self.traffic.packets_received += 1;
         self.traffic.bytes_received += bytes.len() as u64;
         let mut ids = packet_ids(&mut self.broker, *bridge);
         let step = link.packet(&packet, &mut ids, now, out);
         drop(ids);
-        keep_subscribed(&mut self.broker, *bridge, link, now);
+        keep(&mut self.broker, *bridge, link, now);
         Some(match step {
             Ok(Step::Up(limits)) => Ok((limits, used)),
-            Ok(_) => Err(format!("unexpected {}", packet.name())),
-            Err(e) => Err(e.to_string()),
+            Ok(_) => Err(Error::Unexpected(packet.name())),
+            Err(e) => Err(e),
         })
     }
 
@@ -314,7 +328,7 @@ impl Hub {
         ) {
             let why = e.to_string();
             self.broker.closed(id, &why, now);
-            self.uplink(index)?.failed(&why, now);
+            self.uplink(index)?.failed(&Error::Io(why), now);
             return None;
         }
         // What came behind the CONNACK waits already.
@@ -341,7 +355,7 @@ impl Hub {
             let mut ids = packet_ids(&mut self.broker, *bridge);
             link.packet(&packet, &mut ids, now, &mut out)
         };
-        keep_subscribed(&mut self.broker, *bridge, link, now);
+        keep(&mut self.broker, *bridge, link, now);
         match step {
             Ok(Step::Forward) => self.broker.packet(id, packet, now),
             Ok(Step::Window(window)) => self.broker.bridge_window(id, window, now),
@@ -385,10 +399,13 @@ fn packets(mut bytes: &[u8], version: Version) -> u64 {
     count
 }
 
-/// Keeps what the link has learnt about its subscriptions upstream.
-fn keep_subscribed(broker: &mut Broker, bridge: BridgeId, link: &mut Link, now: Time) {
+/// Keeps what the link has learnt about its upstream.
+fn keep(broker: &mut Broker, bridge: BridgeId, link: &mut Link, now: Time) {
     if let Some(filters) = link.take_subscribed() {
         broker.bridge_subscribed(bridge, filters, now);
+    }
+    if let Some(given_up) = link.take_given_up() {
+        broker.bridge_gives_up(bridge, given_up, now);
     }
 }
 

@@ -73,7 +73,10 @@ impl Bridges {
             let mut running = self.running.iter();
             let known = running.position(|running| running.spec.name == new.name);
             match known {
-                Some(at) => self.change(at, new),
+                Some(at) => {
+                    self.retry_given_up(at);
+                    self.change(at, new);
+                }
                 None => {
                     log::info!("Bridge {}: added.", new.name);
                     self.add(Rc::new(new.clone()));
@@ -102,6 +105,13 @@ impl Bridges {
         hub.end_uplink(id, true);
         let now = hub.now();
         hub.broker.remove_bridge(id, now);
+    }
+
+    /// What upstreams could not do is tried again: the operator asks for it.
+    fn retry_given_up(&self, at: usize) {
+        if let Some(running) = self.running.get(at) {
+            self.hub.borrow_mut().retry_given_up(running.id);
+        }
     }
 
     /// The bridge at `at` is `new` from its next connection on, which comes at once unless there
@@ -157,5 +167,7 @@ fn add_to_broker(hub: &Shared, spec: &Rc<config::Bridge>) -> (BridgeId, Link) {
     };
     let id = hub.broker.add_bridge(&session, now);
     let subscribed = hub.broker.bridge_subscriptions(id);
-    (id, link.with_subscribed(subscribed))
+    let given_up = hub.broker.bridge_given_up(id);
+    let link = link.with_subscribed(subscribed).with_given_up(&given_up);
+    (id, link)
 }

@@ -40,6 +40,13 @@ impl Outbound {
         Some((flights, at))
     }
 
+    /// The messages that were sent and have no answer, and the QoS they were sent at.
+    pub fn unanswered(&self) -> impl Iterator<Item = (Done, QoS)> {
+        let places = self.places.iter();
+        let flights = places.flat_map(|places| places.at(Handshake::Published));
+        flights.map(|flight| (flight.done(), flight.owed.qos))
+    }
+
     /// The QoS of the message under way with `id`.
     pub fn flying(&self, id: PacketId) -> Option<QoS> {
         let mut flights = self.places.as_ref()?.flights.iter();

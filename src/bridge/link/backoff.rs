@@ -26,6 +26,11 @@ impl Backoff {
         }
     }
 
+    /// The shortest wait there is.
+    pub(super) fn shortest(&self) -> Duration {
+        base(self.restart)
+    }
+
     /// How long to wait now, after a connection that held for `held` from its CONNACK on
     /// (`None` without CONNACK). One that held long enough starts over at the base.
     pub fn next(&mut self, held: Option<Duration>, rng: &mut Rng) -> Duration {

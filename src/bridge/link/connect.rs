@@ -1,7 +1,7 @@
 //! The bridge's CONNECT.
 
 use crate::bridge::Announced;
-use crate::bridge::dialect::Dialect;
+use crate::bridge::ladder::Offer;
 use crate::config;
 use crate::mqtt::{self, Connect, Packet, Property, Props, PropsBuf, QoS, Version, Will, encode};
 
@@ -16,17 +16,19 @@ const RECEIVE_MAXIMUM: u16 = 20;
 /// Appends the CONNECT. `state_topic` is where the will goes, if there is to be one.
 pub(super) fn write(
     spec: &config::Bridge,
-    dialect: Dialect,
+    offer: Offer,
     state_topic: Option<&str>,
     out: &mut Vec<u8>,
 ) -> Result<(), mqtt::Error> {
+    let dialect = offer.dialect;
+    let spare_id = spare_client_id(spec).filter(|_| !offer.own_client_id);
     let props = properties(spec, dialect.version);
     let connect = Connect {
         version: dialect.version,
         bridge: dialect.bridge,
         clean_start: spec.clean_session,
         keep_alive: u16::try_from(spec.keepalive.as_secs()).unwrap_or(u16::MAX),
-        client_id: &spec.remote_clientid,
+        client_id: spare_id.as_deref().unwrap_or(&spec.remote_clientid),
         will: state_topic.map(|topic| Will {
             topic,
             payload: b"0",
@@ -39,6 +41,18 @@ pub(super) fn write(
         props: props.as_props(),
     };
     encode(&Packet::Connect(Box::new(connect)), dialect.version, out)
+}
+
+/// The client id for an upstream that refuses HOSTNAME.NAME, in letters, digits and `-`: NATS takes no
+/// dot in one, and rumqttd is harmed by some. `None` if that is the same, or the operator chose the
+/// client id, by which upstream may know this box.
+pub(super) fn spare_client_id(spec: &config::Bridge) -> Option<String> {
+    if !spec.has_default_clientid {
+        return None;
+    }
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    let id: String = spec.remote_clientid.chars().map(plain).collect();
+    (id != spec.remote_clientid).then_some(id)
 }
 
 /// The session expiry interval to ask for, in seconds: [`SESSION_EXPIRY`] for a session that is to

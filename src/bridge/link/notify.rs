@@ -22,7 +22,7 @@ enum Upstream {
     /// Not told any more, as it seemed to close the connection for that. The notification was
     /// innocent if the next connection ends as soon without.
     Suspected,
-    /// Not to be told, or refuses to be.
+    /// Not to be told.
     Untold,
 }
 
@@ -48,29 +48,12 @@ impl Notifications {
         self.topic().filter(|_| self.upstream == Upstream::Told)
     }
 
-    /// Upstream refuses the notification.
-    pub(super) fn refused(&mut self) {
-        self.upstream = Upstream::Untold;
-    }
-
-    /// True if an upstream refuses the CONNECT for the QoS [MQTT-3.2.2-12] or RETAIN
-    /// [MQTT-3.2.2-13] of the will, which goes to the state topic: from now on without.
-    pub(super) fn blame_will(&mut self, error: &Error) -> bool {
-        let reasons = [Reason::QOS_NOT_SUPPORTED, Reason::RETAIN_NOT_SUPPORTED];
-        let refused = matches!(error, Error::Refused(reason, _) if reasons.contains(reason));
-        let blamed = refused && self.upstream().is_some();
-        if blamed {
-            self.upstream = Upstream::Untold;
-        }
-        blamed
-    }
-
     /// Watches for an upstream that ends the connection because of the notification; true if
-    /// this one seems to. `unanswered` says that the notification is out and not acknowledged,
-    /// `held` how long the connection did.
+    /// this one seems to. `alone` says that the notification is out and the only thing that is not
+    /// acknowledged, `held` how long the connection did.
     pub(super) fn blame(
         &mut self,
-        unanswered: bool,
+        alone: bool,
         held: Duration,
         version: Version,
         error: &Error,
@@ -82,7 +65,7 @@ impl Notifications {
             self.upstream = Upstream::Told;
             return false;
         }
-        let blamed = unanswered && is_verdict(version, error);
+        let blamed = alone && is_verdict(version, error);
         if blamed {
             self.upstream = Upstream::Suspected;
         }
@@ -94,7 +77,7 @@ impl Notifications {
 /// With MQTT 5 it can say so; before, it has nothing but to close.
 fn is_verdict(version: Version, error: &Error) -> bool {
     match error {
-        Error::Io(_) => version < Version::V5,
+        Error::Closed(_) => version < Version::V5,
         Error::Disconnected(reason, _) => matches!(
             *reason,
             Reason::NOT_AUTHORIZED

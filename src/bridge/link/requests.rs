@@ -1,21 +1,28 @@
-//! What the bridge asks of the upstream once it is connected: the state notification, the
-//! SUBSCRIBEs and UNSUBSCRIBEs. Their acknowledgements end here.
+//! What the bridge asks of the upstream once it is connected: the SUBSCRIBEs and UNSUBSCRIBEs, then
+//! the state notification. Their acknowledgements end here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use log::{debug, warn};
 
+use crate::bridge::isolation::Asked;
 use crate::bridge::{Limits, Map};
 use crate::mqtt::{
     self, Ack, Delivery, Packet, PacketId, Props, Publish, QoS, Reason, RetainHandling, SubAck,
     Subscribe, Subscription, UnsubAck, Unsubscribe, Version, encode,
 };
 
-/// The requests of one connection that await an acknowledgement, and what came of the others.
+/// The requests of one connection: those to be made, those that await an acknowledgement, and what
+/// came of the others.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    notification: Option<PacketId>,
+    to_do: VecDeque<Request>,
     pending: Vec<(PacketId, Request)>,
+    /// Each waits for the answer to the one before.
+    one_at_a_time: bool,
+    /// The upstream owed a SUBACK for so long that the connection was given up: it is not waited for
+    /// again.
+    owes_suback: bool,
     /// The filters that our session upstream is subscribed to, by its acknowledgements.
     subscribed: BTreeSet<Box<str>>,
     /// They are others than [`Requests::take_subscribed`] has given.
@@ -28,19 +35,44 @@ pub(super) struct Requests {
     lowered: Vec<(Box<str>, QoS)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 enum Request {
     Subscribe(Box<str>, QoS),
     Unsubscribe(Box<str>),
+    Notify,
 }
 
-/// What the requests are made of.
-pub(super) struct Context<'a> {
+impl Request {
+    fn asked(&self) -> Asked {
+        match self {
+            Request::Subscribe(filter, _) => Asked::Subscription(filter.clone()),
+            Request::Unsubscribe(_) => Asked::Unsubscribe,
+            Request::Notify => Asked::Notification,
+        }
+    }
+}
+
+/// What is asked of the upstream on a connection.
+pub(super) struct Wanted<'a> {
     pub name: &'a str,
     pub map: &'a Map,
     pub limits: &'a Limits,
     /// Send UNSUBSCRIBE for filters that are no longer configured.
     pub unsubscribe: bool,
+    /// Publish the state.
+    pub notify: bool,
+    /// Each request waits for the answer to the one before.
+    pub one_at_a_time: bool,
+    /// True for a filter that the upstream closes the connection on.
+    pub is_given_up: &'a dyn Fn(&str) -> bool,
+}
+
+/// What the requests are made of.
+pub(super) struct Context<'a> {
+    pub name: &'a str,
+    pub limits: &'a Limits,
+    /// The state topic upstream.
+    pub state_topic: Option<&'a str>,
     pub retain_handling: RetainHandling,
     pub ids: &'a mut dyn FnMut() -> PacketId,
     pub out: &'a mut Vec<u8>,
@@ -61,16 +93,16 @@ impl Context<'_> {
         }
         Ok(fits)
     }
+}
 
-    /// Why the upstream cannot take a subscription to `filter`, as its CONNACK says.
-    fn unavailable(&self, filter: &str) -> Option<Reason> {
-        if !self.limits.shared_available && mqtt::share(filter).is_some() {
-            Some(Reason::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED)
-        } else if !self.limits.wildcards_available && filter.contains(['+', '#']) {
-            Some(Reason::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED)
-        } else {
-            None
-        }
+/// Why the upstream cannot take a subscription to `filter`, as its CONNACK says.
+fn unavailable(limits: &Limits, filter: &str) -> Option<Reason> {
+    if !limits.shared_available && mqtt::share(filter).is_some() {
+        Some(Reason::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED)
+    } else if !limits.wildcards_available && filter.contains(['+', '#']) {
+        Some(Reason::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED)
+    } else {
+        None
     }
 }
 
@@ -82,7 +114,7 @@ impl Requests {
 
     /// Forgets what an earlier connection left.
     pub(super) fn reset(&mut self) {
-        self.notification = None;
+        self.to_do.clear();
         self.pending.clear();
         self.refused.clear();
         self.lowered.clear();
@@ -98,9 +130,8 @@ impl Requests {
     /// The filters that our session upstream is subscribed to, if that has changed since the last
     /// call; once all SUBSCRIBEs are answered, for there may be thousands.
     pub(super) fn take_subscribed(&mut self) -> Option<Vec<Box<str>>> {
-        let is_subscribe = |(_, request): &(_, Request)| matches!(request, Request::Subscribe(..));
         let may_wait = !std::mem::take(&mut self.is_cleared);
-        if !self.has_changed || (may_wait && self.pending.iter().any(is_subscribe)) {
+        if !self.has_changed || (may_wait && self.is_subscribing()) {
             return None;
         }
         self.has_changed = false;
@@ -115,9 +146,114 @@ impl Requests {
         &self.lowered
     }
 
+    /// What is to be asked: a SUBSCRIBE for each remote filter, in the order of the `topic` lines, and
+    /// then an UNSUBSCRIBE for each that our session upstream has and the configuration has not: what
+    /// both take goes on coming. One filter a packet, as some clouds allow only a few. The
+    /// notification comes last: an upstream may close the connection on it.
+    ///
+    /// Nothing else is unsubscribed. ejabberd answers an UNSUBSCRIBE for a filter that the session
+    /// does not have by taking it from every other client, too.
+    pub(super) fn begin(&mut self, wanted: &Wanted<'_>) {
+        self.one_at_a_time = wanted.one_at_a_time;
+        for (filter, qos) in wanted.map.remote_filters() {
+            if (wanted.is_given_up)(filter) {
+                self.refused.push((filter.into(), Reason::UNSPECIFIED));
+                continue;
+            }
+            match unavailable(wanted.limits, filter) {
+                Some(reason) => self.refuse(filter.into(), reason, wanted.name),
+                None => {
+                    let qos = qos.min(wanted.limits.max_qos);
+                    self.to_do.push_back(Request::Subscribe(filter.into(), qos));
+                }
+            }
+        }
+        if wanted.unsubscribe {
+            let filters = wanted.map.remote_filters();
+            let filters: BTreeSet<&str> = filters.map(|(filter, _)| filter).collect();
+            let stale = self.subscribed.iter().filter(|f| !filters.contains(&***f));
+            self.to_do.extend(stale.cloned().map(Request::Unsubscribe));
+        }
+        if wanted.notify {
+            self.to_do.push_back(Request::Notify);
+        }
+    }
+
+    /// Makes the requests that may be made now.
+    pub(super) fn advance(&mut self, cx: &mut Context<'_>) -> Result<(), mqtt::Error> {
+        while let Some(next) = self.to_do.front() {
+            let must_wait = match next {
+                Request::Notify => self.is_subscribing_in_sight(),
+                _ => false,
+            };
+            if must_wait || (self.one_at_a_time && !self.pending.is_empty()) {
+                break;
+            }
+            match self.to_do.pop_front() {
+                Some(Request::Subscribe(filter, qos)) => self.subscribe(filter, qos, cx)?,
+                Some(Request::Unsubscribe(filter)) => self.unsubscribe(filter, cx)?,
+                Some(Request::Notify) => self.notify(cx)?,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// True while a SUBACK is due.
+    fn is_subscribing(&self) -> bool {
+        let is_subscribe = |(_, request): &(_, Request)| matches!(request, Request::Subscribe(..));
+        self.pending.iter().any(is_subscribe)
+    }
+
+    /// True while a SUBACK is due that is waited for.
+    fn is_subscribing_in_sight(&self) -> bool {
+        self.is_subscribing() && !self.owes_suback
+    }
+
+    /// True while an acknowledgement is due that the link can't do without. An UNSUBACK is none:
+    /// rumqttd sends none for a filter that it does not know.
+    pub(super) fn are_pending(&self) -> bool {
+        self.is_subscribing_in_sight() || self.is_notifying()
+    }
+
+    /// The upstream has not answered in time.
+    pub(super) fn give_up_waiting(&mut self) {
+        self.owes_suback |= self.is_subscribing();
+    }
+
+    /// True once all requests are made and answered.
+    pub(super) fn are_done(&self) -> bool {
+        self.to_do.is_empty() && (self.pending.is_empty() || !self.one_at_a_time)
+    }
+
+    /// True while what is due may come after a PINGRESP only.
+    pub(super) fn want_ping(&self) -> bool {
+        self.one_at_a_time && !self.pending.is_empty()
+    }
+
+    /// What is out and has no answer.
+    pub(super) fn unanswered(&self) -> Vec<Asked> {
+        let requests = self.pending.iter();
+        requests.map(|(_, request)| request.asked()).collect()
+    }
+
+    /// True while the notification is out and has no answer.
+    fn is_notifying(&self) -> bool {
+        let mut pending = self.pending.iter();
+        pending.any(|(_, request)| *request == Request::Notify)
+    }
+
+    /// True while the notification takes a place in the upstream's receive maximum, or will.
+    pub(super) fn needs_place(&self) -> bool {
+        self.is_notifying() || self.to_do.back() == Some(&Request::Notify)
+    }
+
     /// Publishes "1" to the state topic: retained, at QoS 1, as far as the upstream allows. At
     /// QoS 0 where it takes one unacknowledged publish at a time: that one is the session's.
-    pub(super) fn notify(&mut self, topic: &str, cx: &mut Context<'_>) -> Result<(), mqtt::Error> {
+    fn notify(&mut self, cx: &mut Context<'_>) -> Result<(), mqtt::Error> {
+        let Some(topic) = cx.state_topic else {
+            return Ok(());
+        };
         let qos = match cx.limits.receive_maximum {
             1 => QoS::AtMostOnce,
             _ => QoS::AtLeastOnce.min(cx.limits.max_qos),
@@ -133,74 +269,41 @@ impl Requests {
             props: Props::EMPTY,
             payload: b"1",
         };
-        if cx.put(&Packet::Publish(publish))? {
-            self.notification = delivery.id();
+        if cx.put(&Packet::Publish(publish))?
+            && let Some(id) = delivery.id()
+        {
+            self.pending.push((id, Request::Notify));
         }
         Ok(())
     }
 
-    /// True while an acknowledgement is due that the link can't do without. An UNSUBACK is none:
-    /// rumqttd sends none for a filter that it does not know.
-    pub(super) fn are_pending(&self) -> bool {
-        let is_subscribe = |(_, request): &(_, Request)| matches!(request, Request::Subscribe(..));
-        self.notification.is_some() || self.pending.iter().any(is_subscribe)
-    }
-
-    /// True while the notification takes a place in the upstream's receive maximum.
-    pub(super) fn awaits_notification(&self) -> bool {
-        self.notification.is_some()
-    }
-
-    /// Writes a SUBSCRIBE for each remote filter, in the order of the `topic` lines, and then an
-    /// UNSUBSCRIBE for each that our session upstream has and the configuration has not: what both
-    /// take goes on coming. One filter a packet, as some clouds allow only a few.
-    ///
-    /// Nothing else is unsubscribed. ejabberd answers an UNSUBSCRIBE for a filter that the session
-    /// does not have by taking it from every other client, too.
-    pub(super) fn subscribe(&mut self, cx: &mut Context<'_>) -> Result<(), mqtt::Error> {
-        for (filter, qos) in cx.map.remote_filters() {
-            match cx.unavailable(filter) {
-                Some(reason) => self.refuse(filter.into(), reason, cx.name),
-                None => self.subscribe_one(filter, qos.min(cx.limits.max_qos), cx)?,
-            }
-        }
-        if cx.unsubscribe {
-            self.unsubscribe_stale(cx)?;
+    fn unsubscribe(&mut self, filter: Box<str>, cx: &mut Context<'_>) -> Result<(), mqtt::Error> {
+        let id = (cx.ids)();
+        let unsubscribe = Unsubscribe {
+            id,
+            props: Props::EMPTY,
+            filters: vec![&*filter],
+        };
+        if cx.put(&Packet::Unsubscribe(unsubscribe))? {
+            debug!("Bridge {}: unsubscribes from {filter} upstream", cx.name);
+            self.pending.push((id, Request::Unsubscribe(filter)));
         }
         Ok(())
     }
 
-    fn unsubscribe_stale(&mut self, cx: &mut Context<'_>) -> Result<(), mqtt::Error> {
-        let wanted: BTreeSet<&str> = cx.map.remote_filters().map(|(filter, _)| filter).collect();
-        let stale = self.subscribed.iter().filter(|f| !wanted.contains(&***f));
-        for filter in stale.cloned().collect::<Vec<_>>() {
-            let id = (cx.ids)();
-            let unsubscribe = Unsubscribe {
-                id,
-                props: Props::EMPTY,
-                filters: vec![&*filter],
-            };
-            if cx.put(&Packet::Unsubscribe(unsubscribe))? {
-                debug!("Bridge {}: unsubscribes from {filter} upstream", cx.name);
-                self.pending.push((id, Request::Unsubscribe(filter)));
-            }
-        }
-        Ok(())
-    }
-
-    fn subscribe_one(
+    fn subscribe(
         &mut self,
-        filter: &str,
+        filter: Box<str>,
         qos: QoS,
         cx: &mut Context<'_>,
     ) -> Result<(), mqtt::Error> {
         let id = (cx.ids)();
         let v5 = cx.limits.version == Version::V5;
         let subscription = Subscription {
-            filter,
+            filter: &filter,
             qos,
             // [MQTT-3.8.3-4]
-            no_local: v5 && mqtt::share(filter).is_none(),
+            no_local: v5 && mqtt::share(&filter).is_none(),
             retain_as_published: v5,
             retain_handling: if v5 {
                 cx.retain_handling
@@ -215,24 +318,28 @@ impl Requests {
             filters,
         };
         if cx.put(&Packet::Subscribe(subscribe))? {
-            let request = Request::Subscribe(filter.into(), qos);
-            self.pending.push((id, request));
+            self.pending.push((id, Request::Subscribe(filter, qos)));
         } else {
-            self.refuse(filter.into(), Reason::PACKET_TOO_LARGE, cx.name);
+            self.refuse(filter, Reason::PACKET_TOO_LARGE, cx.name);
         }
         Ok(())
     }
 
     /// Takes the PUBACK of the notification: its reason, or `None` for any other PUBACK.
     pub(super) fn puback(&mut self, ack: &Ack<'_>) -> Option<Reason> {
-        self.notification
-            .take_if(|id| *id == ack.id)
-            .map(|_| ack.reason)
+        let is_answered =
+            |(id, request): &(PacketId, Request)| *id == ack.id && *request == Request::Notify;
+        let at = self.pending.iter().position(is_answered)?;
+        self.pending.swap_remove(at);
+        Some(ack.reason)
     }
 
     /// Takes a SUBACK. A refused filter does not end the link: the other lines work on.
     pub(super) fn suback(&mut self, ack: &SubAck<'_>, name: &str) {
-        let Some(at) = self.pending.iter().position(|(id, _)| *id == ack.id) else {
+        let is_answered = |(id, request): &(PacketId, Request)| {
+            *id == ack.id && matches!(request, Request::Subscribe(..))
+        };
+        let Some(at) = self.pending.iter().position(is_answered) else {
             debug!("Bridge {name}: SUBACK without SUBSCRIBE");
             return;
         };

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use crate::bridge::Limits;
+use crate::mqtt::{Packet, encode};
 use crate::time::Time;
+
+/// How often a careful connection is looked after.
+const TICK: Duration = Duration::from_millis(200);
 
 /// Where a link stands.
 #[derive(Debug)]
@@ -28,7 +32,9 @@ impl State {
             return None;
         };
         up.ping_due = None;
-        up.pinged.take()
+        let pinged = up.pinged.take();
+        up.answered = pinged.or(up.answered);
+        pinged
     }
 }
 
@@ -39,17 +45,88 @@ pub(super) struct Up {
     pub limits: Limits,
     pub last_sent: Time,
     pub last_received: Time,
-    /// The notification is out and not yet known to be allowed.
-    pub notifying: bool,
     /// When the answer to a PINGREQ is due.
     pub ping_due: Option<Time>,
     /// When the PINGREQ was sent that is not answered yet.
     pub pinged: Option<Time>,
+    /// When the last PINGREQ was sent that was answered.
+    pub answered: Option<Time>,
     /// Since when the oldest publish or request has not been acknowledged.
     pub unacked: Option<Time>,
+    /// The upstream has acknowledged a message.
+    pub was_useful: bool,
+    /// One thing goes out at a time.
+    pub careful: Option<Careful>,
+}
+
+/// How far a careful connection is.
+#[derive(Debug)]
+pub(super) struct Careful {
+    /// When to look next.
+    pub look: Time,
+    /// Since when all requests have been answered.
+    pub ready: Option<Time>,
+    /// Messages may go out.
+    pub is_open: bool,
 }
 
 impl Up {
+    /// The CONNACK has just come.
+    pub(super) fn new(limits: Limits, careful: bool, now: Time) -> Up {
+        Up {
+            since: now,
+            limits,
+            last_sent: now,
+            last_received: now,
+            ping_due: None,
+            pinged: None,
+            answered: None,
+            unacked: None,
+            was_useful: false,
+            careful: careful.then_some(Careful {
+                look: now,
+                ready: None,
+                is_open: false,
+            }),
+        }
+    }
+
+    /// Appends a PINGREQ to `out`. False if that can't be.
+    pub(super) fn ping(&mut self, now: Time, out: &mut Vec<u8>) -> bool {
+        if encode(&Packet::PingReq, self.limits.version, out).is_err() {
+            return false;
+        }
+        self.last_sent = now;
+        self.ping_due = Some(now + self.grace());
+        self.pinged = Some(now);
+        true
+    }
+
+    /// All requests have their answers.
+    pub(super) fn are_answered(&mut self, now: Time) {
+        if let Some(careful) = &mut self.careful {
+            careful.ready.get_or_insert(now);
+        }
+    }
+
+    /// True if an acknowledgement is so late that a PINGREQ is to tell whether the upstream lives.
+    pub(super) fn doubts_life(&self, now: Time) -> bool {
+        self.doubt_at().is_some_and(|at| at <= now)
+    }
+
+    fn doubt_at(&self) -> Option<Time> {
+        let since = self.unacked.filter(|_| self.ping_due.is_none())?;
+        let is_answered = self.answered.is_some_and(|at| at >= since);
+        (!is_answered).then(|| since + self.limits.keep_alive / 2)
+    }
+
+    /// A careful connection was looked after.
+    pub(super) fn looked(&mut self, now: Time) {
+        if let Some(careful) = &mut self.careful {
+            careful.look = now + TICK;
+        }
+    }
+
     /// How long a PINGRESP may take.
     pub(super) fn grace(&self) -> Duration {
         (self.limits.keep_alive / 2).clamp(Duration::from_secs(5), Duration::from_secs(30))
@@ -70,7 +147,9 @@ impl Up {
 
     /// When either is due.
     pub(super) fn next_timeout(&self) -> Time {
-        let ping = self.ping_timeout();
-        self.ack_timeout().map_or(ping, |ack| ack.min(ping))
+        let look = self.careful.as_ref().map(|careful| careful.look);
+        let others = [self.ack_timeout(), self.doubt_at(), look];
+        let others = others.into_iter().flatten();
+        others.fold(self.ping_timeout(), Time::min)
     }
 }

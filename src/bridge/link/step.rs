@@ -17,6 +17,8 @@ pub enum Action<'a> {
         /// When the attempt is given up.
         deadline: Time,
     },
+    /// So many QoS 1 and 2 publishes may be unacknowledged from now on.
+    Window(u16),
     /// Close the connection, or drop the attempt, and detach the session.
     Close,
 }

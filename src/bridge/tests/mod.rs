@@ -3,7 +3,9 @@
 mod backoff;
 mod clauses;
 mod handshake;
+mod isolation;
 mod keepalive;
+mod ladder;
 mod limits;
 mod map;
 mod recovery;
@@ -13,8 +15,10 @@ mod subscribed;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Action, Error, Link, Step};
+use super::{Action, Error, Limits, Link, Step, Unanswered, UnderWay};
 use crate::config::{Bounds, Bridge, BridgeTopic, Direction, Env, Restart};
+use crate::lane::Lane;
+use crate::message::MessageId;
 use crate::mqtt::{
     Ack, ConnAck, Packet, PacketId, Property, Props, PropsBuf, QoS, Reason, SubAck, Version, decode,
 };
@@ -95,6 +99,7 @@ impl Script {
         match self.link.drive(self.now, &mut self.out) {
             Action::Idle => "idle".into(),
             Action::Connect { host, port, .. } => format!("connect {host}:{port}"),
+            Action::Window(size) => format!("window {size}"),
             Action::Close => "close".into(),
         }
     }
@@ -170,8 +175,41 @@ impl Script {
         }))
     }
 
+    /// The upstream closes the connection.
     fn close(&mut self) {
-        self.link.failed("connection closed by upstream", self.now);
+        self.close_with(0);
+    }
+
+    /// The upstream closes the connection, with so many messages of the session under way, which begin
+    /// with number 1.
+    fn close_with(&mut self, count: usize) -> Option<Unanswered> {
+        self.lose(
+            &Error::Closed("connection closed by upstream".into()),
+            count,
+        )
+    }
+
+    /// The connection is over.
+    fn lose(&mut self, error: &Error, count: usize) -> Option<Unanswered> {
+        self.link.failed(error, self.now);
+        let first = Unanswered {
+            lane: Lane::Client,
+            seq: 1,
+            id: Some(MessageId(1)),
+            qos: QoS::ExactlyOnce,
+            size: 10,
+        };
+        let under_way = UnderWay {
+            count,
+            first: (count > 0).then_some(first),
+        };
+        self.link.judge(&under_way, self.now)
+    }
+
+    /// Nothing answers at the address.
+    fn no_answer(&mut self) {
+        self.link
+            .failed(&Error::Io("connection refused".into()), self.now);
     }
 
     fn pass(&mut self, time: Duration) {

@@ -14,6 +14,7 @@ fn knowing(spec: Bridge, filters: &[&str]) -> Script {
 
 /// What the link asks for when it is up.
 fn up(s: &mut Script, session_present: bool) -> Vec<String> {
+    s.sent();
     s.dial();
     let (_, sent) = s.accept(session_present, &[]);
     let is_request = |line: &String| line.contains("SUBSCRIBE ");
@@ -65,9 +66,9 @@ fn what_is_no_longer_configured_is_unsubscribed() {
         asked,
         ["SUBSCRIBE b", "UNSUBSCRIBE a", "UNSUBSCRIBE gone/#"]
     );
-    s.suback(2, Reason::GRANTED_QOS_1).unwrap();
-    unsuback(&mut s, 3, &[Reason::SUCCESS]);
-    unsuback(&mut s, 4, &[Reason::NO_SUBSCRIPTION_EXISTED]);
+    s.suback(1, Reason::GRANTED_QOS_1).unwrap();
+    unsuback(&mut s, 2, &[Reason::SUCCESS]);
+    unsuback(&mut s, 3, &[Reason::NO_SUBSCRIPTION_EXISTED]);
     assert_eq!(subscribed(&mut s), Some(vec!["b".to_owned()]));
     assert_eq!(subscribed(&mut s), None, "nothing new");
     s.close();
@@ -82,10 +83,10 @@ fn what_is_no_longer_configured_is_unsubscribed() {
 fn what_upstream_acknowledges_is_known() {
     let mut s = Script::new(spec(&["a in 1", "b in 1", "c in 2"]));
     up(&mut s, false);
-    s.suback(2, Reason::SUCCESS).unwrap();
-    s.suback(3, Reason::NOT_AUTHORIZED).unwrap();
+    s.suback(1, Reason::SUCCESS).unwrap();
+    s.suback(2, Reason::NOT_AUTHORIZED).unwrap();
     assert_eq!(subscribed(&mut s), None, "one is still to come");
-    s.suback(4, Reason::GRANTED_QOS_2).unwrap();
+    s.suback(3, Reason::GRANTED_QOS_2).unwrap();
     let known = Some(vec!["a".to_owned(), "c".to_owned()]);
     assert_eq!(subscribed(&mut s), known);
     // A session that is new has none of them, and that is told before it has others.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::BridgeId;
-use crate::bridge::{Limits, LocalEnd, Map, Refusals, RetainedSync, Wire};
+use crate::bridge::{Limits, LocalEnd, Map, Refusals, RetainedSync, Unanswered, UnderWay, Wire};
 use crate::broker::core::Core;
 use crate::broker::delivering::revive::revive;
 use crate::broker::ending::close::{close, detach, finish};
@@ -12,7 +12,7 @@ use crate::broker::ending::session::end_session;
 use crate::broker::packets::connect::resume;
 use crate::broker::packets::subscribe::subscribe;
 use crate::broker::queues::bounds::{note_policy, trim};
-use crate::broker::queues::dead::trim_dead;
+use crate::broker::queues::dead::{UPSTREAM_CLOSES, trim_dead};
 use crate::broker::sending::pump::pump;
 use crate::broker::sending::put_back::probe;
 use crate::broker::sessions::{NEVER, Role, Session, Subscribed};
@@ -23,6 +23,7 @@ use crate::message::Origin;
 use crate::mqtt::{PacketId, Reason, RetainHandling, Version};
 use crate::route::SubOptions;
 use crate::session::Inbound;
+use crate::store::GivenUpRecord;
 use crate::time::Time;
 
 /// QoS 1 and 2 messages under way to an MQTT 5 upstream that allows more.
@@ -81,6 +82,7 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
         let mut end = LocalEnd::new(spec.name, spec.topics, map, rate, retained);
         if let Some(known) = session.bridge_mut() {
             end.subscribed = std::mem::take(&mut known.subscribed);
+            end.given_up = std::mem::take(&mut known.given_up);
             end.told_offline = known.told_offline;
         }
         // By another configuration the upstream may answer otherwise.
@@ -317,6 +319,68 @@ pub(crate) fn keep_subscribed_upstream(
     if is_durable {
         core.sessions.unsave_identity(key);
         core.ledger.promise(now);
+    }
+}
+
+/// What a bridge does without towards its upstreams, as its link has it kept.
+pub(crate) fn given_up(core: &Core, bridge: BridgeId) -> (u64, Vec<GivenUpRecord>) {
+    let session = core.bridges.get(bridge).and_then(|k| core.sessions.get(k));
+    let end = session.and_then(Session::bridge);
+    end.map(|end| end.given_up.clone()).unwrap_or_default()
+}
+
+/// Keeps what a bridge does without towards its upstreams, on disk if the bridge has anything there.
+pub(crate) fn keep_given_up(
+    core: &mut Core,
+    bridge: BridgeId,
+    given_up: (u64, Vec<GivenUpRecord>),
+    now: Time,
+) {
+    let Some(key) = core.bridges.get(bridge) else {
+        return;
+    };
+    let Some(session) = core.sessions.known_mut(key) else {
+        return;
+    };
+    let is_durable = session.is_durable();
+    if let Some(end) = session.bridge_mut() {
+        end.given_up = given_up;
+    }
+    if is_durable {
+        core.sessions.unsave_identity(key);
+        core.ledger.promise(now);
+    }
+}
+
+/// The messages of a bridge that are under way and have no answer.
+pub(crate) fn under_way(core: &Core, bridge: BridgeId) -> UnderWay {
+    let session = core.bridges.get(bridge).and_then(|k| core.sessions.get(k));
+    let Some(outbound) = session.map(|session| &session.outbound) else {
+        return UnderWay::default();
+    };
+    let mut unanswered = outbound.unanswered().filter_map(|(done, qos)| {
+        Some(Unanswered {
+            lane: done.lane,
+            seq: done.seq?,
+            id: done.id,
+            qos,
+            size: done.size,
+        })
+    });
+    let first = unanswered.next();
+    UnderWay {
+        count: usize::from(first.is_some()) + unanswered.count(),
+        first,
+    }
+}
+
+/// The upstream closes the connection on this message: it is set aside when it comes up again.
+pub(crate) fn condemn(core: &mut Core, bridge: BridgeId, message: &Unanswered) {
+    let key = core.bridges.get(bridge);
+    let session = key.and_then(|key| core.sessions.get_mut(key));
+    // One that lives in RAM is gone with its connection.
+    if let (Some(session), Some(id)) = (session, message.id) {
+        session.outbound.condemn(id, UPSTREAM_CLOSES);
     }
 }
 

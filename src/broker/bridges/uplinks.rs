@@ -3,13 +3,14 @@
 use std::rc::Rc;
 
 use super::attach;
-use crate::bridge::{Limits, Wire};
+use crate::bridge::{Limits, Unanswered, UnderWay, Wire};
 use crate::broker::delivering::revive::revive_all;
 use crate::broker::ending::close::close;
 use crate::broker::sending::pump::pump;
 use crate::broker::{BridgeId, BridgeSession, Broker};
 use crate::keys::ConnId;
 use crate::mqtt::{PacketId, Reason};
+use crate::store::GivenUpRecord;
 use crate::time::Time;
 
 impl Broker {
@@ -81,6 +82,31 @@ impl Broker {
     /// Keeps the filters that the upstream's session for a bridge is subscribed to.
     pub fn bridge_subscribed(&mut self, bridge: BridgeId, filters: Vec<Box<str>>, now: Time) {
         attach::keep_subscribed_upstream(&mut self.core, bridge, filters, now);
+    }
+
+    /// What a bridge does without towards its upstreams, as its link has said.
+    pub fn bridge_given_up(&self, bridge: BridgeId) -> (u64, Vec<GivenUpRecord>) {
+        attach::given_up(&self.core, bridge)
+    }
+
+    /// Keeps what a bridge does without towards its upstreams.
+    pub fn bridge_gives_up(
+        &mut self,
+        bridge: BridgeId,
+        given_up: (u64, Vec<GivenUpRecord>),
+        now: Time,
+    ) {
+        attach::keep_given_up(&mut self.core, bridge, given_up, now);
+    }
+
+    /// The messages of a bridge that are under way and have no answer.
+    pub fn bridge_under_way(&self, bridge: BridgeId) -> UnderWay {
+        attach::under_way(&self.core, bridge)
+    }
+
+    /// The upstream closes the connection on this message: it becomes a dead letter.
+    pub fn bridge_condemn(&mut self, bridge: BridgeId, message: &Unanswered) {
+        attach::condemn(&mut self.core, bridge, message);
     }
 
     /// Since when the oldest unacknowledged message of a bridge has been on its way.

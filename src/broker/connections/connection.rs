@@ -326,7 +326,15 @@ impl Connection {
 
     /// True while a message may be added to what waits for the peer.
     pub(crate) fn takes_message(&self) -> bool {
-        self.stage == Stage::Connected && !self.has_barrier() && self.outbox.len() < OUTBOX_HIGH
+        self.stage == Stage::Connected
+            && !self.has_barrier()
+            && self.outbox.len() < OUTBOX_HIGH
+            && !self.is_shut()
+    }
+
+    /// True while an upstream is to get no message.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.wire().is_some_and(|wire| !wire.takes_message())
     }
 
     /// True while no message may be sent before a reply that waits.

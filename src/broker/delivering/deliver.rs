@@ -159,7 +159,7 @@ fn send_now(core: &mut Core, message: &Rc<Message>, mut receiver: Receiver, now:
         // has waited for room may have expired: the queue drops it.
         session.is_bridge() || message.expired(now) || !is_free(session, conn)
     } else {
-        conn.has_barrier() || session.outbound.holds_qos0()
+        conn.has_barrier() || conn.is_shut() || session.outbound.holds_qos0()
     };
     if must_wait {
         queue_in_ram(core, message, receiver, now);
@@ -186,6 +186,7 @@ fn send_now(core: &mut Core, message: &Rc<Message>, mut receiver: Receiver, now:
             note_lost(core, key, (message.arrival, message.arrival));
         }
         Transmitted::TooLarge => drop_entry(core, key, &entry, DropReason::TooLarge, now),
+        Transmitted::Forbidden => drop_entry(core, key, &entry, DropReason::Refused, now),
         _ => {}
     }
 }

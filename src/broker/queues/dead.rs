@@ -16,6 +16,10 @@ use crate::time::Time;
 /// Stands for: no topic line takes the message any more. No upstream says that of one that it refuses.
 pub(crate) const NOT_MAPPED: Reason = Reason::NO_MATCHING_SUBSCRIBERS;
 
+/// Stands for: the upstream closes the connection on the message. No upstream says that of one that it
+/// refuses.
+pub(crate) const UPSTREAM_CLOSES: Reason = Reason::NO_SUBSCRIPTION_EXISTED;
+
 /// Sets aside a message that `Outbound::next` gave and the upstream will never take.
 pub(crate) fn set_aside(
     core: &mut Core,
@@ -58,6 +62,7 @@ fn tell(core: &mut Core, key: SessionKey, entry: &Entry, reason: Reason, now: Ti
         let message = &entry.message;
         let why = match reason {
             NOT_MAPPED => "no topic line takes it any more".to_owned(),
+            UPSTREAM_CLOSES => "the upstream closes the connection on it".to_owned(),
             reason => format!("the upstream will never take it, {reason}"),
         };
         log::warn!(

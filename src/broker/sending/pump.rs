@@ -4,7 +4,7 @@ use super::sync::send_next;
 use super::transmit::{Transmitted, transmit_queued};
 use crate::broker::core::Core;
 use crate::broker::ledger::Reader;
-use crate::broker::queues::dead::{NOT_MAPPED, is_kept, set_aside};
+use crate::broker::queues::dead::{NOT_MAPPED, UPSTREAM_CLOSES, is_kept, set_aside};
 use crate::broker::queues::drops::drop_entry;
 use crate::keys::SessionKey;
 use crate::message::MessageId;
@@ -122,6 +122,7 @@ fn never(outcome: Transmitted) -> Option<Reason> {
     match outcome {
         Transmitted::TooLarge => Some(Reason::PACKET_TOO_LARGE),
         Transmitted::NotMapped => Some(NOT_MAPPED),
+        Transmitted::Forbidden => Some(UPSTREAM_CLOSES),
         Transmitted::Sent | Transmitted::TooOld | Transmitted::Denied => None,
     }
 }

@@ -1,5 +1,8 @@
 //! One message on its way into an outbox.
 
+use std::rc::Rc;
+
+use crate::bridge::Wire;
 use crate::broker::connections::Writer;
 use crate::broker::core::Scratch;
 use crate::broker::counters::Counters;
@@ -22,6 +25,8 @@ pub(crate) enum Transmitted {
     Denied,
     /// The bridge does not map it, or it is not below the mount point.
     NotMapped,
+    /// The upstream closes the connection on what goes to its topic.
+    Forbidden,
 }
 
 impl Transmitted {
@@ -31,6 +36,7 @@ impl Transmitted {
             Transmitted::TooOld => Some(DropReason::Expired),
             Transmitted::TooLarge => Some(DropReason::TooLarge),
             Transmitted::Denied => Some(DropReason::Denied),
+            Transmitted::Forbidden => Some(DropReason::Refused),
             Transmitted::NotMapped => Some(DropReason::NotMapped),
             Transmitted::Sent => None,
         }
@@ -82,8 +88,15 @@ pub(crate) fn transmit(
     let Some(topic) = topic else {
         return Transmitted::NotMapped;
     };
+    let is_forbidden = |wire: &Rc<Wire>| wire.is_forbidden(topic);
+    if conn.wire().is_some_and(is_forbidden) {
+        return Transmitted::Forbidden;
+    }
     if !writer.publish(entry, topic, retain, props, now) {
         return Transmitted::TooLarge;
+    }
+    if let Some(wire) = writer.connection().wire() {
+        wire.sent(topic, entry.owed.qos);
     }
     counters.publish_sent += 1;
     counters.publish_bytes_sent += message.payload().len() as u64;

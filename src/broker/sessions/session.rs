@@ -320,6 +320,9 @@ impl Session {
             subscribed_upstream: self
                 .bridge()
                 .map_or(Vec::new(), |end| end.subscribed.clone()),
+            given_up: self
+                .bridge()
+                .map_or((0, Vec::new()), |end| end.given_up.clone()),
             ended: self.is_ended(),
         }
     }

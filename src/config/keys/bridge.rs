@@ -129,6 +129,16 @@ pub(super) const KEYS: &[Key] = &[
     ),
     implemented(
         S,
+        "bridge_outgoing_topic_alias",
+        "COUNT",
+        Is("32"),
+        "How many topic aliases to set for an upstream that takes as many (MQTT 5).",
+        "0 is for an upstream whose other clients suffer from them: rumqttd 0.20 passes them on to \
+         its clients of 3.1.1.",
+        bridge!(outgoing_topic_alias, v => v.number(0..=u16::MAX)?),
+    ),
+    implemented(
+        S,
         "bridge_outgoing_retain",
         "true|false",
         Is("true"),

@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll, Waker};
 
-use crate::bridge::Link;
+use crate::bridge::{Error, Link};
 use crate::broker::{BridgeId, ConnId};
 use crate::time::Time;
 
@@ -47,7 +47,7 @@ impl Uplink {
     }
 
     /// The connection has ended.
-    pub(in crate::net) fn ended(&mut self, why: &str, now: Time) {
+    pub(in crate::net) fn ended(&mut self, why: &Error, now: Time) {
         self.conn = None;
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -56,7 +56,7 @@ impl Uplink {
     }
 
     /// The connection or the attempt has ended.
-    pub(in crate::net) fn failed(&mut self, why: &str, now: Time) {
+    pub(in crate::net) fn failed(&mut self, why: &Error, now: Time) {
         self.link.failed(why, now);
     }
 

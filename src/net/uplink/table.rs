@@ -32,6 +32,19 @@ impl Hub {
         self.broker.publish_own(topic, b"", true, now);
     }
 
+    /// SIGHUP: what a bridge does without is tried again, from its next connection on.
+    pub fn retry_given_up(&mut self, bridge: BridgeId) {
+        let now = self.now();
+        let index = self.index_of(bridge);
+        let Some(uplink) = index.and_then(|index| self.uplink(index)) else {
+            return;
+        };
+        uplink.link.forget_given_up();
+        if let Some(none) = uplink.link.take_given_up() {
+            self.broker.bridge_gives_up(bridge, none, now);
+        }
+    }
+
     fn index_of(&self, bridge: BridgeId) -> Option<u32> {
         let at = self.uplinks.iter().position(|u| u.bridge == bridge)?;
         Some(number(at))

@@ -57,8 +57,24 @@ pub struct SessionRecord {
     pub bridge: bool,
     /// The filters that the upstream's session for this bridge is subscribed to.
     pub subscribed_upstream: Vec<Box<str>>,
+    /// What this bridge does without towards its upstreams, and a number that stands for what that was
+    /// found with.
+    pub given_up: (u64, Vec<GivenUpRecord>),
     /// It has ended, and only keeps what its shared subscriptions leave to others.
     pub ended: bool,
+}
+
+/// Something that a bridge does without towards one upstream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GivenUpRecord {
+    /// The number of the upstream.
+    pub upstream: u64,
+    /// The number of what it is.
+    pub feature: u8,
+    /// What it is about: a topic, say.
+    pub about: Box<str>,
+    /// What the upstream did.
+    pub why: Box<str>,
 }
 
 /// A subscription.
@@ -107,6 +123,10 @@ impl SessionRecord {
     const LISTENER: u8 = 0x10;
     const ENDED: u8 = 0x20;
     const UPSTREAM: u8 = 0x40;
+    /// More follows at the end: a number for what follows, and that.
+    const MORE: u8 = 0x80;
+    /// What follows is given up.
+    const GIVEN_UP: u8 = 1;
 
     /// Appends the row of session `id` to `out`.
     pub(in crate::store) fn encode(&self, id: SessionId, out: &mut Vec<u8>) {
@@ -117,7 +137,8 @@ impl SessionRecord {
             | flag(self.bridge, Self::BRIDGE)
             | flag(self.listener.is_some(), Self::LISTENER)
             | flag(self.ended, Self::ENDED)
-            | flag(!self.subscribed_upstream.is_empty(), Self::UPSTREAM);
+            | flag(!self.subscribed_upstream.is_empty(), Self::UPSTREAM)
+            | flag(!self.given_up.1.is_empty(), Self::MORE);
         out.extend_from_slice(&[FORMAT, flags, self.version as u8]);
         put_bytes(self.client_id.as_bytes(), out);
         for name in [&self.username, &self.listener].into_iter().flatten() {
@@ -138,6 +159,15 @@ impl SessionRecord {
             put_varint(self.subscribed_upstream.len() as u64, out);
             for filter in &self.subscribed_upstream {
                 put_bytes(filter.as_bytes(), out);
+            }
+        }
+        let (made_with, given_up) = &self.given_up;
+        if !given_up.is_empty() {
+            out.push(Self::GIVEN_UP);
+            put_varint(*made_with, out);
+            put_varint(given_up.len() as u64, out);
+            for record in given_up {
+                record.encode(out);
             }
         }
         seal(&key_bytes(id, IDENTITY), start, out);
@@ -184,11 +214,42 @@ impl SessionRecord {
                     .map(|_| Ok(reader.str()?.into()))
                     .collect::<Result<_, _>>()?,
             },
+            given_up: match flags & Self::MORE {
+                0 => (0, Vec::new()),
+                _ => Self::decode_given_up(&mut reader)?,
+            },
             bridge: flags & Self::BRIDGE != 0,
             ended: flags & Self::ENDED != 0,
         };
         reader.end()?;
         Ok(record)
+    }
+
+    fn decode_given_up(reader: &mut Reader<'_>) -> Result<(u64, Vec<GivenUpRecord>), Corrupt> {
+        if reader.byte()? != Self::GIVEN_UP {
+            return Err(Corrupt);
+        }
+        let made_with = reader.varint()?;
+        let records = (0..reader.count(4)?).map(|_| GivenUpRecord::decode(reader));
+        Ok((made_with, records.collect::<Result<_, _>>()?))
+    }
+}
+
+impl GivenUpRecord {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(self.upstream, out);
+        out.push(self.feature);
+        put_bytes(self.about.as_bytes(), out);
+        put_bytes(self.why.as_bytes(), out);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<GivenUpRecord, Corrupt> {
+        Ok(GivenUpRecord {
+            upstream: reader.varint()?,
+            feature: reader.byte()?,
+            about: reader.str()?.into(),
+            why: reader.str()?.into(),
+        })
     }
 }
 

@@ -12,8 +12,8 @@ use crate::owed::Owed;
 use crate::store::rows::codec::{Reader, put_varint, seal, unseal};
 use crate::store::rows::message::{encode_message, encode_retained, scan};
 use crate::store::{
-    DropRecord, SessionRecord, StateRecord, SubscriptionRecord, SyncRecord, WillRecord,
-    decode_message, decode_retained, decode_targets,
+    DropRecord, GivenUpRecord, SessionRecord, StateRecord, SubscriptionRecord, SyncRecord,
+    WillRecord, decode_message, decode_retained, decode_targets,
 };
 use crate::time::Time;
 
@@ -92,17 +92,27 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn given_up_record()(
+        upstream: u64, feature: u8, about in name(), why in name(),
+    ) -> GivenUpRecord {
+        GivenUpRecord { upstream, feature, about, why }
+    }
+}
+
+prop_compose! {
     fn session()(
         client_id in name(), username in option::of(name()), listener in option::of(name()),
         version in 0..3usize, expiry: u32, disconnected_at in option::of(time()), will in option::of(will()), bridge: bool,
         ended: bool,
         subscriptions in prop::collection::vec(subscription(), 0..4),
         subscribed_upstream in prop::collection::vec(name(), 0..4),
+        made_with: u64, records in prop::collection::vec(given_up_record(), 0..4),
     ) -> SessionRecord {
+        let given_up = (if records.is_empty() { 0 } else { made_with }, records);
         let version = [Version::V31, Version::V311, Version::V5][version];
         SessionRecord {
             client_id, username, listener, version, expiry, disconnected_at, subscriptions, will,
-            bridge, subscribed_upstream, ended,
+            bridge, subscribed_upstream, given_up, ended,
         }
     }
 }

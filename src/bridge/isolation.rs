@@ -1,0 +1,388 @@
+//! Finding out what an upstream closes the connection on.
+//!
+//! A request or a message that an upstream answers by closing comes again on the next connection, and
+//! on the one after. So after three such ends in a row the next connection is *careful*: one thing at
+//! a time, each answered before the next goes out. What was alone when the upstream closed, twice, is
+//! done without from then on, or is set aside. No sockets and no clock.
+
+use std::time::Duration;
+
+use super::verdicts::Feature;
+use crate::lane::Lane;
+use crate::message::MessageId;
+use crate::mqtt::QoS;
+use crate::time::Time;
+
+/// After so many ends in a row, each with something unanswered, a connection is careful.
+const ENDS: u32 = 3;
+/// They are in a row if each comes within this time of the last.
+const ROW: Duration = Duration::from_secs(600);
+/// What is alone when the upstream closes so often is to blame.
+const STRIKES: u32 = 2;
+/// A careful connection on which nothing goes wrong for so long has proven that nothing alone does.
+const CAREFUL_FOR: Duration = Duration::from_secs(60);
+/// After something was found, one end is enough to be careful again, for so long.
+const WARY_FOR: Duration = Duration::from_secs(24 * 3600);
+/// An upstream that closes on so many things in a row, each alone, and answers nothing between them,
+/// may close on everything.
+const BLIND: u32 = 3;
+/// How long what comes in has the connection to itself then; it doubles with each more.
+const FIRST_HOLD: Duration = Duration::from_secs(30);
+/// The longest of that.
+const LONGEST_HOLD: Duration = Duration::from_secs(900);
+/// Topics of messages that were set aside are remembered: the next on one of them is proof.
+const SUSPECTS: usize = 64;
+/// The windows to try where nothing alone is to blame.
+const WINDOWS: [u16; 2] = [10, 1];
+/// A connection that held no longer than this and brought nothing was ended in haste.
+const HASTE: Duration = Duration::from_secs(10);
+/// The wait after the third in a row of those; it doubles with each more.
+const FIRST_WAIT: Duration = Duration::from_secs(5);
+/// The longest such wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
+/// A message under way that has no answer.
+#[derive(Clone, Debug)]
+pub struct Unanswered {
+    /// Its lane.
+    pub lane: Lane,
+    /// Its place in the sequence of the session, which it keeps.
+    pub seq: u64,
+    /// Its number in the store, if it is there by itself.
+    pub id: Option<MessageId>,
+    /// The QoS it was sent at.
+    pub qos: QoS,
+    /// Its bytes.
+    pub size: u32,
+}
+
+/// The messages under way that have no answer.
+#[derive(Clone, Debug, Default)]
+pub struct UnderWay {
+    /// How many.
+    pub count: usize,
+    /// The first of them.
+    pub first: Option<Unanswered>,
+}
+
+/// A request of the link.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Asked {
+    Subscription(Box<str>),
+    Unsubscribe,
+    Notification,
+}
+
+/// The end of a connection that was up.
+#[derive(Clone, Debug)]
+pub(super) struct Loss {
+    /// The upstream ended it, or never answers what it has seen.
+    pub by_upstream: bool,
+    /// How long it held.
+    pub held: Duration,
+    /// The requests that have no answer.
+    pub asked: Vec<Asked>,
+    /// The topic upstream of the last message sent: kept on a careful connection.
+    pub topic: Option<Box<str>>,
+    /// Something was sent at QoS 0 that may not have arrived.
+    pub is_qos0_open: bool,
+    /// The upstream has acknowledged or delivered something.
+    pub was_useful: bool,
+    /// Topic aliases were set for it.
+    pub with_aliases: bool,
+}
+
+/// What is to be done about an end.
+#[derive(Debug, Default)]
+pub(super) struct Judgement {
+    /// To be done without from now on.
+    pub give_up: Option<Feature>,
+    /// To be set aside.
+    pub set_aside: Option<Unanswered>,
+    /// How long to wait instead of the usual.
+    pub wait: Wait,
+}
+
+impl Judgement {
+    /// Nothing but another connection, soon.
+    fn soon() -> Judgement {
+        Judgement {
+            wait: Wait::Short,
+            ..Judgement::default()
+        }
+    }
+}
+
+/// How long to wait before the next connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Wait {
+    /// As ever.
+    #[default]
+    Usual,
+    /// As short as can be: something is different this time.
+    Short,
+    /// At least so long.
+    AtLeast(Duration),
+}
+
+/// What was alone on its way when the upstream closed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Thing {
+    Request(Asked),
+    Message(u64),
+    /// A QoS 0 message on this topic.
+    Topic(Box<str>),
+}
+
+/// What is known of one upstream that closes.
+#[derive(Debug, Default)]
+pub(super) struct Isolation {
+    /// Ends in a row with something unanswered.
+    ends: u32,
+    last_end: Option<Time>,
+    /// One thing goes out at a time, on this connection or the next.
+    is_careful: bool,
+    /// How many messages must be acknowledged until that is over.
+    left: usize,
+    suspect: Option<(Thing, u32)>,
+    /// The topic of the suspect message, which is tried at QoS 1.
+    lowered: Option<Box<str>>,
+    /// Requests that are left out to see whether the upstream then answers.
+    left_out: Vec<Feature>,
+    /// How many requests were left out since the upstream has answered anything.
+    blind_requests: u32,
+    /// How many messages were set aside since the upstream has acknowledged one.
+    blind_messages: u32,
+    /// Topics of messages that were set aside.
+    topics: Vec<Box<str>>,
+    /// When a message was found guilty last.
+    found: Option<Time>,
+    /// A careful connection went well, so nothing alone is to blame.
+    is_nothing_alone: bool,
+    /// Connections ended in haste, in a row.
+    hasty: u32,
+}
+
+impl Isolation {
+    /// True while one thing is to go out at a time.
+    pub(super) fn is_careful(&self) -> bool {
+        self.is_careful
+    }
+
+    /// True while messages are to go out at QoS 1 at most, to see whether that is it.
+    pub(super) fn is_lowered(&self) -> bool {
+        self.is_careful && self.lowered.is_some()
+    }
+
+    /// True if this is left out for now.
+    pub(super) fn leaves_out(&self, feature: &Feature) -> bool {
+        self.left_out.contains(feature)
+    }
+
+    /// The upstream has answered a request or a ping. What it has proven that it can't do.
+    pub(super) fn answered(&mut self) -> Vec<Feature> {
+        self.blind_requests = 0;
+        std::mem::take(&mut self.left_out)
+    }
+
+    /// For how long a connection is to bring what comes from upstream before the next message is
+    /// tried. An upstream that closes on several messages in a row and takes none may take none at
+    /// all, for want of rights say: then they must not all be set aside, and what comes in must not
+    /// suffer.
+    pub(super) fn hold(&self) -> Duration {
+        let doublings = match self.blind_messages.checked_sub(BLIND) {
+            Some(more) if self.suspect.is_none() => more.min(16),
+            _ => return Duration::ZERO,
+        };
+        LONGEST_HOLD.min(FIRST_HOLD * (1 << doublings))
+    }
+
+    /// The upstream has acknowledged a message, to the end; on a careful connection one to `topic`.
+    /// What this proves that it can't do.
+    pub(super) fn acknowledged(&mut self, topic: Option<&str>) -> Option<Feature> {
+        (self.hasty, self.blind_messages) = (0, 0);
+        self.blind_requests = 0;
+        if !self.is_careful {
+            return None;
+        }
+        self.left = self.left.saturating_sub(1);
+        if let Some(topic) = topic {
+            self.topics.retain(|known| **known != *topic);
+        }
+        // One is under way at a time, and the suspect is the first.
+        self.suspect = None;
+        let lowered = self.lowered.take();
+        (lowered.is_some() && lowered.as_deref() == topic).then_some(Feature::Qos2)
+    }
+
+    /// True if a careful connection may go on as others do, whose requests were all answered `ready`
+    /// ago.
+    pub(super) fn is_over(&mut self, ready: Duration) -> bool {
+        if !self.is_careful || (self.left > 0 && ready < CAREFUL_FOR) {
+            return false;
+        }
+        self.is_nothing_alone = true;
+        self.stop();
+        true
+    }
+
+    /// A connection that was up has ended.
+    pub(super) fn judge(&mut self, loss: &Loss, under_way: &UnderWay, now: Time) -> Judgement {
+        if !loss.by_upstream {
+            return Judgement::default();
+        }
+        let is_recent = self.last_end.is_some_and(|at| now.since(at) < ROW);
+        self.last_end = Some(now);
+        if self.is_careful {
+            return self.judge_careful(loss, under_way, now);
+        }
+        if loss.asked.is_empty() && under_way.count == 0 && !loss.is_qos0_open {
+            return self.wait_longer(loss);
+        }
+        self.ends = if is_recent { self.ends + 1 } else { 1 };
+        let is_wary = self.found.is_some_and(|at| now.since(at) < WARY_FOR);
+        if self.ends < ENDS && !is_wary {
+            return self.wait_longer(loss);
+        }
+        self.ends = 0;
+        if let Some(feature) = self.next_bulk(loss, under_way) {
+            return Judgement {
+                give_up: Some(feature),
+                ..Judgement::soon()
+            };
+        }
+        self.is_careful = true;
+        self.left = if loss.is_qos0_open {
+            // Which of those it was shows only when it comes again.
+            usize::MAX
+        } else {
+            under_way.count + 1
+        };
+        Judgement::soon()
+    }
+
+    /// What only many messages together have, if nothing alone is to blame.
+    fn next_bulk(&mut self, loss: &Loss, under_way: &UnderWay) -> Option<Feature> {
+        if !std::mem::take(&mut self.is_nothing_alone) || under_way.count < 2 {
+            return None;
+        }
+        if loss.with_aliases {
+            return Some(Feature::Aliases);
+        }
+        let mut windows = WINDOWS.into_iter();
+        let window = windows.find(|size| usize::from(*size) < under_way.count)?;
+        Some(Feature::Window(window))
+    }
+
+    fn judge_careful(&mut self, loss: &Loss, under_way: &UnderWay, now: Time) -> Judgement {
+        let Some(thing) = alone(loss, under_way).filter(|_| self.blind_requests < BLIND) else {
+            // It closes without regard to what is sent.
+            self.suspect = None;
+            self.left_out.clear();
+            return self.wait_longer(loss);
+        };
+        let known = self.suspect.take().filter(|(known, _)| *known == thing);
+        if known.is_none() {
+            self.lowered = None;
+        }
+        let strikes = known.map_or(1, |(_, strikes)| strikes + 1);
+        let is_proven = match (&thing, &loss.topic) {
+            (Thing::Request(_), _) | (_, None) => false,
+            (_, Some(topic)) => self.topics.contains(topic),
+        };
+        if strikes < STRIKES && !is_proven {
+            self.suspect = Some((thing, strikes));
+            return Judgement::soon();
+        }
+        self.convict(thing, loss, under_way, now)
+    }
+
+    /// This is what the upstream closes on.
+    fn convict(&mut self, thing: Thing, loss: &Loss, under_way: &UnderWay, now: Time) -> Judgement {
+        let mut judgement = Judgement::soon();
+        match thing {
+            Thing::Request(request) => {
+                self.blind_requests += 1;
+                self.left_out.push(request.feature());
+            }
+            Thing::Topic(topic) => {
+                self.found = Some(now);
+                judgement.give_up = Some(Feature::Topic(topic));
+            }
+            Thing::Message(seq) => {
+                let message = under_way.first.clone();
+                let is_exact = message.as_ref().is_some_and(|m| m.qos == QoS::ExactlyOnce);
+                if is_exact && self.lowered.is_none() {
+                    self.lowered = loss.topic.clone();
+                    self.suspect = Some((Thing::Message(seq), 0));
+                    return judgement;
+                }
+                self.blind_messages = self.blind_messages.saturating_add(1);
+                (self.lowered, self.found) = (None, Some(now));
+                judgement.set_aside = message;
+                judgement.give_up = self.suspect_topic(loss.topic.as_deref());
+            }
+        }
+        judgement
+    }
+
+    /// A message on this topic was set aside. What is given up if it is not the first.
+    fn suspect_topic(&mut self, topic: Option<&str>) -> Option<Feature> {
+        let topic = topic?;
+        if let Some(at) = self.topics.iter().position(|known| **known == *topic) {
+            self.topics.remove(at);
+            return Some(Feature::Topic(topic.into()));
+        }
+        if self.topics.len() >= SUSPECTS {
+            self.topics.remove(0);
+        }
+        self.topics.push(topic.into());
+        None
+    }
+
+    /// Everything goes out as ever.
+    fn stop(&mut self) {
+        self.is_careful = false;
+        (self.suspect, self.lowered, self.ends) = (None, None, 0);
+    }
+
+    /// An upstream that ends each connection at once, whatever is sent, is left alone for minutes: each
+    /// costs traffic.
+    fn wait_longer(&mut self, loss: &Loss) -> Judgement {
+        if loss.held >= HASTE || loss.was_useful {
+            self.hasty = 0;
+            return Judgement::default();
+        }
+        self.hasty = self.hasty.saturating_add(1);
+        let doublings = self.hasty.saturating_sub(ENDS).min(16);
+        let wait = match self.hasty {
+            ..ENDS => Wait::Usual,
+            _ => Wait::AtLeast(LONGEST_WAIT.min(FIRST_WAIT * (1 << doublings))),
+        };
+        Judgement {
+            wait,
+            ..Judgement::default()
+        }
+    }
+}
+
+impl Asked {
+    /// What to do without if the upstream closes on it.
+    pub(super) fn feature(&self) -> Feature {
+        match self {
+            Asked::Subscription(filter) => Feature::Subscription(filter.clone()),
+            Asked::Unsubscribe => Feature::Unsubscribe,
+            Asked::Notification => Feature::Notifications,
+        }
+    }
+}
+
+/// What was the only thing without an answer.
+fn alone(loss: &Loss, under_way: &UnderWay) -> Option<Thing> {
+    match (&loss.asked[..], under_way.count, loss.is_qos0_open) {
+        ([request], 0, false) => Some(Thing::Request(request.clone())),
+        ([], 1, false) => under_way.first.as_ref().map(|m| Thing::Message(m.seq)),
+        ([], 0, true) => loss.topic.clone().map(Thing::Topic),
+        _ => None,
+    }
+}

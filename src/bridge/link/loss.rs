@@ -1,0 +1,249 @@
+//! The end of a connection or an attempt: what comes next, and when; and what is done without from
+//! then on.
+
+use std::time::Duration;
+
+use super::state::{State, Up};
+use super::{Feature, GivenUp, Link};
+use crate::bridge::Error;
+use crate::bridge::isolation::{Asked, Loss, Unanswered, UnderWay, Wait};
+use crate::mqtt::{Reason, Version};
+use crate::store::GivenUpRecord;
+use crate::time::Time;
+
+/// How a connection that was up has ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    error: Error,
+    /// The index of its address.
+    address: usize,
+    loss: Loss,
+    /// When.
+    at: Time,
+}
+
+impl Link {
+    /// The attempt or the connection is over: decides what comes next, and when.
+    pub(super) fn lost(&mut self, error: &Error, now: Time) {
+        let address = self.address;
+        let waiting = State::Waiting { until: now };
+        let (is_fresh, held) = match std::mem::replace(&mut self.state, waiting) {
+            State::Waiting { until } => {
+                self.state = State::Waiting { until };
+                return;
+            }
+            State::Handshake { .. } => {
+                if self.falls_back(error) {
+                    return;
+                }
+                (self.next_address(), None)
+            }
+            State::Connecting { .. } => (self.next_address(), None),
+            State::Up(up) => {
+                let held = now.since(up.since);
+                self.note_end(&up, error, now);
+                if self.spec.round_robin {
+                    self.next_address();
+                } else {
+                    self.address = 0;
+                }
+                (true, Some(held))
+            }
+        };
+        if let Some(ladder) = self.ladders.get_mut(self.address) {
+            ladder.begin(&self.verdicts);
+        }
+        let wait = if is_fresh {
+            self.backoff.next(held, &mut self.rng)
+        } else {
+            Duration::ZERO
+        };
+        self.state = State::Waiting { until: now + wait };
+        if self.ended.is_none() {
+            let address = self.spec.addresses.get(address);
+            self.reporter.down(address, error, wait, now);
+        }
+    }
+
+    /// The handshake has failed. True if something else is to be offered at once.
+    fn falls_back(&mut self, error: &Error) -> bool {
+        let Some(ladder) = self.ladders.get_mut(self.address) else {
+            return false;
+        };
+        let refused = ladder.current();
+        let Some(next) = ladder.refused(error, &self.verdicts) else {
+            return false;
+        };
+        self.reporter.note(error);
+        self.reporter.fallback(refused, next, error);
+        true
+    }
+
+    fn note_end(&mut self, up: &Up, error: &Error, now: Time) {
+        let held = now.since(up.since);
+        let asked = self.requests.unanswered();
+        let is_alone = asked == [Asked::Notification] && up.unacked.is_none_or(|at| at == up.since);
+        let is_notifying = asked.contains(&Asked::Notification);
+        let version = up.limits.version;
+        if self
+            .notifications
+            .blame(is_notifying && is_alone, held, version, error)
+        {
+            self.reporter
+                .local_notifications("upstream closed the connection after the first");
+        }
+        self.reporter.note(error);
+        if *error == Error::AckTimeout {
+            self.requests.give_up_waiting();
+        }
+        self.ended = Some(Ended {
+            error: error.clone(),
+            address: self.address,
+            at: now,
+            loss: Loss {
+                by_upstream: is_by_upstream(up, error),
+                held,
+                asked,
+                topic: self.wire.last_topic(),
+                is_qos0_open: self.wire.is_qos0_open(),
+                was_useful: up.was_useful,
+                with_aliases: up.limits.topic_alias_max > 0 && version == Version::V5,
+            },
+        });
+    }
+
+    /// The connection is over that was up, and so much was under way on it: decides what is to be done
+    /// about that. What is returned the session is to set aside, as one that the upstream closes the
+    /// connection on.
+    pub fn judge(&mut self, under_way: &UnderWay, now: Time) -> Option<Unanswered> {
+        let Ended {
+            error,
+            address,
+            loss,
+            at,
+        } = self.ended.take()?;
+        let State::Waiting { until } = self.state else {
+            return None;
+        };
+        let was_careful = self.isolation.is_careful();
+        let judgement = self.isolation.judge(&loss, under_way, now);
+        if let Some(feature) = judgement.give_up {
+            self.give_up_at(
+                address,
+                feature,
+                "closed the connection on it again and again",
+            );
+        }
+        let until = match judgement.wait {
+            Wait::Usual => until,
+            Wait::Short => at + self.backoff.shortest(),
+            Wait::AtLeast(wait) => until.max(at + wait.mul_f64(0.75 + self.rng.f64() / 2.0)),
+        };
+        self.state = State::Waiting { until };
+        let wait = until.since(now);
+        let address = self.spec.addresses.get(address);
+        self.reporter.down(address, &error, wait, now);
+        if self.isolation.is_careful() && !was_careful {
+            self.reporter.careful();
+        }
+        judgement.set_aside
+    }
+
+    /// A message was acknowledged to the end.
+    pub(super) fn acknowledged(&mut self, _now: Time) {
+        if let State::Up(up) = &mut self.state {
+            up.was_useful = true;
+        }
+        let topic = self.wire.last_topic();
+        if let Some(feature) = self.isolation.acknowledged(topic.as_deref()) {
+            self.give_up(
+                feature,
+                "closed the connection on a message, and took it at QoS 1",
+            );
+        }
+    }
+
+    /// The upstream in use can't do this: it is done without from now on.
+    pub(super) fn give_up(&mut self, feature: Feature, why: &str) {
+        self.give_up_at(self.address, feature, why);
+    }
+
+    fn give_up_at(&mut self, address: usize, feature: Feature, why: &str) {
+        let Some(ladder) = self.ladders.get(address) else {
+            return;
+        };
+        let given_up = GivenUp {
+            upstream: ladder.upstream(),
+            feature,
+            why: why.into(),
+        };
+        if self.verdicts.add(given_up.clone()) {
+            self.reporter.given_up(&given_up);
+            self.forbid_topics();
+        }
+    }
+
+    /// Tells the wire what goes upstream no more.
+    pub(super) fn forbid_topics(&self) {
+        let features = self.verdicts.at(self.upstream());
+        let topics = features.filter_map(|feature| match feature {
+            Feature::Topic(topic) => Some(topic.clone()),
+            _ => None,
+        });
+        self.wire.forbid(topics.collect());
+    }
+
+    /// Takes in what an earlier link has found out about its upstreams, as
+    /// [`take_given_up`](Link::take_given_up) gave it. It is forgotten where it was found with another
+    /// configuration, or by another version of this program.
+    #[must_use]
+    pub fn with_given_up(mut self, known: &(u64, Vec<GivenUpRecord>)) -> Link {
+        self.verdicts.restore(known);
+        if let Some(ladder) = self.ladders.get_mut(self.address) {
+            ladder.begin(&self.verdicts);
+        }
+        self
+    }
+
+    /// What has been found out about the upstreams, if that has changed since the last call: to be
+    /// asked for after each [`packet`](Link::packet) and [`judge`](Link::judge), and kept.
+    pub fn take_given_up(&mut self) -> Option<(u64, Vec<GivenUpRecord>)> {
+        self.verdicts.take_changed()
+    }
+
+    /// Everything is tried again, from the next connection on.
+    pub fn forget_given_up(&mut self) {
+        self.verdicts.clear();
+        self.isolation = super::Isolation::default();
+        self.forbid_topics();
+        if !matches!(self.state, State::Up(_) | State::Handshake { .. })
+            && let Some(ladder) = self.ladders.get_mut(self.address)
+        {
+            ladder.begin(&self.verdicts);
+        }
+    }
+}
+
+/// True if the upstream has ended the connection for something that was sent to it, as far as can be
+/// told.
+fn is_by_upstream(up: &Up, error: &Error) -> bool {
+    match error {
+        Error::Closed(_) => true,
+        Error::Disconnected(reason, _) => !matches!(
+            *reason,
+            Reason::SUCCESS
+                | Reason::SERVER_BUSY
+                | Reason::SERVER_SHUTTING_DOWN
+                | Reason::KEEP_ALIVE_TIMEOUT
+                | Reason::SESSION_TAKEN_OVER
+                | Reason::ADMINISTRATIVE_ACTION
+                | Reason::USE_ANOTHER_SERVER
+                | Reason::SERVER_MOVED
+                | Reason::CONNECTION_RATE_EXCEEDED
+                | Reason::MAXIMUM_CONNECT_TIME
+        ),
+        // It has answered a ping that it got after what it does not acknowledge.
+        Error::AckTimeout => up.answered.is_some() && up.answered >= up.unacked,
+        _ => false,
+    }
+}

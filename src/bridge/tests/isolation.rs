@@ -1,0 +1,395 @@
+//! An upstream that closes the connection on something: what it is, and what is done about it.
+
+use super::*;
+use crate::bridge::Wire;
+use crate::message::{Message, Parts};
+
+/// A link towards an upstream that knows 3.1.1 only, and its notifications are off.
+fn quiet(topics: &[&str]) -> Script {
+    let mut spec = v311(spec(topics));
+    spec.try_private = false;
+    spec.notifications = false;
+    Script::new(spec)
+}
+
+/// Connects; what the link sends first.
+fn up(s: &mut Script) -> Vec<String> {
+    s.sent();
+    s.dial();
+    s.accept(true, &[]).1
+}
+
+/// The limits that the session gets with the next connection.
+fn limits(s: &mut Script) -> Limits {
+    s.sent();
+    s.dial();
+    match s.accept(true, &[]).0 {
+        Step::Up(limits) => limits,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The broker has sent a message to `topic`.
+fn sends(s: &Script, topic: &str, qos: QoS) {
+    s.link.wire().sent(topic, qos);
+}
+
+/// What the link does next, at whatever time.
+fn step(s: &mut Script) -> String {
+    match s.drive() {
+        idle if idle == "idle" => s.wait().1,
+        action => action,
+    }
+}
+
+/// Lets the careful connection come to the point where messages go out.
+fn open(s: &mut Script) {
+    for _ in 0..5000 {
+        match step(s).as_str() {
+            "window 1" => return,
+            "idle" => {}
+            other => panic!("{other}"),
+        }
+        if s.sent().contains(&"PINGREQ".to_owned()) {
+            s.receive(Packet::PingResp).unwrap();
+        }
+    }
+    panic!("no message goes out");
+}
+
+/// The upstream acknowledges a message of the session.
+fn acknowledges(s: &mut Script) {
+    assert_eq!(s.puback(1000, Reason::SUCCESS), Ok(Step::Forward));
+}
+
+/// Three connections in a row end with so many messages under way; the next one is careful.
+fn three_ends(s: &mut Script, count: usize) {
+    for _ in 0..3 {
+        assert!(limits(s).receive_maximum > 10);
+        assert!(s.close_with(count).is_none());
+    }
+}
+
+/// A message at QoS 2 that ends the connection, alone, twice, and at QoS 1 does not: QoS 2 is what the
+/// upstream does not take. The verdict outlives the process.
+#[test]
+fn qos_2_is_given_up_where_a_message_goes_through_at_qos_1() {
+    let mut s = quiet(&["# out 2"]);
+    three_ends(&mut s, 20);
+    for _ in 0..2 {
+        let limits = limits(&mut s);
+        let of_session = (
+            limits.receive_maximum,
+            limits.max_qos,
+            limits.topic_alias_max,
+        );
+        assert_eq!(of_session, (1, QoS::ExactlyOnce, 0));
+        assert!(!s.link.wire().takes_message(), "requests come first");
+        open(&mut s);
+        assert!(s.link.wire().takes_message());
+        sends(&s, "a", QoS::ExactlyOnce);
+        assert!(s.close_with(1).is_none());
+    }
+    assert_eq!(limits(&mut s).max_qos, QoS::AtLeastOnce);
+    open(&mut s);
+    sends(&s, "a", QoS::AtLeastOnce);
+    acknowledges(&mut s);
+    assert!(s.link.status().to_string().contains("without QoS 2"));
+    // Once what was under way has gone through, the rest goes as ever.
+    for _ in 0..20 {
+        sends(&s, "a", QoS::AtLeastOnce);
+        acknowledges(&mut s);
+    }
+    assert_eq!(step(&mut s), format!("window {}", u16::MAX));
+    let known = s.link.take_given_up().unwrap();
+    assert!(s.link.take_given_up().is_none());
+
+    let spec = s.link.spec().clone();
+    let mut later = quiet(&[]);
+    later.link = Link::new(spec.clone(), 1, later.now).with_given_up(&known);
+    assert_eq!(limits(&mut later).max_qos, QoS::AtLeastOnce);
+    let mut other = (*spec).clone();
+    other.topics.clear();
+    later.link = Link::new(Rc::new(other), 1, later.now).with_given_up(&known);
+    assert_eq!(
+        limits(&mut later).max_qos,
+        QoS::ExactlyOnce,
+        "configured anew"
+    );
+    assert_eq!(
+        later.link.take_given_up().map(|(_, list)| list.len()),
+        Some(0)
+    );
+    later.link = Link::new(spec, 1, later.now).with_given_up(&known);
+    later.link.forget_given_up();
+    assert_eq!(limits(&mut later).max_qos, QoS::ExactlyOnce, "SIGHUP");
+}
+
+/// A message that ends the connection at any QoS is set aside; the second on its topic is proof that the
+/// topic is to blame, and the next are not even sent.
+#[test]
+fn a_message_that_ends_the_connection_is_set_aside() {
+    let mut s = quiet(&["# out 2"]);
+    three_ends(&mut s, 3);
+    let poison = |s: &mut Script| {
+        limits(s);
+        open(s);
+        sends(s, "a b", QoS::ExactlyOnce);
+        s.close_with(1)
+    };
+    assert!(
+        (0..3).all(|_| poison(&mut s).is_none()),
+        "at QoS 2, then once at QoS 1"
+    );
+    assert_eq!(poison(&mut s).map(|message| message.seq), Some(1));
+    assert!(!s.link.wire().is_forbidden("a b"));
+    // Other messages go through.
+    limits(&mut s);
+    open(&mut s);
+    sends(&s, "a", QoS::ExactlyOnce);
+    acknowledges(&mut s);
+    assert!(s.link.take_given_up().is_none());
+    sends(&s, "a b", QoS::ExactlyOnce);
+    assert!(s.close_with(1).is_none(), "perhaps it is the QoS");
+    assert!(poison(&mut s).is_some());
+    assert!(s.link.wire().is_forbidden("a b"));
+    assert!(s.link.take_given_up().is_some());
+    assert!(s.link.status().to_string().contains("messages on a b"));
+}
+
+/// An upstream that takes no message at all, for want of rights say, does not turn the whole queue into
+/// dead letters, and what comes in has the connection to itself for longer and longer.
+#[test]
+fn an_upstream_that_takes_nothing_is_tried_less_and_less() {
+    let mut s = quiet(&["# out 1", "c in 1"]);
+    for _ in 0..3 {
+        up(&mut s);
+        s.suback(s.ids, Reason::GRANTED_QOS_1).unwrap();
+        s.close_with(5);
+    }
+    let (begun, mut aside) = (s.now, 0);
+    let mut held = Vec::new();
+    for n in 0..12 {
+        up(&mut s);
+        let ready = s.now;
+        s.suback(s.ids, Reason::GRANTED_QOS_1).unwrap();
+        open(&mut s);
+        held.push(s.now.since(ready));
+        sends(&s, &format!("t/{}", n / 2), QoS::AtLeastOnce);
+        s.link.failed(&Error::Closed("gone".into()), s.now);
+        let first = Unanswered {
+            lane: Lane::Client,
+            seq: n / 2,
+            id: Some(MessageId(n / 2)),
+            qos: QoS::AtLeastOnce,
+            size: 1,
+        };
+        let under_way = UnderWay {
+            count: 1,
+            first: Some(first),
+        };
+        aside += usize::from(s.link.judge(&under_way, s.now).is_some());
+    }
+    assert!(held[..6].iter().all(|held| *held < secs(1)), "{held:?}");
+    assert!(
+        held[6] >= secs(30) && held[8] >= secs(60) && held[10] >= secs(120),
+        "{held:?}"
+    );
+    assert_eq!(aside, 6);
+    assert!(s.now.since(begun) > secs(200));
+}
+
+/// ejabberd closes on a shared subscription before MQTT 5: the other lines go on without it.
+#[test]
+fn a_subscription_that_ends_the_connection_is_left_out() {
+    let mut s = quiet(&["$share/g/a in 1", "b in 1"]);
+    for _ in 0..3 {
+        assert_eq!(up(&mut s).len(), 2);
+        s.close();
+    }
+    for _ in 0..2 {
+        let sent = up(&mut s);
+        assert!(
+            sent.len() == 1 && sent[0].contains("$share/g/a"),
+            "{sent:?}"
+        );
+        s.close();
+    }
+    let sent = up(&mut s);
+    assert!(sent.len() == 1 && sent[0].contains(" b "), "{sent:?}");
+    assert!(
+        s.link.take_given_up().is_none(),
+        "the upstream may close on anything"
+    );
+    s.suback(s.ids, Reason::GRANTED_QOS_1).unwrap();
+    assert!(s.link.take_given_up().is_some());
+    let status = s.link.status().to_string();
+    assert!(
+        status.contains("without the subscription to $share/g/a"),
+        "{status}"
+    );
+    open(&mut s);
+    s.pass(secs(50));
+    assert_eq!(step(&mut s), "idle");
+    s.pass(secs(10));
+    s.link.sent(s.now);
+    while step(&mut s) == "idle" {
+        s.receive(Packet::PingResp).unwrap();
+    }
+    s.close();
+    assert_eq!(up(&mut s).len(), 1);
+}
+
+/// An upstream that closes on every request is not to blame for one of them: nothing is given up, and it
+/// is tried less and less often.
+#[test]
+fn an_upstream_that_closes_on_everything_is_left_alone_for_minutes() {
+    let mut s = quiet(&["a in 1", "b in 1", "c in 1", "d in 1", "e in 1"]);
+    let mut asked = std::collections::BTreeSet::new();
+    let mut wait = secs(0);
+    for _ in 0..25 {
+        let before = s.now;
+        asked.extend(
+            up(&mut s)
+                .iter()
+                .filter_map(|line| line.split(' ').nth(2).map(str::to_owned)),
+        );
+        wait = s.now.since(before);
+        s.close();
+    }
+    assert!(s.link.take_given_up().is_none());
+    assert!(wait >= secs(200) && wait <= secs(400), "{wait:?}");
+    assert_eq!(asked.len(), 5);
+}
+
+/// What is sent at QoS 0 has no answer: a ping behind it tells whether it arrived.
+#[test]
+fn a_topic_that_ends_the_connection_at_qos_0_is_found() {
+    let mut s = quiet(&["# out 0"]);
+    for _ in 0..3 {
+        up(&mut s);
+        sends(&s, "a.b", QoS::AtMostOnce);
+        s.close();
+    }
+    for n in 0..2 {
+        up(&mut s);
+        open(&mut s);
+        sends(&s, "good", QoS::AtMostOnce);
+        assert!(
+            !s.link.wire().takes_message(),
+            "the next waits for the answer"
+        );
+        step(&mut s);
+        assert_eq!(s.sent(), ["PINGREQ"]);
+        assert!(matches!(s.receive(Packet::PingResp), Ok(Step::Answered(_))));
+        assert!(s.link.wire().takes_message());
+        assert!(!s.link.wire().is_forbidden("a.b"), "{n}");
+        sends(&s, "a.b", QoS::AtMostOnce);
+        s.close();
+    }
+    up(&mut s);
+    assert!(s.link.wire().is_forbidden("a.b") && !s.link.wire().is_forbidden("good"));
+}
+
+/// Where each message goes through by itself, it is how many there are at once.
+#[test]
+fn a_window_that_ends_the_connection_shrinks() {
+    let mut s = quiet(&["# out 1"]);
+    let mut windows = Vec::new();
+    for _ in 0..2 {
+        let limits = limits(&mut s);
+        windows.push(limits.receive_maximum);
+        let count = usize::from(limits.receive_maximum.min(50));
+        s.close_with(count);
+        for _ in 0..2 {
+            up(&mut s);
+            s.close_with(count);
+        }
+        up(&mut s);
+        open(&mut s);
+        for _ in 0..51 {
+            sends(&s, "a", QoS::AtLeastOnce);
+            acknowledges(&mut s);
+        }
+        assert!(step(&mut s).starts_with("window"));
+        for _ in 0..2 {
+            s.close_with(count);
+            up(&mut s);
+        }
+        s.close_with(count);
+    }
+    windows.push(limits(&mut s).receive_maximum);
+    assert_eq!(windows, [u16::MAX, 10, 1]);
+}
+
+/// A link that breaks, an upstream that stops or says that it is busy, and one that another client has
+/// taken over from: nothing that was sent is to blame.
+#[test]
+fn a_broken_link_is_nobodys_fault() {
+    let innocent = [
+        Error::Io("Connection timed out".into()),
+        Error::PingTimeout,
+        Error::AckTimeout,
+        Error::Disconnected(Reason::SERVER_SHUTTING_DOWN, Default::default()),
+        Error::Disconnected(Reason::SESSION_TAKEN_OVER, Default::default()),
+    ];
+    for error in innocent {
+        let mut s = quiet(&["# out 1"]);
+        for _ in 0..10 {
+            assert!(limits(&mut s).receive_maximum > 1, "{error}");
+            s.lose(&error, 1);
+        }
+    }
+}
+
+/// An upstream that answers pings and never acknowledges a message: the same as one that closes on it.
+#[test]
+fn a_message_that_is_never_acknowledged_is_set_aside() {
+    let mut s = quiet(&["# out 1"]);
+    let mut aside = None;
+    let mut connections = 0;
+    while aside.is_none() {
+        connections += 1;
+        assert!(connections < 10);
+        up(&mut s);
+        let since = s.now;
+        loop {
+            s.link.unacknowledged(Some(since));
+            match step(&mut s).as_str() {
+                "close" => break,
+                "window 1" => sends(&s, "a", QoS::AtLeastOnce),
+                _ => {}
+            }
+            if s.sent().contains(&"PINGREQ".to_owned()) {
+                s.receive(Packet::PingResp).unwrap();
+            }
+        }
+        let under_way = UnderWay {
+            count: 1,
+            first: Some(Unanswered {
+                lane: Lane::Client,
+                seq: 1,
+                id: Some(MessageId(1)),
+                qos: QoS::AtLeastOnce,
+                size: 1,
+            }),
+        };
+        aside = s.link.judge(&under_way, s.now);
+    }
+    assert_eq!(connections, 5);
+}
+
+/// The wire of a link whose connection is not careful lets everything through.
+#[test]
+fn an_ordinary_connection_holds_nothing_up() {
+    let wire = Wire::new(Rc::new(crate::bridge::Map::new(&[])));
+    wire.sent("a", QoS::AtMostOnce);
+    assert!(wire.takes_message() && !wire.is_forbidden("a"));
+    let parts = Parts {
+        topic: "a",
+        props: &[],
+        payload: b"1",
+    };
+    let message = Message::new(parts, Time::from_secs(1), Rc::default()).unwrap();
+    assert!(!wire.outward(None, &message, &mut String::new(), Time::from_secs(1)));
+}

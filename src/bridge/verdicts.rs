@@ -1,0 +1,254 @@
+//! What a bridge does without towards an upstream, because the upstream can't do with it: kept in the
+//! store, so that it is found out once.
+
+use std::fmt;
+
+use super::map::fingerprint;
+use crate::config;
+use crate::store::GivenUpRecord;
+
+/// The most of these that are kept for one bridge; the oldest go first.
+const MAX_KEPT: usize = 64;
+
+/// What a bridge can do without.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Feature {
+    /// MQTT 5: it speaks 3.1.1.
+    Mqtt5,
+    /// The bridge bit of a 3.1.1 CONNECT (`try_private`).
+    BridgeBit,
+    /// The will and the state notification: its state is published here only.
+    Notifications,
+    /// The client id as it is: it has letters, digits and `-` only.
+    ClientId,
+    /// UNSUBSCRIBE: what the configuration no longer has goes on coming, and is dropped here.
+    Unsubscribe,
+    /// Topic aliases set for the upstream.
+    Aliases,
+    /// QoS 2 towards the upstream.
+    Qos2,
+    /// More than so many messages unacknowledged at once.
+    Window(u16),
+    /// The subscription to this filter upstream.
+    Subscription(Box<str>),
+    /// What goes to this topic upstream.
+    Topic(Box<str>),
+}
+
+impl Feature {
+    /// The number of its kind in the store, and what it is about.
+    fn code(&self) -> (u8, String) {
+        match self {
+            Feature::Mqtt5 => (1, String::new()),
+            Feature::BridgeBit => (2, String::new()),
+            Feature::Notifications => (3, String::new()),
+            Feature::ClientId => (4, String::new()),
+            Feature::Unsubscribe => (5, String::new()),
+            Feature::Aliases => (6, String::new()),
+            Feature::Qos2 => (7, String::new()),
+            Feature::Window(size) => (8, size.to_string()),
+            Feature::Subscription(filter) => (9, filter.to_string()),
+            Feature::Topic(topic) => (10, topic.to_string()),
+        }
+    }
+
+    fn from_code(code: u8, about: &str) -> Option<Feature> {
+        Some(match code {
+            1 => Feature::Mqtt5,
+            2 => Feature::BridgeBit,
+            3 => Feature::Notifications,
+            4 => Feature::ClientId,
+            5 => Feature::Unsubscribe,
+            6 => Feature::Aliases,
+            7 => Feature::Qos2,
+            8 => Feature::Window(about.parse().ok()?),
+            9 => Feature::Subscription(about.into()),
+            10 => Feature::Topic(about.into()),
+            _ => return None,
+        })
+    }
+
+    /// What the bridge does instead, for the log.
+    pub(super) fn instead(&self) -> &'static str {
+        match self {
+            Feature::Mqtt5 => "it speaks MQTT 3.1.1",
+            Feature::BridgeBit => "it connects as an ordinary client",
+            Feature::Notifications => {
+                "its state is published here only; set notification_topic to a topic that upstream \
+                 allows, or notifications_local_only true"
+            }
+            Feature::ClientId => {
+                "it connects under one of letters, digits and - only; set remote_clientid to choose \
+                 another"
+            }
+            Feature::Unsubscribe => {
+                "what is no longer configured goes on coming, and is dropped here"
+            }
+            Feature::Aliases => "it sends whole topics",
+            Feature::Qos2 => "it sends at QoS 1 what would go at QoS 2",
+            Feature::Window(_) => "fewer are under way at once",
+            Feature::Subscription(_) => "nothing comes in by this topic line",
+            Feature::Topic(_) => "they are set aside as dead letters, and dropped at QoS 0",
+        }
+    }
+}
+
+impl fmt::Display for Feature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Feature::Mqtt5 => f.write_str("MQTT 5"),
+            Feature::BridgeBit => f.write_str("the bridge bit"),
+            Feature::Notifications => f.write_str("state notifications"),
+            Feature::ClientId => f.write_str("the client id"),
+            Feature::Unsubscribe => f.write_str("UNSUBSCRIBE"),
+            Feature::Aliases => f.write_str("topic aliases"),
+            Feature::Qos2 => f.write_str("QoS 2"),
+            Feature::Window(size) => write!(f, "more than {size} unacknowledged messages"),
+            Feature::Subscription(filter) => {
+                write!(f, "the subscription to {}", filter.escape_debug())
+            }
+            Feature::Topic(topic) => write!(f, "messages on {}", topic.escape_debug()),
+        }
+    }
+}
+
+/// What a bridge does without towards one upstream, and why.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GivenUp {
+    /// The number of the upstream ([`upstream_number`]).
+    pub upstream: u64,
+    /// What.
+    pub feature: Feature,
+    /// What the upstream did.
+    pub why: Box<str>,
+}
+
+impl fmt::Display for GivenUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "without {} ({})", self.feature, self.why)
+    }
+}
+
+/// A number that stands for an upstream's address.
+pub(super) fn upstream_number(address: Option<&(String, u16)>) -> u64 {
+    let number = address.map(|(host, port)| {
+        let port = port.to_string();
+        fingerprint([host.as_bytes(), port.as_bytes()].into_iter())
+    });
+    number.unwrap_or_default()
+}
+
+/// All that a bridge does without.
+#[derive(Debug)]
+pub(super) struct Verdicts {
+    /// A number that stands for what they were found with: another version of this program or another
+    /// configuration starts over.
+    made_with: u64,
+    list: Vec<GivenUp>,
+    has_changed: bool,
+}
+
+impl Verdicts {
+    /// None, of a bridge with this configuration.
+    pub(super) fn new(spec: &config::Bridge) -> Verdicts {
+        let secret = config::Bridge {
+            remote_password: None,
+            ..spec.clone()
+        };
+        let parts = [env!("CARGO_PKG_VERSION").to_owned(), format!("{secret:?}")];
+        Verdicts {
+            made_with: fingerprint(parts.iter().map(String::as_bytes)),
+            list: Vec::new(),
+            has_changed: false,
+        }
+    }
+
+    /// Takes in those that the store has, unless they were found with something else.
+    pub(super) fn restore(&mut self, (made_with, records): &(u64, Vec<GivenUpRecord>)) {
+        if *made_with != self.made_with {
+            self.has_changed = !records.is_empty();
+            return;
+        }
+        let known = records.iter().filter_map(|record| {
+            Some(GivenUp {
+                upstream: record.upstream,
+                feature: Feature::from_code(record.feature, &record.about)?,
+                why: record.why.clone(),
+            })
+        });
+        self.list = known.collect();
+    }
+
+    /// What the store is to keep, if that has changed since the last call.
+    pub(super) fn take_changed(&mut self) -> Option<(u64, Vec<GivenUpRecord>)> {
+        if !std::mem::take(&mut self.has_changed) {
+            return None;
+        }
+        let records = self.list.iter().map(|given_up| {
+            let (feature, about) = given_up.feature.code();
+            GivenUpRecord {
+                upstream: given_up.upstream,
+                feature,
+                about: about.into(),
+                why: given_up.why.clone(),
+            }
+        });
+        Some((self.made_with, records.collect()))
+    }
+
+    /// All of them, of all upstreams.
+    pub(super) fn list(&self) -> &[GivenUp] {
+        &self.list
+    }
+
+    /// Those towards one upstream.
+    pub(super) fn at(&self, upstream: u64) -> impl Iterator<Item = &Feature> {
+        let list = self.list.iter();
+        list.filter(move |given_up| given_up.upstream == upstream)
+            .map(|given_up| &given_up.feature)
+    }
+
+    /// True if the bridge does without `feature` at an upstream.
+    pub(super) fn has(&self, upstream: u64, feature: &Feature) -> bool {
+        self.at(upstream).any(|known| known == feature)
+    }
+
+    /// The most messages that may be unacknowledged at an upstream, if that is bounded.
+    pub(super) fn window(&self, upstream: u64) -> Option<u16> {
+        let windows = self.at(upstream).filter_map(|feature| match feature {
+            Feature::Window(size) => Some(*size),
+            _ => None,
+        });
+        windows.min()
+    }
+
+    /// One more. False if it is known.
+    pub(super) fn add(&mut self, given_up: GivenUp) -> bool {
+        if self.has(given_up.upstream, &given_up.feature) {
+            return false;
+        }
+        if self.list.len() >= MAX_KEPT {
+            // Topics can be many; how to connect is not to be found out again for their sake.
+            let is_topic = |known: &GivenUp| matches!(known.feature, Feature::Topic(_));
+            let oldest = self.list.iter().position(is_topic).unwrap_or(0);
+            self.list.remove(oldest);
+        }
+        self.list.push(given_up);
+        self.has_changed = true;
+        true
+    }
+
+    /// The upstream does take `feature`: an earlier verdict was wrong, or the upstream is another now.
+    pub(super) fn remove(&mut self, upstream: u64, feature: &Feature) {
+        let before = self.list.len();
+        self.list
+            .retain(|known| known.upstream != upstream || known.feature != *feature);
+        self.has_changed |= self.list.len() < before;
+    }
+
+    /// Forgets them all: everything is tried again.
+    pub(super) fn clear(&mut self) {
+        self.has_changed |= !self.list.is_empty();
+        self.list.clear();
+    }
+}
