@@ -7,9 +7,6 @@
 
 mod echo;
 mod error;
-mod isolation;
-mod ladder;
-mod limits;
 mod link;
 mod local_end;
 mod map;
@@ -17,13 +14,11 @@ mod rate;
 mod refusal;
 mod status;
 mod sync;
-mod verdicts;
+mod upstream;
 mod wire;
 
 pub use echo::Echo;
 pub use error::{Error, Said};
-pub use isolation::{Unanswered, UnderWay};
-pub use limits::{Announced, Limits};
 pub use link::{Action, Backoff, CONNACK_TIMEOUT, CONNECT_TIMEOUT, Link, Step};
 pub use local_end::{LineBounds, LocalEnd};
 pub use map::{Map, Mapped};
@@ -31,7 +26,9 @@ pub use rate::Rate;
 pub use refusal::{Loudness, PausedLane, Refusal, Refusals, Suspect, Verdict};
 pub use status::{Phase, Status};
 pub use sync::{Outcome, RetainedSync};
-pub use verdicts::{Feature, GivenUp};
+pub use upstream::isolation::{Unanswered, UnderWay};
+pub use upstream::limits::{Announced, Limits};
+pub use upstream::verdicts::{Feature, GivenUp};
 pub use wire::Wire;
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use log::{Level, info, log, warn};
 
-use super::ladder::{Dialect, Offer};
-use super::verdicts::GivenUp;
+use super::upstream::ladder::{Dialect, Offer};
+use super::upstream::verdicts::GivenUp;
 use super::{Error, Limits};
 use crate::config;
 use crate::config::log_type::NOTICE;

@@ -1,7 +1,7 @@
 //! The bridge's CONNECT.
 
 use crate::bridge::Announced;
-use crate::bridge::ladder::Offer;
+use crate::bridge::upstream::ladder::Offer;
 use crate::config;
 use crate::mqtt::{self, Connect, Packet, Property, Props, PropsBuf, QoS, Version, Will, encode};
 

@@ -3,24 +3,14 @@
 
 use std::time::Duration;
 
-use super::state::{State, Up};
-use super::{Feature, GivenUp, Link};
+use super::Link;
+use super::state::{Ended, State, Up};
 use crate::bridge::Error;
-use crate::bridge::isolation::{Asked, Loss, Unanswered, UnderWay, Wait};
+use crate::bridge::upstream::isolation::{Asked, Isolation, Loss, Unanswered, UnderWay, Wait};
+use crate::bridge::upstream::verdicts::{Feature, GivenUp};
 use crate::mqtt::{Reason, Version};
 use crate::store::GivenUpRecord;
 use crate::time::Time;
-
-/// How a connection that was up has ended.
-#[derive(Debug)]
-pub(super) struct Ended {
-    error: Error,
-    /// The index of its address.
-    address: usize,
-    loss: Loss,
-    /// When.
-    at: Time,
-}
 
 impl Link {
     /// The attempt or the connection is over: decides what comes next, and when.
@@ -214,7 +204,7 @@ impl Link {
     /// Everything is tried again, from the next connection on.
     pub fn forget_given_up(&mut self) {
         self.verdicts.clear();
-        self.isolation = super::Isolation::default();
+        self.isolation = Isolation::default();
         self.forbid_topics();
         if !matches!(self.state, State::Up(_) | State::Handshake { .. })
             && let Some(ladder) = self.ladders.get_mut(self.address)

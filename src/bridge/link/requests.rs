@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use log::{debug, warn};
 
-use crate::bridge::isolation::Asked;
+use crate::bridge::upstream::isolation::Asked;
 use crate::bridge::{Limits, Map};
 use crate::mqtt::{
     self, Ack, Delivery, Packet, PacketId, Props, Publish, QoS, Reason, RetainHandling, SubAck,

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::bridge::Limits;
+use crate::bridge::upstream::isolation::Loss;
+use crate::bridge::{Error, Limits};
 use crate::mqtt::{Packet, encode};
 use crate::time::Time;
 
@@ -36,6 +37,17 @@ impl State {
         up.answered = pinged.or(up.answered);
         pinged
     }
+}
+
+/// How a connection that was up has ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub error: Error,
+    /// The index of its address.
+    pub address: usize,
+    pub loss: Loss,
+    /// When.
+    pub at: Time,
 }
 
 /// A link that is up.

@@ -67,7 +67,7 @@ pub struct UnderWay {
 
 /// A request of the link.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Asked {
+pub(in crate::bridge) enum Asked {
     Subscription(Box<str>),
     Unsubscribe,
     Notification,
@@ -75,7 +75,7 @@ pub(super) enum Asked {
 
 /// The end of a connection that was up.
 #[derive(Clone, Debug)]
-pub(super) struct Loss {
+pub(in crate::bridge) struct Loss {
     /// The upstream ended it, or never answers what it has seen.
     pub by_upstream: bool,
     /// How long it held.
@@ -94,7 +94,7 @@ pub(super) struct Loss {
 
 /// What is to be done about an end.
 #[derive(Debug, Default)]
-pub(super) struct Judgement {
+pub(in crate::bridge) struct Judgement {
     /// To be done without from now on.
     pub give_up: Option<Feature>,
     /// To be set aside.
@@ -115,7 +115,7 @@ impl Judgement {
 
 /// How long to wait before the next connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum Wait {
+pub(in crate::bridge) enum Wait {
     /// As ever.
     #[default]
     Usual,
@@ -136,7 +136,7 @@ enum Thing {
 
 /// What is known of one upstream that closes.
 #[derive(Debug, Default)]
-pub(super) struct Isolation {
+pub(in crate::bridge) struct Isolation {
     /// Ends in a row with something unanswered.
     ends: u32,
     last_end: Option<Time>,
@@ -165,22 +165,22 @@ pub(super) struct Isolation {
 
 impl Isolation {
     /// True while one thing is to go out at a time.
-    pub(super) fn is_careful(&self) -> bool {
+    pub(in crate::bridge) fn is_careful(&self) -> bool {
         self.is_careful
     }
 
     /// True while messages are to go out at QoS 1 at most, to see whether that is it.
-    pub(super) fn is_lowered(&self) -> bool {
+    pub(in crate::bridge) fn is_lowered(&self) -> bool {
         self.is_careful && self.lowered.is_some()
     }
 
     /// True if this is left out for now.
-    pub(super) fn leaves_out(&self, feature: &Feature) -> bool {
+    pub(in crate::bridge) fn leaves_out(&self, feature: &Feature) -> bool {
         self.left_out.contains(feature)
     }
 
     /// The upstream has answered a request or a ping. What it has proven that it can't do.
-    pub(super) fn answered(&mut self) -> Vec<Feature> {
+    pub(in crate::bridge) fn answered(&mut self) -> Vec<Feature> {
         self.blind_requests = 0;
         std::mem::take(&mut self.left_out)
     }
@@ -189,7 +189,7 @@ impl Isolation {
     /// tried. An upstream that closes on several messages in a row and takes none may take none at
     /// all, for want of rights say: then they must not all be set aside, and what comes in must not
     /// suffer.
-    pub(super) fn hold(&self) -> Duration {
+    pub(in crate::bridge) fn hold(&self) -> Duration {
         let doublings = match self.blind_messages.checked_sub(BLIND) {
             Some(more) if self.suspect.is_none() => more.min(16),
             _ => return Duration::ZERO,
@@ -199,7 +199,7 @@ impl Isolation {
 
     /// The upstream has acknowledged a message, to the end; on a careful connection one to `topic`.
     /// What this proves that it can't do.
-    pub(super) fn acknowledged(&mut self, topic: Option<&str>) -> Option<Feature> {
+    pub(in crate::bridge) fn acknowledged(&mut self, topic: Option<&str>) -> Option<Feature> {
         (self.hasty, self.blind_messages) = (0, 0);
         self.blind_requests = 0;
         if !self.is_careful {
@@ -217,7 +217,7 @@ impl Isolation {
 
     /// True if a careful connection may go on as others do, whose requests were all answered `ready`
     /// ago.
-    pub(super) fn is_over(&mut self, ready: Duration) -> bool {
+    pub(in crate::bridge) fn is_over(&mut self, ready: Duration) -> bool {
         if !self.is_careful || (self.left > 0 && ready < CAREFUL_FOR) {
             return false;
         }
@@ -227,7 +227,12 @@ impl Isolation {
     }
 
     /// A connection that was up has ended.
-    pub(super) fn judge(&mut self, loss: &Loss, under_way: &UnderWay, now: Time) -> Judgement {
+    pub(in crate::bridge) fn judge(
+        &mut self,
+        loss: &Loss,
+        under_way: &UnderWay,
+        now: Time,
+    ) -> Judgement {
         if !loss.by_upstream {
             return Judgement::default();
         }
@@ -368,7 +373,7 @@ impl Isolation {
 
 impl Asked {
     /// What to do without if the upstream closes on it.
-    pub(super) fn feature(&self) -> Feature {
+    pub(in crate::bridge) fn feature(&self) -> Feature {
         match self {
             Asked::Subscription(filter) => Feature::Subscription(filter.clone()),
             Asked::Unsubscribe => Feature::Unsubscribe,

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::map::fingerprint;
+use crate::bridge::map::fingerprint;
 use crate::config;
 use crate::store::GivenUpRecord;
 
@@ -69,7 +69,7 @@ impl Feature {
     }
 
     /// What the bridge does instead, for the log.
-    pub(super) fn instead(&self) -> &'static str {
+    pub(in crate::bridge) fn instead(&self) -> &'static str {
         match self {
             Feature::Mqtt5 => "it speaks MQTT 3.1.1",
             Feature::BridgeBit => "it connects as an ordinary client",
@@ -130,7 +130,7 @@ impl fmt::Display for GivenUp {
 }
 
 /// A number that stands for an upstream's address.
-pub(super) fn upstream_number(address: Option<&(String, u16)>) -> u64 {
+pub(in crate::bridge) fn upstream_number(address: Option<&(String, u16)>) -> u64 {
     let number = address.map(|(host, port)| {
         let port = port.to_string();
         fingerprint([host.as_bytes(), port.as_bytes()].into_iter())
@@ -140,7 +140,7 @@ pub(super) fn upstream_number(address: Option<&(String, u16)>) -> u64 {
 
 /// All that a bridge does without.
 #[derive(Debug)]
-pub(super) struct Verdicts {
+pub(in crate::bridge) struct Verdicts {
     /// A number that stands for what they were found with: another version of this program or another
     /// configuration starts over.
     made_with: u64,
@@ -150,7 +150,7 @@ pub(super) struct Verdicts {
 
 impl Verdicts {
     /// None, of a bridge with this configuration.
-    pub(super) fn new(spec: &config::Bridge) -> Verdicts {
+    pub(in crate::bridge) fn new(spec: &config::Bridge) -> Verdicts {
         let secret = config::Bridge {
             remote_password: None,
             ..spec.clone()
@@ -164,7 +164,7 @@ impl Verdicts {
     }
 
     /// Takes in those that the store has, unless they were found with something else.
-    pub(super) fn restore(&mut self, (made_with, records): &(u64, Vec<GivenUpRecord>)) {
+    pub(in crate::bridge) fn restore(&mut self, (made_with, records): &(u64, Vec<GivenUpRecord>)) {
         if *made_with != self.made_with {
             self.has_changed = !records.is_empty();
             return;
@@ -180,7 +180,7 @@ impl Verdicts {
     }
 
     /// What the store is to keep, if that has changed since the last call.
-    pub(super) fn take_changed(&mut self) -> Option<(u64, Vec<GivenUpRecord>)> {
+    pub(in crate::bridge) fn take_changed(&mut self) -> Option<(u64, Vec<GivenUpRecord>)> {
         if !std::mem::take(&mut self.has_changed) {
             return None;
         }
@@ -197,24 +197,24 @@ impl Verdicts {
     }
 
     /// All of them, of all upstreams.
-    pub(super) fn list(&self) -> &[GivenUp] {
+    pub(in crate::bridge) fn list(&self) -> &[GivenUp] {
         &self.list
     }
 
     /// Those towards one upstream.
-    pub(super) fn at(&self, upstream: u64) -> impl Iterator<Item = &Feature> {
+    pub(in crate::bridge) fn at(&self, upstream: u64) -> impl Iterator<Item = &Feature> {
         let list = self.list.iter();
         list.filter(move |given_up| given_up.upstream == upstream)
             .map(|given_up| &given_up.feature)
     }
 
     /// True if the bridge does without `feature` at an upstream.
-    pub(super) fn has(&self, upstream: u64, feature: &Feature) -> bool {
+    pub(in crate::bridge) fn has(&self, upstream: u64, feature: &Feature) -> bool {
         self.at(upstream).any(|known| known == feature)
     }
 
     /// The most messages that may be unacknowledged at an upstream, if that is bounded.
-    pub(super) fn window(&self, upstream: u64) -> Option<u16> {
+    pub(in crate::bridge) fn window(&self, upstream: u64) -> Option<u16> {
         let windows = self.at(upstream).filter_map(|feature| match feature {
             Feature::Window(size) => Some(*size),
             _ => None,
@@ -223,7 +223,7 @@ impl Verdicts {
     }
 
     /// One more. False if it is known.
-    pub(super) fn add(&mut self, given_up: GivenUp) -> bool {
+    pub(in crate::bridge) fn add(&mut self, given_up: GivenUp) -> bool {
         if self.has(given_up.upstream, &given_up.feature) {
             return false;
         }
@@ -239,7 +239,7 @@ impl Verdicts {
     }
 
     /// The upstream does take `feature`: an earlier verdict was wrong, or the upstream is another now.
-    pub(super) fn remove(&mut self, upstream: u64, feature: &Feature) {
+    pub(in crate::bridge) fn remove(&mut self, upstream: u64, feature: &Feature) {
         let before = self.list.len();
         self.list
             .retain(|known| known.upstream != upstream || known.feature != *feature);
@@ -247,7 +247,7 @@ impl Verdicts {
     }
 
     /// Forgets them all: everything is tried again.
-    pub(super) fn clear(&mut self) {
+    pub(in crate::bridge) fn clear(&mut self) {
         self.has_changed |= !self.list.is_empty();
         self.list.clear();
     }

@@ -51,7 +51,7 @@ pub struct Announced {
 impl Limits {
     /// These, and no packet larger than `own` bytes: `bridge_max_packet_size`.
     #[must_use]
-    pub(super) fn with_max_packet(mut self, own: Option<u32>) -> Limits {
+    pub(in crate::bridge) fn with_max_packet(mut self, own: Option<u32>) -> Limits {
         self.max_packet = [self.max_packet, own].into_iter().flatten().min();
         self
     }
@@ -59,7 +59,7 @@ impl Limits {
     /// These, and no more QoS 2 under way than `own`, if that is set: `bridge_max_inflight_qos2`,
     /// where 0 is no limit.
     #[must_use]
-    pub(super) fn with_max_qos2(mut self, own: Option<u16>) -> Limits {
+    pub(in crate::bridge) fn with_max_qos2(mut self, own: Option<u16>) -> Limits {
         match own {
             None => {}
             Some(0) => self.max_qos2 = u16::MAX,
@@ -88,7 +88,7 @@ impl Limits {
     }
 
     /// Reads a CONNACK that accepts. `keep_alive` and `announced` are what the CONNECT said.
-    pub(super) fn new(
+    pub(in crate::bridge) fn new(
         connack: &ConnAck<'_>,
         version: Version,
         keep_alive: Duration,

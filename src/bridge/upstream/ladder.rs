@@ -1,13 +1,13 @@
 //! What a CONNECT offers to an upstream: the best that it has not refused.
 
-use super::Error;
 use super::verdicts::{Feature, GivenUp, Verdicts};
+use crate::bridge::Error;
 use crate::config;
 use crate::mqtt::{Reason, Version};
 
 /// What a CONNECT says about the protocol.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Dialect {
+pub(in crate::bridge) struct Dialect {
     pub version: Version,
     /// Bit 0x80 of the protocol level: "I am a bridge" (`try_private`).
     pub bridge: bool,
@@ -15,7 +15,7 @@ pub(super) struct Dialect {
 
 /// What a CONNECT offers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Offer {
+pub(in crate::bridge) struct Offer {
     pub dialect: Dialect,
     /// It has a will for the state topic, to which a notification follows.
     pub notifications: bool,
@@ -90,7 +90,7 @@ const DOUBTS: u32 = 3;
 /// in a row without CONNACK (and the sixth, the twelfth, …) forgets what is known and goes down all
 /// offers: the upstream may have been replaced.
 #[derive(Debug)]
-pub(super) struct Ladder {
+pub(in crate::bridge) struct Ladder {
     upstream: u64,
     offers: Vec<Offer>,
     at: usize,
@@ -106,7 +106,7 @@ pub(super) struct Ladder {
 
 impl Ladder {
     /// `spare_id`: there is a client id to fall back to.
-    pub(super) fn new(spec: &config::Bridge, upstream: u64, spare_id: bool) -> Ladder {
+    pub(in crate::bridge) fn new(spec: &config::Bridge, upstream: u64, spare_id: bool) -> Ladder {
         let dialects = dialects(spec);
         let has_will = spec.notifications && !spec.notifications_local_only;
         let mut offers = Vec::new();
@@ -134,12 +134,12 @@ impl Ladder {
     }
 
     /// The number of the upstream.
-    pub(super) fn upstream(&self) -> u64 {
+    pub(in crate::bridge) fn upstream(&self) -> u64 {
         self.upstream
     }
 
     /// The offer to make now.
-    pub(super) fn current(&self) -> Offer {
+    pub(in crate::bridge) fn current(&self) -> Offer {
         let plain = Offer {
             dialect: Dialect {
                 version: Version::V311,
@@ -159,7 +159,7 @@ impl Ladder {
     }
 
     /// A new attempt begins, with what is known.
-    pub(super) fn begin(&mut self, verdicts: &Verdicts) {
+    pub(in crate::bridge) fn begin(&mut self, verdicts: &Verdicts) {
         self.refused.clear();
         let known: Vec<&Feature> = verdicts.at(self.upstream).collect();
         let fits = |offer: &Offer| known.iter().all(|feature| !offer.has(feature));
@@ -168,7 +168,7 @@ impl Ladder {
     }
 
     /// A CONNACK accepts the current offer. What is given up by that from now on.
-    pub(super) fn accepted(&mut self, verdicts: &mut Verdicts) -> Vec<GivenUp> {
+    pub(in crate::bridge) fn accepted(&mut self, verdicts: &mut Verdicts) -> Vec<GivenUp> {
         let is_full = self.is_full();
         self.failed = 0;
         let offer = self.current();
@@ -228,7 +228,11 @@ impl Ladder {
 
     /// The current offer was refused. The offer to make at once, if there is one; else the attempt is
     /// over.
-    pub(super) fn refused(&mut self, error: &Error, verdicts: &Verdicts) -> Option<Offer> {
+    pub(in crate::bridge) fn refused(
+        &mut self,
+        error: &Error,
+        verdicts: &Verdicts,
+    ) -> Option<Offer> {
         let next = self.next(error, verdicts);
         match next {
             Some(at) => self.at = at,
