@@ -1,7 +1,8 @@
 //! The bridge's own messages, recognised when they come back.
 //!
 //! An upstream that speaks neither MQTT 5 (no-local) nor accepts the bridge bit returns what we
-//! publish under a filter that we are subscribed to; passed on, it would go round for ever.
+//! publish under a filter that we are subscribed to; passed on, it would go round for ever. So does one
+//! of MQTT 5 that takes no notice of no-local, as rumqttd 0.20: that shows by its first messages.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -18,7 +19,23 @@ pub struct Echo {
     /// Oldest first.
     recent: VecDeque<(Time, u64)>,
     hasher: RandomState,
+    /// Whether anything comes back is still to be seen.
+    doubt: Option<Doubt>,
 }
+
+/// How an upstream that was asked not to return our messages is found to do so.
+#[derive(Clone, Copy, Debug, Default)]
+struct Doubt {
+    /// How many have come back in a row, in their order, with none left out.
+    returned: u32,
+    /// How many were sent.
+    sent: u32,
+}
+
+/// So many returned in a row are proof.
+const PROOF: u32 = 3;
+/// So many sent without that are proof of the contrary.
+const TRUST: u32 = 64;
 
 impl Echo {
     /// The most messages remembered: 16 KiB of them.
@@ -31,9 +48,31 @@ impl Echo {
         Echo::default()
     }
 
+    /// Remembers nothing, towards an upstream that should return nothing: what comes back is taken in
+    /// until it is clear that it is ours.
+    pub fn in_doubt() -> Echo {
+        Echo {
+            doubt: Some(Doubt::default()),
+            ..Echo::default()
+        }
+    }
+
+    /// True once nothing can come back, as far as can be told.
+    pub fn is_trusted(&self) -> bool {
+        self.doubt.is_some_and(|doubt| doubt.sent > TRUST)
+    }
+
+    /// True if what comes back is dropped.
+    pub fn is_sure(&self) -> bool {
+        self.doubt.is_none()
+    }
+
     /// Remembers a message sent upstream; `topic` is the remote one.
     pub fn sent(&mut self, topic: &str, payload: &[u8], now: Time) {
         self.forget(now);
+        if let Some(doubt) = &mut self.doubt {
+            doubt.sent += 1;
+        }
         if self.recent.len() == Echo::CAPACITY {
             self.recent.pop_front();
         }
@@ -44,10 +83,18 @@ impl Echo {
     pub fn is_ours(&mut self, topic: &str, payload: &[u8], now: Time) -> bool {
         self.forget(now);
         let wanted = self.hash(topic, payload);
-        match self.recent.iter().position(|(_, hash)| *hash == wanted) {
-            Some(at) => self.recent.remove(at).is_some(),
-            None => false,
+        let Some(at) = self.recent.iter().position(|(_, hash)| *hash == wanted) else {
+            return false;
+        };
+        self.recent.remove(at);
+        let Some(doubt) = &mut self.doubt else {
+            return true;
+        };
+        doubt.returned = if at == 0 { doubt.returned + 1 } else { 0 };
+        if doubt.returned >= PROOF {
+            self.doubt = None;
         }
+        self.is_sure()
     }
 
     fn forget(&mut self, now: Time) {

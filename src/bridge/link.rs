@@ -306,7 +306,15 @@ impl Link {
     ) -> Result<Step, Error> {
         let mut step = Step::None;
         match packet {
-            Packet::Publish(_) | Packet::PubRel(_) => return Ok(Step::Forward),
+            Packet::Publish(_) => {
+                let is_v5 =
+                    matches!(&self.state, State::Up(up) if up.limits.version == Version::V5);
+                if is_v5 && self.wire.watches_echo() {
+                    self.give_up(Feature::NoLocal, "returns what the bridge publishes");
+                }
+                return Ok(Step::Forward);
+            }
+            Packet::PubRel(_) => return Ok(Step::Forward),
             Packet::PubRec(ack) => {
                 if ack.reason.is_error() {
                     self.acknowledged(now);

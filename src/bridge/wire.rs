@@ -9,6 +9,17 @@ use crate::message::Message;
 use crate::mqtt::QoS;
 use crate::time::Time;
 
+/// What an upstream returns of what we publish.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Returns {
+    /// Nothing.
+    Nothing,
+    /// Nothing, if it does as it was asked to.
+    Perhaps,
+    /// All that one of our filters matches.
+    Ours,
+}
+
 /// What stands between the session of a bridge and its uplink.
 #[derive(Debug)]
 pub struct Wire {
@@ -111,25 +122,25 @@ impl Wire {
     #[cfg(test)]
     pub fn without_retain(map: Rc<Map>) -> Wire {
         let wire = Wire::new(map);
-        wire.set(false, false);
+        wire.set(false, Returns::Nothing);
         wire
     }
 
-    /// True while our own publishes are remembered.
-    #[cfg(test)]
+    /// True if our own publishes are recognised when they come back.
     pub(super) fn watches_echo(&self) -> bool {
-        self.echo.borrow().is_some()
+        self.echo.borrow().as_ref().is_some_and(Echo::is_sure)
     }
 
-    /// The link is up. `retain`: the RETAIN flag may go out. `echoes`: what we publish may come
-    /// back; what was sent before a short cut may come back after it, so a memory is kept.
-    pub(super) fn set(&self, retain: bool, echoes: bool) {
+    /// The link is up. `retain`: the RETAIN flag may go out. What was sent before a short cut may come
+    /// back after it, so a memory is kept.
+    pub(super) fn set(&self, retain: bool, returns: Returns) {
         self.retain.set(retain);
         let mut echo = self.echo.borrow_mut();
-        if echoes {
-            echo.get_or_insert_default();
-        } else {
-            *echo = None;
+        match returns {
+            Returns::Nothing => *echo = None,
+            Returns::Perhaps => *echo = Some(Echo::in_doubt()),
+            Returns::Ours if echo.as_ref().is_some_and(Echo::is_sure) => {}
+            Returns::Ours => *echo = Some(Echo::new()),
         }
     }
 
@@ -163,6 +174,7 @@ impl Wire {
         if let Some(echo) = self.echo.borrow_mut().as_mut() {
             echo.sent(topic, message.payload(), now);
         }
+        self.echo.borrow_mut().take_if(|echo| echo.is_trusted());
         true
     }
 

@@ -5,6 +5,7 @@ use super::requests::{Context, Wanted};
 use super::state::{State, Up};
 use super::{Link, Step};
 use crate::bridge::upstream::verdicts::Feature;
+use crate::bridge::wire::Returns;
 use crate::bridge::{Error, Limits};
 use crate::mqtt::{ConnAck, PacketId, QoS, RetainHandling, Version};
 use crate::time::Time;
@@ -49,9 +50,16 @@ impl Link {
         self.state = State::Up(Up::new(limits, careful, now));
         self.request(ids, now, out)?;
 
-        let echoes = limits.version < Version::V5 && !dialect.bridge && self.map.may_echo();
+        let may_return = self.map.may_echo() && !dialect.bridge;
+        let is_asked =
+            limits.version == Version::V5 && !self.verdicts.has(self.upstream(), &Feature::NoLocal);
+        let returns = match (may_return, is_asked) {
+            (false, _) => Returns::Nothing,
+            (true, true) => Returns::Perhaps,
+            (true, false) => Returns::Ours,
+        };
         let retain = self.spec.outgoing_retain && limits.retain_available;
-        self.wire.set(retain, echoes);
+        self.wire.set(retain, returns);
         let upstream = self.upstream();
         self.wire.set_upstream(upstream);
         self.wire.begin(careful);

@@ -294,6 +294,54 @@ fn echoes_are_watched_for_without_no_local_and_bridge_bit() {
     assert!(!up(&["a in", "b out"], false));
 }
 
+/// rumqttd 0.20 takes no notice of No Local. What comes back is taken in three times, then it is clear.
+#[test]
+fn an_upstream_that_ignores_no_local_is_found_out() {
+    let mut s = Script::new(spec(&["# both 0"]));
+    s.dial();
+    s.accept(false, &[]);
+    let message = |payload: &[u8], now| {
+        let parts = Parts {
+            topic: "a",
+            props: &[],
+            payload,
+        };
+        Message::new(parts, now, Rc::default()).unwrap()
+    };
+    let mut topic = String::new();
+    for n in 0..5u8 {
+        let wire = s.link.wire();
+        assert!(wire.outward(None, &message(&[n], s.now), &mut topic, s.now));
+        assert_eq!(wire.inward("a", &[n], &mut topic, s.now), n < 2, "{n}");
+    }
+    let publish = Publish {
+        delivery: Delivery::AtMostOnce,
+        retain: false,
+        topic: "a",
+        props: Props::EMPTY,
+        payload: b"",
+    };
+    s.receive(Packet::Publish(publish)).unwrap();
+    assert!(s.link.status().to_string().contains("without No Local"));
+    s.close();
+    s.dial();
+    s.accept(false, &[]);
+    assert!(s.link.wire().watches_echo(), "remembered");
+
+    // Another client that happens to publish the same now and then is no proof.
+    let mut s = Script::new(spec(&["# both 0"]));
+    s.dial();
+    s.accept(false, &[]);
+    let wire = s.link.wire();
+    for n in 0..200u8 {
+        assert!(wire.outward(None, &message(&[n], s.now), &mut topic, s.now));
+        if n % 3 == 0 {
+            assert!(wire.inward("a", &[n], &mut topic, s.now));
+        }
+    }
+    assert!(!wire.watches_echo());
+}
+
 #[test]
 fn an_echo_is_recognised_across_a_short_cut() {
     let mut spec = v311(spec(&["# both 0"]));

@@ -33,6 +33,8 @@ pub enum Feature {
     Subscription(Box<str>),
     /// What goes to this topic upstream.
     Topic(Box<str>),
+    /// No Local: the bridge recognises by itself what comes back of its own.
+    NoLocal,
 }
 
 impl Feature {
@@ -49,6 +51,7 @@ impl Feature {
             Feature::Window(size) => (8, size.to_string()),
             Feature::Subscription(filter) => (9, filter.to_string()),
             Feature::Topic(topic) => (10, topic.to_string()),
+            Feature::NoLocal => (11, String::new()),
         }
     }
 
@@ -64,6 +67,7 @@ impl Feature {
             8 => Feature::Window(about.parse().ok()?),
             9 => Feature::Subscription(about.into()),
             10 => Feature::Topic(about.into()),
+            11 => Feature::NoLocal,
             _ => return None,
         })
     }
@@ -88,6 +92,7 @@ impl Feature {
             Feature::Qos2 => "it sends at QoS 1 what would go at QoS 2",
             Feature::Window(_) => "fewer are under way at once",
             Feature::Subscription(_) => "nothing comes in by this topic line",
+            Feature::NoLocal => "what comes back of its own is recognised here, and dropped",
             Feature::Topic(_) => "they are set aside as dead letters, and dropped at QoS 0",
         }
     }
@@ -107,6 +112,7 @@ impl fmt::Display for Feature {
             Feature::Subscription(filter) => {
                 write!(f, "the subscription to {}", filter.escape_debug())
             }
+            Feature::NoLocal => f.write_str("No Local"),
             Feature::Topic(topic) => write!(f, "messages on {}", topic.escape_debug()),
         }
     }
