@@ -131,6 +131,13 @@
 //!   paused. Such a lane has a cursor of its own in the store until it has caught up: the common one
 //!   goes on with the others, and to list all that it has passed would be written again and again.
 //!   What can never be taken changes its lane: dead letters have rows like any other message.
+//! - **What an upstream can't do is found out, and kept** (`bridge::upstream`): a ladder of what a CONNECT
+//!   offers, and *careful* connections, one thing at a time, to find what the upstream closes on. Blame
+//!   takes two ends with that alone on its way, and somebody else's answers between: an upstream that
+//!   closes on everything must not turn a queue into dead letters. Mosquitto tries the same again for
+//!   ever. Will and notification are given up together: a "1" that no will takes back would lie.
+//! - **Subscriptions go first, the notification after their SUBACKs**; Mosquitto sends it first. What
+//!   closes on the notification has delivered the commands by then.
 //! - **Session numbers of 64 bits**: those beyond 2^32 have a table of their own in the store, made
 //!   with the first of them, so that older stores open and nothing is migrated.
 //! - **Retained messages go up beside a bridge's queue**, when it is empty: a pass over what is
