@@ -24,7 +24,7 @@ pub enum Error {
     SessionPresent,
     /// Connecting failed, or the connection ended: what the system says.
     Io(String),
-    /// The upstream sent a packet that has no place here [MQTT-4.13.1-1].
+    /// The upstream sent a packet that has no place before CONNACK [MQTT-4.13.1-1].
     Unexpected(&'static str),
     /// A packet of ours cannot be encoded: a directive holds too long a value.
     Encode(mqtt::Error),
@@ -42,14 +42,6 @@ impl Error {
             self,
             Error::Io(_) | Error::Refused(Reason::UNSUPPORTED_PROTOCOL_VERSION, _)
         )
-    }
-
-    /// What a DISCONNECT tells the upstream: what it has done wrong.
-    pub const fn reason(&self) -> Option<Reason> {
-        match self {
-            Error::Unexpected(_) => Some(Reason::PROTOCOL_ERROR),
-            _ => None,
-        }
     }
 }
 

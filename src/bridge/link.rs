@@ -6,6 +6,7 @@
 
 mod backoff;
 mod connect;
+mod faults;
 mod goodbye;
 mod notify;
 mod requests;
@@ -20,6 +21,7 @@ use fastrand::Rng;
 
 pub use backoff::Backoff;
 use connect::session_expiry;
+pub use faults::{Faults, Remedy, Unusable};
 use notify::Notifications;
 use requests::{Context, Requests};
 use state::{State, Up};
@@ -136,6 +138,7 @@ impl Link {
                 Action::Close
             }
             State::Up(up) if up.ack_timeout().is_some_and(|due| due <= now) => {
+                self.requests.given_up();
                 self.lost(&Error::AckTimeout, now);
                 Action::Close
             }
@@ -213,6 +216,13 @@ impl Link {
     pub fn sent(&mut self, now: Time) {
         if let State::Up(up) = &mut self.state {
             up.last_sent = now;
+        }
+    }
+
+    /// Bytes have come from the upstream. `is_whole`: a packet of them is complete.
+    pub fn heard(&mut self, is_whole: bool, now: Time) {
+        if let State::Up(up) = &mut self.state {
+            up.heard(is_whole, now);
         }
     }
 
@@ -310,6 +320,8 @@ impl Link {
             ping_due: None,
             pinged: None,
             unacked: None,
+            packet_since: None,
+            held_up: Time::ZERO,
         });
         let mut session = limits;
         if self.requests.awaits_notification() && limits.receive_maximum < u16::MAX {
@@ -367,14 +379,14 @@ impl Link {
                 Ok(Step::None)
             }
             Packet::PingResp => {
-                self.requests.pingresp();
+                self.requests.pingresp(&self.spec.name);
                 let answered = self.state.ping_answered();
                 Ok(answered.map_or(Step::None, Step::Answered))
             }
             Packet::Disconnect(packet) => {
                 Err(Error::Disconnected(packet.reason, Said::new(&packet.props)))
             }
-            _ => Err(Error::Unexpected(packet.name())),
+            _ => Ok(Step::OutOfPlace),
         }
     }
 

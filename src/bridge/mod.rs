@@ -21,14 +21,16 @@ mod wire;
 pub use echo::Echo;
 pub use error::{Error, Said};
 pub use limits::{Announced, Limits};
-pub use link::{Action, Backoff, CONNACK_TIMEOUT, CONNECT_TIMEOUT, Link, Step};
+pub use link::{
+    Action, Backoff, CONNACK_TIMEOUT, CONNECT_TIMEOUT, Faults, Link, Remedy, Step, Unusable,
+};
 pub use local_end::{LineBounds, LocalEnd};
 pub use map::{Map, Mapped};
 pub use rate::Rate;
 pub use refusal::{Loudness, PausedLane, Refusal, Refusals, Suspect, Verdict};
 pub use status::{Phase, Status};
 pub use sync::{Outcome, RetainedSync};
-pub use wire::Wire;
+pub use wire::{Inward, Wire};
 
 #[cfg(test)]
 mod tests;

@@ -26,12 +26,19 @@ pub(super) struct Requests {
     refused: Vec<(Box<str>, Reason)>,
     /// Filters granted at a lower QoS than asked for.
     lowered: Vec<(Box<str>, QoS)>,
+    /// A connection was given up because a SUBACK did not come: it is not waited for again.
+    does_without_suback: bool,
 }
 
 #[derive(Debug)]
 enum Request {
     Subscribe(Box<str>, QoS),
     Unsubscribe(Box<str>),
+}
+
+/// A request that awaits its SUBACK.
+fn is_subscribe((_, request): &(PacketId, Request)) -> bool {
+    matches!(request, Request::Subscribe(..))
 }
 
 /// What the requests are made of.
@@ -98,7 +105,6 @@ impl Requests {
     /// The filters that our session upstream is subscribed to, if that has changed since the last
     /// call; once all SUBSCRIBEs are answered, for there may be thousands.
     pub(super) fn take_subscribed(&mut self) -> Option<Vec<Box<str>>> {
-        let is_subscribe = |(_, request): &(_, Request)| matches!(request, Request::Subscribe(..));
         let may_wait = !std::mem::take(&mut self.is_cleared);
         if !self.has_changed || (may_wait && self.pending.iter().any(is_subscribe)) {
             return None;
@@ -140,10 +146,16 @@ impl Requests {
     }
 
     /// True while an acknowledgement is due that the link can't do without. An UNSUBACK is none:
-    /// rumqttd sends none for a filter that it does not know.
+    /// rumqttd sends none for a filter that it does not know. Nor is a SUBACK of an upstream that has
+    /// let a connection end for want of one.
     pub(super) fn are_pending(&self) -> bool {
-        let is_subscribe = |(_, request): &(_, Request)| matches!(request, Request::Subscribe(..));
-        self.notification.is_some() || self.pending.iter().any(is_subscribe)
+        let awaits_suback = !self.does_without_suback && self.pending.iter().any(is_subscribe);
+        self.notification.is_some() || awaits_suback
+    }
+
+    /// The connection is given up because something was not acknowledged in time.
+    pub(super) fn given_up(&mut self) {
+        self.does_without_suback |= self.pending.iter().any(is_subscribe);
     }
 
     /// True while the notification takes a place in the upstream's receive maximum.
@@ -239,7 +251,10 @@ impl Requests {
         let (_, Request::Subscribe(filter, asked)) = self.pending.swap_remove(at) else {
             return;
         };
-        let reason = ack.reasons.first().copied().unwrap_or(Reason::UNSPECIFIED);
+        let Some(reason) = ack.reasons.first().copied() else {
+            // It could not be read: of an answer, that is.
+            return self.presume(filter, name);
+        };
         if !reason.is_error() {
             self.has_changed |= self.subscribed.insert(filter.clone());
         }
@@ -278,15 +293,28 @@ impl Requests {
 
     /// Takes a PINGRESP. Packets are handled in their order, so the upstream has seen every
     /// UNSUBSCRIBE of this connection, also one that it never answers: to send it again on the next
-    /// connection would end a subscription that is not there.
-    pub(super) fn pingresp(&mut self) {
-        let is_unsubscribe =
-            |(_, request): &mut (PacketId, Request)| matches!(request, Request::Unsubscribe(_));
-        for (_, request) in self.pending.extract_if(.., is_unsubscribe) {
-            if let Request::Unsubscribe(filter) = request {
-                self.has_changed |= self.subscribed.remove(&filter);
+    /// connection would end a subscription that is not there. Once the link has been given up for
+    /// want of a SUBACK, the same is believed of SUBSCRIBE.
+    pub(super) fn pingresp(&mut self, name: &str) {
+        let does_without = self.does_without_suback;
+        let is_over = |request: &mut (PacketId, Request)| does_without || !is_subscribe(request);
+        for (_, request) in self.pending.extract_if(.., is_over).collect::<Vec<_>>() {
+            match request {
+                Request::Unsubscribe(filter) => {
+                    self.has_changed |= self.subscribed.remove(&filter);
+                }
+                Request::Subscribe(filter, _) => self.presume(filter, name),
             }
         }
+    }
+
+    /// The upstream does not say what has become of a SUBSCRIBE, or not so that it can be read.
+    fn presume(&mut self, filter: Box<str>, name: &str) {
+        warn!(
+            "Bridge {name}: no SUBACK that can be read for topic {filter}: its messages come if \
+             upstream has subscribed the bridge all the same"
+        );
+        self.has_changed |= self.subscribed.insert(filter);
     }
 
     fn refuse(&mut self, filter: Box<str>, reason: Reason, name: &str) {
