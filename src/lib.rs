@@ -140,6 +140,11 @@
 //!   closes on the notification has delivered the commands by then.
 //! - **Session numbers of 64 bits**: those beyond 2^32 have a table of their own in the store, made
 //!   with the first of them, so that older stores open and nothing is migrated.
+//! - **An upstream is not cut off for what it sends** (`bridge::Faults`), although [MQTT-4.13.1-1] asks
+//!   for it: a session that lasts would deliver the same message on the next connection, for ever.
+//!   Of a packet that does not decode is read what its acknowledgement needs (`mqtt::read_faulty`);
+//!   what is too large is thrown away as it comes. Only a frame without an end ends the connection.
+//!   Before CONNACK nothing is delivered, and everything else ends the attempt.
 //! - **Retained messages go up beside a bridge's queue**, when it is empty: a pass over what is
 //!   retained sends what the upstream is not known to have. In the queue they would need room and
 //!   writes, and an older value could come after a newer one that was sent at QoS 0.

@@ -155,6 +155,7 @@ const SHOWN: &[(&str, Shown)] = &[
     ("bridge_max_inflight_qos2", Outside(BRIDGE, "test_bridge_max_inflight_qos2")),
     ("bridge_max_packet_size", Outside(BRIDGE, "test_bridge_max_packet_size")),
     ("bridge_max_topic_alias", Outside(BRIDGE, "test_what_the_connect_says")),
+    ("bridge_outgoing_topic_alias", Outside(BRIDGE, "test_bridge_outgoing_topic_alias")),
     ("bridge_outgoing_retain", Outside(BRIDGE, "test_bridge_outgoing_retain")),
     ("bridge_protocol_version", Outside(BRIDGE, "test_what_the_connect_says")),
     ("bridge_protocol_version mqttv50", Outside(BRIDGE, "test_restart_timeout")),

@@ -28,7 +28,7 @@ pub enum Error {
     Closed(String),
     /// What came is no packet.
     Malformed(String),
-    /// The upstream sent a packet that has no place here [MQTT-4.13.1-1].
+    /// The upstream sent a packet that has no place before CONNACK [MQTT-4.13.1-1].
     Unexpected(&'static str),
     /// A packet of ours cannot be encoded: a directive holds too long a value.
     Encode(mqtt::Error),
@@ -46,14 +46,6 @@ impl Error {
             Error::Closed(_) => "closed without an answer".to_owned(),
             Error::ConnAckTimeout => "no answer".to_owned(),
             other => other.to_string(),
-        }
-    }
-
-    /// What a DISCONNECT tells the upstream: what it has done wrong.
-    pub const fn reason(&self) -> Option<Reason> {
-        match self {
-            Error::Unexpected(_) => Some(Reason::PROTOCOL_ERROR),
-            _ => None,
         }
     }
 }

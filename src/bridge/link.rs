@@ -8,6 +8,7 @@ mod accept;
 mod backoff;
 mod careful;
 mod connect;
+mod faults;
 mod goodbye;
 mod loss;
 mod notify;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 pub use backoff::Backoff;
+pub use faults::{Faults, Remedy, Unusable};
 use notify::Notifications;
 use requests::Requests;
 use state::{Ended, State};
@@ -247,6 +249,13 @@ impl Link {
         }
     }
 
+    /// Bytes have come from the upstream. `is_whole`: a packet of them is complete.
+    pub fn heard(&mut self, is_whole: bool, now: Time) {
+        if let State::Up(up) = &mut self.state {
+            up.heard(is_whole, now);
+        }
+    }
+
     /// Tells since when the session's oldest publish has not been acknowledged. To be told
     /// before [`drive`](Link::drive) and [`next_timeout`](Link::next_timeout).
     pub fn unacknowledged(&mut self, since: Option<Time>) {
@@ -335,7 +344,7 @@ impl Link {
             Packet::SubAck(ack) => self.requests.suback(ack, &self.spec.name),
             Packet::UnsubAck(ack) => self.requests.unsuback(ack, &self.spec.name),
             Packet::PingResp => {
-                self.requests.pingresp();
+                self.requests.pingresp(&self.spec.name);
                 self.wire.arrived();
                 let answered = self.state.ping_answered();
                 step = answered.map_or(Step::None, Step::Answered);
@@ -343,7 +352,7 @@ impl Link {
             Packet::Disconnect(packet) => {
                 return Err(Error::Disconnected(packet.reason, Said::new(&packet.props)));
             }
-            _ => return Err(Error::Unexpected(packet.name())),
+            _ => return Ok(Step::OutOfPlace),
         }
         for feature in self.isolation.answered() {
             self.give_up(feature, "closed the connection on it twice");

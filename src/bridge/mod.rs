@@ -19,7 +19,9 @@ mod wire;
 
 pub use echo::Echo;
 pub use error::{Error, Said};
-pub use link::{Action, Backoff, CONNACK_TIMEOUT, CONNECT_TIMEOUT, Link, Step};
+pub use link::{
+    Action, Backoff, CONNACK_TIMEOUT, CONNECT_TIMEOUT, Faults, Link, Remedy, Step, Unusable,
+};
 pub use local_end::{LineBounds, LocalEnd};
 pub use map::{Map, Mapped};
 pub use rate::Rate;
@@ -29,7 +31,7 @@ pub use sync::{Outcome, RetainedSync};
 pub use upstream::isolation::{Unanswered, UnderWay};
 pub use upstream::limits::{Announced, Limits};
 pub use upstream::verdicts::{Feature, GivenUp};
-pub use wire::Wire;
+pub use wire::{Inward, Wire};
 
 #[cfg(test)]
 mod tests;

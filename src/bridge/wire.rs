@@ -20,6 +20,17 @@ pub(super) enum Returns {
     Ours,
 }
 
+/// What becomes of a message that comes from upstream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Inward {
+    /// It is taken in.
+    Taken,
+    /// It is one of our own that has come back.
+    Echo,
+    /// No `topic` line takes it in.
+    NotMapped,
+}
+
 /// What stands between the session of a bridge and its uplink.
 #[derive(Debug)]
 pub struct Wire {
@@ -178,15 +189,20 @@ impl Wire {
         true
     }
 
-    /// Writes the local topic of an incoming message to `topic`. False if it is not to be taken in
-    /// (no line maps it, or it is an echo of our own).
-    pub fn inward(&self, remote: &str, payload: &[u8], topic: &mut String, now: Time) -> bool {
+    /// Writes the local topic of an incoming message to `topic`, if it is to be taken in.
+    pub fn inward(&self, remote: &str, payload: &[u8], topic: &mut String, now: Time) -> Inward {
         let ours = self
             .echo
             .borrow_mut()
             .as_mut()
             .is_some_and(|echo| echo.is_ours(remote, payload, now));
-        !ours && self.map.inward(remote, topic).is_some()
+        if ours {
+            Inward::Echo
+        } else if self.map.inward(remote, topic).is_some() {
+            Inward::Taken
+        } else {
+            Inward::NotMapped
+        }
     }
 
     /// The RETAIN flag to send for a message that has `retain`.

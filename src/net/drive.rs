@@ -10,7 +10,6 @@ use super::hub::Hub;
 use super::progress::End;
 use super::reactor::Readiness;
 use super::web::Code;
-use crate::bridge::Error;
 use crate::broker::ConnId;
 use crate::mqtt;
 use crate::time::Time;
@@ -57,9 +56,13 @@ impl Hub {
             return Ok(());
         }
         let mut buf = mem::take(&mut self.buf);
+        let packets = self.traffic.packets_received;
         let read = self.read_into(id, &mut buf);
         self.buf = buf;
-        read?;
+        if read? && let Some(Role::Upstream(index)) = self.conn(id).map(|conn| conn.role) {
+            let (is_whole, now) = (self.traffic.packets_received > packets, self.now());
+            self.heard(index, is_whole, now);
+        }
         self.after_read(id);
         if self.is_readable(id) {
             self.make_ready(id);
@@ -89,8 +92,9 @@ impl Hub {
     }
 
     /// Reads once and hands on what is whole. A small half packet moves to the front of `buf`, so
-    /// that one read and one decode see it whole; a larger one grows where it is.
-    fn read_into(&mut self, id: ConnId, buf: &mut [u8]) -> Result<(), End> {
+    /// that one read and one decode see it whole; a larger one grows where it is. False: nothing was
+    /// there.
+    fn read_into(&mut self, id: ConnId, buf: &mut [u8]) -> Result<bool, End> {
         let conn = self.conn(id).ok_or(End::Asked)?;
         let front = match conn.transport.partial().len() {
             len @ ..=SMALL => len,
@@ -98,7 +102,7 @@ impl Hub {
         };
         let (head, room) = buf.split_at_mut_checked(front).ok_or(End::Asked)?;
         let Some(n) = conn.read(room).moved()? else {
-            return Ok(());
+            return Ok(false);
         };
         self.traffic.bytes_received += n as u64;
         let conn = self.conn(id).ok_or(End::Asked)?;
@@ -111,7 +115,7 @@ impl Hub {
             let rest = bytes.get(used..).unwrap_or_default();
             if rest.is_empty() {
                 // Frees the buffer of the half packet, if there was one.
-                return Ok(());
+                return Ok(true);
             }
             partial.clear();
             if self.append(id, &mut partial, rest) {
@@ -122,7 +126,7 @@ impl Hub {
             half::cut(&mut partial, used);
             self.keep(id, partial);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Decodes on what was read before the pause. False: the broker still asks to wait.
@@ -182,7 +186,10 @@ impl Hub {
         let Some(role) = self.conn(id).map(|c| c.role) else {
             return bytes.len();
         };
-        let mut used = 0;
+        let mut used = match role {
+            Role::Device => 0,
+            Role::Upstream(index) => self.skip_faulty(index, bytes.len()),
+        };
         while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
             let Some((version, max)) = self.broker.reading(id) else {
                 self.pause(id);
@@ -199,25 +206,36 @@ impl Hub {
                 }
                 Ok(None) => break,
                 Err(e) => {
-                    // Nothing can be read after it; the broker closes the connection.
-                    if let Role::Upstream(index) = role
-                        && let Some(uplink) = self.uplink(index)
-                    {
-                        uplink.failed(&Error::Malformed(e.to_string()), now);
+                    let passed = match role {
+                        Role::Device => Err(e),
+                        Role::Upstream(index) => {
+                            self.faulty_packet(index, id, (rest, version), e, now)
+                        }
+                    };
+                    match passed {
+                        Ok(Some(len)) => used += len,
+                        Ok(None) => break,
+                        Err(e) => {
+                            self.malformed(id, e, now);
+                            return bytes.len();
+                        }
                     }
-                    if let Some(web) = self.conn(id).and_then(Conn::web) {
-                        web.code = match e {
-                            mqtt::Error::PacketTooLarge { .. } => Code::TOO_BIG,
-                            _ => Code::PROTOCOL_ERROR,
-                        };
-                    }
-                    self.broker.malformed(id, e, now);
-                    self.pause(id);
-                    return bytes.len();
                 }
             }
         }
         used
+    }
+
+    /// Nothing can be read after this; the broker closes the connection.
+    fn malformed(&mut self, id: ConnId, error: mqtt::Error, now: Time) {
+        if let Some(web) = self.conn(id).and_then(Conn::web) {
+            web.code = match error {
+                mqtt::Error::PacketTooLarge { .. } => Code::TOO_BIG,
+                _ => Code::PROTOCOL_ERROR,
+            };
+        }
+        self.broker.malformed(id, error, now);
+        self.pause(id);
     }
 
     fn pause(&mut self, id: ConnId) {

@@ -2,6 +2,7 @@
 //! its handshake, and then runs the connection like any other.
 
 mod dial;
+mod faulty;
 mod resolve;
 mod state;
 mod table;
@@ -347,10 +348,16 @@ impl Hub {
         packet: Packet<'_>,
         now: Time,
     ) {
-        let Some(Uplink { link, bridge, .. }) = self.uplinks.get_mut(index as usize) else {
+        let Some(uplink) = self.uplinks.get_mut(index as usize) else {
             return;
         };
-        let mut out = Vec::new();
+        let Uplink {
+            link,
+            bridge,
+            faults,
+            ..
+        } = uplink;
+        let (name, mut out) = (packet.name(), Vec::new());
         let step = {
             let mut ids = packet_ids(&mut self.broker, *bridge);
             link.packet(&packet, &mut ids, now, &mut out)
@@ -360,11 +367,9 @@ impl Hub {
             Ok(Step::Forward) => self.broker.packet(id, packet, now),
             Ok(Step::Window(window)) => self.broker.bridge_window(id, window, now),
             Ok(Step::Answered(at)) => self.broker.bridge_answered(id, at, now),
+            Ok(Step::OutOfPlace) => faults.out_of_place(name, now),
             Ok(Step::None | Step::Up(_)) => {}
-            Err(e) => match e.reason() {
-                Some(reason) => self.broker.bridge_fail(id, reason, now),
-                None => self.end(id),
-            },
+            Err(_) => self.end(id),
         }
         self.say(id, &out);
     }

@@ -10,10 +10,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use footbridge::auth::Auth;
-use footbridge::bridge::{Limits, Link};
+use footbridge::bridge::{Limits, Link, Remedy};
 use footbridge::broker::{Address, BridgeId, BridgeSession, Broker, ConnId, Driver, end_turn};
 use footbridge::config::{Config, Env};
-use footbridge::mqtt::{Packet, Reason, Version, decode};
+use footbridge::mqtt::{self, Packet, Version, decode};
 use footbridge::store::{Batch, Db, Error, Event, Figures, Location, ReadRequest};
 use footbridge::time::Time;
 
@@ -177,29 +177,54 @@ impl Bench {
         if unread.len() < 10_000 {
             unread.extend_from_slice(bytes);
         }
-        let mut used = 0;
+        let (kind, mut used) = (line.kind, line.faults.skip(unread.len()));
         while self.broker.may_read(conn) && used < unread.len() {
             let (version, max) = (self.broker.version(conn), self.broker.max_packet(conn));
             match decode(&unread[used..], version, max) {
                 Ok(Some((packet, n))) => {
                     used += n;
                     // A bridge's link keeps from the session what is not the session's.
-                    if line.kind == Kind::Client || is_of_session(&packet) {
+                    if kind == Kind::Client || is_of_session(&packet) {
                         self.broker.packet(conn, packet, self.now);
-                    } else {
-                        self.broker
-                            .bridge_fail(conn, Reason::PROTOCOL_ERROR, self.now);
                     }
                 }
                 Ok(None) => break,
-                Err(error) => {
-                    used = unread.len();
-                    self.broker.malformed(conn, error, self.now);
-                }
+                Err(error) => match self.feed_faulty(at, &unread[used..], error) {
+                    Some(n) => used += n,
+                    None => break,
+                },
             }
         }
         unread.drain(..used);
         self.lines[at].unread = unread;
+    }
+
+    /// What becomes of bytes that do not decode. Returns how many are taken; `None` if more must come.
+    fn feed_faulty(&mut self, at: usize, bytes: &[u8], error: mqtt::Error) -> Option<usize> {
+        let (line, now) = (&mut self.lines[at], self.now);
+        let conn = line.conn;
+        let remedy = match line.kind {
+            Kind::Client => Remedy::End,
+            Kind::Upstream => line.faults.remedy(bytes, line.version, &error, now),
+        };
+        match remedy {
+            Remedy::Wait => None,
+            Remedy::Take(used, packet) => {
+                if is_of_session(&packet) {
+                    self.broker.packet(conn, packet, now);
+                }
+                Some(used)
+            }
+            Remedy::Drop(used, unusable) => {
+                self.broker.bridge_drop(conn, &unusable, now);
+                Some(used)
+            }
+            Remedy::Pass(used) => Some(used),
+            Remedy::End => {
+                self.broker.malformed(conn, error, now);
+                Some(bytes.len())
+            }
+        }
     }
 
     /// Does one job of the disk; false if there was none.

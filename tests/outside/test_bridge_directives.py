@@ -25,6 +25,8 @@ class Upstream:
         self.refuses = refuses
         #: Whether it says that it has the session.
         self.present = False
+        #: The properties of its CONNACK.
+        self.props = b""
         self.connects, self.packets = queue.Queue(), queue.Queue()
         self.count = 0
         self._over = False
@@ -77,7 +79,8 @@ class Upstream:
     def _answer(self, packet, level):
         none = b"\0" if level == 5 else b""
         if packet.kind == wire.CONNECT:
-            return wire.packet(wire.CONNACK << 4, bytes([self.present, 0]) + none)
+            props = bytes([len(self.props)]) + self.props if level == 5 else b""
+            return wire.packet(wire.CONNACK << 4, bytes([self.present, 0]) + props)
         if packet.kind == wire.SUBSCRIBE:
             return wire.packet(wire.SUBACK << 4, struct.pack("!H", packet.id) + none + b"\1")
         if packet.kind == wire.UNSUBSCRIBE:
@@ -335,6 +338,23 @@ def test_bridge_outgoing_retain(make_broker, upstream, client, setting, flag):
     while sent.topic != "t/x":
         sent = upstream.next(wire.PUBLISH)
     assert sent.flags & 1 == flag
+
+
+@pytest.mark.parametrize("setting, aliased", [("0", False), ("1", True)])
+def test_bridge_outgoing_topic_alias(make_broker, upstream, client, setting, aliased):
+    upstream.props = b"\x22\0\5"
+    broker = make_broker(bridge(upstream, f"bridge_outgoing_topic_alias {setting}"))
+    upstream.connect()
+    device = client(broker.port, "device")
+    sent = []
+    for n in range(5):
+        device.publish("t/x", str(n), 1)
+    while len(sent) < 5:
+        sent.append(upstream.next(wire.PUBLISH))
+        if sent[-1].topic.startswith("$SYS"):
+            sent.pop()
+    # A topic gets an alias when it comes again, and is then left out.
+    assert any(packet.topic == "" for packet in sent) == aliased
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ impl Link {
         let notify = offer.notifications && self.notifications.upstream().is_some();
         self.begin_requests(&limits, notify);
         let careful = self.isolation.is_careful();
-        self.state = State::Up(Up::new(limits, careful, now));
+        self.state = State::Up(Box::new(Up::new(limits, careful, now)));
         self.request(ids, now, out)?;
 
         let may_return = self.map.may_echo() && !dialect.bridge;

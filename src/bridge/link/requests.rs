@@ -20,9 +20,6 @@ pub(super) struct Requests {
     pending: Vec<(PacketId, Request)>,
     /// Each waits for the answer to the one before.
     one_at_a_time: bool,
-    /// The upstream owed a SUBACK for so long that the connection was given up: it is not waited for
-    /// again.
-    owes_suback: bool,
     /// The filters that our session upstream is subscribed to, by its acknowledgements.
     subscribed: BTreeSet<Box<str>>,
     /// They are others than [`Requests::take_subscribed`] has given.
@@ -33,6 +30,8 @@ pub(super) struct Requests {
     refused: Vec<(Box<str>, Reason)>,
     /// Filters granted at a lower QoS than asked for.
     lowered: Vec<(Box<str>, QoS)>,
+    /// A connection was given up because a SUBACK did not come: it is not waited for again.
+    does_without_suback: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -207,7 +206,7 @@ impl Requests {
 
     /// True while a SUBACK is due that is waited for.
     fn is_subscribing_in_sight(&self) -> bool {
-        self.is_subscribing() && !self.owes_suback
+        self.is_subscribing() && !self.does_without_suback
     }
 
     /// True while an acknowledgement is due that the link can't do without. An UNSUBACK is none:
@@ -218,7 +217,7 @@ impl Requests {
 
     /// The upstream has not answered in time.
     pub(super) fn give_up_waiting(&mut self) {
-        self.owes_suback |= self.is_subscribing();
+        self.does_without_suback |= self.is_subscribing();
     }
 
     /// True once all requests are made and answered.
@@ -346,7 +345,10 @@ impl Requests {
         let (_, Request::Subscribe(filter, asked)) = self.pending.swap_remove(at) else {
             return;
         };
-        let reason = ack.reasons.first().copied().unwrap_or(Reason::UNSPECIFIED);
+        let Some(reason) = ack.reasons.first().copied() else {
+            // It could not be read: of an answer, that is.
+            return self.presume(filter, name);
+        };
         if !reason.is_error() {
             self.has_changed |= self.subscribed.insert(filter.clone());
         }
@@ -385,15 +387,33 @@ impl Requests {
 
     /// Takes a PINGRESP. Packets are handled in their order, so the upstream has seen every
     /// UNSUBSCRIBE of this connection, also one that it never answers: to send it again on the next
-    /// connection would end a subscription that is not there.
-    pub(super) fn pingresp(&mut self) {
-        let is_unsubscribe =
-            |(_, request): &mut (PacketId, Request)| matches!(request, Request::Unsubscribe(_));
-        for (_, request) in self.pending.extract_if(.., is_unsubscribe) {
-            if let Request::Unsubscribe(filter) = request {
-                self.has_changed |= self.subscribed.remove(&filter);
+    /// connection would end a subscription that is not there. Once the link has been given up for
+    /// want of a SUBACK, the same is believed of SUBSCRIBE.
+    pub(super) fn pingresp(&mut self, name: &str) {
+        let does_without = self.does_without_suback;
+        let is_over = |(_, request): &mut (PacketId, Request)| match request {
+            Request::Unsubscribe(_) => true,
+            Request::Subscribe(..) => does_without,
+            Request::Notify => false,
+        };
+        for (_, request) in self.pending.extract_if(.., is_over).collect::<Vec<_>>() {
+            match request {
+                Request::Unsubscribe(filter) => {
+                    self.has_changed |= self.subscribed.remove(&filter);
+                }
+                Request::Subscribe(filter, _) => self.presume(filter, name),
+                Request::Notify => {}
             }
         }
+    }
+
+    /// The upstream does not say what has become of a SUBSCRIBE, or not so that it can be read.
+    fn presume(&mut self, filter: Box<str>, name: &str) {
+        warn!(
+            "Bridge {name}: no SUBACK that can be read for topic {filter}: its messages come if \
+             upstream has subscribed the bridge all the same"
+        );
+        self.has_changed |= self.subscribed.insert(filter);
     }
 
     fn refuse(&mut self, filter: Box<str>, reason: Reason, name: &str) {

@@ -23,7 +23,7 @@ pub(super) enum State {
     Handshake {
         deadline: Time,
     },
-    Up(Up),
+    Up(Box<Up>),
 }
 
 impl State {
@@ -65,6 +65,10 @@ pub(super) struct Up {
     pub answered: Option<Time>,
     /// Since when the oldest publish or request has not been acknowledged.
     pub unacked: Option<Time>,
+    /// Since when the packet that the upstream sends has been coming.
+    pub packet_since: Option<Time>,
+    /// Until when a large packet has held up all that comes behind it.
+    pub held_up: Time,
     /// The upstream has acknowledged a message.
     pub was_useful: bool,
     /// One thing goes out at a time.
@@ -94,6 +98,8 @@ impl Up {
             pinged: None,
             answered: None,
             unacked: None,
+            packet_since: None,
+            held_up: Time::ZERO,
             was_useful: false,
             careful: careful.then_some(Careful {
                 look: now,
@@ -139,6 +145,22 @@ impl Up {
         }
     }
 
+    /// Bytes have come; `is_whole`: a packet of them is complete. A large packet on a slow line shows
+    /// as well as many small ones that the upstream is there. What it owes comes behind that packet,
+    /// and the time for it starts anew: else the link would be given up for this packet each time that
+    /// it is sent.
+    pub(super) fn heard(&mut self, is_whole: bool, now: Time) {
+        self.last_received = now;
+        self.ping_due = self.ping_due.map(|_| now + self.grace());
+        let since = *self.packet_since.get_or_insert(now);
+        if now.since(since) >= self.limits.keep_alive / 2 {
+            self.held_up = now;
+        }
+        if is_whole {
+            self.packet_since = None;
+        }
+    }
+
     /// How long a PINGRESP may take.
     pub(super) fn grace(&self) -> Duration {
         (self.limits.keep_alive / 2).clamp(Duration::from_secs(5), Duration::from_secs(30))
@@ -154,7 +176,8 @@ impl Up {
     /// An acknowledgement may take as long as the keep-alive; an upstream that owes one for
     /// longer has lost it, and sends it only on a new connection.
     pub(super) fn ack_timeout(&self) -> Option<Time> {
-        self.unacked.map(|since| since + self.limits.keep_alive)
+        let since = self.unacked?.max(self.held_up);
+        Some(since + self.limits.keep_alive)
     }
 
     /// When either is due.

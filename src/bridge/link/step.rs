@@ -33,6 +33,8 @@ pub enum Step {
     Up(Limits),
     /// The packet is the session's.
     Forward,
+    /// Only a client sends such a packet, or only a handshake has it: nothing to do.
+    OutOfPlace,
     /// So many QoS 1 and 2 publishes may be unacknowledged from now on. Follows an `Up` whose
     /// receive maximum was one short, for the state notification.
     Window(u16),

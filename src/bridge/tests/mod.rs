@@ -2,6 +2,7 @@
 
 mod backoff;
 mod clauses;
+mod faults;
 mod handshake;
 mod isolation;
 mod keepalive;

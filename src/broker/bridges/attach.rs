@@ -212,7 +212,7 @@ pub(crate) fn attach(
         detach(core, old, false, now);
         finish(core, old, now);
     }
-    let own_max_packet = core.settings.max_packet();
+    let own_max_packet = max_packet(core);
     let (upstream, takes_retained) = (wire.upstream(), wire.retain(true));
     let c = core
         .connections
@@ -244,6 +244,14 @@ pub(crate) fn attach(
     let window = own_window(core, limits.version).min(limits.receive_maximum);
     resume(core, (c, key), window, now);
     Some(c)
+}
+
+/// The largest packet taken from an upstream that was told of no limit, in bytes. A larger one is
+/// dropped; and one that the memory has no room for would end the broker, each time it comes.
+fn max_packet(core: &Core) -> u32 {
+    let memory = core.settings.memory_limit();
+    let memory = memory.map_or(u32::MAX, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
+    core.settings.max_packet().min(memory)
 }
 
 /// The broker stops, and writes everything it has: so it knows what its upstreams have of that.

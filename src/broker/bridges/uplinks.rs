@@ -3,13 +3,13 @@
 use std::rc::Rc;
 
 use super::attach;
-use crate::bridge::{Limits, Unanswered, UnderWay, Wire};
+use crate::bridge::{Limits, Unanswered, UnderWay, Unusable, Wire};
 use crate::broker::delivering::revive::revive_all;
-use crate::broker::ending::close::close;
+use crate::broker::packets::unusable::drop_unusable;
 use crate::broker::sending::pump::pump;
 use crate::broker::{BridgeId, BridgeSession, Broker};
 use crate::keys::ConnId;
-use crate::mqtt::{PacketId, Reason};
+use crate::mqtt::PacketId;
 use crate::store::GivenUpRecord;
 use crate::time::Time;
 
@@ -62,10 +62,10 @@ impl Broker {
         }
     }
 
-    /// The upstream has broken the protocol: ends the connection and says why, if there is a word
-    /// for it.
-    pub fn bridge_fail(&mut self, c: ConnId, reason: Reason, now: Time) {
-        close(&mut self.core, c, reason, now);
+    /// The upstream has sent a PUBLISH that can't be a message: it is acknowledged, dropped and
+    /// counted.
+    pub fn bridge_drop(&mut self, c: ConnId, unusable: &Unusable<'_>, now: Time) {
+        drop_unusable(&mut self.core, c, unusable, now);
         self.settle(now);
     }
 

@@ -39,6 +39,19 @@ impl Inward {
         let known = self.0.get(at).and_then(|topic| topic.as_deref());
         known.map(Some).ok_or(Reason::PROTOCOL_ERROR)
     }
+
+    /// `alias` stands for nothing until it is set again.
+    pub(super) fn forget(&mut self, alias: u16) {
+        let at = usize::from(alias).checked_sub(1);
+        if let Some(known) = at.and_then(|at| self.0.get_mut(at)) {
+            *known = None;
+        }
+    }
+
+    /// No alias stands for anything until it is set again.
+    pub(super) fn forget_all(&mut self) {
+        self.0.clear();
+    }
 }
 
 /// How a PUBLISH names its topic.

@@ -395,6 +395,24 @@ impl Connection {
         self.extras().inward.resolve(topic, alias, max)
     }
 
+    /// An upstream's `alias`, or each with `None`, stands for `topic` from now on, or for none: a
+    /// PUBLISH that was dropped has set it.
+    pub(crate) fn change_alias(&mut self, alias: Option<u16>, topic: Option<&str>) {
+        let Peer::Upstream(upstream) = &self.peer else {
+            return;
+        };
+        let max = upstream.topic_alias_max;
+        let inward = &mut self.extras().inward;
+        match (alias, topic) {
+            (None, _) => inward.forget_all(),
+            (Some(alias), None) => inward.forget(alias),
+            (Some(alias), Some(topic)) => {
+                // One that is out of bounds can't be set, nor be used later.
+                let _ = inward.resolve(topic, alias, max);
+            }
+        }
+    }
+
     /// What few clients have; made on first use.
     fn extras(&mut self) -> &mut Extras {
         self.extras.get_or_insert_default()

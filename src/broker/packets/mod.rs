@@ -9,3 +9,4 @@ pub(crate) mod mount;
 pub(crate) mod parked;
 pub(crate) mod publish;
 pub(crate) mod subscribe;
+pub(crate) mod unusable;

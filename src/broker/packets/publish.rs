@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::answer::{accept, acknowledge, reserve};
 use super::parked::{behind, no_room, waits_already};
-use crate::bridge::Wire;
+use crate::bridge::{Inward, Wire};
 use crate::broker::connections::{Connection, Reply};
 use crate::broker::core::Core;
 use crate::broker::delivering::checks::{is_in_format, is_reserved};
@@ -28,7 +28,7 @@ use crate::session::Receipt;
 use crate::time::Time;
 
 /// What to do with a PUBLISH.
-enum Verdict {
+pub(super) enum Verdict {
     /// Route it.
     Take(Rc<Message>),
     /// This QoS 2 message was routed before: only acknowledge it again.
@@ -37,6 +37,9 @@ enum Verdict {
     Wait,
     /// Acknowledge it with this reason and drop it.
     Drop(Reason),
+    /// Acknowledge it, drop it, and count so many bytes as dropped for this reason: an upstream that
+    /// is refused a message delivers it again.
+    Lose(DropReason, u64),
     /// Close the connection with this reason.
     Close(Reason),
 }
@@ -50,18 +53,37 @@ pub(crate) fn on_publish(core: &mut Core, c: ConnId, publish: &Publish<'_>, now:
     core.scratch.forwarded.clear();
     core.scratch.forwarded.shrink_to(KEPT_PROPS_BYTES);
     let props = publish.props.read_publish(&mut core.scratch.forwarded);
-    let decided = publisher(core, c, publish, &props, &mut topic).map(|publisher| {
-        let verdict = match publish.delivery {
-            Delivery::ExactlyOnce(id, _) if is_known(core, publisher.key, id) => Verdict::Again(id),
-            delivery if waits_already(core, c, delivery) => Verdict::Wait,
-            _ => make_message(core, &publisher, publish, &props, &mut topic, now),
+    let decided = publisher(core, c, publish, &props, &mut topic).map(|(publisher, is_named)| {
+        let verdict = match had_before(core, (c, publisher.key), publish.delivery) {
+            Some(verdict) => verdict,
+            // Only an upstream comes here: it uses an alias that it has not set.
+            None if !is_named => Verdict::Lose(DropReason::Malformed, size(publish)),
+            None => make_message(core, &publisher, publish, &props, &mut topic, now),
         };
         (publisher, verdict)
     });
     core.scratch.topic = topic;
     match decided {
-        Ok((publisher, verdict)) => act(core, (c, &publisher), verdict, publish.delivery, now),
+        Ok((publisher, verdict)) => act(core, (c, publisher.key), verdict, publish.delivery, now),
         Err(reason) => close(core, c, reason, now),
+    }
+}
+
+/// What counts of a PUBLISH that is dropped, in bytes.
+fn size(publish: &Publish<'_>) -> u64 {
+    (publish.topic.len() + publish.payload.len()) as u64
+}
+
+/// What to do with a PUBLISH that has been here before.
+pub(super) fn had_before(
+    core: &Core,
+    (c, key): (ConnId, SessionKey),
+    delivery: Delivery,
+) -> Option<Verdict> {
+    match delivery {
+        Delivery::ExactlyOnce(id, _) if is_known(core, key, id) => Some(Verdict::Again(id)),
+        delivery if waits_already(core, c, delivery) => Some(Verdict::Wait),
+        _ => None,
     }
 }
 
@@ -72,26 +94,30 @@ struct Publisher {
     wire: Option<Rc<Wire>>,
 }
 
-/// Checks a PUBLISH against what the peer was told, and finds its topic. An error ends the
-/// connection.
+/// Checks a PUBLISH against what the peer was told, and finds its topic: false if that of an upstream
+/// has none. An error ends the connection.
 fn publisher(
     core: &mut Core,
     c: ConnId,
     publish: &Publish<'_>,
     props: &PublishProps,
     topic: &mut String,
-) -> Result<Publisher, Reason> {
+) -> Result<(Publisher, bool), Reason> {
     let conn = core.connections.get_mut(c);
     let Some((conn, key)) = conn.and_then(|conn| conn.session().map(|key| (conn, key))) else {
         impossible!("a connection that is open has no session");
         return Err(Reason::UNSPECIFIED);
     };
     check_limits(conn, &core.settings, publish, props)?;
-    name_topic(conn, &core.settings, publish, props, topic)?;
-    Ok(Publisher {
-        key,
-        wire: conn.wire().cloned(),
-    })
+    let named = name_topic(conn, &core.settings, publish, props, topic);
+    let wire = conn.wire().cloned();
+    let is_named = match named {
+        Ok(()) => true,
+        // An alias beyond what it was told: the name that stands beside it does.
+        Err(_) if wire.is_some() => !topic.is_empty(),
+        Err(reason) => return Err(reason),
+    };
+    Ok((Publisher { key, wire }, is_named))
 }
 
 /// Checks a PUBLISH against what the peer was told.
@@ -166,6 +192,24 @@ fn acknowledge_again(core: &mut Core, (c, key): (ConnId, SessionKey), id: Packet
     reply_once(core, c, ack, is_saved, now);
 }
 
+/// Makes the remote topic of a message from upstream the local one, unless it is not to be taken in.
+fn map_inward(
+    wire: &Wire,
+    publish: &Publish<'_>,
+    topic: &mut String,
+    now: Time,
+) -> Option<Verdict> {
+    let remote = std::mem::take(topic);
+    match wire.inward(&remote, publish.payload, topic, now) {
+        // The topic that its line makes of it may have too many levels.
+        Inward::Taken if TopicName::new(topic).is_ok() => None,
+        Inward::Taken | Inward::NotMapped => {
+            Some(Verdict::Lose(DropReason::NotMapped, size(publish)))
+        }
+        Inward::Echo => Some(Verdict::Drop(Reason::SUCCESS)),
+    }
+}
+
 /// Checks a PUBLISH against the rules and makes it a message.
 fn make_message(
     core: &mut Core,
@@ -176,11 +220,10 @@ fn make_message(
     now: Time,
 ) -> Verdict {
     let key = publisher.key;
-    if let Some(wire) = &publisher.wire {
-        let remote = std::mem::take(topic);
-        if !wire.inward(&remote, publish.payload, topic, now) {
-            return Verdict::Drop(Reason::SUCCESS);
-        }
+    if let Some(wire) = &publisher.wire
+        && let Some(verdict) = map_inward(wire, publish, topic, now)
+    {
+        return verdict;
     }
     let (sessions, settings) = (&core.sessions, &core.settings);
     let Some(session) = sessions.get(key) else {
@@ -226,25 +269,21 @@ fn make_message(
 }
 
 /// Does what was decided about a PUBLISH.
-fn act(
+pub(super) fn act(
     core: &mut Core,
-    (c, publisher): (ConnId, &Publisher),
+    (c, key): (ConnId, SessionKey),
     verdict: Verdict,
     delivery: Delivery,
     now: Time,
 ) {
-    let key = publisher.key;
     match verdict {
         Verdict::Close(reason) => close(core, c, reason, now),
         Verdict::Again(id) => acknowledge_again(core, (c, key), id, now),
         Verdict::Drop(reason) if reason.is_error() => acknowledge(core, c, delivery, reason),
-        Verdict::Drop(_) => {
-            let routed = Routed {
-                matched: true,
-                waits: false,
-                remaining: Remaining::default(),
-            };
-            accept(core, (c, key), delivery, (None, &routed), now);
+        Verdict::Drop(_) => accept_unrouted(core, (c, key), delivery, now),
+        Verdict::Lose(reason, bytes) => {
+            drop_message(core, key, Lane::Client, reason, (1, bytes), now);
+            accept_unrouted(core, (c, key), delivery, now);
         }
         Verdict::Take(message) => {
             let remaining = take(core, (c, key), &message, delivery, now);
@@ -258,6 +297,16 @@ fn act(
             }
         }
     }
+}
+
+/// Acknowledges a message that goes nowhere.
+fn accept_unrouted(core: &mut Core, (c, key): (ConnId, SessionKey), delivery: Delivery, now: Time) {
+    let routed = Routed {
+        matched: true,
+        waits: false,
+        remaining: Remaining::default(),
+    };
+    accept(core, (c, key), delivery, (None, &routed), now);
 }
 
 /// Routes an accepted message and sees to its acknowledgement. Returns what has no room: then the

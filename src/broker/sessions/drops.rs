@@ -48,15 +48,17 @@ pub enum DropReason {
     Offline = 10,
     /// There were too many dead letters: the oldest went.
     DeadLetters = 11,
-    /// No `topic` line of the bridge takes it any more, or it is not below the mount point.
+    /// No `topic` line of the bridge takes it, or it is not below the mount point.
     NotMapped = 12,
     /// The receiver has lost the right to read it.
     Denied = 13,
+    /// The upstream of the bridge sent it as no PUBLISH may be.
+    Malformed = 14,
 }
 
 impl DropReason {
     /// All of them, by number.
-    pub const ALL: [DropReason; 14] = [
+    pub const ALL: [DropReason; 15] = [
         DropReason::QueueFull,
         DropReason::OverflowOldest,
         DropReason::OverflowNewest,
@@ -71,6 +73,7 @@ impl DropReason {
         DropReason::DeadLetters,
         DropReason::NotMapped,
         DropReason::Denied,
+        DropReason::Malformed,
     ];
 
     /// The name in `$SYS`.
@@ -90,6 +93,7 @@ impl DropReason {
             DropReason::DeadLetters => "dead-letters",
             DropReason::NotMapped => "not-mapped",
             DropReason::Denied => "denied",
+            DropReason::Malformed => "malformed",
         }
     }
 
@@ -108,8 +112,9 @@ impl DropReason {
             DropReason::SessionEnded => "the session ended",
             DropReason::Offline => "the uplink is down, and they are not queued",
             DropReason::DeadLetters => "there are too many dead letters, and the oldest go",
-            DropReason::NotMapped => "no topic line takes it any more",
+            DropReason::NotMapped => "no topic line takes it",
             DropReason::Denied => "the right to read it is gone",
+            DropReason::Malformed => "upstream breaks the protocol with it",
         }
     }
 

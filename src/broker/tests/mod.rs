@@ -30,6 +30,7 @@ mod sim;
 mod subscribe;
 mod subscribed;
 mod upstream;
+mod upstream_faults;
 mod will;
 
 use std::time::Duration;

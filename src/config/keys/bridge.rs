@@ -115,7 +115,8 @@ pub(super) const KEYS: &[Key] = &[
         "BYTES",
         Is("0"),
         "The largest packet to send upstream; 0 is no limit but the upstream's own.",
-        "An upstream of MQTT 5 is told that none larger may come from there either.",
+        "An upstream of MQTT 5 is told that none larger may come from there either. A message that \
+         comes all the same is acknowledged, dropped and counted.",
         bridge!(max_packet_size, v => bound(v.size(u64::from(u32::MAX))?)),
     ),
     implemented(
@@ -124,7 +125,8 @@ pub(super) const KEYS: &[Key] = &[
         "COUNT",
         Means("none"),
         "How many topic aliases the upstream may use (MQTT 5).",
-        "",
+        "A message that comes by another one is acknowledged, dropped and counted, unless it has its \
+         topic beside it.",
         bridge!(max_topic_alias, v => Some(v.number(0..=u16::MAX)?)),
     ),
     implemented(

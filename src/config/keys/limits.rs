@@ -89,8 +89,9 @@ pub(super) const KEYS: &[Key] = &[
         "BYTES",
         Means("the protocol's limit, 256 MB"),
         "The largest packet a client may send, at least 20 bytes.",
-        "A client that sends a larger one is disconnected; MQTT 5 clients are told. Mosquitto \
-         2.1's default is 2000000.",
+        "A client that sends a larger one is disconnected; MQTT 5 clients are told. Of the upstream \
+         of a bridge a larger message, or one larger than memory_limit, is acknowledged, dropped \
+         and counted, unless bridge_max_packet_size says otherwise. Mosquitto 2.1's default is 2000000.",
         set!(max_packet_size, v => Some(packet_size(v)?)),
     ),
     implemented(

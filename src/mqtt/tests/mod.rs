@@ -1,5 +1,6 @@
 //! Tests of the codec at the level of bytes.
 
+mod faulty;
 mod fields;
 mod limits;
 mod properties;

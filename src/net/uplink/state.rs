@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll, Waker};
 
-use crate::bridge::{Error, Link};
+use crate::bridge::{Error, Faults, Link};
 use crate::broker::{BridgeId, ConnId};
 use crate::time::Time;
 
@@ -11,6 +11,8 @@ use crate::time::Time;
 pub(in crate::net) struct Uplink {
     pub(super) link: Link,
     pub(super) bridge: BridgeId,
+    /// What is faulty in what the upstream sends.
+    pub(super) faults: Faults,
     /// Its connection while the link is up.
     conn: Option<ConnId>,
     /// Wakes its task when the connection ends.
@@ -20,6 +22,7 @@ pub(in crate::net) struct Uplink {
 impl Uplink {
     pub(super) fn new(link: Link, bridge: BridgeId) -> Uplink {
         Uplink {
+            faults: Faults::new(&link.spec().name),
             link,
             bridge,
             conn: None,
@@ -35,6 +38,7 @@ impl Uplink {
     /// The link is up, with this connection.
     pub(super) fn joined(&mut self, conn: ConnId) {
         self.conn = Some(conn);
+        self.faults.connected();
     }
 
     /// Ready once the connection has ended; until then it wakes the task.

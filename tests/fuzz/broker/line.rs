@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use footbridge::bridge::Faults;
 use footbridge::broker::{ConnId, Outbox};
 use footbridge::mqtt::{Ack, Delivery, Packet, PacketId, Publish, Reason, Version, decode, encode};
 
@@ -34,6 +35,8 @@ pub(super) struct Line {
     pub max_packet: Option<u32>,
     /// The highest topic alias it takes.
     pub alias_max: u16,
+    /// What is faulty in what an upstream has sent.
+    pub faults: Faults,
     /// What it has sent and the broker has not read.
     pub unread: Vec<u8>,
     /// Acknowledgements that it owes.
@@ -54,6 +57,7 @@ impl Line {
             version,
             max_packet: None,
             alias_max: u16::MAX,
+            faults: Faults::new("up"),
             unread: Vec::new(),
             owed: VecDeque::new(),
             room: 500,

@@ -9,10 +9,11 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::auth::Auth;
+use crate::bridge::{Faults, Remedy};
 use crate::broker::{Address, Broker, ConnId, Driver, end_turn};
 use crate::config::{Config, General, Listener};
 use crate::lane::Lane;
-use crate::mqtt::{Packet, Version, decode, encode};
+use crate::mqtt::{self, Packet, Version, decode, encode};
 use crate::store::{
     Batch, Db, Event, Figures, Loaded, Location, ReadRequest, StateRecord, Written,
 };
@@ -39,6 +40,8 @@ struct Line {
     version: Version,
     got: VecDeque<Got>,
     bytes: VecDeque<Vec<u8>>,
+    /// Of an upstream.
+    faults: Option<Faults>,
 }
 
 /// The world.
@@ -149,6 +152,7 @@ impl World {
             version,
             got: VecDeque::new(),
             bytes: VecDeque::new(),
+            faults: None,
         });
         Peer(self.lines.len() - 1)
     }
@@ -167,6 +171,7 @@ impl World {
             version,
             got: VecDeque::new(),
             bytes: VecDeque::new(),
+            faults: Some(Faults::new("b")),
         });
         self.turn();
         Peer(self.lines.len() - 1)
@@ -189,7 +194,8 @@ impl World {
         self.send_bytes(peer, &bytes);
     }
 
-    /// Sends bytes that are a packet, or should be one, and ends the turn.
+    /// Sends bytes that are a packet, or should be one, and ends the turn. Those of an upstream that
+    /// are none go the way that its link has for them.
     pub fn send_bytes(&mut self, peer: Peer, bytes: &[u8]) {
         let Some(conn) = self.lines[peer.0].conn else {
             return;
@@ -198,9 +204,23 @@ impl World {
         match decode(bytes, version, self.broker.max_packet(conn)) {
             Ok(Some((packet, _))) => self.broker.packet(conn, packet, self.now),
             Ok(None) => panic!("half a packet"),
-            Err(error) => self.broker.malformed(conn, error, self.now),
+            Err(error) => self.faulty(peer, conn, bytes, error),
         }
         self.turn();
+    }
+
+    fn faulty(&mut self, peer: Peer, conn: ConnId, bytes: &[u8], error: mqtt::Error) {
+        let Some(faults) = &mut self.lines[peer.0].faults else {
+            return self.broker.malformed(conn, error, self.now);
+        };
+        let version = self.broker.version(conn);
+        match faults.remedy(bytes, version, &error, self.now) {
+            Remedy::Wait => panic!("half a packet"),
+            Remedy::Take(_, packet) => self.broker.packet(conn, packet, self.now),
+            Remedy::Drop(_, unusable) => self.broker.bridge_drop(conn, &unusable, self.now),
+            Remedy::Pass(_) => {}
+            Remedy::End => self.broker.malformed(conn, error, self.now),
+        }
     }
 
     /// True if the broker reads what `peer` sends.
