@@ -4,6 +4,7 @@
 //! happened, and writes what the link appends to `out`; everything that is not the link's own
 //! business goes on to the session.
 
+mod answer;
 mod backoff;
 mod connect;
 mod goodbye;
@@ -26,6 +27,7 @@ use state::{State, Up};
 pub use step::{Action, Step};
 
 use super::dialect::Ladder;
+use super::error::Awaited;
 use super::status::{Phase, Reporter, Status};
 use super::{Error, Limits, Map, Said, Wire};
 use crate::config;
@@ -136,7 +138,7 @@ impl Link {
                 Action::Close
             }
             State::Up(up) if up.ack_timeout().is_some_and(|due| due <= now) => {
-                self.lost(&Error::AckTimeout, now);
+                self.lost(&Error::AckTimeout(Awaited::Any), now);
                 Action::Close
             }
             State::Up(up) if up.ping_timeout() <= now => {

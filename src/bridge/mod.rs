@@ -19,7 +19,7 @@ mod sync;
 mod wire;
 
 pub use echo::Echo;
-pub use error::{Error, Said};
+pub use error::{Awaited, Error, Foreign, Said};
 pub use limits::{Announced, Limits};
 pub use link::{Action, Backoff, CONNACK_TIMEOUT, CONNECT_TIMEOUT, Link, Step};
 pub use local_end::{LineBounds, LocalEnd};

@@ -281,7 +281,7 @@ impl Hub {
     ) -> Option<Result<(Limits, usize), String>> {
         let now = self.now();
         let Uplink { link, bridge, .. } = self.uplinks.get_mut(index as usize)?;
-        let (packet, used) = match mqtt::decode(bytes, link.version(), HANDSHAKE_PACKET) {
+        let (packet, used) = match link.read_answer(bytes, HANDSHAKE_PACKET, now) {
             Ok(decoded) => decoded?,
             Err(e) => return Some(Err(e.to_string())),
         };
