@@ -28,7 +28,7 @@ pub use step::{Action, Step};
 
 use super::dialect::Ladder;
 use super::error::Awaited;
-use super::status::{Phase, Reporter, Status};
+use super::status::{Backlog, Phase, Reporter, Status};
 use super::{Error, Limits, Map, Said, Wire};
 use crate::config;
 use crate::mqtt::{ConnAck, Packet, PacketId, Reason, RetainHandling, Version, encode};
@@ -84,7 +84,7 @@ impl Link {
             notifications: Notifications::new(&spec),
             requests: Requests::default(),
             been_up: false,
-            reporter: Reporter::new(&spec.name),
+            reporter: Reporter::new(&spec, now),
             spec,
         }
     }
@@ -127,6 +127,7 @@ impl Link {
     /// Does what is due at `now`: call it again until it says [`Action::Idle`], after every
     /// other call, and at [`next_timeout`](Link::next_timeout). May append a PINGREQ to `out`.
     pub fn drive(&mut self, now: Time, out: &mut Vec<u8>) -> Action<'_> {
+        self.reporter.tick(now);
         match &mut self.state {
             State::Waiting { until } if *until <= now => self.start(now),
             State::Connecting { deadline } if *deadline <= now => {
@@ -158,11 +159,19 @@ impl Link {
 
     /// When to call [`drive`](Link::drive) at the latest.
     pub fn next_timeout(&self) -> Time {
-        match &self.state {
+        let next = match &self.state {
             State::Waiting { until } => *until,
-            State::Connecting { deadline } | State::Handshake { deadline } => *deadline,
+            // What the log is to be told waits for the end of the attempt.
+            State::Connecting { deadline } | State::Handshake { deadline } => return *deadline,
             State::Up(up) => up.next_timeout(),
-        }
+        };
+        self.reporter.next().map_or(next, |at| at.min(next))
+    }
+
+    /// Tells what the session owes the upstream by now, for the log. To be told before
+    /// [`drive`](Link::drive) and before the CONNACK.
+    pub fn owes(&mut self, backlog: Backlog) {
+        self.reporter.owe(backlog);
     }
 
     fn start(&mut self, now: Time) -> Action<'_> {
@@ -293,8 +302,7 @@ impl Link {
             self.requests.session_is_new();
         }
         let asked = session_expiry(&self.spec);
-        self.reporter
-            .up(&self.spec, self.address, dialect, &limits, asked);
+        self.reporter.up(self.address, dialect, &limits, asked, now);
         self.request(&limits, ids, out)?;
 
         let echoes = limits.version < Version::V5 && !dialect.bridge && self.map.may_echo();

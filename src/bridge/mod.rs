@@ -26,7 +26,7 @@ pub use local_end::{LineBounds, LocalEnd};
 pub use map::{Map, Mapped};
 pub use rate::Rate;
 pub use refusal::{Loudness, PausedLane, Refusal, Refusals, Suspect, Verdict};
-pub use status::{Phase, Status};
+pub use status::{Backlog, Phase, Status};
 pub use sync::{Outcome, RetainedSync};
 pub use wire::Wire;
 

@@ -1,14 +1,15 @@
 //! What a link tells the operator: its state, and one-line log messages.
 
-use std::fmt;
-use std::time::Duration;
+mod losses;
+mod outage;
+mod reporter;
 
-use log::{Level, info, log, warn};
+use std::fmt;
+
+pub use outage::Backlog;
+pub(super) use reporter::Reporter;
 
 use super::dialect::Dialect;
-use super::{Error, Limits};
-use crate::config;
-use crate::config::log_type::NOTICE;
 use crate::mqtt::{QoS, Reason, Version};
 use crate::time::Time;
 
@@ -72,128 +73,6 @@ impl fmt::Display for Status<'_> {
             (Phase::Up { .. }, _) | (_, None) => Ok(()),
             (_, Some(error)) => write!(f, "; {error}"),
         }
-    }
-}
-
-/// How long the same failure goes unmentioned.
-const REPEAT: Duration = Duration::from_secs(600);
-
-/// How many different failures are remembered, to not mention them again.
-const REMEMBERED: usize = 8;
-
-/// Writes the log of one link, without repeating itself through a long outage.
-#[derive(Debug)]
-pub(super) struct Reporter {
-    name: Box<str>,
-    last_error: Option<String>,
-    /// The failures mentioned since the link was up, and when.
-    said: Vec<(String, Time)>,
-}
-
-impl Reporter {
-    pub(super) fn new(name: &str) -> Reporter {
-        Reporter {
-            name: name.into(),
-            last_error: None,
-            said: Vec::new(),
-        }
-    }
-
-    pub(super) fn last_error(&self) -> Option<&str> {
-        self.last_error.as_deref()
-    }
-
-    pub(super) fn connecting(&self, host: &str, port: u16) {
-        let level = if self.said.is_empty() {
-            Level::Info
-        } else {
-            Level::Debug
-        };
-        log!(target: NOTICE, level, "Connecting bridge {} ({host}:{port})", self.name);
-    }
-
-    /// The CONNACK accepts. `asked` is the session expiry asked for, in seconds.
-    pub(super) fn up(
-        &mut self,
-        spec: &config::Bridge,
-        address: usize,
-        dialect: Dialect,
-        limits: &Limits,
-        asked: Option<u32>,
-    ) {
-        let name = &self.name;
-        let session = if limits.session_present {
-            "session resumed"
-        } else {
-            "new session"
-        };
-        let (host, port) = spec
-            .addresses
-            .get(address)
-            .map_or(("", 0), |(h, p)| (h.as_str(), *p));
-        info!(target: NOTICE, "Bridge {name} connected to {host}:{port} with {dialect}, {session}");
-        if let (Some(given), Some(asked)) = (limits.session_expiry, asked)
-            && given.as_secs() < asked.into()
-        {
-            warn!(
-                "Bridge {name}: upstream keeps the session for {} s only, not {asked} s: after a \
-                 longer outage its messages for us are lost",
-                given.as_secs()
-            );
-        }
-        if spec.topics.iter().any(|topic| topic.qos > limits.max_qos) {
-            warn!(
-                "Bridge {name}: upstream takes QoS {} at most",
-                limits.max_qos as u8
-            );
-        }
-        self.said.clear();
-    }
-
-    pub(super) fn fallback(&self, refused: Dialect, next: Dialect, error: &Error) {
-        let how = match error {
-            Error::Io(why) => why.as_str(),
-            _ => "refused",
-        };
-        info!(
-            target: NOTICE,
-            "Bridge {}: upstream does not take {refused} ({how}), trying {next}",
-            self.name
-        );
-    }
-
-    pub(super) fn local_notifications(&self, why: &str) {
-        warn!(
-            "Bridge {}: notifications stay local ({why}); set notification_topic to a topic that \
-             upstream allows, or notifications_local_only true",
-            self.name
-        );
-    }
-
-    /// An attempt at `address`, or the connection, is over.
-    pub(super) fn down(
-        &mut self,
-        address: Option<&(String, u16)>,
-        error: &Error,
-        wait: Duration,
-        now: Time,
-    ) {
-        let (host, port) = address.map_or(("", 0), |(host, port)| (host.as_str(), *port));
-        let error = error.to_string();
-        let what = format!("Bridge {} ({host}:{port}): {error}", self.name);
-        self.said.retain(|(_, at)| now.since(*at) < REPEAT);
-        let level = if self.said.iter().any(|(said, _)| *said == what) {
-            Level::Debug
-        } else {
-            Level::Warn
-        };
-        let next = wait.as_secs_f32();
-        log!(target: NOTICE, level, "{what}; next attempt in {next:.1} s");
-        if level == Level::Warn {
-            self.said.truncate(REMEMBERED - 1);
-            self.said.push((what, now));
-        }
-        self.last_error = Some(error);
     }
 }
 

@@ -8,6 +8,7 @@ mod limits;
 mod map;
 mod recovery;
 mod refusal;
+mod said;
 mod subscribed;
 
 use std::rc::Rc;
