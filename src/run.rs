@@ -213,6 +213,7 @@ async fn until_signal(
     }
     // Dropping a task closes its socket: nobody can connect any more.
     drop(listeners);
+    running.bridges.stop();
     stop(&running.hub).await.map(|()| Ended::Stopped)
 }
 

@@ -51,12 +51,19 @@ pub enum Denied {
     Credentials,
 }
 
+impl Denied {
+    /// The reason in words, for the log.
+    pub fn words(self) -> &'static str {
+        match self {
+            Denied::Anonymous => "no user name, and allow_anonymous is false",
+            Denied::Credentials => "unknown user or wrong password: check password_file",
+        }
+    }
+}
+
 impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Denied::Anonymous => "anonymous clients are not allowed",
-            Denied::Credentials => "unknown user or wrong password",
-        })
+        f.write_str(self.words())
     }
 }
 

@@ -1,8 +1,13 @@
 //! Why a link is down.
 
+pub(super) mod foreign;
+
 use std::fmt;
 
-use crate::mqtt::{self, Props, Reason};
+pub use foreign::Foreign;
+
+use crate::config;
+use crate::mqtt::{self, Props, Reason, Version};
 
 /// Why a connection to an upstream ended. The text names the cause and, where the operator can
 /// do something, the directive to look at.
@@ -15,7 +20,7 @@ pub enum Error {
     /// No answer to a PINGREQ in time.
     PingTimeout,
     /// A publish or a request was not acknowledged in time.
-    AckTimeout,
+    AckTimeout(Awaited),
     /// The CONNACK refuses.
     Refused(Reason, Said),
     /// The upstream sent a DISCONNECT.
@@ -28,6 +33,8 @@ pub enum Error {
     Closed(String),
     /// What came is no packet.
     Malformed(String),
+    /// Another protocol answers at this address.
+    NotMqtt(Foreign),
     /// The upstream sent a packet that has no place before CONNACK [MQTT-4.13.1-1].
     Unexpected(&'static str),
     /// A packet of ours cannot be encoded: a directive holds too long a value.
@@ -39,6 +46,44 @@ pub enum Error {
 impl std::error::Error for Error {}
 
 impl Error {
+    /// True for the end of a connection without a word, by which an upstream says what it has no
+    /// other way to say before MQTT 5.
+    pub(super) const fn is_wordless(&self) -> bool {
+        matches!(self, Error::Closed(_))
+    }
+
+    /// The text for the log of the bridge `spec`: it names what of the configuration is meant.
+    pub(super) fn explain(&self, spec: &config::Bridge) -> String {
+        match self {
+            Error::Refused(reason, said) if LOGIN.contains(reason) => {
+                let cure = cure(*reason);
+                match &spec.remote_username {
+                    Some(name) => format!("upstream refuses user {name}: {reason}{said}{cure}"),
+                    None => {
+                        format!("upstream refuses a client without user name: {reason}{said}{cure}")
+                    }
+                }
+            }
+            Error::Refused(Reason::UNSUPPORTED_PROTOCOL_VERSION, said) => match spec.version {
+                Some(Version::V5) => {
+                    format!("no MQTT 5 here{said}: set bridge_protocol_version mqttv311")
+                }
+                Some(Version::V311) => {
+                    format!("no MQTT 3.1.1 here{said}: set bridge_protocol_version mqttv50")
+                }
+                Some(Version::V31) => {
+                    format!("no MQTT 3.1 here{said}: set bridge_protocol_version mqttv311")
+                }
+                None => self.to_string(),
+            },
+            Error::Refused(Reason::CLIENT_IDENTIFIER_NOT_VALID, said) => format!(
+                "upstream refuses client id {}{said}: check remote_clientid",
+                spec.remote_clientid
+            ),
+            _ => self.to_string(),
+        }
+    }
+
     /// What the upstream did, in few words.
     pub(super) fn short(&self) -> String {
         match self {
@@ -46,6 +91,30 @@ impl Error {
             Error::Closed(_) => "closed without an answer".to_owned(),
             Error::ConnAckTimeout => "no answer".to_owned(),
             other => other.to_string(),
+        }
+    }
+}
+
+/// The reasons that concern user name and password.
+const LOGIN: [Reason; 2] = [Reason::BAD_USER_NAME_OR_PASSWORD, Reason::NOT_AUTHORIZED];
+
+/// The acknowledgement that an upstream owes for too long.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Awaited {
+    /// That of a message: PUBACK, PUBREC or PUBCOMP.
+    Message,
+    /// The PUBACK of the state notification.
+    Notification,
+    /// The SUBACK for this filter.
+    Subscription(Box<str>),
+}
+
+impl fmt::Display for Awaited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Awaited::Message => f.write_str("no acknowledgement of a message"),
+            Awaited::Notification => f.write_str("no acknowledgement of the state notification"),
+            Awaited::Subscription(filter) => write!(f, "no SUBACK for topic {filter}"),
         }
     }
 }
@@ -89,7 +158,7 @@ impl fmt::Display for Error {
                 f.write_str("no CONNACK in time: check that address names an MQTT listener")
             }
             Error::PingTimeout => f.write_str("no answer to PINGREQ"),
-            Error::AckTimeout => f.write_str("no acknowledgement in time: connecting again"),
+            Error::AckTimeout(what) => write!(f, "{what} in time: connecting again"),
             Error::Refused(reason, said) => {
                 write!(f, "connection refused: {reason}{said}{}", cure(*reason))
             }
@@ -102,6 +171,7 @@ impl fmt::Display for Error {
             }
             Error::Io(why) | Error::Closed(why) => f.write_str(why),
             Error::Malformed(why) => write!(f, "upstream sent what is no packet: {why}"),
+            Error::NotMqtt(foreign) => foreign.fmt(f),
             Error::Unexpected(packet) => write!(f, "protocol error: unexpected {packet}"),
             Error::Encode(error) => write!(f, "cannot encode a packet: {error}"),
             Error::GivenUp => f.write_str("connected too late"),

@@ -5,6 +5,7 @@
 //! business goes on to the session.
 
 mod accept;
+mod answer;
 mod backoff;
 mod careful;
 mod connect;
@@ -29,7 +30,7 @@ use requests::Requests;
 use state::{Ended, State};
 pub use step::{Action, Step};
 
-use super::status::{Phase, Reporter, Status};
+use super::status::{Backlog, Phase, Reporter, Status};
 use super::upstream::isolation::Isolation;
 use super::upstream::ladder::Ladder;
 use super::upstream::verdicts::{Feature, Verdicts, upstream_number};
@@ -99,7 +100,7 @@ impl Link {
             notifications: Notifications::new(&spec),
             requests: Requests::default(),
             been_up: false,
-            reporter: Reporter::new(&spec.name),
+            reporter: Reporter::new(&spec, now),
             spec,
         }
     }
@@ -153,6 +154,7 @@ impl Link {
     /// Does what is due at `now`: call it again until it says [`Action::Idle`], after every
     /// other call, and at [`next_timeout`](Link::next_timeout). May append a PINGREQ to `out`.
     pub fn drive(&mut self, now: Time, out: &mut Vec<u8>) -> Action<'_> {
+        self.reporter.tick(now);
         match &mut self.state {
             State::Waiting { until } if *until <= now => self.start(now),
             State::Connecting { deadline } if *deadline <= now => {
@@ -164,7 +166,8 @@ impl Link {
                 Action::Close
             }
             State::Up(up) if up.ack_timeout().is_some_and(|due| due <= now) => {
-                self.lost(&Error::AckTimeout, now);
+                let awaited = self.requests.awaited();
+                self.lost(&Error::AckTimeout(awaited), now);
                 Action::Close
             }
             State::Up(up) if up.careful.is_some() => self.drive_careful(now, out),
@@ -185,11 +188,19 @@ impl Link {
 
     /// When to call [`drive`](Link::drive) at the latest.
     pub fn next_timeout(&self) -> Time {
-        match &self.state {
+        let next = match &self.state {
             State::Waiting { until } => *until,
-            State::Connecting { deadline } | State::Handshake { deadline } => *deadline,
+            // What the log is to be told waits for the end of the attempt.
+            State::Connecting { deadline } | State::Handshake { deadline } => return *deadline,
             State::Up(up) => up.next_timeout(),
-        }
+        };
+        self.reporter.next().map_or(next, |at| at.min(next))
+    }
+
+    /// Tells what the session owes the upstream by now, for the log. To be told before
+    /// [`drive`](Link::drive) and before the CONNACK.
+    pub fn owes(&mut self, backlog: Backlog) {
+        self.reporter.owe(backlog);
     }
 
     fn start(&mut self, now: Time) -> Action<'_> {

@@ -18,7 +18,7 @@ mod upstream;
 mod wire;
 
 pub use echo::Echo;
-pub use error::{Error, Said};
+pub use error::{Awaited, Error, Foreign, Said};
 pub use link::{
     Action, Backoff, CONNACK_TIMEOUT, CONNECT_TIMEOUT, Faults, Link, Remedy, Step, Unusable,
 };
@@ -26,7 +26,7 @@ pub use local_end::{LineBounds, LocalEnd};
 pub use map::{Map, Mapped};
 pub use rate::Rate;
 pub use refusal::{Loudness, PausedLane, Refusal, Refusals, Suspect, Verdict};
-pub use status::{Phase, Status};
+pub use status::{Backlog, Phase, Status};
 pub use sync::{Outcome, RetainedSync};
 pub use upstream::isolation::{Unanswered, UnderWay};
 pub use upstream::limits::{Announced, Limits};

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::bridges::Bridges;
-use super::connections::Connections;
+use super::connections::{Connections, RefusalLog};
 use super::counters::Counters;
 use super::ledger::Ledger;
 use super::memory::Memory;
@@ -29,6 +29,7 @@ pub(crate) struct Core {
     pub(crate) timers: Timers,
     pub(crate) memory: Memory,
     pub(crate) counters: Counters,
+    pub(crate) refusals: RefusalLog,
     pub(crate) watches: Watches,
     pub(crate) scratch: Scratch,
     /// The origin of the broker's own messages.

@@ -124,7 +124,10 @@ impl Broker {
         }
         if is_full {
             if general.connection_messages {
-                log::info!("Client connection from {address} denied: max_connections exceeded.");
+                let line = format_args!(
+                    "Client connection from {address} denied: max_connections exceeded."
+                );
+                core.refusals.log(("full", address.ip()), line, now);
             }
             return None;
         }
@@ -205,10 +208,14 @@ impl Broker {
         let Some(conn) = core.connections.get(c) else {
             return;
         };
-        log::info!(target: NOTICE, "Closing {}: {error}", core.name_of(c));
-        if conn.stage() == Stage::New {
+        let is_new = conn.stage() == Stage::New;
+        let line = format!("Closing {}: {error}", core.name_of(c));
+        if is_new {
+            let key = (conn.address().ip(), error.to_string());
+            core.refusals.log(key, format_args!("{line}"), now);
             refuse_unreadable(core, c, &error, now);
         } else {
+            log::log!(target: NOTICE, conn.level(), "{line}");
             let reason = match error {
                 // A second CONNECT [MQTT-3.1.0-2]; only CONNACK may say that it is of a version
                 // that is not spoken.
@@ -240,8 +247,8 @@ impl Broker {
         };
         if conn.session().is_some() {
             if core.settings.general.connection_messages {
-                let name = core.name_of(c);
-                log::info!(target: NOTICE, "Client {name} closed its connection: {why}");
+                let (name, level) = (core.name_of(c), conn.level());
+                log::log!(target: NOTICE, level, "Client {name} closed its connection: {why}");
             }
             detach(core, c, true, now);
         }

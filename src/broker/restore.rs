@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::rc::Rc;
 
 use super::bridges::Bridges;
-use super::connections::Connections;
+use super::connections::{Connections, RefusalLog};
 use super::core::{Core, Scratch, Watches};
 use super::counters::Counters;
 use super::delivering::retain::expire_retained;
@@ -56,6 +56,7 @@ pub(crate) fn restore(config: &Config, auth: Auth, loaded: Loaded, now: Time) ->
         timers: Timers::default(),
         memory: Memory::default(),
         counters: Counters::default(),
+        refusals: RefusalLog::default(),
         watches: Watches::default(),
         scratch: Scratch::default(),
         own: Rc::new(Origin::default()),

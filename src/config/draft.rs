@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::defaults::{PORT, STORE_FILE};
 use super::error::shortened;
+use super::factory::is_factory_name;
 use super::{Bridge, Config, Env, Error, General, Kind, Listener, Protocol, Security};
 use crate::mqtt::{TopicName, Version, check_string};
 
@@ -159,12 +160,21 @@ impl<'e> Draft<'e> {
         let mut bridges: Vec<Bridge> = Vec::with_capacity(self.bridges.len());
         for draft in std::mem::take(&mut self.bridges) {
             let place = draft.place.clone();
+            let has_default_id = draft.remote_clientid.is_none();
             let bridge = draft.finish();
             let problems = wrong_alone(&bridge)
                 .into_iter()
                 .chain(wrong_among(&bridge, &bridges));
             for kind in problems.filter(|_| sound) {
                 self.fail_at(place.clone(), &format!("connection {}", bridge.name), kind);
+            }
+            if has_default_id && is_factory_name(&self.env.hostname) {
+                self.notes.push(format!(
+                    "connection {}: the client id towards the upstream is {}, from a host name that \
+                     other boxes may have, too, and two with one client id disconnect each other. \
+                     Give the box a name of its own, or set `remote_clientid ${{hostname}}-${{mac}}`",
+                    bridge.name, bridge.remote_clientid
+                ));
             }
             if forgets(&bridge) {
                 self.notes.push(format!(
@@ -288,7 +298,11 @@ mod tests {
     /// The notes about a bridge with these lines, in a configuration that holds.
     fn notes(lines: &str) -> Vec<String> {
         let text = format!("connection b\naddress u\n{lines}");
-        let loaded = Config::parse(&text, "x", &Env::default());
+        let env = Env {
+            hostname: "gw".to_owned(),
+            ..Env::default()
+        };
+        let loaded = Config::parse(&text, "x", &env);
         loaded.unwrap_or_else(|e| panic!("{text}\n{e}")).notes
     }
 
@@ -313,6 +327,37 @@ mod tests {
                 "{notes:?}"
             );
         }
+    }
+
+    /// Only where the client id comes from the host name, and the host name from the factory.
+    #[test]
+    fn a_client_id_that_others_may_have_is_told() {
+        let notes = |hostname: &str, lines: &str| {
+            let env = Env {
+                hostname: hostname.to_owned(),
+                mac: Some("00:11:22:aa:bb:cc".to_owned()),
+                ..Env::default()
+            };
+            let text = format!("connection cloud\naddress u\ntopic #\n{lines}");
+            Config::parse(&text, "x", &env).unwrap().notes
+        };
+        let told = notes("OpenWrt", "");
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(
+            told[0].starts_with("connection cloud: ")
+                && told[0].contains(" is OpenWrt.cloud,")
+                && told[0].contains("`remote_clientid ${hostname}-${mac}`"),
+            "{told:?}"
+        );
+        assert_eq!(notes("gw7", ""), [""; 0]);
+        for lines in [
+            "remote_clientid ${hostname}-${mac}",
+            "remote_clientid OpenWrt.cloud",
+            "clientid x",
+        ] {
+            assert_eq!(notes("OpenWrt", lines), [""; 0], "{lines}");
+        }
+        assert_eq!(notes("OpenWrt", "local_clientid x").len(), 1);
     }
 
     #[test]

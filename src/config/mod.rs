@@ -9,6 +9,7 @@ pub mod docs;
 mod draft;
 mod env;
 mod error;
+mod factory;
 mod keys;
 #[cfg(test)]
 mod lengths_tests;

@@ -21,7 +21,7 @@ use super::conn::Role;
 use super::hub::{Hub, Shared};
 use super::progress::{End, Progress};
 use super::stream::Stream;
-use crate::bridge::{Action, Error, Limits, Link, Step};
+use crate::bridge::{Action, Backlog, Error, Limits, Link, Step};
 use crate::broker::{BridgeId, Broker, ConnId};
 use crate::mqtt::{self, Packet, PacketId, Version};
 use crate::time::Time;
@@ -230,6 +230,7 @@ impl Hub {
     /// Drives a link that has no connection.
     fn drive_idle(&mut self, index: u32) -> Option<Target> {
         let now = self.now();
+        self.tell_backlog(index);
         let link = &mut self.uplink(index)?.link;
         match link.drive(now, &mut Vec::new()) {
             Action::Connect {
@@ -252,12 +253,22 @@ impl Hub {
         }
     }
 
+    /// Tells the link what its session owes.
+    fn tell_backlog(&mut self, index: u32) {
+        if let Some(Uplink { link, bridge, .. }) = self.uplinks.get_mut(index as usize) {
+            let (messages, _) = self.broker.bridge_backlog(*bridge);
+            let unsent = self.broker.bridge_unsent(*bridge);
+            link.owes(Backlog { messages, unsent });
+        }
+    }
+
     /// Drives a link that is up. False: it gives the connection up.
     fn drive_up(&mut self, index: u32) -> bool {
         let Some(id) = self.uplink_conn(index) else {
             return false;
         };
         self.tell_unacknowledged(index);
+        self.tell_backlog(index);
         let now = self.now();
         let mut out = Vec::new();
         let Some(uplink) = self.uplink(index) else {
@@ -295,10 +306,11 @@ impl Hub {
         out: &mut Vec<u8>,
     ) -> Option<Result<(Limits, usize), Error>> {
         let now = self.now();
+        self.tell_backlog(index);
         let Uplink { link, bridge, .. } = self.uplinks.get_mut(index as usize)?;
-        let (packet, used) = match mqtt::decode(bytes, link.version(), HANDSHAKE_PACKET) {
+        let (packet, used) = match link.read_answer(bytes, HANDSHAKE_PACKET, now) {
             Ok(decoded) => decoded?,
-            Err(e) => return Some(Err(Error::Malformed(e.to_string()))),
+            Err(e) => return Some(Err(e)),
         };
         self.traffic.packets_received += 1;
         self.traffic.bytes_received += bytes.len() as u64;

@@ -85,6 +85,12 @@ impl Bridges {
         }
     }
 
+    /// Ends the bridges because the broker stops: their upstreams are told, and none connects again.
+    pub(super) fn stop(self) {
+        drop(self.running);
+        self.hub.borrow_mut().leave_uplinks();
+    }
+
     fn add(&mut self, spec: Rc<config::Bridge>) {
         let (id, link) = add_to_broker(&self.hub, &spec);
         let next = NextConfig::default();

@@ -42,8 +42,7 @@ impl Link {
             self.requests.session_is_new();
         }
         let asked = session_expiry(&self.spec);
-        self.reporter
-            .up(&self.spec, self.address, dialect, &limits, asked);
+        self.reporter.up(self.address, dialect, &limits, asked, now);
         let notify = offer.notifications && self.notifications.upstream().is_some();
         self.begin_requests(&limits, notify);
         let careful = self.isolation.is_careful();

@@ -83,7 +83,7 @@ impl Link {
                 .local_notifications("upstream closed the connection after the first");
         }
         self.reporter.note(error);
-        if *error == Error::AckTimeout {
+        if matches!(error, Error::AckTimeout(_)) {
             self.requests.give_up_waiting();
         }
         self.ended = Some(Ended {
@@ -233,7 +233,7 @@ fn is_by_upstream(up: &Up, error: &Error) -> bool {
                 | Reason::MAXIMUM_CONNECT_TIME
         ),
         // It has answered a ping that it got after what it does not acknowledge.
-        Error::AckTimeout => up.answered.is_some() && up.answered >= up.unacked,
+        Error::AckTimeout(_) => up.answered.is_some() && up.answered >= up.unacked,
         _ => false,
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use log::{debug, warn};
 
 use crate::bridge::upstream::isolation::Asked;
-use crate::bridge::{Limits, Map};
+use crate::bridge::{Awaited, Limits, Map};
 use crate::mqtt::{
     self, Ack, Delivery, Packet, PacketId, Props, Publish, QoS, Reason, RetainHandling, SubAck,
     Subscribe, Subscription, UnsubAck, Unsubscribe, Version, encode,
@@ -213,6 +213,19 @@ impl Requests {
     /// rumqttd sends none for a filter that it does not know.
     pub(super) fn are_pending(&self) -> bool {
         self.is_subscribing_in_sight() || self.is_notifying()
+    }
+
+    /// The acknowledgement that is due longest: a request comes before all messages.
+    pub(super) fn awaited(&self) -> Awaited {
+        let mut pending = self.pending.iter();
+        let first = pending.find_map(|(_, request)| match request {
+            Request::Subscribe(filter, _) if !self.does_without_suback => {
+                Some(Awaited::Subscription(filter.clone()))
+            }
+            Request::Notify => Some(Awaited::Notification),
+            Request::Subscribe(..) | Request::Unsubscribe(_) => None,
+        });
+        first.unwrap_or(Awaited::Message)
     }
 
     /// The upstream has not answered in time.

@@ -1,7 +1,7 @@
 //! An upstream that closes the connection on something: what it is, and what is done about it.
 
 use super::*;
-use crate::bridge::Wire;
+use crate::bridge::{Awaited, Wire};
 use crate::message::{Message, Parts};
 
 /// A link towards an upstream that knows 3.1.1 only, and its notifications are off.
@@ -329,7 +329,7 @@ fn a_broken_link_is_nobodys_fault() {
     let innocent = [
         Error::Io("Connection timed out".into()),
         Error::PingTimeout,
-        Error::AckTimeout,
+        Error::AckTimeout(Awaited::Message),
         Error::Disconnected(Reason::SERVER_SHUTTING_DOWN, Default::default()),
         Error::Disconnected(Reason::SESSION_TAKEN_OVER, Default::default()),
     ];

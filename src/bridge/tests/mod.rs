@@ -11,6 +11,7 @@ mod limits;
 mod map;
 mod recovery;
 mod refusal;
+mod said;
 mod subscribed;
 
 use std::rc::Rc;

@@ -431,3 +431,14 @@ pub(crate) fn backlog(core: &Core, bridge: BridgeId) -> (u64, u64) {
     let session = key.and_then(|key| core.sessions.get(key));
     session.map_or((0, 0), |s| (s.outbound.len(), s.outbound.bytes()))
 }
+
+/// Messages of a bridge's backlog that are not under way.
+pub(crate) fn unsent(core: &Core, bridge: BridgeId) -> u64 {
+    let key = core.bridges.get(bridge);
+    let session = key.and_then(|key| core.sessions.get(key));
+    session.map_or(0, |s| {
+        s.outbound
+            .len()
+            .saturating_sub(s.outbound.inflight() as u64)
+    })
+}

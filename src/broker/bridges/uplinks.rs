@@ -128,4 +128,9 @@ impl Broker {
     pub fn bridge_backlog(&self, bridge: BridgeId) -> (u64, u64) {
         attach::backlog(&self.core, bridge)
     }
+    /// Messages that wait to be sent to a bridge's upstream: those of
+    /// [`bridge_backlog`](Broker::bridge_backlog) that are not under way.
+    pub fn bridge_unsent(&self, bridge: BridgeId) -> u64 {
+        attach::unsent(&self.core, bridge)
+    }
 }

@@ -1,6 +1,6 @@
 //! Where the peer of a connection is.
 
-use core::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use core::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::fmt;
 
 /// Where the peer of a connection is, for logs.
@@ -12,6 +12,17 @@ pub enum Address {
     V6(Box<SocketAddrV6>),
     /// A peer on a Unix socket, or none.
     Local,
+}
+
+impl Address {
+    /// The IP address, without the port that each connection has for itself.
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Address::V4(addr) => Some((*addr.ip()).into()),
+            Address::V6(addr) => Some((*addr.ip()).into()),
+            Address::Local => None,
+        }
+    }
 }
 
 impl From<SocketAddr> for Address {

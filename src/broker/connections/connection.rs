@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use log::Level;
+
 use super::alias::{Inward, Naming, Outward};
 use super::replies::Replies;
 use super::{Address, Outbox};
@@ -351,6 +353,15 @@ impl Connection {
     /// Bytes that wait for the peer.
     pub(crate) fn waiting(&self) -> usize {
         self.outbox.len()
+    }
+
+    /// How loud the log is about the end of the connection: of an uplink its bridge tells.
+    pub(crate) fn level(&self) -> Level {
+        if self.is_upstream() {
+            Level::Debug
+        } else {
+            Level::Info
+        }
     }
 
     /// True if a DISCONNECT can say `reason` to the peer: not before MQTT 5, not before CONNACK

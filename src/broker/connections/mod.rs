@@ -6,6 +6,7 @@ mod alias;
 mod connection;
 mod outbox;
 mod publish;
+mod refusals;
 mod replies;
 
 use std::rc::Rc;
@@ -14,6 +15,7 @@ pub use address::Address;
 pub(crate) use connection::{Agreed, Connection, OUTBOX_HIGH, Parked, Stage};
 pub use outbox::Outbox;
 pub(crate) use publish::Writer;
+pub(crate) use refusals::RefusalLog;
 use replies::Replies;
 pub(crate) use replies::{Reply, Ticket};
 

@@ -32,7 +32,8 @@ pub(crate) fn close(core: &mut Core, c: ConnId, reason: Reason, now: Time) {
         return;
     }
     if conn.session().is_some() && core.settings.general.connection_messages {
-        log::info!(target: NOTICE, "Client {} disconnected: {reason}", core.name_of(c));
+        let name = core.name_of(c);
+        log::log!(target: NOTICE, conn.level(), "Client {name} disconnected: {reason}");
     }
     if conn.can_say(reason) {
         let props = Props::EMPTY;

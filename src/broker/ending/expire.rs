@@ -41,7 +41,9 @@ pub(crate) fn check_connection(core: &mut Core, c: ConnId, now: Time) {
             }
         }
         Stage::New if now >= conn.last_seen() + CONNECT_TIMEOUT => {
-            log::info!(target: NOTICE, "{} sent no CONNECT in time.", conn.address());
+            let (key, address) = (("silent", conn.address().ip()), conn.address().to_string());
+            let line = format_args!("{address} sent no CONNECT in time.");
+            core.refusals.log(key, line, now);
             finish(core, c, now);
         }
         Stage::New => await_connect(core, c, now),

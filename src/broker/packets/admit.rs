@@ -23,33 +23,60 @@ pub(crate) struct Admitted {
     pub(crate) keep_alive: u16,
 }
 
+/// Why a CONNECT may not come in.
+#[derive(Debug)]
+pub(crate) struct NotAdmitted {
+    /// What the client is told.
+    pub(crate) reason: Reason,
+    /// What the log says beside it, with the directive to look at; may be empty.
+    pub(crate) why: &'static str,
+}
+
+impl NotAdmitted {
+    fn new(reason: Reason, why: &'static str) -> NotAdmitted {
+        NotAdmitted { reason, why }
+    }
+}
+
+impl From<Reason> for NotAdmitted {
+    fn from(reason: Reason) -> NotAdmitted {
+        NotAdmitted::new(reason, "")
+    }
+}
+
 /// Checks everything a CONNECT asks for.
 pub(crate) fn admit(
     core: &Core,
     c: ConnId,
     connect: &Connect<'_>,
     now: Time,
-) -> Result<Admitted, Reason> {
+) -> Result<Admitted, NotAdmitted> {
     let conn = core.connections.get(c);
     let listener = conn.and_then(|conn| core.settings.listener(conn.listener()?));
     let listener = listener.ok_or(Reason::UNSPECIFIED)?;
     if !listener.takes(connect.version) {
-        return Err(Reason::UNSUPPORTED_PROTOCOL_VERSION);
+        return Err(NotAdmitted::new(
+            Reason::UNSUPPORTED_PROTOCOL_VERSION,
+            "accept_protocol_versions leaves it out",
+        ));
     }
     if connect.props.auth_method().is_some() {
-        return Err(Reason::BAD_AUTHENTICATION_METHOD);
+        return Err(Reason::BAD_AUTHENTICATION_METHOD.into());
     }
     let (name, auth) = (Rc::clone(&listener.name), &core.settings.auth);
     let (mut client_id, mut assigned) = pick_client_id(core, connect, &name)?;
-    if !auth.admits_id(&client_id) {
-        return Err(Reason::NOT_AUTHORIZED);
-    }
     // As Mosquitto, which does not tell a bad password from a missing right.
+    let denied = |why| NotAdmitted::new(Reason::NOT_AUTHORIZED, why);
+    if !auth.admits_id(&client_id) {
+        return Err(denied("clientid_prefixes leaves out its client id"));
+    }
     auth.login(&name, connect.username, connect.password)
-        .map_err(|_| Reason::NOT_AUTHORIZED)?;
+        .map_err(|why| denied(why.words()))?;
     if listener.uses_username_as_client_id() {
         let username = connect.username.filter(|name| !name.is_empty());
-        client_id = username.ok_or(Reason::NOT_AUTHORIZED)?.into();
+        client_id = username
+            .ok_or_else(|| denied("no user name, and use_username_as_clientid is true"))?
+            .into();
         // Not what it asked for: MQTT 5 clients without an id are told [MQTT-3.2.2-16].
         assigned = connect.client_id.is_empty();
     }
@@ -74,7 +101,7 @@ fn pick_client_id<'a>(
     core: &Core,
     connect: &Connect<'a>,
     listener: &str,
-) -> Result<(Cow<'a, str>, bool), Reason> {
+) -> Result<(Cow<'a, str>, bool), NotAdmitted> {
     if !connect.client_id.is_empty() {
         return Ok((connect.client_id.into(), false));
     }
@@ -83,25 +110,33 @@ fn pick_client_id<'a>(
     let prefix = core.settings.auth.auto_id_prefix(listener);
     match prefix.filter(|_| stateless && connect.version != Version::V31) {
         Some(prefix) => Ok((free_client_id(core, prefix).into(), true)),
-        // As Mosquitto.
-        None if connect.version == Version::V5 => Err(Reason::UNSPECIFIED),
-        None => Err(Reason::CLIENT_IDENTIFIER_NOT_VALID),
+        None => {
+            // As Mosquitto.
+            let reason = match connect.version {
+                Version::V5 => Reason::UNSPECIFIED,
+                _ => Reason::CLIENT_IDENTIFIER_NOT_VALID,
+            };
+            Err(NotAdmitted::new(reason, "no client id"))
+        }
     }
 }
 
 /// Whether `client_id` may have a session, or has one already.
-fn admit_session(core: &Core, client_id: &str) -> Result<(), Reason> {
+fn admit_session(core: &Core, client_id: &str) -> Result<(), NotAdmitted> {
     let known = core.sessions.find(client_id);
     let session = known.and_then(|key| core.sessions.get(key));
     // That of a bridge, too, which was removed and may come back for what waits.
     if session.is_some_and(Session::is_bridge) {
-        log::warn!("A client may not use the id of a bridge: {client_id}");
-        return Err(Reason::CLIENT_IDENTIFIER_NOT_VALID);
+        return Err(NotAdmitted::new(
+            Reason::CLIENT_IDENTIFIER_NOT_VALID,
+            "a bridge has this client id: check local_clientid",
+        ));
     }
     let clients = core.sessions.len().saturating_sub(core.bridges.len());
     let limit = core.settings.general.global_max_clients;
     if limit.is_some_and(|limit| clients >= limit as usize) && known.is_none() {
-        Err(Reason::SERVER_BUSY)
+        let why = "global_max_clients is reached";
+        Err(NotAdmitted::new(Reason::SERVER_BUSY, why))
     } else {
         Ok(())
     }
@@ -109,12 +144,15 @@ fn admit_session(core: &Core, client_id: &str) -> Result<(), Reason> {
 
 /// The keep-alive that holds. One that is too long, or none, can only be refused before MQTT 5
 /// (return code 2, as Mosquitto).
-fn keep_alive(core: &Core, connect: &Connect<'_>) -> Result<u16, Reason> {
+fn keep_alive(core: &Core, connect: &Connect<'_>) -> Result<u16, NotAdmitted> {
     let (asked, max) = (connect.keep_alive, core.settings.general.max_keepalive);
     match max == 0 || (1..=max).contains(&asked) {
         true => Ok(asked),
         false if connect.version == Version::V5 => Ok(max),
-        false => Err(Reason::CLIENT_IDENTIFIER_NOT_VALID),
+        false => Err(NotAdmitted::new(
+            Reason::CLIENT_IDENTIFIER_NOT_VALID,
+            "its keep-alive is none, or above max_keepalive",
+        )),
     }
 }
 
@@ -148,9 +186,10 @@ fn admit_will(
     version: Version,
     origin: &Rc<Origin>,
     now: Time,
-) -> Result<Box<PendingWill>, Reason> {
+) -> Result<Box<PendingWill>, NotAdmitted> {
     if will.retain && !core.settings.general.retain_available {
-        return Err(Reason::RETAIN_NOT_SUPPORTED);
+        let why = "its will is retained, and retain_available is false";
+        return Err(NotAdmitted::new(Reason::RETAIN_NOT_SUPPORTED, why));
     }
     if core
         .settings
@@ -159,18 +198,22 @@ fn admit_will(
         .is_some_and(|max| will.payload.len() > max as usize)
     {
         // The return code as Mosquitto's.
-        return Err(match version {
+        let reason = match version {
             Version::V5 => Reason::PACKET_TOO_LARGE,
             _ => Reason::NOT_AUTHORIZED,
-        });
+        };
+        let why = "its will is above message_size_limit";
+        return Err(NotAdmitted::new(reason, why));
     }
     let mut forwarded = Vec::new();
     let props = will.props.read_publish(&mut forwarded);
     if !is_in_format(props.is_text, will.payload) {
-        return Err(Reason::PAYLOAD_FORMAT_INVALID);
+        let why = "the payload of its will is no text, as it says";
+        return Err(NotAdmitted::new(Reason::PAYLOAD_FORMAT_INVALID, why));
     }
     if !core.settings.auth.may_publish(&who(origin), will.topic) {
-        return Err(Reason::NOT_AUTHORIZED);
+        let why = "acl_file does not allow the topic of its will";
+        return Err(NotAdmitted::new(Reason::NOT_AUTHORIZED, why));
     }
     let parts = Parts {
         topic: will.topic,

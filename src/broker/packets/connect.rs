@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::admit::{Admitted, admit};
+use super::admit::{Admitted, NotAdmitted, admit};
 use crate::broker::connections::{Address, Agreed, Reply, encoded};
 use crate::broker::core::Core;
 use crate::broker::ending::close::{close, finish};
@@ -33,24 +33,45 @@ pub(crate) fn on_connect(core: &mut Core, c: ConnId, connect: &Connect<'_>, now:
     let listener = conn.listener();
     let max_qos = listener.map_or(QoS::ExactlyOnce, |at| core.settings.max_qos(at));
     let admitted = match connect.will {
-        Some(will) if will.qos > max_qos => Err(Reason::QOS_NOT_SUPPORTED),
+        Some(will) if will.qos > max_qos => Err(NotAdmitted {
+            reason: Reason::QOS_NOT_SUPPORTED,
+            why: "the QoS of its will is above max_qos",
+        }),
         _ => admit(core, c, connect, now),
     };
     match admitted {
         Ok(admitted) => enter(core, c, connect, &admitted, now),
-        Err(reason) => {
-            if let Some(conn) = core.connections.get(c) {
-                log::info!(
-                    target: NOTICE,
-                    "Client {} ({}) refused: {reason}",
-                    connect.client_id,
-                    conn.address()
-                );
-            }
+        Err(refused) => {
+            log_refusal(core, c, connect, &refused, now);
             core.counters.refused += 1;
-            refuse(core, c, reason, now);
+            refuse(core, c, refused.reason, now);
         }
     }
+}
+
+/// Says who was refused and why, and what to look at.
+fn log_refusal(
+    core: &mut Core,
+    c: ConnId,
+    connect: &Connect<'_>,
+    refused: &NotAdmitted,
+    now: Time,
+) {
+    let Some(conn) = core.connections.get(c) else {
+        return;
+    };
+    let user = match connect.username {
+        Some(name) => format!(", user {name}"),
+        None => String::new(),
+    };
+    let NotAdmitted { reason, why } = refused;
+    let dash = if why.is_empty() { "" } else { ": " };
+    let (id, address) = (connect.client_id, conn.address());
+    core.refusals.log(
+        (id, connect.username, why, reason.0),
+        format_args!("Client {id} ({address}{user}) refused: {reason}{dash}{why}"),
+        now,
+    );
 }
 
 /// Answers a CONNECT with a failure and closes. Before 5.0 a failure without a return code has no

@@ -265,7 +265,8 @@ pub(super) const KEYS: &[Key] = &[
         "ID",
         Means("HOSTNAME.NAME"),
         "The client id towards the upstream.",
-        "",
+        "Two clients with one id disconnect each other. Where many boxes have one host name, as they \
+         come from the factory, `${hostname}-${mac}` tells them apart.",
         drafted!(remote_clientid, v => Some(v.string()?)),
     ),
     implemented(

@@ -62,13 +62,8 @@ impl Hub {
         let Some(index) = self.index_of(bridge) else {
             return;
         };
-        let now = self.now();
-        if let Some(id) = self.uplink_conn(index) {
-            let mut out = Vec::new();
-            if let Some(uplink) = self.uplink(index) {
-                uplink.link.goodbye(now, &mut out);
-            }
-            self.say(id, &out);
+        if let Some(id) = self.say_goodbye(index) {
+            let now = self.now();
             self.flush_one(id, now);
             self.detach(id, &End::Asked);
             self.announce(index, false);
@@ -77,6 +72,30 @@ impl Hub {
         if let Some(topic) = topic.filter(|_| for_good).map(str::to_owned) {
             self.forget_state(&topic);
         }
+    }
+
+    /// The broker stops, and the tasks of the bridges are gone: every connection gets a DISCONNECT
+    /// behind what it is still to be sent, for [`Hub::shut_down`] to write.
+    pub fn leave_uplinks(&mut self) {
+        let up = |index: &u32| self.uplink_conn(*index).is_some();
+        let up: Vec<u32> = (0..number(self.uplinks.len())).filter(up).collect();
+        // Also for an upstream that a topic line tells of it, which hears nothing after DISCONNECT.
+        for index in &up {
+            self.announce(*index, false);
+        }
+        for index in up {
+            self.say_goodbye(index);
+        }
+    }
+
+    /// Takes leave of an upstream. Its connection, if there is one.
+    fn say_goodbye(&mut self, index: u32) -> Option<ConnId> {
+        let id = self.uplink_conn(index)?;
+        let now = self.now();
+        let mut out = Vec::new();
+        self.uplink(index)?.link.goodbye(now, &mut out);
+        self.say(id, &out);
+        Some(id)
     }
 
     pub(in crate::net) fn uplink(&mut self, index: u32) -> Option<&mut Uplink> {
