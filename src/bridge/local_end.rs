@@ -108,6 +108,12 @@ impl LocalEnd {
         Some((Lane::Bridge(mapped.line), mapped.qos))
     }
 
+    /// The highest QoS at which a message on `topic` that waits in `lane` goes upstream: that of its
+    /// line as the configuration has it by now. `None` if no line takes it any more.
+    pub fn waiting_qos(&self, lane: Lane, topic: &str) -> Option<QoS> {
+        self.map.as_ref()?.outward_qos(lane.line(), topic)
+    }
+
     /// True if what is published at QoS 0 is queued in `lane` and goes out at the QoS of the line.
     pub fn keeps_qos0(&self, lane: Lane) -> bool {
         self.line(lane).is_some_and(|line| line.keeps_qos0)

@@ -149,6 +149,13 @@ impl Map {
         })
     }
 
+    /// The highest QoS at which a message on `local_topic` goes upstream, for which `line` was
+    /// decided. The line that carries it, and `None`, are as for [`outward`](Map::outward).
+    pub fn outward_qos(&self, line: Option<LineNo>, local_topic: &str) -> Option<QoS> {
+        let (_, topic) = self.carrier(line, local_topic)?;
+        Some(topic.qos)
+    }
+
     /// Puts the topic that `local_topic` has upstream into `buf`, by `line`; where that does not
     /// cover it (the configuration has changed since it was decided), by the one that does. `None`
     /// as for [`outward_line`](Map::outward_line).
@@ -158,11 +165,7 @@ impl Map {
         local_topic: &str,
         buf: &mut String,
     ) -> Option<Mapped> {
-        let decided = line.and_then(|line| Some((line, self.lines.get(line.index())?)));
-        let covers = |(_, line): &(LineNo, &TopicLine)| line.covers(Way::Out, local_topic);
-        let (line, topic) = decided
-            .filter(covers)
-            .or_else(|| self.decide(Way::Out, local_topic))?;
+        let (line, topic) = self.carrier(line, local_topic)?;
         topic
             .translate(Way::Out, local_topic, buf)
             .then_some(Mapped {
@@ -181,6 +184,15 @@ impl Map {
                 line,
                 qos: topic.qos,
             })
+    }
+
+    /// The line that carries a message upstream for which `decided` was decided.
+    fn carrier(&self, decided: Option<LineNo>, local_topic: &str) -> Option<(LineNo, &TopicLine)> {
+        let decided = decided.and_then(|line| Some((line, self.lines.get(line.index())?)));
+        let covers = |(_, line): &(LineNo, &TopicLine)| line.covers(Way::Out, local_topic);
+        decided
+            .filter(covers)
+            .or_else(|| self.decide(Way::Out, local_topic))
     }
 
     /// The line that decides about `topic`, which comes from one end.

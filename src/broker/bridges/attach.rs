@@ -13,6 +13,7 @@ use crate::broker::packets::connect::resume;
 use crate::broker::packets::subscribe::subscribe;
 use crate::broker::queues::bounds::{note_policy, trim};
 use crate::broker::queues::dead::trim_dead;
+use crate::broker::queues::report::messages;
 use crate::broker::sending::pump::pump;
 use crate::broker::sending::put_back::probe;
 use crate::broker::sessions::{NEVER, Role, Session, Subscribed};
@@ -20,7 +21,7 @@ use crate::config::BridgeTopic;
 use crate::keys::{ConnId, SessionKey};
 use crate::lane::Lane;
 use crate::message::Origin;
-use crate::mqtt::{PacketId, Reason, RetainHandling, Version};
+use crate::mqtt::{PacketId, QoS, Reason, RetainHandling, Version};
 use crate::route::SubOptions;
 use crate::session::Inbound;
 use crate::time::Time;
@@ -233,7 +234,8 @@ pub(crate) fn attach(
         // What was sent may grow too old again.
         core.watches.purges.hasten(key, now);
     }
-    if (is_new || !is_known) && is_durable {
+    let is_lowered = limits.max_qos < QoS::ExactlyOnce && end_handshakes(session);
+    if (is_new || !is_known || is_lowered) && is_durable {
         // Else a packet id of the session that upstream forgot would hide a new message.
         core.sessions.unsave_state(key);
         core.ledger.promise(now);
@@ -242,6 +244,21 @@ pub(crate) fn attach(
     let window = own_window(core, limits.version).min(limits.receive_maximum);
     resume(core, (c, key), window, now);
     Some(c)
+}
+
+/// The upstream takes no QoS 2: what it, or one before it, has of the handshakes is of no use. True if
+/// there were any.
+fn end_handshakes(session: &mut Session) -> bool {
+    let count = session.outbound.take_back_released() as u64;
+    if count > 0 {
+        log::info!(
+            "Bridge {}: the upstream takes no QoS 2, so what it has answered with PUBREC is sent again \
+             at a lower one: {}.",
+            session.client_id(),
+            messages(count)
+        );
+    }
+    count > 0
 }
 
 /// The broker stops, and writes everything it has: so it knows what its upstreams have of that.

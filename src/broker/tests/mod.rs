@@ -7,6 +7,7 @@ mod account;
 mod acks;
 mod bounds;
 mod bridge;
+mod changed;
 mod clauses;
 mod connect;
 mod dead;
