@@ -213,6 +213,12 @@ impl Outbound {
         places.map_or(Amount::default(), |p| p.cold.owed(lane))
     }
 
+    /// True while something belongs to a lane: it is owed, or the peer has it and its handshake goes on.
+    pub fn uses(&self, lane: Lane) -> bool {
+        let flights = self.places.iter().flat_map(|places| &places.flights);
+        self.owed_by(lane).messages > 0 || flights.into_iter().any(|f| f.owed.lane == lane)
+    }
+
     /// True while messages survive the connection.
     pub fn is_durable(&self) -> bool {
         self.durable

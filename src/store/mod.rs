@@ -73,7 +73,7 @@ pub use refs::Refs;
 pub use rescue::report::{Quarantined, Rescued};
 pub use rows::batch::Batch;
 pub use rows::message::{decode_message, decode_retained, decode_targets};
-pub use rows::session::{SessionRecord, SubscriptionRecord, WillRecord};
+pub use rows::session::{LineRecord, SessionRecord, SubscriptionRecord, WillRecord};
 pub use rows::state::{DropRecord, StateRecord};
 pub use rows::sync::SyncRecord;
 pub use tables::meta::Written;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::BridgeId;
-use crate::bridge::{Limits, LocalEnd, Map, Refusals, RetainedSync, Wire};
+use crate::bridge::{Limits, LocalEnd, Map, Numbering, Refusals, RetainedSync, Wire};
 use crate::broker::core::Core;
 use crate::broker::delivering::revive::revive;
 use crate::broker::ending::close::{close, detach, finish};
@@ -19,7 +19,7 @@ use crate::broker::sending::put_back::probe;
 use crate::broker::sessions::{NEVER, Role, Session, Subscribed};
 use crate::config::BridgeTopic;
 use crate::keys::{ConnId, SessionKey};
-use crate::lane::Lane;
+use crate::lane::{Lane, LineNo};
 use crate::message::Origin;
 use crate::mqtt::{PacketId, QoS, Reason, RetainHandling, Version};
 use crate::route::SubOptions;
@@ -68,6 +68,7 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
         }
     };
     core.sessions.set_origin(key, &origin);
+    let numbering = number_lines(core, key, spec.map);
     if let Some(session) = core.sessions.get_mut(key) {
         let known = session.bridge();
         let rate = known.map(|end| end.rate).unwrap_or_default();
@@ -79,7 +80,7 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
         let is_new = filters.any(|(filter, _)| session.find(filter).is_err());
         drop(filters);
         retained.configure(map.fingerprint(), is_new, now);
-        let mut end = LocalEnd::new(spec.name, spec.topics, map, rate, retained);
+        let mut end = LocalEnd::new(spec.name, spec.topics, (map, numbering), rate, retained);
         if let Some(known) = session.bridge_mut() {
             end.subscribed = std::mem::take(&mut known.subscribed);
             end.told_offline = known.told_offline;
@@ -104,6 +105,32 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
     }
     revive(core, key, now);
     bridge
+}
+
+/// Numbers the lines of `map` for the queue of a bridge: what waits stays with its line.
+fn number_lines(core: &mut Core, key: SessionKey, map: &Map) -> Numbering {
+    let parked = core.connections.all_parked();
+    let parked = parked.flat_map(|parked| &parked.remaining.receivers);
+    let parked: HashSet<Lane> = parked
+        .filter(|receiver| receiver.session == key)
+        .map(|receiver| receiver.owed.lane)
+        .collect();
+    let Some(session) = core.sessions.get_mut(key) else {
+        return Numbering::default();
+    };
+    let known = session.bridge().map(|end| end.numbering().clone());
+    let mut numbering = known.unwrap_or_default();
+    let queue = &session.outbound;
+    let is_used = |number: LineNo| {
+        let lane = Lane::Bridge(number);
+        queue.uses(lane) || parked.contains(&lane)
+    };
+    let gone = numbering.configure(&map.line_ids(), is_used);
+    let gone: Vec<Lane> = gone.into_iter().map(Lane::Bridge).collect();
+    if let Some(drops) = session.drops.as_mut().filter(|_| !gone.is_empty()) {
+        drops.forget_lines(&gone);
+    }
+    numbering
 }
 
 /// A client that uses the id of a new bridge has to go, with its session: what waits for it is not

@@ -320,6 +320,9 @@ impl Session {
             subscribed_upstream: self
                 .bridge()
                 .map_or(Vec::new(), |end| end.subscribed.clone()),
+            lines: self
+                .bridge()
+                .map_or(Vec::new(), |end| end.numbering().record().to_vec()),
             ended: self.is_ended(),
         }
     }

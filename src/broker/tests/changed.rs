@@ -15,15 +15,15 @@ const AT_LEAST: QoS = QoS::AtLeastOnce;
 const EXACTLY: QoS = QoS::ExactlyOnce;
 
 /// A world with a device and one bridge, whose map is the one that its link has.
-struct Site {
-    world: World,
-    device: Peer,
-    bridge: BridgeId,
+pub(super) struct Site {
+    pub(super) world: World,
+    pub(super) device: Peer,
+    pub(super) bridge: BridgeId,
     map: Rc<Map>,
 }
 
 impl Site {
-    fn new(lines: &[BridgeTopic]) -> Site {
+    pub(super) fn new(lines: &[BridgeTopic]) -> Site {
         Site::with(settings(), lines)
     }
 
@@ -40,7 +40,7 @@ impl Site {
     }
 
     /// Another configuration holds, by SIGHUP or after a crash.
-    fn configure(&mut self, crashes: bool, lines: &[BridgeTopic]) {
+    pub(super) fn configure(&mut self, crashes: bool, lines: &[BridgeTopic]) {
         if crashes {
             self.world.pass(secs(3));
             self.world.crash(secs(60));
@@ -49,7 +49,7 @@ impl Site {
         (self.bridge, self.map) = add(&mut self.world, lines);
     }
 
-    fn up(&mut self, limits: &Limits) -> Peer {
+    pub(super) fn up(&mut self, limits: &Limits) -> Peer {
         let wire = Rc::new(Wire::new(Rc::clone(&self.map)));
         let world = &mut self.world;
         let conn = world.broker.bridge_up(self.bridge, limits, wire, world.now);
@@ -76,7 +76,7 @@ fn add(world: &mut World, topics: &[BridgeTopic]) -> (BridgeId, Rc<Map>) {
     (bridge, map)
 }
 
-fn at(qos: QoS, pattern: &str) -> BridgeTopic {
+pub(super) fn at(qos: QoS, pattern: &str) -> BridgeTopic {
     BridgeTopic {
         qos,
         ..line(pattern)

@@ -14,6 +14,7 @@ mod dead;
 mod directives;
 mod disk;
 mod expiry;
+mod lanes;
 mod limits;
 mod listeners;
 mod local_first;

@@ -2,7 +2,7 @@
 //! which changes often, doesn't drag the subscriptions along.
 
 use super::codec::{Reader, put_bytes, put_varint, seal, unseal};
-use crate::lane::Lane;
+use crate::lane::{Lane, LineNo};
 use crate::message::SessionId;
 use crate::mqtt::{QoS, RetainHandling, Version};
 use crate::store::error::Corrupt;
@@ -57,8 +57,22 @@ pub struct SessionRecord {
     pub bridge: bool,
     /// The filters that the upstream's session for this bridge is subscribed to.
     pub subscribed_upstream: Vec<Box<str>>,
+    /// The `topic` lines that the lanes of this bridge's queue belong to; none in rows of builds that
+    /// knew lines by their places.
+    pub lines: Vec<LineRecord>,
     /// It has ended, and only keeps what its shared subscriptions leave to others.
     pub ended: bool,
+}
+
+/// By which number the queue of a bridge knows a `topic` line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LineRecord {
+    /// The number.
+    pub number: LineNo,
+    /// What stands for the line.
+    pub line: u64,
+    /// What stands for its local topics.
+    pub local: u64,
 }
 
 /// A subscription.
@@ -107,6 +121,7 @@ impl SessionRecord {
     const LISTENER: u8 = 0x10;
     const ENDED: u8 = 0x20;
     const UPSTREAM: u8 = 0x40;
+    const LINES: u8 = 0x80;
 
     /// Appends the row of session `id` to `out`.
     pub(in crate::store) fn encode(&self, id: SessionId, out: &mut Vec<u8>) {
@@ -117,7 +132,8 @@ impl SessionRecord {
             | flag(self.bridge, Self::BRIDGE)
             | flag(self.listener.is_some(), Self::LISTENER)
             | flag(self.ended, Self::ENDED)
-            | flag(!self.subscribed_upstream.is_empty(), Self::UPSTREAM);
+            | flag(!self.subscribed_upstream.is_empty(), Self::UPSTREAM)
+            | flag(!self.lines.is_empty(), Self::LINES);
         out.extend_from_slice(&[FORMAT, flags, self.version as u8]);
         put_bytes(self.client_id.as_bytes(), out);
         for name in [&self.username, &self.listener].into_iter().flatten() {
@@ -139,6 +155,10 @@ impl SessionRecord {
             for filter in &self.subscribed_upstream {
                 put_bytes(filter.as_bytes(), out);
             }
+        }
+        if !self.lines.is_empty() {
+            put_varint(self.lines.len() as u64, out);
+            self.lines.iter().for_each(|line| line.encode(out));
         }
         seal(&key_bytes(id, IDENTITY), start, out);
     }
@@ -184,6 +204,12 @@ impl SessionRecord {
                     .map(|_| Ok(reader.str()?.into()))
                     .collect::<Result<_, _>>()?,
             },
+            lines: match flags & Self::LINES {
+                0 => Vec::new(),
+                _ => (0..reader.count(3)?)
+                    .map(|_| LineRecord::decode(&mut reader))
+                    .collect::<Result<_, _>>()?,
+            },
             bridge: flags & Self::BRIDGE != 0,
             ended: flags & Self::ENDED != 0,
         };
@@ -200,6 +226,22 @@ impl SessionRecord {
                 .subscriptions
                 .iter()
                 .any(|s| s.lane.is_share() && s.lane == lane)
+    }
+}
+
+impl LineRecord {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(self.number.get().into(), out);
+        put_varint(self.line, out);
+        put_varint(self.local, out);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<LineRecord, Corrupt> {
+        Ok(LineRecord {
+            number: LineNo::new(reader.number()?).ok_or(Corrupt)?,
+            line: reader.varint()?,
+            local: reader.varint()?,
+        })
     }
 }
 

@@ -63,6 +63,7 @@ pub(super) fn session(client_id: &str) -> SessionRecord {
         will: None,
         bridge: false,
         subscribed_upstream: Vec::new(),
+        lines: Vec::new(),
         ended: false,
     }
 }
