@@ -17,7 +17,8 @@ pub enum Lane {
     Dead,
 }
 
-/// The number of a `topic` line of a bridge, from 1 to [`LineNo::MAX`].
+/// The number of a `topic` line of a bridge, from 1 to [`LineNo::MAX`]. A line keeps it as long as it
+/// is there or something waits by it, wherever it stands in the configuration.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct LineNo(NonZeroU16);
 
@@ -42,9 +43,9 @@ impl LineNo {
         (number.get() <= LineNo::MAX).then_some(LineNo(number))
     }
 
-    /// The number of the line at `index`, counted from 0.
-    pub fn from_index(index: usize) -> Option<LineNo> {
-        LineNo::new(u16::try_from(index).ok()?.checked_add(1)?)
+    /// All numbers, from 1.
+    pub fn all() -> impl Iterator<Item = LineNo> {
+        (1..=LineNo::MAX).filter_map(LineNo::new)
     }
 
     /// Counted from 1.
@@ -121,8 +122,8 @@ mod tests {
         }
         assert_eq!(Lane::from_code(0), Lane::Client);
         assert_eq!(LineNo::new(0), None);
-        assert_eq!(LineNo::from_index(0).map(LineNo::get), Some(1));
-        assert_eq!(LineNo::from_index(usize::from(LineNo::MAX)), None);
+        assert_eq!(LineNo::all().next().map(LineNo::index), Some(0));
+        assert_eq!(LineNo::all().count(), usize::from(LineNo::MAX));
         assert_eq!(ShareNo::new(ShareNo::MAX + 1), None);
         assert_eq!(ShareNo::all().count(), 0x7FFF);
         assert_eq!(Lane::from_code(u16::MAX), Lane::Dead);

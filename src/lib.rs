@@ -115,7 +115,9 @@
 //!   that ends before that is done stays without a name. After UNSUBSCRIBE a member keeps what it was
 //!   sent; the rest is for the others.
 //! - **Which `topic` line a message goes up by is decided once**, when it is routed, and stays with
-//!   it: it is counted, bounded and sent by that line, at its QoS. `Map` and `Wire` are therefore below
+//!   it: it is counted, bounded and sent by that line, at the QoS that the line has when it is sent
+//!   (`LocalEnd::waiting_qos`). Lines have numbers that the store keeps (`bridge::Numbering`): at their
+//!   places others may stand the next time. `Map` and `Wire` are therefore below
 //!   the broker, and the trait that stood between them is gone.
 //! - **A session upstream is asked to last a week**, also with an explicit `mqttv50`, where Mosquitto asks
 //!   for none: commands that come while the link is down would be lost, and to say the version is not

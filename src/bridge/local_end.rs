@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Map, Rate, Refusals, RetainedSync};
+use super::{Map, Numbering, Rate, Refusals, RetainedSync};
 use crate::config::{Bounds, BridgeTopic, Overflow};
 use crate::lane::{Lane, LineNo};
 use crate::mqtt::QoS;
@@ -31,6 +31,8 @@ pub struct LocalEnd {
     /// The name after `connection`.
     pub name: Box<str>,
     lines: Vec<LineBounds>,
+    /// By which number the queue knows each line.
+    numbering: Numbering,
     /// `None` between a start and the moment when the configuration is known.
     map: Option<Rc<Map>>,
     /// How fast the queue fills.
@@ -53,11 +55,17 @@ pub struct LocalEnd {
 
 impl LocalEnd {
     /// The end of a bridge that the store knows, whose configuration is not known yet.
-    pub fn restored(name: &str, rate: Rate, retained: RetainedSync) -> LocalEnd {
+    pub fn restored(
+        name: &str,
+        numbering: Numbering,
+        rate: Rate,
+        retained: RetainedSync,
+    ) -> LocalEnd {
         LocalEnd {
             refusals: Refusals::new(name),
             name: name.into(),
             lines: Vec::new(),
+            numbering,
             map: None,
             rate,
             told: false,
@@ -69,11 +77,11 @@ impl LocalEnd {
         }
     }
 
-    /// The end of a bridge with these `topic` lines.
+    /// The end of a bridge with these `topic` lines, which `map` and `numbering` are of.
     pub fn new(
         name: &str,
         topics: &[BridgeTopic],
-        map: Rc<Map>,
+        (map, numbering): (Rc<Map>, Numbering),
         rate: Rate,
         retained: RetainedSync,
     ) -> LocalEnd {
@@ -87,19 +95,29 @@ impl LocalEnd {
         LocalEnd {
             lines: topics.iter().map(line).collect(),
             map: Some(map),
-            ..LocalEnd::restored(name, rate, retained)
+            ..LocalEnd::restored(name, numbering, rate, retained)
         }
     }
 
     /// What holds for a lane, if it is that of a line.
     pub fn line(&self, lane: Lane) -> Option<&LineBounds> {
-        self.lines.get(lane.line()?.index())
+        self.lines.get(self.place(lane)?)
     }
 
-    /// The lines with their numbers.
+    /// The place among the lines of that of a lane; `None` if it is none, or the configuration has it
+    /// no more.
+    pub fn place(&self, lane: Lane) -> Option<usize> {
+        self.numbering.place(lane.line()?)
+    }
+
+    /// The lines in the order of the configuration, with their numbers.
     pub fn lines(&self) -> impl Iterator<Item = (LineNo, &LineBounds)> {
-        let numbers = (1..=LineNo::MAX).filter_map(LineNo::new);
-        numbers.zip(&self.lines)
+        self.numbering.numbers().zip(&self.lines)
+    }
+
+    /// By which number the queue knows each line.
+    pub fn numbering(&self) -> &Numbering {
+        &self.numbering
     }
 
     /// The lane of a message on `topic`, and the highest QoS that its line carries. `None` if no
@@ -109,7 +127,14 @@ impl LocalEnd {
             return Some((Lane::Client, qos));
         };
         let mapped = map.outward_line(topic)?;
-        Some((Lane::Bridge(mapped.line), mapped.qos))
+        let number = self.numbering.number(mapped.line);
+        Some((number.map_or(Lane::Client, Lane::Bridge), mapped.qos))
+    }
+
+    /// The highest QoS at which a message on `topic` that waits in `lane` goes upstream: that of its
+    /// line as the configuration has it by now. `None` if no line takes it any more.
+    pub fn waiting_qos(&self, lane: Lane, topic: &str) -> Option<QoS> {
+        self.map.as_ref()?.outward_qos(self.place(lane), topic)
     }
 
     /// True if what is published at QoS 0 is queued in `lane` and goes out at the QoS of the line.

@@ -4,10 +4,11 @@
 //! empty pattern (`""`) makes the prefixes the two whole topics. A message that crosses loses
 //! the one prefix and gains the other.
 
+pub(super) mod numbering;
+
 use std::collections::HashMap;
 
 use crate::config::{BridgeTopic, Direction};
-use crate::lane::LineNo;
 use crate::mqtt::{QoS, filter_matches};
 
 /// The `topic` lines of one bridge.
@@ -19,10 +20,19 @@ pub struct Map {
 /// What the map says about a message beside its new topic.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mapped {
-    /// The `topic` line that decides.
-    pub line: LineNo,
+    /// The `topic` line that decides: its place among the lines, from 0.
+    pub line: usize,
     /// The highest QoS to carry the message at.
     pub qos: QoS,
+}
+
+/// What tells a line from others, whatever its place, its QoS and its options.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LineId {
+    /// A number that stands for its prefixes, its pattern, and whether it carries anything out.
+    line: u64,
+    /// The same for its local topics alone.
+    local: u64,
 }
 
 #[derive(Debug)]
@@ -115,6 +125,17 @@ impl TopicLine {
         self.direction != Direction::Out
     }
 
+    fn id(&self) -> LineId {
+        let way: &[u8] = if self.goes_out() { b"out" } else { b"in" };
+        let ends = [&self.local, &self.remote];
+        let ends = ends.map(|end| [end.prefix().as_bytes(), end.filter.as_bytes()]);
+        let local = self.local.filter.as_bytes();
+        LineId {
+            line: fingerprint(ends.into_iter().flatten().chain([way])),
+            local: fingerprint([local, way].into_iter()),
+        }
+    }
+
     fn remaps(&self) -> bool {
         self.local.prefix_len > 0 || self.remote.prefix_len > 0
     }
@@ -149,20 +170,29 @@ impl Map {
         })
     }
 
-    /// Puts the topic that `local_topic` has upstream into `buf`, by `line`; where that does not
-    /// cover it (the configuration has changed since it was decided), by the one that does. `None`
-    /// as for [`outward_line`](Map::outward_line).
+    /// What tells each of the lines from the others.
+    pub fn line_ids(&self) -> Vec<LineId> {
+        self.lines.iter().map(TopicLine::id).collect()
+    }
+
+    /// The highest QoS at which a message on `local_topic` goes upstream, for which the line at the
+    /// place `line` was decided. The line that carries it, and `None`, are as for
+    /// [`outward`](Map::outward).
+    pub fn outward_qos(&self, line: Option<usize>, local_topic: &str) -> Option<QoS> {
+        let (_, topic) = self.carrier(line, local_topic)?;
+        Some(topic.qos)
+    }
+
+    /// Puts the topic that `local_topic` has upstream into `buf`, by the line at the place `line`;
+    /// where that is gone or does not cover it, by the one that does. `None` as for
+    /// [`outward_line`](Map::outward_line).
     pub fn outward(
         &self,
-        line: Option<LineNo>,
+        line: Option<usize>,
         local_topic: &str,
         buf: &mut String,
     ) -> Option<Mapped> {
-        let decided = line.and_then(|line| Some((line, self.lines.get(line.index())?)));
-        let covers = |(_, line): &(LineNo, &TopicLine)| line.covers(Way::Out, local_topic);
-        let (line, topic) = decided
-            .filter(covers)
-            .or_else(|| self.decide(Way::Out, local_topic))?;
+        let (line, topic) = self.carrier(line, local_topic)?;
         topic
             .translate(Way::Out, local_topic, buf)
             .then_some(Mapped {
@@ -183,19 +213,29 @@ impl Map {
             })
     }
 
+    /// The line that carries a message upstream for which `decided` was decided.
+    fn carrier(&self, decided: Option<usize>, local_topic: &str) -> Option<(usize, &TopicLine)> {
+        let decided = decided.and_then(|line| Some((line, self.lines.get(line)?)));
+        let covers = |(_, line): &(usize, &TopicLine)| line.covers(Way::Out, local_topic);
+        decided
+            .filter(covers)
+            .or_else(|| self.decide(Way::Out, local_topic))
+    }
+
     /// The line that decides about `topic`, which comes from one end.
-    fn decide(&self, way: Way, topic: &str) -> Option<(LineNo, &TopicLine)> {
+    fn decide(&self, way: Way, topic: &str) -> Option<(usize, &TopicLine)> {
         let mut plain = None;
-        for (number, line) in self.numbered().filter(|(_, line)| line.covers(way, topic)) {
+        let lines = self.lines.iter().enumerate();
+        for (place, line) in lines.filter(|(_, line)| line.covers(way, topic)) {
             if line.remaps() {
-                return Some((number, line));
+                return Some((place, line));
             }
-            plain = plain.or(Some((number, line)));
+            plain = plain.or(Some((place, line)));
         }
         plain
     }
 
-    /// The filters to subscribe to here, each once: with the number of its first line, and the
+    /// The filters to subscribe to here, each once: with the place of its first line, and the
     /// highest QoS that a line asks for.
     pub fn local_filters(&self) -> impl Iterator<Item = (&str, Mapped)> {
         once(&self.lines, TopicLine::goes_out, |line| &line.local)
@@ -232,10 +272,6 @@ impl Map {
             local.into_iter().chain(remote).chain([qos])
         }))
     }
-
-    fn numbered(&self) -> impl Iterator<Item = (LineNo, &TopicLine)> {
-        numbers().zip(&self.lines)
-    }
 }
 
 /// A number that stands for these strings, none of which holds a NUL; always the same, since it is
@@ -248,12 +284,7 @@ pub(super) fn fingerprint<'a>(parts: impl Iterator<Item = &'a [u8]>) -> u64 {
     })
 }
 
-/// The numbers of lines.
-fn numbers() -> impl Iterator<Item = LineNo> {
-    (1..=LineNo::MAX).filter_map(LineNo::new)
-}
-
-/// The filters at one end of the lines that go one way, each once: with its first line's number
+/// The filters at one end of the lines that go one way, each once: with its first line's place
 /// and the highest QoS of all that have it.
 fn once(
     lines: &[TopicLine],
@@ -262,7 +293,7 @@ fn once(
 ) -> impl Iterator<Item = (&str, Mapped)> {
     let mut found: Vec<(&str, Mapped)> = Vec::new();
     let mut places = HashMap::new();
-    for (line, topic) in numbers().zip(lines).filter(|(_, line)| goes(line)) {
+    for (line, topic) in lines.iter().enumerate().filter(|(_, line)| goes(line)) {
         let (filter, qos) = (end(topic).filter.as_str(), topic.qos);
         let place = *places.entry(filter).or_insert(found.len());
         match found.get_mut(place) {

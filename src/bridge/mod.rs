@@ -23,7 +23,8 @@ pub use link::{
     Action, Backoff, CONNACK_TIMEOUT, CONNECT_TIMEOUT, Faults, Link, Remedy, Step, Unusable,
 };
 pub use local_end::{LineBounds, LocalEnd};
-pub use map::{Map, Mapped};
+pub use map::numbering::Numbering;
+pub use map::{LineId, Map, Mapped};
 pub use rate::Rate;
 pub use refusal::{Loudness, PausedLane, Refusal, Refusals, Suspect, Verdict};
 pub use status::{Backlog, Phase, Status};

@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::{Echo, Map};
-use crate::lane::LineNo;
 use crate::message::Message;
 use crate::mqtt::QoS;
 use crate::time::Time;
@@ -171,10 +170,10 @@ impl Wire {
     }
 
     /// Writes the remote topic of an outgoing message to `topic`, by the line that was decided when
-    /// it was queued. False if it is not to be sent.
+    /// it was queued, which has the place `line` by now. False if it is not to be sent.
     pub fn outward(
         &self,
-        line: Option<LineNo>,
+        line: Option<usize>,
         message: &Message,
         topic: &mut String,
         now: Time,

@@ -21,7 +21,7 @@ use super::shares::leave::restore_leftovers;
 use super::shares::membership::join;
 use super::timers::Timers;
 use crate::auth::Auth;
-use crate::bridge::{LocalEnd, Rate, RetainedSync};
+use crate::bridge::{LocalEnd, Numbering, Rate, RetainedSync};
 use crate::config::{Config, Durability};
 use crate::keys::SessionKey;
 use crate::message::{Message, Origin, Parts};
@@ -129,7 +129,8 @@ fn restore_session(core: &mut Core, loaded: LoadedSession, now: Time) -> Session
             // A kill may have cost values that the upstream has: then it gets all again.
             let is_sure = is_power || state.retained.is_some_and(|record| record.is_final());
             let retained = RetainedSync::restore(state.retained.filter(|_| is_sure));
-            let mut end = LocalEnd::restored(&record.client_id, rate, retained);
+            let numbering = Numbering::restore(record.lines.clone());
+            let mut end = LocalEnd::restored(&record.client_id, numbering, rate, retained);
             end.subscribed = record.subscribed_upstream.clone();
             end.given_up = record.given_up.clone();
             Role::Bridge(Box::new(end))

@@ -7,7 +7,6 @@ use crate::auth::Auth;
 use crate::config::{self, Bounds, Config, Durability, General};
 use crate::message::Message;
 use crate::mqtt::{QoS, Version};
-use crate::route::SubOptions;
 use crate::store::{Budget, Promise};
 
 /// A listener, as the broker knows it.
@@ -127,11 +126,11 @@ impl Settings {
     }
 
     /// The QoS a subscriber gets a message at [MQTT-3.8.4-8], [MQTT-4.8.2-3].
-    pub(crate) fn outgoing_qos(&self, options: &SubOptions, message: &Message) -> QoS {
+    pub(crate) fn outgoing_qos(&self, granted: QoS, message: &Message) -> QoS {
         if self.general.upgrade_outgoing_qos {
-            options.qos
+            granted
         } else {
-            options.qos.min(message.qos)
+            granted.min(message.qos)
         }
     }
 

@@ -16,6 +16,7 @@
 //!
 //! What an upstream refuses goes the whole way back: see [`super::hold`].
 
+mod again;
 mod drops;
 mod expired;
 mod window;
@@ -212,6 +213,12 @@ impl Outbound {
         places.map_or(Amount::default(), |p| p.cold.owed(lane))
     }
 
+    /// True while something belongs to a lane: it is owed, or the peer has it and its handshake goes on.
+    pub fn uses(&self, lane: Lane) -> bool {
+        let flights = self.places.iter().flat_map(|places| &places.flights);
+        self.owed_by(lane).messages > 0 || flights.into_iter().any(|f| f.owed.lane == lane)
+    }
+
     /// True while messages survive the connection.
     pub fn is_durable(&self) -> bool {
         self.durable
@@ -253,31 +260,6 @@ impl Outbound {
                 PacketId::of_sequence(flight.owed.seq)
             })
             .collect()
-    }
-
-    /// The peer has lost its half of the session [MQTT-3.2.2-5]: what it had not completed goes
-    /// out again, as new. A message whose PUBREL got lost with the session would be lost too; one
-    /// whose PUBCOMP got lost comes twice, which is the lesser evil.
-    pub fn peer_forgot(&mut self) {
-        let Some(places) = &mut self.places else {
-            return;
-        };
-        places.resend.clear();
-        let mut again: Vec<Queued> = places.cold.take_sent().into();
-        places.out_of_order = false;
-        for flight in std::mem::take(&mut places.flights) {
-            let Some(queued) = flight.queued() else {
-                continue;
-            };
-            if flight.handshake == Handshake::Released {
-                self.owed.add(1, queued.size.into());
-                places.cold.owe(queued.lane, None, queued.size, None);
-            }
-            again.push(queued);
-        }
-        again.sort_unstable_by_key(|queued| queued.id);
-        let again = again.into_iter().rev();
-        again.for_each(|queued| places.cold.put_back(queued));
     }
 
     /// The connection is gone: a durable queue falls back to ids on disk.
@@ -361,13 +343,17 @@ impl Outbound {
     /// Takes the next message that may be sent now out of the queue; [`Outbound::sent`] or
     /// [`Outbound::not_sent`] must be told of it. `durable_below`: messages below this number are
     /// on disk; a durable QoS 2 message waits for that, because a second delivery after a crash
-    /// must find its packet id again. `max_qos`: the highest the peer takes.
-    pub fn next(&mut self, durable_below: MessageId, max_qos: QoS) -> Option<Entry> {
+    /// must find its packet id again. `qos_of` says at which QoS a message goes.
+    pub fn next(
+        &mut self,
+        durable_below: MessageId,
+        qos_of: impl Fn(&Entry) -> QoS,
+    ) -> Option<Entry> {
         let full = self.is_window_full();
         let places = self.places.as_mut()?;
         let at = places.first_ready(durable_below)?;
         let head = places.ready.get(at)?;
-        let qos = head.owed.qos.min(max_qos);
+        let qos = qos_of(head);
         if qos != QoS::AtMostOnce {
             if full || places.is_id_taken(head.owed.seq) {
                 return None;

@@ -171,7 +171,7 @@ mod tests {
     }
 
     fn send(queue: &mut Outbound) {
-        let entry = queue.next(ON_DISK, QoS::ExactlyOnce).unwrap();
+        let entry = queue.next(ON_DISK, |entry| entry.owed.qos).unwrap();
         queue.sent(entry, Time::ZERO);
     }
 

@@ -35,6 +35,8 @@ enum Op {
     DropSuperseded(Lane),
     /// The peer has lost its half of the session.
     Forget,
+    /// The next connection is to a peer that takes no QoS 2.
+    NoExactlyOnce,
     /// Everything pushed so far is committed.
     Commit,
     /// As much is sent as may be.
@@ -57,6 +59,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => prop::option::of(lane()).prop_map(Op::DropOldest),
         1 => lane().prop_map(Op::DropSuperseded),
         1 => Just(Op::Forget),
+        1 => Just(Op::NoExactlyOnce),
         3 => Just(Op::Commit),
         5 => Just(Op::Send),
         4 => (1..5usize).prop_map(Op::Read),
@@ -160,6 +163,7 @@ impl Bench {
             Op::DropOldest(line) => self.drop_oldest(line),
             Op::DropSuperseded(line) => self.drop_superseded(line),
             Op::Forget => self.forget(),
+            Op::NoExactlyOnce => self.take_back_released(),
             Op::Commit => self.durable_below = self.next,
             Op::Send => self.send(),
             Op::Read(most) => self.read(most),
@@ -189,7 +193,7 @@ impl Bench {
     fn send(&mut self) {
         while let Some(entry) = self
             .queue
-            .next(MessageId(self.durable_below), QoS::ExactlyOnce)
+            .next(MessageId(self.durable_below), |entry| entry.owed.qos)
         {
             let id = entry.id.unwrap().0;
             let in_flight = |id: &u64| self.flights.iter().any(|f| f.0 == *id);
@@ -350,6 +354,13 @@ impl Bench {
         self.owed.append(&mut self.kept);
         self.sent.clear();
         self.flights.clear();
+    }
+
+    fn take_back_released(&mut self) {
+        self.disconnect();
+        assert_eq!(self.queue.take_back_released(), self.kept.len());
+        self.sent.extend(self.kept.keys());
+        self.owed.append(&mut self.kept);
     }
 
     /// Everything is written first, so that nothing differs but the memory.

@@ -234,6 +234,57 @@ def test_changed_while_down_keeps_the_queue(make_broker, make_upstream, client):
     assert seen.payloads(5, timeout=20) == [str(n) for n in range(5)]
 
 
+@pytest.mark.parametrize("how", ["reload", "stop", "kill"])
+def test_what_waits_follows_its_line(make_broker, make_upstream, client, how):
+    """It is counted by its line wherever that stands by now, and goes at the QoS of today."""
+    upstream = make_upstream("max_queued_messages 0", durable=True)
+    seen = client(upstream.port, "seen", clean=False)
+    seen.subscribe("up/#", 2)
+    seen.close()
+    upstream.stop()
+
+    def config(*lines):
+        topics = (f'topic {name}/# out {qos} "" up/' for name, qos in lines)
+        return "sys_interval 1\n" + bridge(upstream.port, topic="\n".join(topics))
+
+    broker = make_broker(config(("a", 2), ("b", 2)), durable=True)
+    head = broker.config_file.read_text().split("sys_interval")[0]
+    sender = client(broker.port, "sender")
+    for n in range(30):
+        sender.publish("a/x", str(n), 2)
+        if n % 3 == 0:
+            sender.publish("b/x", str(n), 2)
+    sender.close()
+    changed = config(("c", 1), ("b", 1), ("a", 1))
+    if how == "reload":
+        broker.config_file.write_text(head)
+        reload(broker, changed)
+    else:
+        getattr(broker, how)()
+        broker.config_file.write_text(head + changed)
+        broker.start()
+    watcher = client(broker.port, "watcher")
+    figures = {}
+
+    def are_told():
+        while not watcher.messages.empty():
+            message = watcher.get()
+            figures[message.topic] = message.payload
+        topics = (f"$SYS/broker/connection/edge/topic/{n}/messages" for n in (1, 2, 3))
+        return [figures.get(topic) for topic in topics] == [b"0", b"10", b"30"]
+
+    watcher.subscribe("$SYS/broker/connection/edge/topic/+/messages", 1)
+    wait_until(are_told, what="what each line owes")
+    upstream.start()
+    seen = client(upstream.port, "seen", clean=False)
+    came = [seen.get(timeout=20) for _ in range(40)]
+    assert {message.qos for message in came} == {1}
+    for topic, step in (("up/a/x", 1), ("up/b/x", 3)):
+        payloads = [int(message.payload) for message in came if message.topic == topic]
+        assert payloads == list(range(0, 30, step))
+    nothing_comes(seen)
+
+
 def test_changes_lose_and_reorder_nothing_on_the_way(make_broker, make_upstream, client):
     """One change after the other, at once, while messages flow: QoS 2 arrives once."""
     upstream = make_upstream("max_queued_messages 0\nmax_inflight_messages 0")

@@ -6,16 +6,16 @@ fn map(lines: &[&str]) -> Map {
     Map::new(&lines.iter().map(|line| topic(line)).collect::<Vec<_>>())
 }
 
-fn outward(map: &Map, local: &str) -> Option<(String, u16)> {
+fn outward(map: &Map, local: &str) -> Option<(String, usize)> {
     let mut buf = "left over".to_owned();
     map.outward(None, local, &mut buf)
-        .map(|mapped| (buf, mapped.line.get()))
+        .map(|mapped| (buf, mapped.line + 1))
 }
 
-fn inward(map: &Map, remote: &str) -> Option<(String, u16)> {
+fn inward(map: &Map, remote: &str) -> Option<(String, usize)> {
     let mut buf = "left over".to_owned();
     map.inward(remote, &mut buf)
-        .map(|mapped| (buf, mapped.line.get()))
+        .map(|mapped| (buf, mapped.line + 1))
 }
 
 /// The table in the topic section of mosquitto.conf(5): pattern, prefixes, the two full topics.
@@ -137,7 +137,7 @@ fn directions_have_lines_of_their_own() {
     assert_eq!(inward(&map, "gw/t"), Some(("all/gw/t".into(), 3)));
     let local: Vec<_> = map
         .local_filters()
-        .map(|(f, m)| (f, m.line.get(), m.qos))
+        .map(|(f, m)| (f, m.line + 1, m.qos))
         .collect();
     assert_eq!(local, [("#", 1, QoS::AtLeastOnce)]);
 }
@@ -169,7 +169,7 @@ fn each_filter_is_asked_for_once() {
     );
     let local: Vec<_> = map
         .local_filters()
-        .map(|(f, m)| (f, m.line.get(), m.qos as u8))
+        .map(|(f, m)| (f, m.line + 1, m.qos as u8))
         .collect();
     assert_eq!(
         local,

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::BridgeId;
-use crate::bridge::{Limits, LocalEnd, Map, Refusals, RetainedSync, Unanswered, UnderWay, Wire};
+use crate::bridge::{
+    Limits, LocalEnd, Map, Numbering, Refusals, RetainedSync, Unanswered, UnderWay, Wire,
+};
 use crate::broker::core::Core;
 use crate::broker::delivering::revive::revive;
 use crate::broker::ending::close::{close, detach, finish};
@@ -13,14 +15,15 @@ use crate::broker::packets::connect::resume;
 use crate::broker::packets::subscribe::subscribe;
 use crate::broker::queues::bounds::{note_policy, trim};
 use crate::broker::queues::dead::{UPSTREAM_CLOSES, trim_dead};
+use crate::broker::queues::report::messages;
 use crate::broker::sending::pump::pump;
 use crate::broker::sending::put_back::probe;
 use crate::broker::sessions::{NEVER, Role, Session, Subscribed};
 use crate::config::BridgeTopic;
 use crate::keys::{ConnId, SessionKey};
-use crate::lane::Lane;
+use crate::lane::{Lane, LineNo};
 use crate::message::Origin;
-use crate::mqtt::{PacketId, Reason, RetainHandling, Version};
+use crate::mqtt::{PacketId, QoS, Reason, RetainHandling, Version};
 use crate::route::SubOptions;
 use crate::session::Inbound;
 use crate::store::GivenUpRecord;
@@ -68,6 +71,7 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
         }
     };
     core.sessions.set_origin(key, &origin);
+    let numbering = number_lines(core, key, spec.map);
     if let Some(session) = core.sessions.get_mut(key) {
         let known = session.bridge();
         let rate = known.map(|end| end.rate).unwrap_or_default();
@@ -79,7 +83,7 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
         let is_new = filters.any(|(filter, _)| session.find(filter).is_err());
         drop(filters);
         retained.configure(map.fingerprint(), is_new, now);
-        let mut end = LocalEnd::new(spec.name, spec.topics, map, rate, retained);
+        let mut end = LocalEnd::new(spec.name, spec.topics, (map, numbering), rate, retained);
         if let Some(known) = session.bridge_mut() {
             end.subscribed = std::mem::take(&mut known.subscribed);
             end.given_up = std::mem::take(&mut known.given_up);
@@ -105,6 +109,32 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
     }
     revive(core, key, now);
     bridge
+}
+
+/// Numbers the lines of `map` for the queue of a bridge: what waits stays with its line.
+fn number_lines(core: &mut Core, key: SessionKey, map: &Map) -> Numbering {
+    let parked = core.connections.all_parked();
+    let parked = parked.flat_map(|parked| &parked.remaining.receivers);
+    let parked: HashSet<Lane> = parked
+        .filter(|receiver| receiver.session == key)
+        .map(|receiver| receiver.owed.lane)
+        .collect();
+    let Some(session) = core.sessions.get_mut(key) else {
+        return Numbering::default();
+    };
+    let known = session.bridge().map(|end| end.numbering().clone());
+    let mut numbering = known.unwrap_or_default();
+    let queue = &session.outbound;
+    let is_used = |number: LineNo| {
+        let lane = Lane::Bridge(number);
+        queue.uses(lane) || parked.contains(&lane)
+    };
+    let gone = numbering.configure(&map.line_ids(), is_used);
+    let gone: Vec<Lane> = gone.into_iter().map(Lane::Bridge).collect();
+    if let Some(drops) = session.drops.as_mut().filter(|_| !gone.is_empty()) {
+        drops.forget_lines(&gone);
+    }
+    numbering
 }
 
 /// A client that uses the id of a new bridge has to go, with its session: what waits for it is not
@@ -235,7 +265,8 @@ pub(crate) fn attach(
         // What was sent may grow too old again.
         core.watches.purges.hasten(key, now);
     }
-    if (is_new || !is_known) && is_durable {
+    let is_lowered = limits.max_qos < QoS::ExactlyOnce && end_handshakes(session);
+    if (is_new || !is_known || is_lowered) && is_durable {
         // Else a packet id of the session that upstream forgot would hide a new message.
         core.sessions.unsave_state(key);
         core.ledger.promise(now);
@@ -252,6 +283,21 @@ fn max_packet(core: &Core) -> u32 {
     let memory = core.settings.memory_limit();
     let memory = memory.map_or(u32::MAX, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
     core.settings.max_packet().min(memory)
+}
+
+/// The upstream takes no QoS 2: what it, or one before it, has of the handshakes is of no use. True if
+/// there were any.
+fn end_handshakes(session: &mut Session) -> bool {
+    let count = session.outbound.take_back_released() as u64;
+    if count > 0 {
+        log::info!(
+            "Bridge {}: the upstream takes no QoS 2, so what it has answered with PUBREC is sent again \
+             at a lower one: {}.",
+            session.client_id(),
+            messages(count)
+        );
+    }
+    count > 0
 }
 
 /// The broker stops, and writes everything it has: so it knows what its upstreams have of that.

@@ -1,5 +1,7 @@
 //! One network connection as the broker sees it: version, limits, what waits for the peer.
 
+mod upstream;
+
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -8,7 +10,8 @@ use log::Level;
 use super::alias::{Inward, Naming, Outward};
 use super::replies::Replies;
 use super::{Address, Outbox};
-use crate::bridge::{Limits, Wire};
+
+use crate::bridge::Wire;
 use crate::broker::plan::Remaining;
 use crate::keys::SessionKey;
 use crate::message::Message;
@@ -24,10 +27,6 @@ pub(crate) const OUTBOX_LIMIT: usize = 1024 * 1024;
 const PARKED_MESSAGES: usize = 128;
 /// How many bytes of them.
 const PARKED_BYTES: usize = 128 * 1024;
-/// Bytes of a packet that not every upstream counts against the Maximum Packet Size it was told.
-const FIXED_HEADER: u32 = 5;
-/// Topic aliases set for an upstream that takes as many.
-const UPSTREAM_ALIASES: u16 = 32;
 
 /// How far a connection is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -167,32 +166,6 @@ impl Connection {
         Connection::new(peer, now)
     }
 
-    /// The upstream of the bridge with this session; `own_max_packet` is ours.
-    pub(super) fn upstream(
-        session: SessionKey,
-        limits: &Limits,
-        wire: Rc<Wire>,
-        own_max_packet: u32,
-        now: Time,
-    ) -> Connection {
-        let upstream = UpstreamOnly {
-            wire,
-            topic_alias_max: limits.announced.topic_alias_max,
-        };
-        let told = limits.announced.max_packet;
-        let mut connection = Connection::new(Peer::Upstream(Box::new(upstream)), now);
-        connection.session = Some(session);
-        connection.stage = Stage::Connected;
-        connection.version = limits.version;
-        connection.max_packet = limits.max_packet.unwrap_or(u32::MAX);
-        connection.max_received =
-            told.map_or(own_max_packet, |most| most.saturating_add(FIXED_HEADER));
-        connection.max_qos = limits.max_qos;
-        connection.greeted = true;
-        connection.extras().outward = Outward::upward(limits.topic_alias_max.min(UPSTREAM_ALIASES));
-        connection
-    }
-
     /// A CONNECT says this of its sender, whatever becomes of it.
     pub(crate) fn introduce(&mut self, version: Version, max_packet: Option<u32>) {
         self.version = version;
@@ -293,19 +266,6 @@ impl Connection {
         )
     }
 
-    /// True if the peer is the upstream of a bridge of ours.
-    pub(crate) fn is_upstream(&self) -> bool {
-        matches!(self.peer, Peer::Upstream(_))
-    }
-
-    /// The topic map towards an upstream; `None` for a client.
-    pub(crate) fn wire(&self) -> Option<&Rc<Wire>> {
-        match &self.peer {
-            Peer::Client { .. } => None,
-            Peer::Upstream(upstream) => Some(&upstream.wire),
-        }
-    }
-
     /// Highest QoS the peer takes.
     pub(crate) fn max_qos(&self) -> QoS {
         self.max_qos
@@ -332,11 +292,6 @@ impl Connection {
             && !self.has_barrier()
             && self.outbox.len() < OUTBOX_HIGH
             && !self.is_shut()
-    }
-
-    /// True while an upstream is to get no message.
-    pub(crate) fn is_shut(&self) -> bool {
-        self.wire().is_some_and(|wire| !wire.takes_message())
     }
 
     /// True while no message may be sent before a reply that waits.

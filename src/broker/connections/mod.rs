@@ -406,6 +406,12 @@ impl Connections {
         }
     }
 
+    /// The PUBLISH packets that wait for room.
+    pub(crate) fn all_parked(&self) -> impl Iterator<Item = &Parked> {
+        let connections = self.parked.iter().filter_map(|c| self.table.get(*c));
+        connections.flat_map(Connection::parked)
+    }
+
     /// The connections with a parked PUBLISH, to be tried again.
     pub(crate) fn take_parked(&mut self) -> Vec<ConnId> {
         std::mem::take(&mut self.parked)

@@ -44,7 +44,7 @@ fn fitness(core: &Core, key: SessionKey, options: &SubOptions, message: &Message
     if !settings.auth.open() && !settings.auth.may_read(&session.who(), message.topic()) {
         return Fitness::Unfit;
     }
-    let is_acked = settings.outgoing_qos(options, message) != QoS::AtMostOnce;
+    let is_acked = settings.outgoing_qos(options.qos, message) != QoS::AtMostOnce;
     let conn = session.conn.and_then(|c| connections.get(c));
     let is_kept = session.is_durable() && (is_acked || settings.general.queue_qos0_messages);
     // Whoever goes with its connection is no help while all of them end.

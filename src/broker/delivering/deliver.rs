@@ -180,7 +180,7 @@ fn send_now(core: &mut Core, message: &Rc<Message>, mut receiver: Receiver, now:
     let overtakes = message.retain && session.is_bridge() && !session.outbound.is_drained();
     let entry = Entry::new(Rc::clone(message), None, receiver.owed);
     let with = (&*settings, counters, scratch);
-    match transmit(&mut writer, &entry, with, now) {
+    match transmit(&mut writer, session, &entry, with, now) {
         Transmitted::Sent if is_acked => session.outbound.sent_at_once(entry, now),
         Transmitted::Sent if overtakes => {
             note_lost(core, key, (message.arrival, message.arrival));

@@ -42,7 +42,7 @@ pub struct BridgeQueue<'a> {
 /// What one `topic` line has queued.
 #[derive(Clone, Debug)]
 pub struct LineQueue<'a> {
-    /// Its number, from 1.
+    /// Its place in the configuration, from 1.
     pub number: u16,
     /// Local prefix and pattern.
     pub pattern: &'a str,
@@ -84,8 +84,9 @@ pub(crate) fn bridge_queues(core: &Core, now: Time) -> impl Iterator<Item = Brid
     ends(core).map(move |(session, end)| {
         let queue = &session.outbound;
         let drops = session.drops.as_deref();
-        let lines = end.lines().map(|(number, line)| LineQueue {
-            number: number.get(),
+        let lines = (1..).zip(end.lines());
+        let lines = lines.map(|(place, (number, line))| LineQueue {
+            number: place,
             pattern: &line.pattern,
             owed: queue.owed_by(Lane::Bridge(number)),
             dropped: drops.and_then(|drops| drops.sum(Some(Lane::Bridge(number)))),

@@ -62,7 +62,7 @@ impl Receiver {
         let qos = if keeps_qos0 {
             options.qos
         } else {
-            settings.outgoing_qos(&options, message)
+            settings.outgoing_qos(options.qos, message)
         };
         Some(Receiver {
             session: key,

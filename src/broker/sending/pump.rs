@@ -6,6 +6,8 @@ use crate::broker::core::Core;
 use crate::broker::ledger::Reader;
 use crate::broker::queues::dead::{NOT_MAPPED, UPSTREAM_CLOSES, is_kept, set_aside};
 use crate::broker::queues::drops::drop_entry;
+use crate::broker::sessions::Role;
+use crate::broker::settings::Settings;
 use crate::keys::SessionKey;
 use crate::message::MessageId;
 use crate::mqtt::{QoS, Reason};
@@ -78,7 +80,9 @@ fn send_ready(core: &mut Core, key: SessionKey, now: Time) -> Stop {
         if !writer.connection().takes_message() {
             break Stop::Blocked;
         }
-        let Some(mut entry) = session.outbound.next(below, max_qos) else {
+        let role = &session.role;
+        let qos_of = |entry: &Entry| waiting_qos(role, entry, settings).min(max_qos);
+        let Some(mut entry) = session.outbound.next(below, qos_of) else {
             // The queue of a session that lives in RAM has no other part, but what it took over
             // from a member of a group has a row, whose commit it may have to wait for.
             let more = session.is_durable() || session.outbound.awaits_commit(below);
@@ -115,6 +119,23 @@ fn send_ready(core: &mut Core, key: SessionKey, now: Time) -> Stop {
         sessions.unsave_state(key);
     }
     stop
+}
+
+/// The QoS at which a message that waits goes out. On a bridge its `topic` line says so, as the
+/// configuration has it by now: what is queued follows it down, and up as far as the message was
+/// published. Only what was queued at QoS 0 stays there, for it has no packet id.
+fn waiting_qos(role: &Role, entry: &Entry, settings: &Settings) -> QoS {
+    let (owed, message) = (&entry.owed, &entry.message);
+    let line = match (role.bridge(), owed.qos) {
+        (None, _) | (_, QoS::AtMostOnce) => return owed.qos,
+        (Some(end), _) => end.waiting_qos(owed.lane, message.topic()),
+    };
+    match (line, message.qos) {
+        (None, _) => owed.qos,
+        // It was queued because the line keeps QoS 0, at the QoS of the line.
+        (Some(line), QoS::AtMostOnce) => line,
+        (Some(line), _) => settings.outgoing_qos(line, message),
+    }
 }
 
 /// Why a message that was not sent to an upstream is set aside, if it is to be.

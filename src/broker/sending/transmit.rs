@@ -61,13 +61,14 @@ pub(super) fn transmit_queued(
     {
         Transmitted::Denied
     } else {
-        transmit(writer, entry, (settings, counters, scratch), now)
+        transmit(writer, session, entry, (settings, counters, scratch), now)
     }
 }
 
 /// Appends a message to the outbox of one peer, on the topic that it has there.
 pub(crate) fn transmit(
     writer: &mut Writer<'_>,
+    session: &Session,
     entry: &Entry,
     (settings, counters, scratch): (&Settings, &mut Counters, &mut Scratch),
     now: Time,
@@ -78,7 +79,8 @@ pub(crate) fn transmit(
     let topic = match (conn.wire(), conn.listener()) {
         (Some(wire), _) => {
             retain = wire.retain(retain);
-            let line = entry.owed.lane.line();
+            let end = session.bridge();
+            let line = end.and_then(|end| end.place(entry.owed.lane));
             wire.outward(line, message, topic, now)
                 .then_some(topic.as_str())
         }

@@ -258,6 +258,30 @@ impl Drops {
         false
     }
 
+    /// Nothing is known any more of the lines with these lanes: what was dropped of them is counted
+    /// without a line, for others may get their lanes.
+    pub(crate) fn forget_lines(&mut self, lanes: &[Lane]) {
+        let is_gone = |row: &mut Row| lanes.contains(&row.record.lane);
+        let gone: Vec<Row> = self.rows.extract_if(.., is_gone).collect();
+        for mut row in gone {
+            row.record.lane = Lane::Client;
+            let same = |known: &&mut Row| {
+                (known.record.lane, known.record.reason) == (Lane::Client, row.record.reason)
+            };
+            let Some(known) = self.rows.iter_mut().find(same) else {
+                self.rows.push(row);
+                continue;
+            };
+            let (sum, more) = (&mut known.record, &row.record);
+            sum.messages += more.messages;
+            sum.bytes += more.bytes;
+            sum.first = sum.first.min(more.first);
+            sum.last = sum.last.max(more.last);
+            known.untold.0 += row.untold.0;
+            known.untold.1 += row.untold.1;
+        }
+    }
+
     /// What the queue has refused since the start.
     pub(crate) fn refused(&self) -> &Refused {
         &self.refused

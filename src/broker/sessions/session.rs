@@ -323,6 +323,9 @@ impl Session {
             given_up: self
                 .bridge()
                 .map_or((0, Vec::new()), |end| end.given_up.clone()),
+            lines: self
+                .bridge()
+                .map_or(Vec::new(), |end| end.numbering().record().to_vec()),
             ended: self.is_ended(),
         }
     }

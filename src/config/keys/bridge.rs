@@ -76,7 +76,10 @@ pub(super) const KEYS: &[Key] = &[
         "Without a direction out, without a QoS 0. LOCAL and REMOTE are prefixes; \"\" stands for \
          an empty one, for an empty pattern too, and then the prefixes are the two whole topics. \
          Where several lines take a topic, the first with a prefix carries it, or else the first; \
-         once, with the QoS and the options of that line. \
+         once, with the QoS and the options of that line. What waits stays with its line when the \
+         lines are put in another order, or others are added or taken out. If the QoS of its line is \
+         changed, it is sent at the new one, but no higher than it was published, and what was queued at \
+         QoS 0 stays there; what was sent at QoS 2 before and goes again at QoS 1 may come twice. \
          high and low are RSMB's: low is accepted, has no effect yet, and the log says so. A line \
          in the form of RSMB, with the prefixes right behind the direction, is carried at up to \
          QoS 2. Options for what goes out: max_queued_messages=COUNT and max_queued_bytes=BYTES \

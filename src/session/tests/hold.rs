@@ -182,7 +182,7 @@ impl Bench {
     fn send(&mut self, reads: usize) {
         let all = MessageId(u64::MAX);
         for round in 0..=reads {
-            while let Some(entry) = self.queue.next(all, QoS::ExactlyOnce) {
+            while let Some(entry) = self.queue.next(all, |entry| entry.owed.qos) {
                 self.sent(entry);
             }
             if round == reads {
@@ -371,7 +371,7 @@ fn what_comes_back_to_ram_expires() {
         let entry = Entry::new(Rc::new(message), None, owed);
         let packet = entry.packet_id();
         queue.push(entry, false);
-        let entry = queue.next(all, QoS::ExactlyOnce).unwrap();
+        let entry = queue.next(all, |entry| entry.owed.qos).unwrap();
         assert_eq!(queue.next_expiry(), None);
         if refused {
             queue.sent(entry, NOW);

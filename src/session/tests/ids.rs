@@ -4,7 +4,7 @@ use super::*;
 
 /// Sends the next message; its packet id.
 fn send(queue: &mut Outbound) -> Option<PacketId> {
-    let entry = queue.next(MessageId(0), QoS::ExactlyOnce)?;
+    let entry = queue.next(MessageId(0), |entry| entry.owed.qos)?;
     let id = entry.packet_id();
     queue.sent(entry, NOW);
     Some(id)

@@ -10,6 +10,11 @@ pub(super) const CRC_LEN: usize = 4;
 /// The most bytes that a varint takes.
 pub(super) const MAX_VARINT: usize = 10;
 
+/// `bit` where it is `set`.
+pub(in crate::store) const fn flag(set: bool, bit: u8) -> u8 {
+    if set { bit } else { 0 }
+}
+
 /// Appends `n` in 7-bit groups, lowest first: 1 byte up to 127, at most 10.
 pub(in crate::store) fn put_varint(mut n: u64, out: &mut Vec<u8>) {
     while n >= 0x80 {

@@ -2,6 +2,7 @@
 //! commit holds.
 
 pub(in crate::store) mod batch;
+pub(in crate::store) mod bridge;
 pub(in crate::store) mod codec;
 pub(in crate::store) mod message;
 pub(in crate::store) mod session;

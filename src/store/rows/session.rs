@@ -1,7 +1,8 @@
 //! Rows of sessions: who they are. Where their delivery stands is another row (`state`), so that it,
 //! which changes often, doesn't drag the subscriptions along.
 
-use super::codec::{Reader, put_bytes, put_varint, seal, unseal};
+use super::bridge::{GivenUpRecord, LineRecord, decode_more, encode_more};
+use super::codec::{Reader, flag, put_bytes, put_varint, seal, unseal};
 use crate::lane::Lane;
 use crate::message::SessionId;
 use crate::mqtt::{QoS, RetainHandling, Version};
@@ -60,21 +61,11 @@ pub struct SessionRecord {
     /// What this bridge does without towards its upstreams, and a number that stands for what that was
     /// found with.
     pub given_up: (u64, Vec<GivenUpRecord>),
+    /// The `topic` lines that the lanes of this bridge's queue belong to; none in rows of builds that
+    /// knew lines by their places.
+    pub lines: Vec<LineRecord>,
     /// It has ended, and only keeps what its shared subscriptions leave to others.
     pub ended: bool,
-}
-
-/// Something that a bridge does without towards one upstream.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct GivenUpRecord {
-    /// The number of the upstream.
-    pub upstream: u64,
-    /// The number of what it is.
-    pub feature: u8,
-    /// What it is about: a topic, say.
-    pub about: Box<str>,
-    /// What the upstream did.
-    pub why: Box<str>,
 }
 
 /// A subscription.
@@ -123,10 +114,8 @@ impl SessionRecord {
     const LISTENER: u8 = 0x10;
     const ENDED: u8 = 0x20;
     const UPSTREAM: u8 = 0x40;
-    /// More follows at the end: a number for what follows, and that.
+    /// More follows at the end.
     const MORE: u8 = 0x80;
-    /// What follows is given up.
-    const GIVEN_UP: u8 = 1;
 
     /// Appends the row of session `id` to `out`.
     pub(in crate::store) fn encode(&self, id: SessionId, out: &mut Vec<u8>) {
@@ -138,7 +127,7 @@ impl SessionRecord {
             | flag(self.listener.is_some(), Self::LISTENER)
             | flag(self.ended, Self::ENDED)
             | flag(!self.subscribed_upstream.is_empty(), Self::UPSTREAM)
-            | flag(!self.given_up.1.is_empty(), Self::MORE);
+            | flag(self.has_more(), Self::MORE);
         out.extend_from_slice(&[FORMAT, flags, self.version as u8]);
         put_bytes(self.client_id.as_bytes(), out);
         for name in [&self.username, &self.listener].into_iter().flatten() {
@@ -161,14 +150,8 @@ impl SessionRecord {
                 put_bytes(filter.as_bytes(), out);
             }
         }
-        let (made_with, given_up) = &self.given_up;
-        if !given_up.is_empty() {
-            out.push(Self::GIVEN_UP);
-            put_varint(*made_with, out);
-            put_varint(given_up.len() as u64, out);
-            for record in given_up {
-                record.encode(out);
-            }
+        if self.has_more() {
+            encode_more(&self.lines, &self.given_up, out);
         }
         seal(&key_bytes(id, IDENTITY), start, out);
     }
@@ -180,7 +163,7 @@ impl SessionRecord {
     pub(in crate::store) fn decode(id: SessionId, row: &[u8]) -> Result<SessionRecord, Corrupt> {
         let mut reader = unseal(&key_bytes(id, IDENTITY), row)?;
         let flags = read_format(&mut reader)?;
-        let record = SessionRecord {
+        let mut record = SessionRecord {
             version: match reader.byte()? {
                 3 => Version::V31,
                 4 => Version::V311,
@@ -214,42 +197,20 @@ impl SessionRecord {
                     .map(|_| Ok(reader.str()?.into()))
                     .collect::<Result<_, _>>()?,
             },
-            given_up: match flags & Self::MORE {
-                0 => (0, Vec::new()),
-                _ => Self::decode_given_up(&mut reader)?,
-            },
+            lines: Vec::new(),
+            given_up: (0, Vec::new()),
             bridge: flags & Self::BRIDGE != 0,
             ended: flags & Self::ENDED != 0,
         };
+        if flags & Self::MORE != 0 {
+            (record.lines, record.given_up) = decode_more(&mut reader)?;
+        }
         reader.end()?;
         Ok(record)
     }
 
-    fn decode_given_up(reader: &mut Reader<'_>) -> Result<(u64, Vec<GivenUpRecord>), Corrupt> {
-        if reader.byte()? != Self::GIVEN_UP {
-            return Err(Corrupt);
-        }
-        let made_with = reader.varint()?;
-        let records = (0..reader.count(4)?).map(|_| GivenUpRecord::decode(reader));
-        Ok((made_with, records.collect::<Result<_, _>>()?))
-    }
-}
-
-impl GivenUpRecord {
-    fn encode(&self, out: &mut Vec<u8>) {
-        put_varint(self.upstream, out);
-        out.push(self.feature);
-        put_bytes(self.about.as_bytes(), out);
-        put_bytes(self.why.as_bytes(), out);
-    }
-
-    fn decode(reader: &mut Reader<'_>) -> Result<GivenUpRecord, Corrupt> {
-        Ok(GivenUpRecord {
-            upstream: reader.varint()?,
-            feature: reader.byte()?,
-            about: reader.str()?.into(),
-            why: reader.str()?.into(),
-        })
+    fn has_more(&self) -> bool {
+        !self.lines.is_empty() || !self.given_up.1.is_empty()
     }
 }
 
@@ -365,8 +326,4 @@ pub(in crate::store) fn key_bytes(id: SessionId, kind: u8) -> Vec<u8> {
     };
     key.push(kind);
     key
-}
-
-pub(super) const fn flag(set: bool, bit: u8) -> u8 {
-    if set { bit } else { 0 }
 }

@@ -1,7 +1,7 @@
 //! Rows of sessions: where their delivery stands.
 
-use super::codec::{Reader, put_varint, seal, unseal};
-use super::session::{FORMAT, STATE, flag, key_bytes, read_format};
+use super::codec::{Reader, flag, put_varint, seal, unseal};
+use super::session::{FORMAT, STATE, key_bytes, read_format};
 use super::sync::SyncRecord;
 use crate::lane::Lane;
 use crate::message::{MessageId, SessionId};

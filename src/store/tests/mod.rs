@@ -64,6 +64,7 @@ pub(super) fn session(client_id: &str) -> SessionRecord {
         bridge: false,
         subscribed_upstream: Vec::new(),
         given_up: (0, Vec::new()),
+        lines: Vec::new(),
         ended: false,
     }
 }

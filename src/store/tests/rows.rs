@@ -5,15 +5,15 @@ use std::rc::Rc;
 use proptest::option;
 use proptest::prelude::*;
 
-use crate::lane::Lane;
+use crate::lane::{Lane, LineNo};
 use crate::message::{Message, MessageId, Origin, Parts, SessionId};
 use crate::mqtt::{PacketId, QoS, RetainHandling, Version};
 use crate::owed::Owed;
 use crate::store::rows::codec::{Reader, put_varint, seal, unseal};
 use crate::store::rows::message::{encode_message, encode_retained, scan};
 use crate::store::{
-    DropRecord, GivenUpRecord, SessionRecord, StateRecord, SubscriptionRecord, SyncRecord,
-    WillRecord, decode_message, decode_retained, decode_targets,
+    DropRecord, GivenUpRecord, LineRecord, SessionRecord, StateRecord, SubscriptionRecord,
+    SyncRecord, WillRecord, decode_message, decode_retained, decode_targets,
 };
 use crate::time::Time;
 
@@ -100,6 +100,13 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn line_record()(number in 1..=LineNo::MAX, line: u64, local: u64) -> LineRecord {
+        let number = LineNo::new(number).unwrap();
+        LineRecord { number, line, local }
+    }
+}
+
+prop_compose! {
     fn session()(
         client_id in name(), username in option::of(name()), listener in option::of(name()),
         version in 0..3usize, expiry: u32, disconnected_at in option::of(time()), will in option::of(will()), bridge: bool,
@@ -107,12 +114,13 @@ prop_compose! {
         subscriptions in prop::collection::vec(subscription(), 0..4),
         subscribed_upstream in prop::collection::vec(name(), 0..4),
         made_with: u64, records in prop::collection::vec(given_up_record(), 0..4),
+        lines in prop::collection::vec(line_record(), 0..4),
     ) -> SessionRecord {
         let given_up = (if records.is_empty() { 0 } else { made_with }, records);
         let version = [Version::V31, Version::V311, Version::V5][version];
         SessionRecord {
             client_id, username, listener, version, expiry, disconnected_at, subscriptions, will,
-            bridge, subscribed_upstream, given_up, ended,
+            bridge, subscribed_upstream, lines, given_up, ended,
         }
     }
 }
@@ -278,17 +286,17 @@ fn a_varint_of_more_than_64_bits_is_refused() {
     assert!(unseal(b"", &row).unwrap().varint().is_err());
 }
 
-/// The row of a bridge as builds wrote it that kept nothing of the subscriptions upstream: it is
-/// read, and written the same while there are none.
+/// The row of a bridge as builds wrote it that kept nothing of the subscriptions upstream, nor of
+/// the numbers of lines: it is read, and written the same while there are none.
 #[test]
-fn a_row_without_subscriptions_upstream_is_read() {
+fn a_row_without_subscriptions_upstream_or_lines_is_read() {
     let mut row = vec![1, 0x08, 5, 7];
     row.extend(b"local.b");
     row.extend([0xff, 0xff, 0xff, 0xff, 0x0f, 0]);
     seal(&[7, 0, 0, 0, 0], 0, &mut row);
     let record = SessionRecord::decode(SessionId(7), &row).unwrap();
     assert_eq!((&*record.client_id, record.bridge), ("local.b", true));
-    assert!(record.subscribed_upstream.is_empty());
+    assert!(record.subscribed_upstream.is_empty() && record.lines.is_empty());
     let mut again = Vec::new();
     record.encode(SessionId(7), &mut again);
     assert_eq!(again, row);

@@ -1,0 +1,106 @@
+//! What the row of a bridge's session has beside that of a client.
+
+use super::codec::{Reader, flag, put_bytes, put_varint};
+use crate::lane::LineNo;
+use crate::store::error::Corrupt;
+
+/// By which number the queue of a bridge knows a `topic` line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LineRecord {
+    /// The number.
+    pub number: LineNo,
+    /// What stands for the line.
+    pub line: u64,
+    /// What stands for its local topics.
+    pub local: u64,
+}
+
+/// Something that a bridge does without towards one upstream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GivenUpRecord {
+    /// The number of the upstream.
+    pub upstream: u64,
+    /// The number of what it is.
+    pub feature: u8,
+    /// What it is about: a topic, say.
+    pub about: Box<str>,
+    /// What the upstream did.
+    pub why: Box<str>,
+}
+
+/// What is given up, and a number that stands for what that was found with.
+type GivenUp = (u64, Vec<GivenUpRecord>);
+
+/// There are lines.
+const LINES: u8 = 0x01;
+/// There is something given up.
+const GIVEN_UP: u8 = 0x02;
+
+/// Appends the end of a row.
+pub(super) fn encode_more(lines: &[LineRecord], given_up: &GivenUp, out: &mut Vec<u8>) {
+    let (made_with, records) = given_up;
+    out.push(flag(!lines.is_empty(), LINES) | flag(!records.is_empty(), GIVEN_UP));
+    if !lines.is_empty() {
+        put_varint(lines.len() as u64, out);
+        lines.iter().for_each(|line| line.encode(out));
+    }
+    if !records.is_empty() {
+        put_varint(*made_with, out);
+        put_varint(records.len() as u64, out);
+        records.iter().for_each(|record| record.encode(out));
+    }
+}
+
+/// Decodes what [`encode_more`] has written.
+pub(super) fn decode_more(reader: &mut Reader<'_>) -> Result<(Vec<LineRecord>, GivenUp), Corrupt> {
+    let flags = reader.byte()?;
+    if flags & !(LINES | GIVEN_UP) != 0 {
+        return Err(Corrupt);
+    }
+    let mut lines = Vec::new();
+    if flags & LINES != 0 {
+        let records = (0..reader.count(3)?).map(|_| LineRecord::decode(reader));
+        lines = records.collect::<Result<_, _>>()?;
+    }
+    let mut given_up = (0, Vec::new());
+    if flags & GIVEN_UP != 0 {
+        let made_with = reader.varint()?;
+        let records = (0..reader.count(4)?).map(|_| GivenUpRecord::decode(reader));
+        given_up = (made_with, records.collect::<Result<_, _>>()?);
+    }
+    Ok((lines, given_up))
+}
+
+impl LineRecord {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(self.number.get().into(), out);
+        put_varint(self.line, out);
+        put_varint(self.local, out);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<LineRecord, Corrupt> {
+        Ok(LineRecord {
+            number: LineNo::new(reader.number()?).ok_or(Corrupt)?,
+            line: reader.varint()?,
+            local: reader.varint()?,
+        })
+    }
+}
+
+impl GivenUpRecord {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(self.upstream, out);
+        out.push(self.feature);
+        put_bytes(self.about.as_bytes(), out);
+        put_bytes(self.why.as_bytes(), out);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<GivenUpRecord, Corrupt> {
+        Ok(GivenUpRecord {
+            upstream: reader.varint()?,
+            feature: reader.byte()?,
+            about: reader.str()?.into(),
+            why: reader.str()?.into(),
+        })
+    }
+}
