@@ -12,6 +12,8 @@ use crate::mqtt::{Reason, Version};
 use crate::store::GivenUpRecord;
 use crate::time::Time;
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
 impl Link {
     /// The attempt or the connection is over: decides what comes next, and when.
     pub(super) fn lost(&mut self, error: &Error, now: Time) {
@@ -75,6 +77,12 @@ impl Link {
         let is_alone = asked == [Asked::Notification] && up.unacked.is_none_or(|at| at == up.since);
         let is_notifying = asked.contains(&Asked::Notification);
         let version = up.limits.version;
+        if held >= DAY {
+            self.verdicts.clear_bulk();
+        }
+        if self.notifications.is_proven(up.was_useful, held) {
+            self.give_up(Feature::Notifications, "closed the connection on one");
+        }
         if self
             .notifications
             .blame(is_notifying && is_alone, held, version, error)

@@ -48,6 +48,12 @@ impl Notifications {
         self.topic().filter(|_| self.upstream == Upstream::Told)
     }
 
+    /// True if the suspicion has proven right: a connection without the notification did not end as
+    /// soon. `was_useful`: a message was acknowledged on it.
+    pub(super) fn is_proven(&self, was_useful: bool, held: Duration) -> bool {
+        self.upstream == Upstream::Suspected && (was_useful || held >= SUSPICION)
+    }
+
     /// Watches for an upstream that ends the connection because of the notification; true if
     /// this one seems to. `alone` says that the notification is out and the only thing that is not
     /// acknowledged, `held` how long the connection did.

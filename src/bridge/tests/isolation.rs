@@ -178,11 +178,9 @@ fn an_upstream_that_takes_nothing_is_tried_less_and_less() {
         sends(&s, &format!("t/{}", n / 2), QoS::AtLeastOnce);
         s.link.failed(&Error::Closed("gone".into()), s.now);
         let first = Unanswered {
-            lane: Lane::Client,
             seq: n / 2,
             id: Some(MessageId(n / 2)),
             qos: QoS::AtLeastOnce,
-            size: 1,
         };
         let under_way = UnderWay {
             count: 1,
@@ -367,11 +365,9 @@ fn a_message_that_is_never_acknowledged_is_set_aside() {
         let under_way = UnderWay {
             count: 1,
             first: Some(Unanswered {
-                lane: Lane::Client,
                 seq: 1,
                 id: Some(MessageId(1)),
                 qos: QoS::AtLeastOnce,
-                size: 1,
             }),
         };
         aside = s.link.judge(&under_way, s.now);
@@ -392,4 +388,68 @@ fn an_ordinary_connection_holds_nothing_up() {
     };
     let message = Message::new(parts, Time::from_secs(1), Rc::default()).unwrap();
     assert!(!wire.outward(None, &message, &mut String::new(), Time::from_secs(1)));
+}
+
+/// A bridge whose queue lives in RAM: its messages do not come again, but others on the topic do.
+#[test]
+fn a_topic_that_ends_the_connection_is_found_without_a_store() {
+    let mut s = quiet(&["# out 1"]);
+    let poison = |s: &mut Script, seq| {
+        sends(s, "a.b", QoS::AtLeastOnce);
+        s.link.failed(&Error::Closed("gone".into()), s.now);
+        let first = Unanswered {
+            seq,
+            id: None,
+            qos: QoS::AtLeastOnce,
+        };
+        let under_way = UnderWay {
+            count: 1,
+            first: Some(first),
+        };
+        assert!(s.link.judge(&under_way, s.now).is_none());
+    };
+    for seq in 0..3 {
+        up(&mut s);
+        poison(&mut s, seq);
+    }
+    for seq in 3..5 {
+        up(&mut s);
+        open(&mut s);
+        assert!(!s.link.wire().is_forbidden("a.b"));
+        poison(&mut s, seq);
+    }
+    assert!(s.link.wire().is_forbidden("a.b"));
+}
+
+/// SIGHUP in the middle of it: everything goes out as ever.
+#[test]
+fn a_careful_connection_ends_with_what_is_forgotten() {
+    let mut s = quiet(&["# out 1"]);
+    three_ends(&mut s, 3);
+    limits(&mut s);
+    open(&mut s);
+    s.link.forget_given_up();
+    assert_eq!(step(&mut s), format!("window {}", u16::MAX));
+}
+
+/// How many messages go out at once may have had another reason: it is tried again after a day.
+#[test]
+fn a_smaller_window_is_for_a_day() {
+    let mut s = quiet(&["# out 1"]);
+    three_ends(&mut s, 50);
+    up(&mut s);
+    open(&mut s);
+    for _ in 0..51 {
+        acknowledges(&mut s);
+    }
+    assert!(step(&mut s).starts_with("window"));
+    s.close_with(50);
+    for _ in 0..2 {
+        up(&mut s);
+        s.close_with(50);
+    }
+    assert_eq!(limits(&mut s).receive_maximum, 10);
+    s.pass(secs(24 * 3600));
+    s.close_with(1);
+    assert_eq!(limits(&mut s).receive_maximum, u16::MAX);
 }

@@ -19,7 +19,6 @@ use std::time::Duration;
 
 use super::{Action, Error, Limits, Link, Step, Unanswered, UnderWay};
 use crate::config::{Bounds, Bridge, BridgeTopic, Direction, Env, Restart};
-use crate::lane::Lane;
 use crate::message::MessageId;
 use crate::mqtt::{
     Ack, ConnAck, Packet, PacketId, Property, Props, PropsBuf, QoS, Reason, SubAck, Version, decode,
@@ -195,11 +194,9 @@ impl Script {
     fn lose(&mut self, error: &Error, count: usize) -> Option<Unanswered> {
         self.link.failed(error, self.now);
         let first = Unanswered {
-            lane: Lane::Client,
             seq: 1,
             id: Some(MessageId(1)),
             qos: QoS::ExactlyOnce,
-            size: 10,
         };
         let under_way = UnderWay {
             count,

@@ -224,6 +224,18 @@ fn notifications_that_end_the_link_stay_local() {
     s.close();
     assert!(s.dial().contains("will"), "they were not to blame");
 
+    // aedes: what is found out holds over a restart.
+    let mut s = Script::new(v311(spec(&["a out 1"])));
+    s.dial();
+    s.accept(false, &[]);
+    s.close();
+    s.dial();
+    s.accept(false, &[]);
+    s.puback(9, Reason::SUCCESS).unwrap();
+    s.close();
+    assert!(s.link.take_given_up().is_some());
+    assert!(!s.dial().contains("will"));
+
     let mut later = Script::new(v311(spec(&[])));
     later.dial();
     later.accept(false, &[]);

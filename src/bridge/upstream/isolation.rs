@@ -8,7 +8,6 @@
 use std::time::Duration;
 
 use super::verdicts::Feature;
-use crate::lane::Lane;
 use crate::message::MessageId;
 use crate::mqtt::QoS;
 use crate::time::Time;
@@ -44,16 +43,12 @@ const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// A message under way that has no answer.
 #[derive(Clone, Debug)]
 pub struct Unanswered {
-    /// Its lane.
-    pub lane: Lane,
     /// Its place in the sequence of the session, which it keeps.
     pub seq: u64,
-    /// Its number in the store, if it is there by itself.
+    /// Its number in the store. Without one it does not come again, but others on its topic do.
     pub id: Option<MessageId>,
     /// The QoS it was sent at.
     pub qos: QoS,
-    /// Its bytes.
-    pub size: u32,
 }
 
 /// The messages under way that have no answer.
@@ -130,7 +125,7 @@ pub(in crate::bridge) enum Wait {
 enum Thing {
     Request(Asked),
     Message(u64),
-    /// A QoS 0 message on this topic.
+    /// A message on this topic, which does not come again.
     Topic(Box<str>),
 }
 
@@ -218,7 +213,7 @@ impl Isolation {
     /// True if a careful connection may go on as others do, whose requests were all answered `ready`
     /// ago.
     pub(in crate::bridge) fn is_over(&mut self, ready: Duration) -> bool {
-        if !self.is_careful || (self.left > 0 && ready < CAREFUL_FOR) {
+        if self.is_careful && self.left > 0 && ready < CAREFUL_FOR {
             return false;
         }
         self.is_nothing_alone = true;
@@ -386,7 +381,12 @@ impl Asked {
 fn alone(loss: &Loss, under_way: &UnderWay) -> Option<Thing> {
     match (&loss.asked[..], under_way.count, loss.is_qos0_open) {
         ([request], 0, false) => Some(Thing::Request(request.clone())),
-        ([], 1, false) => under_way.first.as_ref().map(|m| Thing::Message(m.seq)),
+        ([], 1, false) => match &under_way.first {
+            Some(Unanswered {
+                seq, id: Some(_), ..
+            }) => Some(Thing::Message(*seq)),
+            _ => loss.topic.clone().map(Thing::Topic),
+        },
         ([], 0, true) => loss.topic.clone().map(Thing::Topic),
         _ => None,
     }

@@ -252,6 +252,14 @@ impl Verdicts {
         self.has_changed |= self.list.len() < before;
     }
 
+    /// Forgets what came of many ends together, and may have come of something else: it is tried again.
+    pub(in crate::bridge) fn clear_bulk(&mut self) {
+        let before = self.list.len();
+        let is_bulk = |feature: &Feature| matches!(feature, Feature::Aliases | Feature::Window(_));
+        self.list.retain(|known| !is_bulk(&known.feature));
+        self.has_changed |= self.list.len() < before;
+    }
+
     /// Forgets them all: everything is tried again.
     pub(in crate::bridge) fn clear(&mut self) {
         self.has_changed |= !self.list.is_empty();

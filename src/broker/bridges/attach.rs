@@ -414,11 +414,9 @@ pub(crate) fn under_way(core: &Core, bridge: BridgeId) -> UnderWay {
     };
     let mut unanswered = outbound.unanswered().filter_map(|(done, qos)| {
         Some(Unanswered {
-            lane: done.lane,
             seq: done.seq?,
             id: done.id,
             qos,
-            size: done.size,
         })
     });
     let first = unanswered.next();
