@@ -120,9 +120,11 @@ fn serve_until_stopped(
 ) -> Result<(), Error> {
     daemon::raise_descriptor_limit();
     let mut pause = Duration::ZERO;
+    let mut start = net::Start::Plain;
     loop {
         let started = Instant::now();
-        signals = match serve(options, &config, prepared, logger, signals)? {
+        let rules = prepared.auth.clone();
+        signals = match serve(options, &config, prepared, logger, (signals, start))? {
             Ended::Stopped => return Ok(()),
             Ended::Damaged(signals) => signals,
         };
@@ -137,7 +139,8 @@ fn serve_until_stopped(
         if let Ok((newer, _)) = load(options) {
             config = newer;
         }
-        prepared = Prepared::new(&config)?;
+        prepared = Prepared::again(&config, rules)?;
+        start = net::Start::Again;
     }
 }
 
@@ -147,7 +150,7 @@ fn serve(
     config: &Config,
     prepared: Prepared,
     logger: &Rc<Logger>,
-    mut signals: Signals,
+    (mut signals, how): (Signals, net::Start),
 ) -> Result<Ended, Error> {
     for warning in &prepared.warnings {
         log::warn!("{warning}");
@@ -160,7 +163,7 @@ fn serve(
     let (hub, damaged) = start::hub(config, prepared.auth, &reactor, &executor)?;
     let listeners = match prepared.listeners {
         Some(bound) => bound,
-        None => prepare::bind_listeners(&reactor, options, config)?,
+        None => prepare::bind_listeners(&reactor, options, config, how)?,
     };
     let listeners = start::listeners(config, listeners, &hub, &executor);
     let running = Reloadable {

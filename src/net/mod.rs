@@ -22,7 +22,7 @@ mod web;
 
 pub use clock::{Clock, Seen};
 pub use hub::{Hub, Shared, sleep};
-pub use listen::{Error as ListenError, Listener, bind, serve};
+pub use listen::{Bound, Error as ListenError, Listener, Start, Waiting, bind, listen_late, serve};
 pub use reactor::Reactor;
 pub use signals::Signals;
 pub use turn::Turn;

@@ -13,8 +13,8 @@ pub enum Error {
     Config(config::Errors),
     /// The password or access control file can't be used.
     Auth(auth::Error),
-    /// A listener can't listen.
-    Listen(net::ListenError),
+    /// Listeners that can't listen; never empty.
+    Listen(Vec<net::ListenError>),
     /// The store can't be opened, or did not take the last commit.
     Store(store::Error),
     /// A file that a directive names can't be written: directive, path, and the system's answer.
@@ -30,7 +30,10 @@ impl fmt::Display for Error {
         match self {
             Error::Config(e) => e.fmt(f),
             Error::Auth(e) => e.fmt(f),
-            Error::Listen(e) => e.fmt(f),
+            Error::Listen(errors) => {
+                let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                f.write_str(&lines.join("\n"))
+            }
             Error::Store(e) => e.fmt(f),
             Error::File(directive, path, e) => write!(
                 f,
@@ -48,7 +51,7 @@ impl std::error::Error for Error {
         match self {
             Error::Config(e) => Some(e),
             Error::Auth(e) => Some(e),
-            Error::Listen(e) => Some(e),
+            Error::Listen(errors) => Some(errors.first()?),
             Error::Store(e) => Some(e),
             Error::File(_, _, e) | Error::User(e) | Error::System(_, e) => Some(e),
         }

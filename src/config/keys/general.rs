@@ -178,7 +178,9 @@ pub(super) const KEYS: &[Key] = &[
         "After the listeners are bound, pid_file is written, and certificates, password_file, \
          acl_file and the log are opened; the store is opened after it, so persistence_location \
          must be that user's. What SIGHUP reads again must be readable for that user. Where there \
-         is no user mosquitto, `user mosquitto` means nobody. Not read again on SIGHUP.",
+         is no user mosquitto, `user mosquitto` means nobody. A port below 1024 can't be bound any \
+         more afterwards, so one whose interface comes later takes a restart; an address that comes \
+         later is bound in advance. Not read again on SIGHUP.",
         set!(user, v => Some(v.text()?.to_owned())),
     ),
     accepted(
