@@ -40,7 +40,7 @@ pub(super) const KEYS: &[Key] = &[
         "",
         |draft, v| {
             draft.default_listener.port = v.number(1..=u16::MAX)?;
-            draft.default_given = true;
+            draft.default_given = Some(draft.place.clone());
             Ok(())
         },
     ),
@@ -53,7 +53,7 @@ pub(super) const KEYS: &[Key] = &[
         "",
         |draft, v| {
             draft.default_listener.bind = Some(v.word("an address or a host name")?.to_owned());
-            draft.default_given = true;
+            draft.default_given = Some(draft.place.clone());
             Ok(())
         },
     ),
