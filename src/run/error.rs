@@ -11,8 +11,8 @@ use crate::{auth, config, net, store};
 pub enum Error {
     /// The configuration is wrong.
     Config(config::Errors),
-    /// The password or access control file can't be used.
-    Auth(auth::Error),
+    /// Password and access control files can't be used.
+    Auth(auth::Errors),
     /// Listeners that can't listen; never empty.
     Listen(Vec<net::ListenError>),
     /// The store can't be opened, or did not take the last commit.
