@@ -33,9 +33,12 @@ fn work() -> Result<ExitCode, String> {
     match cli::parse(&args)? {
         cli::Request::Print(text) => print!("{text}"),
         cli::Request::Check(options) => {
-            let notes = run::check(&options).map_err(|e| e.to_string())?;
-            for note in notes {
-                println!("Warning: {}", printable(&note));
+            let findings = run::check(&options);
+            for warning in findings.warnings {
+                println!("Warning: {}", printable(&warning));
+            }
+            if !findings.errors.is_empty() {
+                return Err(findings.errors.join("\n"));
             }
             println!("The configuration is good.");
         }

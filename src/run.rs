@@ -6,9 +6,11 @@
 //! signal.
 
 mod bridges;
+mod check;
 mod daemon;
 mod error;
 mod logger;
+mod loops;
 mod memory;
 mod mounts;
 mod options;
@@ -25,7 +27,6 @@ use futures_lite::future;
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use smol::{LocalExecutor, Task, channel};
 
-use crate::auth::Auth;
 use crate::config::Config;
 use crate::net::{self, Shared, Signals};
 use bridges::Bridges;
@@ -35,6 +36,7 @@ use options::load;
 use prepare::Prepared;
 use reload::Reloadable;
 
+pub use check::{Findings, check};
 pub use error::Error;
 pub use options::Options;
 
@@ -43,18 +45,6 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 /// A broker that has run so long is not one that starts over again and again.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
-
-/// Checks the configuration and the files of rules that it names (`--test-config`): what the log
-/// would note, or everything wrong with it.
-///
-/// # Errors
-/// [`Error::Config`], [`Error::Auth`].
-pub fn check(options: &Options) -> Result<Vec<String>, Error> {
-    let (config, mut notes) = load(options)?;
-    let (_, warnings) = Auth::for_config(&config).map_err(Error::Auth)?;
-    notes.extend(warnings);
-    Ok(notes)
-}
 
 /// Runs the broker until a signal stops it.
 ///

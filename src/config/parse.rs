@@ -412,22 +412,6 @@ mod tests {
     }
 
     #[test]
-    fn bridges_must_not_share_client_ids() {
-        let text = "connection a\naddress u\ntopic #\nremote_clientid i\n\
-                    connection b\naddress v u\ntopic #\nremote_clientid i\nlocal_clientid j";
-        assert_eq!(
-            kinds(text),
-            [Kind::DuplicateRemoteId("i".into(), "a".into())]
-        );
-        let text = "connection a\naddress u\ntopic #\nlocal_clientid i\n\
-                    connection b\naddress u\ntopic #\nlocal_clientid i";
-        assert_eq!(
-            kinds(text),
-            [Kind::DuplicateLocalId("i".into(), "a".into())]
-        );
-    }
-
-    #[test]
     fn a_low_keepalive_is_raised_with_a_note() {
         let text = "connection a\naddress u\ntopic #\nkeepalive_interval 3";
         let loaded = Config::parse(text, "x.conf", &env()).unwrap();

@@ -160,7 +160,7 @@ fn wrong_among(bridge: &Bridge, others: &[Bridge]) -> Vec<Kind> {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Config, Env};
+    use crate::config::{Config, Env, Kind};
 
     /// The notes about a bridge with these lines, in a configuration that holds.
     fn notes(lines: &str) -> Vec<String> {
@@ -201,6 +201,11 @@ mod tests {
         }
         let lasting = "topic # out 1 qos0=keep\ncleansession true\nlocal_cleansession false";
         assert_eq!(notes(lasting), [""; 0]);
+    }
+
+    fn kinds(text: &str) -> Vec<Kind> {
+        let errors = Config::parse(text, "x", &Env::default()).unwrap_err();
+        errors.0.into_iter().map(|error| error.kind).collect()
     }
 
     fn errors(text: &str) -> Vec<String> {
@@ -260,5 +265,21 @@ mod tests {
         ] {
             assert!(Config::parse(fine, "x", &Env::default()).is_ok(), "{fine}");
         }
+    }
+
+    #[test]
+    fn bridges_must_not_share_client_ids() {
+        let text = "connection a\naddress u\ntopic #\nremote_clientid i\n\
+                    connection b\naddress v u\ntopic #\nremote_clientid i\nlocal_clientid j";
+        assert_eq!(
+            kinds(text),
+            [Kind::DuplicateRemoteId("i".into(), "a".into())]
+        );
+        let text = "connection a\naddress u\ntopic #\nlocal_clientid i\n\
+                    connection b\naddress u\ntopic #\nlocal_clientid i";
+        assert_eq!(
+            kinds(text),
+            [Kind::DuplicateLocalId("i".into(), "a".into())]
+        );
     }
 }

@@ -4,14 +4,18 @@ mod accept;
 mod bind;
 mod error;
 mod late;
+mod names;
 mod section;
+mod trial;
 mod unix;
 
 pub use accept::serve;
 pub use bind::{Bound, Start, Waiting, bind};
 pub use error::Error;
 pub use late::listen_late;
+pub use names::{Found, is_here, look_up};
 pub use section::Listener;
+pub use trial::{Trial, try_out};
 
 #[cfg(test)]
 mod tests {

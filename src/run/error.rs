@@ -11,6 +11,8 @@ use crate::{auth, config, net, store};
 pub enum Error {
     /// The configuration is wrong.
     Config(config::Errors),
+    /// Bridges to this broker itself, a line each; never empty.
+    Loop(Vec<String>),
     /// Password and access control files can't be used.
     Auth(auth::Errors),
     /// Listeners that can't listen; never empty.
@@ -29,6 +31,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Config(e) => e.fmt(f),
+            Error::Loop(lines) => f.write_str(&lines.join("\n")),
             Error::Auth(e) => e.fmt(f),
             Error::Listen(errors) => {
                 let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
@@ -50,6 +53,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::Config(e) => Some(e),
+            Error::Loop(_) => None,
             Error::Auth(e) => Some(e),
             Error::Listen(errors) => Some(errors.first()?),
             Error::Store(e) => Some(e),

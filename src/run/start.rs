@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use smol::{LocalExecutor, Task, channel};
 
+use super::check::left_by_mosquitto;
 use super::logger::{self, TopicLine};
 use super::{Error, mounts};
 use crate::auth::Auth;
@@ -76,6 +77,9 @@ fn log_what_was_found(config: &Config, loaded: &Loaded) {
              persistence_location to a folder on flash or disk.",
             general.store.display()
         );
+    }
+    if let Some(line) = left_by_mosquitto(general) {
+        log::warn!("{line}.");
     }
     match general.durability {
         Durability::Power => {}

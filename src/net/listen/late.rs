@@ -2,13 +2,13 @@
 //! or another program had it.
 
 use std::io;
-use std::net::ToSocketAddrs;
 use std::time::Duration;
 
 use smol::channel;
 
 use super::bind::Waiting;
-use super::section::{Found, Listener, Spot};
+use super::names::{self, Found};
+use super::section::{Listener, Spot};
 use crate::net::hub::{Shared, sleep};
 
 /// Between two attempts, at first and at most.
@@ -18,9 +18,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Between two lines of the log about it, at least and, while nothing changes, at most.
 const SHORTEST_SILENCE: Duration = Duration::from_secs(60);
 const LONGEST_SILENCE: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// The thread of a look-up needs room for libc's resolver, not for us.
-const STACK: usize = 256 * 1024;
 
 /// Tries until it can be listened wherever `waiting` says, and gives each listener to `serve`.
 pub async fn listen_late(waiting: Waiting, hub: Shared, mut serve: impl FnMut(Listener)) {
@@ -55,19 +52,14 @@ pub async fn listen_late(waiting: Waiting, hub: Shared, mut serve: impl FnMut(Li
     }
 }
 
-/// Looks a name up in a thread of its own, as that blocks for as long as a name server is silent.
-/// Nothing else is started meanwhile, so there is never more than one a listener.
+/// Looks a name up. Nothing else is started meanwhile, so there is never more than one thread a
+/// listener.
 async fn look_up(host: &str, port: u16) -> Found {
     let (sender, answer) = channel::bounded(1);
-    let host = host.to_owned();
-    std::thread::Builder::new()
-        .name("resolve".into())
-        .stack_size(STACK)
-        .spawn(move || {
-            let found = (host.as_str(), port).to_socket_addrs();
-            // Nobody waits any more: the broker stops.
-            let _ = sender.try_send(found.map(Iterator::collect));
-        })?;
+    names::start(host, port, move |found| {
+        // Nobody waits any more: the broker stops.
+        let _ = sender.try_send(found);
+    })?;
     let gone = |_| Err(io::ErrorKind::BrokenPipe.into());
     answer.recv().await.unwrap_or_else(gone)
 }

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::error::{Error, Failure, Kind, is_family_missing, of_interface};
+use super::names::Found;
 use super::unix::Place;
 use crate::config::{self, Family};
 use crate::net::reactor::{Reactor, Source};
@@ -99,9 +100,6 @@ pub(super) enum Spot {
     Loopback,
 }
 
-/// The answer to the look-up of a host name.
-pub(super) type Found = io::Result<Vec<SocketAddr>>;
-
 /// What is bound, and what is not.
 type Outcome = (Vec<Listener>, Vec<(Spot, Error)>);
 
@@ -168,22 +166,10 @@ impl Section {
     /// A listener at each address that was found for a host name. If another program has one of
     /// them, none is bound.
     fn named(&self, name: Spot, found: Found) -> Outcome {
-        let mut addresses = match found {
+        let addresses = match self.wanted(found) {
             Ok(addresses) => addresses,
-            Err(cause) => {
-                let failure = Failure::absent(cause, "the name does not resolve (yet)");
-                return (Vec::new(), vec![self.failed(name, failure)]);
-            }
+            Err(failure) => return (Vec::new(), vec![self.failed(name, failure)]),
         };
-        addresses.retain(|address| self.wants(address.ip()));
-        addresses.dedup();
-        if addresses.is_empty() {
-            let failure = Failure::wrong(
-                ErrorKind::AddrNotAvailable.into(),
-                "it has no address of the family that socket_domain asks for",
-            );
-            return (Vec::new(), vec![self.failed(name, failure)]);
-        }
         let (mut bound, mut failed) = (Vec::new(), Vec::new());
         for address in addresses {
             match self.listen(address, false) {
@@ -195,6 +181,57 @@ impl Section {
             }
         }
         (bound, failed)
+    }
+
+    /// The addresses of what was found that the section takes, each once.
+    fn wanted(&self, found: Found) -> Result<Vec<SocketAddr>, Failure> {
+        let cure = "the name does not resolve (yet)";
+        let mut addresses = found.map_err(|cause| Failure::absent(cause, cure))?;
+        addresses.retain(|address| self.wants(address.ip()));
+        addresses.dedup();
+        if addresses.is_empty() {
+            return Err(Failure::wrong(
+                ErrorKind::AddrNotAvailable.into(),
+                "it has no address of the family that socket_domain asks for",
+            ));
+        }
+        Ok(addresses)
+    }
+
+    /// What is wrong or missing where the section listens, without listening: each port is taken to
+    /// be free and allowed. `found` is the answer to the look-up of its host name, if it has one.
+    pub(super) fn try_out(&self, found: Option<Found>) -> Vec<Error> {
+        let spot = self.spot();
+        let tried = match &spot {
+            Spot::Path(path) => vec![Place::check(path)],
+            Spot::Address(address) => vec![self.try_address(*address)],
+            Spot::Name(_) => match found.map(|found| self.wanted(found)) {
+                Some(Ok(addresses)) => {
+                    let addresses = addresses.into_iter();
+                    addresses.map(|address| self.try_address(address)).collect()
+                }
+                Some(Err(failure)) => vec![Err(failure)],
+                None => Vec::new(),
+            },
+            Spot::Any | Spot::Loopback => vec![self.try_any()],
+        };
+        let failures = tried.into_iter().filter_map(Result::err);
+        failures
+            .map(|failure| self.failed(spot.clone(), failure).1)
+            .collect()
+    }
+
+    fn try_address(&self, address: SocketAddr) -> Result<(), Failure> {
+        self.bound(SocketAddr::new(address.ip(), 0), false)
+            .map(drop)
+    }
+
+    /// One family is enough.
+    fn try_any(&self) -> Result<(), Failure> {
+        let families = [IpAddr::from([0; 4]), IpAddr::from([0; 16])];
+        let wanted = families.into_iter().filter(|ip| self.wants(*ip));
+        let tried = wanted.map(|ip| self.try_address(SocketAddr::new(ip, 0)));
+        tried.reduce(Result::or).unwrap_or(Ok(()))
     }
 
     /// `failure`, with where it was.
@@ -241,6 +278,12 @@ impl Section {
 
     /// A listener at `address`; with `early` also where no interface has it yet (`IP_FREEBIND`).
     pub(super) fn listen(&self, address: SocketAddr, early: bool) -> Result<Listener, Failure> {
+        let socket = self.bound(address, early)?;
+        let bound = socket.local_addr()?.as_socket().unwrap_or(address);
+        Ok(self.start(socket, At::Address(bound))?)
+    }
+
+    fn bound(&self, address: SocketAddr, early: bool) -> Result<Socket, Failure> {
         let domain = Domain::for_address(address);
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
         // A restart must not wait for the connections of the last run to time out.
@@ -259,8 +302,7 @@ impl Section {
                 .map_err(|e| of_interface(interface, &e))?;
         }
         socket.bind(&address.into())?;
-        let bound = socket.local_addr()?.as_socket().unwrap_or(address);
-        Ok(self.start(socket, At::Address(bound))?)
+        Ok(socket)
     }
 
     /// A listener on the Unix socket `path`, whose rights the umask decides, as in Mosquitto.

@@ -24,20 +24,33 @@ impl Place {
     /// # Errors
     /// When the path is taken, too long, or can't be written, with what to do.
     pub(super) fn bind(path: &Path) -> Result<(Socket, Place), Failure> {
-        let check = |e: io::Error| match e.kind() {
-            ErrorKind::NotFound => Failure::absent(e, "the folder must exist"),
-            _ => Failure::wrong(e, "the folder must be writable"),
-        };
         let address =
             SockAddr::unix(path).map_err(|e| Failure::wrong(e, "a path has at most 107 bytes"))?;
         clear(path, &address)?;
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(check)?;
-        socket.bind(&address).map_err(check)?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(denied)?;
+        socket.bind(&address).map_err(denied)?;
         let place = Place {
             path: path.to_owned(),
             file: identity(path),
         };
         Ok((socket, place))
+    }
+
+    /// What would keep a socket from being bound to `path`, whoever listens there now.
+    ///
+    /// # Errors
+    /// As [`Place::bind`].
+    pub(super) fn check(path: &Path) -> Result<(), Failure> {
+        address(path)?;
+        let folder = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        match fs::metadata(folder.unwrap_or(Path::new("."))) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Err(denied(e)),
+            _ => {}
+        }
+        match fs::symlink_metadata(path) {
+            Ok(found) if !found.file_type().is_socket() => Err(no_socket()),
+            _ => Ok(()),
+        }
     }
 
     /// The file.
@@ -55,6 +68,22 @@ impl Drop for Place {
     }
 }
 
+fn address(path: &Path) -> Result<SockAddr, Failure> {
+    SockAddr::unix(path).map_err(|e| Failure::wrong(e, "a path has at most 107 bytes"))
+}
+
+fn denied(error: io::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::NotFound => Failure::absent(error, "the folder must exist"),
+        _ => Failure::wrong(error, "the folder must be writable"),
+    }
+}
+
+fn no_socket() -> Failure {
+    let cure = "this is no socket: remove it or choose another path";
+    Failure::wrong(ErrorKind::AlreadyExists.into(), cure)
+}
+
 fn identity(path: &Path) -> Option<(u64, u64)> {
     let metadata = fs::symlink_metadata(path).ok()?;
     Some((metadata.dev(), metadata.ino()))
@@ -66,9 +95,7 @@ fn clear(path: &Path, address: &SockAddr) -> Result<(), Failure> {
         return Ok(());
     };
     if !found.file_type().is_socket() {
-        let taken = ErrorKind::AlreadyExists.into();
-        let cure = "this is no socket: remove it or choose another path";
-        return Err(Failure::wrong(taken, cure));
+        return Err(no_socket());
     }
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None)
         .and_then(|probe| probe.set_nonblocking(true).map(|()| probe))
