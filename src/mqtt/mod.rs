@@ -7,6 +7,7 @@
 //! "3.1.1" in a clause reference means MQTT 3.1.1 (OASIS, 2014), "5.0" MQTT 5.0 (OASIS, 2019).
 
 mod error;
+mod foreign;
 mod frame;
 mod packets;
 mod property;
@@ -19,6 +20,7 @@ mod types;
 mod wire;
 
 pub use error::{Error, Fault};
+pub use foreign::foreign;
 pub use frame::{MAX_REMAINING_LENGTH, announced_size, decode, encode, encode_head};
 pub use packets::{
     Ack, Auth, ConnAck, Connect, Disconnect, Packet, Publish, RetainHandling, SubAck, Subscribe,

@@ -210,7 +210,7 @@ impl Hub {
                             _ => Code::PROTOCOL_ERROR,
                         };
                     }
-                    self.broker.malformed(id, e, now);
+                    self.broker.malformed(id, rest, e, now);
                     self.pause(id);
                     return bytes.len();
                 }

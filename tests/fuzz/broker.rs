@@ -194,7 +194,7 @@ impl Bench {
                 Ok(None) => break,
                 Err(error) => {
                     used = unread.len();
-                    self.broker.malformed(conn, error, self.now);
+                    self.broker.malformed(conn, &unread, error, self.now);
                 }
             }
         }

@@ -198,7 +198,7 @@ impl World {
         match decode(bytes, version, self.broker.max_packet(conn)) {
             Ok(Some((packet, _))) => self.broker.packet(conn, packet, self.now),
             Ok(None) => panic!("half a packet"),
-            Err(error) => self.broker.malformed(conn, error, self.now),
+            Err(error) => self.broker.malformed(conn, bytes, error, self.now),
         }
         self.turn();
     }
