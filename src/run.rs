@@ -24,13 +24,13 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use futures_lite::future;
-use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use smol::{LocalExecutor, Task, channel};
 
 use crate::config::Config;
 use crate::net::{self, Shared, Signals};
 use bridges::Bridges;
-use daemon::Side;
+use daemon::{Report, Side};
 use logger::{Logger, OpenLog};
 use options::load;
 use prepare::Prepared;
@@ -43,6 +43,11 @@ pub use options::Options;
 /// How long a clean stop waits for output to leave and for the last commit.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
+/// The signals that are answered; the rest do what they always do. A limit on the size of files
+/// (SIGXFSZ) is a full disk, not an end; SIGUSR2 is Mosquitto's for printing its subscriptions, and
+/// would be an end, too.
+const CAUGHT: [i32; 6] = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGXFSZ];
+
 /// A broker that has run so long is not one that starts over again and again.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
 
@@ -52,15 +57,29 @@ const STABLE_AFTER: Duration = Duration::from_secs(60);
 /// Whatever keeps it from starting; a store that does not take the last commit.
 pub fn run(options: &Options) -> Result<(), Error> {
     let (config, notes) = load(options)?;
+    let mut report = Report::default();
     if options.daemon {
         let side = daemon::detach().map_err(|e| Error::System("going into the background", e))?;
-        if side == Side::Parent {
-            return Ok(());
+        match side {
+            Side::Parent(started) => return started.map_err(Error::Background),
+            Side::Child(to_parent) => report = to_parent,
         }
     }
-    // A limit on the size of files (SIGXFSZ) is a full disk, not an end.
-    let caught = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGXFSZ];
-    let signals = Signals::new(&caught).map_err(|e| Error::System("waiting for signals", e))?;
+    let result = run_here(options, config, notes, &mut report);
+    if let Err(e) = &result {
+        report.failed(&e.to_string());
+    }
+    result
+}
+
+/// Runs the broker in this process.
+fn run_here(
+    options: &Options,
+    config: Config,
+    notes: Vec<String>,
+    report: &mut Report,
+) -> Result<(), Error> {
+    let signals = Signals::new(&CAUGHT).map_err(|e| Error::System("waiting for signals", e))?;
     let log = &config.general.log;
     let opened = OpenLog::new(log).map_err(|e| Error::of_log(log, e))?;
     // Before any thread is started, the log's among them; what goes wrong is for the log.
@@ -79,8 +98,9 @@ pub fn run(options: &Options) -> Result<(), Error> {
     if !options.ports.is_empty() && !config.listeners.is_empty() {
         log::info!("-p is ignored: the configuration names its listeners.");
     }
-    let result = prepared
-        .and_then(|prepared| serve_until_stopped(options, config, prepared, &logger, signals));
+    let result = prepared.and_then(|prepared| {
+        serve_until_stopped(options, config, prepared, &logger, (signals, report))
+    });
     match &result {
         Ok(()) => log::info!("footbridge stopped."),
         // The caller says it on standard error, which a daemon does not have.
@@ -106,7 +126,7 @@ fn serve_until_stopped(
     mut config: Config,
     mut prepared: Prepared,
     logger: &Rc<Logger>,
-    mut signals: Signals,
+    (mut signals, report): (Signals, &mut Report),
 ) -> Result<(), Error> {
     daemon::raise_descriptor_limit();
     let mut pause = Duration::ZERO;
@@ -114,7 +134,7 @@ fn serve_until_stopped(
     loop {
         let started = Instant::now();
         let rules = prepared.auth.clone();
-        signals = match serve(options, &config, prepared, logger, (signals, start))? {
+        signals = match serve(options, &config, prepared, logger, (signals, start), report)? {
             Ended::Stopped => return Ok(()),
             Ended::Damaged(signals) => signals,
         };
@@ -141,6 +161,7 @@ fn serve(
     prepared: Prepared,
     logger: &Rc<Logger>,
     (mut signals, how): (Signals, net::Start),
+    report: &mut Report,
 ) -> Result<Ended, Error> {
     for warning in &prepared.warnings {
         log::warn!("{warning}");
@@ -168,6 +189,7 @@ fn serve(
         .detach();
     executor.spawn(net::Turn::new(hub)).detach();
     log::info!("footbridge {} running.", env!("CARGO_PKG_VERSION"));
+    report.running();
     // The awaited future is polled at every wake: the work is in tasks of the executor, and this
     // only looks whether they are over.
     let life = executor.spawn(until_signal(signals, damaged, running, listeners));
@@ -197,6 +219,7 @@ async fn until_signal(
             None => return Ok(Ended::Damaged(signals)),
             Some(SIGHUP) => running.reload(),
             Some(SIGUSR1) => running.hub.borrow_mut().commit_now(),
+            Some(SIGUSR2) => log::info!("SIGUSR2 means nothing to footbridge."),
             Some(SIGXFSZ) => {}
             Some(signal) => {
                 log::info!("footbridge stopping ({}).", name(signal));

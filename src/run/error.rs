@@ -23,6 +23,8 @@ pub enum Error {
     File(&'static str, PathBuf, io::Error),
     /// The rights of the user that the configuration names can't be taken.
     User(io::Error),
+    /// What `-d` left in the background did not start: why.
+    Background(String),
     /// Something of the system: what was tried, and its answer.
     System(&'static str, io::Error),
 }
@@ -44,6 +46,7 @@ impl fmt::Display for Error {
                 path.display()
             ),
             Error::User(e) => write!(f, "user: {e}"),
+            Error::Background(why) => f.write_str(why),
             Error::System(what, e) => write!(f, "{what}: {e}"),
         }
     }
@@ -53,7 +56,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::Config(e) => Some(e),
-            Error::Loop(_) => None,
+            Error::Loop(_) | Error::Background(_) => None,
             Error::Auth(e) => Some(e),
             Error::Listen(errors) => Some(errors.first()?),
             Error::Store(e) => Some(e),
