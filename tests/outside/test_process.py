@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,15 @@ pytestmark = pytest.mark.footbridge
 
 def stop(pid):
     os.kill(pid, signal.SIGTERM)
-    wait_until(lambda: not os.path.exists(f"/proc/{pid}"), what="end of the daemon")
+
+    def ended():
+        # It may stay as a zombie for a while: its parent is gone.
+        try:
+            return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+        except OSError:
+            return True
+
+    wait_until(ended, what="end of the daemon")
 
 
 def test_d_returns_when_it_serves(tmp_path):
