@@ -66,7 +66,6 @@ def test_the_first_steps(tmp_path):
         shell.stdin.close()
         shell.wait(timeout=20)
         wait_until(lambda: not any(map(runs, pids)), what="end of the brokers")
-        assert not folder.exists()
     except BaseException:
         print(said.decode(errors="replace"))
         raise
