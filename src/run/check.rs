@@ -8,13 +8,16 @@ mod findings;
 mod folders;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
+
+use rustix::process::geteuid;
 
 use super::loops::{self, Known};
 use super::options::{self, Options};
 use super::user;
-use crate::auth::Auth;
+use crate::auth::{self, Auth};
 use crate::config::Config;
 use crate::net::{self, Found};
 
@@ -34,14 +37,32 @@ pub fn check(options: &Options) -> Findings {
     let config = &examined.config;
     match Auth::for_config(config) {
         Ok((_, skipped)) => findings.warnings.extend(skipped),
-        Err(wrong) => findings.error_each(&wrong.0),
+        Err(wrong) => wrong.0.iter().for_each(|error| match error {
+            auth::Error::Unreadable(_, e) if is_right_of_others(e) => {
+                findings
+                    .warnings
+                    .push(format!("{error}. It was not checked"));
+            }
+            error => findings.errors.push(error.to_string()),
+        }),
     }
     if let Err(e) = user::check(config.general.user.as_deref()) {
         findings.errors.push(format!("user: {e}"));
     }
     folders::check(config, &mut findings);
+    let ports = options.ports.iter().enumerate();
+    let twice = ports.filter(|(n, port)| options.ports.iter().take(*n).any(|p| p == *port));
+    if config.listeners.is_empty() {
+        let said = twice.map(|(_, port)| format!("-p {port}: given twice"));
+        findings.errors.extend(said);
+    }
     check_hosts(options, config, &mut findings);
     findings
+}
+
+/// True where who runs the check lacks a right that the broker may have.
+fn is_right_of_others(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied && !geteuid().is_root()
 }
 
 /// Listeners, and the addresses of bridges.

@@ -92,7 +92,12 @@ def test_a_store_of_mosquitto_is_named(make_broker, tmp_path):
 
 def test_anybody_may_check_beside_a_broker(make_broker, tmp_path):
     """Ports that are taken or root's, and who the broker becomes, are not the check's."""
-    broker = make_broker("listener 80 127.0.0.9\nuser root", start=False, durable=True)
+    acl = tmp_path / "acl"
+    acl.write_text("topic #\n")
+    acl.chmod(0o600)
+    broker = make_broker(
+        f"listener 80 127.0.0.9\nuser root\nacl_file {acl}", start=False, durable=True
+    )
     config = broker.config_file
     text = config.read_text()
     config.write_text(text.replace("listener 80 127.0.0.9\n", ""))
@@ -106,6 +111,7 @@ def test_anybody_may_check_beside_a_broker(make_broker, tmp_path):
         [FOOTBRIDGE, "-c", config, "--test-config"], capture_output=True, text=True, **as_nobody
     )
     assert done.returncode == 0, done.stderr
+    assert not as_nobody or f"{acl}: cannot be read" in done.stdout
     assert broker.alive()
 
 

@@ -81,47 +81,46 @@ fn folder_of(file: &Path) -> &Path {
 
 fn check_file(directive: &str, file: &Path, writer: &Writer, findings: &mut Findings) {
     let folder = folder_of(file);
-    let said = |path: &Path, what: &str| format!("{directive}: {}: {what}", path.display());
-    match fs::metadata(folder) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let what = "the folder does not exist; create it or name another";
-            return findings.errors.push(said(folder, what));
-        }
+    let wrong = match (fs::metadata(folder), fs::metadata(file)) {
+        (Err(e), _) if e.kind() == io::ErrorKind::NotFound => Some((
+            folder,
+            "the folder does not exist; create it or name another",
+        )),
         // One that this user may not look into.
-        Err(_) => return,
-        Ok(found) if !found.is_dir() => {
-            return findings.errors.push(said(folder, "is no folder; name one"));
+        (Err(_), _) => return,
+        (Ok(found), _) if !found.is_dir() => Some((folder, "is no folder; name one")),
+        (_, Ok(found)) if found.is_dir() => Some((file, "is a folder; name a file")),
+        _ => None,
+    };
+    if let Some((path, what)) = wrong {
+        let error = format!("{directive}: {}: {what}", path.display());
+        return findings.errors.push(error);
+    }
+    let is_there = file.exists();
+    // Beside the store more files are made.
+    if !is_there || directive == "persistence_location" {
+        check_rights(directive, folder, writer, findings);
+    }
+    if is_there {
+        check_rights(directive, file, writer, findings);
+    }
+}
+
+/// Checks that `path` can be written to.
+fn check_rights(directive: &str, path: &Path, writer: &Writer, findings: &mut Findings) {
+    let said = |what: &str| format!("{directive}: {}: {what}", path.display());
+    match writer {
+        Writer::Root => {}
+        Writer::Other(user) if user.may_write(path) => {}
+        Writer::Other(user) => {
+            let name = user.name();
+            let what = format!("`user {name}` may not write there; give it the right to");
+            findings.errors.push(said(&what));
         }
-        Ok(_) => {}
-    }
-    let found = fs::metadata(file);
-    if found.as_ref().is_ok_and(fs::Metadata::is_dir) {
-        return findings.errors.push(said(file, "is a folder; name a file"));
-    }
-    // Others are made beside the store.
-    let mut paths = vec![folder];
-    if found.is_ok() {
-        paths.push(file);
-        if directive != "persistence_location" {
-            paths.remove(0);
-        }
-    }
-    for path in paths {
-        match writer {
-            Writer::Root => {}
-            Writer::Other(user) if user.may_write(path) => {}
-            Writer::Other(user) => {
-                let what = format!(
-                    "`user {}` may not write there; give it the right to",
-                    user.name()
-                );
-                findings.errors.push(said(path, &what));
-            }
-            Writer::Unknown if access(path, Access::WRITE_OK).is_ok() => {}
-            Writer::Unknown => {
-                let what = "whoever runs this check may not write there; who runs the broker must";
-                findings.warnings.push(said(path, what));
-            }
+        Writer::Unknown if access(path, Access::WRITE_OK).is_ok() => {}
+        Writer::Unknown => {
+            let what = "whoever runs this check may not write there; who runs the broker must";
+            findings.warnings.push(said(what));
         }
     }
 }
