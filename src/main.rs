@@ -11,7 +11,7 @@ fn main() -> ExitCode {
         Ok(status) => status,
         Err(line) => {
             let lines: Vec<_> = line.lines().map(printable).collect();
-            eprintln!("Error: {}", lines.join("\n"));
+            cli::complain(&format!("Error: {}", lines.join("\n")));
             ExitCode::FAILURE
         }
     }
@@ -31,15 +31,22 @@ fn work() -> Result<ExitCode, String> {
         return Ok(ExitCode::from(status));
     }
     match cli::parse(&args)? {
-        cli::Request::Print(text) => print!("{text}"),
+        cli::Request::Print(text) => put(&text)?,
         cli::Request::Check(options) => {
-            let notes = run::check(&options).map_err(|e| e.to_string())?;
-            for note in notes {
-                println!("Warning: {}", printable(&note));
+            let findings = run::check(&options);
+            for warning in findings.warnings {
+                put(&format!("Warning: {}\n", printable(&warning)))?;
             }
-            println!("The configuration is good.");
+            if !findings.errors.is_empty() {
+                return Err(findings.errors.join("\n"));
+            }
+            put("The configuration is good.\n")?;
         }
         cli::Request::Run(options) => run::run(&options).map_err(|e| e.to_string())?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn put(text: &str) -> Result<(), String> {
+    cli::put(text).map_err(|e| format!("standard output: {e}"))
 }

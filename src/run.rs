@@ -6,9 +6,11 @@
 //! signal.
 
 mod bridges;
+mod check;
 mod daemon;
 mod error;
 mod logger;
+mod loops;
 mod memory;
 mod mounts;
 mod options;
@@ -22,39 +24,32 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use futures_lite::future;
-use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use smol::{LocalExecutor, Task, channel};
 
-use crate::auth::Auth;
 use crate::config::Config;
 use crate::net::{self, Shared, Signals};
 use bridges::Bridges;
-use daemon::Side;
+use daemon::{Report, Side};
 use logger::{Logger, OpenLog};
 use options::load;
 use prepare::Prepared;
 use reload::Reloadable;
 
+pub use check::{Findings, check};
 pub use error::Error;
 pub use options::Options;
 
 /// How long a clean stop waits for output to leave and for the last commit.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
+/// The signals that are answered; the rest do what they always do. A limit on the size of files
+/// (SIGXFSZ) is a full disk, not an end; SIGUSR2 is Mosquitto's for printing its subscriptions, and
+/// would be an end, too.
+const CAUGHT: [i32; 6] = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGXFSZ];
+
 /// A broker that has run so long is not one that starts over again and again.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
-
-/// Checks the configuration and the files of rules that it names (`--test-config`): what the log
-/// would note, or everything wrong with it.
-///
-/// # Errors
-/// [`Error::Config`], [`Error::Auth`].
-pub fn check(options: &Options) -> Result<Vec<String>, Error> {
-    let (config, mut notes) = load(options)?;
-    let (_, warnings) = Auth::for_config(&config).map_err(Error::Auth)?;
-    notes.extend(warnings);
-    Ok(notes)
-}
 
 /// Runs the broker until a signal stops it.
 ///
@@ -62,15 +57,29 @@ pub fn check(options: &Options) -> Result<Vec<String>, Error> {
 /// Whatever keeps it from starting; a store that does not take the last commit.
 pub fn run(options: &Options) -> Result<(), Error> {
     let (config, notes) = load(options)?;
+    let mut report = Report::default();
     if options.daemon {
         let side = daemon::detach().map_err(|e| Error::System("going into the background", e))?;
-        if side == Side::Parent {
-            return Ok(());
+        match side {
+            Side::Parent(started) => return started.map_err(Error::Background),
+            Side::Child(to_parent) => report = to_parent,
         }
     }
-    // A limit on the size of files (SIGXFSZ) is a full disk, not an end.
-    let caught = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGXFSZ];
-    let signals = Signals::new(&caught).map_err(|e| Error::System("waiting for signals", e))?;
+    let result = run_here(options, config, notes, &mut report);
+    if let Err(e) = &result {
+        report.failed(&e.to_string());
+    }
+    result
+}
+
+/// Runs the broker in this process.
+fn run_here(
+    options: &Options,
+    config: Config,
+    notes: Vec<String>,
+    report: &mut Report,
+) -> Result<(), Error> {
+    let signals = Signals::new(&CAUGHT).map_err(|e| Error::System("waiting for signals", e))?;
     let log = &config.general.log;
     let opened = OpenLog::new(log).map_err(|e| Error::of_log(log, e))?;
     // Before any thread is started, the log's among them; what goes wrong is for the log.
@@ -89,8 +98,9 @@ pub fn run(options: &Options) -> Result<(), Error> {
     if !options.ports.is_empty() && !config.listeners.is_empty() {
         log::info!("-p is ignored: the configuration names its listeners.");
     }
-    let result = prepared
-        .and_then(|prepared| serve_until_stopped(options, config, prepared, &logger, signals));
+    let result = prepared.and_then(|prepared| {
+        serve_until_stopped(options, config, prepared, &logger, (signals, report))
+    });
     match &result {
         Ok(()) => log::info!("footbridge stopped."),
         // The caller says it on standard error, which a daemon does not have.
@@ -116,13 +126,15 @@ fn serve_until_stopped(
     mut config: Config,
     mut prepared: Prepared,
     logger: &Rc<Logger>,
-    mut signals: Signals,
+    (mut signals, report): (Signals, &mut Report),
 ) -> Result<(), Error> {
     daemon::raise_descriptor_limit();
     let mut pause = Duration::ZERO;
+    let mut start = net::Start::Plain;
     loop {
         let started = Instant::now();
-        signals = match serve(options, &config, prepared, logger, signals)? {
+        let rules = prepared.auth.clone();
+        signals = match serve(options, &config, prepared, logger, (signals, start), report)? {
             Ended::Stopped => return Ok(()),
             Ended::Damaged(signals) => signals,
         };
@@ -137,7 +149,8 @@ fn serve_until_stopped(
         if let Ok((newer, _)) = load(options) {
             config = newer;
         }
-        prepared = Prepared::new(&config)?;
+        prepared = Prepared::again(&config, rules)?;
+        start = net::Start::Again;
     }
 }
 
@@ -147,7 +160,8 @@ fn serve(
     config: &Config,
     prepared: Prepared,
     logger: &Rc<Logger>,
-    mut signals: Signals,
+    (mut signals, how): (Signals, net::Start),
+    report: &mut Report,
 ) -> Result<Ended, Error> {
     for warning in &prepared.warnings {
         log::warn!("{warning}");
@@ -160,7 +174,7 @@ fn serve(
     let (hub, damaged) = start::hub(config, prepared.auth, &reactor, &executor)?;
     let listeners = match prepared.listeners {
         Some(bound) => bound,
-        None => prepare::bind_listeners(&reactor, options, config)?,
+        None => prepare::bind_listeners(&reactor, options, config, how)?,
     };
     let listeners = start::listeners(config, listeners, &hub, &executor);
     let running = Reloadable {
@@ -175,6 +189,7 @@ fn serve(
         .detach();
     executor.spawn(net::Turn::new(hub)).detach();
     log::info!("footbridge {} running.", env!("CARGO_PKG_VERSION"));
+    report.running();
     // The awaited future is polled at every wake: the work is in tasks of the executor, and this
     // only looks whether they are over.
     let life = executor.spawn(until_signal(signals, damaged, running, listeners));
@@ -204,6 +219,7 @@ async fn until_signal(
             None => return Ok(Ended::Damaged(signals)),
             Some(SIGHUP) => running.reload(),
             Some(SIGUSR1) => running.hub.borrow_mut().commit_now(),
+            Some(SIGUSR2) => log::info!("SIGUSR2 means nothing to footbridge."),
             Some(SIGXFSZ) => {}
             Some(signal) => {
                 log::info!("footbridge stopping ({}).", name(signal));

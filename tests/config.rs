@@ -224,13 +224,14 @@ fn every_mistake_of_a_file_is_reported() {
             "mistakes.conf:13: topic: `5` is not valid; give the QoS as 0, 1 or 2",
             "mistakes.conf:15: password_file: `${nope}` is not known; use ${hostname}, ${mac} or \
              ${env:NAME}, or $${ for a plain ${",
+            "mistakes.conf:11: connection b: the bridge has a remote_password without a \
+             remote_username; add the user name",
         ]
     );
 }
 
-/// What is missing as a whole is told once every line is sound: a wrong line may be the cause.
 #[test]
-fn what_is_missing_is_told_of_sound_lines() {
+fn what_is_missing_as_a_whole_is_told() {
     assert_eq!(
         errors("gaps.conf"),
         [

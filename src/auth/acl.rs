@@ -4,6 +4,11 @@
 //! first `user`; one with a user name has those below its `user` line, and no others. `pattern`
 //! lines are for all, wherever they stand, and come second: a `topic` line that allows wins over
 //! a `pattern` that denies. In each list, denies go first. What no line allows is denied.
+//!
+//! Where a `pattern` names the client, the name must be one level of a topic: with `/` in it a client
+//! would reach what is another's (`a/b` the topics of `a`), with `+` or `#` those of all
+//! (CVE-2017-7650). A client may choose its id, so a line that would give it more by that gives it
+//! nothing.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -86,17 +91,25 @@ impl Acl {
     /// Reads the text of a file.
     ///
     /// # Errors
-    /// The first line that is not understood.
-    pub(super) fn parse(text: &str) -> Result<Acl, (usize, LineError)> {
+    /// The lines that are not understood, with their numbers.
+    pub(super) fn parse(text: &str) -> Result<Acl, Vec<(usize, LineError)>> {
         let mut acl = Acl::default();
         let mut user: Option<String> = None;
+        let mut wrong = Vec::new();
         for (n, line) in text.lines().enumerate() {
             let line = line.trim();
-            if !line.is_empty() && !line.starts_with('#') {
-                acl.line(line, &mut user).map_err(|error| (n + 1, error))?;
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            if let Err(error) = acl.line(line, &mut user) {
+                wrong.push((n + 1, error));
             }
         }
-        Ok(acl)
+        if wrong.is_empty() {
+            Ok(acl)
+        } else {
+            Err(wrong)
+        }
     }
 
     fn line(&mut self, line: &str, user: &mut Option<String>) -> Result<(), LineError> {
@@ -133,27 +146,38 @@ impl Acl {
             None => Some(&self.anonymous),
         };
         let verdict = own.into_iter().flatten().find_map(|rule| {
-            let dollar = topic.starts_with('$') && !rule.filter.starts_with('$');
-            let matches = !dollar && filter_matches(&rule.filter, topic);
+            let matches = rule.is_of_tree(topic) && filter_matches(&rule.filter, topic);
             matches.then(|| rule.access.verdict(operation)).flatten()
         });
         verdict.unwrap_or_else(|| self.pattern_allows(who, topic, operation))
     }
 
     fn pattern_allows(&self, who: &Who<'_>, topic: &str, operation: Operation) -> bool {
-        // A client that chose `+` or `#` for a name would match everybody's topics
-        // (CVE-2017-7650).
-        let wild = |name: &str| name.contains(['+', '#']);
-        if self.patterns.is_empty() || wild(who.client_id) || who.username.is_some_and(wild) {
+        if self.patterns.is_empty() || is_wild(who) {
             return false;
         }
         let verdict = self.patterns.iter().find_map(|rule| {
+            if !rule.is_of_tree(topic) || rule.access != Access::Deny && rule.is_spread_by(who) {
+                return None;
+            }
             let filter = rule.for_client(who)?;
             let matches = filter_matches(&filter, topic);
             matches.then(|| rule.access.verdict(operation)).flatten()
         });
         verdict.unwrap_or(false)
     }
+
+    /// Whether patterns give `who` less than others, for what its names are.
+    pub(super) fn keeps_out(&self, who: &Who<'_>) -> bool {
+        let mut patterns = self.patterns.iter();
+        patterns.any(|rule| rule.access != Access::Deny && (is_wild(who) || rule.is_spread_by(who)))
+    }
+}
+
+/// Whether a name of the client would match other names.
+fn is_wild(who: &Who<'_>) -> bool {
+    let mut names = [Some(who.client_id), who.username].into_iter().flatten();
+    names.any(|name| name.contains(['+', '#']))
 }
 
 impl Rule {
@@ -167,6 +191,19 @@ impl Rule {
         Ok(Rule {
             access,
             filter: filter.to_owned(),
+        })
+    }
+
+    /// Whether the line may be about `topic`: what begins with `$` takes a line that does.
+    fn is_of_tree(&self, topic: &str) -> bool {
+        !topic.starts_with('$') || self.filter.starts_with('$')
+    }
+
+    /// Whether the line names `who` by something that is more than one level.
+    fn is_spread_by(&self, who: &Who<'_>) -> bool {
+        let names = [("%c", Some(who.client_id)), ("%u", who.username)];
+        names.iter().any(|(sign, name)| {
+            name.is_some_and(|name| name.contains('/')) && self.filter.contains(sign)
         })
     }
 
@@ -311,7 +348,54 @@ mod tests {
         );
     }
 
-    /// What mosquitto 2.0.11 answered to these publishers with this file.
+    /// The client `a/b` has nothing of what is below the topics of `a`.
+    #[test]
+    fn a_slash_in_a_name_opens_nothing() {
+        let acl = acl(
+            "pattern readwrite t/%c/#\npattern readwrite u/%u/#\npattern write c/%c\n\
+                       pattern read open/#\npattern deny open/%c\npattern readwrite %c/#",
+        );
+        let (spread, user) = (who("a/b", Some("u")), who("c", Some("u/v")));
+        let deep = who("/", Some("/"));
+        for (who, topic) in [
+            (spread, "t/a/b/x"),
+            (spread, "t/a/b"),
+            (spread, "c/a/b"),
+            (spread, "a/b/x"),
+            (user, "u/u/v/x"),
+            (deep, "t///x"),
+            (deep, "u///x"),
+        ] {
+            for operation in [Operation::Read, Operation::Write] {
+                assert!(!acl.allows(&who, topic, operation), "{who:?} {topic}");
+            }
+        }
+        // What does not name them holds for them, and so do other names.
+        assert!(acl.allows(&spread, "open/x", Operation::Read));
+        assert!(acl.allows(&spread, "u/u/x", Operation::Write));
+        assert!(acl.allows(&user, "t/c/x", Operation::Write));
+        assert!(!acl.allows(&spread, "open/a/b", Operation::Read), "denied");
+        let kept_out = [spread, user, deep, who("+", None), who("c", Some("#"))];
+        assert!(kept_out.iter().all(|who| acl.keeps_out(who)));
+        assert!(!acl.keeps_out(&who("c", Some("u"))) && !acl.keeps_out(&who("c", None)));
+        let plain = Acl::parse("topic a\npattern read b\npattern deny %c").unwrap();
+        assert!(!plain.keeps_out(&spread));
+    }
+
+    /// A client id may be `$SYS`.
+    #[test]
+    fn a_name_with_a_dollar_opens_nothing() {
+        let acl = acl("pattern readwrite %c/#\npattern read $SYS/broker/connection/%c/state");
+        let sly = who("$SYS", None);
+        assert!(!acl.allows(&sly, "$SYS/broker/uptime", Operation::Read));
+        assert!(!acl.allows(&sly, "$SYS/x", Operation::Write));
+        let bridge = who("b", None);
+        let own = "$SYS/broker/connection/b/state";
+        assert!(acl.allows(&bridge, own, Operation::Read));
+    }
+
+    /// What mosquitto 2.0.11 answered to these publishers with this file, but for names with a
+    /// slash, which it lets spread over levels.
     #[test]
     fn verdicts_of_mosquitto() {
         let acl = acl(
@@ -328,8 +412,8 @@ mod tests {
             (Some("bob"), "c", "up/bob/d", false),
             (None, "c", "priv/c/1", true),
             (None, "c", "priv/d/1", false),
-            (None, "a/b", "priv/a/b/1", true),
-            (Some("bob"), "a/b", "up/bob/a/b", true),
+            (None, "a/b", "priv/a/b/1", false),
+            (Some("bob"), "a/b", "up/bob/a/b", false),
             (Some("bob"), "+", "rooms/a", true),
             (Some("amy"), "c", "rooms/a", false),
             (Some("amy"), "c", "up/amy/c", true),
@@ -357,14 +441,13 @@ mod tests {
                 );
             }
         }
-        // A slash is a level more, as in Mosquitto; it opens nothing above.
         let deep = "a/".repeat(30_000);
-        assert!(acl.allows(&who(&deep, None), &deep, Operation::Write));
+        assert!(!acl.allows(&who(&deep, None), &deep, Operation::Write));
         assert!(!acl.allows(&who(&deep, None), "a", Operation::Write));
         let filter = "f".repeat(65_536);
         let error = LineError::Filter(filter.clone());
         let parsed = Acl::parse(&format!("topic {filter}")).map(|_| ());
-        assert_eq!(parsed, Err((1, error)));
+        assert_eq!(parsed, Err(vec![(1, error)]));
         assert!(Acl::parse(&format!("topic {}", &filter[1..])).is_ok());
     }
 
@@ -389,7 +472,11 @@ mod tests {
             ("topic all x", 1, LineError::Access("all".into())),
             ("\n\ntopic read a#", 3, LineError::Filter("a#".into())),
         ] {
-            assert_eq!(Acl::parse(text).map(|_| ()), Err((line, error)), "{text}");
+            let wrong = vec![(line, error)];
+            assert_eq!(Acl::parse(text).map(|_| ()), Err(wrong), "{text}");
         }
+        let all = Acl::parse("topik a\ntopic b\nuser").unwrap_err();
+        let lines: Vec<usize> = all.iter().map(|(line, _)| *line).collect();
+        assert_eq!(lines, [1, 3]);
     }
 }

@@ -1,20 +1,22 @@
 //! Who may connect, publish and read: `password_file`, `acl_file` and `allow_anonymous`.
 
 mod acl;
+mod error;
 pub mod passwd;
+mod rules;
 mod who;
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
-use crate::config::{Config, General, Listener, Security};
+use crate::config::{Config, General};
 
 pub use acl::LineError;
+pub use error::{Error, Errors};
+pub use rules::without_bom;
 pub use who::Who;
 
-use acl::Acl;
-use passwd::Users;
+use rules::{Reader, Rules};
 
 /// The rules in force. Made again on SIGHUP.
 #[derive(Clone, Debug)]
@@ -29,17 +31,12 @@ pub struct Auth {
     open: bool,
     /// `clientid_prefixes`.
     client_ids: Box<str>,
+    /// The client ids that patterns keep out, as far as that was told.
+    kept_out: VecDeque<Box<str>>,
 }
 
-/// The rules of a listener.
-#[derive(Clone, Debug)]
-struct Rules {
-    allow_anonymous: bool,
-    /// What generated client ids begin with; `None`: there are none.
-    auto_id_prefix: Option<Box<str>>,
-    users: Option<Rc<Users>>,
-    acl: Option<Rc<Acl>>,
-}
+/// The client ids of which it is remembered that they were told to be kept out.
+const MAX_KEPT_OUT: usize = 100;
 
 /// Why a client may not connect. The wire says the same for each: 3.1.1 return code 5, 5.0 reason
 /// code 0x87.
@@ -69,38 +66,6 @@ impl fmt::Display for Denied {
 
 impl std::error::Error for Denied {}
 
-/// A file of rules that can't be used. Prints as one line: cause, then cure.
-#[derive(Debug)]
-pub enum Error {
-    /// The file can't be read.
-    Unreadable(PathBuf, std::io::Error),
-    /// The file is not UTF-8.
-    NotUtf8(PathBuf),
-    /// A line of the `acl_file`: a rule that is not understood could be a `deny`, so the file is
-    /// not used at all.
-    Acl(PathBuf, usize, LineError),
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Unreadable(path, error) => {
-                let path = path.display();
-                write!(
-                    f,
-                    "{path}: cannot be read: {error}; check the path and its rights"
-                )
-            }
-            Error::NotUtf8(path) => {
-                write!(f, "{}: is not UTF-8 text; save it as UTF-8", path.display())
-            }
-            Error::Acl(path, line, error) => write!(f, "{}:{line}: {error}", path.display()),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
 impl Auth {
     /// Reads the files that `config` names. Where it is silent about `allow_anonymous`, that is
     /// true only without a listener, as in Mosquitto 2.
@@ -108,9 +73,10 @@ impl Auth {
     /// The strings are warnings for the log: lines of password files that were skipped.
     ///
     /// # Errors
-    /// A file that can't be read, or an `acl_file` with a line that is not understood.
-    pub fn for_config(config: &Config) -> Result<(Auth, Vec<String>), Error> {
-        let mut warnings = Vec::new();
+    /// Files that can't be read, lines of an `acl_file` that are not understood, password hashes
+    /// that can't be checked.
+    pub fn for_config(config: &Config) -> Result<(Auth, Vec<String>), Errors> {
+        let mut reader = Reader::default();
         let General {
             security,
             per_listener_settings: per_listener,
@@ -118,11 +84,11 @@ impl Auth {
             ..
         } = &config.general;
         let local = config.listeners.is_empty();
-        let general = Rules::load(security, local, &mut warnings)?;
+        let general = Rules::load(security, local, &mut reader);
         let mut listeners = Vec::with_capacity(config.listeners.len() + 1);
         for (name, listener) in config.named_listeners() {
             let rules = match per_listener {
-                true => Rules::load(&listener.security, local, &mut warnings)?,
+                true => Rules::load(&listener.security, local, &mut reader),
                 false => general.clone(),
             };
             listeners.push((name.into(), rules.overridden(listener)));
@@ -135,8 +101,13 @@ impl Auth {
             per_listener: *per_listener,
             open,
             client_ids: clientid_prefixes.as_str().into(),
+            kept_out: VecDeque::new(),
         };
-        Ok((auth, warnings))
+        if reader.errors.is_empty() {
+            Ok((auth, reader.warnings))
+        } else {
+            Err(Errors(reader.errors))
+        }
     }
 
     /// The rules of the listener of this name.
@@ -229,6 +200,21 @@ impl Auth {
         })
     }
 
+    /// True the first time that it is asked of a client whose names keep it out of what patterns
+    /// give to others: `/`, `+` or `#` in its client id or user name.
+    pub fn is_to_be_told(&mut self, who: &Who<'_>) -> bool {
+        let acl = self.at(who.listener).and_then(|rules| rules.acl.as_ref());
+        let is_kept_out = acl.is_some_and(|acl| acl.keeps_out(who));
+        if !is_kept_out || self.kept_out.iter().any(|id| **id == *who.client_id) {
+            return false;
+        }
+        if self.kept_out.len() == MAX_KEPT_OUT {
+            self.kept_out.pop_front();
+        }
+        self.kept_out.push_back(who.client_id.into());
+        true
+    }
+
     /// Whether `who` may subscribe to `filter`: always, as in Mosquitto 2. What it may read is
     /// checked at delivery, since a filter can match topics with different rules.
     pub fn may_subscribe(&self, _who: &Who<'_>, _filter: &str) -> bool {
@@ -247,54 +233,12 @@ impl Auth {
     }
 }
 
-impl Rules {
-    fn load(
-        security: &Security,
-        anonymous: bool,
-        warnings: &mut Vec<String>,
-    ) -> Result<Rules, Error> {
-        let ids = Some(&security.auto_id_prefix).filter(|_| security.allow_zero_length_clientid);
-        let mut rules = Rules {
-            allow_anonymous: security.allow_anonymous.unwrap_or(anonymous),
-            auto_id_prefix: ids.map(|prefix| prefix.as_str().into()),
-            users: None,
-            acl: None,
-        };
-        if let Some(path) = &security.password_file {
-            let (users, skipped) = Users::parse(&read(path)?);
-            let file = path.display();
-            let lines = skipped.into_iter();
-            warnings.extend(lines.map(|(line, why)| format!("{file}:{line}: {why}; line skipped")));
-            rules.users = Some(Rc::new(users));
-        }
-        if let Some(path) = &security.acl_file {
-            let acl = Acl::parse(&read(path)?);
-            let acl = acl.map_err(|(line, error)| Error::Acl(path.clone(), line, error))?;
-            rules.acl = Some(Rc::new(acl));
-        }
-        Ok(rules)
-    }
-
-    /// With what the listener says for itself alone.
-    fn overridden(mut self, listener: &Listener) -> Rules {
-        if let Some(allow) = listener.allow_anonymous {
-            self.allow_anonymous = allow;
-        }
-        if let (Some(prefix), true) = (&listener.auto_id_prefix, self.auto_id_prefix.is_some()) {
-            self.auto_id_prefix = Some(prefix.as_str().into());
-        }
-        self
-    }
-}
-
-fn read(path: &Path) -> Result<String, Error> {
-    let bytes = std::fs::read(path).map_err(|error| Error::Unreadable(path.to_owned(), error))?;
-    String::from_utf8(bytes).map_err(|_| Error::NotUtf8(path.to_owned()))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::config::{Listener, Security};
 
     /// Written by mosquitto_passwd 2.0.11; the password is `sekrit`.
     const ROGER: &str = "roger:$7$101$yi/UEwlQEE0YIyfg$oEUW942RGwBb0BLmyIWz2wkC1oE8+itOj32W6S1xBQ\
@@ -376,13 +320,66 @@ mod tests {
             acl_file: Some(path.clone()),
             ..Security::default()
         };
-        let config = config(security, &[1883]);
-        let load = || Auth::for_config(&config).map(|_| ()).unwrap_err();
-        assert!(matches!(load(), Error::Unreadable(..)));
+        let mut config = config(security, &[1883]);
+        let load = |config: &Config| Auth::for_config(config).map(|_| ()).unwrap_err().0;
+        assert!(matches!(load(&config)[..], [Error::Unreadable(..)]));
         std::fs::write(&path, "topic read a\ntopik b\n").unwrap();
-        assert!(matches!(load(), Error::Acl(_, 2, _)));
+        assert!(matches!(load(&config)[..], [Error::Acl(_, 2, _)]));
         std::fs::write(&path, b"topic \xff\n").unwrap();
-        assert!(matches!(load(), Error::NotUtf8(_)));
+        assert!(matches!(load(&config)[..], [Error::NotUtf8(_)]));
+        // All of them at once.
+        std::fs::write(&path, "topik b\nuser\n").unwrap();
+        let passwords = dir.path().join("passwd");
+        let argon = "a:$argon2id$v=19$m=47104,t=1,p=1$c2FsdA$aGFzaA\nbroken\n";
+        std::fs::write(&passwords, argon).unwrap();
+        config.general.security.password_file = Some(passwords);
+        let all = load(&config);
+        let wanted = matches!(
+            all[..],
+            [
+                Error::Password(_, 1, _),
+                Error::Acl(_, 1, _),
+                Error::Acl(_, 2, _)
+            ]
+        );
+        assert!(wanted, "{all:?}");
+        assert_eq!(Errors(all).to_string().lines().count(), 3);
+    }
+
+    /// Editors of Windows put it there.
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("passwd");
+        std::fs::write(&path, format!("\u{feff}{ROGER}")).unwrap();
+        let security = Security {
+            password_file: Some(path),
+            ..acl(dir.path(), "acl", "\u{feff}user roger\ntopic a\n")
+        };
+        let (auth, _) = Auth::for_config(&config(security, &[1883])).unwrap();
+        assert_eq!(auth.login("1883", Some("roger"), Some(b"sekrit")), Ok(()));
+        assert!(auth.may_publish(&at(None, Some("roger")), "a"));
+    }
+
+    #[test]
+    fn who_is_kept_out_is_told_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(acl(dir.path(), "acl", "pattern write %c/#\n"), &[1883]);
+        let (mut auth, _) = Auth::for_config(&config).unwrap();
+        let told = |auth: &mut Auth, id: &str| {
+            auth.is_to_be_told(&Who {
+                client_id: id,
+                username: None,
+                listener: None,
+            })
+        };
+        assert!(!told(&mut auth, "a"));
+        assert!(told(&mut auth, "a/b") && told(&mut auth, "c+"));
+        assert!(!told(&mut auth, "a/b") && !told(&mut auth, "c+"));
+        for n in 0..=MAX_KEPT_OUT {
+            assert!(told(&mut auth, &format!("a/{n}")));
+        }
+        assert_eq!(auth.kept_out.len(), MAX_KEPT_OUT);
     }
 
     #[test]

@@ -61,10 +61,19 @@ pub enum Skipped {
     Duplicate,
     /// Neither `$6$` nor `$7$`.
     Scheme,
+    /// A hash that this version can't check: the user would be locked out.
+    Argon2,
     /// The iterations are not a number from 1 to [`MAX_ITERATIONS`].
     Iterations,
     /// Salt or hash is not base64 of the right length.
     Encoding,
+}
+
+impl Skipped {
+    /// True if the line is sound, and means something that would not be done without it.
+    pub fn is_fatal(self) -> bool {
+        self == Skipped::Argon2
+    }
 }
 
 impl fmt::Display for Skipped {
@@ -76,6 +85,10 @@ impl fmt::Display for Skipped {
             Skipped::Scheme => f.write_str(
                 "neither a $6$ nor a $7$ password hash; `footbridge passwd` writes one, and with \
                  -U hashes plain passwords",
+            ),
+            Skipped::Argon2 => f.write_str(
+                "a password hash by Argon2, which this version can't check; set the password \
+                 again with `footbridge passwd`",
             ),
             Skipped::Iterations => {
                 write!(
@@ -90,7 +103,7 @@ impl fmt::Display for Skipped {
 
 impl Users {
     /// Reads the text of a password file. Malformed lines are left out and returned with their
-    /// number.
+    /// number; for some of them the file is not to be used ([`Skipped::is_fatal`]).
     pub fn parse(text: &str) -> (Users, Vec<(usize, Skipped)>) {
         let mut users: HashMap<String, Hash> = HashMap::new();
         let mut skipped = Vec::new();
@@ -187,6 +200,7 @@ impl Hash {
                 (Scheme::Pbkdf2(iterations), salt, hash)
             }
             ["", "6" | "7", ..] => return Err(Skipped::Encoding),
+            ["", name, ..] if name.starts_with("argon2") => return Err(Skipped::Argon2),
             _ => return Err(Skipped::Scheme),
         };
         let bytes = |field| STANDARD.decode(field).map_err(|_| Skipped::Encoding);
@@ -254,7 +268,7 @@ empty:$7$101$2coRLe0qwwEBClKv$urSYAuDeFovpcMHjSvei5ZQpn8yrB67HshNOJjCeYZkDhlcXJt
         let text = format!(
             "nocolon\n:$7$x\nplain:secret\nnone:\n{good}\n{good}\na:$7$x$eQ==${hash}\n\
              b:$7$0$eQ==${hash}\nc:$7$99999$eQ==${hash}\nd:$6$***${hash}\ne:$6$eQ==$eQ==\n\
-             f:$6$${hash}\ng:$7$101$eQ=="
+             f:$6$${hash}\ng:$7$101$eQ==\nh:$argon2id$v=19$m=47104,t=1,p=1$eQ$eQ"
         );
         let (users, skipped) = Users::parse(&text);
         assert_eq!(
@@ -272,8 +286,10 @@ empty:$7$101$2coRLe0qwwEBClKv$urSYAuDeFovpcMHjSvei5ZQpn8yrB67HshNOJjCeYZkDhlcXJt
                 (11, Skipped::Encoding),
                 (12, Skipped::Encoding),
                 (13, Skipped::Encoding),
+                (14, Skipped::Argon2),
             ]
         );
+        assert!(skipped.iter().filter(|(_, why)| why.is_fatal()).count() == 1);
         assert!(users.verify("roger", b"sekrit"));
     }
 

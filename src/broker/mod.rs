@@ -63,7 +63,7 @@ use core::Core;
 pub use counters::{Counters, Gauges};
 use delivering::retain::expire_retained;
 use delivering::route::route_unanswered;
-use ending::close::{close, close_unanswerable, detach};
+use ending::close::{break_off, close, close_unanswerable, detach};
 use ending::expire::{await_connect, check_connection, check_session};
 use ending::session::end_spent;
 pub use ledger::Disk;
@@ -178,8 +178,8 @@ impl Broker {
             (Stage::Closing, _) => return,
             (Stage::New, Packet::Connect(connect)) => mount::connect(core, c, *connect, now),
             (Stage::New, packet) => {
-                log::debug!("{}: {} before CONNECT", conn.address(), packet.name());
-                close(core, c, Reason::PROTOCOL_ERROR, now);
+                let what = format!("{} before CONNECT", packet.name());
+                break_off(core, c, &what, now);
             }
             (Stage::Connected, packet) => match packet {
                 Packet::Publish(publish) => on_publish(core, c, &publish, now),
@@ -191,27 +191,38 @@ impl Broker {
                 Packet::Unsubscribe(packet) => mount::unsubscribe(core, c, &packet, now),
                 Packet::PingReq => core.connections.answer_ping(c),
                 Packet::Disconnect(packet) => disconnect::on_disconnect(core, c, &packet, now),
-                // The server's own packets, a second CONNECT [MQTT-3.1.0-2], AUTH without a method
-                // [MQTT-4.12.0-6].
-                other => {
-                    log::debug!("unexpected {}", other.name());
-                    close(core, c, Reason::PROTOCOL_ERROR, now);
+                // [MQTT-3.1.0-2].
+                Packet::Connect(connect) => {
+                    let what = format!("a second CONNECT, as {}", connect.client_id);
+                    break_off(core, c, &what, now);
                 }
+                // The server's own packets, and AUTH without a method [MQTT-4.12.0-6].
+                other => break_off(core, c, &format!("{} from a client", other.name()), now),
             },
         }
         self.settle(now);
     }
 
-    /// A connection sent bytes that are no MQTT packet.
-    pub fn malformed(&mut self, c: ConnId, error: mqtt::Error, now: Time) {
+    /// A connection sent `bytes`, which are no MQTT packet.
+    pub fn malformed(&mut self, c: ConnId, bytes: &[u8], error: mqtt::Error, now: Time) {
         let core = &mut self.core;
         let Some(conn) = core.connections.get(c) else {
             return;
         };
         let is_new = conn.stage() == Stage::New;
-        let line = format!("Closing {}: {error}", core.name_of(c));
+        let name = core.name_of(c);
+        let foreign = mqtt::foreign(bytes).filter(|_| is_new);
+        let listener = conn.listener().and_then(|at| core.settings.listener(at));
+        let listener = listener.map_or("", |listener| &*listener.name);
+        let line = match foreign {
+            Some(what) => {
+                format!("Closing {name}: {what}, where MQTT is spoken (listener {listener}).")
+            }
+            None => format!("Closing {name}: {error}"),
+        };
         if is_new {
-            let key = (conn.address().ip(), error.to_string());
+            let what = foreign.map_or_else(|| error.to_string(), |what| what.to_string());
+            let key = (conn.address().ip(), what);
             core.refusals.log(key, format_args!("{line}"), now);
             refuse_unreadable(core, c, &error, now);
         } else {

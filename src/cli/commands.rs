@@ -2,12 +2,12 @@
 
 use argh::FromArgs;
 
-use super::Error;
 use super::demo::{self, Demo};
 use super::passwd::{self, Passwd};
 use super::publish::{self, Pub};
 use super::status::{self, Status};
 use super::subscribe::{self, Sub};
+use super::{Error, complain, put};
 
 /// Runs the subcommand that `args` start with; `None` if they start with none. The answer is the
 /// exit status.
@@ -46,22 +46,24 @@ fn passwd(args: &[&str]) -> u8 {
         Err(exit) if exit.status.is_ok() => return print(&exit.output),
         Err(exit) => {
             let why: Vec<&str> = exit.output.split_whitespace().collect();
-            eprintln!("Error: {} See footbridge passwd --help.", why.join(" "));
+            complain(&format!(
+                "Error: {} See footbridge passwd --help.",
+                why.join(" ")
+            ));
             return 1;
         }
     };
     match passwd::run(args) {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("Error: {error}");
+            complain(&format!("Error: {error}"));
             1
         }
     }
 }
 
 fn print(text: &str) -> u8 {
-    print!("{text}");
-    0
+    end("", put(text).map_err(Error::Write), false)
 }
 
 /// Says what went wrong, and how a process ends to which it happened.
@@ -71,8 +73,8 @@ fn end(command: &str, result: Result<(), Error>, quiet: bool) -> u8 {
     };
     match &error {
         _ if quiet => {}
-        Error::Usage(_) => eprintln!("{error} See footbridge {command} --help."),
-        _ => eprintln!("{error}"),
+        Error::Usage(_) => complain(&format!("{error} See footbridge {command} --help.")),
+        _ => complain(&error.to_string()),
     }
     error.exit_status()
 }

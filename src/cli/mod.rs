@@ -8,14 +8,15 @@ mod format;
 mod json;
 pub mod options;
 pub mod passwd;
+mod process;
 pub mod property;
 pub mod publish;
-mod signals;
 pub mod status;
 pub mod subscribe;
 mod words;
 
 pub use error::Error;
+pub use process::{complain, put};
 
 use std::path::PathBuf;
 

@@ -1,15 +1,20 @@
 //! `footbridge passwd`: makes and changes password files, with the options of mosquitto_passwd(1).
 
+mod ask;
+
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use argh::FromArgs;
-use rustix::termios::{self, LocalModes, OptionalActions, Termios};
 
-use crate::auth::passwd::{Hash, ITERATIONS, MAX_ITERATIONS, SALT_BYTES, Scheme};
+use crate::auth::passwd::{Hash, ITERATIONS, MAX_ITERATIONS, SALT_BYTES, Scheme, Skipped};
+use crate::auth::without_bom;
+use crate::config::printable::printable;
+use crate::mqtt::check_string;
+use ask::ask;
 
 /// The longest user name and password that MQTT can carry, bytes (5.0 §1.5.4).
 const MAX_FIELD: usize = 65_535;
@@ -51,7 +56,7 @@ const PBKDF2: &str = "sha512-pbkdf2";
 pub enum Error {
     /// The options don't go together.
     Usage(&'static str),
-    /// The user name is empty, too long, or has a `:` or a line break in it.
+    /// The user name is none that a line of the file, and a packet, can hold.
     Name(String),
     /// The user has no line in the file.
     NoUser(String),
@@ -61,6 +66,10 @@ pub enum Error {
     Mismatch,
     /// With -U: a line without a `:`.
     NoColon(usize),
+    /// With -U: a line whose name can't be one.
+    BadName(usize),
+    /// With -U: a line with a hash that is damaged, or of another kind.
+    Hash(usize, Skipped),
     /// There is no such file, and no -c.
     Missing(PathBuf),
     /// A file can't be read or written.
@@ -77,12 +86,16 @@ impl fmt::Display for Error {
             Error::Usage(what) => f.write_str(what),
             Error::Name(name) => write!(
                 f,
-                "`{name}` cannot be a user name; use 1 to {MAX_FIELD} bytes without `:`"
+                "`{}` cannot be a user name in this file; use 1 to {MAX_FIELD} bytes without `:` and \
+                 control characters, without # in front and without blanks around it",
+                printable(name)
             ),
             Error::NoUser(name) => write!(f, "there is no user `{name}` in the file"),
             Error::Password => write!(f, "the password must have 1 to {MAX_FIELD} bytes"),
             Error::Mismatch => f.write_str("the passwords differ; nothing was changed"),
             Error::NoColon(line) => write!(f, "line {line} has no `:`; nothing was changed"),
+            Error::BadName(line) => write!(f, "line {line} has no user name; nothing was changed"),
+            Error::Hash(line, why) => write!(f, "line {line}: {why}; nothing was changed"),
             Error::Missing(path) => {
                 write!(f, "{} does not exist; make it with -c", path.display())
             }
@@ -107,7 +120,7 @@ pub fn run(args: Passwd) -> Result<(), Error> {
         return replace(path, &upgrade(&read(path)?, scheme)?);
     }
     let user = user.ok_or(Error::Usage("a user name is missing"))?;
-    if user.is_empty() || user.len() > MAX_FIELD || user.contains([':', '\n', '\r']) {
+    if !is_name(user) {
         return Err(Error::Name(user.to_owned()));
     }
     if args.delete {
@@ -120,7 +133,7 @@ pub fn run(args: Passwd) -> Result<(), Error> {
     };
     let password = match password {
         Some(password) => password.to_owned(),
-        None => ask()?,
+        None => ask().map_err(Error::Terminal)?.ok_or(Error::Mismatch)?,
     };
     if password.is_empty() || password.len() > MAX_FIELD {
         return Err(Error::Password);
@@ -160,6 +173,12 @@ impl Passwd {
             _ => Err(Error::Usage("one user and one password at a time")),
         }
     }
+}
+
+/// Whether `user` is what is read back from its line, and what a CONNECT can say.
+fn is_name(user: &str) -> bool {
+    let line = format!("{user}:");
+    !user.is_empty() && owner(without_bom(&line)) == Some(user) && check_string(user).is_ok()
 }
 
 fn salted(scheme: Scheme, password: &str) -> Result<Hash, Error> {
@@ -209,10 +228,15 @@ fn upgrade(text: &str, scheme: Scheme) -> Result<String, Error> {
             out.push_str(line);
         } else {
             let (user, password) = line.split_once(':').ok_or(Error::NoColon(n + 1))?;
+            if !is_name(user.trim()) {
+                return Err(Error::BadName(n + 1));
+            }
             out.push_str(user);
             out.push(':');
             match Hash::parse(password.trim()) {
                 Ok(_) => out.push_str(password),
+                // It is no password that somebody has, and what it stands for would be lost.
+                Err(why) if why != Skipped::Scheme => return Err(Error::Hash(n + 1, why)),
                 Err(_) => out.push_str(&salted(scheme, password.trim_end())?.to_string()),
             }
         }
@@ -222,10 +246,13 @@ fn upgrade(text: &str, scheme: Scheme) -> Result<String, Error> {
 }
 
 fn read(path: &Path) -> Result<String, Error> {
-    fs::read_to_string(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Error::Missing(path.to_owned()),
-        _ => Error::File(path.to_owned(), error),
-    })
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(without_bom(&text).to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(Error::Missing(path.to_owned()))
+        }
+        Err(error) => Err(Error::File(path.to_owned(), error)),
+    }
 }
 
 /// Puts `text` in place of the file in one step: a reader sees the old file or the new one, also
@@ -262,60 +289,6 @@ fn write_beside(path: &Path, temporary: &Path, text: &str) -> io::Result<()> {
     fs::rename(temporary, path)?;
     let directory = path.parent().filter(|dir| !dir.as_os_str().is_empty());
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
-}
-
-/// Asks twice on a terminal, without echo; else takes one line of standard input.
-fn ask() -> Result<String, Error> {
-    if !io::stdin().is_terminal() {
-        return read_line();
-    }
-    let _silence = Silence::begin().map_err(Error::Terminal)?;
-    let password = prompt("Password: ")?;
-    if prompt("Reenter password: ")? == password {
-        Ok(password)
-    } else {
-        Err(Error::Mismatch)
-    }
-}
-
-fn prompt(text: &str) -> Result<String, Error> {
-    let mut out = io::stderr();
-    write!(out, "{text}")
-        .and_then(|()| out.flush())
-        .map_err(Error::Terminal)?;
-    let line = read_line()?;
-    writeln!(out).map_err(Error::Terminal)?;
-    Ok(line)
-}
-
-fn read_line() -> Result<String, Error> {
-    let mut line = String::new();
-    io::stdin()
-        .lock()
-        .read_line(&mut line)
-        .map_err(Error::Terminal)?;
-    Ok(line.trim_end_matches(['\n', '\r']).to_owned())
-}
-
-/// The terminal without echo, until dropped. Keys don't send signals either, so that none can end
-/// the process before the echo is back.
-struct Silence(Termios);
-
-impl Silence {
-    fn begin() -> io::Result<Silence> {
-        let before = termios::tcgetattr(io::stdin())?;
-        let mut quiet = before.clone();
-        quiet.local_modes -= LocalModes::ECHO | LocalModes::ISIG;
-        termios::tcsetattr(io::stdin(), OptionalActions::Flush, &quiet)?;
-        Ok(Silence(before))
-    }
-}
-
-impl Drop for Silence {
-    fn drop(&mut self) {
-        // There is nobody to tell.
-        let _ = termios::tcsetattr(io::stdin(), OptionalActions::Flush, &self.0);
-    }
 }
 
 #[cfg(test)]
@@ -400,6 +373,46 @@ mod tests {
         assert_eq!(fs::read_to_string(&file).unwrap(), "a:one\nbroken\n");
     }
 
+    /// A hash that is hashed once more is a password that nobody knows.
+    #[test]
+    fn what_is_no_plain_password_is_not_hashed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("passwd");
+        for (n, line) in [
+            "b:$argon2id$v=19$m=47104,t=1,p=1$c2FsdA$aGFzaA",
+            "b:$7$20000$c2FsdA==$aGFzaA==",
+            "b:$6$c2FsdA==",
+            ":pw",
+            "  :pw",
+        ]
+        .iter()
+        .enumerate()
+        {
+            let text = format!("a:one\n{line}\n");
+            fs::write(&file, &text).unwrap();
+            let error = run(args(&["-U", "FILE"], &file)).unwrap_err();
+            let is_named = match n {
+                0..3 => matches!(error, Error::Hash(2, _)),
+                _ => matches!(error, Error::BadName(2)),
+            };
+            assert!(is_named, "{line}: {error}");
+            assert_eq!(fs::read_to_string(&file).unwrap(), text);
+        }
+    }
+
+    /// It is not taken for a part of the first name.
+    #[test]
+    fn a_byte_order_mark_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("passwd");
+        fs::write(&file, "\u{feff}a:one\n").unwrap();
+        run(args(&["-U", "FILE"], &file)).unwrap();
+        run(args(&["-b", "FILE", "a", "2"], &file)).unwrap();
+        assert!(verify(&file, "a", "2"));
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.starts_with("a:$7$") && text.lines().count() == 1);
+    }
+
     #[test]
     fn a_link_stays_a_link() {
         let dir = tempfile::tempdir().unwrap();
@@ -430,9 +443,29 @@ mod tests {
                 "{line:?}"
             );
         }
-        for name in ["a:b", "", "a\nb"] {
+        let long = "x".repeat(MAX_FIELD + 1);
+        for name in [
+            "a:b",
+            "",
+            "a\nb",
+            "a\r",
+            "#a",
+            " a",
+            "a ",
+            "a\t",
+            "\u{a0}a",
+            "\u{feff}a",
+            "a\u{7}b",
+            "a\0",
+            &long,
+        ] {
             let result = run(args(&["-c", "-b", "FILE", name, "1"], &file));
             assert!(matches!(result, Err(Error::Name(_))), "{name}");
+        }
+        for name in ["a b", "a#", "ä/b", "$a", "\u{1f600}"] {
+            let new = dir.path().join("names");
+            run(args(&["-c", "-b", "FILE", name, "1"], &new)).unwrap();
+            assert!(verify(&new, name, "1"), "{name}");
         }
         let empty = run(args(&["-c", "-b", "FILE", "a", ""], &file));
         assert!(matches!(empty, Err(Error::Password)));

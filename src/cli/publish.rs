@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Error;
 use super::client::{self, Client, Event, Outgoing, Session, WINDOW};
 use super::options::ClientOptions;
 use super::words::Words;
+use super::{Error, complain};
 use crate::mqtt::{MAX_REMAINING_LENGTH, QoS, Reason, TopicName};
 
 /// What `footbridge pub --help` prints.
@@ -183,7 +183,7 @@ impl Pub {
             match result {
                 Err(Error::Client(error)) if was_connected && error.is_passing() => {
                     if !self.is_quiet() {
-                        eprintln!("{error}");
+                        complain(&error.to_string());
                     }
                     std::thread::sleep(RECONNECT_DELAY);
                 }
@@ -229,7 +229,7 @@ impl Pub {
             && reason.is_error()
             && !self.is_quiet()
         {
-            eprintln!("Warning: Publish failed: {reason}.");
+            complain(&format!("Warning: Publish failed: {reason}."));
         }
     }
 }

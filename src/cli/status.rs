@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::client::{Client, Event, Session};
 use super::options::ClientOptions;
 use super::words::Words;
-use super::{Error, json, signals};
+use super::{Error, json, process, put};
 use crate::config::printable::printable;
 use crate::mqtt::{Reason, Subscription};
 
@@ -61,16 +61,16 @@ impl Status {
         if figures.is_empty() {
             return Err(Error::NoFigures);
         }
-        if self.json {
-            println!("{}", as_json(&figures));
+        let text = if self.json {
+            format!("{}\n", as_json(&figures))
         } else {
-            print!("{}", as_text(&figures));
-        }
-        Ok(())
+            as_text(&figures)
+        };
+        put(&text).map_err(Error::Write)
     }
 
     fn fetch(&self) -> Result<Figures, Error> {
-        let signal = signals::socket().map_err(|e| Error::Read("signals".to_owned(), e))?;
+        let signal = process::asked_to_end().map_err(|e| Error::Read("signals".to_owned(), e))?;
         let mut session = Session::default();
         let connect_packet = self.options.connect_packet();
         let mut client = Client::connect(&self.options.target, &connect_packet, &mut session)?;

@@ -6,12 +6,12 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::Error;
 use super::client::{Client, Event, Message, Outgoing, Session};
 use super::format::Format;
 use super::options::ClientOptions;
-use super::signals;
+use super::process;
 use super::words::Words;
+use super::{Error, complain, put};
 use crate::mqtt::{
     QoS, Reason, RetainHandling, Subscription, TopicFilter, Version, filter_matches,
 };
@@ -140,7 +140,7 @@ impl Sub {
             deadline: Instant::now() + self.timeout.unwrap_or(FOREVER),
             printed: 0,
             done: false,
-            signal: signals::socket().map_err(|e| Error::Read("signals".to_owned(), e))?,
+            signal: process::asked_to_end().map_err(|e| Error::Read("signals".to_owned(), e))?,
         };
         let mut session = Session::default();
         let mut was_connected = false;
@@ -161,13 +161,13 @@ impl Sub {
                 }
                 Err(Error::Client(error)) if was_connected && error.is_passing() => {
                     if !self.is_quiet() {
-                        eprintln!("{error}");
+                        complain(&error.to_string());
                     }
                     let left = progress.deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {
                         return Err(Error::Timeout);
                     }
-                    if signals::asked_within(&progress.signal, left.min(RECONNECT_DELAY)) {
+                    if process::asked_within(&progress.signal, left.min(RECONNECT_DELAY)) {
                         return Ok(());
                     }
                 }
@@ -236,7 +236,12 @@ impl Sub {
             Event::Subscribed(id, reasons) => {
                 if self.options.target.trace {
                     let granted: Vec<_> = reasons.iter().map(|r| r.0.to_string()).collect();
-                    println!("Subscribed (mid: {}): {}", id.get(), granted.join(", "));
+                    // As any line of -d: where it can't be printed the work goes on.
+                    let _ = put(&format!(
+                        "Subscribed (mid: {}): {}\n",
+                        id.get(),
+                        granted.join(", ")
+                    ));
                 }
                 if reasons.iter().all(|reason| reason.is_error()) {
                     return Err(Error::Denied);

@@ -1,18 +1,23 @@
 //! A configuration while it is being read.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use super::defaults::{PORT, STORE_FILE};
 use super::error::shortened;
-use super::factory::is_factory_name;
-use super::{Bridge, Config, Env, Error, General, Kind, Listener, Protocol, Security};
-use crate::mqtt::{TopicName, Version, check_string};
+use super::{Bridge, Config, Env, Error, General, Kind, Listener, Security, whole};
 
 /// Where a line stands.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Position {
     pub file: String,
     pub line: usize,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
 }
 
 /// What has been read so far. The rows of the table of directives write into it.
@@ -29,11 +34,13 @@ pub(super) struct Draft<'e> {
     pub log_type_given: bool,
     /// `port`, `bind_address` and what stands before any `listener`.
     pub default_listener: Listener,
-    /// `port` or `bind_address` was given: the default listener listens.
-    pub default_given: bool,
+    /// Where `port` or `bind_address` was given, and the default listener listens.
+    pub default_given: Option<Position>,
     /// What `per_listener_settings` is about was given.
     pub security_given: bool,
     pub listeners: Vec<Listener>,
+    /// Where each of them stands.
+    pub listener_places: Vec<Position>,
     pub bridges: Vec<BridgeDraft>,
     /// The `listener` and the `connection` of this file that lines belong to.
     pub open: Open,
@@ -57,6 +64,8 @@ pub(super) struct BridgeDraft {
     pub remote_clientid: Option<String>,
     pub local_clientid: Option<String>,
     pub local_clean_session: Option<bool>,
+    /// The directives of lines that are wrong: what seems to be missing may be there.
+    pub mistaken: Vec<String>,
 }
 
 impl<'e> Draft<'e> {
@@ -70,9 +79,10 @@ impl<'e> Draft<'e> {
             log_dest_given: false,
             log_type_given: false,
             default_listener: Listener::on(PORT),
-            default_given: false,
+            default_given: None,
             security_given: false,
             listeners: Vec::new(),
+            listener_places: Vec::new(),
             bridges: Vec::new(),
             open: Open::default(),
             include: None,
@@ -116,6 +126,7 @@ impl<'e> Draft<'e> {
             remote_clientid: None,
             local_clientid: None,
             local_clean_session: None,
+            mistaken: Vec::new(),
         });
         Ok(())
     }
@@ -124,18 +135,26 @@ impl<'e> Draft<'e> {
     pub(super) fn open_listener(&mut self, listener: Listener) {
         self.open.listener = Some(self.listeners.len());
         self.listeners.push(listener);
+        self.listener_places.push(self.place.clone());
     }
 
     /// A line for the log: what happens instead of what `directive` asks.
     pub(super) fn note(&mut self, directive: &str, instead: &str) {
-        let Position { file, line } = &self.place;
-        self.notes
-            .push(format!("{file}:{line}: {directive}: {instead}"));
+        let place = &self.place;
+        self.notes.push(format!("{place}: {directive}: {instead}"));
     }
 
     /// Writes down what is wrong with the line being read.
     pub(super) fn fail(&mut self, directive: &str, kind: Kind) {
         let place = self.place.clone();
+        let open = self.open.bridge.and_then(|open| self.bridges.get_mut(open));
+        if let Some(bridge) = open {
+            let meant = match kind {
+                Kind::Unknown(Some(near)) => near,
+                _ => directive,
+            };
+            bridge.mistaken.push(meant.to_owned());
+        }
         self.fail_at(place, directive, kind);
     }
 
@@ -148,10 +167,9 @@ impl<'e> Draft<'e> {
         });
     }
 
-    /// The finished configuration; what is wrong with it as a whole joins `errors`, unless a line
-    /// is wrong: that may be all there is to it.
+    /// The finished configuration; what is wrong with it as a whole joins `errors`, except where a
+    /// line that is wrong may be all there is to it.
     pub(super) fn finish(&mut self) -> Config {
-        let sound = self.errors.is_empty();
         self.finish_listeners();
         if self.store_dir.is_some() || self.store_file.is_some() {
             let file = self.store_file.take().unwrap_or_else(|| STORE_FILE.into());
@@ -159,41 +177,13 @@ impl<'e> Draft<'e> {
         }
         let mut bridges: Vec<Bridge> = Vec::with_capacity(self.bridges.len());
         for draft in std::mem::take(&mut self.bridges) {
-            let place = draft.place.clone();
-            let has_default_id = draft.remote_clientid.is_none();
+            let (place, mistaken) = (draft.place.clone(), draft.mistaken.clone());
             let bridge = draft.finish();
-            let problems = wrong_alone(&bridge)
-                .into_iter()
-                .chain(wrong_among(&bridge, &bridges));
-            for kind in problems.filter(|_| sound) {
+            for kind in whole::wrong_bridge(&bridge, &bridges, &mistaken) {
                 self.fail_at(place.clone(), &format!("connection {}", bridge.name), kind);
             }
-            if has_default_id && is_factory_name(&self.env.hostname) {
-                self.notes.push(format!(
-                    "connection {}: the client id towards the upstream is {}, from a host name that \
-                     other boxes may have, too, and two with one client id disconnect each other. \
-                     Give the box a name of its own, or set `remote_clientid ${{hostname}}-${{mac}}`",
-                    bridge.name, bridge.remote_clientid
-                ));
-            }
-            if forgets(&bridge) {
-                self.notes.push(format!(
-                    "connection {}: bridge_session_expiry_interval 0 lets an upstream of MQTT 5 \
-                     forget the session at every disconnect: what is published there for the \
-                     topics that come in is lost while the bridge is away, and what was under way \
-                     arrives twice. Leave the interval out, or set it to as long as the bridge may \
-                     be away",
-                    bridge.name
-                ));
-            }
-            if bridge.local_clean_session && bridge.topics.iter().any(|topic| topic.keeps_qos0) {
-                self.notes.push(format!(
-                    "connection {}: qos0=keep keeps nothing while the uplink is down, as nothing is \
-                     queued with local_cleansession true, which is what cleansession says. Set \
-                     local_cleansession false",
-                    bridge.name
-                ));
-            }
+            self.notes
+                .extend(whole::odd_bridge(&bridge, &self.env.hostname));
             bridges.push(bridge);
         }
         Config {
@@ -207,8 +197,9 @@ impl<'e> Draft<'e> {
     /// `port` and `bind_address` start the default listener; the rest alone doesn't.
     fn finish_listeners(&mut self) {
         let silent = self.default_listener == Listener::on(PORT);
-        if self.default_given {
+        if let Some(place) = self.default_given.take() {
             self.listeners.insert(0, self.default_listener.clone());
+            self.listener_places.insert(0, place);
         } else if !silent && !self.listeners.is_empty() {
             self.notes.push(
                 "what stands above the first `listener` and belongs to one is for the default \
@@ -216,14 +207,19 @@ impl<'e> Draft<'e> {
                     .to_owned(),
             );
         }
-        for listener in &self.listeners {
-            let wrong = match (listener.web.protocol, &listener.web.http_dir) {
-                (Protocol::Http, None) => "protocol http without http_dir serves nothing",
-                (Protocol::Mqtt, Some(_)) => "http_dir needs `protocol websockets` or `http`",
-                _ => continue,
-            };
-            self.notes
-                .push(format!("listener {}: {wrong}", listener.name()));
+        let placed = self.listeners.iter().zip(&self.listener_places);
+        let placed: Vec<(&Listener, &Position)> = placed.collect();
+        let mut twice = Vec::new();
+        for (n, (listener, place)) in placed.iter().enumerate() {
+            let mut earlier = placed.iter().take(n);
+            if let Some((_, first)) = earlier.find(|(other, _)| whole::collide(listener, other)) {
+                let kind = Kind::DuplicateListener(first.to_string());
+                twice.push(((*place).clone(), listener.name(), kind));
+            }
+            self.notes.extend(whole::odd_listener(listener));
+        }
+        for (place, name, kind) in twice {
+            self.fail_at(place, &format!("listener {name}"), kind);
         }
     }
 }
@@ -241,133 +237,5 @@ impl BridgeDraft {
         }
         bridge.local_clean_session = self.local_clean_session.unwrap_or(bridge.clean_session);
         bridge
-    }
-}
-
-/// True if the upstream is asked to keep no session, though one is wanted.
-fn forgets(bridge: &Bridge) -> bool {
-    let may_be_v5 = bridge.version.is_none_or(|version| version == Version::V5);
-    may_be_v5 && !bridge.clean_session && bridge.session_expiry == Some(0)
-}
-
-fn wrong_alone(bridge: &Bridge) -> Vec<Kind> {
-    let mut wrong = Vec::new();
-    if bridge.addresses.is_empty() {
-        wrong.push(Kind::NoAddress);
-    }
-    if bridge.topics.is_empty() {
-        wrong.push(Kind::NoTopic);
-    }
-    for (id, directive) in [
-        (&bridge.remote_clientid, "remote_clientid"),
-        (&bridge.local_clientid, "local_clientid"),
-    ] {
-        if check_string(id).is_err() {
-            wrong.push(Kind::ClientId(directive));
-        }
-    }
-    if bridge.notifications && TopicName::new(&bridge.state_topic()).is_err() {
-        wrong.push(Kind::StateTopic);
-    }
-    if bridge.remote_password.is_some() && bridge.remote_username.is_none() {
-        wrong.push(Kind::NoUsername);
-    }
-    wrong
-}
-
-fn wrong_among(bridge: &Bridge, others: &[Bridge]) -> Vec<Kind> {
-    let mut wrong = Vec::new();
-    for other in others {
-        if other.local_clientid == bridge.local_clientid {
-            let id = shortened(&bridge.local_clientid);
-            wrong.push(Kind::DuplicateLocalId(id, shortened(&other.name)));
-        }
-        let same_address = bridge.addresses.iter().any(|a| other.addresses.contains(a));
-        if same_address && other.remote_clientid == bridge.remote_clientid {
-            let id = shortened(&bridge.remote_clientid);
-            wrong.push(Kind::DuplicateRemoteId(id, shortened(&other.name)));
-        }
-    }
-    wrong
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The notes about a bridge with these lines, in a configuration that holds.
-    fn notes(lines: &str) -> Vec<String> {
-        let text = format!("connection b\naddress u\n{lines}");
-        let env = Env {
-            hostname: "gw".to_owned(),
-            ..Env::default()
-        };
-        let loaded = Config::parse(&text, "x", &env);
-        loaded.unwrap_or_else(|e| panic!("{text}\n{e}")).notes
-    }
-
-    /// Only who says 0 wants none; what is lost then is said.
-    #[test]
-    fn a_session_that_does_not_last_is_told() {
-        for silent in [
-            "topic #",
-            "topic #\nbridge_protocol_version mqttv50",
-            "topic #\nbridge_session_expiry_interval 60",
-            "topic #\nbridge_session_expiry_interval 0\ncleansession true",
-            "topic #\nbridge_session_expiry_interval 0\nbridge_protocol_version mqttv311",
-        ] {
-            assert_eq!(notes(silent), [""; 0], "{silent}");
-        }
-        for version in ["", "bridge_protocol_version mqttv50"] {
-            let notes = notes(&format!(
-                "topic #\nbridge_session_expiry_interval 0\n{version}"
-            ));
-            assert!(
-                notes[0].contains("is lost while the bridge is away"),
-                "{notes:?}"
-            );
-        }
-    }
-
-    /// Only where the client id comes from the host name, and the host name from the factory.
-    #[test]
-    fn a_client_id_that_others_may_have_is_told() {
-        let notes = |hostname: &str, lines: &str| {
-            let env = Env {
-                hostname: hostname.to_owned(),
-                mac: Some("00:11:22:aa:bb:cc".to_owned()),
-                ..Env::default()
-            };
-            let text = format!("connection cloud\naddress u\ntopic #\n{lines}");
-            Config::parse(&text, "x", &env).unwrap().notes
-        };
-        let told = notes("OpenWrt", "");
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert!(
-            told[0].starts_with("connection cloud: ")
-                && told[0].contains(" is OpenWrt.cloud,")
-                && told[0].contains("`remote_clientid ${hostname}-${mac}`"),
-            "{told:?}"
-        );
-        assert_eq!(notes("gw7", ""), [""; 0]);
-        for lines in [
-            "remote_clientid ${hostname}-${mac}",
-            "remote_clientid OpenWrt.cloud",
-            "clientid x",
-        ] {
-            assert_eq!(notes("OpenWrt", lines), [""; 0], "{lines}");
-        }
-        assert_eq!(notes("OpenWrt", "local_clientid x").len(), 1);
-    }
-
-    #[test]
-    fn what_is_kept_nowhere_is_told() {
-        assert_eq!(notes("topic # out 1 qos0=keep"), [""; 0]);
-        for clean in ["cleansession true", "local_cleansession true"] {
-            let notes = notes(&format!("topic # out 1 qos0=keep\n{clean}"));
-            assert!(notes[0].contains("qos0=keep keeps nothing"), "{notes:?}");
-        }
-        let lasting = "topic # out 1 qos0=keep\ncleansession true\nlocal_cleansession false";
-        assert_eq!(notes(lasting), [""; 0]);
     }
 }

@@ -57,6 +57,8 @@ pub enum Kind {
     TooManyTopics,
     /// `remote_password` without `remote_username`.
     NoUsername,
+    /// A `listener` that another one is in the way of; where that stands.
+    DuplicateListener(String),
     /// A second `connection` of that name.
     DuplicateConnection,
     /// Two bridges with one local client id; the id and the other bridge.
@@ -136,6 +138,10 @@ impl fmt::Display for Kind {
             Kind::NoUsername => write!(
                 f,
                 "the bridge has a remote_password without a remote_username; add the user name"
+            ),
+            Kind::DuplicateListener(first) => write!(
+                f,
+                "the listener of {first} has the same port and address already; remove one"
             ),
             Kind::DuplicateConnection => write!(f, "a second bridge of this name; rename one"),
             Kind::DuplicateLocalId(id, other) => write!(

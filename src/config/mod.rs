@@ -18,6 +18,7 @@ mod parse;
 pub mod printable;
 mod topic;
 mod value;
+mod whole;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,7 +28,7 @@ use crate::mqtt::{QoS, Version};
 pub use env::Env;
 pub use error::{Error, Errors, Kind};
 pub use log_type::{LogType, LogTypes};
-pub use parse::LoadedConfig;
+pub use parse::{Examined, LoadedConfig};
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]

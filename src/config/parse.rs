@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::draft::{Draft, Open, Position};
 use super::keys::{self, Class, Section};
 use super::value::Value;
-use super::{Config, Env, Errors, Kind};
+use super::{Config, Env, Error, Errors, Kind};
 
 /// A configuration and what the log must say about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,15 +17,31 @@ pub struct LoadedConfig {
     pub notes: Vec<String>,
 }
 
+/// All that can be said about a configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Examined {
+    /// What could be read of it.
+    pub config: Config,
+    /// As [`LoadedConfig::notes`].
+    pub notes: Vec<String>,
+    /// Everything wrong with it.
+    pub errors: Vec<Error>,
+}
+
 impl Config {
+    /// Reads the file at `path` and what its `include_dir` lines name, as far as that goes.
+    pub fn examine(path: &Path, env: &Env) -> Examined {
+        let mut draft = Draft::new(env);
+        read_file(&mut draft, path, Depth::Main);
+        examined(draft)
+    }
+
     /// Reads the file at `path` and what its `include_dir` lines name.
     ///
     /// # Errors
     /// Everything wrong in all the files, not only the first thing.
     pub fn load(path: &Path, env: &Env) -> Result<LoadedConfig, Errors> {
-        let mut draft = Draft::new(env);
-        read_file(&mut draft, path, Depth::Main);
-        finish(draft)
+        Config::examine(path, env).sound()
     }
 
     /// Reads `text`; errors name it `file`.
@@ -35,7 +51,7 @@ impl Config {
     pub fn parse(text: &str, file: &str, env: &Env) -> Result<LoadedConfig, Errors> {
         let mut draft = Draft::new(env);
         read_text(&mut draft, text, file, Depth::Main);
-        finish(draft)
+        examined(draft).sound()
     }
 }
 
@@ -46,13 +62,28 @@ enum Depth {
     Included,
 }
 
-fn finish(mut draft: Draft<'_>) -> Result<LoadedConfig, Errors> {
-    let config = draft.finish();
-    if draft.errors.is_empty() {
-        let notes = draft.notes;
-        Ok(LoadedConfig { config, notes })
-    } else {
-        Err(Errors(draft.errors))
+fn examined(mut draft: Draft<'_>) -> Examined {
+    Examined {
+        config: draft.finish(),
+        notes: draft.notes,
+        errors: draft.errors,
+    }
+}
+
+impl Examined {
+    /// The configuration, if nothing is wrong with it.
+    ///
+    /// # Errors
+    /// Everything that is.
+    pub fn sound(self) -> Result<LoadedConfig, Errors> {
+        if self.errors.is_empty() {
+            Ok(LoadedConfig {
+                config: self.config,
+                notes: self.notes,
+            })
+        } else {
+            Err(Errors(self.errors))
+        }
     }
 }
 
@@ -381,22 +412,6 @@ mod tests {
     }
 
     #[test]
-    fn bridges_must_not_share_client_ids() {
-        let text = "connection a\naddress u\ntopic #\nremote_clientid i\n\
-                    connection b\naddress v u\ntopic #\nremote_clientid i\nlocal_clientid j";
-        assert_eq!(
-            kinds(text),
-            [Kind::DuplicateRemoteId("i".into(), "a".into())]
-        );
-        let text = "connection a\naddress u\ntopic #\nlocal_clientid i\n\
-                    connection b\naddress u\ntopic #\nlocal_clientid i";
-        assert_eq!(
-            kinds(text),
-            [Kind::DuplicateLocalId("i".into(), "a".into())]
-        );
-    }
-
-    #[test]
     fn a_low_keepalive_is_raised_with_a_note() {
         let text = "connection a\naddress u\ntopic #\nkeepalive_interval 3";
         let loaded = Config::parse(text, "x.conf", &env()).unwrap();
@@ -412,8 +427,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let conf_d = dir.path().join("d");
         std::fs::create_dir(&conf_d).unwrap();
-        for name in ["b", "A", "01", "a", "B", "00"] {
-            let text = format!("listener 1\nauto_id_prefix {name}");
+        for (n, name) in ["b", "A", "01", "a", "B", "00"].iter().enumerate() {
+            let text = format!("listener 1{n}\nauto_id_prefix {name}");
             std::fs::write(conf_d.join(format!("{name}.conf")), text).unwrap();
         }
         let files = config_files(&conf_d).unwrap();
@@ -461,6 +476,8 @@ mod tests {
                     ("2.conf", Some(3), Kind::NestedInclude),
                     ("3.conf", Some(2), Kind::NotUtf8),
                     ("m.conf", Some(2), Kind::Unreadable(_)),
+                    ("1.conf", Some(1), Kind::NoAddress),
+                    ("1.conf", Some(1), Kind::NoTopic),
                 ]
             ),
             "{places:?}"

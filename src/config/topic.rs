@@ -138,7 +138,8 @@ fn ttl(value: Value<'_>) -> Result<Duration, Kind> {
     }
 }
 
-fn is_number(word: &str) -> bool {
+/// True for digits alone.
+pub(super) fn is_number(word: &str) -> bool {
     word.bytes().all(|b| b.is_ascii_digit())
 }
 
@@ -245,6 +246,7 @@ pub(super) fn address(word: &str) -> Result<(String, u16), Kind> {
     };
     match host {
         "" => Err(bad()),
+        number if is_number(number) => Err(bad()),
         host => Ok((host.to_owned(), port)),
     }
 }
@@ -403,7 +405,8 @@ mod tests {
             assert_eq!(address(word), Ok((host.to_owned(), port)), "{word}");
         }
         for bad in [
-            "", ":1883", "a:0", "a:99999", "a:", "[::1", "[::1]x", "[]:1", "::1", "a:1:2",
+            "", ":1883", "a:0", "a:99999", "a:", "[::1", "[::1]x", "[]:1", "::1", "a:1:2", "1883",
+            "1883:1",
         ] {
             assert!(address(bad).is_err(), "{bad}");
         }

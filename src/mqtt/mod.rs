@@ -8,6 +8,7 @@
 
 mod error;
 mod faulty;
+mod foreign;
 mod frame;
 mod packets;
 mod property;
@@ -21,6 +22,7 @@ mod wire;
 
 pub use error::{Error, Fault};
 pub use faulty::{FAULTY_HEAD, Faulty, FaultyAlias, read_faulty};
+pub use foreign::foreign;
 pub use frame::{MAX_REMAINING_LENGTH, announced_size, decode, encode, encode_head};
 pub use packets::{
     Ack, Auth, ConnAck, Connect, Disconnect, Packet, Publish, RetainHandling, SubAck, Subscribe,

@@ -216,7 +216,7 @@ impl Hub {
                         Ok(Some(len)) => used += len,
                         Ok(None) => break,
                         Err(e) => {
-                            self.malformed(id, e, now);
+                            self.malformed(id, rest, e, now);
                             return bytes.len();
                         }
                     }
@@ -227,14 +227,14 @@ impl Hub {
     }
 
     /// Nothing can be read after this; the broker closes the connection.
-    fn malformed(&mut self, id: ConnId, error: mqtt::Error, now: Time) {
+    fn malformed(&mut self, id: ConnId, bytes: &[u8], error: mqtt::Error, now: Time) {
         if let Some(web) = self.conn(id).and_then(Conn::web) {
             web.code = match error {
                 mqtt::Error::PacketTooLarge { .. } => Code::TOO_BIG,
                 _ => Code::PROTOCOL_ERROR,
             };
         }
-        self.broker.malformed(id, error, now);
+        self.broker.malformed(id, bytes, error, now);
         self.pause(id);
     }
 

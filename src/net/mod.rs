@@ -22,7 +22,10 @@ mod web;
 
 pub use clock::{Clock, Seen};
 pub use hub::{Hub, Shared, sleep};
-pub use listen::{Error as ListenError, Listener, bind, serve};
+pub use listen::{
+    Bound, Error as ListenError, Found, Listener, Start, Trial, Waiting, bind, is_here,
+    listen_late, look_up, serve, try_out,
+};
 pub use reactor::Reactor;
 pub use signals::Signals;
 pub use turn::Turn;

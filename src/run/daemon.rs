@@ -1,44 +1,92 @@
 //! What a daemon of the old kind needs: `-d`, the pid file, room for descriptors.
 
 use std::env;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, setsid};
+use rustix::stdio::dup2_stdin;
 
 /// Set in the environment of the process that `-d` leaves behind.
 const DETACHED: &str = "FOOTBRIDGE_DETACHED";
 
+/// What that process says once it serves; anything else is why it does not.
+const RUNNING: &str = "running";
+
+/// How long the process that was started waits for that. A store that is rescued may take longer:
+/// then it is left to itself.
+const START_WITHIN: Duration = Duration::from_secs(60);
+
 /// Which process this is after [`detach`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub(super) enum Side {
-    /// The one that was started; its work is done.
-    Parent,
+    /// The one that was started; its work is done. Why the other did not start, if so.
+    Parent(Result<(), String>),
     /// The one that goes on, in a session of its own.
-    Child,
+    Child(Report),
 }
 
-/// Goes into the background. A fork is out of reach of safe Rust, so the program starts itself a
-/// second time, with the same arguments, without a terminal and in a new session; check the
-/// configuration before, because the second start has nowhere to complain but the log.
+/// What tells the process that was started how the start went. Without `-d` nobody waits for that.
+#[derive(Debug, Default)]
+pub(super) struct Report(Option<UnixStream>);
+
+impl Report {
+    /// The broker serves.
+    pub(super) fn running(&mut self) {
+        self.failed(RUNNING);
+    }
+
+    /// The broker can't start, for the reason `why`. What is said later is not heard.
+    pub(super) fn failed(&mut self, why: &str) {
+        if let Some(mut parent) = self.0.take() {
+            // It may have been ended meanwhile.
+            let _ = parent.write_all(why.as_bytes());
+        }
+    }
+}
+
+/// Goes into the background, and waits until the broker serves there. A fork is out of reach of
+/// safe Rust, so the program starts itself a second time, with the same arguments, without a
+/// terminal and in a new session. Until it serves, its standard input is a socket to this process.
 ///
 /// # Errors
 /// When the program can't be started again.
 pub(super) fn detach() -> io::Result<Side> {
     if env::var_os(DETACHED).is_some() {
+        let parent = io::stdin().as_fd().try_clone_to_owned()?;
+        dup2_stdin(File::open("/dev/null")?)?;
         setsid()?;
-        return Ok(Side::Child);
+        return Ok(Side::Child(Report(Some(parent.into()))));
     }
+    let (here, there) = UnixStream::pair()?;
+    let there = OwnedFd::from(there);
+    // Both the command and its copy of the socket are gone when this is over: the end of the
+    // process is the end of the socket.
     Command::new(env::current_exe()?)
         .args(env::args_os().skip(1))
         .env(DETACHED, "1")
-        .stdin(Stdio::null())
+        .stdin(there)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;
-    Ok(Side::Parent)
+    here.set_read_timeout(Some(START_WITHIN))?;
+    Ok(Side::Parent(outcome(here)))
+}
+
+/// What the process in the background says of its start.
+fn outcome(mut child: impl Read) -> Result<(), String> {
+    let mut said = Vec::new();
+    match child.read_to_end(&mut said) {
+        Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(()),
+        _ if said == RUNNING.as_bytes() => Ok(()),
+        _ if said.is_empty() => Err("it has ended while it started; see the log".to_owned()),
+        _ => Err(String::from_utf8_lossy(&said).into_owned()),
+    }
 }
 
 /// Writes this process's number to `path` (`pid_file`).
@@ -60,5 +108,38 @@ pub(super) fn raise_descriptor_limit() {
         if let Err(e) = setrlimit(Resource::Nofile, raised) {
             log::debug!("The limit of open descriptors stays as it is: {e}.");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_child_says_is_passed_on() {
+        let said = |tell: fn(&mut Report)| {
+            let (here, there) = UnixStream::pair().unwrap();
+            let mut report = Report(Some(there));
+            tell(&mut report);
+            drop(report);
+            outcome(here)
+        };
+        assert_eq!(said(Report::running), Ok(()));
+        assert_eq!(said(|report| report.failed("no")), Err("no".to_owned()));
+        assert!(said(|_| ()).unwrap_err().contains("see the log"));
+        let late = said(|report| {
+            report.running();
+            report.failed("at the stop");
+        });
+        assert_eq!(late, Ok(()));
+        Report::default().running();
+    }
+
+    #[test]
+    fn a_child_that_takes_long_is_left_to_itself() {
+        let (here, _there) = UnixStream::pair().unwrap();
+        here.set_read_timeout(Some(Duration::from_millis(10)))
+            .unwrap();
+        assert_eq!(outcome(here), Ok(()));
     }
 }

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{Error, memory};
-use crate::config::{self, Config, LogTypes};
+use super::{Error, loops, memory};
+use crate::config::{self, Config, Examined, LogTypes};
 
 /// What the command line says.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -19,18 +19,33 @@ pub struct Options {
 }
 
 /// The configuration, and what the log is to note about it.
+///
+/// # Errors
+/// [`Error::Config`], [`Error::Loop`].
 pub(super) fn load(options: &Options) -> Result<(Config, Vec<String>), Error> {
-    let (mut config, notes) = match &options.config {
-        Some(path) => {
-            let loaded = Config::load(path, &config::Env::system()).map_err(Error::Config)?;
-            (loaded.config, loaded.notes)
-        }
-        None => (Config::default(), Vec::new()),
-    };
-    if options.verbose {
-        config.general.log.types = LogTypes::ALL;
+    let loaded = examine(options).sound().map_err(Error::Config)?;
+    let looped = loops::find(&loaded.config, &options.ports, &loops::Literally);
+    if looped.is_empty() {
+        Ok((loaded.config, loaded.notes))
+    } else {
+        Err(Error::Loop(looped))
     }
-    let general = &mut config.general;
+}
+
+/// All that can be said about the configuration.
+pub(super) fn examine(options: &Options) -> Examined {
+    let mut examined = match &options.config {
+        Some(path) => Config::examine(path, &config::Env::system()),
+        None => Examined {
+            config: Config::default(),
+            notes: Vec::new(),
+            errors: Vec::new(),
+        },
+    };
+    let general = &mut examined.config.general;
+    if options.verbose {
+        general.log.types = LogTypes::ALL;
+    }
     general.memory_limit = general.memory_limit.or_else(memory::default_limit);
-    Ok((config, notes))
+    examined
 }

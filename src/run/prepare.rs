@@ -15,13 +15,26 @@ pub(super) struct Prepared {
     /// Lines of the files of rules that were skipped.
     pub warnings: Vec<String>,
     /// Those that had to be bound before rights were given up.
-    pub listeners: Option<Vec<net::Listener>>,
+    pub listeners: Option<net::Bound>,
 }
 
 impl Prepared {
     /// Reads the files of rules.
     pub(super) fn new(config: &Config) -> Result<Prepared, Error> {
         let (auth, warnings) = Auth::for_config(config).map_err(Error::Auth)?;
+        Prepared::with(auth, warnings)
+    }
+
+    /// For starting over: where the files of rules can't be read any more, `rules` stay in force.
+    pub(super) fn again(config: &Config, rules: Auth) -> Result<Prepared, Error> {
+        let (auth, warnings) = Auth::for_config(config).unwrap_or_else(|e| {
+            log::error!("The access rules stay as they were: {e}");
+            (rules, Vec::new())
+        });
+        Prepared::with(auth, warnings)
+    }
+
+    fn with(auth: Auth, warnings: Vec<String>) -> Result<Prepared, Error> {
         let reactor = Reactor::new().map_err(|e| Error::System("waiting for sockets", e))?;
         Ok(Prepared {
             reactor,
@@ -39,7 +52,8 @@ impl Prepared {
         user: &User,
     ) -> Result<Prepared, Error> {
         let mut prepared = Prepared::new(config)?;
-        prepared.listeners = Some(bind_listeners(&prepared.reactor, options, config)?);
+        let bound = bind_listeners(&prepared.reactor, options, config, net::Start::AsRoot)?;
+        prepared.listeners = Some(bound);
         let general = &config.general;
         let mut files = general.log.file.iter().chain(&general.pid_file);
         let owned = files.try_for_each(|path| user.own(path));
@@ -53,21 +67,26 @@ pub(super) fn user_to_become(config: &Config) -> Result<Option<User>, Error> {
     user::wanted(config.general.user.as_deref()).map_err(Error::User)
 }
 
-/// Binds the listeners, and says in the pid file who has them.
+/// Binds the listeners that can be bound, and says in the pid file who has them.
 pub(super) fn bind_listeners(
     reactor: &Rc<Reactor>,
     options: &Options,
     config: &Config,
-) -> Result<Vec<net::Listener>, Error> {
+    start: net::Start,
+) -> Result<net::Bound, Error> {
     let ports: &[u16] = if config.listeners.is_empty() {
         &options.ports
     } else {
         // As in Mosquitto 2.
         &[]
     };
-    let listeners = net::bind(reactor, &config.listeners, ports).map_err(Error::Listen)?;
+    let bound = net::bind(reactor, &config.listeners, ports, start).map_err(Error::Listen)?;
     if let Some(path) = &config.general.pid_file {
-        daemon::write_pid(path).map_err(|e| Error::File("pid_file", path.clone(), e))?;
+        let written = daemon::write_pid(path).map_err(|e| Error::File("pid_file", path.clone(), e));
+        match written {
+            Err(e) if start == net::Start::Again => log::warn!("{e}"),
+            written => written?,
+        }
     }
-    Ok(listeners)
+    Ok(bound)
 }

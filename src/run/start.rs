@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use smol::{LocalExecutor, Task, channel};
 
+use super::check::left_by_mosquitto;
 use super::logger::{self, TopicLine};
 use super::{Error, mounts};
 use crate::auth::Auth;
@@ -77,6 +78,9 @@ fn log_what_was_found(config: &Config, loaded: &Loaded) {
             general.store.display()
         );
     }
+    if let Some(line) = left_by_mosquitto(general) {
+        log::warn!("{line}.");
+    }
     match general.durability {
         Durability::Power => {}
         Durability::Lazy(window) => log::warn!(
@@ -125,10 +129,11 @@ fn spawn_store(db: Db) -> Result<(Handle, channel::Receiver<Event>), Error> {
     Ok((handle, events))
 }
 
-/// Accepts on each listener, in a task that ends when it is dropped.
+/// Accepts on each listener, in a task that ends when it is dropped: on those that are bound, and on
+/// the others as they come.
 pub(super) fn listeners(
     config: &Config,
-    listeners: Vec<net::Listener>,
+    bound: net::Bound,
     hub: &Shared,
     executor: &Executor,
 ) -> Vec<Task<()>> {
@@ -138,11 +143,28 @@ pub(super) fn listeners(
              Add `listener 1883` to the configuration to let others in."
         );
     }
-    let serve = |listener: net::Listener| {
-        log::info!("Listening on {listener}.");
-        executor.spawn(net::serve(listener, hub.clone()))
+    for note in bound.notes {
+        log::warn!("{note}");
+    }
+    let serve = {
+        let (hub, executor) = (Rc::clone(hub), Rc::clone(executor));
+        move |listener: net::Listener| {
+            log::info!("Listening on {listener}.");
+            executor.spawn(net::serve(listener, hub.clone()))
+        }
     };
-    listeners.into_iter().map(serve).collect()
+    let mut tasks: Vec<Task<()>> = bound.listeners.into_iter().map(&serve).collect();
+    for waiting in bound.waiting {
+        let (hub, serve) = (hub.clone(), serve.clone());
+        tasks.push(executor.spawn(async move {
+            let mut serving = Vec::new();
+            net::listen_late(waiting, hub, |listener| serving.push(serve(listener))).await;
+            for task in serving {
+                task.await;
+            }
+        }));
+    }
+    tasks
 }
 
 /// `log_dest topic`: publishes the lines of the log.

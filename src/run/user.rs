@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::process::geteuid;
@@ -15,6 +16,7 @@ use rustix::{fs::Gid, fs::Uid};
 /// Whom to become.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct User {
+    name: String,
     uid: u32,
     gid: u32,
     /// All groups, the first among them.
@@ -27,9 +29,24 @@ pub(super) struct User {
 /// # Errors
 /// When there is no such user, or /etc/passwd can't be read.
 pub(super) fn wanted(name: Option<&str>) -> io::Result<Option<User>> {
-    let Some(name) = name.filter(|name| *name != "root" && geteuid().is_root()) else {
-        return Ok(None);
-    };
+    match name.filter(|name| *name != "root" && geteuid().is_root()) {
+        Some(name) => look_up(name).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Whether root could become who `user NAME` asks for; also if somebody else asks.
+///
+/// # Errors
+/// As [`wanted`].
+pub(super) fn check(name: Option<&str>) -> io::Result<()> {
+    match name.filter(|name| *name != "root") {
+        Some(name) => look_up(name).map(drop),
+        None => Ok(()),
+    }
+}
+
+fn look_up(name: &str) -> io::Result<User> {
     let passwd = fs::read_to_string("/etc/passwd")?;
     let groups = fs::read_to_string("/etc/group").unwrap_or_default();
     let found = find(name, &passwd, &groups);
@@ -42,7 +59,7 @@ pub(super) fn wanted(name: Option<&str>) -> io::Result<Option<User>> {
             "there is no user `{name}`; make one, or name another"
         ))
     };
-    found.ok_or_else(missing).map(Some)
+    found.ok_or_else(missing)
 }
 
 /// Looks a user up in the texts of passwd(5) and group(5).
@@ -62,10 +79,56 @@ fn find(name: &str, passwd: &str, group: &str) -> Option<User> {
     let others = others.filter_map(|line| fields(line, 2)?.parse().ok());
     let mut groups: Vec<u32> = std::iter::once(gid).chain(others).collect();
     groups.dedup();
-    Some(User { uid, gid, groups })
+    Some(User {
+        name: name.to_owned(),
+        uid,
+        gid,
+        groups,
+    })
 }
 
 impl User {
+    /// As /etc/passwd has it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the user could write to a file, or make one in a folder.
+    pub(super) fn may_write(&self, path: &Path) -> bool {
+        self.may(path, 0o2)
+    }
+
+    /// Whether the user could read a file.
+    pub(super) fn may_read(&self, path: &Path) -> bool {
+        self.may(path, 0o4)
+    }
+
+    /// Whether the user has these rights (as `rwx` in octal) to `path`, by the modes of it and of
+    /// the folders that lead there. What can't be found out is taken to be allowed.
+    fn may(&self, path: &Path, rights: u32) -> bool {
+        let Ok(path) = path.canonicalize() else {
+            return true;
+        };
+        path.ancestors().enumerate().all(|(up, path)| {
+            let Ok(found) = fs::metadata(path) else {
+                return true;
+            };
+            let wanted = match (up, found.is_dir()) {
+                (0, true) => rights | 0o1,
+                (0, false) => rights,
+                _ => 0o1,
+            };
+            let shift = if found.uid() == self.uid {
+                6
+            } else if self.groups.contains(&found.gid()) {
+                3
+            } else {
+                0
+            };
+            self.uid == 0 || found.mode() >> shift & wanted == wanted
+        })
+    }
+
     /// Hands `file` over, so that it can be opened again after the change. A device, such as
     /// /dev/null, stays the system's.
     ///
@@ -113,6 +176,47 @@ mod tests {
         );
         let user = find("root", PASSWD, "").unwrap();
         assert_eq!((user.uid, user.gid, &user.groups[..]), (0, 0, &[0][..]));
+    }
+
+    #[test]
+    fn rights_go_by_owner_group_and_others() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        let set = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let found = fs::metadata(&file).unwrap();
+        let user = |uid, gid| User {
+            name: "u".to_owned(),
+            uid,
+            gid,
+            groups: vec![gid],
+        };
+        let (owner, member) = (
+            user(found.uid() + 1, found.gid() + 1),
+            user(54_321, found.gid()),
+        );
+        let stranger = user(54_321, 54_321);
+        for (mode, dir, of_group, of_others) in [
+            (0o644, 0o755, false, false),
+            (0o664, 0o755, true, false),
+            (0o666, 0o755, true, true),
+            (0o666, 0o750, true, false),
+            (0o666, 0o700, false, false),
+            (0o606, 0o755, false, true),
+        ] {
+            set(&file, mode);
+            set(folder.path(), dir);
+            assert_eq!(member.may_write(&file), of_group, "{mode:o} {dir:o}");
+            assert_eq!(stranger.may_write(&file), of_others, "{mode:o} {dir:o}");
+        }
+        set(folder.path(), 0o755);
+        assert!(!owner.may_write(folder.path()) && owner.may_read(&file));
+        set(folder.path(), 0o777);
+        assert!(owner.may_write(folder.path()));
+        assert!(user(0, 0).may_write(&file));
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub use budget::Budget;
 pub use db::{Db, Need, Rows};
 pub use error::{Corrupt, Error};
 pub use files::disk::Usage;
-pub use files::open::Location;
+pub use files::open::{Location, is_mosquittos};
 pub use ledger::{Promise, Store};
 pub use load::{Loaded, LoadedSession};
 pub use queue::ids::IdRanges;

@@ -221,7 +221,7 @@ impl Bench {
             }
             Remedy::Pass(used) => Some(used),
             Remedy::End => {
-                self.broker.malformed(conn, error, now);
+                self.broker.malformed(conn, bytes, error, now);
                 Some(bytes.len())
             }
         }

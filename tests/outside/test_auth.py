@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from clients import V5, V311
-from harness import run
+from harness import run, wait_until
 
 VERSIONS = pytest.mark.parametrize("version", [V311, V5])
 
@@ -120,6 +120,40 @@ def test_acl_patterns(make_broker, client, tmp_path):
 
 
 @pytest.mark.footbridge
+@pytest.mark.footbridge
+def test_a_name_with_a_slash_has_nothing_of_another_client(make_broker, client, tmp_path):
+    file = tmp_path / "acl"
+    file.write_text("\ufeffpattern readwrite devices/%c/#\ntopic read all\ntopic write all\n")
+    broker = make_broker(f"acl_file {file}")
+    own = client(broker.port, "a")
+    own.subscribe("devices/#")
+    for sly in ("a/b", "+", "#", "a/#"):
+        for _ in range(2):
+            other = client(broker.port, sly)
+            other.subscribe("#")
+            other.publish("devices/a/b/x", sly)
+            other.close()
+    own.publish("devices/a/b/x", "own")
+    assert own.payloads(1) == ["own"]
+    told = [line for line in broker.log().splitlines() if "lines of acl_file with %c" in line]
+    assert len(told) == 4, told
+
+
+@pytest.mark.footbridge
+def test_a_hash_that_cannot_be_checked_stops_the_start_only(make_broker, client, tmp_path):
+    file = tmp_path / "passwd"
+    run("passwd", "-c", "-b", file, "ann", "pw")
+    broker = make_broker(f"password_file {file}")
+    with open(file, "a") as text:
+        text.write("bob:$argon2id$v=19$m=47104,t=1,p=1$c2FsdA$aGFzaA\n")
+    broker.process.send_signal(1)
+    wait_until(lambda: "stays as it was" in broker.log(), what="reload")
+    assert client(broker.port, "c", login=("ann", "pw"), accepted=False).reason.value == 0
+    for check in ([], ["--test-config"]):
+        done = run("-c", broker.config_file, *check)
+        assert done.returncode == 1 and f"{file}:2: a password hash by Argon2" in done.stderr, done
+
+
 def test_our_passwd_and_mosquittos_read_each_other(make_broker, client, tmp_path):
     file = passwords(tmp_path / "auth")
     done = run("passwd", "-b", file, "carol", "secret")

@@ -229,3 +229,56 @@ def test_sighup_with_a_log_that_nobody_reads(tmp_path, client):
         process.wait()
         os.close(reader)
         os.close(writer)
+
+
+def says(port, data):
+    """Sends bytes to a port; the address that they come from."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as s:
+        s.sendall(data)
+        host, peer = s.getsockname()
+        while s.recv(1000):
+            pass
+    return f"{host}:{peer}"
+
+
+TLS = bytes.fromhex("16030100ea010000e60303") + bytes(228)
+PROXY = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes(12)
+
+
+@pytest.mark.parametrize(
+    "data, what",
+    [
+        (TLS, "a TLS ClientHello"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "an HTTP request"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\n\r\n", "an HTTP request"),
+        (b"GET /mqtt HTTP/1.1\r\nUpgrade: websocket\r\n\r\n", "a request for a WebSocket"),
+        (b"SSH-2.0-x\r\n", "SSH"),
+        (PROXY, "the PROXY protocol"),
+        (b"\xc0\0", "PINGREQ before CONNECT"),
+        (b"\x10\x0c\0\x04MQTX\4\2\0\x3c\0\0", "CONNECT with an unknown protocol name"),
+    ],
+)
+def test_who_sends_something_else_is_told(make_broker, data, what):
+    broker = make_broker(quiet=True)
+    peer = says(broker.port, data)
+    wait_until(lambda: f"Closing {peer}: {what}" in broker.log(), what=what)
+
+
+def test_a_second_connect_is_told(make_broker, client):
+    broker = make_broker(quiet=True)
+    connect = b"\x10\x0e\0\x04MQTT\4\2\0\x3c\0\2"
+    peer = says(broker.port, connect + b"me" + connect + b"it")
+    line = f"Closing me ({peer}): a second CONNECT, as it"
+    wait_until(lambda: line in broker.log(), what="line")
+    peer = says(broker.port, connect + b"me" + b"\x20\2\0\0")
+    wait_until(lambda: f"Closing me ({peer}): CONNACK from a client" in broker.log(), what="line")
+
+
+def test_what_comes_to_a_web_port_is_told(make_broker):
+    port = free_port()
+    broker = make_broker(f"listener {port} 127.0.0.1\nprotocol websockets", quiet=True)
+    connect = b"\x10\x0e\0\x04MQTT\4\2\0\x3c\0\2me"
+    for data, what in [(TLS, "a TLS ClientHello"), (connect, "a plain CONNECT")]:
+        peer = says(port, data)
+        line = f"Closing {peer}: HTTP request refused: {what}"
+        wait_until(lambda: line in broker.log(), what=what)

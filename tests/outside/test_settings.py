@@ -313,13 +313,12 @@ def test_what_an_acknowledgement_waits_for(make_broker, client, lines, waits):
 
 
 @pytest.mark.parametrize("words", ["debug", "information"])
-def test_log_type_debug(make_broker, words):
-    broker = make_broker(f"log_type {words}", quiet=True)
-    with Raw(broker.port) as raw:
-        raw.send(wire.PING)
-        assert raw.closed_by_broker()
+def test_log_type_debug(make_broker, client, tmp_path, words):
+    (tmp_path / "acl").write_text("topic read t\n")
+    broker = make_broker(f"log_type {words}\nacl_file {tmp_path}/acl", quiet=True)
+    client(broker.port, "c").publish("t", "x", 1)
     broker.stop()
-    assert ("before CONNECT" in broker.log()) == (words == "debug")
+    assert ("Denied PUBLISH from c to t" in broker.log()) == (words == "debug")
 
 
 @pytest.mark.parametrize("word", ["stderr", "stdout", "none", "topic", "file"])

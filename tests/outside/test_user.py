@@ -83,6 +83,19 @@ def test_a_port_for_root_is_bound_before(start):
     broker.stop()
 
 
+def test_a_port_for_root_on_an_address_that_comes_later(start):
+    """It is bound before the address is there, as there is no right to it afterwards; where that
+    does not go, it is told."""
+    broker = start(
+        "listener 952 10.98.7.2\nlistener 953\nbind_interface none0\nsocket_domain ipv4\n"
+        "user nobody"
+    ).start()
+    log = broker.log()
+    assert "cannot listen on 10.98.7.2 port 952" in log and "Listening on 10.98.7.2:952." in log
+    assert "Port 953 takes the rights of root" in log and "Port 952 takes" not in log
+    broker.stop()
+
+
 @pytest.mark.parametrize("user", ["", "user root"])
 def test_nobody_changes_unasked(start, user):
     broker = start(user).start()

@@ -44,6 +44,12 @@ pub(crate) fn close(core: &mut Core, c: ConnId, reason: Reason, now: Time) {
     finish(core, c, now);
 }
 
+/// Ends a connection whose peer broke the protocol, and says by what.
+pub(crate) fn break_off(core: &mut Core, c: ConnId, what: &str, now: Time) {
+    log::info!(target: NOTICE, "Closing {}: {what}", core.name_of(c));
+    close(core, c, Reason::PROTOCOL_ERROR, now);
+}
+
 /// Nothing more is read from or queued for a connection; what is in its outbox goes out.
 pub(crate) fn finish(core: &mut Core, c: ConnId, now: Time) {
     core.connections.finish(c, now);

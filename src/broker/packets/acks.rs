@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::broker::connections::Reply;
 use crate::broker::core::Core;
-use crate::broker::ending::close::close;
+use crate::broker::ending::close::break_off;
 use crate::broker::queues::drops::drop_message;
 use crate::broker::sending::pump::{pump, taken_over};
 use crate::broker::sending::put_back::{accept, refuse};
@@ -48,7 +48,8 @@ pub(crate) fn on_puback(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
         return;
     };
     if !is_lenient && !ack.reason.answers_publish() {
-        return close(core, c, Reason::PROTOCOL_ERROR, now);
+        let what = format!("PUBACK with reason {}", ack.reason);
+        return break_off(core, c, &what, now);
     }
     let Some(session) = core.sessions.known_mut(key) else {
         return;
@@ -77,7 +78,8 @@ pub(crate) fn on_puback(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
         // Of a QoS 2 message that the upstream has, by its PUBREC: no more than the end.
         on_pubcomp(core, c, ack, now);
     } else if session.outbound.flying(ack.id).is_some() {
-        close(core, c, Reason::PROTOCOL_ERROR, now);
+        let what = format!("PUBACK of the QoS 2 message {}", ack.id.get());
+        break_off(core, c, &what, now);
     }
 }
 
@@ -88,7 +90,8 @@ pub(crate) fn on_pubrec(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
         return;
     };
     if !is_lenient && !ack.reason.answers_publish() {
-        return close(core, c, Reason::PROTOCOL_ERROR, now);
+        let what = format!("PUBREC with reason {}", ack.reason);
+        return break_off(core, c, &what, now);
     }
     let Some(session) = core.sessions.known_mut(key) else {
         return;
@@ -103,7 +106,8 @@ pub(crate) fn on_pubrec(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
     }
     let Some(done) = session.outbound.pubrec(ack.id, is_refused, now) else {
         if !is_lenient && session.outbound.flying(ack.id).is_some() {
-            close(core, c, Reason::PROTOCOL_ERROR, now);
+            let what = format!("PUBREC of the QoS 1 message {}", ack.id.get());
+            break_off(core, c, &what, now);
         } else if !is_refused {
             // Not known: it may be a PUBREC sent again, which has its answer all the same.
             reply_once(core, c, Reply::PubRel(ack.id), true, now);
@@ -162,7 +166,8 @@ pub(crate) fn on_pubcomp(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
         taken_over(core, key, done.id, now);
         pump(core, key, now);
     } else if !is_lenient && session.outbound.flying(ack.id).is_some() {
-        close(core, c, Reason::PROTOCOL_ERROR, now);
+        let what = format!("PUBCOMP of message {} before PUBREC", ack.id.get());
+        break_off(core, c, &what, now);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::broker::ending::will::publish_will;
 use crate::broker::queues::bounds::note_policy;
 use crate::broker::sending::pump::pump;
 use crate::broker::sending::replies::reply_once;
-use crate::broker::sessions::NEVER;
+use crate::broker::sessions::{NEVER, who};
 use crate::broker::shares::membership::come_online;
 use crate::broker::timers::Timer;
 use crate::config::log_type::NOTICE;
@@ -114,6 +114,16 @@ fn enter(core: &mut Core, c: ConnId, connect: &Connect<'_>, admitted: &Admitted,
     let resumed = known.filter(|_| !connect.clean_start);
     let key = resumed.unwrap_or_else(|| open_session(core, connect, admitted));
     let must_save = bind(core, (c, key), connect, admitted, now);
+    let who = who(&admitted.origin);
+    if core.settings.auth.is_to_be_told(&who) {
+        log::warn!(
+            "Client {}: with /, + or # in its client id or user name, lines of acl_file with %c or \
+             %u give it nothing{}.",
+            core.name_of(c),
+            who.username
+                .map_or(String::new(), |u| format!(" (user {u})"))
+        );
+    }
     let connack = connack(core, c, connect, admitted, resumed.is_some());
     reply_once(
         core,

@@ -1,7 +1,7 @@
 //! DISCONNECT (5.0 §3.14).
 
 use crate::broker::core::Core;
-use crate::broker::ending::close::{close, detach, finish};
+use crate::broker::ending::close::{break_off, detach, finish};
 use crate::config::log_type::NOTICE;
 use crate::keys::ConnId;
 use crate::mqtt::{Disconnect, Reason};
@@ -17,7 +17,8 @@ pub(crate) fn on_disconnect(core: &mut Core, c: ConnId, packet: &Disconnect<'_>,
     };
     if let Some(asked) = packet.props.session_expiry() {
         if session.expiry == 0 && asked > 0 {
-            return close(core, c, Reason::PROTOCOL_ERROR, now);
+            let what = "DISCONNECT with an expiry for a session that CONNECT gave none";
+            return break_off(core, c, what, now);
         }
         session.expiry = core.settings.cap_expiry(asked);
     }

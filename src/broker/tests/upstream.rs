@@ -119,7 +119,7 @@ fn a_bridge_says_goodbye_as_a_client() {
         if said {
             world
                 .broker
-                .malformed(conn, mqtt::Error::RemainingLength, world.now);
+                .malformed(conn, &[], mqtt::Error::RemainingLength, world.now);
         } else {
             world.broker.shutdown(world.now);
         }

@@ -1,12 +1,14 @@
 //! What -d prints: a line a packet, as libmosquitto words it.
 
+use crate::cli::put;
 use crate::mqtt::{Delivery, Packet, PacketId, Publish};
 
 /// Prints the packet, if there is a client to name. `way` is "sending" or "received".
 pub(super) fn line(client: Option<&str>, way: &str, packet: &Packet<'_>) {
     if let Some(client) = client {
         let client = if client.is_empty() { "(null)" } else { client };
-        println!("Client {client} {way} {}", text(packet));
+        // Where it can't be printed the work goes on.
+        let _ = put(&format!("Client {client} {way} {}\n", text(packet)));
     }
 }
 

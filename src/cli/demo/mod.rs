@@ -18,8 +18,8 @@ pub use error::DemoError;
 use report::Outcome;
 use setup::Setup;
 
-use super::Error;
 use super::words::Words;
+use super::{Error, complain, put};
 use crate::run;
 
 /// What `footbridge demo --help` prints.
@@ -68,10 +68,12 @@ impl Demo {
     pub fn run(&self) -> Result<(), DemoError> {
         let folder = broker::make_folder().map_err(DemoError::system("no temporary folder"))?;
         let result = self.run_phases(&folder).and_then(|outcome| {
-            print!("{}", outcome.text());
-            if self.json {
-                print!("{}", outcome.json());
-            }
+            let json = if self.json {
+                outcome.json()
+            } else {
+                String::new()
+            };
+            put(&format!("{}{json}", outcome.text())).map_err(DemoError::system("no output"))?;
             if outcome.is_good() {
                 Ok(())
             } else {
@@ -80,7 +82,7 @@ impl Demo {
         });
         match result {
             Ok(()) | Err(DemoError::Interrupted) => setup::remove(&folder),
-            Err(_) => eprintln!("Logs and store are kept in {}", folder.display()),
+            Err(_) => complain(&format!("Logs and store are kept in {}", folder.display())),
         }
         result
     }

@@ -17,7 +17,7 @@ use super::link::CuttableLink;
 use super::report::{Figures, Screen};
 use super::tally::{DEVICES, Row, Sent, Tally, Totals};
 use crate::cli::client::{Client, Event, Outgoing, Session, Target};
-use crate::cli::signals;
+use crate::cli::process;
 use crate::mqtt::{Props, PropsBuf, QoS, Reason, Subscription, Version};
 
 /// Between looks at the figures.
@@ -50,7 +50,7 @@ pub(super) struct Setup {
 impl Setup {
     /// Starts all; the devices begin to publish.
     pub(super) fn set(folder: &Path, upstream: Option<(String, u16)>) -> Result<Setup, DemoError> {
-        let interrupt = signals::socket()
+        let interrupt = process::asked_to_end()
             .and_then(|socket| socket.set_nonblocking(true).map(|()| socket))
             .map_err(DemoError::system("signals"))?;
         let screen = Screen::new();

@@ -8,6 +8,7 @@ use super::key::{Key, implemented};
 use super::limits::bound;
 use super::restart::restart;
 use crate::config::draft::Draft;
+use crate::config::error::shortened;
 use crate::config::value::Value;
 use crate::config::{Kind, topic};
 use crate::lane::LineNo;
@@ -54,7 +55,8 @@ pub(super) const KEYS: &[Key] = &[
         "HOST[:PORT]...",
         Means("required"),
         "Where the upstream broker is; the port is 1883 if not given.",
-        "An IPv6 address stands in brackets. More than one may be given, on one line or several: \
+        "An IPv6 address stands in brackets. A number behind a blank is read as the port of the host \
+         before it, and the log says so. More than one may be given, on one line or several: \
          see round_robin.",
         addresses,
     ),
@@ -82,7 +84,7 @@ pub(super) const KEYS: &[Key] = &[
          QoS 0 stays there; what was sent at QoS 2 before and goes again at QoS 1 may come twice. \
          high and low are RSMB's: low is accepted, has no effect yet, and the log says so. A line \
          in the form of RSMB, with the prefixes right behind the direction, is carried at up to \
-         QoS 2. Options for what goes out: max_queued_messages=COUNT and max_queued_bytes=BYTES \
+         QoS 2; Mosquitto takes the first of them for QoS 0, and the log tells both. Options for what goes out: max_queued_messages=COUNT and max_queued_bytes=BYTES \
          bound what waits of this mapping alone, overflow=refuse, oldest, newest or \
          latest-per-topic is its own queue_overflow, ttl=DURATION drops messages that are older \
          before they are sent, and qos0=keep queues what is published at QoS 0 as well and sends it \
@@ -363,10 +365,27 @@ pub(super) const KEYS: &[Key] = &[
     ),
 ];
 
-/// `address` and `addresses`.
+/// `address` and `addresses`. A number behind a host is the port that Mosquitto wants behind a colon:
+/// taken for a host it would be the address 0.0.x.y.
 fn addresses(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
-    let words = value.words().map(topic::address);
-    let addresses = words.collect::<Result<Vec<_>, _>>()?;
+    let mut addresses: Vec<(String, u16)> = Vec::new();
+    let mut words = value.words().peekable();
+    while let Some(word) = words.next() {
+        let (host, mut port) = topic::address(word)?;
+        if let Some(number) = words.next_if(|next| topic::is_number(next)) {
+            if word.ends_with(&format!(":{port}")) {
+                return Err(Kind::bad(number, "HOST[:PORT], and this is neither"));
+            }
+            port = Value(number).number(1..=u16::MAX)?;
+            let instead = format!(
+                "`{number}` is read as the port of {}, not as another host; write {}:{number}",
+                shortened(word),
+                shortened(word)
+            );
+            draft.note("address", &instead);
+        }
+        addresses.push((host, port));
+    }
     if addresses.is_empty() {
         return Err(Kind::NoValue("HOST[:PORT]".to_owned()));
     }
@@ -383,16 +402,28 @@ fn topic(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
             "low has no effect yet: the topics of a bridge are sent as their messages come in",
         );
     }
+    // RSMB's files are known, and so are Mosquitto's with the QoS left out: each means what it says
+    // to its own broker, so both meanings are told.
+    let line = rsmb.then(|| {
+        let prefix = |text: &str| match text {
+            "" => "none".to_owned(),
+            text => format!("`{}`", shortened(text)),
+        };
+        format!(
+            "no QoS after the direction: read as RSMB does, local prefix {}, remote prefix {}, at up \
+             to QoS 2. Mosquitto takes the first of them for QoS 0, and what follows for the \
+             prefixes. Write the QoS there, as in `topic # both 1 LOCAL REMOTE`",
+            prefix(&topic.local),
+            prefix(&topic.remote)
+        )
+    });
     let topics = &mut draft.bridge()?.bridge.topics;
     if topics.len() == usize::from(LineNo::MAX) {
         return Err(Kind::TooManyTopics);
     }
     topics.push(topic);
-    if rsmb {
-        draft.note(
-            "topic",
-            "no QoS after the direction (the form of RSMB): carried at up to QoS 2",
-        );
+    if let Some(line) = line {
+        draft.note("topic", &line);
     }
     Ok(())
 }
@@ -425,5 +456,47 @@ fn topic_name(value: Value<'_>) -> Result<String, Kind> {
         Ok(name.to_owned())
     } else {
         Err(Kind::bad(name, "a topic without wildcards"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Config, Env, LoadedConfig};
+
+    fn load(lines: &str) -> Result<LoadedConfig, String> {
+        let text = format!("connection b\naddress u\ntopic #\n{lines}");
+        let env = Env {
+            hostname: "gw".to_owned(),
+            ..Env::default()
+        };
+        Config::parse(&text, "x", &env).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_number_behind_a_host_is_its_port() {
+        let loaded = load("address up.example 8883 10.0.0.1:1 v  1884 # 7").unwrap();
+        let found = &loaded.config.bridges[0].addresses[1..];
+        let wanted = [("up.example", 8883), ("10.0.0.1", 1), ("v", 1884)];
+        assert_eq!(found, wanted.map(|(host, port)| (host.to_owned(), port)));
+        assert_eq!(loaded.notes.len(), 2);
+        assert!(loaded.notes[0].ends_with("write up.example:8883"));
+        for bad in ["1883", "u:1883 1884", "u 0", "u 99999", "u 1 2", "7 u"] {
+            assert!(load(&format!("address {bad}")).is_err(), "{bad}");
+        }
+    }
+
+    /// Mosquitto 2.0.11 subscribes to `#` at QoS 0 for the first, without a prefix.
+    #[test]
+    fn a_topic_that_brokers_read_differently_is_told() {
+        for (line, local, remote) in [
+            ("# both venus/", "`venus/`", "none"),
+            ("# in \"\" up/", "none", "`up/`"),
+        ] {
+            let notes = load(&format!("topic {line}")).unwrap().notes;
+            let says = format!("local prefix {local}, remote prefix {remote}, at up to QoS 2");
+            assert!(notes[0].contains(&says), "{notes:?}");
+            assert!(notes[0].contains("Mosquitto takes"), "{notes:?}");
+        }
+        assert_eq!(load("topic # both 0 venus/").unwrap().notes, [""; 0]);
     }
 }

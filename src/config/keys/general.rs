@@ -22,8 +22,9 @@ pub(super) const KEYS: &[Key] = &[
         "Lines are `topic [read|write|readwrite|deny] TOPIC`, which above the first `user NAME` \
          is for clients without a user name and below it for that user, and \
          `pattern [read|write|readwrite|deny] TOPIC`, which is for everyone, with %u for the user \
-         name and %c for the client id. A deny beats the other lines of its list. Topics that \
-         begin with $ need a line that begins with $. Subscribing is always allowed: reading is \
+         name and %c for the client id. A name with /, + or # in it gets nothing by such a line, as it \
+         would reach the topics of others, and the log says so. A deny beats the other lines of its \
+         list. Topics that begin with $ need a line that begins with $. Subscribing is always allowed: reading is \
          checked when a message is queued and when it is sent. With a mount_point, the topics are \
          those that begin with it. With per_listener_settings the file is for the listener above \
          it, and an absent client has the rules of the listener it used last. Read again on SIGHUP.",
@@ -97,8 +98,8 @@ pub(super) const KEYS: &[Key] = &[
         Means("user names are not checked"),
         "The file of user names and password hashes.",
         "Lines are `USER:HASH` with the $6$ and $7$ hashes that `footbridge passwd` and \
-         mosquitto_passwd(1) write. A malformed line is reported and skipped. Read again on \
-         SIGHUP.",
+         mosquitto_passwd(1) write. A malformed line is reported and skipped; one with a hash by \
+         Argon2, which this version can't check, is an error. Read again on SIGHUP.",
         set_security!(password_file, v => Some(v.path()?)),
     ),
     implemented(
@@ -178,7 +179,9 @@ pub(super) const KEYS: &[Key] = &[
         "After the listeners are bound, pid_file is written, and certificates, password_file, \
          acl_file and the log are opened; the store is opened after it, so persistence_location \
          must be that user's. What SIGHUP reads again must be readable for that user. Where there \
-         is no user mosquitto, `user mosquitto` means nobody. Not read again on SIGHUP.",
+         is no user mosquitto, `user mosquitto` means nobody. A port below 1024 can't be bound any \
+         more afterwards, so one whose interface comes later takes a restart; an address that comes \
+         later is bound in advance. Not read again on SIGHUP.",
         set!(user, v => Some(v.text()?.to_owned())),
     ),
     accepted(
@@ -214,7 +217,7 @@ pub(super) const KEYS: &[Key] = &[
         S,
         "auth_plugin_deny_special_chars",
         "true|false",
-        "there are no plugins to protect; acl_file patterns always deny + and # in names",
+        "there are no plugins to protect; acl_file patterns give nothing to names with /, + or #",
     ),
     refused(S, "global_plugin", "FILE", &[], NO_PLUGINS, USE_FILES),
     refused(S, "plugin", "FILE", &[], NO_PLUGINS, USE_FILES),

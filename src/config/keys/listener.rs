@@ -21,7 +21,10 @@ pub(super) const KEYS: &[Key] = &[
         "Listens on a port, of one address or of all; may be given more than once.",
         "`listener 0 PATH` listens on a Unix socket; who may connect follows from the rights of its \
          folder and the umask. The listener directives below it are for this listener. Without \
-         any `listener`, `port` or `bind_address` the broker listens on the loopback addresses only.",
+         any `listener`, `port` or `bind_address` the broker listens on the loopback addresses only. \
+         An address or a folder that is not there, a name that does not resolve and a port that \
+         another program has are tried again until they can be had, at most 10 seconds apart, and \
+         the rest is served meanwhile; if all ports are taken, the broker does not start.",
         |draft, v| {
             let listener = listener(v)?;
             draft.open_listener(listener);
@@ -37,7 +40,7 @@ pub(super) const KEYS: &[Key] = &[
         "",
         |draft, v| {
             draft.default_listener.port = v.number(1..=u16::MAX)?;
-            draft.default_given = true;
+            draft.default_given = Some(draft.place.clone());
             Ok(())
         },
     ),
@@ -50,7 +53,7 @@ pub(super) const KEYS: &[Key] = &[
         "",
         |draft, v| {
             draft.default_listener.bind = Some(v.word("an address or a host name")?.to_owned());
-            draft.default_given = true;
+            draft.default_given = Some(draft.place.clone());
             Ok(())
         },
     ),

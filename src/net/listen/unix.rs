@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// What failed, and what to do.
-type Failure = (io::Error, &'static str);
+use super::error::Failure;
 
 /// The file of a bound Unix socket; dropping it removes the file.
 #[derive(Debug)]
@@ -25,16 +24,33 @@ impl Place {
     /// # Errors
     /// When the path is taken, too long, or can't be written, with what to do.
     pub(super) fn bind(path: &Path) -> Result<(Socket, Place), Failure> {
-        let check = |e| (e, "the folder must exist and be writable");
-        let address = SockAddr::unix(path).map_err(|e| (e, "a path has at most 107 bytes"))?;
+        let address =
+            SockAddr::unix(path).map_err(|e| Failure::wrong(e, "a path has at most 107 bytes"))?;
         clear(path, &address)?;
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(check)?;
-        socket.bind(&address).map_err(check)?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(denied)?;
+        socket.bind(&address).map_err(denied)?;
         let place = Place {
             path: path.to_owned(),
             file: identity(path),
         };
         Ok((socket, place))
+    }
+
+    /// What would keep a socket from being bound to `path`, whoever listens there now.
+    ///
+    /// # Errors
+    /// As [`Place::bind`].
+    pub(super) fn check(path: &Path) -> Result<(), Failure> {
+        address(path)?;
+        let folder = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        match fs::metadata(folder.unwrap_or(Path::new("."))) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Err(denied(e)),
+            _ => {}
+        }
+        match fs::symlink_metadata(path) {
+            Ok(found) if !found.file_type().is_socket() => Err(no_socket()),
+            _ => Ok(()),
+        }
     }
 
     /// The file.
@@ -52,6 +68,22 @@ impl Drop for Place {
     }
 }
 
+fn address(path: &Path) -> Result<SockAddr, Failure> {
+    SockAddr::unix(path).map_err(|e| Failure::wrong(e, "a path has at most 107 bytes"))
+}
+
+fn denied(error: io::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::NotFound => Failure::absent(error, "the folder must exist"),
+        _ => Failure::wrong(error, "the folder must be writable"),
+    }
+}
+
+fn no_socket() -> Failure {
+    let cure = "this is no socket: remove it or choose another path";
+    Failure::wrong(ErrorKind::AlreadyExists.into(), cure)
+}
+
 fn identity(path: &Path) -> Option<(u64, u64)> {
     let metadata = fs::symlink_metadata(path).ok()?;
     Some((metadata.dev(), metadata.ino()))
@@ -63,22 +95,22 @@ fn clear(path: &Path, address: &SockAddr) -> Result<(), Failure> {
         return Ok(());
     };
     if !found.file_type().is_socket() {
-        let taken = ErrorKind::AlreadyExists.into();
-        return Err((taken, "this is no socket: remove it or choose another path"));
+        return Err(no_socket());
     }
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None)
         .and_then(|probe| probe.set_nonblocking(true).map(|()| probe))
-        .map_err(|e| (e, "it could not be tried whether somebody listens there"))?;
+        .map_err(|e| Failure::wrong(e, "it could not be tried whether somebody listens there"))?;
     match probe.connect(address) {
         Err(e) if e.kind() == ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(|e| (e, "nobody listens on this old socket: remove it"))
+            let cure = "nobody listens on this old socket: remove it";
+            fs::remove_file(path).map_err(|e| Failure::wrong(e, cure))
         }
         Err(e) if e.kind() == ErrorKind::PermissionDenied => {
-            Err((e, "a socket of another user is there: choose another path"))
+            let cure = "a socket of another user is there: choose another path";
+            Err(Failure::wrong(e, cure))
         }
         // Connected, or its backlog is full.
-        _ => Err((
-            ErrorKind::AddrInUse.into(),
+        _ => Err(Failure::taken(
             "another program listens there (a second broker?): stop it or choose another path",
         )),
     }
@@ -89,6 +121,7 @@ mod tests {
     use std::os::unix::net::{UnixListener, UnixStream};
 
     use super::*;
+    use crate::net::listen::error::Kind;
 
     #[test]
     fn the_file_comes_and_goes_with_the_listener() {
@@ -117,16 +150,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mqtt.sock");
         let held = UnixListener::bind(&path).unwrap();
-        let (error, cure) = Place::bind(&path).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::AddrInUse);
-        assert!(cure.contains("another program"));
+        let failure = Place::bind(&path).unwrap_err();
+        assert_eq!(failure.kind, Kind::Taken);
+        assert!(failure.cure.contains("another program"));
         assert!(UnixStream::connect(&path).is_ok());
         drop(held);
         let file = folder.path().join("notes.txt");
         fs::write(&file, "mine").unwrap();
-        let (error, cure) = Place::bind(&file).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
-        assert!(cure.contains("no socket"));
+        let failure = Place::bind(&file).unwrap_err();
+        assert_eq!(failure.cause.kind(), ErrorKind::AlreadyExists);
+        assert!(failure.kind == Kind::Wrong && failure.cure.contains("no socket"));
         assert_eq!(fs::read(&file).unwrap(), b"mine");
     }
 
@@ -143,7 +176,16 @@ mod tests {
 
     #[test]
     fn a_path_that_is_too_long_is_told() {
-        let (_, cure) = Place::bind(Path::new(&"x".repeat(200))).unwrap_err();
-        assert!(cure.contains("107"));
+        let failure = Place::bind(Path::new(&"x".repeat(200))).unwrap_err();
+        assert!(failure.kind == Kind::Wrong && failure.cure.contains("107"));
+    }
+
+    #[test]
+    fn a_folder_may_come_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run/mqtt.sock");
+        assert_eq!(Place::bind(&path).unwrap_err().kind, Kind::Absent);
+        fs::create_dir(folder.path().join("run")).unwrap();
+        assert!(Place::bind(&path).is_ok());
     }
 }

@@ -5,6 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use httparse::{Header, Request, Status};
 use sha1::{Digest, Sha1};
 
+use crate::mqtt::foreign;
+
 /// The longest head, in bytes.
 pub(super) const MAX_HEAD: usize = 8 * 1024;
 
@@ -90,8 +92,17 @@ pub(super) const TOO_LONG: Refusal = Refusal::new(
     "the head of a request has at most 8 KB and 64 fields",
 );
 
-/// No client of HTTP begins like this: it speaks plain MQTT, or TLS.
-pub(super) const NO_HTTP: Refusal = bad("this port speaks HTTP and WebSocket");
+/// No client of HTTP begins with these bytes.
+pub(super) fn no_http(bytes: &[u8]) -> Refusal {
+    bad(match (bytes, foreign(bytes)) {
+        ([0x16, 3, ..], _) => "a TLS ClientHello, where HTTP and WebSocket are spoken without TLS",
+        ([0x10, ..], _) => "a plain CONNECT, where HTTP and WebSocket are spoken",
+        (_, Some(_)) => {
+            "the PROXY protocol of a load balancer, where HTTP and WebSocket are spoken"
+        }
+        _ => "this port speaks HTTP and WebSocket",
+    })
+}
 
 const WRONG_VERSION: Refusal = Refusal {
     status: "426 Upgrade Required",

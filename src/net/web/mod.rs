@@ -153,7 +153,8 @@ impl Web {
             return 0;
         };
         if !head.first().is_some_and(u8::is_ascii_alphabetic) {
-            self.refuse(&http::NO_HTTP);
+            let refusal = http::no_http(head);
+            self.refuse(&refusal);
             return 0;
         }
         let (site, end) = (Rc::clone(site), http::head_len(head, from));

@@ -293,7 +293,7 @@ fn refine(path: &Path, error: Error) -> Error {
         return error;
     }
     let head = head(path);
-    if head.starts_with(MOSQUITTO_MAGIC) {
+    if is_mosquittos(path) {
         return Error::Foreign(path.into());
     }
     match version(&head) {
@@ -305,6 +305,11 @@ fn refine(path: &Path, error: Error) -> Error {
         }
         _ => error,
     }
+}
+
+/// Whether the file is a persistence file of Mosquitto's; false where it can't be read.
+pub fn is_mosquittos(path: &Path) -> bool {
+    head(path).starts_with(MOSQUITTO_MAGIC)
 }
 
 /// The version of redb's format. Both commit slots name it: rot would have hit one of them.

@@ -125,7 +125,7 @@ impl World {
                 }
                 Ok(None) => panic!("half a packet: {bytes:02x?}"),
                 Err(error) => {
-                    self.broker.malformed(c, error, self.now);
+                    self.broker.malformed(c, bytes, error, self.now);
                     bytes = b"";
                 }
             }

@@ -211,7 +211,7 @@ impl World {
 
     fn faulty(&mut self, peer: Peer, conn: ConnId, bytes: &[u8], error: mqtt::Error) {
         let Some(faults) = &mut self.lines[peer.0].faults else {
-            return self.broker.malformed(conn, error, self.now);
+            return self.broker.malformed(conn, bytes, error, self.now);
         };
         let version = self.broker.version(conn);
         match faults.remedy(bytes, version, &error, self.now) {
@@ -219,7 +219,7 @@ impl World {
             Remedy::Take(_, packet) => self.broker.packet(conn, packet, self.now),
             Remedy::Drop(_, unusable) => self.broker.bridge_drop(conn, &unusable, self.now),
             Remedy::Pass(_) => {}
-            Remedy::End => self.broker.malformed(conn, error, self.now),
+            Remedy::End => self.broker.malformed(conn, bytes, error, self.now),
         }
     }
 

@@ -1,0 +1,99 @@
+//! The rules of a listener, read from their files.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use super::acl::Acl;
+use super::error::Error;
+use super::passwd::Users;
+use crate::config::{Listener, Security};
+
+/// The rules of a listener.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    pub(super) allow_anonymous: bool,
+    /// What generated client ids begin with; `None`: there are none.
+    pub(super) auto_id_prefix: Option<Box<str>>,
+    pub(super) users: Option<Rc<Users>>,
+    pub(super) acl: Option<Rc<Acl>>,
+}
+
+impl Rules {
+    pub(super) fn load(security: &Security, anonymous: bool, reader: &mut Reader) -> Rules {
+        let ids = Some(&security.auto_id_prefix).filter(|_| security.allow_zero_length_clientid);
+        Rules {
+            allow_anonymous: security.allow_anonymous.unwrap_or(anonymous),
+            auto_id_prefix: ids.map(|prefix| prefix.as_str().into()),
+            users: security
+                .password_file
+                .as_deref()
+                .map(|path| reader.users(path)),
+            acl: security.acl_file.as_deref().map(|path| reader.acl(path)),
+        }
+    }
+
+    /// With what the listener says for itself alone.
+    pub(super) fn overridden(mut self, listener: &Listener) -> Rules {
+        if let Some(allow) = listener.allow_anonymous {
+            self.allow_anonymous = allow;
+        }
+        if let (Some(prefix), true) = (&listener.auto_id_prefix, self.auto_id_prefix.is_some()) {
+            self.auto_id_prefix = Some(prefix.as_str().into());
+        }
+        self
+    }
+}
+
+/// Reads files of rules, and gathers what is wrong with them.
+#[derive(Default)]
+pub(super) struct Reader {
+    pub(super) errors: Vec<Error>,
+    /// Lines that are skipped.
+    pub(super) warnings: Vec<String>,
+}
+
+impl Reader {
+    fn users(&mut self, path: &Path) -> Rc<Users> {
+        let (users, skipped) = Users::parse(&self.text(path));
+        let (fatal, skipped): (Vec<_>, Vec<_>) =
+            skipped.into_iter().partition(|(_, why)| why.is_fatal());
+        let fatal = fatal.into_iter();
+        self.errors
+            .extend(fatal.map(|(line, why)| Error::Password(path.to_owned(), line, why)));
+        let (file, lines) = (path.display(), skipped.into_iter());
+        self.warnings
+            .extend(lines.map(|(line, why)| format!("{file}:{line}: {why}; line skipped")));
+        Rc::new(users)
+    }
+
+    fn acl(&mut self, path: &Path) -> Rc<Acl> {
+        let acl = Acl::parse(&self.text(path)).unwrap_or_else(|wrong| {
+            let wrong = wrong.into_iter();
+            self.errors
+                .extend(wrong.map(|(line, error)| Error::Acl(path.to_owned(), line, error)));
+            Acl::default()
+        });
+        Rc::new(acl)
+    }
+
+    /// The text of a file, without the byte-order mark that editors of Windows put before it; empty
+    /// where it can't be read.
+    fn text(&mut self, path: &Path) -> String {
+        let read = std::fs::read(path).map_err(|error| Error::Unreadable(path.to_owned(), error));
+        let text = read.and_then(|bytes| {
+            String::from_utf8(bytes).map_err(|_| Error::NotUtf8(path.to_owned()))
+        });
+        text.map_or_else(
+            |error| {
+                self.errors.push(error);
+                String::new()
+            },
+            |text| without_bom(&text).to_owned(),
+        )
+    }
+}
+
+/// `text` without a byte-order mark.
+pub fn without_bom(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}

@@ -1,0 +1,94 @@
+//! Taking in the connections that a listener has.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_lite::future;
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
+use socket2::Socket;
+
+use super::section::Listener;
+use crate::net::hub::{Hub, Shared, sleep};
+
+/// Connections accepted before others get their turn.
+const BURST: usize = 64;
+
+/// How long to leave the backlog alone when descriptors or memory have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Accepts connections for ever.
+pub async fn serve(listener: Listener, hub: Shared) {
+    let mut resting = false;
+    loop {
+        poll_fn(|cx| listener.source.poll_readable(cx)).await;
+        // Connections that have ended make room for new ones first.
+        future::yield_now().await;
+        // Lets go of the hub before it waits.
+        let accepted = accept_burst(&listener, &mut hub.borrow_mut());
+        match accepted {
+            Ok(()) => {
+                resting = false;
+                future::yield_now().await;
+            }
+            Err(e) => {
+                if !resting {
+                    log::warn!("No more connections can be accepted on {listener} for now: {e}.");
+                }
+                resting = true;
+                sleep(&hub, ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Accepts what waits, up to a bound. An error means that the process is out of something.
+fn accept_burst(listener: &Listener, hub: &mut Hub) -> io::Result<()> {
+    for _ in 0..BURST {
+        match accept(listener) {
+            Ok(Some((socket, peer))) => {
+                let section = &listener.section;
+                hub.admit(socket, section.index, section.site.as_ref(), peer)?;
+            }
+            Ok(None) => {
+                listener.source.read_dry();
+                return Ok(());
+            }
+            Err(e) if of_the_peer(&e) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// The next connection, non-blocking already, and where it comes from, if it comes by the
+/// network; `None`: none waits.
+fn accept(listener: &Listener) -> io::Result<Option<(Socket, Option<SocketAddr>)>> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (socket, peer) = match rustix::net::acceptfrom_with(&listener.socket, flags) {
+        Ok(accepted) => accepted,
+        Err(Errno::WOULDBLOCK) => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+    Ok(Some((socket.into(), peer)))
+}
+
+/// True for errors of the one connection that was to be accepted, which accept(2) says to pass
+/// over; false where accepting itself is in trouble.
+fn of_the_peer(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(
+            Errno::CONNABORTED
+                | Errno::INTR
+                | Errno::PERM
+                | Errno::PROTO
+                | Errno::NETDOWN
+                | Errno::NETUNREACH
+                | Errno::HOSTUNREACH
+        )
+    )
+}

@@ -1,0 +1,111 @@
+//! `--test-config`: everything that would stop a start, and what it would say, found in one run and
+//! without starting anything.
+//!
+//! The check may be run by anybody, while the broker runs: no port is bound, no file written, and
+//! nobody's rights are needed. What only the user that runs it may not do is no mistake.
+
+mod findings;
+mod folders;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use rustix::process::geteuid;
+
+use super::loops::{self, Known};
+use super::options::{self, Options};
+use super::user;
+use crate::auth::{self, Auth};
+use crate::config::Config;
+use crate::net::{self, Found};
+
+pub use findings::Findings;
+pub(super) use folders::left_by_mosquitto;
+
+/// How long name servers have for all names together.
+const NAMES_WITHIN: Duration = Duration::from_secs(5);
+
+/// Checks the configuration and all that it names.
+pub fn check(options: &Options) -> Findings {
+    let examined = options::examine(options);
+    let mut findings = Findings {
+        errors: examined.errors.iter().map(ToString::to_string).collect(),
+        warnings: examined.notes,
+    };
+    let config = &examined.config;
+    match Auth::for_config(config) {
+        Ok((_, skipped)) => findings.warnings.extend(skipped),
+        Err(wrong) => wrong.0.iter().for_each(|error| match error {
+            auth::Error::Unreadable(_, e) if is_right_of_others(e) => {
+                findings
+                    .warnings
+                    .push(format!("{error}. It was not checked"));
+            }
+            error => findings.errors.push(error.to_string()),
+        }),
+    }
+    if let Err(e) = user::check(config.general.user.as_deref()) {
+        findings.errors.push(format!("user: {e}"));
+    }
+    folders::check(config, &mut findings);
+    let ports = options.ports.iter().enumerate();
+    let twice = ports.filter(|(n, port)| options.ports.iter().take(*n).any(|p| p == *port));
+    if config.listeners.is_empty() {
+        let said = twice.map(|(_, port)| format!("-p {port}: given twice"));
+        findings.errors.extend(said);
+    }
+    check_hosts(options, config, &mut findings);
+    findings
+}
+
+/// True where who runs the check lacks a right that the broker may have.
+fn is_right_of_others(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied && !geteuid().is_root()
+}
+
+/// Listeners, and the addresses of bridges.
+fn check_hosts(options: &Options, config: &Config, findings: &mut Findings) {
+    let bound = config.listeners.iter().filter_map(|l| l.bind.as_deref());
+    let upstreams = config.bridges.iter().flat_map(|bridge| &bridge.addresses);
+    let upstreams = upstreams.map(|(host, _)| host.as_str());
+    let found = net::look_up(bound.chain(upstreams), NAMES_WITHIN);
+    match net::try_out(&config.listeners, &found) {
+        Ok(trial) => {
+            findings.error_each(&trial.wrong);
+            let waits =
+                |error| format!("{error}. The broker starts all the same, and waits for it");
+            findings.warnings.extend(trial.absent.iter().map(waits));
+        }
+        Err(e) => findings.errors.push(format!("trying the listeners: {e}")),
+    }
+    for bridge in &config.bridges {
+        for (host, _) in &bridge.addresses {
+            if let Some(Err(e)) = found.get(host) {
+                findings.warnings.push(format!(
+                    "connection {}: address {host} does not resolve: {e}. The bridge tries it again \
+                     and again",
+                    bridge.name
+                ));
+            }
+        }
+    }
+    let looped = loops::find(config, &options.ports, &Asked(&found));
+    findings.errors.extend(looped);
+}
+
+/// What name servers and the system say.
+struct Asked<'a>(&'a BTreeMap<String, Found>);
+
+impl Known for Asked<'_> {
+    fn addresses(&self, host: &str) -> Vec<IpAddr> {
+        let found = self.0.get(host).and_then(|found| found.as_ref().ok());
+        let addresses = found.into_iter().flatten();
+        addresses.map(|address| address.ip()).collect()
+    }
+
+    fn is_here(&self, ip: IpAddr) -> bool {
+        net::is_here(ip)
+    }
+}

@@ -1,0 +1,140 @@
+"""The process: -d, signals, and nobody at the other end of standard output and standard error."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from harness import FOOTBRIDGE, free_port, listens, run, wait_until
+
+pytestmark = pytest.mark.footbridge
+
+
+def stop(pid):
+    os.kill(pid, signal.SIGTERM)
+
+    def ended():
+        # It may stay as a zombie for a while: its parent is gone.
+        try:
+            return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+        except OSError:
+            return True
+
+    wait_until(ended, what="end of the daemon")
+
+
+def test_d_returns_when_it_serves(tmp_path):
+    port, pid = free_port(), tmp_path / "pid"
+    config = tmp_path / "d.conf"
+    config.write_text(f"listener {port} 127.0.0.1\npid_file {pid}\nallow_anonymous true\n")
+    done = run("-d", "-c", config)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    number = int(pid.read_text())
+    assert listens(port)
+    null = os.stat("/dev/null")
+    for descriptor in range(3):
+        assert os.stat(f"/proc/{number}/fd/{descriptor}").st_rdev == null.st_rdev
+    stop(number)
+
+
+@pytest.mark.parametrize("what", ["port", "store", "rules", "configuration"])
+def test_d_tells_that_the_start_failed(tmp_path, what):
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1] if what == "port" else free_port()
+        config = tmp_path / "d.conf"
+        config.write_text(
+            f"listener {port} 127.0.0.1\n"
+            + {
+                "port": "",
+                "store": f"persistence true\npersistence_location {tmp_path}/none\n",
+                "rules": f"acl_file {tmp_path}/none\n",
+                "configuration": "frobnicate\n",
+            }[what]
+        )
+        done = run("-d", "-c", config)
+    says = {"port": "another program has this port", "configuration": "frobnicate"}
+    assert done.returncode == 1 and says.get(what, f"{tmp_path}/none") in done.stderr, done
+    assert done.stderr.startswith("Error: ") and len(done.stderr.splitlines()) == 1
+
+
+def test_signals_that_mean_nothing_end_nothing(make_broker, client):
+    """SIGUSR2 is what Mosquitto prints its subscriptions on."""
+    broker = make_broker(durable=True)
+    for name in ("USR1", "USR2", "PIPE", "HUP", "XFSZ", "WINCH", "CONT", "CHLD", "URG", "USR2"):
+        broker.process.send_signal(getattr(signal, f"SIG{name}"))
+        time.sleep(0.05)
+    c = client(broker.port, "c")
+    c.subscribe("t", 1)
+    c.publish("t", "x", 1)
+    assert c.payloads(1) == ["x"]
+    broker.stop()
+
+
+def closed():
+    """The writing end of a pipe that nobody reads."""
+    read, write = os.pipe()
+    os.close(read)
+    return write
+
+
+def commands(broker):
+    at = ["-p", str(broker.port)]
+    conf = str(broker.config_file)
+    return {
+        "help": (["--help"], 0),
+        "help config": (["--help", "config"], 0),
+        "version": (["--version"], 0),
+        "check": (["-c", conf, "--test-config"], 0),
+        "pub help": (["pub", "--help"], 0),
+        "sub help": (["sub", "--help"], 0),
+        "status help": (["status", "--help"], 0),
+        "passwd help": (["passwd", "--help"], 0),
+        "demo help": (["demo", "--help"], 0),
+        "status": (["status", *at], 0),
+        "status json": (["status", "--json", *at], 0),
+        "pub -d": (["pub", "-d", *at, "-t", "t", "-q", "1", "-m", "x"], 0),
+        "sub -d": (["sub", "-d", *at, "-t", "r", "-C", "1"], 0),
+        "wrong option": (["pub", "--nonsense"], 1),
+        "wrong broker option": (["--nonsense"], 1),
+        "no broker": (["sub", "-p", "1", "-t", "t"], 1),
+        "no config": (["-c", "/nonexistent"], 1),
+        "no passwd file": (["passwd", "-b", "/nonexistent/x", "u", "p"], 1),
+    }
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_nobody_reads(make_broker, stream):
+    """No command panics, whose exit status would be 101, and each does its work."""
+    broker = make_broker()
+    assert run("pub", "-p", broker.port, "-t", "r", "-r", "-m", "x").returncode == 0
+    for name, (arguments, status) in commands(broker).items():
+        with open(closed(), "wb") as nobody:
+            streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: nobody}
+            done = subprocess.run(
+                [FOOTBRIDGE, *arguments], stdin=subprocess.DEVNULL, timeout=30, **streams
+            )
+        said = (done.stdout or b"") + (done.stderr or b"")
+        assert done.returncode == status, f"{name}: {done.returncode}\n{said}"
+        assert b"panicked" not in said, name
+
+
+def test_a_full_disk_is_an_error_of_what_is_printed(broker):
+    for arguments in (["status", "-p", str(broker.port)], ["--help"], ["pub", "--help"]):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [FOOTBRIDGE, *arguments], stdout=full, stderr=subprocess.PIPE, text=True
+            )
+        assert done.returncode == 1 and "No space left" in done.stderr, done
+
+
+def test_what_a_trace_is_about_is_done_without_it(broker, client):
+    c = client(broker.port, "c")
+    c.subscribe("t", 1)
+    with open(closed(), "wb") as nobody:
+        command = [FOOTBRIDGE, "pub", "-d", "-p", str(broker.port), "-t", "t", "-q", "1", "-l"]
+        subprocess.run(command, input=b"a\nb\n", stdout=nobody, timeout=30, check=True)
+    assert c.payloads(2) == ["a", "b"]
