@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::bridges::Bridges;
-use super::connections::Connections;
+use super::connections::{Connections, Ticket};
 use super::counters::Counters;
 use super::ledger::Ledger;
 use super::memory::Memory;
@@ -119,6 +119,14 @@ impl Core {
             Some(session) => format!("{} ({})", session.client_id(), conn.address()),
             None => conn.address().to_string(),
         }
+    }
+
+    /// Reserves the next place among the replies to `c` for one that may leave once everything said
+    /// to the store up to now is on disk.
+    pub(crate) fn after_commit(&mut self, c: ConnId, now: Time) -> Option<Ticket> {
+        let ticket = self.connections.reserve(c)?;
+        self.ledger.after_commit(ticket, now);
+        Some(ticket)
     }
 
     /// The session of a connection.

@@ -14,7 +14,7 @@ use crate::broker::sending::pump::pump;
 use crate::broker::sending::transmit::{Transmitted, transmit};
 use crate::broker::sessions::{DropReason, Session};
 use crate::impossible;
-use crate::keys::SessionKey;
+use crate::keys::{ConnId, SessionKey};
 use crate::lane::Lane;
 use crate::message::{Message, MessageId, SessionId};
 use crate::mqtt::QoS;
@@ -24,19 +24,20 @@ use crate::time::Time;
 
 /// What became of a message on its way to its receivers.
 pub(super) struct Delivered {
-    /// The ticket was taken.
-    pub(super) waits: bool,
+    /// The place of the acknowledgement, if that must wait.
+    pub(super) ticket: Option<Ticket>,
     /// Those that have no room for it.
     pub(super) remaining: Vec<Receiver>,
 }
 
-/// Sends or queues a message for all receivers, as planned.
+/// Sends or queues a message for all receivers, as planned. `waiting`: whose acknowledgement has to
+/// wait for those that are owed it durably.
 pub(super) fn deliver(
     core: &mut Core,
     message: &Rc<Message>,
     receivers: &mut Vec<Receiver>,
     plans: &[Plan],
-    ticket: Option<Ticket>,
+    waiting: Option<ConnId>,
     now: Time,
 ) -> Delivered {
     let (mut stored, mut remaining) = (Vec::new(), Vec::new());
@@ -57,11 +58,12 @@ pub(super) fn deliver(
             Plan::NoRoom => remaining.push(receiver),
         }
     }
-    let waits = ticket.is_some() && !stored.is_empty();
+    let mut ticket = None;
     if !stored.is_empty() {
+        ticket = waiting.and_then(|c| core.connections.reserve(c));
         owe(core, message, stored, ticket, now);
     }
-    Delivered { waits, remaining }
+    Delivered { ticket, remaining }
 }
 
 /// Owes a message to those whose queues the store has, and queues it for them.

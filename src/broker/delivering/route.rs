@@ -15,7 +15,7 @@ use crate::broker::queues::bounds::{admission_now, copies};
 use crate::broker::queues::drops::drop_unrefused;
 use crate::broker::routing::Receiver;
 use crate::broker::sessions::DropReason;
-use crate::keys::{GroupKey, SessionKey};
+use crate::keys::{ConnId, GroupKey, SessionKey};
 use crate::message::Message;
 use crate::mqtt::QoS;
 use crate::route::Among;
@@ -26,22 +26,21 @@ use crate::time::Time;
 pub(crate) struct Routed {
     /// Someone is subscribed.
     pub(crate) matched: bool,
-    /// The ticket is opened later: the acknowledgement must wait for it.
-    pub(crate) waits: bool,
-    /// What must be stored and finds no room. The ticket was not taken then; all others have
-    /// the message.
+    /// The place of the acknowledgement, if that must wait until it is opened.
+    pub(crate) ticket: Option<Ticket>,
+    /// What must be stored and finds no room. There is no ticket then; all others have the message.
     pub(crate) remaining: Remaining,
 }
 
 /// Routes a message to all who are subscribed and keeps it if it is retained. `from`: the
-/// publisher's session, for no-local. `ticket` is kept if someone is owed the message durably, and
-/// opened once the promise of an acknowledgement holds. `behind`: where an earlier message of
+/// publisher's session, for no-local. `waiting`: the connection whose acknowledgement has to wait if
+/// someone is owed the message durably, until the promise holds. `behind`: where an earlier message of
 /// the publisher waits for room.
 pub(crate) fn route(
     core: &mut Core,
     message: &Rc<Message>,
     from: Option<SessionKey>,
-    (ticket, behind): (Option<Ticket>, &[Behind]),
+    (waiting, behind): (Option<ConnId>, &[Behind]),
     now: Time,
 ) -> Routed {
     let mut receivers = std::mem::take(&mut core.scratch.receivers);
@@ -64,19 +63,17 @@ pub(crate) fn route(
     }
     let is_kept = message.retain && retention != Retention::NoRoom;
     let by_commit = is_kept && retain(core, message, now);
-    let early = ticket.filter(|_| whole && !by_commit);
+    let waiting = waiting.filter(|_| whole);
+    let early = waiting.filter(|_| !by_commit);
     let delivered = deliver(core, message, &mut receivers, &plans, early, now);
-    let mut waits = delivered.waits;
-    if let Some(ticket) = ticket.filter(|_| whole && by_commit) {
-        core.ledger.after_commit(ticket, now);
-        waits = true;
-    }
+    let late = waiting.filter(|_| by_commit);
+    let late = late.and_then(|c| core.after_commit(c, now));
     receivers.clear();
     plans.clear();
     (core.scratch.receivers, core.scratch.plans) = (receivers, plans);
     Routed {
         matched,
-        waits,
+        ticket: delivered.ticket.or(late),
         remaining: Remaining {
             receivers: delivered.remaining,
             retention,

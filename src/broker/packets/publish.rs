@@ -3,13 +3,13 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::answer::{accept, acknowledge, reserve};
+use super::answer::{accept, acknowledge, waiting};
 use super::parked::{behind, no_room, waits_already};
 use crate::bridge::Wire;
 use crate::broker::connections::{Connection, Reply};
 use crate::broker::core::Core;
 use crate::broker::delivering::checks::{is_in_format, is_reserved};
-use crate::broker::delivering::route::{Routed, route};
+use crate::broker::delivering::route::route;
 use crate::broker::ending::close::close;
 use crate::broker::plan::Remaining;
 use crate::broker::queues::drops::drop_message;
@@ -238,14 +238,7 @@ fn act(
         Verdict::Close(reason) => close(core, c, reason, now),
         Verdict::Again(id) => acknowledge_again(core, (c, key), id, now),
         Verdict::Drop(reason) if reason.is_error() => acknowledge(core, c, delivery, reason),
-        Verdict::Drop(_) => {
-            let routed = Routed {
-                matched: true,
-                waits: false,
-                remaining: Remaining::default(),
-            };
-            accept(core, (c, key), delivery, (None, &routed), now);
-        }
+        Verdict::Drop(_) => accept(core, (c, key), delivery, (true, None), now),
         Verdict::Take(message) => {
             let remaining = take(core, (c, key), &message, delivery, now);
             if !remaining.is_empty() {
@@ -270,20 +263,16 @@ fn take(
     now: Time,
 ) -> Remaining {
     let is_exact = delivery.qos() == QoS::ExactlyOnce;
-    let ticket = reserve(core, (c, key), delivery);
     // A publisher that is its own subscriber expects PUBREC before the message: of Mosquitto it gets
     // that only after PUBREL.
     if is_exact {
         core.connections.hold_messages(c);
     }
-    let behind = behind(core, c);
-    let routed = route(core, message, Some(key), (ticket, &behind), now);
-    match ticket {
-        _ if routed.remaining.is_empty() => {
-            accept(core, (c, key), delivery, (ticket, &routed), now);
-        }
-        Some(ticket) => core.connections.cancel(ticket),
-        None => {}
+    let (waiting, behind) = (waiting(core, (c, key), delivery), behind(core, c));
+    let routed = route(core, message, Some(key), (waiting, &behind), now);
+    if routed.remaining.is_empty() {
+        let answer = (routed.matched, routed.ticket);
+        accept(core, (c, key), delivery, answer, now);
     }
     if is_exact {
         core.connections.release_messages(c);
