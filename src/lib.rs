@@ -70,7 +70,7 @@
 //! 8. `pump` sends what is queued as far as the receiver's window and outbox take it
 //!    (`Outbound::next`), unless it is too old or forbidden by now (`transmit_queued`).
 //! 9. `transmit` names the topic as the receiver knows it, and `Writer::publish` encodes the packet
-//!    into the outbox (`mqtt::encode`).
+//!    into the outbox (`mqtt::encode_head`, then the payload).
 //! 10. `accept` acknowledges the message: at once if nobody is owed it; else in the place that was
 //!     reserved, when the message is on disk, or when all who are owed it have taken it
 //!     (`Broker::settle`).
