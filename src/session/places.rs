@@ -157,9 +157,12 @@ impl Places {
     /// lane waits for its row, which must be there: so long the messages behind it go first.
     /// `durable_below`: messages below this number are on disk.
     pub(super) fn first_ready(&self, durable_below: MessageId) -> Option<usize> {
+        if self.ready.is_empty() {
+            return None;
+        }
         let shut = self.lanes_at_limit(|lane| self.unanswered(lane));
         if shut.is_empty() && self.condemned.is_empty() {
-            return (!self.ready.is_empty()).then_some(0);
+            return Some(0);
         }
         let may_go = |entry: &Entry| {
             let is_free = entry.dup || entry.owed.qos == QoS::AtMostOnce;
