@@ -98,7 +98,10 @@ pub(crate) struct Scratch {
     pub(crate) props: PropsBuf,
     /// Properties that go on to receivers.
     pub(crate) forwarded: Vec<u8>,
+    /// The topic of the PUBLISH that is looked at.
     pub(crate) topic: String,
+    /// The topic of a message as an upstream knows it.
+    pub(crate) outward: String,
 }
 
 impl Scratch {

@@ -28,9 +28,9 @@ use crate::session::Receipt;
 use crate::time::Time;
 
 /// What to do with a PUBLISH.
-enum Verdict {
-    /// Route it.
-    Take(Rc<Message>),
+enum Verdict<'a> {
+    /// Route it; its topic.
+    Take(Rc<Message>, &'a str),
     /// This QoS 2 message was routed before: only acknowledge it again.
     Again(PacketId),
     /// It waits for room already.
@@ -46,50 +46,53 @@ enum Verdict {
 pub(crate) fn on_publish(core: &mut Core, c: ConnId, publish: &Publish<'_>, now: Time) {
     core.counters.publish_received += 1;
     core.counters.publish_bytes_received += publish.payload.len() as u64;
-    let mut topic = std::mem::take(&mut core.scratch.topic);
+    let (mut room, mut local) = (std::mem::take(&mut core.scratch.topic), String::new());
     core.scratch.forwarded.clear();
     core.scratch.forwarded.shrink_to(KEPT_PROPS_BYTES);
     let props = publish.props.read_publish(&mut core.scratch.forwarded);
-    let decided = publisher(core, c, publish, &props, &mut topic).map(|publisher| {
-        let verdict = match publish.delivery {
-            Delivery::ExactlyOnce(id, _) if is_known(core, publisher.key, id) => Verdict::Again(id),
-            delivery if waits_already(core, c, delivery) => Verdict::Wait,
-            _ => make_message(core, &publisher, publish, &props, &mut topic, now),
-        };
-        (publisher, verdict)
-    });
-    core.scratch.topic = topic;
-    match decided {
-        Ok((publisher, verdict)) => act(core, (c, &publisher), verdict, publish.delivery, now),
+    match publisher(core, c, publish, &props, &mut room) {
+        Ok(publisher) => {
+            let verdict = match publish.delivery {
+                Delivery::ExactlyOnce(id, _) if is_known(core, publisher.key, id) => {
+                    Verdict::Again(id)
+                }
+                delivery if waits_already(core, c, delivery) => Verdict::Wait,
+                _ => make_message(core, &publisher, publish, &props, &mut local, now),
+            };
+            act(core, (c, publisher.key), verdict, publish.delivery, now);
+        }
         Err(reason) => close(core, c, reason, now),
     }
+    core.scratch.topic = room;
 }
 
-/// Who publishes.
-struct Publisher {
+/// Who publishes, and on which topic.
+struct Publisher<'a> {
     key: SessionKey,
+    /// As the peer means it: below the mount point of a client, not mapped yet for a bridge.
+    topic: &'a str,
     /// The topic map of a bridge.
     wire: Option<Rc<Wire>>,
 }
 
 /// Checks a PUBLISH against what the peer was told, and finds its topic. An error ends the
-/// connection.
-fn publisher(
+/// connection. `room`: where it is put together.
+fn publisher<'a>(
     core: &mut Core,
     c: ConnId,
-    publish: &Publish<'_>,
+    publish: &Publish<'a>,
     props: &PublishProps,
-    topic: &mut String,
-) -> Result<Publisher, Reason> {
+    room: &'a mut String,
+) -> Result<Publisher<'a>, Reason> {
     let conn = core.connections.get_mut(c);
     let Some((conn, key)) = conn.and_then(|conn| conn.session().map(|key| (conn, key))) else {
         impossible!("a connection that is open has no session");
         return Err(Reason::UNSPECIFIED);
     };
     check_limits(conn, &core.settings, publish, props)?;
-    name_topic(conn, &core.settings, publish, props, topic)?;
     Ok(Publisher {
         key,
+        topic: name_topic(conn, &core.settings, publish, props, room)?,
         wire: conn.wire().cloned(),
     })
 }
@@ -121,32 +124,34 @@ fn check_limits(
 }
 
 /// Finds the topic a PUBLISH is for, by name or by alias, below the mount point of the client. An
-/// alias stands for the whole topic.
-fn name_topic(
+/// alias stands for the whole topic. `room` takes a topic that does not stand in the packet as it is.
+fn name_topic<'a>(
     conn: &mut Connection,
     settings: &Settings,
-    publish: &Publish<'_>,
+    publish: &Publish<'a>,
     props: &PublishProps,
-    topic: &mut String,
-) -> Result<(), Reason> {
-    topic.clear();
+    room: &'a mut String,
+) -> Result<&'a str, Reason> {
+    room.clear();
     let listener = conn.listener();
     let mount = listener.and_then(|at| settings.listener(at)?.mount_point());
-    match mount.filter(|_| !publish.topic.is_empty()) {
-        None => topic.push_str(publish.topic),
-        Some(mount) => {
-            topic.push_str(mount);
-            topic.push_str(publish.topic);
-            TopicName::new(topic).map_err(|_| Reason::TOPIC_NAME_INVALID)?;
-        }
+    if let Some(mount) = mount.filter(|_| !publish.topic.is_empty()) {
+        room.push_str(mount);
+        room.push_str(publish.topic);
+        TopicName::new(room).map_err(|_| Reason::TOPIC_NAME_INVALID)?;
     }
     if let Some(alias) = props.topic_alias {
         let max = listener.map_or(0, |at| settings.max_topic_alias(at));
-        if let Some(known) = conn.resolve_alias(topic, alias, max)? {
-            topic.push_str(known);
+        let named = if room.is_empty() {
+            publish.topic
+        } else {
+            room.as_str()
+        };
+        if let Some(known) = conn.resolve_alias(named, alias, max)? {
+            room.push_str(known);
         }
     }
-    Ok(())
+    Ok(if room.is_empty() { publish.topic } else { room })
 }
 
 /// True if a QoS 2 message was received before, whatever it says now.
@@ -166,21 +171,22 @@ fn acknowledge_again(core: &mut Core, (c, key): (ConnId, SessionKey), id: Packet
     reply_once(core, c, ack, is_saved, now);
 }
 
-/// Checks a PUBLISH against the rules and makes it a message.
-fn make_message(
+/// Checks a PUBLISH against the rules and makes it a message. `local`: room for the topic that a
+/// bridge maps it to.
+fn make_message<'a>(
     core: &mut Core,
-    publisher: &Publisher,
+    publisher: &Publisher<'a>,
     publish: &Publish<'_>,
     props: &PublishProps,
-    topic: &mut String,
+    local: &'a mut String,
     now: Time,
-) -> Verdict {
-    let key = publisher.key;
+) -> Verdict<'a> {
+    let (key, mut topic) = (publisher.key, publisher.topic);
     if let Some(wire) = &publisher.wire {
-        let remote = std::mem::take(topic);
-        if !wire.inward(&remote, publish.payload, topic, now) {
+        if !wire.inward(topic, publish.payload, local, now) {
             return Verdict::Drop(Reason::SUCCESS);
         }
+        topic = local;
     }
     let (sessions, settings) = (&core.sessions, &core.settings);
     let Some(session) = sessions.get(key) else {
@@ -222,25 +228,24 @@ fn make_message(
     message.retain = publish.retain && settings.general.retain_available;
     let expiry = props.expiry.map(|secs| Duration::from_secs(secs.into()));
     message.expiry = expiry.map(|expiry| now + expiry);
-    Verdict::Take(Rc::new(message))
+    Verdict::Take(Rc::new(message), topic)
 }
 
 /// Does what was decided about a PUBLISH.
 fn act(
     core: &mut Core,
-    (c, publisher): (ConnId, &Publisher),
-    verdict: Verdict,
+    (c, key): (ConnId, SessionKey),
+    verdict: Verdict<'_>,
     delivery: Delivery,
     now: Time,
 ) {
-    let key = publisher.key;
     match verdict {
         Verdict::Close(reason) => close(core, c, reason, now),
         Verdict::Again(id) => acknowledge_again(core, (c, key), id, now),
         Verdict::Drop(reason) if reason.is_error() => acknowledge(core, c, delivery, reason),
         Verdict::Drop(_) => accept(core, (c, key), delivery, (true, None), now),
-        Verdict::Take(message) => {
-            let remaining = take(core, (c, key), &message, delivery, now);
+        Verdict::Take(message, topic) => {
+            let remaining = take(core, (c, key), (&message, topic), delivery, now);
             if !remaining.is_empty() {
                 no_room(core, c, (message, delivery), remaining, now);
             }
@@ -258,7 +263,7 @@ fn act(
 fn take(
     core: &mut Core,
     (c, key): (ConnId, SessionKey),
-    message: &Rc<Message>,
+    message: (&Rc<Message>, &str),
     delivery: Delivery,
     now: Time,
 ) -> Remaining {
