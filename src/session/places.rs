@@ -147,6 +147,9 @@ impl Places {
 
     /// The lanes of which there are as many as may be, or more, by `count`.
     fn lanes_at_limit(&self, count: impl Fn(Lane) -> u32) -> Vec<Lane> {
+        if self.holds.is_empty() {
+            return Vec::new();
+        }
         let limited = self.holds.iter().filter(|hold| hold.limit != Hold::OPEN);
         // Of a paused lane nothing has to be counted.
         let shut = limited.filter(|hold| hold.limit == 0 || count(hold.lane) >= hold.limit);
