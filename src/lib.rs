@@ -55,8 +55,7 @@
 //!    before is only acknowledged again (`is_known`).
 //! 3. `make_message` applies the map of a bridge and the access rules, and makes the one shared
 //!    [`message::Message`] (`Message::new`), which the queues of all receivers share.
-//! 4. `take` reserves the place of the acknowledgement among the publisher's replies
-//!    (`Connections::reserve`) and calls `delivering::route::route`.
+//! 4. `take` says whose acknowledgement may have to wait and calls `delivering::route::route`.
 //! 5. `Router::find_receivers` asks the tree (`Trie::matches`) and lists each receiver once
 //!    (`Receiver::new`), with its lane: for a bridge, the line of its map that decides. `add_members`
 //!    adds a member of each group of shared subscriptions that is met.
@@ -66,13 +65,15 @@
 //! 7. `deliver` does that. What need not be stored goes at once to a receiver that waits for nothing
 //!    else (`send_now`, `Outbound::is_free`), or is queued in RAM (`queue_in_ram`). What must be
 //!    stored is owed through the ledger (`Store::put_each`), where it lies in RAM with the batch that
-//!    gathers (`owe`), and then queued (`queue_stored`).
+//!    gathers (`owe`), and then queued (`queue_stored`); the acknowledgement has its place among the
+//!    publisher's replies from then on (`Connections::reserve`).
 //! 8. `pump` sends what is queued as far as the receiver's window and outbox take it
 //!    (`Outbound::next`), unless it is too old or forbidden by now (`transmit_queued`).
 //! 9. `transmit` names the topic as the receiver knows it, and `Writer::publish` encodes the packet
-//!    into the outbox (`mqtt::encode`).
-//! 10. `accept` fills the reserved place. The acknowledgement leaves when the message is on disk, or
-//!     when all who are owed it have taken it (`Broker::settle`); at once if nobody is owed it.
+//!    into the outbox (`mqtt::encode_head`, then the payload).
+//! 10. `accept` acknowledges the message: at once if nobody is owed it; else in the place that was
+//!     reserved, when the message is on disk, or when all who are owed it have taken it
+//!     (`Broker::settle`).
 //!
 //! A message is written only once it has waited a whole `commit_interval`: with a quick uplink the
 //! flash stays untouched. QoS 2 to a durable receiver leaves only after the commit that holds it. A

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::bridges::Bridges;
-use super::connections::{Connections, RefusalLog};
+use super::connections::{Connections, RefusalLog, Ticket};
 use super::counters::Counters;
 use super::ledger::Ledger;
 use super::memory::Memory;
@@ -99,7 +99,10 @@ pub(crate) struct Scratch {
     pub(crate) props: PropsBuf,
     /// Properties that go on to receivers.
     pub(crate) forwarded: Vec<u8>,
+    /// The topic of the PUBLISH that is looked at.
     pub(crate) topic: String,
+    /// The topic of a message as an upstream knows it.
+    pub(crate) outward: String,
 }
 
 impl Scratch {
@@ -120,6 +123,14 @@ impl Core {
             Some(session) => format!("{} ({})", session.client_id(), conn.address()),
             None => conn.address().to_string(),
         }
+    }
+
+    /// Reserves the next place among the replies to `c` for one that may leave once everything said
+    /// to the store up to now is on disk.
+    pub(crate) fn after_commit(&mut self, c: ConnId, now: Time) -> Option<Ticket> {
+        let ticket = self.connections.reserve(c)?;
+        self.ledger.after_commit(ticket, now);
+        Some(ticket)
     }
 
     /// The session of a connection.

@@ -3,7 +3,7 @@
 use super::error::{Error, Fault};
 use super::packets::qos_and_dup;
 use super::wire::{
-    MAX_VARIABLE_BYTE_INTEGER, Reader, Variable, patch_variable, put_variable, variable,
+    MAX_VARIABLE_BYTE_INTEGER, Reader, Variable, patch_variable, put_id, put_variable, variable,
     variable_len,
 };
 use super::{
@@ -85,13 +85,16 @@ fn plain_puback(buf: &[u8], max_packet: usize) -> Option<Ack<'static>> {
 pub fn encode(packet: &Packet<'_>, version: Version, out: &mut Vec<u8>) -> Result<(), Error> {
     let start = out.len();
     let result = match packet {
-        Packet::Publish(publish) => put_publish(publish, version, out),
+        Packet::Publish(publish) => {
+            encode_head(publish, version, out).map(|()| out.extend_from_slice(publish.payload))
+        }
         Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack)
             if ack.is_short(version) =>
         {
             let kind = packet.kind();
-            let [high, low] = ack.id.get().to_be_bytes();
-            out.extend_from_slice(&[(kind as u8) << 4 | fixed_flags(kind), 2, high, low]);
+            out.push((kind as u8) << 4 | fixed_flags(kind));
+            out.push(2);
+            put_id(out, ack.id);
             Ok(())
         }
         _ => put_packet(packet, version, out),
@@ -114,11 +117,12 @@ pub fn encode_head(
     let start = out.len();
     let remaining = publish.body_len(version);
     check_remaining(remaining)?;
-    let result = put_publish_head(publish, version, remaining, out);
-    if result.is_err() {
+    out.push((PacketType::Publish as u8) << 4 | publish.flags());
+    put_variable(out, remaining);
+    publish.put_head(version, out).map_err(|fault| {
         out.truncate(start);
-    }
-    result
+        Error::Body(PacketType::Publish, fault)
+    })
 }
 
 /// A fixed header.
@@ -250,29 +254,6 @@ fn read_body<'a>(
     packet.map_err(|fault| Error::Body(kind, fault))
 }
 
-fn put_publish(publish: &Publish<'_>, version: Version, out: &mut Vec<u8>) -> Result<(), Error> {
-    let remaining = publish.body_len(version);
-    check_remaining(remaining)?;
-    out.reserve(1 + variable_len(remaining) + remaining);
-    put_publish_head(publish, version, remaining, out)?;
-    out.extend_from_slice(publish.payload);
-    Ok(())
-}
-
-/// Puts all of a PUBLISH but its payload; `remaining`, its remaining length, has been checked.
-fn put_publish_head(
-    publish: &Publish<'_>,
-    version: Version,
-    remaining: usize,
-    out: &mut Vec<u8>,
-) -> Result<(), Error> {
-    out.push((PacketType::Publish as u8) << 4 | publish.flags());
-    put_variable(out, remaining);
-    publish
-        .put_head(version, out)
-        .map_err(|fault| Error::Body(PacketType::Publish, fault))
-}
-
 /// Puts the body after room for a remaining length of one byte, as almost all have, and makes
 /// more room if it takes more.
 fn put_packet(packet: &Packet<'_>, version: Version, out: &mut Vec<u8>) -> Result<(), Error> {
@@ -294,7 +275,7 @@ fn put_body(packet: &Packet<'_>, version: Version, out: &mut Vec<u8>) -> Result<
     match packet {
         Packet::Connect(connect) => connect.put(out),
         Packet::ConnAck(ack) => ack.put(version, out),
-        // Has an encoder of its own: put_publish.
+        // Has an encoder of its own: encode_head.
         Packet::Publish(_) => Ok(()),
         Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack) => {
             ack.put(version, out)

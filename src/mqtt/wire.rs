@@ -192,8 +192,10 @@ pub(super) fn patch_variable(out: &mut Vec<u8>, at: usize, value: usize) {
 /// Appends the length of `bytes` and `bytes`.
 #[inline]
 pub(super) fn put_binary(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Fault> {
-    let len = u16::try_from(bytes.len()).map_err(|_| Fault::FieldTooLong)?;
-    out.extend_from_slice(&len.to_be_bytes());
+    put_u16(
+        out,
+        u16::try_from(bytes.len()).map_err(|_| Fault::FieldTooLong)?,
+    );
     out.extend_from_slice(bytes);
     Ok(())
 }
@@ -205,7 +207,16 @@ pub(super) fn put_string(out: &mut Vec<u8>, string: &str) -> Result<(), Fault> {
 
 /// Appends a packet id.
 pub(super) fn put_id(out: &mut Vec<u8>, id: PacketId) {
-    out.extend_from_slice(&id.get().to_be_bytes());
+    put_u16(out, id.get());
+}
+
+/// Appends a two byte integer (5.0 §1.5.2).
+#[inline]
+fn put_u16(out: &mut Vec<u8>, value: u16) {
+    // Byte by byte, as there are two: the call that copies a slice costs more.
+    let [high, low] = value.to_be_bytes();
+    out.push(high);
+    out.push(low);
 }
 
 /// Whether a packet can hold `string` as a UTF-8 encoded string (5.0 §1.5.4): it has at most 65,535

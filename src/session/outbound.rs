@@ -321,9 +321,12 @@ impl Outbound {
         let lane = entry.owed.lane;
         let goes_to_ram = |places: &Places| {
             let has_room = places.ready.len() < READY_MESSAGES && places.ready_bytes < READ_BYTES;
+            if !online || !has_room || !places.reading.is_empty() {
+                return false;
+            }
             let shut = places.shut_lanes();
             let is_next = places.cold.front_of(|lane| !shut.contains(&lane)).is_none();
-            online && has_room && is_next && places.reading.is_empty() && !shut.contains(&lane)
+            is_next && !shut.contains(&lane)
         };
         match entry.queued().filter(|_| durable) {
             Some(queued) if !goes_to_ram(places) => {

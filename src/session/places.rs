@@ -147,6 +147,9 @@ impl Places {
 
     /// The lanes of which there are as many as may be, or more, by `count`.
     fn lanes_at_limit(&self, count: impl Fn(Lane) -> u32) -> Vec<Lane> {
+        if self.holds.is_empty() {
+            return Vec::new();
+        }
         let limited = self.holds.iter().filter(|hold| hold.limit != Hold::OPEN);
         // Of a paused lane nothing has to be counted.
         let shut = limited.filter(|hold| hold.limit == 0 || count(hold.lane) >= hold.limit);
@@ -157,9 +160,12 @@ impl Places {
     /// lane waits for its row, which must be there: so long the messages behind it go first.
     /// `durable_below`: messages below this number are on disk.
     pub(super) fn first_ready(&self, durable_below: MessageId) -> Option<usize> {
+        if self.ready.is_empty() {
+            return None;
+        }
         let shut = self.lanes_at_limit(|lane| self.unanswered(lane));
         if shut.is_empty() && self.condemned.is_empty() {
-            return (!self.ready.is_empty()).then_some(0);
+            return Some(0);
         }
         let may_go = |entry: &Entry| {
             let is_free = entry.dup || entry.owed.qos == QoS::AtMostOnce;

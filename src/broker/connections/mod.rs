@@ -238,24 +238,11 @@ impl Connections {
         Some(replies.add(c, None, false))
     }
 
-    /// Fills a place that was reserved; `open` if nothing has to happen before the reply may leave.
-    pub(crate) fn fill(&mut self, ticket: Ticket, reply: Reply, open: bool) {
-        let Some(replies) = self.replies(ticket.conn) else {
-            return;
-        };
-        if open && replies.is_next(ticket) {
-            replies.cancel(ticket);
-            self.leave(ticket.conn, reply);
-        } else {
-            replies.fill(ticket, reply, open);
-            self.send_open(ticket.conn);
-        }
-    }
-
-    /// Gives up the place that was reserved last.
-    pub(crate) fn cancel(&mut self, ticket: Ticket) {
+    /// Fills a place that was reserved.
+    pub(crate) fn fill(&mut self, ticket: Ticket, reply: Reply) {
         if let Some(replies) = self.replies(ticket.conn) {
-            replies.cancel(ticket);
+            replies.fill(ticket, reply);
+            self.send_open(ticket.conn);
         }
     }
 

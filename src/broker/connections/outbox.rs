@@ -6,6 +6,10 @@ use std::rc::Rc;
 use crate::impossible;
 use crate::message::Message;
 
+/// How many bytes a new buffer has room for: some acknowledgements, which come in bursts, or a small
+/// message.
+const FIRST_BYTES: usize = 256;
+
 /// Encoded packets for one peer, gathered over a turn and written at its end. Large payloads are
 /// not copied: they lie beside, and stand at their place in the stream.
 #[derive(Debug, Default)]
@@ -130,10 +134,10 @@ impl Outbox {
 
     /// Gives the outbox a buffer to fill, if it has none.
     pub(super) fn lend(&mut self, spare: &mut Vec<Vec<u8>>) {
-        if self.bytes.capacity() == 0
-            && let Some(buffer) = spare.pop()
-        {
-            self.bytes = buffer;
+        if self.bytes.capacity() == 0 {
+            self.bytes = spare
+                .pop()
+                .unwrap_or_else(|| Vec::with_capacity(FIRST_BYTES));
         }
     }
 }

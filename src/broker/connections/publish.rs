@@ -5,9 +5,7 @@ use std::rc::Rc;
 use super::alias::Naming;
 use super::connection::Connection;
 use crate::keys::ConnId;
-use crate::mqtt::{
-    Delivery, Packet, Property, Props, PropsBuf, Publish, Version, encode, encode_head,
-};
+use crate::mqtt::{Delivery, Property, Props, PropsBuf, Publish, Version, encode_head};
 use crate::session::Entry;
 use crate::time::Time;
 
@@ -39,10 +37,8 @@ impl Writer<'_> {
         now: Time,
     ) -> bool {
         self.conn.outbox.lend(self.spare_buffers);
-        let named = self.conn.naming(topic);
-        // An alias beside the topic may be what makes the packet too large.
-        let again = matches!(named, Naming::Both(_)).then_some(Naming::Name);
-        for naming in [Some(named), again].into_iter().flatten() {
+        let mut naming = self.conn.naming(topic);
+        loop {
             let publish = Publish {
                 delivery: Delivery::new(entry.owed.qos, entry.packet_id(), entry.dup),
                 retain,
@@ -60,24 +56,26 @@ impl Writer<'_> {
                 }
                 return true;
             }
+            // The alias beside the topic may be what makes the packet too large.
+            match naming {
+                Naming::Both(_) => naming = Naming::Name,
+                Naming::Name | Naming::Alias(_) => return false,
+            }
         }
-        false
     }
 
     fn append(&mut self, publish: &Publish<'_>, entry: &Entry) -> bool {
         let (version, limit) = (self.conn.version(), self.conn.max_packet as usize);
-        let large = publish.payload.len() >= LARGE;
+        let payload = publish.payload;
         let buffer = self.conn.outbox.buffer();
         let start = buffer.len();
-        let (encoded, beside) = if large {
-            (encode_head(publish, version, buffer), publish.payload.len())
-        } else {
-            (encode(&Packet::Publish(*publish), version, buffer), 0)
-        };
-        let fits = encoded.is_ok() && buffer.len() - start + beside <= limit;
+        let is_encoded = encode_head(publish, version, buffer).is_ok();
+        let fits = is_encoded && buffer.len() - start + payload.len() <= limit;
         if !fits {
             buffer.truncate(start);
-        } else if large {
+        } else if payload.len() < LARGE {
+            buffer.extend_from_slice(payload);
+        } else {
             self.conn.outbox.push_payload(Rc::clone(&entry.message));
         }
         fits

@@ -115,30 +115,14 @@ impl Replies {
         self.places.get_mut(at as usize)
     }
 
-    /// Puts a reply in its reserved place; `open` if nothing has to happen before it may leave.
-    pub(super) fn fill(&mut self, ticket: Ticket, reply: Reply, open: bool) {
+    /// Puts a reply in its reserved place.
+    pub(super) fn fill(&mut self, ticket: Ticket, reply: Reply) {
         if matches!(reply, Reply::Barrier(_)) {
             self.hold();
         }
         match self.place(ticket) {
-            Some(place) => {
-                place.reply = Some(reply);
-                place.open |= open;
-            }
+            Some(place) => place.reply = Some(reply),
             None => impossible!("a reserved reply has no place"),
-        }
-    }
-
-    /// True if a reply in a reserved place would leave at once: it is the only one.
-    pub(super) fn is_next(&self, ticket: Ticket) -> bool {
-        self.places.len() == 1 && ticket.number == self.first
-    }
-
-    /// Gives up the place that was reserved last.
-    pub(super) fn cancel(&mut self, ticket: Ticket) {
-        let last = self.places.pop_back();
-        if last.is_none_or(|last| last.reply.is_some()) || self.place(ticket).is_some() {
-            impossible!("the reply that is given up is not the one reserved last");
         }
     }
 
@@ -191,15 +175,12 @@ mod tests {
         let second = replies.add(conn, Some(encoded(2)), true);
         replies.open(first);
         assert_eq!(left(&mut replies), [], "it is open, but not known yet");
-        replies.fill(first, encoded(1), false);
-        let third = replies.add(conn, None, false);
+        replies.fill(first, encoded(1));
+        let third = replies.add(conn, Some(encoded(3)), false);
         assert_eq!(left(&mut replies), [1, 2]);
-        replies.cancel(third);
-        let again = replies.add(conn, Some(encoded(3)), false);
-        assert_eq!(again, third, "its number is free again");
         replies.open(second);
         assert_eq!(left(&mut replies), []);
-        replies.open(again);
+        replies.open(third);
         assert_eq!(left(&mut replies), [3]);
         assert!(replies.is_empty());
     }

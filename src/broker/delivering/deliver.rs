@@ -14,35 +14,35 @@ use crate::broker::sending::pump::pump;
 use crate::broker::sending::transmit::{Transmitted, transmit};
 use crate::broker::sessions::{DropReason, Session};
 use crate::impossible;
-use crate::keys::SessionKey;
+use crate::keys::{ConnId, SessionKey};
 use crate::lane::Lane;
 use crate::message::{Message, MessageId, SessionId};
 use crate::mqtt::QoS;
-use crate::owed::Owed;
 use crate::session::Entry;
 use crate::time::Time;
 
 /// What became of a message on its way to its receivers.
 pub(super) struct Delivered {
-    /// The ticket was taken.
-    pub(super) waits: bool,
+    /// The place of the acknowledgement, if that must wait.
+    pub(super) ticket: Option<Ticket>,
     /// Those that have no room for it.
     pub(super) remaining: Vec<Receiver>,
 }
 
-/// Sends or queues a message for all receivers, as planned.
+/// Sends or queues a message for all receivers, as planned. `waiting`: whose acknowledgement has to
+/// wait for those that are owed it durably.
 pub(super) fn deliver(
     core: &mut Core,
-    message: &Rc<Message>,
-    receivers: &mut Vec<Receiver>,
-    plans: &[Plan],
-    ticket: Option<Ticket>,
+    (message, topic): (&Rc<Message>, &str),
+    (receivers, plans): (&mut Vec<Receiver>, &[Plan]),
+    waiting: Option<ConnId>,
     now: Time,
 ) -> Delivered {
-    let (mut stored, mut remaining) = (Vec::new(), Vec::new());
+    let to_store = plans.iter().filter(|plan| matches!(plan, Plan::Stored(_)));
+    let (mut stored, mut remaining) = (Vec::with_capacity(to_store.count()), Vec::new());
     for (mut receiver, plan) in receivers.drain(..).zip(plans) {
         match *plan {
-            Plan::Unstored => send_now(core, message, receiver, now),
+            Plan::Unstored => send_now(core, (message, topic), receiver, now),
             Plan::Stored(admission) => {
                 let (key, lane) = (receiver.session, receiver.owed.lane);
                 if admit(core, key, lane, message, admission, now) {
@@ -57,11 +57,12 @@ pub(super) fn deliver(
             Plan::NoRoom => remaining.push(receiver),
         }
     }
-    let waits = ticket.is_some() && !stored.is_empty();
+    let mut ticket = None;
     if !stored.is_empty() {
+        ticket = waiting.and_then(|c| core.connections.reserve(c));
         owe(core, message, stored, ticket, now);
     }
-    Delivered { waits, remaining }
+    Delivered { ticket, remaining }
 }
 
 /// Owes a message to those whose queues the store has, and queues it for them.
@@ -73,7 +74,7 @@ fn owe(
     now: Time,
 ) {
     // What came by a share may change hands, so it has a row of its own.
-    let (mut together, mut alone): (Vec<Owed>, Vec<Owed>) = (Vec::new(), Vec::new());
+    let (mut together, mut alone) = (Vec::with_capacity(receivers.len()), Vec::new());
     for receiver in &mut receivers {
         take_place(core, receiver);
         let owed = receiver.owed.clone();
@@ -136,7 +137,12 @@ pub(crate) fn queue_stored(core: &mut Core, key: SessionKey, entry: Entry, now: 
 
 /// Sends a message that is not to be stored to a receiver that is connected and can take it at once;
 /// else it goes by a queue in RAM, or at QoS 0 not at all.
-fn send_now(core: &mut Core, message: &Rc<Message>, mut receiver: Receiver, now: Time) {
+fn send_now(
+    core: &mut Core,
+    (message, topic): (&Rc<Message>, &str),
+    mut receiver: Receiver,
+    now: Time,
+) {
     let Core {
         sessions,
         connections,
@@ -180,7 +186,7 @@ fn send_now(core: &mut Core, message: &Rc<Message>, mut receiver: Receiver, now:
     let overtakes = message.retain && session.is_bridge() && !session.outbound.is_drained();
     let entry = Entry::new(Rc::clone(message), None, receiver.owed);
     let with = (&*settings, counters, scratch);
-    match transmit(&mut writer, session, &entry, with, now) {
+    match transmit(&mut writer, session, (&entry, Some(topic)), with, now) {
         Transmitted::Sent if is_acked => session.outbound.sent_at_once(entry, now),
         Transmitted::Sent if overtakes => {
             note_lost(core, key, (message.arrival, message.arrival));
@@ -236,7 +242,7 @@ pub(crate) fn deliver_left(
     }
     let stored = receiver.stored;
     if receiver.owed.qos == QoS::AtMostOnce && !stored {
-        send_now(core, message, receiver, now);
+        send_now(core, (message, message.topic()), receiver, now);
         if let Some((id, owner)) = from {
             core.ledger.ack(id, owner, now);
         }

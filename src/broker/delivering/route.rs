@@ -15,7 +15,7 @@ use crate::broker::queues::bounds::{admission_now, copies};
 use crate::broker::queues::drops::drop_unrefused;
 use crate::broker::routing::Receiver;
 use crate::broker::sessions::DropReason;
-use crate::keys::{GroupKey, SessionKey};
+use crate::keys::{ConnId, SessionKey};
 use crate::message::Message;
 use crate::mqtt::QoS;
 use crate::route::Among;
@@ -26,57 +26,52 @@ use crate::time::Time;
 pub(crate) struct Routed {
     /// Someone is subscribed.
     pub(crate) matched: bool,
-    /// The ticket is opened later: the acknowledgement must wait for it.
-    pub(crate) waits: bool,
-    /// What must be stored and finds no room. The ticket was not taken then; all others have
-    /// the message.
+    /// The place of the acknowledgement, if that must wait until it is opened.
+    pub(crate) ticket: Option<Ticket>,
+    /// What must be stored and finds no room. There is no ticket then; all others have the message.
     pub(crate) remaining: Remaining,
 }
 
-/// Routes a message to all who are subscribed and keeps it if it is retained. `from`: the
-/// publisher's session, for no-local. `ticket` is kept if someone is owed the message durably, and
-/// opened once the promise of an acknowledgement holds. `behind`: where an earlier message of
+/// Routes a message to all who are subscribed and keeps it if it is retained. `topic`: the message's,
+/// which is read out of it only once, because that takes a look at each byte. `from`: the
+/// publisher's session, for no-local. `waiting`: the connection whose acknowledgement has to wait if
+/// someone is owed the message durably, until the promise holds. `behind`: where an earlier message of
 /// the publisher waits for room.
 pub(crate) fn route(
     core: &mut Core,
-    message: &Rc<Message>,
+    (message, topic): (&Rc<Message>, &str),
     from: Option<SessionKey>,
-    (ticket, behind): (Option<Ticket>, &[Behind]),
+    (waiting, behind): (Option<ConnId>, &[Behind]),
     now: Time,
 ) -> Routed {
     let mut receivers = std::mem::take(&mut core.scratch.receivers);
     let mut plans = std::mem::take(&mut core.scratch.plans);
-    let mut groups = std::mem::take(&mut core.scratch.groups);
     let with = (&core.sessions, &core.settings);
+    let groups = &mut core.scratch.groups;
     let matched = core
         .router
-        .find_receivers(message, from, with, &mut receivers, &mut groups);
-    if !groups.is_empty() {
-        add_members(core, message, &mut groups, &mut receivers);
-    }
-    core.scratch.groups = groups;
+        .find_receivers((message, topic), from, with, &mut receivers, groups);
+    add_members(core, message, &mut receivers);
     core.memory.look(core.settings.memory_limit());
     let all_have_room = plan_all(core, message, (&receivers, &mut plans), behind, now);
     let retention = retention(core, message);
     let whole = retention == Retention::Done && all_have_room;
     if message.retain && core.connections.has_parked() {
-        core.connections.forget_retention(message.topic());
+        core.connections.forget_retention(topic);
     }
     let is_kept = message.retain && retention != Retention::NoRoom;
     let by_commit = is_kept && retain(core, message, now);
-    let early = ticket.filter(|_| whole && !by_commit);
-    let delivered = deliver(core, message, &mut receivers, &plans, early, now);
-    let mut waits = delivered.waits;
-    if let Some(ticket) = ticket.filter(|_| whole && by_commit) {
-        core.ledger.after_commit(ticket, now);
-        waits = true;
-    }
+    let waiting = waiting.filter(|_| whole);
+    let early = waiting.filter(|_| !by_commit);
+    let delivered = deliver(core, (message, topic), (&mut receivers, &plans), early, now);
+    let late = waiting.filter(|_| by_commit);
+    let late = late.and_then(|c| core.after_commit(c, now));
     receivers.clear();
     plans.clear();
     (core.scratch.receivers, core.scratch.plans) = (receivers, plans);
     Routed {
         matched,
-        waits,
+        ticket: delivered.ticket.or(late),
         remaining: Remaining {
             receivers: delivered.remaining,
             retention,
@@ -113,7 +108,8 @@ pub(crate) fn route_remaining(
         }
         left = now_left;
     }
-    let delivered = deliver(core, message, &mut receivers, &plans, None, now);
+    let named = (message, message.topic());
+    let delivered = deliver(core, named, (&mut receivers, &plans), None, now);
     Remaining {
         receivers: delivered.remaining,
         retention: left,
@@ -147,18 +143,13 @@ pub(crate) fn route_unanswered(
     now: Time,
 ) {
     let message = Rc::new(message);
-    let routed = route(core, &message, from, (None, &[]), now);
+    let routed = route(core, (&message, message.topic()), from, (None, &[]), now);
     drop_unrefused(core, &routed.remaining, &message, now);
 }
 
-/// Adds a member of each group to the list of receivers.
-fn add_members(
-    core: &mut Core,
-    message: &Message,
-    groups: &mut Vec<GroupKey>,
-    receivers: &mut Vec<Receiver>,
-) {
-    while let Some(group) = groups.pop() {
+/// Adds a member of each group that was found to the list of receivers.
+fn add_members(core: &mut Core, message: &Message, receivers: &mut Vec<Receiver>) {
+    while let Some(group) = core.scratch.groups.pop() {
         let chosen = choose(core, group, Among::All, message);
         if let Some((receiver, _)) = chosen {
             core.router.add_member(receiver, receivers);
@@ -188,14 +179,17 @@ fn plan_all(
     behind: &[Behind],
     now: Time,
 ) -> bool {
+    let mut all_have_room = true;
     for receiver in receivers {
-        plans.push(if receiver.stored {
+        let plan = if receiver.stored {
             plan_stored(core, message, receiver, behind, now)
         } else {
             Plan::Unstored
-        });
+        };
+        all_have_room &= !plan.lacks_room();
+        plans.push(plan);
     }
-    if !plans.iter().any(Plan::lacks_room) {
+    if all_have_room {
         return true;
     }
     let pairs = receivers.iter().zip(plans.iter());

@@ -2,40 +2,40 @@
 
 use crate::broker::connections::{Reply, Ticket};
 use crate::broker::core::Core;
-use crate::broker::delivering::route::Routed;
 use crate::broker::sending::replies::reply_once;
 use crate::keys::{ConnId, SessionKey};
-use crate::mqtt::{Delivery, QoS, Reason};
+use crate::mqtt::{Delivery, Reason};
 use crate::time::Time;
 
-/// Reserves the place of an acknowledgement that leaves when a message is delivered or on disk. None
-/// for the PUBREC to a durable session, which promises the packet id too: only the commit opens it.
-pub(super) fn reserve(
-    core: &mut Core,
+/// The connection whose acknowledgement leaves when the message is delivered or on disk. `None` at
+/// QoS 0, and for the PUBREC to a durable session, which promises the packet id too: only the commit
+/// opens it.
+pub(super) fn waiting(
+    core: &Core,
     (c, key): (ConnId, SessionKey),
     delivery: Delivery,
-) -> Option<Ticket> {
-    let is_exact = delivery.qos() == QoS::ExactlyOnce;
-    let promises_id = is_exact && core.sessions.known(key).is_some_and(|s| s.is_durable());
-    if delivery == Delivery::AtMostOnce || promises_id {
-        return None;
-    }
-    core.connections.reserve(c)
+) -> Option<ConnId> {
+    let waits = match delivery {
+        Delivery::AtMostOnce => false,
+        Delivery::AtLeastOnce(..) => true,
+        Delivery::ExactlyOnce(..) => !core.sessions.known(key).is_some_and(|s| s.is_durable()),
+    };
+    waits.then_some(c)
 }
 
-/// Acknowledges a message that was routed, by the `ticket` that was reserved for that if there is
-/// one; QoS 2 takes its packet id.
+/// Acknowledges a message: now, or in the place that `ticket` has, once that is opened. `matched`:
+/// someone is subscribed. QoS 2 takes its packet id.
 pub(super) fn accept(
     core: &mut Core,
     (c, key): (ConnId, SessionKey),
     delivery: Delivery,
-    (ticket, routed): (Option<Ticket>, &Routed),
+    (matched, ticket): (bool, Option<Ticket>),
     now: Time,
 ) {
     let reason = match delivery {
         // That nobody is subscribed only a server says (5.0 §3.4.2.1), and as Mosquitto, which routes
         // a QoS 2 message later, only with PUBACK.
-        Delivery::AtLeastOnce(..) if !routed.matched => {
+        Delivery::AtLeastOnce(..) if !matched => {
             if core
                 .connections
                 .get(c)
@@ -61,7 +61,7 @@ pub(super) fn accept(
         }
     }
     match ticket {
-        Some(ticket) => core.connections.fill(ticket, ack, !routed.waits),
+        Some(ticket) => core.connections.fill(ticket, ack),
         None => drop(core.connections.reply(c, ack, true)),
     }
 }

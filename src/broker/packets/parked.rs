@@ -4,10 +4,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::answer::{accept, acknowledge, reserve};
+use super::answer::{accept, acknowledge, waiting};
 use crate::broker::connections::Parked;
 use crate::broker::core::Core;
-use crate::broker::delivering::route::{Routed, route_remaining};
+use crate::broker::delivering::route::route_remaining;
 use crate::broker::plan::{Behind, Remaining};
 use crate::broker::queues::drops::{drop_message, drop_unrefused, give_up};
 use crate::broker::queues::refused::note_refused;
@@ -135,14 +135,7 @@ fn drop_expired(core: &mut Core, parked: &Parked, now: Time) {
 
 /// Acknowledges a message that has found room in all queues: once all of them are on disk.
 fn accept_late(core: &mut Core, (c, key): (ConnId, SessionKey), delivery: Delivery, now: Time) {
-    let ticket = reserve(core, (c, key), delivery);
-    if let Some(ticket) = ticket {
-        core.ledger.after_commit(ticket, now);
-    }
-    let routed = Routed {
-        matched: true,
-        waits: true,
-        remaining: Remaining::default(),
-    };
-    accept(core, (c, key), delivery, (ticket, &routed), now);
+    let waiting = waiting(core, (c, key), delivery);
+    let ticket = waiting.and_then(|c| core.after_commit(c, now));
+    accept(core, (c, key), delivery, (true, ticket), now);
 }

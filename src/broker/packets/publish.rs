@@ -3,13 +3,13 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::answer::{accept, acknowledge, reserve};
+use super::answer::{accept, acknowledge, waiting};
 use super::parked::{behind, no_room, waits_already};
 use crate::bridge::{Inward, Wire};
 use crate::broker::connections::{Connection, Reply};
 use crate::broker::core::Core;
 use crate::broker::delivering::checks::{is_in_format, is_reserved};
-use crate::broker::delivering::route::{Routed, route};
+use crate::broker::delivering::route::route;
 use crate::broker::ending::close::close;
 use crate::broker::plan::Remaining;
 use crate::broker::queues::drops::drop_message;
@@ -28,9 +28,9 @@ use crate::session::Receipt;
 use crate::time::Time;
 
 /// What to do with a PUBLISH.
-pub(super) enum Verdict {
-    /// Route it.
-    Take(Rc<Message>),
+pub(super) enum Verdict<'a> {
+    /// Route it; its topic.
+    Take(Rc<Message>, &'a str),
     /// This QoS 2 message was routed before: only acknowledge it again.
     Again(PacketId),
     /// It waits for room already.
@@ -49,24 +49,25 @@ pub(super) enum Verdict {
 pub(crate) fn on_publish(core: &mut Core, c: ConnId, publish: &Publish<'_>, now: Time) {
     core.counters.publish_received += 1;
     core.counters.publish_bytes_received += publish.payload.len() as u64;
-    let mut topic = std::mem::take(&mut core.scratch.topic);
+    let (mut room, mut local) = (std::mem::take(&mut core.scratch.topic), String::new());
     core.scratch.forwarded.clear();
     core.scratch.forwarded.shrink_to(KEPT_PROPS_BYTES);
     let props = publish.props.read_publish(&mut core.scratch.forwarded);
-    let decided = publisher(core, c, publish, &props, &mut topic).map(|(publisher, is_named)| {
-        let verdict = match had_before(core, (c, publisher.key), publish.delivery) {
-            Some(verdict) => verdict,
-            // Only an upstream comes here: it uses an alias that it has not set.
-            None if !is_named => Verdict::Lose(DropReason::Malformed, size(publish)),
-            None => make_message(core, &publisher, publish, &props, &mut topic, now),
-        };
-        (publisher, verdict)
-    });
-    core.scratch.topic = topic;
-    match decided {
-        Ok((publisher, verdict)) => act(core, (c, publisher.key), verdict, publish.delivery, now),
+    match publisher(core, c, publish, &props, &mut room) {
+        Ok(publisher) => {
+            let verdict = match had_before(core, (c, publisher.key), publish.delivery) {
+                Some(verdict) => verdict,
+                // Only an upstream comes here: it uses an alias that it has not set.
+                None if publisher.topic.is_empty() => {
+                    Verdict::Lose(DropReason::Malformed, size(publish))
+                }
+                None => make_message(core, &publisher, publish, &props, &mut local, now),
+            };
+            act(core, (c, publisher.key), verdict, publish.delivery, now);
+        }
         Err(reason) => close(core, c, reason, now),
     }
+    core.scratch.topic = room;
 }
 
 /// What counts of a PUBLISH that is dropped, in bytes.
@@ -75,11 +76,11 @@ fn size(publish: &Publish<'_>) -> u64 {
 }
 
 /// What to do with a PUBLISH that has been here before.
-pub(super) fn had_before(
+pub(super) fn had_before<'a>(
     core: &Core,
     (c, key): (ConnId, SessionKey),
     delivery: Delivery,
-) -> Option<Verdict> {
+) -> Option<Verdict<'a>> {
     match delivery {
         Delivery::ExactlyOnce(id, _) if is_known(core, key, id) => Some(Verdict::Again(id)),
         delivery if waits_already(core, c, delivery) => Some(Verdict::Wait),
@@ -87,37 +88,39 @@ pub(super) fn had_before(
     }
 }
 
-/// Who publishes.
-struct Publisher {
+/// Who publishes, and on which topic.
+struct Publisher<'a> {
     key: SessionKey,
+    /// As the peer means it: below the mount point of a client, not mapped yet for a bridge. Empty if
+    /// the PUBLISH of an upstream has none.
+    topic: &'a str,
     /// The topic map of a bridge.
     wire: Option<Rc<Wire>>,
 }
 
-/// Checks a PUBLISH against what the peer was told, and finds its topic: false if that of an upstream
-/// has none. An error ends the connection.
-fn publisher(
+/// Checks a PUBLISH against what the peer was told, and finds its topic. An error ends the
+/// connection. `room`: where it is put together.
+fn publisher<'a>(
     core: &mut Core,
     c: ConnId,
-    publish: &Publish<'_>,
+    publish: &Publish<'a>,
     props: &PublishProps,
-    topic: &mut String,
-) -> Result<(Publisher, bool), Reason> {
+    room: &'a mut String,
+) -> Result<Publisher<'a>, Reason> {
     let conn = core.connections.get_mut(c);
     let Some((conn, key)) = conn.and_then(|conn| conn.session().map(|key| (conn, key))) else {
         impossible!("a connection that is open has no session");
         return Err(Reason::UNSPECIFIED);
     };
     check_limits(conn, &core.settings, publish, props)?;
-    let named = name_topic(conn, &core.settings, publish, props, topic);
+    let named = name_topic(conn, &core.settings, publish, props, room);
     let wire = conn.wire().cloned();
-    let is_named = match named {
-        Ok(()) => true,
+    let topic = match named {
         // An alias beyond what it was told: the name that stands beside it does.
-        Err(_) if wire.is_some() => !topic.is_empty(),
-        Err(reason) => return Err(reason),
+        Err(_) if wire.is_some() => publish.topic,
+        named => named?,
     };
-    Ok((Publisher { key, wire }, is_named))
+    Ok(Publisher { key, topic, wire })
 }
 
 /// Checks a PUBLISH against what the peer was told.
@@ -147,32 +150,34 @@ fn check_limits(
 }
 
 /// Finds the topic a PUBLISH is for, by name or by alias, below the mount point of the client. An
-/// alias stands for the whole topic.
-fn name_topic(
+/// alias stands for the whole topic. `room` takes a topic that does not stand in the packet as it is.
+fn name_topic<'a>(
     conn: &mut Connection,
     settings: &Settings,
-    publish: &Publish<'_>,
+    publish: &Publish<'a>,
     props: &PublishProps,
-    topic: &mut String,
-) -> Result<(), Reason> {
-    topic.clear();
+    room: &'a mut String,
+) -> Result<&'a str, Reason> {
+    room.clear();
     let listener = conn.listener();
     let mount = listener.and_then(|at| settings.listener(at)?.mount_point());
-    match mount.filter(|_| !publish.topic.is_empty()) {
-        None => topic.push_str(publish.topic),
-        Some(mount) => {
-            topic.push_str(mount);
-            topic.push_str(publish.topic);
-            TopicName::new(topic).map_err(|_| Reason::TOPIC_NAME_INVALID)?;
-        }
+    if let Some(mount) = mount.filter(|_| !publish.topic.is_empty()) {
+        room.push_str(mount);
+        room.push_str(publish.topic);
+        TopicName::new(room).map_err(|_| Reason::TOPIC_NAME_INVALID)?;
     }
     if let Some(alias) = props.topic_alias {
         let max = listener.map_or(0, |at| settings.max_topic_alias(at));
-        if let Some(known) = conn.resolve_alias(topic, alias, max)? {
-            topic.push_str(known);
+        let named = if room.is_empty() {
+            publish.topic
+        } else {
+            room.as_str()
+        };
+        if let Some(known) = conn.resolve_alias(named, alias, max)? {
+            room.push_str(known);
         }
     }
-    Ok(())
+    Ok(if room.is_empty() { publish.topic } else { room })
 }
 
 /// True if a QoS 2 message was received before, whatever it says now.
@@ -193,16 +198,15 @@ fn acknowledge_again(core: &mut Core, (c, key): (ConnId, SessionKey), id: Packet
 }
 
 /// Makes the remote topic of a message from upstream the local one, unless it is not to be taken in.
-fn map_inward(
+fn map_inward<'a>(
     wire: &Wire,
-    publish: &Publish<'_>,
-    topic: &mut String,
+    (publish, remote): (&Publish<'_>, &str),
+    local: &mut String,
     now: Time,
-) -> Option<Verdict> {
-    let remote = std::mem::take(topic);
-    match wire.inward(&remote, publish.payload, topic, now) {
+) -> Option<Verdict<'a>> {
+    match wire.inward(remote, publish.payload, local, now) {
         // The topic that its line makes of it may have too many levels.
-        Inward::Taken if TopicName::new(topic).is_ok() => None,
+        Inward::Taken if TopicName::new(local).is_ok() => None,
         Inward::Taken | Inward::NotMapped => {
             Some(Verdict::Lose(DropReason::NotMapped, size(publish)))
         }
@@ -210,20 +214,22 @@ fn map_inward(
     }
 }
 
-/// Checks a PUBLISH against the rules and makes it a message.
-fn make_message(
+/// Checks a PUBLISH against the rules and makes it a message. `local`: room for the topic that a
+/// bridge maps it to.
+fn make_message<'a>(
     core: &mut Core,
-    publisher: &Publisher,
+    publisher: &Publisher<'a>,
     publish: &Publish<'_>,
     props: &PublishProps,
-    topic: &mut String,
+    local: &'a mut String,
     now: Time,
-) -> Verdict {
-    let key = publisher.key;
-    if let Some(wire) = &publisher.wire
-        && let Some(verdict) = map_inward(wire, publish, topic, now)
-    {
-        return verdict;
+) -> Verdict<'a> {
+    let (key, mut topic) = (publisher.key, publisher.topic);
+    if let Some(wire) = &publisher.wire {
+        if let Some(verdict) = map_inward(wire, (publish, topic), local, now) {
+            return verdict;
+        }
+        topic = local;
     }
     let (sessions, settings) = (&core.sessions, &core.settings);
     let Some(session) = sessions.get(key) else {
@@ -265,14 +271,14 @@ fn make_message(
     message.retain = publish.retain && settings.general.retain_available;
     let expiry = props.expiry.map(|secs| Duration::from_secs(secs.into()));
     message.expiry = expiry.map(|expiry| now + expiry);
-    Verdict::Take(Rc::new(message))
+    Verdict::Take(Rc::new(message), topic)
 }
 
 /// Does what was decided about a PUBLISH.
 pub(super) fn act(
     core: &mut Core,
     (c, key): (ConnId, SessionKey),
-    verdict: Verdict,
+    verdict: Verdict<'_>,
     delivery: Delivery,
     now: Time,
 ) {
@@ -280,13 +286,13 @@ pub(super) fn act(
         Verdict::Close(reason) => close(core, c, reason, now),
         Verdict::Again(id) => acknowledge_again(core, (c, key), id, now),
         Verdict::Drop(reason) if reason.is_error() => acknowledge(core, c, delivery, reason),
-        Verdict::Drop(_) => accept_unrouted(core, (c, key), delivery, now),
+        Verdict::Drop(_) => accept(core, (c, key), delivery, (true, None), now),
         Verdict::Lose(reason, bytes) => {
             drop_message(core, key, Lane::Client, reason, (1, bytes), now);
-            accept_unrouted(core, (c, key), delivery, now);
+            accept(core, (c, key), delivery, (true, None), now);
         }
-        Verdict::Take(message) => {
-            let remaining = take(core, (c, key), &message, delivery, now);
+        Verdict::Take(message, topic) => {
+            let remaining = take(core, (c, key), (&message, topic), delivery, now);
             if !remaining.is_empty() {
                 no_room(core, c, (message, delivery), remaining, now);
             }
@@ -299,40 +305,26 @@ pub(super) fn act(
     }
 }
 
-/// Acknowledges a message that goes nowhere.
-fn accept_unrouted(core: &mut Core, (c, key): (ConnId, SessionKey), delivery: Delivery, now: Time) {
-    let routed = Routed {
-        matched: true,
-        waits: false,
-        remaining: Remaining::default(),
-    };
-    accept(core, (c, key), delivery, (None, &routed), now);
-}
-
 /// Routes an accepted message and sees to its acknowledgement. Returns what has no room: then the
 /// message is not acknowledged.
 fn take(
     core: &mut Core,
     (c, key): (ConnId, SessionKey),
-    message: &Rc<Message>,
+    message: (&Rc<Message>, &str),
     delivery: Delivery,
     now: Time,
 ) -> Remaining {
     let is_exact = delivery.qos() == QoS::ExactlyOnce;
-    let ticket = reserve(core, (c, key), delivery);
     // A publisher that is its own subscriber expects PUBREC before the message: of Mosquitto it gets
     // that only after PUBREL.
     if is_exact {
         core.connections.hold_messages(c);
     }
-    let behind = behind(core, c);
-    let routed = route(core, message, Some(key), (ticket, &behind), now);
-    match ticket {
-        _ if routed.remaining.is_empty() => {
-            accept(core, (c, key), delivery, (ticket, &routed), now);
-        }
-        Some(ticket) => core.connections.cancel(ticket),
-        None => {}
+    let (waiting, behind) = (waiting(core, (c, key), delivery), behind(core, c));
+    let routed = route(core, message, Some(key), (waiting, &behind), now);
+    if routed.remaining.is_empty() {
+        let answer = (routed.matched, routed.ticket);
+        accept(core, (c, key), delivery, answer, now);
     }
     if is_exact {
         core.connections.release_messages(c);

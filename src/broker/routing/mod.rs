@@ -150,7 +150,7 @@ impl Router {
     /// one that does not want it.
     pub(crate) fn find_receivers(
         &mut self,
-        message: &Message,
+        (message, topic): (&Message, &str),
         from: Option<SessionKey>,
         (sessions, settings): (&Sessions, &Settings),
         receivers: &mut Vec<Receiver>,
@@ -160,8 +160,8 @@ impl Router {
         let (routing, reached) = (self.routing, &mut self.reached);
         let auth = &settings.auth;
         let mut matched = false;
-        let topic = message.topic_bytes();
-        self.trie.matches(topic, &mut |subscriber, options| {
+        let name = topic.as_bytes();
+        self.trie.matches(name, &mut |subscriber, options| {
             matched = true;
             let key = match subscriber {
                 Subscriber::Session(key) => key,
@@ -189,7 +189,7 @@ impl Router {
             {
                 return known.merge(receiver);
             }
-            let may_read = || auth.may_read(&session.who(), message.topic());
+            let may_read = || auth.may_read(&session.who(), topic);
             if auth.open() || session.is_bridge() || may_read() {
                 *reached = (routing, place(receivers));
                 receivers.push(receiver);
@@ -422,7 +422,13 @@ mod tests {
         let mut reach = |routing| {
             router.routing = routing;
             let (mut receivers, with) = (Vec::new(), (&sessions, &settings));
-            router.find_receivers(&message, None, with, &mut receivers, &mut Vec::new());
+            router.find_receivers(
+                (&message, message.topic()),
+                None,
+                with,
+                &mut receivers,
+                &mut Vec::new(),
+            );
             let mut reached: Vec<SessionKey> = receivers.iter().map(|r| r.session).collect();
             reached.sort_unstable();
             reached

@@ -180,7 +180,7 @@ fn send(
     }
     let entry = Entry::new(message, None, owed);
     let with = (&*settings, counters, scratch);
-    let outcome = transmit(&mut writer, session, &entry, with, now);
+    let outcome = transmit(&mut writer, session, (&entry, None), with, now);
     let is_sent = outcome == Transmitted::Sent;
     if is_sent && is_acked {
         session.outbound.fly_aside(&entry, now);

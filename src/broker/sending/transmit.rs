@@ -61,19 +61,26 @@ pub(super) fn transmit_queued(
     {
         Transmitted::Denied
     } else {
-        transmit(writer, session, entry, (settings, counters, scratch), now)
+        transmit(
+            writer,
+            session,
+            (entry, None),
+            (settings, counters, scratch),
+            now,
+        )
     }
 }
 
-/// Appends a message to the outbox of one peer, on the topic that it has there.
+/// Appends a message to the outbox of one peer, on the topic that it has there. `topic`: the
+/// message's, where that was read out of it already.
 pub(crate) fn transmit(
     writer: &mut Writer<'_>,
     session: &Session,
-    entry: &Entry,
+    (entry, topic): (&Entry, Option<&str>),
     (settings, counters, scratch): (&Settings, &mut Counters, &mut Scratch),
     now: Time,
 ) -> Transmitted {
-    let Scratch { topic, props, .. } = scratch;
+    let Scratch { outward, props, .. } = scratch;
     let (message, mut retain) = (&*entry.message, entry.owed.retain);
     let conn = writer.connection();
     let topic = match (conn.wire(), conn.listener()) {
@@ -81,10 +88,12 @@ pub(crate) fn transmit(
             retain = wire.retain(retain);
             let end = session.bridge();
             let line = end.and_then(|end| end.place(entry.owed.lane));
-            wire.outward(line, message, topic, now)
-                .then_some(topic.as_str())
+            wire.outward(line, message, outward, now)
+                .then_some(outward.as_str())
         }
-        (None, Some(listener)) => settings.unmounted(listener, message.topic()),
+        (None, Some(listener)) => {
+            settings.unmounted(listener, topic.unwrap_or_else(|| message.topic()))
+        }
         (None, None) => None,
     };
     let Some(topic) = topic else {

@@ -88,6 +88,15 @@ struct LaneQueue {
     topics: Option<Box<Topics>>,
 }
 
+impl LaneQueue {
+    /// As [`Queue::start`].
+    fn start(&mut self, id: Option<MessageId>, size: u32) {
+        if let (Some(topics), Some(id)) = (&mut self.topics, id) {
+            topics.gone(id.0, size);
+        }
+    }
+}
+
 /// A session's queue.
 #[derive(Clone, Debug, Default)]
 pub struct Queue {
@@ -175,15 +184,14 @@ impl Queue {
 
     /// A message is no longer owed.
     pub fn forget(&mut self, lane: Lane, id: Option<MessageId>, size: u32) {
-        self.lane_mut(lane).owed.take(1, size.into());
-        self.start(lane, id, size);
+        let queue = self.lane_mut(lane);
+        queue.owed.take(1, size.into());
+        queue.start(id, size);
     }
 
     /// A message is on its way: nothing supersedes it any more.
     pub fn start(&mut self, lane: Lane, id: Option<MessageId>, size: u32) {
-        if let (Some(topics), Some(id)) = (&mut self.lane_mut(lane).topics, id) {
-            topics.gone(id.0, size);
-        }
+        self.lane_mut(lane).start(id, size);
     }
 
     /// What is owed in all.
