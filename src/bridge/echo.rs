@@ -26,14 +26,13 @@ pub struct Echo {
 /// How an upstream that was asked not to return our messages is found to do so.
 #[derive(Clone, Copy, Debug, Default)]
 struct Doubt {
-    /// How many have come back in a row, in their order, with none left out.
-    returned: u32,
     /// How many were sent.
     sent: u32,
 }
 
-/// So many returned in a row are proof.
-const PROOF: u32 = 3;
+/// The first message that comes back within this time, while none that was sent before it is still
+/// away, is proof.
+const PROOF: Duration = Duration::from_secs(5);
 /// So many sent without that are proof of the contrary.
 const TRUST: u32 = 64;
 
@@ -86,12 +85,8 @@ impl Echo {
         let Some(at) = self.recent.iter().position(|(_, hash)| *hash == wanted) else {
             return false;
         };
-        self.recent.remove(at);
-        let Some(doubt) = &mut self.doubt else {
-            return true;
-        };
-        doubt.returned = if at == 0 { doubt.returned + 1 } else { 0 };
-        if doubt.returned >= PROOF {
+        let sent = self.recent.remove(at).map(|(sent, _)| sent);
+        if at == 0 && sent.is_some_and(|sent| now.since(sent) < PROOF) {
             self.doubt = None;
         }
         self.is_sure()

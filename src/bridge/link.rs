@@ -346,7 +346,7 @@ impl Link {
                 return Ok(Step::Forward);
             }
             Packet::PubAck(ack) => match self.requests.puback(ack) {
-                Some(reason) => step = self.notified(reason),
+                Some(reason) => step = self.notified(reason, now, out),
                 None => {
                     self.acknowledged(now);
                     return Ok(Step::Forward);
@@ -373,14 +373,19 @@ impl Link {
     }
 
     /// The notification was acknowledged: its place in the window is free.
-    fn notified(&mut self, reason: Reason) -> Step {
+    fn notified(&mut self, reason: Reason, now: Time, out: &mut Vec<u8>) -> Step {
         if reason.is_error() {
             self.give_up(Feature::Notifications, &reason.to_string());
         }
-        let State::Up(up) = &self.state else {
+        let State::Up(up) = &mut self.state else {
             return Step::None;
         };
-        match self.window(&up.limits) {
+        up.notified = Some(now);
+        if self.notifications.wants_ping() && up.ping_due.is_none() {
+            up.ping(now, out);
+        }
+        let limits = up.limits;
+        match self.window(&limits) {
             1 | u16::MAX => Step::None,
             window => Step::Window(window),
         }

@@ -7,11 +7,12 @@ use super::Link;
 use super::state::{Ended, State, Up};
 use crate::bridge::Error;
 use crate::bridge::upstream::isolation::{Asked, Isolation, Loss, Unanswered, UnderWay, Wait};
-use crate::bridge::upstream::verdicts::{Feature, GivenUp};
+use crate::bridge::upstream::verdicts::{CERTAIN, Feature, GivenUp};
 use crate::mqtt::{Reason, Version};
 use crate::store::GivenUpRecord;
 use crate::time::Time;
 
+const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 impl Link {
@@ -42,8 +43,10 @@ impl Link {
                 (true, Some(held))
             }
         };
+        // Perhaps the upstream is another by now.
+        let is_retry = held.is_some_and(|held| held >= HOUR);
         if let Some(ladder) = self.ladders.get_mut(self.address) {
-            ladder.begin(&self.verdicts);
+            ladder.begin(&self.verdicts, is_retry);
         }
         let wait = if is_fresh {
             self.backoff.next(held, &mut self.rng)
@@ -79,6 +82,13 @@ impl Link {
         let version = up.limits.version;
         if held >= DAY {
             self.verdicts.clear_bulk();
+        }
+        let is_silent = matches!(error, Error::PingTimeout | Error::AckTimeout(_))
+            && up
+                .notified
+                .is_some_and(|notified| notified >= up.last_received);
+        if self.notifications.blame_silence(is_silent) {
+            self.give_up(Feature::Notifications, "is silent after one");
         }
         if self.notifications.is_proven(up.was_useful, held) {
             self.give_up(Feature::Notifications, "closed the connection on one");
@@ -174,6 +184,7 @@ impl Link {
             upstream: ladder.upstream(),
             feature,
             why: why.into(),
+            seen: CERTAIN,
         };
         if self.verdicts.add(given_up.clone()) {
             self.reporter.given_up(&given_up);
@@ -198,7 +209,7 @@ impl Link {
     pub fn with_given_up(mut self, known: &(u64, Vec<GivenUpRecord>)) -> Link {
         self.verdicts.restore(known);
         if let Some(ladder) = self.ladders.get_mut(self.address) {
-            ladder.begin(&self.verdicts);
+            ladder.begin(&self.verdicts, false);
         }
         self
     }
@@ -217,7 +228,7 @@ impl Link {
         if !matches!(self.state, State::Up(_) | State::Handshake { .. })
             && let Some(ladder) = self.ladders.get_mut(self.address)
         {
-            ladder.begin(&self.verdicts);
+            ladder.begin(&self.verdicts, false);
         }
     }
 }

@@ -14,6 +14,8 @@ const SUSPICION: Duration = Duration::from_secs(5);
 pub(super) struct Notifications {
     topic: Option<Box<str>>,
     upstream: Upstream,
+    /// Connections in a row on which nothing came any more once the notification was acknowledged.
+    silent: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,6 +31,7 @@ enum Upstream {
 impl Notifications {
     pub(super) fn new(spec: &config::Bridge) -> Notifications {
         Notifications {
+            silent: 0,
             topic: spec.notifications.then(|| spec.state_topic().into()),
             upstream: if spec.notifications_local_only {
                 Upstream::Untold
@@ -46,6 +49,19 @@ impl Notifications {
     /// The state topic, if upstream is to be told.
     pub(super) fn upstream(&self) -> Option<&str> {
         self.topic().filter(|_| self.upstream == Upstream::Told)
+    }
+
+    /// True if a ping is to show at once whether the upstream still answers after a notification.
+    pub(super) fn wants_ping(&self) -> bool {
+        self.silent > 0
+    }
+
+    /// A connection has ended. `is_silent`: nothing came any more once the notification was
+    /// acknowledged, and a ping had no answer. True if that has happened three times: amqtt puts out of
+    /// the broker, without a word, a client that publishes to a topic that begins with `$`.
+    pub(super) fn blame_silence(&mut self, is_silent: bool) -> bool {
+        self.silent = if is_silent { self.silent + 1 } else { 0 };
+        self.silent >= 3
     }
 
     /// True if the suspicion has proven right: a connection without the notification did not end as

@@ -69,6 +69,8 @@ pub(super) struct Up {
     pub packet_since: Option<Time>,
     /// Until when a large packet has held up all that comes behind it.
     pub held_up: Time,
+    /// When the notification was acknowledged.
+    pub notified: Option<Time>,
     /// The upstream has acknowledged a message.
     pub was_useful: bool,
     /// One thing goes out at a time.
@@ -100,6 +102,7 @@ impl Up {
             unacked: None,
             packet_since: None,
             held_up: Time::ZERO,
+            notified: None,
             was_useful: false,
             careful: careful.then_some(Careful {
                 look: now,

@@ -136,7 +136,7 @@ fn each_address_has_verdicts_of_its_own() {
 
 /// One failure is no proof: a proxy may close while the upstream restarts.
 #[test]
-fn one_close_gives_nothing_up() {
+fn one_close_is_looked_at_again() {
     let mut s = Script::new(spec(&[]));
     s.dial();
     s.accept(true, &[]);
@@ -145,8 +145,34 @@ fn one_close_gives_nothing_up() {
     s.close();
     assert_eq!(offer(&s.dial()), "132 box.up will");
     s.accept(true, &[]);
-    assert!(s.link.take_given_up().is_none());
-    s.pass(secs(10));
+    let known = s.link.take_given_up().unwrap();
+    let spec = s.link.spec().clone();
+    s.link = Link::new(spec, 1, s.now).with_given_up(&known);
+    assert_eq!(offer(&s.dial()), "132 box.up will", "kept over a restart");
+    s.accept(true, &[]);
+    s.pass(secs(3600));
     s.close();
     assert_eq!(offer(&s.dial()), "5 box.up will");
+    s.accept(true, &[]);
+    assert_eq!(s.link.take_given_up().map(|(_, list)| list.len()), Some(0));
+}
+
+/// amqtt acknowledges what goes to a topic that begins with `$`, and then is silent for ever.
+#[test]
+fn an_upstream_that_is_silent_after_a_notification_gets_none() {
+    let mut s = Script::new(spec(&[]));
+    for n in 0..3 {
+        assert_eq!(offer(&s.dial()), "5 box.up will", "{n}");
+        s.accept(true, &[]);
+        let id = s.ids;
+        s.puback(id, Reason::SUCCESS).unwrap();
+        let from = s.now;
+        while s.wait().1 != "close" {}
+        let took = s.now.since(from);
+        assert_eq!(took, if n == 0 { secs(90) } else { secs(30) });
+        s.lose(&Error::PingTimeout, 0);
+        s.sent();
+    }
+    assert_eq!(offer(&s.dial()), "5 box.up -");
+    assert!(s.link.take_given_up().is_some());
 }

@@ -1,6 +1,6 @@
 //! What a CONNECT offers to an upstream: the best that it has not refused.
 
-use super::verdicts::{Feature, GivenUp, Verdicts};
+use super::verdicts::{CERTAIN, Feature, GivenUp, Verdicts};
 use crate::bridge::Error;
 use crate::config;
 use crate::mqtt::{Reason, Version};
@@ -78,17 +78,14 @@ impl Objection {
 /// After so many attempts in a row without CONNACK, one offers less than the dialects alone.
 const FULL: u32 = 3;
 
-/// What was accepted only without something so often, without a word of the upstream about it, is
-/// given up.
-const DOUBTS: u32 = 3;
-
 /// The offers to one upstream, best first.
 ///
-/// An attempt goes down the dialects at once, as long as the upstream closes or does not answer. What
-/// it refuses in so many words is not offered again; what it only closed on counts once the same has
-/// come three times: a proxy may have closed the connection for a reason of its own. The third attempt
-/// in a row without CONNACK (and the sixth, the twelfth, …) forgets what is known and goes down all
-/// offers: the upstream may have been replaced.
+/// An attempt goes down the dialects at once, as long as the upstream closes or does not answer, and
+/// what led to a CONNACK is remembered. What the upstream has refused in so many words is certain. What
+/// it only closed on is tried again after a connection that has held for an hour, until the same has
+/// come three times: a proxy may have closed the connection for a reason of its own. The third attempt in
+/// a row without CONNACK (and the sixth, the twelfth, …) forgets what is known and goes down all offers:
+/// the upstream may have been replaced.
 #[derive(Debug)]
 pub(in crate::bridge) struct Ladder {
     upstream: u64,
@@ -98,8 +95,8 @@ pub(in crate::bridge) struct Ladder {
     refused: Vec<(Feature, Box<str>)>,
     /// What the upstream has last done about an offer that had it.
     unclear: Box<str>,
-    /// What was given up without a word, so often.
-    doubts: Vec<(Feature, u32)>,
+    /// What is not certain is tried again in this attempt.
+    is_retry: bool,
     /// Attempts without CONNACK, in a row.
     failed: u32,
 }
@@ -128,7 +125,7 @@ impl Ladder {
             at: 0,
             refused: Vec::new(),
             unclear: Box::default(),
-            doubts: Vec::new(),
+            is_retry: false,
             failed: 0,
         }
     }
@@ -158,10 +155,15 @@ impl Ladder {
         (self.failed + 1).is_multiple_of(FULL) && round.is_power_of_two()
     }
 
-    /// A new attempt begins, with what is known.
-    pub(in crate::bridge) fn begin(&mut self, verdicts: &Verdicts) {
+    /// A new attempt begins, with what is known; with `is_retry` what is not certain does not count.
+    pub(in crate::bridge) fn begin(&mut self, verdicts: &Verdicts, is_retry: bool) {
         self.refused.clear();
-        let known: Vec<&Feature> = verdicts.at(self.upstream).collect();
+        self.is_retry = is_retry;
+        let known: Vec<&Feature> = if is_retry {
+            verdicts.certain(self.upstream).collect()
+        } else {
+            verdicts.at(self.upstream).collect()
+        };
         let fits = |offer: &Offer| known.iter().all(|feature| !offer.has(feature));
         let known = self.offers.iter().position(fits);
         self.at = known.filter(|_| !self.is_full()).unwrap_or(0);
@@ -189,41 +191,26 @@ impl Ladder {
                 continue;
             }
             if offer.has(&feature) {
-                self.doubts.retain(|(doubted, _)| *doubted != feature);
                 verdicts.remove(self.upstream, &feature);
                 continue;
             }
-            let refused = self.refused.iter().find(|(known, _)| *known == feature);
-            let refused = refused.map(|(_, why)| why.clone());
-            let why = match refused {
-                Some(why) => why,
-                None if is_full || self.doubt(&feature) >= DOUBTS => self.unclear.clone(),
-                None => continue,
-            };
+            let mut refused = self.refused.iter();
+            let refused = refused.find(|(known, _)| *known == feature);
+            let is_certain = refused.is_some() || is_full;
+            let why = refused.map_or(&self.unclear, |(_, why)| why);
             let given_up = GivenUp {
                 upstream: self.upstream,
                 feature,
-                why,
+                why: why.clone(),
+                seen: if is_certain { CERTAIN } else { 1 },
             };
             if verdicts.add(given_up.clone()) {
                 found.push(given_up);
+            } else if self.is_retry {
+                verdicts.confirm(self.upstream, &given_up.feature);
             }
         }
         found
-    }
-
-    /// `feature` was done without, without a word of the upstream. How often now.
-    fn doubt(&mut self, feature: &Feature) -> u32 {
-        let known = self
-            .doubts
-            .iter_mut()
-            .find(|(doubted, _)| doubted == feature);
-        if let Some((_, count)) = known {
-            *count += 1;
-            return *count;
-        }
-        self.doubts.push((feature.clone(), 1));
-        1
     }
 
     /// The current offer was refused. The offer to make at once, if there is one; else the attempt is

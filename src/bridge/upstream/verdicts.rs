@@ -127,7 +127,12 @@ pub struct GivenUp {
     pub feature: Feature,
     /// What the upstream did.
     pub why: Box<str>,
+    /// How often: [`CERTAIN`] is enough.
+    pub seen: u8,
 }
+
+/// What was seen so often is taken for certain.
+pub(in crate::bridge) const CERTAIN: u8 = 3;
 
 impl fmt::Display for GivenUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -180,6 +185,7 @@ impl Verdicts {
                 upstream: record.upstream,
                 feature: Feature::from_code(record.feature, &record.about)?,
                 why: record.why.clone(),
+                seen: record.seen,
             })
         });
         self.list = known.collect();
@@ -197,6 +203,7 @@ impl Verdicts {
                 feature,
                 about: about.into(),
                 why: given_up.why.clone(),
+                seen: given_up.seen,
             }
         });
         Some((self.made_with, records.collect()))
@@ -217,6 +224,23 @@ impl Verdicts {
     /// True if the bridge does without `feature` at an upstream.
     pub(in crate::bridge) fn has(&self, upstream: u64, feature: &Feature) -> bool {
         self.at(upstream).any(|known| known == feature)
+    }
+
+    /// Those towards one upstream that are certain.
+    pub(in crate::bridge) fn certain(&self, upstream: u64) -> impl Iterator<Item = &Feature> {
+        let list = self.list.iter();
+        list.filter(move |known| known.upstream == upstream && known.seen >= CERTAIN)
+            .map(|known| &known.feature)
+    }
+
+    /// It was seen once more that an upstream can't do this.
+    pub(in crate::bridge) fn confirm(&mut self, upstream: u64, feature: &Feature) {
+        let mut list = self.list.iter_mut();
+        let known = list.find(|known| known.upstream == upstream && known.feature == *feature);
+        if let Some(known) = known.filter(|known| known.seen < CERTAIN) {
+            known.seen += 1;
+            self.has_changed = true;
+        }
     }
 
     /// The most messages that may be unacknowledged at an upstream, if that is bounded.

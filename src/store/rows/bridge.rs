@@ -26,6 +26,8 @@ pub struct GivenUpRecord {
     pub about: Box<str>,
     /// What the upstream did.
     pub why: Box<str>,
+    /// How often.
+    pub seen: u8,
 }
 
 /// What is given up, and a number that stands for what that was found with.
@@ -65,7 +67,7 @@ pub(super) fn decode_more(reader: &mut Reader<'_>) -> Result<(Vec<LineRecord>, G
     let mut given_up = (0, Vec::new());
     if flags & GIVEN_UP != 0 {
         let made_with = reader.varint()?;
-        let records = (0..reader.count(4)?).map(|_| GivenUpRecord::decode(reader));
+        let records = (0..reader.count(5)?).map(|_| GivenUpRecord::decode(reader));
         given_up = (made_with, records.collect::<Result<_, _>>()?);
     }
     Ok((lines, given_up))
@@ -93,6 +95,7 @@ impl GivenUpRecord {
         out.push(self.feature);
         put_bytes(self.about.as_bytes(), out);
         put_bytes(self.why.as_bytes(), out);
+        out.push(self.seen);
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<GivenUpRecord, Corrupt> {
@@ -101,6 +104,7 @@ impl GivenUpRecord {
             feature: reader.byte()?,
             about: reader.str()?.into(),
             why: reader.str()?.into(),
+            seen: reader.byte()?,
         })
     }
 }

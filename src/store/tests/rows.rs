@@ -93,9 +93,9 @@ prop_compose! {
 
 prop_compose! {
     fn given_up_record()(
-        upstream: u64, feature: u8, about in name(), why in name(),
+        upstream: u64, feature: u8, about in name(), why in name(), seen: u8,
     ) -> GivenUpRecord {
-        GivenUpRecord { upstream, feature, about, why }
+        GivenUpRecord { upstream, feature, about, why, seen }
     }
 }
 
