@@ -1,20 +1,13 @@
-import json
+"""Fixtures: an upstream, a site with a bridge to it."""
+
+from functools import partial
 
 import pytest
 
-from harness import TARGET
 from upstreams import ALL
+from upstreams.findings import keep
 from upstreams.site import Site
 from upstreams.tap import Tap
-
-#: What the tests have found out, for table.py: a file each.
-FINDINGS = TARGET / "upstreams"
-
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if "upstreams" in item.path.parts:
-            item.add_marker(pytest.mark.footbridge)
 
 
 @pytest.fixture(scope="module", params=ALL, ids=lambda kind: kind.name.replace(" ", "-"))
@@ -54,16 +47,13 @@ def tap(cloud):
 def record(cloud):
     """Keeps a finding about the upstream: `record("key", value)`."""
 
-    def keep(key, value):
-        folder = FINDINGS / type(cloud).__name__
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{key}.json").write_text(json.dumps(value))
-
-    return keep
+    return partial(keep, type(cloud))
 
 
 @pytest.fixture(autouse=True)
-def their_log(cloud, request):
+def their_log(request):
     """A failed test shows what the upstream logged, too."""
-    request.node.brokers = getattr(request.node, "brokers", [])
-    request.node.brokers.append((cloud.name, cloud))
+    if "cloud" in request.fixturenames:
+        cloud = request.getfixturevalue("cloud")
+        request.node.brokers = getattr(request.node, "brokers", [])
+        request.node.brokers.append((cloud.name, cloud))

@@ -26,6 +26,10 @@ class Nats(Node):
     def version(cls):
         return output(cls.program, "--version").rpartition("v")[2]
 
+    @classmethod
+    def title(cls):
+        return f"NATS {cls.version()}"
+
     def _command(self):
         return [self.program, "-D", "-c", self._config], {}
 

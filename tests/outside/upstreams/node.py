@@ -32,8 +32,6 @@ class Traits:
     #: What comes live has the RETAIN flag that it was published with: MQTT 5's Retain As Published,
     #: or the bridge bit.
     retain_as_published: bool = False
-    #: What it is known to lose or change, in words for the table.
-    notes: tuple = ()
 
 
 class Node:
@@ -44,6 +42,8 @@ class Node:
     versions = ("mqttv311",)
     #: Lines that a bridge must have to be let in.
     login = ""
+    #: More lines that an operator writes who knows it, where to find out takes long.
+    known = ""
     traits = Traits()
     #: What a client says to have its session kept.
     durable = {"clean": False}
@@ -58,6 +58,11 @@ class Node:
     def version(cls):
         """What the program says of itself."""
         raise NotImplementedError
+
+    @classmethod
+    def title(cls):
+        """Name and version, for people."""
+        return f"{cls.name} {cls.version()}"
 
     def _command(self):
         """The command and its environment."""
@@ -122,6 +127,10 @@ class Node:
 
     def client(self, name, **options):
         return Client(self.port, name, **options)
+
+    def old_client(self, name):
+        """Of MQTT 3.1.1, where `client` is not."""
+        return self.client(name)
 
     @property
     def bridge_port(self):

@@ -7,6 +7,8 @@ import time
 from collections import defaultdict
 from itertools import count
 
+from harness import wait_until
+
 #: How long a bridge may take until it has found out what its upstream does not stand, in seconds.
 PATIENCE = float(os.environ.get("FOOTBRIDGE_PATIENCE", 90))
 
@@ -40,6 +42,11 @@ class Inbox:
     def all_payloads(self):
         return [m.payload.decode() for messages in self.topics.values() for m in messages]
 
+    def find(self, payload):
+        """A message with this payload, whatever its topic; None without."""
+        every = (m for messages in self.topics.values() for m in messages)
+        return next((m for m in every if m.payload == payload.encode()), None)
+
     def wait(self, condition, what, timeout=PATIENCE):
         end = time.monotonic() + timeout
         self.drain()
@@ -63,32 +70,45 @@ class Inbox:
 
 class Site:
     """Here is the site: a broker, a device that publishes, a reader of everything. There is the
-    upstream, with a publisher and a reader of what is this site's. `here/x` is `NAME/x` there."""
+    upstream, with a publisher and a reader of what is this site's. `here/x` is `NAME/x` there, if
+    the topic lines say so."""
 
-    def __init__(self, cloud, client, make_broker, topic, version=None, port=None):
+    def __init__(self, cloud, client, make_broker, topic, port=None, known=False):
         self.cloud, self.name = cloud, next(_names)
-        self._client, self._make_broker, self._version = client, make_broker, version
-        self._topic, self._port = topic.replace("NAME", self.name), port or cloud.bridge_port
+        self._client, self._make_broker = client, make_broker
+        self._topic, self._port = topic, port or cloud.bridge_port
+        self._known = cloud.known if known else ""
         self._theirs = []
         self.broker = None
 
     def start(self):
-        self.broker = self._make_broker("\n".join(self._lines()), durable=True)
+        self.broker = self._make_broker(self._config(), durable=True)
         self.device = self._client(self.broker.port, "device")
-        self.here = Inbox(self._client(self.broker.port, "reader"))
-        self.here.client.subscribe("#", 2)
+        self.here = Inbox(self.reader())
         self.join()
         return self
 
-    def _lines(self):
-        yield f"connection {self.name}"
-        yield f"address 127.0.0.1:{self._port}"
-        yield self.cloud.login
-        yield "restart_timeout 1"
-        if self._version:
-            yield f"bridge_protocol_version {self._version}"
-        yield self._topic
-        yield MORE.replace("NAME", self.name)
+    def reader(self):
+        """Who reads everything here."""
+        reader = self._client(self.broker.port, "reader")
+        reader.subscribe("#", 2)
+        return reader
+
+    def _config(self):
+        lines = ["connection NAME", f"address 127.0.0.1:{self._port}", self.cloud.login]
+        lines += ["restart_timeout 1", self._known, self._topic, MORE]
+        return "\n".join(lines).replace("NAME", self.name)
+
+    def becomes(self, topic):
+        """Restarts the broker, with another topic line."""
+        text = self.broker.config_file.read_text()
+        old, new = (line.replace("NAME", self.name) for line in (self._topic, topic))
+        assert old in text
+        self.broker.config_file.write_text(text.replace(old, new))
+        ups = self.up()
+        self.broker.restart()
+        wait_until(lambda: self.up() > ups, timeout=PATIENCE, what="a bridge that is up")
+        self.device = self._client(self.broker.port, "device")
 
     def their(self, role, **options):
         """A client of the upstream."""
@@ -121,11 +141,18 @@ class Site:
         line = self.broker.log().rpartition(f"Bridge {self.name} connected to")[2]
         return line.partition(" with ")[2].partition(", ")[0]
 
-    def moves(self, timeout=PATIENCE):
-        """Waits until messages come through, each way."""
-        there, here = f"{self.name}/probe", "here/probed"
-        _again(lambda: self.device.publish("here/probe", "", 1), self.there, there, timeout)
-        _again(lambda: self.publisher.publish(f"{self.name}/probed", "", 1), self.here, here, timeout)
+    def moves(self, timeout=PATIENCE, inner="here/"):
+        """Waits until messages come through, each way; `inner` is what NAME/ is here."""
+        outer = f"{self.name}/"
+
+        def up():
+            self.device.publish(f"{inner}probe", "", 1)
+
+        def down():
+            self.publisher.publish(f"{outer}probed", "", 1)
+
+        _again(up, self.there, f"{outer}probe", timeout)
+        _again(down, self.here, f"{inner}probed", timeout)
         self.there.drain(0.3)
         self.here.drain(0.3)
         self.here.topics.clear()

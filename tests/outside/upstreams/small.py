@@ -40,6 +40,7 @@ class Amqtt(Node):
     """All in RAM; it forgets a session when its client goes."""
 
     name = "amqtt"
+    known = "bridge_protocol_version mqttv311"  # It answers nothing to MQTT 5, ever.
     traits = Traits(raises_qos=True, sessions=False, survives_kill=False, keeps_retained=False)
 
     def __init__(self, folder):
@@ -118,6 +119,10 @@ class Rumqttd5(Rumqttd):
     versions = ("mqttv50",)
     durable = {"clean": False, "expiry": 3600}
 
+    @classmethod
+    def title(cls):
+        return f"rumqttd {cls.version()}, its MQTT 5 port"
+
     @property
     def bridge_port(self):
         return self._port5
@@ -128,5 +133,4 @@ class Rumqttd5(Rumqttd):
         return Client(self._port5, name, version=V5, **options)
 
     def old_client(self, name):
-        """Of MQTT 3.1.1."""
         return super().client(name)

@@ -7,6 +7,8 @@ import pytest
 from harness import wait_until
 from upstreams.site import PATIENCE, retained
 
+pytestmark = pytest.mark.footbridge
+
 COUNT = 40
 
 
@@ -46,8 +48,21 @@ def test_both_ways(cloud, site, record, qos):
     record(f"moves-{qos}", True)
 
 
+def test_the_shortest_line(cloud, site):
+    """`topic # both 1`: the same names on both sides."""
+    s = site("topic # both 1", known=True).start()
+    inner = f"{s.name}/"
+    s.moves(inner=inner)
+    for n in range(COUNT):
+        s.device.publish(f"{inner}out", n, 1)
+        s.publisher.publish(f"{inner}in", n, 1)
+    for inbox in (s.here, s.there):
+        inbox.expect(f"{inner}out", range(COUNT))
+        inbox.expect(f"{inner}in", range(COUNT))
+
+
 def test_retained(cloud, site, client, record):
-    s = site("topic # both 1 here/ NAME/")
+    s = site("topic # both 1 here/ NAME/", known=True)
     early = s.their("early")
     early.publish(f"{s.name}/before", "theirs", 1, retain=True)
     s.start()
