@@ -1,5 +1,5 @@
-"""Brokers that we did not write, as upstreams of a bridge: each started on loopback, on a port and in
-a folder of its own, by one interface (`node.Node`). tests/run installs them."""
+"""Brokers that we did not write, as upstreams of a bridge: each started on loopback, on a port and
+in a folder of its own, by one interface (`node.Node`). tests/run installs them."""
 
 from upstreams.activemq import ActiveMQ
 from upstreams.erlang import Ejabberd, RabbitMQ

@@ -15,7 +15,7 @@ user root
 
 
 class Mosquitto(Node):
-    """It saves at each change, and only then: what it has acknowledged since is lost with kill -9."""
+    """It saves once a second at most: what it has acknowledged since is lost with kill -9."""
 
     name = "Mosquitto"
     versions = ("mqttv311", "mqttv50")

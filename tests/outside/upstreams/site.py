@@ -12,7 +12,7 @@ from harness import wait_until
 #: How long a bridge may take until it has found out what its upstream does not stand, in seconds.
 PATIENCE = float(os.environ.get("FOOTBRIDGE_PATIENCE", 90))
 
-#: More lines for each bridge, to look behind a fault: FOOTBRIDGE_BRIDGE_LINES='remote_clientid NAME'.
+#: More lines for each bridge, to look behind a fault, such as 'remote_clientid NAME'.
 MORE = os.environ.get("FOOTBRIDGE_BRIDGE_LINES", "")
 
 _names = (f"s{n}" for n in count(1))

@@ -82,7 +82,7 @@ RUMQTTD = ROOT / "tests/rumqttd"
 
 
 class Rumqttd(Node):
-    """All in RAM. MQTT 3.1.1 and 5 have a port each; what is published at one comes to the other."""
+    """All in RAM. MQTT 3.1.1 and 5 have a port each; messages go from one to the other."""
 
     name = "rumqttd"
     traits = Traits(raises_qos=True, survives_kill=False, keeps_retained=False)

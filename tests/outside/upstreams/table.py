@@ -20,9 +20,14 @@ from upstreams.findings import FINDINGS  # noqa: E402
 
 MARKS = ("<!-- upstreams: tests/outside/upstreams/table.py -->", "<!-- /upstreams -->")
 
-HEAD = """\
-| upstream | by default | QoS 0, 1, 2 up | QoS 0, 1, 2 down | what it loses or changes | what footbridge does |
-|---|---|---|---|---|---|"""
+TITLES = (
+    "upstream",
+    "by default",
+    "QoS 0, 1, 2 up",
+    "QoS 0, 1, 2 down",
+    "what it loses or changes",
+    "what footbridge does",
+)
 
 #: The messages of test_outward.py in words.
 WORDS = {
@@ -97,9 +102,8 @@ def inward(found):
     star = found.get("inward-star", {}).get("delivered as")
     if star not in (None, "a*b"):
         yield f"`a*b` comes as `{star}`", "drops it, names it"
-    delivered = [
-        word for key, word in FORBIDDEN.items() if found.get(f"inward-{key}", {}).get("delivered as")
-    ]
+    names = {key: found.get(f"inward-{key}", {}).get("delivered as") for key in FORBIDDEN}
+    delivered = [FORBIDDEN[key] for key, name in names.items() if name]
     if delivered:
         yield f"delivers {', '.join(delivered)} in topics", "drops them, names them"
 
@@ -110,11 +114,15 @@ def row(kind):
     changes = "; ".join(what for what, _ in lost) or "nothing"
     does = "; ".join(dict.fromkeys(answer for _, answer in lost if answer))
     cells = [kind.title(), by_default(found), qos(found, 0), qos(found, 1)]
-    return "| " + " | ".join([*cells, changes, does]) + " |"
+    return line([*cells, changes, does])
+
+
+def line(cells):
+    return f"| {' | '.join(cells)} |"
 
 
 def table():
-    return "\n".join([HEAD, *map(row, ALL)])
+    return "\n".join([line(TITLES), "|---" * len(TITLES) + "|", *map(row, ALL)])
 
 
 def check():

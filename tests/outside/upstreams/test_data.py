@@ -48,6 +48,20 @@ def test_both_ways(cloud, site, record, qos):
     record(f"moves-{qos}", True)
 
 
+def test_what_it_has_found_out_is_kept(cloud, site):
+    """After a restart the first attempt succeeds, and the link stays."""
+    s = site("topic # both 1 here/ NAME/").start()
+    s.moves()
+    attempt = f"Connecting bridge {s.name} "
+    before = s.broker.log().count(attempt)
+    s.becomes("topic # both 1 here/ NAME/")
+    s.device.publish("here/again", "x", 1)
+    s.there.expect(f"{s.name}/again", ["x"])
+    s.publisher.publish(f"{s.name}/again", "x", 1)
+    s.there.expect(f"{s.name}/again", ["x"])
+    assert s.broker.log().count(attempt) == before + 1
+
+
 def test_the_shortest_line(cloud, site):
     """`topic # both 1`: the same names on both sides."""
     s = site("topic # both 1", known=True).start()
