@@ -8,14 +8,13 @@ listener {port} 127.0.0.1
 allow_anonymous true
 persistence true
 persistence_location {folder}/
-autosave_interval 1
 max_queued_messages 0
 user root
 """
 
 
 class Mosquitto(Node):
-    """It saves once a second at most: what it has acknowledged since is lost with kill -9."""
+    """It saves each half hour and at its end: kill -9 loses what it has acknowledged since."""
 
     name = "Mosquitto"
     versions = ("mqttv311", "mqttv50")

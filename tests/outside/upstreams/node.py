@@ -44,6 +44,8 @@ class Node:
     login = ""
     #: More lines that an operator writes who knows it, where to find out takes long.
     known = ""
+    #: Seconds in which it closes for the first time, when all seemed well.
+    settling = 0.0
     traits = Traits()
     #: What a client says to have its session kept.
     durable = {"clean": False}

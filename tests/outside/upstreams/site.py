@@ -141,6 +141,13 @@ class Site:
         line = self.broker.log().rpartition(f"Bridge {self.name} connected to")[2]
         return line.partition(" with ")[2].partition(", ")[0]
 
+    def settles(self):
+        """Waits until messages come through, and go on to."""
+        self.moves()
+        if self.cloud.settling:
+            time.sleep(self.cloud.settling)
+            self.moves()
+
     def moves(self, timeout=PATIENCE, inner="here/"):
         """Waits until messages come through, each way; `inner` is what NAME/ is here."""
         outer = f"{self.name}/"

@@ -17,6 +17,7 @@ class Aedes(Node):
     """All in RAM."""
 
     name = "aedes"
+    settling = 3.0  # It closes at the first notification.
     traits = Traits(survives_kill=False, keeps_retained=False, retain_as_published=True)
 
     @classmethod

@@ -1,5 +1,7 @@
 """A bridge harms none of the upstream's other clients, whatever it asks for or sends."""
 
+import time
+
 import pytest
 
 from upstreams.site import Inbox
@@ -35,6 +37,7 @@ def test_what_no_longer_comes_in_stays_away(cloud, site):
     s.moves()
     s.becomes("topic # out 1 here/ NAME/")
     here = Inbox(s.reader())
+    time.sleep(cloud.settling)
     ups = s.up()
     s.publisher.publish(f"{s.name}/in", "theirs", 1)
     for n in range(COUNT):
