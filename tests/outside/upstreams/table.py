@@ -110,6 +110,8 @@ def inward(found):
 
 def row(kind):
     found = findings(kind)
+    if "moves-0" not in found:
+        return line([kind.title(), "not tried", "", "", "", ""])
     lost = list(losses(found))
     changes = "; ".join(what for what, _ in lost) or "nothing"
     does = "; ".join(dict.fromkeys(answer for _, answer in lost if answer))
