@@ -59,6 +59,7 @@ class Link:
         try:
             data = source.recv(65536)
             if data:
+                self._carried(source, sink, data)
                 sink.sendall(data)
                 return
         except OSError:
@@ -67,3 +68,6 @@ class Link:
             with contextlib.suppress(KeyError, ValueError):
                 selector.unregister(end)
             end.close()
+
+    def _carried(self, source, sink, data):
+        """For links that read along."""

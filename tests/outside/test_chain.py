@@ -7,7 +7,7 @@ import time
 import pytest
 
 from clients import Client
-from erlang import Ejabberd, RabbitMQ
+from upstreams.erlang import Ejabberd, RabbitMQ
 from harness import MOSQUITTO, Broker
 from ledger import Ledger
 from peer import Peer

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from clients import V5
-from erlang import Ejabberd
+from upstreams.erlang import Ejabberd
 from harness import wait_until
 
 pytestmark = pytest.mark.footbridge

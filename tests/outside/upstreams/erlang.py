@@ -1,11 +1,11 @@
 """RabbitMQ and ejabberd as upstreams: on loopback, in folders of their own, as Debian has them."""
 
 import os
-import signal
 import subprocess
 
 from clients import Client
 from harness import free_port, listens, wait_until
+from upstreams.node import Node, Traits, debian
 
 RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 
@@ -29,53 +29,11 @@ modules:
 """
 
 
-class Node:
-    """What both have in common: a process group of its own, a port that stays over restarts."""
-
-    #: The versions it speaks.
-    versions = ()
-    #: What a bridge must say to be let in.
-    login = ""
-
-    def __init__(self, folder):
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        self.port = free_port()
-        self.process = None
-
-    def start(self):
-        assert self.process is None, "already running"
-        command, environment = self._command()
-        with open(self.folder / "out", "ab") as out:
-            self.process = subprocess.Popen(
-                command,
-                cwd=self.folder,
-                env={**os.environ, "HOME": str(self.folder), **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-            )
-        wait_until(lambda: listens(self.port), timeout=90, what=f"listening {self.name}")
-        return self
-
-    def kill(self):
-        """kill -9, and what it has started with it."""
-        process, self.process = self.process, None
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-    def close(self):
-        if self.process is not None:
-            self.kill()
-
-    def client(self, name, **options):
-        return Client(self.port, name, **options)
-
-
 class RabbitMQ(Node):
     name = "RabbitMQ"
-    versions = ("mqttv311",)
+    traits = Traits(
+        takes_qos2_as=1, grants=1, keeps_retained=False, retained_for_wildcards=False
+    )
 
     def __init__(self, folder):
         super().__init__(folder)
@@ -83,6 +41,10 @@ class RabbitMQ(Node):
         self._epmd = None
         (folder / "rabbitmq.conf").write_text(RABBITMQ_CONF.format(port=self.port))
         (folder / "plugins").write_text("[rabbitmq_mqtt].\n")
+
+    @classmethod
+    def version(cls):
+        return debian("rabbitmq-server")
 
     def _command(self):
         if self._epmd is None:
@@ -118,11 +80,16 @@ class Ejabberd(Node):
     name = "ejabberd"
     versions = ("mqttv311", "mqttv50")
     login = "remote_username edge@localhost\nremote_password x"
+    traits = Traits(survives_kill=False, keeps_retained=False, retain_as_published=True)
 
     def __init__(self, folder):
         super().__init__(folder)
         (folder / "mnesia").mkdir(exist_ok=True)
         (folder / "ejabberd.yml").write_text(EJABBERD_CONF.format(port=self.port))
+
+    @classmethod
+    def version(cls):
+        return debian("ejabberd")
 
     def _command(self):
         environment = {

@@ -1,0 +1,42 @@
+"""A link that reads along: which of the bridge's messages the upstream has acknowledged."""
+
+import contextlib
+
+import wire
+from dialect import Dialect
+from link import Link
+
+
+class Tap(Link):
+    def __init__(self, behind):
+        #: Payloads of messages for which PUBACK or PUBREC came.
+        self.acknowledged = set()
+        self._conversations = {}  # the bridge's socket: Conversation
+        super().__init__(behind)
+
+    def _carried(self, source, sink, data):
+        outward = source.getsockname()[1] == self.port
+        near = source if outward else sink
+        conversation = self._conversations.setdefault(near, Conversation())
+        conversation.buffers[outward] += data
+        for packet in wire.split(conversation.buffers[outward]):
+            if outward:
+                conversation.say(packet)
+            elif packet.kind in (wire.PUBACK, wire.PUBREC):
+                with contextlib.suppress(KeyError):
+                    self.acknowledged.add(conversation.in_flight.pop(packet.id))
+
+
+class Conversation:
+    """One connection of the bridge."""
+
+    def __init__(self):
+        self.buffers = {True: bytearray(), False: bytearray()}
+        self.in_flight = {}  # packet id: payload
+        self._dialect = Dialect(4)
+
+    def say(self, packet):
+        if packet.kind == wire.CONNECT:
+            self._dialect = Dialect(packet.body[6])
+        elif packet.kind == wire.PUBLISH and packet.qos:
+            self.in_flight[packet.id] = self._dialect.payload(packet).decode(errors="replace")

@@ -1,0 +1,71 @@
+"""What no registry has an upstream for: answers that are malformed, missing or hostile."""
+
+import pytest
+
+from harness import free_port, wait_until
+from upstreams.site import PATIENCE
+from upstreams.stub import ODDITIES, Stub, close_at_every_message, deaf_to_the_unknown
+
+pytestmark = pytest.mark.footbridge
+
+COUNT = 10
+TOLD = list(map(str, range(COUNT)))
+
+
+@pytest.fixture
+def stub():
+    made = []
+
+    def make(hook):
+        port = free_port()
+        made.append((Stub(port, hook), port))
+        return made[-1]
+
+    yield make
+    for one, _ in made:
+        one.close()
+
+
+def bridge(port, topic="topic # both 1 here/ there/"):
+    return f"connection odd\naddress 127.0.0.1:{port}\nrestart_timeout 1\n{topic}"
+
+
+def say(client, broker, numbers=TOLD):
+    device = client(broker.port, "device")
+    for n in numbers:
+        device.publish("here/x", n, 1)
+    device.close()
+
+
+@pytest.mark.parametrize("oddity", ODDITIES)
+def test_what_goes_out_goes_out(make_broker, client, stub, oddity):
+    """Whatever the upstream does not say: once by a new session, once with an UNSUBSCRIBE."""
+    upstream, port = stub(ODDITIES[oddity])
+    broker = make_broker(bridge(port), durable=True)
+    say(client, broker)
+    wait_until(lambda: upstream.payloads() == TOLD, timeout=PATIENCE, what="messages")
+    broker.config_file.write_text(broker.config_file.read_text().replace(" both ", " out "))
+    broker.restart()
+    more = [f"more {n}" for n in TOLD]
+    say(client, broker, more)
+    wait_until(lambda: upstream.payloads() == TOLD + more, timeout=PATIENCE, what="messages")
+    # It has cut the link at most once by itself, each time.
+    assert upstream.connects <= 4, broker.log()
+
+
+def test_no_answer_to_what_it_does_not_know(make_broker, client, stub):
+    upstream, port = stub(deaf_to_the_unknown)
+    broker = make_broker(bridge(port), durable=True)
+    say(client, broker)
+    wait_until(lambda: upstream.payloads() == TOLD, timeout=PATIENCE, what="messages")
+
+
+def test_an_upstream_that_closes_at_every_message(make_broker, client, stub):
+    """The window is not sent again at each attempt: the line may be metered."""
+    upstream, port = stub(close_at_every_message)
+    broker = make_broker(bridge(port, "topic # out 1 here/ there/"), durable=True)
+    say(client, broker)
+    wait_until(lambda: upstream.connects >= 8, timeout=2 * PATIENCE, what="eighth attempt")
+    late = [payload for connect, payload in upstream.published if connect >= 5]
+    assert len(late) <= 2 * (upstream.connects - 4), late
+    assert broker.alive()
