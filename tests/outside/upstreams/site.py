@@ -10,7 +10,7 @@ from itertools import count
 from harness import wait_until
 
 #: How long a bridge may take until it has found out what its upstream does not stand, in seconds.
-PATIENCE = float(os.environ.get("FOOTBRIDGE_PATIENCE", 90))
+PATIENCE = float(os.environ.get("FOOTBRIDGE_PATIENCE", 240))
 
 #: More lines for each bridge, to look behind a fault, such as 'remote_clientid NAME'.
 MORE = os.environ.get("FOOTBRIDGE_BRIDGE_LINES", "")

@@ -41,7 +41,9 @@ class Amqtt(Node):
     """All in RAM; it forgets a session when its client goes."""
 
     name = "amqtt"
-    known = "bridge_protocol_version mqttv311"  # It answers nothing to MQTT 5, ever.
+    # It answers nothing to MQTT 5, ever, nor anything once a client has published to $SYS: it takes
+    # the bridge two minutes to find that out.
+    known = "bridge_protocol_version mqttv311\nnotifications_local_only true"
     traits = Traits(raises_qos=True, sessions=False, survives_kill=False, keeps_retained=False)
 
     def __init__(self, folder):
@@ -119,6 +121,7 @@ class Rumqttd5(Rumqttd):
     name = "rumqttd (MQTT 5)"
     versions = ("mqttv50",)
     durable = {"clean": False, "expiry": 3600}
+    known = "bridge_outgoing_topic_alias 0"  # An alias ends its listener for 3.1.1.
 
     @classmethod
     def title(cls):

@@ -13,7 +13,7 @@ COUNT = 10
 
 def test_other_readers_go_on(cloud, site):
     """Readers of the same filter: while the bridge subscribes, and after it has unsubscribed."""
-    s = site("topic # both 1 here/ NAME/").start()
+    s = site("topic # both 1 here/ NAME/", known=True).start()
     old = Inbox(cloud.old_client(f"{s.name}old"))
     old.client.subscribe(f"{s.name}/#", 1)
     s.moves()
