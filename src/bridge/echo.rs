@@ -13,11 +13,11 @@ use crate::time::Time;
 /// The last messages sent upstream, as hashes of topic and payload.
 ///
 /// A message of someone else that equals one of ours is dropped once in its place: the receivers
-/// here already have the same payload from us.
+/// here already have the same payload from us, unless another value of the topic came between.
 #[derive(Debug, Default)]
 pub struct Echo {
     /// Oldest first.
-    recent: VecDeque<(Time, u64)>,
+    recent: VecDeque<Sent>,
     hasher: RandomState,
     /// Whether anything comes back is still to be seen.
     doubt: Option<Doubt>,
@@ -26,18 +26,30 @@ pub struct Echo {
 /// How an upstream that was asked not to return our messages is found to do so.
 #[derive(Clone, Copy, Debug, Default)]
 struct Doubt {
+    /// How many have come back in a row, each soon and in its order, with none left out.
+    returned: u32,
     /// How many were sent.
     sent: u32,
 }
 
-/// The first message that comes back within this time, while none that was sent before it is still
-/// away, is proof.
-const PROOF: Duration = Duration::from_secs(5);
-/// So many sent without that are proof of the contrary.
+/// A message that we sent.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    at: Time,
+    topic: u64,
+    /// Topic and payload.
+    whole: u64,
+}
+
+/// So many returned in a row are proof.
+const PROOF: u32 = 3;
+/// One comes back soon if it does within this time.
+const SOON: Duration = Duration::from_secs(5);
+/// So many sent without proof are proof of the contrary.
 const TRUST: u32 = 64;
 
 impl Echo {
-    /// The most messages remembered: 16 KiB of them.
+    /// The most messages remembered: 24 KiB of them.
     pub const CAPACITY: usize = 1024;
     /// How long a message is remembered.
     pub const LIFETIME: Duration = Duration::from_secs(60);
@@ -75,26 +87,42 @@ impl Echo {
         if self.recent.len() == Echo::CAPACITY {
             self.recent.pop_front();
         }
-        self.recent.push_back((now, self.hash(topic, payload)));
+        self.recent.push_back(Sent {
+            at: now,
+            topic: self.hasher.hash_one(topic),
+            whole: self.hash(topic, payload),
+        });
     }
 
     /// True if a message that came from upstream is one of ours; each is recognised once.
     pub fn is_ours(&mut self, topic: &str, payload: &[u8], now: Time) -> bool {
         self.forget(now);
         let wanted = self.hash(topic, payload);
-        let Some(at) = self.recent.iter().position(|(_, hash)| *hash == wanted) else {
+        let Some(at) = self.recent.iter().position(|sent| sent.whole == wanted) else {
+            // Somebody else's value: one that equals ours comes after it, and is theirs.
+            let topic = self.hasher.hash_one(topic);
+            self.recent.retain(|sent| sent.topic != topic);
             return false;
         };
-        let sent = self.recent.remove(at).map(|(sent, _)| sent);
-        if at == 0 && sent.is_some_and(|sent| now.since(sent) < PROOF) {
+        let sent = self.recent.remove(at);
+        let Some(doubt) = &mut self.doubt else {
+            return true;
+        };
+        let is_soon = sent.is_some_and(|sent| now.since(sent.at) < SOON);
+        doubt.returned = if at == 0 && is_soon {
+            doubt.returned + 1
+        } else {
+            0
+        };
+        if doubt.returned >= PROOF {
             self.doubt = None;
         }
         self.is_sure()
     }
 
     fn forget(&mut self, now: Time) {
-        while let Some((sent, _)) = self.recent.front()
-            && now.since(*sent) >= Echo::LIFETIME
+        while let Some(sent) = self.recent.front()
+            && now.since(sent.at) >= Echo::LIFETIME
         {
             self.recent.pop_front();
         }

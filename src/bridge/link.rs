@@ -34,7 +34,7 @@ use super::status::{Backlog, Phase, Reporter, Status};
 use super::upstream::isolation::Isolation;
 use super::upstream::ladder::Ladder;
 use super::upstream::verdicts::{Feature, Verdicts, upstream_number};
-use super::{Error, Limits, Map, Said, Wire};
+use super::{Error, Limits, Map, Refusal, Said, Wire};
 use crate::config;
 use crate::mqtt::{Packet, PacketId, Reason, Version, encode};
 use crate::time::Time;
@@ -63,6 +63,10 @@ pub struct Link {
     ladders: Vec<Ladder>,
     verdicts: Verdicts,
     isolation: Isolation,
+    /// What was found is to be forgotten once the handshake is over.
+    is_forgetful: bool,
+    /// The index of the address of the last connection that was up.
+    last_address: usize,
     /// How the last connection that was up has ended, until [`Link::judge`] asks.
     ended: Option<Ended>,
     backoff: Backoff,
@@ -88,6 +92,8 @@ impl Link {
             ladders: ladders.collect(),
             verdicts: Verdicts::new(&spec),
             isolation: Isolation::default(),
+            is_forgetful: false,
+            last_address: 0,
             ended: None,
             wire: Rc::new(Wire::new(map.clone())),
             map,
@@ -155,6 +161,15 @@ impl Link {
     /// other call, and at [`next_timeout`](Link::next_timeout). May append a PINGREQ to `out`.
     pub fn drive(&mut self, now: Time, out: &mut Vec<u8>) -> Action<'_> {
         self.reporter.tick(now);
+        if self.verdicts.tick(now) {
+            self.forbid_topics();
+            if let State::Up(up) = &self.state
+                && up.careful.is_none()
+            {
+                let limits = up.limits;
+                return Action::Window(self.window(&limits));
+            }
+        }
         match &mut self.state {
             State::Waiting { until } if *until <= now => self.start(now),
             State::Connecting { deadline } if *deadline <= now => {
@@ -325,6 +340,7 @@ impl Link {
         out: &mut Vec<u8>,
     ) -> Result<Step, Error> {
         let mut step = Step::None;
+        let waiting = self.requests.unanswered();
         match packet {
             Packet::Publish(_) => {
                 let is_v5 =
@@ -356,7 +372,9 @@ impl Link {
             Packet::UnsubAck(ack) => self.requests.unsuback(ack, &self.spec.name),
             Packet::PingResp => {
                 self.requests.pingresp(&self.spec.name);
-                self.wire.arrived();
+                if self.wire.arrived() {
+                    self.isolation.arrived(self.wire.last_topic().as_deref());
+                }
                 let answered = self.state.ping_answered();
                 step = answered.map_or(Step::None, Step::Answered);
             }
@@ -365,8 +383,11 @@ impl Link {
             }
             _ => return Ok(Step::OutOfPlace),
         }
-        for feature in self.isolation.answered() {
-            self.give_up(feature, "closed the connection on it twice");
+        for asked in &waiting {
+            if !self.requests.unanswered().contains(asked) {
+                self.isolation.answered(asked);
+                self.requests.ask_last();
+            }
         }
         self.request(ids, now, out)?;
         Ok(step)
@@ -374,7 +395,7 @@ impl Link {
 
     /// The notification was acknowledged: its place in the window is free.
     fn notified(&mut self, reason: Reason, now: Time, out: &mut Vec<u8>) -> Step {
-        if reason.is_error() {
+        if reason.is_error() && Refusal::of(reason) != Refusal::NotNow {
             self.give_up(Feature::Notifications, &reason.to_string());
         }
         let State::Up(up) = &mut self.state else {
@@ -414,7 +435,7 @@ impl Link {
             last_error: self.reporter.last_error(),
             refused: self.requests.refused(),
             lowered: self.requests.lowered(),
-            given_up: self.verdicts.list(),
+            given_up: self.verdicts.list().collect(),
         }
     }
 }

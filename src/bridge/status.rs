@@ -15,7 +15,7 @@ use crate::mqtt::{QoS, Reason, Version};
 use crate::time::Time;
 
 /// The state of a link.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Status<'a> {
     /// The name of the `connection` section.
     pub name: &'a str,
@@ -30,7 +30,7 @@ pub struct Status<'a> {
     /// The filters that the upstream granted at a lower QoS than asked for.
     pub lowered: &'a [(Box<str>, QoS)],
     /// What the bridge does without, and why.
-    pub given_up: &'a [GivenUp],
+    pub given_up: Vec<&'a GivenUp>,
 }
 
 /// What a link is doing.
@@ -72,7 +72,7 @@ impl fmt::Display for Status<'_> {
         for (filter, qos) in self.lowered {
             write!(f, "; topic {filter} at QoS {} only", *qos as u8)?;
         }
-        for given_up in self.given_up {
+        for given_up in &self.given_up {
             write!(f, "; {given_up}")?;
         }
         match (self.phase, self.last_error) {

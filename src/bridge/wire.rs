@@ -44,8 +44,12 @@ pub struct Wire {
     is_careful: Cell<bool>,
     /// None goes out for now.
     is_shut: Cell<bool>,
-    /// Something was sent at QoS 0, and no PINGRESP has come since.
+    /// Something was sent at QoS 0, and no ping behind it was answered.
     is_qos0_open: Cell<bool>,
+    /// A ping was sent behind that.
+    is_pinged: Cell<bool>,
+    /// Something was sent at QoS 1 or 2, and nothing acknowledged since.
+    is_under_way: Cell<bool>,
     /// The topic upstream of the last message that was sent, on a careful connection.
     last_topic: RefCell<Option<Box<str>>>,
     /// The topics upstream on which the upstream closes the connection; few.
@@ -63,6 +67,8 @@ impl Wire {
             is_careful: Cell::new(false),
             is_shut: Cell::new(false),
             is_qos0_open: Cell::new(false),
+            is_pinged: Cell::new(false),
+            is_under_way: Cell::new(false),
             last_topic: RefCell::new(None),
             forbidden: RefCell::new(Vec::new()),
         }
@@ -74,6 +80,7 @@ impl Wire {
         self.is_careful.set(is_careful);
         self.is_shut.set(is_careful);
         self.is_qos0_open.set(false);
+        self.is_under_way.set(false);
         self.last_topic.replace(None);
     }
 
@@ -82,9 +89,23 @@ impl Wire {
         self.is_shut.set(false);
     }
 
-    /// What was sent at QoS 0 has arrived.
-    pub(super) fn arrived(&self) {
-        self.is_qos0_open.set(false);
+    /// A ping goes out.
+    pub(super) fn pinged(&self) {
+        self.is_pinged.set(self.is_qos0_open.get());
+    }
+
+    /// A ping was answered: true if something that was sent at QoS 0 before it has arrived by that.
+    pub(super) fn arrived(&self) -> bool {
+        let has_arrived = self.is_pinged.replace(false);
+        if has_arrived {
+            self.is_qos0_open.set(false);
+        }
+        has_arrived
+    }
+
+    /// A message was acknowledged to the end.
+    pub(super) fn acknowledged(&self) {
+        self.is_under_way.set(false);
     }
 
     /// True if something was sent at QoS 0 that may not have arrived.
@@ -109,7 +130,8 @@ impl Wire {
 
     /// True while a message may go out.
     pub fn takes_message(&self) -> bool {
-        !self.is_shut.get() && !self.awaits_arrival()
+        let waits = self.is_careful.get() && self.is_under_way.get();
+        !self.is_shut.get() && !waits && !self.awaits_arrival()
     }
 
     /// True if the upstream closes the connection on what goes to this topic upstream.
@@ -122,6 +144,9 @@ impl Wire {
     pub fn sent(&self, topic: &str, qos: QoS) {
         if qos == QoS::AtMostOnce {
             self.is_qos0_open.set(true);
+            self.is_pinged.set(false);
+        } else {
+            self.is_under_way.set(true);
         }
         if self.is_careful.get() {
             self.last_topic.replace(Some(topic.into()));

@@ -4,6 +4,7 @@ use super::connect::{self, session_expiry};
 use super::requests::{Context, Wanted};
 use super::state::{State, Up};
 use super::{Link, Step};
+use crate::bridge::upstream::isolation::{Asked, Isolation};
 use crate::bridge::upstream::verdicts::Feature;
 use crate::bridge::wire::Returns;
 use crate::bridge::{Error, Limits};
@@ -27,8 +28,11 @@ impl Link {
             return Err(Error::GivenUp);
         };
         let (offer, dialect) = (ladder.current(), ladder.current().dialect);
-        for given_up in ladder.accepted(&mut self.verdicts) {
-            self.reporter.given_up(&given_up);
+        let found = ladder.accepted(&mut self.verdicts);
+        if std::mem::take(&mut self.is_forgetful) {
+            self.verdicts.clear();
+        } else {
+            found.iter().for_each(|found| self.reporter.given_up(found));
         }
         let limits = Limits::new(
             connack,
@@ -43,6 +47,10 @@ impl Link {
         }
         let asked = session_expiry(&self.spec);
         self.reporter.up(self.address, dialect, &limits, asked, now);
+        if std::mem::replace(&mut self.last_address, self.address) != self.address {
+            // It is another upstream.
+            self.isolation = Isolation::default();
+        }
         let notify = offer.notifications && self.notifications.upstream().is_some();
         self.begin_requests(&limits, notify);
         let careful = self.isolation.is_careful();
@@ -100,9 +108,8 @@ impl Link {
     /// Lists what is to be asked of the upstream.
     fn begin_requests(&mut self, limits: &Limits, notify: bool) {
         let upstream = self.upstream();
-        let does_without = |feature: &Feature| {
-            self.verdicts.has(upstream, feature) || self.isolation.leaves_out(feature)
-        };
+        let does_without = |feature: &Feature| self.verdicts.has(upstream, feature);
+        let is_suspect = |asked: &Asked| self.isolation.asks_last(&asked.feature());
         let is_given_up = |filter: &str| does_without(&Feature::Subscription(filter.into()));
         self.requests.begin(&Wanted {
             name: &self.spec.name,
@@ -112,6 +119,7 @@ impl Link {
             notify: notify && !does_without(&Feature::Notifications),
             one_at_a_time: self.isolation.is_careful(),
             is_given_up: &is_given_up,
+            is_suspect: &is_suspect,
         });
     }
 

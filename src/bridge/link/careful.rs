@@ -22,6 +22,7 @@ impl Link {
         let asks = self.requests.want_ping() || self.wire.awaits_arrival();
         if is_late || asks || up.doubts_life(now) {
             up.ping(now, out);
+            self.wire.pinged();
             return Action::Idle;
         }
         let Some(careful) = &mut up.careful else {
@@ -30,17 +31,18 @@ impl Link {
         let Some(ready) = careful.ready else {
             return Action::Idle;
         };
-        if !careful.is_open {
+        let Some(open) = careful.open else {
             if ready + self.isolation.hold() > now {
                 return Action::Idle;
             }
-            careful.is_open = true;
+            careful.open = Some(now);
             self.wire.open();
             return Action::Window(1);
-        }
-        if !self.isolation.is_over(now.since(ready)) {
+        };
+        if !self.isolation.is_over(open, now) {
             return Action::Idle;
         }
+        self.requests.ask_last();
         let limits = up.limits;
         up.careful = None;
         self.wire.begin(false);

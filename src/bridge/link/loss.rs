@@ -7,13 +7,10 @@ use super::Link;
 use super::state::{Ended, State, Up};
 use crate::bridge::Error;
 use crate::bridge::upstream::isolation::{Asked, Isolation, Loss, Unanswered, UnderWay, Wait};
-use crate::bridge::upstream::verdicts::{CERTAIN, Feature, GivenUp};
+use crate::bridge::upstream::verdicts::Feature;
 use crate::mqtt::{Reason, Version};
 use crate::store::GivenUpRecord;
 use crate::time::Time;
-
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(24 * 3600);
 
 impl Link {
     /// The attempt or the connection is over: decides what comes next, and when.
@@ -43,10 +40,9 @@ impl Link {
                 (true, Some(held))
             }
         };
-        // Perhaps the upstream is another by now.
-        let is_retry = held.is_some_and(|held| held >= HOUR);
+        self.verdicts.tick(now);
         if let Some(ladder) = self.ladders.get_mut(self.address) {
-            ladder.begin(&self.verdicts, is_retry);
+            ladder.begin(&self.verdicts);
         }
         let wait = if is_fresh {
             self.backoff.next(held, &mut self.rng)
@@ -77,12 +73,7 @@ impl Link {
     fn note_end(&mut self, up: &Up, error: &Error, now: Time) {
         let held = now.since(up.since);
         let asked = self.requests.unanswered();
-        let is_alone = asked == [Asked::Notification] && up.unacked.is_none_or(|at| at == up.since);
-        let is_notifying = asked.contains(&Asked::Notification);
         let version = up.limits.version;
-        if held >= DAY {
-            self.verdicts.clear_bulk();
-        }
         let is_silent = matches!(error, Error::PingTimeout | Error::AckTimeout(_))
             && up
                 .notified
@@ -92,13 +83,7 @@ impl Link {
         }
         if self.notifications.is_proven(up.was_useful, held) {
             self.give_up(Feature::Notifications, "closed the connection on one");
-        }
-        if self
-            .notifications
-            .blame(is_notifying && is_alone, held, version, error)
-        {
-            self.reporter
-                .local_notifications("upstream closed the connection after the first");
+            self.notifications.acquit();
         }
         self.reporter.note(error);
         if matches!(error, Error::AckTimeout(_)) {
@@ -115,6 +100,7 @@ impl Link {
                 topic: self.wire.last_topic(),
                 is_qos0_open: self.wire.is_qos0_open(),
                 was_useful: up.was_useful,
+                version,
                 with_aliases: up.limits.topic_alias_max > 0 && version == Version::V5,
             },
         });
@@ -133,6 +119,15 @@ impl Link {
         let State::Waiting { until } = self.state else {
             return None;
         };
+        let is_alone =
+            loss.asked == [Asked::Notification] && under_way.count == 0 && !loss.is_qos0_open;
+        if self
+            .notifications
+            .blame(is_alone, loss.held, loss.version, &error)
+        {
+            self.reporter
+                .local_notifications("upstream closed the connection after the first");
+        }
         let was_careful = self.isolation.is_careful();
         let judgement = self.isolation.judge(&loss, under_way, now);
         if let Some(feature) = judgement.give_up {
@@ -158,12 +153,13 @@ impl Link {
     }
 
     /// A message was acknowledged to the end.
-    pub(super) fn acknowledged(&mut self, _now: Time) {
+    pub(super) fn acknowledged(&mut self, now: Time) {
         if let State::Up(up) = &mut self.state {
             up.was_useful = true;
         }
+        self.wire.acknowledged();
         let topic = self.wire.last_topic();
-        if let Some(feature) = self.isolation.acknowledged(topic.as_deref()) {
+        if let Some(feature) = self.isolation.acknowledged(topic.as_deref(), now) {
             self.give_up(
                 feature,
                 "closed the connection on a message, and took it at QoS 1",
@@ -180,14 +176,9 @@ impl Link {
         let Some(ladder) = self.ladders.get(address) else {
             return;
         };
-        let given_up = GivenUp {
-            upstream: ladder.upstream(),
-            feature,
-            why: why.into(),
-            seen: CERTAIN,
-        };
-        if self.verdicts.add(given_up.clone()) {
-            self.reporter.given_up(&given_up);
+        let upstream = ladder.upstream();
+        if let Some(given_up) = self.verdicts.add(upstream, feature, why, false) {
+            self.reporter.given_up(given_up);
             self.forbid_topics();
         }
     }
@@ -209,7 +200,7 @@ impl Link {
     pub fn with_given_up(mut self, known: &(u64, Vec<GivenUpRecord>)) -> Link {
         self.verdicts.restore(known);
         if let Some(ladder) = self.ladders.get_mut(self.address) {
-            ladder.begin(&self.verdicts, false);
+            ladder.begin(&self.verdicts);
         }
         self
     }
@@ -224,11 +215,12 @@ impl Link {
     pub fn forget_given_up(&mut self) {
         self.verdicts.clear();
         self.isolation = Isolation::default();
+        self.is_forgetful = matches!(self.state, State::Handshake { .. });
         self.forbid_topics();
         if !matches!(self.state, State::Up(_) | State::Handshake { .. })
             && let Some(ladder) = self.ladders.get_mut(self.address)
         {
-            ladder.begin(&self.verdicts, false);
+            ladder.begin(&self.verdicts);
         }
     }
 }

@@ -70,6 +70,11 @@ impl Notifications {
         self.upstream == Upstream::Suspected && (was_useful || held >= SUSPICION)
     }
 
+    /// Nothing is suspected any more: the verdict says whether upstream is told.
+    pub(super) fn acquit(&mut self) {
+        self.upstream = Upstream::Told;
+    }
+
     /// Watches for an upstream that ends the connection because of the notification; true if
     /// this one seems to. `alone` says that the notification is out and the only thing that is not
     /// acknowledged, `held` how long the connection did.

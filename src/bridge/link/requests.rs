@@ -17,6 +17,8 @@ use crate::mqtt::{
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     to_do: VecDeque<Request>,
+    /// To be made once the upstream has answered something else.
+    last: VecDeque<Request>,
     pending: Vec<(PacketId, Request)>,
     /// Each waits for the answer to the one before.
     one_at_a_time: bool,
@@ -64,6 +66,8 @@ pub(super) struct Wanted<'a> {
     pub one_at_a_time: bool,
     /// True for a filter that the upstream closes the connection on.
     pub is_given_up: &'a dyn Fn(&str) -> bool,
+    /// True for what the upstream may close on: it is asked last.
+    pub is_suspect: &'a dyn Fn(&Asked) -> bool,
 }
 
 /// What the requests are made of.
@@ -114,6 +118,7 @@ impl Requests {
     /// Forgets what an earlier connection left.
     pub(super) fn reset(&mut self) {
         self.to_do.clear();
+        self.last.clear();
         self.pending.clear();
         self.refused.clear();
         self.lowered.clear();
@@ -176,6 +181,14 @@ impl Requests {
         if wanted.notify {
             self.to_do.push_back(Request::Notify);
         }
+        let to_do = std::mem::take(&mut self.to_do);
+        let is_suspect = |request: &Request| (wanted.is_suspect)(&request.asked());
+        (self.last, self.to_do) = to_do.into_iter().partition(is_suspect);
+    }
+
+    /// What was put off is to be asked now.
+    pub(super) fn ask_last(&mut self) {
+        self.to_do.append(&mut self.last);
     }
 
     /// Makes the requests that may be made now.
@@ -257,7 +270,8 @@ impl Requests {
 
     /// True while the notification takes a place in the upstream's receive maximum, or will.
     pub(super) fn needs_place(&self) -> bool {
-        self.is_notifying() || self.to_do.back() == Some(&Request::Notify)
+        let mut waiting = self.to_do.iter().chain(&self.last);
+        self.is_notifying() || waiting.any(|request| *request == Request::Notify)
     }
 
     /// Publishes "1" to the state topic: retained, at QoS 1, as far as the upstream allows. At

@@ -84,8 +84,8 @@ pub(super) struct Careful {
     pub look: Time,
     /// Since when all requests have been answered.
     pub ready: Option<Time>,
-    /// Messages may go out.
-    pub is_open: bool,
+    /// Since when messages may go out.
+    pub open: Option<Time>,
 }
 
 impl Up {
@@ -107,7 +107,7 @@ impl Up {
             careful: careful.then_some(Careful {
                 look: now,
                 ready: None,
-                is_open: false,
+                open: None,
             }),
         }
     }

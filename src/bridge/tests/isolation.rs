@@ -188,11 +188,8 @@ fn an_upstream_that_takes_nothing_is_tried_less_and_less() {
         };
         aside += usize::from(s.link.judge(&under_way, s.now).is_some());
     }
-    assert!(held[..6].iter().all(|held| *held < secs(1)), "{held:?}");
-    assert!(
-        held[6] >= secs(30) && held[8] >= secs(60) && held[10] >= secs(120),
-        "{held:?}"
-    );
+    let long = held.iter().step_by(2).map(|held| held.as_secs());
+    assert_eq!(long.collect::<Vec<_>>(), [0, 10, 20, 40, 80, 160]);
     assert_eq!(aside, 6);
     assert!(s.now.since(begun) > secs(200));
 }
@@ -213,14 +210,16 @@ fn a_subscription_that_ends_the_connection_is_left_out() {
         );
         s.close();
     }
+    // Perhaps the upstream closes on anything: the other one goes first, and then that one again.
     let sent = up(&mut s);
     assert!(sent.len() == 1 && sent[0].contains(" b "), "{sent:?}");
-    assert!(
-        s.link.take_given_up().is_none(),
-        "the upstream may close on anything"
-    );
+    assert!(s.link.take_given_up().is_none());
     s.suback(s.ids, Reason::GRANTED_QOS_1).unwrap();
+    assert!(s.sent()[0].contains("$share/g/a"));
+    s.close();
     assert!(s.link.take_given_up().is_some());
+    assert_eq!(up(&mut s).len(), 1);
+    s.suback(s.ids, Reason::GRANTED_QOS_1).unwrap();
     let status = s.link.status().to_string();
     assert!(
         status.contains("without the subscription to $share/g/a"),

@@ -4,6 +4,7 @@ mod backoff;
 mod clauses;
 mod faults;
 mod handshake;
+mod innocent;
 mod isolation;
 mod keepalive;
 mod ladder;
@@ -11,6 +12,7 @@ mod limits;
 mod map;
 mod recovery;
 mod refusal;
+mod retried;
 mod said;
 mod subscribed;
 

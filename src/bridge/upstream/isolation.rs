@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::verdicts::Feature;
 use crate::message::MessageId;
-use crate::mqtt::QoS;
+use crate::mqtt::{QoS, Version};
 use crate::time::Time;
 
 /// After so many ends in a row, each with something unanswered, a connection is careful.
@@ -22,11 +22,9 @@ const STRIKES: u32 = 2;
 const CAREFUL_FOR: Duration = Duration::from_secs(60);
 /// After something was found, one end is enough to be careful again, for so long.
 const WARY_FOR: Duration = Duration::from_secs(24 * 3600);
-/// An upstream that closes on so many things in a row, each alone, and answers nothing between them,
-/// may close on everything.
-const BLIND: u32 = 3;
-/// How long what comes in has the connection to itself then; it doubles with each more.
-const FIRST_HOLD: Duration = Duration::from_secs(30);
+/// How long what comes in has the connection to itself once a message was set aside and none was
+/// acknowledged since; it doubles with each more.
+const FIRST_HOLD: Duration = Duration::from_secs(10);
 /// The longest of that.
 const LONGEST_HOLD: Duration = Duration::from_secs(900);
 /// Topics of messages that were set aside are remembered: the next on one of them is proof.
@@ -83,6 +81,8 @@ pub(in crate::bridge) struct Loss {
     pub is_qos0_open: bool,
     /// The upstream has acknowledged or delivered something.
     pub was_useful: bool,
+    /// The version that was spoken.
+    pub version: Version,
     /// Topic aliases were set for it.
     pub with_aliases: bool,
 }
@@ -139,17 +139,18 @@ pub(in crate::bridge) struct Isolation {
     is_careful: bool,
     /// How many messages must be acknowledged until that is over.
     left: usize,
+    /// When one was acknowledged last.
+    progress: Option<Time>,
     suspect: Option<(Thing, u32)>,
     /// The topic of the suspect message, which is tried at QoS 1.
     lowered: Option<Box<str>>,
-    /// Requests that are left out to see whether the upstream then answers.
-    left_out: Vec<Feature>,
-    /// How many requests were left out since the upstream has answered anything.
-    blind_requests: u32,
+    /// Requests that were alone when the upstream closed: they are made last, once it has answered
+    /// something else, and if it closes on one then, that is what it closes on.
+    last: Vec<Feature>,
     /// How many messages were set aside since the upstream has acknowledged one.
     blind_messages: u32,
-    /// Topics of messages that were set aside.
-    topics: Vec<Box<str>>,
+    /// Topics of messages that were set aside, and whether one on another topic was acknowledged since.
+    topics: Vec<(Box<str>, bool)>,
     /// When a message was found guilty last.
     found: Option<Time>,
     /// A careful connection went well, so nothing alone is to blame.
@@ -169,23 +170,22 @@ impl Isolation {
         self.is_careful && self.lowered.is_some()
     }
 
-    /// True if this is left out for now.
-    pub(in crate::bridge) fn leaves_out(&self, feature: &Feature) -> bool {
-        self.left_out.contains(feature)
+    /// True if this is to be asked last.
+    pub(in crate::bridge) fn asks_last(&self, feature: &Feature) -> bool {
+        self.last.contains(feature)
     }
 
-    /// The upstream has answered a request or a ping. What it has proven that it can't do.
-    pub(in crate::bridge) fn answered(&mut self) -> Vec<Feature> {
-        self.blind_requests = 0;
-        std::mem::take(&mut self.left_out)
+    /// The upstream has answered this request.
+    pub(in crate::bridge) fn answered(&mut self, asked: &Asked) {
+        let feature = asked.feature();
+        self.last.retain(|known| *known != feature);
     }
 
     /// For how long a connection is to bring what comes from upstream before the next message is
-    /// tried. An upstream that closes on several messages in a row and takes none may take none at
-    /// all, for want of rights say: then they must not all be set aside, and what comes in must not
-    /// suffer.
+    /// tried. An upstream that closes on messages in a row and takes none may take none at all, for
+    /// want of rights say: then they must not all be set aside, and what comes in must not suffer.
     pub(in crate::bridge) fn hold(&self) -> Duration {
-        let doublings = match self.blind_messages.checked_sub(BLIND) {
+        let doublings = match self.blind_messages.checked_sub(1) {
             Some(more) if self.suspect.is_none() => more.min(16),
             _ => return Duration::ZERO,
         };
@@ -194,29 +194,55 @@ impl Isolation {
 
     /// The upstream has acknowledged a message, to the end; on a careful connection one to `topic`.
     /// What this proves that it can't do.
-    pub(in crate::bridge) fn acknowledged(&mut self, topic: Option<&str>) -> Option<Feature> {
+    pub(in crate::bridge) fn acknowledged(
+        &mut self,
+        topic: Option<&str>,
+        now: Time,
+    ) -> Option<Feature> {
         (self.hasty, self.blind_messages) = (0, 0);
-        self.blind_requests = 0;
         if !self.is_careful {
             return None;
         }
         self.left = self.left.saturating_sub(1);
-        if let Some(topic) = topic {
-            self.topics.retain(|known| **known != *topic);
-        }
+        self.progress = Some(now);
+        self.acquit(topic);
         // One is under way at a time, and the suspect is the first.
-        self.suspect = None;
+        self.suspect
+            .take_if(|(thing, _)| matches!(thing, Thing::Message(_)));
         let lowered = self.lowered.take();
         (lowered.is_some() && lowered.as_deref() == topic).then_some(Feature::Qos2)
     }
 
-    /// True if a careful connection may go on as others do, whose requests were all answered `ready`
-    /// ago.
-    pub(in crate::bridge) fn is_over(&mut self, ready: Duration) -> bool {
-        if self.is_careful && self.left > 0 && ready < CAREFUL_FOR {
+    /// What was sent at QoS 0 to `topic` on a careful connection has arrived.
+    pub(in crate::bridge) fn arrived(&mut self, topic: Option<&str>) {
+        if self.is_careful {
+            self.acquit(topic);
+        }
+    }
+
+    /// The upstream has taken what goes to `topic`.
+    fn acquit(&mut self, topic: Option<&str>) {
+        let Some(topic) = topic else {
+            return;
+        };
+        self.topics.retain(|(known, _)| **known != *topic);
+        for (_, others_pass) in &mut self.topics {
+            *others_pass = true;
+        }
+        let is_it = |(thing, _): &mut (Thing, u32)| *thing == Thing::Topic(topic.into());
+        self.suspect.take_if(is_it);
+    }
+
+    /// True if a careful connection may go on as others do, on which messages go out since `open`:
+    /// all is acknowledged that was under way when it began, or nothing has gone wrong, nor been
+    /// acknowledged, for a while.
+    pub(in crate::bridge) fn is_over(&mut self, open: Time, now: Time) -> bool {
+        let quiet = self.progress.filter(|_| self.left < usize::MAX);
+        let quiet = quiet.map_or(open, |progress| progress.max(open));
+        if self.is_careful && self.left > 0 && now.since(quiet) < CAREFUL_FOR {
             return false;
         }
-        self.is_nothing_alone = true;
+        self.is_nothing_alone = self.is_careful && self.left == 0;
         self.stop();
         true
     }
@@ -275,10 +301,9 @@ impl Isolation {
     }
 
     fn judge_careful(&mut self, loss: &Loss, under_way: &UnderWay, now: Time) -> Judgement {
-        let Some(thing) = alone(loss, under_way).filter(|_| self.blind_requests < BLIND) else {
+        let Some(thing) = alone(loss, under_way) else {
             // It closes without regard to what is sent.
             self.suspect = None;
-            self.left_out.clear();
             return self.wait_longer(loss);
         };
         let known = self.suspect.take().filter(|(known, _)| *known == thing);
@@ -287,8 +312,9 @@ impl Isolation {
         }
         let strikes = known.map_or(1, |(_, strikes)| strikes + 1);
         let is_proven = match (&thing, &loss.topic) {
-            (Thing::Request(_), _) | (_, None) => false,
-            (_, Some(topic)) => self.topics.contains(topic),
+            (Thing::Request(request), _) => self.asks_last(&request.feature()),
+            (_, None) => false,
+            (_, Some(topic)) => self.is_proven(topic),
         };
         if strikes < STRIKES && !is_proven {
             self.suspect = Some((thing, strikes));
@@ -300,23 +326,27 @@ impl Isolation {
     /// This is what the upstream closes on.
     fn convict(&mut self, thing: Thing, loss: &Loss, under_way: &UnderWay, now: Time) -> Judgement {
         let mut judgement = Judgement::soon();
+        let first = under_way.first.as_ref();
+        let is_exact = first.is_some_and(|message| message.qos == QoS::ExactlyOnce);
         match thing {
+            Thing::Request(request) if self.asks_last(&request.feature()) => {
+                judgement.give_up = Some(request.feature());
+                self.last.retain(|known| *known != request.feature());
+            }
             Thing::Request(request) => {
-                self.blind_requests += 1;
-                self.left_out.push(request.feature());
+                self.last.push(request.feature());
+                return self.wait_longer(loss);
+            }
+            Thing::Message(_) | Thing::Topic(_) if is_exact && self.lowered.is_none() => {
+                self.lowered = loss.topic.clone();
+                self.suspect = Some((thing, 0));
             }
             Thing::Topic(topic) => {
-                self.found = Some(now);
+                (self.lowered, self.found) = (None, Some(now));
                 judgement.give_up = Some(Feature::Topic(topic));
             }
-            Thing::Message(seq) => {
+            Thing::Message(_) => {
                 let message = under_way.first.clone();
-                let is_exact = message.as_ref().is_some_and(|m| m.qos == QoS::ExactlyOnce);
-                if is_exact && self.lowered.is_none() {
-                    self.lowered = loss.topic.clone();
-                    self.suspect = Some((Thing::Message(seq), 0));
-                    return judgement;
-                }
                 self.blind_messages = self.blind_messages.saturating_add(1);
                 (self.lowered, self.found) = (None, Some(now));
                 judgement.set_aside = message;
@@ -329,15 +359,22 @@ impl Isolation {
     /// A message on this topic was set aside. What is given up if it is not the first.
     fn suspect_topic(&mut self, topic: Option<&str>) -> Option<Feature> {
         let topic = topic?;
-        if let Some(at) = self.topics.iter().position(|known| **known == *topic) {
-            self.topics.remove(at);
+        let is_proven = self.is_proven(topic);
+        self.topics.retain(|(known, _)| **known != *topic);
+        if is_proven {
             return Some(Feature::Topic(topic.into()));
         }
         if self.topics.len() >= SUSPECTS {
             self.topics.remove(0);
         }
-        self.topics.push(topic.into());
+        self.topics.push((topic.into(), false));
         None
+    }
+
+    /// True if a message on this topic was set aside, and others passed after it.
+    fn is_proven(&self, topic: &str) -> bool {
+        let mut topics = self.topics.iter();
+        topics.any(|(known, others_pass)| **known == *topic && *others_pass)
     }
 
     /// Everything goes out as ever.

@@ -1,6 +1,6 @@
 //! What a CONNECT offers to an upstream: the best that it has not refused.
 
-use super::verdicts::{CERTAIN, Feature, GivenUp, Verdicts};
+use super::verdicts::{Feature, GivenUp, Verdicts};
 use crate::bridge::Error;
 use crate::config;
 use crate::mqtt::{Reason, Version};
@@ -81,11 +81,8 @@ const FULL: u32 = 3;
 /// The offers to one upstream, best first.
 ///
 /// An attempt goes down the dialects at once, as long as the upstream closes or does not answer, and
-/// what led to a CONNACK is remembered. What the upstream has refused in so many words is certain. What
-/// it only closed on is tried again after a connection that has held for an hour, until the same has
-/// come three times: a proxy may have closed the connection for a reason of its own. The third attempt in
-/// a row without CONNACK (and the sixth, the twelfth, …) forgets what is known and goes down all offers:
-/// the upstream may have been replaced.
+/// what led to a CONNACK is remembered. The third attempt in a row without CONNACK (and the sixth, the
+/// twelfth, …) forgets what is known and goes down all offers: the upstream may have been replaced.
 #[derive(Debug)]
 pub(in crate::bridge) struct Ladder {
     upstream: u64,
@@ -95,8 +92,6 @@ pub(in crate::bridge) struct Ladder {
     refused: Vec<(Feature, Box<str>)>,
     /// What the upstream has last done about an offer that had it.
     unclear: Box<str>,
-    /// What is not certain is tried again in this attempt.
-    is_retry: bool,
     /// Attempts without CONNACK, in a row.
     failed: u32,
 }
@@ -125,7 +120,6 @@ impl Ladder {
             at: 0,
             refused: Vec::new(),
             unclear: Box::default(),
-            is_retry: false,
             failed: 0,
         }
     }
@@ -155,15 +149,11 @@ impl Ladder {
         (self.failed + 1).is_multiple_of(FULL) && round.is_power_of_two()
     }
 
-    /// A new attempt begins, with what is known; with `is_retry` what is not certain does not count.
-    pub(in crate::bridge) fn begin(&mut self, verdicts: &Verdicts, is_retry: bool) {
+    /// A new attempt begins, with what is known.
+    pub(in crate::bridge) fn begin(&mut self, verdicts: &Verdicts) {
         self.refused.clear();
-        self.is_retry = is_retry;
-        let known: Vec<&Feature> = if is_retry {
-            verdicts.certain(self.upstream).collect()
-        } else {
-            verdicts.at(self.upstream).collect()
-        };
+        self.unclear = Box::default();
+        let known: Vec<&Feature> = verdicts.at(self.upstream).collect();
         let fits = |offer: &Offer| known.iter().all(|feature| !offer.has(feature));
         let known = self.offers.iter().position(fits);
         self.at = known.filter(|_| !self.is_full()).unwrap_or(0);
@@ -171,7 +161,6 @@ impl Ladder {
 
     /// A CONNACK accepts the current offer. What is given up by that from now on.
     pub(in crate::bridge) fn accepted(&mut self, verdicts: &mut Verdicts) -> Vec<GivenUp> {
-        let is_full = self.is_full();
         self.failed = 0;
         let offer = self.current();
         let features = [
@@ -196,19 +185,14 @@ impl Ladder {
             }
             let mut refused = self.refused.iter();
             let refused = refused.find(|(known, _)| *known == feature);
-            let is_certain = refused.is_some() || is_full;
             let why = refused.map_or(&self.unclear, |(_, why)| why);
-            let given_up = GivenUp {
-                upstream: self.upstream,
-                feature,
-                why: why.clone(),
-                seen: if is_certain { CERTAIN } else { 1 },
-            };
-            if verdicts.add(given_up.clone()) {
-                found.push(given_up);
-            } else if self.is_retry {
-                verdicts.confirm(self.upstream, &given_up.feature);
+            if why.is_empty() {
+                // It was not even offered.
+                continue;
             }
+            let is_certain = refused.is_some();
+            let added = verdicts.add(self.upstream, feature, why, is_certain);
+            found.extend(added.cloned());
         }
         found
     }

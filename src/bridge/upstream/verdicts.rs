@@ -2,10 +2,12 @@
 //! store, so that it is found out once.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::bridge::map::fingerprint;
 use crate::config;
 use crate::store::GivenUpRecord;
+use crate::time::Time;
 
 /// The most of these that are kept for one bridge; the oldest go first.
 const MAX_KEPT: usize = 64;
@@ -127,12 +129,27 @@ pub struct GivenUp {
     pub feature: Feature,
     /// What the upstream did.
     pub why: Box<str>,
-    /// How often: [`CERTAIN`] is enough.
+    /// How often it was found.
     pub seen: u8,
+    /// When it is tried again: after an hour first, for an outage can look like it.
+    pub until: Time,
 }
 
-/// What was seen so often is taken for certain.
+/// What was found so often, or refused in so many words, is tried again after [`WEEK`] only.
 pub(in crate::bridge) const CERTAIN: u8 = 3;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// For how long something is done without that was found so often.
+fn rest(seen: u8) -> Duration {
+    match seen {
+        ..=1 => HOUR,
+        2 => DAY,
+        CERTAIN.. => WEEK,
+    }
+}
 
 impl fmt::Display for GivenUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -155,8 +172,10 @@ pub(in crate::bridge) struct Verdicts {
     /// A number that stands for what they were found with: another version of this program or another
     /// configuration starts over.
     made_with: u64,
+    /// Also those that are tried again.
     list: Vec<GivenUp>,
     has_changed: bool,
+    now: Time,
 }
 
 impl Verdicts {
@@ -171,7 +190,15 @@ impl Verdicts {
             made_with: fingerprint(parts.iter().map(String::as_bytes)),
             list: Vec::new(),
             has_changed: false,
+            now: Time::ZERO,
         }
+    }
+
+    /// It is this late. True if something is tried again from now on.
+    pub(in crate::bridge) fn tick(&mut self, now: Time) -> bool {
+        let before = std::mem::replace(&mut self.now, now);
+        let mut list = self.list.iter();
+        list.any(|known| known.until > before && known.until <= now)
     }
 
     /// Takes in those that the store has, unless they were found with something else.
@@ -186,6 +213,7 @@ impl Verdicts {
                 feature: Feature::from_code(record.feature, &record.about)?,
                 why: record.why.clone(),
                 seen: record.seen,
+                until: record.until,
             })
         });
         self.list = known.collect();
@@ -204,43 +232,27 @@ impl Verdicts {
                 about: about.into(),
                 why: given_up.why.clone(),
                 seen: given_up.seen,
+                until: given_up.until,
             }
         });
         Some((self.made_with, records.collect()))
     }
 
-    /// All of them, of all upstreams.
-    pub(in crate::bridge) fn list(&self) -> &[GivenUp] {
-        &self.list
+    /// All that hold, of all upstreams.
+    pub(in crate::bridge) fn list(&self) -> impl Iterator<Item = &GivenUp> {
+        self.list.iter().filter(|known| known.until > self.now)
     }
 
-    /// Those towards one upstream.
+    /// Those that hold towards one upstream.
     pub(in crate::bridge) fn at(&self, upstream: u64) -> impl Iterator<Item = &Feature> {
-        let list = self.list.iter();
-        list.filter(move |given_up| given_up.upstream == upstream)
-            .map(|given_up| &given_up.feature)
+        self.list()
+            .filter(move |known| known.upstream == upstream)
+            .map(|known| &known.feature)
     }
 
     /// True if the bridge does without `feature` at an upstream.
     pub(in crate::bridge) fn has(&self, upstream: u64, feature: &Feature) -> bool {
         self.at(upstream).any(|known| known == feature)
-    }
-
-    /// Those towards one upstream that are certain.
-    pub(in crate::bridge) fn certain(&self, upstream: u64) -> impl Iterator<Item = &Feature> {
-        let list = self.list.iter();
-        list.filter(move |known| known.upstream == upstream && known.seen >= CERTAIN)
-            .map(|known| &known.feature)
-    }
-
-    /// It was seen once more that an upstream can't do this.
-    pub(in crate::bridge) fn confirm(&mut self, upstream: u64, feature: &Feature) {
-        let mut list = self.list.iter_mut();
-        let known = list.find(|known| known.upstream == upstream && known.feature == *feature);
-        if let Some(known) = known.filter(|known| known.seen < CERTAIN) {
-            known.seen += 1;
-            self.has_changed = true;
-        }
     }
 
     /// The most messages that may be unacknowledged at an upstream, if that is bounded.
@@ -252,20 +264,45 @@ impl Verdicts {
         windows.min()
     }
 
-    /// One more. False if it is known.
-    pub(in crate::bridge) fn add(&mut self, given_up: GivenUp) -> bool {
-        if self.has(given_up.upstream, &given_up.feature) {
-            return false;
+    /// An upstream can't do this, as `why` says. `is_certain`: it has said so. `None` if that is known.
+    pub(in crate::bridge) fn add(
+        &mut self,
+        upstream: u64,
+        feature: Feature,
+        why: &str,
+        is_certain: bool,
+    ) -> Option<&GivenUp> {
+        if self.has(upstream, &feature) {
+            return None;
         }
-        if self.list.len() >= MAX_KEPT {
+        let mut list = self.list.iter();
+        let is_same = |known: &GivenUp| known.upstream == upstream && known.feature == feature;
+        let at = list.position(is_same);
+        let seen = at
+            .and_then(|at| self.list.get(at))
+            .map_or(0, |known| known.seen);
+        if let Some(at) = at {
+            self.list.remove(at);
+        } else if self.list.len() >= MAX_KEPT {
             // Topics can be many; how to connect is not to be found out again for their sake.
             let is_topic = |known: &GivenUp| matches!(known.feature, Feature::Topic(_));
             let oldest = self.list.iter().position(is_topic).unwrap_or(0);
             self.list.remove(oldest);
         }
-        self.list.push(given_up);
+        let seen = if is_certain {
+            CERTAIN
+        } else {
+            seen.saturating_add(1)
+        };
+        self.list.push(GivenUp {
+            upstream,
+            feature,
+            why: why.into(),
+            seen,
+            until: self.now + rest(seen),
+        });
         self.has_changed = true;
-        true
+        self.list.last()
     }
 
     /// The upstream does take `feature`: an earlier verdict was wrong, or the upstream is another now.
@@ -273,14 +310,6 @@ impl Verdicts {
         let before = self.list.len();
         self.list
             .retain(|known| known.upstream != upstream || known.feature != *feature);
-        self.has_changed |= self.list.len() < before;
-    }
-
-    /// Forgets what came of many ends together, and may have come of something else: it is tried again.
-    pub(in crate::bridge) fn clear_bulk(&mut self) {
-        let before = self.list.len();
-        let is_bulk = |feature: &Feature| matches!(feature, Feature::Aliases | Feature::Window(_));
-        self.list.retain(|known| !is_bulk(&known.feature));
         self.has_changed |= self.list.len() < before;
     }
 

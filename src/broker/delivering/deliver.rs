@@ -165,13 +165,15 @@ fn send_now(
         // has waited for room may have expired: the queue drops it.
         session.is_bridge() || message.expired(now) || !is_free(session, conn)
     } else {
-        conn.has_barrier() || conn.is_shut() || session.outbound.holds_qos0()
+        conn.has_barrier() || session.outbound.holds_qos0()
     };
     if must_wait {
         queue_in_ram(core, message, receiver, now);
         return;
     }
-    if conn.stage() != Stage::Connected || conn.is_behind() {
+    // While a bridge finds out what its upstream closes on, nothing that may be lost is to stand before
+    // what may be the reason.
+    if conn.stage() != Stage::Connected || conn.is_behind() || (!is_acked && conn.is_shut()) {
         let lost = (1, message.size().into());
         if message.retain {
             note_lost(core, key, (message.arrival, message.arrival));

@@ -3,6 +3,7 @@
 use super::codec::{Reader, flag, put_bytes, put_varint};
 use crate::lane::LineNo;
 use crate::store::error::Corrupt;
+use crate::time::Time;
 
 /// By which number the queue of a bridge knows a `topic` line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,6 +29,8 @@ pub struct GivenUpRecord {
     pub why: Box<str>,
     /// How often.
     pub seen: u8,
+    /// When it is tried again.
+    pub until: Time,
 }
 
 /// What is given up, and a number that stands for what that was found with.
@@ -67,7 +70,7 @@ pub(super) fn decode_more(reader: &mut Reader<'_>) -> Result<(Vec<LineRecord>, G
     let mut given_up = (0, Vec::new());
     if flags & GIVEN_UP != 0 {
         let made_with = reader.varint()?;
-        let records = (0..reader.count(5)?).map(|_| GivenUpRecord::decode(reader));
+        let records = (0..reader.count(6)?).map(|_| GivenUpRecord::decode(reader));
         given_up = (made_with, records.collect::<Result<_, _>>()?);
     }
     Ok((lines, given_up))
@@ -96,6 +99,7 @@ impl GivenUpRecord {
         put_bytes(self.about.as_bytes(), out);
         put_bytes(self.why.as_bytes(), out);
         out.push(self.seen);
+        put_varint(self.until.as_millis(), out);
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<GivenUpRecord, Corrupt> {
@@ -105,6 +109,7 @@ impl GivenUpRecord {
             about: reader.str()?.into(),
             why: reader.str()?.into(),
             seen: reader.byte()?,
+            until: Time::from_millis(reader.varint()?),
         })
     }
 }

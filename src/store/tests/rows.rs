@@ -93,9 +93,9 @@ prop_compose! {
 
 prop_compose! {
     fn given_up_record()(
-        upstream: u64, feature: u8, about in name(), why in name(), seen: u8,
+        upstream: u64, feature: u8, about in name(), why in name(), seen: u8, until in time(),
     ) -> GivenUpRecord {
-        GivenUpRecord { upstream, feature, about, why, seen }
+        GivenUpRecord { upstream, feature, about, why, seen, until }
     }
 }
 

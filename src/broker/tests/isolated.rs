@@ -1,0 +1,131 @@
+//! A link and the broker together, towards an upstream that closes on a message.
+
+use std::rc::Rc;
+
+use super::overflow::{add, line};
+use super::*;
+use crate::bridge::{Action, Error, Link, Step};
+use crate::broker::BridgeId;
+use crate::config::{Bridge, Env};
+use crate::mqtt::{ConnAck, Packet, PacketId, Props};
+
+struct Up {
+    link: Link,
+    bridge: BridgeId,
+}
+
+impl Up {
+    fn new(world: &mut World, qos: QoS) -> Up {
+        let mut topic = line("#");
+        topic.qos = qos;
+        let bridge = add(world, &[topic.clone()]);
+        let mut spec = Bridge::named("b", &Env::default());
+        spec.addresses = vec![("up".into(), 1)];
+        spec.topics = vec![topic];
+        spec.version = Some(Version::V311);
+        spec.try_private = false;
+        spec.notifications = false;
+        Up {
+            link: Link::new(Rc::new(spec), 1, world.now),
+            bridge,
+        }
+    }
+
+    fn connect(&mut self, world: &mut World) -> Peer {
+        let mut out = Vec::new();
+        loop {
+            if let Action::Connect { .. } = self.link.drive(world.now, &mut out) {
+                break;
+            }
+            world.pass(secs(1));
+        }
+        self.link.connected(world.now, &mut out).unwrap();
+        let ack = ConnAck {
+            session_present: true,
+            reason: Reason::SUCCESS,
+            props: Props::EMPTY,
+        };
+        let mut ids = || PacketId::of_sequence(60_000);
+        let step = self
+            .link
+            .packet(&Packet::ConnAck(ack), &mut ids, world.now, &mut out);
+        let Ok(Step::Up(limits)) = step else {
+            panic!("{step:?}");
+        };
+        let wire = self.link.wire().clone();
+        let conn = world
+            .broker
+            .bridge_up(self.bridge, &limits, wire, world.now);
+        let peer = world.adopt(conn.unwrap(), Version::V311);
+        world.broker.bridge_start(world.conn(peer), world.now);
+        world.pass(ms(100));
+        peer
+    }
+
+    fn drive(&mut self, world: &mut World, peer: Peer) {
+        let mut out = Vec::new();
+        if let Action::Window(window) = self.link.drive(world.now, &mut out) {
+            world
+                .broker
+                .bridge_window(world.conn(peer), window, world.now);
+            world.turn();
+        }
+        if !out.is_empty() {
+            let mut ids = || PacketId::of_sequence(60_000);
+            self.link
+                .packet(&Packet::PingResp, &mut ids, world.now, &mut out)
+                .unwrap();
+        }
+    }
+
+    /// A minute with telemetry at QoS 0 ten times a second. True if the upstream gets the poison, and
+    /// closes half a second after it.
+    fn meets(&mut self, world: &mut World, peer: Peer, sender: Peer) -> bool {
+        let mut left = None;
+        for _ in 0..600 {
+            world.publish(sender, "telemetry", "1", Delivery::AtMostOnce);
+            self.drive(world, peer);
+            world.pass(ms(100));
+            self.drive(world, peer);
+            let got = world.got(peer);
+            let is_there = got.iter().any(|got| format!("{got:?}").contains("poison"));
+            if is_there && left.is_none() {
+                left = Some(6);
+            }
+            left = left.map(|left| left - 1);
+            if left == Some(0) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn close(&mut self, world: &mut World, peer: Peer) {
+        self.link.failed(&Error::Closed("gone".into()), world.now);
+        let under_way = world.broker.bridge_under_way(self.bridge);
+        if let Some(message) = self.link.judge(&under_way, world.now) {
+            world.broker.bridge_condemn(self.bridge, &message);
+        }
+        world.cut(peer);
+        world.pass(ms(100));
+    }
+}
+
+/// A QoS 1 message that the upstream closes on, and telemetry at QoS 0 ten times a second.
+#[test]
+fn a_poison_is_found_beside_qos_0() {
+    let mut world = World::new();
+    let mut up = Up::new(&mut world, QoS::AtLeastOnce);
+    let sender = world.clean(Version::V311, "s");
+    world.publish(sender, "poison", "x", qos1(1));
+    world.pass(ms(100));
+    for _ in 0..30 {
+        let peer = up.connect(&mut world);
+        if !up.meets(&mut world, peer, sender) {
+            assert_eq!(world.dead(), 1);
+            return;
+        }
+        up.close(&mut world, peer);
+    }
+    panic!("never found; {} dead letters", world.dead());
+}
