@@ -136,7 +136,7 @@
 //!   What can never be taken changes its lane: dead letters have rows like any other message.
 //! - **What an upstream can't do is found out, and kept** (`bridge::upstream`): a ladder of what a CONNECT
 //!   offers, and *careful* connections, one thing at a time, to find what the upstream closes on. Blame
-//!   takes two ends with that alone on its way, and somebody else's answers between: an upstream that
+//!   takes two ends with that alone on its way, and others that pass between: an upstream that
 //!   closes on everything must not turn a queue into dead letters. Mosquitto tries the same again for
 //!   ever. Will and notification are given up together: a "1" that no will takes back would lie.
 //! - **Subscriptions go first, the notification after their SUBACKs**; Mosquitto sends it first. What

@@ -276,8 +276,7 @@ fn a_slow_line_gets_to_the_end_of_the_window() {
     }
     up(&mut s);
     open(&mut s);
-    let mut acknowledged = 0;
-    for _ in 0..100 {
+    for acknowledged in 0..100 {
         sends(&s, "t", QoS::AtLeastOnce);
         let answer = s.now + ms(1000);
         while s.link.next_timeout() < answer {
@@ -289,7 +288,6 @@ fn a_slow_line_gets_to_the_end_of_the_window() {
         }
         s.now = answer;
         s.puback(1000, Reason::SUCCESS).unwrap();
-        acknowledged += 1;
     }
 }
 
