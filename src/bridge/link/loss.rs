@@ -81,10 +81,7 @@ impl Link {
         if self.notifications.blame_silence(is_silent) {
             self.give_up(Feature::Notifications, "is silent after one");
         }
-        if self.notifications.is_proven(up.was_useful, held) {
-            self.give_up(Feature::Notifications, "closed the connection on one");
-            self.notifications.acquit();
-        }
+        self.prove(up.was_useful, held);
         self.reporter.note(error);
         if matches!(error, Error::AckTimeout(_)) {
             self.requests.give_up_waiting();
@@ -152,12 +149,21 @@ impl Link {
         judgement.set_aside
     }
 
+    /// A connection without the notification goes well: then it was that.
+    fn prove(&mut self, was_useful: bool, held: Duration) {
+        if self.notifications.is_proven(was_useful, held) {
+            self.give_up(Feature::Notifications, "closed the connection on one");
+            self.notifications.acquit();
+        }
+    }
+
     /// A message was acknowledged to the end.
     pub(super) fn acknowledged(&mut self, now: Time) {
         if let State::Up(up) = &mut self.state {
             up.was_useful = true;
         }
         self.wire.acknowledged();
+        self.prove(true, Duration::ZERO);
         let topic = self.wire.last_topic();
         if let Some(feature) = self.isolation.acknowledged(topic.as_deref(), now) {
             self.give_up(

@@ -32,6 +32,9 @@ class Traits:
     #: What comes live has the RETAIN flag that it was published with: MQTT 5's Retain As Published,
     #: or the bridge bit.
     retain_as_published: bool = False
+    #: It returns what a bridge publishes, whatever No Local says. The bridge takes two messages to
+    #: see that.
+    ignores_no_local: bool = False
 
 
 class Node:

@@ -1,5 +1,6 @@
 """Brokers that programs embed: aedes from npm, amqtt from PyPI, rumqttd from crates.io."""
 
+import dataclasses
 import importlib.metadata
 import json
 import subprocess
@@ -122,6 +123,7 @@ class Rumqttd5(Rumqttd):
     versions = ("mqttv50",)
     durable = {"clean": False, "expiry": 3600}
     known = "bridge_outgoing_topic_alias 0"  # An alias ends its listener for 3.1.1.
+    traits = dataclasses.replace(Rumqttd.traits, ignores_no_local=True)
 
     @classmethod
     def title(cls):
