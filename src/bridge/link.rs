@@ -342,11 +342,14 @@ impl Link {
         let mut step = Step::None;
         let waiting = self.requests.unanswered();
         match packet {
-            Packet::Publish(_) => {
+            Packet::Publish(publish) => {
                 let is_v5 =
                     matches!(&self.state, State::Up(up) if up.limits.version == Version::V5);
                 if is_v5 && self.wire.watches_echo() {
                     self.give_up(Feature::NoLocal, "returns what the bridge publishes");
+                }
+                if let State::Up(up) = &mut self.state {
+                    up.brought |= !publish.retain;
                 }
                 return Ok(Step::Forward);
             }

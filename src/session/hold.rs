@@ -204,7 +204,12 @@ impl Outbound {
     pub fn unsend(&mut self, entry: Entry) {
         let places = self.places();
         places.count_in(&entry);
-        places.ready.push_front(entry);
+        // Those that wait before it for the same are passed over until their commit.
+        let is_before = |e: &Entry| {
+            e.owed.seq < entry.owed.seq && e.id.is_some_and(|id| places.is_condemned(id))
+        };
+        let at = places.ready.iter().take_while(|e| is_before(e)).count();
+        places.ready.insert(at, entry);
     }
 
     /// Nothing more of a lane is sent for now.

@@ -76,7 +76,7 @@ impl Link {
     }
 
     /// What the session may do on this connection: what the upstream allows, as far as it can do it.
-    fn for_session(&self, limits: &Limits) -> Limits {
+    pub(super) fn for_session(&self, limits: &Limits) -> Limits {
         let upstream = self.upstream();
         let mut session = *limits;
         session.receive_maximum = self.window(limits);

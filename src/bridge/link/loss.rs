@@ -92,13 +92,18 @@ impl Link {
             at: now,
             loss: Loss {
                 by_upstream: is_by_upstream(up, error),
+                is_broken: matches!(
+                    error,
+                    Error::Malformed(_) | Error::Unexpected(_) | Error::SessionPresent
+                ),
                 held,
                 asked,
                 topic: self.wire.last_topic(),
                 is_qos0_open: self.wire.is_qos0_open(),
-                was_useful: up.was_useful,
+                was_useful: up.was_useful || up.brought,
                 version,
-                with_aliases: up.limits.topic_alias_max > 0 && version == Version::V5,
+                with_aliases: version == Version::V5
+                    && self.for_session(&up.limits).topic_alias_max > 0,
             },
         });
     }
@@ -118,14 +123,15 @@ impl Link {
         };
         let is_alone =
             loss.asked == [Asked::Notification] && under_way.count == 0 && !loss.is_qos0_open;
-        if self
-            .notifications
-            .blame(is_alone, loss.held, loss.version, &error)
+        let was_careful = self.isolation.is_careful();
+        if !was_careful
+            && self
+                .notifications
+                .blame(is_alone, loss.held, loss.version, &error)
         {
             self.reporter
                 .local_notifications("upstream closed the connection after the first");
         }
-        let was_careful = self.isolation.is_careful();
         let judgement = self.isolation.judge(&loss, under_way, now);
         if let Some(feature) = judgement.give_up {
             self.give_up_at(
@@ -140,6 +146,13 @@ impl Link {
             Wait::AtLeast(wait) => until.max(at + wait.mul_f64(0.75 + self.rng.f64() / 2.0)),
         };
         self.state = State::Waiting { until };
+        if self.isolation.is_hasty() && self.spec.addresses.len() > 1 && self.address == address {
+            // The others may do better.
+            self.next_address();
+            if let Some(ladder) = self.ladders.get_mut(self.address) {
+                ladder.begin(&self.verdicts);
+            }
+        }
         let wait = until.since(now);
         let address = self.spec.addresses.get(address);
         self.reporter.down(address, &error, wait, now);

@@ -73,6 +73,8 @@ pub(super) struct Up {
     pub notified: Option<Time>,
     /// The upstream has acknowledged a message.
     pub was_useful: bool,
+    /// The upstream has sent one that was not retained.
+    pub brought: bool,
     /// One thing goes out at a time.
     pub careful: Option<Careful>,
 }
@@ -104,6 +106,7 @@ impl Up {
             held_up: Time::ZERO,
             notified: None,
             was_useful: false,
+            brought: false,
             careful: careful.then_some(Careful {
                 look: now,
                 ready: None,

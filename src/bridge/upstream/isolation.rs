@@ -71,6 +71,8 @@ pub(in crate::bridge) enum Asked {
 pub(in crate::bridge) struct Loss {
     /// The upstream ended it, or never answers what it has seen.
     pub by_upstream: bool,
+    /// What the upstream sent had no place or no frame.
+    pub is_broken: bool,
     /// How long it held.
     pub held: Duration,
     /// The requests that have no answer.
@@ -142,6 +144,11 @@ pub(in crate::bridge) struct Isolation {
     /// When one was acknowledged last.
     progress: Option<Time>,
     suspect: Option<(Thing, u32)>,
+    /// Ends of careful connections in a row.
+    careful_ends: u32,
+    /// Those of them that came for another reason than what was alone in others: a bad line cuts
+    /// whatever is on it.
+    unrelated: u32,
     /// The topic of the suspect message, which is tried at QoS 1.
     lowered: Option<Box<str>>,
     /// Requests that were alone when the upstream closed: they are made last, once it has answered
@@ -242,7 +249,8 @@ impl Isolation {
         if self.is_careful && self.left > 0 && now.since(quiet) < CAREFUL_FOR {
             return false;
         }
-        self.is_nothing_alone = self.is_careful && self.left == 0;
+        // Had one of them ended, it would have been a bad line, or something was found.
+        self.is_nothing_alone = self.is_careful && self.left == 0 && self.careful_ends == 0;
         self.stop();
         true
     }
@@ -254,6 +262,9 @@ impl Isolation {
         under_way: &UnderWay,
         now: Time,
     ) -> Judgement {
+        if loss.is_broken {
+            return self.wait_longer(loss);
+        }
         if !loss.by_upstream {
             return Judgement::default();
         }
@@ -301,12 +312,16 @@ impl Isolation {
     }
 
     fn judge_careful(&mut self, loss: &Loss, under_way: &UnderWay, now: Time) -> Judgement {
+        self.careful_ends += 1;
         let Some(thing) = alone(loss, under_way) else {
             // It closes without regard to what is sent.
+            self.unrelated += 1;
             self.suspect = None;
             return self.wait_longer(loss);
         };
-        let known = self.suspect.take().filter(|(known, _)| *known == thing);
+        let suspect = self.suspect.take();
+        self.unrelated += u32::from(suspect.as_ref().is_some_and(|(known, _)| *known != thing));
+        let known = suspect.filter(|(known, _)| *known == thing);
         if known.is_none() {
             self.lowered = None;
         }
@@ -316,7 +331,8 @@ impl Isolation {
             (_, None) => false,
             (_, Some(topic)) => self.is_proven(topic),
         };
-        if strikes < STRIKES && !is_proven {
+        let needed = STRIKES + 2 * self.unrelated.min(3);
+        if strikes < needed && !(is_proven && self.unrelated == 0) {
             self.suspect = Some((thing, strikes));
             return Judgement::soon();
         }
@@ -326,6 +342,7 @@ impl Isolation {
     /// This is what the upstream closes on.
     fn convict(&mut self, thing: Thing, loss: &Loss, under_way: &UnderWay, now: Time) -> Judgement {
         let mut judgement = Judgement::soon();
+        self.unrelated = 0;
         let first = under_way.first.as_ref();
         let is_exact = first.is_some_and(|message| message.qos == QoS::ExactlyOnce);
         match thing {
@@ -381,6 +398,12 @@ impl Isolation {
     fn stop(&mut self) {
         self.is_careful = false;
         (self.suspect, self.lowered, self.ends) = (None, None, 0);
+        (self.careful_ends, self.unrelated) = (0, 0);
+    }
+
+    /// True if several connections in a row were ended in haste and brought nothing.
+    pub(in crate::bridge) fn is_hasty(&self) -> bool {
+        self.hasty >= ENDS
     }
 
     /// An upstream that ends each connection at once, whatever is sent, is left alone for minutes: each
