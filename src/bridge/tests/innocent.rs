@@ -1,72 +1,9 @@
 //! What must not lead to a verdict, or not for ever: outages, slow lines, other clients.
 
+use super::closing::*;
 use super::*;
 use crate::bridge::wire::Inward;
 use crate::message::{Message, Parts};
-
-pub(super) fn quiet(topics: &[&str]) -> Script {
-    let mut spec = v311(spec(topics));
-    spec.try_private = false;
-    spec.notifications = false;
-    Script::new(spec)
-}
-
-pub(super) fn up(s: &mut Script) -> Vec<String> {
-    s.sent();
-    s.dial();
-    s.accept(true, &[]).1
-}
-
-pub(super) fn limits(s: &mut Script) -> Limits {
-    s.sent();
-    s.dial();
-    match s.accept(true, &[]).0 {
-        Step::Up(limits) => limits,
-        other => panic!("{other:?}"),
-    }
-}
-
-pub(super) fn sends(s: &Script, topic: &str, qos: QoS) {
-    s.link.wire().sent(topic, qos);
-}
-
-pub(super) fn step(s: &mut Script) -> String {
-    match s.drive() {
-        idle if idle == "idle" => s.wait().1,
-        action => action,
-    }
-}
-
-pub(super) fn open(s: &mut Script) {
-    for _ in 0..10_000 {
-        match step(s).as_str() {
-            "window 1" => return,
-            "idle" => {}
-            other => panic!("{other}"),
-        }
-        if s.sent().contains(&"PINGREQ".to_owned()) {
-            s.receive(Packet::PingResp).unwrap();
-        }
-    }
-    panic!("no message goes out");
-}
-
-pub(super) fn message(seq: u64, id: Option<u64>, qos: QoS) -> UnderWay {
-    let first = Unanswered {
-        seq,
-        id: id.map(MessageId),
-        qos,
-    };
-    UnderWay {
-        count: 1,
-        first: Some(first),
-    }
-}
-
-pub(super) fn close_on(s: &mut Script, under_way: &UnderWay) -> Option<Unanswered> {
-    s.link.failed(&Error::Closed("gone".into()), s.now);
-    s.link.judge(under_way, s.now)
-}
 
 /// An upstream that can store nothing for less than a minute, and one topic.
 #[test]
@@ -146,10 +83,6 @@ fn what_arrives_at_qos_0_is_innocent() {
     assert!(!s.link.wire().is_forbidden("t"));
 }
 
-pub(super) fn ms(n: u64) -> Duration {
-    Duration::from_millis(n)
-}
-
 /// A queue in RAM, and an upstream that takes no QoS 2.
 #[test]
 fn a_queue_in_ram_finds_that_it_is_the_qos() {
@@ -164,9 +97,7 @@ fn a_queue_in_ram_finds_that_it_is_the_qos() {
             return;
         }
         open(&mut s);
-        let topic = ["a", "b"][n as usize % 2];
         assert!(!s.link.wire().is_forbidden("a"), "{}", s.link.status());
-        let _ = topic;
         sends(&s, "a", QoS::ExactlyOnce);
         close_on(&mut s, &message(3 + n, None, QoS::ExactlyOnce));
     }

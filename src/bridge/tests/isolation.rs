@@ -1,61 +1,9 @@
 //! An upstream that closes the connection on something: what it is, and what is done about it.
 
+use super::closing::*;
 use super::*;
 use crate::bridge::{Awaited, Wire};
 use crate::message::{Message, Parts};
-
-/// A link towards an upstream that knows 3.1.1 only, and its notifications are off.
-fn quiet(topics: &[&str]) -> Script {
-    let mut spec = v311(spec(topics));
-    spec.try_private = false;
-    spec.notifications = false;
-    Script::new(spec)
-}
-
-/// Connects; what the link sends first.
-fn up(s: &mut Script) -> Vec<String> {
-    s.sent();
-    s.dial();
-    s.accept(true, &[]).1
-}
-
-/// The limits that the session gets with the next connection.
-fn limits(s: &mut Script) -> Limits {
-    s.sent();
-    s.dial();
-    match s.accept(true, &[]).0 {
-        Step::Up(limits) => limits,
-        other => panic!("{other:?}"),
-    }
-}
-
-/// The broker has sent a message to `topic`.
-fn sends(s: &Script, topic: &str, qos: QoS) {
-    s.link.wire().sent(topic, qos);
-}
-
-/// What the link does next, at whatever time.
-fn step(s: &mut Script) -> String {
-    match s.drive() {
-        idle if idle == "idle" => s.wait().1,
-        action => action,
-    }
-}
-
-/// Lets the careful connection come to the point where messages go out.
-fn open(s: &mut Script) {
-    for _ in 0..5000 {
-        match step(s).as_str() {
-            "window 1" => return,
-            "idle" => {}
-            other => panic!("{other}"),
-        }
-        if s.sent().contains(&"PINGREQ".to_owned()) {
-            s.receive(Packet::PingResp).unwrap();
-        }
-    }
-    panic!("no message goes out");
-}
 
 /// The upstream acknowledges a message of the session.
 fn acknowledges(s: &mut Script) {

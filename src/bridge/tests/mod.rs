@@ -2,6 +2,7 @@
 
 mod backoff;
 mod clauses;
+mod closing;
 mod faults;
 mod handshake;
 mod innocent;

@@ -1,6 +1,6 @@
 //! Requests and offers that an outage makes look refused: they are made again.
 
-use super::innocent::*;
+use super::closing::*;
 use super::*;
 
 /// RabbitMQ, a node down: it takes CONNECT and closes at SUBSCRIBE, for a minute.

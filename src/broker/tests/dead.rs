@@ -335,3 +335,32 @@ fn poison_beside_poison_is_found() {
         assert_eq!(world.dead(), u64::from(poison));
     }
 }
+
+/// Messages that are set aside within one commit interval come again in their order.
+#[test]
+fn dead_letters_keep_their_order() {
+    let mut world = World::new();
+    let bridge = add(&mut world, &lines());
+    let small = Limits {
+        max_packet: Some(40),
+        ..limits(20, false)
+    };
+    let upstream = up(&mut world, bridge, &lines(), small);
+    let device = world.clean(Version::V311, "d");
+    let wide = "x".repeat(60);
+    for n in 1..21 {
+        world.publish(device, &format!("a/{n}"), &wide, qos1(n));
+    }
+    world.serve(upstream, secs(3), |_| OK);
+    assert_eq!(world.dead(), 20);
+    world.cut(upstream);
+    let upstream = up(&mut world, bridge, &lines(), limits(20, true));
+    world.broker.resend_dead_letters(world.now);
+    let mut came = Vec::new();
+    world.serve(upstream, secs(3), |message| {
+        came.push(message.topic.clone());
+        OK
+    });
+    let expected: Vec<String> = (1..21).map(|n| format!("a/{n}")).collect();
+    assert_eq!(came, expected);
+}

@@ -3,6 +3,7 @@ address, a topic line, and a login where the upstream wants one."""
 
 import os
 import queue
+import re
 import time
 from collections import defaultdict
 from itertools import count
@@ -145,6 +146,11 @@ class Site:
         """What the bridge speaks with the upstream, in the words of its log."""
         line = self.broker.log().rpartition(f"Bridge {self.name} connected to")[2]
         return line.partition(" with ")[2].partition(", ")[0]
+
+    def without(self):
+        """What the bridge has found that it must do without, in the words of its log."""
+        found = re.findall(r"upstream does not take (.*?) \(", self.broker.log())
+        return list(dict.fromkeys(found))
 
     def settles(self):
         """Waits until messages come through, and go on to."""

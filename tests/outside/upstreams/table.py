@@ -114,7 +114,11 @@ def row(kind):
         return line([kind.title(), "not tried", "", "", "", ""])
     lost = list(losses(found))
     changes = "; ".join(what for what, _ in lost) or "nothing"
-    does = "; ".join(dict.fromkeys(answer for _, answer in lost if answer))
+    does = list(dict.fromkeys(answer for _, answer in lost if answer))
+    without = list(dict.fromkeys(w for n in (0, 1, 2) for w in found.get(f"without-{n}", [])))
+    if without:
+        does.insert(0, f"does without {', '.join(without)}")
+    does = "; ".join(does)
     cells = [kind.title(), by_default(found), qos(found, 0), qos(found, 1)]
     return line([*cells, changes, does])
 

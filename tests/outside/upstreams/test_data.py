@@ -47,6 +47,7 @@ def test_both_ways(cloud, site, record, qos):
     assert outcome == [{delivered(cloud.traits, sent)}, {delivered(cloud.traits, sent, qos)}]
     assert not any(m.retain for m in out + inward)
     record("spoken", s.spoken())
+    record(f"without-{qos}", s.without())
     record(f"moves-{qos}", True)
 
 
