@@ -55,6 +55,14 @@ fn bridge(queue: &BridgeQueue<'_>, out: &mut HashMap<String, String>) {
     ] {
         out.insert(format!("{base}/retained/{name}"), value.to_string());
     }
+    if !queue.given_up.is_empty() {
+        let known = queue.given_up.iter();
+        let known = known.map(|known| format!("{} ({})", known.feature, known.why));
+        out.insert(
+            format!("{base}/without"),
+            known.collect::<Vec<_>>().join("; "),
+        );
+    }
     for line in &queue.lines {
         self::line(&base, line, out);
     }

@@ -151,6 +151,19 @@ fn rest(seen: u8) -> Duration {
     }
 }
 
+impl GivenUp {
+    /// As the store has it; `None` if another version of this program wrote what this one doesn't know.
+    pub fn of(record: &GivenUpRecord) -> Option<GivenUp> {
+        Some(GivenUp {
+            upstream: record.upstream,
+            feature: Feature::from_code(record.feature, &record.about)?,
+            why: record.why.clone(),
+            seen: record.seen,
+            until: record.until,
+        })
+    }
+}
+
 impl fmt::Display for GivenUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "without {} ({})", self.feature, self.why)
@@ -207,15 +220,7 @@ impl Verdicts {
             self.has_changed = !records.is_empty();
             return;
         }
-        let known = records.iter().filter_map(|record| {
-            Some(GivenUp {
-                upstream: record.upstream,
-                feature: Feature::from_code(record.feature, &record.about)?,
-                why: record.why.clone(),
-                seen: record.seen,
-                until: record.until,
-            })
-        });
+        let known = records.iter().filter_map(GivenUp::of);
         self.list = known.collect();
     }
 

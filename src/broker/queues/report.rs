@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::bridge::{LineBounds, LocalEnd, PausedLane};
+use crate::bridge::{GivenUp, LineBounds, LocalEnd, PausedLane};
 use crate::broker::core::Core;
 use crate::broker::sessions::{DropReason, Session};
 use crate::config::{Bounds, Overflow};
@@ -35,6 +35,8 @@ pub struct BridgeQueue<'a> {
     pub is_syncing: bool,
     /// Retained topics that were brought up to date since the start.
     pub synced: u64,
+    /// What the bridge does without towards its upstreams, and why.
+    pub given_up: Vec<GivenUp>,
     /// The lines that carry messages out.
     pub lines: Vec<LineQueue<'a>>,
 }
@@ -95,6 +97,7 @@ pub(crate) fn bridge_queues(core: &Core, now: Time) -> impl Iterator<Item = Brid
                 .paused()
                 .find(|paused| paused.lane == Lane::Bridge(number)),
         });
+        let given_up = end.given_up.1.iter().filter_map(GivenUp::of);
         BridgeQueue {
             name: &end.name,
             owed: Amount {
@@ -109,6 +112,7 @@ pub(crate) fn bridge_queues(core: &Core, now: Time) -> impl Iterator<Item = Brid
             dead: queue.owed_by(Lane::Dead),
             is_syncing: end.retained.is_under_way(),
             synced: end.retained.topics(),
+            given_up: given_up.filter(|known| known.until > now).collect(),
             lines: lines.collect(),
         }
     })

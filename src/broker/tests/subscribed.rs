@@ -3,6 +3,7 @@
 
 use super::overflow::{add, line};
 use super::*;
+use crate::store::GivenUpRecord;
 
 fn boxed(filters: &[&str]) -> Vec<Box<str>> {
     filters.iter().map(|filter| (*filter).into()).collect()
@@ -44,4 +45,37 @@ fn what_is_subscribed_upstream_is_written_when_it_changes() {
     assert_eq!(tell(&mut world, &["a"]), 1);
     assert_eq!(tell(&mut world, &["a"]), 0);
     assert_eq!(tell(&mut world, &["a", "b"]), 1);
+}
+
+/// What the bridge does without towards its upstream is kept over a restart, and told while it holds.
+#[test]
+fn what_is_given_up_is_kept_and_told() {
+    let mut world = World::new();
+    let lines = [line("#")];
+    let bridge = add(&mut world, &lines);
+    let record = GivenUpRecord {
+        upstream: 7,
+        feature: 7,
+        about: "".into(),
+        why: "closed".into(),
+        seen: 1,
+        until: world.now + secs(3600),
+    };
+    let known = (5, vec![record]);
+    world
+        .broker
+        .bridge_gives_up(bridge, known.clone(), world.now);
+    world.pass(secs(1));
+    world.crash(secs(60));
+    let bridge = add(&mut world, &lines);
+    assert_eq!(world.broker.bridge_given_up(bridge), known);
+    let told = |world: &World| {
+        let mut queues = world.broker.bridge_queues(world.now);
+        let queue = queues.next().unwrap();
+        let given_up = queue.given_up.iter();
+        given_up.map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&world), ["without QoS 2 (closed)"]);
+    world.pass(secs(3600));
+    assert_eq!(told(&world), NONE);
 }
