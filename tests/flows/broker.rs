@@ -14,6 +14,9 @@ use tempfile::TempDir;
 /// How long it may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// On so many ports a start is tried.
+const TRIES: u32 = 5;
+
 /// A running broker.
 pub(crate) struct Broker {
     child: Child,
@@ -25,6 +28,17 @@ pub(crate) struct Broker {
 impl Broker {
     /// Starts `program` with the lines of `config`.
     pub(crate) fn start(program: &str, config: &[String]) -> Result<Broker, String> {
+        for _ in 0..TRIES {
+            match Broker::try_start(program, config) {
+                // Another test's connection has the port meanwhile.
+                Err(why) if why.contains("Address already in use") => {}
+                started => return started,
+            }
+        }
+        Err(format!("no port is free, {TRIES} times"))
+    }
+
+    fn try_start(program: &str, config: &[String]) -> Result<Broker, String> {
         let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
         let addr = free_addr()?;
         let file = folder.path().join("flow.conf");
