@@ -13,7 +13,7 @@ use crate::time::Time;
 /// The last messages sent upstream, as hashes of topic and payload.
 ///
 /// A message of someone else that equals one of ours is dropped once in its place: the receivers
-/// here already have the same payload from us, unless another value of the topic came between.
+/// here already have the same payload from us.
 #[derive(Debug, Default)]
 pub struct Echo {
     /// Oldest first.
@@ -36,7 +36,6 @@ struct Doubt {
 #[derive(Clone, Copy, Debug)]
 struct Sent {
     at: Time,
-    topic: u64,
     /// Topic and payload.
     whole: u64,
 }
@@ -49,7 +48,7 @@ const SOON: Duration = Duration::from_secs(5);
 const TRUST: u32 = 64;
 
 impl Echo {
-    /// The most messages remembered: 24 KiB of them.
+    /// The most messages remembered: 16 KiB of them.
     pub const CAPACITY: usize = 1024;
     /// How long a message is remembered.
     pub const LIFETIME: Duration = Duration::from_secs(60);
@@ -89,7 +88,6 @@ impl Echo {
         }
         self.recent.push_back(Sent {
             at: now,
-            topic: self.hasher.hash_one(topic),
             whole: self.hash(topic, payload),
         });
     }
@@ -99,9 +97,6 @@ impl Echo {
         self.forget(now);
         let wanted = self.hash(topic, payload);
         let Some(at) = self.recent.iter().position(|sent| sent.whole == wanted) else {
-            // Somebody else's value: one that equals ours comes after it, and is theirs.
-            let topic = self.hasher.hash_one(topic);
-            self.recent.retain(|sent| sent.topic != topic);
             return false;
         };
         let sent = self.recent.remove(at);

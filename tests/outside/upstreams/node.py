@@ -47,6 +47,8 @@ class Node:
     login = ""
     #: More lines that an operator writes who knows it, where to find out takes long.
     known = ""
+    #: By default it takes a bridge minutes to find out how to get on with it: it is not tried.
+    is_slow = False
     #: Seconds in which it closes for the first time, when all seemed well.
     settling = 0.0
     traits = Traits()

@@ -83,7 +83,7 @@ class Site:
         self.cloud, self.name = cloud, next(_names)
         self._client, self._make_broker = client, make_broker
         self._topic, self._port = topic, port or cloud.bridge_port
-        self._known = cloud.known if known else ""
+        self._known = cloud.known if known or cloud.is_slow else ""
         self._theirs = []
         self.broker = None
 

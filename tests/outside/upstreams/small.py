@@ -18,7 +18,9 @@ class Aedes(Node):
     """All in RAM."""
 
     name = "aedes"
-    settling = 3.0  # It closes at the first notification.
+    # It closes at the first notification, and loses some of what it delivers at that moment.
+    settling = 3.0
+    known = "notifications_local_only true"
     traits = Traits(survives_kill=False, keeps_retained=False, retain_as_published=True)
 
     @classmethod
@@ -45,6 +47,7 @@ class Amqtt(Node):
     # It answers nothing to MQTT 5, ever, nor anything once a client has published to $SYS: it takes
     # the bridge two minutes to find that out.
     known = "bridge_protocol_version mqttv311\nnotifications_local_only true"
+    is_slow = True
     traits = Traits(raises_qos=True, sessions=False, survives_kill=False, keeps_retained=False)
 
     def __init__(self, folder):

@@ -28,7 +28,7 @@ def test_both_ways(cloud, site, record, qos):
     record(f"moves-{qos}", False)
     s = site(f"topic # both {qos} here/ NAME/").start()
     began = time.monotonic()
-    s.moves()
+    s.settles()
     record(f"seconds-{qos}", round(time.monotonic() - began, 1))
     for n in range(COUNT):
         s.device.publish("here/out", n, qos)
@@ -54,7 +54,7 @@ def test_both_ways(cloud, site, record, qos):
 def test_what_it_has_found_out_is_kept(cloud, site):
     """After a restart the first attempt succeeds, and the link stays."""
     s = site("topic # both 1 here/ NAME/").start()
-    s.moves()
+    s.settles()
     attempt = f"Connecting bridge {s.name} "
     before = s.broker.log().count(attempt)
     s.becomes("topic # both 1 here/ NAME/")

@@ -55,6 +55,8 @@ def told(s, folder, rest):
 
 def test_a_dollar_topic(cloud, site, tap, record):
     """As a line for $SYS makes them."""
+    if cloud.name == "amqtt":
+        pytest.skip("acknowledges it, and is deaf to the bridge from then on")
     s = site(
         "topic # both 1 here/ NAME/\ntopic # out 1 dollar/ $NAME/", port=tap.port, known=True
     ).start()
