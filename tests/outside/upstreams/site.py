@@ -149,7 +149,7 @@ class Site:
 
     def without(self):
         """What the bridge has found that it must do without, in the words of its log."""
-        found = re.findall(r"upstream does not take (.*?) \(", self.broker.log())
+        found = re.findall(r"upstream does not take (.*?) \(.*SIGHUP tries", self.broker.log())
         return list(dict.fromkeys(found))
 
     def settles(self):
