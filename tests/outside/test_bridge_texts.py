@@ -115,7 +115,7 @@ def test_an_upstream_without_mqtt_5(make_broker, version):
             assert f"Bridge cloud (127.0.0.1:{stub.port}): " in line
             assert set(levels) == {5}
         else:
-            said(broker, "upstream does not take MQTT 5 (refused), trying MQTT 3.1.1")
+            said(broker, "upstream does not take MQTT 5 (refused: unsupported protocol version (0x84)), trying MQTT 3.1.1")
             said(broker, "Bridge cloud connected to")
             assert levels == [5, 4]
 

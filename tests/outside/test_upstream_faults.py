@@ -4,7 +4,7 @@ import pytest
 
 import wire
 from dialect import Dialect
-from erlang import RabbitMQ
+from upstreams.erlang import RabbitMQ
 from harness import wait_until
 from test_refusals import figure
 from upstream_stub import Deliverer

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from clients import V5, Client
-from harness import ROOT, TARGET, free_port
+from harness import ROOT, TARGET, free_port, listens
 from upstreams.node import Node, Traits
 
 WEB = ROOT / "tests/outside/web"
@@ -108,6 +108,9 @@ class Rumqttd(Node):
     def version(cls):
         lock = (RUMQTTD / "Cargo.lock").read_text()
         return lock.partition('name = "rumqttd"\nversion = "')[2].partition('"')[0]
+
+    def _up(self):
+        return super()._up() and listens(self._port5)
 
     def _command(self):
         program = TARGET / "rumqttd/debug/rumqttd-upstream"
