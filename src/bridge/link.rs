@@ -340,7 +340,6 @@ impl Link {
         out: &mut Vec<u8>,
     ) -> Result<Step, Error> {
         let mut step = Step::None;
-        let waiting = self.requests.unanswered();
         match packet {
             Packet::Publish(publish) => {
                 let is_v5 =
@@ -386,11 +385,9 @@ impl Link {
             }
             _ => return Ok(Step::OutOfPlace),
         }
-        for asked in &waiting {
-            if !self.requests.unanswered().contains(asked) {
-                self.isolation.answered(asked);
-                self.requests.ask_last();
-            }
+        for asked in self.requests.take_answered() {
+            self.isolation.answered(&asked);
+            self.requests.ask_last();
         }
         self.request(ids, now, out)?;
         Ok(step)

@@ -90,6 +90,7 @@ impl Link {
             error: error.clone(),
             address: self.address,
             at: now,
+            version,
             loss: Loss {
                 by_upstream: is_by_upstream(up, error),
                 is_broken: matches!(
@@ -101,7 +102,6 @@ impl Link {
                 topic: self.wire.last_topic(),
                 is_qos0_open: self.wire.is_qos0_open(),
                 was_useful: up.was_useful || up.brought,
-                version,
                 with_aliases: version == Version::V5
                     && self.for_session(&up.limits).topic_alias_max > 0,
             },
@@ -117,6 +117,7 @@ impl Link {
             address,
             loss,
             at,
+            version,
         } = self.ended.take()?;
         let State::Waiting { until } = self.state else {
             return None;
@@ -127,7 +128,7 @@ impl Link {
         if !was_careful
             && self
                 .notifications
-                .blame(is_alone, loss.held, loss.version, &error)
+                .blame(is_alone, loss.held, version, &error)
         {
             self.reporter
                 .local_notifications("upstream closed the connection after the first");

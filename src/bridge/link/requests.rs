@@ -20,6 +20,8 @@ pub(super) struct Requests {
     /// To be made once the upstream has answered something else.
     last: VecDeque<Request>,
     pending: Vec<(PacketId, Request)>,
+    /// What was answered since [`Requests::take_answered`].
+    answered: Vec<Asked>,
     /// Each waits for the answer to the one before.
     one_at_a_time: bool,
     /// The filters that our session upstream is subscribed to, by its acknowledgements.
@@ -119,6 +121,7 @@ impl Requests {
     pub(super) fn reset(&mut self) {
         self.to_do.clear();
         self.last.clear();
+        self.answered.clear();
         self.pending.clear();
         self.refused.clear();
         self.lowered.clear();
@@ -256,6 +259,11 @@ impl Requests {
         self.one_at_a_time && !self.pending.is_empty()
     }
 
+    /// What was answered since the last call.
+    pub(super) fn take_answered(&mut self) -> Vec<Asked> {
+        std::mem::take(&mut self.answered)
+    }
+
     /// What is out and has no answer.
     pub(super) fn unanswered(&self) -> Vec<Asked> {
         let requests = self.pending.iter();
@@ -357,6 +365,7 @@ impl Requests {
             |(id, request): &(PacketId, Request)| *id == ack.id && *request == Request::Notify;
         let at = self.pending.iter().position(is_answered)?;
         self.pending.swap_remove(at);
+        self.answered.push(Asked::Notification);
         Some(ack.reason)
     }
 
@@ -372,6 +381,7 @@ impl Requests {
         let (_, Request::Subscribe(filter, asked)) = self.pending.swap_remove(at) else {
             return;
         };
+        self.answered.push(Asked::Subscription(filter.clone()));
         let Some(reason) = ack.reasons.first().copied() else {
             // It could not be read: of an answer, that is.
             return self.presume(filter, name);
@@ -401,6 +411,7 @@ impl Requests {
             debug!("Bridge {name}: UNSUBACK without UNSUBSCRIBE");
             return;
         };
+        self.answered.push(Asked::Unsubscribe);
         if let (_, Request::Unsubscribe(filter)) = self.pending.swap_remove(at) {
             match ack.reasons.first().filter(|reason| reason.is_error()) {
                 Some(reason) => warn!(
@@ -424,6 +435,7 @@ impl Requests {
             Request::Notify => false,
         };
         for (_, request) in self.pending.extract_if(.., is_over).collect::<Vec<_>>() {
+            self.answered.push(request.asked());
             match request {
                 Request::Unsubscribe(filter) => {
                     self.has_changed |= self.subscribed.remove(&filter);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::bridge::upstream::isolation::Loss;
 use crate::bridge::{Error, Limits};
-use crate::mqtt::{Packet, encode};
+use crate::mqtt::{Packet, Version, encode};
 use crate::time::Time;
 
 /// How often a careful connection is looked after.
@@ -46,6 +46,8 @@ pub(super) struct Ended {
     /// The index of its address.
     pub address: usize,
     pub loss: Loss,
+    /// The version that was spoken.
+    pub version: Version,
     /// When.
     pub at: Time,
 }

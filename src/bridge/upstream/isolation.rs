@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::verdicts::Feature;
 use crate::message::MessageId;
-use crate::mqtt::{QoS, Version};
+use crate::mqtt::QoS;
 use crate::time::Time;
 
 /// After so many ends in a row, each with something unanswered, a connection is careful.
@@ -18,7 +18,7 @@ const ENDS: u32 = 3;
 const ROW: Duration = Duration::from_secs(600);
 /// What is alone when the upstream closes so often is to blame.
 const STRIKES: u32 = 2;
-/// A careful connection on which nothing goes wrong for so long has proven that nothing alone does.
+/// A careful connection on which nothing goes wrong, and nothing is acknowledged, for so long is over.
 const CAREFUL_FOR: Duration = Duration::from_secs(60);
 /// After something was found, one end is enough to be careful again, for so long.
 const WARY_FOR: Duration = Duration::from_secs(24 * 3600);
@@ -83,8 +83,6 @@ pub(in crate::bridge) struct Loss {
     pub is_qos0_open: bool,
     /// The upstream has acknowledged or delivered something.
     pub was_useful: bool,
-    /// The version that was spoken.
-    pub version: Version,
     /// Topic aliases were set for it.
     pub with_aliases: bool,
 }
