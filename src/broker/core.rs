@@ -12,6 +12,7 @@ use super::routing::{Receiver, Router};
 use super::sessions::Sessions;
 use super::settings::Settings;
 use super::timers::{Purges, Timers};
+use super::work::Work;
 use crate::keys::{ConnId, GroupKey, SessionKey};
 use crate::message::{MessageId, Origin};
 use crate::mqtt::PropsBuf;
@@ -29,6 +30,7 @@ pub(crate) struct Core {
     pub(crate) timers: Timers,
     pub(crate) memory: Memory,
     pub(crate) counters: Counters,
+    pub(crate) work: Work,
     pub(crate) refusals: RefusalLog,
     pub(crate) watches: Watches,
     pub(crate) scratch: Scratch,

@@ -11,7 +11,7 @@
 //! | `sessions` | by key and by client id; their rows, wills and accounts of drops |
 //! | `routing` | subscriptions, retained messages, groups, what members have left to others |
 //! | `ledger` | what is owed on disk, commits, tickets that wait for them, reads |
-//! | `bridges`, `settings`, `timers`, `memory`, `counters` | what their names say |
+//! | `bridges`, `settings`, `timers`, `memory`, `counters`, `work` | what their names say |
 //!
 //! What concerns several parts is a function over all of them (`core`) in a room of its own. A room
 //! uses those above it in this list, never those below:
@@ -50,6 +50,7 @@ mod tests;
 mod timers;
 mod turn;
 mod view;
+mod work;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -174,6 +175,7 @@ impl Broker {
             return;
         };
         conn.seen(now);
+        core.work.add(1);
         match (conn.stage(), packet) {
             (Stage::Closing, _) => return,
             (Stage::New, Packet::Connect(connect)) => mount::connect(core, c, *connect, now),
@@ -265,6 +267,12 @@ impl Broker {
         }
         core.connections.remove(c);
         self.settle(now);
+    }
+
+    /// What was done since the start, in units: a message costs about one for each receiver. The
+    /// difference over a packet is what the packet has cost.
+    pub fn work(&self) -> u64 {
+        self.core.work.done()
     }
 
     /// A connection is of use before its CONNECT: it is being sent a file. Its time starts anew.

@@ -20,6 +20,7 @@ use super::settings::Settings;
 use super::shares::leave::restore_leftovers;
 use super::shares::membership::join;
 use super::timers::Timers;
+use super::work::Work;
 use crate::auth::Auth;
 use crate::bridge::{LocalEnd, Numbering, Rate, RetainedSync};
 use crate::config::{Config, Durability};
@@ -56,6 +57,7 @@ pub(crate) fn restore(config: &Config, auth: Auth, loaded: Loaded, now: Time) ->
         timers: Timers::default(),
         memory: Memory::default(),
         counters: Counters::default(),
+        work: Work::default(),
         refusals: RefusalLog::default(),
         watches: Watches::default(),
         scratch: Scratch::default(),

@@ -52,6 +52,7 @@ pub(crate) fn route(
         .router
         .find_receivers((message, topic), from, with, &mut receivers, groups);
     add_members(core, message, &mut receivers);
+    core.work.add(receivers.len());
     core.memory.look(core.settings.memory_limit());
     let all_have_room = plan_all(core, message, (&receivers, &mut plans), behind, now);
     let retention = retention(core, message);
