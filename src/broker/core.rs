@@ -46,6 +46,10 @@ pub(crate) struct Watches {
     pub(crate) dropping: Vec<SessionKey>,
     /// When to look at them.
     pub(crate) drops_due: Option<Time>,
+    /// Sessions whose queue has become empty, with memory to give back if it still is.
+    pub(crate) emptied: Vec<SessionKey>,
+    /// When to look at them.
+    pub(crate) emptied_due: Option<Time>,
     /// When to look for messages that have grown too old.
     pub(crate) purges: Purges,
     /// When to look for room for parked messages.

@@ -75,7 +75,7 @@ use packets::{acks, disconnect, mount};
 use queues::age::purge;
 use queues::drops::look_at_drops;
 pub use queues::report::{BridgeQueue, ClientDrops, LineQueue};
-use sending::pump::pump;
+use sending::pump::{look_at_emptied, pump};
 use sending::put_back::look_at_refusals;
 use sending::replies::send_opened;
 pub use sessions::DropReason;
@@ -382,6 +382,7 @@ impl Broker {
         }
         purge(core, now);
         look_at_drops(core, now);
+        look_at_emptied(core, now);
         look_at_refusals(core, now);
         if core.watches.sync_due.take_if(|due| *due <= now).is_some() {
             for key in core.bridges.keys().collect::<Vec<_>>() {

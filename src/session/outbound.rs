@@ -175,6 +175,29 @@ impl Outbound {
         }
     }
 
+    /// True if the queue has just become empty and still has its memory: [`Outbound::look_again`] is
+    /// to be called in a while. Not at once: messages that come one by one would each allocate.
+    pub fn has_emptied(&mut self) -> bool {
+        let is_empty = self.owed.messages == 0;
+        let places = self.places.as_mut();
+        let places = places.filter(|places| is_empty && places.flights.is_empty());
+        places.is_some_and(|places| !std::mem::replace(&mut places.is_listed, true))
+    }
+
+    /// True if there is memory for messages.
+    #[cfg(test)]
+    pub(crate) fn keeps_memory(&self) -> bool {
+        self.places.is_some()
+    }
+
+    /// Gives back the memory of a queue that [`Outbound::has_emptied`], if it is empty now.
+    pub fn look_again(&mut self) {
+        if let Some(places) = &mut self.places {
+            places.is_listed = false;
+        }
+        self.shrink();
+    }
+
     pub(super) fn places(&mut self) -> &mut Places {
         self.places.get_or_insert_default()
     }

@@ -95,6 +95,8 @@ pub(super) struct Places {
     pub cold: Queue,
     /// Sent on an earlier connection and still owed; sorted.
     pub resend: Vec<MessageId>,
+    /// The session is on the list of those that may have memory to give back.
+    pub is_listed: bool,
 }
 
 impl Places {

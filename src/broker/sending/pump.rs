@@ -1,5 +1,7 @@
 //! Sending what waits in a session's queue.
 
+use std::time::Duration;
+
 use super::sync::send_next;
 use super::transmit::{Transmitted, transmit_queued};
 use crate::broker::core::Core;
@@ -46,8 +48,46 @@ pub(crate) fn pump(core: &mut Core, key: SessionKey, now: Time) {
                 if more {
                     await_commit(core, key);
                 }
+                note_empty(core, key, now);
                 return;
             }
+        }
+    }
+}
+
+/// How long an empty queue keeps its memory.
+const KEPT_FOR: Duration = Duration::from_secs(1);
+
+/// A session has nothing more to be sent: if that lasts, its memory is given back.
+fn note_empty(core: &mut Core, key: SessionKey, now: Time) {
+    let session = core.sessions.get_mut(key);
+    if session.is_some_and(|session| session.outbound.has_emptied()) {
+        if core.watches.emptied.is_empty() {
+            let due = now + KEPT_FOR;
+            core.watches.emptied_due = Some(due);
+            core.timers.wake(due);
+        }
+        core.watches.emptied.push(key);
+    }
+}
+
+/// Gives back the memory of queues that have become empty, and are.
+pub(crate) fn look_at_emptied(core: &mut Core, now: Time) {
+    if core
+        .watches
+        .emptied_due
+        .take_if(|due| *due <= now)
+        .is_none()
+    {
+        return;
+    }
+    for key in std::mem::take(&mut core.watches.emptied) {
+        let Some(session) = core.sessions.get_mut(key) else {
+            continue;
+        };
+        session.outbound.look_again();
+        if let Some(conn) = session.conn.and_then(|c| core.connections.get_mut(c)) {
+            conn.shrink();
         }
     }
 }

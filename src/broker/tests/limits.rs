@@ -168,6 +168,38 @@ fn large_properties_leave_no_memory_behind() {
     assert!(kept <= 2 * 64 * 1024, "{kept}");
 }
 
+/// A client that got a message once is as small as before a second after it has acknowledged it.
+#[test]
+fn a_queue_that_has_become_empty_gives_its_memory_back() {
+    let mut world = World::new();
+    let sender = world.clean(Version::V311, "s");
+    let readers: Vec<Peer> = (0..20)
+        .map(|n| {
+            let reader = world.clean(Version::V311, &format!("r{n}"));
+            world.listen(reader, "t", QoS::AtLeastOnce);
+            reader
+        })
+        .collect();
+    let kept = |world: &World| {
+        let sessions = world.broker.core.sessions.iter();
+        sessions.filter(|(_, s)| s.outbound.keeps_memory()).count()
+    };
+    for round in 0..3 {
+        world.publish(sender, "t", "1", qos1(1));
+        for reader in &readers {
+            let [message] = &world.messages(*reader)[..] else {
+                panic!("one message")
+            };
+            let id = message.delivery.id().unwrap().get();
+            world.puback(*reader, id);
+        }
+        // The next one may come soon.
+        assert_eq!(kept(&world), readers.len(), "round {round}");
+        world.pass(Duration::from_secs(3));
+        assert_eq!(kept(&world), 0, "round {round}");
+    }
+}
+
 /// 5.0 §3.3.2.3.2: a payload that is said to be UTF-8 and is not goes to nobody.
 #[test]
 fn a_payload_must_have_the_format_it_claims() {
