@@ -128,7 +128,7 @@ fn waiting_qos(role: &Role, entry: &Entry, settings: &Settings) -> QoS {
     let (owed, message) = (&entry.owed, &entry.message);
     let line = match (role.bridge(), owed.qos) {
         (None, _) | (_, QoS::AtMostOnce) => return owed.qos,
-        (Some(end), _) => end.waiting_qos(owed.lane, message.topic()),
+        (Some(end), _) => end.waiting_qos(owed.lane, message.topic_bytes()),
     };
     match (line, message.qos) {
         (None, _) => owed.qos,
