@@ -116,12 +116,14 @@ pub(crate) fn queue_stored(core: &mut Core, key: SessionKey, entry: Entry, now: 
     let expires = entry.message.expiry.is_some();
     let by_topic = session.is_by_topic() && session.is_durable();
     let (is_bridge, is_away) = (session.is_bridge(), session.conn.is_none());
-    session.outbound.push(entry, by_topic);
+    let may_go = session.outbound.push(entry, by_topic);
     let group = session.group(lane).filter(|_| is_away);
     if is_bridge {
         note_queued(core, key, lane, size, now);
     }
-    pump(core, key, now);
+    if may_go {
+        pump(core, key, now);
+    }
     if expires {
         note_expiry(core, key);
     }
@@ -219,10 +221,10 @@ fn queue_in_ram(core: &mut Core, message: &Rc<Message>, receiver: Receiver, now:
 fn push_in_ram(core: &mut Core, message: &Rc<Message>, mut receiver: Receiver, now: Time) {
     take_place(core, &mut receiver);
     let entry = Entry::new(Rc::clone(message), None, receiver.owed);
-    if let Some(session) = core.sessions.get_mut(receiver.session) {
-        session.outbound.push(entry, false);
+    let session = core.sessions.get_mut(receiver.session);
+    if session.is_some_and(|session| session.outbound.push(entry, false)) {
+        pump(core, receiver.session, now);
     }
-    pump(core, receiver.session, now);
     if message.expiry.is_some() {
         note_expiry(core, receiver.session);
     }
