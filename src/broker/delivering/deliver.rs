@@ -38,8 +38,7 @@ pub(super) fn deliver(
     waiting: Option<ConnId>,
     now: Time,
 ) -> Delivered {
-    let to_store = plans.iter().filter(|plan| matches!(plan, Plan::Stored(_)));
-    let (mut stored, mut remaining) = (Vec::with_capacity(to_store.count()), Vec::new());
+    let (mut stored, mut remaining) = (std::mem::take(&mut core.scratch.stored), Vec::new());
     for (mut receiver, plan) in receivers.drain(..).zip(plans) {
         match *plan {
             Plan::Unstored => send_now(core, (message, topic), receiver, now),
@@ -60,8 +59,9 @@ pub(super) fn deliver(
     let mut ticket = None;
     if !stored.is_empty() {
         ticket = waiting.and_then(|c| core.connections.reserve(c));
-        owe(core, message, stored, ticket, now);
+        owe(core, message, &mut stored, ticket, now);
     }
+    core.scratch.stored = stored;
     Delivered { ticket, remaining }
 }
 
@@ -69,13 +69,13 @@ pub(super) fn deliver(
 fn owe(
     core: &mut Core,
     message: &Rc<Message>,
-    mut receivers: Vec<Receiver>,
+    receivers: &mut Vec<Receiver>,
     ticket: Option<Ticket>,
     now: Time,
 ) {
     // What came by a share may change hands, so it has a row of its own.
     let (mut together, mut alone) = (Vec::with_capacity(receivers.len()), Vec::new());
-    for receiver in &mut receivers {
+    for receiver in receivers.iter_mut() {
         take_place(core, receiver);
         let owed = receiver.owed.clone();
         if owed.lane.is_share() {
@@ -87,7 +87,7 @@ fn owe(
     let rows = u64::from(!together.is_empty());
     let first = core.ledger.put_each(message, together, alone, ticket, now);
     let mut apart = (first.0 + rows..).map(MessageId);
-    for receiver in receivers {
+    for receiver in receivers.drain(..) {
         let id = if receiver.owed.lane.is_share() {
             apart.next()
         } else {
