@@ -122,7 +122,7 @@ impl LocalEnd {
 
     /// The lane of a message on `topic`, and the highest QoS that its line carries. `None` if no
     /// line does. While the lines are not known it belongs to none, at `qos`.
-    pub fn lane(&self, topic: &str, qos: QoS) -> Option<(Lane, QoS)> {
+    pub fn lane(&self, topic: &[u8], qos: QoS) -> Option<(Lane, QoS)> {
         let Some(map) = &self.map else {
             return Some((Lane::Client, qos));
         };
@@ -133,7 +133,7 @@ impl LocalEnd {
 
     /// The highest QoS at which a message on `topic` that waits in `lane` goes upstream: that of its
     /// line as the configuration has it by now. `None` if no line takes it any more.
-    pub fn waiting_qos(&self, lane: Lane, topic: &str) -> Option<QoS> {
+    pub fn waiting_qos(&self, lane: Lane, topic: &[u8]) -> Option<QoS> {
         self.map.as_ref()?.outward_qos(self.place(lane), topic)
     }
 

@@ -9,7 +9,7 @@ pub(super) mod numbering;
 use std::collections::HashMap;
 
 use crate::config::{BridgeTopic, Direction};
-use crate::mqtt::{QoS, filter_matches};
+use crate::mqtt::{QoS, filter_matches_bytes};
 
 /// The `topic` lines of one bridge.
 #[derive(Debug)]
@@ -81,39 +81,41 @@ impl TopicLine {
     }
 
     /// True if the line carries messages on `topic` this way.
-    fn covers(&self, way: Way, topic: &str) -> bool {
+    fn covers(&self, way: Way, topic: &[u8]) -> bool {
         let goes = match way {
             Way::Out => self.goes_out(),
             Way::In => self.comes_in(),
         };
-        goes && filter_matches(&self.ends(way).0.filter, topic)
+        goes && filter_matches_bytes(&self.ends(way).0.filter, topic)
     }
 
-    /// What of `topic` stays when the message crosses, and the prefix it gains.
-    fn parts<'t>(&self, way: Way, topic: &'t str) -> (&str, &'t str) {
-        let (from, to) = self.ends(way);
-        if self.remaps() {
-            (
-                to.prefix(),
-                topic.strip_prefix(from.prefix()).unwrap_or(topic),
-            )
-        } else {
-            ("", topic)
+    /// The prefix that `topic` gains when the message crosses, and how many bytes it loses before.
+    fn prefixes(&self, way: Way, topic: &[u8]) -> (&str, usize) {
+        if !self.remaps() {
+            return ("", 0);
         }
+        let (from, to) = self.ends(way);
+        let from = from.prefix().as_bytes();
+        let lost = if topic.starts_with(from) {
+            from.len()
+        } else {
+            0
+        };
+        (to.prefix(), lost)
     }
 
     /// True if there can be a topic as the line makes it.
-    fn fits(&self, way: Way, topic: &str) -> bool {
-        let (prefix, rest) = self.parts(way, topic);
-        (1..=usize::from(u16::MAX)).contains(&(prefix.len() + rest.len()))
+    fn fits(&self, way: Way, topic: &[u8]) -> bool {
+        let (prefix, lost) = self.prefixes(way, topic);
+        (1..=usize::from(u16::MAX)).contains(&(prefix.len() + topic.len() - lost))
     }
 
     /// Puts the topic at the other end into `buf`. False if there can be none.
     fn translate(&self, way: Way, topic: &str, buf: &mut String) -> bool {
-        let (prefix, rest) = self.parts(way, topic);
+        let (prefix, lost) = self.prefixes(way, topic.as_bytes());
         buf.clear();
         buf.push_str(prefix);
-        buf.push_str(rest);
+        buf.push_str(topic.get(lost..).unwrap_or_default());
         (1..=usize::from(u16::MAX)).contains(&buf.len())
     }
 
@@ -162,7 +164,7 @@ impl Map {
     /// Mosquitto, which looks at lines without a prefix only when nothing is to be remapped).
     /// Also `None` where the prefixes would leave an empty topic or one beyond 65,535 bytes,
     /// which no upstream accepts.
-    pub fn outward_line(&self, local_topic: &str) -> Option<Mapped> {
+    pub fn outward_line(&self, local_topic: &[u8]) -> Option<Mapped> {
         let (line, topic) = self.decide(Way::Out, local_topic)?;
         topic.fits(Way::Out, local_topic).then_some(Mapped {
             line,
@@ -178,7 +180,7 @@ impl Map {
     /// The highest QoS at which a message on `local_topic` goes upstream, for which the line at the
     /// place `line` was decided. The line that carries it, and `None`, are as for
     /// [`outward`](Map::outward).
-    pub fn outward_qos(&self, line: Option<usize>, local_topic: &str) -> Option<QoS> {
+    pub fn outward_qos(&self, line: Option<usize>, local_topic: &[u8]) -> Option<QoS> {
         let (_, topic) = self.carrier(line, local_topic)?;
         Some(topic.qos)
     }
@@ -192,7 +194,7 @@ impl Map {
         local_topic: &str,
         buf: &mut String,
     ) -> Option<Mapped> {
-        let (line, topic) = self.carrier(line, local_topic)?;
+        let (line, topic) = self.carrier(line, local_topic.as_bytes())?;
         topic
             .translate(Way::Out, local_topic, buf)
             .then_some(Mapped {
@@ -204,7 +206,7 @@ impl Map {
     /// Puts the topic that `remote_topic` has here into `buf`; `None` if no `in` or `both` line
     /// covers it. The rules are those of [`outward_line`](Map::outward_line), mirrored.
     pub fn inward(&self, remote_topic: &str, buf: &mut String) -> Option<Mapped> {
-        let (line, topic) = self.decide(Way::In, remote_topic)?;
+        let (line, topic) = self.decide(Way::In, remote_topic.as_bytes())?;
         topic
             .translate(Way::In, remote_topic, buf)
             .then_some(Mapped {
@@ -214,7 +216,7 @@ impl Map {
     }
 
     /// The line that carries a message upstream for which `decided` was decided.
-    fn carrier(&self, decided: Option<usize>, local_topic: &str) -> Option<(usize, &TopicLine)> {
+    fn carrier(&self, decided: Option<usize>, local_topic: &[u8]) -> Option<(usize, &TopicLine)> {
         let decided = decided.and_then(|line| Some((line, self.lines.get(line)?)));
         let covers = |(_, line): &(usize, &TopicLine)| line.covers(Way::Out, local_topic);
         decided
@@ -223,7 +225,7 @@ impl Map {
     }
 
     /// The line that decides about `topic`, which comes from one end.
-    fn decide(&self, way: Way, topic: &str) -> Option<(usize, &TopicLine)> {
+    fn decide(&self, way: Way, topic: &[u8]) -> Option<(usize, &TopicLine)> {
         let mut plain = None;
         let lines = self.lines.iter().enumerate();
         for (place, line) in lines.filter(|(_, line)| line.covers(way, topic)) {

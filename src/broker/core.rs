@@ -100,6 +100,8 @@ impl Watches {
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     pub(crate) receivers: Vec<Receiver>,
+    /// Those of them that are owed the message through the store.
+    pub(crate) stored: Vec<Receiver>,
     pub(crate) groups: Vec<GroupKey>,
     pub(crate) plans: Vec<Plan>,
     pub(crate) props: PropsBuf,

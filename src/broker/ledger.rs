@@ -143,14 +143,9 @@ impl Ledger {
         std::mem::take(&mut self.write_all)
     }
 
-    /// True if a promise has come true since the last call of [`Ledger::take_opened`].
-    pub(crate) fn has_opened(&self) -> bool {
-        self.store.has_opened()
-    }
-
-    /// Tickets whose promise has come true since the last call.
-    pub(crate) fn take_opened(&mut self) -> Vec<Ticket> {
-        self.store.opened()
+    /// The next ticket whose promise has come true.
+    pub(crate) fn next_opened(&mut self) -> Option<Ticket> {
+        self.store.next_opened()
     }
 
     /// Starts a commit, with everything owed in the batch.

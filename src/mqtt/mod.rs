@@ -31,6 +31,6 @@ pub use packets::{
 pub use property::Property;
 pub use props::{KEPT_PROPS_BYTES, Props, PropsBuf, PublishProps};
 pub use reason::Reason;
-pub use topic::{MAX_LEVELS, TopicFilter, TopicName, filter_matches, share};
+pub use topic::{MAX_LEVELS, TopicFilter, TopicName, filter_matches, filter_matches_bytes, share};
 pub use types::{Delivery, PacketId, PacketType, QoS, Version};
 pub use wire::check_string;

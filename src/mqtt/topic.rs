@@ -68,19 +68,34 @@ pub fn share(filter: &str) -> Option<(&str, &str)> {
 /// A wildcard in the first level does not match a topic that starts with `$` [MQTT-4.7.2-1]; `#`
 /// matches the parent level too (5.0 §4.7.1.2), and `+` an empty level.
 pub fn filter_matches(filter: &str, topic: &str) -> bool {
-    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
+    filter_matches_bytes(filter, topic.as_bytes())
+}
+
+/// [`filter_matches`] for the bytes of a topic name, which need no look whether they are UTF-8.
+pub fn filter_matches_bytes(filter: &str, topic: &[u8]) -> bool {
+    if topic.first() == Some(&b'$') && filter.starts_with(['+', '#']) {
         return false;
     }
-    let mut levels = topic.split('/');
-    for wanted in filter.split('/') {
-        match (wanted, levels.next()) {
-            ("#", _) => return true,
-            ("+", Some(_)) => {}
-            (wanted, Some(level)) if wanted == level => {}
+    let (mut filter, mut topic) = (Some(filter.as_bytes()), Some(topic));
+    while let Some(wanted) = take_level(&mut filter) {
+        if wanted == b"#" {
+            return true;
+        }
+        match take_level(&mut topic) {
+            Some(level) if wanted == level || wanted == b"+" => {}
             _ => return false,
         }
     }
-    levels.next().is_none()
+    topic.is_none()
+}
+
+/// Takes the first level off what is left of a topic. `None` once there is nothing left; an empty topic
+/// has one level.
+fn take_level<'a>(rest: &mut Option<&'a [u8]>) -> Option<&'a [u8]> {
+    let levels = (*rest)?;
+    let end = levels.iter().position(|byte| *byte == b'/');
+    *rest = end.and_then(|end| levels.get(end + 1..));
+    levels.get(..end.unwrap_or(levels.len()))
 }
 
 fn check_length(topic: &str) -> Result<(), Fault> {

@@ -22,7 +22,7 @@ mod expired;
 mod window;
 
 use super::entry::Entry;
-use super::places::{Flight, Handshake, Hold, Places, READ_BYTES, READY_MESSAGES, latest_seq};
+use super::places::{Flight, Handshake, Hold, Places, latest_seq};
 use crate::lane::Lane;
 use crate::message::{MessageId, SessionId};
 use crate::mqtt::{PacketId, QoS};
@@ -330,21 +330,22 @@ impl Outbound {
     }
 
     /// Queues a message. Whether it may be refused is the caller's business. `by_topic`: a newer
-    /// message on its topic may supersede it.
-    pub fn push(&mut self, entry: Entry, by_topic: bool) {
+    /// message on its topic may supersede it. False if it stands behind one that must wait: then
+    /// nothing can be sent that could not before.
+    pub fn push(&mut self, entry: Entry, by_topic: bool) -> bool {
         let size = entry.message.size();
         self.owed.add(1, size.into());
         let (is_counted, durable, online) =
             (self.counts(entry.owed.lane), self.durable, self.online);
         let places = self.places();
+        let may_go = !places.is_blocked();
         if is_counted {
             let topic = by_topic.then(|| entry.message.topic());
             places.cold.owe(entry.owed.lane, entry.id, size, topic);
         }
         let lane = entry.owed.lane;
         let goes_to_ram = |places: &Places| {
-            let has_room = places.ready.len() < READY_MESSAGES && places.ready_bytes < READ_BYTES;
-            if !online || !has_room || !places.reading.is_empty() {
+            if !online || !places.has_room() || !places.reading.is_empty() {
                 return false;
             }
             let shut = places.shut_lanes();
@@ -357,6 +358,7 @@ impl Outbound {
             }
             _ => places.make_ready(entry),
         }
+        may_go
     }
 
     /// True if what is owed in a lane is counted by itself. A queue in RAM has no bounds by lane;
@@ -369,7 +371,8 @@ impl Outbound {
     /// Takes the next message that may be sent now out of the queue; [`Outbound::sent`] or
     /// [`Outbound::not_sent`] must be told of it. `durable_below`: messages below this number are
     /// on disk; a durable QoS 2 message waits for that, because a second delivery after a crash
-    /// must find its packet id again. `qos_of` says at which QoS a message goes.
+    /// must find its packet id again. `qos_of` says at which QoS a message goes; one that was queued
+    /// at QoS 0 stays there.
     pub fn next(
         &mut self,
         durable_below: MessageId,
@@ -379,9 +382,12 @@ impl Outbound {
         let places = self.places.as_mut()?;
         let at = places.first_ready(durable_below)?;
         let head = places.ready.get(at)?;
+        if full && head.owed.qos != QoS::AtMostOnce {
+            return None;
+        }
         let qos = qos_of(head);
         if qos != QoS::AtMostOnce {
-            if full || places.is_id_taken(head.owed.seq) {
+            if places.is_id_taken(head.owed.seq) {
                 return None;
             }
             let is_exact = qos == QoS::ExactlyOnce;

@@ -250,6 +250,16 @@ impl Places {
         self.ready_expires = known.chain(entry.expiry()).min();
     }
 
+    /// True if `ready` takes another message.
+    pub(super) fn has_room(&self) -> bool {
+        self.ready.len() < READY_MESSAGES && self.ready_bytes < READ_BYTES
+    }
+
+    /// True if a message waits in `ready`, and whatever comes behind it waits as well.
+    pub(super) fn is_blocked(&self) -> bool {
+        !self.ready.is_empty() && self.holds.is_empty() && self.condemned.is_empty()
+    }
+
     /// True if `ready` is to be filled up from what is not in RAM.
     pub(super) fn is_low(&self) -> bool {
         self.ready.len() < READY_MESSAGES / 2 && self.ready_bytes < READ_BYTES / 2

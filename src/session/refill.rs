@@ -8,14 +8,19 @@ use crate::message::MessageId;
 use crate::store::{IdRanges, Queued};
 
 impl Outbound {
+    /// True if there is little in RAM, so that more of the queue is to be brought there.
+    pub fn is_low(&self) -> bool {
+        let places = self.places.as_ref().filter(|_| self.online);
+        places.is_some_and(|p| p.is_low() && p.reading.is_empty())
+    }
+
     /// The ids to ask the store for now, and the token of the question. `durable_below`:
     /// messages below this number are on disk.
     pub fn wants(&mut self, durable_below: MessageId) -> Option<(u16, IdRanges)> {
-        let online = self.online;
-        let places = self.places.as_mut()?;
-        if !online || !places.is_low() || !places.reading.is_empty() {
+        if !self.is_low() {
             return None;
         }
+        let places = self.places.as_mut()?;
         let mut ids = IdRanges::default();
         loop {
             let shut = places.shut_lanes();
@@ -35,14 +40,15 @@ impl Outbound {
     }
 
     /// The next message to take from the store's RAM, where those from `durable_below` on still
-    /// are.
-    pub fn wants_fresh(&mut self, durable_below: MessageId) -> Option<MessageId> {
-        let online = self.online;
-        let places = self.places.as_mut()?;
-        let ready = online && places.is_low() && places.reading.is_empty();
+    /// are, as long as there is room for it.
+    pub fn wants_fresh(&self, durable_below: MessageId) -> Option<MessageId> {
+        let places = self.places.as_ref().filter(|_| self.online)?;
+        if !places.has_room() || !places.reading.is_empty() {
+            return None;
+        }
         let shut = places.shut_lanes();
         let next = places.cold.front_of(|lane| !shut.contains(&lane));
-        next.filter(|id| ready && *id >= durable_below)
+        next.filter(|id| *id >= durable_below)
     }
 
     /// The answer to [`Outbound::wants_fresh`]; `None` if the store does not have it.

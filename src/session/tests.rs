@@ -2,6 +2,7 @@
 
 mod hold;
 mod ids;
+mod refill;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;

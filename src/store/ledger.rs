@@ -29,6 +29,8 @@ const DELETE_RUNS: usize = 8192;
 /// Beyond this many bytes waiting for a commit, publishers are slowed down. On a disk that is
 /// suddenly full all of it must go into the space that the ballast leaves.
 const GATHER_LIMIT: usize = 1024 * 1024;
+/// Room that is kept for so many promises that have come true: more come only in bursts.
+const KEPT_OPENED: usize = 64;
 /// What a row costs beyond topic, properties and payload, about.
 const ROW_OVERHEAD: usize = 48;
 
@@ -98,7 +100,7 @@ pub struct Store<T> {
     due: Option<Time>,
     /// Something else than cursors and deletes asked for it.
     promised: bool,
-    opened: Vec<T>,
+    opened: VecDeque<T>,
     never_written: u64,
 }
 
@@ -125,13 +127,13 @@ impl<T> Store<T> {
             seq: 0,
             due: None,
             promised: false,
-            opened: Vec::new(),
+            opened: VecDeque::new(),
             never_written: 0,
         }
     }
 
     /// Owes `message` to `targets`, which must not be empty. `waiter` comes back from
-    /// [`Store::opened`] once it is durable or delivered.
+    /// [`Store::next_opened`] once it is durable or delivered.
     pub fn put(
         &mut self,
         message: Rc<Message>,
@@ -198,7 +200,7 @@ impl<T> Store<T> {
         match self.promise {
             Promise::Committed => Some(waiter),
             Promise::AtOnce => {
-                self.opened.push(waiter);
+                self.opened.push_back(waiter);
                 None
             }
         }
@@ -301,7 +303,7 @@ impl<T> Store<T> {
     pub fn after_commit(&mut self, waiter: T, now: Time) {
         match self.promise {
             Promise::Committed => self.waiters.push(Waits::One(waiter)),
-            Promise::AtOnce => self.opened.push(waiter),
+            Promise::AtOnce => self.opened.push_back(waiter),
         }
         self.promise(now);
     }
@@ -396,14 +398,13 @@ impl<T> Store<T> {
         }
     }
 
-    /// What was waited for and has come true since the last call.
-    pub fn opened(&mut self) -> Vec<T> {
-        std::mem::take(&mut self.opened)
-    }
-
-    /// True if [`Store::opened`] has something.
-    pub fn has_opened(&self) -> bool {
-        !self.opened.is_empty()
+    /// The next of what was waited for and has come true.
+    pub fn next_opened(&mut self) -> Option<T> {
+        let next = self.opened.pop_front();
+        if next.is_none() {
+            self.opened.shrink_to(KEPT_OPENED);
+        }
+        next
     }
 
     /// From now on a message waits this long for its receivers before it is written.

@@ -38,8 +38,7 @@ pub(super) fn deliver(
     waiting: Option<ConnId>,
     now: Time,
 ) -> Delivered {
-    let to_store = plans.iter().filter(|plan| matches!(plan, Plan::Stored(_)));
-    let (mut stored, mut remaining) = (Vec::with_capacity(to_store.count()), Vec::new());
+    let (mut stored, mut remaining) = (std::mem::take(&mut core.scratch.stored), Vec::new());
     for (mut receiver, plan) in receivers.drain(..).zip(plans) {
         match *plan {
             Plan::Unstored => send_now(core, (message, topic), receiver, now),
@@ -60,8 +59,9 @@ pub(super) fn deliver(
     let mut ticket = None;
     if !stored.is_empty() {
         ticket = waiting.and_then(|c| core.connections.reserve(c));
-        owe(core, message, stored, ticket, now);
+        owe(core, message, &mut stored, ticket, now);
     }
+    core.scratch.stored = stored;
     Delivered { ticket, remaining }
 }
 
@@ -69,13 +69,13 @@ pub(super) fn deliver(
 fn owe(
     core: &mut Core,
     message: &Rc<Message>,
-    mut receivers: Vec<Receiver>,
+    receivers: &mut Vec<Receiver>,
     ticket: Option<Ticket>,
     now: Time,
 ) {
     // What came by a share may change hands, so it has a row of its own.
     let (mut together, mut alone) = (Vec::with_capacity(receivers.len()), Vec::new());
-    for receiver in &mut receivers {
+    for receiver in receivers.iter_mut() {
         take_place(core, receiver);
         let owed = receiver.owed.clone();
         if owed.lane.is_share() {
@@ -87,7 +87,7 @@ fn owe(
     let rows = u64::from(!together.is_empty());
     let first = core.ledger.put_each(message, together, alone, ticket, now);
     let mut apart = (first.0 + rows..).map(MessageId);
-    for receiver in receivers {
+    for receiver in receivers.drain(..) {
         let id = if receiver.owed.lane.is_share() {
             apart.next()
         } else {
@@ -116,12 +116,14 @@ pub(crate) fn queue_stored(core: &mut Core, key: SessionKey, entry: Entry, now: 
     let expires = entry.message.expiry.is_some();
     let by_topic = session.is_by_topic() && session.is_durable();
     let (is_bridge, is_away) = (session.is_bridge(), session.conn.is_none());
-    session.outbound.push(entry, by_topic);
+    let may_go = session.outbound.push(entry, by_topic);
     let group = session.group(lane).filter(|_| is_away);
     if is_bridge {
         note_queued(core, key, lane, size, now);
     }
-    pump(core, key, now);
+    if may_go {
+        pump(core, key, now);
+    }
     if expires {
         note_expiry(core, key);
     }
@@ -219,10 +221,10 @@ fn queue_in_ram(core: &mut Core, message: &Rc<Message>, receiver: Receiver, now:
 fn push_in_ram(core: &mut Core, message: &Rc<Message>, mut receiver: Receiver, now: Time) {
     take_place(core, &mut receiver);
     let entry = Entry::new(Rc::clone(message), None, receiver.owed);
-    if let Some(session) = core.sessions.get_mut(receiver.session) {
-        session.outbound.push(entry, false);
+    let session = core.sessions.get_mut(receiver.session);
+    if session.is_some_and(|session| session.outbound.push(entry, false)) {
+        pump(core, receiver.session, now);
     }
-    pump(core, receiver.session, now);
     if message.expiry.is_some() {
         note_expiry(core, receiver.session);
     }

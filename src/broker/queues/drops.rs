@@ -182,8 +182,9 @@ pub(crate) fn drop_offline(
 /// Whether the upstream of a bridge is brought up to date with this message, if it is retained.
 pub(crate) fn is_synced(session: &Session, message: &Message) -> bool {
     let is_own = message.origin.client_id() == session.client_id();
-    let takes =
-        |end: &LocalEnd| end.retained.is_on() && end.lane(message.topic(), message.qos).is_some();
+    let takes = |end: &LocalEnd| {
+        end.retained.is_on() && end.lane(message.topic_bytes(), message.qos).is_some()
+    };
     !is_own && session.bridge().is_some_and(takes)
 }
 

@@ -55,7 +55,7 @@ impl Receiver {
     ) -> Option<Receiver> {
         let (mut options, mut keeps_qos0) = (*options, false);
         if let Some(end) = session.bridge() {
-            (options.lane, options.qos) = end.lane(message.topic(), options.qos)?;
+            (options.lane, options.qos) = end.lane(message.topic_bytes(), options.qos)?;
             keeps_qos0 = message.qos == QoS::AtMostOnce && end.keeps_qos0(options.lane);
         }
         let sub_ids = options.sub_id.map(|id| Box::from([id.get()]));

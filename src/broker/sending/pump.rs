@@ -20,6 +20,8 @@ use crate::time::Time;
 enum Stop {
     /// There is no connection, or it takes no more.
     Blocked,
+    /// No more goes before the peer answers.
+    Full,
     /// The RAM part of the queue has nothing that may be sent. With `more` there may be something
     /// once the rest of it is read, or a commit is done.
     Empty { more: bool },
@@ -34,6 +36,8 @@ pub(crate) fn pump(core: &mut Core, key: SessionKey, now: Time) {
     loop {
         match send_ready(core, key, now) {
             Stop::Blocked => return,
+            Stop::Full if refill(core, key) => {}
+            Stop::Full => return,
             Stop::Unsent(entry, outcome) => {
                 if let Some(reason) = outcome.drop_reason() {
                     drop_entry(core, key, &entry, reason, now);
@@ -123,6 +127,9 @@ fn send_ready(core: &mut Core, key: SessionKey, now: Time) -> Stop {
         let role = &session.role;
         let qos_of = |entry: &Entry| waiting_qos(role, entry, settings).min(max_qos);
         let Some(mut entry) = session.outbound.next(below, qos_of) else {
+            if session.outbound.is_window_full() && session.outbound.ready() > 0 {
+                break Stop::Full;
+            }
             // The queue of a session that lives in RAM has no other part, but what it took over
             // from a member of a group has a row, whose commit it may have to wait for.
             let more = session.is_durable() || session.outbound.awaits_commit(below);
@@ -168,7 +175,7 @@ fn waiting_qos(role: &Role, entry: &Entry, settings: &Settings) -> QoS {
     let (owed, message) = (&entry.owed, &entry.message);
     let line = match (role.bridge(), owed.qos) {
         (None, _) | (_, QoS::AtMostOnce) => return owed.qos,
-        (Some(end), _) => end.waiting_qos(owed.lane, message.topic()),
+        (Some(end), _) => end.waiting_qos(owed.lane, message.topic_bytes()),
     };
     match (line, message.qos) {
         (None, _) => owed.qos,
@@ -214,6 +221,9 @@ fn refill(core: &mut Core, key: SessionKey) -> bool {
     let Some(session) = core.sessions.known_mut(key) else {
         return false;
     };
+    if !session.outbound.is_low() {
+        return false;
+    }
     if let Some((question, ids)) = session.outbound.wants(on_disk_below) {
         core.ledger.read(Reader::Queue(key, question), &ids);
         return false;

@@ -16,12 +16,10 @@ pub(crate) fn reply_once(core: &mut Core, c: ConnId, reply: Reply, is_saved: boo
 
 /// Sends the replies whose promise has come true, and what waited for them.
 pub(crate) fn send_opened(core: &mut Core, now: Time) {
-    while core.ledger.has_opened() {
-        for ticket in core.ledger.take_opened() {
-            let released = core.connections.open_reply(ticket);
-            if let (true, Some(key)) = (released, core.session_of(ticket.conn())) {
-                pump(core, key, now);
-            }
+    while let Some(ticket) = core.ledger.next_opened() {
+        let released = core.connections.open_reply(ticket);
+        if let (true, Some(key)) = (released, core.session_of(ticket.conn())) {
+            pump(core, key, now);
         }
     }
 }

@@ -124,7 +124,7 @@ fn due(
     if message.expired(now) || message.origin.client_id() == session.client_id() {
         return None;
     }
-    let (_, line_qos) = end.lane(message.topic(), QoS::ExactlyOnce)?;
+    let (_, line_qos) = end.lane(message.topic_bytes(), QoS::ExactlyOnce)?;
     let mut owed = Receiver::of_bridge((key, session), message, &core.settings)?.owed;
     let is_queued = is_queued(session, &owed);
     if !(is_wanted || retained.is_due(arrival, is_queued)) || !may_still_publish(core, message) {

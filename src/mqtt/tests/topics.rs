@@ -1,5 +1,7 @@
 //! Topic names, topic filters and how they match.
 
+use proptest::prelude::*;
+
 use super::*;
 
 #[test]
@@ -54,6 +56,26 @@ fn a_filter_matches_as_the_specification_has_it() {
             matches,
             "{filter} and {topic}"
         );
+    }
+}
+
+proptest! {
+    /// Level by level, whatever stands in them and however few there are.
+    #[test]
+    fn a_filter_matches_level_by_level(
+        filter in prop::collection::vec("|[$+#]|[ab]|é|[$]SYS|a[+#]", 1..5),
+        topic in prop::collection::vec("|[$]|[ab]|é|[$]SYS|ab", 1..5),
+    ) {
+        let end = filter.iter().position(|level| level == "#");
+        let levels = end.unwrap_or(filter.len());
+        let is_long_enough = topic.len() == levels || (end.is_some() && topic.len() > levels);
+        let is_own = topic[0].starts_with('$') && filter[0].starts_with(['+', '#']);
+        let mut pairs = filter.iter().take(levels).zip(&topic);
+        let fits = pairs.all(|(wanted, level)| wanted == "+" || wanted == level);
+        let (filter, topic) = (filter.join("/"), topic.join("/"));
+        prop_assert_eq!(filter_matches(&filter, &topic), is_long_enough && fits && !is_own);
+        let bytes = topic.as_bytes();
+        prop_assert_eq!(filter_matches_bytes(&filter, bytes), filter_matches(&filter, &topic));
     }
 }
 
