@@ -31,7 +31,7 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 1 | [`keys`] | keys of connections, sessions and groups, which go stale with what they name |
+//! | 1 | [`keys`], [`held`] | keys of connections, sessions and groups, which go stale with what they name; how many bytes are held of what peers can make grow |
 //! | 2 | [`mqtt`], [`time`] | the codec; a moment as a plain number, the calendar |
 //! | 3 | [`message`], [`lane`], [`owed`] | an application message, shared by its receivers; the lane of a queue; how a message is owed to a session |
 //! | 4 | [`config`], [`store`], [`route`] | mosquitto.conf; what must survive; who gets what |
@@ -189,6 +189,7 @@ pub mod bridge;
 pub mod broker;
 pub mod cli;
 pub mod config;
+pub mod held;
 mod impossible;
 pub mod keys;
 pub mod lane;

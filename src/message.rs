@@ -1,8 +1,8 @@
 //! An application message as the broker holds it: decoded once, shared by every receiver.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
+use crate::held::{ALLOCATION, Charge, MESSAGES};
 use crate::impossible;
 use crate::mqtt::QoS;
 use crate::time::Time;
@@ -41,6 +41,11 @@ impl Origin {
             client_id_len: length(client_id),
             username_len: username.map_or(NO_USERNAME, length),
         }
+    }
+
+    /// What it takes in memory, in bytes.
+    pub fn held(&self) -> usize {
+        self.names.len() + size_of::<Origin>() + 2 * size_of::<usize>() + 2 * ALLOCATION
     }
 
     /// The client id; empty for the broker's own messages.
@@ -82,46 +87,16 @@ impl Default for Origin {
     }
 }
 
-thread_local! {
-    /// Bytes of all messages of this thread, which they never leave: they hold `Rc`s.
-    static IN_MEMORY: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Bytes of topic, properties and payload of all messages in memory; each counts once, however
-/// many wait for it.
-pub fn bytes_in_memory() -> usize {
-    IN_MEMORY.get()
-}
-
-/// Bytes that count as long as they live.
-#[derive(Debug)]
-struct Counted(Box<[u8]>);
-
-impl Counted {
-    fn new(bytes: Box<[u8]>) -> Counted {
-        IN_MEMORY.set(IN_MEMORY.get() + bytes.len());
-        Counted(bytes)
-    }
-}
-
-impl Clone for Counted {
-    fn clone(&self) -> Counted {
-        Counted::new(self.0.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        // A thread that ends has nothing to count any more.
-        let _ = IN_MEMORY.try_with(|bytes| bytes.set(bytes.get() - self.0.len()));
-    }
-}
+/// What a message takes in memory beside topic, properties and payload, in bytes: itself, the two
+/// counts of its `Rc`, and what the two allocations cost.
+pub const OVERHEAD: usize = size_of::<Message>() + 2 * size_of::<usize>() + 2 * ALLOCATION;
 
 /// An application message.
 #[derive(Clone, Debug)]
 pub struct Message {
     /// Topic, properties and payload, one after another in one allocation.
-    bytes: Counted,
+    bytes: Box<[u8]>,
+    _held: Charge<MESSAGES>,
     topic_len: u16,
     props_len: u32,
     /// The QoS it was published with.
@@ -195,7 +170,8 @@ impl Message {
         bytes.extend_from_slice(props);
         bytes.extend_from_slice(payload);
         Ok(Message {
-            bytes: Counted::new(bytes.into_boxed_slice()),
+            bytes: bytes.into_boxed_slice(),
+            _held: Charge::new(size + OVERHEAD),
             topic_len,
             props_len,
             qos: QoS::AtMostOnce,
@@ -216,26 +192,26 @@ impl Message {
 
     /// The bytes of the topic name, which need no look whether they are UTF-8.
     pub fn topic_bytes(&self) -> &[u8] {
-        let topic = self.bytes.0.get(..usize::from(self.topic_len));
+        let topic = self.bytes.get(..usize::from(self.topic_len));
         topic.unwrap_or_else(cut_short)
     }
 
     /// The raw 5.0 properties that go on to receivers unchanged.
     pub fn props(&self) -> &[u8] {
         let start = self.topic_len as usize;
-        let props = self.bytes.0.get(start..start + self.props_len as usize);
+        let props = self.bytes.get(start..start + self.props_len as usize);
         props.unwrap_or_else(cut_short)
     }
 
     /// The payload.
     pub fn payload(&self) -> &[u8] {
         let start = usize::from(self.topic_len) + self.props_len as usize;
-        self.bytes.0.get(start..).unwrap_or_else(cut_short)
+        self.bytes.get(start..).unwrap_or_else(cut_short)
     }
 
     /// Bytes of topic, properties and payload: what queue bounds count.
     pub fn size(&self) -> u32 {
-        u32::try_from(self.bytes.0.len()).unwrap_or(u32::MAX) // Message::new has looked.
+        u32::try_from(self.bytes.len()).unwrap_or(u32::MAX) // Message::new has looked.
     }
 
     /// True once `now` has reached its expiry.

@@ -1,22 +1,15 @@
-//! `memory_limit`: how much the messages in memory may take.
+//! `memory_limit`: how much may be held of what peers can make grow.
 
-use std::time::Duration;
+use crate::held::{self, Charge, HALF_PACKETS, STORE};
+use crate::message::Message;
 
-use crate::message::{self, Message};
-use crate::time::Time;
-
-/// How often what is queued is counted, at most, where the store is memory.
-const COUNT_EVERY: Duration = Duration::from_millis(20);
-
-/// What counts beside the messages themselves.
+/// What counts that is told from outside, and how much is taken in all.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    /// Bytes of packets that have come in half.
-    partial_bytes: usize,
-    /// Bytes that are queued, where the store is memory.
-    stored_bytes: u64,
-    /// When they are to be counted anew.
-    count_at: Time,
+    /// Packets that have come in half.
+    half_packets: Charge<HALF_PACKETS>,
+    /// The store, where it is memory.
+    stored: Charge<STORE>,
     /// How much is taken.
     state: Tightness,
     /// The same, as the log has it.
@@ -37,26 +30,17 @@ pub(crate) enum Tightness {
 
 impl Memory {
     pub(crate) fn set_partial_bytes(&mut self, bytes: usize) {
-        self.partial_bytes = bytes;
-    }
-
-    /// True if what is queued is to be counted now: that takes a look at every session.
-    pub(crate) fn wants_stored(&mut self, now: Time) -> bool {
-        let is_due = self.count_at <= now;
-        if is_due {
-            self.count_at = now + COUNT_EVERY;
-        }
-        is_due
+        self.half_packets.set(bytes);
     }
 
     pub(crate) fn set_stored_bytes(&mut self, bytes: u64) {
-        self.stored_bytes = bytes;
+        self.stored
+            .set(usize::try_from(bytes).unwrap_or(usize::MAX));
     }
 
-    /// What `memory_limit` counts, in bytes: the messages in memory, half packets, and without
-    /// persistence what is queued, since the store is memory then.
+    /// What `memory_limit` counts, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
-        (message::bytes_in_memory() + self.partial_bytes) as u64 + self.stored_bytes
+        held::all()
     }
 
     /// Looks how much of `limit` is taken, and tells when that has changed.

@@ -199,15 +199,12 @@ fn restore_will(
 }
 
 fn restore_subscription(record: &SubscriptionRecord) -> Subscribed {
-    Subscribed {
-        filter: record.filter.clone(),
-        options: SubOptions {
-            qos: record.qos,
-            no_local: record.no_local,
-            retain_as_published: record.retain_as_published,
-            sub_id: record.sub_id.and_then(NonZeroU32::new),
-            lane: record.lane,
-        },
-        retain_handling: record.retain_handling,
-    }
+    let options = SubOptions {
+        qos: record.qos,
+        no_local: record.no_local,
+        retain_as_published: record.retain_as_published,
+        sub_id: record.sub_id.and_then(NonZeroU32::new),
+        lane: record.lane,
+    };
+    Subscribed::new(&record.filter, options, record.retain_handling)
 }

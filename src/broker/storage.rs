@@ -9,14 +9,11 @@ use super::sending::replies::send_opened;
 use super::sending::rows::on_queue_rows;
 use super::sending::sync::prune_cleared;
 use super::shares::hand_out::on_leftover_rows;
-use crate::lane::Lane;
-use crate::session::Outbound;
 use crate::store::{Batch, Event};
 use crate::time::Time;
 
 /// The batch to commit now, if one is due and none is under way.
 pub(crate) fn take_batch(core: &mut Core, now: Time) -> Option<Batch> {
-    count_stored(core, now);
     if !core.ledger.store().is_due(now) {
         return None;
     }
@@ -37,20 +34,12 @@ pub(crate) fn take_batch(core: &mut Core, now: Time) -> Option<Batch> {
     Some(batch)
 }
 
-/// Looks from time to time, not at each message, how much the store takes that is memory.
-fn count_stored(core: &mut Core, now: Time) {
-    let counts = core.settings.memory_limit().is_some() && !core.settings.general.persistence;
-    if !core.memory.wants_stored(now) {
-        return;
-    }
-    let sessions = core.sessions.iter().map(|(_, session)| session);
-    let bytes = if counts {
-        let dead = |queue: &Outbound| queue.owed_by(Lane::Dead).bytes;
-        let stored = sessions.filter(|session| session.is_durable());
-        let queues = stored.map(|session| &session.outbound);
-        queues.map(|queue| queue.bytes() + dead(queue)).sum()
-    } else {
+/// Where the store is memory, what it takes is known with each commit.
+fn count_stored(core: &mut Core) {
+    let bytes = if core.settings.general.persistence {
         0
+    } else {
+        core.ledger.disk().figures.bytes
     };
     core.memory.set_stored_bytes(bytes);
 }
@@ -65,9 +54,13 @@ pub(crate) fn on_event(core: &mut Core, event: Event, now: Time) {
         } => {
             core.counters.commits += 1;
             core.ledger.committed(seq, figures, batch, now);
+            count_stored(core);
             caught_up(core, now);
         }
-        Event::Figures(figures) => core.ledger.set_figures(figures),
+        Event::Figures(figures) => {
+            core.ledger.set_figures(figures);
+            count_stored(core);
+        }
         Event::Rows { token, rows } => match core.ledger.answered(token) {
             Some(Reader::Queue(key, question)) => on_queue_rows(core, key, question, &rows, now),
             Some(Reader::Leftover(number)) => on_leftover_rows(core, number, &rows, now),

@@ -22,8 +22,12 @@ impl Broker {
         self.core.memory.set_partial_bytes(bytes);
     }
 
-    /// What `memory_limit` counts, in bytes: the messages in memory, half packets, and without
-    /// persistence what is queued, since the store is memory then.
+    /// `memory_limit`, in bytes; 0 is no limit.
+    pub fn memory_limit(&self) -> u64 {
+        self.core.settings.memory_limit().unwrap_or(0)
+    }
+
+    /// What `memory_limit` counts, in bytes.
     pub fn memory(&self) -> u64 {
         self.core.memory.bytes()
     }

@@ -161,6 +161,26 @@ fn as_text(figures: &Figures) -> String {
         format!("{} messages since start", count("publish/messages/dropped")),
     );
     line(
+        "memory",
+        format!(
+            "{} of what memory_limit allows, {}",
+            size("memory/counted"),
+            match number("memory/limit") {
+                Some(0) => "which is no limit".to_owned(),
+                _ => size("memory/limit"),
+            }
+        ),
+    );
+    for (topic, value) in figures {
+        let part = topic
+            .strip_prefix("memory/part/")
+            .map(|p| p.replace('_', " "));
+        let held = value.parse::<u64>().ok().filter(|bytes| *bytes > 0);
+        if let (Some(part), Some(held)) = (part, held) {
+            line("", format!("{:>9} {part}", bytes(held)));
+        }
+    }
+    line(
         "store",
         format!("{}, file {}", text("store/state"), size("store/file/bytes")),
     );
@@ -209,6 +229,10 @@ mod tests {
             ("clients/connected", "3"),
             ("store/state", "failing: \"disk\""),
             ("store/written/today", "3145728"),
+            ("memory/counted", "2048"),
+            ("memory/limit", "4096"),
+            ("memory/part/half_packets", "1536"),
+            ("memory/part/outboxes", "0"),
             ("connection/box.cloud/state", "1"),
         ];
         pairs.map(|(t, v)| (t.to_owned(), v.to_owned())).into()
@@ -220,6 +244,8 @@ mod tests {
         for part in [
             "broker    footbridge version 1, up 70 seconds\n",
             "3 connected, ? away",
+            "memory    2.0 KB of what memory_limit allows, 4.0 KB\n",
+            "             1.5 KB half packets\n",
             "3.0 MB today",
             "bridge    box.cloud/state: 1\n",
         ] {

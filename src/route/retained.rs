@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::rc::Rc;
 
+use crate::held::{ALLOCATION, Charge, RETAINED};
 use crate::message::Message;
 use crate::time::Time;
 
@@ -19,6 +20,23 @@ pub struct Retained {
     /// The messages that expire, soonest first.
     expiries: BTreeSet<(Time, Box<[u8]>)>,
     bytes: usize,
+    /// What the keys take.
+    held: Charge<RETAINED>,
+}
+
+/// What a key takes in a tree, whose nodes are two thirds full, in bytes; `entry`: of the tree.
+fn key_bytes(key: &[u8], entry: usize) -> usize {
+    key.len() + ALLOCATION + entry + entry / 2
+}
+
+/// What a retained message takes here.
+fn held(key: &[u8]) -> usize {
+    key_bytes(key, size_of::<(Box<[u8]>, Rc<Message>)>())
+}
+
+/// What it takes besides if it expires.
+fn held_expiry(key: &[u8]) -> usize {
+    key_bytes(key, size_of::<(Time, Box<[u8]>)>())
 }
 
 impl Retained {
@@ -74,6 +92,7 @@ impl Retained {
         let old = match self.messages.get_mut(&key) {
             Some(slot) => Some(std::mem::replace(slot, message)),
             None => {
+                self.held.shift(held(&key), 0);
                 self.messages.insert(key.clone(), message);
                 None
             }
@@ -84,9 +103,11 @@ impl Retained {
         let past = old.as_ref().and_then(|old| old.expiry);
         if past != expiry {
             if let Some(at) = past {
+                self.held.shift(0, held_expiry(&key));
                 self.expiries.remove(&(at, key.clone()));
             }
             if let Some(at) = expiry {
+                self.held.shift(held_expiry(&key), 0);
                 self.expiries.insert((at, key));
             }
         }
@@ -97,7 +118,9 @@ impl Retained {
     pub fn remove(&mut self, topic: &str) -> Option<Rc<Message>> {
         let (key, old) = self.messages.remove_entry(&key(topic)[..])?;
         self.bytes -= old.size() as usize;
+        self.held.shift(0, held(&key));
         if let Some(at) = old.expiry {
+            self.held.shift(0, held_expiry(&key));
             self.expiries.remove(&(at, key));
         }
         Some(old)
@@ -117,6 +140,7 @@ impl Retained {
         {
             if let Some(old) = self.messages.remove(&key) {
                 self.bytes -= old.size() as usize;
+                self.held.shift(0, held(&key) + held_expiry(&key));
                 expired.push(old);
             }
         }

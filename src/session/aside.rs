@@ -48,7 +48,9 @@ impl Outbound {
             is_aside: true,
             owed,
         };
-        self.places().flights.push_back(flight);
+        let places = self.places();
+        places.flights.push_back(flight);
+        places.recount();
     }
 
     /// The message under way with `id`, if it was sent beside the queue.

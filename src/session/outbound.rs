@@ -30,6 +30,12 @@ use crate::owed::Owed;
 use crate::store::{Amount, Queue, Queued, StateRecord};
 use crate::time::Time;
 
+/// What a message that waits outside RAM takes here, in bytes, about; `by_topic`: with what tells its
+/// topic.
+fn cold_bytes(by_topic: bool) -> usize {
+    if by_topic { 64 } else { 4 }
+}
+
 /// The outbound half of a session. An idle one is small.
 #[derive(Debug)]
 pub struct Outbound {
@@ -247,6 +253,17 @@ impl Outbound {
         self.durable
     }
 
+    /// What the queue takes in RAM, in bytes: its entries, the messages that wait there, and those that
+    /// are kept until they are acknowledged. A message that waits for several counts for each.
+    pub fn held(&self) -> usize {
+        let Some(places) = &self.places else {
+            return 0;
+        };
+        let kept = places.flights.iter().filter(|f| f.message.is_some());
+        let kept = kept.map(|f| f.size as usize).sum::<usize>();
+        places.held() + places.ready_bytes + kept
+    }
+
     /// Messages waiting in RAM for the window to open.
     pub fn ready(&self) -> usize {
         self.places.as_ref().map_or(0, |p| p.ready.len())
@@ -326,6 +343,10 @@ impl Outbound {
         places.ready_expires = None;
         back.extend(std::mem::take(&mut places.reading));
         places.put_back(back);
+        places.recount();
+        places
+            .held_cold
+            .set(usize::try_from(self.owed.messages).unwrap_or(usize::MAX) * cold_bytes(false));
         self.shrink();
     }
 
@@ -337,6 +358,7 @@ impl Outbound {
         self.owed.add(1, size.into());
         let (is_counted, durable, online) =
             (self.counts(entry.owed.lane), self.durable, self.online);
+        let messages = usize::try_from(self.owed.messages).unwrap_or(usize::MAX);
         let places = self.places();
         let may_go = !places.is_blocked();
         if is_counted {
@@ -355,6 +377,7 @@ impl Outbound {
         match entry.queued().filter(|_| durable) {
             Some(queued) if !goes_to_ram(places) => {
                 places.cold.push_back(queued);
+                places.held_cold.set(messages * cold_bytes(by_topic));
             }
             _ => places.make_ready(entry),
         }

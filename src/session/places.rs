@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::entry::{Done, Entry};
+use crate::held::{Charge, QUEUES};
 use crate::lane::Lane;
 use crate::message::{Message, MessageId};
 use crate::mqtt::{PacketId, QoS, Reason};
@@ -97,9 +98,23 @@ pub(super) struct Places {
     pub resend: Vec<MessageId>,
     /// The session is on the list of those that may have memory to give back.
     pub is_listed: bool,
+    /// What the entries take that are in RAM.
+    pub held: Charge<QUEUES>,
+    /// What `cold` takes, about.
+    pub held_cold: Charge<QUEUES>,
 }
 
 impl Places {
+    /// Counts anew what the entries take that are in RAM.
+    pub(super) fn recount(&mut self) {
+        let bytes = size_of::<Places>()
+            + self.flights.capacity() * size_of::<Flight>()
+            + self.ready.capacity() * size_of::<Entry>()
+            + self.reading.capacity() * size_of::<Queued>()
+            + self.resend.capacity() * size_of::<MessageId>();
+        self.held.set(bytes);
+    }
+
     /// True if a message was sent on an earlier connection.
     pub(super) fn is_resent(&self, id: MessageId) -> bool {
         self.resend.binary_search(&id).is_ok()
@@ -197,6 +212,7 @@ impl Places {
             Some(last) => self.out_of_order |= flight.owed.seq < last.owed.seq,
         }
         self.flights.push_back(flight);
+        self.recount();
     }
 
     /// Takes a message out of `ready`.
@@ -211,6 +227,16 @@ impl Places {
         self.ready_bytes -= (entry.message.size() as usize).min(self.ready_bytes);
         self.ready_qos0 -= usize::from(entry.owed.qos == QoS::AtMostOnce);
         self.ready_expires.take_if(|_| self.ready.is_empty());
+        let (len, room) = (self.ready.len(), self.ready.capacity());
+        if room > READY_MESSAGES && len < room / 4 {
+            self.ready.shrink_to(2 * len);
+            self.recount();
+        }
+    }
+
+    /// The bytes that all of it takes in RAM, the messages themselves left out.
+    pub(super) fn held(&self) -> usize {
+        self.held.bytes() + self.held_cold.bytes()
     }
 
     /// A message is no longer one that was sent on an earlier connection and is to be sent again.
@@ -240,6 +266,7 @@ impl Places {
     pub(super) fn make_ready(&mut self, entry: Entry) {
         self.count_in(&entry);
         self.ready.push_back(entry);
+        self.recount();
     }
 
     /// A message comes to `ready`.

@@ -36,6 +36,7 @@ impl Outbound {
             ids.push_back(queued.id.0);
             places.reading.push_back(queued);
         }
+        places.recount();
         (!ids.is_empty()).then_some((self.reads, ids))
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::load::Loads;
 use super::{Traffic, memory, queues};
 use crate::broker::{Broker, Counters, Disk, Gauges};
+use crate::held;
 use crate::time::Time;
 
 /// Publishes the figures every `sys_interval`; one that has not changed is not repeated.
@@ -80,6 +81,7 @@ impl Sys {
             .chain(clients(&counters, &gauges))
             .chain(transfers(&counters, traffic))
             .chain(holdings(&counters, &gauges, broker.disk()))
+            .chain(limited(broker))
             .map(|(topic, number)| (topic, number.to_string()));
         let elapsed = now.since(self.looked);
         self.looked = now;
@@ -180,6 +182,28 @@ fn holdings(counters: &Counters, gauges: &Gauges, disk: &Disk) -> [(&'static str
     ]
 }
 
+/// What `memory_limit` counts, all and by part, and what it is; 0 is no limit.
+fn limited(broker: &Broker) -> impl Iterator<Item = (&'static str, u64)> {
+    let all = [
+        ("$SYS/broker/memory/limit", broker.memory_limit()),
+        ("$SYS/broker/memory/counted", broker.memory()),
+    ];
+    let parts = held::parts().map(|(_, bytes)| bytes);
+    all.into_iter().chain(MEMORY_PARTS.into_iter().zip(parts))
+}
+
+/// The topics of the parts, in the order of [`held::NAMES`].
+const MEMORY_PARTS: [&str; held::NAMES.len()] = [
+    "$SYS/broker/memory/part/messages",
+    "$SYS/broker/memory/part/retained",
+    "$SYS/broker/memory/part/queues",
+    "$SYS/broker/memory/part/connections",
+    "$SYS/broker/memory/part/outboxes",
+    "$SYS/broker/memory/part/half_packets",
+    "$SYS/broker/memory/part/sessions",
+    "$SYS/broker/memory/part/store",
+];
+
 fn texts(disk: &Disk, uptime: Duration) -> [(&'static str, String); 3] {
     let version = concat!("footbridge version ", env!("CARGO_PKG_VERSION"));
     [
@@ -190,4 +214,16 @@ fn texts(disk: &Disk, uptime: Duration) -> [(&'static str, String); 3] {
         ),
         ("$SYS/broker/store/state", disk.state()),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_part_of_the_memory_has_its_topic() {
+        for (topic, name) in MEMORY_PARTS.iter().zip(held::NAMES) {
+            assert_eq!(*topic, format!("$SYS/broker/memory/part/{name}"));
+        }
+    }
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::refs::Refs;
 use super::rows::batch::Batch;
+use crate::held::{ALLOCATION, Charge, STORE};
 use crate::impossible;
 use crate::message::{Message, MessageId, SessionId};
 use crate::owed::Owed;
@@ -66,6 +67,8 @@ struct Pending<T> {
     /// What happens when it is durable, or delivered to all who were owed it.
     waiter: Option<Waits<T>>,
     since: Time,
+    /// What it takes, the message left out.
+    held: Charge<STORE>,
 }
 
 /// The commit that the storage thread works on.
@@ -77,6 +80,8 @@ struct InFlight<T> {
     waiters: Vec<Waits<T>>,
     /// What is being written, by number: receivers that are connected need not wait for it.
     messages: Vec<(MessageId, Rc<Message>, Vec<Owed>)>,
+    /// What all of it takes, with the rows on their way to the disk and without the messages.
+    _held: Charge<STORE>,
 }
 
 /// The ledger of everything owed. `T` is what the broker wants back when a promise is kept.
@@ -228,12 +233,15 @@ impl<T> Store<T> {
             "a message owed to nobody is not stored"
         );
         let id = self.next_id();
+        let entry = size_of::<Pending<T>>() + ALLOCATION;
+        let held = Charge::new(entry + targets.capacity() * size_of::<Owed>());
         self.pending_bytes += message.size() as usize + ROW_OVERHEAD;
         self.pending.push_back(Some(Pending {
             message,
             targets,
             waiter,
             since: now,
+            held,
         }));
         id
     }
@@ -363,13 +371,14 @@ impl<T> Store<T> {
         batch.seq = self.seq;
         let first = self.first.0;
         let count = self.messages_due(now);
-        let mut bytes = 0;
+        let (mut bytes, mut held) = (0, 0);
         let mut messages = Vec::with_capacity(count);
         self.first.0 += count as u64;
         for (id, pending) in (first..).zip(self.pending.drain(..count)) {
             let Some(pending) = pending else { continue };
             self.pending_bytes -= pending.message.size() as usize + ROW_OVERHEAD;
             bytes += pending.message.size() as usize + ROW_OVERHEAD;
+            held += pending.held.bytes();
             batch.put_message(MessageId(id), &pending.message, &pending.targets);
             self.refs.add(id, pending.targets.len());
             self.waiters.extend(pending.waiter);
@@ -384,6 +393,7 @@ impl<T> Store<T> {
             bytes,
             waiters: std::mem::take(&mut self.waiters),
             messages,
+            _held: Charge::new(held + bytes),
         });
         (self.due, self.promised) = (None, false);
         batch

@@ -403,7 +403,7 @@ def test_prefixes_of_a_topic(make_broker, upstream, client):
         ("max_queued_messages=2 overflow=oldest", [3, 4]),
         ("max_queued_messages=2 overflow=latest-per-topic", [1, 4]),
         ("max_queued_messages=2 overflow=refuse", [1, 2]),
-        ("max_queued_bytes=300 overflow=newest", [1, 2]),
+        ("max_queued_bytes=400 overflow=newest", [1, 2]),
         ("ttl=1s", []),
     ],
 )

@@ -228,7 +228,7 @@ def test_what_may_be_in_flight(make_broker, client, line, came):
     "lines, waits",
     [
         ("max_queued_messages 2", "34"),
-        ("max_queued_bytes 250", "34"),
+        ("max_queued_bytes 400", "34"),
         ("max_queued_messages 2\nqueue_overflow refuse", "12"),
         ("max_queued_messages 2\nqueue_overflow newest", "12"),
         ("max_queued_messages 2\nqueue_overflow oldest", "34"),

@@ -3,12 +3,18 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use crate::held::{ALLOCATION, CONNECTIONS, Charge};
 use crate::impossible;
 use crate::mqtt::Reason;
 
 /// The aliases that the peer has set.
 #[derive(Debug, Default)]
-pub(super) struct Inward(Vec<Option<Box<str>>>);
+pub(super) struct Inward(Vec<Option<Box<str>>>, Charge<CONNECTIONS>);
+
+/// What an alias takes that stands for a topic.
+fn held(topic: &str) -> usize {
+    topic.len() + size_of::<(Box<str>, u32)>() + ALLOCATION
+}
 
 impl Inward {
     /// Sets the `alias` of a PUBLISH that names its `topic` too, or answers what the alias stands
@@ -32,7 +38,8 @@ impl Inward {
                 self.0.resize(at + 1, None);
             }
             if let Some(known) = self.0.get_mut(at) {
-                *known = Some(topic.into());
+                let old = known.replace(topic.into());
+                self.1.shift(held(topic), old.map_or(0, |old| held(&old)));
             }
             return Ok(None);
         }
@@ -44,13 +51,20 @@ impl Inward {
     pub(super) fn forget(&mut self, alias: u16) {
         let at = usize::from(alias).checked_sub(1);
         if let Some(known) = at.and_then(|at| self.0.get_mut(at)) {
-            *known = None;
+            let old = known.take();
+            self.1.shift(0, old.map_or(0, |old| held(&old)));
         }
+    }
+
+    /// What they take, in bytes.
+    pub(super) fn held(&self) -> usize {
+        self.1.bytes()
     }
 
     /// No alias stands for anything until it is set again.
     pub(super) fn forget_all(&mut self) {
         self.0.clear();
+        self.1.set(0);
     }
 }
 
@@ -105,6 +119,8 @@ pub(super) struct Outward {
     given: Vec<(Box<str>, u32)>,
     /// Hashes of the last topics without an alias.
     seen: Vec<u64>,
+    /// What the topics of `given` take.
+    held: Charge<CONNECTIONS>,
 }
 
 impl Outward {
@@ -123,6 +139,11 @@ impl Outward {
             max,
             ..Outward::default()
         }
+    }
+
+    /// What they take, in bytes.
+    pub(super) fn held(&self) -> usize {
+        self.held.bytes()
     }
 
     /// How to name `topic` in the next PUBLISH. Sets nothing: see [`Outward::sent`].
@@ -158,11 +179,15 @@ impl Outward {
             None => self.remember(topic),
             Some((_, Some(given))) => {
                 if matches!(naming, Naming::Both(_)) {
+                    self.held.shift(held(topic), held(&given.0));
                     given.0 = topic.into();
                 }
                 given.1 = self.count;
             }
-            Some((_, None)) => self.given.push((topic.into(), self.count)),
+            Some((_, None)) => {
+                self.held.shift(held(topic), 0);
+                self.given.push((topic.into(), self.count));
+            }
         }
     }
 

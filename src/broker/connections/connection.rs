@@ -305,6 +305,17 @@ impl Connection {
         self.outbox.len() > OUTBOX_LIMIT
     }
 
+    /// What it takes in memory beside its half packet, in bytes: what waits for the peer, with the
+    /// payloads that it shares with others, replies, aliases, what waits for room.
+    pub(crate) fn held(&self) -> usize {
+        let extras = self.extras.as_ref();
+        let extras = extras.map_or(0, |extras| {
+            extras.inward.held() + extras.outward.held() + extras.parked_bytes
+        });
+        let replies = self.replies.as_ref().map_or(0, |replies| replies.held());
+        self.outbox.len().max(self.outbox.room()) + replies + extras
+    }
+
     /// Bytes that wait for the peer.
     pub(crate) fn waiting(&self) -> usize {
         self.outbox.len()

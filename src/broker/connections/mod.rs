@@ -13,6 +13,7 @@ use std::rc::Rc;
 
 pub use address::Address;
 pub(crate) use connection::{Agreed, Connection, OUTBOX_HIGH, Parked, Stage};
+use outbox::Buffers;
 pub use outbox::Outbox;
 pub(crate) use publish::Writer;
 pub(crate) use refusals::RefusalLog;
@@ -21,13 +22,15 @@ pub(crate) use replies::{Reply, Ticket};
 
 use crate::bridge::{Limits, Wire};
 use crate::broker::plan::Retention;
+use crate::held::{ALLOCATION, CONNECTIONS, Charge};
 use crate::impossible;
 use crate::keys::{ConnId, SessionKey, Table};
 use crate::mqtt::{Ack, Packet, Reason, Version, encode};
 use crate::time::Time;
 
-/// Buffers of outboxes that are kept for others, at most.
-const SPARE_BUFFERS: usize = 64;
+/// What a connection takes that holds nothing, in bytes, about: here, at the socket, and in the lists
+/// that have it.
+const EMPTY: usize = size_of::<Connection>() + 128 + ALLOCATION;
 
 /// All connections.
 #[derive(Debug, Default)]
@@ -45,7 +48,9 @@ pub(crate) struct Connections {
     parked: Vec<ConnId>,
     /// Those whose peer does not take packets as large as a reply.
     unanswerable: Vec<ConnId>,
-    spare_buffers: Vec<Vec<u8>>,
+    buffers: Buffers,
+    /// What the connections take that hold nothing.
+    held: Charge<CONNECTIONS>,
     /// Packets sent that are no PUBLISH.
     others_sent: u64,
 }
@@ -60,6 +65,7 @@ impl Connections {
         if let Some(open) = self.open.get_mut(at) {
             *open += 1;
         }
+        self.held.shift(EMPTY, 0);
         self.table
             .insert(Connection::client(listener, address, now))
     }
@@ -74,12 +80,18 @@ impl Connections {
         now: Time,
     ) -> ConnId {
         let connection = Connection::upstream(session, limits, wire, own_max_packet, now);
+        self.held.shift(EMPTY, 0);
         self.table.insert(connection)
     }
 
     /// Forgets a connection whose socket is closed.
     pub(crate) fn remove(&mut self, c: ConnId) {
-        let listener = self.table.remove(c).and_then(|gone| gone.listener());
+        let Some(gone) = self.table.remove(c) else {
+            return;
+        };
+        self.held.shift(0, EMPTY);
+        self.buffers.note(gone.outbox.room(), 0);
+        let listener = gone.listener();
         if let Some(open) = listener.and_then(|at| self.open.get_mut(usize::from(at))) {
             *open = open.saturating_sub(1);
         }
@@ -159,12 +171,8 @@ impl Connections {
         if conn.outbox.len() >= OUTBOX_HIGH / 2 {
             return false;
         }
-        // A buffer that one burst has blown up is not worth keeping.
-        if let Some(spare) = conn.outbox.take_spare()
-            && self.spare_buffers.len() < SPARE_BUFFERS
-            && spare.capacity() <= 2 * OUTBOX_HIGH
-        {
-            self.spare_buffers.push(spare);
+        if let Some(spare) = conn.outbox.take_spare() {
+            self.buffers.keep(spare);
         }
         true
     }
@@ -175,7 +183,7 @@ impl Connections {
             id: c,
             conn: self.table.get_mut(c)?,
             dirty: &mut self.dirty,
-            spare_buffers: &mut self.spare_buffers,
+            buffers: &mut self.buffers,
         })
     }
 
@@ -185,8 +193,8 @@ impl Connections {
         let Some(conn) = self.table.get_mut(c) else {
             return true;
         };
-        conn.outbox.lend(&mut self.spare_buffers);
-        let version = conn.version();
+        conn.outbox.lend(&mut self.buffers);
+        let (version, room) = (conn.version(), conn.outbox.room());
         let buffer = conn.outbox.buffer();
         let start = buffer.len();
         if let Err(error) = encode(packet, version, buffer) {
@@ -196,6 +204,7 @@ impl Connections {
         if !fits {
             buffer.truncate(start);
         }
+        self.buffers.note(room, conn.outbox.room());
         self.others_sent += u64::from(fits);
         if !std::mem::replace(&mut conn.dirty, true) {
             self.dirty.push(c);
@@ -211,8 +220,10 @@ impl Connections {
         if bytes.len() > conn.max_packet as usize {
             return false;
         }
-        conn.outbox.lend(&mut self.spare_buffers);
+        conn.outbox.lend(&mut self.buffers);
+        let room = conn.outbox.room();
         conn.outbox.buffer().extend_from_slice(bytes);
+        self.buffers.note(room, conn.outbox.room());
         self.others_sent += 1;
         self.mark_dirty(c);
         true

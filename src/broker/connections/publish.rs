@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::alias::Naming;
 use super::connection::Connection;
+use super::outbox::Buffers;
 use crate::keys::ConnId;
 use crate::mqtt::{Delivery, Property, Props, PropsBuf, Publish, Version, encode_head};
 use crate::session::Entry;
@@ -17,7 +18,7 @@ pub(crate) struct Writer<'a> {
     pub(super) id: ConnId,
     pub(super) conn: &'a mut Connection,
     pub(super) dirty: &'a mut Vec<ConnId>,
-    pub(super) spare_buffers: &'a mut Vec<Vec<u8>>,
+    pub(super) buffers: &'a mut Buffers,
 }
 
 impl Writer<'_> {
@@ -36,7 +37,7 @@ impl Writer<'_> {
         scratch: &mut PropsBuf,
         now: Time,
     ) -> bool {
-        self.conn.outbox.lend(self.spare_buffers);
+        self.conn.outbox.lend(self.buffers);
         let mut naming = self.conn.naming(topic);
         loop {
             let publish = Publish {
@@ -67,6 +68,7 @@ impl Writer<'_> {
     fn append(&mut self, publish: &Publish<'_>, entry: &Entry) -> bool {
         let (version, limit) = (self.conn.version(), self.conn.max_packet as usize);
         let payload = publish.payload;
+        let room = self.conn.outbox.room();
         let buffer = self.conn.outbox.buffer();
         let start = buffer.len();
         let is_encoded = encode_head(publish, version, buffer).is_ok();
@@ -78,6 +80,7 @@ impl Writer<'_> {
         } else {
             self.conn.outbox.push_payload(Rc::clone(&entry.message));
         }
+        self.buffers.note(room, self.conn.outbox.room());
         fits
     }
 }

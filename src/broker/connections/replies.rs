@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use crate::held::{ALLOCATION, CONNECTIONS, Charge};
 use crate::impossible;
 use crate::keys::ConnId;
 use crate::mqtt::{PacketId, Reason};
@@ -67,9 +68,24 @@ pub(super) struct Replies {
     first: u32,
     /// How many barriers there are, and holds that were not released.
     barriers: u32,
+    /// What they take.
+    held: Charge<CONNECTIONS>,
+}
+
+/// What a reply takes beside its place.
+fn held(reply: &Reply) -> usize {
+    match reply {
+        Reply::Barrier(bytes) | Reply::Encoded(bytes) => bytes.len() + ALLOCATION,
+        Reply::PubAck(..) | Reply::PubRec(..) | Reply::PubRel(_) | Reply::PubComp(_) => 0,
+    }
 }
 
 impl Replies {
+    /// What they take, in bytes.
+    pub(super) fn held(&self) -> usize {
+        self.held.bytes()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
@@ -103,6 +119,8 @@ impl Replies {
         if matches!(reply, Some(Reply::Barrier(_))) {
             self.hold();
         }
+        let more = size_of::<QueuedReply>() + reply.as_ref().map_or(0, held);
+        self.held.shift(more, 0);
         self.places.push_back(QueuedReply { open, reply });
         Ticket {
             conn,
@@ -120,6 +138,7 @@ impl Replies {
         if matches!(reply, Reply::Barrier(_)) {
             self.hold();
         }
+        self.held.shift(held(&reply), 0);
         match self.place(ticket) {
             Some(place) => place.reply = Some(reply),
             None => impossible!("a reserved reply has no place"),
@@ -138,6 +157,7 @@ impl Replies {
     pub(super) fn next_open(&mut self) -> Option<Reply> {
         let front = self.places.front_mut().filter(|place| place.open)?;
         let reply = front.reply.take()?;
+        self.held.shift(0, size_of::<QueuedReply>() + held(&reply));
         self.first = self.first.wrapping_add(1);
         self.places.pop_front();
         if matches!(reply, Reply::Barrier(_)) {

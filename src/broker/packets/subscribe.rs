@@ -137,11 +137,7 @@ pub(crate) fn subscribe(
     let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
-    let is_new = session.set_subscription(Subscribed {
-        filter: filter.into(),
-        options,
-        retain_handling,
-    });
+    let is_new = session.set_subscription(Subscribed::new(filter, options, retain_handling));
     if is_share {
         // No retained messages (5.0 §4.8.2).
         return;

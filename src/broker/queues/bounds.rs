@@ -48,9 +48,9 @@ fn makes_way(policy: Overflow) -> bool {
     matches!(policy, Overflow::Oldest | Overflow::LatestPerTopic)
 }
 
-/// Whether a queue may hold `more`.
+/// Whether a queue may hold `more`; a bound in bytes counts what entries take, too.
 fn admits(bounds: Bounds, owed: Amount, more: Amount) -> bool {
-    (bounds.bytes == 0 || owed.bytes + more.bytes <= bounds.bytes)
+    (bounds.bytes == 0 || owed.weight() + more.weight() <= bounds.bytes)
         && (bounds.messages == 0 || owed.messages + more.messages <= bounds.messages)
 }
 
@@ -96,8 +96,8 @@ impl<'a> Bounded<'a> {
             let is_in_ram = !self.session.is_durable() || !self.settings.general.persistence;
             let most = match self.memory {
                 Tightness::None => None,
-                Tightness::Tight => Some(owed.bytes.max(LEAST_IN_RAM)),
-                Tightness::Full => Some(owed.bytes.max(1)),
+                Tightness::Tight => Some(owed.weight().max(LEAST_IN_RAM)),
+                Tightness::Full => Some(owed.weight().max(1)),
             };
             if let Some(most) = most.filter(|_| is_in_ram) {
                 bounds.bytes = match bounds.bytes {

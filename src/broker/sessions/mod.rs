@@ -14,6 +14,7 @@ pub(crate) use drops::Drops;
 use session::Mark;
 pub(crate) use session::{NEVER, PendingWill, Role, Session, Share, Subscribed, who};
 
+use crate::held::{ALLOCATION, Charge, SESSIONS};
 use crate::impossible;
 use crate::keys::{SessionKey, Table};
 use crate::message::{Origin, SessionId};
@@ -34,6 +35,13 @@ pub(crate) struct Sessions {
     stalled: Vec<SessionKey>,
     /// Those that have ended and may have nothing left for others.
     spent: Vec<SessionKey>,
+    /// What they take, their subscriptions left out.
+    held: Charge<SESSIONS>,
+}
+
+/// What a session takes, in bytes, about: itself, its names, and what finds it by its client id.
+fn held(origin: &Origin) -> usize {
+    size_of::<Session>() + origin.held() + 2 * size_of::<(ByClientId, SessionKey)>() + ALLOCATION
 }
 
 /// A session's origin, as what its client id is in.
@@ -71,6 +79,7 @@ impl Sessions {
             gone: Vec::new(),
             stalled: Vec::new(),
             spent: Vec::new(),
+            held: Charge::default(),
         }
     }
 
@@ -84,6 +93,7 @@ impl Sessions {
     /// Adds a session; one that has not ended is known by its client id from now on.
     pub(crate) fn add(&mut self, session: Session) -> SessionKey {
         let name = (!session.is_ended()).then(|| ByClientId(Rc::clone(&session.origin)));
+        self.held.shift(held(&session.origin), 0);
         let key = self.table.insert(session);
         if let Some(name) = name {
             self.by_client_id.insert(name, key);
@@ -100,6 +110,7 @@ impl Sessions {
         if Rc::ptr_eq(&session.origin, origin) {
             return;
         }
+        self.held.shift(held(origin), held(&session.origin));
         session.origin = Rc::clone(origin);
         if self.find(origin.client_id()) == Some(key) {
             // The key of the map holds the origin, too, and must not keep the old one alive.
@@ -119,6 +130,7 @@ impl Sessions {
     /// to have some.
     pub(crate) fn remove(&mut self, key: SessionKey) -> Option<(Session, bool)> {
         let session = self.table.remove(key)?;
+        self.held.shift(0, held(&session.origin));
         let rows = session.is_on_disk() || session.marks.is_unsaved();
         if rows {
             self.gone.push(session.id);

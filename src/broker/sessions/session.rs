@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::drops::Drops;
 use crate::auth::Who;
 use crate::bridge::LocalEnd;
+use crate::held::{ALLOCATION, Charge, SESSIONS};
 use crate::keys::{ConnId, GroupKey};
 use crate::lane::{Lane, ShareNo};
 use crate::message::{Message, Origin, SessionId};
@@ -24,6 +25,22 @@ pub(crate) struct Subscribed {
     pub(crate) filter: Box<str>,
     pub(crate) options: SubOptions,
     pub(crate) retain_handling: RetainHandling,
+    _held: Charge<SESSIONS>,
+}
+
+impl Subscribed {
+    pub(crate) fn new(
+        filter: &str,
+        options: SubOptions,
+        retain_handling: RetainHandling,
+    ) -> Subscribed {
+        Subscribed {
+            filter: filter.into(),
+            options,
+            retain_handling,
+            _held: Charge::new(size_of::<Subscribed>() + filter.len() + ALLOCATION),
+        }
+    }
 }
 
 /// A session's part in a group of shared subscriptions.

@@ -74,7 +74,7 @@ impl Model {
         owed.add(1, size);
         let bounds = self.bounds(line);
         (bounds.messages == 0 || owed.messages <= bounds.messages)
-            && (bounds.bytes == 0 || owed.bytes <= bounds.bytes)
+            && (bounds.bytes == 0 || owed.weight() <= bounds.bytes)
     }
 
     fn has_room(&self, line: Option<u16>, size: u64) -> bool {
@@ -420,7 +420,7 @@ impl Bench {
             let owed = self.model.amount(|w| line.is_none_or(|n| n == w.mapping));
             let bounds = self.model.bounds(line);
             let within = (bounds.messages == 0 || owed.messages <= bounds.messages)
-                && (bounds.bytes == 0 || owed.bytes <= bounds.bytes);
+                && (bounds.bytes == 0 || owed.weight() <= bounds.bytes);
             assert!(within || self.crashed, "{line:?}: {owed:?} in {bounds:?}");
         }
     }

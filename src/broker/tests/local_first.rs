@@ -114,7 +114,8 @@ fn what_one_queue_refuses_the_others_get() {
 /// there, also if it is smaller and fits.
 #[test]
 fn what_waits_for_room_is_not_overtaken() {
-    let mut world = with(100, 0, Overflow::Refuse);
+    // Of two large ones, or a large and a small one, the entries count as well.
+    let mut world = with(220, 0, Overflow::Refuse);
     let dial = absent(&mut world);
     let device = world.clean(Version::V311, "device");
     let (large, small) = ("x".repeat(60), "y");

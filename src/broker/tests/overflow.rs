@@ -184,7 +184,8 @@ fn the_latest_of_each_topic_stays() {
 /// A bound in bytes: as many go as must; what could never fit drops nothing but itself.
 #[test]
 fn a_message_larger_than_the_bound_is_dropped_itself() {
-    let mut world = with(100, 0, Overflow::Oldest);
+    // Two messages, with 64 bytes for the entry of each.
+    let mut world = with(100 + 2 * 64, 0, Overflow::Oldest);
     let dial = absent(&mut world);
     let device = world.clean(Version::V311, "d");
     let (forty, ninety, large) = ("4".repeat(39), "9".repeat(89), "x".repeat(200));

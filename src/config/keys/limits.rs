@@ -101,7 +101,7 @@ pub(super) const KEYS: &[Key] = &[
         Is("256M"),
         "How many bytes of messages wait for one client; 0 is no limit.",
         "Unlike Mosquitto's default of no limit. Counted is all that the client is owed and has not \
-         acknowledged, whether it lies on disk (a client with a session) or in memory (a connected one \
+         acknowledged, with 64 bytes for each message's entry in the queue, whether it lies on disk (a client with a session) or in memory (a connected one \
          without). A reader that keeps up is sent what fits its window (max_inflight_messages) whatever \
          the bound. In memory no queue grows while three quarters of memory_limit are taken.",
         set!(max_queued_bytes, v => v.size(u64::MAX)?),

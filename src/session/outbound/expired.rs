@@ -60,5 +60,6 @@ impl Places {
             }
         }
         self.ready_expires = next;
+        self.recount();
     }
 }

@@ -58,7 +58,17 @@ pub struct Amount {
     pub bytes: u64,
 }
 
+/// What a message takes in a queue beside topic, properties and payload, in bytes, about: its entry in
+/// memory, or its row's head on disk.
+pub const ENTRY_BYTES: u64 = 64;
+
 impl Amount {
+    /// What they take in a queue, in bytes: what bounds in bytes count.
+    pub fn weight(self) -> u64 {
+        let entries = self.messages.saturating_mul(ENTRY_BYTES);
+        self.bytes.saturating_add(entries)
+    }
+
     /// Counts `messages` with `bytes` in.
     pub fn add(&mut self, messages: u64, bytes: u64) {
         self.messages += messages;

@@ -302,6 +302,7 @@ impl World {
                 Event::Committed {
                     seq: batch.seq,
                     figures: Figures {
+                        bytes: self.db.file_bytes(),
                         written: self.written,
                         ..Figures::default()
                     },
