@@ -86,13 +86,15 @@ impl Watches {
     }
 
     /// There is something to do about what an upstream refuses at `at`.
-    pub(crate) fn look_at_refusals(&mut self, at: Option<Time>, timers: &mut Timers) {
-        if let Some(at) = at
-            && self.refusals_due.is_none_or(|due| due > at)
-        {
-            self.refusals_due = Some(at);
-            timers.wake(at);
-        }
+    pub(crate) fn look_at_refusals(&mut self, at: Option<Time>) {
+        let due = self.refusals_due.into_iter().chain(at);
+        self.refusals_due = due.min();
+    }
+
+    /// When to look at the first of what has a time of its own here and need not be exact.
+    pub(crate) fn look_due(&self) -> Option<Time> {
+        let all = [self.drops_due, self.parked_due, self.refusals_due];
+        all.into_iter().flatten().min()
     }
 }
 

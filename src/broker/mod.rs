@@ -80,7 +80,7 @@ use sending::put_back::look_at_refusals;
 use sending::replies::send_opened;
 pub use sessions::DropReason;
 use shares::hand_out::hand_out_due;
-use timers::Timer;
+use timers::{Timer, rounded_up};
 pub use turn::{Driver, end_turn, feed_store};
 
 use crate::auth::Auth;
@@ -266,6 +266,7 @@ impl Broker {
             detach(core, c, true, now);
         }
         core.connections.remove(c);
+        core.timers.set_connection(c, None);
         self.settle(now);
     }
 
@@ -360,20 +361,19 @@ impl Broker {
         let commit = self.core.ledger.store().next_timeout();
         let purges = self.core.watches.purges.next();
         let sync = self.core.watches.sync_due;
+        let looks = [self.core.router.next_expiry(), self.core.watches.look_due()];
+        let looks = looks.into_iter().flatten().map(rounded_up);
         let due = timers.into_iter().chain(commit).chain(purges).chain(sync);
-        due.min()
+        due.chain(looks).min()
     }
 
     /// Does what is due at `now`.
     pub fn tick(&mut self, now: Time) {
         let core = &mut self.core;
-        while let Some(timers) = core.timers.take(now) {
-            for timer in timers {
-                match timer {
-                    Timer::Connection(c) => check_connection(core, c, now),
-                    Timer::Session(key) => check_session(core, key, now),
-                    Timer::Wake => {}
-                }
+        while let Some(timer) = core.timers.take(now) {
+            match timer {
+                Timer::Connection(c) => check_connection(core, c, now),
+                Timer::Session(key) => check_session(core, key, now),
             }
         }
         look_at_parked(core, now);

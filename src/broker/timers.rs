@@ -1,53 +1,119 @@
 //! When to look at what: timers, and queues whose messages grow too old.
 //!
-//! One wheel with slots of a second. A timer is not moved when its deadline moves: when its slot
-//! comes whoever set it looks whether it is due, and if not sets another.
+//! A connection has one timer and a session has one, in whole seconds. A timer is not moved when its
+//! deadline moves, which may be with each packet: when its second comes whoever set it looks whether
+//! it is due, and if not sets it again. It goes with what it looks at.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
+use crate::impossible;
 use crate::keys::{ConnId, SessionKey};
 use crate::time::Time;
 
-/// What to look at when a slot comes.
+/// What to look at when its second comes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Timer {
     /// The keep-alive, or the CONNECT that is due.
     Connection(ConnId),
     /// The expiry or the delayed will of a session without a connection.
     Session(SessionKey),
-    /// Nothing but a look at what has a deadline of its own.
-    Wake,
 }
 
-/// Timers by the second in which to look at them.
+/// The timers of connections and sessions.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    slots: BTreeMap<u64, Vec<Timer>>,
+    connections: Seconds<ConnId>,
+    sessions: Seconds<SessionKey>,
 }
 
 impl Timers {
-    /// Looks at `timer` at `at`, or up to a second later.
-    pub(crate) fn add(&mut self, at: Time, timer: Timer) {
-        // Rounded up: a timer must not find itself too early every time.
-        let second = at.as_millis().div_ceil(1000);
-        self.slots.entry(second).or_default().push(timer);
+    /// A connection is looked at at `at`, or up to a second later; not at all if that is `None`.
+    pub(crate) fn set_connection(&mut self, c: ConnId, at: Option<Time>) {
+        self.connections.set((c, c.slot()), at);
     }
 
-    /// Makes the broker look around at `at`.
-    pub(crate) fn wake(&mut self, at: Time) {
-        self.add(at, Timer::Wake);
+    /// A session is looked at at `at`, or up to a second later; not at all if that is `None`.
+    pub(crate) fn set_session(&mut self, key: SessionKey, at: Option<Time>) {
+        self.sessions.set((key, key.slot()), at);
     }
 
-    /// When the first slot comes.
+    /// When [`Timers::take`] has something.
     pub(crate) fn next(&self) -> Option<Time> {
-        self.slots.keys().next().map(|secs| Time::from_secs(*secs))
+        let both = [self.connections.next(), self.sessions.next()];
+        both.into_iter().flatten().min()
     }
 
-    /// The timers of one slot that has come.
-    pub(crate) fn take(&mut self, now: Time) -> Option<Vec<Timer>> {
-        let entry = self.slots.first_entry()?;
-        (*entry.key() <= now.as_secs()).then(|| entry.remove())
+    /// A timer whose second has come; it is set no more.
+    pub(crate) fn take(&mut self, now: Time) -> Option<Timer> {
+        let connection = self.connections.take(now).map(Timer::Connection);
+        connection.or_else(|| self.sessions.take(now).map(Timer::Session))
     }
+
+    /// How many are set.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.connections.due.len() + self.sessions.due.len()
+    }
+}
+
+/// The second of each key, and the keys in the order of their seconds. A second has 32 bits, which
+/// reach to 2106: what lies beyond is looked at then, and set again.
+#[derive(Debug)]
+struct Seconds<K> {
+    /// Second and place, the earliest first.
+    due: BTreeSet<(u32, u32)>,
+    /// By place: whose timer it is, and its second.
+    of: Vec<Option<(K, u32)>>,
+}
+
+impl<K> Default for Seconds<K> {
+    fn default() -> Seconds<K> {
+        Seconds {
+            due: BTreeSet::new(),
+            of: Vec::new(),
+        }
+    }
+}
+
+impl<K: Copy + PartialEq> Seconds<K> {
+    fn set(&mut self, (key, slot): (K, usize), at: Option<Time>) {
+        let Ok(place) = u32::try_from(slot) else {
+            return impossible!("a key has the place {slot}");
+        };
+        let known = self.of.get(slot).copied().flatten();
+        // The place may have another user by the time that an old one is to have no timer.
+        if let Some((_, second)) = known.filter(|(of, _)| at.is_some() || *of == key) {
+            self.due.remove(&(second, place));
+            self.of[slot] = None;
+        }
+        if let Some(at) = at {
+            // Rounded up: a timer must not find itself too early every time.
+            let second = rounded_up(at).as_secs();
+            let second = u32::try_from(second).unwrap_or(u32::MAX);
+            if self.of.len() <= slot {
+                self.of.resize(slot + 1, None);
+            }
+            self.of[slot] = Some((key, second));
+            self.due.insert((second, place));
+        }
+    }
+
+    fn next(&self) -> Option<Time> {
+        let (second, _) = self.due.first()?;
+        Some(Time::from_secs(u64::from(*second)))
+    }
+
+    fn take(&mut self, now: Time) -> Option<K> {
+        self.next().filter(|at| *at <= now)?;
+        let (_, place) = self.due.pop_first()?;
+        let (key, _) = self.of.get_mut(place as usize)?.take()?;
+        Some(key)
+    }
+}
+
+/// The first whole second that is not before `at`: what need not be exact is looked at together.
+pub(crate) fn rounded_up(at: Time) -> Time {
+    Time::from_millis(at.as_millis().div_ceil(1000).saturating_mul(1000))
 }
 
 /// When to look for messages that have grown too old, by queue. Unlike a [`Timer`] a time is moved:
@@ -120,6 +186,36 @@ impl Purges {
 mod tests {
     use super::*;
     use crate::keys::Table;
+
+    #[test]
+    fn a_key_has_one_timer() {
+        let mut table = Table::<ConnId, ()>::default();
+        let (a, b) = (table.insert(()), table.insert(()));
+        let at = Time::from_secs;
+        let mut timers = Timers::default();
+        for n in 0..1000 {
+            timers.set_connection(a, Some(at(2000 - n)));
+            timers.set_connection(b, Some(at(3000 + n)));
+        }
+        assert_eq!((timers.len(), timers.next()), (2, Some(at(1001))));
+        assert_eq!(timers.take(Time::from_millis(1_000_999)), None);
+        assert_eq!(timers.take(at(1001)), Some(Timer::Connection(a)));
+        assert_eq!(timers.take(at(3998)), None);
+        timers.set_connection(a, Some(Time::from_millis(1)));
+        assert_eq!(timers.next(), Some(at(1)), "rounded up");
+        // The next user of a place keeps its timer when the old one loses what it had.
+        table.remove(b);
+        let next = table.insert(());
+        assert_eq!(next.slot(), b.slot());
+        timers.set_connection(next, Some(at(9)));
+        timers.set_connection(b, None);
+        timers.set_connection(a, None);
+        assert_eq!((timers.len(), timers.next()), (1, Some(at(9))));
+        timers.set_connection(next, Some(Time::from_millis(u64::MAX)));
+        assert_eq!(timers.next(), Some(at(u64::from(u32::MAX))));
+        timers.set_connection(next, None);
+        assert_eq!((timers.len(), timers.next()), (0, None));
+    }
 
     #[test]
     fn a_queue_has_one_time() {

@@ -27,9 +27,6 @@ const OTHERS_WAITING: usize = 10_000;
 /// Keeps or deletes the retained message of a topic. True if the publisher is answered after the
 /// commit that holds that.
 pub(super) fn retain(core: &mut Core, message: &Rc<Message>, now: Time) -> bool {
-    if let Some(at) = message.expiry.filter(|_| !message.payload().is_empty()) {
-        core.timers.wake(at);
-    }
     let is_told = message.payload().is_empty() && is_told(core, message);
     count_replaced(core, message.topic(), now);
     match core.router.retain(message, is_told, now) {
@@ -77,9 +74,6 @@ pub(crate) fn expire_retained(core: &mut Core, now: Time) {
     }
     for message in expired {
         clear_upstream(core, &message, now);
-    }
-    if let Some(at) = core.router.next_expiry() {
-        core.timers.wake(at);
     }
 }
 

@@ -8,7 +8,6 @@ use crate::broker::connections::Stage;
 use crate::broker::core::Core;
 use crate::broker::queues::drops::give_up;
 use crate::broker::shares::leave::go_offline;
-use crate::broker::timers::Timer;
 use crate::config::log_type::NOTICE;
 use crate::impossible;
 use crate::keys::ConnId;
@@ -53,7 +52,7 @@ pub(crate) fn break_off(core: &mut Core, c: ConnId, what: &str, now: Time) {
 /// Nothing more is read from or queued for a connection; what is in its outbox goes out.
 pub(crate) fn finish(core: &mut Core, c: ConnId, now: Time) {
     core.connections.finish(c, now);
-    core.timers.add(now + CLOSE_TIMEOUT, Timer::Connection(c));
+    core.timers.set_connection(c, Some(now + CLOSE_TIMEOUT));
 }
 
 /// Closes the connections that a reply was too large for: their peers would wait for it for ever.

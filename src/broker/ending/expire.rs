@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use super::close::{CLOSE_TIMEOUT, close, finish};
-use super::session::end_session;
+use super::session::{end_session, watch_session};
 use super::will::publish_will;
 use crate::broker::connections::Stage;
 use crate::broker::core::Core;
 use crate::broker::sessions::NEVER;
-use crate::broker::timers::Timer;
 use crate::config::log_type::NOTICE;
 use crate::keys::{ConnId, SessionKey};
 use crate::mqtt::Reason;
@@ -24,7 +23,7 @@ pub(crate) fn silence(keep_alive: u16) -> Duration {
 
 /// Waits for the CONNECT of a new connection.
 pub(crate) fn await_connect(core: &mut Core, c: ConnId, now: Time) {
-    core.timers.add(now + CONNECT_TIMEOUT, Timer::Connection(c));
+    core.timers.set_connection(c, Some(now + CONNECT_TIMEOUT));
 }
 
 /// Ends a connection that has not sent its CONNECT in time, or nothing for one and a half
@@ -35,9 +34,11 @@ pub(crate) fn check_connection(core: &mut Core, c: ConnId, now: Time) {
     };
     match conn.stage() {
         Stage::Closing => {
-            // An older timer of the connection may come first.
-            if now >= conn.last_seen() + CLOSE_TIMEOUT {
+            let due = conn.last_seen() + CLOSE_TIMEOUT;
+            if now >= due {
                 core.connections.clear_outbox(c);
+            } else {
+                core.timers.set_connection(c, Some(due));
             }
         }
         Stage::New if now >= conn.last_seen() + CONNECT_TIMEOUT => {
@@ -62,7 +63,7 @@ fn check_keep_alive(core: &mut Core, c: ConnId, now: Time) {
     // A connection that the broker does not read is not silent of its own will.
     if deadline > now || !conn.may_be_read() {
         let again = deadline.max(now + Duration::from_secs(1));
-        core.timers.add(again, Timer::Connection(c));
+        core.timers.set_connection(c, Some(again));
         // Gives back what a busy time has left.
         conn.shrink();
         let session = conn.session().and_then(|key| core.sessions.get_mut(key));
@@ -103,5 +104,7 @@ pub(crate) fn check_session(core: &mut Core, key: SessionKey, now: Time) {
         }
         core.counters.expired += 1;
         end_session(core, key, now);
+    } else {
+        watch_session(core, key, now);
     }
 }

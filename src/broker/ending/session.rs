@@ -6,7 +6,6 @@ use crate::broker::core::Core;
 use crate::broker::queues::drops::drop_message;
 use crate::broker::sessions::{DropReason, NEVER};
 use crate::broker::shares::leave::{forget_identity, is_spent, stays_for_others};
-use crate::broker::timers::Timer;
 use crate::keys::SessionKey;
 use crate::lane::Lane;
 use crate::time::Time;
@@ -29,6 +28,7 @@ pub(crate) fn end_session(core: &mut Core, key: SessionKey, now: Time) {
         return;
     };
     core.watches.purges.set(key, None);
+    core.timers.set_session(key, None);
     if has_rows {
         core.ledger.promise(now);
     }
@@ -49,16 +49,13 @@ pub(crate) fn end_spent(core: &mut Core, now: Time) -> bool {
     found
 }
 
-/// Sets the timers for what happens to a session without a connection.
+/// Sets the timer for what happens to a session without a connection: its delayed will, its end.
 pub(crate) fn watch_session(core: &mut Core, key: SessionKey, now: Time) {
     let Some(session) = core.sessions.known(key) else {
         return;
     };
-    if let Some(at) = session.will_due() {
-        core.timers.add(at.max(now), Timer::Session(key));
-    }
-    if session.expiry != NEVER {
-        let at = session.since + Duration::from_secs(u64::from(session.expiry));
-        core.timers.add(at.max(now), Timer::Session(key));
-    }
+    let expires = (session.expiry != NEVER)
+        .then(|| session.since + Duration::from_secs(u64::from(session.expiry)));
+    let due = expires.into_iter().chain(session.will_due()).min();
+    core.timers.set_session(key, due.map(|at| at.max(now)));
 }

@@ -14,7 +14,6 @@ use crate::broker::sending::pump::pump;
 use crate::broker::sending::replies::reply_once;
 use crate::broker::sessions::{NEVER, who};
 use crate::broker::shares::membership::come_online;
-use crate::broker::timers::Timer;
 use crate::config::log_type::NOTICE;
 use crate::impossible;
 use crate::keys::{ConnId, SessionKey};
@@ -218,10 +217,10 @@ fn bind(
         core.sessions.unsave_identity(key);
         core.ledger.lazy(now);
     }
-    if agreed.keep_alive > 0 {
-        let at = now + silence(agreed.keep_alive);
-        core.timers.add(at, Timer::Connection(c));
-    }
+    core.timers.set_session(key, None);
+    let is_timed = agreed.keep_alive > 0;
+    let at = is_timed.then(|| now + silence(agreed.keep_alive));
+    core.timers.set_connection(c, at);
     core.counters.connects += 1;
     let done = core.ledger.store().done();
     // A row that says since when it is absent lets a session that can expire end after a crash.

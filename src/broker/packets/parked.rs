@@ -73,7 +73,6 @@ pub(super) fn no_room(
 fn retry_later(core: &mut Core, now: Time) {
     if core.watches.parked_due.is_none() {
         core.watches.parked_due = Some(now + RETRY);
-        core.timers.wake(now + RETRY);
     }
 }
 

@@ -74,7 +74,7 @@ fn tell(core: &mut Core, key: SessionKey, entry: &Entry, reason: Reason, now: Ti
         );
     }
     let next = end.refusals.next();
-    core.watches.look_at_refusals(next, &mut core.timers);
+    core.watches.look_at_refusals(next);
 }
 
 /// Drops the oldest dead letters of a bridge beyond their bound.

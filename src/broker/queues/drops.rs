@@ -72,7 +72,6 @@ pub(super) fn watch_drops(core: &mut Core, key: SessionKey, now: Time) {
 
 fn look_soon(core: &mut Core, key: SessionKey, now: Time) {
     if let Some(at) = look_at(core, key, now) {
-        core.timers.wake(at);
         let due = core.watches.drops_due;
         core.watches.drops_due = Some(due.map_or(at, |due| due.min(at)));
     }
@@ -227,9 +226,6 @@ pub(crate) fn look_at_drops(core: &mut Core, now: Time) {
             core.watches.dropping.push(key);
             next = Some(next.map_or(at, |next| next.min(at)));
         }
-    }
-    if let Some(at) = next {
-        core.timers.wake(at);
     }
     core.watches.drops_due = next;
 }

@@ -39,7 +39,7 @@ pub(crate) fn refuse(core: &mut Core, key: SessionKey, ack: &Ack<'_>, done: Done
     if let Verdict::Paused(paused, loudness) = verdict {
         tell_pause(session, &paused, loudness, now);
     }
-    core.watches.look_at_refusals(next, &mut core.timers);
+    core.watches.look_at_refusals(next);
     // It is as one that was never sent.
     note_expiry(core, key);
     pump(core, key, now);
@@ -110,7 +110,7 @@ pub(crate) fn look_at_refusals(core: &mut Core, now: Time) {
             log::warn!("Bridge {}: {count} more dead letters.", end.name);
         }
         let next = end.refusals.next();
-        core.watches.look_at_refusals(next, &mut core.timers);
+        core.watches.look_at_refusals(next);
     }
 }
 

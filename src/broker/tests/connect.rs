@@ -126,3 +126,30 @@ fn connect_must_come_in_time() {
     world.pass(secs(3));
     assert!(!world.is_open(peer));
 }
+
+/// A timer goes with what it looks at: those of clients that come and go, with sessions that could
+/// last for 136 years, do not gather.
+#[test]
+fn reconnects_leave_no_timers() {
+    let mut world = World::new();
+    for n in 0..2000 {
+        let (id, keep_alive) = (format!("clean{n}"), 60_000);
+        let durable = Dial {
+            keep_alive,
+            expiry: u32::MAX - 1 - n,
+            ..Dial::durable(Version::V5, "c")
+        };
+        let clean = Dial {
+            keep_alive,
+            ..Dial::clean(Version::V5, &id)
+        };
+        for dial in [durable, clean] {
+            let (peer, _) = world.connect(&dial);
+            world.cut(peer);
+        }
+        let timers = world.broker.core.timers.len();
+        assert!(timers <= 1, "{timers} after {n}");
+    }
+    world.pass(secs(10));
+    assert!(world.broker.core.timers.len() <= 1);
+}
