@@ -4,14 +4,17 @@
 //! broker's business.
 
 mod cleared;
+mod hash;
 mod retained;
 mod shared;
+mod subs;
 mod trie;
 
 pub use cleared::Cleared;
 pub use retained::Retained;
 pub use shared::{Among, Fitness, Groups};
-pub use trie::{SubOptions, Trie};
+pub use subs::SubOptions;
+pub use trie::Trie;
 
 #[cfg(test)]
 mod tests;

@@ -5,103 +5,18 @@
 //! lie in one hash table keyed by (node, level), so that a node with a hundred thousand children
 //! is as quick as one with two and a leaf costs no table of its own. `+` and `#` children are
 //! fields of the node: they are asked for at every step.
+//!
+//! The numbers of nodes and levels are known nowhere else: once most of them are free, those in use
+//! get new ones, and the memory of the others goes back.
 
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
-use std::num::NonZeroU32;
+use std::hash::BuildHasherDefault;
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
-
+use super::hash::{EdgeHasher, LevelHash};
+use super::subs::{Sub, SubOptions, Subs};
 use crate::impossible;
-use crate::lane::Lane;
-use crate::mqtt::QoS;
-
-/// What a subscription asks for, beside its filter.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct SubOptions {
-    /// The highest QoS to send at.
-    pub qos: QoS,
-    /// Do not send the subscriber its own messages back (5.0 §3.8.3.1).
-    pub no_local: bool,
-    /// Forward the RETAIN flag as published (5.0 §3.8.3.1).
-    pub retain_as_published: bool,
-    /// The Subscription Identifier (5.0 §3.8.2.1.2).
-    pub sub_id: Option<NonZeroU32>,
-    /// The lane of the subscriber's queue that its messages belong to.
-    pub lane: Lane,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Sub<S> {
-    key: S,
-    options: SubOptions,
-}
-
-/// The subscriptions that end at one node. Nearly all nodes have none or one.
-#[derive(Debug, Default)]
-enum Subs<S> {
-    #[default]
-    None,
-    One(Sub<S>),
-    /// Two or more, sorted by key.
-    Many(Vec<Sub<S>>),
-}
-
-impl<S: Copy + Ord> Subs<S> {
-    fn as_slice(&self) -> &[Sub<S>] {
-        match self {
-            Subs::None => &[],
-            Subs::One(sub) => std::slice::from_ref(sub),
-            Subs::Many(subs) => subs,
-        }
-    }
-
-    /// True if `sub` is new, false if it replaces one of the same key.
-    fn insert(&mut self, sub: Sub<S>) -> bool {
-        match self {
-            Subs::None => *self = Subs::One(sub),
-            Subs::One(old) if old.key == sub.key => {
-                *old = sub;
-                return false;
-            }
-            Subs::One(old) => {
-                let mut both = vec![*old, sub];
-                both.sort_unstable_by_key(|s| s.key);
-                *self = Subs::Many(both);
-            }
-            Subs::Many(subs) => match subs.binary_search_by_key(&sub.key, |s| s.key) {
-                Ok(at) => {
-                    subs[at] = sub;
-                    return false;
-                }
-                Err(at) => subs.insert(at, sub),
-            },
-        }
-        true
-    }
-
-    /// True if there was a subscription of `key`.
-    fn remove(&mut self, key: S) -> bool {
-        match self {
-            Subs::One(sub) if sub.key == key => *self = Subs::None,
-            Subs::None | Subs::One(_) => return false,
-            Subs::Many(subs) => {
-                let Ok(at) = subs.binary_search_by_key(&key, |s| s.key) else {
-                    return false;
-                };
-                subs.remove(at);
-                if let [last] = subs[..] {
-                    *self = Subs::One(last);
-                } else if subs.len() * 4 < subs.capacity() {
-                    subs.shrink_to(subs.len() * 2);
-                }
-            }
-        }
-        true
-    }
-}
 
 /// No node, or no such level.
 const NONE: u32 = u32::MAX;
@@ -153,11 +68,26 @@ struct Symbol {
     edges: u32,
 }
 
+/// Numbers that may be free without being given back.
+const SPARE: usize = 64;
+
+/// True if so few of `all` numbers are in use that those get new ones.
+fn is_sparse(free: usize, all: usize) -> bool {
+    free > SPARE && free > all / 4 * 3
+}
+
 /// Work space of a match, kept so that matching does not allocate.
 #[derive(Debug, Default)]
 struct Scratch {
     levels: Vec<u32>,
     pending: Vec<(u32, u32)>,
+}
+
+impl Scratch {
+    fn heap(&self) -> usize {
+        self.levels.capacity() * size_of::<u32>()
+            + self.pending.capacity() * size_of::<(u32, u32)>()
+    }
 }
 
 /// All subscriptions, by filter. `S` is who is subscribed.
@@ -168,10 +98,14 @@ pub struct Trie<S> {
     /// Level names come from peers, hence a hash with a key.
     symbols: HashMap<Box<[u8]>, Symbol, LevelHash>,
     free_symbols: Vec<u32>,
-    /// The most levels that a filter has had.
-    depth: usize,
+    /// How many subscriptions have one level, two levels, and so on up to the most that one has.
+    depths: Vec<u32>,
     len: usize,
+    /// Bytes of the names of levels and of lists of subscriptions.
+    lists: usize,
     scratch: Cell<Scratch>,
+    /// Bytes of the work space.
+    scratch_heap: Cell<usize>,
 }
 
 impl<S: Copy + Ord> Default for Trie<S> {
@@ -189,9 +123,11 @@ impl<S: Copy + Ord> Trie<S> {
             edges: HashMap::default(),
             symbols: HashMap::with_hasher(LevelHash::new()),
             free_symbols: Vec::new(),
-            depth: 0,
+            depths: Vec::new(),
             len: 0,
+            lists: 0,
             scratch: Cell::default(),
+            scratch_heap: Cell::default(),
         }
     }
 
@@ -214,9 +150,17 @@ impl<S: Copy + Ord> Trie<S> {
             levels += 1;
             node = self.child_or_new(node, level);
         }
-        self.depth = self.depth.max(levels);
-        let new = self.nodes[node as usize].subs.insert(Sub { key, options });
-        self.len += usize::from(new);
+        let subs = &mut self.nodes[node as usize].subs;
+        let before = subs.heap();
+        let new = subs.insert(Sub { key, options });
+        self.lists = self.lists + subs.heap() - before;
+        if new {
+            self.len += 1;
+            if self.depths.len() < levels {
+                self.depths.resize(levels, 0);
+            }
+            self.depths[levels - 1] += 1;
+        }
         new
     }
 
@@ -231,10 +175,17 @@ impl<S: Copy + Ord> Trie<S> {
                 return false;
             }
         }
-        if !self.nodes[node as usize].subs.remove(key) {
+        let subs = &mut self.nodes[node as usize].subs;
+        let before = subs.heap();
+        if !subs.remove(key) {
             return false;
         }
+        self.lists = self.lists + subs.heap() - before;
         self.len -= 1;
+        self.depths[path.len() - 1] -= 1;
+        while self.depths.last() == Some(&0) {
+            self.depths.pop();
+        }
         while let Some((parent, level)) = path.pop() {
             if !self.nodes[node as usize].is_empty() {
                 break;
@@ -243,48 +194,63 @@ impl<S: Copy + Ord> Trie<S> {
             self.free_nodes.push(node);
             node = parent;
         }
+        if is_sparse(self.free_nodes.len(), self.nodes.len())
+            || is_sparse(self.free_symbols.len(), self.numbered_symbols())
+        {
+            self.compact();
+        }
         true
     }
 
     /// Calls `f` for each subscription whose filter matches `topic`, a topic name, in no order; a session with
-    /// overlapping filters comes up once a filter.
+    /// overlapping filters comes up once a filter. Returns how many nodes and subscriptions were
+    /// looked at.
     ///
     /// Filters that begin with a wildcard do not match topics that begin with `$`
     /// [MQTT-4.7.2-1].
-    pub fn matches(&self, topic: &[u8], f: &mut impl FnMut(S, &SubOptions)) {
+    pub fn matches(&self, topic: &[u8], f: &mut impl FnMut(S, &SubOptions)) -> usize {
         let mut scratch = self.scratch.take();
         scratch.levels.clear();
         // One level more than any filter has tells a longer topic from one that fits.
         let levels = topic.split(|byte| *byte == b'/');
-        for level in levels.take(self.depth + 1) {
+        for level in levels.take(self.depths.len() + 1) {
             scratch
                 .levels
                 .push(self.symbols.get(level).map_or(NONE, |s| s.id));
         }
-        if topic.starts_with(b"$") {
+        let looked_at = if topic.starts_with(b"$") {
             let first = scratch.levels.first().copied().unwrap_or(NONE);
-            if let Some(&child) = self.edges.get(&(ROOT, first)) {
-                self.walk(child, 1, &mut scratch, f);
-            }
+            let child = self.edges.get(&(ROOT, first));
+            child.map_or(0, |child| self.walk(*child, 1, &mut scratch, f))
         } else {
-            self.walk(ROOT, 0, &mut scratch, f);
-        }
+            self.walk(ROOT, 0, &mut scratch, f)
+        };
+        self.scratch_heap.set(scratch.heap());
         self.scratch.set(scratch);
+        looked_at
     }
 
     /// Visits what matches below `node`, whose levels end before level `at` of the topic. Not
     /// recursive: the depth is a peer's choice.
-    fn walk(&self, node: u32, at: u32, scratch: &mut Scratch, f: &mut impl FnMut(S, &SubOptions)) {
+    fn walk(
+        &self,
+        node: u32,
+        at: u32,
+        scratch: &mut Scratch,
+        f: &mut impl FnMut(S, &SubOptions),
+    ) -> usize {
         let Scratch { levels, pending } = scratch;
+        let mut looked_at = 0;
         pending.push((node, at));
         while let Some((index, at)) = pending.pop() {
             let node = &self.nodes[index as usize];
+            looked_at += 1;
             if node.multi != NONE {
                 // `#` includes the level above it (5.0 §4.7.1.2).
-                self.visit(node.multi, f);
+                looked_at += self.visit(node.multi, f);
             }
             let Some(&symbol) = levels.get(at as usize) else {
-                self.visit(index, f);
+                looked_at += self.visit(index, f);
                 continue;
             };
             if node.single != NONE {
@@ -297,12 +263,15 @@ impl<S: Copy + Ord> Trie<S> {
                 pending.push((child, at + 1));
             }
         }
+        looked_at
     }
 
-    fn visit(&self, node: u32, f: &mut impl FnMut(S, &SubOptions)) {
-        for sub in self.nodes[node as usize].subs.as_slice() {
+    fn visit(&self, node: u32, f: &mut impl FnMut(S, &SubOptions)) -> usize {
+        let subs = self.nodes[node as usize].subs.as_slice();
+        for sub in subs {
             f(sub.key, &sub.options);
         }
+        subs.len()
     }
 
     fn child(&self, node: u32, level: &str) -> u32 {
@@ -362,6 +331,7 @@ impl<S: Copy + Ord> Trie<S> {
                     if symbol.edges == 0 {
                         self.free_symbols.push(symbol.id);
                         self.symbols.remove(level.as_bytes());
+                        self.lists -= name_size(level);
                     }
                 }
             }
@@ -378,32 +348,57 @@ impl<S: Copy + Ord> Trie<S> {
             Entry::Vacant(new) => {
                 // Without a free number, the numbers in use are 0 to len - 1.
                 let id = self.free_symbols.pop().unwrap_or(next);
+                self.lists += name_size(level);
                 new.insert(Symbol { id, edges: 1 }).id
             }
         }
     }
 
-    /// Heap bytes held, as far as the capacities tell.
-    #[cfg(test)]
-    pub(super) fn heap(&self) -> usize {
-        let subs: usize = self
-            .nodes
-            .iter()
-            .map(|n| {
-                if let Subs::Many(v) = &n.subs {
-                    v.capacity() * size_of::<Sub<S>>()
-                } else {
-                    0
-                }
-            })
-            .sum();
+    /// How many numbers levels have had at once.
+    fn numbered_symbols(&self) -> usize {
+        self.symbols.len() + self.free_symbols.len()
+    }
+
+    /// Gives the nodes and levels in use new numbers, without gaps, and the memory of the others
+    /// back.
+    fn compact(&mut self) {
+        let mut new_nodes = vec![NONE; self.nodes.len()];
+        let mut nodes = Vec::with_capacity(self.nodes.len() - self.free_nodes.len());
+        for (old, node) in std::mem::take(&mut self.nodes).into_iter().enumerate() {
+            // No node stays without anything below it, but for the root.
+            if old == ROOT as usize || !node.is_empty() {
+                new_nodes[old] = number(nodes.len());
+                nodes.push(node);
+            }
+        }
+        let new = |old: u32| new_nodes.get(old as usize).copied().unwrap_or(NONE);
+        for node in &mut nodes {
+            (node.single, node.multi) = (new(node.single), new(node.multi));
+        }
+        let mut new_symbols = vec![NONE; self.numbered_symbols()];
+        for (next, symbol) in self.symbols.values_mut().enumerate() {
+            new_symbols[symbol.id as usize] = number(next);
+            symbol.id = number(next);
+        }
+        let edges = std::mem::take(&mut self.edges).into_iter();
+        let edges = edges.map(|((parent, symbol), child)| {
+            ((new(parent), new_symbols[symbol as usize]), new(child))
+        });
+        self.edges = edges.collect();
+        self.nodes = nodes;
+        self.symbols.shrink_to_fit();
+        (self.free_nodes, self.free_symbols) = (Vec::new(), Vec::new());
+        self.scratch.set(Scratch::default());
+        self.scratch_heap.set(0);
+    }
+
+    /// How many bytes the tree takes, as far as the capacities tell; costs no look at the nodes.
+    pub fn bytes(&self) -> usize {
         let table = |capacity: usize, entry: usize| capacity * 8 / 7 * (entry + 1);
-        let names: usize = self
-            .symbols
-            .keys()
-            .map(|k| k.len().next_multiple_of(16) + 16)
-            .sum();
-        subs + names
+        let free = self.free_nodes.capacity() + self.free_symbols.capacity();
+        self.lists
+            + self.scratch_heap.get()
+            + (free + self.depths.capacity()) * size_of::<u32>()
             + self.nodes.capacity() * size_of::<Node<S>>()
             + table(self.edges.capacity(), size_of::<((u32, u32), u32)>())
             + table(self.symbols.capacity(), size_of::<(Box<[u8]>, Symbol)>())
@@ -418,65 +413,7 @@ impl<S: Copy + Ord> Trie<S> {
     }
 }
 
-/// Makes the hash of a level's name, which peers choose: its key is drawn at each start, so that they
-/// cannot choose names that fall together. A third of the work of std's hash, which was a tenth of
-/// all work for a message.
-#[derive(Clone, Debug)]
-struct LevelHash {
-    key: u64,
-}
-
-impl LevelHash {
-    fn new() -> LevelHash {
-        LevelHash {
-            key: RandomState::new().hash_one(0),
-        }
-    }
-}
-
-impl BuildHasher for LevelHash {
-    type Hasher = LevelHasher;
-
-    fn build_hasher(&self) -> LevelHasher {
-        LevelHasher(self.key)
-    }
-}
-
-/// XXH3, keyed by what was hashed before.
-struct LevelHasher(u64);
-
-impl Hasher for LevelHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = xxh3_64_with_seed(bytes, self.0);
-    }
-
-    fn write_usize(&mut self, _: usize) {
-        // The length of what follows, which XXH3 sees to itself.
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
-/// Hashes an edge: two numbers that this module hands out, so a multiplication will do.
-#[derive(Default)]
-struct EdgeHasher(u64);
-
-impl Hasher for EdgeHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u32(byte.into());
-        }
-    }
-
-    fn write_u32(&mut self, n: u32) {
-        self.0 = self.0 << 32 | u64::from(n);
-    }
-
-    fn finish(&self) -> u64 {
-        // A table takes its bucket from the low bits, which the product mixes least.
-        let product = self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        product ^ product >> 32
-    }
+/// Bytes on the heap for the name of a level.
+fn name_size(level: &str) -> usize {
+    level.len().next_multiple_of(16) + 16
 }

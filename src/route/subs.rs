@@ -1,0 +1,99 @@
+//! The subscriptions that end at one node of the tree.
+
+use std::num::NonZeroU32;
+
+use crate::lane::Lane;
+use crate::mqtt::QoS;
+
+/// What a subscription asks for, beside its filter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SubOptions {
+    /// The highest QoS to send at.
+    pub qos: QoS,
+    /// Do not send the subscriber its own messages back (5.0 §3.8.3.1).
+    pub no_local: bool,
+    /// Forward the RETAIN flag as published (5.0 §3.8.3.1).
+    pub retain_as_published: bool,
+    /// The Subscription Identifier (5.0 §3.8.2.1.2).
+    pub sub_id: Option<NonZeroU32>,
+    /// The lane of the subscriber's queue that its messages belong to.
+    pub lane: Lane,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sub<S> {
+    pub(super) key: S,
+    pub(super) options: SubOptions,
+}
+
+/// The subscriptions that end at one node. Nearly all nodes have none or one.
+#[derive(Debug, Default)]
+pub(super) enum Subs<S> {
+    #[default]
+    None,
+    One(Sub<S>),
+    /// Two or more, sorted by key.
+    Many(Vec<Sub<S>>),
+}
+
+impl<S: Copy + Ord> Subs<S> {
+    pub(super) fn as_slice(&self) -> &[Sub<S>] {
+        match self {
+            Subs::None => &[],
+            Subs::One(sub) => std::slice::from_ref(sub),
+            Subs::Many(subs) => subs,
+        }
+    }
+
+    /// True if `sub` is new, false if it replaces one of the same key.
+    pub(super) fn insert(&mut self, sub: Sub<S>) -> bool {
+        match self {
+            Subs::None => *self = Subs::One(sub),
+            Subs::One(old) if old.key == sub.key => {
+                *old = sub;
+                return false;
+            }
+            Subs::One(old) => {
+                let mut both = vec![*old, sub];
+                both.sort_unstable_by_key(|s| s.key);
+                *self = Subs::Many(both);
+            }
+            Subs::Many(subs) => match subs.binary_search_by_key(&sub.key, |s| s.key) {
+                Ok(at) => {
+                    subs[at] = sub;
+                    return false;
+                }
+                Err(at) => subs.insert(at, sub),
+            },
+        }
+        true
+    }
+
+    /// True if there was a subscription of `key`.
+    pub(super) fn remove(&mut self, key: S) -> bool {
+        match self {
+            Subs::One(sub) if sub.key == key => *self = Subs::None,
+            Subs::None | Subs::One(_) => return false,
+            Subs::Many(subs) => {
+                let Ok(at) = subs.binary_search_by_key(&key, |s| s.key) else {
+                    return false;
+                };
+                subs.remove(at);
+                if let [last] = subs[..] {
+                    *self = Subs::One(last);
+                } else if subs.len() * 4 < subs.capacity() {
+                    subs.shrink_to(subs.len() * 2);
+                }
+            }
+        }
+        true
+    }
+
+    /// Bytes on the heap.
+    pub(super) fn heap(&self) -> usize {
+        match self {
+            Subs::None | Subs::One(_) => 0,
+            Subs::Many(subs) => subs.capacity() * size_of::<Sub<S>>(),
+        }
+    }
+}
