@@ -87,12 +87,17 @@ fn run_here(
         Some(user) => Prepared::as_root(options, &config, &user),
         None => Prepared::new(&config),
     });
+    let refused = daemon::give_up_rights();
     let logger = opened
         .start()
         .map_err(|e| Error::System("starting the log", e))?;
     let logger = Rc::new(logger);
     log::info!("footbridge {} starting.", env!("CARGO_PKG_VERSION"));
-    for note in notes {
+    let secrets = check::readable_by_all(options.config.as_deref(), &config);
+    for secret in secrets {
+        log::warn!("{secret}.");
+    }
+    for note in refused.into_iter().chain(notes) {
         log::warn!("{note}");
     }
     if !options.ports.is_empty() && !config.listeners.is_empty() {

@@ -6,6 +6,7 @@
 
 mod findings;
 mod folders;
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,6 +24,7 @@ use crate::net::{self, Found};
 
 pub use findings::Findings;
 pub(super) use folders::left_by_mosquitto;
+pub(super) use secrets::readable_by_all;
 
 /// How long name servers have for all names together.
 const NAMES_WITHIN: Duration = Duration::from_secs(5);
@@ -50,6 +52,8 @@ pub fn check(options: &Options) -> Findings {
         findings.errors.push(format!("user: {e}"));
     }
     folders::check(config, &mut findings);
+    let open = readable_by_all(options.config.as_deref(), config);
+    findings.warnings.extend(open);
     let ports = options.ports.iter().enumerate();
     let twice = ports.filter(|(n, port)| options.ports.iter().take(*n).any(|p| p == *port));
     if config.listeners.is_empty() {

@@ -1,4 +1,4 @@
-//! What a daemon of the old kind needs: `-d`, the pid file, room for descriptors.
+//! What the process needs: `-d`, the pid file, room for descriptors, and no more rights than that.
 
 use std::env;
 use std::fs::{self, File};
@@ -9,8 +9,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, setsid};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, setsid,
+};
 use rustix::stdio::dup2_stdin;
+use rustix::thread::set_no_new_privs;
 
 /// Set in the environment of the process that `-d` leaves behind.
 const DETACHED: &str = "FOOTBRIDGE_DETACHED";
@@ -109,6 +112,29 @@ pub(super) fn raise_descriptor_limit() {
             log::debug!("The limit of open descriptors stays as it is: {e}.");
         }
     }
+}
+
+/// Gives up what a broker never needs: rights that a program it might start could gain
+/// (`no_new_privs`), and memory images of a crash, which hold passwords and messages. Only before
+/// any thread is started, since each has the first for itself, and after the change of the user,
+/// which allows images anew. Returns what the system refused, a line each.
+pub(super) fn give_up_rights() -> Vec<String> {
+    let no_core = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let done = [
+        ("no_new_privs", set_no_new_privs(true)),
+        ("a limit of 0 for core dumps", setrlimit(Resource::Core, no_core)),
+        (
+            "being traced or dumped by others",
+            set_dumpable_behavior(DumpableBehavior::NotDumpable),
+        ),
+    ];
+    let failed = done.into_iter().filter_map(|(what, done)| Some((what, done.err()?)));
+    failed
+        .map(|(what, e)| format!("The system does not let footbridge give up rights: {what}: {e}."))
+        .collect()
 }
 
 #[cfg(test)]

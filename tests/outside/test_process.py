@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -138,3 +139,46 @@ def test_what_a_trace_is_about_is_done_without_it(broker, client):
         command = [FOOTBRIDGE, "pub", "-d", "-p", str(broker.port), "-t", "t", "-q", "1", "-l"]
         subprocess.run(command, input=b"a\nb\n", stdout=nobody, timeout=30, check=True)
     assert c.payloads(2) == ["a", "b"]
+
+
+def test_what_the_process_gives_up(make_broker, client, tmp_path):
+    """No rights to gain, no memory images, and files that only their owner reads."""
+    log = tmp_path / "log"
+    old = os.umask(0o022)
+    try:
+        broker = make_broker(f"log_dest file {log}\nlog_dest stderr", durable=True)
+    finally:
+        os.umask(old)
+    pid = broker.process.pid
+    for status in Path(f"/proc/{pid}/task").glob("*/status"):
+        assert "\nNoNewPrivs:\t1\n" in status.read_text()
+    limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
+    core = next(line for line in limits if line.startswith("Max core file size"))
+    assert core.split()[4:6] == ["0", "0"]
+    # The files of a process that can't be dumped are root's.
+    assert os.stat(f"/proc/{pid}/environ").st_uid == 0
+    client(broker.port, "c").publish("t", "x", 1)
+    written = [log, *(broker.folder / "store").iterdir()]
+    assert len(written) >= 3
+    for file in written:
+        assert file.stat().st_mode & 0o777 == 0o600, file
+
+
+def test_secrets_that_others_can_read_are_told():
+    """Each with its cure, at the start and by the check."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        users, config = Path(folder) / "users", Path(folder) / "c.conf"
+        users.write_text("")
+        users.chmod(0o644)
+        config.write_text(
+            f"listener {free_port()} 127.0.0.1\npassword_file {users}\n"
+            "connection b\naddress 127.0.0.1:1\ntopic # out\nremote_username u\nremote_password p\n"
+        )
+        config.chmod(0o644)
+        checked = run("-c", config, "--test-config")
+        for file in (users, config):
+            assert f"`chmod o-rwx {file}`" in checked.stdout + checked.stderr
+            file.chmod(0o600)
+        checked = run("-c", config, "--test-config")
+        assert "chmod" not in checked.stdout + checked.stderr

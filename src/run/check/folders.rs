@@ -72,7 +72,7 @@ pub(in crate::run) fn left_by_mosquitto(general: &General) -> Option<String> {
     })
 }
 
-fn folder_of(file: &Path) -> &Path {
+pub(super) fn folder_of(file: &Path) -> &Path {
     match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::open::{folder_of, with_suffix};
@@ -86,7 +87,9 @@ impl Ballast {
         const BLOCK: usize = 16 << 10;
         let mut noise = fastrand::Rng::new();
         let mut block = [0; BLOCK];
-        let mut file = File::create(&self.path)?;
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&self.path)?;
         for _ in 0..size.div_ceil(BLOCK as u64) {
             noise.fill(&mut block);
             file.write_all(&block)?;

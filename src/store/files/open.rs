@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -340,6 +340,8 @@ fn new_file(path: &Path) -> io::Result<File> {
         .read(true)
         .write(true)
         .create_new(true)
+        // What waits in it is nobody else's.
+        .mode(0o600)
         .open(path)
 }
 

@@ -1,0 +1,149 @@
+//! Files that hold secrets and that everybody on the machine can read.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::folders::folder_of;
+use crate::config::{Config, General};
+
+/// The directives whose values are passwords.
+const PASSWORDS: [&str; 2] = ["remote_password", "password"];
+
+/// A line, with the cure, for each file with secrets that others can read: what was read as the
+/// configuration, password files, the store.
+pub(in crate::run) fn readable_by_all(main: Option<&Path>, config: &Config) -> Vec<String> {
+    let mut lines = Vec::new();
+    for file in main.map(configuration_files).unwrap_or_default() {
+        if is_open(&file) && names_password(&file) {
+            lines.push(line(
+                &file,
+                "passwords of bridges, and everybody can read it",
+            ));
+        }
+    }
+    let general = std::iter::once(&config.general.security);
+    let rules = general.chain(config.listeners.iter().map(|listener| &listener.security));
+    let mut files: Vec<&PathBuf> = rules.filter_map(|r| r.password_file.as_ref()).collect();
+    files.sort_unstable();
+    files.dedup();
+    for file in files.into_iter().filter(|file| is_open(file)) {
+        let what = "hashes of passwords (password_file), and everybody can read it";
+        lines.push(line(file, what));
+    }
+    lines.extend(store_line(&config.general));
+    lines
+}
+
+fn line(file: &Path, what: &str) -> String {
+    let name = file.display();
+    format!("{name} has {what}: `chmod o-rwx {name}` keeps others out")
+}
+
+/// The store, in a file that everybody can read as an earlier version made it.
+fn store_line(general: &General) -> Option<String> {
+    let is_open = general.persistence && is_open(&general.store);
+    is_open.then(|| {
+        let what = "every message that is kept, and everybody can read it";
+        line(&general.store, what)
+    })
+}
+
+/// The main file and those that its `include_dir` reads.
+fn configuration_files(main: &Path) -> Vec<PathBuf> {
+    let mut files = vec![main.to_owned()];
+    let text = fs::read_to_string(main).unwrap_or_default();
+    for folder in values(&text, "include_dir") {
+        let folder = folder_of(main).join(folder);
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let paths = entries.map(|entry| entry.path());
+        files.extend(paths.filter(|path| path.extension().is_some_and(|ext| ext == "conf")));
+    }
+    files
+}
+
+fn names_password(file: &Path) -> bool {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let mut names = PASSWORDS.iter();
+    names.any(|name| values(&text, name).next().is_some())
+}
+
+/// What stands behind `directive`, each time that it does.
+fn values<'t>(text: &'t str, directive: &str) -> impl Iterator<Item = &'t str> {
+    text.lines().filter_map(move |line| {
+        let rest = line.trim_start().strip_prefix(directive)?;
+        let value = rest.strip_prefix([' ', '\t'])?.trim();
+        (!value.is_empty()).then_some(value)
+    })
+}
+
+/// Whether everybody can read `file`: it and all folders that lead there let them.
+fn is_open(file: &Path) -> bool {
+    let Ok(path) = file.canonicalize() else {
+        return false;
+    };
+    path.ancestors().enumerate().all(|(up, path)| {
+        let wanted = if up == 0 { 0o4 } else { 0o1 };
+        fs::metadata(path).is_ok_and(|found| found.mode() & wanted != 0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::config::Env;
+
+    fn set(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn each_secret_that_others_can_read_has_a_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let text = format!(
+            "include_dir {0}\npassword_file {0}/users\npersistence true\npersistence_location {0}\n",
+            folder.path().display()
+        );
+        fs::write(at("main"), &text).unwrap();
+        fs::write(
+            at("bridge.conf"),
+            "connection b\naddress u\ntopic #\nremote_username u\nremote_password p\n",
+        )
+        .unwrap();
+        fs::write(at("users"), "").unwrap();
+        fs::write(at("footbridge.db"), "").unwrap();
+        let config = Config::parse(&text, "x", &Env::default()).unwrap().config;
+        let lines = || readable_by_all(Some(&at("main")), &config);
+        let secrets = ["bridge.conf", "users", "footbridge.db"];
+        for name in ["main", "bridge.conf", "users", "footbridge.db"] {
+            set(&at(name), 0o644);
+        }
+        set(folder.path(), 0o755);
+        let told = lines();
+        assert_eq!(told.len(), secrets.len(), "{told:?}");
+        for (line, name) in told.iter().zip(secrets) {
+            let cure = format!("`chmod o-rwx {}`", at(name).display());
+            assert!(line.contains(&cure), "{line}");
+        }
+        set(folder.path(), 0o750);
+        assert_eq!(lines(), [""; 0], "nobody comes as far");
+        set(folder.path(), 0o755);
+        for name in secrets {
+            set(&at(name), 0o640);
+        }
+        assert_eq!(lines(), [""; 0]);
+    }
+
+    #[test]
+    fn the_values_of_a_directive() {
+        let text = "# password x\n password  a b \npassword\npasswords c\n\tpassword\td\n";
+        assert_eq!(
+            values(text, "password").collect::<Vec<_>>(),
+            ["a b", "d"],
+            "comments and other directives are none"
+        );
+    }
+}
