@@ -246,10 +246,9 @@ fn name(signal: i32) -> &'static str {
 async fn stop(hub: &Shared) -> Result<(), Error> {
     const LOOK_AGAIN: Duration = Duration::from_millis(10);
     hub.borrow_mut().shut_down();
-    let mut left = STOP_WITHIN;
-    while !hub.borrow().is_quiet() && !left.is_zero() {
+    let end = Instant::now() + STOP_WITHIN;
+    while !hub.borrow().is_quiet() && Instant::now() < end {
         net::sleep(hub, LOOK_AGAIN).await;
-        left = left.saturating_sub(LOOK_AGAIN);
     }
     let store = hub.borrow_mut().close_store();
     match store {

@@ -9,10 +9,10 @@
 //! wakes. Of the many connections nothing is kept here: their changes go to the one task that
 //! drives them all ([`Reactor::take_changes`]).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
@@ -31,6 +31,10 @@ use crate::broker::ConnId;
 
 /// Events taken from the kernel at a time.
 const EVENTS: usize = 256;
+
+/// How often the kernel is asked in a row while it has more to tell: for so many times [`EVENTS`]
+/// descriptors. It tells of each before it tells of one again.
+const ROUNDS: u32 = 256;
 
 /// The longest sleep; the system call counts in 32-bit milliseconds.
 const MAX_SLEEP: Duration = Duration::from_secs(3600);
@@ -53,6 +57,14 @@ pub struct Reactor {
     slots: RefCell<Slots>,
     changes: RefCell<Changes>,
     alarms: RefCell<Vec<(Instant, Waker)>>,
+    /// Tasks that run once the kernel was asked again.
+    asking: RefCell<Vec<Waker>>,
+    /// How often the kernel was asked for all that had happened.
+    asks: Cell<u64>,
+    /// All that had happened by then was told.
+    asked: Cell<Instant>,
+    /// When the last wait was over.
+    woken: Cell<Instant>,
 }
 
 /// What happened to connections since it was last asked, and who asks.
@@ -60,6 +72,8 @@ pub struct Reactor {
 struct Changes {
     list: Vec<(ConnId, Readiness)>,
     waker: Option<Waker>,
+    /// The one who asks has more to do, also if nothing happens.
+    again: bool,
 }
 
 /// What can be done with a socket now; or, from [`Reactor::take_changes`], what more can be done.
@@ -165,6 +179,10 @@ impl Reactor {
             slots: RefCell::default(),
             changes: RefCell::default(),
             alarms: RefCell::default(),
+            asking: RefCell::default(),
+            asks: Cell::new(0),
+            asked: Cell::new(Instant::now()),
+            woken: Cell::new(Instant::now()),
         }))
     }
 
@@ -206,6 +224,36 @@ impl Reactor {
         new.waker.get_or_insert_with(|| cx.waker().clone());
     }
 
+    /// Wakes the task of [`Reactor::take_changes`] after the next wait, which then does not sleep: it
+    /// has more to do, but what has happened meanwhile comes first, and so do the other tasks.
+    pub(super) fn call_again(&self) {
+        self.changes.borrow_mut().again = true;
+    }
+
+    /// All that had happened by then was told, to tasks and in [`Reactor::take_changes`].
+    pub(super) fn asked(&self) -> Instant {
+        self.asked.get()
+    }
+
+    /// When the last wait was over.
+    pub(super) fn woken(&self) -> Instant {
+        self.woken.get()
+    }
+
+    /// Lets the kernel be asked once more for all that has happened: what a task hears of by then was
+    /// there when this was called.
+    pub(super) async fn ask(&self) {
+        let asks = self.asks.get();
+        poll_fn(|cx| {
+            if self.asks.get() != asks {
+                return Poll::Ready(());
+            }
+            self.asking.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
     /// Wakes the current task at `at` or earlier. Few tasks have an alarm, and each has one; it is
     /// moved forward only, because waking once in vain costs less than moving it at each turn.
     pub(super) fn set_alarm(&self, at: Instant, cx: &Context<'_>) {
@@ -232,28 +280,57 @@ impl Reactor {
     }
 
     /// Waits for events or the alarm, and wakes whom they concern. Does not wait when a task is
-    /// ready.
+    /// ready or asks.
     fn wait(&self, events: &mut Vec<epoll::Event>) {
-        events.clear();
         self.unpark.parked.store(true, Ordering::SeqCst);
-        let timeout = if self.unpark.notified.load(Ordering::SeqCst) {
+        let begun = Instant::now();
+        let is_busy = self.unpark.notified.load(Ordering::SeqCst)
+            || self.changes.borrow().again
+            || !self.asking.borrow().is_empty();
+        let timeout = if is_busy {
             Duration::ZERO
         } else {
-            self.until_alarm()
+            self.until_alarm(begun)
         };
-        let timeout = Timespec::try_from(timeout).unwrap_or_default();
-        // Only a signal interrupts; what it wants comes through a descriptor.
-        let _ = epoll::wait(&self.epoll, spare_capacity(events), Some(&timeout));
+        if self.collect(events, timeout) {
+            // What came while it slept may be told or not.
+            self.asked.set(begun);
+            self.asks.set(self.asks.get().wrapping_add(1));
+        }
         self.unpark.parked.store(false, Ordering::SeqCst);
-        for event in events.iter() {
-            self.dispatch(event.data.u64(), Readiness::of(event.flags));
+        self.woken.set(Instant::now());
+        for waker in self.asking.take() {
+            waker.wake();
         }
         // After the others: its turn is to come last.
-        let changes = self.changes.borrow();
-        if let Some(waker) = changes.waker.as_ref().filter(|_| !changes.list.is_empty()) {
+        let mut changes = self.changes.borrow_mut();
+        let again = std::mem::take(&mut changes.again) || !changes.list.is_empty();
+        if let Some(waker) = changes.waker.as_ref().filter(|_| again) {
             waker.wake_by_ref();
         }
+        drop(changes);
         self.ring();
+    }
+
+    /// Takes what has happened from the kernel, and waits for the first of it. True if that was all:
+    /// whoever has many sockets must not hide from it what the others sent before.
+    fn collect(&self, events: &mut Vec<epoll::Event>, mut timeout: Duration) -> bool {
+        for _ in 0..ROUNDS {
+            events.clear();
+            let limit = Timespec::try_from(timeout).unwrap_or_default();
+            // Only a signal interrupts; what it wants comes through a descriptor.
+            let Ok(_) = epoll::wait(&self.epoll, spare_capacity(events), Some(&limit)) else {
+                return false;
+            };
+            for event in events.iter() {
+                self.dispatch(event.data.u64(), Readiness::of(event.flags));
+            }
+            if events.len() < events.capacity() {
+                return true;
+            }
+            timeout = Duration::ZERO;
+        }
+        false
     }
 
     fn dispatch(&self, data: u64, more: Readiness) {
@@ -267,18 +344,18 @@ impl Reactor {
         }
     }
 
-    fn until_alarm(&self) -> Duration {
+    fn until_alarm(&self, now: Instant) -> Duration {
         let alarms = self.alarms.borrow();
         let first = alarms.iter().map(|(at, _)| *at).min();
         first.map_or(MAX_SLEEP, |at| {
-            at.saturating_duration_since(Instant::now()).min(MAX_SLEEP)
+            at.saturating_duration_since(now).min(MAX_SLEEP)
         })
     }
 
     fn ring(&self) {
         let mut alarms = self.alarms.borrow_mut();
         if !alarms.is_empty() {
-            let now = Instant::now();
+            let now = self.woken.get();
             let due = alarms.extract_if(.., |(at, _)| *at <= now);
             due.for_each(|(_, waker)| waker.wake());
         }
@@ -364,135 +441,4 @@ impl Drop for Source {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::poll_fn;
-    use std::io::{Read, Write};
-    use std::os::unix::net::UnixStream;
-    use std::thread;
-
-    use super::*;
-    use crate::keys::Table;
-
-    fn pair(reactor: &Rc<Reactor>) -> (UnixStream, Source, UnixStream) {
-        let (near, far) = UnixStream::pair().unwrap();
-        near.set_nonblocking(true).unwrap();
-        let source = reactor.register(&near).unwrap();
-        (near, source, far)
-    }
-
-    #[test]
-    fn bytes_that_arrive_later_wake_the_task() {
-        let reactor = Reactor::new().unwrap();
-        let (mut near, source, mut far) = pair(&reactor);
-        let writer = thread::spawn(move || {
-            thread::sleep(Duration::from_millis(30));
-            far.write_all(b"x").unwrap();
-            far
-        });
-        reactor.block_on(poll_fn(|cx| source.poll_readable(cx)));
-        assert_eq!(near.read(&mut [0; 8]).unwrap(), 1);
-        source.read_dry();
-        let noop = Context::from_waker(Waker::noop());
-        assert!(source.poll_readable(&noop).is_pending());
-        drop(writer.join().unwrap());
-        reactor.block_on(poll_fn(|cx| source.poll_readable(cx)));
-        source.read_dry();
-        assert!(
-            source.poll_readable(&noop).is_ready(),
-            "the end stays readable"
-        );
-    }
-
-    #[test]
-    fn a_full_pipe_becomes_writable_again() {
-        let reactor = Reactor::new().unwrap();
-        let (mut near, source, mut far) = pair(&reactor);
-        while near.write(&[0; 4096]).is_ok() {}
-        source.write_full();
-        let reader = thread::spawn(move || {
-            thread::sleep(Duration::from_millis(30));
-            far.set_nonblocking(true).unwrap();
-            while far.read(&mut [0; 65536]).is_ok() {}
-            far
-        });
-        reactor.block_on(poll_fn(|cx| source.poll_writable(cx)));
-        assert!(near.write(&[0; 64]).is_ok());
-        drop(reader.join().unwrap());
-    }
-
-    #[test]
-    fn the_alarm_rings_when_due_and_once() {
-        let reactor = Reactor::new().unwrap();
-        let begun = Instant::now();
-        let at = begun + Duration::from_millis(30);
-        let mut polls = 0;
-        reactor.block_on(poll_fn(|cx| {
-            polls += 1;
-            if Instant::now() >= at {
-                return Poll::Ready(());
-            }
-            reactor.set_alarm(at, cx);
-            Poll::Pending
-        }));
-        assert!(begun.elapsed() >= Duration::from_millis(30));
-        assert!(polls <= 4, "{polls} polls: it spins");
-        assert!(reactor.alarms.borrow().is_empty());
-    }
-
-    #[test]
-    fn another_thread_ends_the_wait() {
-        let reactor = Reactor::new().unwrap();
-        let (sender, receiver) = smol::channel::bounded(1);
-        thread::spawn(move || {
-            thread::sleep(Duration::from_millis(30));
-            sender.try_send(7).unwrap();
-        });
-        assert_eq!(reactor.block_on(receiver.recv()), Ok(7));
-    }
-
-    /// Waits for what happens to connections next.
-    fn next_changes(reactor: &Rc<Reactor>) -> Vec<(ConnId, Readiness)> {
-        let mut changes = Vec::new();
-        reactor.block_on(poll_fn(|cx| {
-            reactor.take_changes(&mut changes, cx);
-            if changes.is_empty() {
-                Poll::Pending
-            } else {
-                Poll::Ready(())
-            }
-        }));
-        changes
-    }
-
-    #[test]
-    fn a_tasks_socket_becomes_a_connections() {
-        let reactor = Reactor::new().unwrap();
-        let (near, source, mut far) = pair(&reactor);
-        far.write_all(b"x").unwrap();
-        reactor.block_on(poll_fn(|cx| source.poll_readable(cx)));
-        drop(source);
-        let known = Table::<ConnId, ()>::default().insert(());
-        reactor.watch(&near, known).unwrap();
-        let [(id, more)] = next_changes(&reactor)[..] else {
-            panic!("one connection, one change");
-        };
-        assert_eq!(id, known);
-        assert!(more.readable && more.writable && !more.ended, "{more:?}");
-        drop(far);
-        let [(_, more)] = next_changes(&reactor)[..] else {
-            panic!("one connection, one change");
-        };
-        assert!(more.readable && more.ended, "{more:?}");
-    }
-
-    #[test]
-    fn after_the_end_reads_never_run_dry() {
-        let mut ready = Readiness::default();
-        ready.add(Readiness::of(EventFlags::IN));
-        ready.read_dry();
-        assert_eq!(ready, Readiness::default());
-        ready.add(Readiness::of(EventFlags::IN | EventFlags::RDHUP));
-        ready.read_dry();
-        assert!(ready.readable && !ready.writable);
-    }
-}
+mod tests;

@@ -51,8 +51,8 @@ impl Hub {
         self.forget_now();
         if more || !self.ready.is_empty() {
             // A write made room, and the broker filled it, or a connection has more to read: once
-            // more, after the others.
-            cx.waker().wake_by_ref();
+            // more, after the others and what they have sent meanwhile.
+            self.reactor().call_again();
         } else {
             self.turn = Some(cx.waker().clone());
         }
