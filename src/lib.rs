@@ -143,6 +143,10 @@
 //!   closes on the notification has delivered the commands by then.
 //! - **Session numbers of 64 bits**: those beyond 2^32 have a table of their own in the store, made
 //!   with the first of them, so that older stores open and nothing is migrated.
+//! - **A session has parts**: where it has many subscriptions or open packet ids of QoS 2, each
+//!   subscription and each page of ids has a row of its own, in a table made with the first of them, so
+//!   that a commit writes in proportion to what came. Few of them stay in the rows of the session,
+//!   and the store's format with them.
 //! - **An upstream is not cut off for what it sends** (`bridge::Faults`), although [MQTT-4.13.1-1] asks
 //!   for it: a session that lasts would deliver the same message on the next connection, for ever.
 //!   Of a packet that does not decode is read what its acknowledgement needs (`mqtt::read_faulty`);

@@ -89,6 +89,7 @@ fn restore_session(core: &mut Core, loaded: LoadedSession, now: Time) -> Session
         state,
         queue,
         releasing,
+        ..
     } = loaded;
     let origin = Rc::new(Origin::new(
         &record.client_id,

@@ -152,7 +152,7 @@ impl Db {
         }
         meta.stamp = replayed.stamp.unwrap_or(meta.stamp);
         // The store that says otherwise was made anew for this journal.
-        meta.wide |= replayed.wide;
+        meta.format = meta.format.max(replayed.format);
         let mut loaded = load(&View::new(&database, &replayed.overlay)?, &meta)?;
         loaded.damaged += replayed.damaged;
         let db = Db {
@@ -191,7 +191,7 @@ impl Db {
         self.counted += bytes;
         self.meta.stamp.advance(batch.floor, batch.wall, bytes);
         // The journal's records have no format of their own: the tables must tell it first.
-        let is_journaled = self.meta.wide || !batch.is_wide();
+        let is_journaled = batch.format() <= self.meta.format;
         if let Some(journal) = self.journal.as_mut().filter(|_| is_journaled)
             && journal.append(&self.meta.stamp, batch)?
         {
@@ -222,11 +222,12 @@ impl Db {
         changes.absorb(batch, self.end);
         let meta = Meta {
             applied: self.seq(),
-            wide: self.meta.wide || batch.is_wide(),
+            format: self.meta.format.max(batch.format()),
             ..self.meta
         };
-        let has_meta =
-            meta.applied != self.meta.applied || meta.wide != self.meta.wide || self.is_stamp_due();
+        let has_meta = meta.applied != self.meta.applied
+            || meta.format != self.meta.format
+            || self.is_stamp_due();
         let database = self.database.as_ref().ok_or_else(closed)?;
         let txn = database.begin_write()?;
         let balance = changes.write(&txn)?;
@@ -241,7 +242,7 @@ impl Db {
             self.end = self.end.max(last + 1);
         }
         self.live = (self.live + balance.added).saturating_sub(balance.removed);
-        self.meta.wide = meta.wide;
+        self.meta.format = meta.format;
         self.applied(meta.applied);
         Ok(())
     }
@@ -424,7 +425,7 @@ impl Db {
             return Err(Error::Corrupt("another store is in its place".into()));
         }
         self.end = end;
-        self.meta.wide |= found.wide;
+        self.meta.format = self.meta.format.max(found.format);
         self.database = Some(database);
         // The commit that failed got through.
         if found.applied > self.meta.applied {

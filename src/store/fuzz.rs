@@ -7,10 +7,11 @@ use super::error::Error;
 use super::files::disk::{Files, Meter, Metered};
 use super::files::journal::{self, Journal};
 use super::rows::batch::Batch;
-use super::rows::codec::{Reader, seal};
+use super::rows::codec::{Reader, seal, slice};
 use super::rows::message::{
     decode_message, decode_retained, decode_targets, encode_message, encode_retained,
 };
+use super::rows::part::{self, Part, encode_ids, encode_subscription, sealed_key};
 use super::rows::session::{IDENTITY, STATE, SessionRecord, key_bytes};
 use super::rows::state::StateRecord;
 use super::tables::changes::Overlay;
@@ -29,12 +30,13 @@ pub fn run(input: &[u8]) {
     let Some((kind, rest)) = input.split_first() else {
         return;
     };
-    match kind % 6 {
+    match kind % 7 {
         0 => queued(rest),
         1 => retained(rest),
         2 => identity(rest),
         3 => state(rest),
         4 => batch(rest),
+        5 => part(rest),
         _ => journal(rest),
     }
 }
@@ -53,8 +55,8 @@ fn queued(body: &[u8]) {
     };
     assert_eq!(targets.as_ref(), Ok(&all));
     let mut again = Vec::new();
-    encode_message(ID, &message, &all, &mut again);
-    let (same, targets) = decode_message(ID, &again).expect("what was encoded");
+    let row = encode_message(ID, &message, &all, &mut again);
+    let (same, targets) = decode_message(ID, slice(&again, &row)).expect("what was encoded");
     assert_eq!(
         (same.topic(), same.payload()),
         (message.topic(), message.payload())
@@ -90,16 +92,42 @@ fn state(body: &[u8]) {
     }
 }
 
+/// A part of a session: a key of any length up to 32 bytes, and its row.
+fn part(body: &[u8]) {
+    let Some((len, rest)) = body.split_first() else {
+        return;
+    };
+    let (key, body) = rest.split_at(rest.len().min(usize::from(len % 33)));
+    // Half of the keys have a kind that there is.
+    let mut key = key.to_vec();
+    if let Some(kind) = key.get_mut(8).filter(|_| len & 128 == 0) {
+        *kind &= 1;
+    }
+    let row = sealed(&sealed_key(&key), body);
+    let Ok((id, decoded)) = part::decode(&key, &row) else {
+        return;
+    };
+    let mut again = Vec::new();
+    match &decoded {
+        Part::Ids(_, page) => encode_ids(&key, page, &mut again),
+        Part::Subscription(record) => encode_subscription(&key, record, &mut again),
+    }
+    assert_eq!(part::decode(&key, &again), Ok((id, decoded)));
+}
+
 fn batch(body: &[u8]) {
     let Ok(mut batch) = Batch::decode(Reader::new(body)) else {
         return;
     };
     assert!(batch.bytes() <= body.len());
     Overlay::default().absorb(&batch, u64::MAX);
-    let again = batch.with_record(&[], |record, start| record.split_off(start));
+    let again = batch.with_record(&[], |record, start| {
+        record.get(start..).unwrap_or_default().to_vec()
+    });
     let again = again.expect("an empty front fits");
     let same = Batch::decode(Reader::new(&again)).expect("what was encoded");
     assert!(same.messages().eq(batch.messages()) && same.sessions().eq(batch.sessions()));
+    assert!(same.parts().eq(batch.parts()) && same.format() == batch.format());
 }
 
 /// A journal of records, each as long as the byte before it says, some of them not where they

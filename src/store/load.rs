@@ -8,6 +8,7 @@ use super::queue::{Queue, Queued};
 use super::refs::Refs;
 use super::rescue::report::{Quarantined, Rescued};
 use super::rows::message::{Scanned, decode_retained, scan};
+use super::rows::part::{self, Part, ids_on};
 use super::rows::session::{IDENTITY, SessionRecord};
 use super::rows::state::StateRecord;
 use super::tables::meta::{Meta, Written};
@@ -52,10 +53,14 @@ pub struct Loaded {
 pub struct LoadedSession {
     /// Its number.
     pub id: SessionId,
-    /// Who it is.
+    /// Who it is, with all its subscriptions.
     pub record: SessionRecord,
-    /// Where its delivery stands.
+    /// Where its delivery stands, with all packet ids that were received.
     pub state: StateRecord,
+    /// Whether subscriptions of it have rows of their own.
+    pub filters_apart: bool,
+    /// The pages of packet ids that have rows of their own.
+    pub id_pages: Vec<u8>,
     /// The messages it is owed.
     pub queue: Queue,
     /// Those of [`StateRecord::releasing`] that are stored.
@@ -116,6 +121,7 @@ pub(super) fn load(view: &View<'_>, meta: &Meta) -> Result<Loaded, Error> {
         live: 0,
     };
     load_sessions(view, &mut loaded)?;
+    load_parts(view, &mut loaded)?;
     load_messages(view, &mut loaded)?;
     load_retained(view, &mut loaded)?;
     view.pass_deleted()?;
@@ -134,6 +140,8 @@ fn load_sessions(view: &View<'_>, loaded: &mut Loaded) -> Result<(), Error> {
                     id,
                     record,
                     state: StateRecord::default(),
+                    filters_apart: false,
+                    id_pages: Vec::new(),
                     queue: Queue::default(),
                     releasing: Vec::new(),
                 });
@@ -141,6 +149,15 @@ fn load_sessions(view: &View<'_>, loaded: &mut Loaded) -> Result<(), Error> {
         } else {
             StateRecord::decode(id, row).map(|state| loaded.see_state(id, state))
         };
+        loaded.count_damage(read);
+        CONTINUE
+    })?;
+    Ok(())
+}
+
+fn load_parts(view: &View<'_>, loaded: &mut Loaded) -> Result<(), Error> {
+    let _ = view.parts(|key, row| {
+        let read = part::decode(key, row).map(|(id, part)| loaded.see_part(id, part));
         loaded.count_damage(read);
         CONTINUE
     })?;
@@ -252,6 +269,27 @@ impl Loaded {
         // A state without an identity is what a damaged identity row leaves.
         if let Some(session) = self.sessions.last_mut().filter(|session| session.id == id) {
             session.state = state;
+        }
+    }
+
+    fn see_part(&mut self, id: SessionId, part: Part) {
+        self.see_session(id);
+        // They rise by number. A part without an identity is what a damaged identity row leaves.
+        let at = self
+            .sessions
+            .binary_search_by_key(&id, |session| session.id);
+        let Some(session) = at.ok().and_then(|at| self.sessions.get_mut(at)) else {
+            return;
+        };
+        match part {
+            Part::Subscription(record) => {
+                session.filters_apart = true;
+                session.record.subscriptions.push(record);
+            }
+            Part::Ids(number, page) => {
+                session.id_pages.push(number);
+                session.state.received.extend(ids_on(number, &page));
+            }
         }
     }
 

@@ -9,7 +9,7 @@
 //! | where | what |
 //! |---|---|
 //! | `error`, `budget` | what can go wrong; how rarely a flash budget lets it commit |
-//! | `rows` | messages and sessions as bytes, and the batch of them that a commit holds |
+//! | `rows` | messages, sessions and their parts as bytes, and the batch of them that a commit holds |
 //! | `queue`, `refs` | what is owed without its contents: ids, sizes and times; how many are owed it |
 //! | `ledger` | the broker's side: what is owed, what waits for a commit, what may be deleted |
 //! | `tables` | the tables of redb, changes folded for them, and all rows read as one |
@@ -34,6 +34,8 @@
 //! - Session numbers beyond 32 bits have a table of their own. The store's format tells of it
 //!   before the first is anywhere, so that a program which knows none refuses the store; until
 //!   then such a program can go on with it.
+//! - Where a session has many subscriptions or open packet ids, each has a row of its own, in a table
+//!   that is made with the first of them, and told of in the same way. They go with the session.
 //! - A damaged row is skipped and counted, never delivered; a damaged file is set aside, never
 //!   overwritten, and all rows of it that can still be read go into a new one.
 //! - What was deleted before the damage stays deleted as long as the trees of the file hold.
@@ -74,6 +76,7 @@ pub use rescue::report::{Quarantined, Rescued};
 pub use rows::batch::Batch;
 pub use rows::bridge::{GivenUpRecord, LineRecord};
 pub use rows::message::{decode_message, decode_retained, decode_targets};
+pub use rows::part::{IdPage, PAGE_IDS, ids_on, place_of};
 pub use rows::session::{SessionRecord, SubscriptionRecord, WillRecord};
 pub use rows::state::{DropRecord, StateRecord};
 pub use rows::sync::SyncRecord;

@@ -18,6 +18,7 @@ use crate::impossible;
 use crate::store::error::{Corrupt, Error};
 use crate::store::rows::batch::{Batch, MAX_FRONT};
 use crate::store::rows::codec::{Reader, seal, tail, unseal};
+use crate::store::rows::format::Format;
 use crate::store::tables::changes::Overlay;
 use crate::store::tables::meta::{Meta, Stamp};
 
@@ -57,8 +58,8 @@ pub(in crate::store) struct Journal {
 pub(in crate::store) struct Replayed {
     /// The changes, folded.
     pub(in crate::store) overlay: Overlay,
-    /// A record names a session whose number takes more than 32 bits.
-    pub(in crate::store) wide: bool,
+    /// What a program must know to read the records.
+    pub(in crate::store) format: Format,
     /// The stamp of the newest record.
     pub(in crate::store) stamp: Option<Stamp>,
     /// Records that are missing, or 1 for a file that is missing or of something else.
@@ -92,7 +93,7 @@ impl Journal {
             match decode(record.contents) {
                 Ok((stamp, batch)) => {
                     replayed.overlay.absorb(&batch, end);
-                    replayed.wide |= batch.is_wide();
+                    replayed.format = replayed.format.max(batch.format());
                     replayed.stamp = Some(stamp);
                 }
                 Err(_) => replayed.damaged += 1,

@@ -7,14 +7,15 @@ use std::ops::Range;
 use redb::{Database, Key, ReadableTable};
 
 use super::report::Rescued;
-use super::row::{Table, message_id, session_key, topic};
+use super::row::{Table, is_worth_when_old, message_id, session_key, topic};
 use super::walk::Sink;
 use crate::impossible;
 use crate::store::error::Error;
 use crate::store::rows::codec::slice;
+use crate::store::rows::format::Format;
 use crate::store::rows::session::{IDENTITY, narrow};
 use crate::store::tables::meta::Meta;
-use crate::store::tables::schema::{MSG, RETAINED, SESSION, WIDE_SESSION};
+use crate::store::tables::schema::{MSG, PART, RETAINED, SESSION, WIDE_SESSION};
 
 /// Bytes of rows in one commit.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -38,7 +39,7 @@ pub(super) struct NewStore {
 #[derive(Clone, Copy, Default)]
 pub(super) struct Counts {
     pub(super) rescued: Rescued,
-    /// Rows, of which a session has two.
+    /// Rows, of which a session has two and its parts.
     pub(super) rows: u64,
 }
 
@@ -129,6 +130,7 @@ impl NewStore {
                         counts.sessions += u64::from(is_new && key.1 == IDENTITY);
                         is_new
                     }
+                    Table::Part => put(&mut txn.open_table(PART)?, row.key, &row)?,
                     Table::Retained => {
                         let Some(topic) = topic(row.key) else {
                             unaccepted(&row);
@@ -162,7 +164,15 @@ impl Sink for NewStore {
         if table == Table::Meta {
             return self.meta(key, row);
         }
-        self.meta.wide |= table == Table::WideSession;
+        if !is_live && !is_worth_when_old(table, key, row) {
+            return;
+        }
+        let format = match table {
+            Table::WideSession => Format::Wide,
+            Table::Part => Format::Parts,
+            Table::Meta | Table::Session | Table::Retained | Table::Message => Format::First,
+        };
+        self.meta.format = self.meta.format.max(format);
         if let (Table::Session | Table::WideSession, Some((id, IDENTITY))) =
             (table, session_key(key))
         {

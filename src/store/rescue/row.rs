@@ -5,6 +5,7 @@ use std::cmp::{Ordering, Reverse};
 use crate::message::{MessageId, SessionId};
 use crate::store::rows::codec::unseal;
 use crate::store::rows::message::{decode_retained, scan};
+use crate::store::rows::part::{self, Part};
 use crate::store::rows::session::{IDENTITY, STATE, SessionKey, SessionRecord};
 use crate::store::rows::state::StateRecord;
 use crate::store::tables::meta::Meta;
@@ -16,15 +17,17 @@ pub(super) enum Table {
     Meta,
     Session,
     WideSession,
+    Part,
     Retained,
     Message,
 }
 
 impl Table {
-    pub(super) const ALL: [Table; 5] = [
+    pub(super) const ALL: [Table; 6] = [
         Table::Meta,
         Table::Session,
         Table::WideSession,
+        Table::Part,
         Table::Retained,
         Table::Message,
     ];
@@ -34,6 +37,7 @@ impl Table {
             b"meta" => Some(Table::Meta),
             b"session" => Some(Table::Session),
             b"session64" => Some(Table::WideSession),
+            b"part" => Some(Table::Part),
             b"retained" => Some(Table::Retained),
             b"msg" => Some(Table::Message),
             _ => None,
@@ -46,8 +50,13 @@ impl Table {
             Table::Session => Some(5),
             Table::WideSession => Some(9),
             Table::Message => Some(8),
-            Table::Meta | Table::Retained => None,
+            Table::Meta | Table::Part | Table::Retained => None,
         }
+    }
+
+    /// Whether most stores don't have it: it comes into being with its first row.
+    pub(super) fn is_optional(self) -> bool {
+        matches!(self, Table::WideSession | Table::Part)
     }
 
     /// How redb sorts the keys.
@@ -55,7 +64,7 @@ impl Table {
         match self {
             Table::Session | Table::WideSession => session_key(a).cmp(&session_key(b)),
             Table::Message => message_id(a).cmp(&message_id(b)),
-            Table::Meta | Table::Retained => a.cmp(b),
+            Table::Meta | Table::Part | Table::Retained => a.cmp(b),
         }
     }
 
@@ -66,6 +75,7 @@ impl Table {
             Table::Meta => Meta::has(key) && unseal(key, row).is_ok(),
             Table::Message => message_id(key).is_some_and(|id| scan(id, row, drop).is_ok()),
             Table::Retained => topic(key).is_some_and(|topic| decode_retained(topic, row).is_ok()),
+            Table::Part => part::decode(key, row).is_ok(),
             Table::Session | Table::WideSession => match session_key(key) {
                 Some((id, IDENTITY)) => SessionRecord::decode(SessionId(id), row).is_ok(),
                 Some((id, STATE)) => StateRecord::decode(SessionId(id), row).is_ok(),
@@ -80,6 +90,8 @@ impl Table {
         match self {
             // It is asked for by name.
             Table::Meta => false,
+            // Nothing in it rises.
+            Table::Part => false,
             Table::Message => {
                 let arrival = |row| Some(scan(message_id(key)?, row, drop).ok()?.arrival);
                 arrival(row) > arrival(old)
@@ -95,6 +107,13 @@ impl Table {
             },
         }
     }
+}
+
+/// Whether a row, accepted under `key`, is worth having also if it may be an old version. An older
+/// subscription is better than none; a packet id that only we think is taken would swallow a message.
+pub(super) fn is_worth_when_old(table: Table, key: &[u8], row: &[u8]) -> bool {
+    let part = (table == Table::Part).then(|| part::decode(key, row));
+    !matches!(part, Some(Ok((_, Part::Ids(..)))))
 }
 
 /// The id that is the key of a message.
@@ -198,7 +217,7 @@ mod tests {
         for key in [[4, 0, 0, 0, IDENTITY], [3, 0, 0, 0, STATE], [3, 0, 0, 0, 7]] {
             assert!(!Table::Session.accepts(&key, &row));
         }
-        for table in [Table::Meta, Table::Message, Table::Retained] {
+        for table in [Table::Meta, Table::Message, Table::Part, Table::Retained] {
             assert!(!table.accepts(b"12345678", &row));
         }
     }

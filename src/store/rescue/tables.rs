@@ -35,8 +35,8 @@ pub(super) struct Tables {
     pub(super) found: [Found; Table::ALL.len()],
     /// Whether all of it, the numbers of rows too, is what the last commit left.
     pub(super) is_exact: bool,
-    /// Whether a definition of [`Table::WideSession`] was seen, which most stores don't have.
-    has_wide: bool,
+    /// Of which tables, in the same order, a definition was seen: most stores don't have all.
+    seen: [bool; Table::ALL.len()],
 }
 
 impl Tables {
@@ -47,7 +47,7 @@ impl Tables {
         let mut tables = Tables {
             found: [Found::Lost; Table::ALL.len()],
             is_exact: is_last(&slots),
-            has_wide: false,
+            seen: [false; Table::ALL.len()],
         };
         let mut page = Vec::new();
         for slot in &slots {
@@ -68,17 +68,19 @@ impl Tables {
             }
         }
         if tables.found.iter().any(|found| !found.is_lost()) {
-            tables.settle_wide();
+            tables.settle_optional();
         }
         tables
     }
 
-    /// Takes the table of wide session numbers for empty if its definition was nowhere: it comes
-    /// into being with the first row.
-    fn settle_wide(&mut self) {
-        let place = self.found.get_mut(Table::WideSession as usize);
-        if let Some(place) = place.filter(|place| place.is_lost() && !self.has_wide) {
-            *place = Found::Empty;
+    /// Takes those of the tables that come into being with their first row for empty whose definition
+    /// was nowhere.
+    fn settle_optional(&mut self) {
+        let places = self.found.iter_mut().zip(self.seen);
+        for (table, (place, seen)) in Table::ALL.into_iter().zip(places) {
+            if table.is_optional() && place.is_lost() && !seen {
+                *place = Found::Empty;
+            }
         }
     }
 
@@ -93,11 +95,15 @@ impl Tables {
             let Some(table) = Table::named(name) else {
                 continue;
             };
-            let Some(place) = self.found.get_mut(table as usize) else {
+            let (place, seen) = (
+                self.found.get_mut(table as usize),
+                self.seen.get_mut(table as usize),
+            );
+            let (Some(place), Some(seen)) = (place, seen) else {
                 impossible!("{table:?} is none of the tables");
                 continue;
             };
-            self.has_wide |= table == Table::WideSession;
+            *seen = true;
             let found = parse(definition);
             let is_proven = match found {
                 Found::Tree(Root { link, .. }) => is_sound || pages.proves(link, table.key_width()),
@@ -108,7 +114,7 @@ impl Tables {
             }
         }
         if is_sound {
-            self.settle_wide();
+            self.settle_optional();
         }
     }
 }

@@ -211,11 +211,12 @@ impl<'w, 'p, S: Sink> Tree<'w, 'p, S> {
 
     /// Where it is worth looking for rows on other pages. Not for messages and retained ones of a
     /// lost leaf: older versions of that leaf hold few that are still live, and all that were
-    /// deleted. An older version of a session is better than to lose all that it is owed.
+    /// deleted. An older version of a session is better than to lose all that it is owed, and so is a
+    /// subscription that may have been ended.
     fn worth_searching(self) -> impl Iterator<Item = Lost> {
         let table = self.table;
         let is_worth = move |depth| match table {
-            Table::Meta | Table::Session | Table::WideSession => true,
+            Table::Meta | Table::Session | Table::WideSession | Table::Part => true,
             Table::Message | Table::Retained => self.leaf_depth != Some(depth),
         };
         self.lost

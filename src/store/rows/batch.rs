@@ -3,8 +3,10 @@
 use std::ops::Range;
 
 use super::codec::{MAX_VARINT, Reader, put_bytes, put_varint, slice};
+use super::format::Format;
 use super::message::{encode_message, encode_retained};
-use super::session::{IDENTITY, STATE, SessionKey, SessionRecord, is_wide};
+use super::part::{IdPage, encode_ids, encode_subscription, ids_key, subscription_key};
+use super::session::{IDENTITY, STATE, SessionKey, SessionRecord, SubscriptionRecord, is_wide};
 use super::state::StateRecord;
 use crate::impossible;
 use crate::message::{Message, MessageId, SessionId};
@@ -25,7 +27,8 @@ pub(in crate::store) const MAX_FRONT: usize = 96;
 
 /// The changes of one commit, already encoded: plain bytes that can go to the storage thread.
 ///
-/// Puts apply before deletes, and of two changes to one row the later wins.
+/// Puts apply before deletes, and of two changes to one row the later wins; what deletes a session
+/// deletes the parts that it had before the batch.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// The number of the commit.
@@ -40,12 +43,13 @@ pub struct Batch {
     /// The rows in `record`.
     messages: Vec<(MessageId, Span)>,
     deletes: Vec<Range<u64>>,
-    /// All other rows and the topics of retained messages, one after another.
+    /// All other rows, the topics of retained messages and the keys of parts, one after another.
     arena: Vec<u8>,
     sessions: Vec<(SessionKey, Option<Span>)>,
-    /// It names a session whose number takes more than 32 bits.
-    wide: bool,
+    /// What a program must know to read it.
+    format: Format,
     retained: Vec<(Span, Option<Span>)>,
+    parts: Vec<(Span, Option<Span>)>,
 }
 
 impl Batch {
@@ -67,13 +71,16 @@ impl Batch {
         self.messages.clear();
         self.deletes.clear();
         self.sessions.clear();
-        self.wide = false;
+        self.format = Format::First;
         self.retained.clear();
+        self.parts.clear();
     }
 
     /// Stores a message for the sessions that are owed it. Cheapest with rising ids.
     pub fn put_message(&mut self, id: MessageId, message: &Message, targets: &[Owed]) {
-        self.wide |= targets.iter().any(|target| is_wide(target.session));
+        if targets.iter().any(|target| is_wide(target.session)) {
+            self.needs(Format::Wide);
+        }
         let record = self.record_for(id);
         let row = encode_message(id, message, targets, record);
         self.messages.push((id, row));
@@ -118,14 +125,50 @@ impl Batch {
         self.push_session((id.0, STATE), Some(row));
     }
 
-    /// Deletes a session, state and all.
+    /// Stores one subscription of a session.
+    pub fn put_subscription(&mut self, id: SessionId, record: &SubscriptionRecord) {
+        let key = subscription_key(id, &record.filter);
+        let row = self.append(|out| encode_subscription(&key, record, out));
+        self.push_part(&key, Some(row));
+    }
+
+    /// Deletes the row of a subscription, if it has one of its own.
+    pub fn delete_subscription(&mut self, id: SessionId, filter: &str) {
+        self.push_part(&subscription_key(id, filter), None);
+    }
+
+    /// Stores a page of the packet ids that a session holds.
+    pub fn put_ids(&mut self, id: SessionId, number: u8, page: &IdPage) {
+        let key = ids_key(id, number);
+        let row = self.append(|out| encode_ids(&key, page, out));
+        self.push_part(&key, Some(row));
+    }
+
+    /// Deletes the row of a page of packet ids, if there is one.
+    pub fn delete_ids(&mut self, id: SessionId, number: u8) {
+        self.push_part(&ids_key(id, number), None);
+    }
+
+    fn push_part(&mut self, key: &[u8], row: Option<Span>) {
+        self.needs(Format::Parts);
+        let key = self.copy(key);
+        self.parts.push((key, row));
+    }
+
+    fn needs(&mut self, format: Format) {
+        self.format = self.format.max(format);
+    }
+
+    /// Deletes a session, state, parts and all.
     pub fn delete_session(&mut self, id: SessionId) {
         self.push_session((id.0, IDENTITY), None);
         self.push_session((id.0, STATE), None);
     }
 
     fn push_session(&mut self, key: SessionKey, row: Option<Span>) {
-        self.wide |= is_wide(SessionId(key.0));
+        if is_wide(SessionId(key.0)) {
+            self.needs(Format::Wide);
+        }
         self.sessions.push((key, row));
     }
 
@@ -154,11 +197,12 @@ impl Batch {
             && self.deletes.is_empty()
             && self.sessions.is_empty()
             && self.retained.is_empty()
+            && self.parts.is_empty()
     }
 
-    /// Whether it names a session whose number takes more than 32 bits.
-    pub(in crate::store) fn is_wide(&self) -> bool {
-        self.wide
+    /// What a program must know to read it.
+    pub(in crate::store) fn format(&self) -> Format {
+        self.format
     }
 
     /// The messages to store, in the order they were put.
@@ -192,6 +236,14 @@ impl Batch {
                 ""
             });
             (topic, row.as_ref().map(|row| slice(&self.arena, row)))
+        })
+    }
+
+    /// The rows of parts to store or, with `None`, delete, by key.
+    pub(in crate::store) fn parts(&self) -> impl ExactSizeIterator<Item = (&[u8], Option<&[u8]>)> {
+        self.parts.iter().map(|(key, row)| {
+            let row = row.as_ref().map(|row| slice(&self.arena, row));
+            (slice(&self.arena, key), row)
         })
     }
 
@@ -238,6 +290,15 @@ impl Batch {
             put_bytes(topic.as_bytes(), out);
             put_row(row, out);
         }
+        // Formats without parts end here.
+        if self.parts.is_empty() {
+            return;
+        }
+        put_varint(self.parts.len() as u64, out);
+        for (key, row) in self.parts() {
+            put_bytes(key, out);
+            put_row(row, out);
+        }
     }
 
     /// Decodes what [`Batch::with_record`] laid out; the rows themselves are not looked into.
@@ -264,6 +325,13 @@ impl Batch {
             let topic = batch.copy(reader.str()?.as_bytes());
             let row = read_row(&mut reader)?.map(|row| batch.copy(row));
             batch.retained.push((topic, row));
+        }
+        if !reader.is_empty() {
+            for _ in 0..reader.count(2)? {
+                let key = reader.bytes()?;
+                let row = read_row(&mut reader)?.map(|row| batch.copy(row));
+                batch.push_part(key, row);
+            }
         }
         reader.end()?;
         Ok(batch)

@@ -137,6 +137,11 @@ impl<'a> Reader<'a> {
         self.0
     }
 
+    /// True if all was read.
+    pub(in crate::store) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// All was read.
     pub(in crate::store) fn end(self) -> Result<(), Corrupt> {
         if self.0.is_empty() {

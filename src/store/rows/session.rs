@@ -50,7 +50,7 @@ pub struct SessionRecord {
     pub expiry: u32,
     /// When its connection ended; `None` while it is connected.
     pub disconnected_at: Option<Time>,
-    /// Its subscriptions.
+    /// Its subscriptions, as far as they don't have rows of their own.
     pub subscriptions: Vec<SubscriptionRecord>,
     /// The will of the connection, or one whose delay runs.
     pub will: Option<WillRecord>,
@@ -233,14 +233,27 @@ impl SubscriptionRecord {
     const LANE: u8 = 0x80;
 
     fn encode(&self, out: &mut Vec<u8>) {
-        let flags = self.qos as u8
+        out.push(self.flags());
+        put_bytes(self.filter.as_bytes(), out);
+        self.encode_numbers(out);
+    }
+
+    /// Appends all but the filter.
+    pub(super) fn encode_options(&self, out: &mut Vec<u8>) {
+        out.push(self.flags());
+        self.encode_numbers(out);
+    }
+
+    fn flags(&self) -> u8 {
+        self.qos as u8
             | flag(self.no_local, Self::NO_LOCAL)
             | flag(self.retain_as_published, Self::RETAIN_AS_PUBLISHED)
             | (self.retain_handling as u8) << Self::HANDLING_SHIFT
             | flag(self.sub_id.is_some(), Self::SUB_ID)
-            | flag(self.lane != Lane::Client, Self::LANE);
-        out.push(flags);
-        put_bytes(self.filter.as_bytes(), out);
+            | flag(self.lane != Lane::Client, Self::LANE)
+    }
+
+    fn encode_numbers(&self, out: &mut Vec<u8>) {
         if let Some(sub_id) = self.sub_id {
             put_varint(sub_id.into(), out);
         }
@@ -251,8 +264,26 @@ impl SubscriptionRecord {
 
     fn decode(reader: &mut Reader<'_>) -> Result<SubscriptionRecord, Corrupt> {
         let flags = reader.byte()?;
+        let filter = reader.str()?;
+        SubscriptionRecord::read(flags, filter, reader)
+    }
+
+    /// Decodes what [`SubscriptionRecord::encode_options`] appended.
+    pub(super) fn decode_options(
+        filter: &str,
+        reader: &mut Reader<'_>,
+    ) -> Result<SubscriptionRecord, Corrupt> {
+        let flags = reader.byte()?;
+        SubscriptionRecord::read(flags, filter, reader)
+    }
+
+    fn read(
+        flags: u8,
+        filter: &str,
+        reader: &mut Reader<'_>,
+    ) -> Result<SubscriptionRecord, Corrupt> {
         Ok(SubscriptionRecord {
-            filter: reader.str()?.into(),
+            filter: filter.into(),
             qos: QoS::from_bits(flags & 0x03).ok_or(Corrupt)?,
             no_local: flags & Self::NO_LOCAL != 0,
             retain_as_published: flags & Self::RETAIN_AS_PUBLISHED != 0,

@@ -24,7 +24,7 @@ pub struct StateRecord {
     /// Outbound QoS 2: PUBREC came in, PUBCOMP not yet. The message is kept until then: a
     /// receiver that loses its session in between has lost it. Message 0 is none.
     pub releasing: Vec<(PacketId, MessageId)>,
-    /// Inbound QoS 2: ids received and not yet released.
+    /// Inbound QoS 2: ids received and not yet released, as far as they don't have rows of their own.
     pub received: Vec<PacketId>,
     /// What was dropped.
     pub drops: Vec<DropRecord>,

@@ -1,15 +1,19 @@
 //! Changes to rows, folded: of each row only the last word counts.
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, Range};
 
-use redb::{CursorError, Key, Table, TableDefinition, WriteTransaction};
+use redb::{
+    CursorError, Key, ReadableTable, Table, TableDefinition, TableHandle, WriteTransaction,
+};
 
-use super::schema::{MSG, RETAINED, SESSION, WIDE_SESSION};
+use super::schema::{MSG, PART, RETAINED, SESSION, WIDE_SESSION};
+use crate::message::SessionId;
 use crate::store::error::Error;
 use crate::store::rows::batch::Batch;
-use crate::store::rows::session::{SessionKey, narrow};
+use crate::store::rows::part::keys_of;
+use crate::store::rows::session::{IDENTITY, SessionKey, narrow};
 
 /// The changes of one or more batches. `T` is a topic and `R` a row, owned or borrowed; `None`
 /// deletes.
@@ -19,6 +23,9 @@ pub(in crate::store) struct Changes<T, R> {
     pub(in crate::store) deletes: Runs,
     pub(in crate::store) sessions: BTreeMap<SessionKey, Option<R>>,
     pub(in crate::store) retained: BTreeMap<T, Option<R>>,
+    pub(in crate::store) parts: BTreeMap<R, Option<R>>,
+    /// The sessions whose parts in the tables are to be deleted, for they were deleted themselves.
+    pub(in crate::store) ended: BTreeSet<u64>,
 }
 
 /// What the journal holds beyond the tables.
@@ -31,17 +38,20 @@ impl<T, R> Default for Changes<T, R> {
             deletes: Runs::default(),
             sessions: BTreeMap::new(),
             retained: BTreeMap::new(),
+            parts: BTreeMap::new(),
+            ended: BTreeSet::new(),
         }
     }
 }
 
-impl<T: Ord + Borrow<str>, R: Borrow<[u8]>> Changes<T, R> {
+impl<T: Ord + Borrow<str>, R: Ord + Borrow<[u8]>> Changes<T, R> {
     /// True if nothing is changed.
     pub(in crate::store) fn is_empty(&self) -> bool {
         self.messages.is_empty()
             && self.deletes.is_empty()
             && self.sessions.is_empty()
             && self.retained.is_empty()
+            && self.parts.is_empty()
     }
 
     /// Adds a batch, whose puts come before its deletes. What it deletes below `end` must be
@@ -59,7 +69,13 @@ impl<T: Ord + Borrow<str>, R: Borrow<[u8]>> Changes<T, R> {
             self.delete(ids.clone(), end);
         }
         for (key, row) in batch.sessions() {
+            if let ((id, IDENTITY), None) = (key, row) {
+                self.end(SessionId(id));
+            }
             self.sessions.insert(key, row.map(R::from));
+        }
+        for (key, row) in batch.parts() {
+            self.parts.insert(key.into(), row.map(R::from));
         }
         for (topic, row) in batch.retained() {
             self.retained.insert(topic.into(), row.map(R::from));
@@ -81,11 +97,24 @@ impl<T: Ord + Borrow<str>, R: Borrow<[u8]>> Changes<T, R> {
         self.deletes.insert(ids.start..ids.end.min(end));
     }
 
+    /// Deletes the parts that a session has.
+    fn end(&mut self, id: SessionId) {
+        self.ended.insert(id.0);
+        if self.parts.is_empty() {
+            return;
+        }
+        let (from, to) = keys_of(id);
+        let mut of_it = self.parts.split_off(from.as_slice());
+        let mut rest = of_it.split_off(to.as_slice());
+        self.parts.append(&mut rest);
+    }
+
     /// The same changes, borrowed.
     pub(in crate::store) fn borrowed(&self) -> Changes<&str, &[u8]> {
         let messages = self.messages.iter().map(|(id, row)| (*id, row.borrow()));
         let sessions = self.sessions.iter();
         let retained = self.retained.iter();
+        let parts = self.parts.iter();
         Changes {
             messages: messages.collect(),
             deletes: self.deletes.clone(),
@@ -95,6 +124,10 @@ impl<T: Ord + Borrow<str>, R: Borrow<[u8]>> Changes<T, R> {
             retained: retained
                 .map(|(topic, row)| (topic.borrow(), row.as_ref().map(R::borrow)))
                 .collect(),
+            parts: parts
+                .map(|(key, row)| (key.borrow(), row.as_ref().map(R::borrow)))
+                .collect(),
+            ended: self.ended.clone(),
         }
     }
 
@@ -104,6 +137,7 @@ impl<T: Ord + Borrow<str>, R: Borrow<[u8]>> Changes<T, R> {
         self.write_messages(txn, &mut balance)?;
         self.write_sessions(txn, &mut balance)?;
         self.write_retained(txn, &mut balance)?;
+        self.write_parts(txn, &mut balance)?;
         Ok(balance)
     }
 
@@ -147,6 +181,39 @@ impl<T: Ord + Borrow<str>, R: Borrow<[u8]>> Changes<T, R> {
             };
             balance.removed += old.map_or(0, |old| retained_bytes(topic, old.value()));
             balance.added += row.map_or(0, |row| retained_bytes(topic, row));
+        }
+        Ok(())
+    }
+
+    /// Writes the parts of sessions. Their table is made with the first of them.
+    fn write_parts(&self, txn: &WriteTransaction, balance: &mut Balance) -> Result<(), Error> {
+        let is_there = || -> Result<bool, Error> {
+            Ok(txn.list_tables()?.any(|table| table.name() == PART.name()))
+        };
+        if self.parts.is_empty() && (self.ended.is_empty() || !is_there()?) {
+            return Ok(());
+        }
+        let mut table = txn.open_table(PART)?;
+        for id in &self.ended {
+            let (from, to) = keys_of(SessionId(*id));
+            let keys = from.as_slice()..to.as_slice();
+            if table.range::<&[u8]>(keys.clone())?.next().is_none() {
+                continue;
+            }
+            table.retain_in::<&[u8], _>(keys, |key, row| {
+                balance.removed += part_bytes(key, row);
+                false
+            })?;
+        }
+        for (key, row) in &self.parts {
+            let key = key.borrow();
+            let row = row.as_ref().map(R::borrow);
+            let old = match row {
+                Some(row) => table.insert(key, row)?,
+                None => table.remove(key)?,
+            };
+            balance.removed += old.map_or(0, |old| part_bytes(key, old.value()));
+            balance.added += row.map_or(0, |row| part_bytes(key, row));
         }
         Ok(())
     }
@@ -227,6 +294,11 @@ pub(in crate::store) fn session_bytes(row: &[u8]) -> u64 {
 /// What a retained row counts for.
 pub(in crate::store) fn retained_bytes(topic: &str, row: &[u8]) -> u64 {
     (topic.len() + row.len()) as u64
+}
+
+/// What the row of a part counts for.
+pub(in crate::store) fn part_bytes(key: &[u8], row: &[u8]) -> u64 {
+    (key.len() + row.len()) as u64
 }
 
 /// A set of ids as runs, each by its start, none touching another.

@@ -7,12 +7,9 @@ use redb::{Database, ReadOnlyTable, ReadTransaction, TableError, WriteTransactio
 use super::schema::{META, MSG, RETAINED, SESSION};
 use crate::store::error::{Corrupt, Error};
 use crate::store::rows::codec::{Reader, put_varint, seal, unseal};
+use crate::store::rows::format::Format;
 use crate::time::Time;
 
-/// The version of the tables and rows; rises when an older program would misread them.
-const FORMAT: u64 = 1;
-/// That of a store in which there was a session whose number takes more than 32 bits.
-const WIDE_FORMAT: u64 = 2;
 const FORMAT_KEY: &str = "format";
 const JOURNAL_KEY: &str = "journal";
 const STAMP_KEY: &str = "stamp";
@@ -97,8 +94,8 @@ pub(in crate::store) struct Meta {
     pub(in crate::store) id: u64,
     /// The tables hold all records of the journal up to and including this number.
     pub(in crate::store) applied: u64,
-    /// Numbers of sessions may take more than 32 bits.
-    pub(in crate::store) wide: bool,
+    /// What a program must know to read it.
+    pub(in crate::store) format: Format,
     pub(in crate::store) stamp: Stamp,
 }
 
@@ -120,20 +117,19 @@ impl Meta {
             Err(TableError::TableDoesNotExist(_)) => return Err(Error::Foreign(PathBuf::new())),
             other => other?,
         };
-        let format = read_numbers(&table, FORMAT_KEY)?;
-        let [id, applied] = match format {
-            Some([FORMAT | WIDE_FORMAT]) => read_numbers(&table, JOURNAL_KEY)?.unwrap_or_default(),
-            Some([found]) => {
-                let path = PathBuf::new();
-                return Err(Error::Newer { path, found });
-            }
-            None => return Err(damaged(FORMAT_KEY)),
+        let Some([found]) = read_numbers(&table, FORMAT_KEY)? else {
+            return Err(damaged(FORMAT_KEY));
         };
+        let Some(format) = Format::from_number(found) else {
+            let path = PathBuf::new();
+            return Err(Error::Newer { path, found });
+        };
+        let [id, applied] = read_numbers(&table, JOURNAL_KEY)?.unwrap_or_default();
         let stamp = read_numbers(&table, STAMP_KEY)?.unwrap_or_default();
         Ok(Meta {
             id,
             applied,
-            wide: format == Some([WIDE_FORMAT]),
+            format,
             stamp: Stamp::from_numbers(stamp),
         })
     }
@@ -156,13 +152,10 @@ impl Meta {
             (0..count).map(|_| reader.varint()).collect()
         };
         if key == FORMAT_KEY.as_bytes() {
-            match numbers(1).as_deref() {
-                Ok(&[WIDE_FORMAT]) => self.wide = true,
-                Ok(&[found]) if found != FORMAT => {
-                    let path = PathBuf::new();
-                    return Err(Error::Newer { path, found });
-                }
-                _ => {}
+            if let Ok(&[found]) = numbers(1).as_deref() {
+                let path = PathBuf::new();
+                let format = Format::from_number(found).ok_or(Error::Newer { path, found })?;
+                self.format = self.format.max(format);
             }
         } else if key == JOURNAL_KEY.as_bytes() {
             if let Ok(&[id, applied]) = numbers(2).as_deref() {
@@ -180,8 +173,7 @@ impl Meta {
 
     /// Writes it.
     pub(in crate::store) fn write(&self, txn: &WriteTransaction) -> Result<(), Error> {
-        let format = if self.wide { WIDE_FORMAT } else { FORMAT };
-        put_numbers(txn, FORMAT_KEY, &[format])?;
+        put_numbers(txn, FORMAT_KEY, &[self.format as u64])?;
         put_numbers(txn, JOURNAL_KEY, &[self.id, self.applied])?;
         put_numbers(txn, STAMP_KEY, &self.stamp.numbers())
     }

@@ -17,3 +17,5 @@ pub(in crate::store) const WIDE_SESSION: TableDefinition<'_, SessionKey, &[u8]> 
 /// Retained messages by topic.
 pub(in crate::store) const RETAINED: TableDefinition<'_, &str, &[u8]> =
     TableDefinition::new("retained");
+/// Parts of sessions by key; there is no such table before the first of them.
+pub(in crate::store) const PART: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("part");

@@ -9,9 +9,10 @@ use redb::{
     WriteTransaction,
 };
 
-use super::changes::{Overlay, message_bytes, retained_bytes, session_bytes};
-use super::schema::{MSG, RETAINED, SESSION, WIDE_SESSION};
+use super::changes::{Overlay, message_bytes, part_bytes, retained_bytes, session_bytes};
+use super::schema::{MSG, PART, RETAINED, SESSION, WIDE_SESSION};
 use crate::store::error::Error;
+use crate::store::rows::part::session_of;
 use crate::store::rows::session::{NarrowKey, SessionKey, narrow};
 
 /// Whether a visitor wants the next row.
@@ -133,6 +134,32 @@ impl<'a> View<'a> {
         )
     }
 
+    /// Visits the parts of sessions, by key. Those of sessions that the journal deletes are passed.
+    pub(in crate::store) fn parts(&self, visit: impl FnMut(&[u8], &[u8]) -> Flow) -> Flow {
+        let table = match self.txn.open_table(PART) {
+            Err(TableError::TableDoesNotExist(_)) => None,
+            other => Some(other?),
+        };
+        let base = table.map(|table| table.range::<&[u8]>(..)).transpose()?;
+        let base = base.into_iter().flatten().filter(|entry| {
+            let Ok((key, row)) = entry else { return true };
+            let (key, row) = (key.value(), row.value());
+            let id = session_of(key);
+            let has_ended = id.is_some_and(|id| self.overlay.ended.contains(&id.0));
+            if has_ended {
+                self.count(part_bytes(key, row));
+            }
+            !has_ended
+        });
+        let over = self.overlay.parts.iter();
+        merge::<&'static [u8]>(
+            base,
+            over.map(|(key, row)| (&**key, row.as_deref())),
+            |key, row| self.count(part_bytes(key, row)),
+            visit,
+        )
+    }
+
     /// Copies all rows into empty tables; returns their bytes.
     pub(in crate::store) fn copy(&self, txn: &WriteTransaction) -> Result<u64, Error> {
         let mut bytes = 0;
@@ -163,6 +190,16 @@ impl<'a> View<'a> {
         let _ = self.retained(|topic, row| {
             bytes += retained_bytes(topic, row);
             table.insert(topic, row)?;
+            CONTINUE
+        })?;
+        let mut table = None;
+        let _ = self.parts(|key, row| {
+            bytes += part_bytes(key, row);
+            let table = match &mut table {
+                Some(table) => table,
+                None => table.insert(txn.open_table(PART)?),
+            };
+            table.insert(key, row)?;
             CONTINUE
         })?;
         Ok(bytes)

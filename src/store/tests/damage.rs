@@ -126,9 +126,10 @@ fn a_flipped_bit_costs_a_leaf_at_most() {
         lost.iter().filter(|&&n| n > 0).count() > cases as usize / 50,
         "{lost:?}"
     );
+    // A leaf of sessions or their parts is searched for, and then it isn't known what is old.
     assert!(
-        unknown < cases.div_ceil(50),
-        "{unknown} flips took away a root"
+        unknown < cases.div_ceil(6),
+        "{unknown} flips took away a root, or a leaf of sessions"
     );
 }
 

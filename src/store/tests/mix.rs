@@ -18,9 +18,12 @@ use crate::store::files::disk::Meter;
 use crate::store::files::journal;
 use crate::store::files::open::{StoreFiles, builder};
 use crate::store::rows::message::{encode_message, encode_retained};
+use crate::store::rows::part::{
+    encode_ids, encode_subscription, ids_key, keys_of, subscription_key,
+};
 use crate::store::rows::session::{IDENTITY, STATE};
 use crate::store::tables::meta::{Meta, initialise};
-use crate::store::tables::schema::{MSG, RETAINED, SESSION, WIDE_SESSION};
+use crate::store::tables::schema::{MSG, PART, RETAINED, SESSION, WIDE_SESSION};
 use crate::store::{Batch, Db, SessionRecord, StateRecord, SubscriptionRecord};
 use crate::time::Time;
 
@@ -30,6 +33,7 @@ pub(super) enum Key {
     Message(u64),
     Session(u64, u8),
     Retained(String),
+    Part(Vec<u8>),
 }
 
 pub(super) type Rows = BTreeMap<Key, Vec<u8>>;
@@ -95,7 +99,8 @@ pub(super) fn folder() -> (TempDir, PathBuf) {
 pub(super) struct Mix {
     pub(super) messages: u64,
     pub(super) sessions: u64,
-    /// Whether half of the sessions have numbers of more than 32 bits.
+    /// Whether half of the sessions have numbers of more than 32 bits, and most have parts in rows of
+    /// their own.
     pub(super) wide: bool,
     /// Payloads among the messages that take pages of their own.
     pub(super) large: &'static [usize],
@@ -123,12 +128,20 @@ pub(super) fn fill(path: &Path, mix: &Mix, rng: &mut Rng) -> Ledger {
         if let Some(&len) = large {
             put_message(&mut batch, &mut ledger, 1_000_000 + commit, len, rng);
         }
+        let mut changed = HashSet::new();
         for _ in 0..mix.sessions / 4 {
             let mut id = rng.u64(1..=mix.sessions);
             if mix.wide && id.is_multiple_of(2) {
                 id += 1 << 32;
             }
+            // The end of a session is for the parts that it had before the commit.
+            if !changed.insert(id) {
+                continue;
+            }
             put_session(&mut batch, &mut ledger, id, rng);
+            if mix.wide && ledger.live.contains_key(&Key::Session(id, IDENTITY)) {
+                put_parts(&mut batch, &mut ledger, id, rng);
+            }
         }
         for _ in 0..3 {
             put_retained(&mut batch, &mut ledger, commit, rng);
@@ -209,19 +222,14 @@ fn put_session(batch: &mut Batch, ledger: &mut Ledger, id: u64, rng: &mut Rng) {
     if rng.u8(..10) == 0 {
         ledger.live.remove(&Key::Session(id, IDENTITY));
         ledger.live.remove(&Key::Session(id, STATE));
+        let (from, to) = keys_of(number);
+        let parts = Key::Part(from)..Key::Part(to);
+        ledger.live.retain(|key, _| !parts.contains(key));
         return batch.delete_session(number);
     }
-    let subscription = SubscriptionRecord {
-        filter: "filter/".repeat(rng.usize(1..20)).into(),
-        qos: QoS::ExactlyOnce,
-        no_local: rng.bool(),
-        retain_as_published: false,
-        retain_handling: RetainHandling::Send,
-        sub_id: None,
-        lane: Lane::Client,
-    };
+    let filter = "filter/".repeat(rng.usize(1..20));
     let record = SessionRecord {
-        subscriptions: vec![subscription],
+        subscriptions: vec![subscription(&filter, rng)],
         ..session(&format!("client {id}"))
     };
     let packets = |rng: &mut Rng| -> Vec<PacketId> {
@@ -245,6 +253,48 @@ fn put_session(batch: &mut Batch, ledger: &mut Ledger, id: u64, rng: &mut Rng) {
     ledger.put(Key::Session(id, STATE), |out| state.encode(number, out));
     batch.put_session(number, &record);
     batch.put_state(number, &state);
+}
+
+fn subscription(filter: &str, rng: &mut Rng) -> SubscriptionRecord {
+    SubscriptionRecord {
+        filter: filter.into(),
+        qos: QoS::ExactlyOnce,
+        no_local: rng.bool(),
+        retain_as_published: false,
+        retain_handling: RetainHandling::Send,
+        sub_id: None,
+        lane: Lane::Client,
+    }
+}
+
+/// Changes a few parts of a session, of which some are deleted and some take pages of their own.
+fn put_parts(batch: &mut Batch, ledger: &mut Ledger, id: u64, rng: &mut Rng) {
+    let number = SessionId(id);
+    for _ in 0..6 {
+        let long = usize::from(rng.u8(..16) == 0) * 900;
+        let filter = format!("part {}/{}", rng.u8(..9), "x".repeat(long));
+        let key = subscription_key(number, &filter);
+        if rng.u8(..4) == 0 {
+            ledger.live.remove(&Key::Part(key));
+            batch.delete_subscription(number, &filter);
+        } else {
+            let record = subscription(&filter, rng);
+            ledger.put(Key::Part(key.clone()), |out| {
+                encode_subscription(&key, &record, out);
+            });
+            batch.put_subscription(number, &record);
+        }
+    }
+    let page = rng.u8(..3);
+    let key = ids_key(number, page);
+    if rng.bool() {
+        ledger.live.remove(&Key::Part(key));
+        batch.delete_ids(number, page);
+    } else {
+        let ids = [rng.u64(..), 0, rng.u64(..), 2];
+        ledger.put(Key::Part(key.clone()), |out| encode_ids(&key, &ids, out));
+        batch.put_ids(number, page, &ids);
+    }
 }
 
 fn put_retained(batch: &mut Batch, ledger: &mut Ledger, commit: u64, rng: &mut Rng) {
@@ -281,6 +331,11 @@ pub(super) fn raw(path: &Path) -> Rows {
         let (key, row) = entry.unwrap();
         let (id, kind) = key.value();
         rows.insert(Key::Session(id, kind), row.value().to_vec());
+    }
+    let parts = txn.open_table(PART).ok();
+    for entry in parts.iter().flat_map(|table| table.iter().unwrap()) {
+        let (key, row) = entry.unwrap();
+        rows.insert(Key::Part(key.value().to_vec()), row.value().to_vec());
     }
     for entry in txn.open_table(RETAINED).unwrap().iter().unwrap() {
         let (key, row) = entry.unwrap();

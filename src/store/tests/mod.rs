@@ -10,6 +10,7 @@ mod ledger;
 mod lost;
 mod mix;
 mod model;
+mod parts;
 mod rescue;
 mod rows;
 mod wide;
@@ -20,9 +21,9 @@ use std::slice;
 
 use crate::lane::Lane;
 use crate::message::{Message, MessageId, Origin, Parts, SessionId};
-use crate::mqtt::{QoS, Version};
+use crate::mqtt::{QoS, RetainHandling, Version};
 use crate::owed::Owed;
-use crate::store::{Batch, Db, Rows, SessionRecord};
+use crate::store::{Batch, Db, Rows, SessionRecord, SubscriptionRecord};
 use crate::time::Time;
 
 /// A QoS 1 message on `topic`.
@@ -66,6 +67,19 @@ pub(super) fn session(client_id: &str) -> SessionRecord {
         given_up: (0, Vec::new()),
         lines: Vec::new(),
         ended: false,
+    }
+}
+
+/// A subscription.
+pub(super) fn subscription(filter: &str, qos: QoS) -> SubscriptionRecord {
+    SubscriptionRecord {
+        filter: filter.into(),
+        qos,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: RetainHandling::Send,
+        sub_id: None,
+        lane: Lane::Client,
     }
 }
 

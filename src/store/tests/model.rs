@@ -7,9 +7,10 @@ use std::ops::Range;
 use proptest::prelude::*;
 
 use super::disk::Disk;
-use super::{message, rows, session, target};
+use super::{message, rows, session, subscription, target};
 use crate::message::{MessageId, SessionId};
-use crate::store::{Batch, Db, Loaded, StateRecord, decode_message};
+use crate::mqtt::QoS;
+use crate::store::{Batch, Db, IdPage, Loaded, StateRecord, decode_message, ids_on};
 
 /// One change of a batch.
 #[derive(Clone, Debug)]
@@ -19,6 +20,10 @@ pub(super) enum Change {
     Session(u64, String),
     State(u64, StateRecord),
     EndSession(u64),
+    /// A subscription of a session, by its filter, with its QoS; without one it ends.
+    Filter(u64, String, Option<QoS>),
+    /// A page of packet ids, by its number; without ids the page goes.
+    Ids(u64, u8, IdPage),
     Retain(String, Vec<u8>),
     Unretain(String),
 }
@@ -29,12 +34,21 @@ pub(super) struct Model {
     messages: BTreeMap<u64, (Vec<u64>, Vec<u8>)>,
     sessions: BTreeMap<u64, String>,
     states: BTreeMap<u64, StateRecord>,
+    filters: BTreeMap<(u64, String), QoS>,
+    ids: BTreeMap<(u64, u8), IdPage>,
     retained: BTreeMap<String, Vec<u8>>,
 }
 
 impl Model {
-    /// Applies a batch as the store does: puts of messages before deletes.
+    /// Applies a batch as the store does: puts of messages before deletes, ends of sessions before
+    /// what is said of their parts.
     pub(super) fn apply(&mut self, changes: &[Change]) {
+        for change in changes {
+            if let Change::EndSession(ended) = change {
+                self.filters.retain(|(id, _), _| id != ended);
+                self.ids.retain(|(id, _), _| id != ended);
+            }
+        }
         for change in changes.iter().cloned() {
             match change {
                 Change::Put(id, receivers, payload) => {
@@ -47,6 +61,14 @@ impl Model {
                     self.sessions.remove(&id);
                     self.states.remove(&id);
                 }
+                Change::Filter(id, filter, Some(qos)) => {
+                    self.filters.insert((id, filter), qos);
+                }
+                Change::Filter(id, filter, None) => drop(self.filters.remove(&(id, filter))),
+                Change::Ids(id, page, ids) if ids == IdPage::default() => {
+                    self.ids.remove(&(id, page));
+                }
+                Change::Ids(id, page, ids) => drop(self.ids.insert((id, page), ids)),
                 Change::Retain(topic, payload) => drop(self.retained.insert(topic, payload)),
                 Change::Unretain(topic) => drop(self.retained.remove(&topic)),
             }
@@ -74,7 +96,26 @@ impl Model {
             && self.retained == retained.collect()
             && self.sessions == names.collect()
             && self.queues_match(loaded)
+            && self.parts_match(loaded)
             && loaded.damaged == 0
+    }
+
+    /// Parts are those of sessions that there are.
+    fn parts_match(&self, loaded: &Loaded) -> bool {
+        loaded.sessions.iter().all(|session| {
+            let number = session.id.0;
+            let filters = self.filters.iter().filter(|((id, _), _)| *id == number);
+            let found = session.record.subscriptions.iter();
+            let ids = self.ids.iter().filter(|((id, _), _)| *id == number);
+            let ids = ids.flat_map(|((_, page), ids)| ids_on(*page, ids));
+            let pages = self.ids.keys().filter(|(id, _)| *id == number);
+            filters
+                .map(|((_, filter), qos)| (&**filter, *qos))
+                .eq(found.map(|s| (&*s.filter, s.qos)))
+                && ids.eq(session.state.received.iter().copied())
+                && session.id_pages.iter().eq(pages.map(|(_, page)| page))
+                && session.filters_apart != session.record.subscriptions.is_empty()
+        })
     }
 
     /// A queue is what names the session and is beyond its cursor, or sent and still owed.
@@ -99,7 +140,9 @@ impl Model {
             // Those that were sent go first.
             let mut queue: Vec<u64> = session.queue.iter().collect();
             queue.sort_unstable();
-            queue == ids && session.state == state
+            // What was received stands in rows of its own.
+            let received = session.state.received.clone();
+            queue == ids && session.state == StateRecord { received, ..state }
         });
         let refs = self.messages.iter().all(|(&id, (receivers, _))| {
             let count = receivers
@@ -126,6 +169,14 @@ pub(super) fn batch(seq: u64, changes: &[Change]) -> Batch {
             Change::Session(id, name) => batch.put_session(SessionId(*id), &session(name)),
             Change::State(id, state) => batch.put_state(SessionId(*id), state),
             Change::EndSession(id) => batch.delete_session(SessionId(*id)),
+            Change::Filter(id, filter, None) => batch.delete_subscription(SessionId(*id), filter),
+            Change::Filter(id, filter, Some(qos)) => {
+                batch.put_subscription(SessionId(*id), &subscription(filter, *qos));
+            }
+            Change::Ids(id, page, ids) if *ids == IdPage::default() => {
+                batch.delete_ids(SessionId(*id), *page);
+            }
+            Change::Ids(id, page, ids) => batch.put_ids(SessionId(*id), *page, ids),
             Change::Retain(topic, payload) => batch.put_retained(&message(topic, payload)),
             Change::Unretain(topic) => batch.delete_retained(topic),
         }
@@ -158,6 +209,15 @@ fn state() -> impl Strategy<Value = StateRecord> {
         })
 }
 
+fn qos() -> impl Strategy<Value = QoS> {
+    prop_oneof![Just(QoS::AtMostOnce), Just(QoS::ExactlyOnce)]
+}
+
+/// Some without an id. There is no id 0.
+fn ids() -> impl Strategy<Value = IdPage> {
+    (any::<bool>(), any::<u64>()).prop_map(|(some, ids)| [u64::from(some) * (ids & !1), 0, 0, 0])
+}
+
 pub(super) fn change() -> impl Strategy<Value = Change> {
     let receivers = prop::collection::btree_set(session_number(), 0..3);
     let receivers = receivers.prop_map(|set| set.into_iter().collect());
@@ -167,6 +227,9 @@ pub(super) fn change() -> impl Strategy<Value = Change> {
         2 => (session_number(), "[a-z]{0,8}").prop_map(|(id, name)| Change::Session(id, name)),
         2 => (session_number(), state()).prop_map(|(id, state)| Change::State(id, state)),
         1 => session_number().prop_map(Change::EndSession),
+        2 => (session_number(), "[a-c/]{1,2}", prop::option::of(qos()))
+            .prop_map(|(id, filter, qos)| Change::Filter(id, filter, qos)),
+        2 => (session_number(), 0..3u8, ids()).prop_map(|(id, page, ids)| Change::Ids(id, page, ids)),
         2 => ("[a-c/]{1,3}", payload()).prop_map(|(topic, p)| Change::Retain(topic, p)),
         1 => "[a-c/]{1,3}".prop_map(Change::Unretain),
     ]

@@ -10,6 +10,7 @@ use super::files::{folder, open};
 use super::{message, session, stored, target};
 use crate::message::{MessageId, SessionId};
 use crate::store::rows::codec::{put_varint, seal};
+use crate::store::rows::format::Format;
 use crate::store::tables::meta::Meta;
 use crate::store::{Batch, Loaded, StateRecord};
 
@@ -38,7 +39,7 @@ fn of_session(seq: u64, id: u64, owed: u64) -> Batch {
 /// Whether the tables say that wide numbers occur; a program that knows none then refuses them.
 fn is_marked(disk: &Disk) -> bool {
     let database = disk.opener().open_store().unwrap();
-    Meta::read(&database.begin_read().unwrap()).unwrap().wide
+    Meta::read(&database.begin_read().unwrap()).unwrap().format == Format::Wide
 }
 
 #[test]
