@@ -93,7 +93,12 @@ impl Watches {
 
     /// When to look at the first of what has a time of its own here and need not be exact.
     pub(crate) fn look_due(&self) -> Option<Time> {
-        let all = [self.drops_due, self.parked_due, self.refusals_due];
+        let all = [
+            self.drops_due,
+            self.parked_due,
+            self.refusals_due,
+            self.emptied_due,
+        ];
         all.into_iter().flatten().min()
     }
 }

@@ -67,9 +67,7 @@ fn note_empty(core: &mut Core, key: SessionKey, now: Time) {
     let session = core.sessions.get_mut(key);
     if session.is_some_and(|session| session.outbound.has_emptied()) {
         if core.watches.emptied.is_empty() {
-            let due = now + KEPT_FOR;
-            core.watches.emptied_due = Some(due);
-            core.timers.wake(due);
+            core.watches.emptied_due = Some(now + KEPT_FOR);
         }
         core.watches.emptied.push(key);
     }
