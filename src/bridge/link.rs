@@ -180,7 +180,7 @@ impl Link {
                 self.lost(&Error::ConnAckTimeout, now);
                 Action::Close
             }
-            State::Up(up) if up.ack_timeout().is_some_and(|due| due <= now) => {
+            State::Up(up) if up.ack_timeout().is_some_and(|due| up.has_missed(due, now)) => {
                 let awaited = self.requests.awaited();
                 self.lost(&Error::AckTimeout(awaited), now);
                 Action::Close
@@ -191,7 +191,9 @@ impl Link {
                 Action::Idle
             }
             State::Up(up) if up.ping_timeout() <= now => {
-                if up.ping_due.is_none() && up.ping(now, out) {
+                if up.ping_due.is_none() && up.ping(now, out)
+                    || !up.has_missed(up.ping_timeout(), now)
+                {
                     return Action::Idle;
                 }
                 self.lost(&Error::PingTimeout, now);
@@ -279,6 +281,14 @@ impl Link {
     pub fn heard(&mut self, is_whole: bool, now: Time) {
         if let State::Up(up) = &mut self.state {
             up.heard(is_whole, now);
+        }
+    }
+
+    /// All that the upstream has sent until `at` was taken in: only by then it can have been silent. To be
+    /// told before [`drive`](Link::drive).
+    pub fn read_until(&mut self, at: Time) {
+        if let State::Up(up) = &mut self.state {
+            up.read_until = Some(at);
         }
     }
 

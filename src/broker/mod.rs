@@ -290,11 +290,6 @@ impl Broker {
         conn.is_some_and(Connection::may_be_read)
     }
 
-    /// The connections whose outbox has something to write or to close, each once.
-    pub fn take_dirty(&mut self) -> Vec<ConnId> {
-        self.core.connections.take_dirty()
-    }
-
     /// The connections that may be read again.
     pub fn take_resumed(&mut self) -> Vec<ConnId> {
         self.core.connections.take_resumed()
@@ -367,12 +362,18 @@ impl Broker {
         due.chain(looks).min()
     }
 
-    /// Does what is due at `now`.
+    /// Does what is due at `now`, where all that peers have sent until then was taken in.
     pub fn tick(&mut self, now: Time) {
+        self.tick_unless(now, &|_| false);
+    }
+
+    /// As [`Broker::tick`], but of a connection that `has_input` there is more to take in: it is not
+    /// taken for silent.
+    pub fn tick_unless(&mut self, now: Time, has_input: &dyn Fn(ConnId) -> bool) {
         let core = &mut self.core;
         while let Some(timer) = core.timers.take(now) {
             match timer {
-                Timer::Connection(c) => check_connection(core, c, now),
+                Timer::Connection(c) => check_connection(core, c, has_input(c), now),
                 Timer::Session(key) => check_session(core, key, now),
             }
         }

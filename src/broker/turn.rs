@@ -13,6 +13,17 @@ pub trait Driver {
     /// The broker that is driven.
     fn broker(&mut self) -> &mut Broker;
 
+    /// Until when all that peers have sent was taken in, but for those with more than their share: only by
+    /// then a peer was silent.
+    fn heard(&self, now: Time) -> Time {
+        now
+    }
+
+    /// Calls [`Broker::tick`].
+    fn run_timers(&mut self, now: Time) {
+        self.broker().tick(now);
+    }
+
     /// Does what else is due at `now`, before the disk gets its batch.
     fn tick(&mut self, _now: Time) {}
 
@@ -26,26 +37,43 @@ pub trait Driver {
     /// says so, and tells [`Broker::flushed`] or [`Broker::closed`].
     fn write(&mut self, conn: ConnId, now: Time);
 
+    /// True while the turn may write to one more connection; the next turn goes on with the others.
+    fn may_write(&mut self) -> bool {
+        true
+    }
+
     /// The connection may be read again, if [`Broker::may_read`] still says so.
     fn resume(&mut self, conn: ConnId);
 }
 
 /// Ends a turn: does what is due, hands the disk its work, writes once to each connection that has
-/// something to be written, and lets those go on that were not to be read. True if there is more
-/// to be written already, because a write made room: then the next turn is to come at once.
+/// something to be written, as far as the driver has time, and lets those go on that were not to be read. True if there is more
+/// to be written already, because a write made room or the time was up: then the next turn is to come
+/// at once.
 pub fn end_turn(driver: &mut impl Driver, now: Time) -> bool {
-    if driver.broker().next_timeout().is_some_and(|due| due <= now) {
-        driver.broker().tick(now);
+    let heard = driver.heard(now);
+    if driver
+        .broker()
+        .next_timeout()
+        .is_some_and(|due| due <= heard)
+    {
+        driver.run_timers(heard);
     }
     driver.tick(now);
     feed_store(driver, now);
-    for conn in driver.broker().take_dirty() {
-        driver.write(conn, now);
+    // What a write brings about is for the next turn.
+    for _ in 0..driver.broker().core.connections.dirty() {
+        if !driver.may_write() {
+            break;
+        }
+        if let Some(conn) = driver.broker().core.connections.next_dirty() {
+            driver.write(conn, now);
+        }
     }
     for conn in driver.broker().take_resumed() {
         driver.resume(conn);
     }
-    driver.broker().core.connections.is_dirty()
+    driver.broker().core.connections.dirty() > 0
 }
 
 /// Hands the disk the batch that is due, and the reads.

@@ -38,6 +38,11 @@ impl Clock {
         self.origin + self.started.elapsed()
     }
 
+    /// What this clock read at `at`, which is not before its start.
+    pub(super) fn time(&self, at: Instant) -> Time {
+        self.origin + at.saturating_duration_since(self.started)
+    }
+
     /// When this clock will read `at`, for timers. `None` lies beyond the platform's range: never.
     ///
     /// One millisecond is added, because [`Time`] is cut to whole milliseconds: a timer that fires

@@ -3,13 +3,14 @@
 //! An idle connection owns its socket and a small place in the tables; a buffer only while half a
 //! packet lies in it. `drive` reads and writes.
 
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
 use std::net::Shutdown;
 
 use socket2::Socket;
 
 use super::progress::{End, Progress};
 use super::reactor::Readiness;
+use super::ready::WRITE;
 use super::web::{Over, Web};
 use crate::broker::{ConnId, Outbox};
 
@@ -96,18 +97,19 @@ impl Conn {
         progress
     }
 
-    /// Writes as much of the outbox as the kernel takes; true if that was anything.
+    /// Writes as much of the outbox as the kernel takes, but no more than a connection may at a time
+    /// ([`WRITE`]); true if that was anything.
     pub(super) fn write_out(&mut self, outbox: &mut Outbox) -> Result<bool, End> {
-        let mut moved = false;
+        let mut left = WRITE;
         // One write takes it all, unless a large payload lies beside.
-        while self.ready.writable && !outbox.is_empty() {
-            let Some(n) = self.write(outbox.pending()).moved()? else {
+        while self.ready.writable && left > 0 && !outbox.is_empty() {
+            let Some(n) = self.write(first(outbox.pending(), left)).moved()? else {
                 break;
             };
             outbox.advance(n);
-            moved = true;
+            left -= n;
         }
-        Ok(moved)
+        Ok(left < WRITE)
     }
 
     /// As [`Conn::write_out`], in frames and with what else the WebSocket has to say, or the
@@ -120,9 +122,10 @@ impl Conn {
         let Transport::Web(web) = &mut self.transport else {
             return Ok(false);
         };
-        let mut moved = false;
-        while self.ready.writable {
+        let (mut moved, mut left) = (false, WRITE);
+        while self.ready.writable && left > 0 {
             let parts = web.parts(outbox);
+            let parts = parts.each_ref().map(|part| IoSlice::new(first(part, left)));
             let asked = parts.iter().map(|part| part.len()).sum();
             if asked == 0 {
                 break;
@@ -133,6 +136,7 @@ impl Conn {
                 break;
             };
             moved |= web.advance(n, outbox);
+            left = left.saturating_sub(n);
         }
         if self.ready.writable
             && let Some(body) = web.body()
@@ -191,6 +195,11 @@ impl Conn {
         let _ = self.socket.shutdown(Shutdown::Write);
         let _ = self.socket.read(scratch);
     }
+}
+
+/// The first `most` of `bytes`, or all.
+fn first(bytes: &[u8], most: usize) -> &[u8] {
+    bytes.get(..most).unwrap_or(bytes)
 }
 
 #[cfg(test)]

@@ -5,10 +5,11 @@
 use std::mem;
 
 use super::conn::{Conn, Role, Transport};
-use super::half::{self, SMALL};
+use super::half::{self, CROWDED, READ_WHEN_CROWDED, SMALL};
 use super::hub::Hub;
 use super::progress::End;
 use super::reactor::Readiness;
+use super::ready;
 use super::web::Code;
 use crate::broker::ConnId;
 use crate::mqtt;
@@ -39,11 +40,25 @@ impl Hub {
         }
     }
 
-    /// Does what the connection can do now.
+    /// The connection has more to do, but had its share: others come first. Devices that send all the
+    /// time don't make an upstream wait.
+    fn go_on_later(&mut self, id: ConnId) {
+        if let Some(conn) = self.conn(id)
+            && !mem::replace(&mut conn.queued, true)
+        {
+            match conn.role {
+                Role::Device => self.ready.push_rest(id),
+                Role::Upstream(_) => self.ready.push(id),
+            }
+        }
+    }
+
+    /// Does what the connection can do now, and what its share of the turn is.
     pub(super) fn drive(&mut self, id: ConnId) {
         if let Some(conn) = self.conn(id) {
             conn.queued = false;
         }
+        self.share_end = self.work() + ready::CONNECTION;
         if let Err(end) = self.read(id) {
             self.detach(id, &end);
         }
@@ -53,6 +68,11 @@ impl Hub {
     fn read(&mut self, id: ConnId) -> Result<(), End> {
         let conn = self.conn(id).ok_or(End::Asked)?;
         if conn.paused && !self.go_on(id) || !self.is_readable(id) {
+            return Ok(());
+        }
+        if self.work() + ready::CONNECTION / 2 > self.share_end {
+            // It has just decoded what a read had left.
+            self.go_on_later(id);
             return Ok(());
         }
         let mut buf = mem::take(&mut self.buf);
@@ -65,7 +85,7 @@ impl Hub {
         }
         self.after_read(id);
         if self.is_readable(id) {
-            self.make_ready(id);
+            self.go_on_later(id);
         }
         Ok(())
     }
@@ -95,16 +115,24 @@ impl Hub {
     /// that one read and one decode see it whole; a larger one grows where it is. False: nothing was
     /// there.
     fn read_into(&mut self, id: ConnId, buf: &mut [u8]) -> Result<bool, End> {
+        let is_crowded = self.half.bytes() > CROWDED;
         let conn = self.conn(id).ok_or(End::Asked)?;
         let front = match conn.transport.partial().len() {
             len @ ..=SMALL => len,
             _ => 0,
         };
         let (head, room) = buf.split_at_mut_checked(front).ok_or(End::Asked)?;
-        let Some(n) = conn.read(room).moved()? else {
+        let most = match is_crowded {
+            true => room.len().min(READ_WHEN_CROWDED),
+            false => room.len(),
+        };
+        let read = conn.read(room.get_mut(..most).unwrap_or_default());
+        self.io += ready::cost(0);
+        let Some(n) = read.moved()? else {
             return Ok(false);
         };
         self.traffic.bytes_received += n as u64;
+        self.io += ready::cost(n);
         let conn = self.conn(id).ok_or(End::Asked)?;
         let n = conn.unwrap(room.get_mut(..n).unwrap_or_default());
         let mut partial = self.take_partial(id);
@@ -179,7 +207,8 @@ impl Hub {
         }
     }
 
-    /// Decodes packets and hands them on, until half a packet is left or reading is to wait.
+    /// Decodes packets and hands them on, until half a packet is left, reading is to wait, or the
+    /// connection has had its share; what it has sent beyond that lies as if reading were to wait.
     /// Returns the bytes used.
     fn consume(&mut self, id: ConnId, bytes: &[u8]) -> usize {
         let now = self.now();
@@ -191,6 +220,11 @@ impl Hub {
             Role::Upstream(index) => self.skip_faulty(index, bytes.len()),
         };
         while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
+            if self.work() >= self.share_end {
+                self.pause(id);
+                self.go_on_later(id);
+                break;
+            }
             let Some((version, max)) = self.broker.reading(id) else {
                 self.pause(id);
                 break;
@@ -264,10 +298,15 @@ impl Hub {
             // Reading would say so too, but may be paused.
             Err(end) => return self.detach(id, &end),
         };
-        self.traffic.bytes_sent += (waiting - outbox.len()) as u64;
+        let sent = waiting - outbox.len();
+        self.traffic.bytes_sent += sent as u64;
+        self.io += ready::cost(sent);
+        let is_empty = outbox.is_empty();
         let sending = conn.web().is_some_and(|web| web.body().is_some());
         let close = outbox.close || conn.web().is_some_and(|web| web.is_answered());
         let (role, paused, writable) = (conn.role, conn.paused, conn.ready.writable);
+        // It has had its share of writes.
+        let goes_on = writable && !is_empty;
         if moved {
             if let Role::Upstream(index) = role
                 && let Some(uplink) = self.uplink(index)
@@ -281,12 +320,12 @@ impl Hub {
             if moved {
                 self.broker.touch(id, now);
             }
-            if writable {
-                // Others first.
-                self.broker.write_soon(id);
-            }
         }
-        if close {
+        if goes_on || sending && writable {
+            // Others first.
+            self.broker.write_soon(id);
+        }
+        if close && !goes_on {
             let end = self.conn(id).map_or(End::Asked, Conn::our_end);
             self.detach(id, &end);
         } else if moved && paused {
@@ -330,7 +369,7 @@ mod tests {
         let (second, _peer) = next(&hub);
         assert_eq!(first.slot(), second.slot());
         let mut hub = hub.borrow_mut();
-        hub.ready.clear();
+        hub.ready = ready::Ready::default();
         hub.changed(first, more);
         hub.detach(first, &End::Eof);
         hub.drive(first);
@@ -338,6 +377,6 @@ mod tests {
         assert!(!conn.ready.readable && !conn.ready.ended && !conn.queued);
         assert!(hub.ready.is_empty());
         hub.changed(second, more);
-        assert_eq!(hub.ready, [second]);
+        assert!(hub.conn(second).unwrap().queued);
     }
 }

@@ -1,4 +1,4 @@
-//! The memory of packets that have come in half.
+//! The memory of packets that have come in half, and of those that wait for their connection's turn.
 //!
 //! What is bounded is the capacity of the buffers, not the bytes in them, and it is looked at
 //! before a buffer grows. So the bound holds however fast the peers are, and in whatever pieces
@@ -13,6 +13,13 @@ pub(super) const SMALL: usize = 16 * 1024;
 /// What all half packets may take together, in bytes, but for one that is larger than this by
 /// itself. A packet that would go over it is refused.
 pub(super) const LIMIT: usize = 64 << 20;
+
+/// From so many bytes in the buffers on, connections read less at a time: most of what is read lies
+/// there when those that send more than their share wait for their turn.
+pub(super) const CROWDED: usize = 1 << 20;
+
+/// How much they read then, in bytes.
+pub(super) const READ_WHEN_CROWDED: usize = 4 * 1024;
 
 /// What the connections' buffers of half packets take.
 #[derive(Debug, Default)]

@@ -7,9 +7,10 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use socket2::Socket;
@@ -19,6 +20,7 @@ use super::conn::{Conn, Role, Transport};
 use super::half::HalfPackets;
 use super::progress::End;
 use super::reactor::{Reactor, Readiness};
+use super::ready::{self, Ready};
 use super::uplink::Uplink;
 use super::web::{Code, Site, Web};
 use crate::auth::Auth;
@@ -66,11 +68,19 @@ pub struct Hub {
     clock: Clock,
     /// This turn's reading of the clock.
     now: Option<Time>,
+    /// All that had come by then is taken in, but for what waits on the list of those to drive.
+    pub(super) heard: Time,
     pub(super) conns: Vec<Option<Conn>>,
     /// What the kernel says about connections; empty between turns.
     pub(super) changes: Vec<(ConnId, Readiness)>,
     /// Connections to drive.
-    pub(super) ready: Vec<ConnId>,
+    pub(super) ready: Ready,
+    /// What reading and writing has cost, in units of work.
+    pub(super) io: u64,
+    /// Up to where the packet that is decoded next may be of the connection that is driven: its share.
+    pub(super) share_end: u64,
+    /// What was done before this turn's writes.
+    pub(super) written_from: Option<u64>,
     /// What the half packets of all connections take.
     pub(super) half: HalfPackets,
     /// The links of the bridges.
@@ -92,6 +102,7 @@ impl Hub {
         nodelay: bool,
     ) -> Shared {
         Rc::new(RefCell::new(Hub {
+            heard: clock.now(),
             reactor,
             broker,
             store: Some(store),
@@ -104,7 +115,10 @@ impl Hub {
             conns: Vec::new(),
             half: HalfPackets::default(),
             changes: Vec::new(),
-            ready: Vec::new(),
+            ready: Ready::default(),
+            io: 0,
+            share_end: 0,
+            written_from: None,
             uplinks: Vec::new(),
             buf: vec![0; READ_BUFFER].into_boxed_slice(),
             turn: None,
@@ -121,6 +135,11 @@ impl Hub {
     /// Ends this turn's moment; the next [`Hub::now`] reads the clock.
     pub(super) fn forget_now(&mut self) {
         self.now = None;
+    }
+
+    /// What was done since the start, in units of work.
+    pub(super) fn work(&self) -> u64 {
+        self.broker.work() + self.io
     }
 
     /// What waits for the sockets.
@@ -259,6 +278,17 @@ impl Hub {
         self.broker.closed(id, &why, now);
     }
 
+    /// Takes in what the kernel says about connections.
+    pub(super) fn note_changes(&mut self, cx: &Context<'_>) {
+        let mut changes = mem::take(&mut self.changes);
+        self.reactor.take_changes(&mut changes, cx);
+        for (id, more) in changes.drain(..) {
+            self.changed(id, more);
+        }
+        self.changes = changes;
+        self.heard = self.clock.time(self.reactor.asked());
+    }
+
     /// When the end of a turn has something to do next.
     pub(super) fn next_timeout(&self) -> Option<Time> {
         let times = [self.broker.next_timeout(), self.sys.next_timeout()];
@@ -324,9 +354,24 @@ impl Hub {
     }
 }
 
+/// True while the connection is on the list of those to drive.
+pub(super) fn is_queued(conns: &[Option<Conn>], id: ConnId) -> bool {
+    let conn = conns.get(id.slot()).and_then(Option::as_ref);
+    conn.is_some_and(|conn| conn.is(id) && conn.queued)
+}
+
 impl Driver for Hub {
     fn broker(&mut self) -> &mut Broker {
         &mut self.broker
+    }
+
+    fn heard(&self, _now: Time) -> Time {
+        self.heard
+    }
+
+    fn run_timers(&mut self, now: Time) {
+        let conns = &self.conns;
+        self.broker.tick_unless(now, &|id| is_queued(conns, id));
     }
 
     fn tick(&mut self, now: Time) {
@@ -349,6 +394,12 @@ impl Driver for Hub {
 
     fn write(&mut self, id: ConnId, now: Time) {
         self.flush_one(id, now);
+    }
+
+    fn may_write(&mut self) -> bool {
+        let done = self.work();
+        let from = *self.written_from.get_or_insert(done);
+        done - from < ready::WRITING
     }
 
     fn resume(&mut self, id: ConnId) {

@@ -2,8 +2,8 @@
 //!
 //! One thread runs everything as tasks of one [`smol::LocalExecutor`]. What the tasks share is the
 //! [`Hub`]. Work goes in turns: each ready connection reads once and hands its packets to the
-//! broker (`drive`); then the end of the turn gives the store its batch and writes each
-//! connection's output once (`turn`). `web` puts WebSocket and files between socket and packets;
+//! broker (`drive`), as far as its share of the turn goes (`ready`); then the end of the turn gives the
+//! store its batch and writes each connection's output once (`turn`). `web` puts WebSocket and files between socket and packets;
 //! `uplink` drives the client side of bridges, and keeps name lookups, which block, off this thread.
 
 mod clock;
@@ -14,6 +14,7 @@ mod hub;
 mod listen;
 mod progress;
 mod reactor;
+mod ready;
 mod signals;
 mod stream;
 mod turn;

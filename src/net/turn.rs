@@ -1,12 +1,18 @@
 //! A turn: everything that connections can do now.
 //!
-//! One task drives all connections. Each that is ready reads once; then [`end_turn`] gives the store
-//! its batch and writes each connection's output once, and the one timer is set. Other tasks (listeners, what
-//! the store reports, bridges) wake this one, and as the executor's queue is first in, first out,
-//! it runs after those that were ready before.
+//! One task drives all connections. Each that is ready reads once, until the turn has done its share of
+//! work (`ready`): the others go on in the next one. Then [`end_turn`] gives the store its batch and
+//! writes each connection's output once, within a bound of its own, and the one timer is set. Other tasks
+//! (listeners, what the store reports, bridges) wake this one, and as the executor's queue is first in,
+//! first out, it runs after those that were ready before.
+//!
+//! Between two turns the kernel is always asked what has happened: what others have sent, signals and
+//! new connections don't wait until whoever sends all the time is done. And nobody is taken for silent
+//! ([`Hub::heard`], [`Broker::tick_unless`]) by a moment after that, or while what it sent waits.
+//!
+//! [`Broker::tick_unless`]: crate::broker::Broker::tick_unless
 
 use std::future::Future;
-use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -43,8 +49,10 @@ impl Hub {
     fn take_turn(&mut self, cx: &mut Context<'_>) {
         // What is asked for from here on, this turn does.
         self.turn = None;
+        self.written_from = None;
         self.note_changes(cx);
         self.drive_ready();
+        self.tell_what_was_read();
         let now = self.now();
         self.broker.set_partial_bytes(self.half.bytes());
         let more = end_turn(self, now);
@@ -58,24 +66,14 @@ impl Hub {
         }
     }
 
-    /// Takes in what the kernel says about connections.
-    fn note_changes(&mut self, cx: &Context<'_>) {
-        let mut changes = mem::take(&mut self.changes);
-        self.reactor().take_changes(&mut changes, cx);
-        for (id, more) in changes.drain(..) {
-            self.changed(id, more);
-        }
-        self.changes = changes;
-    }
-
-    /// Lets each connection that has something to do do it, once.
+    /// Lets the connections that have something to do do it, as far as the turn goes.
     fn drive_ready(&mut self) {
-        let mut ready = mem::take(&mut self.ready);
-        for id in ready.drain(..) {
+        let (mut round, begun) = (self.ready.begin(), self.work());
+        while let Some(id) = self.ready.next(&mut round, self.work() - begun) {
             self.drive(id);
         }
-        // The list keeps its room.
-        ready.append(&mut self.ready);
-        self.ready = ready;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -78,7 +78,7 @@ async fn next_target(hub: &Shared, index: u32) -> Target {
     }
 }
 
-/// Sleeps until the link's next time-out.
+/// Sleeps until the link's next time-out, and until the kernel was asked what has come by then.
 async fn sleep_until_due(hub: &Shared, index: u32) {
     let at = {
         let mut hub = hub.borrow_mut();
@@ -90,6 +90,8 @@ async fn sleep_until_due(hub: &Shared, index: u32) {
         Some(instant) => Timer::at(instant).await,
         None => future::pending().await,
     };
+    let reactor = Rc::clone(hub.borrow().reactor());
+    reactor.ask().await;
 }
 
 /// Resolves, connects and shakes hands.

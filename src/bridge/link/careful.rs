@@ -13,7 +13,7 @@ impl Link {
         up.looked(now);
         let is_late = up.ping_timeout() <= now;
         if up.ping_due.is_some() {
-            if is_late {
+            if up.has_missed(up.ping_timeout(), now) {
                 self.lost(&super::Error::PingTimeout, now);
                 return Action::Close;
             }

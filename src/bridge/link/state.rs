@@ -59,6 +59,8 @@ pub(super) struct Up {
     pub limits: Limits,
     pub last_sent: Time,
     pub last_received: Time,
+    /// All that the upstream has sent until then was taken in; where nobody says so, it always was.
+    pub read_until: Option<Time>,
     /// When the answer to a PINGREQ is due.
     pub ping_due: Option<Time>,
     /// When the PINGREQ was sent that is not answered yet.
@@ -100,6 +102,7 @@ impl Up {
             limits,
             last_sent: now,
             last_received: now,
+            read_until: None,
             ping_due: None,
             pinged: None,
             answered: None,
@@ -126,6 +129,12 @@ impl Up {
         self.ping_due = Some(now + self.grace());
         self.pinged = Some(now);
         true
+    }
+
+    /// True if what was due at `due` has not come, though it is past that and all was taken in that had
+    /// come by then.
+    pub(super) fn has_missed(&self, due: Time, now: Time) -> bool {
+        due <= self.read_until.map_or(now, |at| at.min(now))
     }
 
     /// All requests have their answers.

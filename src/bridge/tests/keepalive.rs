@@ -63,6 +63,31 @@ fn a_ping_without_answer_ends_the_link() {
     assert!(s.wait().1.starts_with("connect"));
 }
 
+/// What the upstream has sent may wait to be taken in: the PINGRESP or the acknowledgement may be there.
+#[test]
+fn an_upstream_whose_input_waits_has_missed_nothing() {
+    for owes in [false, true] {
+        let mut s = up();
+        s.link.read_until(s.now);
+        let begun = s.now;
+        if owes {
+            s.link.unacknowledged(Some(s.now));
+        }
+        s.pass(secs(60));
+        let mut pings = 0;
+        for _ in 0..100 {
+            assert_eq!(s.drive(), "idle");
+            pings += s.sent().len();
+            s.pass(secs(1));
+        }
+        assert_eq!(pings, 1, "it is asked all the same");
+        s.link.read_until(begun + secs(61));
+        assert_eq!(s.drive(), if owes { "close" } else { "idle" });
+        s.link.read_until(s.now);
+        assert_eq!(s.drive(), if owes { "idle" } else { "close" });
+    }
+}
+
 /// Behind a backlog the PINGRESP is late; what arrives meanwhile shows that the link is alive.
 #[test]
 fn whatever_arrives_prolongs_the_wait_for_the_answer() {

@@ -9,6 +9,7 @@ mod publish;
 mod refusals;
 mod replies;
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 pub use address::Address;
@@ -39,7 +40,7 @@ pub(crate) struct Connections {
     /// How many came by each listener.
     open: Vec<u32>,
     /// Those with something to write or to close.
-    dirty: Vec<ConnId>,
+    dirty: VecDeque<ConnId>,
     /// Those that may be read again.
     resumed: Vec<ConnId>,
     /// Those that are not read until the store has caught up.
@@ -139,23 +140,22 @@ impl Connections {
         if let Some(conn) = self.table.get_mut(c)
             && !std::mem::replace(&mut conn.dirty, true)
         {
-            self.dirty.push(c);
+            self.dirty.push_back(c);
         }
     }
 
-    /// The connections whose outbox has something to write or to close, each once.
-    pub(crate) fn take_dirty(&mut self) -> Vec<ConnId> {
-        for c in &self.dirty {
-            if let Some(conn) = self.table.get_mut(*c) {
-                conn.dirty = false;
-            }
+    /// The connection that has waited longest for its outbox to be written, or to be closed.
+    pub(crate) fn next_dirty(&mut self) -> Option<ConnId> {
+        let c = self.dirty.pop_front()?;
+        if let Some(conn) = self.table.get_mut(c) {
+            conn.dirty = false;
         }
-        std::mem::take(&mut self.dirty)
+        Some(c)
     }
 
-    /// True if an outbox has something to write or to close.
-    pub(crate) fn is_dirty(&self) -> bool {
-        !self.dirty.is_empty()
+    /// How many connections wait for that.
+    pub(crate) fn dirty(&self) -> usize {
+        self.dirty.len()
     }
 
     /// The connections that may be read again.
@@ -207,7 +207,7 @@ impl Connections {
         self.buffers.note(room, conn.outbox.room());
         self.others_sent += u64::from(fits);
         if !std::mem::replace(&mut conn.dirty, true) {
-            self.dirty.push(c);
+            self.dirty.push_back(c);
         }
         fits
     }

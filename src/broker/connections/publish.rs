@@ -1,5 +1,6 @@
 //! PUBLISH packets on their way into the outbox of one peer.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::alias::Naming;
@@ -17,7 +18,7 @@ const LARGE: usize = 16 * 1024;
 pub(crate) struct Writer<'a> {
     pub(super) id: ConnId,
     pub(super) conn: &'a mut Connection,
-    pub(super) dirty: &'a mut Vec<ConnId>,
+    pub(super) dirty: &'a mut VecDeque<ConnId>,
     pub(super) buffers: &'a mut Buffers,
 }
 
@@ -53,7 +54,7 @@ impl Writer<'_> {
             if self.append(&publish, entry) {
                 self.conn.named(topic, naming);
                 if !std::mem::replace(&mut self.conn.dirty, true) {
-                    self.dirty.push(self.id);
+                    self.dirty.push_back(self.id);
                 }
                 return true;
             }

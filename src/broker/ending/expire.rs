@@ -16,6 +16,9 @@ use crate::time::Time;
 /// How long a new connection may take to send its CONNECT.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// When to look again at a connection that can't be told to be silent.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// How long a peer may be silent: one and a half keep-alives.
 pub(crate) fn silence(keep_alive: u16) -> Duration {
     Duration::from_millis(u64::from(keep_alive) * 1500)
@@ -27,8 +30,9 @@ pub(crate) fn await_connect(core: &mut Core, c: ConnId, now: Time) {
 }
 
 /// Ends a connection that has not sent its CONNECT in time, or nothing for one and a half
-/// keep-alives [MQTT-3.1.2-22], or does not read its last bytes.
-pub(crate) fn check_connection(core: &mut Core, c: ConnId, now: Time) {
+/// keep-alives [MQTT-3.1.2-22], or does not read its last bytes. `has_input`: the peer has sent what
+/// nobody has taken in yet, so that it is not silent.
+pub(crate) fn check_connection(core: &mut Core, c: ConnId, has_input: bool, now: Time) {
     let Some(conn) = core.connections.get(c) else {
         return;
     };
@@ -41,6 +45,7 @@ pub(crate) fn check_connection(core: &mut Core, c: ConnId, now: Time) {
                 core.timers.set_connection(c, Some(due));
             }
         }
+        Stage::New if has_input => core.timers.set_connection(c, Some(now + LOOK_AGAIN)),
         Stage::New if now >= conn.last_seen() + CONNECT_TIMEOUT => {
             let (key, address) = (("silent", conn.address().ip()), conn.address().to_string());
             let line = format_args!("{address} sent no CONNECT in time.");
@@ -48,11 +53,11 @@ pub(crate) fn check_connection(core: &mut Core, c: ConnId, now: Time) {
             finish(core, c, now);
         }
         Stage::New => await_connect(core, c, now),
-        Stage::Connected => check_keep_alive(core, c, now),
+        Stage::Connected => check_keep_alive(core, c, has_input, now),
     }
 }
 
-fn check_keep_alive(core: &mut Core, c: ConnId, now: Time) {
+fn check_keep_alive(core: &mut Core, c: ConnId, has_input: bool, now: Time) {
     let Some(conn) = core.connections.get_mut(c) else {
         return;
     };
@@ -61,8 +66,8 @@ fn check_keep_alive(core: &mut Core, c: ConnId, now: Time) {
     }
     let deadline = conn.last_seen() + silence(conn.keep_alive());
     // A connection that the broker does not read is not silent of its own will.
-    if deadline > now || !conn.may_be_read() {
-        let again = deadline.max(now + Duration::from_secs(1));
+    if deadline > now || has_input || !conn.may_be_read() {
+        let again = deadline.max(now + LOOK_AGAIN);
         core.timers.set_connection(c, Some(again));
         // Gives back what a busy time has left.
         conn.shrink();

@@ -116,6 +116,27 @@ fn keep_alive_is_one_and_a_half_times() {
     }
 }
 
+/// Whose input waits to be taken in is not silent, before CONNECT and after.
+#[test]
+fn what_was_not_taken_in_counts_as_a_sign_of_life() {
+    let mut world = World::new();
+    let dial = Dial {
+        keep_alive: 10,
+        ..Dial::clean(Version::V5, "c")
+    };
+    let (peer, _) = world.connect(&dial);
+    let new = world.open(Version::V5);
+    for _ in 0..100 {
+        world.now = world.now + secs(1);
+        world.broker.tick_unless(world.now, &|_| true);
+        world.turn();
+        assert!(world.is_open(peer) && world.is_open(new));
+    }
+    // Then there is nothing more.
+    world.pass(secs(2));
+    assert!(!world.is_open(peer) && !world.is_open(new));
+}
+
 /// A connection that sends no CONNECT is closed in the end.
 #[test]
 fn connect_must_come_in_time() {

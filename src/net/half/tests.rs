@@ -37,13 +37,13 @@ pub(in crate::net) fn hub() -> (Rc<Reactor>, Shared) {
     (reactor, hub)
 }
 
-/// The CONNECT of a client.
-fn connect(name: &str) -> Vec<u8> {
+/// The CONNECT of a client; `keep_alive` in seconds.
+pub(in crate::net) fn connect(name: &str, keep_alive: u16) -> Vec<u8> {
     let connect = Connect {
         version: Version::V311,
         bridge: false,
         clean_start: true,
-        keep_alive: 0,
+        keep_alive,
         client_id: name,
         will: None,
         username: None,
@@ -67,7 +67,7 @@ fn peer(hub: &Shared, name: &str, size: u32) -> UnixStream {
     theirs.set_nonblocking(true).unwrap();
     let socket = Socket::from(std::os::fd::OwnedFd::from(theirs));
     hub.borrow_mut().admit(socket, 0, None, None).unwrap();
-    let mut bytes = connect(name);
+    let mut bytes = connect(name, 0);
     bytes.extend(start(size));
     bytes.extend(b"\0\x01t");
     (&ours).write_all(&bytes).unwrap();
@@ -154,7 +154,7 @@ fn what_a_pause_kept_is_given_back_when_it_is_used() {
     let now = hub.now();
     let id = hub.broker.accept(0, Address::Local, now).unwrap();
     let theirs = std::os::fd::OwnedFd::from(theirs);
-    let connect = connect("c");
+    let connect = connect("c", 0);
     hub.attach(id, theirs, Role::Device, connect).unwrap();
     assert!(hub.half.bytes() > 0);
     hub.drive(id);

@@ -35,6 +35,8 @@ pub(super) async fn connect(
 ) -> io::Result<(Stream, SocketAddr)> {
     let late = async {
         Timer::after(deadline).await;
+        // One that has answered by now is not too late.
+        reactor.ask().await;
         Err(io::ErrorKind::TimedOut.into())
     };
     let mut race = Race {

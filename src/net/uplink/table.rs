@@ -3,7 +3,7 @@
 use super::Uplink;
 use crate::broker::{BridgeId, ConnId};
 use crate::impossible;
-use crate::net::hub::Hub;
+use crate::net::hub::{Hub, is_queued};
 use crate::net::progress::End;
 
 impl Hub {
@@ -96,6 +96,16 @@ impl Hub {
         self.uplink(index)?.link.goodbye(now, &mut out);
         self.say(id, &out);
         Some(id)
+    }
+
+    /// Tells the links until when all was taken in that their upstreams have sent.
+    pub(in crate::net) fn tell_what_was_read(&mut self) {
+        for uplink in &mut self.uplinks {
+            let waits = uplink.conn().is_some_and(|id| is_queued(&self.conns, id));
+            if !waits {
+                uplink.link.read_until(self.heard);
+            }
+        }
     }
 
     pub(in crate::net) fn uplink(&mut self, index: u32) -> Option<&mut Uplink> {

@@ -1,0 +1,162 @@
+//! Who has its turn, and how much of it.
+//!
+//! What is done is counted in units of the broker's work ([`Broker::work`]), for a peer decides how much
+//! a packet of a few bytes costs. What sockets cost is added.
+//!
+//! [`Broker::work`]: crate::broker::Broker::work
+
+use std::collections::VecDeque;
+
+use crate::broker::ConnId;
+
+/// What the packets of all connections may cost in one turn. Much of what a turn costs it costs once:
+/// the wait, and a write to each receiver.
+pub(super) const TURN: u64 = 2_000;
+
+/// What the packets of a connection may cost before others have their share. One packet may cost more.
+pub(super) const CONNECTION: u64 = 500;
+
+/// What writing may cost in one turn.
+pub(super) const WRITING: u64 = 2_000;
+
+/// What is written to a connection at a time, in bytes; a payload beside the buffer may make it a few
+/// writes.
+pub(super) const WRITE: usize = 128 * 1024;
+
+/// Part of a turn that those who have just come leave to those with more than their share, of 4.
+const FOR_THE_REST: u64 = 1;
+
+/// What a read or a write of `bytes` costs.
+pub(super) fn cost(bytes: usize) -> u64 {
+    4 + bytes as u64 / 1024
+}
+
+/// The connections to drive, each once.
+#[derive(Debug, Default)]
+pub(super) struct Ready {
+    /// Those that something has happened to.
+    fresh: VecDeque<ConnId>,
+    /// Those whose share was used up and that have more: they come after the others, in turn.
+    rest: VecDeque<ConnId>,
+}
+
+impl Ready {
+    /// Something has happened to the connection.
+    pub(super) fn push(&mut self, id: ConnId) {
+        self.fresh.push_back(id);
+    }
+
+    /// The connection has had its share, and has more.
+    pub(super) fn push_rest(&mut self, id: ConnId) {
+        self.rest.push_back(id);
+    }
+
+    /// True if there is nobody.
+    pub(super) fn is_empty(&self) -> bool {
+        self.fresh.is_empty() && self.rest.is_empty()
+    }
+
+    /// Who has come before the turn begins.
+    pub(super) fn begin(&self) -> Round {
+        Round {
+            fresh: self.fresh.len(),
+            rest: false,
+        }
+    }
+
+    /// Who is next in `round`, of which `spent` was spent. Those with more than their share go on as
+    /// long as there is time.
+    pub(super) fn next(&mut self, round: &mut Round, spent: u64) -> Option<ConnId> {
+        let limit = if self.rest.is_empty() {
+            TURN
+        } else {
+            TURN - TURN / 4 * FOR_THE_REST
+        };
+        if round.fresh > 0 && spent < limit {
+            round.fresh -= 1;
+            return self.fresh.pop_front();
+        }
+        // One at least: others that come all the time must not keep them from ever going on.
+        if spent < TURN || !round.rest {
+            round.rest = true;
+            return self.rest.pop_front();
+        }
+        None
+    }
+}
+
+/// How far a turn is through the list.
+#[derive(Debug)]
+pub(super) struct Round {
+    /// Those of the fresh that were there at its beginning and are still to come.
+    fresh: usize,
+    /// One with more than its share has gone on.
+    rest: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::Table;
+
+    /// Takes turns in which each connection costs `cost`; those of `greedy` always have more. Answers
+    /// who was driven, by turn.
+    fn turns(ready: &mut Ready, cost: u64, greedy: &[ConnId], count: usize) -> Vec<Vec<ConnId>> {
+        let mut turn = || {
+            let (mut round, mut driven) = (ready.begin(), Vec::new());
+            while let Some(id) = ready.next(&mut round, cost * driven.len() as u64) {
+                driven.push(id);
+                if greedy.contains(&id) {
+                    ready.push_rest(id);
+                }
+            }
+            driven
+        };
+        (0..count).map(|_| turn()).collect()
+    }
+
+    fn ids<const N: usize>() -> [ConnId; N] {
+        let mut table = Table::<ConnId, ()>::default();
+        [(); N].map(|()| table.insert(()))
+    }
+
+    #[test]
+    fn a_turn_has_an_end_and_the_next_goes_on_where_it_was() {
+        let all = ids::<10>();
+        let mut ready = Ready::default();
+        all.iter().for_each(|id| ready.push(*id));
+        let turns = turns(&mut ready, TURN / 4, &[], 3);
+        assert_eq!(turns, [&all[..4], &all[4..8], &all[8..]]);
+        assert!(ready.is_empty());
+    }
+
+    #[test]
+    fn one_alone_has_the_whole_turn() {
+        let [greedy] = ids();
+        let mut ready = Ready::default();
+        ready.push(greedy);
+        assert_eq!(turns(&mut ready, TURN / 4, &[greedy], 1), [[greedy; 4]]);
+    }
+
+    #[test]
+    fn who_has_come_goes_before_those_with_more_than_their_share_who_take_turns() {
+        let [a, b, c, d, quiet] = ids();
+        let greedy = [a, b, c, d];
+        let mut ready = Ready::default();
+        greedy.iter().for_each(|id| ready.push_rest(*id));
+        ready.push(quiet);
+        let turns = turns(&mut ready, TURN / 3 + 1, &greedy, 2);
+        assert_eq!(turns, [[quiet, a, b], [c, d, a]]);
+    }
+
+    #[test]
+    fn those_with_more_than_their_share_go_on_however_many_come() {
+        let all = ids::<9>();
+        let mut ready = Ready::default();
+        ready.push_rest(all[0]);
+        all[1..].iter().for_each(|id| ready.push(*id));
+        // What comes costs more than a turn has.
+        let turns = turns(&mut ready, TURN, &[], 2);
+        assert_eq!(turns, [&[all[1], all[0]][..], &[all[2]]]);
+    }
+}
