@@ -11,80 +11,20 @@
 //! nothing.
 
 use std::collections::HashMap;
-use std::fmt;
 
 use super::Who;
-use crate::mqtt::{TopicFilter, filter_matches};
+use super::patterns::Patterns;
+use super::rule::{LineError, Operation, Rule};
+use super::topics::Topics;
 
 /// The rules of a file.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Acl {
     /// For clients without a user name.
-    anonymous: Vec<Rule>,
-    users: HashMap<String, Vec<Rule>>,
-    /// For every client; `%u` and `%c` stand for its names.
-    patterns: Vec<Rule>,
-}
-
-/// One `topic` or `pattern` line. Denies stand first in their list.
-#[derive(Clone, Debug)]
-struct Rule {
-    access: Access,
-    filter: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Access {
-    Read,
-    Write,
-    ReadWrite,
-    Deny,
-}
-
-/// What a client wants of a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Operation {
-    Read,
-    Write,
-}
-
-/// What is wrong with a line. Prints as cause, then cure.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LineError {
-    /// The first word is not `topic`, `pattern` or `user`.
-    Keyword(String),
-    /// The word before the topic is none of the four.
-    Access(String),
-    /// Not a topic filter.
-    Filter(String),
-    /// Nothing after the first word.
-    Missing,
-}
-
-impl fmt::Display for LineError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LineError::Keyword(word) => {
-                write!(
-                    f,
-                    "`{word}` is not known; begin the line with topic, pattern or user"
-                )
-            }
-            LineError::Access(word) => {
-                write!(
-                    f,
-                    "`{word}` is no access; use read, write, readwrite or deny"
-                )
-            }
-            LineError::Filter(text) => write!(
-                f,
-                "`{text}` is no topic filter; + and # must be a level of their own, # the last"
-            ),
-            LineError::Missing => {
-                f.write_str("the line ends too soon; give a topic or a user name")
-            }
-        }
-    }
+    anonymous: Topics,
+    users: HashMap<String, Topics>,
+    /// For every client.
+    patterns: Patterns,
 }
 
 impl Acl {
@@ -118,23 +58,20 @@ impl Acl {
             other => LineError::Keyword(other.to_owned()),
         })?;
         let value = value.trim();
-        let list = match keyword {
+        match keyword {
             "user" => {
                 *user = Some(value.to_owned());
                 self.users.entry(value.to_owned()).or_default();
-                return Ok(());
             }
-            "pattern" => &mut self.patterns,
-            "topic" => match user {
-                Some(user) => self.users.entry(user.clone()).or_default(),
-                None => &mut self.anonymous,
-            },
+            "pattern" => self.patterns.add(Rule::parse(value)?),
+            "topic" => {
+                let rule = Rule::parse(value)?;
+                match user {
+                    Some(user) => self.users.entry(user.clone()).or_default().add(rule),
+                    None => self.anonymous.add(rule),
+                }
+            }
             other => return Err(LineError::Keyword(other.to_owned())),
-        };
-        let rule = Rule::parse(value)?;
-        match rule.access {
-            Access::Deny => list.insert(0, rule),
-            _ => list.push(rule),
         }
         Ok(())
     }
@@ -145,115 +82,35 @@ impl Acl {
             Some(name) => self.users.get(name),
             None => Some(&self.anonymous),
         };
-        let verdict = own.into_iter().flatten().find_map(|rule| {
-            let matches = rule.is_of_tree(topic) && filter_matches(&rule.filter, topic);
-            matches.then(|| rule.access.verdict(operation)).flatten()
-        });
-        verdict.unwrap_or_else(|| self.pattern_allows(who, topic, operation))
-    }
-
-    fn pattern_allows(&self, who: &Who<'_>, topic: &str, operation: Operation) -> bool {
-        if self.patterns.is_empty() || is_wild(who) {
-            return false;
-        }
-        let verdict = self.patterns.iter().find_map(|rule| {
-            if !rule.is_of_tree(topic) || rule.access != Access::Deny && rule.is_spread_by(who) {
-                return None;
-            }
-            let filter = rule.for_client(who)?;
-            let matches = filter_matches(&filter, topic);
-            matches.then(|| rule.access.verdict(operation)).flatten()
-        });
+        let verdict = own.and_then(|topics| topics.verdict(topic, operation));
+        let verdict = verdict.or_else(|| self.patterns.verdict(who, topic, operation));
         verdict.unwrap_or(false)
     }
 
     /// Whether patterns give `who` less than others, for what its names are.
     pub(super) fn keeps_out(&self, who: &Who<'_>) -> bool {
-        let mut patterns = self.patterns.iter();
-        patterns.any(|rule| rule.access != Access::Deny && (is_wild(who) || rule.is_spread_by(who)))
-    }
-}
-
-/// Whether a name of the client would match other names.
-fn is_wild(who: &Who<'_>) -> bool {
-    let mut names = [Some(who.client_id), who.username].into_iter().flatten();
-    names.any(|name| name.contains(['+', '#']))
-}
-
-impl Rule {
-    /// `[read|write|readwrite|deny] FILTER`; only with the first word may the filter have blanks.
-    fn parse(text: &str) -> Result<Rule, LineError> {
-        let (access, filter) = match text.split_once(' ') {
-            Some((word, filter)) => (Access::parse(word)?, filter.trim()),
-            None => (Access::ReadWrite, text),
-        };
-        TopicFilter::new(filter).map_err(|_| LineError::Filter(filter.to_owned()))?;
-        Ok(Rule {
-            access,
-            filter: filter.to_owned(),
-        })
-    }
-
-    /// Whether the line may be about `topic`: what begins with `$` takes a line that does.
-    fn is_of_tree(&self, topic: &str) -> bool {
-        !topic.starts_with('$') || self.filter.starts_with('$')
-    }
-
-    /// Whether the line names `who` by something that is more than one level.
-    fn is_spread_by(&self, who: &Who<'_>) -> bool {
-        let names = [("%c", Some(who.client_id)), ("%u", who.username)];
-        names.iter().any(|(sign, name)| {
-            name.is_some_and(|name| name.contains('/')) && self.filter.contains(sign)
-        })
-    }
-
-    /// The filter of a `pattern` for `who`, in one pass, so that a name with `%u` in it stays what
-    /// it is; `None` where it wants a user name and there is none.
-    fn for_client(&self, who: &Who<'_>) -> Option<String> {
-        let mut filter = String::with_capacity(self.filter.len() + who.client_id.len());
-        let mut unread = self.filter.as_str();
-        while let Some((before, after)) = unread.split_once('%') {
-            filter.push_str(before);
-            unread = if let Some(after) = after.strip_prefix('c') {
-                filter.push_str(who.client_id);
-                after
-            } else if let Some(after) = after.strip_prefix('u') {
-                filter.push_str(who.username?);
-                after
-            } else {
-                filter.push('%');
-                after
-            };
-        }
-        filter.push_str(unread);
-        Some(filter)
-    }
-}
-
-impl Access {
-    fn parse(word: &str) -> Result<Access, LineError> {
-        match word {
-            "read" => Ok(Access::Read),
-            "write" => Ok(Access::Write),
-            "readwrite" => Ok(Access::ReadWrite),
-            "deny" => Ok(Access::Deny),
-            other => Err(LineError::Access(other.to_owned())),
-        }
-    }
-
-    /// What a rule that matches says about `operation`, if anything.
-    fn verdict(self, operation: Operation) -> Option<bool> {
-        match (self, operation) {
-            (Access::Deny, _) => Some(false),
-            (Access::Read, Operation::Write) | (Access::Write, Operation::Read) => None,
-            _ => Some(true),
-        }
+        self.patterns.keep_out(who)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::auth::rule::Access;
+    use crate::mqtt::filter_matches;
+
+    impl Acl {
+        /// How many rules and nodes a question takes a look at.
+        fn looked_at(&self, who: &Who<'_>, topic: &str) -> usize {
+            let own = match who.username {
+                Some(name) => self.users.get(name),
+                None => Some(&self.anonymous),
+            };
+            own.map_or(0, |own| own.looked_at(topic)) + self.patterns.looked_at(who, topic)
+        }
+    }
 
     fn who<'a>(client_id: &'a str, username: Option<&'a str>) -> Who<'a> {
         Who {
@@ -449,6 +306,124 @@ mod tests {
         let parsed = Acl::parse(&format!("topic {filter}")).map(|_| ());
         assert_eq!(parsed, Err(vec![(1, error)]));
         assert!(Acl::parse(&format!("topic {}", &filter[1..])).is_ok());
+    }
+
+    /// What the lines of a file say, looked at one by one in the order that Mosquitto keeps them in.
+    fn said_by(lines: &[String], who: &Who<'_>, topic: &str, operation: Operation) -> bool {
+        let (mut own, mut patterns, mut user) = (Vec::new(), Vec::new(), None);
+        for line in lines {
+            let (keyword, value) = line.split_once(' ').unwrap();
+            let list = match keyword {
+                "user" => {
+                    user = Some(value);
+                    continue;
+                }
+                "pattern" => &mut patterns,
+                _ if user == who.username => &mut own,
+                _ => continue,
+            };
+            let rule = Rule::parse(value).unwrap();
+            match rule.access {
+                Access::Deny => list.insert(0, rule),
+                _ => list.push(rule),
+            }
+        }
+        let of_tree = |rule: &Rule| !topic.starts_with('$') || rule.filter.starts_with('$');
+        let verdict = own.iter().find_map(|rule| {
+            let matches = of_tree(rule) && filter_matches(&rule.filter, topic);
+            matches.then(|| rule.access.verdict(operation)).flatten()
+        });
+        let names = [Some(who.client_id), who.username];
+        let is_wild = names.into_iter().flatten().any(|n| n.contains(['+', '#']));
+        let pattern = |rule: &Rule| {
+            if is_wild || !of_tree(rule) || rule.access != Access::Deny && rule.is_spread_by(who) {
+                return None;
+            }
+            let matches = filter_matches(&rule.for_client(who)?, topic);
+            matches.then(|| rule.access.verdict(operation)).flatten()
+        };
+        let verdict = verdict.or_else(|| patterns.iter().find_map(pattern));
+        verdict.unwrap_or(false)
+    }
+
+    fn line() -> impl Strategy<Value = String> {
+        let level = prop::sample::select(vec![
+            "a", "b", "+", "%c", "%u", "x%c", "$x", "$%c", "%%c", "", "a", "+",
+        ]);
+        let filter = (prop::collection::vec(level, 1..4), any::<bool>());
+        let filter = filter.prop_map(|(mut levels, multi)| {
+            if multi {
+                levels.push("#");
+            }
+            levels.join("/")
+        });
+        let filter = filter.prop_filter("not empty", |filter| !filter.is_empty());
+        let access = prop::sample::select(vec!["read ", "write ", "readwrite ", "deny ", ""]);
+        prop_oneof![
+            1 => prop::sample::select(vec!["user a", "user b", "user a/b"]).prop_map(String::from),
+            8 => (prop::sample::select(vec!["topic", "pattern"]), access, filter)
+                .prop_map(|(keyword, access, filter)| format!("{keyword} {access}{filter}")),
+        ]
+    }
+
+    fn name() -> impl Strategy<Value = &'static str> {
+        prop::sample::select(vec![
+            "a", "b", "a/b", "/", "$x", "x", "+", "a#", "$SYS/a", "%u",
+        ])
+    }
+
+    proptest! {
+        /// Few lines or many, the index says what the lines say.
+        #[test]
+        fn the_index_agrees_with_the_lines(
+            lines in prop::collection::vec(line(), 0..80),
+            asked in prop::collection::vec(
+                (name(), prop::option::of(name()), topic(), any::<bool>()),
+                1..30,
+            ),
+        ) {
+            let acl = acl(&lines.join("\n"));
+            for (client_id, username, topic, reads) in asked {
+                let who = who(client_id, username);
+                let operation = if reads { Operation::Read } else { Operation::Write };
+                prop_assert_eq!(
+                    acl.allows(&who, &topic, operation),
+                    said_by(&lines, &who, &topic, operation),
+                    "{:?} {}", who, topic
+                );
+            }
+        }
+    }
+
+    fn topic() -> impl Strategy<Value = String> {
+        let level = prop::sample::select(vec!["a", "b", "xa", "x", "", "$x", "$a", "$SYS", "%a"]);
+        prop::collection::vec(level, 1..5)
+            .prop_map(|levels| levels.join("/"))
+            .prop_filter("not empty", |topic| !topic.is_empty())
+    }
+
+    /// Thousands of lines cost a question no more than those that may be about it.
+    #[test]
+    fn only_lines_that_may_match_are_looked_at() {
+        let mut lines: Vec<String> = (0..3000)
+            .flat_map(|n| {
+                [
+                    format!("topic read t/{n}/#"),
+                    format!("pattern write p/{n}/%c/x"),
+                    format!("pattern deny d/{n}/%u"),
+                ]
+            })
+            .collect();
+        lines.extend((0..3000).map(|n| format!("user u{n}\ntopic deny t/{n}")));
+        let acl = acl(&lines.join("\n"));
+        for client in [who("c", None), who("a/b", None), who("c", Some("u7"))] {
+            for topic in ["t/2999/x", "p/2999/c/x", "d/2999/u7", "none/of/them"] {
+                let looked_at = acl.looked_at(&client, topic);
+                assert!(looked_at < 20, "{looked_at} for {client:?} {topic}");
+            }
+        }
+        assert!(acl.allows(&who("c", None), "t/2999/x", Operation::Read));
+        assert!(acl.allows(&who("c", Some("u7")), "p/2999/c/x", Operation::Write));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::acl::LineError;
 use super::passwd::Skipped;
+use super::rule::LineError;
 
 /// A file of rules that can't be used. Prints as one line: cause, then cure.
 #[derive(Debug)]

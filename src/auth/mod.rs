@@ -3,7 +3,10 @@
 mod acl;
 mod error;
 pub mod passwd;
+mod patterns;
+mod rule;
 mod rules;
+mod topics;
 mod who;
 
 use std::collections::VecDeque;
@@ -11,11 +14,12 @@ use std::fmt;
 
 use crate::config::{Config, General};
 
-pub use acl::LineError;
 pub use error::{Error, Errors};
+pub use rule::LineError;
 pub use rules::without_bom;
 pub use who::Who;
 
+use rule::Operation;
 use rules::{Reader, Rules};
 
 /// The rules in force. Made again on SIGHUP.
@@ -181,15 +185,15 @@ impl Auth {
 
     /// Whether `who` may publish to `topic`.
     pub fn may_publish(&self, who: &Who<'_>, topic: &str) -> bool {
-        self.allows(who, topic, acl::Operation::Write)
+        self.allows(who, topic, Operation::Write)
     }
 
     /// Whether a message on `topic` may be delivered to `who`.
     pub fn may_read(&self, who: &Who<'_>, topic: &str) -> bool {
-        self.allows(who, topic, acl::Operation::Read)
+        self.allows(who, topic, Operation::Read)
     }
 
-    fn allows(&self, who: &Who<'_>, topic: &str, operation: acl::Operation) -> bool {
+    fn allows(&self, who: &Who<'_>, topic: &str, operation: Operation) -> bool {
         if self.allows_all() {
             return true;
         }

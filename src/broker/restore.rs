@@ -108,9 +108,6 @@ fn restore_session(core: &mut Core, loaded: LoadedSession, now: Time) -> Session
     session.will = restore_will(&record, &origin, now);
     let subscriptions = record.subscriptions.iter().map(restore_subscription);
     session.subscriptions = subscriptions.collect();
-    session
-        .subscriptions
-        .sort_by(|a, b| a.filter.cmp(&b.filter));
     // Also where the session is about to end: what it was owed is given back then.
     session.inbound = Inbound::restore(state.received.clone());
     session.outbound = Outbound::restore(id, &state, queue, &releasing);

@@ -85,6 +85,12 @@ pub struct General {
     pub max_packet_size: Option<u32>,
     /// `message_size_limit`, payload bytes; `None` is no limit.
     pub message_size_limit: Option<u32>,
+    /// `max_subscription_levels` of a client; 0 is no limit. Default 50,000.
+    pub max_subscription_levels: u32,
+    /// `max_subscriptions` of a client; 0 is no limit. Default 10,000.
+    pub max_subscriptions: u32,
+    /// `max_topic_levels` of a filter, 1 to 201. Default 32.
+    pub max_topic_levels: u8,
     /// `max_queued_messages` a client; 0 is no limit. Default 0: the bound in bytes rules.
     pub max_queued_messages: u64,
     /// `max_queued_bytes` a client; 0 is no limit. Default 256 MB.

@@ -80,7 +80,7 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
         let known = session.bridge().map(|end| end.retained.clone());
         let mut retained = known.unwrap_or_else(|| RetainedSync::restore(None));
         let mut filters = map.local_filters();
-        let is_new = filters.any(|(filter, _)| session.find(filter).is_err());
+        let is_new = filters.any(|(filter, _)| !session.subscriptions.has(filter));
         drop(filters);
         retained.configure(map.fingerprint(), is_new, now);
         let mut end = LocalEnd::new(spec.name, spec.topics, (map, numbering), rate, retained);
@@ -157,13 +157,10 @@ fn make_way(core: &mut Core, client_id: &str, now: Time) {
 /// Makes the subscriptions of a bridge those of its configuration.
 fn subscribe_bridge(core: &mut Core, key: SessionKey, map: &Map, now: Time) {
     let wanted: HashSet<&str> = map.local_filters().map(|(filter, _)| filter).collect();
-    let is_stale = |s: &mut Subscribed| !wanted.contains(&*s.filter);
-    let subscriptions = core.sessions.get_mut(key).map(|s| &mut s.subscriptions);
-    let stale: Vec<Subscribed> = subscriptions
-        .into_iter()
-        .flat_map(|subscriptions| subscriptions.extract_if(.., is_stale))
-        .collect();
-    for subscribed in stale {
+    let is_stale = |s: &Subscribed| !wanted.contains(&*s.filter);
+    let session = core.sessions.get_mut(key);
+    let stale = session.map(|session| session.subscriptions.extract(is_stale));
+    for subscribed in stale.unwrap_or_default() {
         core.router.unsubscribe(&subscribed.filter, key);
     }
     for (filter, mapped) in map.local_filters() {

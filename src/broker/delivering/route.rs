@@ -48,11 +48,12 @@ pub(crate) fn route(
     let mut plans = std::mem::take(&mut core.scratch.plans);
     let with = (&core.sessions, &core.settings);
     let groups = &mut core.scratch.groups;
-    let matched = core
+    let found = core
         .router
         .find_receivers((message, topic), from, with, &mut receivers, groups);
     add_members(core, message, &mut receivers);
     core.work.add(receivers.len());
+    core.work.add(found.work());
     core.memory.look(core.settings.memory_limit());
     let all_have_room = plan_all(core, message, (&receivers, &mut plans), behind, now);
     let retention = retention(core, message);
@@ -71,7 +72,7 @@ pub(crate) fn route(
     plans.clear();
     (core.scratch.receivers, core.scratch.plans) = (receivers, plans);
     Routed {
-        matched,
+        matched: found.matched,
         ticket: delivered.ticket.or(late),
         remaining: Remaining {
             receivers: delivered.remaining,

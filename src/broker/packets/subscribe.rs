@@ -7,7 +7,7 @@ use crate::broker::core::Core;
 use crate::broker::delivering::retain::send_retained;
 use crate::broker::sending::pump::pump;
 use crate::broker::sending::replies::reply_once;
-use crate::broker::sessions::Subscribed;
+use crate::broker::sessions::{Subscribed, levels};
 use crate::broker::shares::leave::leave_group;
 use crate::broker::shares::membership::{MAX_SHARES, join};
 use crate::config::log_type::{SUBSCRIBE, UNSUBSCRIBE};
@@ -20,9 +20,8 @@ use crate::mqtt::{
 use crate::route::SubOptions;
 use crate::time::Time;
 
-/// Filters that one client may be subscribed to. Each costs memory here and in the router, and a
-/// session's row on disk holds them all.
-pub(crate) const MAX_SUBSCRIPTIONS: usize = 10_000;
+/// What a level of a filter takes in the tree, in bytes: a node, an edge and a name of its own.
+const LEVEL_BYTES: u64 = 128;
 
 /// Handles a SUBSCRIBE whose filters are whole.
 pub(crate) fn on_subscribe(core: &mut Core, c: ConnId, packet: &Subscribe<'_>, now: Time) {
@@ -35,6 +34,9 @@ pub(crate) fn on_subscribe(core: &mut Core, c: ConnId, packet: &Subscribe<'_>, n
     };
     let sub_id = packet.props.subscription_ids().next();
     let sub_id = sub_id.and_then(NonZeroU32::new);
+    let filters = packet.filters.iter();
+    core.work
+        .add(filters.map(|wanted| work(wanted.filter)).sum());
     let mut room = room_for(core, key, packet);
     let filters = packet.filters.iter();
     let granted: Vec<Reason> = filters
@@ -71,6 +73,11 @@ pub(crate) fn on_subscribe(core: &mut Core, c: ConnId, packet: &Subscribe<'_>, n
     pump(core, key, now);
 }
 
+/// What a filter costs to put in or take out, in units of work.
+fn work(filter: &str) -> usize {
+    1 + levels(filter) / 16
+}
+
 /// A line for `log_type subscribe` or `unsubscribe`, in Mosquitto's form.
 fn tell(core: &Core, target: &str, key: SessionKey, what: std::fmt::Arguments<'_>) {
     if let Some(session) = core.sessions.get(key) {
@@ -78,40 +85,85 @@ fn tell(core: &Core, target: &str, key: SessionKey, what: std::fmt::Arguments<'_
     }
 }
 
-/// How many more filters a session may subscribe to, and how many shared ones.
-fn room_for(core: &Core, key: SessionKey, packet: &Subscribe<'_>) -> (usize, usize) {
+/// What a session may still subscribe to.
+#[derive(Clone, Copy, Default)]
+struct Room {
+    /// Filters of the same packet, be they known or not.
+    packet: usize,
+    filters: usize,
+    /// Of these, shared ones.
+    shares: usize,
+    /// The levels of all of them.
+    levels: usize,
+}
+
+impl Room {
+    /// What is left with one more filter; `None` if there is no room for it.
+    fn with(self, filter: &str, is_share: bool) -> Option<Room> {
+        Some(Room {
+            packet: self.packet,
+            filters: self.filters.checked_sub(1)?,
+            shares: self.shares.checked_sub(usize::from(is_share))?,
+            levels: self.levels.checked_sub(levels(filter))?,
+        })
+    }
+}
+
+/// What a session may still subscribe to: as many filters and levels as a client may have, and as
+/// many levels as fit in the half of `memory_limit` that the tree of all filters may take.
+fn room_for(core: &Core, key: SessionKey, packet: &Subscribe<'_>) -> Room {
     let Some(session) = core.sessions.known(key) else {
-        return (0, 0);
+        return Room::default();
     };
-    let all = MAX_SUBSCRIPTIONS.saturating_sub(session.subscriptions.len());
+    let (general, subscriptions) = (&core.settings.general, &session.subscriptions);
     let shared = MAX_SHARES.saturating_sub(session.shares().len());
     // Each needs a number, and those of shares that it has left may still owe something.
     let mut filters = packet.filters.iter();
     let is_share = filters.any(|wanted| mqtt::share(wanted.filter).is_some());
     let numbers = is_share.then(|| session.free_shares().take(shared).count());
-    (all, numbers.unwrap_or_default())
+    let tree = core.settings.memory_limit().map(|limit| {
+        let bytes = (limit / 2).saturating_sub(core.router.tree_bytes() as u64);
+        usize::try_from(bytes / LEVEL_BYTES).unwrap_or(usize::MAX)
+    });
+    let levels = left(general.max_subscription_levels, subscriptions.levels());
+    Room {
+        packet: left(general.max_subscriptions, 0),
+        filters: left(general.max_subscriptions, subscriptions.len()),
+        shares: numbers.unwrap_or_default(),
+        levels: tree.map_or(levels, |tree| tree.min(levels)),
+    }
+}
+
+/// What is left of `max`, where 0 is no limit.
+fn left(max: u32, used: usize) -> usize {
+    match max {
+        0 => usize::MAX,
+        max => (max as usize).saturating_sub(used),
+    }
 }
 
 /// The reason code for one filter: the QoS granted, or why not. A filter that the session does not
-/// have yet takes one of `room`.
-fn grant(
-    core: &Core,
-    key: SessionKey,
-    wanted: &Subscription<'_>,
-    (all, shared): &mut (usize, usize),
-) -> Reason {
+/// have yet takes some of `room`.
+fn grant(core: &Core, key: SessionKey, wanted: &Subscription<'_>, room: &mut Room) -> Reason {
     let Some(session) = core.sessions.known(key) else {
         return Reason::UNSPECIFIED;
     };
     let share = mqtt::share(wanted.filter);
-    if session.find(wanted.filter).is_err() {
-        let shares = usize::from(share.is_some());
-        match (all.checked_sub(1), shared.checked_sub(shares)) {
-            (Some(all_left), Some(shared_left)) => (*all, *shared) = (all_left, shared_left),
-            _ => return Reason::QUOTA_EXCEEDED,
+    let filter = share.map_or(wanted.filter, |(_, filter)| filter);
+    match room.packet.checked_sub(1) {
+        Some(left) => room.packet = left,
+        None => return Reason::QUOTA_EXCEEDED,
+    }
+    if !session.subscriptions.has(wanted.filter) {
+        let most = core.settings.general.max_topic_levels;
+        if levels(filter) > usize::from(most) {
+            return Reason::TOPIC_FILTER_INVALID;
+        }
+        match room.with(wanted.filter, share.is_some()) {
+            Some(left) => *room = left,
+            None => return Reason::QUOTA_EXCEEDED,
         }
     }
-    let filter = share.map_or(wanted.filter, |(_, filter)| filter);
     let is_allowed = core.settings.auth.may_subscribe(&session.who(), filter);
     if !is_allowed && session.version != Version::V31 {
         return Reason::NOT_AUTHORIZED;
@@ -137,7 +189,8 @@ pub(crate) fn subscribe(
     let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
-    let is_new = session.set_subscription(Subscribed::new(filter, options, retain_handling));
+    let subscribed = Subscribed::new(filter, options, retain_handling);
+    let is_new = session.subscriptions.set(subscribed);
     if is_share {
         // No retained messages (5.0 §4.8.2).
         return;
@@ -161,6 +214,8 @@ pub(crate) fn on_unsubscribe(core: &mut Core, c: ConnId, packet: &Unsubscribe<'_
     let (Some(key), version) = (conn.session(), conn.version()) else {
         return;
     };
+    core.work
+        .add(packet.filters.iter().map(|filter| work(filter)).sum());
     let filters = packet.filters.iter();
     let reasons: Vec<Reason> = filters
         .map(|filter| {
@@ -188,10 +243,10 @@ fn unsubscribe(core: &mut Core, key: SessionKey, filter: &str, now: Time) -> Rea
     let Some(session) = core.sessions.known_mut(key) else {
         return Reason::UNSPECIFIED;
     };
-    let Ok(at) = session.find(filter) else {
+    let Some(gone) = session.subscriptions.remove(filter) else {
         return Reason::NO_SUBSCRIPTION_EXISTED;
     };
-    let lane = session.subscriptions.remove(at).options.lane;
+    let lane = gone.options.lane;
     match lane {
         Lane::Share(_) => leave_group(core, key, filter, lane, now),
         Lane::Client | Lane::Bridge(_) | Lane::Dead => core.router.unsubscribe(filter, key),

@@ -3,21 +3,22 @@
 
 mod cleared;
 mod leftovers;
+mod receiver;
 mod unwritten;
 
 use std::rc::Rc;
 
 pub(crate) use leftovers::{Leftovers, Place, Reading};
+pub(crate) use receiver::Receiver;
+use receiver::Terms;
 use unwritten::Unwritten;
 
-use super::sessions::{Session, Sessions};
+use super::sessions::Sessions;
 use super::settings::Settings;
 use crate::impossible;
 use crate::keys::{GroupKey, SessionKey};
-use crate::lane::Lane;
 use crate::message::{Message, MessageId};
 use crate::mqtt::{self, QoS};
-use crate::owed::Owed;
 use crate::route::{Cleared, Groups, Retained, SubOptions, Trie};
 use crate::store::Batch;
 use crate::time::Time;
@@ -30,85 +31,27 @@ enum Subscriber {
     Group(GroupKey),
 }
 
-/// A session that a message goes to.
-#[derive(Clone, Debug)]
-pub(crate) struct Receiver {
-    pub(crate) session: SessionKey,
-    /// How it goes; its place in the session's sequence is taken when it is queued.
-    pub(crate) owed: Owed,
-    /// It goes through the store.
-    pub(crate) stored: bool,
-    /// Copies of the message that go to the same session through the store before this one.
-    pub(crate) before: u32,
-    /// It got a copy that nobody promises, while there was no room on disk.
-    pub(crate) has_copy: bool,
+/// What routing has found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Found {
+    /// There is a matching subscription at all, be it one that does not want the message.
+    pub(crate) matched: bool,
+    /// Nodes and subscriptions that were looked at.
+    looked_at: usize,
 }
 
-impl Receiver {
-    /// The receiver of a message by one subscription. `None` if it is a bridge none of whose lines
-    /// carries the message.
-    pub(crate) fn new(
-        (key, session): (SessionKey, &Session),
-        options: &SubOptions,
-        message: &Message,
-        settings: &Settings,
-    ) -> Option<Receiver> {
-        let (mut options, mut keeps_qos0) = (*options, false);
-        if let Some(end) = session.bridge() {
-            (options.lane, options.qos) = end.lane(message.topic_bytes(), options.qos)?;
-            keeps_qos0 = message.qos == QoS::AtMostOnce && end.keeps_qos0(options.lane);
-        }
-        let sub_ids = options.sub_id.map(|id| Box::from([id.get()]));
-        let qos = if keeps_qos0 {
-            options.qos
-        } else {
-            settings.outgoing_qos(options.qos, message)
-        };
-        Some(Receiver {
-            session: key,
-            stored: session.stores(qos, settings.general.queue_qos0_messages),
-            before: 0,
-            has_copy: false,
-            owed: Owed {
-                session: session.id,
-                lane: options.lane,
-                seq: 0,
-                qos,
-                retain: options.retain_as_published && message.retain,
-                sub_ids: sub_ids.unwrap_or_default(),
-            },
-        })
-    }
-
-    /// The receiver of a message that goes up by the map of a bridge, which says all about it.
-    pub(crate) fn of_bridge(
-        bridge: (SessionKey, &Session),
-        message: &Message,
-        settings: &Settings,
-    ) -> Option<Receiver> {
-        let options = SubOptions {
-            qos: QoS::ExactlyOnce,
-            no_local: true,
-            retain_as_published: true,
-            sub_id: None,
-            lane: Lane::Client,
-        };
-        Receiver::new(bridge, &options, message, settings)
-    }
-
-    /// The message comes by another subscription of the same session as well: it goes once, at the
-    /// highest QoS and with all identifiers [MQTT-3.3.4-2].
-    fn merge(&mut self, other: Receiver) {
-        let owed = &mut self.owed;
-        owed.qos = owed.qos.max(other.owed.qos);
-        owed.retain |= other.owed.retain;
-        self.stored |= other.stored;
-        if !other.owed.sub_ids.is_empty() {
-            let ids = owed.sub_ids.iter().chain(&other.owed.sub_ids);
-            owed.sub_ids = ids.copied().collect();
-        }
+impl Found {
+    /// What the search has cost, in units of work: a look costs a fraction of what a receiver does.
+    pub(crate) fn work(self) -> usize {
+        self.looked_at / LOOKS
     }
 }
+
+/// Looks at nodes or subscriptions that cost as much as a receiver.
+const LOOKS: usize = 16;
+
+/// In place of a receiver's place: the session may not read the message.
+const DENIED: u32 = u32::MAX;
 
 /// The router.
 pub(crate) struct Router {
@@ -127,6 +70,8 @@ pub(crate) struct Router {
     reached: Vec<(u32, u32)>,
     /// The number of the routing, to notice a session that is reached twice.
     routing: u32,
+    /// Places of receivers, and the identifiers that further subscriptions add to them.
+    more_ids: Vec<(u32, u32)>,
 }
 
 impl Router {
@@ -142,12 +87,12 @@ impl Router {
             restored_below: next,
             reached: Vec::new(),
             routing: 0,
+            more_ids: Vec::new(),
         }
     }
 
     /// Lists the sessions a message goes to, each once, and the groups that it meets. `from` is the
-    /// publisher's session, for no-local. True if there is a matching subscription at all, be it
-    /// one that does not want it.
+    /// publisher's session, for no-local.
     pub(crate) fn find_receivers(
         &mut self,
         (message, topic): (&Message, &str),
@@ -155,13 +100,13 @@ impl Router {
         (sessions, settings): (&Sessions, &Settings),
         receivers: &mut Vec<Receiver>,
         groups: &mut Vec<GroupKey>,
-    ) -> bool {
-        self.routing = self.routing.wrapping_add(1);
-        let (routing, reached) = (self.routing, &mut self.reached);
-        let auth = &settings.auth;
+    ) -> Found {
+        self.begin();
+        let (routing, all_reached) = (self.routing, &mut self.reached);
+        let (auth, more_ids) = (&settings.auth, &mut self.more_ids);
         let mut matched = false;
         let name = topic.as_bytes();
-        self.trie.matches(name, &mut |subscriber, options| {
+        let looked_at = self.trie.matches(name, &mut |subscriber, options| {
             matched = true;
             let key = match subscriber {
                 Subscriber::Session(key) => key,
@@ -173,39 +118,68 @@ impl Router {
             let Some(session) = sessions.get(key) else {
                 return impossible!("a session that is gone is subscribed");
             };
+            let Some(reached) = reached_at(all_reached, key) else {
+                return;
+            };
+            let place_before = (reached.0 == routing).then_some(reached.1);
+            if place_before == Some(DENIED) {
+                return;
+            }
+            // Once the numbers of routings begin anew, an old one may look like this one.
+            let known = place_before.and_then(|at| receivers.get_mut(at as usize));
+            if let Some(known) = known.filter(|known| known.session == key) {
+                if let Some(terms) = Terms::new(session, options, message, settings) {
+                    known.merge(&terms);
+                    more_ids.extend(options.sub_id.map(|id| (reached.1, id.get())));
+                }
+                return;
+            }
             let Some(receiver) = Receiver::new((key, session), options, message, settings) else {
                 return;
             };
-            if reached.len() <= key.slot() {
-                reached.resize(key.slot() + 1, (0, 0));
-            }
-            let Some(reached) = reached.get_mut(key.slot()) else {
-                return;
-            };
-            // Once the numbers of routings begin anew, an old one may look like this one.
-            if reached.0 == routing
-                && let Some(known) = receivers.get_mut(reached.1 as usize)
-                && known.session == key
-            {
-                return known.merge(receiver);
-            }
             let may_read = || auth.may_read(&session.who(), topic);
             if auth.open() || session.is_bridge() || may_read() {
                 *reached = (routing, place(receivers));
                 receivers.push(receiver);
+            } else {
+                *reached = (routing, DENIED);
             }
         });
-        matched
+        self.add_ids(receivers);
+        Found { matched, looked_at }
+    }
+
+    /// A message is routed: it reaches nobody yet.
+    fn begin(&mut self) {
+        self.routing = self.routing.wrapping_add(1);
+        if self.routing == 0 {
+            // Numbers that were used are used again.
+            self.reached.fill((0, 0));
+            self.routing = 1;
+        }
+    }
+
+    /// Gives receivers the identifiers of all their subscriptions [MQTT-3.3.4-3], up to a bound.
+    fn add_ids(&mut self, receivers: &mut [Receiver]) {
+        if self.more_ids.is_empty() {
+            return;
+        }
+        self.more_ids.sort_by_key(|(place, _)| *place);
+        for more in self.more_ids.chunk_by(|a, b| a.0 == b.0) {
+            let at = more.first().map(|(place, _)| *place as usize);
+            let Some(receiver) = at.and_then(|at| receivers.get_mut(at)) else {
+                continue;
+            };
+            receiver.add_ids(more.iter().map(|(_, id)| *id));
+        }
+        self.more_ids.clear();
+        self.more_ids.shrink_to(1024);
     }
 
     /// Adds a member that was chosen to the list that [`Router::find_receivers`] began: it may be on
     /// it already, by a subscription of its own or by another share.
     pub(crate) fn add_member(&mut self, mut member: Receiver, receivers: &mut Vec<Receiver>) {
-        let slot = member.session.slot();
-        if self.reached.len() <= slot {
-            self.reached.resize(slot + 1, (0, 0));
-        }
-        let Some(reached) = self.reached.get_mut(slot) else {
+        let Some(reached) = reached_at(&mut self.reached, member.session) else {
             return;
         };
         let last = receivers.get(reached.1 as usize);
@@ -256,6 +230,11 @@ impl Router {
     /// How many subscriptions there are: each member of a group counts.
     pub(crate) fn subscriptions(&self) -> usize {
         self.trie.len() - self.groups.len() + self.groups.members()
+    }
+
+    /// How many bytes the tree of all filters takes, about.
+    pub(crate) fn tree_bytes(&self) -> usize {
+        self.trie.bytes()
     }
 
     /// True if a message was stored before the broker started.
@@ -369,6 +348,14 @@ impl Router {
         }
         self.unwritten.due()
     }
+}
+
+/// What is known of the session of `key`: which routing has reached it, and where it is listed.
+fn reached_at(reached: &mut Vec<(u32, u32)>, key: SessionKey) -> Option<&mut (u32, u32)> {
+    if reached.len() <= key.slot() {
+        reached.resize(key.slot() + 1, (0, 0));
+    }
+    reached.get_mut(key.slot())
 }
 
 /// The place of the receiver that is listed next.

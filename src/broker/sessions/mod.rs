@@ -2,6 +2,7 @@
 
 mod drops;
 mod session;
+mod subscriptions;
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -12,7 +13,8 @@ use std::rc::Rc;
 pub use drops::DropReason;
 pub(crate) use drops::Drops;
 use session::Mark;
-pub(crate) use session::{NEVER, PendingWill, Role, Session, Share, Subscribed, who};
+pub(crate) use session::{NEVER, PendingWill, Role, Session, Share, who};
+pub(crate) use subscriptions::{Subscribed, levels};
 
 use crate::held::{ALLOCATION, Charge, SESSIONS};
 use crate::impossible;

@@ -4,44 +4,20 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::drops::Drops;
+use super::subscriptions::{Subscribed, Subscriptions};
 use crate::auth::Who;
 use crate::bridge::LocalEnd;
 use crate::held::{ALLOCATION, Charge, SESSIONS};
 use crate::keys::{ConnId, GroupKey};
 use crate::lane::{Lane, ShareNo};
 use crate::message::{Message, Origin, SessionId};
-use crate::mqtt::{QoS, RetainHandling, Version};
-use crate::route::SubOptions;
+use crate::mqtt::{QoS, Version};
 use crate::session::{Inbound, Outbound};
 use crate::store::{SessionRecord, StateRecord, SubscriptionRecord, WillRecord};
 use crate::time::Time;
 
 /// Never expires (5.0 §3.1.2.11.2).
 pub(crate) const NEVER: u32 = u32::MAX;
-
-/// One subscription of a session; the router has the same options under the filter.
-#[derive(Clone, Debug)]
-pub(crate) struct Subscribed {
-    pub(crate) filter: Box<str>,
-    pub(crate) options: SubOptions,
-    pub(crate) retain_handling: RetainHandling,
-    _held: Charge<SESSIONS>,
-}
-
-impl Subscribed {
-    pub(crate) fn new(
-        filter: &str,
-        options: SubOptions,
-        retain_handling: RetainHandling,
-    ) -> Subscribed {
-        Subscribed {
-            filter: filter.into(),
-            options,
-            retain_handling,
-            _held: Charge::new(size_of::<Subscribed>() + filter.len() + ALLOCATION),
-        }
-    }
-}
 
 /// A session's part in a group of shared subscriptions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -109,8 +85,7 @@ pub(crate) struct Session {
     pub(crate) expiry: u32,
     /// Since when it has been without a connection.
     pub(crate) since: Time,
-    /// Sorted by filter.
-    pub(crate) subscriptions: Vec<Subscribed>,
+    pub(crate) subscriptions: Subscriptions,
     pub(crate) will: Option<Box<PendingWill>>,
     pub(crate) outbound: Outbound,
     pub(crate) inbound: Inbound,
@@ -176,7 +151,7 @@ impl Session {
             version,
             expiry,
             since: Time::ZERO,
-            subscriptions: Vec::new(),
+            subscriptions: Subscriptions::default(),
             will: None,
             outbound: Outbound::new(expiry > 0),
             inbound: Inbound::default(),
@@ -357,32 +332,6 @@ impl Session {
             by_topic: self.is_by_topic(),
             retained: self.bridge().map(|end| end.retained.record()),
             ..self.outbound.record()
-        }
-    }
-
-    /// Where `filter` stands in the subscriptions, or where it belongs.
-    pub(crate) fn find(&self, filter: &str) -> Result<usize, usize> {
-        self.subscriptions
-            .binary_search_by(|s| (*s.filter).cmp(filter))
-    }
-
-    /// Adds a subscription or replaces it; true if it is new.
-    pub(crate) fn set_subscription(&mut self, subscribed: Subscribed) -> bool {
-        match self.find(&subscribed.filter) {
-            Ok(at) => {
-                if let Some(known) = self.subscriptions.get_mut(at) {
-                    *known = subscribed;
-                }
-                false
-            }
-            Err(at) => {
-                if self.subscriptions.is_empty() {
-                    // Most sessions have one, and a list that grows would begin with room for four.
-                    self.subscriptions.reserve_exact(1);
-                }
-                self.subscriptions.insert(at, subscribed);
-                true
-            }
         }
     }
 

@@ -139,7 +139,7 @@ fn end_but_for(core: &mut Core, key: SessionKey, mut kept: Vec<Share>, now: Time
     };
     kept.retain(|share| session.outbound.has_waiting(share.lane()));
     let is_kept = |lane| kept.iter().any(|share| share.lane() == lane);
-    session.subscriptions.retain(|s| is_kept(s.options.lane));
+    session.subscriptions.extract(|s| !is_kept(s.options.lane));
     session.inbound = Inbound::default();
     session.will = None;
     session.role = Role::Ended;
@@ -158,6 +158,7 @@ pub(crate) fn forget_identity(core: &mut Core, key: SessionKey) {
     let Some(session) = core.sessions.get(key).filter(|s| !s.is_ended()) else {
         return;
     };
+    core.work.add(session.subscriptions.levels() / 16);
     let subscriptions = session.subscriptions.iter();
     for subscribed in subscriptions.filter(|s| !s.options.lane.is_share()) {
         core.router.unsubscribe(&subscribed.filter, key);

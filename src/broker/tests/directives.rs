@@ -247,3 +247,89 @@ fn packets_may_be_too_large() {
         assert_eq!(got.pop(), (version == Version::V5).then_some(told));
     }
 }
+
+/// SUBSCRIBE to filters; the reasons of the SUBACK.
+fn reasons(world: &mut World, peer: Peer, filters: &[&str]) -> Vec<u8> {
+    let wanted = filters
+        .iter()
+        .map(|f| Subscription::new(f, QoS::AtMostOnce));
+    let wanted: Vec<Subscription<'_>> = wanted.collect();
+    world.subscribe(peer, 1, &wanted);
+    match world.next(peer) {
+        Some(Got::SubAck(1, reasons)) => reasons.iter().map(|reason| reason.0).collect(),
+        other => panic!("no SUBACK but {other:?}"),
+    }
+}
+
+/// `max_topic_levels` bounds filters, without the name of a share; a filter that a session has, maybe
+/// from before a reload, may be subscribed to again.
+#[test]
+fn deep_filters_are_refused() {
+    let deep = |levels: usize| vec!["l"; levels].join("/");
+    for (version, refused) in [(Version::V5, 0x8f), (Version::V311, 0x80)] {
+        let mut world = World::new();
+        let peer = world.clean(version, "c");
+        let (fits, shared) = (deep(32), format!("$share/g/{}", deep(32)));
+        let filters = [&*fits, &shared, &deep(33), "+/#"];
+        assert_eq!(reasons(&mut world, peer, &filters), [0, 0, refused, 0]);
+        let mut settings = settings();
+        settings.max_topic_levels = 4;
+        world.broker.set_general(&settings, world.now);
+        let filters = ["1/2/3/4", "1/2/3/4/#", &fits];
+        assert_eq!(reasons(&mut world, peer, &filters), [0, refused, 0]);
+    }
+}
+
+/// `max_subscriptions`: one more is refused, but not one that is there already, and one that goes
+/// makes room.
+#[test]
+fn filters_are_bounded() {
+    for (version, refused) in [(Version::V5, 0x97), (Version::V311, 0x80)] {
+        let mut world = world(|s| s.max_subscriptions = 2);
+        let peer = world.clean(version, "c");
+        assert_eq!(reasons(&mut world, peer, &["a", "b", "c"]), [0, 0, refused]);
+        assert_eq!(reasons(&mut world, peer, &["a"]), [0], "once more");
+        world.unsubscribe(peer, 2, "a");
+        world.got(peer);
+        assert_eq!(reasons(&mut world, peer, &["c", "d"]), [0, refused]);
+        let again = ["c", "c", "c"];
+        assert_eq!(reasons(&mut world, peer, &again), [0, 0, refused]);
+        let other = world.clean(version, "other");
+        assert_eq!(reasons(&mut world, other, &["d"]), [0], "each client");
+    }
+}
+
+/// `max_subscription_levels`: what a client's filters may take in the tree.
+#[test]
+fn the_levels_of_all_filters_are_bounded() {
+    for (version, refused) in [(Version::V5, 0x97), (Version::V311, 0x80)] {
+        let mut world = world(|s| s.max_subscription_levels = 10);
+        let peer = world.clean(version, "c");
+        let filters = ["a/b/c/d", "1/2/3/4", "x/y/z", "x/y"];
+        assert_eq!(reasons(&mut world, peer, &filters), [0, 0, refused, 0]);
+        assert_eq!(reasons(&mut world, peer, &["x"]), [refused]);
+        world.unsubscribe(peer, 2, "1/2/3/4");
+        world.got(peer);
+        assert_eq!(reasons(&mut world, peer, &["x/y/z"]), [0]);
+    }
+}
+
+/// The filters of all clients together take about half of `memory_limit`, whatever one may have.
+#[test]
+fn the_tree_of_all_filters_is_bounded() {
+    let limit = 1 << 20;
+    let mut world = world(|s| s.memory_limit = Some(limit));
+    let mut refused = 0;
+    for client in 0..20 {
+        let peer = world.clean(Version::V5, &format!("c{client}"));
+        let deep = |n: usize| format!("{client}/{n}{}", format!("/{n}{client}").repeat(20));
+        let filters: Vec<String> = (0..100).map(deep).collect();
+        let filters: Vec<&str> = filters.iter().map(|filter| &**filter).collect();
+        let reasons = reasons(&mut world, peer, &filters);
+        refused += reasons.iter().filter(|reason| **reason == 0x97).count();
+    }
+    let tree = world.broker.core.router.tree_bytes() as u64;
+    assert!(refused > 1000, "{refused}");
+    // Tables grow by leaps.
+    assert!(tree > limit / 8 && tree <= limit / 8 * 5, "{tree}");
+}

@@ -209,3 +209,28 @@ fn messages_held_back_keep_their_order() {
     let came: Vec<String> = world.got(peer).iter().filter_map(of_b).collect();
     assert_eq!(came, ["1", "2"]);
 }
+
+/// A client whose filters all match costs a message a look at each, and the message carries a bounded
+/// number of identifiers; of what it may not read it is asked once.
+#[test]
+fn thousands_of_overlapping_filters_cost_little() {
+    let mut world = World::new();
+    let peer = world.clean(Version::V5, "c");
+    let levels = 11;
+    for n in 0..1u32 << levels {
+        let level = |at: u32| if n >> at & 1 == 0 { "l" } else { "+" };
+        let filter = (0..levels).map(level).collect::<Vec<_>>().join("/");
+        world.subscribe_with(peer, 1, &[sub(&filter, QoS::AtMostOnce)], Some(n + 1));
+        world.got(peer);
+    }
+    let publisher = world.clean(Version::V311, "p");
+    let topic = vec!["l"; levels as usize].join("/");
+    let before = world.broker.work();
+    world.publish(publisher, &topic, "x", Delivery::AtMostOnce);
+    let work = world.broker.work() - before;
+    let message = world.message(peer);
+    assert_eq!(world.messages(peer).len(), 0, "once");
+    assert_eq!(message.sub_ids.len(), 256);
+    let nodes = 2 << levels;
+    assert!(work > nodes / 16 && work < nodes / 4, "{work}");
+}

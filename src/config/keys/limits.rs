@@ -118,6 +118,39 @@ pub(super) const KEYS: &[Key] = &[
     ),
     implemented(
         S,
+        "max_subscription_levels",
+        "COUNT",
+        Is("50000"),
+        "How many levels all topic filters of a client may have together; 0 is no limit.",
+        "Each level takes up to about 100 bytes. A filter that would bring more is refused: MQTT 5 clients \
+         are told 0x97, quota exceeded, older ones 0x80. The filters of all clients together may take \
+         half of memory_limit.",
+        set!(max_subscription_levels, v => v.number(0..=u32::MAX)?),
+    ),
+    implemented(
+        S,
+        "max_subscriptions",
+        "COUNT",
+        Is("10000"),
+        "How many topic filters a client may be subscribed to; 0 is no limit.",
+        "One more is refused, and so is what stands behind as many in one SUBSCRIBE: MQTT 5 clients are \
+         told 0x97, quota exceeded, older ones 0x80. Of shared \
+         subscriptions a client may have fewer: 1000.",
+        set!(max_subscriptions, v => v.number(0..=u32::MAX)?),
+    ),
+    implemented(
+        S,
+        "max_topic_levels",
+        "COUNT",
+        Is("32"),
+        "How many levels a topic filter may have, 1 to 201.",
+        "A deeper one is refused: MQTT 5 clients are told 0x8F, topic filter invalid, older ones 0x80. \
+         Mosquitto takes up to 201 levels, and so does footbridge in the topics of messages; who sends \
+         a topic or a filter with more is disconnected.",
+        set!(max_topic_levels, v => v.number(1..=201u8)?),
+    ),
+    implemented(
+        S,
         "memory_limit",
         "BYTES",
         Means(

@@ -1,7 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
 use super::*;
-use crate::broker::packets::subscribe::MAX_SUBSCRIPTIONS;
 
 /// The UNSUBACK of these reasons; before 5.0 it has none.
 fn unsuback(version: Version, id: u16, reasons: &[u8]) -> Vec<u8> {
@@ -30,9 +29,11 @@ fn each_filter_has_its_code() {
 #[test]
 fn a_failure_has_its_code() {
     for (version, failure) in [(Version::V311, 0x80), (Version::V5, 0x97)] {
-        let mut world = World::new();
+        let mut settings = settings();
+        settings.max_subscriptions = 100;
+        let mut world = World::with(settings);
         let c = world.hello(version, "c");
-        let names: Vec<String> = (0..MAX_SUBSCRIPTIONS).map(|n| n.to_string()).collect();
+        let names: Vec<String> = (0..100).map(|n| n.to_string()).collect();
         let filters: Vec<(&str, u8)> = names.iter().map(|name| (&**name, 0)).collect();
         world.say(c, &subscribe(version, 1, &filters));
         world.heard(c);

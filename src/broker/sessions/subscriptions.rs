@@ -1,0 +1,297 @@
+//! What a session is subscribed to, by filter.
+
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+
+use crate::held::{ALLOCATION, Charge, SESSIONS};
+use crate::mqtt::RetainHandling;
+use crate::route::SubOptions;
+
+/// One subscription of a session; the router has the same options under the filter.
+#[derive(Clone, Debug)]
+pub(crate) struct Subscribed {
+    pub(crate) filter: Box<str>,
+    pub(crate) options: SubOptions,
+    pub(crate) retain_handling: RetainHandling,
+    _held: Charge<SESSIONS>,
+}
+
+impl Subscribed {
+    pub(crate) fn new(
+        filter: &str,
+        options: SubOptions,
+        retain_handling: RetainHandling,
+    ) -> Subscribed {
+        Subscribed {
+            filter: filter.into(),
+            options,
+            retain_handling,
+            _held: Charge::new(size_of::<Subscribed>() + filter.len() + ALLOCATION),
+        }
+    }
+
+    fn levels(&self) -> usize {
+        levels(&self.filter)
+    }
+}
+
+/// The levels of a filter or topic.
+pub(crate) fn levels(filter: &str) -> usize {
+    1 + filter.bytes().filter(|byte| *byte == b'/').count()
+}
+
+/// Subscriptions that lie in a list, at most.
+const FEW: usize = 32;
+
+/// The subscriptions of a session, in the order of their filters.
+#[derive(Debug)]
+pub(crate) struct Subscriptions(Kept);
+
+#[derive(Debug)]
+enum Kept {
+    /// Sorted by filter. Most sessions have one or two.
+    Few(Vec<Subscribed>),
+    /// Thousands, which come in whatever order a peer likes.
+    Many(Box<Many>),
+}
+
+#[derive(Debug, Default)]
+struct Many {
+    all: BTreeSet<ByFilter>,
+    /// The levels of all filters.
+    levels: usize,
+}
+
+/// A subscription as what its filter is.
+#[derive(Debug)]
+struct ByFilter(Subscribed);
+
+impl Borrow<str> for ByFilter {
+    fn borrow(&self) -> &str {
+        &self.0.filter
+    }
+}
+
+impl PartialEq for ByFilter {
+    fn eq(&self, other: &ByFilter) -> bool {
+        self.0.filter == other.0.filter
+    }
+}
+
+impl Eq for ByFilter {}
+
+impl PartialOrd for ByFilter {
+    fn partial_cmp(&self, other: &ByFilter) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByFilter {
+    fn cmp(&self, other: &ByFilter) -> Ordering {
+        self.0.filter.cmp(&other.0.filter)
+    }
+}
+
+impl Many {
+    fn set(&mut self, subscribed: Subscribed) -> bool {
+        let added = subscribed.levels();
+        let is_new = self.all.replace(ByFilter(subscribed)).is_none();
+        self.levels += if is_new { added } else { 0 };
+        is_new
+    }
+}
+
+impl Default for Subscriptions {
+    fn default() -> Subscriptions {
+        Subscriptions(Kept::Few(Vec::new()))
+    }
+}
+
+impl Subscriptions {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        match &self.0 {
+            Kept::Few(few) => few.len(),
+            Kept::Many(many) => many.all.len(),
+        }
+    }
+
+    /// The levels of all filters together.
+    pub(crate) fn levels(&self) -> usize {
+        match &self.0 {
+            Kept::Few(few) => few.iter().map(Subscribed::levels).sum(),
+            Kept::Many(many) => many.levels,
+        }
+    }
+
+    /// All, by filter.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Subscribed> {
+        let (few, many) = match &self.0 {
+            Kept::Few(few) => (few.as_slice(), None),
+            Kept::Many(many) => (&[][..], Some(&many.all)),
+        };
+        let many = many.into_iter().flatten().map(|found| &found.0);
+        few.iter().chain(many)
+    }
+
+    /// True if `filter` is subscribed to.
+    pub(crate) fn has(&self, filter: &str) -> bool {
+        match &self.0 {
+            Kept::Few(few) => find(few, filter).is_ok(),
+            Kept::Many(many) => many.all.contains(filter),
+        }
+    }
+
+    /// Adds a subscription or replaces it; true if it is new.
+    pub(crate) fn set(&mut self, subscribed: Subscribed) -> bool {
+        let few = match &mut self.0 {
+            Kept::Few(few) => few,
+            Kept::Many(many) => return many.set(subscribed),
+        };
+        match find(few, &subscribed.filter) {
+            Ok(at) => {
+                if let Some(known) = few.get_mut(at) {
+                    *known = subscribed;
+                }
+                return false;
+            }
+            Err(at) if few.len() < FEW => {
+                if few.is_empty() {
+                    // Most sessions have one, and a list that grows would begin with room for four.
+                    few.reserve_exact(1);
+                }
+                few.insert(at, subscribed);
+            }
+            Err(_) => {
+                let mut many = Box::<Many>::default();
+                let all = std::mem::take(few).into_iter().chain([subscribed]);
+                all.for_each(|one| {
+                    many.set(one);
+                });
+                self.0 = Kept::Many(many);
+            }
+        }
+        true
+    }
+
+    /// Takes out the subscription to `filter`.
+    pub(crate) fn remove(&mut self, filter: &str) -> Option<Subscribed> {
+        let many = match &mut self.0 {
+            Kept::Few(few) => return find(few, filter).ok().map(|at| few.remove(at)),
+            Kept::Many(many) => many,
+        };
+        let ByFilter(gone) = many.all.take(filter)?;
+        many.levels -= gone.levels();
+        if many.all.len() <= FEW / 2 {
+            let few = std::mem::take(&mut many.all).into_iter();
+            self.0 = Kept::Few(few.map(|one| one.0).collect());
+        }
+        Some(gone)
+    }
+
+    /// Takes out those that `goes` says.
+    pub(crate) fn extract(&mut self, goes: impl Fn(&Subscribed) -> bool) -> Vec<Subscribed> {
+        let all = std::mem::take(self);
+        let (gone, left): (Vec<_>, Vec<_>) = all.into_iter().partition(goes);
+        *self = left.into_iter().collect();
+        gone
+    }
+}
+
+impl IntoIterator for Subscriptions {
+    type Item = Subscribed;
+    type IntoIter = std::vec::IntoIter<Subscribed>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        match self.0 {
+            Kept::Few(few) => few.into_iter(),
+            Kept::Many(many) => {
+                let all: Vec<Subscribed> = many.all.into_iter().map(|one| one.0).collect();
+                all.into_iter()
+            }
+        }
+    }
+}
+
+impl FromIterator<Subscribed> for Subscriptions {
+    fn from_iter<I: IntoIterator<Item = Subscribed>>(all: I) -> Subscriptions {
+        let mut subscriptions = Subscriptions::default();
+        for subscribed in all {
+            subscriptions.set(subscribed);
+        }
+        subscriptions
+    }
+}
+
+fn find(few: &[Subscribed], filter: &str) -> Result<usize, usize> {
+    few.binary_search_by(|s| (*s.filter).cmp(filter))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::mqtt::QoS;
+
+    fn subscribed(filter: &str, qos: QoS) -> Subscribed {
+        let options = SubOptions {
+            qos,
+            ..SubOptions::default()
+        };
+        Subscribed::new(filter, options, RetainHandling::Send)
+    }
+
+    proptest! {
+        /// Few or many, in whatever order they come.
+        #[test]
+        fn they_are_what_a_map_is(
+            steps in prop::collection::vec((0u8..5, 0u16..60, any::<bool>()), 0..300),
+        ) {
+            let (mut subscriptions, mut model) = (Subscriptions::default(), BTreeMap::new());
+            for (adds, n, qos) in steps {
+                let filter = format!("{}{n}", "l/".repeat(usize::from(n % 4)));
+                let qos = if qos { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+                if adds > 0 {
+                    let is_new = model.insert(filter.clone(), qos).is_none();
+                    prop_assert_eq!(subscriptions.has(&filter), !is_new);
+                    prop_assert_eq!(subscriptions.set(subscribed(&filter, qos)), is_new);
+                } else {
+                    let known = model.remove(&filter);
+                    let gone = subscriptions.remove(&filter);
+                    prop_assert_eq!(gone.map(|s| s.options.qos), known);
+                }
+                prop_assert_eq!(subscriptions.len(), model.len());
+                let found = model.keys().map(|filter| levels(filter));
+                prop_assert_eq!(subscriptions.levels(), found.sum::<usize>());
+            }
+            let gone = subscriptions.extract(|s| s.options.qos == QoS::AtLeastOnce);
+            let (at_least, rest): (Vec<_>, Vec<_>) =
+                model.into_iter().partition(|(_, qos)| *qos == QoS::AtLeastOnce);
+            let filters = |all: &[(String, QoS)]| -> Vec<String> {
+                all.iter().map(|(filter, _)| filter.clone()).collect()
+            };
+            let gone: Vec<String> = gone.iter().map(|s| s.filter.to_string()).collect();
+            let left: Vec<String> = subscriptions.iter().map(|s| s.filter.to_string()).collect();
+            prop_assert_eq!((gone, left), (filters(&at_least), filters(&rest)));
+        }
+    }
+
+    /// Those that come in falling order are not moved one by one, as a list would have to.
+    #[test]
+    fn many_lie_in_no_list() {
+        let mut subscriptions = Subscriptions::default();
+        for n in (0..1000).rev() {
+            subscriptions.set(subscribed(&format!("{n:04}"), QoS::AtMostOnce));
+            let is_list = matches!(&subscriptions.0, Kept::Few(few) if few.len() <= FEW);
+            assert_eq!(is_list, subscriptions.len() <= FEW);
+        }
+        for n in 0..1000 {
+            subscriptions.remove(&format!("{n:04}")).unwrap();
+        }
+        assert!(matches!(&subscriptions.0, Kept::Few(few) if few.capacity() <= FEW));
+    }
+}
