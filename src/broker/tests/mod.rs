@@ -32,6 +32,7 @@ mod shared;
 mod sim;
 mod subscribe;
 mod subscribed;
+mod state;
 mod upstream;
 mod upstream_faults;
 mod will;
