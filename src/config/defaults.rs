@@ -53,7 +53,7 @@ impl Default for General {
             retain_available: true,
             set_tcp_nodelay: true,
             upgrade_outgoing_qos: false,
-            persistent_client_expiration: None,
+            persistent_client_expiration: Some(Duration::from_secs(8 * 7 * 24 * 3600)),
             persistence: false,
             store: PathBuf::from(STORE_FILE),
             commit_interval: Duration::from_millis(20),

@@ -103,7 +103,7 @@ pub struct General {
     pub set_tcp_nodelay: bool,
     /// `upgrade_outgoing_qos`.
     pub upgrade_outgoing_qos: bool,
-    /// `persistent_client_expiration`.
+    /// `persistent_client_expiration`; `None` is never. Default eight weeks.
     pub persistent_client_expiration: Option<Duration>,
     /// `persistence`: keep state on disk. Default false, as in Mosquitto.
     pub persistence: bool,

@@ -1,10 +1,8 @@
 //! The end of a session.
 
-use std::time::Duration;
-
 use crate::broker::core::Core;
 use crate::broker::queues::drops::drop_message;
-use crate::broker::sessions::{DropReason, NEVER};
+use crate::broker::sessions::DropReason;
 use crate::broker::shares::leave::{forget_identity, is_spent, stays_for_others};
 use crate::broker::timers::Timer;
 use crate::keys::SessionKey;
@@ -57,8 +55,7 @@ pub(crate) fn watch_session(core: &mut Core, key: SessionKey, now: Time) {
     if let Some(at) = session.will_due() {
         core.timers.add(at.max(now), Timer::Session(key));
     }
-    if session.expiry != NEVER {
-        let at = session.since + Duration::from_secs(u64::from(session.expiry));
+    if let Some(at) = session.expires() {
         core.timers.add(at.max(now), Timer::Session(key));
     }
 }

@@ -1,6 +1,7 @@
 //! CONNECT: which session a client gets, and the CONNACK it is told so with.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::admit::{Admitted, NotAdmitted, admit};
 use crate::broker::connections::{Address, Agreed, Reply, encoded};
@@ -12,7 +13,7 @@ use crate::broker::ending::will::publish_will;
 use crate::broker::queues::bounds::note_policy;
 use crate::broker::sending::pump::pump;
 use crate::broker::sending::replies::reply_once;
-use crate::broker::sessions::{NEVER, who};
+use crate::broker::sessions::who;
 use crate::broker::shares::membership::come_online;
 use crate::broker::timers::Timer;
 use crate::config::log_type::NOTICE;
@@ -23,6 +24,9 @@ use crate::mqtt::{
     self, ConnAck, Connect, Packet, Property, Props, PropsBuf, QoS, Reason, Version,
 };
 use crate::time::Time;
+
+/// A session with so long to go does not end by a row that is a little too old.
+const FAR: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Handles a CONNECT whose will has its whole topic.
 pub(crate) fn on_connect(core: &mut Core, c: ConnId, connect: &Connect<'_>, now: Time) {
@@ -228,7 +232,7 @@ fn bind(
     let is_new = |saved_in| saved_in > done;
     core.sessions.get(key).is_some_and(|s| {
         let is_unsaved = !s.is_on_disk() || is_new(s.saved_in());
-        is_durable && (has_changed || s.expiry != NEVER || is_unsaved)
+        is_durable && (has_changed || !s.lasts(FAR, now) || is_unsaved)
     })
 }
 

@@ -223,6 +223,17 @@ impl Session {
         Some(self.since + Duration::from_secs(u64::from(will.delay)))
     }
 
+    /// When it ends unless its client comes back; `None` for never. For one that is absent.
+    pub(crate) fn expires(&self) -> Option<Time> {
+        let is_bounded = self.expiry != NEVER;
+        is_bounded.then(|| self.since + Duration::from_secs(u64::from(self.expiry)))
+    }
+
+    /// True if it would go on for `span`, were its client absent since it was the last time.
+    pub(crate) fn lasts(&self, span: Duration, now: Time) -> bool {
+        self.expires().is_none_or(|at| at >= now + span)
+    }
+
     /// True if it outlives its connection.
     pub(crate) fn is_durable(&self) -> bool {
         self.outbound.is_durable()
