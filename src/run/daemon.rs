@@ -125,13 +125,18 @@ pub(super) fn give_up_rights() -> Vec<String> {
     };
     let done = [
         ("no_new_privs", set_no_new_privs(true)),
-        ("a limit of 0 for core dumps", setrlimit(Resource::Core, no_core)),
+        (
+            "a limit of 0 for core dumps",
+            setrlimit(Resource::Core, no_core),
+        ),
         (
             "being traced or dumped by others",
             set_dumpable_behavior(DumpableBehavior::NotDumpable),
         ),
     ];
-    let failed = done.into_iter().filter_map(|(what, done)| Some((what, done.err()?)));
+    let failed = done
+        .into_iter()
+        .filter_map(|(what, done)| Some((what, done.err()?)));
     failed
         .map(|(what, e)| format!("The system does not let footbridge give up rights: {what}: {e}."))
         .collect()

@@ -47,7 +47,7 @@ pub(super) fn hub(
     }
     let sys = Sys::new(Duration::from_secs(general.sys_interval.into()), now);
     let reactor = Rc::clone(reactor);
-    let hub = Hub::new(reactor, broker, store, sys, clock, general.set_tcp_nodelay);
+    let hub = Hub::new(reactor, broker, store, sys, clock, general);
     let shared = hub.clone();
     let (tell, damaged) = channel::bounded(1);
     let deliver = async move {

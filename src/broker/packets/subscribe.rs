@@ -9,7 +9,7 @@ use crate::broker::sending::pump::pump;
 use crate::broker::sending::replies::reply_once;
 use crate::broker::sessions::Subscribed;
 use crate::broker::shares::leave::leave_group;
-use crate::broker::shares::membership::{MAX_SHARES, join};
+use crate::broker::shares::membership::join;
 use crate::config::log_type::{SUBSCRIBE, UNSUBSCRIBE};
 use crate::keys::{ConnId, SessionKey};
 use crate::lane::Lane;
@@ -37,9 +37,18 @@ pub(crate) fn on_subscribe(core: &mut Core, c: ConnId, packet: &Subscribe<'_>, n
     let sub_id = sub_id.and_then(NonZeroU32::new);
     let mut room = room_for(core, key, packet);
     let filters = packet.filters.iter();
+    let most = match core.settings.general.doors.max_filters_per_packet {
+        0 => usize::MAX,
+        most => usize::from(most),
+    };
     let granted: Vec<Reason> = filters
-        .map(|wanted| grant(core, key, wanted, &mut room))
+        .enumerate()
+        .map(|(n, wanted)| match n < most {
+            true => grant(core, key, wanted, &mut room),
+            false => Reason::QUOTA_EXCEEDED,
+        })
         .collect();
+    tell_of_bound(core, key, &granted, now);
     // The SUBACK is queued before the retained messages, which wait for it.
     let suback = Packet::SubAck(SubAck {
         id: packet.id,
@@ -78,13 +87,29 @@ fn tell(core: &Core, target: &str, key: SessionKey, what: std::fmt::Arguments<'_
     }
 }
 
+/// Says that filters were refused because there were too many.
+fn tell_of_bound(core: &mut Core, key: SessionKey, granted: &[Reason], now: Time) {
+    let refused = granted.iter().filter(|r| **r == Reason::QUOTA_EXCEEDED);
+    let (count, session) = (refused.count(), core.sessions.get(key));
+    if let (1.., Some(session)) = (count, session) {
+        let line = format_args!(
+            "Client {}: {count} subscriptions refused: max_filters_per_packet, \
+             max_shared_subscriptions or the most that a client may have is reached.",
+            session.client_id()
+        );
+        core.refusals
+            .log((session.client_id(), "filters"), line, now);
+    }
+}
+
 /// How many more filters a session may subscribe to, and how many shared ones.
 fn room_for(core: &Core, key: SessionKey, packet: &Subscribe<'_>) -> (usize, usize) {
     let Some(session) = core.sessions.known(key) else {
         return (0, 0);
     };
     let all = MAX_SUBSCRIPTIONS.saturating_sub(session.subscriptions.len());
-    let shared = MAX_SHARES.saturating_sub(session.shares().len());
+    let max_shares = core.settings.general.doors.max_shared_subscriptions;
+    let shared = usize::from(max_shares).saturating_sub(session.shares().len());
     // Each needs a number, and those of shares that it has left may still owe something.
     let mut filters = packet.filters.iter();
     let is_share = filters.any(|wanted| mqtt::share(wanted.filter).is_some());

@@ -30,7 +30,9 @@ fn each_filter_has_its_code() {
 #[test]
 fn a_failure_has_its_code() {
     for (version, failure) in [(Version::V311, 0x80), (Version::V5, 0x97)] {
-        let mut world = World::new();
+        let mut settings = settings();
+        settings.doors.max_filters_per_packet = 0;
+        let mut world = World::with(settings);
         let c = world.hello(version, "c");
         let names: Vec<String> = (0..MAX_SUBSCRIPTIONS).map(|n| n.to_string()).collect();
         let filters: Vec<(&str, u8)> = names.iter().map(|name| (&**name, 0)).collect();
