@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::bridges::Bridges;
-use super::connections::{Connections, RefusalLog, Ticket};
+use super::connections::{Connections, Logins, RefusalLog, Ticket};
 use super::counters::Counters;
 use super::ledger::Ledger;
 use super::memory::Memory;
@@ -32,6 +32,7 @@ pub(crate) struct Core {
     pub(crate) counters: Counters,
     pub(crate) work: Work,
     pub(crate) refusals: RefusalLog,
+    pub(crate) logins: Logins,
     pub(crate) watches: Watches,
     pub(crate) scratch: Scratch,
     /// The origin of the broker's own messages.

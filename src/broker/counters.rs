@@ -9,6 +9,10 @@ pub struct Counters {
     pub connects: u64,
     /// CONNECTs refused.
     pub refused: u64,
+    /// Connections closed for the others, before they had sent a CONNECT: some bound was reached.
+    pub turned_away: u64,
+    /// CONNECTs refused without a look at their password, after too many that failed.
+    pub locked_out: u64,
     /// Sessions that have expired.
     pub expired: u64,
     /// Packets to peers that are no PUBLISH.

@@ -65,9 +65,10 @@ pub use counters::{Counters, Gauges};
 use delivering::retain::expire_retained;
 use delivering::route::route_unanswered;
 use ending::close::{break_off, close, close_unanswerable, detach};
-use ending::expire::{await_connect, check_connection, check_session};
+use ending::expire::{check_connection, check_session};
 use ending::session::end_spent;
 pub use ledger::Disk;
+use packets::accept::{accept, make_room};
 use packets::connect::refuse_unreadable;
 use packets::parked::look_at_parked;
 use packets::publish::on_publish;
@@ -108,33 +109,16 @@ impl Broker {
         broker
     }
 
-    /// A network connection was accepted on `listener` (its index). `None` when `max_connections`
-    /// is reached: close it at once.
+    /// A network connection was accepted on `listener` (its index). `None` where a bound on
+    /// connections is reached: close it at once.
     pub fn accept(&mut self, listener: usize, address: Address, now: Time) -> Option<ConnId> {
-        let core = &mut self.core;
-        let number = u16::try_from(listener).ok()?;
-        let known = core.settings.listener(number)?;
-        let general = &core.settings.general;
-        let all = general.global_max_connections.map(u64::from);
-        let is_full = all.is_some_and(|limit| core.connections.open() >= limit)
-            || known
-                .max_connections()
-                .is_some_and(|limit| core.connections.open_at(number) >= limit);
-        if core.is_shutting_down {
-            return None;
-        }
-        if is_full {
-            if general.connection_messages {
-                let line = format_args!(
-                    "Client connection from {address} denied: max_connections exceeded."
-                );
-                core.refusals.log(("full", address.ip()), line, now);
-            }
-            return None;
-        }
-        let c = core.connections.add_client(number, address, now);
-        await_connect(core, c, now);
-        Some(c)
+        accept(&mut self.core, listener, address, now)
+    }
+
+    /// There is no descriptor for one more connection: the one that has waited longest without a
+    /// CONNECT is closed for it.
+    pub fn make_room(&mut self, now: Time) {
+        make_room(&mut self.core, now);
     }
 
     /// How to decode what a connection sends: its protocol version, and the largest packet accepted,

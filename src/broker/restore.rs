@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::rc::Rc;
 
 use super::bridges::Bridges;
-use super::connections::{Connections, RefusalLog};
+use super::connections::{Connections, Logins, RefusalLog};
 use super::core::{Core, Scratch, Watches};
 use super::counters::Counters;
 use super::delivering::retain::expire_retained;
@@ -59,6 +59,7 @@ pub(crate) fn restore(config: &Config, auth: Auth, loaded: Loaded, now: Time) ->
         counters: Counters::default(),
         work: Work::default(),
         refusals: RefusalLog::default(),
+        logins: Logins::default(),
         watches: Watches::default(),
         scratch: Scratch::default(),
         own: Rc::new(Origin::default()),

@@ -1,5 +1,6 @@
 //! What can be seen of the broker: figures, queues, drops.
 
+use super::ending::expire;
 use super::queues::report;
 use super::{BridgeQueue, Broker, ClientDrops, Counters, Disk, Gauges};
 use crate::time::Time;
@@ -10,6 +11,12 @@ impl Broker {
         let mut counters = self.core.counters;
         counters.others_sent = self.core.connections.others_sent();
         counters
+    }
+
+    /// The session of an absent client that ends first unless the client comes back: its client id,
+    /// and when.
+    pub fn first_to_expire(&self) -> Option<(&str, Time)> {
+        expire::first_to_expire(&self.core)
     }
 
     /// How the disk of the store is.

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Bridge, Config, Durability, Env, General, Listener, Log, LogTypes, Net, Overflow, Restart,
-    Security, Web,
+    Bridge, Config, Doors, Durability, Env, General, Listener, Log, LogTypes, LoginFailures, Net,
+    Overflow, Restart, Security, TcpKeepalive, Web,
 };
 use crate::mqtt::{QoS, Version};
 
@@ -35,6 +35,7 @@ impl Default for General {
             check_retain_source: true,
             clientid_prefixes: String::new(),
             connection_messages: true,
+            doors: Doors::default(),
             global_max_clients: None,
             global_max_connections: None,
             log: Log::default(),
@@ -55,8 +56,13 @@ impl Default for General {
             queue_qos0_messages: false,
             retain_available: true,
             set_tcp_nodelay: true,
+            tcp_keepalive: Some(TcpKeepalive {
+                idle: Duration::from_secs(300),
+                interval: Duration::from_secs(60),
+                probes: 5,
+            }),
             upgrade_outgoing_qos: false,
-            persistent_client_expiration: None,
+            persistent_client_expiration: Some(Duration::from_secs(8 * 7 * 24 * 3600)),
             persistence: false,
             store: PathBuf::from(STORE_FILE),
             commit_interval: Duration::from_millis(20),
@@ -65,6 +71,23 @@ impl Default for General {
             pid_file: None,
             sys_interval: 10,
             user: None,
+        }
+    }
+}
+
+impl Default for Doors {
+    fn default() -> Doors {
+        Doors {
+            max_connections_per_address: None,
+            max_connecting: None,
+            max_connecting_per_address: None,
+            max_clientid_length: 1024,
+            login_failures: Some(LoginFailures {
+                most: 10,
+                within: Duration::from_secs(60),
+            }),
+            max_filters_per_packet: 1000,
+            max_shared_subscriptions: 100,
         }
     }
 }

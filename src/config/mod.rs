@@ -67,6 +67,8 @@ pub struct General {
     pub clientid_prefixes: String,
     /// `connection_messages`: log connects and disconnects.
     pub connection_messages: bool,
+    /// What holds before anything is known of a client.
+    pub doors: Doors,
     /// `global_max_clients`: sessions, bridges aside; `None` is no limit.
     pub global_max_clients: Option<u32>,
     /// `global_max_connections`: clients' connections; `None` is no limit.
@@ -107,9 +109,11 @@ pub struct General {
     pub retain_available: bool,
     /// `set_tcp_nodelay`. Default true, unlike Mosquitto: writes are gathered a turn at a time.
     pub set_tcp_nodelay: bool,
+    /// `tcp_keepalive`; `None` is none.
+    pub tcp_keepalive: Option<TcpKeepalive>,
     /// `upgrade_outgoing_qos`.
     pub upgrade_outgoing_qos: bool,
-    /// `persistent_client_expiration`.
+    /// `persistent_client_expiration`; `None` is never. Default eight weeks.
     pub persistent_client_expiration: Option<Duration>,
     /// `persistence`: keep state on disk. Default false, as in Mosquitto.
     pub persistence: bool,
@@ -128,6 +132,46 @@ pub struct General {
     pub sys_interval: u32,
     /// `user`: whom to become when started as root. Default: nobody else.
     pub user: Option<String>,
+}
+
+/// What holds for connections before, and while, their client is let in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Doors {
+    /// `max_connections_per_address`; 0 is no limit. `None` before the default is known, which goes
+    /// by the descriptors that there are.
+    pub max_connections_per_address: Option<u32>,
+    /// `max_connecting`: connections without a CONNECT; 0 and `None` as above.
+    pub max_connecting: Option<u32>,
+    /// `max_connecting_per_address`: of one address; 0 and `None` as above.
+    pub max_connecting_per_address: Option<u32>,
+    /// `max_clientid_length`, bytes. Default 1024.
+    pub max_clientid_length: u16,
+    /// `login_failures`; `None`: none is counted.
+    pub login_failures: Option<LoginFailures>,
+    /// `max_filters_per_packet` of a SUBSCRIBE. Default 1000.
+    pub max_filters_per_packet: u16,
+    /// `max_shared_subscriptions` a client. Default 100.
+    pub max_shared_subscriptions: u16,
+}
+
+/// `login_failures`: when logins are refused without a look at the password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoginFailures {
+    /// So many have failed.
+    pub most: u32,
+    /// No two of them further apart; the refusal lasts as long.
+    pub within: Duration,
+}
+
+/// `tcp_keepalive`: what the system asks a peer that is silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpKeepalive {
+    /// How long a peer is silent before the first question.
+    pub idle: Duration,
+    /// Between two questions.
+    pub interval: Duration,
+    /// So many without an answer end the connection.
+    pub probes: u32,
 }
 
 /// Who may connect, and to do what.

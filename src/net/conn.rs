@@ -6,13 +6,14 @@
 use std::io::{IoSlice, Read, Write};
 use std::net::Shutdown;
 
-use socket2::Socket;
+use socket2::{Socket, TcpKeepalive};
 
 use super::progress::{End, Progress};
 use super::reactor::Readiness;
 use super::ready::WRITE;
 use super::web::{Over, Web};
 use crate::broker::{ConnId, Outbox};
+use crate::config::{self, General};
 
 /// Who is at the other end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,6 +40,47 @@ impl Transport {
         match self {
             Transport::Plain(partial) => partial,
             Transport::Web(web) => &mut web.partial,
+        }
+    }
+}
+
+/// What the sockets of connections get.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SocketOptions {
+    /// `set_tcp_nodelay`.
+    nodelay: bool,
+    /// `tcp_keepalive`.
+    keepalive: Option<config::TcpKeepalive>,
+}
+
+impl SocketOptions {
+    pub(super) fn of(general: &General) -> SocketOptions {
+        SocketOptions {
+            nodelay: general.set_tcp_nodelay,
+            keepalive: general.tcp_keepalive,
+        }
+    }
+
+    /// Sets them. Where the system refuses, as for a Unix socket, the connection works all the same.
+    pub(super) fn set(self, socket: &Socket, role: Role) {
+        if self.nodelay {
+            // A flush holds a whole turn's output already, so waiting for more only delays it.
+            let _ = socket.set_tcp_nodelay(true);
+        }
+        // An upstream's link asks by itself.
+        let asked = self.keepalive.filter(|_| role == Role::Device);
+        if let Some(config::TcpKeepalive {
+            idle,
+            interval,
+            probes,
+        }) = asked
+        {
+            let keepalive = TcpKeepalive::new().with_time(idle);
+            let keepalive = keepalive.with_interval(interval).with_retries(probes);
+            if socket.set_tcp_keepalive(&keepalive).is_ok() {
+                // While something is on its way, the system does not ask.
+                let _ = socket.set_tcp_user_timeout(Some(idle + interval * probes));
+            }
         }
     }
 }
@@ -76,12 +118,12 @@ impl Conn {
         }
     }
 
-    /// Reads what is there into `buf`, which is not empty.
     /// True if this is the connection `id`, in whose place it lies.
     pub(super) fn is(&self, id: ConnId) -> bool {
         self.generation == id.generation()
     }
 
+    /// Reads what is there into `buf`, which is not empty.
     pub(super) fn read(&mut self, buf: &mut [u8]) -> Progress {
         let progress = Progress::of(self.socket.read(buf));
         if progress.is_short(buf.len()) {

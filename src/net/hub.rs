@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use socket2::Socket;
 
 use super::clock::{Clock, wall};
-use super::conn::{Conn, Role, Transport};
+use super::conn::{Conn, Role, SocketOptions, Transport};
 use super::half::HalfPackets;
 use super::progress::End;
 use super::reactor::{Reactor, Readiness};
@@ -61,8 +61,8 @@ pub struct Hub {
     /// The publisher of `$SYS`.
     sys: Sys,
     pub(super) traffic: Traffic,
-    /// `set_tcp_nodelay`.
-    nodelay: bool,
+    /// What the sockets of connections get.
+    options: SocketOptions,
     /// Batches handed to the storage thread and not yet durable.
     committing: u32,
     clock: Clock,
@@ -92,14 +92,14 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// A hub around `broker` without connections.
+    /// A hub around `broker` without connections; `general` says what their sockets get.
     pub fn new(
         reactor: Rc<Reactor>,
         broker: Broker,
         store: Handle,
         sys: Sys,
         clock: Clock,
-        nodelay: bool,
+        general: &General,
     ) -> Shared {
         Rc::new(RefCell::new(Hub {
             heard: clock.now(),
@@ -108,7 +108,7 @@ impl Hub {
             store: Some(store),
             sys,
             traffic: Traffic::default(),
-            nodelay,
+            options: SocketOptions::of(general),
             committing: 0,
             clock,
             now: None,
@@ -207,6 +207,12 @@ impl Hub {
         Ok(())
     }
 
+    /// There is no descriptor for one more connection: the oldest without a CONNECT makes room.
+    pub(super) fn make_room(&mut self) {
+        let now = self.now();
+        self.broker.make_room(now);
+    }
+
     fn attach_as(
         &mut self,
         id: ConnId,
@@ -215,11 +221,7 @@ impl Hub {
         transport: Transport,
     ) -> io::Result<()> {
         self.reactor.watch(&socket, id)?;
-        if self.nodelay {
-            // A flush holds a whole turn's output already, so waiting for more only delays it.
-            // Where the system refuses, as for a Unix socket, the connection works all the same.
-            let _ = socket.set_tcp_nodelay(true);
-        }
+        self.options.set(&socket, role);
         let slot = id.slot();
         if self.conns.len() <= slot {
             self.conns.resize_with(slot + 1, || None);
@@ -307,7 +309,7 @@ impl Hub {
     /// SIGHUP: from now on these settings hold.
     pub fn set_general(&mut self, general: &General) {
         let now = self.now();
-        self.nodelay = general.set_tcp_nodelay;
+        self.options = SocketOptions::of(general);
         let interval = Duration::from_secs(general.sys_interval.into());
         self.sys.set_interval(interval, now);
         self.broker.set_general(general, now);

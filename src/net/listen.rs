@@ -2,6 +2,7 @@
 
 mod accept;
 mod bind;
+mod descriptors;
 mod error;
 mod late;
 mod names;
@@ -11,6 +12,7 @@ mod unix;
 
 pub use accept::serve;
 pub use bind::{Bound, Start, Waiting, bind};
+pub use descriptors::most_connections;
 pub use error::Error;
 pub use late::listen_late;
 pub use names::{Found, is_here, look_up};

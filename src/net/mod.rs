@@ -25,7 +25,7 @@ pub use clock::{Clock, Seen};
 pub use hub::{Hub, Shared, sleep};
 pub use listen::{
     Bound, Error as ListenError, Found, Listener, Start, Trial, Waiting, bind, is_here,
-    listen_late, look_up, serve, try_out,
+    listen_late, look_up, most_connections, serve, try_out,
 };
 pub use reactor::Reactor;
 pub use signals::Signals;

@@ -42,9 +42,12 @@ pub(super) fn hub(
     });
     let now = clock.now();
     let broker = Broker::new(config, auth, loaded, now);
+    if let Some((client, at)) = broker.first_to_expire() {
+        log_first_to_expire(general.persistent_client_expiration, client, at.since(now));
+    }
     let sys = Sys::new(Duration::from_secs(general.sys_interval.into()), now);
     let reactor = Rc::clone(reactor);
-    let hub = Hub::new(reactor, broker, store, sys, clock, general.set_tcp_nodelay);
+    let hub = Hub::new(reactor, broker, store, sys, clock, general);
     let shared = hub.clone();
     let (tell, damaged) = channel::bounded(1);
     let deliver = async move {
@@ -105,6 +108,30 @@ fn log_what_was_found(config: &Config, loaded: &Loaded) {
         loaded.sessions.len(),
         loaded.retained.len(),
     );
+}
+
+/// Says that sessions are forgotten, and which is the next.
+fn log_first_to_expire(most: Option<Duration>, client: &str, left: Duration) {
+    let policy = match most {
+        Some(most) => format!(
+            "Sessions of absent clients are forgotten after {} at most (persistent_client_expiration)",
+            in_words(most)
+        ),
+        None => "Sessions of absent clients are forgotten when they expire".to_owned(),
+    };
+    log::info!(
+        "{policy}; the first is that of {client}, in {} unless it connects.",
+        in_words(left)
+    );
+}
+
+/// A span in days where there are some, else in hours or seconds.
+fn in_words(span: Duration) -> String {
+    match span.as_secs() {
+        secs @ ..7_200 => format!("{secs} seconds"),
+        secs @ ..172_800 => format!("{} hours", secs / 3600),
+        secs => format!("{} days", secs / 86_400),
+    }
 }
 
 /// The file system of `folder`, if it loses everything with the power.

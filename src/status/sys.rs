@@ -79,6 +79,7 @@ impl Sys {
             .into_iter()
             .chain(heap.into_iter().flatten())
             .chain(clients(&counters, &gauges))
+            .chain(doors(&counters))
             .chain(transfers(&counters, traffic))
             .chain(holdings(&counters, &gauges, broker.disk()))
             .chain(limited(broker))
@@ -127,6 +128,15 @@ fn clients(counters: &Counters, gauges: &Gauges) -> [(&'static str, u64); 7] {
         ("$SYS/broker/clients/inactive", away),
         ("$SYS/broker/clients/expired", counters.expired),
         ("$SYS/broker/messages/inflight", gauges.inflight),
+    ]
+}
+
+/// Who was not let in.
+fn doors(counters: &Counters) -> [(&'static str, u64); 3] {
+    [
+        ("$SYS/broker/connections/turned_away", counters.turned_away),
+        ("$SYS/broker/connections/refused", counters.refused),
+        ("$SYS/broker/connections/locked_out", counters.locked_out),
     ]
 }
 

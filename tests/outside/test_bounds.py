@@ -10,7 +10,7 @@ import time
 import pytest
 
 import wire
-from harness import wait_until
+from harness import free_port, wait_until
 from wire import Raw
 
 pytestmark = pytest.mark.footbridge
@@ -152,10 +152,11 @@ def test_a_large_message_to_many_slow_readers(broker):
 
 
 def test_no_descriptors_are_left(broker):
-    """Connections that take all descriptors hold up new ones only, until some are given back."""
+    """Connections that take all descriptors hold up new ones only, until some are given back. The
+    last quarter is kept back."""
     pid = broker.process.pid
-    used = len(os.listdir(f"/proc/{pid}/fd"))
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + 4, used + 4))
+    limit = -(-(len(os.listdir(f"/proc/{pid}/fd")) + 4) * 4 // 3)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, limit))
     with contextlib.ExitStack() as stack:
         raws = [stack.enter_context(Raw(broker.port, f"c{n}")) for n in range(4)]
         late = stack.enter_context(socket.create_connection(("127.0.0.1", broker.port), timeout=10))
@@ -165,4 +166,23 @@ def test_no_descriptors_are_left(broker):
         raws[0].expect(wire.PUBACK)
         raws[1].send(b"\xe0\x00")
         assert late.recv(4) == b"\x20\x02\x00\x00"
+    broker.stop()
+
+
+def test_a_bridge_has_descriptors_whatever_clients_take(make_broker):
+    """Idle sockets take all that there are but the last quarter."""
+    port = free_port()
+    bridge = f"connection up\naddress 127.0.0.1:{port}\ntopic # out 1\nrestart_timeout 1"
+    broker = make_broker(f"max_connecting -1\nmax_connecting_per_address -1\n{bridge}")
+    resource.prlimit(broker.process.pid, resource.RLIMIT_NOFILE, (64, 64))
+    with contextlib.ExitStack() as stack:
+        for _ in range(60):
+            idle = socket.create_connection(("127.0.0.1", broker.port), timeout=10)
+            stack.enter_context(idle)
+        wait_until(lambda: "kept back for bridges" in broker.log(), what="a warning")
+        server = stack.enter_context(socket.create_server(("127.0.0.1", port)))
+        server.settimeout(30)
+        uplink = stack.enter_context(server.accept()[0])
+        uplink.settimeout(30)
+        assert uplink.recv(1) == b"\x10"
     broker.stop()

@@ -77,6 +77,33 @@ def test_set_tcp_nodelay(make_broker, setting, on):
         assert found is not None and bool(found) == on
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="looks into the sockets of another process")
+@pytest.mark.parametrize(
+    "setting, wanted",
+    [
+        ("", (1, 300, 60, 5)),
+        ("tcp_keepalive 50 4 3", (1, 50, 4, 3)),
+        ("tcp_keepalive 0", (0,)),
+    ],
+)
+def test_tcp_keepalive(make_broker, setting, wanted):
+    broker = make_broker(setting)
+    with Raw(broker.port, "c") as c:
+        peer = c.socket.getsockname()
+        options = [
+            (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+            (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE),
+            (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL),
+            (socket.IPPROTO_TCP, socket.TCP_KEEPCNT),
+        ]
+        found = [option_of_accepted(broker, peer, *option) for option in options]
+        assert found[: len(wanted)] == list(wanted)
+        if len(wanted) > 1:
+            _, idle, interval, probes = wanted
+            timeout = option_of_accepted(broker, peer, socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+            assert timeout == 1000 * (idle + interval * probes)
+
+
 def test_port_and_bind_address(make_broker, second):
     """The default listener, beside the other."""
     broker = make_broker("")

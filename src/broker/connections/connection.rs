@@ -173,7 +173,7 @@ impl Connection {
     }
 
     /// The CONNECT is accepted.
-    pub(crate) fn agree(&mut self, agreed: &Agreed) {
+    pub(super) fn agree(&mut self, agreed: &Agreed) {
         if let Peer::Client {
             is_bridge,
             keep_alive,
@@ -253,6 +253,11 @@ impl Connection {
             Peer::Client { listener, .. } => Some(listener),
             Peer::Upstream(_) => None,
         }
+    }
+
+    /// True for a client that has not sent its CONNECT yet.
+    pub(super) fn is_connecting(&self) -> bool {
+        self.stage == Stage::New && self.listener().is_some()
     }
 
     /// True for a client that said that it is a bridge.

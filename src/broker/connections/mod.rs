@@ -4,6 +4,8 @@
 mod address;
 mod alias;
 mod connection;
+mod doors;
+mod logins;
 mod outbox;
 mod publish;
 mod refusals;
@@ -14,6 +16,9 @@ use std::rc::Rc;
 
 pub use address::Address;
 pub(crate) use connection::{Agreed, Connection, OUTBOX_HIGH, Parked, Stage};
+use doors::Doors;
+pub(crate) use doors::{Block, Share};
+pub(crate) use logins::{Attempt, Logins};
 use outbox::Buffers;
 pub use outbox::Outbox;
 pub(crate) use publish::Writer;
@@ -39,6 +44,8 @@ pub(crate) struct Connections {
     table: Table<ConnId, Connection>,
     /// How many came by each listener.
     open: Vec<u32>,
+    /// How many came from each address.
+    doors: Doors,
     /// Those with something to write or to close.
     dirty: VecDeque<ConnId>,
     /// Those that may be read again.
@@ -67,8 +74,50 @@ impl Connections {
             *open += 1;
         }
         self.held.shift(EMPTY, 0);
-        self.table
-            .insert(Connection::client(listener, address, now))
+        let block = Block::of(&address);
+        let client = Connection::client(listener, address, now);
+        let c = self.table.insert(client);
+        self.doors.open(c, block);
+        c
+    }
+
+    /// The CONNECT of a client is accepted.
+    pub(crate) fn agree(&mut self, c: ConnId, agreed: &Agreed) {
+        self.pass(c);
+        if let Some(conn) = self.table.get_mut(c) {
+            conn.agree(agreed);
+        }
+    }
+
+    /// A client that had not sent its CONNECT has, or is closed.
+    fn pass(&mut self, c: ConnId) {
+        let conn = self.table.get(c).filter(|conn| conn.is_connecting());
+        if let Some(conn) = conn {
+            self.doors.pass(Block::of(conn.address()));
+        }
+    }
+
+    /// How many clients there are from an address, of which the Unix sockets have none.
+    pub(crate) fn share(&self, address: &Address) -> Share {
+        self.doors.share(Block::of(address))
+    }
+
+    /// How many clients have not sent their CONNECT yet.
+    pub(crate) fn connecting(&self) -> u32 {
+        self.doors.connecting()
+    }
+
+    /// The one that has waited for its CONNECT longest, of those from `address` if one is given.
+    pub(crate) fn oldest_connecting(&mut self, address: Option<&Address>) -> Option<ConnId> {
+        let table = &self.table;
+        let connecting = |c| table.get(c).filter(|conn| conn.is_connecting());
+        let block = address.map(Block::of);
+        let is_meant = |c: &&ConnId| {
+            let found = connecting(**c).map(|conn| Block::of(conn.address()));
+            found.is_some_and(|found| block.is_none_or(|block| block == found))
+        };
+        let mut order = self.doors.order(|c| connecting(c).is_some()).iter();
+        order.find(is_meant).copied()
     }
 
     /// Adds the upstream of the bridge with this session.
@@ -87,12 +136,16 @@ impl Connections {
 
     /// Forgets a connection whose socket is closed.
     pub(crate) fn remove(&mut self, c: ConnId) {
+        self.pass(c);
         let Some(gone) = self.table.remove(c) else {
             return;
         };
         self.held.shift(0, EMPTY);
         self.buffers.note(gone.outbox.room(), 0);
         let listener = gone.listener();
+        if listener.is_some() {
+            self.doors.close(Block::of(gone.address()));
+        }
         if let Some(open) = listener.and_then(|at| self.open.get_mut(usize::from(at))) {
             *open = open.saturating_sub(1);
         }
@@ -351,6 +404,7 @@ impl Connections {
 
     /// Nothing more is read from or queued for a connection; what is in its outbox goes out.
     pub(crate) fn finish(&mut self, c: ConnId, now: Time) {
+        self.pass(c);
         if let Some(conn) = self.table.get_mut(c) {
             conn.close(now);
             self.mark_dirty(c);
@@ -435,27 +489,4 @@ pub(crate) fn encoded(packet: &Packet<'_>, version: Version) -> Box<[u8]> {
         impossible!("cannot encode {}: {error}", packet.name());
     }
     out.into_boxed_slice()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A client may send SUBSCRIBE after SUBSCRIBE while the disk is slow.
-    #[test]
-    fn any_number_of_replies_may_hold_messages_back() {
-        let mut connections = Connections::default();
-        let c = connections.add_client(0, Address::Local, Time::ZERO);
-        let count = usize::from(u16::MAX) + 1;
-        let reply = |connections: &mut Connections| {
-            let reply = Reply::Barrier(Box::default());
-            connections.reply(c, reply, false).unwrap()
-        };
-        let tickets: Vec<Ticket> = (0..count).map(|_| reply(&mut connections)).collect();
-        for ticket in tickets {
-            assert!(connections.get(c).unwrap().has_barrier());
-            assert!(connections.open_reply(ticket));
-        }
-        assert!(!connections.get(c).unwrap().has_barrier());
-    }
 }

@@ -7,7 +7,6 @@ use super::session::{end_session, watch_session};
 use super::will::publish_will;
 use crate::broker::connections::Stage;
 use crate::broker::core::Core;
-use crate::broker::sessions::NEVER;
 use crate::config::log_type::NOTICE;
 use crate::keys::{ConnId, SessionKey};
 use crate::mqtt::Reason;
@@ -85,6 +84,15 @@ fn check_keep_alive(core: &mut Core, c: ConnId, has_input: bool, now: Time) {
     close(core, c, Reason::KEEP_ALIVE_TIMEOUT, now);
 }
 
+/// The session that ends first if its client does not come back: client id, and when.
+pub(crate) fn first_to_expire(core: &Core) -> Option<(&str, Time)> {
+    let sessions = core.sessions.keys().into_iter();
+    let absent = sessions.filter_map(|key| core.sessions.get(key));
+    let absent = absent.filter(|s| s.conn.is_none() && !s.is_bridge() && !s.is_ended());
+    let ends = absent.filter_map(|s| Some((s.client_id(), s.expires()?)));
+    ends.min_by_key(|(_, at)| *at)
+}
+
 /// Publishes the delayed will of a session without a connection, and ends the session, once either
 /// is due.
 pub(crate) fn check_session(core: &mut Core, key: SessionKey, now: Time) {
@@ -94,8 +102,7 @@ pub(crate) fn check_session(core: &mut Core, key: SessionKey, now: Time) {
     if session.conn.is_some() || session.is_ended() {
         return;
     }
-    let end = session.since + Duration::from_secs(u64::from(session.expiry));
-    let expires = session.expiry != NEVER && end <= now;
+    let expires = session.expires().is_some_and(|end| end <= now);
     // The end of the session publishes the will at the latest [MQTT-3.1.2-8].
     let is_due = session.will_due().is_some_and(|at| at <= now || expires);
     if let Some(will) = session.will.take_if(|_| is_due) {

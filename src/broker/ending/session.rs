@@ -1,10 +1,8 @@
 //! The end of a session.
 
-use std::time::Duration;
-
 use crate::broker::core::Core;
 use crate::broker::queues::drops::drop_message;
-use crate::broker::sessions::{DropReason, NEVER};
+use crate::broker::sessions::DropReason;
 use crate::broker::shares::leave::{forget_identity, is_spent, stays_for_others};
 use crate::keys::SessionKey;
 use crate::lane::Lane;
@@ -54,8 +52,10 @@ pub(crate) fn watch_session(core: &mut Core, key: SessionKey, now: Time) {
     let Some(session) = core.sessions.known(key) else {
         return;
     };
-    let expires = (session.expiry != NEVER)
-        .then(|| session.since + Duration::from_secs(u64::from(session.expiry)));
-    let due = expires.into_iter().chain(session.will_due()).min();
+    let due = session
+        .expires()
+        .into_iter()
+        .chain(session.will_due())
+        .min();
     core.timers.set_session(key, due.map(|at| at.max(now)));
 }

@@ -19,10 +19,10 @@ pub(crate) fn publish_will(core: &mut Core, will: PendingWill, from: SessionKey,
     message.expiry = expiry.map(|expiry| now + expiry);
     let topic = message.topic();
     let auth = &core.settings.auth;
-    let is_allowed = core
-        .sessions
-        .get(from)
-        .is_none_or(|session| auth.may_publish(&session.who(), topic) && !is_reserved(topic));
+    let is_allowed = core.sessions.get(from).is_none_or(|session| {
+        let is_reserved = is_reserved(&core.router, topic, Some(session.client_id()));
+        !is_reserved && auth.may_publish(&session.who(), topic)
+    });
     if is_allowed {
         route_unanswered(core, message, Some(from), now);
     } else {

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
+use crate::auth::Denied;
+use crate::broker::connections::{Attempt, Block};
 use crate::broker::core::Core;
 use crate::broker::delivering::checks::is_in_format;
 use crate::broker::sessions::{NEVER, PendingWill, Session, who};
@@ -30,11 +32,29 @@ pub(crate) struct NotAdmitted {
     pub(crate) reason: Reason,
     /// What the log says beside it, with the directive to look at; may be empty.
     pub(crate) why: &'static str,
+    /// What it says about a login.
+    pub(crate) login: Login,
+}
+
+/// What a refusal says about the login.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Login {
+    /// Nothing: it succeeded, or was not asked for.
+    #[default]
+    Other,
+    /// The user name or the password was wrong.
+    Failed,
+    /// It was not looked at, after too many that failed.
+    LockedOut,
 }
 
 impl NotAdmitted {
-    fn new(reason: Reason, why: &'static str) -> NotAdmitted {
-        NotAdmitted { reason, why }
+    pub(super) fn new(reason: Reason, why: &'static str) -> NotAdmitted {
+        NotAdmitted {
+            reason,
+            why,
+            login: Login::Other,
+        }
     }
 }
 
@@ -70,8 +90,7 @@ pub(crate) fn admit(
     if !auth.admits_id(&client_id) {
         return Err(denied("clientid_prefixes leaves out its client id"));
     }
-    auth.login(&name, connect.username, connect.password)
-        .map_err(|why| denied(why.words()))?;
+    log_in(core, c, connect, &name, now)?;
     if listener.uses_username_as_client_id() {
         let username = connect.username.filter(|name| !name.is_empty());
         client_id = username
@@ -80,6 +99,7 @@ pub(crate) fn admit(
         // Not what it asked for: MQTT 5 clients without an id are told [MQTT-3.2.2-16].
         assigned = connect.client_id.is_empty();
     }
+    check_length(core, &client_id)?;
     admit_session(core, &client_id)?;
     let listener = auth.per_listener().then_some(&*name);
     let origin = Rc::new(Origin::new(&client_id, connect.username, listener));
@@ -94,6 +114,57 @@ pub(crate) fn admit(
         will,
         keep_alive: keep_alive(core, connect)?,
     })
+}
+
+/// Who tries to log in, if that is somebody with an address and a user name.
+pub(crate) fn attempt<'a>(core: &Core, c: ConnId, connect: &Connect<'a>) -> Option<Attempt<'a>> {
+    Some(Attempt {
+        block: Block::of(core.connections.get(c)?.address())?,
+        name: connect.username?,
+    })
+}
+
+/// Looks at user name and password, unless too many were wrong.
+fn log_in(
+    core: &Core,
+    c: ConnId,
+    connect: &Connect<'_>,
+    listener: &str,
+    now: Time,
+) -> Result<(), NotAdmitted> {
+    let refused = |why, login| NotAdmitted {
+        // Who guesses can't tell one from the other.
+        reason: Reason::NOT_AUTHORIZED,
+        why,
+        login,
+    };
+    let rule = core.settings.general.doors.login_failures;
+    let attempt = attempt(core, c, connect);
+    if let (Some(rule), Some(attempt)) = (rule, attempt)
+        && core.logins.refuses(attempt, rule, now)
+    {
+        let why = "too many logins have failed, see login_failures";
+        return Err(refused(why, Login::LockedOut));
+    }
+    let auth = &core.settings.auth;
+    let done = auth.login(listener, connect.username, connect.password);
+    done.map_err(|why| {
+        let login = match why {
+            Denied::Credentials => Login::Failed,
+            Denied::Anonymous => Login::Other,
+        };
+        refused(why.words(), login)
+    })
+}
+
+/// `max_clientid_length`.
+fn check_length(core: &Core, client_id: &str) -> Result<(), NotAdmitted> {
+    let max = core.settings.general.doors.max_clientid_length;
+    if client_id.len() > usize::from(max) {
+        let why = "its client id is above max_clientid_length";
+        return Err(NotAdmitted::new(Reason::CLIENT_IDENTIFIER_NOT_VALID, why));
+    }
+    Ok(())
 }
 
 /// The client id asked for, or one that is assigned, and then true.

@@ -1,8 +1,9 @@
 //! CONNECT: which session a client gets, and the CONNACK it is told so with.
 
 use std::rc::Rc;
+use std::time::Duration;
 
-use super::admit::{Admitted, NotAdmitted, admit};
+use super::admit::{Admitted, Login, NotAdmitted, admit, attempt};
 use crate::broker::connections::{Address, Agreed, Reply, encoded};
 use crate::broker::core::Core;
 use crate::broker::ending::close::{close, finish};
@@ -12,7 +13,7 @@ use crate::broker::ending::will::publish_will;
 use crate::broker::queues::bounds::note_policy;
 use crate::broker::sending::pump::pump;
 use crate::broker::sending::replies::reply_once;
-use crate::broker::sessions::{NEVER, who};
+use crate::broker::sessions::who;
 use crate::broker::shares::membership::come_online;
 use crate::config::log_type::NOTICE;
 use crate::impossible;
@@ -23,6 +24,9 @@ use crate::mqtt::{
 };
 use crate::time::Time;
 
+/// A session with so long to go does not end by a row that is a little too old.
+const FAR: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// Handles a CONNECT whose will has its whole topic.
 pub(crate) fn on_connect(core: &mut Core, c: ConnId, connect: &Connect<'_>, now: Time) {
     let Some(conn) = core.connections.get_mut(c) else {
@@ -32,12 +36,13 @@ pub(crate) fn on_connect(core: &mut Core, c: ConnId, connect: &Connect<'_>, now:
     let listener = conn.listener();
     let max_qos = listener.map_or(QoS::ExactlyOnce, |at| core.settings.max_qos(at));
     let admitted = match connect.will {
-        Some(will) if will.qos > max_qos => Err(NotAdmitted {
-            reason: Reason::QOS_NOT_SUPPORTED,
-            why: "the QoS of its will is above max_qos",
-        }),
+        Some(will) if will.qos > max_qos => Err(NotAdmitted::new(
+            Reason::QOS_NOT_SUPPORTED,
+            "the QoS of its will is above max_qos",
+        )),
         _ => admit(core, c, connect, now),
     };
+    note_login(core, c, connect, admitted.as_ref().err(), now);
     match admitted {
         Ok(admitted) => enter(core, c, connect, &admitted, now),
         Err(refused) => {
@@ -45,6 +50,39 @@ pub(crate) fn on_connect(core: &mut Core, c: ConnId, connect: &Connect<'_>, now:
             core.counters.refused += 1;
             refuse(core, c, refused.reason, now);
         }
+    }
+}
+
+/// Counts logins, for `login_failures`.
+fn note_login(
+    core: &mut Core,
+    c: ConnId,
+    connect: &Connect<'_>,
+    refused: Option<&NotAdmitted>,
+    now: Time,
+) {
+    let rule = core.settings.general.doors.login_failures;
+    let (Some(rule), Some(attempt)) = (rule, attempt(core, c, connect)) else {
+        return;
+    };
+    match refused.map(|refused| refused.login) {
+        None => core.logins.succeed(attempt, now),
+        Some(Login::Failed) => {
+            let is_last = core.logins.fail(attempt, rule, now);
+            let ip = core.connections.get(c).and_then(|conn| conn.address().ip());
+            if let (true, Some(ip)) = (is_last, ip) {
+                let line = format_args!(
+                    "Too many logins from {ip} have failed: for {} seconds more are refused, of user {} \
+                     or of all who have not logged in from there (login_failures).",
+                    rule.within.as_secs(),
+                    attempt.name
+                );
+                core.refusals
+                    .log(("locked out", attempt.name, ip), line, now);
+            }
+        }
+        Some(Login::LockedOut) => core.counters.locked_out += 1,
+        Some(Login::Other) => {}
     }
 }
 
@@ -63,7 +101,7 @@ fn log_refusal(
         Some(name) => format!(", user {name}"),
         None => String::new(),
     };
-    let NotAdmitted { reason, why } = refused;
+    let NotAdmitted { reason, why, .. } = refused;
     let dash = if why.is_empty() { "" } else { ": " };
     let (id, address) = (connect.client_id, conn.address());
     core.refusals.log(
@@ -192,11 +230,10 @@ fn bind(
 ) -> bool {
     let agreed = agree(core, (c, key), connect, admitted);
     core.sessions.set_origin(key, &admitted.origin);
-    let (Some(conn), Some(session)) = (core.connections.get_mut(c), core.sessions.get_mut(key))
-    else {
+    core.connections.agree(c, &agreed);
+    let (Some(conn), Some(session)) = (core.connections.get(c), core.sessions.get_mut(key)) else {
         return false;
     };
-    conn.agree(&agreed);
     let has_changed = session.expiry != admitted.expiry;
     let has_will = session.will.is_some() || admitted.will.is_some();
     session.conn = Some(c);
@@ -223,11 +260,12 @@ fn bind(
     core.timers.set_connection(c, at);
     core.counters.connects += 1;
     let done = core.ledger.store().done();
-    // A row that says since when it is absent lets a session that can expire end after a crash.
+    // A row that says since when it is absent lets a session that can expire end after a crash; but
+    // not soon where it has long to go, and what is lazy is written by then.
     let is_new = |saved_in| saved_in > done;
     core.sessions.get(key).is_some_and(|s| {
         let is_unsaved = !s.is_on_disk() || is_new(s.saved_in());
-        is_durable && (has_changed || s.expiry != NEVER || is_unsaved)
+        is_durable && (has_changed || !s.lasts(FAR, now) || is_unsaved)
     })
 }
 

@@ -1,5 +1,6 @@
-//! What each packet of a peer does.
+//! What each packet of a peer does, and what may come in at all.
 
+pub(crate) mod accept;
 pub(crate) mod acks;
 mod admit;
 mod answer;

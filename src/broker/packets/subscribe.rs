@@ -9,7 +9,7 @@ use crate::broker::sending::pump::pump;
 use crate::broker::sending::replies::reply_once;
 use crate::broker::sessions::{Subscribed, levels};
 use crate::broker::shares::leave::leave_group;
-use crate::broker::shares::membership::{MAX_SHARES, join};
+use crate::broker::shares::membership::join;
 use crate::config::log_type::{SUBSCRIBE, UNSUBSCRIBE};
 use crate::keys::{ConnId, SessionKey};
 use crate::lane::Lane;
@@ -42,6 +42,7 @@ pub(crate) fn on_subscribe(core: &mut Core, c: ConnId, packet: &Subscribe<'_>, n
     let granted: Vec<Reason> = filters
         .map(|wanted| grant(core, key, wanted, &mut room))
         .collect();
+    tell_of_bound(core, key, &granted, now);
     // The SUBACK is queued before the retained messages, which wait for it.
     let suback = Packet::SubAck(SubAck {
         id: packet.id,
@@ -85,6 +86,21 @@ fn tell(core: &Core, target: &str, key: SessionKey, what: std::fmt::Arguments<'_
     }
 }
 
+/// Says that filters were refused because there were too many.
+fn tell_of_bound(core: &mut Core, key: SessionKey, granted: &[Reason], now: Time) {
+    let refused = granted.iter().filter(|r| **r == Reason::QUOTA_EXCEEDED);
+    let (count, session) = (refused.count(), core.sessions.get(key));
+    if let (1.., Some(session)) = (count, session) {
+        let line = format_args!(
+            "Client {}: {count} subscriptions refused: max_filters_per_packet, \
+             max_shared_subscriptions or the most that a client may have is reached.",
+            session.client_id()
+        );
+        core.refusals
+            .log((session.client_id(), "filters"), line, now);
+    }
+}
+
 /// What a session may still subscribe to.
 #[derive(Clone, Copy, Default)]
 struct Room {
@@ -116,7 +132,8 @@ fn room_for(core: &Core, key: SessionKey, packet: &Subscribe<'_>) -> Room {
         return Room::default();
     };
     let (general, subscriptions) = (&core.settings.general, &session.subscriptions);
-    let shared = MAX_SHARES.saturating_sub(session.shares().len());
+    let max_shares = general.doors.max_shared_subscriptions;
+    let shared = usize::from(max_shares).saturating_sub(session.shares().len());
     // Each needs a number, and those of shares that it has left may still owe something.
     let mut filters = packet.filters.iter();
     let is_share = filters.any(|wanted| mqtt::share(wanted.filter).is_some());
@@ -127,7 +144,7 @@ fn room_for(core: &Core, key: SessionKey, packet: &Subscribe<'_>) -> Room {
     });
     let levels = left(general.max_subscription_levels, subscriptions.levels());
     Room {
-        packet: left(general.max_subscriptions, 0),
+        packet: left(general.doors.max_filters_per_packet.into(), 0),
         filters: left(general.max_subscriptions, subscriptions.len()),
         shares: numbers.unwrap_or_default(),
         levels: tree.map_or(levels, |tree| tree.min(levels)),

@@ -7,7 +7,6 @@ use super::drops::Drops;
 use super::subscriptions::{Subscribed, Subscriptions};
 use crate::auth::Who;
 use crate::bridge::LocalEnd;
-use crate::held::{ALLOCATION, Charge, SESSIONS};
 use crate::keys::{ConnId, GroupKey};
 use crate::lane::{Lane, ShareNo};
 use crate::message::{Message, Origin, SessionId};
@@ -213,6 +212,17 @@ impl Session {
     pub(crate) fn will_due(&self) -> Option<Time> {
         let will = self.will.as_ref().filter(|_| self.conn.is_none())?;
         Some(self.since + Duration::from_secs(u64::from(will.delay)))
+    }
+
+    /// When it ends unless its client comes back; `None` for never. For one that is absent.
+    pub(crate) fn expires(&self) -> Option<Time> {
+        let is_bounded = self.expiry != NEVER;
+        is_bounded.then(|| self.since + Duration::from_secs(u64::from(self.expiry)))
+    }
+
+    /// True if it would go on for `span`, were its client absent since it was the last time.
+    pub(crate) fn lasts(&self, span: Duration, now: Time) -> bool {
+        self.expires().is_none_or(|at| at >= now + span)
     }
 
     /// True if it outlives its connection.

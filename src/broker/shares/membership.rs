@@ -8,9 +8,6 @@ use crate::keys::{GroupKey, SessionKey};
 use crate::lane::Lane;
 use crate::route::SubOptions;
 
-/// Shared subscriptions that one client may have. Each is a lane of its queue.
-pub(crate) const MAX_SHARES: usize = 1_000;
-
 /// Makes a session a member of the group `name`, a whole `$share/NAME/FILTER`, or changes its
 /// options. `options` get the lane that its messages belong to; one that is set is kept.
 pub(crate) fn join(core: &mut Core, key: SessionKey, name: &str, options: &mut SubOptions) {

@@ -1,12 +1,22 @@
 //! General directives that bound what clients may have and send.
 
 use super::*;
+use crate::broker::DropReason;
 use crate::config::General;
 
 fn world(change: impl FnOnce(&mut General)) -> World {
     let mut settings = settings();
     change(&mut settings);
     World::with(settings)
+}
+
+/// What a file says.
+fn config_of(text: &str) -> General {
+    let env = crate::config::Env::default();
+    crate::config::Config::parse(text, "x", &env)
+        .unwrap()
+        .config
+        .general
 }
 
 impl World {
@@ -200,6 +210,60 @@ fn sessions_found_at_the_start_expire_too() {
     assert_eq!(world.broker.gauges().clients, 2);
     world.pass(secs(1_900));
     assert_eq!(world.broker.gauges().clients, 0);
+}
+
+/// What waits in a session that is forgotten is counted.
+#[test]
+fn sessions_are_forgotten_after_weeks() {
+    const WEEK: u64 = 7 * 24 * 3600;
+    let never = config_of("persistent_client_expiration never");
+    let never = never.persistent_client_expiration;
+    for (most, goes) in [
+        (settings().persistent_client_expiration, true),
+        (never, false),
+    ] {
+        let mut world = world(|s| s.persistent_client_expiration = most);
+        let (old, _) = world.connect(&Dial::durable(Version::V311, "old"));
+        world.listen(old, "t", QoS::AtLeastOnce);
+        world.cut(old);
+        let publisher = world.clean(Version::V311, "p");
+        world.publish(publisher, "t", "1", qos1(1));
+        world.pass(secs(1));
+        let first = world.broker.first_to_expire();
+        assert_eq!(
+            first.map(|(id, _)| id.to_owned()),
+            goes.then(|| "old".to_owned())
+        );
+        world.crash(secs(7 * WEEK));
+        assert_eq!(world.broker.gauges().queued_messages, 1);
+        world.pass(secs(2 * WEEK));
+        let gone = world
+            .broker
+            .counters()
+            .dropped_for(DropReason::SessionEnded);
+        assert_eq!(gone, u64::from(goes));
+        assert_eq!(world.broker.gauges().queued_messages, u64::from(!goes));
+    }
+}
+
+/// A client that comes back is not told only after a commit, unless its session has not long to go.
+#[test]
+fn a_session_that_lasts_for_weeks_does_not_wait_for_the_disk() {
+    let mut world = world(|_| ());
+    let dial = Dial::durable(Version::V311, "c");
+    let (c, _) = world.connect(&dial);
+    for (absent, waits) in [(secs(3_600), false), (secs(50 * 24 * 3_600), true)] {
+        let c = world.dial(&dial);
+        world.cut(c);
+        world.pass(absent);
+        world.held = true;
+        let c = world.dial(&dial);
+        let answer = world.next(c);
+        assert_eq!(answer.is_none(), waits, "{absent:?} {answer:?}");
+        world.held = false;
+        world.pass(secs(2));
+    }
+    assert!(!world.is_open(c));
 }
 
 /// `upgrade_outgoing_qos`: retained messages, too.

@@ -118,13 +118,20 @@ pub(super) const KEYS: &[Key] = &[
     implemented(
         S,
         "persistent_client_expiration",
-        "DURATION",
-        Means("never"),
+        "DURATION|never",
+        Is("8w"),
         "How long the session of an absent client is kept.",
         "It shortens what a client of MQTT 5 asks for, too, which is told so, and holds for the \
-         sessions found at the start. A number with a letter right behind it: s, h (hours), d, w, \
-         m (months of 30 days) or y.",
-        set!(persistent_client_expiration, v => Some(v.expiration()?)),
+         sessions found at the start; the log says then which is the first to go. What waits in a \
+         session that goes is counted and told. Sessions of bridges stay. A number with a letter \
+         right behind it: s, h (hours), d, w, m (months of 30 days) or y. Unlike Mosquitto, where \
+         they are kept for ever without it, as here with never.",
+        |draft, v| {
+            let is_never = v.words().eq(["never"]);
+            let span = (!is_never).then(|| v.expiration()).transpose()?;
+            draft.general.persistent_client_expiration = span;
+            Ok(())
+        },
     ),
     implemented(
         S,

@@ -1,5 +1,7 @@
 //! What each client may take.
 
+pub(super) mod doors;
+
 use super::key::Section::General as S;
 use super::key::Unset::{Is, Means};
 use super::key::{Key, accepted, implemented, set};

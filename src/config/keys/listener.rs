@@ -150,7 +150,8 @@ pub(super) const KEYS: &[Key] = &[
         "true|false",
         Is("false"),
         "Whether a client's user name takes the place of its client id.",
-        "A client without a user name is refused as not authorized.",
+        "A client without a user name is refused as not authorized. The bridge of another broker may \
+         tell its state only below $SYS/broker/connection/ and that name.",
         set_listener!(use_username_as_clientid, v => v.flag()?),
     ),
     accepted(

@@ -28,6 +28,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Key> {
         general::KEYS,
         store::KEYS,
         limits::KEYS,
+        limits::doors::KEYS,
         log::KEYS,
         listener::KEYS,
         web::KEYS,

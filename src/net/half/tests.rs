@@ -33,7 +33,8 @@ pub(in crate::net) fn hub() -> (Rc<Reactor>, Shared) {
     let reactor = Reactor::new().unwrap();
     let store = Handle::spawn(db, |_| {}).unwrap();
     let sys = Sys::new(Duration::ZERO, clock.now());
-    let hub = Hub::new(Rc::clone(&reactor), broker, store, sys, clock, false);
+    let general = config.general;
+    let hub = Hub::new(Rc::clone(&reactor), broker, store, sys, clock, &general);
     (reactor, hub)
 }
 

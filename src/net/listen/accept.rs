@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use socket2::Socket;
 
+use super::descriptors::Allowed;
 use super::section::Listener;
 use crate::net::hub::{Hub, Shared, sleep};
 
@@ -19,15 +20,22 @@ const BURST: usize = 64;
 /// How long to leave the backlog alone when descriptors or memory have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// A connection, and where it comes from if it comes by the network.
+type Accepted = (Socket, Option<SocketAddr>);
+
 /// Accepts connections for ever.
 pub async fn serve(listener: Listener, hub: Shared) {
     let mut resting = false;
+    // One that has taken a descriptor that is kept back; the rest wait in the kernel meanwhile.
+    let mut held = None;
     loop {
-        poll_fn(|cx| listener.source.poll_readable(cx)).await;
+        if held.is_none() {
+            poll_fn(|cx| listener.source.poll_readable(cx)).await;
+        }
         // Connections that have ended make room for new ones first.
         future::yield_now().await;
         // Lets go of the hub before it waits.
-        let accepted = accept_burst(&listener, &mut hub.borrow_mut());
+        let accepted = accept_burst(&listener, &mut hub.borrow_mut(), &mut held);
         match accepted {
             Ok(()) => {
                 resting = false;
@@ -44,11 +52,26 @@ pub async fn serve(listener: Listener, hub: Shared) {
     }
 }
 
-/// Accepts what waits, up to a bound. An error means that the process is out of something.
-fn accept_burst(listener: &Listener, hub: &mut Hub) -> io::Result<()> {
+/// Accepts what waits, up to a bound, the one that is `held` first. An error means that the process
+/// is out of something.
+fn accept_burst(listener: &Listener, hub: &mut Hub, held: &mut Option<Accepted>) -> io::Result<()> {
+    let allowed = Allowed::now(hub.uplinks.len());
     for _ in 0..BURST {
-        match accept(listener) {
+        let next = match held.take() {
+            // A copy has the lowest number that is free by now.
+            Some((socket, peer)) => Ok(Some((socket.try_clone().unwrap_or(socket), peer))),
+            None => accept(listener),
+        };
+        match next {
             Ok(Some((socket, peer))) => {
+                if !allowed.may_have(&socket) {
+                    *held = Some((socket, peer));
+                    hub.make_room();
+                    return Err(io::Error::other(
+                        "the last descriptors are kept back for bridges, the store and the log; \
+                         a higher limit of open files (ulimit -n) allows more",
+                    ));
+                }
                 let section = &listener.section;
                 hub.admit(socket, section.index, section.site.as_ref(), peer)?;
             }
@@ -65,7 +88,7 @@ fn accept_burst(listener: &Listener, hub: &mut Hub) -> io::Result<()> {
 
 /// The next connection, non-blocking already, and where it comes from, if it comes by the
 /// network; `None`: none waits.
-fn accept(listener: &Listener) -> io::Result<Option<(Socket, Option<SocketAddr>)>> {
+fn accept(listener: &Listener) -> io::Result<Option<Accepted>> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let (socket, peer) = match rustix::net::acceptfrom_with(&listener.socket, flags) {
         Ok(accepted) => accepted,

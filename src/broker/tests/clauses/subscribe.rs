@@ -31,6 +31,7 @@ fn a_failure_has_its_code() {
     for (version, failure) in [(Version::V311, 0x80), (Version::V5, 0x97)] {
         let mut settings = settings();
         settings.max_subscriptions = 100;
+        settings.doors.max_filters_per_packet = 0;
         let mut world = World::with(settings);
         let c = world.hello(version, "c");
         let names: Vec<String> = (0..100).map(|n| n.to_string()).collect();

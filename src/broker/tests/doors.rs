@@ -1,0 +1,214 @@
+//! What holds for a connection before anybody knows who it is.
+
+use std::net::SocketAddr;
+
+use super::*;
+use crate::broker::ConnId;
+use crate::mqtt::{Connect, Packet, Props};
+
+const HERE: &str = "192.0.2.1:1";
+const THERE: &str = "192.0.2.2:1";
+
+impl World {
+    fn at(&mut self, address: &str) -> Option<ConnId> {
+        let address: SocketAddr = address.parse().unwrap();
+        self.broker.accept(0, address.into(), self.now)
+    }
+
+    /// Whether a connection goes on, as the sockets see it at the end of a turn.
+    fn stays(&mut self, c: ConnId) -> bool {
+        self.broker.outbox(c).is_some_and(|outbox| !outbox.close)
+    }
+}
+
+fn world(change: impl FnOnce(&mut crate::config::Doors)) -> World {
+    let mut settings = settings();
+    change(&mut settings.doors);
+    World::with(settings)
+}
+
+#[test]
+fn max_connections_per_address_leaves_the_rest_to_others() {
+    let mut world = world(|doors| doors.max_connections_per_address = Some(3));
+    let first: Vec<ConnId> = (0..3).filter_map(|_| world.at(HERE)).collect();
+    assert_eq!(first.len(), 3);
+    assert_eq!(
+        (world.at(HERE), world.at("[::ffff:192.0.2.1]:9")),
+        (None, None)
+    );
+    assert_eq!(world.broker.counters().turned_away, 2);
+    assert!(world.at(THERE).is_some());
+    for network in ["[2001:db8::1]:1", "[2001:db8::2]:1", "[2001:db8::3:4]:1"] {
+        assert!(world.at(network).is_some());
+    }
+    assert_eq!(world.at("[2001:db8::5]:1"), None, "the /64 is one address");
+    assert!(world.at("[2001:db8:0:1::5]:1").is_some());
+    world.broker.closed(first[0], "gone", world.now);
+    assert!(world.at(HERE).is_some(), "one that ends makes room");
+    for _ in 0..9 {
+        world.open(Version::V5);
+    }
+    assert_eq!(
+        world.broker.counters().turned_away,
+        3,
+        "Unix sockets are not counted"
+    );
+}
+
+#[test]
+fn max_connecting_lets_the_oldest_go() {
+    let mut world = world(|doors| doors.max_connecting = Some(2));
+    let known = world.clean(Version::V5, "known");
+    let waiting: Vec<ConnId> = (0..4).filter_map(|_| world.at(HERE)).collect();
+    let stay: Vec<bool> = waiting.iter().map(|c| world.stays(*c)).collect();
+    assert_eq!(stay, [false, false, true, true]);
+    assert!(world.is_open(known), "it has sent its CONNECT");
+    let late = world.clean(Version::V5, "late");
+    assert!(world.is_open(late));
+    assert!(!world.stays(waiting[2]) && world.stays(waiting[3]));
+    assert_eq!(world.broker.counters().turned_away, 3);
+}
+
+/// A flood from one address costs only those of that address.
+#[test]
+fn max_connecting_per_address_lets_its_own_oldest_go() {
+    let mut world = world(|doors| {
+        doors.max_connecting = Some(100);
+        doors.max_connecting_per_address = Some(2);
+    });
+    let other = world.at(THERE).unwrap();
+    let first = world.at(HERE).unwrap();
+    let last: Vec<ConnId> = (0..1000).filter_map(|_| world.at(HERE)).collect();
+    assert!(world.stays(other) && !world.stays(first));
+    assert_eq!(last.iter().filter(|c| world.stays(**c)).count(), 2);
+    assert_eq!(world.broker.core.connections.connecting(), 3);
+}
+
+/// Whatever order they come, speak and go in, nothing is left of them.
+#[test]
+fn counts_of_connections_go_back_to_nothing() {
+    let mut world = world(|doors| doors.max_connecting = Some(50));
+    let mut open = Vec::new();
+    for n in 0..500u16 {
+        let address = format!("192.0.2.{}:{}", n % 7, n + 1);
+        open.extend(world.at(&address));
+        if n % 3 == 0 {
+            let gone = open.swap_remove(usize::from(n) * 7 % open.len());
+            world.broker.closed(gone, "gone", world.now);
+        }
+    }
+    world.pass(secs(60));
+    for c in open {
+        world.broker.closed(c, "gone", world.now);
+    }
+    let here = SocketAddr::from(([192, 0, 2, 1], 1)).into();
+    let connections = &world.broker.core.connections;
+    assert_eq!((connections.connecting(), connections.open()), (0, 0));
+    assert_eq!(connections.share(&here).open, 0);
+}
+
+/// Written by mosquitto_passwd 2.0.11; the password is `sekrit`.
+const ROGER: &str = "roger:$7$101$yi/UEwlQEE0YIyfg$oEUW942RGwBb0BLmyIWz2wkC1oE8+itOj32W6S1xBQ\
+                     wRnugnhtkdmJcqABUjQqof3feFSVIc5WUpL0LT4QgMWA==\n";
+
+impl World {
+    /// A CONNECT from an address with a password; whether it came in.
+    fn logs_in(&mut self, address: &str, username: &str, password: &str) -> bool {
+        let c = self.at(address).unwrap();
+        let before = self.broker.counters().connects;
+        let connect = Connect {
+            version: Version::V311,
+            bridge: false,
+            clean_start: true,
+            keep_alive: 0,
+            client_id: "c",
+            will: None,
+            username: Some(username),
+            password: Some(password.as_bytes()),
+            props: Props::EMPTY,
+        };
+        let packet = Packet::Connect(Box::new(connect));
+        self.broker.packet(c, packet, self.now);
+        self.broker.closed(c, "done", self.now);
+        self.broker.counters().connects > before
+    }
+}
+
+#[test]
+fn login_failures_are_refused_for_a_while() {
+    let folder = tempfile::tempdir().unwrap();
+    let users = folder.path().join("users");
+    std::fs::write(&users, ROGER).unwrap();
+    let rule = crate::config::LoginFailures {
+        most: 3,
+        within: secs(60),
+    };
+    for (login_failures, lets_in) in [(Some(rule), false), (None, true)] {
+        let mut settings = settings();
+        settings.security.password_file = Some(users.clone());
+        settings.doors.login_failures = login_failures;
+        let mut world = World::with(settings);
+        for _ in 0..3 {
+            assert!(!world.logs_in(HERE, "roger", "guessed"));
+        }
+        assert_eq!(world.logs_in(HERE, "roger", "sekrit"), lets_in);
+        assert_eq!(world.broker.counters().locked_out, u64::from(!lets_in));
+        assert!(world.logs_in(THERE, "roger", "sekrit"), "from elsewhere");
+        world.now += secs(60);
+        assert!(world.logs_in(HERE, "roger", "sekrit"));
+        for _ in 0..100 {
+            world.logs_in(HERE, "roger", "guessed");
+        }
+        assert!(world.logs_in(HERE, "roger", "sekrit"), "others are there");
+    }
+}
+
+/// [MQTT-3.1.3-8]: 0x85 in 5.0, identifier rejected before.
+#[test]
+fn max_clientid_length_bounds_ids() {
+    let mut world = world(|doors| doors.max_clientid_length = 30);
+    for version in VERSIONS {
+        for (len, reason) in [
+            (23, Reason::SUCCESS),
+            (30, Reason::SUCCESS),
+            (31, Reason::CLIENT_IDENTIFIER_NOT_VALID),
+        ] {
+            let peer = world.dial(&Dial::clean(version, &"x".repeat(len)));
+            world.pass(ms(50));
+            let answer = world.next(peer);
+            assert_eq!(answer, Some(Got::ConnAck(false, reason)), "{len}");
+        }
+    }
+}
+
+/// The first are granted, the others refused; what a session has counts no more.
+#[test]
+fn max_filters_per_packet_and_max_shared_subscriptions_refuse_the_rest() {
+    for version in VERSIONS {
+        let mut world = world(|doors| {
+            doors.max_filters_per_packet = 3;
+            doors.max_shared_subscriptions = 2;
+        });
+        let peer = world.clean(version, "c");
+        let too_many = match version {
+            Version::V5 => Reason::QUOTA_EXCEEDED,
+            _ => Reason::UNSPECIFIED,
+        };
+        let mut granted = |filters: &[&'static str]| {
+            let filter = |filter: &&'static str| Subscription::new(filter, QoS::AtMostOnce);
+            let filters: Vec<_> = filters.iter().map(filter).collect();
+            world.subscribe(peer, 1, &filters);
+            world.pass(ms(50));
+            match world.next(peer) {
+                Some(Got::SubAck(1, reasons)) => reasons,
+                other => panic!("no SUBACK but {other:?}"),
+            }
+        };
+        let ok = Reason(0);
+        assert_eq!(granted(&["a", "b", "c", "d"]), [ok, ok, ok, too_many]);
+        assert_eq!(granted(&["d"]), [ok]);
+        let shares = ["$share/g/a", "$share/g/b", "$share/g/c"];
+        assert_eq!(granted(&shares), [ok, ok, too_many]);
+        assert_eq!(granted(&shares[..2]), [ok, ok]);
+    }
+}
