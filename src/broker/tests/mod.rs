@@ -14,6 +14,7 @@ mod dead;
 mod directives;
 mod disk;
 mod expiry;
+mod flash;
 mod isolated;
 mod lanes;
 mod limits;
