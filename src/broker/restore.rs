@@ -88,9 +88,10 @@ fn restore_session(core: &mut Core, loaded: LoadedSession, now: Time) -> Session
         id,
         record,
         state,
+        filters_apart: _,
+        id_pages,
         queue,
         releasing,
-        ..
     } = loaded;
     let origin = Rc::new(Origin::new(
         &record.client_id,
@@ -110,14 +111,14 @@ fn restore_session(core: &mut Core, loaded: LoadedSession, now: Time) -> Session
     let subscriptions = record.subscriptions.iter().map(restore_subscription);
     session.subscriptions = subscriptions.collect();
     // Also where the session is about to end: what it was owed is given back then.
-    session.inbound = Inbound::restore(state.received.clone());
+    session.inbound = Inbound::restore(&state.received, &id_pages);
     session.outbound = Outbound::restore(id, &state, queue, &releasing);
     let is_power = core.settings.general.durability == Durability::Power;
     if !is_power {
         // The rows may be older than what the peer has seen. An id that only we think is taken would
         // swallow a new message, and so would one that only the peer thinks is: rather twice than
         // never.
-        session.inbound = Inbound::default();
+        session.inbound.clear();
         session.outbound.skip_ids();
     }
     session.drops = Drops::restore(&state.drops);
@@ -138,6 +139,11 @@ fn restore_session(core: &mut Core, loaded: LoadedSession, now: Time) -> Session
         }
     };
     let key = core.sessions.add(session);
+    if !id_pages.is_empty() {
+        // Also the state row: after a rescue it may be of a time when it held the ids.
+        core.sessions.unsave_state(key);
+        core.sessions.unsave_ids(key);
+    }
     if !record.ended {
         for subscription in &record.subscriptions {
             restore_route(core, key, subscription);

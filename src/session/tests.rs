@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Entry, Inbound, Outbound, Receipt};
+use super::{Entry, Outbound};
 use crate::lane::{Lane, ShareNo};
 use crate::message::{Message, MessageId, Origin, Parts, SessionId};
 use crate::mqtt::{PacketId, QoS};
@@ -430,25 +430,5 @@ proptest! {
             bench.check();
         }
         bench.drain();
-    }
-
-    #[test]
-    fn inbound_behaves_like_a_set(ops in prop::collection::vec((1..9u16, any::<bool>()), 0..60)) {
-        let mut inbound = Inbound::default();
-        let mut model = BTreeSet::new();
-        for (id, receive) in ops {
-            let id = PacketId::new(id).unwrap();
-            let known = inbound.look(id) == Receipt::Known;
-            prop_assert_eq!(known, model.contains(&id));
-            if receive {
-                inbound.receive(id);
-                model.insert(id);
-            } else {
-                prop_assert_eq!(inbound.release(id), model.remove(&id));
-            }
-            prop_assert!(inbound.received().iter().eq(&model));
-        }
-        let restored = Inbound::restore(inbound.received().to_vec());
-        prop_assert_eq!(restored.received(), inbound.received());
     }
 }

@@ -25,7 +25,6 @@ use crate::lane::{Lane, LineNo};
 use crate::message::Origin;
 use crate::mqtt::{PacketId, QoS, Reason, RetainHandling, Version};
 use crate::route::SubOptions;
-use crate::session::Inbound;
 use crate::store::GivenUpRecord;
 use crate::time::Time;
 
@@ -258,7 +257,7 @@ pub(crate) fn attach(
     });
     if !limits.session_present {
         session.outbound.peer_forgot();
-        session.inbound = Inbound::default();
+        session.inbound.clear();
         // What was sent may grow too old again.
         core.watches.purges.hasten(key, now);
     }
@@ -266,6 +265,7 @@ pub(crate) fn attach(
     if (is_new || !is_known || is_lowered) && is_durable {
         // Else a packet id of the session that upstream forgot would hide a new message.
         core.sessions.unsave_state(key);
+        core.sessions.unsave_ids(key);
         core.ledger.promise(now);
     }
     probe(core, key, true, now);

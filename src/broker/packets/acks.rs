@@ -33,7 +33,7 @@ pub(crate) fn on_pubrel(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
     let is_known = session.inbound.release(ack.id);
     let is_durable = session.is_durable();
     if is_known && is_durable {
-        core.sessions.unsave_state(key);
+        core.sessions.unsave_ids(key);
     }
     // Also for an id that is not known: it may be a PUBREL sent again [MQTT-4.3.3-11].
     let reply = Reply::PubComp(ack.id);

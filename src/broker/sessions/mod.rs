@@ -202,6 +202,12 @@ impl Sessions {
         self.unsave(key, Mark::StateUnsaved);
     }
 
+    /// The packet ids that the session received have changed; the caller says how soon they must be
+    /// written.
+    pub(crate) fn unsave_ids(&mut self, key: SessionKey) {
+        self.unsave(key, Mark::IdsUnsaved);
+    }
+
     fn unsave(&mut self, key: SessionKey, row: Mark) {
         if let Some(session) = self.table.get_mut(key) {
             let known = session.marks.is_unsaved();
@@ -219,14 +225,23 @@ impl Sessions {
                 continue;
             };
             let identity = session.marks.set(Mark::IdentityUnsaved, false);
-            let state = session.marks.set(Mark::StateUnsaved, false);
+            let ids = session.marks.set(Mark::IdsUnsaved, false);
+            let state = ids && session.inbound.settle();
+            let state = session.marks.set(Mark::StateUnsaved, false) || state;
             if identity {
                 batch.put_session(session.id, &session.record());
             }
             if state {
                 batch.put_state(session.id, &session.state());
             }
-            if identity || state {
+            if ids {
+                let id = session.id;
+                session.inbound.take_unsaved(|number, page| match page {
+                    Some(page) => batch.put_ids(id, number, page),
+                    None => batch.delete_ids(id, number),
+                });
+            }
+            if identity || state || ids {
                 session.saved_in = batch.seq;
                 session.marks.set(Mark::OnDisk, true);
             }

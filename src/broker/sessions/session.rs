@@ -113,6 +113,8 @@ pub(super) enum Mark {
     Stalled = 8,
     /// Messages of some of its lanes are told apart by topic.
     ByTopic = 16,
+    /// The packet ids that it received have changed since they were written.
+    IdsUnsaved = 32,
 }
 
 /// The [`Mark`]s of a session, in one byte: there are thousands of sessions.
@@ -137,7 +139,8 @@ impl Marks {
 
     /// True if a row must be written with the next commit.
     pub(super) fn is_unsaved(self) -> bool {
-        self.has(Mark::IdentityUnsaved) || self.has(Mark::StateUnsaved)
+        let rows = [Mark::IdentityUnsaved, Mark::StateUnsaved, Mark::IdsUnsaved];
+        rows.into_iter().any(|row| self.has(row))
     }
 }
 
@@ -336,7 +339,7 @@ impl Session {
     pub(super) fn state(&self) -> StateRecord {
         let drops = self.drops.iter().flat_map(|drops| drops.records());
         StateRecord {
-            received: self.inbound.received().to_vec(),
+            received: self.inbound.in_state(),
             drops: drops.copied().collect(),
             rate: self.bridge().and_then(|end| end.rate.saved()),
             by_topic: self.is_by_topic(),

@@ -11,7 +11,6 @@ use crate::impossible;
 use crate::keys::SessionKey;
 use crate::lane::Lane;
 use crate::route::Among;
-use crate::session::Inbound;
 use crate::time::Time;
 
 /// The connection of a session is gone: its queue falls back to disk, and what came by shares is for
@@ -140,12 +139,13 @@ fn end_but_for(core: &mut Core, key: SessionKey, mut kept: Vec<Share>, now: Time
     kept.retain(|share| session.outbound.has_waiting(share.lane()));
     let is_kept = |lane| kept.iter().any(|share| share.lane() == lane);
     session.subscriptions.extract(|s| !is_kept(s.options.lane));
-    session.inbound = Inbound::default();
+    session.inbound.clear();
     session.will = None;
     session.role = Role::Ended;
     session.set_shares(kept.clone());
     core.sessions.unsave_identity(key);
     core.sessions.unsave_state(key);
+    core.sessions.unsave_ids(key);
     core.ledger.promise(now);
     for share in kept {
         leave_to_others(core, key, share);

@@ -72,7 +72,9 @@ pub(super) const KEYS: &[Key] = &[
         "COUNT",
         Is("20"),
         "How many QoS 1 and 2 messages may be on their way to a client; 0 is no limit.",
-        "With 1, messages arrive in order whatever happens.",
+        "With 1, messages arrive in order whatever happens. So many a client may send at a time, which \
+         MQTT 5 tells it; and so many packet ids of QoS 2 messages without a PUBREL are kept for it, \
+         before MQTT 5 another 1000, as Mosquitto would queue: beyond that the oldest are forgotten.",
         set!(max_inflight_messages, v => v.number(0..=u16::MAX)?),
     ),
     implemented(

@@ -60,12 +60,7 @@ fn facts(world: &World, session: &Session) -> Facts {
         since: session.conn.is_none().then_some(session.since),
         will: will.map(|will| will.message.payload().to_vec()),
         subscriptions: subscriptions.collect(),
-        received: session
-            .inbound
-            .received()
-            .iter()
-            .map(|id| id.get())
-            .collect(),
+        received: session.inbound.received().map(|id| id.get()).collect(),
         saved: session.is_on_disk() && session.is_saved(world.broker.core.ledger.store().done()),
     }
 }

@@ -61,6 +61,8 @@ pub struct World {
     pub resumed: Vec<ConnId>,
     /// Batches handed to the store.
     pub batches: u64,
+    /// Bytes of the rows in them.
+    pub batch_bytes: usize,
     /// What the store says it has written.
     pub written: Written,
 }
@@ -118,6 +120,7 @@ impl World {
             lines: Vec::new(),
             resumed: Vec::new(),
             batches: 0,
+            batch_bytes: 0,
             written: Written::default(),
         }
     }
@@ -373,6 +376,7 @@ impl Driver for World {
 
     fn commit(&mut self, batch: Batch) {
         self.batches += 1;
+        self.batch_bytes += batch.bytes();
         self.jobs.push_back(Job::Commit(batch));
     }
 
