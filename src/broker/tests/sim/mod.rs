@@ -86,6 +86,8 @@ struct Sim {
 /// Settings vary with the seed: a small queue, QoS 0 queued, no persistence.
 fn settings_for(rng: &mut Rng) -> General {
     let mut settings = settings();
+    // The plan has sessions that never end.
+    settings.persistent_client_expiration = None;
     settings.max_inflight_messages = [0, 1, 3, 20][rng.usize(..4)];
     settings.max_queued_messages = [0, 0, 0, 200][rng.usize(..4)];
     settings.queue_overflow = [Overflow::Refuse, Overflow::Oldest][rng.usize(..2)];
