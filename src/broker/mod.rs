@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `connections` | limits, replies in their order, outboxes; who is to be flushed or read again |
 //! | `sessions` | by key and by client id; their rows, wills and accounts of drops |
-//! | `routing` | subscriptions, retained messages, groups, what members have left to others |
+//! | `routing` | subscriptions, retained messages and walks through them, groups, what members have left to others |
 //! | `ledger` | what is owed on disk, commits, tickets that wait for them, reads |
 //! | `bridges`, `settings`, `timers`, `memory`, `counters`, `work` | what their names say |
 //!
@@ -62,7 +62,7 @@ pub use connections::{Address, Outbox};
 use connections::{Connection, Stage};
 use core::Core;
 pub use counters::{Counters, Gauges};
-use delivering::retain::expire_retained;
+use delivering::pieces;
 use delivering::route::route_unanswered;
 use ending::close::{break_off, close, close_unanswerable, detach};
 use ending::expire::{await_connect, check_connection, check_session};
@@ -360,7 +360,14 @@ impl Broker {
         let commit = self.core.ledger.store().next_timeout();
         let purges = self.core.watches.purges.next();
         let sync = self.core.watches.sync_due;
-        let due = timers.into_iter().chain(commit).chain(purges).chain(sync);
+        // Work that goes on in pieces is due at once.
+        let pieces = pieces::are_left(&self.core).then_some(Time::ZERO);
+        let due = timers
+            .into_iter()
+            .chain(commit)
+            .chain(purges)
+            .chain(sync)
+            .chain(pieces);
         due.min()
     }
 
@@ -377,9 +384,7 @@ impl Broker {
             }
         }
         look_at_parked(core, now);
-        if core.router.next_expiry().is_some_and(|at| at <= now) {
-            expire_retained(core, now);
-        }
+        pieces::go_on(core, now);
         purge(core, now);
         look_at_drops(core, now);
         look_at_refusals(core, now);

@@ -9,7 +9,7 @@ mod shared;
 mod trie;
 
 pub use cleared::Cleared;
-pub use retained::Retained;
+pub use retained::{Retained, Searched, key};
 pub use shared::{Among, Fitness, Groups};
 pub use trie::{SubOptions, Trie};
 

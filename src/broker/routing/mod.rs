@@ -4,11 +4,13 @@
 mod cleared;
 mod leftovers;
 mod unwritten;
+mod walks;
 
 use std::rc::Rc;
 
 pub(crate) use leftovers::{Leftovers, Place, Reading};
 use unwritten::Unwritten;
+pub(crate) use walks::{Walk, Walks};
 
 use super::sessions::{Session, Sessions};
 use super::settings::Settings;
@@ -18,7 +20,7 @@ use crate::lane::Lane;
 use crate::message::{Message, MessageId};
 use crate::mqtt::{self, QoS};
 use crate::owed::Owed;
-use crate::route::{Cleared, Groups, Retained, SubOptions, Trie};
+use crate::route::{Cleared, Groups, Retained, Searched, SubOptions, Trie};
 use crate::store::Batch;
 use crate::time::Time;
 
@@ -116,6 +118,7 @@ pub(crate) struct Router {
     pub(crate) groups: Groups<SessionKey>,
     pub(crate) leftovers: Leftovers,
     retained: Retained,
+    pub(crate) walks: Walks,
     /// What upstreams are still to be told of.
     cleared: Cleared,
     unwritten: Unwritten,
@@ -137,6 +140,7 @@ impl Router {
             groups: Groups::default(),
             leftovers: Leftovers::default(),
             retained: Retained::new(),
+            walks: Walks::default(),
             cleared: Cleared::default(),
             unwritten: Unwritten::default(),
             restored_below: next,
@@ -223,6 +227,7 @@ impl Router {
     /// Ends a session's subscription; not a shared one.
     pub(crate) fn unsubscribe(&mut self, filter: &str, key: SessionKey) {
         self.trie.remove(filter, Subscriber::Session(key));
+        self.walks.end(key, filter);
     }
 
     /// Makes a session a member of the group `name`, a whole `$share/NAME/FILTER`, or changes its
@@ -263,12 +268,19 @@ impl Router {
         id < self.restored_below
     }
 
-    /// The retained messages that match a filter.
-    pub(crate) fn retained(&self, filter: &str, now: Time) -> Vec<Rc<Message>> {
+    /// Looks at `most` retained messages at most for those that a walk comes to next; answers how far
+    /// it has come, too.
+    pub(crate) fn search(
+        &self,
+        walk: &Walk,
+        most: usize,
+        now: Time,
+    ) -> (Vec<Rc<Message>>, Searched) {
         let mut found = Vec::new();
-        self.retained
-            .matches(filter, now, &mut |message| found.push(Rc::clone(message)));
-        found
+        let from = (walk.passed(), most);
+        let take = &mut |message: &Rc<Message>| found.push(Rc::clone(message));
+        let searched = self.retained.search(walk.filter(), from, now, take);
+        (found, searched)
     }
 
     /// True if a message is what its topic retains.
@@ -323,8 +335,7 @@ impl Router {
         if changed && is_told && message.payload().is_empty() {
             self.note_cleared(message);
         }
-        // The broker's own figures are made anew at each start.
-        if topic.starts_with("$SYS/") {
+        if !has_row(topic) {
             return Retaining::InRam;
         }
         // What is gone already may still have its row, until a change that nobody waited for is
@@ -347,12 +358,10 @@ impl Router {
         self.retained.next_expiry()
     }
 
-    /// Drops the retained messages that have expired by `now` [MQTT-3.3.2-5]. Returns those that have
-    /// a row.
-    pub(crate) fn expire_retained(&mut self, now: Time) -> Vec<Rc<Message>> {
-        let mut expired = self.retained.expire(now);
-        expired.retain(|message| !message.topic().starts_with("$SYS/"));
-        for message in &expired {
+    /// Drops retained messages that have expired by `now`, at most `most` of them [MQTT-3.3.2-5].
+    pub(crate) fn expire_retained(&mut self, now: Time, most: usize) -> Vec<Rc<Message>> {
+        let expired = self.retained.expire(now, most);
+        for message in expired.iter().filter(|message| has_row(message.topic())) {
             self.unwritten.promised(message.topic());
         }
         expired
@@ -369,6 +378,11 @@ impl Router {
         }
         self.unwritten.due()
     }
+}
+
+/// False for the broker's own figures, which are made anew at each start.
+pub(crate) fn has_row(topic: &str) -> bool {
+    !topic.starts_with("$SYS/")
 }
 
 /// The place of the receiver that is listed next.
