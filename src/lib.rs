@@ -22,7 +22,8 @@
 //! test in milliseconds.
 //!
 //! Work goes in turns: every connection that is ready reads once and hands its packets to the
-//! broker; then the storage thread gets its batch and every connection with output one write.
+//! broker; then the storage thread gets its batch and every connection with output one write. What a
+//! few bytes of a peer can make large goes on over many turns (`broker::delivering::pieces`).
 //!
 //! # The map
 //! A module uses those above it, never those below or beside it; `tests/layering.rs` reads the
@@ -155,6 +156,11 @@
 //! - **Retained messages go up beside a bridge's queue**, when it is empty: a pass over what is
 //!   retained sends what the upstream is not known to have. In the queue they would need room and
 //!   writes, and an older value could come after a newer one that was sent at QoS 0.
+//! - **A new subscriber pulls what is retained** (`routing::Walks`), where Mosquitto queues all of it with
+//!   the SUBACK: a walk through the topics goes on in pieces as the subscriber takes what comes. What is
+//!   published meanwhile comes behind what its topic retained. A durable session that is away
+//!   finds the walk where it was; a kill -9 ends it, and the client subscribes again. A filter
+//!   that stands in one SUBSCRIBE twice has one walk, though [MQTT-3.8.4-5] would give it two.
 //! - **Topic aliases** are the connection's business, both ways, not `session`'s, for they end with
 //!   it: a record in a queue never knows of them. Those that are set for a peer go to topics that
 //!   come again, and for a client to the first topics at once, as in Mosquitto.

@@ -55,6 +55,8 @@ pub(crate) struct Watches {
     pub(crate) purges: Purges,
     /// When to look for room for parked messages.
     pub(crate) parked_due: Option<Time>,
+    /// Retained messages have expired and were not dropped yet.
+    pub(crate) is_expiring: bool,
     /// When to go on with bringing upstreams up to date.
     pub(crate) sync_due: Option<Time>,
     /// When to look at the earliest for cleared topics of which all upstreams were told.

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `connections` | limits, replies in their order, outboxes; who is to be flushed or read again |
 //! | `sessions` | by key and by client id; their rows, wills and accounts of drops |
-//! | `routing` | subscriptions, retained messages, groups, what members have left to others |
+//! | `routing` | subscriptions, retained messages and walks through them, groups, what members have left to others |
 //! | `ledger` | what is owed on disk, commits, tickets that wait for them, reads |
 //! | `bridges`, `settings`, `timers`, `memory`, `counters`, `work` | what their names say |
 //!
@@ -62,7 +62,7 @@ pub use connections::{Address, Outbox};
 use connections::{Connection, Stage};
 use core::Core;
 pub use counters::{Counters, Gauges};
-use delivering::retain::expire_retained;
+use delivering::pieces;
 use delivering::route::route_unanswered;
 use ending::close::{break_off, close, close_unanswerable, detach};
 use ending::expire::{check_connection, check_session};
@@ -342,8 +342,10 @@ impl Broker {
         let sync = self.core.watches.sync_due;
         let looks = [self.core.router.next_expiry(), self.core.watches.look_due()];
         let looks = looks.into_iter().flatten().map(rounded_up);
+        // Work that goes on in pieces is due at once.
+        let pieces = pieces::are_left(&self.core).then_some(Time::ZERO);
         let due = timers.into_iter().chain(commit).chain(purges).chain(sync);
-        due.chain(looks).min()
+        due.chain(looks).chain(pieces).min()
     }
 
     /// Does what is due at `now`, where all that peers have sent until then was taken in.
@@ -362,9 +364,7 @@ impl Broker {
             }
         }
         look_at_parked(core, now);
-        if core.router.next_expiry().is_some_and(|at| at <= now) {
-            expire_retained(core, now);
-        }
+        pieces::go_on(core, now);
         purge(core, now);
         look_at_drops(core, now);
         look_at_emptied(core, now);

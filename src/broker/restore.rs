@@ -75,7 +75,7 @@ pub(crate) fn restore(config: &Config, auth: Auth, loaded: Loaded, now: Time) ->
     for key in &restored {
         restore_leftovers(&mut core, *key);
     }
-    expire_retained(&mut core, now);
+    expire_retained(&mut core, usize::MAX, now);
     // Wills after all sessions: they may be owed to any of them.
     for key in restored {
         wake_session(&mut core, key, now);

@@ -1,6 +1,7 @@
 //! The end of a turn: the one order in which what the broker has to say leaves it, for sockets and
 //! for tests.
 
+use super::delivering::pieces;
 use super::{Broker, ConnId};
 use crate::store::{Batch, ReadRequest};
 use crate::time::Time;
@@ -47,9 +48,9 @@ pub trait Driver {
 }
 
 /// Ends a turn: does what is due, hands the disk its work, writes once to each connection that has
-/// something to be written, as far as the driver has time, and lets those go on that were not to be read. True if there is more
-/// to be written already, because a write made room or the time was up: then the next turn is to come
-/// at once.
+/// something to be written, as far as the driver has time, and lets those go on that were not to be
+/// read. True if there is more to be done already, because a write made room, the time was up, or work
+/// that goes on in pieces is left: then the next turn is to come at once.
 pub fn end_turn(driver: &mut impl Driver, now: Time) -> bool {
     let heard = driver.heard(now);
     if driver
@@ -73,7 +74,8 @@ pub fn end_turn(driver: &mut impl Driver, now: Time) -> bool {
     for conn in driver.broker().take_resumed() {
         driver.resume(conn);
     }
-    driver.broker().core.connections.dirty() > 0
+    let core = &driver.broker().core;
+    core.connections.dirty() > 0 || pieces::are_left(core)
 }
 
 /// Hands the disk the batch that is due, and the reads.

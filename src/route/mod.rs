@@ -11,7 +11,7 @@ mod subs;
 mod trie;
 
 pub use cleared::Cleared;
-pub use retained::Retained;
+pub use retained::{Retained, Searched, key};
 pub use shared::{Among, Fitness, Groups};
 pub use subs::SubOptions;
 pub use trie::Trie;

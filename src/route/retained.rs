@@ -131,10 +131,12 @@ impl Retained {
         self.expiries.first().map(|(at, _)| *at)
     }
 
-    /// Drops the messages that have expired by `now` and returns them [MQTT-3.3.2-5].
-    pub fn expire(&mut self, now: Time) -> Vec<Rc<Message>> {
+    /// Drops messages that have expired by `now`, at most `most` of them, the longest expired first, and
+    /// returns them [MQTT-3.3.2-5].
+    pub fn expire(&mut self, now: Time, most: usize) -> Vec<Rc<Message>> {
         let mut expired = Vec::new();
-        while let Some((at, _)) = self.expiries.first()
+        while expired.len() < most
+            && let Some((at, _)) = self.expiries.first()
             && *at <= now
             && let Some((_, key)) = self.expiries.pop_first()
         {
@@ -147,18 +149,37 @@ impl Retained {
         expired
     }
 
-    /// Calls `f` for each message whose topic `filter`, a checked topic filter, matches and that
-    /// has not expired by `now`.
+    /// Looks for messages whose topic `filter`, a checked topic filter, matches and that have not expired
+    /// by `now`, and calls `f` for each, in the order of their topics' keys. It looks at `most` topics
+    /// at most (one is the least), from the one after the key `after` on, or from the first for `None`. What it answers
+    /// says where to go on, whatever is retained or dropped in between.
     ///
     /// Filters that begin with a wildcard do not match topics that begin with `$`
     /// [MQTT-4.7.2-1].
-    pub fn matches(&self, filter: &str, now: Time, f: &mut impl FnMut(&Rc<Message>)) {
-        let mut cursor: Vec<u8> = Vec::new();
+    pub fn search(
+        &self,
+        filter: &str,
+        (after, most): (Option<&[u8]>, usize),
+        now: Time,
+        f: &mut impl FnMut(&Rc<Message>),
+    ) -> Searched {
+        let (mut cursor, mut looked): (Vec<u8>, usize) = (Vec::new(), 0);
+        let mut is_sought = false;
         'seek: loop {
-            for (key, message) in self
-                .messages
-                .range::<[u8], _>((Included(&cursor[..]), Unbounded))
-            {
+            let from = match after {
+                _ if is_sought => Included(&cursor[..]),
+                Some(after) => Excluded(after),
+                None => Unbounded,
+            };
+            for (key, message) in self.messages.range::<[u8], _>((from, Unbounded)) {
+                if looked >= most.max(1) {
+                    // The one before was looked at, and led here.
+                    return Searched {
+                        looked,
+                        reached: self.before(key),
+                    };
+                }
+                looked += 1;
                 match compare(filter, key) {
                     Step::Match => {
                         if !message.expired(now) {
@@ -170,14 +191,33 @@ impl Retained {
                         cursor.clear();
                         cursor.extend_from_slice(key.get(..keep).unwrap_or_default());
                         cursor.extend_from_slice(then);
+                        is_sought = true;
                         continue 'seek;
                     }
-                    Step::End => return,
+                    Step::End => break,
                 }
             }
-            return;
+            return Searched {
+                looked,
+                reached: None,
+            };
         }
     }
+
+    /// The key before `key`, which is one: nothing between the two is retained.
+    fn before(&self, key: &[u8]) -> Option<Box<[u8]>> {
+        let mut before = self.messages.range::<[u8], _>((Unbounded, Excluded(key)));
+        before.next_back().map(|(key, _)| key.clone())
+    }
+}
+
+/// How far a [search](Retained::search) has come.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Searched {
+    /// How many topics it looked at.
+    pub looked: usize,
+    /// The key after which it goes on; `None` if nothing is left.
+    pub reached: Option<Box<[u8]>>,
 }
 
 /// Where the search for matches of a filter goes from a key.
@@ -240,7 +280,8 @@ fn compare<'f>(filter: &'f str, key: &[u8]) -> Step<'f> {
     }
 }
 
-pub(super) fn key(topic: &str) -> Box<[u8]> {
+/// The key of a topic: keys sort in the order in which [`Retained::search`] finds topics.
+pub fn key(topic: &str) -> Box<[u8]> {
     topic
         .bytes()
         .map(|b| if b == b'/' { SEPARATOR } else { b })

@@ -34,10 +34,23 @@ fn message(topic: &str, payload: &[u8], expiry: Option<Time>) -> Rc<Message> {
 }
 
 fn topics(retained: &Retained, filter: &str, now: Time) -> Vec<String> {
-    let mut all = Vec::new();
-    retained.matches(filter, now, &mut |m| all.push(m.topic().to_owned()));
+    let mut all = in_pieces(retained, filter, now, usize::MAX);
     all.sort();
     all
+}
+
+/// The topics that a search finds that looks at `most` at a time, in the order in which it does.
+fn in_pieces(retained: &Retained, filter: &str, now: Time, most: usize) -> Vec<String> {
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let from = (after.as_deref(), most);
+        let searched = retained.search(filter, from, now, &mut |m| all.push(m.topic().to_owned()));
+        assert!(searched.looked <= most);
+        after = searched.reached;
+        if after.is_none() {
+            return all;
+        }
+    }
 }
 
 /// The examples of 5.0 §4.7.1.2 and §4.7.1.3, and the edges around them.
@@ -289,16 +302,50 @@ fn retained_messages_expire() {
 
     assert_eq!(retained.next_expiry(), Some(at(10)));
     assert_eq!(topics(&retained, "#", at(10)), ["b", "c", "d", "e"]);
-    assert!(retained.expire(at(9)).is_empty());
-    let gone: Vec<_> = retained
-        .expire(at(20))
-        .iter()
-        .map(|m| m.topic().to_owned())
-        .collect();
-    assert_eq!(gone, ["a", "b"]);
+    assert!(retained.expire(at(9), 9).is_empty());
+    for topic in ["a", "b"] {
+        let gone = retained.expire(at(20), 1);
+        assert_eq!(gone.len(), 1);
+        assert_eq!(gone[0].topic(), topic, "one at a time, the first first");
+    }
     assert_eq!(retained.next_expiry(), Some(at(30)));
-    assert_eq!(retained.expire(at(30)).len(), 1);
+    assert_eq!(retained.expire(at(30), 9).len(), 1);
     assert_eq!((retained.len(), retained.bytes()), (2, 4));
+}
+
+/// A search goes on from its key whatever has become of the topics around it, and looks only where
+/// something may match.
+#[test]
+fn a_search_goes_on_where_it_was() {
+    let mut retained = Retained::new();
+    for n in 0..50 {
+        retained.set(message(&format!("t/{n:02}/x"), b"x", None));
+        retained.set(message(&format!("u/{n:02}"), b"x", None));
+    }
+    let mut came = Vec::new();
+    let mut search = |retained: &Retained, filter: &str, after: Option<&[u8]>, most| {
+        let found = &mut |m: &Rc<Message>| came.push(m.topic().to_owned());
+        retained.search(filter, (after, most), Time::ZERO, found)
+    };
+    let first = search(&retained, "t/#", None, 10);
+    assert_eq!(first.looked, 10);
+    for n in 8..20 {
+        retained.remove(&format!("t/{n:02}/x"));
+    }
+    retained.set(message("t/00/y", b"passed already", None));
+    retained.set(message("t/09/y", b"to come", None));
+    let rest = search(&retained, "t/#", first.reached.as_deref(), 100);
+    assert_eq!(
+        (rest.looked, rest.reached),
+        (32, None),
+        "31, and the one behind"
+    );
+    let expected = (0..10).map(|n| format!("t/{n:02}/x"));
+    let expected = expected.chain(["t/09/y".to_owned()]);
+    let expected = expected.chain((20..50).map(|n| format!("t/{n:02}/x")));
+    assert!(search(&retained, "u/49", None, 100).looked <= 3);
+    came.pop();
+    assert_eq!(came, expected.collect::<Vec<_>>());
 }
 
 /// The order of the map is by level, not by byte.
@@ -379,6 +426,7 @@ proptest! {
         steps in prop::collection::vec((any::<bool>(), topic(), prop::option::of(0u64..9)), 0..60),
         probes in prop::collection::vec(filter(), 1..20),
         now in (0u64..9).prop_map(Time::from_secs),
+        most in 1usize..5,
     ) {
         let mut retained = Retained::new();
         let mut model = BTreeMap::new();
@@ -397,8 +445,10 @@ proptest! {
         };
         for filter in &probes {
             prop_assert_eq!(topics(&retained, filter, now), live(filter), "{}", filter);
+            let whole = in_pieces(&retained, filter, now, usize::MAX);
+            prop_assert_eq!(in_pieces(&retained, filter, now, most), whole, "{}", filter);
         }
-        retained.expire(now);
+        retained.expire(now, usize::MAX);
         for filter in &probes {
             prop_assert_eq!(topics(&retained, filter, now), live(filter), "{}", filter);
         }

@@ -100,7 +100,7 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
     trim(core, key, now);
     core.watches.purges.hasten(key, now);
     trim_dead(core, key, now);
-    subscribe_bridge(core, key, spec.map, now);
+    subscribe_bridge(core, key, spec.map);
     if spec.durable {
         core.sessions.unsave_identity(key);
         core.sessions.unsave_state(key);
@@ -154,7 +154,7 @@ fn make_way(core: &mut Core, client_id: &str, now: Time) {
 }
 
 /// Makes the subscriptions of a bridge those of its configuration.
-fn subscribe_bridge(core: &mut Core, key: SessionKey, map: &Map, now: Time) {
+fn subscribe_bridge(core: &mut Core, key: SessionKey, map: &Map) {
     let wanted: HashSet<&str> = map.local_filters().map(|(filter, _)| filter).collect();
     let is_stale = |s: &Subscribed| !wanted.contains(&*s.filter);
     let session = core.sessions.get_mut(key);
@@ -173,7 +173,7 @@ fn subscribe_bridge(core: &mut Core, key: SessionKey, map: &Map, now: Time) {
         };
         // The upstream gets retained messages when it is brought up to date.
         let handling = RetainHandling::DontSend;
-        subscribe(core, key, filter, options, handling, now);
+        subscribe(core, key, filter, options, handling);
     }
 }
 

@@ -1,28 +1,16 @@
-//! Retained messages: keeping them, and sending them to new subscribers.
+//! Retained messages: keeping them until they are replaced, cleared or expire.
 
 use std::rc::Rc;
 
-use super::deliver::take_place;
 use crate::broker::core::Core;
-use crate::broker::queues::age::{note_expiry, note_queued};
-use crate::broker::queues::bounds::{admission_now, admit, copies};
 use crate::broker::queues::drops::{drop_message, is_synced, note_lost};
-use crate::broker::routing::{Receiver, Retaining};
-use crate::broker::sending::sync::may_still_publish;
+use crate::broker::routing::{Receiver, Retaining, has_row};
 use crate::broker::sessions::{DropReason, Session};
 use crate::impossible;
 use crate::keys::SessionKey;
 use crate::message::{Message, Parts};
 use crate::mqtt::Version;
-use crate::route::SubOptions;
-use crate::session::Entry;
 use crate::time::Time;
-
-/// A subscriber needs each retained message once, and once more for each filter that overlaps;
-/// when this many times all of them wait for it, the filters were made to overlap.
-const COPIES_OF_RETAINED: usize = 4;
-/// Other messages that may wait in RAM for it besides.
-const OTHERS_WAITING: usize = 10_000;
 
 /// Keeps or deletes the retained message of a topic. True if the publisher is answered after the
 /// commit that holds that.
@@ -66,15 +54,20 @@ fn count_replaced(core: &mut Core, topic: &str, now: Time) {
     }
 }
 
-/// Drops the retained messages that have expired by `now`.
-pub(crate) fn expire_retained(core: &mut Core, now: Time) {
-    let expired = core.router.expire_retained(now);
+/// Drops retained messages that have expired by `now`, at most `most` of them. Until its turn comes, one
+/// that has expired is sent to nobody.
+pub(crate) fn expire_retained(core: &mut Core, most: usize, now: Time) {
+    let expired = core.router.expire_retained(now, most);
+    core.work.add(expired.len());
     if !expired.is_empty() {
         core.ledger.lazy(now);
     }
     for message in expired {
-        clear_upstream(core, &message, now);
+        if has_row(message.topic()) {
+            clear_upstream(core, &message, now);
+        }
     }
+    // Where more have expired, the next turn goes on.
 }
 
 /// The bridges to whose upstreams a message goes; before the configuration has been read, those that
@@ -118,69 +111,4 @@ fn clear_upstream(core: &mut Core, expired: &Message, now: Time) {
         note_lost(core, key, (now, now));
     }
     core.watches.look_again(now);
-}
-
-/// Queues the retained messages that a new subscription is to get [MQTT-3.3.1-9].
-pub(crate) fn send_retained(
-    core: &mut Core,
-    key: SessionKey,
-    filter: &str,
-    options: &SubOptions,
-    now: Time,
-) {
-    for message in core.router.retained(filter, now) {
-        let Some(session) = core.sessions.known(key) else {
-            return;
-        };
-        let is_own = options.no_local && message.origin.client_id() == session.client_id();
-        let auth = &core.settings.auth;
-        let is_readable = session.is_bridge() || auth.may_read(&session.who(), message.topic());
-        if !is_own && is_readable && may_still_publish(core, &message) {
-            queue_retained(core, key, &message, options, now);
-        }
-    }
-}
-
-/// Queues a retained message for a new subscription, behind what is queued already.
-fn queue_retained(
-    core: &mut Core,
-    key: SessionKey,
-    message: &Rc<Message>,
-    options: &SubOptions,
-    now: Time,
-) {
-    let limit = OTHERS_WAITING + COPIES_OF_RETAINED * core.router.retained_len();
-    let Some(session) = core.sessions.known(key) else {
-        return;
-    };
-    let receiver = Receiver::new((key, session), options, message, &core.settings);
-    let Some(mut receiver) = receiver else {
-        return;
-    };
-    receiver.owed.retain = true;
-    let lane = receiver.owed.lane;
-    if session.outbound.ready() > limit {
-        let lost = (1, message.size().into());
-        return drop_message(core, key, lane, DropReason::QueueFull, lost, now);
-    }
-    let admission = admission_now(core, key, lane, copies(1, message.size()), now);
-    if !admit(core, key, lane, message, admission, now) {
-        return;
-    }
-    let is_connected = core.sessions.get(key).is_some_and(|s| s.conn.is_some());
-    let stored = receiver.stored;
-    if !stored && !is_connected {
-        return;
-    }
-    take_place(core, &mut receiver);
-    let id = stored.then(|| core.ledger.put(message, receiver.owed.clone(), now));
-    let entry = Entry::new(Rc::clone(message), id, receiver.owed);
-    if let Some(session) = core.sessions.get_mut(key) {
-        let by_topic = session.is_by_topic() && stored;
-        session.outbound.push(entry, by_topic);
-    }
-    note_queued(core, key, lane, message.size(), now);
-    if message.expiry.is_some() {
-        note_expiry(core, key);
-    }
 }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use super::choose::{choose, is_free};
 use super::deliver::deliver;
 use super::retain::retain;
+use super::walk::send_ahead;
 use crate::broker::connections::Ticket;
 use crate::broker::core::Core;
 use crate::broker::plan::{Admission, Behind, Plan, Remaining, Retention};
@@ -54,6 +55,7 @@ pub(crate) fn route(
     add_members(core, message, &mut receivers);
     core.work.add(receivers.len());
     core.work.add(found.work());
+    send_ahead(core, &receivers, topic, now);
     core.memory.look(core.settings.memory_limit());
     let all_have_room = plan_all(core, message, (&receivers, &mut plans), behind, now);
     let retention = retention(core, message);

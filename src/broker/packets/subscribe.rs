@@ -4,8 +4,7 @@ use std::num::NonZeroU32;
 
 use crate::broker::connections::{Reply, encoded};
 use crate::broker::core::Core;
-use crate::broker::delivering::retain::send_retained;
-use crate::broker::sending::pump::pump;
+use crate::broker::delivering::walk::send_some;
 use crate::broker::sending::replies::reply_once;
 use crate::broker::sessions::{Subscribed, levels};
 use crate::broker::shares::leave::leave_group;
@@ -39,6 +38,7 @@ pub(crate) fn on_subscribe(core: &mut Core, c: ConnId, packet: &Subscribe<'_>, n
         .add(filters.map(|wanted| work(wanted.filter)).sum());
     let mut room = room_for(core, key, packet);
     let filters = packet.filters.iter();
+    core.work.add(filters.len());
     let granted: Vec<Reason> = filters
         .map(|wanted| grant(core, key, wanted, &mut room))
         .collect();
@@ -68,10 +68,11 @@ pub(crate) fn on_subscribe(core: &mut Core, c: ConnId, packet: &Subscribe<'_>, n
                 lane: Lane::Client,
             };
             let handling = wanted.retain_handling;
-            subscribe(core, key, wanted.filter, options, handling, now);
+            subscribe(core, key, wanted.filter, options, handling);
         }
     }
-    pump(core, key, now);
+    // Most subscriptions get all that is retained for them at once.
+    send_some(core, key, now);
 }
 
 /// What a filter costs to put in or take out, in units of work.
@@ -188,15 +189,14 @@ fn grant(core: &Core, key: SessionKey, wanted: &Subscription<'_>, room: &mut Roo
     Reason(wanted.qos as u8)
 }
 
-/// Adds or replaces a subscription [MQTT-3.8.4-3] and queues the retained messages that belong to it
-/// [MQTT-3.3.1-9].
+/// Adds or replaces a subscription [MQTT-3.8.4-3] and begins the walk through the retained messages that
+/// belong to it [MQTT-3.3.1-9]. A filter that stands in a packet twice has one.
 pub(crate) fn subscribe(
     core: &mut Core,
     key: SessionKey,
     filter: &str,
     mut options: SubOptions,
     retain_handling: RetainHandling,
-    now: Time,
 ) {
     let is_bridge = core.sessions.get(key).is_some_and(|s| s.is_bridge());
     let is_share = mqtt::share(filter).is_some() && !is_bridge;
@@ -219,7 +219,7 @@ pub(crate) fn subscribe(
         RetainHandling::DontSend => false,
     };
     if wants_retained {
-        send_retained(core, key, filter, &options, now);
+        core.router.walks.begin(key, filter, options);
     }
 }
 
@@ -234,6 +234,7 @@ pub(crate) fn on_unsubscribe(core: &mut Core, c: ConnId, packet: &Unsubscribe<'_
     core.work
         .add(packet.filters.iter().map(|filter| work(filter)).sum());
     let filters = packet.filters.iter();
+    core.work.add(filters.len());
     let reasons: Vec<Reason> = filters
         .map(|filter| {
             tell(core, UNSUBSCRIBE, key, format_args!("{filter}"));

@@ -5,6 +5,7 @@ mod cleared;
 mod leftovers;
 mod receiver;
 mod unwritten;
+mod walks;
 
 use std::rc::Rc;
 
@@ -12,6 +13,7 @@ pub(crate) use leftovers::{Leftovers, Place, Reading};
 pub(crate) use receiver::Receiver;
 use receiver::Terms;
 use unwritten::Unwritten;
+pub(crate) use walks::{Walk, Walks};
 
 use super::sessions::Sessions;
 use super::settings::Settings;
@@ -19,7 +21,7 @@ use crate::impossible;
 use crate::keys::{GroupKey, SessionKey};
 use crate::message::{Message, MessageId};
 use crate::mqtt::{self, QoS};
-use crate::route::{Cleared, Groups, Retained, SubOptions, Trie};
+use crate::route::{Cleared, Groups, Retained, Searched, SubOptions, Trie};
 use crate::store::Batch;
 use crate::time::Time;
 
@@ -59,6 +61,7 @@ pub(crate) struct Router {
     pub(crate) groups: Groups<SessionKey>,
     pub(crate) leftovers: Leftovers,
     retained: Retained,
+    pub(crate) walks: Walks,
     /// What upstreams are still to be told of.
     cleared: Cleared,
     unwritten: Unwritten,
@@ -82,6 +85,7 @@ impl Router {
             groups: Groups::default(),
             leftovers: Leftovers::default(),
             retained: Retained::new(),
+            walks: Walks::default(),
             cleared: Cleared::default(),
             unwritten: Unwritten::default(),
             restored_below: next,
@@ -197,6 +201,7 @@ impl Router {
     /// Ends a session's subscription; not a shared one.
     pub(crate) fn unsubscribe(&mut self, filter: &str, key: SessionKey) {
         self.trie.remove(filter, Subscriber::Session(key));
+        self.walks.end(key, filter);
     }
 
     /// Makes a session a member of the group `name`, a whole `$share/NAME/FILTER`, or changes its
@@ -242,12 +247,19 @@ impl Router {
         id < self.restored_below
     }
 
-    /// The retained messages that match a filter.
-    pub(crate) fn retained(&self, filter: &str, now: Time) -> Vec<Rc<Message>> {
+    /// Looks at `most` retained messages at most for those that a walk comes to next; answers how far
+    /// it has come, too.
+    pub(crate) fn search(
+        &self,
+        walk: &Walk,
+        most: usize,
+        now: Time,
+    ) -> (Vec<Rc<Message>>, Searched) {
         let mut found = Vec::new();
-        self.retained
-            .matches(filter, now, &mut |message| found.push(Rc::clone(message)));
-        found
+        let from = (walk.passed(), most);
+        let take = &mut |message: &Rc<Message>| found.push(Rc::clone(message));
+        let searched = self.retained.search(walk.filter(), from, now, take);
+        (found, searched)
     }
 
     /// True if a message is what its topic retains.
@@ -302,8 +314,7 @@ impl Router {
         if changed && is_told && message.payload().is_empty() {
             self.note_cleared(message);
         }
-        // The broker's own figures are made anew at each start.
-        if topic.starts_with("$SYS/") {
+        if !has_row(topic) {
             return Retaining::InRam;
         }
         // What is gone already may still have its row, until a change that nobody waited for is
@@ -326,12 +337,10 @@ impl Router {
         self.retained.next_expiry()
     }
 
-    /// Drops the retained messages that have expired by `now` [MQTT-3.3.2-5]. Returns those that have
-    /// a row.
-    pub(crate) fn expire_retained(&mut self, now: Time) -> Vec<Rc<Message>> {
-        let mut expired = self.retained.expire(now);
-        expired.retain(|message| !message.topic().starts_with("$SYS/"));
-        for message in &expired {
+    /// Drops retained messages that have expired by `now`, at most `most` of them [MQTT-3.3.2-5].
+    pub(crate) fn expire_retained(&mut self, now: Time, most: usize) -> Vec<Rc<Message>> {
+        let expired = self.retained.expire(now, most);
+        for message in expired.iter().filter(|message| has_row(message.topic())) {
             self.unwritten.promised(message.topic());
         }
         expired
@@ -356,6 +365,11 @@ fn reached_at(reached: &mut Vec<(u32, u32)>, key: SessionKey) -> Option<&mut (u3
         reached.resize(key.slot() + 1, (0, 0));
     }
     reached.get_mut(key.slot())
+}
+
+/// False for the broker's own figures, which are made anew at each start.
+pub(crate) fn has_row(topic: &str) -> bool {
+    !topic.starts_with("$SYS/")
 }
 
 /// The place of the receiver that is listed next.

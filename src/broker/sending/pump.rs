@@ -33,6 +33,12 @@ enum Stop {
 
 /// Sends as much of a session's queue as window and outbox take, and asks the store for more.
 pub(crate) fn pump(core: &mut Core, key: SessionKey, now: Time) {
+    pump_queue(core, key, now);
+    // There may be room for more of what is retained.
+    core.router.walks.hasten(key);
+}
+
+fn pump_queue(core: &mut Core, key: SessionKey, now: Time) {
     loop {
         match send_ready(core, key, now) {
             Stop::Blocked => return,

@@ -155,6 +155,7 @@ fn end_but_for(core: &mut Core, key: SessionKey, mut kept: Vec<Share>, now: Time
 /// Nobody knows a session by its client id any more, and nothing is routed to it.
 pub(crate) fn forget_identity(core: &mut Core, key: SessionKey) {
     core.sessions.forget_client_id(key);
+    core.router.walks.forget(key);
     let Some(session) = core.sessions.get(key).filter(|s| !s.is_ended()) else {
         return;
     };

@@ -23,6 +23,7 @@ mod listeners;
 mod local_first;
 mod offline;
 mod overflow;
+mod pieces;
 mod queue;
 mod refused;
 mod refused_in_ram;

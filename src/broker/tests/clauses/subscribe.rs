@@ -90,7 +90,7 @@ fn subscribing_again_replaces() {
 }
 
 /// 3.1.1 [MQTT-3.8.4-4], 5.0 [MQTT-3.8.4-5]: many filters in one packet do what as many packets
-/// do.
+/// do; but one that stands there twice brings what is retained once.
 #[test]
 fn many_filters_are_as_many_subscribes() {
     for version in VERSIONS {
@@ -120,8 +120,13 @@ fn many_filters_are_as_many_subscribes() {
             all.sort_by_key(|(topic, payload, ..)| (payload.clone(), topic.clone()));
             all
         };
-        let expected = of(&mut world, many);
+        let mut expected = of(&mut world, many);
         assert!(expected.len() > 8);
+        // The second "a" takes the place of the first before that brings anything.
+        let kept = expected
+            .iter()
+            .position(|(topic, _, retain, _)| topic == "a" && *retain);
+        expected.remove(kept.unwrap());
         assert_eq!(of(&mut world, one), expected);
     }
 }

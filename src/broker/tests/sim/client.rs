@@ -14,7 +14,7 @@ use super::plan::{self, Draft, Plan};
 use crate::broker::tests::world::pid;
 use crate::mqtt::{
     Ack, Connect, Delivery, Disconnect, Packet, Property, Props, PropsBuf, Publish, QoS, Reason,
-    Subscribe, Subscription, Unsubscribe, Version, Will,
+    RetainHandling, Subscribe, Subscription, Unsubscribe, Version, Will,
 };
 
 /// Packet ids of messages; those above are for SUBSCRIBE and UNSUBSCRIBE.
@@ -247,8 +247,17 @@ impl Client {
         };
         self.say(&Packet::Subscribe(subscribe), env);
         let (number, now, model) = (self.number, env.world.now, &mut env.model);
-        let versions = wishes.iter().map(|wish| {
-            let version = model.subscribe(number, wish.filter, wish.options, wish.handling, now);
+        let versions = wishes.iter().enumerate().map(|(at, wish)| {
+            // One that stands in the packet again brings what is retained once.
+            let comes_again = |later: &plan::Wish| {
+                later.filter == wish.filter && later.handling == RetainHandling::Send
+            };
+            let handling = if wishes[at + 1..].iter().any(comes_again) {
+                RetainHandling::DontSend
+            } else {
+                wish.handling
+            };
+            let version = model.subscribe(number, wish.filter, wish.options, handling, now);
             (*wish, version)
         });
         let asked = Asked::Subscribe(versions.collect());

@@ -1,0 +1,182 @@
+//! Sending new subscribers what is retained, a piece at a time (`routing::Walks`).
+
+use std::rc::Rc;
+
+use super::deliver::take_place;
+use crate::broker::core::Core;
+use crate::broker::plan::Admission;
+use crate::broker::queues::age::{note_expiry, note_queued};
+use crate::broker::queues::bounds::{admission, admission_now, admit, copies};
+use crate::broker::routing::Receiver;
+use crate::broker::sending::pump::pump;
+use crate::broker::sending::sync::may_still_publish;
+use crate::keys::SessionKey;
+use crate::lane::Lane;
+use crate::message::Message;
+use crate::route::{self, SubOptions};
+use crate::session::Entry;
+use crate::time::Time;
+
+/// How many units of work the walks of one session do before those of others go on.
+pub(crate) const STEP: usize = 100;
+/// How many topics are looked at before what was found is sent.
+const LOOK: usize = 32;
+/// So many messages may wait in the queue of a session while its walks go on. A queue on disk takes
+/// some more: what it has, survives a crash.
+const WAITING: [u64; 2] = [128, 1_000];
+/// The same, in bytes.
+const WAITING_BYTES: u64 = 64 * 1024;
+
+/// Goes on with the walks that may go on, for about `most` units of work, each session in turn. What
+/// is left is due again.
+pub(crate) fn go_on(core: &mut Core, most: usize, now: Time) {
+    let end = core.work.done() + most as u64;
+    while core.work.done() < end
+        && let Some(key) = core.router.walks.take_due()
+    {
+        // One that has nothing to do costs, too: there may be many.
+        core.work.add(1);
+        send_some(core, key, now);
+    }
+}
+
+/// Sends a session some of the retained messages that it is to get [MQTT-3.3.1-9], as far as it has
+/// room for them. If more could follow at once, it is due again.
+pub(crate) fn send_some(core: &mut Core, key: SessionKey, now: Time) {
+    let end = core.work.done() + STEP as u64;
+    let mut has_sent = false;
+    while core.router.walks.has(key) && has_room(core, key, 0) {
+        if core.work.done() >= end {
+            core.router.walks.hasten(key);
+            break;
+        }
+        let (came_on, goes_on) = send_next(core, key, now);
+        has_sent |= came_on;
+        if !goes_on {
+            break;
+        }
+    }
+    // That lets the walks go on: without need, they would for ever.
+    if has_sent {
+        pump(core, key, now);
+    }
+}
+
+/// Sends what the next look finds. Answers whether the walk has come on, and whether it goes on: not if
+/// there is no room for what comes next.
+fn send_next(core: &mut Core, key: SessionKey, now: Time) -> (bool, bool) {
+    let Some(walk) = core.router.walks.first(key) else {
+        return (false, false);
+    };
+    let options = walk.options();
+    let (found, searched) = core.router.search(walk, LOOK, now);
+    core.work.add(searched.looked);
+    let mut came_on = false;
+    for message in found {
+        if !has_room(core, key, message.size()) {
+            return (came_on, false);
+        }
+        came_on = true;
+        let (topic, walks) = (message.topic(), &mut core.router.walks);
+        walks.reached(key, Some(route::key(topic)));
+        if !walks.was_sent(key, topic) && may_have(core, key, &options, &message) {
+            queue_retained(core, key, &message, &options, now);
+        }
+    }
+    core.router.walks.reached(key, searched.reached);
+    (true, true)
+}
+
+/// True if a walk may bring a session a message of `size` bytes now: it is connected and takes what it
+/// is sent. One that is away gets the rest when it is back, one that reads slowly as it reads.
+fn has_room(core: &Core, key: SessionKey, size: u32) -> bool {
+    let Some(session) = core.sessions.get(key).filter(|s| s.conn.is_some()) else {
+        return false;
+    };
+    let queue = &session.outbound;
+    let (waiting, bytes) = if session.is_durable() {
+        (queue.len(), queue.bytes())
+    } else {
+        (queue.ready() as u64, queue.ready_bytes() as u64)
+    };
+    if waiting >= WAITING[usize::from(session.is_durable())] || bytes >= WAITING_BYTES {
+        return false;
+    }
+    // What does not even fit an empty queue is dropped, and counted.
+    let fits = |session| admission(core, session, Lane::Client, copies(1, size)) == Admission::Fits;
+    queue.is_empty() || fits(session)
+}
+
+/// False if the session is not to get a message that its subscription matches.
+fn may_have(core: &Core, key: SessionKey, options: &SubOptions, message: &Message) -> bool {
+    let Some(session) = core.sessions.get(key) else {
+        return false;
+    };
+    let is_own = options.no_local && message.origin.client_id() == session.client_id();
+    let auth = &core.settings.auth;
+    let is_readable = session.is_bridge() || auth.may_read(&session.who(), message.topic());
+    !is_own && is_readable && may_still_publish(core, message)
+}
+
+/// A message goes to `receivers` that may replace what its topic retains. Those whose walks have not
+/// come to the topic yet get what it retains before it.
+pub(super) fn send_ahead(core: &mut Core, receivers: &[Receiver], topic: &str, now: Time) {
+    if core.router.walks.len() == 0 {
+        return;
+    }
+    for key in receivers.iter().map(|receiver| receiver.session) {
+        if !core.router.walks.has(key) {
+            continue;
+        }
+        core.work.add(1);
+        let overtaken = core.router.walks.overtake(key, topic);
+        let message = core.router.retained_at(topic).cloned();
+        let Some(message) = message.filter(|message| !message.expired(now)) else {
+            continue;
+        };
+        for options in overtaken {
+            if may_have(core, key, &options, &message) {
+                queue_retained(core, key, &message, &options, now);
+                pump(core, key, now);
+            }
+        }
+    }
+}
+
+/// Queues a retained message for a subscriber, behind what is queued already.
+fn queue_retained(
+    core: &mut Core,
+    key: SessionKey,
+    message: &Rc<Message>,
+    options: &SubOptions,
+    now: Time,
+) {
+    core.work.add(1);
+    let Some(session) = core.sessions.known(key) else {
+        return;
+    };
+    let receiver = Receiver::new((key, session), options, message, &core.settings);
+    let Some(mut receiver) = receiver else {
+        return;
+    };
+    receiver.owed.retain = true;
+    let (lane, stored) = (receiver.owed.lane, receiver.stored);
+    if !stored && session.conn.is_none() {
+        return;
+    }
+    let admission = admission_now(core, key, lane, copies(1, message.size()), now);
+    if !admit(core, key, lane, message, admission, now) {
+        return;
+    }
+    take_place(core, &mut receiver);
+    let id = stored.then(|| core.ledger.put(message, receiver.owed.clone(), now));
+    let entry = Entry::new(Rc::clone(message), id, receiver.owed);
+    if let Some(session) = core.sessions.get_mut(key) {
+        let by_topic = session.is_by_topic() && stored;
+        session.outbound.push(entry, by_topic);
+    }
+    note_queued(core, key, lane, message.size(), now);
+    if message.expiry.is_some() {
+        note_expiry(core, key);
+    }
+}

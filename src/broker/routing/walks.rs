@@ -1,0 +1,272 @@
+//! The walks through what is retained that subscriptions have begun, and how far each has come.
+//!
+//! A subscription to `#` may ask for a hundred thousand messages. They are not queued at once: a walk
+//! goes through the topics in the order of their keys, a piece at a time, as fast as the subscriber
+//! takes what it brings. It reads what is retained when it comes by, so it never brings a value that
+//! a newer one has replaced.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::rc::Rc;
+
+use crate::keys::SessionKey;
+use crate::mqtt::filter_matches;
+use crate::route::{self, SubOptions};
+
+/// How many topics a session may have been sent before its walks came to them; beyond, an older
+/// retained message may come after a newer one on its topic that is not retained.
+const MAX_AHEAD: usize = 1_000;
+/// How many walks of a session are asked whether they still come to a topic.
+const MAX_ASKED: usize = 16;
+
+/// The way of one subscription through what is retained.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    filter: Rc<str>,
+    options: SubOptions,
+    /// The key of the last topic that it has come to.
+    passed: Option<Box<[u8]>>,
+    /// The topics that were sent before it came to them, as hashes.
+    ahead: HashSet<u64>,
+}
+
+impl Walk {
+    /// The filter that the topics match.
+    pub(crate) fn filter(&self) -> &str {
+        &self.filter
+    }
+
+    /// How the session is subscribed.
+    pub(crate) fn options(&self) -> SubOptions {
+        self.options
+    }
+
+    /// The key of the last topic that it has come to.
+    pub(crate) fn passed(&self) -> Option<&[u8]> {
+        self.passed.as_deref()
+    }
+
+    /// True if it will come to `topic`.
+    fn comes_to(&self, topic: &str) -> bool {
+        let is_beyond = |passed: &[u8]| *route::key(topic) > *passed;
+        filter_matches(&self.filter, topic) && self.passed().is_none_or(is_beyond)
+    }
+}
+
+/// The walks of one session.
+#[derive(Debug, Default)]
+struct OfSession {
+    /// By the order in which they began; the first goes on.
+    walks: BTreeMap<u64, Walk>,
+    by_filter: HashMap<Rc<str>, u64>,
+    next: u64,
+    /// How many topics were sent before their walks came to them.
+    ahead: usize,
+    /// In the list of those to go on.
+    is_due: bool,
+}
+
+impl OfSession {
+    /// Ends the walk with this number.
+    fn end(&mut self, number: u64) {
+        if let Some(walk) = self.walks.remove(&number) {
+            self.by_filter.remove(&walk.filter);
+            self.ahead = self.ahead.saturating_sub(walk.ahead.len());
+        }
+    }
+}
+
+/// All walks.
+#[derive(Debug, Default)]
+pub(crate) struct Walks {
+    of: HashMap<SessionKey, OfSession>,
+    /// The sessions whose walks may go on, each once.
+    due: VecDeque<SessionKey>,
+    hasher: RandomState,
+}
+
+impl Walks {
+    /// A session is to get what is retained and matches `filter`. A walk for the same filter that goes
+    /// on ends: its place is taken by this one, which begins anew.
+    pub(crate) fn begin(&mut self, key: SessionKey, filter: &str, options: SubOptions) {
+        let of = self.of.entry(key).or_default();
+        if let Some(known) = of.by_filter.get(filter).copied() {
+            of.end(known);
+        }
+        let filter: Rc<str> = filter.into();
+        let number = of.next;
+        of.next += 1;
+        of.by_filter.insert(Rc::clone(&filter), number);
+        let walk = Walk {
+            filter,
+            options,
+            passed: None,
+            ahead: HashSet::new(),
+        };
+        of.walks.insert(number, walk);
+        self.hasten(key);
+    }
+
+    /// A session is not subscribed to `filter` any more.
+    pub(crate) fn end(&mut self, key: SessionKey, filter: &str) {
+        if let Some(of) = self.of.get_mut(&key)
+            && let Some(number) = of.by_filter.get(filter).copied()
+        {
+            of.end(number);
+            self.tidy(key);
+        }
+    }
+
+    /// All walks of a session end.
+    pub(crate) fn forget(&mut self, key: SessionKey) {
+        // It may stay in the list of those that are due, where its turn does nothing.
+        self.of.remove(&key);
+    }
+
+    /// Forgets a session without walks.
+    fn tidy(&mut self, key: SessionKey) {
+        if self.of.get(&key).is_some_and(|of| of.walks.is_empty()) {
+            self.of.remove(&key);
+        }
+    }
+
+    /// True if a session has a walk that goes on.
+    pub(crate) fn has(&self, key: SessionKey) -> bool {
+        !self.of.is_empty() && self.of.contains_key(&key)
+    }
+
+    /// How many sessions have walks that go on.
+    pub(crate) fn len(&self) -> usize {
+        self.of.len()
+    }
+
+    /// There may be room for what the walks of a session bring: they go on in the next turn.
+    pub(crate) fn hasten(&mut self, key: SessionKey) {
+        if self.of.is_empty() {
+            return;
+        }
+        if let Some(of) = self.of.get_mut(&key)
+            && !std::mem::replace(&mut of.is_due, true)
+        {
+            self.due.push_back(key);
+        }
+    }
+
+    /// True if there are walks that may go on.
+    pub(crate) fn has_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
+    /// The next session whose walks may go on.
+    pub(crate) fn take_due(&mut self) -> Option<SessionKey> {
+        let key = self.due.pop_front()?;
+        if let Some(of) = self.of.get_mut(&key) {
+            of.is_due = false;
+        }
+        Some(key)
+    }
+
+    /// The walk of a session that goes on.
+    pub(crate) fn first(&self, key: SessionKey) -> Option<&Walk> {
+        let (_, walk) = self.of.get(&key)?.walks.first_key_value()?;
+        Some(walk)
+    }
+
+    /// The walk that [`Walks::first`] names has come to the topic of this key; with `None`, to its end.
+    pub(crate) fn reached(&mut self, key: SessionKey, topic: Option<Box<[u8]>>) {
+        let Some(of) = self.of.get_mut(&key) else {
+            return;
+        };
+        let Some(mut first) = of.walks.first_entry() else {
+            return;
+        };
+        if topic.is_some() {
+            first.get_mut().passed = topic;
+            return;
+        }
+        let number = *first.key();
+        of.end(number);
+        self.tidy(key);
+    }
+
+    /// True if `topic`, which the walk that [`Walks::first`] names has come to, was sent before.
+    pub(crate) fn was_sent(&mut self, key: SessionKey, topic: &str) -> bool {
+        let hash = self.hasher.hash_one(topic);
+        let Some(of) = self.of.get_mut(&key) else {
+            return false;
+        };
+        let Some(mut first) = of.walks.first_entry() else {
+            return false;
+        };
+        let was_sent = first.get_mut().ahead.remove(&hash);
+        of.ahead -= usize::from(was_sent).min(of.ahead);
+        was_sent
+    }
+
+    /// A message on `topic` goes to a session now. Returns how it is subscribed by each walk that would
+    /// come to the topic later, and does not any more: what is retained goes first. Of a session with
+    /// thousands of walks the first are asked.
+    pub(crate) fn overtake(&mut self, key: SessionKey, topic: &str) -> Vec<SubOptions> {
+        let hash = self.hasher.hash_one(topic);
+        let mut overtaken = Vec::new();
+        let Some(of) = self.of.get_mut(&key) else {
+            return overtaken;
+        };
+        for walk in of.walks.values_mut().take(MAX_ASKED) {
+            if of.ahead < MAX_AHEAD && walk.comes_to(topic) && walk.ahead.insert(hash) {
+                of.ahead += 1;
+                overtaken.push(walk.options);
+            }
+        }
+        overtaken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::Table;
+
+    #[test]
+    fn a_filter_has_one_walk_and_each_session_its_turn() {
+        let mut table = Table::<SessionKey, ()>::default();
+        let (a, b) = (table.insert(()), table.insert(()));
+        let mut walks = Walks::default();
+        for filter in ["x/#", "y", "x/#"] {
+            walks.begin(a, filter, SubOptions::default());
+        }
+        walks.begin(b, "#", SubOptions::default());
+        assert_eq!([walks.take_due(), walks.take_due()], [Some(a), Some(b)]);
+        assert_eq!(walks.take_due(), None);
+        let filter = |walks: &Walks| walks.first(a).map(|walk| walk.filter().to_owned());
+        assert_eq!(filter(&walks).as_deref(), Some("y"), "the other began anew");
+        walks.reached(a, None);
+        assert_eq!(filter(&walks).as_deref(), Some("x/#"));
+        walks.end(a, "x/#");
+        assert!(!walks.has(a) && walks.has(b));
+        walks.hasten(a);
+        assert!(!walks.has_due(), "it has none");
+        walks.forget(b);
+        assert_eq!(walks.len(), 0);
+    }
+
+    /// What went before a walk came by is remembered for so many topics, and no more.
+    #[test]
+    fn what_went_ahead_is_remembered_up_to_a_bound() {
+        let key = Table::<SessionKey, ()>::default().insert(());
+        let mut walks = Walks::default();
+        walks.begin(key, "t/+", SubOptions::default());
+        walks.reached(key, Some(route::key("t/5")));
+        assert!(walks.overtake(key, "t/1").is_empty(), "it is past that");
+        assert!(walks.overtake(key, "u").is_empty());
+        assert_eq!(walks.overtake(key, "t/6").len(), 1);
+        assert!(walks.overtake(key, "t/6").is_empty(), "once");
+        assert!(walks.was_sent(key, "t/6") && !walks.was_sent(key, "t/6"));
+        for n in 0..2 * MAX_AHEAD {
+            walks.overtake(key, &format!("t/6{n}"));
+        }
+        assert_eq!(walks.of[&key].ahead, MAX_AHEAD);
+        walks.end(key, "t/+");
+        assert!(walks.of.is_empty());
+    }
+}

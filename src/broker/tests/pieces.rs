@@ -1,0 +1,345 @@
+//! What a peer makes as large as it likes goes on in pieces: no packet and no turn does more than so
+//! many units of work, and in the end all is done.
+
+use super::*;
+use crate::broker::end_turn;
+use crate::mqtt::{Packet, Property, Props, PropsBuf, Publish, Subscribe};
+
+/// So much work a packet or a turn may take: pieces of a thousand units, and a last step beyond.
+const MOST: u64 = 2_500;
+
+impl World {
+    /// Does something, and tells the units of work that it took.
+    fn effort(&mut self, what: impl FnOnce(&mut World)) -> u64 {
+        let before = self.broker.work();
+        what(self);
+        self.broker.work() - before
+    }
+
+    /// Retains a message, without ending the turn.
+    fn retain(
+        &mut self,
+        peer: Peer,
+        (topic, payload): (&str, &str),
+        delivery: Delivery,
+        properties: &[Property<'_>],
+    ) {
+        let mut props = PropsBuf::new();
+        for property in properties {
+            props.push(*property);
+        }
+        let publish = Publish {
+            delivery,
+            retain: true,
+            topic,
+            props: props.as_props(),
+            payload: payload.as_bytes(),
+        };
+        let conn = self.conn(peer);
+        self.broker.packet(conn, Packet::Publish(publish), self.now);
+    }
+
+    /// A SUBSCRIBE and the turns that follow, none of which may do more than [`MOST`]. Returns how many
+    /// turns there were.
+    fn subscribe_in_pieces(&mut self, peer: Peer, filters: &[&str], qos: QoS) -> usize {
+        let filters: Vec<_> = filters.iter().map(|f| Subscription::new(f, qos)).collect();
+        let (most, packet) = (
+            MOST + filters.len() as u64,
+            Subscribe {
+                id: pid(1),
+                props: Props::EMPTY,
+                filters,
+            },
+        );
+        let conn = self.conn(peer);
+        let took = self.effort(|world| {
+            world
+                .broker
+                .packet(conn, Packet::Subscribe(packet), world.now);
+        });
+        assert!(took <= most, "the packet took {took}");
+        self.turns()
+    }
+
+    /// Turns until there is nothing to do, none of which may do more than [`MOST`].
+    fn turns(&mut self) -> usize {
+        for turn in 1.. {
+            let mut goes_on = false;
+            let took = self.effort(|world| goes_on = end_turn(world, world.now));
+            assert!(took <= MOST, "turn {turn} took {took}");
+            if !goes_on {
+                return turn;
+            }
+        }
+        unreachable!("it goes on")
+    }
+
+    /// The topics of the messages that came behind the SUBACK.
+    fn after_suback(&mut self, peer: Peer) -> Vec<String> {
+        assert!(matches!(self.next(peer), Some(Got::SubAck(..))));
+        let messages = self.messages(peer).into_iter();
+        messages.map(|message| message.topic).collect()
+    }
+
+    fn walks(&self) -> usize {
+        self.broker.core.router.walks.len()
+    }
+}
+
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("t{}/{n:06}", n % 7)).collect()
+}
+
+/// A world with so many retained messages, of QoS 1 or 0, whose topics are in order.
+fn world(count: usize, acked: bool) -> (World, Vec<String>) {
+    let mut world = World::new();
+    let publisher = world.clean(Version::V311, "p");
+    let mut names = names(count);
+    for (n, name) in names.iter().enumerate() {
+        let id = 1 + u16::try_from(n % 10_000).unwrap();
+        let delivery = if acked {
+            qos1(id)
+        } else {
+            Delivery::AtMostOnce
+        };
+        world.retain(publisher, (name, "old"), delivery, &[]);
+    }
+    world.turn();
+    names.sort_unstable();
+    (world, names)
+}
+
+/// Thousands of messages for eight bytes: SUBACK comes at once, and they follow, each once and in order, to
+/// two subscribers at the same time.
+#[test]
+fn a_subscription_to_all_that_is_retained_goes_on_in_pieces() {
+    let (mut world, names) = world(20_000, false);
+    let (a, b) = (
+        world.clean(Version::V5, "a"),
+        world.clean(Version::V311, "b"),
+    );
+    let conn = world.conn(b);
+    let filters = vec![Subscription::new("t0/#", QoS::AtMostOnce)];
+    let packet = Subscribe {
+        id: pid(1),
+        props: Props::EMPTY,
+        filters,
+    };
+    world
+        .broker
+        .packet(conn, Packet::Subscribe(packet), world.now);
+    let turns = world.subscribe_in_pieces(a, &["#"], QoS::AtMostOnce);
+    assert!(turns > 20, "{turns}");
+    assert!(world.after_suback(a) == names);
+    let of_b: Vec<_> = names
+        .iter()
+        .filter(|name| name.starts_with("t0/"))
+        .cloned()
+        .collect();
+    assert!(world.after_suback(b) == of_b);
+    assert_eq!(world.walks(), 0);
+}
+
+/// A thousand times the same filter in one packet is one filter; different ones bring what they
+/// match, each by itself.
+#[test]
+fn a_packet_of_a_thousand_filters_goes_on_in_pieces() {
+    let (mut world, names) = world(2_000, false);
+    let a = world.clean(Version::V5, "a");
+    world.subscribe_in_pieces(a, &["+/+"; 1_000], QoS::AtMostOnce);
+    assert!(world.after_suback(a) == names);
+    let filters: Vec<String> = names.iter().step_by(2).cloned().collect();
+    let some: Vec<&str> = filters.iter().map(|filter| &**filter).collect();
+    world.subscribe_in_pieces(a, &some, QoS::AtMostOnce);
+    assert!(world.after_suback(a) == filters);
+    let overlapping = ["#", "+/#", "+/+", "+/+/#"];
+    world.subscribe_in_pieces(a, &overlapping, QoS::AtMostOnce);
+    assert_eq!(world.after_suback(a).len(), 4 * names.len());
+}
+
+/// A session that takes ten messages at a time.
+fn slow(world: &mut World, durable: bool) -> Peer {
+    let dial = if durable { Dial::durable } else { Dial::clean };
+    let dial = Dial {
+        receive_maximum: Some(10),
+        ..dial(Version::V5, "a")
+    };
+    world.connect(&dial).0
+}
+
+/// How many messages wait in the queue of `a`.
+fn queued(world: &World) -> u64 {
+    let key = world.broker.core.sessions.find("a").unwrap();
+    world.broker.core.sessions.get(key).unwrap().outbound.len()
+}
+
+/// Acknowledges what comes, until nothing comes any more. Returns topics and payloads; before the
+/// payloads of those that come as retained stands `=`.
+fn take_all(world: &mut World, peer: Peer) -> Vec<String> {
+    let mut came = Vec::new();
+    loop {
+        world.pass(ms(50));
+        let got = world.got(peer);
+        if got.is_empty() {
+            return came;
+        }
+        for got in got {
+            if let Got::Publish(message) = got {
+                if let Delivery::AtLeastOnce(id, _) = message.delivery {
+                    world.puback(peer, id.get());
+                }
+                let equals = if message.retain { "=" } else { "" };
+                came.push(format!("{} {equals}{}", message.topic, message.payload));
+            }
+        }
+    }
+}
+
+fn old(names: &[String]) -> Vec<String> {
+    names.iter().map(|name| format!("{name} =old")).collect()
+}
+
+/// What does not take what it is sent has some of it in its queue, not all; it gets all as it takes it.
+#[test]
+fn a_slow_subscriber_pulls_what_is_retained() {
+    for (durable, most) in [(false, 200), (true, 1_100)] {
+        let (mut world, names) = world(3_000, true);
+        let a = slow(&mut world, durable);
+        world.subscribe_in_pieces(a, &["t1/#", "#"], QoS::AtLeastOnce);
+        world.pass(secs(1));
+        assert!(queued(&world) < most, "{}", queued(&world));
+        let of_t1 = names.iter().filter(|name| name.starts_with("t1/")).cloned();
+        let mut expected = old(&of_t1.collect::<Vec<_>>());
+        expected.extend(old(&names));
+        let came = take_all(&mut world, a);
+        assert!(came == expected, "{durable}: {} came", came.len());
+        assert_eq!((queued(&world), world.walks()), (0, 0));
+    }
+}
+
+/// A session that is away in the middle is owed the rest, and gets it when it is back; one that ends
+/// with its connection is forgotten, and so is a filter that is unsubscribed.
+#[test]
+fn a_session_that_comes_back_gets_the_rest() {
+    let (mut world, names) = world(3_000, true);
+    let a = slow(&mut world, true);
+    world.subscribe_in_pieces(a, &["#"], QoS::AtLeastOnce);
+    world.pass(secs(1));
+    world.cut(a);
+    world.pass(secs(60));
+    assert!(queued(&world) < 1_100, "nothing is queued for who is away");
+    let a = slow(&mut world, true);
+    let mut came = take_all(&mut world, a);
+    came.dedup();
+    assert!(came == old(&names), "{} came", came.len());
+
+    for ends in [false, true] {
+        world.subscribe_in_pieces(a, &["#"], QoS::AtLeastOnce);
+        assert_eq!(world.walks(), 1);
+        world.unsubscribe(a, 2, "#");
+        assert_eq!(world.walks(), 0);
+        world.subscribe_in_pieces(a, &["#"], QoS::AtLeastOnce);
+        if ends {
+            let again = world.connect(&Dial::clean(Version::V5, "a"));
+            assert!(!again.1);
+            assert_eq!(world.walks(), 0);
+        } else {
+            // Again while it goes on: it begins anew.
+            take_all(&mut world, a);
+        }
+    }
+}
+
+/// What does not fit in the queue waits for room, and is not tried again and again meanwhile; what can
+/// never fit is dropped, and what comes after it is not.
+#[test]
+fn a_full_queue_makes_a_walk_wait() {
+    let mut world = World::with(crate::config::General {
+        max_queued_bytes: 100,
+        ..settings()
+    });
+    let publisher = world.clean(Version::V311, "p");
+    let (large, huge) = ("l".repeat(80), "h".repeat(200));
+    for (n, payload) in (1..).zip([&*large, "a", &*huge, &*large, "b"]) {
+        world.publish_with(publisher, &format!("t/{n}"), payload, qos1(n), true, &[]);
+    }
+    world.pass(secs(1));
+    let a = slow(&mut world, true);
+    world.subscribe_in_pieces(a, &["#"], QoS::AtLeastOnce);
+    world.pass(secs(1));
+    assert!(!world.broker.core.router.walks.has_due(), "it waits");
+    let came = take_all(&mut world, a);
+    let expected = [
+        ("t/1", &*large),
+        ("t/2", "a"),
+        ("t/4", &*large),
+        ("t/5", "b"),
+    ];
+    assert_eq!(
+        came,
+        expected.map(|(topic, payload)| format!("{topic} ={payload}"))
+    );
+    assert_eq!(world.walks(), 0);
+}
+
+/// A message that is published while a walk goes on comes behind what its topic retained, whether it
+/// replaces that or not, and nothing comes twice.
+#[test]
+fn what_is_published_meanwhile_is_not_overtaken() {
+    for durable in [false, true] {
+        let (mut world, names) = world(3_000, true);
+        let a = slow(&mut world, durable);
+        world.subscribe_in_pieces(a, &["#"], QoS::AtLeastOnce);
+        world.pass(secs(1));
+        let publisher = world.clean(Version::V5, "q");
+        let (passed, [.., first, second, third]) = (&names[0], &names[..]) else {
+            unreachable!("there are more");
+        };
+        for (n, (topic, payload, retain)) in (1..).zip([
+            (passed, "new", true),
+            (third, "new", false),
+            (first, "new", true),
+            (first, "newer", true),
+            (second, "", true),
+        ]) {
+            world.publish_with(publisher, topic, payload, qos1(n), retain, &[]);
+        }
+        let came = take_all(&mut world, a);
+        let of = |topic: &str| -> Vec<&str> {
+            let came = came.iter().filter_map(|came| came.split_once(' '));
+            came.filter(|(name, _)| *name == topic)
+                .map(|(_, payload)| payload)
+                .collect()
+        };
+        assert_eq!(of(passed), ["=old", "new"]);
+        assert_eq!(of(first), ["=old", "new", "newer"]);
+        assert_eq!(of(second), ["=old", ""]);
+        assert_eq!(of(third), ["=old", "new"]);
+        assert_eq!(came.len(), names.len() + 5);
+    }
+}
+
+/// Retained messages that expire all at once go in pieces, and those that have expired and are still
+/// there are sent to nobody. Their rows go as well.
+#[test]
+fn expired_messages_go_in_pieces() {
+    let mut world = World::new();
+    let publisher = world.clean(Version::V5, "p");
+    let expiry = [Property::MessageExpiry(10)];
+    for name in names(20_000) {
+        world.retain(publisher, (&name, "x"), Delivery::AtMostOnce, &expiry);
+    }
+    world.retain(publisher, ("z", "stays"), Delivery::AtMostOnce, &[]);
+    world.pass(secs(5));
+    let a = world.clean(Version::V5, "a");
+    world.now += secs(6);
+    let left = |world: &World| world.broker.core.router.retained_len();
+    assert_eq!(left(&world), 20_001);
+    let turns = world.subscribe_in_pieces(a, &["#"], QoS::AtMostOnce);
+    assert!(turns > 15, "{turns}");
+    assert_eq!(world.after_suback(a), ["z"]);
+    assert_eq!(left(&world), 1);
+    world.pass(secs(120));
+    world.crash(secs(1));
+    assert_eq!(left(&world), 1);
+}
