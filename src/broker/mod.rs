@@ -363,6 +363,7 @@ impl Broker {
         let sync = self.core.watches.sync_due;
         let looks = [self.core.router.next_expiry(), self.core.watches.look_due()];
         let looks = looks.into_iter().flatten().map(rounded_up);
+        let looks = looks.chain(self.core.router.next_clearing());
         let due = timers.into_iter().chain(commit).chain(purges).chain(sync);
         due.chain(looks).min()
     }
@@ -376,6 +377,7 @@ impl Broker {
                 Timer::Session(key) => check_session(core, key, now),
             }
         }
+        core.work.add(core.router.clear_out(now) / 2);
         look_at_parked(core, now);
         if core.router.next_expiry().is_some_and(|at| at <= now) {
             expire_retained(core, now);
