@@ -342,6 +342,7 @@ impl Broker {
         let sync = self.core.watches.sync_due;
         let looks = [self.core.router.next_expiry(), self.core.watches.look_due()];
         let looks = looks.into_iter().flatten().map(rounded_up);
+        let looks = looks.chain(self.core.router.next_clearing());
         // Work that goes on in pieces is due at once.
         let pieces = pieces::are_left(&self.core).then_some(Time::ZERO);
         let due = timers.into_iter().chain(commit).chain(purges).chain(sync);
@@ -363,6 +364,7 @@ impl Broker {
                 Timer::Session(key) => check_session(core, key, now),
             }
         }
+        core.work.add(core.router.clear_out(now) / 2);
         look_at_parked(core, now);
         pieces::go_on(core, now);
         purge(core, now);

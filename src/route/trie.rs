@@ -11,7 +11,6 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::hash::BuildHasherDefault;
 
 use super::hash::{EdgeHasher, LevelHash};
@@ -279,6 +278,7 @@ impl<S: Copy + Ord> Trie<S> {
         match level {
             "+" => parent.single,
             "#" => parent.multi,
+            _ if parent.children == 0 => NONE,
             _ => self
                 .symbols
                 .get(level.as_bytes())
@@ -339,19 +339,17 @@ impl<S: Copy + Ord> Trie<S> {
     }
 
     fn intern(&mut self, level: &str) -> u32 {
-        let next = number(self.symbols.len());
-        match self.symbols.entry(level.as_bytes().into()) {
-            Entry::Occupied(mut known) => {
-                known.get_mut().edges += 1;
-                known.get().id
-            }
-            Entry::Vacant(new) => {
-                // Without a free number, the numbers in use are 0 to len - 1.
-                let id = self.free_symbols.pop().unwrap_or(next);
-                self.lists += name_size(level);
-                new.insert(Symbol { id, edges: 1 }).id
-            }
+        if let Some(known) = self.symbols.get_mut(level.as_bytes()) {
+            known.edges += 1;
+            return known.id;
         }
+        // Without a free number, the numbers in use are 0 to len - 1.
+        let next = number(self.symbols.len());
+        let id = self.free_symbols.pop().unwrap_or(next);
+        self.lists += name_size(level);
+        let symbol = Symbol { id, edges: 1 };
+        self.symbols.insert(level.as_bytes().into(), symbol);
+        id
     }
 
     /// How many numbers levels have had at once.

@@ -77,7 +77,7 @@ pub(crate) fn on_subscribe(core: &mut Core, c: ConnId, packet: &Subscribe<'_>, n
 
 /// What a filter costs to put in or take out, in units of work.
 fn work(filter: &str) -> usize {
-    1 + levels(filter) / 16
+    1 + levels(filter) / 2
 }
 
 /// A line for `log_type subscribe` or `unsubscribe`, in Mosquitto's form.

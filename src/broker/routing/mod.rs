@@ -2,6 +2,7 @@
 //! left to others. A message goes in, receivers come out.
 
 mod cleared;
+mod gone;
 mod leftovers;
 mod receiver;
 mod unwritten;
@@ -9,13 +10,14 @@ mod walks;
 
 use std::rc::Rc;
 
+use gone::Gone;
 pub(crate) use leftovers::{Leftovers, Place, Reading};
 pub(crate) use receiver::Receiver;
 use receiver::Terms;
 use unwritten::Unwritten;
 pub(crate) use walks::{Walk, Walks};
 
-use super::sessions::Sessions;
+use super::sessions::{Sessions, Subscribed, levels};
 use super::settings::Settings;
 use crate::impossible;
 use crate::keys::{GroupKey, SessionKey};
@@ -52,6 +54,9 @@ impl Found {
 /// Looks at nodes or subscriptions that cost as much as a receiver.
 const LOOKS: usize = 16;
 
+/// Levels of filters that leave the tree at once, about: a millisecond's work.
+const PIECE: usize = 4000;
+
 /// In place of a receiver's place: the session may not read the message.
 const DENIED: u32 = u32::MAX;
 
@@ -73,6 +78,7 @@ pub(crate) struct Router {
     reached: Vec<(u32, u32)>,
     /// The number of the routing, to notice a session that is reached twice.
     routing: u32,
+    gone: Gone,
     /// Places of receivers, and the identifiers that further subscriptions add to them.
     more_ids: Vec<(u32, u32)>,
 }
@@ -91,6 +97,7 @@ impl Router {
             restored_below: next,
             reached: Vec::new(),
             routing: 0,
+            gone: Gone::default(),
             more_ids: Vec::new(),
         }
     }
@@ -108,20 +115,28 @@ impl Router {
         self.begin();
         let (routing, all_reached) = (self.routing, &mut self.reached);
         let (auth, more_ids) = (&settings.auth, &mut self.more_ids);
+        let some_are_gone = !self.gone.is_empty();
         let mut matched = false;
         let name = topic.as_bytes();
         let looked_at = self.trie.matches(name, &mut |subscriber, options| {
-            matched = true;
             let key = match subscriber {
                 Subscriber::Session(key) => key,
-                Subscriber::Group(group) => return groups.push(group),
+                Subscriber::Group(group) => {
+                    matched = true;
+                    return groups.push(group);
+                }
             };
+            let session = sessions.get(key).filter(|session| !session.is_ended());
+            let Some(session) = session else {
+                if !some_are_gone {
+                    impossible!("a session that is gone is subscribed");
+                }
+                return;
+            };
+            matched = true;
             if options.no_local && from == Some(key) {
                 return;
             }
-            let Some(session) = sessions.get(key) else {
-                return impossible!("a session that is gone is subscribed");
-            };
             let Some(reached) = reached_at(all_reached, key) else {
                 return;
             };
@@ -202,6 +217,32 @@ impl Router {
     pub(crate) fn unsubscribe(&mut self, filter: &str, key: SessionKey) {
         self.trie.remove(filter, Subscriber::Session(key));
         self.walks.end(key, filter);
+    }
+
+    /// A session ends: its filters, none of them shared, leave the tree, at once or piece by piece.
+    /// It gets nothing more in any case. Returns how many levels have left.
+    pub(crate) fn forget(&mut self, key: SessionKey, filters: Vec<Subscribed>, now: Time) -> usize {
+        let is_first = self.gone.is_empty();
+        self.gone.add(key, filters);
+        if is_first { self.clear_out(now) } else { 0 }
+    }
+
+    /// When there is something for [`Router::clear_out`].
+    pub(crate) fn next_clearing(&self) -> Option<Time> {
+        self.gone.due()
+    }
+
+    /// Takes a piece of the filters out of the tree whose sessions have ended. Returns how many levels
+    /// they had.
+    pub(crate) fn clear_out(&mut self, now: Time) -> usize {
+        let mut done = 0;
+        while done < PIECE
+            && let Some((key, gone)) = self.gone.take(now)
+        {
+            done += levels(&gone.filter);
+            self.unsubscribe(&gone.filter, key);
+        }
+        done
     }
 
     /// Makes a session a member of the group `name`, a whole `$share/NAME/FILTER`, or changes its

@@ -132,7 +132,7 @@ pub(crate) fn stays_for_others(core: &mut Core, key: SessionKey, now: Time) -> b
 
 /// Makes a session nothing but a place where messages lie for others.
 fn end_but_for(core: &mut Core, key: SessionKey, mut kept: Vec<Share>, now: Time) {
-    forget_identity(core, key);
+    forget_identity(core, key, now);
     let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
@@ -153,16 +153,13 @@ fn end_but_for(core: &mut Core, key: SessionKey, mut kept: Vec<Share>, now: Time
 }
 
 /// Nobody knows a session by its client id any more, and nothing is routed to it.
-pub(crate) fn forget_identity(core: &mut Core, key: SessionKey) {
+pub(crate) fn forget_identity(core: &mut Core, key: SessionKey, now: Time) {
     core.sessions.forget_client_id(key);
     core.router.walks.forget(key);
-    let Some(session) = core.sessions.get(key).filter(|s| !s.is_ended()) else {
-        return;
-    };
-    core.work.add(session.subscriptions.levels() / 16);
-    let subscriptions = session.subscriptions.iter();
-    for subscribed in subscriptions.filter(|s| !s.options.lane.is_share()) {
-        core.router.unsubscribe(&subscribed.filter, key);
+    let session = core.sessions.get_mut(key).filter(|s| !s.is_ended());
+    let filters = session.map(|s| s.subscriptions.extract(|s| !s.options.lane.is_share()));
+    if let Some(filters) = filters.filter(|filters| !filters.is_empty()) {
+        core.work.add(core.router.forget(key, filters, now) / 2);
     }
 }
 

@@ -234,3 +234,37 @@ fn thousands_of_overlapping_filters_cost_little() {
     let nodes = 2 << levels;
     assert!(work > nodes / 16 && work < nodes / 4, "{work}");
 }
+
+/// Thousands of filters of a session that ends leave the tree in pieces; meanwhile they match nothing,
+/// and in the end their memory is back.
+#[test]
+fn filters_of_a_session_that_ends_go_in_pieces() {
+    let mut world = World::new();
+    let empty = world.broker.core.router.tree_bytes();
+    let publisher = world.clean(Version::V5, "p");
+    let peer = world.clean(Version::V5, "c");
+    let filter = |n: usize| format!("{n}{}", "/l".repeat(29));
+    let filters: Vec<String> = (0..1500).map(filter).collect();
+    let wanted: Vec<_> = filters.iter().map(|f| sub(f, QoS::AtMostOnce)).collect();
+    world.subscribe(peer, 1, &wanted);
+    world.got(peer);
+    world.cut(peer);
+    assert!(!world.broker.core.router.is_empty());
+    world.publish(publisher, &filters[0], "x", qos1(1));
+    let nobody = Reason::NO_MATCHING_SUBSCRIBERS;
+    assert_eq!(world.got(publisher), [Got::PubAck(1, nobody)]);
+    let mut pieces = 0;
+    while !world.broker.core.router.is_empty() {
+        let before = world.broker.work();
+        world.now = world.broker.next_timeout().unwrap().max(world.now);
+        world.broker.tick(world.now);
+        let work = world.broker.work() - before;
+        assert!(work < 2500, "{work} at once");
+        pieces += 1;
+        assert!(pieces < 50);
+    }
+    assert!(pieces > 2, "{pieces}");
+    assert_eq!(world.broker.core.router.next_clearing(), None);
+    let left = world.broker.core.router.tree_bytes();
+    assert!(left < empty + 65_536, "{empty} and then {left}");
+}
