@@ -46,7 +46,9 @@ impl Hub {
         self.note_changes(cx);
         self.drive_ready();
         let now = self.now();
-        self.broker.set_partial_bytes(self.half.bytes());
+        let (bytes, largest) = (self.half.bytes(), self.half.largest());
+        self.broker.set_half_packets(bytes, largest);
+        self.half.set_memory_limit(self.broker.memory_limit());
         let more = end_turn(self, now);
         self.forget_now();
         if more || !self.ready.is_empty() {

@@ -38,7 +38,7 @@ pub(crate) fn on_subscribe(core: &mut Core, c: ConnId, packet: &Subscribe<'_>, n
     let mut room = room_for(core, key, packet);
     let filters = packet.filters.iter();
     let granted: Vec<Reason> = filters
-        .map(|wanted| grant(core, key, wanted, &mut room))
+        .map(|wanted| grant(core, (c, key), wanted, &mut room))
         .collect();
     // The SUBACK is queued before the retained messages, which wait for it.
     let suback = Packet::SubAck(SubAck {
@@ -95,8 +95,8 @@ fn room_for(core: &Core, key: SessionKey, packet: &Subscribe<'_>) -> (usize, usi
 /// The reason code for one filter: the QoS granted, or why not. A filter that the session does not
 /// have yet takes one of `room`.
 fn grant(
-    core: &Core,
-    key: SessionKey,
+    core: &mut Core,
+    (c, key): (ConnId, SessionKey),
     wanted: &Subscription<'_>,
     (all, shared): &mut (usize, usize),
 ) -> Reason {
@@ -104,7 +104,8 @@ fn grant(
         return Reason::UNSPECIFIED;
     };
     let share = mqtt::share(wanted.filter);
-    if session.find(wanted.filter).is_err() {
+    let is_new = session.find(wanted.filter).is_err();
+    if is_new {
         let shares = usize::from(share.is_some());
         match (all.checked_sub(1), shared.checked_sub(shares)) {
             (Some(all_left), Some(shared_left)) => (*all, *shared) = (all_left, shared_left),
@@ -115,6 +116,9 @@ fn grant(
     let is_allowed = core.settings.auth.may_subscribe(&session.who(), filter);
     if !is_allowed && session.version != Version::V31 {
         return Reason::NOT_AUTHORIZED;
+    }
+    if is_new && core.is_short_of_memory(c) {
+        return Reason::QUOTA_EXCEEDED;
     }
     Reason(wanted.qos as u8)
 }
