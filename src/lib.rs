@@ -110,7 +110,8 @@
 //!   publisher's messages wait for room it is still read, up to a bound: the acknowledgements that
 //!   make room may be its own.
 //! - **Queues in RAM have the bounds of those on disk** (`max_queued_bytes`, `max_queued_messages`),
-//!   and grow no more once three quarters of `memory_limit` are taken.
+//!   and stay small once three quarters of `memory_limit` are taken. That counts all that peers can make
+//!   grow ([`held`]); at nine tenths who holds most is closed.
 //! - A message that comes by a **shared subscription** has a row of its own, for one receiver. When
 //!   a member goes, its queue stays where it is, and a message changes hands only when a connected
 //!   member could be sent it: a backlog is not written anew for each that comes and goes. A session

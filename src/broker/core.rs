@@ -6,7 +6,7 @@ use super::bridges::Bridges;
 use super::connections::{Connections, Logins, RefusalLog, Ticket};
 use super::counters::Counters;
 use super::ledger::Ledger;
-use super::memory::Memory;
+use super::memory::{Memory, Tightness};
 use super::plan::Plan;
 use super::routing::{Receiver, Router};
 use super::sessions::Sessions;
@@ -149,6 +149,21 @@ impl Core {
         let ticket = self.connections.reserve(c)?;
         self.ledger.after_commit(ticket, now);
         Some(ticket)
+    }
+
+    /// True if little memory is left for what a connection asks for anew, which is counted. Whoever comes
+    /// from the box itself gets it for longer: the operator is to see what takes the memory.
+    pub(crate) fn is_short_of_memory(&mut self, c: ConnId) -> bool {
+        self.memory.look(self.settings.memory_limit());
+        let conn = self.connections.get(c);
+        let is_near = conn.is_some_and(|conn| conn.address().is_local());
+        let is_short = match self.memory.state() {
+            Tightness::None => false,
+            Tightness::Tight => !is_near,
+            Tightness::Full => true,
+        };
+        self.counters.refused_for_memory += u64::from(is_short);
+        is_short
     }
 
     /// The session of a connection.

@@ -31,6 +31,10 @@ pub struct Counters {
     pub denied: u64,
     /// QoS 1 and 2 messages refused because a durable queue was full.
     pub refused_full: u64,
+    /// Sessions, subscriptions and retained values refused because little memory is left.
+    pub refused_for_memory: u64,
+    /// Connections closed because next to none is.
+    pub closed_for_memory: u64,
     /// Messages dropped, by the number of the reason.
     dropped: [u64; DropReason::ALL.len()],
     /// Commits done.

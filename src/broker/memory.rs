@@ -1,19 +1,42 @@
-//! `memory_limit`: how much may be held of what peers can make grow.
+//! `memory_limit`: how much may be held of what peers can make grow, and what holds when little is
+//! left.
+//!
+//! At three quarters of the limit nothing new comes in: no sessions, no subscriptions, no retained
+//! values, and queues in memory stay small. At nine tenths they stay as they are, and whoever holds
+//! most is closed (`ending::relief`). What makes room always goes.
+
+use std::time::Duration;
 
 use crate::held::{self, Charge, HALF_PACKETS, STORE};
+use crate::keys::ConnId;
 use crate::message::Message;
+use crate::time::Time;
 
-/// What counts that is told from outside, and how much is taken in all.
+/// Messages that wait in one connection's outbox, in bytes, beyond which no more are moved there when
+/// little memory is left, and when next to none is.
+const OUTBOX: (usize, usize) = (16 * 1024, 4 * 1024);
+/// A retained value of this size may always take the place of another.
+const SMALL_VALUE: u32 = 128;
+/// A queue in memory may hold so many bytes also when little is left, at most and at least.
+const QUEUE: (u64, u64) = (32 * 1024, 1024);
+/// How soon to look again for who holds most, if nobody held much.
+const RELIEF_PAUSE: Duration = Duration::from_secs(1);
+
+/// How much is taken, and what of it is told from outside.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     /// Packets that have come in half.
     half_packets: Charge<HALF_PACKETS>,
+    /// The connection with the largest of them, and what it takes.
+    largest_half: Option<(ConnId, usize)>,
     /// The store, where it is memory.
     stored: Charge<STORE>,
     /// How much is taken.
     state: Tightness,
     /// The same, as the log has it.
     told: Tightness,
+    /// Nobody holds much: until then it is of no use to look.
+    relief_at: Time,
 }
 
 /// How much of `memory_limit` is taken.
@@ -24,13 +47,21 @@ pub(crate) enum Tightness {
     None,
     /// More than that.
     Tight,
-    /// All.
+    /// More than nine tenths.
     Full,
 }
 
 impl Memory {
-    pub(crate) fn set_partial_bytes(&mut self, bytes: usize) {
+    /// What half packets take, and the largest of them, with its connection.
+    pub(crate) fn set_half_packets(&mut self, bytes: usize, largest: Option<(ConnId, usize)>) {
         self.half_packets.set(bytes);
+        self.largest_half = largest;
+    }
+
+    /// What the half packet of a connection takes, if it is the largest.
+    pub(crate) fn half_packet(&self, c: ConnId) -> usize {
+        let largest = self.largest_half.filter(|(id, _)| *id == c);
+        largest.map_or(0, |(_, bytes)| bytes)
     }
 
     pub(crate) fn set_stored_bytes(&mut self, bytes: u64) {
@@ -58,35 +89,100 @@ impl Memory {
         }
         match now {
             Tightness::Full => log::warn!(
-                "memory_limit is reached: until there is room, messages are not retained, and no \
-                 queue in memory grows."
+                "Nine tenths of memory_limit are taken: no queue in memory grows, and who holds most \
+                 is disconnected. {}.",
+                Parts
             ),
             Tightness::Tight => log::warn!(
-                "Three quarters of memory_limit are taken: queues in memory grow no more, and \
-                 queue_overflow says what goes."
+                "Three quarters of memory_limit are taken: new clients, subscriptions and retained \
+                 values are refused, queues in memory stay small, and queue_overflow says what goes. \
+                 {}.",
+                Parts
             ),
-            Tightness::None => log::info!("Messages are below three quarters of memory_limit."),
+            Tightness::None => log::info!("Less than three quarters of memory_limit are taken."),
         }
     }
 
     /// How much of `limit` is taken.
     pub(crate) fn tightness(&self, limit: Option<u64>) -> Tightness {
-        match limit {
-            Some(limit) if self.bytes() > limit => Tightness::Full,
-            Some(limit) if self.bytes() > limit / 4 * 3 => Tightness::Tight,
+        let Some(limit) = limit else {
+            return Tightness::None;
+        };
+        match self.bytes() {
+            bytes if bytes > limit / 10 * 9 => Tightness::Full,
+            bytes if bytes > limit / 4 * 3 => Tightness::Tight,
             _ => Tightness::None,
         }
     }
 
-    /// True if `limit` was reached at the last [`look`](Memory::look).
-    pub(crate) fn is_full(&self) -> bool {
-        self.state == Tightness::Full
+    /// How much was taken at the last [`look`](Memory::look).
+    pub(crate) fn state(&self) -> Tightness {
+        self.state
     }
 
-    /// True if there was room for `message` at the last [`look`](Memory::look). What makes room
-    /// always goes, and so does what the broker itself has to say.
-    pub(crate) fn admits(&self, message: &Message) -> bool {
+    /// True if `message` may be retained where `old` is, as of the last [`look`](Memory::look);
+    /// `retained`: what all retained values take, which may be half of `limit`: else they alone could
+    /// keep everybody out. What makes room always goes, and so does what the broker itself has to say.
+    pub(crate) fn admits(
+        &self,
+        message: &Message,
+        old: Option<&Message>,
+        (retained, limit): (u64, Option<u64>),
+    ) -> bool {
         let deletes = message.retain && message.payload().is_empty();
-        !self.is_full() || deletes || message.origin.client_id().is_empty()
+        let is_short = self.state != Tightness::None || limit.is_some_and(|l| retained > l / 2);
+        let fits = |old: &Message| message.size() <= old.size().max(SMALL_VALUE);
+        !is_short || deletes || message.origin.client_id().is_empty() || old.is_some_and(fits)
+    }
+
+    /// Bytes beyond which no message is moved to an outbox that more wait before; `None` is what holds
+    /// where there is memory.
+    pub(crate) fn outbox_bound(&self) -> Option<usize> {
+        match self.state {
+            Tightness::None => None,
+            Tightness::Tight => Some(OUTBOX.0),
+            Tightness::Full => Some(OUTBOX.1),
+        }
+    }
+
+    /// How much of a queue may lie in memory that weighs `queued` now, in bytes, with so many
+    /// `sessions`; `None` is no limit.
+    pub(crate) fn queue_bound(
+        &self,
+        limit: Option<u64>,
+        sessions: usize,
+        queued: u64,
+    ) -> Option<u64> {
+        let limit = limit?;
+        // What the queues may take together between three quarters and nine tenths.
+        let share = limit / 8 / (sessions as u64).max(1);
+        Some(match self.tightness(Some(limit)) {
+            Tightness::None => (limit / 4).max(QUEUE.0),
+            Tightness::Tight => queued.max(share.clamp(QUEUE.1, QUEUE.0)),
+            Tightness::Full => queued.max(1),
+        })
+    }
+
+    /// True if it is time to look for who holds most.
+    pub(crate) fn wants_relief(&self, now: Time) -> bool {
+        self.state == Tightness::Full && self.relief_at <= now
+    }
+
+    /// Nobody holds much.
+    pub(crate) fn pause_relief(&mut self, now: Time) {
+        self.relief_at = now + RELIEF_PAUSE;
+    }
+}
+
+/// What the parts take, in words.
+struct Parts;
+
+impl std::fmt::Display for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KB by part:")?;
+        for (name, bytes) in held::parts() {
+            write!(f, " {name} {}", bytes / 1024)?;
+        }
+        Ok(())
     }
 }

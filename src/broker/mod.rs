@@ -66,6 +66,7 @@ use delivering::pieces;
 use delivering::route::route_unanswered;
 use ending::close::{break_off, close, close_unanswerable, detach};
 use ending::expire::{check_connection, check_session};
+use ending::relief::relieve;
 use ending::session::end_spent;
 pub use ledger::Disk;
 use packets::accept::{accept, make_room};
@@ -150,6 +151,12 @@ impl Broker {
     pub fn max_packet(&self, c: ConnId) -> usize {
         let conn = self.core.connections.get(c);
         conn.map_or(0, |conn| self.max_packet_of(conn) as usize)
+    }
+
+    /// True once the CONNECT of a connection was accepted.
+    pub fn is_admitted(&self, c: ConnId) -> bool {
+        let conn = self.core.connections.get(c);
+        conn.is_some_and(|conn| conn.stage() != Stage::New)
     }
 
     /// Handles one packet.
@@ -313,6 +320,7 @@ impl Broker {
 impl Broker {
     /// The batch to commit now, if one is due and none is under way.
     pub fn take_batch(&mut self, now: Time) -> Option<Batch> {
+        relieve(&mut self.core, now);
         let batch = storage::take_batch(&mut self.core, now);
         self.settle(now);
         batch

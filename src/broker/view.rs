@@ -2,7 +2,7 @@
 
 use super::ending::expire;
 use super::queues::report;
-use super::{BridgeQueue, Broker, ClientDrops, Counters, Disk, Gauges};
+use super::{BridgeQueue, Broker, ClientDrops, ConnId, Counters, Disk, Gauges};
 use crate::time::Time;
 
 impl Broker {
@@ -24,9 +24,10 @@ impl Broker {
         self.core.ledger.disk()
     }
 
-    /// Bytes of packets that have come in half.
-    pub fn set_partial_bytes(&mut self, bytes: usize) {
-        self.core.memory.set_partial_bytes(bytes);
+    /// What the packets take that have come in half, in bytes, and the largest of them, with its
+    /// connection.
+    pub fn set_half_packets(&mut self, bytes: usize, largest: Option<(ConnId, usize)>) {
+        self.core.memory.set_half_packets(bytes, largest);
     }
 
     /// `memory_limit`, in bytes; 0 is no limit.

@@ -5,7 +5,7 @@
 use std::mem;
 
 use super::conn::{Conn, Role, Transport};
-use super::half::{self, CROWDED, READ_WHEN_CROWDED, SMALL};
+use super::half::{self, CROWDED, READ_WHEN_CROWDED, SMALL, Sender};
 use super::hub::Hub;
 use super::progress::End;
 use super::reactor::Readiness;
@@ -187,7 +187,12 @@ impl Hub {
         let Some(role) = self.conn(id).map(|conn| conn.role) else {
             return false;
         };
-        let fits = self.half.append(partial, more, role == Role::Device);
+        let sender = match role {
+            Role::Upstream(_) => Sender::Upstream,
+            Role::Device if self.broker.is_admitted(id) => Sender::Client,
+            Role::Device => Sender::Stranger,
+        };
+        let fits = self.half.append(partial, more, sender);
         if !fits {
             let now = self.now();
             self.broker.no_memory(id, now);

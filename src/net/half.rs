@@ -7,12 +7,30 @@
 use crate::broker::ConnId;
 use crate::mqtt;
 
-/// Half packets up to this size are always kept: they are the end of an ordinary read. In bytes.
+/// Half packets up to this size, in bytes, are the end of an ordinary read: they are put before what the
+/// next one brings.
 pub(super) const SMALL: usize = 16 * 1024;
+/// Half packets up to this size are always kept.
+const TINY: usize = 1024;
 
 /// What all half packets may take together, in bytes, but for one that is larger than this by
 /// itself. A packet that would go over it is refused.
 pub(super) const LIMIT: usize = 64 << 20;
+/// Where there is a `memory_limit`, they may take this part of it, if that is less. A packet can't be
+/// larger then.
+const PART: u64 = 4;
+
+/// Who sends half a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Sender {
+    /// An upstream, which is never refused.
+    Upstream,
+    /// A client.
+    Client,
+    /// Someone who has sent no CONNECT yet: all half packets may take half as much if it is to be kept,
+    /// so that strangers leave room for those who are known.
+    Stranger,
+}
 
 /// From so many bytes in the buffers on, connections read less at a time: most of what is read lies
 /// there when those that send more than their share wait for their turn.
@@ -22,15 +40,42 @@ pub(super) const CROWDED: usize = 1 << 20;
 pub(super) const READ_WHEN_CROWDED: usize = 4 * 1024;
 
 /// What the connections' buffers of half packets take.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct HalfPackets {
+    /// What they may take together, in bytes.
+    limit: usize,
     /// Capacity of the buffers that connections keep, in bytes, without that of `large`.
     shared: usize,
     /// The one connection whose packet is larger than [`LIMIT`], and its buffer's capacity.
     large: Option<(ConnId, usize)>,
+    /// The connection with the largest buffer, as far as that is known, and its capacity.
+    largest: Option<(ConnId, usize)>,
+}
+
+impl Default for HalfPackets {
+    /// Without a `memory_limit`.
+    fn default() -> HalfPackets {
+        HalfPackets {
+            limit: LIMIT,
+            shared: 0,
+            large: None,
+            largest: None,
+        }
+    }
 }
 
 impl HalfPackets {
+    /// `memory_limit` is this from now on, in bytes; 0 is no limit.
+    pub(super) fn set_memory_limit(&mut self, limit: u64) {
+        let part = usize::try_from(limit / PART).unwrap_or(LIMIT);
+        self.limit = if limit == 0 { LIMIT } else { part.min(LIMIT) };
+    }
+
+    /// The connection with the largest buffer, as far as that is known, and its capacity.
+    pub(super) fn largest(&self) -> Option<(ConnId, usize)> {
+        self.largest
+    }
+
     /// What the buffers take, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.shared + self.large.map_or(0, |(_, capacity)| capacity)
@@ -38,6 +83,10 @@ impl HalfPackets {
 
     /// The connection `id` keeps `buffer` from now on.
     pub(super) fn keep(&mut self, id: ConnId, buffer: &Vec<u8>) {
+        let known = self.largest.map_or(0, |(_, capacity)| capacity);
+        if buffer.capacity() > known {
+            self.largest = Some((id, buffer.capacity()));
+        }
         if buffer.len() > SMALL && size_of(buffer) > LIMIT && self.large.is_none() {
             self.large = Some((id, buffer.capacity()));
         } else {
@@ -47,6 +96,7 @@ impl HalfPackets {
 
     /// The connection `id` keeps `buffer` no more.
     pub(super) fn take(&mut self, id: ConnId, buffer: &Vec<u8>) {
+        self.largest.take_if(|(largest, _)| *largest == id);
         if self.large.is_some_and(|(large, _)| large == id) {
             self.large = None;
         } else if self.shared >= buffer.capacity() {
@@ -58,12 +108,11 @@ impl HalfPackets {
     }
 
     /// Appends `more` to `buffer`, which is not kept at the moment, unless its packet is to be
-    /// refused for want of memory: then it answers false. `bounded` is false for an upstream, which
-    /// is never refused.
+    /// refused for want of memory: then it answers false.
     ///
     /// A buffer doubles, up to the size that its packet announces: it grows with what has come and
     /// not with what was promised.
-    pub(super) fn append(&self, buffer: &mut Vec<u8>, more: &[u8], bounded: bool) -> bool {
+    pub(super) fn append(&self, buffer: &mut Vec<u8>, more: &[u8], sender: Sender) -> bool {
         let needed = buffer.len() + more.len();
         if buffer.capacity() < needed {
             let size = size_of(if buffer.is_empty() { more } else { buffer });
@@ -71,7 +120,7 @@ impl HalfPackets {
                 ..=SMALL => needed,
                 _ => needed.max(size.min(2 * needed)),
             };
-            let fits = |capacity: &usize| !bounded || self.fits(*capacity, size);
+            let fits = |capacity: &usize| self.fits(*capacity, size, sender);
             let Some(capacity) = [doubled, needed].into_iter().find(fits) else {
                 return false;
             };
@@ -84,13 +133,19 @@ impl HalfPackets {
     }
 
     /// True if there is room for one more buffer of `capacity` for a packet of `size` bytes.
-    fn fits(&self, capacity: usize, size: usize) -> bool {
-        capacity <= SMALL
-            || if size > LIMIT {
-                self.large.is_none()
-            } else {
-                self.shared.saturating_add(capacity) <= LIMIT
-            }
+    fn fits(&self, capacity: usize, size: usize, sender: Sender) -> bool {
+        let limit = match sender {
+            Sender::Upstream => return true,
+            Sender::Client => self.limit,
+            Sender::Stranger => self.limit / 2,
+        };
+        if capacity <= TINY {
+            true
+        } else if size > LIMIT && self.limit == LIMIT {
+            self.large.is_none()
+        } else {
+            self.shared.saturating_add(capacity) <= limit
+        }
     }
 }
 

@@ -54,7 +54,9 @@ impl Hub {
         self.drive_ready();
         self.tell_what_was_read();
         let now = self.now();
-        self.broker.set_partial_bytes(self.half.bytes());
+        let (bytes, largest) = (self.half.bytes(), self.half.largest());
+        self.broker.set_half_packets(bytes, largest);
+        self.half.set_memory_limit(self.broker.memory_limit());
         let more = end_turn(self, now);
         self.forget_now();
         if more || !self.ready.is_empty() {

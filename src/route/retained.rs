@@ -10,7 +10,7 @@ use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::rc::Rc;
 
 use crate::held::{ALLOCATION, Charge, RETAINED};
-use crate::message::Message;
+use crate::message::{self, Message};
 use crate::time::Time;
 
 /// The retained message of each topic (5.0 §3.3.1.3).
@@ -58,6 +58,11 @@ impl Retained {
     /// Bytes of topic, properties and payload of all retained messages.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// What all of them take in memory, in bytes.
+    pub fn held(&self) -> usize {
+        self.bytes + self.len() * message::OVERHEAD + self.held.bytes()
     }
 
     /// The message retained for `topic`, expired or not.

@@ -194,9 +194,12 @@ fn holdings(counters: &Counters, gauges: &Gauges, disk: &Disk) -> [(&'static str
 
 /// What `memory_limit` counts, all and by part, and what it is; 0 is no limit.
 fn limited(broker: &Broker) -> impl Iterator<Item = (&'static str, u64)> {
+    let counters = broker.counters();
     let all = [
         ("$SYS/broker/memory/limit", broker.memory_limit()),
         ("$SYS/broker/memory/counted", broker.memory()),
+        ("$SYS/broker/memory/refused", counters.refused_for_memory),
+        ("$SYS/broker/memory/closed", counters.closed_for_memory),
     ];
     let parts = held::parts().map(|(_, bytes)| bytes);
     all.into_iter().chain(MEMORY_PARTS.into_iter().zip(parts))

@@ -277,8 +277,12 @@ pub(crate) fn attach(
 /// The largest packet taken from an upstream that was told of no limit, in bytes. A larger one is
 /// dropped; and one that the memory has no room for would end the broker, each time it comes.
 fn max_packet(core: &Core) -> u32 {
+    // It is there twice, while it comes in and as a message.
+    const PART: u64 = 4;
     let memory = core.settings.memory_limit();
-    let memory = memory.map_or(u32::MAX, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
+    let memory = memory.map_or(u32::MAX, |limit| {
+        u32::try_from(limit / PART).unwrap_or(u32::MAX)
+    });
     core.settings.max_packet().min(memory)
 }
 

@@ -15,6 +15,11 @@ pub enum Address {
 }
 
 impl Address {
+    /// True for a peer on the box itself.
+    pub(crate) fn is_local(&self) -> bool {
+        self.ip().is_none_or(|ip| ip.to_canonical().is_loopback())
+    }
+
     /// The IP address, without the port that each connection has for itself.
     pub(crate) fn ip(&self) -> Option<IpAddr> {
         match self {

@@ -159,6 +159,16 @@ impl Connections {
         self.table.get_mut(c)
     }
 
+    /// All, with their keys.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ConnId, &Connection)> {
+        self.table.iter()
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
     pub(crate) fn keys(&self) -> Vec<ConnId> {
         self.table.keys().collect()
     }

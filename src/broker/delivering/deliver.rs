@@ -151,6 +151,7 @@ fn send_now(
         settings,
         counters,
         scratch,
+        memory,
         ..
     } = &mut *core;
     let (key, lane) = (receiver.session, receiver.owed.lane);
@@ -162,10 +163,12 @@ fn send_now(
     };
     let conn = writer.connection();
     let is_acked = receiver.owed.qos != QoS::AtMostOnce;
+    let bound = memory.outbox_bound();
+    let is_short = bound.is_some_and(|bound| conn.waiting() >= bound);
     let must_wait = if is_acked {
         // The queue of a bridge has lanes, which may have to wait each by itself. A message that
         // has waited for room may have expired: the queue drops it.
-        session.is_bridge() || message.expired(now) || !is_free(session, conn)
+        session.is_bridge() || message.expired(now) || is_short || !is_free(session, conn)
     } else {
         conn.has_barrier() || session.outbound.holds_qos0()
     };
@@ -175,7 +178,8 @@ fn send_now(
     }
     // While a bridge finds out what its upstream closes on, nothing that may be lost is to stand before
     // what may be the reason.
-    if conn.stage() != Stage::Connected || conn.is_behind() || (!is_acked && conn.is_shut()) {
+    let is_slow = conn.is_behind() || is_short;
+    if conn.stage() != Stage::Connected || is_slow || (!is_acked && conn.is_shut()) {
         let lost = (1, message.size().into());
         if message.retain {
             note_lost(core, key, (message.arrival, message.arrival));

@@ -15,7 +15,7 @@ use crate::broker::plan::{Admission, Behind, Plan, Remaining, Retention};
 use crate::broker::queues::bounds::{admission_now, copies};
 use crate::broker::queues::drops::drop_unrefused;
 use crate::broker::routing::Receiver;
-use crate::broker::sessions::DropReason;
+use crate::broker::sessions::{DropReason, Session};
 use crate::keys::{ConnId, SessionKey};
 use crate::message::Message;
 use crate::mqtt::QoS;
@@ -58,12 +58,20 @@ pub(crate) fn route(
     send_ahead(core, &receivers, topic, now);
     core.memory.look(core.settings.memory_limit());
     let all_have_room = plan_all(core, message, (&receivers, &mut plans), behind, now);
-    let retention = retention(core, message);
+    let mut retention = retention(core, message);
+    let is_kept = message.retain && retention != Retention::NoRoom;
+    if retention == Retention::NoRoom {
+        core.counters.refused_for_memory += 1;
+        // An upstream would deliver it again and again, and what is behind it would wait.
+        let is_upstream = |key| core.sessions.get(key).is_some_and(Session::is_bridge);
+        if from.is_some_and(is_upstream) {
+            retention = Retention::Done;
+        }
+    }
     let whole = retention == Retention::Done && all_have_room;
     if message.retain && core.connections.has_parked() {
         core.connections.forget_retention(topic);
     }
-    let is_kept = message.retain && retention != Retention::NoRoom;
     let by_commit = is_kept && retain(core, message, now);
     let waiting = waiting.filter(|_| whole);
     let early = waiting.filter(|_| !by_commit);
@@ -165,13 +173,20 @@ fn add_members(core: &mut Core, message: &Message, receivers: &mut Vec<Receiver>
 fn retention(core: &Core, message: &Message) -> Retention {
     if !message.retain {
         Retention::Done
-    } else if !core.memory.admits(message) {
+    } else if !has_memory(core, message) {
         Retention::NoRoom
     } else if message.qos != QoS::AtMostOnce && core.ledger.is_closed() {
         Retention::Unpromised
     } else {
         Retention::Done
     }
+}
+
+/// True if there is memory to retain a message.
+fn has_memory(core: &Core, message: &Message) -> bool {
+    let bounds = (core.router.retained_bytes(), core.settings.memory_limit());
+    let old = core.router.retained_at(message.topic());
+    core.memory.admits(message, old.map(|old| &**old), bounds)
 }
 
 /// Asks once for each receiver how the message can reach it. A session gets all that it is to store

@@ -2,5 +2,6 @@
 
 pub(crate) mod close;
 pub(crate) mod expire;
+pub(crate) mod relief;
 pub(crate) mod session;
 pub(crate) mod will;

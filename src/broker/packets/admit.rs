@@ -66,7 +66,7 @@ impl From<Reason> for NotAdmitted {
 
 /// Checks everything a CONNECT asks for.
 pub(crate) fn admit(
-    core: &Core,
+    core: &mut Core,
     c: ConnId,
     connect: &Connect<'_>,
     now: Time,
@@ -101,18 +101,23 @@ pub(crate) fn admit(
     }
     check_length(core, &client_id)?;
     admit_session(core, &client_id)?;
+    let keep_alive = keep_alive(core, connect)?;
     let listener = auth.per_listener().then_some(&*name);
     let origin = Rc::new(Origin::new(&client_id, connect.username, listener));
     let will = match &connect.will {
         Some(will) => Some(admit_will(core, will, connect.version, &origin, now)?),
         None => None,
     };
+    if asks_for_memory(core, origin.client_id(), will.as_deref()) && core.is_short_of_memory(c) {
+        let why = "little memory is left (memory_limit)";
+        return Err(NotAdmitted::new(Reason::SERVER_UNAVAILABLE, why));
+    }
     Ok(Admitted {
         origin,
         assigned,
         expiry: expiry(core, connect),
         will,
-        keep_alive: keep_alive(core, connect)?,
+        keep_alive,
     })
 }
 
@@ -211,6 +216,19 @@ fn admit_session(core: &Core, client_id: &str) -> Result<(), NotAdmitted> {
     } else {
         Ok(())
     }
+}
+
+/// True if a CONNECT asks for a session that there is not, or for more than a small will where there
+/// was less.
+fn asks_for_memory(core: &Core, client_id: &str, will: Option<&PendingWill>) -> bool {
+    const SMALL_WILL: u32 = 1024;
+    let session = core.sessions.find(client_id);
+    let Some(session) = session.and_then(|key| core.sessions.get(key)) else {
+        return true;
+    };
+    let size = |will: &PendingWill| will.message.size();
+    let old = session.will.as_deref().map_or(0, size);
+    will.is_some_and(|will| size(will) > old.max(SMALL_WILL))
 }
 
 /// The keep-alive that holds. One that is too long, or none, can only be refused before MQTT 5

@@ -40,7 +40,7 @@ pub(crate) fn on_subscribe(core: &mut Core, c: ConnId, packet: &Subscribe<'_>, n
     let filters = packet.filters.iter();
     core.work.add(filters.len());
     let granted: Vec<Reason> = filters
-        .map(|wanted| grant(core, key, wanted, &mut room))
+        .map(|wanted| grant(core, (c, key), wanted, &mut room))
         .collect();
     tell_of_bound(core, key, &granted, now);
     // The SUBACK is queued before the retained messages, which wait for it.
@@ -162,7 +162,12 @@ fn left(max: u32, used: usize) -> usize {
 
 /// The reason code for one filter: the QoS granted, or why not. A filter that the session does not
 /// have yet takes some of `room`.
-fn grant(core: &Core, key: SessionKey, wanted: &Subscription<'_>, room: &mut Room) -> Reason {
+fn grant(
+    core: &mut Core,
+    (c, key): (ConnId, SessionKey),
+    wanted: &Subscription<'_>,
+    room: &mut Room,
+) -> Reason {
     let Some(session) = core.sessions.known(key) else {
         return Reason::UNSPECIFIED;
     };
@@ -172,7 +177,8 @@ fn grant(core: &Core, key: SessionKey, wanted: &Subscription<'_>, room: &mut Roo
         Some(left) => room.packet = left,
         None => return Reason::QUOTA_EXCEEDED,
     }
-    if !session.subscriptions.has(wanted.filter) {
+    let is_new = !session.subscriptions.has(wanted.filter);
+    if is_new {
         let most = core.settings.general.max_topic_levels;
         if levels(filter) > usize::from(most) {
             return Reason::TOPIC_FILTER_INVALID;
@@ -185,6 +191,9 @@ fn grant(core: &Core, key: SessionKey, wanted: &Subscription<'_>, room: &mut Roo
     let is_allowed = core.settings.auth.may_subscribe(&session.who(), filter);
     if !is_allowed && session.version != Version::V31 {
         return Reason::NOT_AUTHORIZED;
+    }
+    if is_new && core.is_short_of_memory(c) {
+        return Reason::QUOTA_EXCEEDED;
     }
     Reason(wanted.qos as u8)
 }

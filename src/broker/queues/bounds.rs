@@ -9,7 +9,7 @@ use super::age::expire_while;
 use super::drops::{drop_done, drop_message, note_lost};
 use crate::bridge::LocalEnd;
 use crate::broker::core::Core;
-use crate::broker::memory::Tightness;
+use crate::broker::memory::Memory;
 use crate::broker::plan::Admission;
 use crate::broker::sessions::{DropReason, Session};
 use crate::broker::settings::Settings;
@@ -20,9 +20,6 @@ use crate::lane::Lane;
 use crate::message::Message;
 use crate::store::Amount;
 use crate::time::Time;
-
-/// A queue that lives in RAM may hold so many bytes also when much of `memory_limit` is taken.
-const LEAST_IN_RAM: u64 = 32 * 1024;
 
 /// The policy for the messages of one lane of a queue; `end`: of a bridge's. `is_durable`: it
 /// survives the connection.
@@ -66,8 +63,8 @@ pub(crate) fn copies(count: u32, size: u32) -> Amount {
 struct Bounded<'a> {
     session: &'a Session,
     settings: &'a Settings,
-    /// How little memory there is.
-    memory: Tightness,
+    memory: &'a Memory,
+    sessions: usize,
 }
 
 impl<'a> Bounded<'a> {
@@ -75,7 +72,8 @@ impl<'a> Bounded<'a> {
         Bounded {
             session,
             settings: &core.settings,
-            memory: core.memory.tightness(core.settings.memory_limit()),
+            memory: &core.memory,
+            sessions: core.sessions.len(),
         }
     }
 
@@ -94,12 +92,9 @@ impl<'a> Bounded<'a> {
             let mut bounds = self.settings.bounds();
             // Without persistence the store is memory.
             let is_in_ram = !self.session.is_durable() || !self.settings.general.persistence;
-            let most = match self.memory {
-                Tightness::None => None,
-                Tightness::Tight => Some(owed.weight().max(LEAST_IN_RAM)),
-                Tightness::Full => Some(owed.weight().max(1)),
-            };
-            if let Some(most) = most.filter(|_| is_in_ram) {
+            let limit = self.settings.memory_limit().filter(|_| is_in_ram);
+            let most = self.memory.queue_bound(limit, self.sessions, owed.weight());
+            if let Some(most) = most {
                 bounds.bytes = match bounds.bytes {
                     0 => most,
                     bytes => bytes.min(most),

@@ -3,6 +3,7 @@
 use super::drops::watch_drops;
 use super::report;
 use crate::broker::core::Core;
+use crate::broker::memory::Tightness;
 use crate::broker::plan::Remaining;
 use crate::keys::ConnId;
 use crate::lane::Lane;
@@ -14,7 +15,7 @@ pub(crate) fn note_refused(core: &mut Core, c: ConnId, remaining: &Remaining, no
     if core.ledger.is_closed() {
         return;
     }
-    let is_memory_full = core.memory.is_full();
+    let is_memory_short = core.memory.state() != Tightness::None;
     for receiver in &remaining.receivers {
         let (key, lane) = (receiver.session, receiver.owed.lane);
         let publisher = core.session_of(c).and_then(|key| core.sessions.get(key));
@@ -22,7 +23,7 @@ pub(crate) fn note_refused(core: &mut Core, c: ConnId, remaining: &Remaining, no
         let Some(session) = core.sessions.known_mut(key) else {
             continue;
         };
-        let why = if is_memory_full {
+        let why = if is_memory_short {
             "there is no memory for it"
         } else {
             "it is full"

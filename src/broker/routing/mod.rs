@@ -315,6 +315,11 @@ impl Router {
         self.retained.get(topic)
     }
 
+    /// What the retained messages take, in bytes.
+    pub(crate) fn retained_bytes(&self) -> u64 {
+        self.retained.held() as u64
+    }
+
     /// How many messages are retained.
     pub(crate) fn retained_len(&self) -> usize {
         self.retained.len()

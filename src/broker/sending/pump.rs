@@ -110,6 +110,7 @@ fn send_ready(core: &mut Core, key: SessionKey, now: Time) -> Stop {
         counters,
         scratch,
         router,
+        memory,
         ..
     } = core;
     let Some(session) = sessions.get_mut(key) else {
@@ -125,7 +126,9 @@ fn send_ready(core: &mut Core, key: SessionKey, now: Time) -> Stop {
     );
     let mut state_changed = false;
     let stop = loop {
-        if !writer.connection().takes_message() {
+        let conn = writer.connection();
+        let is_enough = |bound| conn.waiting() >= bound;
+        if !conn.takes_message() || memory.outbox_bound().is_some_and(is_enough) {
             break Stop::Blocked;
         }
         let role = &session.role;

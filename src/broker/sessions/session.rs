@@ -364,6 +364,16 @@ impl Session {
         })
     }
 
+    /// What it takes that its client can make grow, in bytes, about.
+    pub(crate) fn held(&self) -> usize {
+        let will = self
+            .will
+            .as_ref()
+            .map_or(0, |will| will.message.size() as usize);
+        let subscriptions = self.subscriptions.len() * 2 * size_of::<Subscribed>();
+        self.outbound.held() + will + subscriptions + 2 * self.inbound.len()
+    }
+
     /// Whom a line in the log is about.
     pub(crate) fn name_of(&self, lane: Lane) -> String {
         match self.bridge() {

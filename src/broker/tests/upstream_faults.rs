@@ -277,7 +277,7 @@ fn what_has_no_place_here_is_acknowledged_and_counted() {
 #[test]
 fn memory_bounds_what_an_upstream_sends() {
     let mut settings = settings();
-    settings.memory_limit = Some(1000);
+    settings.memory_limit = Some(4000);
     let mut world = World::with(settings);
     let upstream = uplink(&mut world, Version::V311);
     assert_eq!(world.broker.max_packet(world.conn(upstream)), 1000);

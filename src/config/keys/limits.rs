@@ -94,7 +94,7 @@ pub(super) const KEYS: &[Key] = &[
         Means("the protocol's limit, 256 MB"),
         "The largest packet a client may send, at least 20 bytes.",
         "A client that sends a larger one is disconnected; MQTT 5 clients are told. Of the upstream \
-         of a bridge a larger message, or one larger than memory_limit, is acknowledged, dropped \
+         of a bridge a larger message, or one larger than a quarter of memory_limit, is acknowledged, dropped \
          and counted, unless bridge_max_packet_size says otherwise. Mosquitto 2.1's default is 2000000.",
         set!(max_packet_size, v => Some(packet_size(v)?)),
     ),
@@ -107,7 +107,7 @@ pub(super) const KEYS: &[Key] = &[
         "Unlike Mosquitto's default of no limit. Counted is all that the client is owed and has not \
          acknowledged, with 64 bytes for each message's entry in the queue, whether it lies on disk (a client with a session) or in memory (a connected one \
          without). A reader that keeps up is sent what fits its window (max_inflight_messages) whatever \
-         the bound. In memory no queue grows while three quarters of memory_limit are taken.",
+         the bound. In memory a queue stays small while three quarters of memory_limit are taken.",
         set!(max_queued_bytes, v => v.size(u64::MAX)?),
     ),
     implemented(
@@ -160,16 +160,20 @@ pub(super) const KEYS: &[Key] = &[
         Means(
             "a quarter of the machine's memory, or of what a control group that it runs in may take",
         ),
-        "How much the messages in memory may take; 0 is no limit.",
-        "Counted are topic, properties and payload of each message that is in memory, once \
-         however many wait for it: retained messages, wills, what waits for a commit or for a \
-         client that is connected; the packets that have come in half; and without persistence \
-         the store, too. Not counted are sessions, subscriptions, buffers for output (up to 1 MB \
-         a client that does not read) and the program itself. At three quarters of it queues in \
-         memory grow no more (those of connected clients without a session, and without persistence \
-         all), and queue_overflow says what goes. Above it messages are not retained any more: at QoS 1 \
-         and 2, MQTT 5 publishers get reason 0x97, older ones no acknowledgement until there is room. \
-         Who is connected and reads gets them all the same. Deleting a retained message always goes.",
+        "How much memory all that peers can make grow may take; 0 is no limit.",
+        "Counted are messages in memory, once however many wait for them (retained values, wills, what \
+         waits for a commit or for a client that is connected), with what keeps them; entries of queues; \
+         connections, their output, half packets and topic aliases; sessions and their subscriptions; and \
+         without persistence the store. Not counted is the program itself. $SYS/broker/memory and \
+         footbridge status tell it by part. Retained values may take half of it, half packets a quarter (so \
+         no packet is larger), a queue in memory a quarter. At three quarters nothing new comes in: new \
+         sessions get reason 0x88 (return code 3), except from the box itself; new subscriptions 0x97 (0x80 \
+         before MQTT 5); a message on a topic that retains nothing yet, or less, is delivered and not \
+         retained, which at QoS 1 and 2 MQTT 5 publishers are told by 0x97, while older ones get no \
+         acknowledgement until there is room; queues in memory (those of connected clients without a \
+         session, and without persistence all) stay small, and queue_overflow says what goes. At nine \
+         tenths those who hold most are disconnected, one after the other, by name in the log. Deletes and \
+         acknowledgements always go, and what is owed on disk stays.",
         set!(memory_limit, v => Some(v.size(u64::MAX)?)),
     ),
     implemented(

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use socket2::Socket;
 
-use super::{HalfPackets, LIMIT, SMALL};
+use super::{HalfPackets, LIMIT, SMALL, Sender};
 use crate::auth::Auth;
 use crate::broker::{Address, Broker};
 use crate::config::Config;
@@ -144,6 +144,33 @@ fn one_packet_larger_than_the_limit_may_come_at_a_time() {
     assert_eq!(open, 1);
 }
 
+/// Strangers, who have sent no CONNECT, leave half of the room to those who are known; what is tiny is
+/// always kept.
+#[test]
+fn a_memory_limit_bounds_small_half_packets_too() {
+    let mut half = HalfPackets::default();
+    half.set_memory_limit(1 << 20);
+    let mut table = crate::keys::Table::<_, ()>::default();
+    let mut keep = |half: &mut HalfPackets, bytes: usize, sender| {
+        let mut buffer = Vec::new();
+        let fits = half.append(&mut buffer, &vec![0x10; bytes], sender);
+        if fits {
+            half.keep(table.insert(()), &buffer);
+        }
+        fits
+    };
+    let count = |half: &mut HalfPackets, keep: &mut dyn FnMut(&mut HalfPackets) -> bool| {
+        (0..100).filter(|_| keep(half)).count()
+    };
+    let strangers = count(&mut half, &mut |half| keep(half, SMALL, Sender::Stranger));
+    assert_eq!(strangers, (1 << 20) / 8 / SMALL);
+    let clients = count(&mut half, &mut |half| keep(half, SMALL, Sender::Client));
+    assert_eq!(clients, strangers);
+    assert!(keep(&mut half, 1000, Sender::Stranger));
+    assert!(keep(&mut half, SMALL, Sender::Upstream));
+    assert!(half.largest().is_some_and(|(_, bytes)| bytes == SMALL));
+}
+
 /// A connection that was paused and then used all it had read keeps no buffer, and none that is
 /// not counted.
 #[test]
@@ -177,13 +204,13 @@ fn start(size: u32) -> Vec<u8> {
 fn a_buffer_grows_with_what_came_and_ends_at_what_was_announced() {
     let half = HalfPackets::default();
     let mut buffer = Vec::new();
-    assert!(half.append(&mut buffer, &start(1_000_000), true));
+    assert!(half.append(&mut buffer, &start(1_000_000), Sender::Client));
     assert!(buffer.capacity() < 100);
-    assert!(half.append(&mut buffer, &[0; SMALL], true));
+    assert!(half.append(&mut buffer, &[0; SMALL], Sender::Client));
     assert!(buffer.capacity() <= 2 * (SMALL + 5));
     while buffer.len() < 1_000_005 {
         let more = (1_000_005 - buffer.len()).min(64 * 1024);
-        assert!(half.append(&mut buffer, &vec![0; more], true));
+        assert!(half.append(&mut buffer, &vec![0; more], Sender::Client));
     }
     assert!(buffer.capacity() <= 1_000_005);
 }

@@ -60,7 +60,7 @@ pub struct Amount {
 
 /// What a message takes in a queue beside topic, properties and payload, in bytes, about: its entry in
 /// memory, or its row's head on disk.
-pub const ENTRY_BYTES: u64 = 64;
+const ENTRY_BYTES: u64 = 64;
 
 impl Amount {
     /// What they take in a queue, in bytes: what bounds in bytes count.

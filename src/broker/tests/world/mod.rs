@@ -149,7 +149,12 @@ impl World {
 
     /// Opens a connection to a listener, by its number.
     pub fn open_at(&mut self, listener: usize, version: Version) -> Peer {
-        let conn = self.broker.accept(listener, Address::Local, self.now);
+        self.open_from(listener, Address::Local, version)
+    }
+
+    /// Opens a connection to a listener from somewhere.
+    pub fn open_from(&mut self, listener: usize, address: Address, version: Version) -> Peer {
+        let conn = self.broker.accept(listener, address, self.now);
         self.lines.push(Line {
             conn,
             version,

@@ -1,0 +1,266 @@
+//! `memory_limit`: what counts, what is refused when little is left, who is closed.
+
+use super::world::Last;
+use super::*;
+use crate::broker::Address;
+use crate::broker::memory::Tightness;
+use crate::held;
+
+const LIMIT: u64 = 8 << 20;
+
+fn limited(limit: u64) -> World {
+    let mut settings = settings();
+    settings.memory_limit = Some(limit);
+    World::with(settings)
+}
+
+/// A client somewhere on the LAN.
+fn far(world: &mut World, dial: &Dial) -> (Peer, Reason) {
+    let address = Address::from(core::net::SocketAddr::from(([192, 0, 2, 7], 4711)));
+    let peer = world.open_from(0, address, dial.version);
+    world.send_connect(peer, dial);
+    world.pass(ms(50));
+    match world.next(peer) {
+        Some(Got::ConnAck(_, reason)) => (peer, reason),
+        other => panic!("no CONNACK but {other:?}"),
+    }
+}
+
+/// What keeps as many bytes as make `part` tenths of the limit.
+fn fill(world: &World, tenths: u64) -> held::Charge<{ held::STORE }> {
+    let wanted = LIMIT / 10 * tenths - world.broker.memory();
+    held::Charge::new(usize::try_from(wanted).unwrap())
+}
+
+fn will(payload: &'static str) -> Last {
+    Last {
+        payload,
+        delay: 0,
+        expiry: None,
+    }
+}
+
+fn state(world: &mut World) -> Tightness {
+    world.broker.core.memory.look(Some(LIMIT));
+    world.broker.core.memory.state()
+}
+
+/// At three quarters nothing new comes in, with the right code, and what exists goes on; when there is
+/// room again, so does the rest.
+#[test]
+fn at_three_quarters_nothing_new_comes_in() {
+    for version in [Version::V311, Version::V5] {
+        let mut world = limited(LIMIT);
+        let (known, _) = far(&mut world, &Dial::durable(version, "known"));
+        world.listen(known, "t/#", QoS::AtMostOnce);
+        world.publish_with(known, "t/kept", "old", qos1(1), true, &[]);
+        world.pass(ms(50));
+        world.got(known);
+        let load = fill(&world, 8);
+        assert_eq!(
+            far(&mut world, &Dial::clean(version, "new")).1,
+            Reason::SERVER_UNAVAILABLE
+        );
+        // A session that there is comes back, and subscribes to what it has.
+        world.cut(known);
+        let (known, reason) = far(&mut world, &Dial::durable(version, "known"));
+        assert_eq!(reason, OK);
+        world.listen(known, "t/#", QoS::AtMostOnce);
+        world.got(known);
+        world.subscribe(known, 9, &[Subscription::new("more", QoS::AtMostOnce)]);
+        world.pass(ms(50));
+        let refused = if version == Version::V5 {
+            Reason::QUOTA_EXCEEDED
+        } else {
+            Reason::UNSPECIFIED
+        };
+        assert_eq!(world.got(known), [Got::SubAck(9, vec![refused])]);
+        // A value that is retained may change, and go; no other comes to it.
+        world.publish_with(known, "t/kept", "new", qos1(2), true, &[]);
+        world.publish_with(known, "t/more", "x", qos1(3), true, &[]);
+        assert_eq!(world.broker.core.router.retained_len(), 1);
+        world.pass(ms(100));
+        let got = world.got(known);
+        let messages = got
+            .iter()
+            .filter(|got| matches!(got, Got::Publish(_)))
+            .count();
+        assert_eq!(messages, 2, "who is subscribed gets it: {got:?}");
+        assert!(got.contains(&Got::PubAck(2, OK)), "{got:?}");
+        let refused = Got::PubAck(3, Reason::QUOTA_EXCEEDED);
+        assert_eq!(got.contains(&refused), version == Version::V5);
+        world.publish_with(known, "t/kept", "", qos1(4), true, &[]);
+        assert_eq!(world.broker.core.router.retained_len(), 0);
+        assert!(world.broker.counters().refused_for_memory >= 3);
+        drop(load);
+        assert_eq!(far(&mut world, &Dial::clean(version, "new")).1, OK);
+    }
+}
+
+/// The operator can look and clear up: from the box itself one gets in up to nine tenths.
+#[test]
+fn from_the_box_itself_one_gets_in_for_longer() {
+    let mut world = limited(LIMIT);
+    let load = fill(&world, 8);
+    let operator = world.clean(Version::V5, "operator");
+    world.listen(operator, "$SYS/#", QoS::AtMostOnce);
+    drop(load);
+    let _load = fill(&world, 10);
+    let peer = world.dial(&Dial::clean(Version::V5, "another"));
+    assert_eq!(
+        world.next(peer),
+        Some(Got::ConnAck(false, Reason::SERVER_UNAVAILABLE))
+    );
+}
+
+/// Retained values alone keep nobody out: they may take half.
+#[test]
+fn retained_values_leave_room_for_others() {
+    let mut world = limited(LIMIT);
+    let (device, _) = far(&mut world, &Dial::clean(Version::V5, "device"));
+    let value = "x".repeat(4_000);
+    for n in 0..2_000 {
+        let topic = format!("t/{n}");
+        world.publish_with(device, &topic, &value, Delivery::AtMostOnce, true, &[]);
+    }
+    let retained = world.broker.core.router.retained_bytes();
+    assert!(
+        (LIMIT / 5 * 2..LIMIT / 5 * 3).contains(&retained),
+        "{retained}"
+    );
+    assert_eq!(state(&mut world), Tightness::None);
+    assert_eq!(far(&mut world, &Dial::clean(Version::V311, "new")).1, OK);
+    assert!(world.broker.counters().refused_for_memory > 500);
+}
+
+/// 20,000 retained values and fifty readers that don't acknowledge: 185 KB sent, and 235 MB held
+/// once.
+#[test]
+fn readers_of_everything_that_is_retained_stay_within_the_limit() {
+    let mut world = limited(LIMIT);
+    let (device, _) = far(&mut world, &Dial::clean(Version::V311, "device"));
+    for n in 1..20_001 {
+        world.publish_with(device, &format!("t/{n}"), "1", qos1(n), true, &[]);
+        if n % 100 == 0 {
+            world.pass(ms(50));
+        }
+    }
+    assert_eq!(world.got(device).len(), 20_000);
+    let before = held::of(held::QUEUES);
+    let mut most = 0;
+    for n in 0..50 {
+        let (reader, reason) = far(&mut world, &Dial::clean(Version::V311, &format!("r{n}")));
+        if reason == OK {
+            world.subscribe(reader, 1, &[Subscription::new("#", QoS::AtLeastOnce)]);
+        }
+        most = most.max(world.broker.memory());
+        world.pass(ms(50));
+    }
+    assert!(held::of(held::QUEUES) > before + 1_000_000);
+    assert!(most < LIMIT, "{:?}", held::parts());
+    world.publish(device, "still", "1", qos1(1));
+    assert!(matches!(world.got(device)[..], [Got::PubAck(1, reason)] if !reason.is_error()));
+}
+
+/// 500 subscribers that never acknowledge: 40 KB sent, and 115 MB held once.
+#[test]
+fn subscribers_that_never_acknowledge_stay_within_the_limit() {
+    let mut world = limited(LIMIT);
+    for n in 0..500 {
+        let (reader, _) = far(&mut world, &Dial::clean(Version::V311, &format!("r{n}")));
+        world.subscribe(reader, 1, &[Subscription::new("#", QoS::AtLeastOnce)]);
+    }
+    let (device, _) = far(&mut world, &Dial::clean(Version::V311, "device"));
+    let mut most = 0;
+    for n in 1..1_001 {
+        world.publish(device, "t", "1", qos1(n));
+        most = most.max(world.broker.memory());
+    }
+    world.pass(ms(100));
+    assert!(most < LIMIT, "{:?}", held::parts());
+    assert!(held::of(held::QUEUES) > LIMIT / 4, "{:?}", held::parts());
+    let acks = world.got(device);
+    assert_eq!(acks.len(), 1_000, "the publisher waits for nobody");
+}
+
+/// Wills of 60 KB, from as many as come.
+#[test]
+fn wills_stay_within_the_limit() {
+    let mut world = limited(LIMIT);
+    let payload: &str = "x".repeat(60_000).leak();
+    let mut refused = 0;
+    for n in 0..200 {
+        let mut dial = Dial::clean(Version::V5, &format!("c{n}"));
+        dial.will = Some(will(payload));
+        refused += u32::from(far(&mut world, &dial).1 == Reason::SERVER_UNAVAILABLE);
+        assert!(world.broker.memory() < LIMIT, "{:?}", held::parts());
+    }
+    assert!((80..120).contains(&refused), "{refused}");
+}
+
+/// At nine tenths whoever holds most is closed and told, and nobody else is.
+#[test]
+fn who_holds_most_is_closed_at_nine_tenths() {
+    let mut world = limited(LIMIT);
+    let (large, _) = far(&mut world, &Dial::clean(Version::V5, "large"));
+    let (kept, _) = far(&mut world, &Dial::durable(Version::V5, "kept"));
+    let (small, _) = far(&mut world, &Dial::clean(Version::V5, "small"));
+    world.listen(large, "#", QoS::AtLeastOnce);
+    world.listen(kept, "k", QoS::AtLeastOnce);
+    let value = "x".repeat(10_000);
+    for n in 1..101 {
+        world.publish(small, "t", &value, qos1(n));
+    }
+    world.publish(small, "k", "owed", qos1(200));
+    world.pass(ms(100));
+    let taken = world.broker.memory();
+    assert!(taken > 700_000);
+    let _load =
+        held::Charge::<{ held::STORE }>::new(usize::try_from(LIMIT / 100 * 91 - taken).unwrap());
+    world.pass(ms(10));
+    assert_eq!(world.got(large).last(), Some(&Got::Closed));
+    assert!(world.is_open(kept) && world.is_open(small));
+    assert_eq!(world.broker.counters().closed_for_memory, 1);
+    assert_ne!(state(&mut world), Tightness::Full);
+    assert_eq!(world.payloads(kept), ["owed"]);
+}
+
+/// Where nobody holds much, those go that have not said who they are; clients stay.
+#[test]
+fn strangers_go_before_clients() {
+    let mut world = limited(LIMIT);
+    let (client, _) = far(&mut world, &Dial::clean(Version::V5, "client"));
+    let strangers: Vec<Peer> = (0..10).map(|_| world.open(Version::V311)).collect();
+    let _load = fill(&world, 10);
+    world.pass(secs(1));
+    assert!(strangers.into_iter().all(|peer| !world.is_open(peer)));
+    assert!(world.is_open(client));
+}
+
+/// Everything that is held is counted out again.
+#[test]
+fn what_is_gone_counts_no_more() {
+    let mut world = limited(LIMIT);
+    let before = held::parts();
+    for version in VERSIONS {
+        let mut dial = Dial::clean(version, "c");
+        dial.will = Some(will("will"));
+        let (peer, _) = world.connect(&dial);
+        world.listen(peer, "#", QoS::AtLeastOnce);
+        for n in 1..8 {
+            world.publish(peer, "t", "x", qos1(n));
+            world.publish_with(peer, "r", "x", qos1(100 + n), true, &[]);
+        }
+        world.publish_with(peer, "r", "", qos1(200), true, &[]);
+        world.pass(secs(2));
+        world.disconnect(peer, Reason::SUCCESS);
+        world.pass(secs(2));
+    }
+    for ((name, old), (_, new)) in before.into_iter().zip(held::parts()) {
+        // Spare buffers are kept, and counted.
+        assert!(
+            new == old || name == "outboxes" && new < 100_000,
+            "{name}: {old}, {new}"
+        );
+    }
+}
