@@ -357,6 +357,9 @@ impl Outbound {
     ) -> Option<Entry> {
         let full = self.is_window_full();
         let places = self.places.as_mut()?;
+        if full && places.ready_qos0 == 0 {
+            return None;
+        }
         let at = places.first_ready(durable_below)?;
         let head = places.ready.get(at)?;
         if full && head.owed.qos != QoS::AtMostOnce {
