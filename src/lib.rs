@@ -69,7 +69,9 @@
 //!    gathers (`owe`), and then queued (`queue_stored`); the acknowledgement has its place among the
 //!    publisher's replies from then on (`Connections::reserve`).
 //! 8. `pump` sends what is queued as far as the receiver's window and outbox take it
-//!    (`Outbound::next`), unless it is too old or forbidden by now (`transmit_queued`).
+//!    (`Outbound::next`), unless it is too old or forbidden by now (`transmit_queued`). Behind a
+//!    message that waits already there is nothing to do before the receiver answers
+//!    (`Outbound::push`).
 //! 9. `transmit` names the topic as the receiver knows it, and `Writer::publish` encodes the packet
 //!    into the outbox (`mqtt::encode_head`, then the payload).
 //! 10. `accept` acknowledges the message: at once if nobody is owed it; else in the place that was

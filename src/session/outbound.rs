@@ -8,11 +8,12 @@
 //! ```
 //!
 //! A session that lives only as long as its connection uses `ready` and `flights` alone. A
-//! durable one keeps at most [`READY_MESSAGES`] messages in RAM and the rest as ids and sizes (a
-//! [`Queue`]); offline it keeps those only. What was sent and not acknowledged stays in flight
-//! over a lost connection: it goes first on the next, and is never dropped. The packet id of a
-//! message follows from its place in the session's sequence, which is written with the message, so
-//! a message that is sent again after a crash carries the packet id it had before.
+//! durable one keeps at most [`READY_MESSAGES`](super::places::READY_MESSAGES) messages in RAM and
+//! the rest as ids and sizes (a [`Queue`]); offline it keeps those only. What was sent and not
+//! acknowledged stays in flight over a lost connection: it goes first on the next, and is never
+//! dropped. The packet id of a message follows from its place in the session's sequence, which is
+//! written with the message, so a message that is sent again after a crash carries the packet id it
+//! had before.
 //!
 //! What an upstream refuses goes the whole way back: see [`super::hold`].
 
@@ -403,6 +404,9 @@ impl Outbound {
     ) -> Option<Entry> {
         let full = self.is_window_full();
         let places = self.places.as_mut()?;
+        if full && places.ready_qos0 == 0 {
+            return None;
+        }
         let at = places.first_ready(durable_below)?;
         let head = places.ready.get(at)?;
         if full && head.owed.qos != QoS::AtMostOnce {

@@ -40,32 +40,34 @@ impl Outbound {
         (!ids.is_empty()).then_some((self.reads, ids))
     }
 
-    /// The next message to take from the store's RAM, where those from `durable_below` on still
-    /// are, as long as there is room for it.
-    pub fn wants_fresh(&self, durable_below: MessageId) -> Option<MessageId> {
-        let places = self.places.as_ref().filter(|_| self.online)?;
-        if !places.has_room() || !places.reading.is_empty() {
-            return None;
-        }
-        let shut = places.shut_lanes();
-        let next = places.cold.front_of(|lane| !shut.contains(&lane));
-        next.filter(|id| *id >= durable_below)
-    }
-
-    /// The answer to [`Outbound::wants_fresh`]; `None` if the store does not have it.
-    pub fn fresh(&mut self, id: MessageId, entry: Option<Entry>) {
-        let places = self.places();
-        let shut = places.shut_lanes();
-        let is_open = |lane| !shut.contains(&lane);
-        let queued = places.cold.pop_below(MessageId(id.0 + 1), is_open);
-        match (entry, queued) {
-            (Some(mut entry), _) => {
-                entry.dup = places.is_resent(id);
-                places.make_ready(entry);
+    /// Takes what comes next from the store's RAM, where messages from `durable_below` on still are,
+    /// as long as there is room. `fetch` gives a message, if the store has it. True if one came.
+    pub fn fill(
+        &mut self,
+        durable_below: MessageId,
+        mut fetch: impl FnMut(MessageId) -> Option<Entry>,
+    ) -> bool {
+        let (online, mut filled) = (self.online, false);
+        while let Some(places) = &mut self.places
+            && online
+            && places.has_room()
+            && places.reading.is_empty()
+        {
+            let shut = places.shut_lanes();
+            let is_open = |lane| !shut.contains(&lane);
+            let Some(queued) = places.cold.pop_from(durable_below, is_open) else {
+                break;
+            };
+            match fetch(queued.id) {
+                Some(mut entry) => {
+                    entry.dup = places.is_resent(queued.id);
+                    places.make_ready(entry);
+                    filled = true;
+                }
+                None => self.forget(queued.lane, Some(queued.id), queued.size),
             }
-            (None, Some(queued)) => self.forget(queued.lane, Some(id), queued.size),
-            (None, None) => {}
         }
+        filled
     }
 
     /// True if `token` belongs to the read under way.

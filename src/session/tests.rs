@@ -209,10 +209,10 @@ impl Bench {
             self.queue.sent(entry, NOW);
             assert!(self.flights.len() <= self.window.max(self.kept.len()));
         }
-        while let Some(id) = self.queue.wants_fresh(MessageId(self.durable_below)) {
+        self.queue.fill(MessageId(self.durable_below), |id| {
             assert!(id.0 >= self.durable_below, "still in the store's RAM");
-            self.queue.fresh(id, Some(self.owed[&id.0].clone()));
-        }
+            Some(self.owed[&id.0].clone())
+        });
         if let Some(asked) = self.queue.wants(MessageId(self.durable_below)) {
             self.asked = Some(asked);
         }

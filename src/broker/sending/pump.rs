@@ -235,13 +235,9 @@ fn refill(core: &mut Core, key: SessionKey) -> bool {
         core.ledger.read(Reader::Queue(key, question), &ids);
         return false;
     }
-    let mut filled = false;
-    while let Some(id) = session.outbound.wants_fresh(on_disk_below) {
-        let pending = core.ledger.store().in_memory(id, session.id);
-        let entry =
-            pending.map(|(message, owed)| Entry::new(message.clone(), Some(id), owed.clone()));
-        filled |= entry.is_some();
-        session.outbound.fresh(id, entry);
-    }
-    filled
+    let (store, owner) = (core.ledger.store(), session.id);
+    session.outbound.fill(on_disk_below, |id| {
+        let (message, owed) = store.in_memory(id, owner)?;
+        Some(Entry::new(message.clone(), Some(id), owed.clone()))
+    })
 }

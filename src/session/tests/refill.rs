@@ -66,12 +66,11 @@ fn a_backlog_comes_to_ram_in_pieces() {
         if !queue.is_low() {
             continue;
         }
-        fills += u64::from(queue.wants_fresh(MessageId(0)).is_some());
-        while let Some(id) = queue.wants_fresh(MessageId(0)) {
-            let entry = entry(id.0, id.0 - 1, QoS::AtLeastOnce, size);
-            queue.fresh(id, Some(entry));
-            assert!(queue.ready() <= READY_MESSAGES);
-        }
+        let filled = queue.fill(MessageId(0), |id| {
+            Some(entry(id.0, id.0 - 1, QoS::AtLeastOnce, size))
+        });
+        assert!(queue.ready() <= READY_MESSAGES);
+        fills += u64::from(filled);
     }
     assert_eq!((sent, queue.len()), (count, 0));
     assert!(fills > 0 && fills <= count / (READY_MESSAGES as u64 / 2));

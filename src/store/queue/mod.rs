@@ -295,19 +295,24 @@ impl Queue {
 
     /// Takes the next message, as [`Queue::front_of`] names it, if its number is less than `below`.
     pub fn pop_below(&mut self, below: MessageId, may: impl Fn(Lane) -> bool) -> Option<Queued> {
+        self.pop_if(|id| id < below, may)
+    }
+
+    /// Takes the next message, as [`Queue::front_of`] names it, if its number is not less than `from`.
+    pub fn pop_from(&mut self, from: MessageId, may: impl Fn(Lane) -> bool) -> Option<Queued> {
+        self.pop_if(|id| id >= from, may)
+    }
+
+    fn pop_if(
+        &mut self,
+        fits: impl Fn(MessageId) -> bool,
+        may: impl Fn(Lane) -> bool,
+    ) -> Option<Queued> {
         if let Some(queued) = self.sent.front() {
-            let is_below = queued.id < below;
-            return if is_below {
-                self.sent.pop_front()
-            } else {
-                None
-            };
+            return fits(queued.id).then(|| self.sent.pop_front()).flatten();
         }
         let (at, id) = self.first_lane(may)?;
-        if id >= below.0 {
-            return None;
-        }
-        self.pop_lane(at)
+        fits(MessageId(id)).then(|| self.pop_lane(at)).flatten()
     }
 
     fn pop_lane(&mut self, at: usize) -> Option<Queued> {
