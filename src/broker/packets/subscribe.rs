@@ -43,9 +43,12 @@ pub(crate) fn on_subscribe(core: &mut Core, c: ConnId, packet: &Subscribe<'_>, n
     };
     let granted: Vec<Reason> = filters
         .enumerate()
-        .map(|(n, wanted)| match n < most {
-            true => grant(core, key, wanted, &mut room),
-            false => Reason::QUOTA_EXCEEDED,
+        .map(|(n, wanted)| {
+            if n < most {
+                grant(core, key, wanted, &mut room)
+            } else {
+                Reason::QUOTA_EXCEEDED
+            }
         })
         .collect();
     tell_of_bound(core, key, &granted, now);
