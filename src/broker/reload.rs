@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::connections::Logins;
 use super::core::Core;
 use super::ending::close::close;
 use super::packets::parked::retry_parked;
@@ -32,6 +33,8 @@ pub(crate) fn set_general(core: &mut Core, general: &General, now: Time) {
 /// in, are disconnected; what the others may publish and read changes at once.
 pub(crate) fn set_auth(core: &mut Core, auth: Auth, now: Time) {
     core.settings.auth = auth;
+    // What failed may be right by now.
+    core.logins = Logins::default();
     for c in core.connections.keys() {
         if !may_stay(core, c, now) {
             close(core, c, Reason::NOT_AUTHORIZED, now);

@@ -380,7 +380,7 @@ def test_log_dest(tmp_path, client, word):
 def test_names_of_65535_bytes(make_broker, level):
     """The longest that a packet can hold: a user name that is the client id, told back to MQTT 5."""
     name = "n" * 65_535
-    broker = make_broker("use_username_as_clientid true")
+    broker = make_broker("use_username_as_clientid true\nmax_clientid_length 65535")
     code, properties = answer(broker.port, "" if level == 5 else "c", level, user=name)
     assert code == 0
     if level == 5:

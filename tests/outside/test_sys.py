@@ -180,7 +180,8 @@ def test_the_man_page_names_every_topic(make_broker, client):
 def test_a_client_id_that_fills_a_topic(make_broker, client, client_id):
     """What was dropped on the way to it is told, and nobody who watches loses the connection."""
     broker = make_broker(
-        "sys_interval 1\nmax_queued_messages 1\nqueue_overflow newest", durable=True
+        "sys_interval 1\nmax_queued_messages 1\nqueue_overflow newest\nmax_clientid_length 65535",
+        durable=True,
     )
     with Raw(broker.port, client_id, clean=False) as away:
         away.send(wire.subscribe(1, "t", 1))

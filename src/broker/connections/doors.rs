@@ -62,10 +62,17 @@ pub(super) struct Doors {
 }
 
 impl Doors {
-    /// A connection was accepted.
-    pub(super) fn open(&mut self, c: ConnId, block: Option<Block>) {
+    /// A connection was accepted; `waits` says which have not sent a CONNECT yet.
+    pub(super) fn open(&mut self, c: ConnId, block: Option<Block>, waits: impl Fn(ConnId) -> bool) {
         self.connecting += 1;
         self.order.push_back(c);
+        while self.order.front().is_some_and(|c| !waits(*c)) {
+            self.order.pop_front();
+        }
+        // Behind one that waits there may be many that have gone.
+        if self.order.len() > 2 * self.connecting as usize + 64 {
+            self.order.retain(|c| waits(*c));
+        }
         if let Some(block) = block {
             let share = self.shares.entry(block).or_default();
             share.open += 1;
@@ -105,15 +112,9 @@ impl Doors {
         self.connecting
     }
 
-    /// Those that wait for their CONNECT, the oldest first; `waits` says who does.
-    pub(super) fn order(&mut self, waits: impl Fn(ConnId) -> bool) -> &VecDeque<ConnId> {
-        while self.order.front().is_some_and(|c| !waits(*c)) {
-            self.order.pop_front();
-        }
-        if self.order.len() > 2 * self.connecting as usize + 64 {
-            self.order.retain(|c| waits(*c));
-        }
-        &self.order
+    /// Those that wait for their CONNECT, the oldest first, among some that do not.
+    pub(super) fn order(&self) -> impl Iterator<Item = ConnId> {
+        self.order.iter().copied()
     }
 }
 
@@ -138,5 +139,25 @@ mod tests {
             "one link is not one host"
         );
         assert_eq!(Block::of(&Address::Local), None);
+    }
+
+    /// Nothing is left of those that came and went, also behind one that waits.
+    #[test]
+    fn what_is_over_is_forgotten() {
+        let mut table = crate::keys::Table::<ConnId, ()>::default();
+        let mut doors = Doors::default();
+        let slow = table.insert(());
+        doors.open(slow, block("192.0.2.1"), |_| true);
+        for n in 0..10_000u32 {
+            let c = table.insert(());
+            let from = Some(Block::V4(n));
+            doors.open(c, from, |other| other == slow || other == c);
+            doors.pass(from);
+            doors.close(from);
+            table.remove(c);
+        }
+        assert!(doors.order.len() <= 2 * 2 + 65, "{}", doors.order.len());
+        assert_eq!((doors.connecting(), doors.shares.len()), (1, 1));
+        assert!(doors.shares.capacity() < 200);
     }
 }

@@ -77,7 +77,9 @@ impl Connections {
         let block = Block::of(&address);
         let client = Connection::client(listener, address, now);
         let c = self.table.insert(client);
-        self.doors.open(c, block);
+        let table = &self.table;
+        let waits = |c| table.get(c).is_some_and(Connection::is_connecting);
+        self.doors.open(c, block, waits);
         c
     }
 
@@ -108,16 +110,13 @@ impl Connections {
     }
 
     /// The one that has waited for its CONNECT longest, of those from `address` if one is given.
-    pub(crate) fn oldest_connecting(&mut self, address: Option<&Address>) -> Option<ConnId> {
-        let table = &self.table;
-        let connecting = |c| table.get(c).filter(|conn| conn.is_connecting());
+    pub(crate) fn oldest_connecting(&self, address: Option<&Address>) -> Option<ConnId> {
         let block = address.map(Block::of);
-        let is_meant = |c: &&ConnId| {
-            let found = connecting(**c).map(|conn| Block::of(conn.address()));
+        self.doors.order().find(|c| {
+            let conn = self.table.get(*c).filter(|conn| conn.is_connecting());
+            let found = conn.map(|conn| Block::of(conn.address()));
             found.is_some_and(|found| block.is_none_or(|block| block == found))
-        };
-        let mut order = self.doors.order(|c| connecting(c).is_some()).iter();
-        order.find(is_meant).copied()
+        })
     }
 
     /// Adds the upstream of the bridge with this session.

@@ -15,7 +15,7 @@ pub(crate) fn is_reserved(router: &Router, topic: &str, client_id: Option<&str>)
         Some(client_id) => name == client_id,
         None => !name.contains('/'),
     });
-    rest.starts_with("YS") && !(is_own && !is_ours(router, topic))
+    rest.starts_with("YS") && (!is_own || is_ours(router, topic))
 }
 
 /// Whether the broker itself has told something there: the state of a bridge of its own, whose name a

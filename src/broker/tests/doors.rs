@@ -160,6 +160,14 @@ fn login_failures_are_refused_for_a_while() {
             world.logs_in(HERE, "roger", "guessed");
         }
         assert!(world.logs_in(HERE, "roger", "sekrit"), "others are there");
+        for _ in 0..3 {
+            world.logs_in(HERE, "jane", "guessed");
+        }
+        let before = world.broker.counters().locked_out;
+        world.reload();
+        world.logs_in(HERE, "jane", "guessed");
+        let after = world.broker.counters().locked_out;
+        assert_eq!(after, before, "SIGHUP clears them");
     }
 }
 

@@ -140,7 +140,9 @@ impl Client {
         env.world.send(peer, &Packet::Connect(Box::new(connect)));
         let session = facts::session_number(&env.world, &self.id);
         let now = env.world.now;
-        let present = env.model.connect(self.number, session, &plan.hello, now);
+        let mut hello = plan.hello.clone();
+        hello.expiry = env.capped(hello.expiry);
+        let present = env.model.connect(self.number, session, &hello, now);
         self.link = Some(Link::new(peer, plan, present, now));
     }
 
@@ -164,13 +166,14 @@ impl Client {
         if self.version == Version::V5 {
             reason = plan::pick(&mut env.rng, &[Reason::SUCCESS, Reason::SUCCESS, Reason(4)]);
             let expiry = plan::pick(&mut env.rng, &[0, 2, 3600, u32::MAX]);
+            let capped = env.capped(expiry);
             let session = env.model.session(self.number);
             if let Some(session) = session
                 && *session.expiry.get() > 0
                 && env.rng.u32(..4) == 0
             {
                 props.push(Property::SessionExpiry(expiry));
-                session.expiry.set(expiry);
+                session.expiry.set(capped);
             }
         }
         let props = props.as_props();

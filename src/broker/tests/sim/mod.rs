@@ -69,6 +69,12 @@ impl Env {
         self.rules.lossy
     }
 
+    /// The session expiry interval that a client gets of the one it asks for.
+    fn capped(&self, asked: u32) -> u32 {
+        let most = self.world.settings.persistent_client_expiration;
+        most.map_or(asked, |most| asked.min(most.as_secs() as u32))
+    }
+
     /// How many messages a client that is not told may have unacknowledged.
     fn window(&self) -> usize {
         match self.world.settings.max_inflight_messages {
@@ -96,6 +102,9 @@ fn settings_for(rng: &mut Rng) -> General {
     let n = rng.u64(..8);
     settings.persistence = n != 0;
     settings.commit_interval = Duration::from_millis([0, 20, 200][n as usize % 3]);
+    settings
+        .persistent_client_expiration
+        .take_if(|_| rng.bool());
     settings
 }
 

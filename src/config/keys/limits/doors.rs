@@ -26,8 +26,8 @@ pub(in crate::config::keys) const KEYS: &[Key] = &[
          under one user name, each within SECONDS of the last. One more is refused without a look \
          at its password, and told the same, until SECONDS have passed. A login that succeeds clears \
          them, and who has logged in from there under that name within the hour is never refused. Of an \
-         address from which nobody has, ten times as many count under any names. The log says who is \
-         refused. What counts as one address: see max_connections_per_address. footbridge's own.",
+         address from which nobody has, ten times as many count under any names. SIGHUP clears all. The \
+         log says who is refused. What counts as one address: see max_connections_per_address. footbridge's own.",
         |draft, v| {
             draft.general.doors.login_failures = failures(v)?;
             Ok(())
