@@ -7,7 +7,7 @@ use crate::broker::core::Core;
 use crate::broker::delivering::retain::send_retained;
 use crate::broker::sending::pump::pump;
 use crate::broker::sending::replies::reply_once;
-use crate::broker::sessions::Subscribed;
+use crate::broker::sessions::{Changed, Subscribed};
 use crate::broker::shares::leave::leave_group;
 use crate::broker::shares::membership::{MAX_SHARES, join};
 use crate::config::log_type::{SUBSCRIBE, UNSUBSCRIBE};
@@ -20,9 +20,14 @@ use crate::mqtt::{
 use crate::route::SubOptions;
 use crate::time::Time;
 
-/// Filters that one client may be subscribed to. Each costs memory here and in the router, and a
-/// session's row on disk holds them all.
+/// Filters that one client may be subscribed to. Each costs memory here and in the router, and room on
+/// disk.
 pub(crate) const MAX_SUBSCRIPTIONS: usize = 10_000;
+
+/// Bytes of changed filters of one client that wait for a commit.
+const UNSAVED: usize = 64 * 1024;
+/// The same while `flash_budget` makes commits rarer.
+const UNSAVED_OVER_BUDGET: usize = 4 * 1024;
 
 /// Handles a SUBSCRIBE whose filters are whole.
 pub(crate) fn on_subscribe(core: &mut Core, c: ConnId, packet: &Subscribe<'_>, now: Time) {
@@ -40,35 +45,73 @@ pub(crate) fn on_subscribe(core: &mut Core, c: ConnId, packet: &Subscribe<'_>, n
     let granted: Vec<Reason> = filters
         .map(|wanted| grant(core, key, wanted, &mut room))
         .collect();
+    let grants = packet.filters.iter().zip(granted.iter().copied());
+    let grants = grants.filter(|(_, reason)| !reason.is_error());
+    let grants: Vec<_> = grants
+        .map(|(wanted, reason)| (wanted, reason, options(wanted, sub_id, is_bridge)))
+        .collect();
     // The SUBACK is queued before the retained messages, which wait for it.
     let suback = Packet::SubAck(SubAck {
         id: packet.id,
         props: Props::EMPTY,
-        reasons: granted.clone(),
+        reasons: granted,
     });
+    // What the session has on disk like this needs no commit.
+    let promises = grants
+        .iter()
+        .any(|(wanted, _, options)| changes(core, key, wanted, options));
     let is_durable = core.sessions.get(key).is_some_and(|s| s.is_durable());
-    if is_durable {
-        core.sessions.unsave_identity(key);
-    }
+    let is_saved = !is_durable || (!promises && core.is_saved(key));
     let suback = Reply::Barrier(encoded(&suback, version));
-    reply_once(core, c, suback, !is_durable, now);
-    for (wanted, reason) in packet.filters.iter().zip(granted) {
-        if !reason.is_error() {
-            let what = format_args!("{} {}", reason.0, wanted.filter);
-            tell(core, SUBSCRIBE, key, what);
-            let options = SubOptions {
-                qos: wanted.qos,
-                // A bridge that says so before MQTT 5 gets what it would ask for in MQTT 5.
-                no_local: wanted.no_local || is_bridge,
-                retain_as_published: wanted.retain_as_published || is_bridge,
-                sub_id,
-                lane: Lane::Client,
-            };
-            let handling = wanted.retain_handling;
-            subscribe(core, key, wanted.filter, options, handling, now);
-        }
+    reply_once(core, c, suback, is_saved, now);
+    for (wanted, reason, options) in grants {
+        let what = format_args!("{} {}", reason.0, wanted.filter);
+        tell(core, SUBSCRIBE, key, what);
+        let handling = wanted.retain_handling;
+        subscribe(core, key, wanted.filter, options, handling, now);
     }
+    slow_down(core, c, key);
     pump(core, key, now);
+}
+
+/// A client that has changed so many subscriptions that the next commit has enough of them is not read
+/// before that is done.
+fn slow_down(core: &mut Core, c: ConnId, key: SessionKey) {
+    let most = if core.ledger.is_over_budget() {
+        UNSAVED_OVER_BUDGET
+    } else {
+        UNSAVED
+    };
+    if core.sessions.unsaved_filter_bytes(key) >= most {
+        core.connections.pause(c);
+    }
+}
+
+/// What a client asks for with one filter.
+fn options(wanted: &Subscription<'_>, sub_id: Option<NonZeroU32>, is_bridge: bool) -> SubOptions {
+    SubOptions {
+        qos: wanted.qos,
+        // A bridge that says so before MQTT 5 gets what it would ask for in MQTT 5.
+        no_local: wanted.no_local || is_bridge,
+        retain_as_published: wanted.retain_as_published || is_bridge,
+        sub_id,
+        lane: Lane::Client,
+    }
+}
+
+/// Whether a session is not subscribed like this yet.
+fn changes(core: &Core, key: SessionKey, wanted: &Subscription<'_>, options: &SubOptions) -> bool {
+    let Some(session) = core.sessions.known(key) else {
+        return false;
+    };
+    let at = session.find(wanted.filter).ok();
+    let known = at.and_then(|at| session.subscriptions.get(at));
+    known.is_none_or(|known| {
+        // The lane of a shared one is given by the session.
+        let lane = known.options.lane;
+        known.retain_handling != wanted.retain_handling
+            || known.options != SubOptions { lane, ..*options }
+    })
 }
 
 /// A line for `log_type subscribe` or `unsubscribe`, in Mosquitto's form.
@@ -137,11 +180,14 @@ pub(crate) fn subscribe(
     let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
-    let is_new = session.set_subscription(Subscribed {
+    let changed = session.set_subscription(Subscribed {
         filter: filter.into(),
         options,
         retain_handling,
     });
+    if changed != Changed::Nothing && session.is_durable() {
+        core.sessions.unsave_filter(key, filter);
+    }
     if is_share {
         // No retained messages (5.0 §4.8.2).
         return;
@@ -149,7 +195,7 @@ pub(crate) fn subscribe(
     core.router.subscribe(filter, key, options);
     let wants_retained = match retain_handling {
         RetainHandling::Send => true,
-        RetainHandling::SendIfNew => is_new,
+        RetainHandling::SendIfNew => changed == Changed::New,
         RetainHandling::DontSend => false,
     };
     if wants_retained {
@@ -172,20 +218,17 @@ pub(crate) fn on_unsubscribe(core: &mut Core, c: ConnId, packet: &Unsubscribe<'_
             unsubscribe(core, key, filter, now)
         })
         .collect();
-    let is_changed = reasons.contains(&Reason::SUCCESS);
     let unsuback = Packet::UnsubAck(UnsubAck {
         id: packet.id,
         props: Props::EMPTY,
         reasons,
     });
     let is_durable = core.sessions.get(key).is_some_and(|s| s.is_durable());
-    if is_durable && is_changed {
-        core.sessions.unsave_identity(key);
-    }
     // A repeated one must not be answered before the first is on disk.
     let is_saved = !is_durable || core.is_saved(key);
     let unsuback = Reply::Encoded(encoded(&unsuback, version));
     reply_once(core, c, unsuback, is_saved, now);
+    slow_down(core, c, key);
 }
 
 fn unsubscribe(core: &mut Core, key: SessionKey, filter: &str, now: Time) -> Reason {
@@ -196,6 +239,9 @@ fn unsubscribe(core: &mut Core, key: SessionKey, filter: &str, now: Time) -> Rea
         return Reason::NO_SUBSCRIPTION_EXISTED;
     };
     let lane = session.subscriptions.remove(at).options.lane;
+    if session.is_durable() {
+        core.sessions.unsave_filter(key, filter);
+    }
     match lane {
         Lane::Share(_) => leave_group(core, key, filter, lane, now),
         Lane::Client | Lane::Bridge(_) | Lane::Dead => core.router.unsubscribe(filter, key),

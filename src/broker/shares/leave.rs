@@ -6,7 +6,7 @@ use crate::broker::core::Core;
 use crate::broker::queues::drops::{drop_message, drop_offline};
 use crate::broker::routing::Place;
 use crate::broker::sending::pump::taken_over;
-use crate::broker::sessions::{DropReason, Role, Session, Share};
+use crate::broker::sessions::{DropReason, Role, Session, Share, Subscribed};
 use crate::impossible;
 use crate::keys::SessionKey;
 use crate::lane::Lane;
@@ -138,7 +138,8 @@ fn end_but_for(core: &mut Core, key: SessionKey, mut kept: Vec<Share>, now: Time
     };
     kept.retain(|share| session.outbound.has_waiting(share.lane()));
     let is_kept = |lane| kept.iter().any(|share| share.lane() == lane);
-    session.subscriptions.retain(|s| is_kept(s.options.lane));
+    let is_over = |s: &mut Subscribed| !is_kept(s.options.lane);
+    let over: Vec<Subscribed> = session.subscriptions.extract_if(.., is_over).collect();
     session.inbound.clear();
     session.will = None;
     session.role = Role::Ended;
@@ -146,6 +147,9 @@ fn end_but_for(core: &mut Core, key: SessionKey, mut kept: Vec<Share>, now: Time
     core.sessions.unsave_identity(key);
     core.sessions.unsave_state(key);
     core.sessions.unsave_ids(key);
+    for subscribed in over {
+        core.sessions.unsave_filter(key, &subscribed.filter);
+    }
     core.ledger.promise(now);
     for share in kept {
         leave_to_others(core, key, share);
