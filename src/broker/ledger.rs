@@ -174,6 +174,12 @@ impl Ledger {
         self.spare_batch = Some(batch);
     }
 
+    /// True while `flash_budget` makes commits rarer.
+    pub(crate) fn is_over_budget(&self) -> bool {
+        let shortest = self.budget.as_ref().map(|budget| budget.shortest);
+        shortest.is_some_and(|shortest| self.store.commit_interval() > shortest)
+    }
+
     /// How the disk of the store is.
     pub(crate) fn disk(&self) -> &Disk {
         &self.disk

@@ -88,7 +88,7 @@ fn restore_session(core: &mut Core, loaded: LoadedSession, now: Time) -> Session
         id,
         record,
         state,
-        filters_apart: _,
+        filters_apart,
         id_pages,
         queue,
         releasing,
@@ -108,8 +108,7 @@ fn restore_session(core: &mut Core, loaded: LoadedSession, now: Time) -> Session
     let since = record.disconnected_at.filter(|_| !record.bridge);
     session.since = since.unwrap_or(now);
     session.will = restore_will(&record, &origin, now);
-    let subscriptions = record.subscriptions.iter().map(restore_subscription);
-    session.subscriptions = subscriptions.collect();
+    restore_subscriptions(&mut session, &record, filters_apart);
     // Also where the session is about to end: what it was owed is given back then.
     session.inbound = Inbound::restore(&state.received, &id_pages);
     session.outbound = Outbound::restore(id, &state, queue, &releasing);
@@ -145,19 +144,36 @@ fn restore_session(core: &mut Core, loaded: LoadedSession, now: Time) -> Session
         core.sessions.unsave_ids(key);
     }
     if !record.ended {
-        for subscription in &record.subscriptions {
-            restore_route(core, key, subscription);
+        let session = core.sessions.get(key);
+        let subscriptions: Option<Vec<_>> =
+            session.map(|s| s.subscriptions.iter().cloned().collect());
+        for subscribed in subscriptions.into_iter().flatten() {
+            restore_route(core, key, subscribed);
         }
     }
     key
 }
 
-fn restore_route(core: &mut Core, key: SessionKey, record: &SubscriptionRecord) {
-    let mut options = restore_subscription(record).options;
+/// After a rescue the identity row may be of a time when it held the filters: rows of their own, which
+/// come after, are newer.
+fn restore_subscriptions(session: &mut Session, record: &SessionRecord, filters_apart: bool) {
+    let subscriptions = record.subscriptions.iter().map(restore_subscription);
+    session.subscriptions = subscriptions.collect();
+    if filters_apart {
+        session.set_filters_apart();
+    }
+}
+
+fn restore_route(core: &mut Core, key: SessionKey, subscribed: Subscribed) {
+    let Subscribed {
+        filter,
+        mut options,
+        ..
+    } = subscribed;
     if options.lane.is_share() {
-        join(core, key, &record.filter, &mut options);
+        join(core, key, &filter, &mut options);
     } else {
-        core.router.subscribe(&record.filter, key, options);
+        core.router.subscribe(&filter, key, options);
     }
 }
 

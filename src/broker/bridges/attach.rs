@@ -161,6 +161,7 @@ fn subscribe_bridge(core: &mut Core, key: SessionKey, map: &Map) {
     let stale = session.map(|session| session.subscriptions.extract(is_stale));
     for subscribed in stale.unwrap_or_default() {
         core.router.unsubscribe(&subscribed.filter, key);
+        unsave(core, key, &subscribed.filter);
     }
     for (filter, mapped) in map.local_filters() {
         let options = SubOptions {
@@ -174,6 +175,13 @@ fn subscribe_bridge(core: &mut Core, key: SessionKey, map: &Map) {
         // The upstream gets retained messages when it is brought up to date.
         let handling = RetainHandling::DontSend;
         subscribe(core, key, filter, options, handling);
+    }
+}
+
+/// A subscription of a bridge has ended, which is to be written if the bridge is.
+fn unsave(core: &mut Core, key: SessionKey, filter: &str) {
+    if core.sessions.get(key).is_some_and(Session::is_durable) {
+        core.sessions.unsave_filter(key, filter);
     }
 }
 
@@ -217,6 +225,7 @@ pub(crate) fn remove_bridge(core: &mut Core, bridge: BridgeId, now: Time) {
     );
     for subscribed in std::mem::take(&mut session.subscriptions) {
         core.router.unsubscribe(&subscribed.filter, key);
+        unsave(core, key, &subscribed.filter);
     }
     core.sessions.unsave_identity(key);
     core.ledger.promise(now);

@@ -17,7 +17,7 @@ use crate::session::Done;
 use crate::time::Time;
 
 /// A full window of QoS 2 messages waits for its commit no longer than this: a long commit interval
-/// would set the pace of a backlog. No shorter either: Mosquitto 2.0.11 passes messages on in
+/// would set the pace of a backlog. But for one that `flash_budget` has made long. No shorter either: Mosquitto 2.0.11 passes messages on in
 /// another order than it got them once they come faster than its own subscribers take them.
 const WINDOW_WAIT: Duration = Duration::from_millis(20);
 
@@ -131,7 +131,7 @@ pub(crate) fn on_pubrec(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
     let session = core.sessions.get(key);
     let is_full = session.is_some_and(|s| s.outbound.is_window_full());
     reply_once(core, c, Reply::PubRel(ack.id), is_saved, now);
-    if !is_saved && is_full {
+    if !is_saved && is_full && !core.ledger.is_over_budget() {
         core.ledger.commit_by(now + WINDOW_WAIT);
     }
 }

@@ -6,7 +6,7 @@ use crate::broker::connections::{Reply, encoded};
 use crate::broker::core::Core;
 use crate::broker::delivering::walk::send_some;
 use crate::broker::sending::replies::reply_once;
-use crate::broker::sessions::{Subscribed, levels};
+use crate::broker::sessions::{Changed, Subscribed, levels};
 use crate::broker::shares::leave::leave_group;
 use crate::broker::shares::membership::join;
 use crate::config::log_type::{SUBSCRIBE, UNSUBSCRIBE};
@@ -21,6 +21,11 @@ use crate::time::Time;
 
 /// What a level of a filter takes in the tree, in bytes: a node, an edge and a name of its own.
 const LEVEL_BYTES: u64 = 128;
+
+/// Bytes of changed filters of one client that wait for a commit.
+const UNSAVED: usize = 64 * 1024;
+/// The same while `flash_budget` makes commits rarer.
+const UNSAVED_OVER_BUDGET: usize = 4 * 1024;
 
 /// Handles a SUBSCRIBE whose filters are whole.
 pub(crate) fn on_subscribe(core: &mut Core, c: ConnId, packet: &Subscribe<'_>, now: Time) {
@@ -43,34 +48,32 @@ pub(crate) fn on_subscribe(core: &mut Core, c: ConnId, packet: &Subscribe<'_>, n
         .map(|wanted| grant(core, (c, key), wanted, &mut room))
         .collect();
     tell_of_bound(core, key, &granted, now);
+    let grants = packet.filters.iter().zip(granted.iter().copied());
+    let grants = grants.filter(|(_, reason)| !reason.is_error());
+    let grants: Vec<_> = grants
+        .map(|(wanted, reason)| (wanted, reason, options(wanted, sub_id, is_bridge)))
+        .collect();
     // The SUBACK is queued before the retained messages, which wait for it.
     let suback = Packet::SubAck(SubAck {
         id: packet.id,
         props: Props::EMPTY,
-        reasons: granted.clone(),
+        reasons: granted,
     });
+    // What the session has on disk like this needs no commit.
+    let promises = grants
+        .iter()
+        .any(|(wanted, _, options)| changes(core, key, wanted, options));
     let is_durable = core.sessions.get(key).is_some_and(|s| s.is_durable());
-    if is_durable {
-        core.sessions.unsave_identity(key);
-    }
+    let is_saved = !is_durable || (!promises && core.is_saved(key));
     let suback = Reply::Barrier(encoded(&suback, version));
-    reply_once(core, c, suback, !is_durable, now);
-    for (wanted, reason) in packet.filters.iter().zip(granted) {
-        if !reason.is_error() {
-            let what = format_args!("{} {}", reason.0, wanted.filter);
-            tell(core, SUBSCRIBE, key, what);
-            let options = SubOptions {
-                qos: wanted.qos,
-                // A bridge that says so before MQTT 5 gets what it would ask for in MQTT 5.
-                no_local: wanted.no_local || is_bridge,
-                retain_as_published: wanted.retain_as_published || is_bridge,
-                sub_id,
-                lane: Lane::Client,
-            };
-            let handling = wanted.retain_handling;
-            subscribe(core, key, wanted.filter, options, handling);
-        }
+    reply_once(core, c, suback, is_saved, now);
+    for (wanted, reason, options) in grants {
+        let what = format_args!("{} {}", reason.0, wanted.filter);
+        tell(core, SUBSCRIBE, key, what);
+        let handling = wanted.retain_handling;
+        subscribe(core, key, wanted.filter, options, handling);
     }
+    slow_down(core, c, key);
     // Most subscriptions get all that is retained for them at once.
     send_some(core, key, now);
 }
@@ -78,6 +81,45 @@ pub(crate) fn on_subscribe(core: &mut Core, c: ConnId, packet: &Subscribe<'_>, n
 /// What a filter costs to put in or take out, in units of work.
 fn work(filter: &str) -> usize {
     1 + levels(filter) / 2
+}
+
+/// A client that has changed so many subscriptions that the next commit has enough of them is not read
+/// before that is done.
+fn slow_down(core: &mut Core, c: ConnId, key: SessionKey) {
+    let most = if core.ledger.is_over_budget() {
+        UNSAVED_OVER_BUDGET
+    } else {
+        UNSAVED
+    };
+    if core.sessions.unsaved_filter_bytes(key) >= most {
+        core.connections.pause(c);
+    }
+}
+
+/// What a client asks for with one filter.
+fn options(wanted: &Subscription<'_>, sub_id: Option<NonZeroU32>, is_bridge: bool) -> SubOptions {
+    SubOptions {
+        qos: wanted.qos,
+        // A bridge that says so before MQTT 5 gets what it would ask for in MQTT 5.
+        no_local: wanted.no_local || is_bridge,
+        retain_as_published: wanted.retain_as_published || is_bridge,
+        sub_id,
+        lane: Lane::Client,
+    }
+}
+
+/// Whether a session is not subscribed like this yet.
+fn changes(core: &Core, key: SessionKey, wanted: &Subscription<'_>, options: &SubOptions) -> bool {
+    let Some(session) = core.sessions.known(key) else {
+        return false;
+    };
+    let known = session.subscriptions.get(wanted.filter);
+    known.is_none_or(|known| {
+        // The lane of a shared one is given by the session.
+        let lane = known.options.lane;
+        known.retain_handling != wanted.retain_handling
+            || known.options != SubOptions { lane, ..*options }
+    })
 }
 
 /// A line for `log_type subscribe` or `unsubscribe`, in Mosquitto's form.
@@ -216,7 +258,10 @@ pub(crate) fn subscribe(
         return;
     };
     let subscribed = Subscribed::new(filter, options, retain_handling);
-    let is_new = session.subscriptions.set(subscribed);
+    let changed = session.subscriptions.set(subscribed);
+    if changed != Changed::Nothing && session.is_durable() {
+        core.sessions.unsave_filter(key, filter);
+    }
     if is_share {
         // No retained messages (5.0 §4.8.2).
         return;
@@ -224,7 +269,7 @@ pub(crate) fn subscribe(
     core.router.subscribe(filter, key, options);
     let wants_retained = match retain_handling {
         RetainHandling::Send => true,
-        RetainHandling::SendIfNew => is_new,
+        RetainHandling::SendIfNew => changed == Changed::New,
         RetainHandling::DontSend => false,
     };
     if wants_retained {
@@ -250,20 +295,17 @@ pub(crate) fn on_unsubscribe(core: &mut Core, c: ConnId, packet: &Unsubscribe<'_
             unsubscribe(core, key, filter, now)
         })
         .collect();
-    let is_changed = reasons.contains(&Reason::SUCCESS);
     let unsuback = Packet::UnsubAck(UnsubAck {
         id: packet.id,
         props: Props::EMPTY,
         reasons,
     });
     let is_durable = core.sessions.get(key).is_some_and(|s| s.is_durable());
-    if is_durable && is_changed {
-        core.sessions.unsave_identity(key);
-    }
     // A repeated one must not be answered before the first is on disk.
     let is_saved = !is_durable || core.is_saved(key);
     let unsuback = Reply::Encoded(encoded(&unsuback, version));
     reply_once(core, c, unsuback, is_saved, now);
+    slow_down(core, c, key);
 }
 
 fn unsubscribe(core: &mut Core, key: SessionKey, filter: &str, now: Time) -> Reason {
@@ -274,6 +316,9 @@ fn unsubscribe(core: &mut Core, key: SessionKey, filter: &str, now: Time) -> Rea
         return Reason::NO_SUBSCRIPTION_EXISTED;
     };
     let lane = gone.options.lane;
+    if session.is_durable() {
+        core.sessions.unsave_filter(key, filter);
+    }
     match lane {
         Lane::Share(_) => leave_group(core, key, filter, lane, now),
         Lane::Client | Lane::Bridge(_) | Lane::Dead => core.router.unsubscribe(filter, key),

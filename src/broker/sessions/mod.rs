@@ -5,7 +5,7 @@ mod session;
 mod subscriptions;
 
 use std::borrow::Borrow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{Hash, Hasher};
 use std::panic::Location;
 use std::rc::Rc;
@@ -14,7 +14,7 @@ pub use drops::DropReason;
 pub(crate) use drops::Drops;
 use session::Mark;
 pub(crate) use session::{NEVER, PendingWill, Role, Session, Share, who};
-pub(crate) use subscriptions::{Subscribed, levels};
+pub(crate) use subscriptions::{Changed, Subscribed, levels};
 
 use crate::held::{ALLOCATION, Charge, SESSIONS};
 use crate::impossible;
@@ -31,6 +31,9 @@ pub(crate) struct Sessions {
     next: SessionId,
     /// Those whose rows must be written.
     unsaved: Vec<SessionKey>,
+    /// The filters whose rows must be written or deleted, of those whose subscriptions have rows of
+    /// their own.
+    unsaved_filters: HashMap<SessionKey, Filters>,
     /// Those whose rows must be deleted.
     gone: Vec<SessionId>,
     /// Those that wait for the next commit before they can send more.
@@ -44,6 +47,13 @@ pub(crate) struct Sessions {
 /// What a session takes, in bytes, about: itself, its names, and what finds it by its client id.
 fn held(origin: &Origin) -> usize {
     size_of::<Session>() + origin.held() + 2 * size_of::<(ByClientId, SessionKey)>() + ALLOCATION
+}
+
+/// Filters of one session.
+#[derive(Debug, Default)]
+struct Filters {
+    set: BTreeSet<Box<str>>,
+    bytes: usize,
 }
 
 /// A session's origin, as what its client id is in.
@@ -78,6 +88,7 @@ impl Sessions {
             by_client_id: HashMap::new(),
             next,
             unsaved: Vec::new(),
+            unsaved_filters: HashMap::new(),
             gone: Vec::new(),
             stalled: Vec::new(),
             spent: Vec::new(),
@@ -133,6 +144,7 @@ impl Sessions {
     pub(crate) fn remove(&mut self, key: SessionKey) -> Option<(Session, bool)> {
         let session = self.table.remove(key)?;
         self.held.shift(0, held(&session.origin));
+        self.unsaved_filters.remove(&key);
         let rows = session.is_on_disk() || session.marks.is_unsaved();
         if rows {
             self.gone.push(session.id);
@@ -208,6 +220,29 @@ impl Sessions {
         self.unsave(key, Mark::IdsUnsaved);
     }
 
+    /// The session's subscription to `filter` has changed, or ended; the caller says how soon that must
+    /// be written.
+    pub(crate) fn unsave_filter(&mut self, key: SessionKey, filter: &str) {
+        let session = self.table.get(key);
+        if session.is_some_and(Session::are_filters_apart) {
+            let filters = self.unsaved_filters.entry(key).or_default();
+            if !filters.set.contains(filter) {
+                filters.bytes += filter.len();
+                filters.set.insert(filter.into());
+            }
+            self.unsave(key, Mark::FiltersUnsaved);
+        } else {
+            self.unsave(key, Mark::IdentityUnsaved);
+        }
+    }
+
+    /// Bytes of the session's filters that wait for the next commit.
+    pub(crate) fn unsaved_filter_bytes(&self, key: SessionKey) -> usize {
+        self.unsaved_filters
+            .get(&key)
+            .map_or(0, |filters| filters.bytes)
+    }
+
     fn unsave(&mut self, key: SessionKey, row: Mark) {
         if let Some(session) = self.table.get_mut(key) {
             let known = session.marks.is_unsaved();
@@ -221,31 +256,12 @@ impl Sessions {
     /// Writes the rows of the sessions that changed, and deletes those of the ones that are gone.
     pub(crate) fn save(&mut self, batch: &mut Batch) {
         for key in self.unsaved.drain(..) {
-            let Some(session) = self.table.get_mut(key) else {
-                continue;
-            };
-            let identity = session.marks.set(Mark::IdentityUnsaved, false);
-            let ids = session.marks.set(Mark::IdsUnsaved, false);
-            let state = ids && session.inbound.settle();
-            let state = session.marks.set(Mark::StateUnsaved, false) || state;
-            if identity {
-                batch.put_session(session.id, &session.record());
-            }
-            if state {
-                batch.put_state(session.id, &session.state());
-            }
-            if ids {
-                let id = session.id;
-                session.inbound.take_unsaved(|number, page| match page {
-                    Some(page) => batch.put_ids(id, number, page),
-                    None => batch.delete_ids(id, number),
-                });
-            }
-            if identity || state || ids {
-                session.saved_in = batch.seq;
-                session.marks.set(Mark::OnDisk, true);
+            let filters = self.unsaved_filters.remove(&key);
+            if let Some(session) = self.table.get_mut(key) {
+                save_session(session, filters.unwrap_or_default().set, batch);
             }
         }
+        self.unsaved_filters.shrink_to(0);
         for id in self.gone.drain(..) {
             batch.delete_session(id);
         }
@@ -280,6 +296,45 @@ impl Sessions {
     /// The next of the sessions that may have nothing left for others.
     pub(crate) fn take_spent(&mut self) -> Option<SessionKey> {
         self.spent.pop()
+    }
+}
+
+/// Writes the rows of one session that changed, among them those of `filters`.
+fn save_session(session: &mut Session, filters: BTreeSet<Box<str>>, batch: &mut Batch) {
+    let (id, marks) = (session.id, &mut session.marks);
+    let is_unsaved = marks.is_unsaved();
+    marks.set(Mark::FiltersUnsaved, false);
+    let identity = marks.set(Mark::IdentityUnsaved, false);
+    let ids = marks.set(Mark::IdsUnsaved, false);
+    let state = marks.set(Mark::StateUnsaved, false);
+    let state = (ids && session.inbound.settle()) || state;
+    if identity && !session.are_filters_apart() && session.has_many_filters() {
+        session.set_filters_apart();
+        for subscribed in session.subscriptions.iter() {
+            batch.put_subscription(id, &subscribed.record());
+        }
+    }
+    for filter in filters {
+        match session.subscriptions.get(&filter) {
+            Some(subscribed) => batch.put_subscription(id, &subscribed.record()),
+            None => batch.delete_subscription(id, &filter),
+        }
+    }
+    if identity {
+        batch.put_session(id, &session.record());
+    }
+    if state {
+        batch.put_state(id, &session.state());
+    }
+    if ids {
+        session.inbound.take_unsaved(|number, page| match page {
+            Some(page) => batch.put_ids(id, number, page),
+            None => batch.delete_ids(id, number),
+        });
+    }
+    if is_unsaved {
+        session.saved_in = batch.seq;
+        session.marks.set(Mark::OnDisk, true);
     }
 }
 

@@ -12,8 +12,12 @@ use crate::lane::{Lane, ShareNo};
 use crate::message::{Message, Origin, SessionId};
 use crate::mqtt::{QoS, Version};
 use crate::session::{Inbound, Outbound};
-use crate::store::{SessionRecord, StateRecord, SubscriptionRecord, WillRecord};
+use crate::store::{SessionRecord, StateRecord, WillRecord};
 use crate::time::Time;
+
+/// So many bytes of filters and will stand in the identity row of a session; of more, each subscription has a row
+/// of its own. In tests it is few, so that the simulation gets there.
+const IN_IDENTITY: usize = if cfg!(test) { 40 } else { 512 };
 
 /// Never expires (5.0 §3.1.2.11.2).
 pub(crate) const NEVER: u32 = u32::MAX;
@@ -115,6 +119,10 @@ pub(super) enum Mark {
     ByTopic = 16,
     /// The packet ids that it received have changed since they were written.
     IdsUnsaved = 32,
+    /// Its subscriptions have rows of their own.
+    FiltersApart = 64,
+    /// Some of those rows must be written with the next commit.
+    FiltersUnsaved = 128,
 }
 
 /// The [`Mark`]s of a session, in one byte: there are thousands of sessions.
@@ -139,7 +147,12 @@ impl Marks {
 
     /// True if a row must be written with the next commit.
     pub(super) fn is_unsaved(self) -> bool {
-        let rows = [Mark::IdentityUnsaved, Mark::StateUnsaved, Mark::IdsUnsaved];
+        let rows = [
+            Mark::IdentityUnsaved,
+            Mark::StateUnsaved,
+            Mark::IdsUnsaved,
+            Mark::FiltersUnsaved,
+        ];
         rows.into_iter().any(|row| self.has(row))
     }
 }
@@ -288,7 +301,32 @@ impl Session {
         self.saved_in
     }
 
-    /// The identity row.
+    /// Its subscriptions have rows of their own in the store.
+    pub(crate) fn set_filters_apart(&mut self) {
+        self.marks.set(Mark::FiltersApart, true);
+    }
+
+    /// True if its subscriptions have rows of their own in the store.
+    pub(super) fn are_filters_apart(&self) -> bool {
+        self.marks.has(Mark::FiltersApart)
+    }
+
+    /// True if its subscriptions are too many for the identity row, which is written at each connect, or
+    /// that is so large with its will that not each SUBSCRIBE should write it.
+    pub(super) fn has_many_filters(&self) -> bool {
+        let will = self.will.as_ref().map_or(0, |will| will.message.size());
+        let mut room = IN_IDENTITY.saturating_sub(will as usize);
+        let mut filters = self.subscriptions.iter();
+        !filters.all(|s| match room.checked_sub(s.filter.len() + 4) {
+            Some(left) => {
+                room = left;
+                true
+            }
+            None => false,
+        })
+    }
+
+    /// The identity row, with the subscriptions that have no rows of their own.
     pub(super) fn record(&self) -> SessionRecord {
         let will = self.will.as_ref().map(|will| WillRecord {
             topic: will.message.topic().into(),
@@ -299,19 +337,7 @@ impl Session {
             delay: will.delay,
             expiry: will.expiry,
         });
-        let subscription = |s: &Subscribed| SubscriptionRecord {
-            filter: s.filter.clone(),
-            qos: s.options.qos,
-            no_local: s.options.no_local,
-            retain_as_published: s.options.retain_as_published,
-            retain_handling: s.retain_handling,
-            sub_id: s.options.sub_id.map(|id| id.get()),
-            lane: if s.options.lane.is_share() {
-                s.options.lane
-            } else {
-                Lane::Client
-            },
-        };
+        let here = (!self.are_filters_apart()).then_some(self.subscriptions.iter());
         SessionRecord {
             client_id: self.client_id().into(),
             username: self.origin.username().map(Into::into),
@@ -319,7 +345,7 @@ impl Session {
             version: self.version,
             expiry: self.expiry,
             disconnected_at: self.conn.is_none().then_some(self.since),
-            subscriptions: self.subscriptions.iter().map(subscription).collect(),
+            subscriptions: here.into_iter().flatten().map(Subscribed::record).collect(),
             will,
             bridge: self.is_bridge(),
             subscribed_upstream: self

@@ -5,8 +5,10 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use crate::held::{ALLOCATION, Charge, SESSIONS};
+use crate::lane::Lane;
 use crate::mqtt::RetainHandling;
 use crate::route::SubOptions;
+use crate::store::SubscriptionRecord;
 
 /// One subscription of a session; the router has the same options under the filter.
 #[derive(Clone, Debug)]
@@ -15,6 +17,17 @@ pub(crate) struct Subscribed {
     pub(crate) options: SubOptions,
     pub(crate) retain_handling: RetainHandling,
     _held: Charge<SESSIONS>,
+}
+
+/// What a SUBSCRIBE changes of the subscription to a filter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Changed {
+    /// There was none.
+    New,
+    /// Its options are others.
+    Options,
+    /// It was there like this.
+    Nothing,
 }
 
 impl Subscribed {
@@ -28,6 +41,32 @@ impl Subscribed {
             options,
             retain_handling,
             _held: Charge::new(size_of::<Subscribed>() + filter.len() + ALLOCATION),
+        }
+    }
+
+    /// As it is stored.
+    pub(super) fn record(&self) -> SubscriptionRecord {
+        SubscriptionRecord {
+            filter: self.filter.clone(),
+            qos: self.options.qos,
+            no_local: self.options.no_local,
+            retain_as_published: self.options.retain_as_published,
+            retain_handling: self.retain_handling,
+            sub_id: self.options.sub_id.map(|id| id.get()),
+            lane: if self.options.lane.is_share() {
+                self.options.lane
+            } else {
+                Lane::Client
+            },
+        }
+    }
+
+    /// What it changes of `known`, which has the same filter.
+    fn changes(&self, known: &Subscribed) -> Changed {
+        if self.options == known.options && self.retain_handling == known.retain_handling {
+            Changed::Nothing
+        } else {
+            Changed::Options
         }
     }
 
@@ -94,11 +133,16 @@ impl Ord for ByFilter {
 }
 
 impl Many {
-    fn set(&mut self, subscribed: Subscribed) -> bool {
-        let added = subscribed.levels();
-        let is_new = self.all.replace(ByFilter(subscribed)).is_none();
-        self.levels += if is_new { added } else { 0 };
-        is_new
+    fn set(&mut self, subscribed: Subscribed) -> Changed {
+        let known = self.all.get(&*subscribed.filter);
+        let changed = known.map_or(Changed::New, |known| subscribed.changes(&known.0));
+        if changed == Changed::New {
+            self.levels += subscribed.levels();
+        }
+        if changed != Changed::Nothing {
+            self.all.replace(ByFilter(subscribed));
+        }
+        changed
     }
 }
 
@@ -143,18 +187,28 @@ impl Subscriptions {
         }
     }
 
-    /// Adds a subscription or replaces it; true if it is new.
-    pub(crate) fn set(&mut self, subscribed: Subscribed) -> bool {
+    /// The subscription to `filter`.
+    pub(crate) fn get(&self, filter: &str) -> Option<&Subscribed> {
+        match &self.0 {
+            Kept::Few(few) => find(few, filter).ok().and_then(|at| few.get(at)),
+            Kept::Many(many) => many.all.get(filter).map(|found| &found.0),
+        }
+    }
+
+    /// Adds a subscription or replaces it.
+    pub(crate) fn set(&mut self, subscribed: Subscribed) -> Changed {
         let few = match &mut self.0 {
             Kept::Few(few) => few,
             Kept::Many(many) => return many.set(subscribed),
         };
         match find(few, &subscribed.filter) {
             Ok(at) => {
-                if let Some(known) = few.get_mut(at) {
-                    *known = subscribed;
-                }
-                return false;
+                let Some(known) = few.get_mut(at) else {
+                    return Changed::Nothing;
+                };
+                let changed = subscribed.changes(known);
+                *known = subscribed;
+                return changed;
             }
             Err(at) if few.len() < FEW => {
                 if few.is_empty() {
@@ -172,7 +226,7 @@ impl Subscriptions {
                 self.0 = Kept::Many(many);
             }
         }
-        true
+        Changed::New
     }
 
     /// Takes out the subscription to `filter`.
@@ -256,9 +310,14 @@ mod tests {
                 let filter = format!("{}{n}", "l/".repeat(usize::from(n % 4)));
                 let qos = if qos { QoS::AtLeastOnce } else { QoS::AtMostOnce };
                 if adds > 0 {
-                    let is_new = model.insert(filter.clone(), qos).is_none();
-                    prop_assert_eq!(subscriptions.has(&filter), !is_new);
-                    prop_assert_eq!(subscriptions.set(subscribed(&filter, qos)), is_new);
+                    let known = model.insert(filter.clone(), qos);
+                    prop_assert_eq!(subscriptions.has(&filter), known.is_some());
+                    let changed = match known {
+                        None => Changed::New,
+                        Some(known) if known == qos => Changed::Nothing,
+                        Some(_) => Changed::Options,
+                    };
+                    prop_assert_eq!(subscriptions.set(subscribed(&filter, qos)), changed);
                 } else {
                     let known = model.remove(&filter);
                     let gone = subscriptions.remove(&filter);

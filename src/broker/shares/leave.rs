@@ -132,12 +132,18 @@ pub(crate) fn stays_for_others(core: &mut Core, key: SessionKey, now: Time) -> b
 
 /// Makes a session nothing but a place where messages lie for others.
 fn end_but_for(core: &mut Core, key: SessionKey, mut kept: Vec<Share>, now: Time) {
-    forget_identity(core, key, now);
-    let Some(session) = core.sessions.known_mut(key) else {
+    let Some(session) = core.sessions.known(key) else {
         return;
     };
     kept.retain(|share| session.outbound.has_waiting(share.lane()));
     let is_kept = |lane| kept.iter().any(|share| share.lane() == lane);
+    let over = session.subscriptions.iter();
+    let over = over.filter(|s| !is_kept(s.options.lane));
+    let over: Vec<Box<str>> = over.map(|s| s.filter.clone()).collect();
+    forget_identity(core, key, now);
+    let Some(session) = core.sessions.known_mut(key) else {
+        return;
+    };
     session.subscriptions.extract(|s| !is_kept(s.options.lane));
     session.inbound.clear();
     session.will = None;
@@ -146,6 +152,9 @@ fn end_but_for(core: &mut Core, key: SessionKey, mut kept: Vec<Share>, now: Time
     core.sessions.unsave_identity(key);
     core.sessions.unsave_state(key);
     core.sessions.unsave_ids(key);
+    for filter in over {
+        core.sessions.unsave_filter(key, &filter);
+    }
     core.ledger.promise(now);
     for share in kept {
         leave_to_others(core, key, share);

@@ -1,7 +1,8 @@
 //! What is written for what a client sends: in proportion to that, not to what its session has.
 
+use super::world::Last;
 use super::*;
-use crate::config::General;
+use crate::config::{FlashBudget, General};
 
 /// How many packet ids of QoS 2 messages a client's session holds.
 fn open_ids(world: &World, client_id: &str) -> Vec<u16> {
@@ -117,4 +118,248 @@ fn open_packet_ids_are_bounded() {
         world.cut(peer);
     }
     assert_eq!(open_ids(&world, "new"), (81..=100).collect::<Vec<_>>());
+}
+
+/// Filters of 40 bytes or so.
+fn filter(n: usize) -> String {
+    format!("a/filter/of/about/forty/bytes/{n:06}/+")
+}
+
+/// Subscribes to `filters`, a hundred in a packet, and takes in the SUBACKs.
+fn subscribe_each(world: &mut World, peer: Peer, filters: std::ops::Range<usize>, qos: QoS) {
+    let filters: Vec<String> = filters.map(filter).collect();
+    for some in filters.chunks(100) {
+        let wanted: Vec<_> = some.iter().map(|f| Subscription::new(f, qos)).collect();
+        world.subscribe(peer, 9, &wanted);
+        world.pass(ms(50));
+        let suback = Got::SubAck(9, vec![Reason(qos as u8); some.len()]);
+        assert_eq!(world.got(peer), [suback]);
+    }
+}
+
+/// The filters of a client's session.
+fn filters(world: &World, client_id: &str) -> Vec<(String, QoS)> {
+    let sessions = &world.broker.core.sessions;
+    let session = sessions.get(sessions.find(client_id).unwrap()).unwrap();
+    let subscribed = session.subscriptions.iter();
+    let subscribed = subscribed.map(|s| (s.filter.to_string(), s.options.qos));
+    subscribed.collect()
+}
+
+#[test]
+fn subscriptions_write_in_proportion_with_9_000_filters() {
+    let mut world = World::new();
+    let peer = world.durable(Version::V5, "s");
+    subscribe_each(&mut world, peer, 0..9_000, QoS::AtLeastOnce);
+    let wrote = |world: &mut World, what: &mut dyn FnMut(&mut World)| {
+        let (bytes, batches) = (world.batch_bytes, world.batches);
+        what(world);
+        world.pass(secs(3));
+        (world.batch_bytes - bytes, world.batches - batches)
+    };
+    let (bytes, _) = wrote(&mut world, &mut |world| {
+        for n in 0..1_000 {
+            subscribe_each(world, peer, n..n + 1, QoS::ExactlyOnce);
+        }
+    });
+    assert!((40_000..1_000 * 80).contains(&bytes), "{bytes}");
+    let again = wrote(&mut world, &mut |world| {
+        subscribe_each(world, peer, 0..1_000, QoS::ExactlyOnce);
+        subscribe_each(world, peer, 1_000..9_000, QoS::AtLeastOnce);
+    });
+    assert_eq!(again, (0, 0), "what is there already is not written");
+    let (bytes, _) = wrote(&mut world, &mut |world| {
+        for n in 0..1_000 {
+            world.unsubscribe(peer, 7, &filter(n));
+            world.pass(ms(50));
+            assert_eq!(world.got(peer), [Got::UnsubAck(7, vec![OK])]);
+        }
+    });
+    assert!(bytes < 1_000 * 80, "{bytes}");
+    // Nor does who comes and goes write them.
+    let (bytes, _) = wrote(&mut world, &mut |world| {
+        for _ in 0..10 {
+            world.durable(Version::V5, "s");
+            world.pass(secs(2));
+        }
+    });
+    assert!(bytes < 10 * 300, "{bytes}");
+    let before = filters(&world, "s");
+    assert_eq!(before.len(), 8_000);
+    world.crash(secs(1));
+    assert_eq!(filters(&world, "s"), before);
+    let device = world.clean(Version::V311, "d");
+    let peer = world.durable(Version::V5, "s");
+    let matched = |n| filter(n).replace('+', "x");
+    world.publish(device, &matched(999), "gone", qos1(1));
+    world.publish(device, &matched(1_000), "there", qos1(2));
+    world.pass(ms(50));
+    assert_eq!(world.payloads(peer), ["there"]);
+}
+
+#[test]
+fn subscriptions_do_not_write_the_will_again() {
+    let mut world = World::new();
+    let (peer, _) = world.connect(&Dial {
+        will: Some(Last {
+            payload: "x".repeat(10_000).leak(),
+            delay: 60,
+            expiry: None,
+        }),
+        ..Dial::durable(Version::V5, "w")
+    });
+    subscribe_each(&mut world, peer, 0..1, QoS::AtMostOnce);
+    let before = world.batch_bytes;
+    for n in 0..100 {
+        let qos = QoS::from_bits(n % 2 + 1).unwrap();
+        subscribe_each(&mut world, peer, 0..1, qos);
+    }
+    let bytes = world.batch_bytes - before;
+    assert!((4_000..10_000).contains(&bytes), "{bytes}");
+    world.crash(secs(1));
+    assert_eq!(filters(&world, "w"), [(filter(0), QoS::ExactlyOnce)]);
+    let listener = world.clean(Version::V5, "l");
+    world.listen(listener, "will", QoS::AtMostOnce);
+    world.pass(secs(61));
+    assert_eq!(world.payloads(listener)[0].len(), 10_000);
+}
+
+/// Few filters and many, in one packet and in many: after a crash at any point all that was
+/// acknowledged holds, and what was not is whole or absent.
+#[test]
+fn a_crash_between_any_two_commits_leaves_the_subscriptions_that_were_told() {
+    for crash_at in 0..12 {
+        let mut world = World::new();
+        let peer = world.durable(Version::V5, "s");
+        let mut told = filters(&world, "s");
+        for n in 0..crash_at {
+            match n % 4 {
+                3 => {
+                    world.unsubscribe(peer, 7, &filter(n - 1));
+                    world.pass(ms(50));
+                    assert_eq!(world.got(peer), [Got::UnsubAck(7, vec![OK])]);
+                }
+                2 => subscribe_each(&mut world, peer, n - 2..n + 1, QoS::AtMostOnce),
+                _ => subscribe_each(&mut world, peer, n..n + 1, QoS::ExactlyOnce),
+            }
+            told = filters(&world, "s");
+        }
+        world.held = true;
+        world.subscribe(peer, 8, &[Subscription::new("late", QoS::AtMostOnce)]);
+        world.pass(ms(50));
+        assert_eq!(world.got(peer), []);
+        world.held = false;
+        world.crash(secs(1));
+        assert_eq!(filters(&world, "s"), told, "after {crash_at}");
+    }
+}
+
+/// Once the budget of the day is used up, a client that waits for its acknowledgements gets them with
+/// a commit that comes late, and one that does not is not read.
+#[test]
+fn a_flash_budget_holds_for_all_that_a_client_does() {
+    let mut world = World::with(General {
+        flash_budget: Some(FlashBudget {
+            bytes_a_day: 24 << 20,
+            longest: secs(8),
+        }),
+        ..settings()
+    });
+    world.written.today = 1 << 40;
+    let peer = world.durable(Version::V5, "c");
+    subscribe_each_late(&mut world, peer);
+    // Runs `what` until 100 s are over, as often as it is answered.
+    let commits = |world: &mut World, what: &mut dyn FnMut(&mut World)| {
+        let (before, end) = (world.batches, world.now + secs(100));
+        while world.now < end {
+            what(world);
+        }
+        world.pass(secs(20));
+        assert!(
+            (5..=15).contains(&(world.batches - before)),
+            "{}",
+            world.batches - before
+        );
+    };
+    let mut n = 0;
+    commits(&mut world, &mut |world| {
+        n += 1;
+        let qos = QoS::from_bits(n % 2).unwrap();
+        world.subscribe(peer, 9, &[Subscription::new("a/b", qos)]);
+        until_answered(world, peer);
+    });
+    commits(&mut world, &mut |world| {
+        world.publish(peer, "t", "x", qos2(1));
+        until_answered(world, peer);
+        world.pubrel(peer, 1);
+        until_answered(world, peer);
+    });
+    for version in VERSIONS {
+        commits(&mut world, &mut |world| {
+            let peer = world.dial(&Dial::durable(version, "c"));
+            until_answered(world, peer);
+            world.disconnect(peer, OK);
+            world.pass(ms(100));
+        });
+    }
+    // The window of a receiver hastens no commit.
+    let peer = world.dial(&Dial {
+        receive_maximum: Some(1),
+        ..Dial::durable(Version::V5, "r")
+    });
+    until_answered(&mut world, peer);
+    world.subscribe(peer, 9, &[Subscription::new("q/#", QoS::ExactlyOnce)]);
+    until_answered(&mut world, peer);
+    let device = world.clean(Version::V311, "d");
+    for n in 1..=50 {
+        world.publish(device, "q/x", "x", qos1(n));
+    }
+    for n in 51..=100 {
+        world.publish(device, "q/x", "x", qos2(n));
+    }
+    commits(&mut world, &mut |world| {
+        world.pass(ms(100));
+        for got in world.got(peer) {
+            match got {
+                Got::Publish(arrived) => match arrived.delivery {
+                    Delivery::ExactlyOnce(id, _) => world.pubrec(peer, id.get()),
+                    Delivery::AtLeastOnce(id, _) => world.puback(peer, id.get()),
+                    Delivery::AtMostOnce => {}
+                },
+                Got::PubRel(id, _) => world.pubcomp(peer, id),
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+}
+
+/// Lets time pass until something comes.
+fn until_answered(world: &mut World, peer: Peer) {
+    for _ in 0..300 {
+        if !world.got(peer).is_empty() {
+            return;
+        }
+        world.pass(ms(100));
+    }
+    panic!("no answer in 30 s");
+}
+
+/// Changes subscriptions without waiting, until the client is not read any more.
+fn subscribe_each_late(world: &mut World, peer: Peer) {
+    subscribe_late(world, peer, 0);
+    let most = (1..300).find(|n| {
+        subscribe_late(world, peer, *n);
+        !world.is_read(peer)
+    });
+    assert!(most.is_some_and(|n| n < 120), "{most:?}");
+    world.pass(secs(20));
+    assert!(world.is_read(peer));
+    world.got(peer);
+}
+
+fn subscribe_late(world: &mut World, peer: Peer, n: usize) {
+    world.subscribe(peer, 9, &[Subscription::new(&filter(n), QoS::AtMostOnce)]);
+    if n < 3 {
+        until_answered(world, peer);
+    }
 }

@@ -43,7 +43,8 @@ fn found(loaded: &Loaded) -> Vec<(u64, Vec<&str>, Vec<u16>)> {
 
 /// In the journal, in the tables, in a new file.
 fn everywhere(disk: &Disk, check: impl Fn(&Loaded, &str)) {
-    let steps: [(&str, fn(&mut Db)); 3] = [
+    type Make = fn(&mut Db);
+    let steps: [(&str, Make); 3] = [
         ("the last in the journal", |_| {}),
         ("all in the tables", |db| db.fold().unwrap()),
         ("in a new file", |db| db.rewrite().unwrap()),
@@ -143,4 +144,40 @@ fn every_packet_id_has_its_place() {
         page[word] = bit;
         assert!(ids_on(number, &page).map(|id| id.get()).eq([id]));
     }
+}
+
+/// What a thousand commits write of a session with 60,000 ids and 10,000 filters: a page of the journal
+/// each, and from time to time the pages of the tables that have changed.
+#[test]
+fn commits_write_in_proportion_to_what_they_hold() {
+    let disk = Disk::with_store();
+    let (mut db, _) = disk.open().unwrap();
+    let id = SessionId(1);
+    let filter = |n: u64| format!("a/filter/of/about/forty/bytes/{n:06}/+");
+    let mut batch = Batch::new(1);
+    batch.put_session(id, &session("c"));
+    for n in 0..10_000 {
+        batch.put_subscription(id, &subscription(&filter(n), QoS::AtMostOnce));
+    }
+    for page in 0..235 {
+        batch.put_ids(id, page, &[u64::MAX; 4]);
+    }
+    db.commit(&mut batch).unwrap();
+    let mut wrote = |put: &dyn Fn(&mut Batch, u64)| {
+        let before = db.usage().bytes;
+        for n in 0..1_000 {
+            let mut batch = Batch::new(2 + n);
+            put(&mut batch, n);
+            db.commit(&mut batch).unwrap();
+        }
+        db.fold().unwrap();
+        db.usage().bytes - before
+    };
+    let ids = wrote(&|batch, n| batch.put_ids(id, 235, &[n, 0, 0, 0]));
+    assert!(ids < 1_000 * 5_000, "{ids}");
+    let filters = wrote(&|batch, n| {
+        let filter = filter(n * 7_919 % 10_000);
+        batch.put_subscription(id, &subscription(&filter, QoS::ExactlyOnce));
+    });
+    assert!(filters < 1_000 * 12_000, "{filters}");
 }
