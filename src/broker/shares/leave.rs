@@ -43,6 +43,7 @@ fn leave_ram(core: &mut Core, key: SessionKey, now: Time) {
         ledger.ack(id, owner, now);
     });
     for entry in left {
+        core.work.add(1);
         let lane = entry.owed.lane;
         if lane.line().is_some() {
             drop_offline(core, key, lane, (&entry.message, entry.owed.qos), now);
