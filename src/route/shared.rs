@@ -190,6 +190,13 @@ impl<M: Copy + Eq + Hash> Groups<M> {
         self.by_name.get(name).copied()
     }
 
+    /// The options of a member of a group.
+    pub fn options(&self, group: GroupKey, key: M) -> Option<SubOptions> {
+        let group = self.groups.get(group)?;
+        let member = group.members.get(*group.places.get(&key)?)?;
+        Some(member.options)
+    }
+
     /// Makes `key` a member of the group `name`, a whole `$share/NAME/FILTER`, or changes its
     /// options. Returns the group, and true if it is new.
     pub fn join(&mut self, name: &str, key: M, options: SubOptions) -> (GroupKey, bool) {

@@ -9,7 +9,7 @@ use crate::lane::Lane;
 use crate::message::{Message, MessageId};
 use crate::mqtt::{PacketId, QoS, Reason};
 use crate::owed::Owed;
-use crate::store::{Queue, Queued};
+use crate::store::{Amount, Queue, Queued};
 use crate::time::Time;
 
 /// How many messages a durable session holds in RAM beyond its window, at most.
@@ -118,6 +118,18 @@ impl Places {
     /// True if a message was sent on an earlier connection.
     pub(super) fn is_resent(&self, id: MessageId) -> bool {
         self.resend.binary_search(&id).is_ok()
+    }
+
+    /// Adds what waits in RAM, or is being read, of the lanes that `may` admits, and was never sent.
+    pub(super) fn add_unsent(&self, amount: &mut Amount, may: impl Fn(Lane) -> bool) {
+        for entry in self.ready.iter().filter(|e| !e.dup && may(e.owed.lane)) {
+            amount.add(1, u64::from(entry.message.size()));
+        }
+        for queued in &self.reading {
+            if may(queued.lane) && !self.is_resent(queued.id) {
+                amount.add(1, queued.size.into());
+            }
+        }
     }
 
     /// Takes the flights that the peer has not answered.

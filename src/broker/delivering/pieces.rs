@@ -3,7 +3,8 @@
 //!
 //! Each kind keeps its own cursor, which stays right whatever happens between two pieces: walks through
 //! what is retained (`routing::Walks`) the key of a topic, the expiry of retained messages their
-//! order of expiry.
+//! order of expiry. Messages that expire in queues have theirs, too, but a pause between pieces
+//! (`queues::age`).
 
 use super::retain::expire_retained;
 use super::walk;

@@ -3,6 +3,7 @@
 //! Whoever can take a message gets it now; it never waits for another receiver that is full or
 //! away.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::choose::{choose, is_free};
@@ -212,7 +213,7 @@ fn plan_all(
         return true;
     }
     let pairs = receivers.iter().zip(plans.iter());
-    let full: Vec<SessionKey> = pairs
+    let full: HashSet<SessionKey> = pairs
         .filter(|(_, plan)| plan.lacks_room())
         .map(|(receiver, _)| receiver.session)
         .collect();

@@ -75,6 +75,7 @@ pub(crate) fn purge(core: &mut Core, now: Time) {
         let mut dropped = purge_lines(core, key, left, now);
         dropped += expire(core, key, left.saturating_sub(dropped), now);
         // A look counts as well: there may be many queues.
+        core.work.add(dropped + 1);
         left = left.saturating_sub(dropped + 1);
         if left == 0 {
             // At once: not with the next full second.

@@ -121,10 +121,16 @@ impl<'a> Bounded<'a> {
     /// True if one lane, or all, could admit `more` once all that may be dropped was.
     fn can_admit(&self, lane: Option<Lane>, more: Amount) -> bool {
         let (mut owed, bounds) = self.bounds(lane);
-        let unsent = self
-            .session
-            .outbound
-            .unsent(|other| lane.is_none_or(|lane| lane == other) && makes_way(self.policy(other)));
+        let queue = &self.session.outbound;
+        let unsent = if lane.is_none() && !self.session.is_bridge() {
+            // One policy for all lanes, of which there may be a thousand.
+            let all = makes_way(self.policy(Lane::Client)).then(|| queue.unsent_all());
+            all.unwrap_or_default()
+        } else {
+            queue.unsent(|other| {
+                lane.is_none_or(|lane| lane == other) && makes_way(self.policy(other))
+            })
+        };
         owed.take(unsent.messages, unsent.bytes);
         admits(bounds, owed, more)
     }
@@ -235,7 +241,12 @@ fn clear(core: &mut Core, key: SessionKey, lane: Option<Lane>, more: Amount, now
         return;
     }
     let is_ours = |other: Lane| lane.is_none_or(|lane| lane == other);
-    let lanes = core.sessions.get(key).map(|s| s.outbound.lanes());
+    // Only the lines of a bridge have policies of their own.
+    let may_sweep = |s: &&Session| {
+        s.is_bridge() || policy_of(s, &core.settings, Lane::Client) == Overflow::LatestPerTopic
+    };
+    let session = core.sessions.get(key).filter(may_sweep);
+    let lanes = session.map(|s| s.outbound.lanes());
     for other in lanes.into_iter().flatten().filter(|other| is_ours(*other)) {
         let session = core.sessions.get(key);
         let policy = session.map(|session| policy_of(session, &core.settings, other));
@@ -267,6 +278,7 @@ fn drop_superseded(core: &mut Core, key: SessionKey, lane: Lane, now: Time) {
         return;
     };
     let (ids, bytes) = session.outbound.drop_superseded(lane);
+    core.work.add(1 + ids.len());
     for id in &ids {
         core.ledger.ack(*id, session.id, now);
     }

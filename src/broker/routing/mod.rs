@@ -387,7 +387,7 @@ impl Router {
     pub(crate) fn expire_retained(&mut self, now: Time, most: usize) -> Vec<Rc<Message>> {
         let expired = self.retained.expire(now, most);
         for message in expired.iter().filter(|message| has_row(message.topic())) {
-            self.unwritten.promised(message.topic());
+            self.unwritten.expired(message.topic());
         }
         expired
     }

@@ -12,6 +12,12 @@ use crate::time::Time;
 /// How long after a topic was written a value that nobody waits for is written.
 const PAUSE: Duration = Duration::from_secs(60);
 
+/// How many rows of values that have expired one commit deletes, at most: there may be very many, and to
+/// gather them takes time. A row that a kill -9 leaves has expired when it is read.
+const EXPIRED: usize = 5_000;
+/// How soon the next commit goes on with them.
+const EXPIRED_PAUSE: Duration = Duration::from_secs(1);
+
 /// The topics whose row differs from what is retained.
 #[derive(Debug, Default)]
 pub(crate) struct Unwritten {
@@ -19,7 +25,11 @@ pub(crate) struct Unwritten {
     next: HashSet<Box<str>>,
     /// To be written at the given moment.
     later: HashMap<Box<str>, Time>,
-    /// The first of these moments, or an earlier one.
+    /// The values of these have expired.
+    expired: Vec<Box<str>>,
+    /// When the next of them are to be deleted.
+    expired_due: Option<Time>,
+    /// The first of the moments of `later`, or an earlier one.
     due: Option<Time>,
     /// When topics were written, those of the last [`PAUSE`] at least.
     written: HashMap<Box<str>, Time>,
@@ -52,6 +62,14 @@ impl Unwritten {
         }
     }
 
+    /// The value of `topic` has expired.
+    pub(crate) fn expired(&mut self, topic: &str) {
+        self.later.remove(topic);
+        if !self.next.contains(topic) {
+            self.expired.push(topic.into());
+        }
+    }
+
     /// True if a value of `topic` that nobody waits for is to be written later.
     pub(crate) fn is_later(&self, topic: &str) -> bool {
         self.later.contains_key(topic)
@@ -65,6 +83,13 @@ impl Unwritten {
             topics.extend(due.map(|(topic, _)| topic));
             self.due = self.later.values().min().copied();
         }
+        let most = if all { usize::MAX } else { EXPIRED };
+        let rest = self.expired.len().saturating_sub(most);
+        topics.extend(self.expired.drain(rest..));
+        self.expired_due = (rest > 0).then(|| now + EXPIRED_PAUSE);
+        if rest == 0 {
+            self.expired = Vec::new();
+        }
         self.written
             .extend(topics.iter().cloned().map(|t| (t, now)));
         if now.since(self.swept) >= PAUSE {
@@ -76,7 +101,7 @@ impl Unwritten {
 
     /// When [`Unwritten::take`] is to be called for what is to be written later.
     pub(crate) fn due(&self) -> Option<Time> {
-        self.due
+        self.due.into_iter().chain(self.expired_due).min()
     }
 }
 
@@ -149,6 +174,23 @@ mod tests {
         assert_eq!(take(&mut unwritten, 0).len(), 1_000);
         take(&mut unwritten, 61);
         assert!(unwritten.written.is_empty());
+    }
+
+    #[test]
+    fn what_expires_all_at_once_is_deleted_bit_by_bit() {
+        let mut unwritten = Unwritten::default();
+        for n in 0..2 * EXPIRED + 7 {
+            unwritten.expired(&format!("t/{n}"));
+        }
+        unwritten.promised("new");
+        assert_eq!(take(&mut unwritten, 0).len(), EXPIRED + 1);
+        assert_eq!(unwritten.due(), Some(START + EXPIRED_PAUSE));
+        assert_eq!(take(&mut unwritten, 1).len(), EXPIRED);
+        assert_eq!(take(&mut unwritten, 2).len(), 7);
+        assert_eq!(unwritten.due(), None);
+        unwritten.promised("t");
+        unwritten.expired("t");
+        assert_eq!(take(&mut unwritten, 3), ["t"]);
     }
 
     #[test]

@@ -38,7 +38,9 @@ enum Found {
 /// True if something was sent or is to be tried again.
 pub(super) fn send_next(core: &mut Core, key: SessionKey, now: Time) -> bool {
     while begin(core, key, now) {
-        match find(core, key, now) {
+        let (looked, found) = find(core, key, now);
+        core.work.add(looked);
+        match found {
             Some(Found::Due(topic, message, owed)) => {
                 send(core, key, &topic, message, owed, now);
                 return true;
@@ -93,20 +95,27 @@ fn begin(core: &mut Core, key: SessionKey, now: Time) -> bool {
     is_free && conn.is_some_and(|conn| conn.takes_message())
 }
 
-/// Looks for the next message to send. `None` if there is no pass, or it has been everywhere.
-fn find(core: &Core, key: SessionKey, now: Time) -> Option<Found> {
-    let session = core.sessions.get(key)?;
-    let end = session.bridge()?;
-    let after = end.retained.next_after()?;
-    for (n, (topic, message)) in core.router.kept_after(after).enumerate() {
+/// Looks for the next message to send, and tells how many topics it has looked at. `None` if there is no
+/// pass, or it has been everywhere.
+fn find(core: &Core, key: SessionKey, now: Time) -> (usize, Option<Found>) {
+    let session = core.sessions.get(key);
+    let end = session.and_then(|session| Some((session, session.bridge()?)));
+    let pass = end.and_then(|(session, end)| Some((session, end, end.retained.next_after()?)));
+    let Some((session, end, after)) = pass else {
+        return (0, None);
+    };
+    let mut looked = 0;
+    for (topic, message) in core.router.kept_after(after) {
+        looked += 1;
         if let Some(owed) = due(core, (key, session, end), message, now) {
-            return Some(Found::Due(topic.into(), Rc::clone(message), owed));
+            let found = Found::Due(topic.into(), Rc::clone(message), owed);
+            return (looked, Some(found));
         }
-        if n + 1 == LOOK {
-            return Some(Found::Nothing(topic.into()));
+        if looked == LOOK {
+            return (looked, Some(Found::Nothing(topic.into())));
         }
     }
-    Some(Found::End)
+    (looked, Some(Found::End))
 }
 
 /// How a message is to be sent, if the upstream is to get it.

@@ -95,7 +95,7 @@ pub(crate) struct Session {
     pub(crate) role: Role,
     /// What was dropped.
     pub(crate) drops: Option<Box<Drops>>,
-    /// Its parts in groups of shared subscriptions; made with the first.
+    /// Its parts in groups of shared subscriptions, by number; made with the first.
     #[expect(clippy::box_collection, reason = "thousands of sessions have none")]
     shares: Option<Box<Vec<Share>>>,
     /// The commit that holds its newest rows.
@@ -273,21 +273,29 @@ impl Session {
         self.shares.as_deref().map_or(&[], Vec::as_slice)
     }
 
-    /// It takes part in one more group.
-    pub(crate) fn add_share(&mut self, share: Share) {
-        self.shares.get_or_insert_default().push(share);
+    /// Where the share with this number stands among its shares, or where it belongs.
+    fn find_share(&self, number: ShareNo) -> Result<usize, usize> {
+        let shares = self.shares();
+        shares.binary_search_by_key(&number, |share| share.number)
     }
 
-    /// It goes on only with its parts that `stays` says.
-    pub(crate) fn retain_shares(&mut self, stays: impl Fn(&Share) -> bool) {
-        if let Some(shares) = &mut self.shares {
-            shares.retain(stays);
+    /// It takes part in one more group.
+    pub(crate) fn add_share(&mut self, share: Share) {
+        let at = self.find_share(share.number).unwrap_or_else(|at| at);
+        self.shares.get_or_insert_default().insert(at, share);
+    }
+
+    /// It has no part any more in the group whose share has this number.
+    pub(crate) fn remove_share(&mut self, number: ShareNo) {
+        if let (Ok(at), Some(shares)) = (self.find_share(number), &mut self.shares) {
+            shares.remove(at);
         }
         self.shares.take_if(|shares| shares.is_empty());
     }
 
     /// These are its parts in groups from now on.
-    pub(crate) fn set_shares(&mut self, shares: Vec<Share>) {
+    pub(crate) fn set_shares(&mut self, mut shares: Vec<Share>) {
+        shares.sort_unstable_by_key(|share| share.number);
         self.shares = (!shares.is_empty()).then(|| Box::new(shares));
     }
 
@@ -376,17 +384,32 @@ impl Session {
 
     /// The group whose messages belong to `lane`.
     pub(crate) fn group(&self, lane: Lane) -> Option<GroupKey> {
-        let share = self.shares().iter().find(|share| share.lane() == lane)?;
+        let Lane::Share(number) = lane else {
+            return None;
+        };
+        let share = self.shares().get(self.find_share(number).ok()?)?;
         Some(share.group)
     }
 
     /// The numbers for new shared subscriptions; none of those that still owe something.
     pub(crate) fn free_shares(&self) -> impl Iterator<Item = ShareNo> {
-        let mut taken: Vec<ShareNo> = self.shares().iter().map(|share| share.number).collect();
-        taken.sort_unstable();
-        ShareNo::all().filter(move |number| {
+        let mut shares = self.shares();
+        // Mostly the first numbers are all taken, and the next is free.
+        let count = shares.len();
+        let last = count
+            .checked_sub(1)
+            .and_then(|last| u16::try_from(last).ok());
+        let is_dense = last.is_some()
+            && shares.last().map(|share| share.number) == last.and_then(ShareNo::new);
+        let skipped = if is_dense { count } else { 0 };
+        if is_dense {
+            shares = &[];
+        }
+        let numbers = ShareNo::all().skip(skipped);
+        numbers.filter(move |number| {
             let owed = self.outbound.owed_by(Lane::Share(*number));
-            taken.binary_search(number).is_err() && owed.messages == 0
+            let taken = shares.binary_search_by_key(number, |share| share.number);
+            taken.is_err() && owed.messages == 0
         })
     }
 

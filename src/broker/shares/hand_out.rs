@@ -134,6 +134,7 @@ fn hand_on(
     (message, qos): (&Rc<Message>, QoS),
     now: Time,
 ) -> bool {
+    core.work.add(1);
     let (key, lane) = (place.session, place.lane());
     let is_restored = core.router.is_restored(id);
     let Some(session) = core.sessions.known(key) else {

@@ -23,6 +23,7 @@ pub(crate) fn go_offline(core: &mut Core, key: SessionKey, now: Time) {
         return leave_ram(core, key, now);
     }
     session.outbound.disconnect();
+    core.work.add(session.shares().len());
     for share in shares(core, key) {
         core.router.groups.set_connected(share.group, key, false);
         leave_to_others(core, key, share);
@@ -41,6 +42,7 @@ fn leave_ram(core: &mut Core, key: SessionKey, now: Time) {
         ledger.ack(id, owner, now);
     });
     for entry in left {
+        core.work.add(1);
         let lane = entry.owed.lane;
         if lane.line().is_some() {
             drop_offline(core, key, lane, (&entry.message, entry.owed.qos), now);
@@ -75,6 +77,7 @@ fn leave_groups(core: &mut Core, key: SessionKey) -> Vec<(Share, bool)> {
         })
         .collect();
     let mut left = Vec::with_capacity(names.len());
+    core.work.add(names.len());
     for (name, number) in names {
         let Some(group) = core.router.groups.find(&name) else {
             continue;

@@ -5,7 +5,7 @@ use crate::broker::routing::Place;
 use crate::broker::sessions::{Session, Share};
 use crate::impossible;
 use crate::keys::{GroupKey, SessionKey};
-use crate::lane::Lane;
+use crate::lane::{Lane, ShareNo};
 use crate::route::SubOptions;
 
 /// Makes a session a member of the group `name`, a whole `$share/NAME/FILTER`, or changes its
@@ -14,11 +14,10 @@ pub(crate) fn join(core: &mut Core, key: SessionKey, name: &str, options: &mut S
     let Some(session) = core.sessions.known(key) else {
         return;
     };
-    let known = core.router.groups.find(name);
-    let member = session.shares().iter().find(|s| Some(s.group) == known);
+    let member = share_of(core, key, name);
     let is_new = member.is_none();
     let number = match (member, options.lane) {
-        (Some(share), _) => share.number,
+        (Some(number), _) => number,
         (None, Lane::Share(number)) => number,
         (None, Lane::Client | Lane::Bridge(_) | Lane::Dead) => {
             let Some(number) = session.free_shares().next() else {
@@ -36,18 +35,27 @@ pub(crate) fn join(core: &mut Core, key: SessionKey, name: &str, options: &mut S
     }
 }
 
+/// The number of a session's share in the group `name`.
+fn share_of(core: &Core, key: SessionKey, name: &str) -> Option<ShareNo> {
+    let groups = &core.router.groups;
+    match groups.options(groups.find(name)?, key)?.lane {
+        Lane::Share(number) => Some(number),
+        Lane::Client | Lane::Bridge(_) | Lane::Dead => None,
+    }
+}
+
 /// Ends a session's part in the group `name`. True if there are other members; else the group is
 /// gone, and what is left in it, but for what their owners get themselves.
 pub(super) fn quit(core: &mut Core, key: SessionKey, name: &str, group: GroupKey) -> bool {
-    if let Some(session) = core.sessions.get_mut(key) {
-        session.retain_shares(|share| share.group != group);
+    if let (Some(number), Some(session)) = (share_of(core, key, name), core.sessions.get_mut(key)) {
+        session.remove_share(number);
     }
     let lives = core.router.quit(name, group, key);
     if !lives {
         for place in core.router.leftovers.end(group) {
             let owner = core.sessions.get_mut(place.session);
             if let Some(session) = owner.filter(|s| s.is_ended()) {
-                session.retain_shares(|share| share.number != place.share);
+                session.remove_share(place.share);
                 core.sessions.mark_spent(place.session);
             }
         }
@@ -57,7 +65,9 @@ pub(super) fn quit(core: &mut Core, key: SessionKey, name: &str, group: GroupKey
 
 /// A session has a connection: what waits for it is its own again.
 pub(crate) fn come_online(core: &mut Core, key: SessionKey) {
-    for share in shares(core, key) {
+    let shares = shares(core, key);
+    core.work.add(shares.len());
+    for share in shares {
         let place = Place {
             session: key,
             share: share.number,

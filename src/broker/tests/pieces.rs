@@ -343,3 +343,58 @@ fn expired_messages_go_in_pieces() {
     world.crash(secs(1));
     assert_eq!(left(&world), 1);
 }
+
+/// A client in a thousand groups: what it does and gets is work for each, not for each by each; that
+/// the next lane of its queue is not looked for among all is tested where the lanes are.
+#[test]
+fn a_thousand_groups_are_work_for_a_thousand() {
+    for durable in [false, true] {
+        let mut world = World::with(crate::config::General {
+            max_queued_messages: 2_500,
+            queue_overflow: crate::config::Overflow::Oldest,
+            ..settings()
+        });
+        let a = slow(&mut world, durable);
+        let filters: Vec<String> = (0..1_000).map(|n| format!("$share/{n}/t")).collect();
+        let filters: Vec<&str> = filters.iter().map(|filter| &**filter).collect();
+        world.subscribe_in_pieces(a, &filters, QoS::AtLeastOnce);
+        world.pass(secs(1));
+        world.got(a);
+        let publisher = world.clean(Version::V311, "p");
+        // The queue has room for two and a half of them.
+        for n in 1..5 {
+            let took = world.effort(|world| world.publish(publisher, "t", "x", qos1(n)));
+            assert!((1_000..2_500).contains(&took), "{took}");
+            world.pass(secs(1));
+            assert!(matches!(world.next(publisher), Some(Got::PubAck(..))));
+        }
+        assert_eq!(queued(&world), 2_500);
+        let key = world.broker.core.sessions.find("a").unwrap();
+        let shares: Vec<_> = world
+            .broker
+            .core
+            .sessions
+            .get(key)
+            .unwrap()
+            .shares()
+            .to_vec();
+        assert!(shares.is_sorted_by_key(|share| share.number) && shares.len() == 1_000);
+        let took = world.effort(|world| world.cut(a));
+        assert!(took < 3_000, "{took}");
+        let a = slow(&mut world, true);
+        assert_eq!(
+            take_all(&mut world, a).len(),
+            if durable { 2_500 } else { 0 }
+        );
+        // A number whose group was left is taken again.
+        world.unsubscribe(a, 2, filters[500]);
+        world.subscribe(a, 3, &[Subscription::new("$share/new/t", QoS::AtLeastOnce)]);
+        world.pass(secs(1));
+        world.got(a);
+        world.publish(publisher, "t", "y", qos1(9));
+        assert_eq!(
+            take_all(&mut world, a).len(),
+            if durable { 1_000 } else { 1 }
+        );
+    }
+}

@@ -16,6 +16,22 @@ impl Outbound {
         places.map_or(Vec::new(), |places| places.cold.lanes())
     }
 
+    /// What could be dropped of all lanes: all that was never sent.
+    pub fn unsent_all(&self) -> Amount {
+        let Some(places) = &self.places else {
+            return Amount::default();
+        };
+        if !self.durable {
+            return Amount {
+                messages: places.ready.len() as u64,
+                bytes: places.ready_bytes as u64,
+            };
+        }
+        let mut amount = places.cold.unsent_all();
+        places.add_unsent(&mut amount, |_| true);
+        amount
+    }
+
     /// What could be dropped of the lanes that `may` admits: all that was never sent.
     pub fn unsent(&self, may: impl Fn(Lane) -> bool) -> Amount {
         let Some(places) = &self.places else {
@@ -24,20 +40,10 @@ impl Outbound {
         // A queue that lives in RAM may be long; mostly one answer holds for all of it.
         let all = || may(Lane::Client) && places.cold.lanes().into_iter().all(&may);
         if !self.durable && all() {
-            return Amount {
-                messages: places.ready.len() as u64,
-                bytes: places.ready_bytes as u64,
-            };
+            return self.unsent_all();
         }
         let mut amount = places.cold.unsent(&may);
-        for entry in places.ready.iter().filter(|e| !e.dup && may(e.owed.lane)) {
-            amount.add(1, u64::from(entry.message.size()));
-        }
-        for queued in &places.reading {
-            if may(queued.lane) && !places.is_resent(queued.id) {
-                amount.add(1, queued.size.into());
-            }
-        }
+        places.add_unsent(&mut amount, may);
         amount
     }
 
@@ -45,7 +51,10 @@ impl Outbound {
     pub fn drop_oldest(&mut self, may: impl Fn(Lane) -> bool) -> Option<Done> {
         let places = self.places.as_mut()?;
         let dropped = if places.is_oldest_in_cold(&may) {
-            let lanes = places.cold.lanes().into_iter().filter(|lane| may(*lane));
+            // Only of a bridge matters when exactly; a client may have a thousand lanes.
+            let next = places.cold.next_lane(&may)?;
+            let lanes = next.line().map(|_| places.cold.lanes());
+            let lanes = lanes.into_iter().flatten().filter(|lane| may(*lane));
             let latest = lanes.filter_map(|lane| places.cold.next_arrival(lane));
             let latest = latest.max();
             let queued = places.cold.pop_oldest(may)?;
@@ -90,7 +99,8 @@ impl Outbound {
     /// Drops every message of a lane that was never sent and has a newer one on its topic. Returns
     /// their numbers, and their bytes together.
     pub fn drop_superseded(&mut self, lane: Lane) -> (Vec<MessageId>, u64) {
-        let Some(places) = &mut self.places else {
+        let places = self.places.as_mut();
+        let Some(places) = places.filter(|places| places.cold.has_superseded(lane)) else {
             return (Vec::new(), 0);
         };
         let superseded = |id| places.cold.is_superseded(lane, id);

@@ -8,9 +8,11 @@
 //! merged by id at the front. Dead letters ([`Lane::Dead`]) only lie here: nothing that speaks of all
 //! lanes means theirs.
 
+mod amount;
 mod arrivals;
 mod bits;
 mod expiries;
+mod fronts;
 pub(super) mod ids;
 mod sizes;
 mod topics;
@@ -18,6 +20,8 @@ mod waiting;
 
 use std::collections::VecDeque;
 
+pub use amount::Amount;
+use fronts::Fronts;
 use topics::Topics;
 use waiting::Waiting;
 
@@ -49,44 +53,6 @@ impl Queued {
     }
 }
 
-/// So many messages with so many bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Amount {
-    /// Messages.
-    pub messages: u64,
-    /// Bytes of them, as [`Message::size`](crate::message::Message::size) counts.
-    pub bytes: u64,
-}
-
-/// What a message takes in a queue beside topic, properties and payload, in bytes, about: its entry in
-/// memory, or its row's head on disk.
-const ENTRY_BYTES: u64 = 64;
-
-impl Amount {
-    /// What they take in a queue, in bytes: what bounds in bytes count.
-    pub fn weight(self) -> u64 {
-        let entries = self.messages.saturating_mul(ENTRY_BYTES);
-        self.bytes.saturating_add(entries)
-    }
-
-    /// Counts `messages` with `bytes` in.
-    pub fn add(&mut self, messages: u64, bytes: u64) {
-        self.messages += messages;
-        self.bytes += bytes;
-    }
-
-    /// Counts `messages` with `bytes` out.
-    pub fn take(&mut self, messages: u64, bytes: u64) {
-        let left = self.messages.checked_sub(messages);
-        let Some((messages, bytes)) = left.zip(self.bytes.checked_sub(bytes)) else {
-            impossible!("{messages} messages of {bytes} bytes leave {self:?}");
-            *self = Amount::default();
-            return;
-        };
-        *self = Amount { messages, bytes };
-    }
-}
-
 /// The messages of one lane.
 #[derive(Clone, Debug, Default)]
 struct LaneQueue {
@@ -94,6 +60,10 @@ struct LaneQueue {
     /// All that are owed, also those that are on their way already.
     owed: Amount,
     waiting: Waiting,
+    /// The front of `waiting` as [`Queue::fronts`] has it.
+    front: Option<u64>,
+    /// Messages and bytes of `waiting` as [`Queue::unsent_all`] has them.
+    counted: Amount,
     /// Made with the first message that is pushed by topic.
     topics: Option<Box<Topics>>,
 }
@@ -114,6 +84,10 @@ pub struct Queue {
     sent: VecDeque<Queued>,
     /// By number.
     lanes: Vec<LaneQueue>,
+    /// Dead letters are not among them.
+    fronts: Fronts,
+    /// What waits in all lanes, but for dead letters.
+    waiting: Amount,
     /// The highest id that was pushed.
     newest: MessageId,
 }
@@ -121,8 +95,7 @@ pub struct Queue {
 impl Queue {
     /// How many messages wait here.
     pub fn len(&self) -> u64 {
-        let lanes = self.living().map(|queue| queue.waiting.len());
-        self.sent.len() as u64 + lanes.sum::<u64>()
+        self.sent.len() as u64 + self.waiting.messages
     }
 
     /// True if none does.
@@ -156,16 +129,35 @@ impl Queue {
     /// The lane whose first waiting message is the oldest, and that message, among the lanes that
     /// `may` admits.
     fn first_lane(&self, may: impl Fn(Lane) -> bool) -> Option<(usize, u64)> {
-        let lanes = self.lanes.iter().enumerate();
-        lanes
-            .filter(|(_, queue)| queue.lane != Lane::Dead && may(queue.lane))
-            .filter_map(|(at, queue)| Some((at, queue.waiting.front()?)))
-            .min_by_key(|(_, id)| *id)
+        let (id, lane) = self.fronts.first(may)?;
+        Some((self.place(lane)?, id))
+    }
+
+    fn place(&self, lane: Lane) -> Option<usize> {
+        let at = self.lanes.binary_search_by_key(&lane, |queue| queue.lane);
+        at.ok()
+    }
+
+    /// What waits in a lane has changed.
+    fn changed(&mut self, lane: Lane) {
+        let at = self.place(lane).filter(|_| lane != Lane::Dead);
+        let Some(queue) = at.and_then(|at| self.lanes.get_mut(at)) else {
+            return;
+        };
+        let now = Amount {
+            messages: queue.waiting.len(),
+            bytes: queue.waiting.bytes(),
+        };
+        let before = std::mem::replace(&mut queue.counted, now);
+        self.waiting.add(now.messages, now.bytes);
+        self.waiting.take(before.messages, before.bytes);
+        let front = queue.waiting.front();
+        let before = std::mem::replace(&mut queue.front, front);
+        self.fronts.moved(lane, before, front);
     }
 
     fn find(&self, lane: Lane) -> Option<&LaneQueue> {
-        let at = self.lanes.binary_search_by_key(&lane, |queue| queue.lane);
-        at.ok().and_then(|at| self.lanes.get(at))
+        self.place(lane).and_then(|at| self.lanes.get(at))
     }
 
     fn lane_mut(&mut self, lane: Lane) -> &mut LaneQueue {
@@ -227,7 +219,9 @@ impl Queue {
         self.newest = queued.id;
         let waiting = &mut self.lane_mut(queued.lane).waiting;
         let times = (queued.arrival, queued.expires);
-        waiting.push_back(queued.id.0, queued.size, times)
+        let is_new = waiting.push_back(queued.id.0, queued.size, times);
+        self.changed(queued.lane);
+        is_new
     }
 
     /// Puts a message back in its place among those of its lane that were never sent.
@@ -238,6 +232,7 @@ impl Queue {
         if !waiting.put_back(queued.id.0, queued.size, times) {
             impossible!("message {:?} is put back, and is there", queued.id);
         }
+        self.changed(queued.lane);
     }
 
     /// Puts a message behind those that were sent before, in the order in which they were sent.
@@ -282,7 +277,9 @@ impl Queue {
         if let Some(at) = sent.position(|queued| queued.id == id && queued.lane == lane) {
             return self.sent.remove(at).map(|queued| queued.size);
         }
-        self.lane_mut(lane).waiting.take(id.0, size)
+        let taken = self.lane_mut(lane).waiting.take(id.0, size);
+        self.changed(lane);
+        taken
     }
 
     /// The size of a message that waits in a lane. It takes long: where the message tells, ask that.
@@ -317,11 +314,12 @@ impl Queue {
 
     fn pop_lane(&mut self, at: usize) -> Option<Queued> {
         let queue = self.lanes.get_mut(at)?;
-        let arrival = queue.waiting.oldest();
+        let (lane, arrival) = (queue.lane, queue.waiting.oldest());
         let (id, size, expires) = queue.waiting.pop_front()?;
+        self.changed(lane);
         Some(Queued {
             id: MessageId(id),
-            lane: queue.lane,
+            lane,
             size,
             arrival: arrival.unwrap_or_else(|| {
                 impossible!("message {id} is queued, and no time of arrival is known");
@@ -329,6 +327,11 @@ impl Queue {
             }),
             expires,
         })
+    }
+
+    /// The lane of the oldest message that was never sent, of the lanes that `may` admits.
+    pub fn next_lane(&self, may: impl Fn(Lane) -> bool) -> Option<Lane> {
+        self.fronts.first(may).map(|(_, lane)| lane)
     }
 
     /// Takes the oldest message that was never sent, of the lanes that `may` admits. It is still
@@ -340,8 +343,7 @@ impl Queue {
 
     /// Takes the oldest dead letter. It is still counted as owed.
     pub fn pop_dead(&mut self) -> Option<Queued> {
-        let at = self.lanes.binary_search_by_key(&Lane::Dead, |q| q.lane);
-        self.pop_lane(at.ok()?)
+        self.pop_lane(self.place(Lane::Dead)?)
     }
 
     /// What waits here and was never sent, of the lanes that `may` admits.
@@ -351,6 +353,11 @@ impl Queue {
             amount.add(queue.waiting.len(), queue.waiting.bytes());
         }
         amount
+    }
+
+    /// What waits here and was never sent, of all lanes.
+    pub fn unsent_all(&self) -> Amount {
+        self.waiting
     }
 
     /// The lanes that owe something, or have.
@@ -363,6 +370,12 @@ impl Queue {
         if let Some(topics) = &mut self.lane_mut(lane).topics {
             topics.outdate(topic);
         }
+    }
+
+    /// Whether a message of a lane has a newer one on its topic.
+    pub fn has_superseded(&self, lane: Lane) -> bool {
+        let topics = self.find(lane).and_then(|queue| queue.topics.as_ref());
+        topics.is_some_and(|topics| topics.has_superseded())
     }
 
     /// Whether a newer message on its topic is owed.
@@ -381,6 +394,7 @@ impl Queue {
         let (ids, bytes) = topics.take_superseded();
         queue.waiting.punch(ids.iter(), bytes);
         queue.owed.take(ids.len(), bytes);
+        self.changed(lane);
         (ids.iter().map(MessageId).collect(), bytes)
     }
 
@@ -392,8 +406,7 @@ impl Queue {
 
     /// Takes the first message of a lane if its number is at most `through`.
     pub fn pop_through(&mut self, lane: Lane, through: MessageId) -> Option<Queued> {
-        let at = self.lanes.binary_search_by_key(&lane, |queue| queue.lane);
-        let at = at.ok()?;
+        let at = self.place(lane)?;
         let front = self.lanes.get(at)?.waiting.front()?;
         (front <= through.0).then(|| self.pop_lane(at)).flatten()
     }
@@ -407,8 +420,12 @@ impl Queue {
     /// Takes at most `limit` messages that expire at or before `now` and were never sent, and calls
     /// `gone` for each; they arrived no earlier than it says. They are still counted as owed.
     pub fn take_expired(&mut self, now: Time, limit: usize, mut gone: impl FnMut(Queued)) {
-        let mut left = limit;
+        let (mut left, mut changed) = (limit, Vec::new());
         for queue in &mut self.lanes {
+            if left == 0 {
+                break;
+            }
+            let before = left;
             let oldest = queue.waiting.oldest().unwrap_or(Time::ZERO);
             while left > 0
                 && let Some((id, size)) = queue.waiting.take_expired(now)
@@ -422,6 +439,12 @@ impl Queue {
                 });
                 left -= 1;
             }
+            if left < before {
+                changed.push(queue.lane);
+            }
+        }
+        for lane in changed {
+            self.changed(lane);
         }
     }
 

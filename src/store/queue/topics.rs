@@ -77,6 +77,11 @@ impl Topics {
         self.superseded.contains(id)
     }
 
+    /// True if any message has a newer one on its topic.
+    pub(super) fn has_superseded(&self) -> bool {
+        self.superseded.len() > 0
+    }
+
     /// Takes all that have a newer one: their ids, and their bytes together.
     pub(super) fn take_superseded(&mut self) -> (Bits, u64) {
         (
