@@ -192,7 +192,7 @@ impl Router {
             receiver.add_ids(more.iter().map(|(_, id)| *id));
         }
         self.more_ids.clear();
-        self.more_ids.shrink_to(1024);
+        self.more_ids.shrink_to(256);
     }
 
     /// Adds a member that was chosen to the list that [`Router::find_receivers`] began: it may be on

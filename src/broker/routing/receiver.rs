@@ -11,7 +11,7 @@ use crate::route::SubOptions;
 
 /// Identifiers of subscriptions that one message carries, at most: a client whose thousand filters
 /// all match would else get thousands of bytes with each message.
-const MAX_SUB_IDS: usize = 256;
+const MAX_SUB_IDS: usize = 1024;
 
 /// A session that a message goes to.
 #[derive(Clone, Debug)]

@@ -230,7 +230,7 @@ fn thousands_of_overlapping_filters_cost_little() {
     let work = world.broker.work() - before;
     let message = world.message(peer);
     assert_eq!(world.messages(peer).len(), 0, "once");
-    assert_eq!(message.sub_ids.len(), 256);
+    assert_eq!(message.sub_ids.len(), 1024);
     let nodes = 2 << levels;
     assert!(work > nodes / 16 && work < nodes / 4, "{work}");
 }
