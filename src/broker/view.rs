@@ -1,7 +1,7 @@
 //! What can be seen of the broker: figures, queues, drops.
 
 use super::queues::report;
-use super::{BridgeQueue, Broker, ClientDrops, Counters, Disk, Gauges};
+use super::{BridgeQueue, Broker, ClientDrops, ConnId, Counters, Disk, Gauges};
 use crate::time::Time;
 
 impl Broker {
@@ -10,6 +10,14 @@ impl Broker {
         let mut counters = self.core.counters;
         counters.others_sent = self.core.connections.others_sent();
         counters
+    }
+
+    /// What the log calls a connection: client id and address, or the address alone before CONNECT.
+    pub fn name(&self, c: ConnId) -> String {
+        match self.core.connections.get(c) {
+            Some(_) => self.core.name_of(c),
+            None => "a client that is gone".to_owned(),
+        }
     }
 
     /// How the disk of the store is.
