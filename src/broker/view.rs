@@ -19,6 +19,14 @@ impl Broker {
         expire::first_to_expire(&self.core)
     }
 
+    /// What the log calls a connection: client id and address, or the address alone before CONNECT.
+    pub fn name(&self, c: ConnId) -> String {
+        match self.core.connections.get(c) {
+            Some(_) => self.core.name_of(c),
+            None => "a client that is gone".to_owned(),
+        }
+    }
+
     /// How the disk of the store is.
     pub fn disk(&self) -> &Disk {
         self.core.ledger.disk()

@@ -195,6 +195,18 @@ fn as_text(figures: &Figures) -> String {
             count("store/commit_interval_ms")
         ),
     );
+    let millis =
+        |topic: &str| number(topic).map_or("?".to_owned(), |us| format!("{:.1}", us as f64 / 1e3));
+    line(
+        "longest",
+        format!(
+            "turn {} ms in the last minute ({}), {} ms since start ({})",
+            millis("turn/1min/longest_us"),
+            text("turn/1min/cause"),
+            millis("turn/start/longest_us"),
+            text("turn/start/cause")
+        ),
+    );
     for (topic, value) in figures {
         if let Some(rest) = topic.strip_prefix("connection/") {
             line("bridge", format!("{rest}: {value}"));
@@ -233,6 +245,8 @@ mod tests {
             ("memory/limit", "4096"),
             ("memory/part/half_packets", "1536"),
             ("memory/part/outboxes", "0"),
+            ("turn/1min/longest_us", "2345"),
+            ("turn/1min/cause", "packets of c (1.2.3.4:5)"),
             ("connection/box.cloud/state", "1"),
         ];
         pairs.map(|(t, v)| (t.to_owned(), v.to_owned())).into()
@@ -247,6 +261,7 @@ mod tests {
             "memory    2.0 KB of what memory_limit allows, 4.0 KB\n",
             "             1.5 KB half packets\n",
             "3.0 MB today",
+            "longest   turn 2.3 ms in the last minute (packets of c (1.2.3.4:5)), ? ms since start (?)\n",
             "bridge    box.cloud/state: 1\n",
         ] {
             assert!(text.contains(part), "{part} in {text}");

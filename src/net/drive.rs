@@ -122,17 +122,18 @@ impl Hub {
             _ => 0,
         };
         let (head, room) = buf.split_at_mut_checked(front).ok_or(End::Asked)?;
-        let most = match is_crowded {
-            true => room.len().min(READ_WHEN_CROWDED),
-            false => room.len(),
+        let most = if is_crowded {
+            room.len().min(READ_WHEN_CROWDED)
+        } else {
+            room.len()
         };
         let read = conn.read(room.get_mut(..most).unwrap_or_default());
-        self.io += ready::cost(0);
         let Some(n) = read.moved()? else {
+            self.io += ready::read_cost(0);
             return Ok(false);
         };
         self.traffic.bytes_received += n as u64;
-        self.io += ready::cost(n);
+        self.io += ready::read_cost(n);
         let conn = self.conn(id).ok_or(End::Asked)?;
         let n = conn.unwrap(room.get_mut(..n).unwrap_or_default());
         let mut partial = self.take_partial(id);
@@ -305,7 +306,7 @@ impl Hub {
         };
         let sent = waiting - outbox.len();
         self.traffic.bytes_sent += sent as u64;
-        self.io += ready::cost(sent);
+        self.io += ready::write_cost(sent);
         let is_empty = outbox.is_empty();
         let sending = conn.web().is_some_and(|web| web.body().is_some());
         let close = outbox.close || conn.web().is_some_and(|web| web.is_answered());

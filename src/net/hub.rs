@@ -22,6 +22,7 @@ use super::progress::End;
 use super::reactor::{Reactor, Readiness};
 use super::ready::{self, Ready};
 use super::uplink::Uplink;
+use super::watch::{Part, Watch};
 use super::web::{Code, Site, Web};
 use crate::auth::Auth;
 use crate::broker::{self, Address, Broker, ConnId, Driver};
@@ -48,6 +49,13 @@ pub async fn sleep(hub: &Shared, duration: Duration) {
     .await;
 }
 
+/// Waits until the kernel was asked what has happened, and those have been woken whom that concerns: a
+/// task with more to do than others are to wait for goes on after that.
+pub async fn let_others_go_first(hub: &Shared) {
+    let reactor = Rc::clone(hub.borrow().reactor());
+    reactor.ask().await;
+}
+
 /// One buffer for every read of every connection.
 pub(super) const READ_BUFFER: usize = 64 * 1024;
 
@@ -59,7 +67,7 @@ pub struct Hub {
     /// The storage thread; `None` once it is being closed.
     store: Option<Handle>,
     /// The publisher of `$SYS`.
-    sys: Sys,
+    pub(super) sys: Sys,
     pub(super) traffic: Traffic,
     /// What the sockets of connections get.
     options: SocketOptions,
@@ -81,6 +89,8 @@ pub struct Hub {
     pub(super) share_end: u64,
     /// What was done before this turn's writes.
     pub(super) written_from: Option<u64>,
+    /// Measures the turn.
+    pub(super) watch: Watch,
     /// What the half packets of all connections take.
     pub(super) half: HalfPackets,
     /// The links of the bridges.
@@ -119,6 +129,7 @@ impl Hub {
             io: 0,
             share_end: 0,
             written_from: None,
+            watch: Watch::new(Instant::now()),
             uplinks: Vec::new(),
             buf: vec![0; READ_BUFFER].into_boxed_slice(),
             turn: None,
@@ -299,11 +310,12 @@ impl Hub {
 
     /// The store has finished something.
     pub fn store_event(&mut self, event: Event) {
-        let now = self.now();
+        let (now, begun) = (self.now(), Instant::now());
         if matches!(event, Event::Committed { .. }) {
             self.committing = self.committing.saturating_sub(1);
         }
         self.broker.store_event(event, now);
+        self.watch.add_store(begun.elapsed());
     }
 
     /// SIGHUP: from now on these settings hold.
@@ -374,10 +386,12 @@ impl Driver for Hub {
     fn run_timers(&mut self, now: Time) {
         let conns = &self.conns;
         self.broker.tick_unless(now, &|id| is_queued(conns, id));
+        self.lap(Part::Timers);
     }
 
     fn tick(&mut self, now: Time) {
         self.sys.tick(&mut self.broker, &self.traffic, now);
+        self.lap(Part::Timers);
     }
 
     fn commit(&mut self, mut batch: Batch) {
@@ -396,10 +410,14 @@ impl Driver for Hub {
 
     fn write(&mut self, id: ConnId, now: Time) {
         self.flush_one(id, now);
+        self.lap(Part::Writing(id));
     }
 
     fn may_write(&mut self) -> bool {
         let done = self.work();
+        if self.written_from.is_none() {
+            self.lap(Part::Store);
+        }
         let from = *self.written_from.get_or_insert(done);
         done - from < ready::WRITING
     }

@@ -19,10 +19,11 @@ mod signals;
 mod stream;
 mod turn;
 mod uplink;
+mod watch;
 mod web;
 
 pub use clock::{Clock, Seen};
-pub use hub::{Hub, Shared, sleep};
+pub use hub::{Hub, Shared, let_others_go_first, sleep};
 pub use listen::{
     Bound, Error as ListenError, Found, Listener, Start, Trial, Waiting, bind, is_here,
     listen_late, look_up, most_connections, serve, try_out,

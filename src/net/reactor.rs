@@ -270,6 +270,7 @@ impl Reactor {
         let waker = Waker::from(Arc::clone(&self.unpark));
         let mut cx = Context::from_waker(&waker);
         let mut events = Vec::with_capacity(EVENTS);
+        self.woken.set(Instant::now());
         loop {
             self.unpark.notified.store(false, Ordering::SeqCst);
             if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {

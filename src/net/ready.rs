@@ -11,7 +11,7 @@ use crate::broker::ConnId;
 
 /// What the packets of all connections may cost in one turn. Much of what a turn costs it costs once:
 /// the wait, and a write to each receiver.
-pub(super) const TURN: u64 = 2_000;
+pub(super) const TURN: u64 = 4_000;
 
 /// What the packets of a connection may cost before others have their share. One packet may cost more.
 pub(super) const CONNECTION: u64 = 500;
@@ -26,9 +26,14 @@ pub(super) const WRITE: usize = 128 * 1024;
 /// Part of a turn that those who have just come leave to those with more than their share, of 4.
 const FOR_THE_REST: u64 = 1;
 
-/// What a read or a write of `bytes` costs.
-pub(super) fn cost(bytes: usize) -> u64 {
+/// What a read of `bytes` costs.
+pub(super) fn read_cost(bytes: usize) -> u64 {
     4 + bytes as u64 / 1024
+}
+
+/// What a write of `bytes` costs: the kernel wakes the peer, too.
+pub(super) fn write_cost(bytes: usize) -> u64 {
+    8 + bytes as u64 / 1024
 }
 
 /// The connections to drive, each once.

@@ -17,6 +17,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::hub::{Hub, Shared};
+use super::watch::Part;
 use crate::broker::end_turn;
 
 /// The task that takes the turns; never done.
@@ -50,6 +51,7 @@ impl Hub {
         // What is asked for from here on, this turn does.
         self.turn = None;
         self.written_from = None;
+        self.begin_watch();
         self.note_changes(cx);
         self.drive_ready();
         self.tell_what_was_read();
@@ -58,6 +60,10 @@ impl Hub {
         self.broker.set_half_packets(bytes, largest);
         self.half.set_memory_limit(self.broker.memory_limit());
         let more = end_turn(self, now);
+        if self.written_from.is_none() {
+            self.lap(Part::Store);
+        }
+        self.end_watch(now);
         self.forget_now();
         if more || !self.ready.is_empty() {
             // A write made room, and the broker filled it, or a connection has more to read: once
@@ -73,6 +79,7 @@ impl Hub {
         let (mut round, begun) = (self.ready.begin(), self.work());
         while let Some(id) = self.ready.next(&mut round, self.work() - begun) {
             self.drive(id);
+            self.lap(Part::Packets(id));
         }
     }
 }

@@ -18,7 +18,7 @@ use resolve::Resolver;
 pub(super) use state::Uplink;
 
 use super::conn::Role;
-use super::hub::{Hub, Shared};
+use super::hub::{Hub, Shared, let_others_go_first};
 use super::progress::{End, Progress};
 use super::stream::Stream;
 use crate::bridge::{Action, Backlog, Error, Limits, Link, Step};
@@ -90,8 +90,7 @@ async fn sleep_until_due(hub: &Shared, index: u32) {
         Some(instant) => Timer::at(instant).await,
         None => future::pending().await,
     };
-    let reactor = Rc::clone(hub.borrow().reactor());
-    reactor.ask().await;
+    let_others_go_first(hub).await;
 }
 
 /// Resolves, connects and shakes hands.

@@ -58,6 +58,9 @@ pub(super) fn hub(
                 // It comes once, so there is room.
                 let _ = tell.try_send(());
             }
+            if !events.is_empty() {
+                net::let_others_go_first(&shared).await;
+            }
         }
     };
     executor.spawn(deliver).detach();
@@ -196,7 +199,17 @@ pub(super) fn listeners(
 
 /// `log_dest topic`: publishes the lines of the log.
 pub(super) async fn publish_log(lines: channel::Receiver<TopicLine>, hub: Shared) {
+    /// Lines in a row before others have their turn.
+    const BURST: usize = 64;
+    let mut left = BURST;
     while let Ok(TopicLine { topic, line }) = lines.recv().await {
         logger::without_publishing(|| hub.borrow_mut().publish_log(topic, &line));
+        left -= 1;
+        if lines.is_empty() {
+            left = BURST;
+        } else if left == 0 {
+            left = BURST;
+            net::let_others_go_first(&hub).await;
+        }
     }
 }

@@ -6,6 +6,7 @@ mod memory;
 mod queues;
 mod sys;
 mod traffic;
+mod turns;
 
 pub use sys::Sys;
 pub use traffic::Traffic;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::load::Loads;
+use super::turns::Turns;
 use super::{Traffic, memory, queues};
 use crate::broker::{Broker, Counters, Disk, Gauges};
 use crate::held;
@@ -18,6 +19,7 @@ pub struct Sys {
     /// When the loads were last brought up to date.
     looked: Time,
     loads: Loads,
+    turns: Turns,
     maxima: Maxima,
     last: HashMap<&'static str, String>,
     queues: HashMap<String, String>,
@@ -40,6 +42,7 @@ impl Sys {
             next,
             looked: now,
             loads: Loads::default(),
+            turns: Turns::default(),
             maxima: Maxima::default(),
             last: HashMap::new(),
             queues: HashMap::new(),
@@ -52,6 +55,11 @@ impl Sys {
             self.interval = interval;
             self.next = (!interval.is_zero()).then_some(now);
         }
+    }
+
+    /// A turn that is over at `now` took so long, mostly for the reason that `cause` gives.
+    pub fn turn(&mut self, took: Duration, cause: impl FnOnce() -> String, now: Time) {
+        self.turns.add(took, cause, now);
     }
 
     /// When [`Sys::tick`] has something to do next.
@@ -88,6 +96,7 @@ impl Sys {
         self.looked = now;
         let figures: Vec<(&str, String)> = numbers
             .chain(self.loads.update(&counters, traffic, elapsed))
+            .chain(self.turns.figures(now))
             .chain(texts(broker.disk(), now.since(self.started)))
             .collect();
         for (topic, value) in figures {

@@ -127,7 +127,7 @@ fn what_was_not_taken_in_counts_as_a_sign_of_life() {
     let (peer, _) = world.connect(&dial);
     let new = world.open(Version::V5);
     for _ in 0..100 {
-        world.now = world.now + secs(1);
+        world.now += secs(1);
         world.broker.tick_unless(world.now, &|_| true);
         world.turn();
         assert!(world.is_open(peer) && world.is_open(new));

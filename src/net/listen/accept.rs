@@ -12,7 +12,7 @@ use socket2::Socket;
 
 use super::descriptors::Allowed;
 use super::section::Listener;
-use crate::net::hub::{Hub, Shared, sleep};
+use crate::net::hub::{Hub, Shared, let_others_go_first, sleep};
 
 /// Connections accepted before others get their turn.
 const BURST: usize = 64;
@@ -39,7 +39,7 @@ pub async fn serve(listener: Listener, hub: Shared) {
         match accepted {
             Ok(()) => {
                 resting = false;
-                future::yield_now().await;
+                let_others_go_first(&hub).await;
             }
             Err(e) => {
                 if !resting {
@@ -114,4 +114,47 @@ fn of_the_peer(error: &io::Error) -> bool {
                 | Errno::HOSTUNREACH
         )
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use smol::LocalExecutor;
+
+    use super::*;
+    use crate::config;
+    use crate::net::half::tests::hub;
+    use crate::net::listen::{Start, bind};
+
+    /// Whoever connects without end doesn't keep the kernel from being asked what others have sent.
+    #[test]
+    fn the_kernel_is_asked_between_two_bursts() {
+        let (reactor, hub) = hub();
+        let probe = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = probe.local_addr().unwrap().port();
+        drop(probe);
+        let section = config::Listener {
+            bind: Some("127.0.0.1".to_owned()),
+            ..config::Listener::on(port)
+        };
+        let bound = bind(&reactor, &[section], &[], Start::Plain).unwrap();
+        let count = 5 * BURST;
+        let connect = || TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let _peers: Vec<_> = (0..count).map(|_| connect()).collect();
+        let executor = LocalExecutor::new();
+        for listener in bound.listeners {
+            executor.spawn(serve(listener, hub.clone())).detach();
+        }
+        let life = executor.spawn(async move {
+            let mut before = 0;
+            while before < count {
+                let_others_go_first(&hub).await;
+                let open = hub.borrow().conns.iter().flatten().count();
+                assert!(open <= before + BURST, "{before}, then {open}");
+                before = open;
+            }
+        });
+        reactor.block_on(executor.run(life));
+    }
 }

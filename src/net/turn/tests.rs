@@ -13,8 +13,9 @@ use super::*;
 use crate::mqtt::{self, PacketId, QoS};
 use crate::mqtt::{Delivery, Packet, Props, Publish, Subscribe, Subscription, Version, encode};
 use crate::net::half::tests::{connect, hub};
+use crate::net::half::{CROWDED, READ_WHEN_CROWDED};
 use crate::net::hub::READ_BUFFER;
-use crate::net::ready::{CONNECTION, TURN};
+use crate::net::ready::{CONNECTION, TURN, WRITE, write_cost};
 
 /// Takes `count` turns; before each the kernel is asked.
 fn take_turns(hub: &Shared, count: usize) {
@@ -115,13 +116,13 @@ fn what_is_more_than_a_share_is_done_in_later_turns_in_order() {
     let (packets, count) = flood();
     (&sender).write_all(&packets).unwrap();
     let mut got = subscribers.each_ref().map(|_| Vec::new());
-    let mut turns = 0;
+    let mut turns = 0u64;
     loop {
         let before = hub.borrow().work();
         take_turns(&hub, 1);
         let mut hub = hub.borrow_mut();
         // One packet to three subscribers, and what the writes cost.
-        let most = TURN + CONNECTION + 4 + 3 * super::super::ready::cost(READ_BUFFER);
+        let most = TURN + CONNECTION + 4 + 4 * write_cost(READ_BUFFER);
         assert!(hub.work() - before <= most, "turn {turns}");
         // What is read of it is counted, and nothing lies anywhere else.
         let rest: usize = hub
@@ -142,11 +143,35 @@ fn what_is_more_than_a_share_is_done_in_later_turns_in_order() {
         }
         assert!(turns < 1000, "{done:?} of {count}");
     }
-    assert!(turns > 10, "{turns}");
+    assert!(
+        turns >= u64::from(count) * 4 / (TURN + CONNECTION),
+        "{turns}"
+    );
     for got in got {
         assert_eq!(numbers(&got), (0..count).collect::<Vec<_>>());
     }
     assert_eq!(hub.borrow().half.bytes(), 0);
+}
+
+/// Those that send more than their share don't fill the memory with what waits for their turn.
+#[test]
+fn what_waits_for_its_turn_is_little_in_all() {
+    let (_reactor, hub) = hub();
+    let _subscribers = ["a", "b"].map(|name| subscriber(&hub, name));
+    let senders: Vec<_> = (0..60).map(|n| client(&hub, &format!("s{n}"), 0)).collect();
+    let (packets, _) = flood();
+    for sender in &senders {
+        (&*sender).write_all(&packets).unwrap();
+    }
+    let (mut most, mut turns) = (0, 0);
+    while turns < 40 {
+        take_turns(&hub, 1);
+        most = most.max(hub.borrow().half.bytes());
+        turns += 1;
+    }
+    let limit = CROWDED + READ_BUFFER + senders.len() * READ_WHEN_CROWDED;
+    assert!(CROWDED / 2 < most && most <= limit, "{most}");
+    assert!(limit < senders.len() * READ_BUFFER / 2);
 }
 
 #[test]
@@ -208,7 +233,7 @@ fn an_enormous_outbox_is_written_in_pieces() {
         }
         take_turns(&hub, 1);
         let came = received(&receiver).len();
-        assert!(came <= super::super::ready::WRITE, "{came} in one turn");
+        assert!(came <= WRITE, "{came} in one turn");
         got += came;
         turns += 1;
         assert!(turns < 10_000, "{got} of {}", packet.len());
