@@ -336,6 +336,12 @@ impl Connections {
         Some(replies.add(c, Some(reply), open))
     }
 
+    /// How many replies to a peer wait.
+    pub(crate) fn waiting_replies(&self, c: ConnId) -> usize {
+        let replies = self.table.get(c).and_then(|conn| conn.replies.as_deref());
+        replies.map_or(0, Replies::len)
+    }
+
     /// What a reply promises is true: it leaves, and with it those behind that waited for nothing
     /// else. True if messages may follow now that could not before.
     pub(crate) fn open_reply(&mut self, ticket: Ticket) -> bool {

@@ -90,6 +90,10 @@ impl Replies {
         self.places.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
     /// True if nothing would be lost with it.
     pub(super) fn is_unused(&self) -> bool {
         self.is_empty() && !self.has_barrier()

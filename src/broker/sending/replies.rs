@@ -4,13 +4,23 @@ use super::pump::pump;
 use crate::broker::connections::Reply;
 use crate::broker::core::Core;
 use crate::keys::ConnId;
+use crate::store::Promise;
 use crate::time::Time;
+
+/// A peer to which so many replies wait for a commit is not read before the next: it may send without
+/// waiting for any, and `flash_budget` may have the commit come late.
+const MANY: usize = 4096;
 
 /// Sends a reply, once everything said to the store up to now is on disk unless that is so.
 pub(crate) fn reply_once(core: &mut Core, c: ConnId, reply: Reply, is_saved: bool, now: Time) {
     let ticket = core.connections.reply(c, reply, is_saved);
     if let Some(ticket) = ticket.filter(|_| !is_saved) {
         core.ledger.after_commit(ticket, now);
+        // Without a promise to wait for they leave with this turn.
+        let waits = core.settings.promise().0 == Promise::Committed;
+        if waits && core.connections.waiting_replies(c) >= MANY {
+            core.connections.pause(c);
+        }
     }
 }
 

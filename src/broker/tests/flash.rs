@@ -333,6 +333,41 @@ fn a_flash_budget_holds_for_all_that_a_client_does() {
     });
 }
 
+/// One that sends QoS 2 messages without waiting for a PUBREC is not read while thousands wait for a
+/// commit, and it gets all of them.
+#[test]
+fn replies_that_wait_for_a_late_commit_are_bounded() {
+    let mut world = World::new();
+    let peer = world.durable(Version::V311, "p");
+    world.held = true;
+    for n in 1..=5_000 {
+        assert!(world.is_read(peer), "{n}");
+        world.publish(peer, "t", "x", qos2(n));
+        if !world.is_read(peer) {
+            assert_eq!(n, 4_096);
+            break;
+        }
+    }
+    assert!(!world.is_read(peer));
+    assert_eq!(world.got(peer), []);
+    world.held = false;
+    world.pass(secs(1));
+    assert!(world.is_read(peer));
+    assert_eq!(world.got(peer).len(), 4_096);
+    // Where nothing waits for the disk, nor does it.
+    let mut world = World::with(General {
+        persistence: false,
+        ..settings()
+    });
+    let peer = world.durable(Version::V311, "p");
+    world.held = true;
+    for n in 1..=5_000 {
+        world.publish(peer, "t", "x", qos2(n));
+    }
+    assert!(world.is_read(peer));
+    assert_eq!(world.got(peer).len(), 5_000);
+}
+
 /// Lets time pass until something comes.
 fn until_answered(world: &mut World, peer: Peer) {
     for _ in 0..300 {

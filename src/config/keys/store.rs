@@ -40,10 +40,10 @@ pub(super) const KEYS: &[Key] = &[
         "How much may be written to flash a day, before commits become rarer.",
         "As the budget is used up faster than the day goes by, the commit interval widens, up to \
          LONGEST (5 s unless given): acknowledgements take so long, also those of CONNECT, SUBSCRIBE \
-         and QoS 2 to clients whose session is kept; nothing is dropped. A client that changes \
-         many subscriptions without waiting for them is not read meanwhile. With durability lazy it \
-         changes nothing: commits are rare already. What was written is in \
-         $SYS/broker/store/written. Example: `flash_budget 200M/day`. footbridge's own.",
+         and QoS 2 to clients whose session is kept; nothing is dropped. A client that sends \
+         thousands more, or changes many subscriptions, without waiting for them is not \
+         read meanwhile. With durability lazy it changes nothing: commits are rare already. What was \
+         written is in $SYS/broker/store/written. Example: `flash_budget 200M/day`. footbridge's own.",
         set!(flash_budget, v => Some(flash_budget(v)?)),
     ),
     implemented(
