@@ -32,7 +32,7 @@ pub trait Driver {
 
 /// Ends a turn: does what is due, hands the disk its work, writes once to each connection that has
 /// something to be written, and lets those go on that were not to be read. True if there is more
-/// to be written already, because a write made room: then the next turn is to come at once.
+/// to be written or read already, because a write made room: then the next turn is to come at once.
 pub fn end_turn(driver: &mut impl Driver, now: Time) -> bool {
     if driver.broker().next_timeout().is_some_and(|due| due <= now) {
         driver.broker().tick(now);
@@ -45,7 +45,8 @@ pub fn end_turn(driver: &mut impl Driver, now: Time) -> bool {
     for conn in driver.broker().take_resumed() {
         driver.resume(conn);
     }
-    driver.broker().core.connections.is_dirty()
+    let core = &driver.broker().core;
+    core.connections.is_dirty() || core.ledger.has_reads()
 }
 
 /// Hands the disk the batch that is due, and the reads.

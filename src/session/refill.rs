@@ -3,7 +3,7 @@
 
 use super::entry::Entry;
 use super::outbound::Outbound;
-use super::places::READY_MESSAGES;
+use super::places::{READ_BYTES, READY_MESSAGES};
 use crate::message::MessageId;
 use crate::store::{IdRanges, Queued};
 
@@ -33,6 +33,14 @@ impl Outbound {
         }
         places.recount();
         (!ids.is_empty()).then_some((self.reads, ids))
+    }
+
+    /// How many bytes come with the answer to the question under way, about.
+    pub fn reading_bytes(&self) -> usize {
+        let mut reading = self.places.iter().flat_map(|places| &places.reading);
+        let first = reading.next().map_or(0, |queued| queued.size as usize);
+        let rest = reading.map(|queued| queued.size as usize).sum::<usize>();
+        first.max((first + rest).min(READ_BYTES))
     }
 
     /// The next message to take from the store's RAM, where those from `durable_below` on still

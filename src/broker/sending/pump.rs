@@ -3,7 +3,6 @@
 use super::sync::send_next;
 use super::transmit::{Transmitted, transmit_queued};
 use crate::broker::core::Core;
-use crate::broker::ledger::Reader;
 use crate::broker::queues::dead::{NOT_MAPPED, UPSTREAM_CLOSES, is_kept, set_aside};
 use crate::broker::queues::drops::drop_entry;
 use crate::broker::sessions::Role;
@@ -177,11 +176,27 @@ fn refill(core: &mut Core, key: SessionKey) -> bool {
     let Some(session) = core.sessions.known_mut(key) else {
         return false;
     };
-    if let Some((question, ids)) = session.outbound.wants(on_disk_below) {
-        core.ledger.read(Reader::Queue(key, question), &ids);
-        return false;
-    }
     let mut filled = false;
+    while let Some(id) = session
+        .outbound
+        .wants_fresh(MessageId(0))
+        .filter(|id| *id < on_disk_below)
+    {
+        // What another session has in memory need not be read.
+        let Some((message, owed)) = core.ledger.known(id, session.id) else {
+            if core.ledger.may_read(key)
+                && let Some((question, ids)) = session.outbound.wants(on_disk_below)
+            {
+                let bytes = session.outbound.reading_bytes();
+                core.ledger.read_queue(key, question, &ids, bytes);
+            }
+            return filled;
+        };
+        filled = true;
+        session
+            .outbound
+            .fresh(id, Some(Entry::new(message, Some(id), owed)));
+    }
     while let Some(id) = session.outbound.wants_fresh(on_disk_below) {
         let pending = core.ledger.store().in_memory(id, session.id);
         let entry =
