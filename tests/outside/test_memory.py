@@ -74,7 +74,7 @@ def nobody_acknowledges(port, stack, witness):
 
 def half_connects(port, stack, witness):
     start = b"\x10" + b"\xff\xff\x07" + b"\0\4MQTT\4\2\0\0" + struct.pack("!H", 60_000)
-    for n in range(1_000):
+    for n in range(2_000):
         peer = stack.enter_context(Raw(port))
         send(peer, start + b"c" * 16_000)
         if n % 100 == 0:
@@ -82,7 +82,7 @@ def half_connects(port, stack, witness):
 
 
 def wills(port, stack, witness):
-    for n in range(300):
+    for n in range(600):
         body = wire.string("MQTT") + b"\4\6\0\0" + wire.string(f"will{n}")
         body += wire.string("w") + wire.string("x" * 60_000)
         peer = stack.enter_context(Raw(port))
