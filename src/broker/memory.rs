@@ -90,14 +90,12 @@ impl Memory {
         match now {
             Tightness::Full => log::warn!(
                 "Nine tenths of memory_limit are taken: no queue in memory grows, and who holds most \
-                 is disconnected. {}.",
-                Parts
+                 is disconnected. {Parts}."
             ),
             Tightness::Tight => log::warn!(
                 "Three quarters of memory_limit are taken: new clients, subscriptions and retained \
                  values are refused, queues in memory stay small, and queue_overflow says what goes. \
-                 {}.",
-                Parts
+                 {Parts}."
             ),
             Tightness::None => log::info!("Less than three quarters of memory_limit are taken."),
         }

@@ -61,12 +61,19 @@ pub(crate) fn on_event(core: &mut Core, event: Event, now: Time) {
             core.ledger.set_figures(figures);
             count_stored(core);
         }
-        Event::Rows { token, rows } => match core.ledger.answered(token) {
-            Some(Reader::Queue(key, question)) => on_queue_rows(core, key, question, &rows, now),
-            Some(Reader::Leftover(number)) => on_leftover_rows(core, number, &rows, now),
-            Some(Reader::Dead(key)) => on_dead_rows(core, key, &rows, now),
-            None => {}
-        },
+        Event::Rows { token, rows } => {
+            match core.ledger.answered(token) {
+                Some(Reader::Queue(key, question)) => {
+                    on_queue_rows(core, key, question, &rows, now);
+                }
+                Some(Reader::Leftover(number)) => on_leftover_rows(core, number, &rows, now),
+                Some(Reader::Dead(key)) => on_dead_rows(core, key, &rows, now),
+                None => {}
+            }
+            while let Some(key) = core.ledger.next_to_read() {
+                pump(core, key, now);
+            }
+        }
         Event::Stalled { error } => {
             log::error!("{error}: acknowledgements wait until it works again");
             core.ledger.set_stalled(Some(&error));

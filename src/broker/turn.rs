@@ -75,7 +75,7 @@ pub fn end_turn(driver: &mut impl Driver, now: Time) -> bool {
         driver.resume(conn);
     }
     let core = &driver.broker().core;
-    core.connections.dirty() > 0 || pieces::are_left(core)
+    core.connections.dirty() > 0 || core.ledger.has_reads() || pieces::are_left(core)
 }
 
 /// Hands the disk the batch that is due, and the reads.

@@ -3,7 +3,7 @@
 
 use super::entry::Entry;
 use super::outbound::Outbound;
-use super::places::READY_MESSAGES;
+use super::places::{READ_BYTES, READY_MESSAGES};
 use crate::message::MessageId;
 use crate::store::{IdRanges, Queued};
 
@@ -38,6 +38,50 @@ impl Outbound {
         }
         places.recount();
         (!ids.is_empty()).then_some((self.reads, ids))
+    }
+
+    /// How many bytes come with the answer to the question under way, about.
+    pub fn reading_bytes(&self) -> usize {
+        let mut reading = self.places.iter().flat_map(|places| &places.reading);
+        let first = reading.next().map_or(0, |queued| queued.size as usize);
+        let rest = reading.map(|queued| queued.size as usize).sum::<usize>();
+        first.max((first + rest).min(READ_BYTES))
+    }
+
+    /// Takes what comes next of the messages below `on_disk_below`, as long as there is room and
+    /// `fetch` has them: the store need not be asked for those. True if one came.
+    pub fn take_known(
+        &mut self,
+        on_disk_below: MessageId,
+        mut fetch: impl FnMut(MessageId) -> Option<Entry>,
+    ) -> bool {
+        let mut taken = false;
+        while self.is_next_below(on_disk_below)
+            && let Some(places) = &mut self.places
+        {
+            let shut = places.shut_lanes();
+            let is_open = |lane| !shut.contains(&lane);
+            let next = places.cold.front_of(is_open);
+            let Some((id, mut entry)) = next.and_then(|id| Some((id, fetch(id)?))) else {
+                break;
+            };
+            places.cold.pop_below(on_disk_below, is_open);
+            entry.dup = places.is_resent(id);
+            places.make_ready(entry);
+            taken = true;
+        }
+        taken
+    }
+
+    /// True if there is room for the next message, and its number is below `on_disk_below`.
+    pub fn is_next_below(&self, on_disk_below: MessageId) -> bool {
+        let places = self.places.as_ref().filter(|_| self.online);
+        let places = places.filter(|places| places.has_room() && places.reading.is_empty());
+        places.is_some_and(|places| {
+            let shut = places.shut_lanes();
+            let next = places.cold.front_of(|lane| !shut.contains(&lane));
+            next.is_some_and(|id| id < on_disk_below)
+        })
     }
 
     /// Takes what comes next from the store's RAM, where messages from `durable_below` on still are,

@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::sync::send_next;
 use super::transmit::{Transmitted, transmit_queued};
 use crate::broker::core::Core;
-use crate::broker::ledger::Reader;
 use crate::broker::queues::dead::{NOT_MAPPED, UPSTREAM_CLOSES, is_kept, set_aside};
 use crate::broker::queues::drops::drop_entry;
 use crate::broker::sessions::Role;
@@ -231,13 +230,25 @@ fn refill(core: &mut Core, key: SessionKey) -> bool {
     if !session.outbound.is_low() {
         return false;
     }
-    if let Some((question, ids)) = session.outbound.wants(on_disk_below) {
-        core.ledger.read(Reader::Queue(key, question), &ids);
-        return false;
+    let owner = session.id;
+    // What another session has in memory need not be read.
+    let known = session.outbound.take_known(on_disk_below, |id| {
+        let (message, owed) = core.ledger.known(id, owner)?;
+        Some(Entry::new(message, Some(id), owed))
+    });
+    if session.outbound.is_next_below(on_disk_below) {
+        if core.ledger.may_read(key)
+            && let Some((question, ids)) = session.outbound.wants(on_disk_below)
+        {
+            let bytes = session.outbound.reading_bytes();
+            core.ledger.read_queue(key, question, &ids, bytes);
+        }
+        return known;
     }
-    let (store, owner) = (core.ledger.store(), session.id);
-    session.outbound.fill(on_disk_below, |id| {
+    let store = core.ledger.store();
+    let fresh = session.outbound.fill(on_disk_below, |id| {
         let (message, owed) = store.in_memory(id, owner)?;
         Some(Entry::new(message.clone(), Some(id), owed.clone()))
-    })
+    });
+    known || fresh
 }

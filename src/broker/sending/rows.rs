@@ -4,10 +4,12 @@ use std::rc::Rc;
 
 use super::pump::{pump, taken_over};
 use crate::broker::core::Core;
+use crate::broker::ledger::Ledger;
 use crate::broker::queues::drops::{drop_message, note_lost};
 use crate::broker::sessions::DropReason;
 use crate::keys::SessionKey;
-use crate::message::MessageId;
+use crate::message::{Message, MessageId, SessionId};
+use crate::owed::Owed;
 use crate::session::Entry;
 use crate::store::{self, Queued, Rows};
 use crate::time::Time;
@@ -39,17 +41,31 @@ fn on_row(core: &mut Core, key: SessionKey, id: MessageId, row: &[u8], now: Time
     let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
-    // A damaged row counts as one that did not come.
-    let Ok((message, owed)) = store::decode_message(id, row) else {
-        return;
-    };
     let own = session.id;
-    let Some(owed) = owed.into_iter().find(|owed| owed.session == own) else {
+    let Some((message, owed)) = message_of(&mut core.ledger, own, id, row) else {
         return;
     };
-    let entry = Entry::new(Rc::new(message), Some(id), owed);
+    let entry = Entry::new(message, Some(id), owed);
     let lost = session.outbound.read(entry);
     lose(core, key, lost, now);
+}
+
+/// The message of a row and what `session` is owed of it; the one that others have, if any has it.
+fn message_of(
+    ledger: &mut Ledger,
+    session: SessionId,
+    id: MessageId,
+    row: &[u8],
+) -> Option<(Rc<Message>, Owed)> {
+    if let Some(known) = ledger.known(id, session) {
+        return Some(known);
+    }
+    // A damaged row counts as one that did not come.
+    let (message, owed) = store::decode_message(id, row).ok()?;
+    let own = owed.iter().find(|owed| owed.session == session)?.clone();
+    let message = Rc::new(message);
+    ledger.note_read(id, &message, owed);
+    Some((message, own))
 }
 
 /// Messages that the store no longer has: damaged rows.

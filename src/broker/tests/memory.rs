@@ -1,5 +1,6 @@
 //! `memory_limit`: what counts, what is refused when little is left, who is closed.
 
+use super::upstream_faults::uplink;
 use super::world::Last;
 use super::*;
 use crate::broker::Address;
@@ -263,4 +264,78 @@ fn what_is_gone_counts_no_more() {
             "{name}: {old}, {new}"
         );
     }
+}
+
+/// A large message for forty durable sessions, which come back at the same time: it is read and decoded
+/// once. It was 40 times 5 MB once.
+#[test]
+fn what_many_sessions_are_owed_is_read_once() {
+    let mut world = limited(LIMIT);
+    let dials: Vec<Dial> = (0..40)
+        .map(|n| Dial::durable(Version::V5, &format!("c{n}")))
+        .collect();
+    for dial in &dials {
+        let (peer, _) = world.connect(dial);
+        world.listen(peer, "t", QoS::AtLeastOnce);
+        world.pass(ms(50));
+        world.got(peer);
+        world.cut(peer);
+    }
+    let device = world.clean(Version::V311, "device");
+    let large = "x".repeat(1_000_000);
+    world.publish(device, "t", &large, qos1(1));
+    world.pass(secs(2));
+    for n in 2..5 {
+        world.publish(device, "t", &n.to_string(), qos1(n));
+    }
+    world.pass(secs(2));
+    assert_eq!(world.got(device).len(), 4);
+    assert!(world.broker.memory() < 500_000, "{:?}", held::parts());
+    world.held = true;
+    let peers: Vec<Peer> = dials.iter().map(|dial| world.dial(dial)).collect();
+    world.pass(ms(50));
+    while world.waiting(peers[39]) == 0 {
+        assert!(world.store(), "no CONNACK");
+    }
+    // One question at a time is so large.
+    let mut reads = 0;
+    while world.store_full() {
+        reads += 1;
+        assert!(world.broker.memory() < 4_000_000, "{:?}", held::parts());
+    }
+    // Once the large one, and not forty times what comes behind it.
+    assert!(reads < 45, "{reads} reads");
+    for peer in peers {
+        assert_eq!(world.next(peer), Some(Got::ConnAck(true, OK)));
+        let payloads = world.payloads(peer);
+        assert_eq!(payloads.len(), 4);
+        assert_eq!((payloads[0].len(), &*payloads[3]), (large.len(), "4"));
+    }
+}
+
+/// An upstream with more retained values than there is memory: all are delivered and acknowledged, half
+/// the limit is retained, and what comes behind them comes through.
+#[test]
+fn what_an_upstream_retains_stays_within_the_limit() {
+    let mut world = limited(LIMIT);
+    let (client, _) = far(&mut world, &Dial::clean(Version::V311, "c"));
+    world.listen(client, "#", QoS::AtMostOnce);
+    let upstream = uplink(&mut world, Version::V311);
+    let value = "x".repeat(10_000);
+    for n in 1..1_001 {
+        world.publish_with(upstream, &format!("r/{n}"), &value, qos1(n), true, &[]);
+        if n % 20 == 0 {
+            world.pass(ms(30));
+        }
+        assert!(world.broker.memory() < LIMIT / 4 * 3, "{:?}", held::parts());
+    }
+    world.publish(upstream, "command", "go", qos1(2_000));
+    world.pass(secs(1));
+    let acks = world.got(upstream);
+    let acks = acks.iter().filter(|got| matches!(got, Got::PubAck(_, OK)));
+    assert_eq!(acks.count(), 1_001);
+    let payloads = world.payloads(client);
+    assert_eq!((payloads.len(), payloads[1_000].as_str()), (1_001, "go"));
+    assert!((350..500).contains(&world.broker.core.router.retained_len()));
+    assert!(world.broker.counters().refused_for_memory > 500);
 }

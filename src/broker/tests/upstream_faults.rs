@@ -28,7 +28,7 @@ fn limits(version: Version) -> Limits {
 }
 
 /// A bridge that maps everything as it is, and its upstream.
-fn uplink(world: &mut World, version: Version) -> Peer {
+pub(super) fn uplink(world: &mut World, version: Version) -> Peer {
     let bridge = add(world, &[line("#")]);
     up_by(world, bridge, &limits(version), plain())
 }

@@ -1,14 +1,16 @@
 //! The ledger: what is owed on disk, what waits for a commit, what is asked of the storage thread.
 
-use std::collections::HashMap;
+mod reads;
+
 use std::rc::Rc;
 
 use super::connections::Ticket;
-use crate::impossible;
+pub(crate) use reads::Reader;
+use reads::Reads;
+
 use crate::keys::SessionKey;
 use crate::message::{Message, MessageId, SessionId};
 use crate::owed::Owed;
-use crate::session::READ_BYTES;
 use crate::store::{Batch, Budget, Error, Figures, IdRanges, ReadRequest, Store};
 use crate::time::Time;
 
@@ -34,27 +36,12 @@ impl Disk {
     }
 }
 
-/// Who asked for rows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Reader {
-    /// A session's queue, with the number it gave the question.
-    Queue(SessionKey, u16),
-    /// A group of shared subscriptions, with the number of what a member has left to it.
-    Leftover(u32),
-    /// Dead letters of a bridge that are to be sent again.
-    Dead(SessionKey),
-}
-
 /// The ledger.
 pub(crate) struct Ledger {
     store: Store<Ticket>,
     disk: Disk,
     budget: Option<Budget>,
-    /// Questions for the storage thread.
-    reads: Vec<ReadRequest>,
-    /// Who asked what is not answered yet.
-    readers: HashMap<u64, Reader>,
-    next_read: u64,
+    reads: Reads,
     /// The next commit is to leave nothing for later.
     write_all: bool,
     spare_batch: Option<Batch>,
@@ -66,9 +53,7 @@ impl Ledger {
             store,
             disk: Disk::default(),
             budget,
-            reads: Vec::new(),
-            readers: HashMap::new(),
-            next_read: 0,
+            reads: Reads::default(),
             write_all: false,
             spare_batch: None,
         }
@@ -211,26 +196,54 @@ impl Ledger {
 
     /// Asks the storage thread for rows.
     pub(crate) fn read(&mut self, reader: Reader, ids: &IdRanges) {
-        self.next_read += 1;
-        self.readers.insert(self.next_read, reader);
-        self.reads.push(ReadRequest {
-            token: self.next_read,
-            ranges: ids.runs().collect(),
-            max_bytes: READ_BYTES,
-        });
+        self.reads.ask(reader, ids, 0);
+    }
+
+    /// Asks the storage thread for the next rows of a session's queue, about so many `bytes`. It must be
+    /// one that [`may_read`](Ledger::may_read).
+    pub(crate) fn read_queue(
+        &mut self,
+        key: SessionKey,
+        question: u16,
+        ids: &IdRanges,
+        bytes: usize,
+    ) {
+        self.reads.ask(Reader::Queue(key, question), ids, bytes);
+    }
+
+    /// True if a session's queue may ask for rows; else it gets its turn by
+    /// [`next_to_read`](Ledger::next_to_read).
+    pub(crate) fn may_read(&mut self, key: SessionKey) -> bool {
+        self.reads.may_ask(key)
+    }
+
+    /// The next session whose queue has waited to ask for rows.
+    pub(crate) fn next_to_read(&mut self) -> Option<SessionKey> {
+        self.reads.next_waiting()
+    }
+
+    /// A row was decoded: for all who are owed its message.
+    pub(crate) fn note_read(&mut self, id: MessageId, message: &Rc<Message>, owed: Vec<Owed>) {
+        self.reads.note(id, message, owed);
+    }
+
+    /// A message on disk that somebody has in memory, and what `session` is owed of it.
+    pub(crate) fn known(&self, id: MessageId, session: SessionId) -> Option<(Rc<Message>, Owed)> {
+        self.reads.known(id, session)
     }
 
     /// Who asked for the rows that have come.
     pub(crate) fn answered(&mut self, token: u64) -> Option<Reader> {
-        let reader = self.readers.remove(&token);
-        if reader.is_none() {
-            impossible!("rows have come that nobody asked for");
-        }
-        reader
+        self.reads.answered(token)
+    }
+
+    /// True if something is to be asked of the storage thread.
+    pub(crate) fn has_reads(&self) -> bool {
+        self.reads.has_requests()
     }
 
     /// What is to be asked of the storage thread.
     pub(crate) fn take_reads(&mut self) -> std::vec::Drain<'_, ReadRequest> {
-        self.reads.drain(..)
+        self.reads.take()
     }
 }
