@@ -152,6 +152,11 @@ fn a_packet_of_a_thousand_filters_goes_on_in_pieces() {
     let some: Vec<&str> = filters.iter().map(|filter| &**filter).collect();
     world.subscribe_in_pieces(a, &some, QoS::AtMostOnce);
     assert!(world.after_suback(a) == filters);
+    let nothing: Vec<String> = (0..5_000).map(|n| format!("n/{n}")).collect();
+    let nothing: Vec<&str> = nothing.iter().map(|filter| &**filter).collect();
+    let turns = world.subscribe_in_pieces(a, &nothing, QoS::AtMostOnce);
+    assert!(turns > 5, "to find nothing is work, too: {turns}");
+    assert_eq!(world.after_suback(a), NONE);
     let overlapping = ["#", "+/#", "+/+", "+/+/#"];
     world.subscribe_in_pieces(a, &overlapping, QoS::AtMostOnce);
     assert_eq!(world.after_suback(a).len(), 4 * names.len());
@@ -380,7 +385,8 @@ fn a_thousand_groups_are_work_for_a_thousand() {
             .to_vec();
         assert!(shares.is_sorted_by_key(|share| share.number) && shares.len() == 1_000);
         let took = world.effort(|world| world.cut(a));
-        assert!(took < 3_000, "{took}");
+        // What waits in RAM is offered to others, one by one.
+        assert!(took < 5_000, "{took}");
         let a = slow(&mut world, true);
         assert_eq!(
             take_all(&mut world, a).len(),
