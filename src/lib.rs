@@ -22,7 +22,8 @@
 //! test in milliseconds.
 //!
 //! Work goes in turns: every connection that is ready reads once and hands its packets to the
-//! broker; then the storage thread gets its batch and every connection with output one write.
+//! broker, as far as its share and that of the turn go; then the storage thread gets its batch and every
+//! connection with output one write. Between two turns the kernel is asked what has happened.
 //!
 //! # The map
 //! A module uses those above it, never those below or beside it; `tests/layering.rs` reads the
