@@ -22,7 +22,8 @@
 //! test in milliseconds.
 //!
 //! Work goes in turns: every connection that is ready reads once and hands its packets to the
-//! broker; then the storage thread gets its batch and every connection with output one write. What a
+//! broker, as far as its share and that of the turn go; then the storage thread gets its batch and every
+//! connection with output one write. Between two turns the kernel is asked what has happened. What a
 //! few bytes of a peer can make large goes on over many turns (`broker::delivering::pieces`).
 //!
 //! # The map

@@ -9,7 +9,7 @@ use super::half::{self, CROWDED, READ_WHEN_CROWDED, SMALL, Sender};
 use super::hub::Hub;
 use super::progress::End;
 use super::reactor::Readiness;
-use super::ready;
+use super::ready::{self, Ready};
 use super::web::Code;
 use crate::broker::ConnId;
 use crate::mqtt;
@@ -42,12 +42,12 @@ impl Hub {
 
     /// The connection has more to do, but had its share: others come first. Devices that send all the
     /// time don't make an upstream wait.
-    fn go_on_later(&mut self, id: ConnId) {
+    fn go_on_later(&mut self, id: ConnId, push: fn(&mut Ready, ConnId)) {
         if let Some(conn) = self.conn(id)
             && !mem::replace(&mut conn.queued, true)
         {
             match conn.role {
-                Role::Device => self.ready.push_rest(id),
+                Role::Device => push(&mut self.ready, id),
                 Role::Upstream(_) => self.ready.push(id),
             }
         }
@@ -72,7 +72,7 @@ impl Hub {
         }
         if self.work() + ready::CONNECTION / 2 > self.share_end {
             // It has just decoded what a read had left.
-            self.go_on_later(id);
+            self.go_on_later(id, Ready::push_rest);
             return Ok(());
         }
         let mut buf = mem::take(&mut self.buf);
@@ -85,7 +85,7 @@ impl Hub {
         }
         self.after_read(id);
         if self.is_readable(id) {
-            self.go_on_later(id);
+            self.go_on_later(id, Ready::push_again);
         }
         Ok(())
     }
@@ -117,12 +117,11 @@ impl Hub {
     fn read_into(&mut self, id: ConnId, buf: &mut [u8]) -> Result<bool, End> {
         let is_crowded = self.half.bytes() > CROWDED;
         let conn = self.conn(id).ok_or(End::Asked)?;
-        let front = match conn.transport.partial().len() {
-            len @ ..=SMALL => len,
-            _ => 0,
-        };
+        let waiting = conn.transport.partial().len();
+        let front = if waiting <= SMALL { waiting } else { 0 };
         let (head, room) = buf.split_at_mut_checked(front).ok_or(End::Asked)?;
-        let most = if is_crowded {
+        // Most of what is read of a large packet is that packet's.
+        let most = if is_crowded && waiting <= SMALL {
             room.len().min(READ_WHEN_CROWDED)
         } else {
             room.len()
@@ -228,7 +227,7 @@ impl Hub {
         while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
             if self.work() >= self.share_end {
                 self.pause(id);
-                self.go_on_later(id);
+                self.go_on_later(id, Ready::push_rest);
                 break;
             }
             let Some((version, max)) = self.broker.reading(id) else {
@@ -327,6 +326,7 @@ impl Hub {
                 self.broker.touch(id, now);
             }
         }
+        self.is_unwritten |= goes_on;
         if goes_on || sending && writable {
             // Others first.
             self.broker.write_soon(id);
@@ -375,7 +375,7 @@ mod tests {
         let (second, _peer) = next(&hub);
         assert_eq!(first.slot(), second.slot());
         let mut hub = hub.borrow_mut();
-        hub.ready = ready::Ready::default();
+        hub.ready = Ready::default();
         hub.changed(first, more);
         hub.detach(first, &End::Eof);
         hub.drive(first);

@@ -87,6 +87,8 @@ pub struct Hub {
     pub(super) io: u64,
     /// Up to where the packet that is decoded next may be of the connection that is driven: its share.
     pub(super) share_end: u64,
+    /// The last turn had no time to write all that it should.
+    pub(super) is_unwritten: bool,
     /// What was done before this turn's writes.
     pub(super) written_from: Option<u64>,
     /// Measures the turn.
@@ -128,6 +130,7 @@ impl Hub {
             ready: Ready::default(),
             io: 0,
             share_end: 0,
+            is_unwritten: false,
             written_from: None,
             watch: Watch::new(Instant::now()),
             uplinks: Vec::new(),
@@ -419,7 +422,9 @@ impl Driver for Hub {
             self.lap(Part::Store);
         }
         let from = *self.written_from.get_or_insert(done);
-        done - from < ready::WRITING
+        let has_time = done - from < ready::WRITING;
+        self.is_unwritten |= !has_time;
+        has_time
     }
 
     fn resume(&mut self, id: ConnId) {

@@ -21,7 +21,7 @@ pub(super) const WRITING: u64 = 2_000;
 
 /// What is written to a connection at a time, in bytes; a payload beside the buffer may make it a few
 /// writes.
-pub(super) const WRITE: usize = 128 * 1024;
+pub(super) const WRITE: usize = 1024 * 1024;
 
 /// Part of a turn that those who have just come leave to those with more than their share, of 4.
 const FOR_THE_REST: u64 = 1;
@@ -43,7 +43,14 @@ pub(super) struct Ready {
     fresh: VecDeque<ConnId>,
     /// Those whose share was used up and that have more: they come after the others, in turn.
     rest: VecDeque<ConnId>,
+    /// Those of them that have read in this turn, for the next.
+    again: VecDeque<ConnId>,
+    /// For how many turns the rest were held back.
+    held: u8,
 }
+
+/// For so many turns the rest may be held back.
+const HOLD: u8 = 8;
 
 impl Ready {
     /// Something has happened to the connection.
@@ -56,15 +63,30 @@ impl Ready {
         self.rest.push_back(id);
     }
 
-    /// True if there is nobody.
-    pub(super) fn is_empty(&self) -> bool {
-        self.fresh.is_empty() && self.rest.is_empty()
+    /// The connection has read, and there is more to be read: in the next turn. What it has brought is
+    /// to be written first.
+    pub(super) fn push_again(&mut self, id: ConnId) {
+        self.again.push_back(id);
     }
 
-    /// Who has come before the turn begins.
-    pub(super) fn begin(&self) -> Round {
+    /// True if there is nobody.
+    pub(super) fn is_empty(&self) -> bool {
+        self.fresh.is_empty() && self.rest.is_empty() && self.again.is_empty()
+    }
+
+    /// Who has come before the turn begins. `hold`: what earlier turns have brought is not written yet.
+    /// Those with more than their share wait for that, or receivers would seem to be slow and lose
+    /// messages.
+    pub(super) fn begin(&mut self, hold: bool) -> Round {
+        self.rest.append(&mut self.again);
+        self.held = if hold && self.held < HOLD {
+            self.held + 1
+        } else {
+            0
+        };
         Round {
             fresh: self.fresh.len(),
+            is_held: self.held > 0,
             rest: false,
         }
     }
@@ -72,7 +94,7 @@ impl Ready {
     /// Who is next in `round`, of which `spent` was spent. Those with more than their share go on as
     /// long as there is time.
     pub(super) fn next(&mut self, round: &mut Round, spent: u64) -> Option<ConnId> {
-        let limit = if self.rest.is_empty() {
+        let limit = if self.rest.is_empty() || round.is_held {
             TURN
         } else {
             TURN - TURN / 4 * FOR_THE_REST
@@ -82,7 +104,7 @@ impl Ready {
             return self.fresh.pop_front();
         }
         // One at least: others that come all the time must not keep them from ever going on.
-        if spent < TURN || !round.rest {
+        if !round.is_held && (spent < TURN || !round.rest) {
             round.rest = true;
             return self.rest.pop_front();
         }
@@ -95,6 +117,8 @@ impl Ready {
 pub(super) struct Round {
     /// Those of the fresh that were there at its beginning and are still to come.
     fresh: usize,
+    /// Those with more than their share wait.
+    is_held: bool,
     /// One with more than its share has gone on.
     rest: bool,
 }
@@ -108,7 +132,7 @@ mod tests {
     /// who was driven, by turn.
     fn turns(ready: &mut Ready, cost: u64, greedy: &[ConnId], count: usize) -> Vec<Vec<ConnId>> {
         let mut turn = || {
-            let (mut round, mut driven) = (ready.begin(), Vec::new());
+            let (mut round, mut driven) = (ready.begin(false), Vec::new());
             while let Some(id) = ready.next(&mut round, cost * driven.len() as u64) {
                 driven.push(id);
                 if greedy.contains(&id) {
@@ -163,5 +187,24 @@ mod tests {
         // What comes costs more than a turn has.
         let turns = turns(&mut ready, TURN, &[], 2);
         assert_eq!(turns, [&[all[1], all[0]][..], &[all[2]]]);
+    }
+
+    /// They wait until what they have brought is written, but not for ever.
+    #[test]
+    fn those_with_more_than_their_share_are_held_back_for_a_while() {
+        let [greedy, reader] = ids();
+        let mut ready = Ready::default();
+        ready.push_rest(greedy);
+        ready.push_again(reader);
+        for _ in 0..HOLD {
+            let mut round = ready.begin(true);
+            assert_eq!(ready.next(&mut round, 0), None);
+        }
+        let mut round = ready.begin(true);
+        assert_eq!(ready.next(&mut round, 0), Some(greedy));
+        ready.push_again(greedy);
+        assert_eq!(ready.next(&mut round, 0), Some(reader));
+        assert_eq!(ready.next(&mut round, 0), None, "it has read in this turn");
+        assert!(!ready.is_empty());
     }
 }

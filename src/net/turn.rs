@@ -13,6 +13,7 @@
 //! [`Broker::tick_unless`]: crate::broker::Broker::tick_unless
 
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -76,7 +77,8 @@ impl Hub {
 
     /// Lets the connections that have something to do do it, as far as the turn goes.
     fn drive_ready(&mut self) {
-        let (mut round, begun) = (self.ready.begin(), self.work());
+        let hold = mem::take(&mut self.is_unwritten);
+        let (mut round, begun) = (self.ready.begin(hold), self.work());
         while let Some(id) = self.ready.next(&mut round, self.work() - begun) {
             self.drive(id);
             self.lap(Part::Packets(id));
