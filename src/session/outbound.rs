@@ -20,6 +20,7 @@
 mod again;
 mod drops;
 mod expired;
+mod memory;
 mod window;
 
 use super::entry::Entry;
@@ -170,41 +171,6 @@ impl Outbound {
         record
     }
 
-    /// Gives back the memory of an empty queue.
-    pub fn shrink(&mut self) {
-        let empty = self.owed.messages == 0 && self.owed_by(Lane::Dead).messages == 0;
-        let places = self
-            .places
-            .take_if(|p| empty && p.flights.is_empty() && p.resend.is_empty());
-        // Nothing is unsent in any lane.
-        for hold in places.iter().flat_map(|places| &places.holds) {
-            self.cursor = self.cursor.max(hold.cursor);
-        }
-    }
-
-    /// True if the queue has just become empty and still has its memory: [`Outbound::look_again`] is
-    /// to be called in a while. Not at once: messages that come one by one would each allocate.
-    pub fn has_emptied(&mut self) -> bool {
-        let is_empty = self.owed.messages == 0;
-        let places = self.places.as_mut();
-        let places = places.filter(|places| is_empty && places.flights.is_empty());
-        places.is_some_and(|places| !std::mem::replace(&mut places.is_listed, true))
-    }
-
-    /// True if there is memory for messages.
-    #[cfg(test)]
-    pub(crate) fn keeps_memory(&self) -> bool {
-        self.places.is_some()
-    }
-
-    /// Gives back the memory of a queue that [`Outbound::has_emptied`], if it is empty now.
-    pub fn look_again(&mut self) {
-        if let Some(places) = &mut self.places {
-            places.is_listed = false;
-        }
-        self.shrink();
-    }
-
     pub(super) fn places(&mut self) -> &mut Places {
         self.places.get_or_insert_default()
     }
@@ -252,17 +218,6 @@ impl Outbound {
     /// True while messages survive the connection.
     pub fn is_durable(&self) -> bool {
         self.durable
-    }
-
-    /// What the queue takes in RAM, in bytes: its entries, the messages that wait there, and those that
-    /// are kept until they are acknowledged. A message that waits for several counts for each.
-    pub fn held(&self) -> usize {
-        let Some(places) = &self.places else {
-            return 0;
-        };
-        let kept = places.flights.iter().filter(|f| f.message.is_some());
-        let kept = kept.map(|f| f.size as usize).sum::<usize>();
-        places.held() + places.ready_bytes + kept
     }
 
     /// Messages waiting in RAM for the window to open.

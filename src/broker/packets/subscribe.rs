@@ -43,7 +43,6 @@ pub(crate) fn on_subscribe(core: &mut Core, c: ConnId, packet: &Subscribe<'_>, n
         .add(filters.map(|wanted| work(wanted.filter)).sum());
     let mut room = room_for(core, key, packet);
     let filters = packet.filters.iter();
-    core.work.add(filters.len());
     let granted: Vec<Reason> = filters
         .map(|wanted| grant(core, (c, key), wanted, &mut room))
         .collect();
@@ -288,7 +287,6 @@ pub(crate) fn on_unsubscribe(core: &mut Core, c: ConnId, packet: &Unsubscribe<'_
     core.work
         .add(packet.filters.iter().map(|filter| work(filter)).sum());
     let filters = packet.filters.iter();
-    core.work.add(filters.len());
     let reasons: Vec<Reason> = filters
         .map(|filter| {
             tell(core, UNSUBSCRIBE, key, format_args!("{filter}"));

@@ -148,7 +148,9 @@ fn filters(world: &World, client_id: &str) -> Vec<(String, QoS)> {
 
 #[test]
 fn subscriptions_write_in_proportion_with_9_000_filters() {
-    let mut world = World::new();
+    let mut settings = settings();
+    settings.max_subscription_levels = 0;
+    let mut world = World::with(settings);
     let peer = world.durable(Version::V5, "s");
     subscribe_each(&mut world, peer, 0..9_000, QoS::AtLeastOnce);
     let wrote = |world: &mut World, what: &mut dyn FnMut(&mut World)| {

@@ -147,7 +147,6 @@ fn readers_of_everything_that_is_retained_stay_within_the_limit() {
         }
     }
     assert_eq!(world.got(device).len(), 20_000);
-    let before = held::of(held::QUEUES);
     let mut most = 0;
     for n in 0..50 {
         let (reader, reason) = far(&mut world, &Dial::clean(Version::V311, &format!("r{n}")));
@@ -157,7 +156,6 @@ fn readers_of_everything_that_is_retained_stay_within_the_limit() {
         most = most.max(world.broker.memory());
         world.pass(ms(50));
     }
-    assert!(held::of(held::QUEUES) > before + 1_000_000);
     assert!(most < LIMIT, "{:?}", held::parts());
     world.publish(device, "still", "1", qos1(1));
     assert!(matches!(world.got(device)[..], [Got::PubAck(1, reason)] if !reason.is_error()));

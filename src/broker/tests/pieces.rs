@@ -39,12 +39,12 @@ impl World {
         self.broker.packet(conn, Packet::Publish(publish), self.now);
     }
 
-    /// A SUBSCRIBE and the turns that follow, none of which may do more than [`MOST`]. Returns how many
-    /// turns there were.
+    /// A SUBSCRIBE of filters of two levels and the turns that follow, none of which may do more than
+    /// [`MOST`], but for what the filters themselves cost. Returns how many turns there were.
     fn subscribe_in_pieces(&mut self, peer: Peer, filters: &[&str], qos: QoS) -> usize {
         let filters: Vec<_> = filters.iter().map(|f| Subscription::new(f, qos)).collect();
         let (most, packet) = (
-            MOST + filters.len() as u64,
+            MOST + 2 * filters.len() as u64,
             Subscribe {
                 id: pid(1),
                 props: Props::EMPTY,
@@ -92,7 +92,9 @@ fn names(count: usize) -> Vec<String> {
 
 /// A world with so many retained messages, of QoS 1 or 0, whose topics are in order.
 fn world(count: usize, acked: bool) -> (World, Vec<String>) {
-    let mut world = World::new();
+    let mut settings = settings();
+    settings.doors.max_filters_per_packet = 0;
+    let mut world = World::with(settings);
     let publisher = world.clean(Version::V311, "p");
     let mut names = names(count);
     for (n, name) in names.iter().enumerate() {
@@ -260,7 +262,7 @@ fn a_session_that_comes_back_gets_the_rest() {
 #[test]
 fn a_full_queue_makes_a_walk_wait() {
     let mut world = World::with(crate::config::General {
-        max_queued_bytes: 100,
+        max_queued_bytes: 170,
         ..settings()
     });
     let publisher = world.clean(Version::V311, "p");
@@ -354,11 +356,11 @@ fn expired_messages_go_in_pieces() {
 #[test]
 fn a_thousand_groups_are_work_for_a_thousand() {
     for durable in [false, true] {
-        let mut world = World::with(crate::config::General {
-            max_queued_messages: 2_500,
-            queue_overflow: crate::config::Overflow::Oldest,
-            ..settings()
-        });
+        let mut settings = settings();
+        settings.max_queued_messages = 2_500;
+        settings.queue_overflow = crate::config::Overflow::Oldest;
+        settings.doors.max_shared_subscriptions = 1_000;
+        let mut world = World::with(settings);
         let a = slow(&mut world, durable);
         let filters: Vec<String> = (0..1_000).map(|n| format!("$share/{n}/t")).collect();
         let filters: Vec<&str> = filters.iter().map(|filter| &**filter).collect();
