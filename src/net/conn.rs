@@ -10,7 +10,7 @@ use socket2::{Socket, TcpKeepalive};
 
 use super::progress::{End, Progress};
 use super::reactor::Readiness;
-use super::ready::WRITE;
+use super::turn::ready::WRITE;
 use super::web::{Over, Web};
 use crate::broker::{ConnId, Outbox};
 use crate::config::{self, General};

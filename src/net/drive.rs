@@ -9,7 +9,7 @@ use super::half::{self, CROWDED, READ_WHEN_CROWDED, SMALL, Sender};
 use super::hub::Hub;
 use super::progress::End;
 use super::reactor::Readiness;
-use super::ready::{self, Ready};
+use super::turn::ready::{self, Ready};
 use super::web::Code;
 use crate::broker::ConnId;
 use crate::mqtt;

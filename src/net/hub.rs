@@ -20,9 +20,10 @@ use super::conn::{Conn, Role, SocketOptions, Transport};
 use super::half::HalfPackets;
 use super::progress::End;
 use super::reactor::{Reactor, Readiness};
-use super::ready::{self, Ready};
+use super::turn::ready::{self, Ready};
+use super::turn::watch::{Part, Watch};
 use super::uplink::Uplink;
-use super::watch::{Part, Watch};
+
 use super::web::{Code, Site, Web};
 use crate::auth::Auth;
 use crate::broker::{self, Address, Broker, ConnId, Driver};
@@ -67,7 +68,7 @@ pub struct Hub {
     /// The storage thread; `None` once it is being closed.
     store: Option<Handle>,
     /// The publisher of `$SYS`.
-    pub(super) sys: Sys,
+    sys: Sys,
     pub(super) traffic: Traffic,
     /// What the sockets of connections get.
     options: SocketOptions,
@@ -92,7 +93,7 @@ pub struct Hub {
     /// What was done before this turn's writes.
     pub(super) written_from: Option<u64>,
     /// Measures the turn.
-    pub(super) watch: Watch,
+    watch: Watch,
     /// What the half packets of all connections take.
     pub(super) half: HalfPackets,
     /// The links of the bridges.
@@ -363,6 +364,38 @@ impl Hub {
         self.broker.commit_now(now);
         broker::feed_store(self, now);
         self.store.take()
+    }
+
+    /// The turn begins.
+    pub(super) fn begin_watch(&mut self) {
+        let woken = self.reactor().woken();
+        self.watch.begin(woken, Instant::now());
+    }
+
+    /// The time since the last call was spent on `part` of the turn.
+    pub(super) fn lap(&mut self, part: Part) {
+        self.watch.lap(part, Instant::now());
+    }
+
+    /// The turn at `now` is over.
+    pub(super) fn end_watch(&mut self, now: Time) {
+        let (took, part) = self.watch.end();
+        let broker = &self.broker;
+        let cause = || match part {
+            None | Some(Part::Tasks) => "new connections, signals or bridges".to_owned(),
+            Some(Part::Store) => "the store".to_owned(),
+            Some(Part::Timers) => "what was due".to_owned(),
+            Some(Part::Packets(id)) => format!("packets of {}", broker.name(id)),
+            Some(Part::Writing(id)) => format!("output to {}", broker.name(id)),
+        };
+        if self.watch.is_worth_a_line(took, now) {
+            let millis = took.as_millis();
+            log::info!(
+                "Everybody had to wait for {millis} ms, mostly for {}.",
+                cause()
+            );
+        }
+        self.sys.turn(took, cause, now);
     }
 
     /// True once no connection is open and no batch on its way to the disk.

@@ -2,7 +2,7 @@
 //!
 //! One thread runs everything as tasks of one [`smol::LocalExecutor`]. What the tasks share is the
 //! [`Hub`]. Work goes in turns: each ready connection reads once and hands its packets to the
-//! broker (`drive`), as far as its share of the turn goes (`ready`); then the end of the turn gives the
+//! broker (`drive`), as far as its share of the turn goes (`turn::ready`); then the end of the turn gives the
 //! store its batch and writes each connection's output once (`turn`). `web` puts WebSocket and files between socket and packets;
 //! `uplink` drives the client side of bridges, and keeps name lookups, which block, off this thread.
 
@@ -14,12 +14,10 @@ mod hub;
 mod listen;
 mod progress;
 mod reactor;
-mod ready;
 mod signals;
 mod stream;
 mod turn;
 mod uplink;
-mod watch;
 mod web;
 
 pub use clock::{Clock, Seen};

@@ -12,14 +12,17 @@
 //!
 //! [`Broker::tick_unless`]: crate::broker::Broker::tick_unless
 
+pub(super) mod ready;
+pub(super) mod watch;
+
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::hub::{Hub, Shared};
-use super::watch::Part;
 use crate::broker::end_turn;
+use watch::Part;
 
 /// The task that takes the turns; never done.
 pub struct Turn {

@@ -15,7 +15,7 @@ use crate::mqtt::{Delivery, Packet, Props, Publish, Subscribe, Subscription, Ver
 use crate::net::half::tests::{connect, hub};
 use crate::net::half::{CROWDED, READ_WHEN_CROWDED};
 use crate::net::hub::READ_BUFFER;
-use crate::net::ready::{CONNECTION, TURN, WRITE, write_cost};
+use crate::net::turn::ready::{CONNECTION, TURN, WRITE, write_cost};
 
 /// Takes `count` turns; before each the kernel is asked.
 fn take_turns(hub: &Shared, count: usize) {

@@ -11,34 +11,34 @@ use crate::broker::ConnId;
 
 /// What the packets of all connections may cost in one turn. Much of what a turn costs it costs once:
 /// the wait, and a write to each receiver.
-pub(super) const TURN: u64 = 4_000;
+pub(in crate::net) const TURN: u64 = 4_000;
 
 /// What the packets of a connection may cost before others have their share. One packet may cost more.
-pub(super) const CONNECTION: u64 = 500;
+pub(in crate::net) const CONNECTION: u64 = 500;
 
 /// What writing may cost in one turn.
-pub(super) const WRITING: u64 = 2_000;
+pub(in crate::net) const WRITING: u64 = 2_000;
 
 /// What is written to a connection at a time, in bytes; a payload beside the buffer may make it a few
 /// writes.
-pub(super) const WRITE: usize = 1024 * 1024;
+pub(in crate::net) const WRITE: usize = 1024 * 1024;
 
 /// Part of a turn that those who have just come leave to those with more than their share, of 4.
 const FOR_THE_REST: u64 = 1;
 
 /// What a read of `bytes` costs.
-pub(super) fn read_cost(bytes: usize) -> u64 {
+pub(in crate::net) fn read_cost(bytes: usize) -> u64 {
     4 + bytes as u64 / 1024
 }
 
 /// What a write of `bytes` costs: the kernel wakes the peer, too.
-pub(super) fn write_cost(bytes: usize) -> u64 {
+pub(in crate::net) fn write_cost(bytes: usize) -> u64 {
     8 + bytes as u64 / 1024
 }
 
 /// The connections to drive, each once.
 #[derive(Debug, Default)]
-pub(super) struct Ready {
+pub(in crate::net) struct Ready {
     /// Those that something has happened to.
     fresh: VecDeque<ConnId>,
     /// Those whose share was used up and that have more: they come after the others, in turn.
@@ -54,30 +54,30 @@ const HOLD: u8 = 8;
 
 impl Ready {
     /// Something has happened to the connection.
-    pub(super) fn push(&mut self, id: ConnId) {
+    pub(in crate::net) fn push(&mut self, id: ConnId) {
         self.fresh.push_back(id);
     }
 
     /// The connection has had its share, and has more.
-    pub(super) fn push_rest(&mut self, id: ConnId) {
+    pub(in crate::net) fn push_rest(&mut self, id: ConnId) {
         self.rest.push_back(id);
     }
 
     /// The connection has read, and there is more to be read: in the next turn. What it has brought is
     /// to be written first.
-    pub(super) fn push_again(&mut self, id: ConnId) {
+    pub(in crate::net) fn push_again(&mut self, id: ConnId) {
         self.again.push_back(id);
     }
 
     /// True if there is nobody.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::net) fn is_empty(&self) -> bool {
         self.fresh.is_empty() && self.rest.is_empty() && self.again.is_empty()
     }
 
     /// Who has come before the turn begins. `hold`: what earlier turns have brought is not written yet.
     /// Those with more than their share wait for that, or receivers would seem to be slow and lose
     /// messages.
-    pub(super) fn begin(&mut self, hold: bool) -> Round {
+    pub(in crate::net) fn begin(&mut self, hold: bool) -> Round {
         self.rest.append(&mut self.again);
         self.held = if hold && self.held < HOLD {
             self.held + 1
@@ -93,7 +93,7 @@ impl Ready {
 
     /// Who is next in `round`, of which `spent` was spent. Those with more than their share go on as
     /// long as there is time.
-    pub(super) fn next(&mut self, round: &mut Round, spent: u64) -> Option<ConnId> {
+    pub(in crate::net) fn next(&mut self, round: &mut Round, spent: u64) -> Option<ConnId> {
         let limit = if self.rest.is_empty() || round.is_held {
             TURN
         } else {
@@ -114,7 +114,7 @@ impl Ready {
 
 /// How far a turn is through the list.
 #[derive(Debug)]
-pub(super) struct Round {
+pub(in crate::net) struct Round {
     /// Those of the fresh that were there at its beginning and are still to come.
     fresh: usize,
     /// Those with more than their share wait.

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::hub::Hub;
 use crate::broker::ConnId;
 use crate::time::Time;
 
@@ -14,7 +13,7 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// What a part of a turn is spent on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Part {
+pub(in crate::net) enum Part {
     /// What other tasks did since the kernel was asked: new connections, signals, bridges.
     Tasks,
     /// What the storage thread has reported, and its next batch.
@@ -29,7 +28,7 @@ pub(super) enum Part {
 
 /// Measures the turn under way.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(in crate::net) struct Watch {
     begun: Instant,
     /// Up to here it is known on what the time was spent.
     last: Instant,
@@ -62,7 +61,7 @@ impl Most {
 
 impl Watch {
     /// A watch at `now`, before the first turn.
-    pub(super) fn new(now: Instant) -> Watch {
+    pub(in crate::net) fn new(now: Instant) -> Watch {
         Watch {
             begun: now,
             last: now,
@@ -76,7 +75,7 @@ impl Watch {
     }
 
     /// The turn begins, `now`. What has been done since the wait that was over at `woken` belongs to it.
-    fn begin(&mut self, woken: Instant, now: Instant) {
+    pub(in crate::net) fn begin(&mut self, woken: Instant, now: Instant) {
         self.begun = woken.max(self.last);
         // What the store has reported was looked at meanwhile.
         self.tasks = now
@@ -86,7 +85,7 @@ impl Watch {
     }
 
     /// The time up to `now` was spent on `part`.
-    fn lap(&mut self, part: Part, now: Instant) {
+    pub(in crate::net) fn lap(&mut self, part: Part, now: Instant) {
         let took = now.saturating_duration_since(self.last);
         self.last = now;
         match part {
@@ -99,12 +98,12 @@ impl Watch {
     }
 
     /// So much of what came before the turn was spent on what the store has reported.
-    pub(super) fn add_store(&mut self, took: Duration) {
+    pub(in crate::net) fn add_store(&mut self, took: Duration) {
         self.store += took;
     }
 
     /// The turn is over: how long it took, and what most of it was spent on.
-    fn end(&mut self) -> (Duration, Option<Part>) {
+    pub(in crate::net) fn end(&mut self) -> (Duration, Option<Part>) {
         let parts = [
             (self.tasks, Some(Part::Tasks)),
             (self.store, Some(Part::Store)),
@@ -122,46 +121,12 @@ impl Watch {
     }
 
     /// True if the log is to be told of a turn that took so long.
-    fn is_worth_a_line(&mut self, took: Duration, now: Time) -> bool {
+    pub(in crate::net) fn is_worth_a_line(&mut self, took: Duration, now: Time) -> bool {
         let is = took > LONG && self.told.is_none_or(|at| now.since(at) >= TELL_EVERY);
         if is {
             self.told = Some(now);
         }
         is
-    }
-}
-
-impl Hub {
-    /// The turn begins.
-    pub(super) fn begin_watch(&mut self) {
-        let woken = self.reactor().woken();
-        self.watch.begin(woken, Instant::now());
-    }
-
-    /// The time since the last call was spent on `part` of the turn.
-    pub(super) fn lap(&mut self, part: Part) {
-        self.watch.lap(part, Instant::now());
-    }
-
-    /// The turn at `now` is over.
-    pub(super) fn end_watch(&mut self, now: Time) {
-        let (took, part) = self.watch.end();
-        let broker = &self.broker;
-        let cause = || match part {
-            None | Some(Part::Tasks) => "new connections, signals or bridges".to_owned(),
-            Some(Part::Store) => "the store".to_owned(),
-            Some(Part::Timers) => "what was due".to_owned(),
-            Some(Part::Packets(id)) => format!("packets of {}", broker.name(id)),
-            Some(Part::Writing(id)) => format!("output to {}", broker.name(id)),
-        };
-        if self.watch.is_worth_a_line(took, now) {
-            let millis = took.as_millis();
-            log::info!(
-                "Everybody had to wait for {millis} ms, mostly for {}.",
-                cause()
-            );
-        }
-        self.sys.turn(took, cause, now);
     }
 }
 
