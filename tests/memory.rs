@@ -111,9 +111,10 @@ impl Bench {
 
     fn publish(&mut self, c: ConnId, topic: &str, payload: &[u8], retain: bool) {
         let publish = Publish {
-            delivery: match retain {
-                true => Delivery::AtMostOnce,
-                false => Delivery::AtLeastOnce(id(1), false),
+            delivery: if retain {
+                Delivery::AtMostOnce
+            } else {
+                Delivery::AtLeastOnce(id(1), false)
             },
             retain,
             topic,
