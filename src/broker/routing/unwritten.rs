@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use crate::held::{ALLOCATION, Charge, RETAINED};
 use crate::time::Time;
 
 /// How long after a topic was written a value that nobody waits for is written.
@@ -35,13 +36,28 @@ pub(crate) struct Unwritten {
     written: HashMap<Box<str>, Time>,
     /// When `written` was last rid of what is older.
     swept: Time,
+    /// What the topics take.
+    held: Charge<RETAINED>,
+}
+
+/// What a topic takes in a table, which is half empty after it has grown.
+fn held(topic: &str) -> usize {
+    topic.len() + ALLOCATION + 2 * size_of::<(Box<str>, Time)>()
 }
 
 impl Unwritten {
     /// The value of `topic` has changed, and somebody waits for the commit.
     pub(crate) fn promised(&mut self, topic: &str) {
-        self.later.remove(topic);
-        self.next.insert(topic.into());
+        self.write_next(topic);
+    }
+
+    fn write_next(&mut self, topic: &str) {
+        if self.later.remove(topic).is_some() {
+            self.held.shift(0, held(topic));
+        }
+        if self.next.insert(topic.into()) {
+            self.held.shift(held(topic), 0);
+        }
     }
 
     /// The value of `topic` has changed, and nobody waits. Answers when it is to be written, if
@@ -51,12 +67,14 @@ impl Unwritten {
         match at.filter(|at| *at > now) {
             _ if self.next.contains(topic) => None,
             Some(at) => {
-                self.later.insert(topic.into(), at);
+                if self.later.insert(topic.into(), at).is_none() {
+                    self.held.shift(held(topic), 0);
+                }
                 self.due = Some(self.due.map_or(at, |due| due.min(at)));
                 Some(at)
             }
             None => {
-                self.next.insert(topic.into());
+                self.write_next(topic);
                 None
             }
         }
@@ -64,9 +82,12 @@ impl Unwritten {
 
     /// The value of `topic` has expired.
     pub(crate) fn expired(&mut self, topic: &str) {
-        self.later.remove(topic);
+        if self.later.remove(topic).is_some() {
+            self.held.shift(0, held(topic));
+        }
         if !self.next.contains(topic) {
             self.expired.push(topic.into());
+            self.held.shift(held(topic), 0);
         }
     }
 
@@ -83,19 +104,34 @@ impl Unwritten {
             topics.extend(due.map(|(topic, _)| topic));
             self.due = self.later.values().min().copied();
         }
+        let mut held_bytes = self.held.bytes();
         let most = if all { usize::MAX } else { EXPIRED };
         let rest = self.expired.len().saturating_sub(most);
-        topics.extend(self.expired.drain(rest..));
+        for topic in self.expired.drain(rest..) {
+            let bytes = held(&topic);
+            if !topics.insert(topic) {
+                held_bytes = held_bytes.saturating_sub(bytes);
+            }
+        }
         self.expired_due = (rest > 0).then(|| now + EXPIRED_PAUSE);
         if rest == 0 {
             self.expired = Vec::new();
         }
-        self.written
-            .extend(topics.iter().cloned().map(|t| (t, now)));
+        for topic in &topics {
+            // Each topic leaves one table for this one, where it may be already.
+            if self.written.insert(topic.clone(), now).is_some() {
+                held_bytes = held_bytes.saturating_sub(held(topic));
+            }
+        }
         if now.since(self.swept) >= PAUSE {
-            self.written.retain(|_, at| now.since(*at) < PAUSE);
+            self.written.retain(|topic, at| {
+                let stays = now.since(*at) < PAUSE;
+                held_bytes = held_bytes.saturating_sub(if stays { 0 } else { held(topic) });
+                stays
+            });
             self.swept = now;
         }
+        self.held.set(held_bytes);
         topics
     }
 
@@ -121,6 +157,22 @@ mod tests {
     fn change(unwritten: &mut Unwritten, secs: u64) -> Option<Duration> {
         let due = unwritten.changed("t", START + Duration::from_secs(secs));
         due.map(|at| at.since(START))
+    }
+
+    #[test]
+    fn what_topics_take_is_counted_as_long_as_they_are_here() {
+        let mut unwritten = Unwritten::default();
+        for second in 0..150 {
+            unwritten.changed("a", START + Duration::from_secs(second));
+            unwritten.promised(["b", "c"][usize::from(second % 2 == 0)]);
+            take(&mut unwritten, second);
+            let topics = unwritten.next.iter().chain(unwritten.later.keys());
+            let topics = topics.chain(unwritten.written.keys());
+            assert_eq!(unwritten.held.bytes(), topics.map(|t| held(t)).sum());
+        }
+        take(&mut unwritten, 1_000);
+        take(&mut unwritten, 2_000);
+        assert_eq!(unwritten.held.bytes(), 0);
     }
 
     #[test]

@@ -256,9 +256,9 @@ fn what_is_gone_counts_no_more() {
         world.pass(secs(2));
     }
     for ((name, old), (_, new)) in before.into_iter().zip(held::parts()) {
-        // Spare buffers are kept, and counted.
+        // Spare buffers are kept, and counted; so is when a topic was written last.
         assert!(
-            new == old || name == "outboxes" && new < 100_000,
+            new == old || name == "outboxes" && new < 100_000 || name == "retained" && new < 100,
             "{name}: {old}, {new}"
         );
     }
