@@ -24,9 +24,11 @@ pub const HALF_PACKETS: u8 = 5;
 pub const SESSIONS: u8 = 6;
 /// What waits for a commit, and the store where it is memory.
 pub const STORE: u8 = 7;
+/// The tree of all topic filters.
+pub const FILTERS: u8 = 8;
 
 /// The name of each part, as `$SYS` has it, by its number.
-pub const NAMES: [&str; 8] = [
+pub const NAMES: [&str; 9] = [
     "messages",
     "retained",
     "queues",
@@ -35,6 +37,7 @@ pub const NAMES: [&str; 8] = [
     "half_packets",
     "sessions",
     "store",
+    "filters",
 ];
 
 /// What an allocation takes beside the bytes that were asked for, about.

@@ -224,6 +224,7 @@ const MEMORY_PARTS: [&str; held::NAMES.len()] = [
     "$SYS/broker/memory/part/half_packets",
     "$SYS/broker/memory/part/sessions",
     "$SYS/broker/memory/part/store",
+    "$SYS/broker/memory/part/filters",
 ];
 
 fn texts(disk: &Disk, uptime: Duration) -> [(&'static str, String); 3] {

@@ -7,6 +7,7 @@ mod connection;
 mod doors;
 mod logins;
 mod outbox;
+mod parked;
 mod publish;
 mod refusals;
 mod replies;
@@ -27,7 +28,6 @@ use replies::Replies;
 pub(crate) use replies::{Reply, Ticket};
 
 use crate::bridge::{Limits, Wire};
-use crate::broker::plan::Retention;
 use crate::held::{ALLOCATION, CONNECTIONS, Charge};
 use crate::impossible;
 use crate::keys::{ConnId, SessionKey, Table};
@@ -451,42 +451,6 @@ impl Connections {
                 self.resumed.push(c);
             }
         }
-    }
-
-    /// Lets a PUBLISH wait for room.
-    pub(crate) fn park(&mut self, c: ConnId, parked: Parked) {
-        if self.table.get_mut(c).is_some_and(|conn| conn.park(parked)) {
-            self.parked.push(c);
-        }
-    }
-
-    /// Another message is retained on this topic, or its message deleted: what waits to be retained
-    /// there is of the past.
-    pub(crate) fn forget_retention(&mut self, topic: &str) {
-        for c in &self.parked {
-            let parked = self.table.get_mut(*c).map(Connection::parked_mut);
-            for parked in parked.into_iter().flatten() {
-                if parked.message.topic() == topic {
-                    parked.remaining.retention = Retention::Done;
-                }
-            }
-        }
-    }
-
-    /// The PUBLISH packets that wait for room.
-    pub(crate) fn all_parked(&self) -> impl Iterator<Item = &Parked> {
-        let connections = self.parked.iter().filter_map(|c| self.table.get(*c));
-        connections.flat_map(Connection::parked)
-    }
-
-    /// The connections with a parked PUBLISH, to be tried again.
-    pub(crate) fn take_parked(&mut self) -> Vec<ConnId> {
-        std::mem::take(&mut self.parked)
-    }
-
-    /// True if a PUBLISH waits for room.
-    pub(crate) fn has_parked(&self) -> bool {
-        !self.parked.is_empty()
     }
 
     /// Lets a connection be read again if nothing else forbids it.

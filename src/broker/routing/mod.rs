@@ -19,6 +19,7 @@ pub(crate) use walks::{Walk, Walks};
 
 use super::sessions::{Sessions, Subscribed, levels};
 use super::settings::Settings;
+use crate::held::{Charge, FILTERS};
 use crate::impossible;
 use crate::keys::{GroupKey, SessionKey};
 use crate::message::{Message, MessageId};
@@ -63,6 +64,8 @@ const DENIED: u32 = u32::MAX;
 /// The router.
 pub(crate) struct Router {
     trie: Trie<Subscriber>,
+    /// What the tree takes.
+    held: Charge<FILTERS>,
     pub(crate) groups: Groups<SessionKey>,
     pub(crate) leftovers: Leftovers,
     retained: Retained,
@@ -88,6 +91,7 @@ impl Router {
     pub(crate) fn new(next: MessageId) -> Router {
         Router {
             trie: Trie::new(),
+            held: Charge::default(),
             groups: Groups::default(),
             leftovers: Leftovers::default(),
             retained: Retained::new(),
@@ -211,11 +215,13 @@ impl Router {
     /// Adds or replaces a session's subscription; not a shared one.
     pub(crate) fn subscribe(&mut self, filter: &str, key: SessionKey, options: SubOptions) {
         self.trie.add(filter, Subscriber::Session(key), options);
+        self.held.set(self.trie.bytes());
     }
 
     /// Ends a session's subscription; not a shared one.
     pub(crate) fn unsubscribe(&mut self, filter: &str, key: SessionKey) {
         self.trie.remove(filter, Subscriber::Session(key));
+        self.held.set(self.trie.bytes());
         self.walks.end(key, filter);
     }
 
@@ -259,6 +265,7 @@ impl Router {
         if let (true, Some((_, filter))) = (is_first, mqtt::share(name)) {
             let subscriber = Subscriber::Group(group);
             self.trie.add(filter, subscriber, SubOptions::default());
+            self.held.set(self.trie.bytes());
         }
         group
     }
@@ -269,6 +276,7 @@ impl Router {
         let is_last = self.groups.leave(group, key);
         if let (true, Some((_, filter))) = (is_last, mqtt::share(name)) {
             self.trie.remove(filter, Subscriber::Group(group));
+            self.held.set(self.trie.bytes());
         }
         !is_last
     }
