@@ -4,8 +4,8 @@
 //! meets, how many retained messages it asks for. Who drives the broker looks at what was done, and
 //! lets others have their turn once it is enough; what is more than enough by itself is done in pieces.
 
-/// What was done so far. A unit is what a message costs for one receiver: about a microsecond on a
-/// fast machine.
+/// What was done so far. A unit is what a message costs for one receiver for whom it is stored: about a
+/// microsecond on a fast machine.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(crate) struct Work {
     done: u64,

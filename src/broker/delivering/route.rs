@@ -54,8 +54,7 @@ pub(crate) fn route(
         .router
         .find_receivers((message, topic), from, with, &mut receivers, groups);
     add_members(core, message, &mut receivers);
-    core.work.add(receivers.len());
-    core.work.add(found.work());
+    core.work.add(work(&receivers) + found.work());
     send_ahead(core, &receivers, topic, now);
     core.memory.look(core.settings.memory_limit());
     let all_have_room = plan_all(core, message, (&receivers, &mut plans), behind, now);
@@ -90,6 +89,13 @@ pub(crate) fn route(
             retention,
         },
     }
+}
+
+/// What a message costs for its receivers: one that need not be stored costs a quarter of one that
+/// must.
+fn work(receivers: &[Receiver]) -> usize {
+    let stored = receivers.iter().filter(|receiver| receiver.stored).count();
+    stored + (receivers.len() - stored) / 4
 }
 
 /// Does what is left to do about a message, as far as there is room by now; `behind` as for
