@@ -371,7 +371,8 @@ fn a_thousand_groups_are_work_for_a_thousand() {
         // The queue has room for two and a half of them.
         for n in 1..5 {
             let took = world.effort(|world| world.publish(publisher, "t", "x", qos1(n)));
-            assert!((1_000..2_500).contains(&took), "{took}");
+            // What need not be stored costs a quarter.
+            assert!((250..2_500).contains(&took), "{took}");
             world.pass(secs(1));
             assert!(matches!(world.next(publisher), Some(Got::PubAck(..))));
         }

@@ -6,6 +6,7 @@ runs them all, or those named, in one process, and says how often each was at it
 loopback like everybody: what holds them off must not hold off the devices."""
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -66,6 +67,8 @@ async def flood(target):
         reading.cancel()
         for _, one in [*readers, (None, writer)]:
             one.close()
+        with contextlib.suppress(asyncio.CancelledError, OSError):
+            await reading
 
 
 async def slowloris(target):
