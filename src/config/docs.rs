@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::bounds::{BOUNDS, Bound};
 use super::keys::{self, Class, Key, Section, Unset};
 use super::topic::OPTIONS;
 
@@ -151,6 +152,13 @@ pub fn man_page() -> String {
             let _ = writeln!(out, "Default: {}.", roff(unset(key)));
         }
     }
+    out.push_str(
+        ".SH BOUNDS\nWhat peers can make grow, what happens at the bound, and where it is seen below \
+         $SYS/broker.\nThe log tells of each as well.\n",
+    );
+    for bound in BOUNDS {
+        bound_entry(&mut out, bound);
+    }
     out.push_str(".SH ACCEPTED\nThese load, and the log says what happens instead.\n");
     for key in keys::all().filter(|key| matches!(key.class, Class::Accepted)) {
         man_entry(&mut out, key, &sentence(key.help));
@@ -244,6 +252,22 @@ fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     let first = letters.next().map(|c| c.to_ascii_uppercase());
     first.into_iter().chain(letters).chain(['.']).collect()
+}
+
+fn bound_entry(out: &mut String, bound: &Bound) {
+    let defaults = bound.directives.iter().filter_map(|name| keys::find(name));
+    let defaults: Vec<String> = defaults
+        .map(|key| format!("{} ({})", key.name, unset(key)))
+        .collect();
+    let mut text = String::new();
+    if !defaults.is_empty() {
+        let _ = write!(text, "{}. ", defaults.join("; "));
+    }
+    text.push_str(bound.then);
+    if !bound.seen.is_empty() {
+        let _ = write!(text, " Seen: {}.", bound.seen);
+    }
+    let _ = writeln!(out, ".TP\n.B {}\n{}", roff(bound.what), roff(&text));
 }
 
 fn man_entry(out: &mut String, key: &Key, text: &str) {
