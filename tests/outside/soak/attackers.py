@@ -45,9 +45,10 @@ def subscribe(packet_id, filters, qos=0):
 
 
 async def swallow(reader):
-    """Reads what comes, until the end."""
-    while await reader.read(1 << 16):
-        pass
+    """Reads what comes, until the end, or until it is cancelled: nobody asks for what became of it."""
+    with contextlib.suppress(OSError, asyncio.CancelledError):
+        while await reader.read(1 << 16):
+            pass
 
 
 async def flood(target):
@@ -67,8 +68,6 @@ async def flood(target):
         reading.cancel()
         for _, one in [*readers, (None, writer)]:
             one.close()
-        with contextlib.suppress(asyncio.CancelledError, OSError):
-            await reading
 
 
 async def slowloris(target):
