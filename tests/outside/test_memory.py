@@ -122,4 +122,4 @@ def test_status_tells_what_takes_the_memory(make_broker, client):
         figures[message.topic.removeprefix("$SYS/broker/memory/")] = int(message.payload)
     assert figures["limit"] == 8 << 20
     parts = [bytes for name, bytes in figures.items() if name.startswith("part/")]
-    assert len(parts) == 8 and 0 < figures["counted"] < 1 << 20
+    assert len(parts) == 9 and 0 < figures["counted"] < 1 << 20

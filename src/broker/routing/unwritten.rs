@@ -13,6 +13,12 @@ use crate::time::Time;
 /// How long after a topic was written a value that nobody waits for is written.
 const PAUSE: Duration = Duration::from_secs(60);
 
+/// How many values that nobody waits for one commit writes, at most: one client can make very many of
+/// them at once, and what a commit gathers is gathered in one turn.
+const LAZY: usize = 1_000;
+/// How soon the next commit goes on with them.
+const LAZY_PAUSE: Duration = Duration::from_millis(50);
+
 /// How many rows of values that have expired one commit deletes, at most: there may be very many, and to
 /// gather them takes time. A row that a kill -9 leaves has expired when it is read.
 const EXPIRED: usize = 5_000;
@@ -24,6 +30,10 @@ const EXPIRED_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Unwritten {
     /// To be written with the next commit, whenever that is.
     next: HashSet<Box<str>>,
+    /// The same, but nobody waits: as many of them as a commit takes.
+    lazy: HashSet<Box<str>>,
+    /// When the next of them are to be written.
+    lazy_due: Option<Time>,
     /// To be written at the given moment.
     later: HashMap<Box<str>, Time>,
     /// The values of these have expired.
@@ -48,14 +58,19 @@ fn held(topic: &str) -> usize {
 impl Unwritten {
     /// The value of `topic` has changed, and somebody waits for the commit.
     pub(crate) fn promised(&mut self, topic: &str) {
-        self.write_next(topic);
-    }
-
-    fn write_next(&mut self, topic: &str) {
-        if self.later.remove(topic).is_some() {
+        if self.later.remove(topic).is_some() || self.lazy.remove(topic) {
             self.held.shift(0, held(topic));
         }
         if self.next.insert(topic.into()) {
+            self.held.shift(held(topic), 0);
+        }
+    }
+
+    fn write_soon(&mut self, topic: &str) {
+        if self.later.remove(topic).is_some() {
+            self.held.shift(0, held(topic));
+        }
+        if self.lazy.insert(topic.into()) {
             self.held.shift(held(topic), 0);
         }
     }
@@ -74,7 +89,7 @@ impl Unwritten {
                 Some(at)
             }
             None => {
-                self.write_next(topic);
+                self.write_soon(topic);
                 None
             }
         }
@@ -82,7 +97,7 @@ impl Unwritten {
 
     /// The value of `topic` has expired.
     pub(crate) fn expired(&mut self, topic: &str) {
-        if self.later.remove(topic).is_some() {
+        if self.later.remove(topic).is_some() || self.lazy.remove(topic) {
             self.held.shift(0, held(topic));
         }
         if !self.next.contains(topic) {
@@ -91,9 +106,9 @@ impl Unwritten {
         }
     }
 
-    /// True if a value of `topic` that nobody waits for is to be written later.
+    /// True if a value of `topic` that nobody waits for is to be written, maybe not by the next commit.
     pub(crate) fn is_later(&self, topic: &str) -> bool {
-        self.later.contains_key(topic)
+        self.later.contains_key(topic) || self.lazy.contains(topic)
     }
 
     /// The topics to write now; all of them if `all`.
@@ -101,9 +116,11 @@ impl Unwritten {
         let mut topics = std::mem::take(&mut self.next);
         if all || self.due.is_some_and(|at| at <= now) {
             let due = self.later.extract_if(|_, at| all || *at <= now);
-            topics.extend(due.map(|(topic, _)| topic));
+            self.lazy.extend(due.map(|(topic, _)| topic));
             self.due = self.later.values().min().copied();
         }
+        self.take_lazy(if all { usize::MAX } else { LAZY }, &mut topics);
+        self.lazy_due = (!self.lazy.is_empty()).then(|| now + LAZY_PAUSE);
         let mut held_bytes = self.held.bytes();
         let most = if all { usize::MAX } else { EXPIRED };
         let rest = self.expired.len().saturating_sub(most);
@@ -135,9 +152,25 @@ impl Unwritten {
         topics
     }
 
+    /// Adds some of what nobody waits for to `topics`.
+    fn take_lazy(&mut self, most: usize, topics: &mut HashSet<Box<str>>) {
+        if self.lazy.len() <= most {
+            topics.extend(std::mem::take(&mut self.lazy));
+            return;
+        }
+        let mut left = most;
+        let some = self.lazy.extract_if(|_| {
+            let is_taken = left > 0;
+            left = left.saturating_sub(1);
+            is_taken
+        });
+        topics.extend(some);
+    }
+
     /// When [`Unwritten::take`] is to be called for what is to be written later.
     pub(crate) fn due(&self) -> Option<Time> {
-        self.due.into_iter().chain(self.expired_due).min()
+        let dues = [self.due, self.lazy_due, self.expired_due];
+        dues.into_iter().flatten().min()
     }
 }
 
@@ -166,7 +199,8 @@ mod tests {
             unwritten.changed("a", START + Duration::from_secs(second));
             unwritten.promised(["b", "c"][usize::from(second % 2 == 0)]);
             take(&mut unwritten, second);
-            let topics = unwritten.next.iter().chain(unwritten.later.keys());
+            let topics = unwritten.next.iter().chain(&unwritten.lazy);
+            let topics = topics.chain(unwritten.later.keys());
             let topics = topics.chain(unwritten.written.keys());
             assert_eq!(unwritten.held.bytes(), topics.map(|t| held(t)).sum());
         }
@@ -226,6 +260,24 @@ mod tests {
         assert_eq!(take(&mut unwritten, 0).len(), 1_000);
         take(&mut unwritten, 61);
         assert!(unwritten.written.is_empty());
+    }
+
+    #[test]
+    fn values_that_nobody_waits_for_are_written_bit_by_bit() {
+        let mut unwritten = Unwritten::default();
+        for n in 0..2 * LAZY + 7 {
+            unwritten.changed(&format!("t/{n}"), START);
+        }
+        unwritten.promised("new");
+        unwritten.promised("t/0");
+        let first = take(&mut unwritten, 0);
+        assert_eq!(first.len(), LAZY + 2);
+        assert!(first.iter().any(|topic| topic == "new") && first.iter().any(|t| t == "t/0"));
+        assert_eq!(unwritten.due(), Some(START + LAZY_PAUSE));
+        assert_eq!(take(&mut unwritten, 1).len(), LAZY);
+        assert!(unwritten.due().is_some());
+        assert_eq!(take(&mut unwritten, 2).len(), 6);
+        assert_eq!(unwritten.due(), None);
     }
 
     #[test]

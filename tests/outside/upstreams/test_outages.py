@@ -76,7 +76,7 @@ def test_what_it_has_acknowledged_outlives_it(cloud, site, record):
     s.join()
     s.moves()
     again = Inbox(cloud.client(name, **cloud.durable))
-    end = time.monotonic() + 40  # NATS asks itself for half a minute whether they have come.
+    end = time.monotonic() + 90  # NATS asks itself for half a minute whether they have come.
     while len(left := again.payloads(f"{s.name}/out")) < COUNT and time.monotonic() < end:
         if not cloud.traits.survives_kill:
             end = min(end, time.monotonic() + 1)
