@@ -220,6 +220,19 @@ impl Walks {
         }
         overtaken
     }
+
+    /// A message on `topic` that a session's walks were [overtaken](Walks::overtake) by did not reach it:
+    /// they bring what is retained there after all.
+    pub(crate) fn bring_later(&mut self, key: SessionKey, topic: &str) {
+        let hash = self.hasher.hash_one(topic);
+        let Some(of) = self.of.get_mut(&key) else {
+            return;
+        };
+        for walk in of.walks.values_mut().take(MAX_ASKED) {
+            let was_sent = walk.ahead.remove(&hash);
+            of.ahead -= usize::from(was_sent).min(of.ahead);
+        }
+    }
 }
 
 #[cfg(test)]
