@@ -17,7 +17,8 @@ use crate::route::{self, SubOptions};
 /// How many topics a session may have been sent before its walks came to them; beyond, an older
 /// retained message may come after a newer one on its topic that is not retained.
 const MAX_AHEAD: usize = 1_000;
-/// How many walks of a session are asked whether they still come to a topic.
+/// How many walks of a session are asked whether they still come to a topic, those that began first.
+/// One behind them brings what the topic retains also after a newer message that is not retained.
 const MAX_ASKED: usize = 16;
 
 /// The way of one subscription through what is retained.
@@ -339,7 +340,17 @@ mod tests {
             walks.overtake(key, &format!("t/6{n}"));
         }
         assert_eq!(walks.of[&key].ahead, MAX_AHEAD);
+        for n in 0..2 * MAX_ASKED {
+            walks.begin(key, &format!("+/{n}/#"), SubOptions::default());
+        }
         walks.end(key, "t/+");
+        for (n, is_asked) in [(0, true), (MAX_ASKED - 1, true), (MAX_ASKED, false)] {
+            let overtaken = walks.overtake(key, &format!("t/{n}/x"));
+            assert_eq!(overtaken.len(), usize::from(is_asked), "{n}");
+        }
+        for n in 0..2 * MAX_ASKED {
+            walks.end(key, &format!("+/{n}/#"));
+        }
         assert!(walks.of.is_empty());
     }
 }
