@@ -27,6 +27,8 @@ pub(super) struct Delivered {
     pub(super) ticket: Option<Ticket>,
     /// Those that have no room for it.
     pub(super) remaining: Vec<Receiver>,
+    /// Those that did not get it, of sessions with walks that go on.
+    pub(super) missed: Vec<SessionKey>,
 }
 
 /// Sends or queues a message for all receivers, as planned. `waiting`: whose acknowledgement has to
@@ -39,21 +41,31 @@ pub(super) fn deliver(
     now: Time,
 ) -> Delivered {
     let (mut stored, mut remaining) = (std::mem::take(&mut core.scratch.stored), Vec::new());
+    let mut missed = Vec::new();
     for (mut receiver, plan) in receivers.drain(..).zip(plans) {
-        match *plan {
+        let (key, lane) = (receiver.session, receiver.owed.lane);
+        let gets_it = match *plan {
             Plan::Unstored => send_now(core, (message, topic), receiver, now),
             Plan::Stored(admission) => {
-                let (key, lane) = (receiver.session, receiver.owed.lane);
-                if admit(core, key, lane, message, admission, now) {
+                let is_admitted = admit(core, key, lane, message, admission, now);
+                if is_admitted {
                     stored.push(receiver);
                 }
+                is_admitted
             }
             Plan::Copy => {
                 push_in_ram(core, message, receiver.clone(), now);
                 receiver.has_copy = true;
                 remaining.push(receiver);
+                true
             }
-            Plan::NoRoom => remaining.push(receiver),
+            Plan::NoRoom => {
+                remaining.push(receiver);
+                false
+            }
+        };
+        if !gets_it && core.router.walks.has(key) {
+            missed.push(key);
         }
     }
     let mut ticket = None;
@@ -62,7 +74,11 @@ pub(super) fn deliver(
         owe(core, message, &mut stored, ticket, now);
     }
     core.scratch.stored = stored;
-    Delivered { ticket, remaining }
+    Delivered {
+        ticket,
+        remaining,
+        missed,
+    }
 }
 
 /// Owes a message to those whose queues the store has, and queues it for them.
@@ -138,13 +154,13 @@ pub(crate) fn queue_stored(core: &mut Core, key: SessionKey, entry: Entry, now: 
 }
 
 /// Sends a message that is not to be stored to a receiver that is connected and can take it at once;
-/// else it goes by a queue in RAM, or at QoS 0 not at all.
+/// else it goes by a queue in RAM, or at QoS 0 not at all. False if it is not sent and not queued.
 fn send_now(
     core: &mut Core,
     (message, topic): (&Rc<Message>, &str),
     mut receiver: Receiver,
     now: Time,
-) {
+) -> bool {
     let Core {
         sessions,
         connections,
@@ -156,10 +172,11 @@ fn send_now(
     } = &mut *core;
     let (key, lane) = (receiver.session, receiver.owed.lane);
     let Some(session) = sessions.known_mut(key) else {
-        return;
+        return false;
     };
     let Some(mut writer) = session.conn.and_then(|c| connections.writer(c)) else {
-        return drop_offline(core, key, lane, (message, receiver.owed.qos), now);
+        drop_offline(core, key, lane, (message, receiver.owed.qos), now);
+        return false;
     };
     let conn = writer.connection();
     let is_acked = receiver.owed.qos != QoS::AtMostOnce;
@@ -173,8 +190,7 @@ fn send_now(
         conn.has_barrier() || session.outbound.holds_qos0()
     };
     if must_wait {
-        queue_in_ram(core, message, receiver, now);
-        return;
+        return queue_in_ram(core, message, receiver, now);
     }
     // While a bridge finds out what its upstream closes on, nothing that may be lost is to stand before
     // what may be the reason.
@@ -184,7 +200,8 @@ fn send_now(
         if message.retain {
             note_lost(core, key, (message.arrival, message.arrival));
         }
-        return drop_message(core, key, lane, DropReason::Slow, lost, now);
+        drop_message(core, key, lane, DropReason::Slow, lost, now);
+        return false;
     }
     if is_acked {
         receiver.owed.seq = session.outbound.next_seq();
@@ -194,7 +211,8 @@ fn send_now(
     let overtakes = message.retain && session.is_bridge() && !session.outbound.is_drained();
     let entry = Entry::new(Rc::clone(message), None, receiver.owed);
     let with = (&*settings, counters, scratch);
-    match transmit(&mut writer, session, (&entry, Some(topic)), with, now) {
+    let transmitted = transmit(&mut writer, session, (&entry, Some(topic)), with, now);
+    match transmitted {
         Transmitted::Sent if is_acked => session.outbound.sent_at_once(entry, now),
         Transmitted::Sent if overtakes => {
             note_lost(core, key, (message.arrival, message.arrival));
@@ -203,23 +221,27 @@ fn send_now(
         Transmitted::Forbidden => drop_entry(core, key, &entry, DropReason::Refused, now),
         _ => {}
     }
+    transmitted == Transmitted::Sent
 }
 
 /// Queues a message that is owed only as long as the receiver's connection lasts: it lies in RAM.
-/// What is stored for a durable session makes no room for it.
-fn queue_in_ram(core: &mut Core, message: &Rc<Message>, receiver: Receiver, now: Time) {
+/// What is stored for a durable session makes no room for it. False if it is not queued.
+fn queue_in_ram(core: &mut Core, message: &Rc<Message>, receiver: Receiver, now: Time) -> bool {
     let (key, lane) = (receiver.session, receiver.owed.lane);
     let session = core.sessions.get(key).filter(|s| s.conn.is_some());
     let Some(is_durable) = session.map(Session::is_durable) else {
-        return drop_offline(core, key, lane, (message, receiver.owed.qos), now);
+        drop_offline(core, key, lane, (message, receiver.owed.qos), now);
+        return false;
     };
     let mut admission = admission_now(core, key, lane, copies(1, message.size()), now);
     if is_durable && admission != Admission::Fits {
         admission = Admission::Dropped(DropReason::Slow);
     }
-    if admit(core, key, lane, message, admission, now) {
+    let is_admitted = admit(core, key, lane, message, admission, now);
+    if is_admitted {
         push_in_ram(core, message, receiver, now);
     }
+    is_admitted
 }
 
 fn push_in_ram(core: &mut Core, message: &Rc<Message>, mut receiver: Receiver, now: Time) {

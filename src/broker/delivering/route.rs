@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::choose::{choose, is_free};
 use super::deliver::deliver;
 use super::retain::retain;
-use super::walk::send_ahead;
+use super::walk::{bring_later, send_ahead};
 use crate::broker::connections::Ticket;
 use crate::broker::core::Core;
 use crate::broker::plan::{Admission, Behind, Plan, Remaining, Retention};
@@ -55,7 +55,7 @@ pub(crate) fn route(
         .find_receivers((message, topic), from, with, &mut receivers, groups);
     add_members(core, message, &mut receivers);
     core.work.add(work(&receivers) + found.work());
-    send_ahead(core, &receivers, topic, now);
+    let without = send_ahead(core, &receivers, topic, now);
     core.memory.look(core.settings.memory_limit());
     let all_have_room = plan_all(core, message, (&receivers, &mut plans), behind, now);
     let mut retention = retention(core, message);
@@ -76,6 +76,7 @@ pub(crate) fn route(
     let waiting = waiting.filter(|_| whole);
     let early = waiting.filter(|_| !by_commit);
     let delivered = deliver(core, (message, topic), (&mut receivers, &plans), early, now);
+    bring_later(core, (message, topic), &delivered.missed, &without);
     let late = waiting.filter(|_| by_commit);
     let late = late.and_then(|c| core.after_commit(c, now));
     receivers.clear();

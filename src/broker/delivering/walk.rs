@@ -120,54 +120,86 @@ fn may_have(core: &Core, key: SessionKey, options: &SubOptions, message: &Messag
 }
 
 /// A message goes to `receivers` that may replace what its topic retains. Those whose walks have not
-/// come to the topic yet get what it retains before it.
-pub(super) fn send_ahead(core: &mut Core, receivers: &[Receiver], topic: &str, now: Time) {
+/// come to the topic yet get what it retains before it. Returns the sessions among them that got nothing
+/// so; their walks leave the topic out all the same, unless [`bring_later`] is told of them.
+pub(super) fn send_ahead(
+    core: &mut Core,
+    receivers: &[Receiver],
+    topic: &str,
+    now: Time,
+) -> Vec<SessionKey> {
+    let mut without = Vec::new();
     if core.router.walks.len() == 0 {
-        return;
+        return without;
     }
-    for key in receivers.iter().map(|receiver| receiver.session) {
-        if !core.router.walks.has(key) {
+    for receiver in receivers {
+        let key = receiver.session;
+        let is_here = core.sessions.get(key).is_some_and(|s| s.conn.is_some());
+        // Who is away gets nothing that is not stored: the walk brings what is retained when it is back.
+        if !core.router.walks.has(key) || !(is_here || receiver.stored) {
             continue;
         }
         core.work.add(1);
         let overtaken = core.router.walks.overtake(key, topic);
         let message = core.router.retained_at(topic).cloned();
-        let Some(message) = message.filter(|message| !message.expired(now)) else {
-            continue;
-        };
-        for options in overtaken {
-            if may_have(core, key, &options, &message) {
-                queue_retained(core, key, &message, &options, now);
+        let message = message.filter(|message| !message.expired(now));
+        let mut has_got = overtaken.is_empty();
+        for (options, message) in overtaken.iter().zip(message.iter().cycle()) {
+            if may_have(core, key, options, message)
+                && queue_retained(core, key, message, options, now)
+            {
+                has_got = true;
                 pump(core, key, now);
             }
+        }
+        if !has_got {
+            without.push(key);
+        }
+    }
+    without
+}
+
+/// A message on `topic` did not reach the sessions in `missed`: it was dropped, or has no room yet. If it
+/// is a retained one, their walks bring what the topic retains when they come by. Otherwise they do so for
+/// those in `without`, which got nothing by [`send_ahead`] either.
+pub(super) fn bring_later(
+    core: &mut Core,
+    (message, topic): (&Message, &str),
+    missed: &[SessionKey],
+    without: &[SessionKey],
+) {
+    for key in missed {
+        if message.retain || without.contains(key) {
+            core.router.walks.bring_later(*key, topic);
         }
     }
 }
 
-/// Queues a retained message for a subscriber, behind what is queued already.
+/// Queues a retained message for a subscriber, behind what is queued already. False if it has no room,
+/// or is not to be stored for a session that is away.
 fn queue_retained(
     core: &mut Core,
     key: SessionKey,
     message: &Rc<Message>,
     options: &SubOptions,
     now: Time,
-) {
+) -> bool {
     core.work.add(1);
     let Some(session) = core.sessions.known(key) else {
-        return;
+        return false;
     };
     let receiver = Receiver::new((key, session), options, message, &core.settings);
     let Some(mut receiver) = receiver else {
-        return;
+        return false;
     };
     receiver.owed.retain = true;
     let (lane, stored) = (receiver.owed.lane, receiver.stored);
     if !stored && session.conn.is_none() {
-        return;
+        return false;
     }
     let admission = admission_now(core, key, lane, copies(1, message.size()), now);
     if !admit(core, key, lane, message, admission, now) {
-        return;
+        return false;
     }
     take_place(core, &mut receiver);
     let id = stored.then(|| core.ledger.put(message, receiver.owed.clone(), now));
@@ -180,4 +212,5 @@ fn queue_retained(
     if message.expiry.is_some() {
         note_expiry(core, key);
     }
+    true
 }

@@ -64,7 +64,8 @@ fn held(core: &Core, c: ConnId) -> usize {
         return 0;
     };
     let session = conn.session().and_then(|key| core.sessions.get(key));
-    conn.held() + core.memory.half_packet(c) + session.map_or(0, Session::held)
+    let walks = conn.session().map_or(0, |key| core.router.walks.held(key));
+    conn.held() + core.memory.half_packet(c) + session.map_or(0, Session::held) + walks
 }
 
 /// Closes a connection. A peer that does not read would keep its output for as long as it likes, so

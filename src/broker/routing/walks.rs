@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 
+use crate::held::{ALLOCATION, Charge, SESSIONS};
 use crate::keys::SessionKey;
 use crate::mqtt::filter_matches;
 use crate::route::{self, SubOptions};
@@ -16,7 +17,8 @@ use crate::route::{self, SubOptions};
 /// How many topics a session may have been sent before its walks came to them; beyond, an older
 /// retained message may come after a newer one on its topic that is not retained.
 const MAX_AHEAD: usize = 1_000;
-/// How many walks of a session are asked whether they still come to a topic.
+/// How many walks of a session are asked whether they still come to a topic, those that began first.
+/// One behind them brings what the topic retains also after a newer message that is not retained.
 const MAX_ASKED: usize = 16;
 
 /// The way of one subscription through what is retained.
@@ -51,6 +53,15 @@ impl Walk {
         let is_beyond = |passed: &[u8]| *route::key(topic) > *passed;
         filter_matches(&self.filter, topic) && self.passed().is_none_or(is_beyond)
     }
+
+    /// What it takes in memory with its places in the maps, in bytes, about.
+    fn weight(&self) -> usize {
+        let places = size_of::<(u64, Walk)>() + 2 * size_of::<(Rc<str>, u64)>();
+        let texts = self.filter.len() + self.passed().map_or(0, <[u8]>::len);
+        // A hash has a byte beside it, and an eighth of the table stays free.
+        let ahead = self.ahead.capacity() * (size_of::<u64>() + 3);
+        places + texts + ahead + 3 * ALLOCATION
+    }
 }
 
 /// The walks of one session.
@@ -64,6 +75,8 @@ struct OfSession {
     ahead: usize,
     /// In the list of those to go on.
     is_due: bool,
+    /// What all that takes.
+    held: Charge<SESSIONS>,
 }
 
 impl OfSession {
@@ -72,6 +85,7 @@ impl OfSession {
         if let Some(walk) = self.walks.remove(&number) {
             self.by_filter.remove(&walk.filter);
             self.ahead = self.ahead.saturating_sub(walk.ahead.len());
+            self.held.shift(0, walk.weight());
         }
     }
 }
@@ -89,7 +103,10 @@ impl Walks {
     /// A session is to get what is retained and matches `filter`. A walk for the same filter that goes
     /// on ends: its place is taken by this one, which begins anew.
     pub(crate) fn begin(&mut self, key: SessionKey, filter: &str, options: SubOptions) {
-        let of = self.of.entry(key).or_default();
+        let of = self.of.entry(key).or_insert_with(|| OfSession {
+            held: Charge::new(2 * size_of::<(SessionKey, OfSession)>()),
+            ..OfSession::default()
+        });
         if let Some(known) = of.by_filter.get(filter).copied() {
             of.end(known);
         }
@@ -103,6 +120,7 @@ impl Walks {
             passed: None,
             ahead: HashSet::new(),
         };
+        of.held.shift(walk.weight(), 0);
         of.walks.insert(number, walk);
         self.hasten(key);
     }
@@ -138,6 +156,11 @@ impl Walks {
     /// How many sessions have walks that go on.
     pub(crate) fn len(&self) -> usize {
         self.of.len()
+    }
+
+    /// What the walks of a session take in memory, in bytes, about.
+    pub(crate) fn held(&self, key: SessionKey) -> usize {
+        self.of.get(&key).map_or(0, |of| of.held.bytes())
     }
 
     /// There may be room for what the walks of a session bring: they go on in the next turn.
@@ -181,7 +204,10 @@ impl Walks {
             return;
         };
         if topic.is_some() {
-            first.get_mut().passed = topic;
+            let walk = first.get_mut();
+            let before = walk.weight();
+            walk.passed = topic;
+            of.held.shift(walk.weight(), before);
             return;
         }
         let number = *first.key();
@@ -213,12 +239,27 @@ impl Walks {
             return overtaken;
         };
         for walk in of.walks.values_mut().take(MAX_ASKED) {
+            let before = walk.weight();
             if of.ahead < MAX_AHEAD && walk.comes_to(topic) && walk.ahead.insert(hash) {
                 of.ahead += 1;
+                of.held.shift(walk.weight(), before);
                 overtaken.push(walk.options);
             }
         }
         overtaken
+    }
+
+    /// A message on `topic` that a session's walks were [overtaken](Walks::overtake) by did not reach it:
+    /// they bring what is retained there after all.
+    pub(crate) fn bring_later(&mut self, key: SessionKey, topic: &str) {
+        let hash = self.hasher.hash_one(topic);
+        let Some(of) = self.of.get_mut(&key) else {
+            return;
+        };
+        for walk in of.walks.values_mut().take(MAX_ASKED) {
+            let was_sent = walk.ahead.remove(&hash);
+            of.ahead -= usize::from(was_sent).min(of.ahead);
+        }
     }
 }
 
@@ -250,6 +291,39 @@ mod tests {
         assert_eq!(walks.len(), 0);
     }
 
+    /// What walks take counts for as long as they go on, with what they remember.
+    #[test]
+    fn what_walks_take_counts_until_they_end() {
+        let key = Table::<SessionKey, ()>::default().insert(());
+        let mut walks = Walks::default();
+        let filters: Vec<String> = (0..100)
+            .map(|n| format!("{}/{n}/#", "f".repeat(90)))
+            .collect();
+        for filter in filters.iter().chain(&filters) {
+            walks.begin(key, filter, SubOptions::default());
+        }
+        let least = 100 * (size_of::<Walk>() + 95);
+        let begun = walks.held(key);
+        assert!((least..2 * least).contains(&begun), "{begun}");
+        assert_eq!(crate::held::of(SESSIONS), begun as u64);
+        for n in 0..500 {
+            walks.overtake(key, &format!("{}/0/{n}", "f".repeat(90)));
+        }
+        let with_hashes = walks.held(key);
+        assert!(with_hashes >= begun + 500 * size_of::<u64>());
+        walks.reached(key, Some(vec![0; 1_000].into()));
+        assert_eq!(walks.held(key), with_hashes + 1_000);
+        for filter in filters.iter().skip(1) {
+            walks.end(key, filter);
+        }
+        assert!(walks.held(key) < with_hashes);
+        walks.reached(key, None);
+        assert_eq!((walks.held(key), crate::held::of(SESSIONS)), (0, 0));
+        walks.begin(key, "#", SubOptions::default());
+        walks.forget(key);
+        assert_eq!(crate::held::of(SESSIONS), 0);
+    }
+
     /// What went before a walk came by is remembered for so many topics, and no more.
     #[test]
     fn what_went_ahead_is_remembered_up_to_a_bound() {
@@ -266,7 +340,17 @@ mod tests {
             walks.overtake(key, &format!("t/6{n}"));
         }
         assert_eq!(walks.of[&key].ahead, MAX_AHEAD);
+        for n in 0..2 * MAX_ASKED {
+            walks.begin(key, &format!("+/{n}/#"), SubOptions::default());
+        }
         walks.end(key, "t/+");
+        for (n, is_asked) in [(0, true), (MAX_ASKED - 1, true), (MAX_ASKED, false)] {
+            let overtaken = walks.overtake(key, &format!("t/{n}/x"));
+            assert_eq!(overtaken.len(), usize::from(is_asked), "{n}");
+        }
+        for n in 0..2 * MAX_ASKED {
+            walks.end(key, &format!("+/{n}/#"));
+        }
         assert!(walks.of.is_empty());
     }
 }

@@ -360,6 +360,7 @@ fn a_retained_message_that_waited_is_of_the_past() {
         }
         world.pass(secs(3));
         assert!(world.got(old).contains(&Got::PubAck(2, OK)));
+        world.broker.core.settings.general.memory_limit = None;
         let late = world.clean(Version::V5, "late");
         world.listen(late, "t", QoS::AtMostOnce);
         let retained: Vec<&str> = Some(newer).into_iter().filter(|n| !n.is_empty()).collect();

@@ -40,6 +40,7 @@ mod subscribe;
 mod subscribed;
 mod upstream;
 mod upstream_faults;
+mod walks;
 mod will;
 
 use std::time::Duration;

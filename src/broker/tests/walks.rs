@@ -1,0 +1,70 @@
+//! Walks through what is retained while it changes.
+
+use super::*;
+use crate::broker::end_turn;
+use crate::mqtt::{Packet, Props, Publish, Subscribe};
+
+/// Publishes at QoS 0 without ending the turn.
+fn publish(world: &mut World, peer: Peer, (topic, payload): (&str, &str), retain: bool) {
+    let publish = Publish {
+        delivery: Delivery::AtMostOnce,
+        retain,
+        topic,
+        props: Props::EMPTY,
+        payload: payload.as_bytes(),
+    };
+    let conn = world.conn(peer);
+    let now = world.now;
+    world.broker.packet(conn, Packet::Publish(publish), now);
+}
+
+/// A value that is retained while a walk goes on, and that the subscriber can't be sent live, comes with
+/// the walk: to a session that is away when it is back, to one that reads slowly as it reads.
+#[test]
+fn what_was_retained_meanwhile_and_not_sent_comes_with_the_walk() {
+    for is_away in [true, false] {
+        let mut world = World::new();
+        let publisher = world.clean(Version::V311, "p");
+        let names: Vec<String> = (0..3_000).map(|n| format!("t/{n:06}")).collect();
+        for name in &names {
+            publish(&mut world, publisher, (name, "old"), true);
+        }
+        world.turn();
+        let mut a = if is_away {
+            world.durable(Version::V311, "a")
+        } else {
+            world.clean(Version::V311, "a")
+        };
+        let packet = Subscribe {
+            id: pid(1),
+            props: Props::EMPTY,
+            filters: vec![Subscription::new("#", QoS::AtMostOnce)],
+        };
+        let (conn, now) = (world.conn(a), world.now);
+        world.broker.packet(conn, Packet::Subscribe(packet), now);
+        assert!(end_turn(&mut world, now));
+        let mut last = names[2_900..].to_vec();
+        last.extend((0..100).map(|n| format!("u/{n}")));
+        // It gets this one, which says nothing of values that come later.
+        publish(&mut world, publisher, (&last[0], "live"), false);
+        if is_away {
+            world.cut(a);
+        } else {
+            // So much waits for it that it counts as slow.
+            publish(&mut world, publisher, ("a", &"l".repeat(1_100_000)), true);
+        }
+        for topic in &last {
+            publish(&mut world, publisher, (topic, "new"), true);
+        }
+        assert_eq!(world.broker.core.router.walks.len(), 1);
+        if is_away {
+            a = world.durable(Version::V311, "a");
+        }
+        world.pass(secs(1));
+        let came = world.got(a);
+        let is_new = |got: &&Got| matches!(got, Got::Publish(m) if m.payload == "new");
+        let new = came.iter().filter(is_new).count();
+        assert_eq!(new, last.len(), "away: {is_away}");
+        assert_eq!(world.broker.core.router.walks.len(), 0);
+    }
+}
