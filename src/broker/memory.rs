@@ -19,6 +19,8 @@ const OUTBOX: (usize, usize) = (16 * 1024, 4 * 1024);
 const SMALL_VALUE: u32 = 128;
 /// A queue in memory may hold so many bytes also when little is left, at most and at least.
 const QUEUE: (u64, u64) = (32 * 1024, 1024);
+/// That messages are not retained is told once in this time.
+const UNRETAINED_TOLD: Duration = Duration::from_secs(3600);
 /// How soon to look again for who holds most, if nobody held much.
 const RELIEF_PAUSE: Duration = Duration::from_secs(1);
 
@@ -35,6 +37,8 @@ pub(crate) struct Memory {
     state: Tightness,
     /// The same, as the log has it.
     told: Tightness,
+    /// It was told that a message is not retained: until then it need not be told again.
+    unretained_until: Time,
     /// Nobody holds much: until then it is of no use to look.
     relief_at: Time,
 }
@@ -131,6 +135,15 @@ impl Memory {
         let is_short = self.state != Tightness::None || limit.is_some_and(|l| retained > l / 2);
         let fits = |old: &Message| message.size() <= old.size().max(SMALL_VALUE);
         !is_short || deletes || message.origin.client_id().is_empty() || old.is_some_and(fits)
+    }
+
+    /// True if it is to be told that a message is not retained: it is the first for a while.
+    pub(crate) fn tells_unretained(&mut self, now: Time) -> bool {
+        let tells = self.unretained_until <= now;
+        if tells {
+            self.unretained_until = now + UNRETAINED_TOLD;
+        }
+        tells
     }
 
     /// Bytes beyond which no message is moved to an outbox that more wait before; `None` is what holds

@@ -15,11 +15,13 @@ use crate::broker::core::Core;
 use crate::broker::plan::{Admission, Behind, Plan, Remaining, Retention};
 use crate::broker::queues::bounds::{admission_now, copies};
 use crate::broker::queues::drops::drop_unrefused;
+use crate::broker::queues::report;
 use crate::broker::routing::Receiver;
-use crate::broker::sessions::{DropReason, Session};
+use crate::broker::sessions::DropReason;
 use crate::keys::{ConnId, SessionKey};
+use crate::lane::Lane;
 use crate::message::Message;
-use crate::mqtt::QoS;
+use crate::mqtt::{QoS, Version};
 use crate::route::Among;
 use crate::time::Time;
 
@@ -60,11 +62,10 @@ pub(crate) fn route(
     let all_have_room = plan_all(core, message, (&receivers, &mut plans), behind, now);
     let mut retention = retention(core, message);
     let is_kept = message.retain && retention != Retention::NoRoom;
-    if retention == Retention::NoRoom {
+    if !is_kept && message.retain {
         core.counters.refused_for_memory += 1;
-        // An upstream would deliver it again and again, and what is behind it would wait.
-        let is_upstream = |key| core.sessions.get(key).is_some_and(Session::is_bridge);
-        if from.is_some_and(is_upstream) {
+        tell_unretained(core, topic, from, now);
+        if all_have_room && !is_told_reasons(core, from) {
             retention = Retention::Done;
         }
     }
@@ -130,10 +131,37 @@ pub(crate) fn route_remaining(
     }
     let named = (message, message.topic());
     let delivered = deliver(core, named, (&mut receivers, &plans), None, now);
+    if delivered.remaining.is_empty() && left == Retention::NoRoom {
+        left = Retention::Done;
+    }
     Remaining {
         receivers: delivered.remaining,
         retention: left,
     }
+}
+
+/// True if the acknowledgement can tell a publisher that its message is not retained. One before MQTT 5
+/// would wait for it without end, and an upstream would deliver the message again and again; what is
+/// behind it would wait, too. So where nothing but memory to retain it is missing, it is acknowledged.
+fn is_told_reasons(core: &Core, publisher: Option<SessionKey>) -> bool {
+    let session = publisher.and_then(|key| core.sessions.get(key));
+    session.is_some_and(|session| session.version == Version::V5 && !session.is_bridge())
+}
+
+/// Tells that a message is not retained, if that was not told lately.
+fn tell_unretained(core: &mut Core, topic: &str, publisher: Option<SessionKey>, now: Time) {
+    if !core.memory.tells_unretained(now) {
+        return;
+    }
+    let publisher = publisher.and_then(|key| core.sessions.get(key));
+    let publisher = publisher.map(|session| session.name_of(Lane::Client));
+    let publisher = publisher.as_deref().unwrap_or("a client that is gone");
+    log::warn!(
+        "{publisher}: there is no memory (memory_limit) to retain a message on {topic}, one of {} so far. \
+         Subscribers get it, but it is not kept. Retained values take {} of at most half the limit.",
+        core.counters.refused_for_memory,
+        report::size(core.router.retained_bytes()),
+    );
 }
 
 /// False if the session of a receiver has ended meanwhile.

@@ -169,8 +169,8 @@ pub(super) const KEYS: &[Key] = &[
          no packet is larger), a queue in memory a quarter. At three quarters nothing new comes in: new \
          sessions get reason 0x88 (return code 3), except from the box itself; new subscriptions 0x97 (0x80 \
          before MQTT 5); a message on a topic that retains nothing yet, or less, is delivered and not \
-         retained, which at QoS 1 and 2 MQTT 5 publishers are told by 0x97, while older ones get no \
-         acknowledgement until there is room; queues in memory (those of connected clients without a \
+         retained, which at QoS 1 and 2 MQTT 5 publishers are told by 0x97, while older ones are \
+         acknowledged (the log tells once an hour, $SYS/broker/memory/refused counts); queues in memory (those of connected clients without a \
          session, and without persistence all) stay small, and queue_overflow says what goes. At nine \
          tenths those who hold most are disconnected, one after the other, by name in the log. Deletes and \
          acknowledgements always go, and what is owed on disk stays.",
