@@ -62,8 +62,8 @@ pub use connections::{Address, Outbox};
 use connections::{Connection, Stage};
 use core::Core;
 pub use counters::{Counters, Gauges};
-use delivering::pieces;
 use delivering::route::route_unanswered;
+use delivering::{pieces, walk};
 use ending::close::{break_off, close, close_unanswerable, detach};
 use ending::expire::{check_connection, check_session};
 use ending::relief::relieve;
@@ -391,6 +391,7 @@ impl Broker {
     /// put in the next batch.
     pub fn shutdown(&mut self, now: Time) {
         self.core.is_shutting_down = true;
+        walk::finish(&mut self.core, now);
         for c in self.core.connections.keys() {
             close(&mut self.core, c, Reason::SERVER_SHUTTING_DOWN, now);
         }

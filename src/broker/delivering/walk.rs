@@ -13,6 +13,7 @@ use crate::broker::sending::sync::may_still_publish;
 use crate::keys::SessionKey;
 use crate::lane::Lane;
 use crate::message::Message;
+use crate::mqtt::QoS;
 use crate::route::{self, SubOptions};
 use crate::session::Entry;
 use crate::time::Time;
@@ -26,6 +27,9 @@ const LOOK: usize = 32;
 const WAITING: [u64; 2] = [128, 1_000];
 /// The same, in bytes.
 const WAITING_BYTES: u64 = 64 * 1024;
+
+/// How many messages are queued at once when the broker stops.
+const FINISHED: usize = 50_000;
 
 /// Goes on with the walks that may go on, for about `most` units of work, each session in turn. What
 /// is left is due again.
@@ -78,14 +82,54 @@ fn send_next(core: &mut Core, key: SessionKey, now: Time) -> (bool, bool) {
             return (came_on, false);
         }
         came_on = true;
-        let (topic, walks) = (message.topic(), &mut core.router.walks);
-        walks.reached(key, Some(route::key(topic)));
-        if !walks.was_sent(key, topic) && may_have(core, key, &options, &message) {
-            queue_retained(core, key, &message, &options, now);
-        }
+        bring(core, key, &options, &message, now);
     }
     core.router.walks.reached(key, searched.reached);
     (true, true)
+}
+
+/// The first walk of a session has come to a message.
+fn bring(core: &mut Core, key: SessionKey, options: &SubOptions, message: &Rc<Message>, now: Time) {
+    let (topic, walks) = (message.topic(), &mut core.router.walks);
+    walks.reached(key, Some(route::key(topic)));
+    if !walks.was_sent(key, topic) && may_have(core, key, options, message) {
+        queue_retained(core, key, message, options, now);
+    }
+}
+
+/// The broker stops, and nothing of a walk is on disk: what the walks of sessions that last would still
+/// bring is queued at once, as far as it is to be stored. Peers could make that as much as they like, so
+/// it has a bound; sessions that are left out must subscribe again, which the log says.
+pub(crate) fn finish(core: &mut Core, now: Time) {
+    let mut left = FINISHED;
+    for key in core.router.walks.keys() {
+        if core.sessions.get(key).is_none_or(|s| !s.is_durable()) {
+            continue;
+        }
+        while left > 0
+            && let Some(walk) = core.router.walks.first(key)
+        {
+            let options = walk.options();
+            if options.qos == QoS::AtMostOnce {
+                core.router.walks.reached(key, None);
+                continue;
+            }
+            let (found, searched) = core.router.search(walk, LOOK, now);
+            left = left.saturating_sub(found.len());
+            for message in found {
+                bring(core, key, &options, &message, now);
+            }
+            core.router.walks.reached(key, searched.reached);
+        }
+        if core.router.walks.has(key)
+            && let Some(session) = core.sessions.get(key)
+        {
+            log::warn!(
+                "Client {} has not got all that is retained for it, and must subscribe again.",
+                session.client_id()
+            );
+        }
+    }
 }
 
 /// True if a walk may bring a session a message of `size` bytes now: it is connected and takes what it

@@ -153,6 +153,11 @@ impl Walks {
         !self.of.is_empty() && self.of.contains_key(&key)
     }
 
+    /// The sessions that have walks that go on.
+    pub(crate) fn keys(&self) -> Vec<SessionKey> {
+        self.of.keys().copied().collect()
+    }
+
     /// How many sessions have walks that go on.
     pub(crate) fn len(&self) -> usize {
         self.of.len()

@@ -68,3 +68,46 @@ fn what_was_retained_meanwhile_and_not_sent_comes_with_the_walk() {
         assert_eq!(world.broker.core.router.walks.len(), 0);
     }
 }
+
+/// When the broker stops in good order, a durable session loses nothing of what it was still to get.
+#[test]
+fn a_walk_ends_on_disk_when_the_broker_stops() {
+    let mut world = World::new();
+    let publisher = world.clean(Version::V311, "p");
+    for n in 0..3_000u16 {
+        let name = format!("t/{n:05}");
+        world.publish_with(publisher, &name, "v", qos1(n + 1), true, &[]);
+    }
+    world.pass(ms(50));
+    let (peer, _) = world.connect(&Dial::durable(Version::V311, "d"));
+    world.subscribe(peer, 1, &[Subscription::new("t/#", QoS::AtLeastOnce)]);
+    world.pass(ms(50));
+    assert!(matches!(world.next(peer), Some(Got::SubAck(..))));
+    let mut came = topics(&mut world, peer);
+    assert!(came.len() < 3_000);
+    world.broker.shutdown(world.now);
+    world.pass(ms(50));
+    world.crash(ms(10));
+    let (peer, is_present) = world.connect(&Dial::durable(Version::V311, "d"));
+    assert!(is_present);
+    loop {
+        world.pass(ms(50));
+        let more = topics(&mut world, peer);
+        if more.is_empty() {
+            break;
+        }
+        came.extend(more);
+    }
+    assert_eq!(came.len(), 3_000);
+}
+
+/// The topics of the messages that have come and were not there before, acknowledged.
+fn topics(world: &mut World, peer: Peer) -> std::collections::BTreeSet<String> {
+    let messages = world.messages(peer);
+    for message in &messages {
+        if let Some(id) = message.delivery.id() {
+            world.puback(peer, id.get());
+        }
+    }
+    messages.into_iter().map(|message| message.topic).collect()
+}
