@@ -159,6 +159,12 @@ impl Broker {
         conn.is_some_and(|conn| conn.stage() != Stage::New)
     }
 
+    /// The keep-alive that holds for a client, in seconds; 0 is none, or that it is not known yet.
+    pub fn keep_alive(&self, c: ConnId) -> u16 {
+        let conn = self.core.connections.get(c);
+        conn.map_or(0, Connection::keep_alive)
+    }
+
     /// Handles one packet.
     pub fn packet(&mut self, c: ConnId, packet: Packet<'_>, now: Time) {
         let core = &mut self.core;

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::bridges::Bridges;
 use super::connections::{Connections, Logins, RefusalLog};
@@ -31,13 +32,17 @@ use crate::session::{Inbound, Outbound};
 use crate::store::{Loaded, LoadedSession, SessionRecord, Store, SubscriptionRecord};
 use crate::time::Time;
 
+/// So long a session stays that was to be kept for longer before `persistent_client_expiration` was
+/// made shorter, or half as long as that says if it is less.
+const GRACE: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// The parts of a broker that goes on where the store stopped.
 pub(crate) fn restore(config: &Config, auth: Auth, loaded: Loaded, now: Time) -> Core {
     let settings = Settings::new(config, auth);
     let (promise, interval) = settings.promise();
     let budget = settings.budget();
     let Loaded {
-        sessions,
+        mut sessions,
         retained,
         refs,
         orphans,
@@ -68,6 +73,16 @@ pub(crate) fn restore(config: &Config, auth: Auth, loaded: Loaded, now: Time) ->
     for message in retained {
         core.router.restore_retained(message);
     }
+    let spared = sessions
+        .iter_mut()
+        .filter_map(|session| spare(&mut session.record, &core.settings, now))
+        .count();
+    if spared > 0 {
+        log::warn!(
+            "{spared} sessions of absent clients are, or soon are, older than persistent_client_expiration \
+             allows: each has 7 days, or half of that time if it is less, and is then forgotten."
+        );
+    }
     let sessions = sessions.into_iter();
     let restored: Vec<SessionKey> = sessions
         .map(|session| restore_session(&mut core, session, now))
@@ -81,6 +96,32 @@ pub(crate) fn restore(config: &Config, auth: Auth, loaded: Loaded, now: Time) ->
         wake_session(&mut core, key, now);
     }
     core
+}
+
+/// Lets a session that `persistent_client_expiration` would end at once, or soon, go on for a while,
+/// so that nobody loses a queue to an update. That happens once: the row written next has the shorter
+/// time. `None`: it goes by its own time.
+fn spare(record: &mut SessionRecord, settings: &Settings, now: Time) -> Option<()> {
+    let since = record.disconnected_at.filter(|_| !record.bridge)?;
+    let expiry = settings.cap_expiry(record.expiry);
+    if record.ended || expiry == record.expiry {
+        return None;
+    }
+    let span = |secs: u32| Duration::from_secs(secs.into());
+    let grace = GRACE.min(span(expiry) / 2);
+    // What the client asked for itself ends it all the same.
+    let own = (record.expiry != u32::MAX).then(|| since + span(record.expiry));
+    let end = own.map_or(now + grace, |own| own.min(now + grace));
+    let moved = end - span(expiry);
+    if moved <= since || own.is_some_and(|own| own <= now) {
+        return None;
+    }
+    if let Some(will) = &mut record.will {
+        let due = since + span(will.delay);
+        will.delay = u32::try_from(due.since(moved).as_secs()).unwrap_or(will.delay);
+    }
+    record.disconnected_at = Some(moved);
+    Some(())
 }
 
 fn restore_session(core: &mut Core, loaded: LoadedSession, now: Time) -> SessionKey {

@@ -86,7 +86,7 @@ impl Default for Doors {
                 most: 10,
                 within: Duration::from_secs(60),
             }),
-            max_filters_per_packet: 1000,
+            max_filters_per_packet: 0,
             max_shared_subscriptions: 100,
         }
     }

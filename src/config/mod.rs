@@ -149,7 +149,7 @@ pub struct Doors {
     pub max_clientid_length: u16,
     /// `login_failures`; `None`: none is counted.
     pub login_failures: Option<LoginFailures>,
-    /// `max_filters_per_packet` of a SUBSCRIBE. Default 1000.
+    /// `max_filters_per_packet` of a SUBSCRIBE; 0, the default, is no limit.
     pub max_filters_per_packet: u16,
     /// `max_shared_subscriptions` a client. Default 100.
     pub max_shared_subscriptions: u16,
@@ -167,12 +167,17 @@ pub struct LoginFailures {
 /// `tcp_keepalive`: what the system asks a peer that is silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpKeepalive {
-    /// How long a peer is silent before the first question.
+    /// How long a peer is silent before the first question, at least.
     pub idle: Duration,
     /// Between two questions.
     pub interval: Duration,
     /// So many without an answer end the connection.
     pub probes: u32,
+}
+
+impl TcpKeepalive {
+    /// The longest time that the system takes, in seconds.
+    pub const LONGEST: u32 = 32_767;
 }
 
 /// Who may connect, and to do what.

@@ -5,6 +5,7 @@
 
 use std::io::{IoSlice, Read, Write};
 use std::net::Shutdown;
+use std::time::Duration;
 
 use socket2::{Socket, TcpKeepalive};
 
@@ -68,20 +69,24 @@ impl SocketOptions {
             let _ = socket.set_tcp_nodelay(true);
         }
         // An upstream's link asks by itself.
-        let asked = self.keepalive.filter(|_| role == Role::Device);
-        if let Some(config::TcpKeepalive {
-            idle,
-            interval,
-            probes,
-        }) = asked
-        {
-            let keepalive = TcpKeepalive::new().with_time(idle);
-            let keepalive = keepalive.with_interval(interval).with_retries(probes);
-            if socket.set_tcp_keepalive(&keepalive).is_ok() {
-                // While something is on its way, the system does not ask.
-                let _ = socket.set_tcp_user_timeout(Some(idle + interval * probes));
-            }
+        if let Some(asked) = self.keepalive.filter(|_| role == Role::Device) {
+            ask(socket, asked);
         }
+    }
+}
+
+/// The system asks whether the peer is still there. Where it can't, nobody does.
+fn ask(socket: &Socket, asked: config::TcpKeepalive) {
+    let config::TcpKeepalive {
+        idle,
+        interval,
+        probes,
+    } = asked;
+    let keepalive = TcpKeepalive::new().with_time(idle);
+    let keepalive = keepalive.with_interval(interval).with_retries(probes);
+    if socket.set_tcp_keepalive(&keepalive).is_ok() {
+        // While something is on its way, the system does not ask.
+        let _ = socket.set_tcp_user_timeout(Some(idle + interval * probes));
     }
 }
 
@@ -121,6 +126,16 @@ impl Conn {
     /// True if this is the connection `id`, in whose place it lies.
     pub(super) fn is(&self, id: ConnId) -> bool {
         self.generation == id.generation()
+    }
+
+    /// The system asks for the client only after its keep-alive, in seconds, if that is longer than
+    /// what `options` say: a radio may sleep until then.
+    pub(super) fn ask_after(&self, keep_alive: u16, options: SocketOptions) {
+        let longest = u64::from(config::TcpKeepalive::LONGEST);
+        let idle = Duration::from_secs(u64::from(keep_alive).min(longest));
+        if let Some(asked) = options.keepalive.filter(|asked| asked.idle < idle) {
+            ask(&self.socket, config::TcpKeepalive { idle, ..asked });
+        }
     }
 
     /// Reads what is there into `buf`, which is not empty.

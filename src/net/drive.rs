@@ -12,7 +12,7 @@ use super::reactor::Readiness;
 use super::turn::ready::{self, Ready};
 use super::web::Code;
 use crate::broker::ConnId;
-use crate::mqtt;
+use crate::mqtt::{self, Packet};
 use crate::time::Time;
 
 impl Hub {
@@ -239,7 +239,7 @@ impl Hub {
                     used += len;
                     self.traffic.packets_received += 1;
                     match role {
-                        Role::Device => self.broker.packet(id, packet, now),
+                        Role::Device => self.device_packet(id, packet, now),
                         Role::Upstream(index) => self.upstream_packet(index, id, packet, now),
                     }
                 }
@@ -263,6 +263,19 @@ impl Hub {
             }
         }
         used
+    }
+
+    /// Hands a client's packet on. With CONNECT its keep-alive is known: the system does not ask for
+    /// it before.
+    fn device_packet(&mut self, id: ConnId, packet: Packet<'_>, now: Time) {
+        let is_connect = matches!(packet, Packet::Connect(_));
+        self.broker.packet(id, packet, now);
+        if is_connect {
+            let (keep_alive, options) = (self.broker.keep_alive(id), self.options());
+            if let Some(conn) = self.conn(id) {
+                conn.ask_after(keep_alive, options);
+            }
+        }
     }
 
     /// Nothing can be read after this; the broker closes the connection.

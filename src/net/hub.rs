@@ -228,6 +228,11 @@ impl Hub {
         self.broker.make_room(now);
     }
 
+    /// What sockets get.
+    pub(super) fn options(&self) -> SocketOptions {
+        self.options
+    }
+
     fn attach_as(
         &mut self,
         id: ConnId,

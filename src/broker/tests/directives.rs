@@ -212,6 +212,38 @@ fn sessions_found_at_the_start_expire_too() {
     assert_eq!(world.broker.gauges().clients, 0);
 }
 
+/// A store from before sessions were forgotten: whoever is away for longer has a week, once.
+#[test]
+fn sessions_that_are_too_old_at_the_first_start_have_one_more_week() {
+    const WEEK: u64 = 7 * 24 * 3600;
+    let mut world = world(|s| s.persistent_client_expiration = None);
+    for (expiry, id) in [(u32::MAX, "old"), (10 * WEEK as u32, "asked")] {
+        let dial = Dial {
+            expiry,
+            ..Dial::durable(Version::V5, id)
+        };
+        let (peer, _) = world.connect(&dial);
+        world.cut(peer);
+    }
+    world.pass(secs(1));
+    world.settings.persistent_client_expiration = settings().persistent_client_expiration;
+    world.crash(secs(20 * WEEK));
+    assert_eq!(
+        world.broker.gauges().clients,
+        1,
+        "ten weeks were its own wish"
+    );
+    world.pass(secs(WEEK / 2));
+    world.crash(secs(WEEK / 4));
+    assert_eq!(world.broker.gauges().clients, 1);
+    world.pass(secs(WEEK / 4 + 10));
+    assert_eq!(
+        world.broker.gauges().clients,
+        0,
+        "no week more at the second start"
+    );
+}
+
 /// What waits in a session that is forgotten is counted.
 #[test]
 fn sessions_are_forgotten_after_weeks() {

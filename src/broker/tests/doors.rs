@@ -189,6 +189,22 @@ fn max_clientid_length_bounds_ids() {
     }
 }
 
+/// Many libraries do not look at what a SUBACK refuses.
+#[test]
+fn a_long_subscribe_is_granted_unless_a_bound_is_set() {
+    for version in VERSIONS {
+        let mut world = world(|_| ());
+        let peer = world.clean(version, "c");
+        let names: Vec<String> = (0..1_500).map(|n| format!("t/{n}")).collect();
+        let filter = |name| Subscription::new(name, QoS::AtMostOnce);
+        let filters: Vec<_> = names.iter().map(|name| filter(name)).collect();
+        world.subscribe(peer, 1, &filters);
+        world.pass(ms(500));
+        let granted = vec![Reason(0); names.len()];
+        assert_eq!(world.next(peer), Some(Got::SubAck(1, granted)));
+    }
+}
+
 /// The first are granted, the others refused; what a session has counts no more.
 #[test]
 fn max_filters_per_packet_and_max_shared_subscriptions_refuse_the_rest() {

@@ -122,8 +122,9 @@ pub(super) const KEYS: &[Key] = &[
         Is("8w"),
         "How long the session of an absent client is kept.",
         "It shortens what a client of MQTT 5 asks for, too, which is told so, and holds for the \
-         sessions found at the start; the log says then which is the first to go. What waits in a \
-         session that goes is counted and told. Sessions of bridges stay. A number with a letter \
+         sessions found at the start; the log says then which is the first to go. One that was to be \
+         kept for longer before, as by an earlier version, has a week from the start, or half of this if \
+         that is less; the log says how many. What waits in a session that goes is counted and told. Sessions of bridges stay. A number with a letter \
          right behind it: s, h (hours), d, w, m (months of 30 days) or y. Unlike Mosquitto, where \
          they are kept for ever without it, as here with never.",
         |draft, v| {

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::rc::Rc;
@@ -51,6 +52,35 @@ fn client(hub: &Shared, name: &str, keep_alive: u16) -> UnixStream {
     take_turns(hub, 2);
     assert_eq!(received(&ours), [0x20, 2, 0, 0]);
     ours
+}
+
+/// What the system asks a client with this keep-alive after, and how long it waits for what it has sent.
+fn probed(hub: &Shared, keep_alive: u16) -> (Duration, Option<Duration>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (theirs, _) = listener.accept().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let seen = socket2::Socket::from(theirs.try_clone().unwrap());
+    hub.borrow_mut()
+        .admit(theirs.into(), 0, None, None)
+        .unwrap();
+    assert_eq!(seen.tcp_keepalive_time().unwrap(), Duration::from_secs(300));
+    let name = keep_alive.to_string();
+    (&ours).write_all(&connect(&name, keep_alive)).unwrap();
+    take_turns(hub, 2);
+    let idle = seen.tcp_keepalive_time().unwrap();
+    (idle, seen.tcp_user_timeout().unwrap())
+}
+
+/// A radio that sleeps through its keep-alive is not asked before.
+#[test]
+fn tcp_keepalive_waits_for_the_keep_alive() {
+    let (_, hub) = hub();
+    let secs = Duration::from_secs;
+    for (keep_alive, idle) in [(0, 300), (60, 300), (7_200, 7_200), (u16::MAX, 32_767)] {
+        let found = probed(&hub, keep_alive);
+        assert_eq!(found, (secs(idle), Some(secs(idle + 300))), "{keep_alive}");
+    }
 }
 
 /// One that has subscribed to `t`.

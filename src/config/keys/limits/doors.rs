@@ -91,10 +91,10 @@ pub(in crate::config::keys) const KEYS: &[Key] = &[
         S,
         "max_filters_per_packet",
         "COUNT",
-        Is("1000"),
+        Is("0"),
         "How many filters of one SUBSCRIBE are granted; 0 is no limit.",
-        "The others are refused in the SUBACK: 0x97, quota exceeded, in MQTT 5, 0x80 before. \
-         footbridge's own.",
+        "The others are refused in the SUBACK: 0x97, quota exceeded, in MQTT 5, 0x80 before, which \
+         many client libraries do not look at. max_subscriptions holds in any case. footbridge's own.",
         |draft, v| {
             draft.general.doors.max_filters_per_packet = v.number(0..=u16::MAX)?;
             Ok(())
@@ -118,7 +118,7 @@ pub(in crate::config::keys) const KEYS: &[Key] = &[
         "SECONDS SECONDS COUNT",
         Is("300 60 5"),
         "When the system asks whether a client that is silent is still there; 0 is never.",
-        "The first time after so many seconds, then again after so many, and after so many questions \
+        "The first time after so many seconds, or the client's MQTT keep-alive if that is longer, then again after so many, and after so many questions \
          without an answer the connection is closed. What was sent and is not acknowledged by the \
          client's system has as long (TCP_USER_TIMEOUT). So a client without a keep-alive whose power \
          is cut does not hold a descriptor for ever. Connections that are open at SIGHUP stay \
@@ -153,7 +153,7 @@ fn failures(value: Value<'_>) -> Result<Option<LoginFailures>, Kind> {
 
 /// `tcp_keepalive`. The system takes no more than 32767 seconds, and 127 questions.
 fn keepalive(value: Value<'_>) -> Result<Option<TcpKeepalive>, Kind> {
-    const LONGEST: u32 = 32_767;
+    const LONGEST: u32 = TcpKeepalive::LONGEST;
     let wants = "SECONDS SECONDS COUNT, from 1 to 32767, 32767 and 127, or 0";
     match numbers(value, wants)? {
         Some([idle, interval, probes]) => {
