@@ -1,8 +1,11 @@
 //! Texts that come from the table of directives: `--help config`, the man page, the sample.
 
+mod bounds;
+
 use std::fmt::Write;
 
-use super::bounds::{BOUNDS, Bound};
+use bounds::{BOUNDS, Bound};
+
 use super::keys::{self, Class, Key, Section, Unset};
 use super::topic::OPTIONS;
 

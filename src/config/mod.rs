@@ -4,7 +4,6 @@
 //! table of directives; the parser, `--help config`, the man page and the sample in `etc/` all
 //! come from it.
 
-mod bounds;
 mod defaults;
 pub mod docs;
 mod draft;
