@@ -407,3 +407,46 @@ fn a_thousand_groups_are_work_for_a_thousand() {
         );
     }
 }
+
+/// Hundreds of sessions that end in the same second do so in several turns, with their filters.
+#[test]
+fn sessions_that_end_together_go_in_pieces() {
+    let mut world = World::new();
+    let filters: Vec<String> = (0..20).map(|n| format!("a/{n}")).collect();
+    let subscriptions: Vec<_> = filters
+        .iter()
+        .map(|filter| Subscription::new(filter, QoS::AtMostOnce))
+        .collect();
+    let peers: Vec<Peer> = (0..300)
+        .map(|n| {
+            let dial = Dial {
+                expiry: 100,
+                ..Dial::durable(Version::V5, &format!("c{n}"))
+            };
+            let (peer, _) = world.connect(&dial);
+            world.subscribe(peer, 1, &subscriptions);
+            peer
+        })
+        .collect();
+    for peer in peers {
+        world.cut(peer);
+    }
+    world.pass(secs(50));
+    world.now += secs(60);
+    let mut turns = 0;
+    while world
+        .broker
+        .next_timeout()
+        .is_some_and(|at| at <= world.now)
+    {
+        let took = world.effort(|world| {
+            end_turn(world, world.now);
+        });
+        assert!(took <= MOST, "turn {turns} took {took}");
+        turns += 1;
+        while world.store() {}
+    }
+    assert!(turns > 4, "{turns}");
+    assert_eq!(world.broker.core.sessions.len(), 0);
+    assert!(world.broker.core.router.is_empty());
+}
