@@ -450,3 +450,31 @@ fn sessions_that_end_together_go_in_pieces() {
     assert_eq!(world.broker.core.sessions.len(), 0);
     assert!(world.broker.core.router.is_empty());
 }
+
+/// That thousands of messages wait for room is work for whoever retains one, and for who tries again.
+#[test]
+fn what_waits_for_room_is_work() {
+    let mut world = World::with(crate::config::General {
+        max_queued_messages: 1,
+        queue_overflow: crate::config::Overflow::Refuse,
+        ..settings()
+    });
+    let (away, _) = world.connect(&Dial::durable(Version::V5, "away"));
+    world.listen(away, "t", QoS::AtLeastOnce);
+    world.cut(away);
+    for n in 0..20 {
+        let publisher = world.clean(Version::V311, &format!("p{n}"));
+        for id in 1..101 {
+            world.publish(publisher, "t", "x", qos1(id));
+        }
+    }
+    let parked = world.broker.core.connections.all_parked().count();
+    assert!(parked > 1_900, "{parked}");
+    let device = world.clean(Version::V311, "device");
+    let took = world.effort(|world| {
+        world.retain(device, ("other", "x"), Delivery::AtMostOnce, &[]);
+    });
+    assert!(took > 450, "{took}");
+    let took = world.effort(|world| world.pass(secs(1)));
+    assert!(took > 4 * 1_900, "{took}");
+}
