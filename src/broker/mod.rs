@@ -65,7 +65,7 @@ pub use counters::{Counters, Gauges};
 use delivering::route::route_unanswered;
 use delivering::{pieces, walk};
 use ending::close::{break_off, close, close_unanswerable, detach};
-use ending::expire::{check_connection, check_session};
+use ending::expire::run_timers;
 use ending::relief::relieve;
 use ending::session::end_spent;
 pub use ledger::Disk;
@@ -82,7 +82,7 @@ use sending::put_back::look_at_refusals;
 use sending::replies::send_opened;
 pub use sessions::DropReason;
 use shares::hand_out::hand_out_due;
-use timers::{Timer, rounded_up};
+use timers::rounded_up;
 pub use turn::{Driver, end_turn, feed_store};
 
 use crate::auth::Auth;
@@ -372,12 +372,7 @@ impl Broker {
     /// taken for silent.
     pub fn tick_unless(&mut self, now: Time, has_input: &dyn Fn(ConnId) -> bool) {
         let core = &mut self.core;
-        while let Some(timer) = core.timers.take(now) {
-            match timer {
-                Timer::Connection(c) => check_connection(core, c, has_input(c), now),
-                Timer::Session(key) => check_session(core, key, now),
-            }
-        }
+        run_timers(core, has_input, now);
         core.work.add(core.router.clear_out(now) / 2);
         look_at_parked(core, now);
         pieces::go_on(core, now);

@@ -13,16 +13,19 @@ impl Connections {
     }
 
     /// Another message is retained on this topic, or its message deleted: what waits to be retained
-    /// there is of the past.
-    pub(crate) fn forget_retention(&mut self, topic: &str) {
+    /// there is of the past. Returns how many were looked at.
+    pub(crate) fn forget_retention(&mut self, topic: &str) -> usize {
+        let mut looked_at = 0;
         for c in &self.parked {
             let parked = self.table.get_mut(*c).map(Connection::parked_mut);
             for parked in parked.into_iter().flatten() {
+                looked_at += 1;
                 if parked.message.topic() == topic {
                     parked.remaining.retention = Retention::Done;
                 }
             }
         }
+        looked_at
     }
 
     /// The PUBLISH packets that wait for room.

@@ -12,7 +12,7 @@ use crate::broker::core::Core;
 use crate::time::Time;
 
 /// How many units of work of each kind a turn does, about.
-const PIECE: usize = 1_000;
+pub(crate) const PIECE: usize = 1_000;
 
 /// True if there is work that can go on at once.
 pub(crate) fn are_left(core: &Core) -> bool {

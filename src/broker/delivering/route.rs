@@ -25,6 +25,9 @@ use crate::mqtt::{QoS, Version};
 use crate::route::Among;
 use crate::time::Time;
 
+/// So many messages that wait for room are looked at for a unit of work.
+const PARKED: usize = 4;
+
 /// What became of a routed message.
 #[derive(Debug)]
 pub(crate) struct Routed {
@@ -71,7 +74,8 @@ pub(crate) fn route(
     }
     let whole = retention == Retention::Done && all_have_room;
     if message.retain && core.connections.has_parked() {
-        core.connections.forget_retention(topic);
+        let looked_at = core.connections.forget_retention(topic);
+        core.work.add(looked_at / PARKED);
     }
     let by_commit = is_kept && retain(core, message, now);
     let waiting = waiting.filter(|_| whole);

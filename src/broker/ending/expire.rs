@@ -7,6 +7,8 @@ use super::session::{end_session, watch_session};
 use super::will::publish_will;
 use crate::broker::connections::Stage;
 use crate::broker::core::Core;
+use crate::broker::delivering::pieces::PIECE;
+use crate::broker::timers::Timer;
 use crate::config::log_type::NOTICE;
 use crate::keys::{ConnId, SessionKey};
 use crate::mqtt::Reason;
@@ -21,6 +23,21 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long a peer may be silent: one and a half keep-alives.
 pub(crate) fn silence(keep_alive: u16) -> Duration {
     Duration::from_millis(u64::from(keep_alive) * 1500)
+}
+
+/// Looks at connections and sessions whose time has come, until that was a piece of work: what is left is
+/// due already, so the next turn goes on with it. `has_input` as for [`check_connection`].
+pub(crate) fn run_timers(core: &mut Core, has_input: &dyn Fn(ConnId) -> bool, now: Time) {
+    let most = core.work.done() + PIECE as u64;
+    while core.work.done() < most
+        && let Some(timer) = core.timers.take(now)
+    {
+        core.work.add(1);
+        match timer {
+            Timer::Connection(c) => check_connection(core, c, has_input(c), now),
+            Timer::Session(key) => check_session(core, key, now),
+        }
+    }
 }
 
 /// Waits for the CONNECT of a new connection.

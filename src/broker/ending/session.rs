@@ -8,6 +8,11 @@ use crate::keys::SessionKey;
 use crate::lane::Lane;
 use crate::time::Time;
 
+/// What the end of a session costs, in units of work, beside its filters and messages.
+const END: usize = 8;
+/// So many messages that a session is owed no more cost a unit of work.
+const OWED: usize = 4;
+
 /// Ends a session: subscriptions, queue and rows go, unless others are to have some of it.
 pub(crate) fn end_session(core: &mut Core, key: SessionKey, now: Time) {
     if stays_for_others(core, key, now) {
@@ -30,7 +35,9 @@ pub(crate) fn end_session(core: &mut Core, key: SessionKey, now: Time) {
     if has_rows {
         core.ledger.promise(now);
     }
-    for queued in session.outbound.into_owed() {
+    core.work.add(END);
+    for (n, queued) in session.outbound.into_owed().enumerate() {
+        core.work.add(usize::from(n % OWED == 0));
         core.ledger.ack(queued.id, session.id, now);
     }
 }

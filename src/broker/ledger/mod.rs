@@ -135,6 +135,8 @@ impl Ledger {
 
     /// Starts a commit, with everything owed in the batch.
     pub(crate) fn begin_commit(&mut self, now: Time) -> Batch {
+        // What was acknowledged since the last commit is not in memory any more.
+        self.reads.clear_dead();
         let batch = self.spare_batch.take().unwrap_or_else(|| Batch::new(0));
         let mut batch = self.store.begin_commit(batch, now);
         batch.floor = now;
@@ -222,14 +224,18 @@ impl Ledger {
         self.reads.next_waiting()
     }
 
-    /// A row was decoded: for all who are owed its message.
+    /// A row was decoded: `owed` is what others than its reader are owed of the message.
     pub(crate) fn note_read(&mut self, id: MessageId, message: &Rc<Message>, owed: Vec<Owed>) {
         self.reads.note(id, message, owed);
     }
 
-    /// A message on disk that somebody has in memory, and what `session` is owed of it.
-    pub(crate) fn known(&self, id: MessageId, session: SessionId) -> Option<(Rc<Message>, Owed)> {
-        self.reads.known(id, session)
+    /// A message on disk that somebody has in memory, and what `session` is owed of it, which takes it.
+    pub(crate) fn take_known(
+        &mut self,
+        id: MessageId,
+        session: SessionId,
+    ) -> Option<(Rc<Message>, Owed)> {
+        self.reads.take_known(id, session)
     }
 
     /// Who asked for the rows that have come.

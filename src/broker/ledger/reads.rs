@@ -28,12 +28,32 @@ pub(crate) enum Reader {
     Dead(SessionKey),
 }
 
-/// A message that was read, and what each session is owed of it.
+/// A message that was read, and what each session is owed of it that has not looked for it yet.
 #[derive(Debug)]
 struct Known {
     message: Weak<Message>,
-    owed: Box<[Owed]>,
-    _held: Charge<STORE>,
+    owed: Vec<Owed>,
+    held: Charge<STORE>,
+}
+
+impl Known {
+    fn new(message: &Rc<Message>, owed: Vec<Owed>) -> Known {
+        let mut known = Known {
+            message: Rc::downgrade(message),
+            owed,
+            held: Charge::default(),
+        };
+        known.shrink();
+        known
+    }
+
+    /// Gives back the room of those who have what they are owed, and counts what is left.
+    fn shrink(&mut self) {
+        self.owed.shrink_to_fit();
+        let owed = self.owed.len() * size_of::<Owed>();
+        let bytes = size_of::<(MessageId, Known)>() + owed + ALLOCATION;
+        self.held.set(bytes);
+    }
 }
 
 /// What is asked of the storage thread, and what it has answered.
@@ -75,6 +95,9 @@ impl Reads {
             return None;
         };
         self.asked.shift(0, bytes);
+        if self.readers.is_empty() {
+            self.clear_dead();
+        }
         Some(reader)
     }
 
@@ -105,29 +128,45 @@ impl Reads {
         Some(key)
     }
 
-    /// A message was read. One that a single session is owed nobody else will look for.
+    /// A message was read: `owed` is what others than the reader are owed of it. Without them nobody
+    /// will look for it.
     pub(super) fn note(&mut self, id: MessageId, message: &Rc<Message>, owed: Vec<Owed>) {
-        if owed.len() < 2 {
+        if owed.is_empty() {
             return;
         }
         if self.known.len() >= self.look_at.max(KNOWN) {
-            self.known
-                .retain(|_, known| known.message.strong_count() > 0);
-            self.look_at = 2 * self.known.len();
+            self.clear_dead();
         }
-        let bytes = size_of::<(MessageId, Known)>() + owed.len() * size_of::<Owed>() + ALLOCATION;
-        let known = Known {
-            message: Rc::downgrade(message),
-            owed: owed.into(),
-            _held: Charge::new(bytes),
-        };
-        self.known.insert(id, known);
+        self.known.insert(id, Known::new(message, owed));
     }
 
-    /// A message that was read for somebody who still has it, and what `session` is owed of it.
-    pub(super) fn known(&self, id: MessageId, session: SessionId) -> Option<(Rc<Message>, Owed)> {
-        let known = self.known.get(&id)?;
-        let owed = known.owed.iter().find(|owed| owed.session == session)?;
-        Some((known.message.upgrade()?, owed.clone()))
+    /// Forgets the messages that nobody has in memory any more.
+    pub(super) fn clear_dead(&mut self) {
+        if self.known.is_empty() {
+            return;
+        }
+        self.known
+            .retain(|_, known| known.message.strong_count() > 0);
+        self.look_at = 2 * self.known.len();
+        self.known.shrink_to(self.look_at.max(KNOWN));
+    }
+
+    /// A message that was read for somebody who still has it, and what `session` is owed of it, which
+    /// takes it: it is there once, and with the last of those who are owed the message that is forgotten.
+    pub(super) fn take_known(
+        &mut self,
+        id: MessageId,
+        session: SessionId,
+    ) -> Option<(Rc<Message>, Owed)> {
+        let known = self.known.get_mut(&id)?;
+        let at = known.owed.iter().position(|owed| owed.session == session)?;
+        let message = known.message.upgrade()?;
+        let owed = known.owed.swap_remove(at);
+        if known.owed.is_empty() {
+            self.known.remove(&id);
+        } else if known.owed.len() <= known.owed.capacity() / 2 {
+            known.shrink();
+        }
+        Some((message, owed))
     }
 }

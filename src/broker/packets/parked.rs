@@ -106,6 +106,7 @@ fn retry(core: &mut Core, c: ConnId, now: Time) {
     };
     let mut behind = Vec::new();
     for mut parked in conn.take_parked() {
+        core.work.add(1 + parked.remaining.receivers.len());
         if parked.message.expired(now) {
             drop_expired(core, &parked, now);
             accept_late(core, (c, key), parked.delivery, now);

@@ -17,7 +17,7 @@ use receiver::Terms;
 use unwritten::Unwritten;
 pub(crate) use walks::{Walk, Walks};
 
-use super::sessions::{Sessions, Subscribed, levels};
+use super::sessions::{Sessions, Subscribed};
 use super::settings::Settings;
 use crate::held::{Charge, FILTERS};
 use crate::impossible;
@@ -54,9 +54,6 @@ impl Found {
 
 /// Looks at nodes or subscriptions that cost as much as a receiver.
 const LOOKS: usize = 16;
-
-/// Levels of filters that leave the tree at once, about: a millisecond's work.
-const PIECE: usize = 4000;
 
 /// In place of a receiver's place: the session may not read the message.
 const DENIED: u32 = u32::MAX;
@@ -228,9 +225,8 @@ impl Router {
     /// A session ends: its filters, none of them shared, leave the tree, at once or piece by piece.
     /// It gets nothing more in any case. Returns how many levels have left.
     pub(crate) fn forget(&mut self, key: SessionKey, filters: Vec<Subscribed>, now: Time) -> usize {
-        let is_first = self.gone.is_empty();
         self.gone.add(key, filters);
-        if is_first { self.clear_out(now) } else { 0 }
+        self.clear_some(now)
     }
 
     /// When there is something for [`Router::clear_out`].
@@ -238,17 +234,20 @@ impl Router {
         self.gone.due()
     }
 
-    /// Takes a piece of the filters out of the tree whose sessions have ended. Returns how many levels
-    /// they had.
+    /// Takes what is left of a turn's piece of the filters out of the tree whose sessions have ended; the
+    /// next turn may take a piece again. Returns how many levels they had.
     pub(crate) fn clear_out(&mut self, now: Time) -> usize {
-        let mut done = 0;
-        while done < PIECE
-            && let Some((key, gone)) = self.gone.take(now)
-        {
-            done += levels(&gone.filter);
+        let done = self.clear_some(now);
+        self.gone.next_turn();
+        done
+    }
+
+    fn clear_some(&mut self, now: Time) -> usize {
+        let before = self.gone.done();
+        while let Some((key, gone)) = self.gone.take(now) {
             self.unsubscribe(&gone.filter, key);
         }
-        done
+        self.gone.done() - before
     }
 
     /// Makes a session a member of the group `name`, a whole `$share/NAME/FILTER`, or changes its

@@ -233,7 +233,7 @@ fn refill(core: &mut Core, key: SessionKey) -> bool {
     let owner = session.id;
     // What another session has in memory need not be read.
     let known = session.outbound.take_known(on_disk_below, |id| {
-        let (message, owed) = core.ledger.known(id, owner)?;
+        let (message, owed) = core.ledger.take_known(id, owner)?;
         Some(Entry::new(message, Some(id), owed))
     });
     if session.outbound.is_next_below(on_disk_below) {

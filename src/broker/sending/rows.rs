@@ -57,12 +57,13 @@ fn message_of(
     id: MessageId,
     row: &[u8],
 ) -> Option<(Rc<Message>, Owed)> {
-    if let Some(known) = ledger.known(id, session) {
+    if let Some(known) = ledger.take_known(id, session) {
         return Some(known);
     }
     // A damaged row counts as one that did not come.
-    let (message, owed) = store::decode_message(id, row).ok()?;
-    let own = owed.iter().find(|owed| owed.session == session)?.clone();
+    let (message, mut owed) = store::decode_message(id, row).ok()?;
+    let own = owed.iter().position(|owed| owed.session == session)?;
+    let own = owed.swap_remove(own);
     let message = Rc::new(message);
     ledger.note_read(id, &message, owed);
     Some((message, own))

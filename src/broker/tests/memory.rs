@@ -362,6 +362,52 @@ fn what_many_sessions_are_owed_is_read_once() {
     }
 }
 
+/// What was read back for many sessions is forgotten once they have acknowledged it, or some have while
+/// the others stay away.
+#[test]
+fn what_was_read_back_does_not_stay() {
+    for back in [1, 20] {
+        let mut world = limited(LIMIT);
+        let dials: Vec<Dial> = (0..20)
+            .map(|n| Dial::durable(Version::V5, &format!("c{n}")))
+            .collect();
+        for dial in &dials {
+            let (peer, _) = world.connect(dial);
+            world.listen(peer, "t", QoS::AtLeastOnce);
+            world.pass(ms(50));
+            world.cut(peer);
+        }
+        world.pass(secs(60));
+        let before = held::of(held::STORE);
+        let device = world.clean(Version::V311, "device");
+        for n in 1..61 {
+            world.publish(device, "t", "x", qos1(n));
+        }
+        world.pass(secs(60));
+        let peers: Vec<Peer> = dials[..back].iter().map(|dial| world.dial(dial)).collect();
+        for _ in 0..10 {
+            world.pass(ms(50));
+            for peer in &peers {
+                for got in world.got(*peer) {
+                    if let Got::Publish(message) = got
+                        && let Delivery::AtLeastOnce(id, _) = message.delivery
+                    {
+                        world.puback(*peer, id.get());
+                    }
+                }
+            }
+        }
+        world.pass(secs(60));
+        let key = world.broker.core.sessions.find("c0").unwrap();
+        assert_eq!(
+            world.broker.core.sessions.get(key).unwrap().outbound.len(),
+            0
+        );
+        let held = held::of(held::STORE);
+        assert!(held <= before + 1_000, "{back}: {before}, {held}");
+    }
+}
+
 /// An upstream with more retained values than there is memory: all are delivered and acknowledged, half
 /// the limit is retained, and what comes behind them comes through.
 #[test]

@@ -407,3 +407,74 @@ fn a_thousand_groups_are_work_for_a_thousand() {
         );
     }
 }
+
+/// Hundreds of sessions that end in the same second do so in several turns, with their filters.
+#[test]
+fn sessions_that_end_together_go_in_pieces() {
+    let mut world = World::new();
+    let filters: Vec<String> = (0..20).map(|n| format!("a/{n}")).collect();
+    let subscriptions: Vec<_> = filters
+        .iter()
+        .map(|filter| Subscription::new(filter, QoS::AtMostOnce))
+        .collect();
+    let peers: Vec<Peer> = (0..300)
+        .map(|n| {
+            let dial = Dial {
+                expiry: 100,
+                ..Dial::durable(Version::V5, &format!("c{n}"))
+            };
+            let (peer, _) = world.connect(&dial);
+            world.subscribe(peer, 1, &subscriptions);
+            peer
+        })
+        .collect();
+    for peer in peers {
+        world.cut(peer);
+    }
+    world.pass(secs(50));
+    world.now += secs(60);
+    let mut turns = 0;
+    while world
+        .broker
+        .next_timeout()
+        .is_some_and(|at| at <= world.now)
+    {
+        let took = world.effort(|world| {
+            end_turn(world, world.now);
+        });
+        assert!(took <= MOST, "turn {turns} took {took}");
+        turns += 1;
+        while world.store() {}
+    }
+    assert!(turns > 4, "{turns}");
+    assert_eq!(world.broker.core.sessions.len(), 0);
+    assert!(world.broker.core.router.is_empty());
+}
+
+/// That thousands of messages wait for room is work for whoever retains one, and for who tries again.
+#[test]
+fn what_waits_for_room_is_work() {
+    let mut world = World::with(crate::config::General {
+        max_queued_messages: 1,
+        queue_overflow: crate::config::Overflow::Refuse,
+        ..settings()
+    });
+    let (away, _) = world.connect(&Dial::durable(Version::V5, "away"));
+    world.listen(away, "t", QoS::AtLeastOnce);
+    world.cut(away);
+    for n in 0..20 {
+        let publisher = world.clean(Version::V311, &format!("p{n}"));
+        for id in 1..101 {
+            world.publish(publisher, "t", "x", qos1(id));
+        }
+    }
+    let parked = world.broker.core.connections.all_parked().count();
+    assert!(parked > 1_900, "{parked}");
+    let device = world.clean(Version::V311, "device");
+    let took = world.effort(|world| {
+        world.retain(device, ("other", "x"), Delivery::AtMostOnce, &[]);
+    });
+    assert!(took > 450, "{took}");
+    let took = world.effort(|world| world.pass(secs(1)));
+    assert!(took > 4 * 1_900, "{took}");
+}
