@@ -41,10 +41,19 @@ struct Failed {
 }
 
 impl Logins {
-    /// Whether a login is refused as it comes.
+    /// Whether a login is refused as it comes, unless a client that has logged in is connected there.
     pub(crate) fn refuses(&self, who: Attempt<'_>, rule: LoginFailures, now: Time) -> bool {
+        self.refuses_name(who, rule, now) || self.refuses_address(who, rule, now)
+    }
+
+    /// Because of what came from the address under this name.
+    pub(crate) fn refuses_name(&self, who: Attempt<'_>, rule: LoginFailures, now: Time) -> bool {
         self.is_over(self.pair(who), rule.most, rule, now)
-            || self.is_over(self.address(who), of_an_address(rule), rule, now)
+    }
+
+    /// Because of what came from the address under any name.
+    pub(crate) fn refuses_address(&self, who: Attempt<'_>, rule: LoginFailures, now: Time) -> bool {
+        self.is_over(self.address(who), of_an_address(rule), rule, now)
     }
 
     fn is_over(&self, key: u64, most: u32, rule: LoginFailures, now: Time) -> bool {
@@ -77,6 +86,13 @@ impl Logins {
     pub(crate) fn succeed(&mut self, who: Attempt<'_>, now: Time) {
         for key in [self.pair(who), self.address(who)] {
             self.failed.remove(&key);
+        }
+        self.left(who, now);
+    }
+
+    /// A client that had logged in is gone: for a while that speaks for its address and its name.
+    pub(crate) fn left(&mut self, who: Attempt<'_>, now: Time) {
+        for key in [self.pair(who), self.address(who)] {
             make_room(&mut self.succeeded, key, |at| *at);
             self.succeeded.insert(key, now);
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::session::{end_session, watch_session};
 use super::will::publish_will;
-use crate::broker::connections::Stage;
+use crate::broker::connections::{Attempt, Block, Stage};
 use crate::broker::core::Core;
 use crate::broker::queues::drops::give_up;
 use crate::broker::shares::leave::go_offline;
@@ -84,6 +84,7 @@ pub(crate) fn close_unanswerable(core: &mut Core, now: Time) -> bool {
 /// disk, a session that does not outlive its connection ends.
 pub(crate) fn detach(core: &mut Core, c: ConnId, with_will: bool, now: Time) {
     let conn = core.connections.get_mut(c);
+    let block = conn.as_ref().and_then(|conn| Block::of(conn.address()));
     let Some((key, parked)) =
         conn.and_then(|conn| Some((conn.take_session()?, conn.take_parked())))
     else {
@@ -97,6 +98,11 @@ pub(crate) fn detach(core: &mut Core, c: ConnId, with_will: bool, now: Time) {
     };
     session.conn = None;
     session.since = now;
+    if let Some(block) = block
+        && let Some(name) = session.origin().username()
+    {
+        core.logins.left(Attempt { block, name }, now);
+    }
     let outstanding = session.outbound.oldest_in_ram();
     if let Some(end) = session.bridge_mut() {
         end.retained.disconnected(outstanding, now);

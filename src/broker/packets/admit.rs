@@ -8,6 +8,7 @@ use crate::broker::connections::{Attempt, Block};
 use crate::broker::core::Core;
 use crate::broker::delivering::checks::is_in_format;
 use crate::broker::sessions::{NEVER, PendingWill, Session, who};
+use crate::config::LoginFailures;
 use crate::keys::ConnId;
 use crate::message::{Message, Origin, Parts};
 use crate::mqtt::{Connect, Reason, Version, Will};
@@ -146,7 +147,7 @@ fn log_in(
     let rule = core.settings.general.doors.login_failures;
     let attempt = attempt(core, c, connect);
     if let (Some(rule), Some(attempt)) = (rule, attempt)
-        && core.logins.refuses(attempt, rule, now)
+        && is_locked_out(core, attempt, rule, now)
     {
         let why = "too many logins have failed, see login_failures";
         return Err(refused(why, Login::LockedOut));
@@ -159,6 +160,22 @@ fn log_in(
             Denied::Anonymous => Login::Other,
         };
         refused(why.words(), login)
+    })
+}
+
+/// Whether too many logins have failed. Who guesses does not lock out those who share the address: a
+/// connected client that has logged in from there speaks for it, and for its name.
+fn is_locked_out(core: &Core, who: Attempt<'_>, rule: LoginFailures, now: Time) -> bool {
+    core.logins.refuses_name(who, rule, now) && !is_there(core, who, |name| name == who.name)
+        || core.logins.refuses_address(who, rule, now) && !is_there(core, who, |_| true)
+}
+
+/// Whether a client that has logged in from this address, under a name such as this, is connected.
+fn is_there(core: &Core, who: Attempt<'_>, is_such: impl Fn(&str) -> bool) -> bool {
+    core.connections.iter().any(|(_, conn)| {
+        let session = conn.session().and_then(|key| core.sessions.get(key));
+        let name = session.and_then(|session| session.origin().username());
+        name.is_some_and(&is_such) && Block::of(conn.address()) == Some(who.block)
     })
 }
 

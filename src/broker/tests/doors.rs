@@ -114,14 +114,31 @@ const ROGER: &str = "roger:$7$101$yi/UEwlQEE0YIyfg$oEUW942RGwBb0BLmyIWz2wkC1oE8+
 impl World {
     /// A CONNECT from an address with a password; whether it came in.
     fn logs_in(&mut self, address: &str, username: &str, password: &str) -> bool {
-        let c = self.at(address).unwrap();
         let before = self.broker.counters().connects;
+        let c = self.enter_as("c", address, username, password);
+        self.broker.closed(c, "done", self.now);
+        self.broker.counters().connects > before
+    }
+
+    /// The same, of a client that stays.
+    fn enter(&mut self, address: &str, username: &str, password: &str) -> ConnId {
+        self.enter_as("stays", address, username, password)
+    }
+
+    fn enter_as(
+        &mut self,
+        client_id: &str,
+        address: &str,
+        username: &str,
+        password: &str,
+    ) -> ConnId {
+        let c = self.at(address).unwrap();
         let connect = Connect {
             version: Version::V311,
             bridge: false,
             clean_start: true,
             keep_alive: 0,
-            client_id: "c",
+            client_id,
             will: None,
             username: Some(username),
             password: Some(password.as_bytes()),
@@ -129,8 +146,7 @@ impl World {
         };
         let packet = Packet::Connect(Box::new(connect));
         self.broker.packet(c, packet, self.now);
-        self.broker.closed(c, "done", self.now);
-        self.broker.counters().connects > before
+        c
     }
 }
 
@@ -169,6 +185,34 @@ fn login_failures_are_refused_for_a_while() {
         let after = world.broker.counters().locked_out;
         assert_eq!(after, before, "SIGHUP clears them");
     }
+}
+
+/// Somebody else in the same /64, or behind the same proxy, guesses.
+#[test]
+fn a_client_that_stays_connected_is_not_locked_out_by_its_neighbours() {
+    let folder = tempfile::tempdir().unwrap();
+    let users = folder.path().join("users");
+    std::fs::write(&users, ROGER).unwrap();
+    let mut settings = settings();
+    settings.security.password_file = Some(users);
+    let mut world = World::with(settings);
+    let (site, other) = ("[2001:db8::1]:1", "[2001:db8::2]:1");
+    let open = world.enter(site, "roger", "sekrit");
+    world.now += secs(2 * 3600);
+    for _ in 0..20 {
+        world.logs_in(other, "roger", "guessed");
+    }
+    assert!(world.logs_in(site, "roger", "sekrit"), "it is there");
+    world.reload();
+    for _ in 0..20 {
+        world.logs_in(other, "roger", "guessed");
+    }
+    world.now += secs(2 * 3600);
+    for _ in 0..20 {
+        world.logs_in(other, "roger", "guessed");
+    }
+    world.broker.closed(open, "gone", world.now);
+    assert!(world.logs_in(site, "roger", "sekrit"), "it was there");
 }
 
 /// [MQTT-3.1.3-8]: 0x85 in 5.0, identifier rejected before.

@@ -25,7 +25,7 @@ pub(in crate::config::keys) const KEYS: &[Key] = &[
         "Counted are those with a wrong password or an unknown user name that come from one address \
          under one user name, each within SECONDS of the last. One more is refused without a look \
          at its password, and told the same, until SECONDS have passed. A login that succeeds clears \
-         them, and who has logged in from there under that name within the hour is never refused. Of an \
+         them, and who has logged in from there under that name within the hour, or is connected, is never refused. Of an \
          address from which nobody has, ten times as many count under any names. SIGHUP clears all. The \
          log says who is refused. What counts as one address: see max_connections_per_address. footbridge's own.",
         |draft, v| {
