@@ -1,9 +1,10 @@
 //! `memory_limit`: how much may be held of what peers can make grow, and what holds when little is
 //! left.
 //!
-//! At three quarters of the limit nothing new comes in: no sessions, no subscriptions, no retained
-//! values, and queues in memory stay small. At nine tenths they stay as they are, and whoever holds
-//! most is closed (`ending::relief`). What makes room always goes.
+//! At three quarters of the limit little that is new comes in: plain sessions with a few subscriptions,
+//! so that clients can come back, but nothing large and no retained values; queues in memory stay
+//! small. At nine tenths nothing does, they stay as they are, and whoever holds most goes
+//! (`ending::relief`). What makes room always goes.
 
 use std::time::Duration;
 
@@ -19,8 +20,9 @@ const OUTBOX: (usize, usize) = (16 * 1024, 4 * 1024);
 const SMALL_VALUE: u32 = 128;
 /// A queue in memory may hold so many bytes also when little is left, at most and at least.
 const QUEUE: (u64, u64) = (32 * 1024, 1024);
-/// How soon to look again for who holds most, if nobody held much.
-const RELIEF_PAUSE: Duration = Duration::from_secs(1);
+/// How soon to look again for who holds most: once some have gone, whose memory comes back in pieces,
+/// and if nobody held much.
+const RELIEF_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 /// How much is taken, and what of it is told from outside.
 #[derive(Debug, Default)]
@@ -35,7 +37,7 @@ pub(crate) struct Memory {
     state: Tightness,
     /// The same, as the log has it.
     told: Tightness,
-    /// Nobody holds much: until then it is of no use to look.
+    /// Until then it is of no use to look for who holds most.
     relief_at: Time,
 }
 
@@ -89,13 +91,13 @@ impl Memory {
         }
         match now {
             Tightness::Full => log::warn!(
-                "Nine tenths of memory_limit are taken: no queue in memory grows, and who holds most \
-                 is disconnected. {Parts}."
+                "Nine tenths of memory_limit are taken: nothing new comes in, no queue in memory grows, \
+                 and who holds most is disconnected, or its session ended. {Parts}."
             ),
             Tightness::Tight => log::warn!(
-                "Three quarters of memory_limit are taken: new clients, subscriptions and retained \
-                 values are refused, queues in memory stay small, and queue_overflow says what goes. \
-                 {Parts}."
+                "Three quarters of memory_limit are taken: more than a few new subscriptions of a \
+                 client, large wills and new retained values are refused, queues in memory stay small, \
+                 and queue_overflow says what goes. {Parts}."
             ),
             Tightness::None => log::info!("Less than three quarters of memory_limit are taken."),
         }
@@ -166,9 +168,10 @@ impl Memory {
         self.state == Tightness::Full && self.relief_at <= now
     }
 
-    /// Nobody holds much.
-    pub(crate) fn pause_relief(&mut self, now: Time) {
-        self.relief_at = now + RELIEF_PAUSE;
+    /// Those who hold most have been looked for, and `helped` is whether some have gone.
+    pub(crate) fn pause_relief(&mut self, helped: bool, now: Time) {
+        let (after_some, after_none) = RELIEF_PAUSE;
+        self.relief_at = now + if helped { after_some } else { after_none };
     }
 }
 

@@ -45,7 +45,7 @@ pub(crate) struct Sessions {
 }
 
 /// What a session takes, in bytes, about: itself, its names, and what finds it by its client id.
-fn held(origin: &Origin) -> usize {
+pub(crate) fn held(origin: &Origin) -> usize {
     size_of::<Session>() + origin.held() + 2 * size_of::<(ByClientId, SessionKey)>() + ALLOCATION
 }
 

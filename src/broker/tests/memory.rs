@@ -236,7 +236,9 @@ fn strangers_go_before_clients() {
     world
         .broker
         .packet(conn, crate::mqtt::Packet::PingReq, world.now);
-    world.pass(secs(1));
+    world.pass(ms(500));
+    assert!(strangers.iter().all(|peer| world.is_open(*peer)));
+    world.pass(secs(2));
     assert!(strangers.into_iter().all(|peer| !world.is_open(peer)));
     assert!(world.is_open(client));
 }

@@ -87,3 +87,96 @@ fn one_packet_stays_below_the_limit() {
     assert!((10..200).contains(&granted), "{granted}");
     assert_ne!(state(&mut world), Tightness::Full);
 }
+
+/// Sessions whose filters fill the memory end at nine tenths, those that hold most first, be their
+/// clients connected or not; others keep what they have and new ones come in, after a restart too.
+#[test]
+fn sessions_that_hold_most_end_at_nine_tenths() {
+    let mut world = limited(LIMIT);
+    let (kept, _) = far(&mut world, &Dial::durable(Version::V311, "kept"));
+    bomb(&mut world, kept, (20, 20, 50));
+    for (id, stays) in [("present", true), ("absent", false)] {
+        let (peer, _) = far(&mut world, &Dial::durable(Version::V311, id));
+        assert!(bomb(&mut world, peer, (300, 100, 2_000)) > 100);
+        if !stays {
+            world.cut(peer);
+        }
+    }
+    world.pass(secs(2));
+    world.crash(secs(1));
+    let before = world.broker.core.sessions.len();
+    assert_eq!(before, 3);
+    let load = fill(&world, 10);
+    world.pass(secs(3));
+    assert!(world.broker.core.sessions.find("kept").is_some());
+    assert!(world.broker.core.sessions.len() < before);
+    drop(load);
+    let (kept, _) = far(&mut world, &Dial::durable(Version::V311, "kept"));
+    assert!(world.is_open(kept));
+    let found = world.broker.core.sessions.find("kept").unwrap();
+    let session = world.broker.core.sessions.get(found).unwrap();
+    assert_eq!(session.subscriptions.len(), 20);
+    let (_, reason) = far(&mut world, &Dial::clean(Version::V311, "new"));
+    assert_eq!(reason, OK);
+}
+
+/// A durable client goes with its session if its filters are what holds, so that it is not closed
+/// again and again; who has many short filters is not closed for who has few long ones.
+#[test]
+fn long_filters_go_before_many_short_ones() {
+    let mut world = limited(LIMIT);
+    let (short, _) = far(&mut world, &Dial::durable(Version::V311, "short"));
+    assert_eq!(bomb(&mut world, short, (200, 200, 20)), 200);
+    let (long, _) = far(&mut world, &Dial::durable(Version::V311, "long"));
+    assert!(bomb(&mut world, long, (7, 1, 60_000)) > 5);
+    let taken = world.broker.memory();
+    let _load =
+        held::Charge::<{ held::STORE }>::new(usize::try_from(LIMIT / 100 * 91 - taken).unwrap());
+    world.pass(secs(3));
+    assert!(world.is_open(short) && !world.is_open(long));
+    assert!(world.broker.core.sessions.find("long").is_none());
+    assert_eq!(world.broker.counters().closed_for_memory, 1);
+    assert_ne!(state(&mut world), Tightness::Full);
+}
+
+/// Thousands of sessions that hold next to nothing each: the latest without a client end.
+#[test]
+fn many_small_sessions_make_room() {
+    let mut world = limited(LIMIT);
+    let (first, _) = far(&mut world, &Dial::durable(Version::V311, "first"));
+    world.listen(first, "t", QoS::AtLeastOnce);
+    world.cut(first);
+    for n in 0..2_000 {
+        let (peer, _) = far(&mut world, &Dial::durable(Version::V311, &format!("s{n}")));
+        world.cut(peer);
+    }
+    let taken = world.broker.memory();
+    let _load =
+        held::Charge::<{ held::STORE }>::new(usize::try_from(LIMIT / 100 * 91 - taken).unwrap());
+    for _ in 0..50 {
+        world.pass(ms(200));
+    }
+    assert_ne!(state(&mut world), Tightness::Full, "{:?}", held::parts());
+    assert!(world.broker.core.sessions.find("first").is_some());
+    assert!(world.broker.core.sessions.find("s1999").is_none());
+    let (_, reason) = far(&mut world, &Dial::clean(Version::V311, "new"));
+    assert_eq!(reason, OK);
+}
+
+/// Where no client's memory is what fills it, nobody is closed, and a client that is known gets in.
+#[test]
+fn nobody_is_closed_for_what_others_hold() {
+    let mut world = limited(LIMIT);
+    let (known, _) = far(&mut world, &Dial::durable(Version::V311, "known"));
+    world.listen(known, "t", QoS::AtLeastOnce);
+    world.cut(known);
+    let _load = fill(&world, 10);
+    for _ in 0..3 {
+        let (known, reason) = far(&mut world, &Dial::durable(Version::V311, "known"));
+        assert_eq!(reason, OK);
+        world.pass(secs(2));
+        assert!(world.is_open(known));
+        world.cut(known);
+    }
+    assert_eq!(world.broker.counters().closed_for_memory, 0);
+}
