@@ -6,6 +6,7 @@
 //! small. At nine tenths nothing does, they stay as they are, and whoever holds most goes
 //! (`ending::relief`). What makes room always goes.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::held::{self, Charge, HALF_PACKETS, STORE};
@@ -29,8 +30,8 @@ const RELIEF_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration
 pub(crate) struct Memory {
     /// Packets that have come in half.
     half_packets: Charge<HALF_PACKETS>,
-    /// The connection with the largest of them, and what it takes.
-    largest_half: Option<(ConnId, usize)>,
+    /// What they take of each connection, while next to no memory is left.
+    half_packet_of: HashMap<ConnId, usize>,
     /// The store, where it is memory.
     stored: Charge<STORE>,
     /// How much is taken.
@@ -54,16 +55,19 @@ pub(crate) enum Tightness {
 }
 
 impl Memory {
-    /// What half packets take, and the largest of them, with its connection.
-    pub(crate) fn set_half_packets(&mut self, bytes: usize, largest: Option<(ConnId, usize)>) {
+    /// What half packets take.
+    pub(crate) fn set_half_packets(&mut self, bytes: usize) {
         self.half_packets.set(bytes);
-        self.largest_half = largest;
     }
 
-    /// What the half packet of a connection takes, if it is the largest.
+    /// What the half packet of each connection takes.
+    pub(crate) fn set_half_packet_of(&mut self, each: HashMap<ConnId, usize>) {
+        self.half_packet_of = each;
+    }
+
+    /// What the half packet of a connection takes, while next to no memory is left.
     pub(crate) fn half_packet(&self, c: ConnId) -> usize {
-        let largest = self.largest_half.filter(|(id, _)| *id == c);
-        largest.map_or(0, |(_, bytes)| bytes)
+        self.half_packet_of.get(&c).copied().unwrap_or_default()
     }
 
     pub(crate) fn set_stored_bytes(&mut self, bytes: u64) {
