@@ -151,19 +151,50 @@ impl Core {
         Some(ticket)
     }
 
-    /// True if little memory is left for what a connection asks for anew, which is counted. Whoever comes
-    /// from the box itself gets it for longer: the operator is to see what takes the memory.
-    pub(crate) fn is_short_of_memory(&mut self, c: ConnId) -> bool {
+    /// True if too little memory is left for what a connection asks for anew, which is counted. What
+    /// `is_small` goes until next to none is left: a client that comes back must be able to. So does what
+    /// comes from the box itself: the operator is to see what takes the memory.
+    pub(crate) fn is_short_of_memory(&mut self, c: ConnId, is_small: bool) -> bool {
         self.memory.look(self.settings.memory_limit());
-        let conn = self.connections.get(c);
-        let is_near = conn.is_some_and(|conn| conn.address().is_local());
         let is_short = match self.memory.state() {
             Tightness::None => false,
-            Tightness::Tight => !is_near,
+            Tightness::Tight => !is_small && !self.is_near(c),
             Tightness::Full => true,
         };
         self.counters.refused_for_memory += u64::from(is_short);
         is_short
+    }
+
+    /// True if a connection comes from the box itself.
+    fn is_near(&self, c: ConnId) -> bool {
+        let conn = self.connections.get(c);
+        conn.is_some_and(|conn| conn.address().is_local())
+    }
+
+    /// How many bytes of new filters a session may take that has `own` of them: of `memory_limit` an
+    /// eighth, and of what is free half, since more than the filters comes with them. A few go until
+    /// next to nothing is left.
+    pub(crate) fn filter_room(&mut self, c: ConnId, own: usize) -> usize {
+        const FEW: usize = 4 * 1024;
+        let Some(limit) = self.settings.memory_limit() else {
+            return usize::MAX;
+        };
+        self.memory.look(Some(limit));
+        if self.memory.state() == Tightness::Full {
+            return 0;
+        }
+        let bound = if self.is_near(c) {
+            limit / 10 * 9
+        } else {
+            limit / 4 * 3
+        };
+        let free = bound.saturating_sub(self.memory.bytes()) / 2;
+        let tree = (limit / 2).saturating_sub(self.router.tree_bytes() as u64);
+        let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let share = bytes(limit / 8).max(FEW).saturating_sub(own);
+        bytes(free.min(tree))
+            .max(FEW.saturating_sub(own))
+            .min(share)
     }
 
     /// The session of a connection.

@@ -1,10 +1,12 @@
 //! `memory_limit`: how much may be held of what peers can make grow, and what holds when little is
 //! left.
 //!
-//! At three quarters of the limit nothing new comes in: no sessions, no subscriptions, no retained
-//! values, and queues in memory stay small. At nine tenths they stay as they are, and whoever holds
-//! most is closed (`ending::relief`). What makes room always goes.
+//! At three quarters of the limit little that is new comes in: plain sessions with a few subscriptions,
+//! so that clients can come back, but nothing large and no retained values; queues in memory stay
+//! small. At nine tenths nothing does, they stay as they are, and whoever holds most goes
+//! (`ending::relief`). What makes room always goes.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::held::{self, Charge, HALF_PACKETS, STORE};
@@ -21,16 +23,17 @@ const SMALL_VALUE: u32 = 128;
 const QUEUE: (u64, u64) = (32 * 1024, 1024);
 /// That messages are not retained is told once in this time.
 const UNRETAINED_TOLD: Duration = Duration::from_secs(3600);
-/// How soon to look again for who holds most, if nobody held much.
-const RELIEF_PAUSE: Duration = Duration::from_secs(1);
+/// How soon to look again for who holds most: once some have gone, whose memory comes back in pieces,
+/// and if nobody held much.
+const RELIEF_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 /// How much is taken, and what of it is told from outside.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     /// Packets that have come in half.
     half_packets: Charge<HALF_PACKETS>,
-    /// The connection with the largest of them, and what it takes.
-    largest_half: Option<(ConnId, usize)>,
+    /// What they take of each connection, while next to no memory is left.
+    half_packet_of: HashMap<ConnId, usize>,
     /// The store, where it is memory.
     stored: Charge<STORE>,
     /// How much is taken.
@@ -39,7 +42,7 @@ pub(crate) struct Memory {
     told: Tightness,
     /// It was told that a message is not retained: until then it need not be told again.
     unretained_until: Time,
-    /// Nobody holds much: until then it is of no use to look.
+    /// Until then it is of no use to look for who holds most.
     relief_at: Time,
 }
 
@@ -56,16 +59,19 @@ pub(crate) enum Tightness {
 }
 
 impl Memory {
-    /// What half packets take, and the largest of them, with its connection.
-    pub(crate) fn set_half_packets(&mut self, bytes: usize, largest: Option<(ConnId, usize)>) {
+    /// What half packets take.
+    pub(crate) fn set_half_packets(&mut self, bytes: usize) {
         self.half_packets.set(bytes);
-        self.largest_half = largest;
     }
 
-    /// What the half packet of a connection takes, if it is the largest.
+    /// What the half packet of each connection takes.
+    pub(crate) fn set_half_packet_of(&mut self, each: HashMap<ConnId, usize>) {
+        self.half_packet_of = each;
+    }
+
+    /// What the half packet of a connection takes, while next to no memory is left.
     pub(crate) fn half_packet(&self, c: ConnId) -> usize {
-        let largest = self.largest_half.filter(|(id, _)| *id == c);
-        largest.map_or(0, |(_, bytes)| bytes)
+        self.half_packet_of.get(&c).copied().unwrap_or_default()
     }
 
     pub(crate) fn set_stored_bytes(&mut self, bytes: u64) {
@@ -93,13 +99,13 @@ impl Memory {
         }
         match now {
             Tightness::Full => log::warn!(
-                "Nine tenths of memory_limit are taken: no queue in memory grows, and who holds most \
-                 is disconnected. {Parts}."
+                "Nine tenths of memory_limit are taken: nothing new comes in, no queue in memory grows, \
+                 and who holds most is disconnected, or its session ended. {Parts}."
             ),
             Tightness::Tight => log::warn!(
-                "Three quarters of memory_limit are taken: new clients, subscriptions and retained \
-                 values are refused, queues in memory stay small, and queue_overflow says what goes. \
-                 {Parts}."
+                "Three quarters of memory_limit are taken: more than a few new subscriptions of a \
+                 client, large wills and new retained values are refused, queues in memory stay small, \
+                 and queue_overflow says what goes. {Parts}."
             ),
             Tightness::None => log::info!("Less than three quarters of memory_limit are taken."),
         }
@@ -179,9 +185,10 @@ impl Memory {
         self.state == Tightness::Full && self.relief_at <= now
     }
 
-    /// Nobody holds much.
-    pub(crate) fn pause_relief(&mut self, now: Time) {
-        self.relief_at = now + RELIEF_PAUSE;
+    /// Those who hold most have been looked for, and `helped` is whether some have gone.
+    pub(crate) fn pause_relief(&mut self, helped: bool, now: Time) {
+        let (after_some, after_none) = RELIEF_PAUSE;
+        self.relief_at = now + if helped { after_some } else { after_none };
     }
 }
 

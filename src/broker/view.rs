@@ -1,5 +1,7 @@
 //! What can be seen of the broker: figures, queues, drops.
 
+use std::collections::HashMap;
+
 use super::ending::expire;
 use super::queues::report;
 use super::{BridgeQueue, Broker, ClientDrops, ConnId, Counters, Disk, Gauges};
@@ -32,10 +34,18 @@ impl Broker {
         self.core.ledger.disk()
     }
 
-    /// What the packets take that have come in half, in bytes, and the largest of them, with its
-    /// connection.
-    pub fn set_half_packets(&mut self, bytes: usize, largest: Option<(ConnId, usize)>) {
-        self.core.memory.set_half_packets(bytes, largest);
+    /// What the packets take that have come in half, in bytes. Of each connection that is asked only
+    /// when those are looked for that hold most.
+    pub fn set_half_packets(&mut self, bytes: usize, of: impl Fn(ConnId) -> usize, now: Time) {
+        let core = &mut self.core;
+        core.memory.set_half_packets(bytes);
+        core.memory.look(core.settings.memory_limit());
+        let mut each = HashMap::new();
+        if core.memory.wants_relief(now) {
+            let all = core.connections.iter().map(|(c, _)| (c, of(c)));
+            each.extend(all.filter(|(_, bytes)| *bytes > 0));
+        }
+        core.memory.set_half_packet_of(each);
     }
 
     /// `memory_limit`, in bytes; 0 is no limit.

@@ -43,6 +43,14 @@ impl Transport {
             Transport::Web(web) => &mut web.partial,
         }
     }
+
+    /// What the buffer of its half packet takes, in bytes.
+    pub(super) fn half_packet(&self) -> usize {
+        match self {
+            Transport::Plain(partial) => partial.capacity(),
+            Transport::Web(web) => web.partial.capacity(),
+        }
+    }
 }
 
 /// What the sockets of connections get.

@@ -48,8 +48,6 @@ pub(super) struct HalfPackets {
     shared: usize,
     /// The one connection whose packet is larger than [`LIMIT`], and its buffer's capacity.
     large: Option<(ConnId, usize)>,
-    /// The connection with the largest buffer, as far as that is known, and its capacity.
-    largest: Option<(ConnId, usize)>,
 }
 
 impl Default for HalfPackets {
@@ -59,7 +57,6 @@ impl Default for HalfPackets {
             limit: LIMIT,
             shared: 0,
             large: None,
-            largest: None,
         }
     }
 }
@@ -71,11 +68,6 @@ impl HalfPackets {
         self.limit = if limit == 0 { LIMIT } else { part.min(LIMIT) };
     }
 
-    /// The connection with the largest buffer, as far as that is known, and its capacity.
-    pub(super) fn largest(&self) -> Option<(ConnId, usize)> {
-        self.largest
-    }
-
     /// What the buffers take, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.shared + self.large.map_or(0, |(_, capacity)| capacity)
@@ -83,10 +75,6 @@ impl HalfPackets {
 
     /// The connection `id` keeps `buffer` from now on.
     pub(super) fn keep(&mut self, id: ConnId, buffer: &Vec<u8>) {
-        let known = self.largest.map_or(0, |(_, capacity)| capacity);
-        if buffer.capacity() > known {
-            self.largest = Some((id, buffer.capacity()));
-        }
         if buffer.len() > SMALL && size_of(buffer) > LIMIT && self.large.is_none() {
             self.large = Some((id, buffer.capacity()));
         } else {
@@ -96,7 +84,6 @@ impl HalfPackets {
 
     /// The connection `id` keeps `buffer` no more.
     pub(super) fn take(&mut self, id: ConnId, buffer: &Vec<u8>) {
-        self.largest.take_if(|(largest, _)| *largest == id);
         if self.large.is_some_and(|(large, _)| large == id) {
             self.large = None;
         } else if self.shared >= buffer.capacity() {

@@ -20,8 +20,9 @@ use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use super::conn::Conn;
 use super::hub::{Hub, Shared};
-use crate::broker::end_turn;
+use crate::broker::{ConnId, end_turn};
 use watch::Part;
 
 /// The task that takes the turns; never done.
@@ -50,6 +51,13 @@ impl Future for Turn {
     }
 }
 
+/// What the buffer of a connection's half packet takes, in bytes.
+fn half_packet(conns: &[Option<Conn>], id: ConnId) -> usize {
+    let conn = conns.get(id.slot()).and_then(Option::as_ref);
+    conn.filter(|conn| conn.is(id))
+        .map_or(0, |conn| conn.transport.half_packet())
+}
+
 impl Hub {
     fn take_turn(&mut self, cx: &mut Context<'_>) {
         // What is asked for from here on, this turn does.
@@ -60,8 +68,9 @@ impl Hub {
         self.drive_ready();
         self.tell_what_was_read();
         let now = self.now();
-        let (bytes, largest) = (self.half.bytes(), self.half.largest());
-        self.broker.set_half_packets(bytes, largest);
+        let conns = &self.conns;
+        let of = |id| half_packet(conns, id);
+        self.broker.set_half_packets(self.half.bytes(), of, now);
         self.half.set_memory_limit(self.broker.memory_limit());
         let more = end_turn(self, now);
         if self.written_from.is_none() {

@@ -109,7 +109,8 @@ pub(crate) fn admit(
         Some(will) => Some(admit_will(core, will, connect.version, &origin, now)?),
         None => None,
     };
-    if asks_for_memory(core, origin.client_id(), will.as_deref()) && core.is_short_of_memory(c) {
+    let asks = asks_for_memory(core, &origin, will.as_deref());
+    if asks.is_some_and(|is_small| core.is_short_of_memory(c, is_small)) {
         let why = "little memory is left (memory_limit)";
         return Err(NotAdmitted::new(Reason::SERVER_UNAVAILABLE, why));
     }
@@ -235,17 +236,19 @@ fn admit_session(core: &Core, client_id: &str) -> Result<(), NotAdmitted> {
     }
 }
 
-/// True if a CONNECT asks for a session that there is not, or for more than a small will where there
-/// was less.
-fn asks_for_memory(core: &Core, client_id: &str, will: Option<&PendingWill>) -> bool {
+/// Whether a CONNECT asks for a session that there is not, or for more than a small will where there
+/// was less; and then, whether that is little.
+fn asks_for_memory(core: &Core, origin: &Origin, will: Option<&PendingWill>) -> Option<bool> {
     const SMALL_WILL: u32 = 1024;
-    let session = core.sessions.find(client_id);
-    let Some(session) = session.and_then(|key| core.sessions.get(key)) else {
-        return true;
-    };
+    const SMALL_NAMES: usize = 1024;
     let size = |will: &PendingWill| will.message.size();
+    let asked = will.map_or(0, size);
+    let session = core.sessions.find(origin.client_id());
+    let Some(session) = session.and_then(|key| core.sessions.get(key)) else {
+        return Some(asked <= SMALL_WILL && origin.held() <= SMALL_NAMES);
+    };
     let old = session.will.as_deref().map_or(0, size);
-    will.is_some_and(|will| size(will) > old.max(SMALL_WILL))
+    (asked > old.max(SMALL_WILL)).then_some(false)
 }
 
 /// The keep-alive that holds. One that is too long, or none, can only be refused before MQTT 5

@@ -6,7 +6,7 @@ use crate::broker::connections::{Reply, encoded};
 use crate::broker::core::Core;
 use crate::broker::delivering::walk::send_some;
 use crate::broker::sending::replies::reply_once;
-use crate::broker::sessions::{Changed, Subscribed, levels};
+use crate::broker::sessions::{Changed, Subscribed, filter_bytes, levels};
 use crate::broker::shares::leave::leave_group;
 use crate::broker::shares::membership::join;
 use crate::config::log_type::{SUBSCRIBE, UNSUBSCRIBE};
@@ -18,9 +18,6 @@ use crate::mqtt::{
 };
 use crate::route::SubOptions;
 use crate::time::Time;
-
-/// What a level of a filter takes in the tree, in bytes: a node, an edge and a name of its own.
-const LEVEL_BYTES: u64 = 128;
 
 /// Bytes of changed filters of one client that wait for a commit.
 const UNSAVED: usize = 64 * 1024;
@@ -41,10 +38,10 @@ pub(crate) fn on_subscribe(core: &mut Core, c: ConnId, packet: &Subscribe<'_>, n
     let filters = packet.filters.iter();
     core.work
         .add(filters.map(|wanted| work(wanted.filter)).sum());
-    let mut room = room_for(core, key, packet);
+    let mut room = room_for(core, (c, key), packet);
     let filters = packet.filters.iter();
     let granted: Vec<Reason> = filters
-        .map(|wanted| grant(core, (c, key), wanted, &mut room))
+        .map(|wanted| grant(core, key, wanted, &mut room))
         .collect();
     tell_of_bound(core, key, &granted, now);
     let grants = packet.filters.iter().zip(granted.iter().copied());
@@ -135,7 +132,7 @@ fn tell_of_bound(core: &mut Core, key: SessionKey, granted: &[Reason], now: Time
     if let (1.., Some(session)) = (count, session) {
         let line = format_args!(
             "Client {}: {count} subscriptions refused: max_filters_per_packet, \
-             max_shared_subscriptions or the most that a client may have is reached.",
+             max_shared_subscriptions, memory_limit or the most that a client may have is reached.",
             session.client_id()
         );
         core.refusals
@@ -153,6 +150,8 @@ struct Room {
     shares: usize,
     /// The levels of all of them.
     levels: usize,
+    /// What all of them take, in bytes.
+    bytes: usize,
 }
 
 impl Room {
@@ -163,13 +162,16 @@ impl Room {
             filters: self.filters.checked_sub(1)?,
             shares: self.shares.checked_sub(usize::from(is_share))?,
             levels: self.levels.checked_sub(levels(filter))?,
+            bytes: self.bytes,
         })
     }
 }
 
-/// What a session may still subscribe to: as many filters and levels as a client may have, and as
-/// many levels as fit in the half of `memory_limit` that the tree of all filters may take.
-fn room_for(core: &Core, key: SessionKey, packet: &Subscribe<'_>) -> Room {
+/// What a session may still subscribe to: as many filters and levels as a client may have, and what
+/// memory there is for them.
+fn room_for(core: &mut Core, (c, key): (ConnId, SessionKey), packet: &Subscribe<'_>) -> Room {
+    let own = core.sessions.known(key).map(|s| s.subscriptions.bytes());
+    let bytes = core.filter_room(c, own.unwrap_or_default());
     let Some(session) = core.sessions.known(key) else {
         return Room::default();
     };
@@ -180,16 +182,12 @@ fn room_for(core: &Core, key: SessionKey, packet: &Subscribe<'_>) -> Room {
     let mut filters = packet.filters.iter();
     let is_share = filters.any(|wanted| mqtt::share(wanted.filter).is_some());
     let numbers = is_share.then(|| session.free_shares().take(shared).count());
-    let tree = core.settings.memory_limit().map(|limit| {
-        let bytes = (limit / 2).saturating_sub(core.router.tree_bytes() as u64);
-        usize::try_from(bytes / LEVEL_BYTES).unwrap_or(usize::MAX)
-    });
-    let levels = left(general.max_subscription_levels, subscriptions.levels());
     Room {
         packet: left(general.doors.max_filters_per_packet.into(), 0),
         filters: left(general.max_subscriptions, subscriptions.len()),
         shares: numbers.unwrap_or_default(),
-        levels: tree.map_or(levels, |tree| tree.min(levels)),
+        levels: left(general.max_subscription_levels, subscriptions.levels()),
+        bytes,
     }
 }
 
@@ -203,12 +201,7 @@ fn left(max: u32, used: usize) -> usize {
 
 /// The reason code for one filter: the QoS granted, or why not. A filter that the session does not
 /// have yet takes some of `room`.
-fn grant(
-    core: &mut Core,
-    (c, key): (ConnId, SessionKey),
-    wanted: &Subscription<'_>,
-    room: &mut Room,
-) -> Reason {
+fn grant(core: &mut Core, key: SessionKey, wanted: &Subscription<'_>, room: &mut Room) -> Reason {
     let Some(session) = core.sessions.known(key) else {
         return Reason::UNSPECIFIED;
     };
@@ -233,8 +226,15 @@ fn grant(
     if !is_allowed && session.version != Version::V31 {
         return Reason::NOT_AUTHORIZED;
     }
-    if is_new && core.is_short_of_memory(c) {
-        return Reason::QUOTA_EXCEEDED;
+    if is_new {
+        // What the packet adds is held only after all of it was looked at.
+        match room.bytes.checked_sub(filter_bytes(wanted.filter)) {
+            Some(left) => room.bytes = left,
+            None => {
+                core.counters.refused_for_memory += 1;
+                return Reason::QUOTA_EXCEEDED;
+            }
+        }
     }
     Reason(wanted.qos as u8)
 }

@@ -14,7 +14,7 @@ pub use drops::DropReason;
 pub(crate) use drops::Drops;
 use session::Mark;
 pub(crate) use session::{NEVER, PendingWill, Role, Session, Share, who};
-pub(crate) use subscriptions::{Changed, Subscribed, levels};
+pub(crate) use subscriptions::{Changed, Subscribed, filter_bytes, levels};
 
 use crate::held::{ALLOCATION, Charge, SESSIONS};
 use crate::impossible;
@@ -45,7 +45,7 @@ pub(crate) struct Sessions {
 }
 
 /// What a session takes, in bytes, about: itself, its names, and what finds it by its client id.
-fn held(origin: &Origin) -> usize {
+pub(crate) fn held(origin: &Origin) -> usize {
     size_of::<Session>() + origin.held() + 2 * size_of::<(ByClientId, SessionKey)>() + ALLOCATION
 }
 

@@ -419,8 +419,7 @@ impl Session {
             .will
             .as_ref()
             .map_or(0, |will| will.message.size() as usize);
-        let subscriptions = self.subscriptions.len() * 2 * size_of::<Subscribed>();
-        self.outbound.held() + will + subscriptions + 2 * self.inbound.len()
+        self.outbound.held() + will + self.subscriptions.bytes() + 2 * self.inbound.len()
     }
 
     /// Whom a line in the log is about.

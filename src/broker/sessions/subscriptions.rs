@@ -80,6 +80,15 @@ pub(crate) fn levels(filter: &str) -> usize {
     1 + filter.bytes().filter(|byte| *byte == b'/').count()
 }
 
+/// What a level of a filter takes in the tree, in bytes: a node, an edge and a name of its own.
+const LEVEL_BYTES: usize = 128;
+
+/// What a subscription to `filter` takes, in bytes, about: itself, and its share of the tree of all
+/// filters, as if no other had a level in common with it.
+pub(crate) fn filter_bytes(filter: &str) -> usize {
+    size_of::<Subscribed>() + 2 * filter.len() + ALLOCATION + levels(filter) * LEVEL_BYTES
+}
+
 /// Subscriptions that lie in a list, at most.
 const FEW: usize = 32;
 
@@ -100,6 +109,8 @@ struct Many {
     all: BTreeSet<ByFilter>,
     /// The levels of all filters.
     levels: usize,
+    /// What all of them take, in bytes.
+    bytes: usize,
 }
 
 /// A subscription as what its filter is.
@@ -138,6 +149,7 @@ impl Many {
         let changed = known.map_or(Changed::New, |known| subscribed.changes(&known.0));
         if changed == Changed::New {
             self.levels += subscribed.levels();
+            self.bytes += filter_bytes(&subscribed.filter);
         }
         if changed != Changed::Nothing {
             self.all.replace(ByFilter(subscribed));
@@ -166,6 +178,14 @@ impl Subscriptions {
         match &self.0 {
             Kept::Few(few) => few.iter().map(Subscribed::levels).sum(),
             Kept::Many(many) => many.levels,
+        }
+    }
+
+    /// What they take, in bytes, with their share of the tree of all filters.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.0 {
+            Kept::Few(few) => few.iter().map(|one| filter_bytes(&one.filter)).sum(),
+            Kept::Many(many) => many.bytes,
         }
     }
 
@@ -237,6 +257,7 @@ impl Subscriptions {
         };
         let ByFilter(gone) = many.all.take(filter)?;
         many.levels -= gone.levels();
+        many.bytes = many.bytes.saturating_sub(filter_bytes(&gone.filter));
         if many.all.len() <= FEW / 2 {
             let few = std::mem::take(&mut many.all).into_iter();
             self.0 = Kept::Few(few.map(|one| one.0).collect());

@@ -28,6 +28,7 @@ mod pieces;
 mod queue;
 mod refused;
 mod refused_in_ram;
+mod relief;
 mod reload;
 mod replies;
 mod resend;

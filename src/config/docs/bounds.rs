@@ -16,8 +16,9 @@ pub(super) const BOUNDS: &[Bound] = &[
     Bound {
         what: "memory, all of it",
         directives: &["memory_limit"],
-        then: "At three quarters new sessions, subscriptions and retained values are refused; at nine \
-               tenths whoever holds most is disconnected.",
+        then: "A client's filters take an eighth. At three quarters large wills, more than a few new \
+               subscriptions of a client and new retained values are refused; at nine tenths all that \
+               is new, and whoever holds most is disconnected or its session ended.",
         seen: "memory/counted, memory/refused, memory/closed, memory/part/+",
     },
     Bound {

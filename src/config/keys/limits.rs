@@ -166,14 +166,18 @@ pub(super) const KEYS: &[Key] = &[
          connections, their output, half packets and topic aliases; sessions and their subscriptions; and \
          without persistence the store. Not counted is the program itself. $SYS/broker/memory and \
          footbridge status tell it by part. Retained values may take half of it, half packets a quarter (so \
-         no packet is larger), a queue in memory a quarter. At three quarters nothing new comes in: new \
-         sessions get reason 0x88 (return code 3), except from the box itself; new subscriptions 0x97 (0x80 \
+         no packet is larger), a queue in memory a quarter, the subscriptions of a client an eighth. At \
+         three quarters a client that comes back still gets in, with the first 4 KB of filters (a filter \
+         of three levels takes about half a KB); but new sessions with long names or a will above 1 KB \
+         get reason 0x88 (return code 3), except from the box itself; more subscriptions 0x97 (0x80 \
          before MQTT 5); a message on a topic that retains nothing yet, or less, is delivered and not \
          retained, which at QoS 1 and 2 MQTT 5 publishers are told by 0x97, while older ones are \
          acknowledged (the log tells once an hour, $SYS/broker/memory/refused counts); queues in memory (those of connected clients without a \
          session, and without persistence all) stay small, and queue_overflow says what goes. At nine \
-         tenths those who hold most are disconnected, one after the other, by name in the log. Deletes and \
-         acknowledgements always go, and what is owed on disk stays.",
+         tenths no new session or subscription comes in, and those who hold most are disconnected, one \
+         after the other, by name in the log; if it is the session of a client that holds most (its \
+         subscriptions, its will), that ends too, be the client connected or not. Deletes and \
+         acknowledgements always go, and what a session that stays is owed on disk stays.",
         set!(memory_limit, v => Some(v.size(u64::MAX)?)),
     ),
     implemented(

@@ -11,9 +11,10 @@ use std::thread;
 use std::time::Duration;
 
 use super::*;
+use crate::held;
 use crate::mqtt::{self, PacketId, QoS};
 use crate::mqtt::{Delivery, Packet, Props, Publish, Subscribe, Subscription, Version, encode};
-use crate::net::half::tests::{connect, hub};
+use crate::net::half::tests::{connect, hub, start};
 use crate::net::half::{CROWDED, READ_WHEN_CROWDED};
 use crate::net::hub::READ_BUFFER;
 use crate::net::turn::ready::{CONNECTION, TURN, WRITE, write_cost};
@@ -274,4 +275,30 @@ fn an_enormous_outbox_is_written_in_pieces() {
         assert!(turns < 10_000, "{got} of {}", packet.len());
     }
     assert_eq!(got, packet.len());
+}
+
+/// All that hold much in half packets are known when memory is short, not only the one that holds most.
+#[test]
+fn each_half_packet_counts_for_its_connection() {
+    const LIMIT: u64 = 640 * 1024;
+    let (_reactor, hub) = hub();
+    let now = hub.borrow_mut().now();
+    let general = crate::config::General {
+        memory_limit: Some(LIMIT),
+        ..crate::config::Config::default().general
+    };
+    hub.borrow_mut().broker.set_general(&general, now);
+    let senders = [("a", 60_000), ("b", 50_000), ("c", 5_000)].map(|(name, size)| {
+        let client = client(&hub, name, 0);
+        let mut bytes = start(size);
+        bytes.resize(size as usize, 0);
+        (&client).write_all(&bytes).unwrap();
+        take_turns(&hub, 40);
+        client
+    });
+    let left = LIMIT - hub.borrow().broker.memory();
+    let _load = held::Charge::<{ held::STORE }>::new(usize::try_from(left).unwrap());
+    take_turns(&hub, 40);
+    let ends = senders.map(|client| matches!((&client).read(&mut [0; 8]), Ok(0)));
+    assert_eq!(ends, [true, true, false]);
 }
