@@ -152,14 +152,14 @@ impl Core {
     }
 
     /// True if too little memory is left for what a connection asks for anew, which is counted. What
-    /// `is_small` goes until next to none is left: a client that comes back must be able to. So does what
-    /// comes from the box itself: the operator is to see what takes the memory.
+    /// `is_small` goes until next to none is left: a client that comes back must be able to. From the box
+    /// itself more goes, and what is small always: the operator is to see what takes the memory.
     pub(crate) fn is_short_of_memory(&mut self, c: ConnId, is_small: bool) -> bool {
         self.memory.look(self.settings.memory_limit());
         let is_short = match self.memory.state() {
             Tightness::None => false,
             Tightness::Tight => !is_small && !self.is_near(c),
-            Tightness::Full => true,
+            Tightness::Full => !(is_small && self.is_near(c)),
         };
         self.counters.refused_for_memory += u64::from(is_short);
         is_short
@@ -181,7 +181,12 @@ impl Core {
         };
         self.memory.look(Some(limit));
         if self.memory.state() == Tightness::Full {
-            return 0;
+            // `footbridge status` is needed most then.
+            return if self.is_near(c) {
+                FEW.saturating_sub(own)
+            } else {
+                0
+            };
         }
         let bound = if self.is_near(c) {
             limit / 10 * 9

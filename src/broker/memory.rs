@@ -17,6 +17,9 @@ use crate::time::Time;
 /// Messages that wait in one connection's outbox, in bytes, beyond which no more are moved there when
 /// little memory is left, and when next to none is.
 const OUTBOX: (usize, usize) = (16 * 1024, 4 * 1024);
+/// The part of `memory_limit` that may wait for one peer that keeps up when little is left, in its outbox
+/// or its queue: two of them don't fill what is left up to nine tenths.
+const READER: u64 = 16;
 /// A retained value of this size may always take the place of another.
 const SMALL_VALUE: u32 = 128;
 /// A queue in memory may hold so many bytes also when little is left, at most and at least.
@@ -152,8 +155,8 @@ impl Memory {
         tells
     }
 
-    /// Bytes beyond which no message is moved to an outbox that more wait before; `None` is what holds
-    /// where there is memory.
+    /// Bytes beyond which no message is moved from a queue to an outbox that more wait before; `None` is
+    /// what holds where there is memory.
     pub(crate) fn outbox_bound(&self) -> Option<usize> {
         match self.state {
             Tightness::None => None,
@@ -162,19 +165,33 @@ impl Memory {
         }
     }
 
+    /// Bytes that may wait in the outbox of a connection before a message that has no queue is dropped;
+    /// `None` is what holds where there is memory. A peer that is not `is_blocked` has not had the time to
+    /// read what was put there in this turn.
+    pub(crate) fn unqueued_bound(&self, limit: Option<u64>, is_blocked: bool) -> Option<usize> {
+        match self.state {
+            _ if is_blocked => self.outbox_bound(),
+            Tightness::None => None,
+            Tightness::Tight => limit.map(|l| usize::try_from(l / READER).unwrap_or(usize::MAX)),
+            Tightness::Full => Some(OUTBOX.0),
+        }
+    }
+
     /// How much of a queue may lie in memory that weighs `queued` now, in bytes, with so many
-    /// `sessions`; `None` is no limit.
+    /// `sessions`; `keeps_up`: its reader takes and acknowledges what it is sent. `None` is no limit.
     pub(crate) fn queue_bound(
         &self,
         limit: Option<u64>,
         sessions: usize,
         queued: u64,
+        keeps_up: bool,
     ) -> Option<u64> {
         let limit = limit?;
         // What the queues may take together between three quarters and nine tenths.
         let share = limit / 8 / (sessions as u64).max(1);
         Some(match self.tightness(Some(limit)) {
             Tightness::None => (limit / 4).max(QUEUE.0),
+            Tightness::Tight if keeps_up => queued.max((limit / READER).max(QUEUE.1)),
             Tightness::Tight => queued.max(share.clamp(QUEUE.1, QUEUE.0)),
             Tightness::Full => queued.max(1),
         })

@@ -320,6 +320,7 @@ impl Hub {
         self.traffic.bytes_sent += sent as u64;
         self.io += ready::write_cost(sent);
         let is_empty = outbox.is_empty();
+        outbox.is_blocked = !is_empty && !conn.ready.writable;
         let sending = conn.web().is_some_and(|web| web.body().is_some());
         let close = outbox.close || conn.web().is_some_and(|web| web.is_answered());
         let (role, paused, writable) = (conn.role, conn.paused, conn.ready.writable);
@@ -356,6 +357,7 @@ impl Hub {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
     use std::os::unix::net::UnixStream;
 
     use super::*;
@@ -366,12 +368,49 @@ mod tests {
     /// A connection that has just come; the peer's end is to be kept.
     fn next(hub: &Shared) -> (ConnId, UnixStream) {
         let (ours, peer) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
         let mut hub = hub.borrow_mut();
         let now = hub.now();
         let id = hub.broker.accept(0, Address::Local, now).unwrap();
         let socket = std::os::fd::OwnedFd::from(ours);
         hub.attach(id, socket, Role::Device, Vec::new()).unwrap();
         (id, peer)
+    }
+
+    /// The broker hears of a peer that does not take what is written to it, until it does.
+    #[test]
+    fn a_peer_that_does_not_read_is_blocked() {
+        let (_reactor, hub) = hub();
+        let (id, mut peer) = next(&hub);
+        let mut hub = hub.borrow_mut();
+        let now = hub.now();
+        let writable = Readiness {
+            writable: true,
+            ..Readiness::default()
+        };
+        let outbox = hub.broker.outbox(id).unwrap();
+        outbox.buffer().resize(4 << 20, 0);
+        let mut seen = Vec::new();
+        peer.set_nonblocking(true).unwrap();
+        for reads in [false, true] {
+            for _ in 0..1000 {
+                hub.changed(id, writable);
+                hub.flush_one(id, now);
+                let outbox = hub.broker.outbox(id).unwrap();
+                seen.push((outbox.is_blocked, outbox.is_empty()));
+                if reads {
+                    // All that the kernel has: then it says that there is nothing more.
+                    let _ = peer.read_to_end(&mut Vec::new());
+                } else if outbox.is_blocked {
+                    break;
+                }
+                if outbox.is_empty() {
+                    break;
+                }
+            }
+            let expected = (!reads, reads);
+            assert_eq!(seen.last(), Some(&expected));
+        }
     }
 
     #[test]

@@ -322,6 +322,11 @@ impl Connection {
         self.outbox.len() + replies + extras
     }
 
+    /// True if the peer did not take the last write whole.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.outbox.is_blocked
+    }
+
     /// Bytes that wait for the peer.
     pub(crate) fn waiting(&self) -> usize {
         self.outbox.len()

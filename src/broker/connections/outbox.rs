@@ -66,6 +66,8 @@ pub struct Outbox {
     payloads: Option<Box<Payloads>>,
     /// Close the connection once everything is written.
     pub close: bool,
+    /// The last write was not taken whole: the peer reads slowly, or not at all.
+    pub is_blocked: bool,
 }
 
 /// Payloads that stand between the bytes of an outbox.
@@ -150,6 +152,7 @@ impl Outbox {
         self.bytes.clear();
         self.written = 0;
         self.payloads = None;
+        self.is_blocked = false;
     }
 
     /// Where packets are appended.

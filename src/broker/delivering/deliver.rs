@@ -180,7 +180,7 @@ fn send_now(
     };
     let conn = writer.connection();
     let is_acked = receiver.owed.qos != QoS::AtMostOnce;
-    let bound = memory.outbox_bound();
+    let bound = memory.unqueued_bound(settings.memory_limit(), conn.is_blocked());
     let is_short = bound.is_some_and(|bound| conn.waiting() >= bound);
     let must_wait = if is_acked {
         // The queue of a bridge has lanes, which may have to wait each by itself. A message that

@@ -5,11 +5,13 @@
 //! only ever dropped by the policy of its own lane, so an alarm that must be refused rather than
 //! lost does not make way for telemetry.
 
+use std::time::Duration;
+
 use super::age::expire_while;
 use super::drops::{drop_done, drop_message, note_lost};
 use crate::bridge::LocalEnd;
 use crate::broker::core::Core;
-use crate::broker::memory::Memory;
+use crate::broker::memory::{Memory, Tightness};
 use crate::broker::plan::Admission;
 use crate::broker::sessions::{DropReason, Session};
 use crate::broker::settings::Settings;
@@ -20,6 +22,9 @@ use crate::lane::Lane;
 use crate::message::Message;
 use crate::store::Amount;
 use crate::time::Time;
+
+/// How soon a reader that keeps up acknowledges what it is sent.
+const ANSWERS: Duration = Duration::from_secs(2);
 
 /// The policy for the messages of one lane of a queue; `end`: of a bridge's. `is_durable`: it
 /// survives the connection.
@@ -65,6 +70,8 @@ struct Bounded<'a> {
     settings: &'a Settings,
     memory: &'a Memory,
     sessions: usize,
+    /// Its reader takes and acknowledges what it is sent.
+    keeps_up: bool,
 }
 
 impl<'a> Bounded<'a> {
@@ -74,6 +81,15 @@ impl<'a> Bounded<'a> {
             settings: &core.settings,
             memory: &core.memory,
             sessions: core.sessions.len(),
+            keeps_up: false,
+        }
+    }
+
+    /// With what a reader that keeps up may have.
+    fn at(core: &'a Core, session: &'a Session, now: Time) -> Bounded<'a> {
+        Bounded {
+            keeps_up: keeps_up(core, session, now),
+            ..Bounded::new(core, session)
         }
     }
 
@@ -93,7 +109,9 @@ impl<'a> Bounded<'a> {
             // Without persistence the store is memory.
             let is_in_ram = !self.session.is_durable() || !self.settings.general.persistence;
             let limit = self.settings.memory_limit().filter(|_| is_in_ram);
-            let most = self.memory.queue_bound(limit, self.sessions, owed.weight());
+            let most = self
+                .memory
+                .queue_bound(limit, self.sessions, owed.weight(), self.keeps_up);
             if let Some(most) = most {
                 bounds.bytes = match bounds.bytes {
                     0 => most,
@@ -136,10 +154,26 @@ impl<'a> Bounded<'a> {
     }
 }
 
+/// True if the peer of a session takes what it is sent, and acknowledges it. What waits for it has come in
+/// faster than it could answer. It is asked only while little memory is left.
+fn keeps_up(core: &Core, session: &Session, now: Time) -> bool {
+    if core.memory.state() == Tightness::None {
+        return false;
+    }
+    let conn = session.conn.and_then(|c| core.connections.get(c));
+    let is_taken = conn.is_some_and(|conn| !conn.is_blocked());
+    let sent = session.outbound.oldest_sent();
+    is_taken && sent.is_none_or(|at| now.since(at) < ANSWERS)
+}
+
 /// Whether a message fits into a lane of a session's queue, and what is to happen if not. `more` is
 /// the message, with those copies of it that come before it and are not queued yet.
+/// Where little memory is left, that of a reader that may not keep up.
 pub(crate) fn admission(core: &Core, session: &Session, lane: Lane, more: Amount) -> Admission {
-    let queue = Bounded::new(core, session);
+    decide(&Bounded::new(core, session), lane, more)
+}
+
+fn decide(queue: &Bounded<'_>, lane: Lane, more: Amount) -> Admission {
     if queue.fits(lane, more) {
         return Admission::Fits;
     }
@@ -172,7 +206,7 @@ pub(crate) fn admission_now(
             impossible!("a receiver is gone");
             return Admission::Dropped(DropReason::SessionEnded);
         };
-        admission(core, session, lane, more)
+        decide(&Bounded::at(core, session, now), lane, more)
     };
     let at_first = ask(core);
     if at_first == Admission::Fits {
@@ -234,7 +268,7 @@ fn make_room(
 fn clear(core: &mut Core, key: SessionKey, lane: Option<Lane>, more: Amount, now: Time) {
     let bounded = |core: &Core| -> Option<bool> {
         let session = core.sessions.get(key)?;
-        Some(Bounded::new(core, session).admits(lane, more))
+        Some(Bounded::at(core, session, now).admits(lane, more))
     };
     expire_while(core, key, now, |core| bounded(core) == Some(false));
     if bounded(core) != Some(false) {

@@ -1,11 +1,14 @@
 //! `memory_limit`: what counts, what is refused when little is left, who is closed.
 
+mod readers;
+
 use super::upstream_faults::uplink;
 use super::world::Last;
 use super::*;
 use crate::broker::Address;
 use crate::broker::memory::Tightness;
 use crate::held;
+use crate::mqtt::{Packet, Props, Publish};
 
 pub(super) const LIMIT: u64 = 8 << 20;
 
@@ -100,22 +103,6 @@ fn at_three_quarters_nothing_large_comes_in() {
         drop(load);
         assert_eq!(far(&mut world, &new).1, OK);
     }
-}
-
-/// The operator can look and clear up: from the box itself one gets in up to nine tenths.
-#[test]
-fn from_the_box_itself_one_gets_in_for_longer() {
-    let mut world = limited(LIMIT);
-    let load = fill(&world, 8);
-    let operator = world.clean(Version::V5, "operator");
-    world.listen(operator, "$SYS/#", QoS::AtMostOnce);
-    drop(load);
-    let _load = fill(&world, 10);
-    let peer = world.dial(&Dial::clean(Version::V5, "another"));
-    assert_eq!(
-        world.next(peer),
-        Some(Got::ConnAck(false, Reason::SERVER_UNAVAILABLE))
-    );
 }
 
 /// Retained values alone keep nobody out: they may take half.
@@ -276,9 +263,7 @@ fn strangers_go_before_clients() {
     let _load = fill(&world, 10);
     // What it is answered lies in a buffer with room for much more.
     let conn = world.conn(client);
-    world
-        .broker
-        .packet(conn, crate::mqtt::Packet::PingReq, world.now);
+    world.broker.packet(conn, Packet::PingReq, world.now);
     world.pass(ms(500));
     assert!(strangers.iter().all(|peer| world.is_open(*peer)));
     world.pass(secs(2));
@@ -435,4 +420,19 @@ fn what_an_upstream_retains_stays_within_the_limit() {
     assert_eq!((payloads.len(), payloads[1_000].as_str()), (1_001, "go"));
     assert!((350..500).contains(&world.broker.core.router.retained_len()));
     assert!(world.broker.counters().refused_for_memory > 500);
+}
+
+/// The operator can look and clear up: `footbridge status` gets in when next to nothing is left.
+#[test]
+fn who_comes_from_the_box_itself_gets_in() {
+    let mut world = limited(LIMIT);
+    let _load = fill(&world, 10);
+    let near = world.clean(Version::V5, "status");
+    world.subscribe(near, 1, &[Subscription::new("$SYS/#", QoS::AtMostOnce)]);
+    world.pass(ms(50));
+    assert_eq!(world.next(near), Some(Got::SubAck(1, vec![OK])));
+    assert_eq!(
+        far(&mut world, &Dial::clean(Version::V5, "new")).1,
+        Reason::SERVER_UNAVAILABLE
+    );
 }
