@@ -64,7 +64,9 @@ pub(super) fn deliver(
                 false
             }
         };
-        if !gets_it && core.router.walks.has(key) {
+        // What has no room yet comes when there is some.
+        let comes_later = matches!(*plan, Plan::NoRoom);
+        if !gets_it && !comes_later && core.router.walks.has(key) {
             missed.push(key);
         }
     }

@@ -179,7 +179,12 @@ impl Session {
     pub fn part(&mut self) {
         self.connection += 1;
         self.latest.clear();
-        self.owed.retain(|_, owed| owed.must != Must::Connection);
+        // What a new subscription is to get of retained messages may come on the next connection.
+        self.owed
+            .retain(|_, owed| owed.must != Must::Connection || owed.retain);
+        let retained = self.owed.values_mut();
+        let retained = retained.filter(|owed| owed.must == Must::Connection);
+        retained.for_each(|owed| owed.must = Must::Not);
         let owed = &self.owed;
         let stage = |order: &u64| owed.get(order).map(|o| o.stage);
         self.flights
