@@ -56,7 +56,7 @@ async def flood(target):
     readers = [await target.open(target.name()) for _ in range(100)]
     for reader, writer in readers:
         writer.write(subscribe(1, ["flood/#"]))
-    reading = asyncio.gather(*(swallow(reader) for reader, _ in readers))
+    reading = [asyncio.ensure_future(swallow(reader)) for reader, _ in readers]
     _, writer = await target.open(target.name())
     try:
         for n in range(200):
@@ -65,7 +65,8 @@ async def flood(target):
             await writer.drain()
             DONE["flood"] += 4000
     finally:
-        reading.cancel()
+        for task in reading:
+            task.cancel()
         for _, one in [*readers, (None, writer)]:
             one.close()
 

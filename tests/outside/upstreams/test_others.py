@@ -33,7 +33,7 @@ def test_other_readers_go_on(cloud, site):
 
 def test_what_no_longer_comes_in_stays_away(cloud, site):
     """Also where UNSUBSCRIBE is not answered. The link stays up meanwhile."""
-    s = site("topic # both 1 here/ NAME/").start()
+    s = site("topic # both 1 here/ NAME/", known=True).start()
     s.moves()
     s.becomes("topic # out 1 here/ NAME/")
     here = Inbox(s.reader())
