@@ -302,14 +302,10 @@ fn what_is_gone_counts_no_more() {
     }
 }
 
-/// A large message for forty durable sessions, which come back at the same time: it is read and decoded
-/// once. It was 40 times 5 MB once.
-#[test]
-fn what_many_sessions_are_owed_is_read_once() {
-    let mut world = limited(LIMIT);
-    let dials: Vec<Dial> = (0..40)
-        .map(|n| Dial::durable(Version::V5, &format!("c{n}")))
-        .collect();
+/// So many durable sessions that are subscribed to `t`, and away.
+fn all_absent(world: &mut World, count: usize) -> Vec<Dial> {
+    let dials = (0..count).map(|n| Dial::durable(Version::V5, &format!("c{n}")));
+    let dials: Vec<Dial> = dials.collect();
     for dial in &dials {
         let (peer, _) = world.connect(dial);
         world.listen(peer, "t", QoS::AtLeastOnce);
@@ -317,6 +313,15 @@ fn what_many_sessions_are_owed_is_read_once() {
         world.got(peer);
         world.cut(peer);
     }
+    dials
+}
+
+/// A large message for forty durable sessions, which come back at the same time: it is read and decoded
+/// once. It was 40 times 5 MB once.
+#[test]
+fn what_many_sessions_are_owed_is_read_once() {
+    let mut world = limited(LIMIT);
+    let dials = all_absent(&mut world, 40);
     let device = world.clean(Version::V311, "device");
     let large = "x".repeat(1_000_000);
     world.publish(device, "t", &large, qos1(1));
@@ -355,15 +360,7 @@ fn what_many_sessions_are_owed_is_read_once() {
 fn what_was_read_back_does_not_stay() {
     for back in [1, 20] {
         let mut world = limited(LIMIT);
-        let dials: Vec<Dial> = (0..20)
-            .map(|n| Dial::durable(Version::V5, &format!("c{n}")))
-            .collect();
-        for dial in &dials {
-            let (peer, _) = world.connect(dial);
-            world.listen(peer, "t", QoS::AtLeastOnce);
-            world.pass(ms(50));
-            world.cut(peer);
-        }
+        let dials = all_absent(&mut world, 20);
         world.pass(secs(60));
         let before = held::of(held::STORE);
         let device = world.clean(Version::V311, "device");

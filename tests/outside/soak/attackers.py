@@ -44,6 +44,17 @@ def subscribe(packet_id, filters, qos=0):
     return wire.packet(0x82, body + b"".join(wire.string(f) + bytes([qos]) for f in filters))
 
 
+@contextlib.contextmanager
+def all_closed():
+    """A list of writers, which are closed in the end."""
+    held = []
+    try:
+        yield held
+    finally:
+        for writer in held:
+            writer.close()
+
+
 async def swallow(reader):
     """Reads what comes, until the end, or until it is cancelled: nobody asks for what became of it."""
     with contextlib.suppress(OSError, asyncio.CancelledError):
@@ -74,16 +85,15 @@ async def flood(target):
 async def slowloris(target):
     """A CONNECT a byte at a time, on many sockets."""
     whole = wire.connect(target.name())
-    held = [await target.open() for _ in range(100)]
-    try:
+    with all_closed() as held:
+        for _ in range(100):
+            _, writer = await target.open()
+            held.append(writer)
         for byte in whole[:-1]:
-            for _, writer in held:
+            for writer in held:
                 writer.write(bytes([byte]))
             DONE["slowloris"] += len(held)
             await asyncio.sleep(1)
-    finally:
-        for _, writer in held:
-            writer.close()
 
 
 async def churn(target):
@@ -100,8 +110,7 @@ async def churn(target):
 
 async def half_packets(target):
     """Nearly the whole of a CONNECT, and of a PUBLISH, and then nothing."""
-    held = []
-    try:
+    with all_closed() as held:
         for n in range(300):
             if n % 2:
                 _, writer = await target.open()
@@ -112,9 +121,6 @@ async def half_packets(target):
             held.append(writer)
             DONE["half packets"] += 1
         await asyncio.sleep(20)
-    finally:
-        for writer in held:
-            writer.close()
 
 
 async def subscribe_bombs(target):
@@ -184,17 +190,13 @@ async def take_over_war(target):
 
 async def stopped_readers(target):
     """Subscribers of everything that read nothing, and such that acknowledge nothing."""
-    held = []
-    try:
+    with all_closed() as held:
         for n in range(50):
             _, writer = await target.open(target.name())
             writer.write(subscribe(1, ["#"], n % 2))
             held.append(writer)
             DONE["stopped readers"] += 1
         await asyncio.sleep(15)
-    finally:
-        for writer in held:
-            writer.close()
 
 
 async def endless_sessions(target):
