@@ -59,7 +59,7 @@ pub use bridges::BridgeId;
 pub use bridges::attach::BridgeSession;
 use bridges::attach::finish_bridges;
 pub use connections::{Address, Outbox};
-use connections::{Connection, Stage};
+use connections::{Connection, Stage, kept_of};
 use core::Core;
 pub use counters::{Counters, Gauges};
 use delivering::route::route_unanswered;
@@ -69,6 +69,7 @@ use ending::expire::run_timers;
 use ending::relief::relieve;
 use ending::session::end_spent;
 pub use ledger::Disk;
+use memory::Tightness;
 use packets::accept::{accept, make_room};
 use packets::connect::refuse_unreadable;
 use packets::parked::look_at_parked;
@@ -300,7 +301,9 @@ impl Broker {
     /// Some of a connection's outbox was written: there may be room for more.
     pub fn flushed(&mut self, c: ConnId, now: Time) {
         let core = &mut self.core;
-        if core.connections.flushed(c)
+        let has_memory = core.memory.state() == Tightness::None;
+        let kept = kept_of(core.settings.memory_limit(), has_memory);
+        if core.connections.flushed(c, kept, now)
             && let Some(key) = core.session_of(c)
         {
             pump(core, key, now);
@@ -354,7 +357,11 @@ impl Broker {
         let commit = self.core.ledger.store().next_timeout();
         let purges = self.core.watches.purges.next();
         let sync = self.core.watches.sync_due;
-        let looks = [self.core.router.next_expiry(), self.core.watches.look_due()];
+        let looks = [
+            self.core.router.next_expiry(),
+            self.core.watches.look_due(),
+            self.core.connections.look_at(),
+        ];
         let looks = looks.into_iter().flatten().map(rounded_up);
         let looks = looks.chain(self.core.router.next_clearing());
         // Work that goes on in pieces is due at once.
@@ -379,6 +386,7 @@ impl Broker {
         purge(core, now);
         look_at_drops(core, now);
         look_at_emptied(core, now);
+        core.connections.give_back(now);
         look_at_refusals(core, now);
         if core.watches.sync_due.take_if(|due| *due <= now).is_some() {
             for key in core.bridges.keys().collect::<Vec<_>>() {

@@ -3,6 +3,7 @@
 
 mod address;
 mod alias;
+mod buffers;
 mod connection;
 mod doors;
 mod logins;
@@ -16,11 +17,12 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 pub use address::Address;
+use buffers::Buffers;
+pub(crate) use buffers::kept_of;
 pub(crate) use connection::{Agreed, Connection, OUTBOX_HIGH, Parked, Stage};
 use doors::Doors;
 pub(crate) use doors::{Block, Share};
 pub(crate) use logins::{Attempt, Logins};
-use outbox::Buffers;
 pub use outbox::Outbox;
 pub(crate) use publish::Writer;
 pub(crate) use refusals::RefusalLog;
@@ -225,8 +227,9 @@ impl Connections {
         std::mem::take(&mut self.resumed)
     }
 
-    /// Some of the outbox was written. True if there is room for more messages.
-    pub(crate) fn flushed(&mut self, c: ConnId) -> bool {
+    /// Some of the outbox was written. True if there is room for more messages. `kept`: so many bytes of
+    /// empty buffers may be kept ([`kept_of`]).
+    pub(crate) fn flushed(&mut self, c: ConnId, kept: usize, now: Time) -> bool {
         let Some(conn) = self.table.get_mut(c) else {
             return false;
         };
@@ -234,9 +237,19 @@ impl Connections {
             return false;
         }
         if let Some(spare) = conn.outbox.take_spare() {
-            self.buffers.keep(spare);
+            self.buffers.keep(spare, kept, now);
         }
         true
+    }
+
+    /// When [`Connections::give_back`] has something to do.
+    pub(crate) fn look_at(&self) -> Option<Time> {
+        self.buffers.look_at()
+    }
+
+    /// Gives back the memory of buffers that nobody has needed for a while.
+    pub(crate) fn give_back(&mut self, now: Time) {
+        self.buffers.give_back(now);
     }
 
     /// Messages go to the peer by this; `None` for a connection that is gone.

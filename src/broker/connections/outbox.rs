@@ -3,58 +3,9 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use crate::held::{Charge, OUTBOXES};
+use super::buffers::Buffers;
 use crate::impossible;
 use crate::message::Message;
-
-/// How many bytes a new buffer has room for: some acknowledgements, which come in bursts, or a small
-/// message.
-const FIRST_BYTES: usize = 256;
-
-/// Buffers of outboxes that are kept for others, at most.
-const SPARE_BUFFERS: usize = 64;
-/// What they may take together, in bytes.
-const SPARE_BYTES: usize = 512 * 1024;
-
-/// The buffers of all outboxes: what they take, and those that are kept for others.
-#[derive(Debug, Default)]
-pub(super) struct Buffers {
-    spare: Vec<Vec<u8>>,
-    spare_bytes: usize,
-    /// Of all, in outboxes or kept.
-    held: Charge<OUTBOXES>,
-}
-
-impl Buffers {
-    /// The buffer of an outbox that had room for `before` bytes has room for `after`.
-    pub(super) fn note(&mut self, before: usize, after: usize) {
-        if before != after {
-            self.held.shift(after, before);
-        }
-    }
-
-    /// Takes a buffer back that is empty, and keeps it if there are not enough.
-    pub(super) fn keep(&mut self, buffer: Vec<u8>) {
-        let room = buffer.capacity();
-        let is_full = self.spare.len() >= SPARE_BUFFERS || self.spare_bytes + room > SPARE_BYTES;
-        // A buffer that one burst has blown up is not worth keeping.
-        if is_full || room > SPARE_BYTES / 4 {
-            self.note(room, 0);
-        } else {
-            self.spare_bytes += room;
-            self.spare.push(buffer);
-        }
-    }
-
-    fn take(&mut self) -> Vec<u8> {
-        if let Some(buffer) = self.spare.pop() {
-            self.spare_bytes = self.spare_bytes.saturating_sub(buffer.capacity());
-            return buffer;
-        }
-        self.note(0, FIRST_BYTES);
-        Vec::with_capacity(FIRST_BYTES)
-    }
-}
 
 /// Encoded packets for one peer, gathered over a turn and written at its end. Large payloads are
 /// not copied: they lie beside, and stand at their place in the stream.

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::alias::Naming;
+use super::buffers::Buffers;
 use super::connection::Connection;
-use super::outbox::Buffers;
 use crate::keys::ConnId;
 use crate::mqtt::{Delivery, Property, Props, PropsBuf, Publish, Version, encode_head};
 use crate::session::Entry;
