@@ -7,7 +7,6 @@ use super::connections::{Connections, Logins, RefusalLog, Ticket};
 use super::counters::Counters;
 use super::ledger::Ledger;
 use super::memory::{Memory, Tightness};
-use super::plan::Plan;
 use super::routing::{Receiver, Router};
 use super::sessions::Sessions;
 use super::settings::Settings;
@@ -113,7 +112,6 @@ pub(crate) struct Scratch {
     /// Those of them that are owed the message through the store.
     pub(crate) stored: Vec<Receiver>,
     pub(crate) groups: Vec<GroupKey>,
-    pub(crate) plans: Vec<Plan>,
     pub(crate) props: PropsBuf,
     /// Properties that go on to receivers.
     pub(crate) forwarded: Vec<u8>,

@@ -12,7 +12,7 @@ use super::replies::Replies;
 use super::{Address, Outbox};
 
 use crate::bridge::Wire;
-use crate::broker::plan::Remaining;
+use crate::broker::routing::Remaining;
 use crate::keys::SessionKey;
 use crate::message::Message;
 use crate::mqtt::{Delivery, QoS, Reason, Version};

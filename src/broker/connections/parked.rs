@@ -1,7 +1,7 @@
 //! PUBLISH packets that wait for room.
 
 use super::{Connection, Connections, Parked};
-use crate::broker::plan::Retention;
+use crate::broker::routing::Retention;
 use crate::keys::ConnId;
 
 impl Connections {

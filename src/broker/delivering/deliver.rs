@@ -36,15 +36,15 @@ pub(super) struct Delivered {
 pub(super) fn deliver(
     core: &mut Core,
     (message, topic): (&Rc<Message>, &str),
-    (receivers, plans): (&mut Vec<Receiver>, &[Plan]),
+    receivers: &mut Vec<Receiver>,
     waiting: Option<ConnId>,
     now: Time,
 ) -> Delivered {
     let (mut stored, mut remaining) = (std::mem::take(&mut core.scratch.stored), Vec::new());
     let mut missed = Vec::new();
-    for (mut receiver, plan) in receivers.drain(..).zip(plans) {
-        let (key, lane) = (receiver.session, receiver.owed.lane);
-        let gets_it = match *plan {
+    for mut receiver in receivers.drain(..) {
+        let (key, lane, plan) = (receiver.session, receiver.owed.lane, receiver.plan);
+        let gets_it = match plan {
             Plan::Unstored => send_now(core, (message, topic), receiver, now),
             Plan::Stored(admission) => {
                 let is_admitted = admit(core, key, lane, message, admission, now);
@@ -65,7 +65,7 @@ pub(super) fn deliver(
             }
         };
         // What has no room yet comes when there is some.
-        let comes_later = matches!(*plan, Plan::NoRoom);
+        let comes_later = plan == Plan::NoRoom;
         if !gets_it && !comes_later && core.router.walks.has(key) {
             missed.push(key);
         }

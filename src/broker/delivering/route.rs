@@ -12,11 +12,11 @@ use super::retain::retain;
 use super::walk::{bring_later, send_ahead};
 use crate::broker::connections::Ticket;
 use crate::broker::core::Core;
-use crate::broker::plan::{Admission, Behind, Plan, Remaining, Retention};
+use crate::broker::plan::{Admission, Plan};
 use crate::broker::queues::bounds::{admission_now, copies};
 use crate::broker::queues::drops::drop_unrefused;
 use crate::broker::queues::report;
-use crate::broker::routing::Receiver;
+use crate::broker::routing::{Behind, Receiver, Remaining, Retention};
 use crate::broker::sessions::DropReason;
 use crate::keys::{ConnId, SessionKey};
 use crate::lane::Lane;
@@ -52,17 +52,16 @@ pub(crate) fn route(
     now: Time,
 ) -> Routed {
     let mut receivers = std::mem::take(&mut core.scratch.receivers);
-    let mut plans = std::mem::take(&mut core.scratch.plans);
     let with = (&core.sessions, &core.settings);
     let groups = &mut core.scratch.groups;
     let found = core
         .router
         .find_receivers((message, topic), from, with, &mut receivers, groups);
     add_members(core, message, &mut receivers);
-    core.work.add(work(&receivers) + found.work());
+    core.work.add(found.work());
     let without = send_ahead(core, &receivers, topic, now);
     core.memory.look(core.settings.memory_limit());
-    let all_have_room = plan_all(core, message, (&receivers, &mut plans), behind, now);
+    let all_have_room = plan_all(core, message, &mut receivers, behind, now);
     let mut retention = retention(core, message);
     let is_kept = message.retain && retention != Retention::NoRoom;
     if !is_kept && message.retain {
@@ -80,13 +79,11 @@ pub(crate) fn route(
     let by_commit = is_kept && retain(core, message, now);
     let waiting = waiting.filter(|_| whole);
     let early = waiting.filter(|_| !by_commit);
-    let delivered = deliver(core, (message, topic), (&mut receivers, &plans), early, now);
+    let delivered = deliver(core, (message, topic), &mut receivers, early, now);
     bring_later(core, (message, topic), &delivered.missed, &without);
     let late = waiting.filter(|_| by_commit);
     let late = late.and_then(|c| core.after_commit(c, now));
-    receivers.clear();
-    plans.clear();
-    (core.scratch.receivers, core.scratch.plans) = (receivers, plans);
+    core.scratch.receivers = receivers;
     Routed {
         matched: found.matched,
         ticket: delivered.ticket.or(late),
@@ -95,13 +92,6 @@ pub(crate) fn route(
             retention,
         },
     }
-}
-
-/// What a message costs for its receivers: one that need not be stored costs a quarter of one that
-/// must.
-fn work(receivers: &[Receiver]) -> usize {
-    let stored = receivers.iter().filter(|receiver| receiver.stored).count();
-    stored + (receivers.len() - stored) / 4
 }
 
 /// Does what is left to do about a message, as far as there is room by now; `behind` as for
@@ -119,11 +109,10 @@ pub(crate) fn route_remaining(
     } = remaining;
     core.memory.look(core.settings.memory_limit());
     receivers.retain(|receiver| is_owed_still(core, receiver));
-    let mut plans = Vec::new();
-    plan_all(core, message, (&receivers, &mut plans), behind, now);
-    for (receiver, plan) in receivers.iter().zip(&mut plans) {
-        if *plan == Plan::Copy && receiver.has_copy {
-            *plan = Plan::NoRoom;
+    plan_all(core, message, &mut receivers, behind, now);
+    for receiver in &mut receivers {
+        if receiver.plan == Plan::Copy && receiver.has_copy {
+            receiver.plan = Plan::NoRoom;
         }
     }
     if left != Retention::Done {
@@ -134,7 +123,7 @@ pub(crate) fn route_remaining(
         left = now_left;
     }
     let named = (message, message.topic());
-    let delivered = deliver(core, named, (&mut receivers, &plans), None, now);
+    let delivered = deliver(core, named, &mut receivers, None, now);
     if delivered.remaining.is_empty() && left == Retention::NoRoom {
         left = Retention::Done;
     }
@@ -234,34 +223,38 @@ fn has_memory(core: &Core, message: &Message) -> bool {
 fn plan_all(
     core: &mut Core,
     message: &Message,
-    (receivers, plans): (&[Receiver], &mut Vec<Plan>),
+    receivers: &mut [Receiver],
     behind: &[Behind],
     now: Time,
 ) -> bool {
-    let mut all_have_room = true;
-    for receiver in receivers {
-        let plan = if receiver.stored {
-            plan_stored(core, message, receiver, behind, now)
-        } else {
-            Plan::Unstored
-        };
-        all_have_room &= !plan.lacks_room();
-        plans.push(plan);
-    }
-    if all_have_room {
-        return true;
-    }
-    let pairs = receivers.iter().zip(plans.iter());
-    let full: HashSet<SessionKey> = pairs
-        .filter(|(_, plan)| plan.lacks_room())
-        .map(|(receiver, _)| receiver.session)
-        .collect();
-    for (receiver, plan) in receivers.iter().zip(plans) {
-        if matches!(plan, Plan::Stored(_)) && full.contains(&receiver.session) {
-            *plan = Plan::NoRoom;
+    let (mut stored, mut all_have_room) = (0, true);
+    for receiver in &mut *receivers {
+        if receiver.stored {
+            receiver.plan = plan_stored(core, message, receiver, behind, now);
+            all_have_room &= !receiver.plan.lacks_room();
+            stored += 1;
         }
     }
-    false
+    // One that need not be stored costs a quarter of one that must.
+    core.work.add(stored + (receivers.len() - stored) / 4);
+    if !all_have_room {
+        leave_out_full(receivers);
+    }
+    all_have_room
+}
+
+/// Whoever has no room for one copy of a message gets none of those that are to be stored.
+fn leave_out_full(receivers: &mut [Receiver]) {
+    let full: HashSet<SessionKey> = receivers
+        .iter()
+        .filter(|receiver| receiver.plan.lacks_room())
+        .map(|receiver| receiver.session)
+        .collect();
+    for receiver in receivers {
+        if matches!(receiver.plan, Plan::Stored(_)) && full.contains(&receiver.session) {
+            receiver.plan = Plan::NoRoom;
+        }
+    }
 }
 
 /// Whether a queue that the store has takes the message.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::report;
 use crate::bridge::LocalEnd;
 use crate::broker::core::Core;
-use crate::broker::plan::{Remaining, Retention};
+use crate::broker::routing::{Remaining, Retention};
 use crate::broker::sessions::{DropReason, Session};
 use crate::keys::SessionKey;
 use crate::lane::Lane;

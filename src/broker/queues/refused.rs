@@ -4,7 +4,7 @@ use super::drops::watch_drops;
 use super::report;
 use crate::broker::core::Core;
 use crate::broker::memory::Tightness;
-use crate::broker::plan::Remaining;
+use crate::broker::routing::Remaining;
 use crate::keys::ConnId;
 use crate::lane::Lane;
 use crate::time::Time;

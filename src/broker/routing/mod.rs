@@ -5,6 +5,7 @@ mod cleared;
 mod gone;
 mod leftovers;
 mod receiver;
+mod remaining;
 mod unwritten;
 mod walks;
 
@@ -14,6 +15,7 @@ use gone::Gone;
 pub(crate) use leftovers::{Leftovers, Place, Reading};
 pub(crate) use receiver::Receiver;
 use receiver::Terms;
+pub(crate) use remaining::{Behind, Remaining, Retention};
 use unwritten::Unwritten;
 pub(crate) use walks::{Walk, Walks};
 

@@ -1,5 +1,6 @@
 //! A session that a message goes to, and how.
 
+use crate::broker::plan::Plan;
 use crate::broker::sessions::Session;
 use crate::broker::settings::Settings;
 use crate::keys::SessionKey;
@@ -25,6 +26,8 @@ pub(crate) struct Receiver {
     pub(crate) before: u32,
     /// It got a copy that nobody promises, while there was no room on disk.
     pub(crate) has_copy: bool,
+    /// How the message can reach it now.
+    pub(crate) plan: Plan,
 }
 
 impl Receiver {
@@ -43,6 +46,7 @@ impl Receiver {
             stored: terms.stored,
             before: 0,
             has_copy: false,
+            plan: Plan::Unstored,
             owed: Owed {
                 session: session.id,
                 lane: terms.lane,
