@@ -53,7 +53,7 @@ struct Bench {
 }
 
 /// Runs what `input` says.
-pub(crate) fn run(input: &[u8]) {
+pub fn run(input: &[u8]) {
     let mut input = Input(input);
     let config = config(input.pick(SETTINGS));
     let mut bench = Bench::new(&config);
