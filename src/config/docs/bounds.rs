@@ -35,7 +35,7 @@ pub(super) const BOUNDS: &[Bound] = &[
     Bound {
         what: "connections without a CONNECT",
         directives: &["max_connecting", "max_connecting_per_address"],
-        then: "The oldest of them is closed.",
+        then: "The oldest of the address that has most of them is closed.",
         seen: "connections/turned_away",
     },
     Bound {
