@@ -274,6 +274,25 @@ fn max_clientid_length_bounds_ids() {
     }
 }
 
+/// A session that is older than the bound is not lost to its client, as after an upgrade.
+#[test]
+fn a_client_with_a_session_gets_in_whatever_its_id() {
+    for version in VERSIONS {
+        let mut world = world(|doors| doors.max_clientid_length = u16::MAX);
+        let long = Dial::durable(version, &"x".repeat(2_000));
+        world.connect(&long);
+        world.pass(secs(1));
+        world.settings.doors.max_clientid_length = 1_024;
+        world.crash(secs(1));
+        let (_, present) = world.connect(&long);
+        assert!(present);
+        let other = world.dial(&Dial::durable(version, &"y".repeat(1_025)));
+        world.pass(ms(50));
+        let refused = Got::ConnAck(false, Reason::CLIENT_IDENTIFIER_NOT_VALID);
+        assert_eq!(world.next(other), Some(refused));
+    }
+}
+
 /// Many libraries do not look at what a SUBACK refuses.
 #[test]
 fn a_long_subscribe_is_granted_unless_a_bound_is_set() {

@@ -60,7 +60,7 @@ pub(super) const BOUNDS: &[Bound] = &[
     Bound {
         what: "client ids",
         directives: &["max_clientid_length"],
-        then: "The CONNECT is refused.",
+        then: "The CONNECT is refused, but not of a client that has a session.",
         seen: "connections/refused",
     },
     Bound {

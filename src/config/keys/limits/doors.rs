@@ -39,8 +39,8 @@ pub(in crate::config::keys) const KEYS: &[Key] = &[
         "BYTES",
         Is("1024"),
         "The longest client id, from 23 to 65535 bytes.",
-        "A client with a longer one is refused: identifier rejected, 0x85 in MQTT 5. \
-         footbridge's own; Mosquitto takes what the protocol allows, 65535.",
+        "A client with a longer one is refused: identifier rejected, 0x85 in MQTT 5; \
+         one that has a session already gets in. footbridge's own; Mosquitto takes what the protocol allows, 65535.",
         |draft, v| {
             draft.general.doors.max_clientid_length = v.number(SHORTEST_ID..=u16::MAX)?;
             Ok(())
