@@ -125,7 +125,7 @@ fn tell(core: &Core, target: &str, key: SessionKey, what: std::fmt::Arguments<'_
     }
 }
 
-/// Says that filters were refused because there were too many.
+/// Says that filters were refused because there were too many, or because they had too many levels.
 fn tell_of_bound(core: &mut Core, key: SessionKey, granted: &[Reason], now: Time) {
     let refused = granted.iter().filter(|r| **r == Reason::QUOTA_EXCEEDED);
     let (count, session) = (refused.count(), core.sessions.get(key));
@@ -137,6 +137,17 @@ fn tell_of_bound(core: &mut Core, key: SessionKey, granted: &[Reason], now: Time
         );
         core.refusals
             .log((session.client_id(), "filters"), line, now);
+    }
+    let deep = granted
+        .iter()
+        .filter(|r| **r == Reason::TOPIC_FILTER_INVALID);
+    if let (count @ 1.., Some(session)) = (deep.count(), session) {
+        let line = format_args!(
+            "Client {}: {count} subscriptions refused: more levels than max_topic_levels.",
+            session.client_id()
+        );
+        core.refusals
+            .log((session.client_id(), "levels"), line, now);
     }
 }
 
