@@ -103,9 +103,14 @@ pub(super) const BOUNDS: &[Bound] = &[
     },
     Bound {
         what: "retained messages",
-        directives: &["memory_limit"],
-        then: "At half of it a new one is delivered and not retained; MQTT 5 is told (0x97).",
-        seen: "retained messages/count, memory/part/retained",
+        directives: &[
+            "max_retained_bytes",
+            "max_retained_messages",
+            "memory_limit",
+        ],
+        then: "At the bound of a client, or at half of memory_limit for all together, a new one is \
+               delivered and not retained; MQTT 5 is told (0x97).",
+        seen: "retained messages/count, retained messages/refused, memory/part/retained",
     },
     Bound {
         what: "topic aliases",

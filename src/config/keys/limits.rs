@@ -138,6 +138,30 @@ pub(super) const KEYS: &[Key] = &[
     ),
     implemented(
         S,
+        "max_retained_bytes",
+        "BYTES",
+        Means("a quarter of memory_limit"),
+        "How much memory the retained messages of one client may take; 0 is no limit.",
+        "Counted are those that it was the last to set, each with its topic and about 200 bytes for what \
+         keeps it, whether it is connected or not, and over restarts. At the bound a message on a topic \
+         that retains nothing yet, or less, is delivered and not retained, which at QoS 1 and 2 MQTT 5 \
+         publishers are told by 0x97, while older ones are acknowledged; the log names the client, and \
+         $SYS/broker/retained messages/refused counts. What replaces a value that is no smaller, or has up \
+         to 128 bytes, is retained always, so no value gets stale. What the upstream of a bridge retains \
+         here is the bridge's. All clients together may take half of memory_limit. footbridge's own.",
+        set!(max_retained_bytes, v => Some(v.size(u64::MAX)?)),
+    ),
+    implemented(
+        S,
+        "max_retained_messages",
+        "COUNT",
+        Is("0"),
+        "How many retained messages one client may have; 0 is no limit.",
+        "See max_retained_bytes, which counts what each takes beside its payload, too. footbridge's own.",
+        set!(max_retained_messages, v => v.number(0..=u64::MAX)?),
+    ),
+    implemented(
+        S,
         "max_subscription_levels",
         "COUNT",
         Is("50000"),
