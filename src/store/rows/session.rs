@@ -249,9 +249,10 @@ impl SubscriptionRecord {
     }
 
     fn flags(&self) -> u8 {
-        let handling = match self.awaits_retained {
-            true => Self::AWAITS,
-            false => self.retain_handling as u8,
+        let handling = if self.awaits_retained {
+            Self::AWAITS
+        } else {
+            self.retain_handling as u8
         };
         self.qos as u8
             | flag(self.no_local, Self::NO_LOCAL)
