@@ -1,5 +1,6 @@
 //! `memory_limit`: what counts, what is refused when little is left, who is closed.
 
+mod absent;
 mod readers;
 mod retained;
 
