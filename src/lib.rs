@@ -163,7 +163,8 @@
 //! - **A new subscriber pulls what is retained** (`routing::Walks`), where Mosquitto queues all of it with
 //!   the SUBACK: a walk through the topics goes on in pieces as the subscriber takes what comes. What is
 //!   published meanwhile comes behind what its topic retained. A durable session that is away
-//!   finds the walk where it was; a kill -9 ends it, and the client subscribes again. A filter
+//!   finds the walk where it was; after a kill -9 it begins anew, for the row of the subscription says that
+//!   it was not over: rather twice than never. A filter
 //!   that stands in one SUBSCRIBE twice has one walk, though [MQTT-3.8.4-5] would give it two.
 //! - **Topic aliases** are the connection's business, both ways, not `session`'s, for they end with
 //!   it: a record in a queue never knows of them. Those that are set for a peer go to topics that

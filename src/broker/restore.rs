@@ -209,12 +209,16 @@ fn restore_route(core: &mut Core, key: SessionKey, subscribed: Subscribed) {
     let Subscribed {
         filter,
         mut options,
+        awaits_retained,
         ..
     } = subscribed;
     if options.lane.is_share() {
         join(core, key, &filter, &mut options);
     } else {
         core.router.subscribe(&filter, key, options);
+        if awaits_retained {
+            core.router.walks.begin(key, &filter, options);
+        }
     }
 }
 
@@ -268,5 +272,7 @@ fn restore_subscription(record: &SubscriptionRecord) -> Subscribed {
         sub_id: record.sub_id.and_then(NonZeroU32::new),
         lane: record.lane,
     };
-    Subscribed::new(&record.filter, options, record.retain_handling)
+    let mut subscribed = Subscribed::new(&record.filter, options, record.retain_handling);
+    subscribed.awaits_retained = record.awaits_retained;
+    subscribed
 }

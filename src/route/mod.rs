@@ -5,12 +5,14 @@
 
 mod cleared;
 mod hash;
+mod owners;
 mod retained;
 mod shared;
 mod subs;
 mod trie;
 
 pub use cleared::Cleared;
+pub use owners::Owned;
 pub use retained::{Retained, Searched, key};
 pub use shared::{Among, Fitness, Groups};
 pub use subs::SubOptions;

@@ -255,11 +255,6 @@ impl Connection {
         }
     }
 
-    /// True for a client that has not sent its CONNECT yet.
-    pub(super) fn is_connecting(&self) -> bool {
-        self.stage == Stage::New && self.listener().is_some()
-    }
-
     /// True for a client that said that it is a bridge.
     pub(crate) fn is_bridge_client(&self) -> bool {
         matches!(

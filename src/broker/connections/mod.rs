@@ -79,25 +79,15 @@ impl Connections {
         let block = Block::of(&address);
         let client = Connection::client(listener, address, now);
         let c = self.table.insert(client);
-        let table = &self.table;
-        let waits = |c| table.get(c).is_some_and(Connection::is_connecting);
-        self.doors.open(c, block, waits);
+        self.doors.open(c, block);
         c
     }
 
     /// The CONNECT of a client is accepted.
     pub(crate) fn agree(&mut self, c: ConnId, agreed: &Agreed) {
-        self.pass(c);
+        self.doors.pass(c);
         if let Some(conn) = self.table.get_mut(c) {
             conn.agree(agreed);
-        }
-    }
-
-    /// A client that had not sent its CONNECT has, or is closed.
-    fn pass(&mut self, c: ConnId) {
-        let conn = self.table.get(c).filter(|conn| conn.is_connecting());
-        if let Some(conn) = conn {
-            self.doors.pass(Block::of(conn.address()));
         }
     }
 
@@ -111,14 +101,15 @@ impl Connections {
         self.doors.connecting()
     }
 
-    /// The one that has waited for its CONNECT longest, of those from `address` if one is given.
-    pub(crate) fn oldest_connecting(&self, address: Option<&Address>) -> Option<ConnId> {
-        let block = address.map(Block::of);
-        self.doors.order().find(|c| {
-            let conn = self.table.get(*c).filter(|conn| conn.is_connecting());
-            let found = conn.map(|conn| Block::of(conn.address()));
-            found.is_some_and(|found| block.is_none_or(|block| block == found))
-        })
+    /// The one from `address` that has waited for its CONNECT longest.
+    pub(crate) fn oldest_connecting_of(&self, address: &Address) -> Option<ConnId> {
+        self.doors.oldest_of(Block::of(address))
+    }
+
+    /// Of the address that most clients without a CONNECT come from, the one that has waited longest; one
+    /// more is to come from `newcomer`, if that is known.
+    pub(crate) fn oldest_connecting(&self, newcomer: Option<&Address>) -> Option<ConnId> {
+        self.doors.oldest_of_most(newcomer.map(Block::of))
     }
 
     /// Adds the upstream of the bridge with this session.
@@ -137,7 +128,7 @@ impl Connections {
 
     /// Forgets a connection whose socket is closed.
     pub(crate) fn remove(&mut self, c: ConnId) {
-        self.pass(c);
+        self.doors.pass(c);
         let Some(gone) = self.table.remove(c) else {
             return;
         };
@@ -432,7 +423,7 @@ impl Connections {
 
     /// Nothing more is read from or queued for a connection; what is in its outbox goes out.
     pub(crate) fn finish(&mut self, c: ConnId, now: Time) {
-        self.pass(c);
+        self.doors.pass(c);
         if let Some(conn) = self.table.get_mut(c) {
             conn.close(now);
             self.mark_dirty(c);

@@ -84,8 +84,40 @@ fn send_next(core: &mut Core, key: SessionKey, now: Time) -> (bool, bool) {
         came_on = true;
         bring(core, key, &options, &message, now);
     }
-    core.router.walks.reached(key, searched.reached);
+    go_to(core, key, searched.reached, now);
     (true, true)
+}
+
+/// The first walk of a session has come to the topic of this key; with `None`, to its end. What it has
+/// brought is on disk with the note that it is over, or before.
+fn go_to(core: &mut Core, key: SessionKey, topic: Option<Box<[u8]>>, now: Time) {
+    let walk = core.router.walks.first(key).filter(|_| topic.is_none());
+    let over = walk.map(|walk| Rc::clone(walk.filter()));
+    core.router.walks.reached(key, topic);
+    if over.is_some_and(|filter| core.sessions.await_retained(key, &filter, false)) {
+        core.ledger.promise(now);
+    }
+}
+
+/// Has it written which of these filters a session that lasts has walks for that go on: after a crash they
+/// begin anew.
+pub(crate) fn note_walks<'a>(
+    core: &mut Core,
+    key: SessionKey,
+    filters: impl Iterator<Item = &'a str>,
+    now: Time,
+) {
+    if !core.router.walks.has(key) {
+        return;
+    }
+    let mut is_new = false;
+    for filter in filters {
+        is_new |= core.router.walks.goes_on(key, filter)
+            && core.sessions.await_retained(key, filter, true);
+    }
+    if is_new {
+        core.ledger.lazy(now);
+    }
 }
 
 /// The first walk of a session has come to a message.
@@ -97,9 +129,9 @@ fn bring(core: &mut Core, key: SessionKey, options: &SubOptions, message: &Rc<Me
     }
 }
 
-/// The broker stops, and nothing of a walk is on disk: what the walks of sessions that last would still
-/// bring is queued at once, as far as it is to be stored. Peers could make that as much as they like, so
-/// it has a bound; sessions that are left out must subscribe again, which the log says.
+/// The broker stops, and how far a walk has come is not on disk: what the walks of sessions that last would
+/// still bring is queued at once, as far as it is to be stored. Peers could make that as much as they like,
+/// so it has a bound; the walks that are left out, and those at QoS 0, begin anew after the start.
 pub(crate) fn finish(core: &mut Core, now: Time) {
     let mut left = FINISHED;
     for key in core.router.walks.keys() {
@@ -119,13 +151,14 @@ pub(crate) fn finish(core: &mut Core, now: Time) {
             for message in found {
                 bring(core, key, &options, &message, now);
             }
-            core.router.walks.reached(key, searched.reached);
+            go_to(core, key, searched.reached, now);
         }
         if core.router.walks.has(key)
             && let Some(session) = core.sessions.get(key)
         {
-            log::warn!(
-                "Client {} has not got all that is retained for it, and must subscribe again.",
+            log::info!(
+                "Client {} has not got all that is retained for it, and gets it once more after the next \
+                 start.",
                 session.client_id()
             );
         }

@@ -26,7 +26,7 @@ use crate::impossible;
 use crate::keys::{GroupKey, SessionKey};
 use crate::message::{Message, MessageId};
 use crate::mqtt::{self, QoS};
-use crate::route::{Cleared, Groups, Retained, Searched, SubOptions, Trie};
+use crate::route::{Cleared, Groups, Owned, Retained, Searched, SubOptions, Trie};
 use crate::store::Batch;
 use crate::time::Time;
 
@@ -327,6 +327,11 @@ impl Router {
     /// What the retained messages take, in bytes.
     pub(crate) fn retained_bytes(&self) -> u64 {
         self.retained.held() as u64
+    }
+
+    /// What a client has retained.
+    pub(crate) fn retained_by(&self, client_id: &str) -> Owned {
+        self.retained.owned_by(client_id)
     }
 
     /// How many messages are retained.

@@ -236,6 +236,17 @@ impl Sessions {
         }
     }
 
+    /// Whether a session that lasts awaits what is retained for its subscription to `filter` is to be
+    /// written; the caller says how soon. False if that is written already.
+    pub(crate) fn await_retained(&mut self, key: SessionKey, filter: &str, awaits: bool) -> bool {
+        let session = self.table.get_mut(key).filter(|s| s.is_durable());
+        let changed = session.is_some_and(|s| s.subscriptions.await_retained(filter, awaits));
+        if changed {
+            self.unsave_filter(key, filter);
+        }
+        changed
+    }
+
     /// Bytes of the session's filters that wait for the next commit.
     pub(crate) fn unsaved_filter_bytes(&self, key: SessionKey) -> usize {
         self.unsaved_filters

@@ -16,6 +16,9 @@ pub(crate) struct Subscribed {
     pub(crate) filter: Box<str>,
     pub(crate) options: SubOptions,
     pub(crate) retain_handling: RetainHandling,
+    /// It has not got all that is retained for it, and its row is to say so: after a crash a walk begins
+    /// anew.
+    pub(crate) awaits_retained: bool,
     _held: Charge<SESSIONS>,
 }
 
@@ -40,6 +43,7 @@ impl Subscribed {
             filter: filter.into(),
             options,
             retain_handling,
+            awaits_retained: false,
             _held: Charge::new(size_of::<Subscribed>() + filter.len() + ALLOCATION),
         }
     }
@@ -58,6 +62,7 @@ impl Subscribed {
             } else {
                 Lane::Client
             },
+            awaits_retained: self.awaits_retained,
         }
     }
 
@@ -144,13 +149,14 @@ impl Ord for ByFilter {
 }
 
 impl Many {
-    fn set(&mut self, subscribed: Subscribed) -> Changed {
+    fn set(&mut self, mut subscribed: Subscribed) -> Changed {
         let known = self.all.get(&*subscribed.filter);
         let changed = known.map_or(Changed::New, |known| subscribed.changes(&known.0));
         if changed == Changed::New {
             self.levels += subscribed.levels();
             self.bytes += filter_bytes(&subscribed.filter);
         }
+        subscribed.awaits_retained |= known.is_some_and(|known| known.0.awaits_retained);
         if changed != Changed::Nothing {
             self.all.replace(ByFilter(subscribed));
         }
@@ -215,8 +221,32 @@ impl Subscriptions {
         }
     }
 
-    /// Adds a subscription or replaces it.
-    pub(crate) fn set(&mut self, subscribed: Subscribed) -> Changed {
+    /// Notes whether the subscription to `filter` awaits what is retained. True if that is another than
+    /// before.
+    pub(crate) fn await_retained(&mut self, filter: &str, awaits: bool) -> bool {
+        let known = self.get(filter);
+        if known.is_none_or(|known| known.awaits_retained == awaits) {
+            return false;
+        }
+        match &mut self.0 {
+            Kept::Few(few) => {
+                let at = find(few, filter).ok();
+                if let Some(known) = at.and_then(|at| few.get_mut(at)) {
+                    known.awaits_retained = awaits;
+                }
+            }
+            Kept::Many(many) => {
+                if let Some(ByFilter(mut known)) = many.all.take(filter) {
+                    known.awaits_retained = awaits;
+                    many.all.insert(ByFilter(known));
+                }
+            }
+        }
+        true
+    }
+
+    /// Adds a subscription or replaces it, which awaits what is retained as the one before did.
+    pub(crate) fn set(&mut self, mut subscribed: Subscribed) -> Changed {
         let few = match &mut self.0 {
             Kept::Few(few) => few,
             Kept::Many(many) => return many.set(subscribed),
@@ -227,6 +257,7 @@ impl Subscriptions {
                     return Changed::Nothing;
                 };
                 let changed = subscribed.changes(known);
+                subscribed.awaits_retained |= known.awaits_retained;
                 *known = subscribed;
                 return changed;
             }

@@ -15,6 +15,7 @@ mod directives;
 mod disk;
 mod doors;
 mod expiry;
+mod extremes;
 mod flash;
 mod isolated;
 mod lanes;

@@ -24,6 +24,12 @@ impl Bits {
         self.pages.len()
     }
 
+    /// What it takes, in bytes, about.
+    pub(super) fn room(&self) -> usize {
+        // The nodes of the tree are two thirds full.
+        self.pages() * size_of::<(u64, [u64; WORDS])>() * 3 / 2
+    }
+
     pub(super) fn insert(&mut self, id: u64) {
         let (word, bit) = place(id);
         let word = &mut self.pages.entry(id / PAGE).or_default()[word];

@@ -14,6 +14,7 @@ mod bits;
 mod expiries;
 mod fronts;
 pub(super) mod ids;
+mod room;
 mod sizes;
 mod topics;
 mod waiting;

@@ -36,6 +36,18 @@ impl Waiting {
         self.ids.len() - self.holes.len() + self.back.len() as u64
     }
 
+    /// What it takes in memory beside itself, in bytes, about.
+    pub(super) fn room(&self) -> usize {
+        let expiries = self.expiries.as_ref().map_or(0, |expiries| expiries.room());
+        let back = self.back.len() * size_of::<(u64, (u32, Times))>() * 3 / 2;
+        self.ids.room()
+            + self.sizes.room()
+            + self.holes.room()
+            + self.arrivals.room()
+            + expiries
+            + back
+    }
+
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
