@@ -41,8 +41,10 @@ use crate::time::Time;
 
 /// How long a connection to one address may take, with name resolution and TLS.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the CONNACK may take: mobile networks are slow to wake up.
+/// How long the CONNACK may take at first: mobile networks are slow to wake up.
 pub const CONNACK_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long it may take where it was too late again and again: the upstream may be that slow.
+pub const SLOW_CONNACK_TIMEOUT: Duration = Duration::from_secs(60);
 /// The first attempt comes at most this many milliseconds after the start.
 const START_JITTER_MILLIS: u64 = 1000;
 
@@ -245,6 +247,7 @@ impl Link {
     /// value. Close the connection.
     pub fn connected(&mut self, now: Time, out: &mut Vec<u8>) -> Result<(), Error> {
         let offer = self.ladder().map(Ladder::current);
+        let is_slow = self.ladder().is_some_and(Ladder::is_slow);
         let Some(offer) = offer.filter(|_| matches!(self.state, State::Connecting { .. })) else {
             return Err(Error::GivenUp);
         };
@@ -258,8 +261,13 @@ impl Link {
             self.lost(&error, now);
             error
         })?;
+        let timeout = if is_slow {
+            SLOW_CONNACK_TIMEOUT
+        } else {
+            CONNACK_TIMEOUT
+        };
         self.state = State::Handshake {
-            deadline: now + CONNACK_TIMEOUT,
+            deadline: now + timeout,
         };
         Ok(())
     }

@@ -77,6 +77,8 @@ impl Objection {
 
 /// After so many attempts in a row without CONNACK, one offers less than the dialects alone.
 const FULL: u32 = 3;
+/// After so many CONNECTs in a row without an answer in time, the upstream is taken for slow.
+const LATE: u32 = 3;
 
 /// The offers to one upstream, best first.
 ///
@@ -94,6 +96,8 @@ pub(in crate::bridge) struct Ladder {
     unclear: Box<str>,
     /// Attempts without CONNACK, in a row.
     failed: u32,
+    /// CONNECTs that had no answer in time, since the last that was accepted.
+    late: u32,
 }
 
 impl Ladder {
@@ -121,7 +125,13 @@ impl Ladder {
             refused: Vec::new(),
             unclear: Box::default(),
             failed: 0,
+            late: 0,
         }
+    }
+
+    /// True if the upstream has let so many CONNECTs wait in vain that the next may take longer.
+    pub(in crate::bridge) fn is_slow(&self) -> bool {
+        self.late >= LATE
     }
 
     /// The number of the upstream.
@@ -161,7 +171,7 @@ impl Ladder {
 
     /// A CONNACK accepts the current offer. What is given up by that from now on.
     pub(in crate::bridge) fn accepted(&mut self, verdicts: &mut Verdicts) -> Vec<GivenUp> {
-        self.failed = 0;
+        (self.failed, self.late) = (0, 0);
         let offer = self.current();
         let features = [
             Feature::Mqtt5,
@@ -204,6 +214,9 @@ impl Ladder {
         error: &Error,
         verdicts: &Verdicts,
     ) -> Option<Offer> {
+        if matches!(error, Error::ConnAckTimeout) {
+            self.late = self.late.saturating_add(1);
+        }
         let next = self.next(error, verdicts);
         match next {
             Some(at) => self.at = at,
