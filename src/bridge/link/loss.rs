@@ -180,10 +180,7 @@ impl Link {
         self.prove(true, Duration::ZERO);
         let topic = self.wire.last_topic();
         if let Some(feature) = self.isolation.acknowledged(topic.as_deref(), now) {
-            self.give_up(
-                feature,
-                "closed the connection on a message, and took it at QoS 1",
-            );
+            self.give_up(feature, "did not take a message at QoS 2, and did at QoS 1");
         }
     }
 

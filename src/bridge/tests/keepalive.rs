@@ -121,7 +121,7 @@ fn connecting_and_the_connack_have_deadlines() {
 #[test]
 fn an_upstream_that_is_slow_to_accept_is_waited_for() {
     let mut s = Script::new(spec(&[]));
-    let mut patience = |s: &mut Script| {
+    let patience = |s: &mut Script| {
         s.dial();
         s.link.next_timeout().since(s.now)
     };

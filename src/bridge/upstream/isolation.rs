@@ -54,7 +54,9 @@ pub struct Unanswered {
 pub struct UnderWay {
     /// How many.
     pub count: usize,
-    /// The first of them.
+    /// Of those, how many have had a PUBREC: their PUBREL has no answer.
+    pub released: usize,
+    /// The first of them; of the others, if there are any.
     pub first: Option<Unanswered>,
 }
 
@@ -127,6 +129,17 @@ enum Thing {
     Message(u64),
     /// A message on this topic, which does not come again.
     Topic(Box<str>),
+    /// PUBREL of messages that were sent on an earlier connection.
+    Releases,
+}
+
+/// What is tried at QoS 1.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Lowered {
+    /// The suspect message, which goes to this topic.
+    Topic(Box<str>),
+    /// Whatever has had a PUBREC.
+    Released,
 }
 
 /// What is known of one upstream that closes.
@@ -147,8 +160,8 @@ pub(in crate::bridge) struct Isolation {
     /// Those of them that came for another reason than what was alone in others: a bad line cuts
     /// whatever is on it.
     unrelated: u32,
-    /// The topic of the suspect message, which is tried at QoS 1.
-    lowered: Option<Box<str>>,
+    /// What is tried at QoS 1.
+    lowered: Option<Lowered>,
     /// Requests that were alone when the upstream closed: they are made last, once it has answered
     /// something else, and if it closes on one then, that is what it closes on.
     last: Vec<Feature>,
@@ -214,8 +227,11 @@ impl Isolation {
         // One is under way at a time, and the suspect is the first.
         self.suspect
             .take_if(|(thing, _)| matches!(thing, Thing::Message(_)));
-        let lowered = self.lowered.take();
-        (lowered.is_some() && lowered.as_deref() == topic).then_some(Feature::Qos2)
+        let is_it = match self.lowered.take()? {
+            Lowered::Topic(lowered) => Some(&*lowered) == topic,
+            Lowered::Released => true,
+        };
+        is_it.then_some(Feature::Qos2)
     }
 
     /// What was sent at QoS 0 to `topic` on a careful connection has arrived.
@@ -353,9 +369,10 @@ impl Isolation {
                 return self.wait_longer(loss);
             }
             Thing::Message(_) | Thing::Topic(_) if is_exact && self.lowered.is_none() => {
-                self.lowered = loss.topic.clone();
+                self.lowered = loss.topic.clone().map(Lowered::Topic);
                 self.suspect = Some((thing, 0));
             }
+            Thing::Releases => self.lowered = Some(Lowered::Released),
             Thing::Topic(topic) => {
                 (self.lowered, self.found) = (None, Some(now));
                 judgement.give_up = Some(Feature::Topic(topic));
@@ -437,6 +454,10 @@ impl Asked {
 
 /// What was the only thing without an answer.
 fn alone(loss: &Loss, under_way: &UnderWay) -> Option<Thing> {
+    // They go out with the first request, and nothing else does before their answers have come.
+    if under_way.released > 0 && loss.topic.is_none() && !loss.is_qos0_open {
+        return Some(Thing::Releases);
+    }
     match (&loss.asked[..], under_way.count, loss.is_qos0_open) {
         ([request], 0, false) => Some(Thing::Request(request.clone())),
         ([], 1, false) => match &under_way.first {

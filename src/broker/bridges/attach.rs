@@ -25,6 +25,7 @@ use crate::lane::{Lane, LineNo};
 use crate::message::Origin;
 use crate::mqtt::{PacketId, QoS, Reason, RetainHandling, Version};
 use crate::route::SubOptions;
+use crate::session::Done;
 use crate::store::GivenUpRecord;
 use crate::time::Time;
 
@@ -422,16 +423,21 @@ pub(crate) fn under_way(core: &Core, bridge: BridgeId) -> UnderWay {
     let Some(outbound) = session.map(|session| &session.outbound) else {
         return UnderWay::default();
     };
-    let mut unanswered = outbound.unanswered().filter_map(|(done, qos)| {
+    let known = |(done, qos): (Done, QoS)| {
         Some(Unanswered {
             seq: done.seq?,
             id: done.id,
             qos,
         })
-    });
-    let first = unanswered.next();
+    };
+    let released = outbound.released().map(|done| (done, QoS::ExactlyOnce));
+    let mut released = released.filter_map(known).peekable();
+    let mut published = outbound.unanswered().filter_map(known).peekable();
+    let first = published.peek().or(released.peek()).cloned();
+    let released = released.count();
     UnderWay {
-        count: usize::from(first.is_some()) + unanswered.count(),
+        count: published.count() + released,
+        released,
         first,
     }
 }

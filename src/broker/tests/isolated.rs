@@ -7,7 +7,7 @@ use super::*;
 use crate::bridge::{Action, Error, Link, Step};
 use crate::broker::BridgeId;
 use crate::config::{Bridge, Env};
-use crate::mqtt::{ConnAck, Packet, PacketId, Props};
+use crate::mqtt::{Ack, ConnAck, Packet, PacketId, Props};
 
 struct Up {
     link: Link,
@@ -100,6 +100,36 @@ impl Up {
         false
     }
 
+    /// What the upstream answers, both to the link and to the broker.
+    fn answer(&mut self, world: &mut World, peer: Peer, packet: &Packet<'_>) {
+        let (mut ids, mut out) = (|| PacketId::of_sequence(60_000), Vec::new());
+        self.link
+            .packet(packet, &mut ids, world.now, &mut out)
+            .unwrap();
+        world.send(peer, packet);
+    }
+
+    /// A minute with an upstream that answers up to PUBREC and to QoS 1. True if it gets a PUBREL.
+    fn releases(&mut self, world: &mut World, peer: Peer) -> bool {
+        for _ in 0..600 {
+            self.drive(world, peer);
+            world.pass(ms(100));
+            for got in world.got(peer) {
+                let packet = match got {
+                    Got::PubRel(..) => return true,
+                    Got::Publish(arrived) => match arrived.delivery {
+                        Delivery::ExactlyOnce(id, _) => Packet::PubRec(Ack::new(id, OK)),
+                        Delivery::AtLeastOnce(id, _) => Packet::PubAck(Ack::new(id, OK)),
+                        Delivery::AtMostOnce => continue,
+                    },
+                    other => panic!("{other:?}"),
+                };
+                self.answer(world, peer, &packet);
+            }
+        }
+        false
+    }
+
     fn close(&mut self, world: &mut World, peer: Peer) {
         self.link.failed(&Error::Closed("gone".into()), world.now);
         let under_way = world.broker.bridge_under_way(self.bridge);
@@ -128,4 +158,28 @@ fn a_poison_is_found_beside_qos_0() {
         up.close(&mut world, peer);
     }
     panic!("never found; {} dead letters", world.dead());
+}
+
+/// An upstream that closes on PUBREL and keeps the session: the handshakes are over, and what was in them
+/// goes through at QoS 1.
+#[test]
+fn an_upstream_that_closes_on_pubrel_gets_everything() {
+    let mut world = World::new();
+    let mut up = Up::new(&mut world, QoS::ExactlyOnce);
+    let sender = world.clean(Version::V311, "s");
+    for id in 1..=5 {
+        world.publish(sender, "a", "x", qos2(id));
+    }
+    world.pass(ms(100));
+    for _ in 0..10 {
+        let peer = up.connect(&mut world);
+        if !up.releases(&mut world, peer) {
+            assert_eq!(world.broker.bridge_backlog(up.bridge), (0, 0));
+            assert_eq!(world.dead(), 0);
+            assert!(up.link.status().to_string().contains("without QoS 2"));
+            return;
+        }
+        up.close(&mut world, peer);
+    }
+    panic!("never found: {}", up.link.status());
 }

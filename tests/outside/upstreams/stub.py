@@ -132,6 +132,13 @@ def deaf_to_the_unknown(_stub, packet, answer):
     return b"" if is_foreign(packet) else answer
 
 
+def close_at_pubrel(_stub, packet, answer):
+    """It takes QoS 2 half the way."""
+    if packet.kind == wire.PUBREL:
+        raise Refuse
+    return answer
+
+
 def close_at_every_message(_stub, packet, answer):
     """The worst: whatever is published."""
     if packet.kind == wire.PUBLISH:

@@ -4,7 +4,13 @@ import pytest
 
 from harness import free_port, wait_until
 from upstreams.site import PATIENCE
-from upstreams.stub import ODDITIES, Stub, close_at_every_message, deaf_to_the_unknown
+from upstreams.stub import (
+    ODDITIES,
+    Stub,
+    close_at_every_message,
+    close_at_pubrel,
+    deaf_to_the_unknown,
+)
 
 pytestmark = pytest.mark.footbridge
 
@@ -30,10 +36,10 @@ def bridge(port, topic="topic # both 1 here/ there/"):
     return f"connection odd\naddress 127.0.0.1:{port}\nrestart_timeout 1\n{topic}"
 
 
-def say(client, broker, numbers=TOLD):
+def say(client, broker, numbers=TOLD, qos=1):
     device = client(broker.port, "device")
     for n in numbers:
-        device.publish("here/x", n, 1)
+        device.publish("here/x", n, qos)
     device.close()
 
 
@@ -69,3 +75,16 @@ def test_an_upstream_that_closes_at_every_message(make_broker, client, stub):
     late = [payload for connect, payload in upstream.published if connect >= 5]
     assert len(late) <= 2 * (upstream.connects - 4), late
     assert broker.alive()
+
+
+def test_an_upstream_that_closes_at_pubrel(make_broker, client, stub):
+    """What goes up goes at QoS 1 in the end, and the link holds from then on."""
+    upstream, port = stub(close_at_pubrel)
+    broker = make_broker(bridge(port, "topic # out 2 here/ there/"), durable=True)
+    say(client, broker, qos=2)
+    wait_until(lambda: "does not take QoS 2" in broker.log(), timeout=PATIENCE, what="QoS 1")
+    connects = upstream.connects
+    more = [f"more {n}" for n in TOLD]
+    say(client, broker, more, qos=2)
+    wait_until(lambda: upstream.payloads() == TOLD + more, timeout=PATIENCE, what="messages")
+    assert upstream.connects == connects, broker.log()
