@@ -393,7 +393,9 @@ impl Link {
             Packet::PingResp => {
                 self.requests.pingresp(&self.spec.name);
                 if self.wire.arrived() {
-                    self.isolation.arrived(self.wire.last_topic().as_deref());
+                    let topic = self.wire.last_topic();
+                    self.isolation
+                        .arrived(topic.as_deref(), self.wire.last_size());
                 }
                 let answered = self.state.ping_answered();
                 step = answered.map_or(Step::None, Step::Answered);

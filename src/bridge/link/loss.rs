@@ -100,6 +100,7 @@ impl Link {
                 held,
                 asked,
                 topic: self.wire.last_topic(),
+                size: self.wire.last_size(),
                 is_qos0_open: self.wire.is_qos0_open(),
                 was_useful: up.was_useful || up.brought,
                 with_aliases: version == Version::V5
@@ -176,7 +177,9 @@ impl Link {
         if let State::Up(up) = &mut self.state {
             up.was_useful = true;
         }
-        self.wire.acknowledged();
+        if let Some(size) = self.wire.acknowledged() {
+            self.isolation.taken(size);
+        }
         self.prove(true, Duration::ZERO);
         let topic = self.wire.last_topic();
         if let Some(feature) = self.isolation.acknowledged(topic.as_deref(), now) {
@@ -207,7 +210,8 @@ impl Link {
             Feature::Topic(topic) => Some(topic.clone()),
             _ => None,
         });
-        self.wire.forbid(topics.collect());
+        let largest = self.verdicts.largest(self.upstream());
+        self.wire.forbid(topics.collect(), largest);
     }
 
     /// Takes in what an earlier link has found out about its upstreams, as

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use super::sizes::Sizes;
 use super::verdicts::Feature;
 use crate::message::MessageId;
 use crate::mqtt::QoS;
@@ -81,6 +82,8 @@ pub(in crate::bridge) struct Loss {
     pub asked: Vec<Asked>,
     /// The topic upstream of the last message sent: kept on a careful connection.
     pub topic: Option<Box<str>>,
+    /// The size of that message: topic upstream and payload, in bytes.
+    pub size: usize,
     /// Something was sent at QoS 0 that may not have arrived.
     pub is_qos0_open: bool,
     /// The upstream has acknowledged or delivered something.
@@ -169,6 +172,8 @@ pub(in crate::bridge) struct Isolation {
     blind_messages: u32,
     /// Topics of messages that were set aside, and whether one on another topic was acknowledged since.
     topics: Vec<(Box<str>, bool)>,
+    /// How large they were.
+    sizes: Sizes,
     /// When a message was found guilty last.
     found: Option<Time>,
     /// A careful connection went well, so nothing alone is to blame.
@@ -234,9 +239,15 @@ impl Isolation {
         is_it.then_some(Feature::Qos2)
     }
 
-    /// What was sent at QoS 0 to `topic` on a careful connection has arrived.
-    pub(in crate::bridge) fn arrived(&mut self, topic: Option<&str>) {
+    /// The upstream has taken a message of this size.
+    pub(in crate::bridge) fn taken(&mut self, size: usize) {
+        self.sizes.taken(size);
+    }
+
+    /// What was sent at QoS 0 to `topic` on a careful connection, of this size, has arrived.
+    pub(in crate::bridge) fn arrived(&mut self, topic: Option<&str>, size: usize) {
         if self.is_careful {
+            self.sizes.taken(size);
             self.acquit(topic);
         }
     }
@@ -375,17 +386,24 @@ impl Isolation {
             Thing::Releases => self.lowered = Some(Lowered::Released),
             Thing::Topic(topic) => {
                 (self.lowered, self.found) = (None, Some(now));
-                judgement.give_up = Some(Feature::Topic(topic));
+                judgement.give_up = self.suspect_size(loss).or(Some(Feature::Topic(topic)));
             }
             Thing::Message(_) => {
                 let message = under_way.first.clone();
                 self.blind_messages = self.blind_messages.saturating_add(1);
                 (self.lowered, self.found) = (None, Some(now));
                 judgement.set_aside = message;
-                judgement.give_up = self.suspect_topic(loss.topic.as_deref());
+                let topic = self.suspect_topic(loss.topic.as_deref());
+                judgement.give_up = self.suspect_size(loss).or(topic);
             }
         }
         judgement
+    }
+
+    /// A message of this size was set aside. What is given up if such messages have that in common.
+    fn suspect_size(&mut self, loss: &Loss) -> Option<Feature> {
+        let largest = self.sizes.closed_on(loss.topic.as_deref(), loss.size);
+        largest.map(Feature::Size)
     }
 
     /// A message on this topic was set aside. What is given up if it is not the first.

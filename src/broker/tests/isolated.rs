@@ -109,14 +109,17 @@ impl Up {
         world.send(peer, packet);
     }
 
-    /// A minute with an upstream that answers up to PUBREC and to QoS 1. True if it gets a PUBREL.
-    fn releases(&mut self, world: &mut World, peer: Peer) -> bool {
+    /// A minute with an upstream that answers up to PUBREC and to QoS 1. True if it gets what it closes
+    /// on.
+    fn closes(&mut self, world: &mut World, peer: Peer, on: impl Fn(&Got) -> bool) -> bool {
         for _ in 0..600 {
             self.drive(world, peer);
             world.pass(ms(100));
             for got in world.got(peer) {
+                if on(&got) {
+                    return true;
+                }
                 let packet = match got {
-                    Got::PubRel(..) => return true,
                     Got::Publish(arrived) => match arrived.delivery {
                         Delivery::ExactlyOnce(id, _) => Packet::PubRec(Ack::new(id, OK)),
                         Delivery::AtLeastOnce(id, _) => Packet::PubAck(Ack::new(id, OK)),
@@ -173,7 +176,7 @@ fn an_upstream_that_closes_on_pubrel_gets_everything() {
     world.pass(ms(100));
     for _ in 0..10 {
         let peer = up.connect(&mut world);
-        if !up.releases(&mut world, peer) {
+        if !up.closes(&mut world, peer, |got| matches!(got, Got::PubRel(..))) {
             assert_eq!(world.broker.bridge_backlog(up.bridge), (0, 0));
             assert_eq!(world.dead(), 0);
             assert!(up.link.status().to_string().contains("without QoS 2"));
@@ -182,4 +185,44 @@ fn an_upstream_that_closes_on_pubrel_gets_everything() {
         up.close(&mut world, peer);
     }
     panic!("never found: {}", up.link.status());
+}
+
+/// An upstream that closes on what is larger than 5,000 bytes: three messages tell, and the others are set
+/// aside without costing a connection each. SIGHUP tries it again.
+#[test]
+fn what_is_too_large_for_an_upstream_is_found_out() {
+    let mut world = World::new();
+    let mut up = Up::new(&mut world, QoS::AtLeastOnce);
+    let sender = world.clean(Version::V311, "s");
+    for n in 1..=20_u16 {
+        let size = if n % 2 == 0 { 6000 } else { 100 };
+        world.publish(sender, &format!("a/{n}"), &"x".repeat(size), qos1(n));
+    }
+    world.pass(ms(100));
+    let is_large = |got: &Got| matches!(got, Got::Publish(arrived) if arrived.payload.len() > 5000);
+    let mut connections = 0;
+    let peer = loop {
+        connections += 1;
+        assert!(connections < 20, "{}", up.link.status());
+        let peer = up.connect(&mut world);
+        if !up.closes(&mut world, peer, is_large) {
+            break peer;
+        }
+        up.close(&mut world, peer);
+    };
+    assert_eq!(world.broker.bridge_backlog(up.bridge), (0, 0));
+    assert_eq!(world.dead(), 10);
+    // Three to begin with, and two or three for each of three messages.
+    assert!(connections <= 13, "{connections}");
+    let status = up.link.status().to_string();
+    assert!(
+        status.contains("without messages of more than 600"),
+        "{status}"
+    );
+    for is_tried in [false, true] {
+        world.publish(sender, "b", &"x".repeat(7000), qos1(99));
+        assert_eq!(up.closes(&mut world, peer, is_large), is_tried);
+        up.link.forget_given_up();
+    }
+    assert_eq!(world.dead(), 11);
 }

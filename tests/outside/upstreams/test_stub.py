@@ -2,12 +2,14 @@
 
 import pytest
 
-from harness import free_port, wait_until
+from harness import free_port, run, wait_until
 from upstreams.site import PATIENCE
 from upstreams.stub import (
+    LIMIT,
     ODDITIES,
     Stub,
     close_at_every_message,
+    close_at_large,
     close_at_pubrel,
     deaf_to_the_unknown,
 )
@@ -88,3 +90,24 @@ def test_an_upstream_that_closes_at_pubrel(make_broker, client, stub):
     say(client, broker, more, qos=2)
     wait_until(lambda: upstream.payloads() == TOLD + more, timeout=PATIENCE, what="messages")
     assert upstream.connects == connects, broker.log()
+
+
+def test_an_upstream_that_closes_at_large_messages(make_broker, client, stub):
+    """It is found out by three of them; from then on they cost no connection."""
+    upstream, port = stub(close_at_large)
+    broker = make_broker(bridge(port, "topic # out 1 here/ there/"), durable=True)
+    device = client(broker.port, "device")
+    for n in range(4):
+        device.publish(f"here/{n}", f"{n}", 1)
+        device.publish(f"here/large/{n}", "x" * LIMIT, 1)
+    what = f"does not take messages of more than {LIMIT + len('there/large/0') - 1} bytes"
+    wait_until(lambda: what in broker.log(), timeout=PATIENCE, what="a bound")
+    wait_until(lambda: upstream.payloads() == TOLD[:4], timeout=PATIENCE, what="messages")
+    connects = upstream.connects
+    for n in range(4, COUNT):
+        device.publish(f"here/large/{n}", "x" * LIMIT, 1)
+        device.publish(f"here/{n}", f"{n}", 1)
+    wait_until(lambda: upstream.payloads() == TOLD, timeout=PATIENCE, what="messages")
+    assert upstream.connects == connects, broker.log()
+    status = run("status", "-p", broker.port).stdout
+    assert "without messages of more than" in status, status
