@@ -41,10 +41,6 @@ use crate::time::Time;
 
 /// How long a connection to one address may take, with name resolution and TLS.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the CONNACK may take at first: mobile networks are slow to wake up.
-pub const CONNACK_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long it may take where it was too late again and again: the upstream may be that slow.
-pub const SLOW_CONNACK_TIMEOUT: Duration = Duration::from_secs(60);
 /// The first attempt comes at most this many milliseconds after the start.
 const START_JITTER_MILLIS: u64 = 1000;
 
@@ -178,7 +174,7 @@ impl Link {
                 self.lost(&Error::ConnectTimeout, now);
                 Action::Close
             }
-            State::Handshake { deadline } if *deadline <= now => {
+            State::Handshake { deadline, .. } if *deadline <= now => {
                 self.lost(&Error::ConnAckTimeout, now);
                 Action::Close
             }
@@ -210,7 +206,7 @@ impl Link {
         let next = match &self.state {
             State::Waiting { until } => *until,
             // What the log is to be told waits for the end of the attempt.
-            State::Connecting { deadline } | State::Handshake { deadline } => return *deadline,
+            State::Connecting { deadline } | State::Handshake { deadline, .. } => return *deadline,
             State::Up(up) => up.next_timeout(),
         };
         self.reporter.next().map_or(next, |at| at.min(next))
@@ -247,7 +243,7 @@ impl Link {
     /// value. Close the connection.
     pub fn connected(&mut self, now: Time, out: &mut Vec<u8>) -> Result<(), Error> {
         let offer = self.ladder().map(Ladder::current);
-        let is_slow = self.ladder().is_some_and(Ladder::is_slow);
+        let patience = self.ladder().map(Ladder::patience);
         let Some(offer) = offer.filter(|_| matches!(self.state, State::Connecting { .. })) else {
             return Err(Error::GivenUp);
         };
@@ -261,13 +257,9 @@ impl Link {
             self.lost(&error, now);
             error
         })?;
-        let timeout = if is_slow {
-            SLOW_CONNACK_TIMEOUT
-        } else {
-            CONNACK_TIMEOUT
-        };
         self.state = State::Handshake {
-            deadline: now + timeout,
+            since: now,
+            deadline: now + patience.unwrap_or_default(),
         };
         Ok(())
     }

@@ -1,9 +1,16 @@
 //! What a CONNECT offers to an upstream: the best that it has not refused.
 
+use std::time::Duration;
+
 use super::verdicts::{Feature, GivenUp, Verdicts};
 use crate::bridge::Error;
 use crate::config;
 use crate::mqtt::{Reason, Version};
+
+/// How long the CONNACK may take at first: mobile networks are slow to wake up.
+pub(in crate::bridge) const CONNACK_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long it may take where it was too late again and again: the upstream may be that slow.
+const SLOW_CONNACK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a CONNECT says about the protocol.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,7 +103,7 @@ pub(in crate::bridge) struct Ladder {
     unclear: Box<str>,
     /// Attempts without CONNACK, in a row.
     failed: u32,
-    /// CONNECTs that had no answer in time, since the last that was accepted.
+    /// CONNECTs that had no answer in time, since the last that was accepted soon.
     late: u32,
 }
 
@@ -129,9 +136,13 @@ impl Ladder {
         }
     }
 
-    /// True if the upstream has let so many CONNECTs wait in vain that the next may take longer.
-    pub(in crate::bridge) fn is_slow(&self) -> bool {
-        self.late >= LATE
+    /// How long the CONNACK may take: longer where so many CONNECTs have waited in vain.
+    pub(in crate::bridge) fn patience(&self) -> Duration {
+        if self.late >= LATE {
+            SLOW_CONNACK_TIMEOUT
+        } else {
+            CONNACK_TIMEOUT
+        }
     }
 
     /// The number of the upstream.
@@ -169,9 +180,16 @@ impl Ladder {
         self.at = known.filter(|_| !self.is_full()).unwrap_or(0);
     }
 
-    /// A CONNACK accepts the current offer. What is given up by that from now on.
-    pub(in crate::bridge) fn accepted(&mut self, verdicts: &mut Verdicts) -> Vec<GivenUp> {
-        (self.failed, self.late) = (0, 0);
+    /// A CONNACK accepts the current offer, after so long. What is given up by that from now on.
+    pub(in crate::bridge) fn accepted(
+        &mut self,
+        after: Duration,
+        verdicts: &mut Verdicts,
+    ) -> Vec<GivenUp> {
+        self.failed = 0;
+        if after < CONNACK_TIMEOUT {
+            self.late = 0;
+        }
         let offer = self.current();
         let features = [
             Feature::Mqtt5,
