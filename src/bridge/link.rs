@@ -354,7 +354,7 @@ impl Link {
             Packet::Publish(publish) => {
                 let is_v5 =
                     matches!(&self.state, State::Up(up) if up.limits.version == Version::V5);
-                if is_v5 && self.wire.watches_echo() {
+                if is_v5 && !self.map.may_echo_by_share() && self.wire.watches_echo() {
                     self.give_up(Feature::NoLocal, "returns what the bridge publishes");
                 }
                 if let State::Up(up) = &mut self.state {

@@ -64,8 +64,9 @@ impl Link {
         self.request(ids, now, out)?;
 
         let may_return = self.map.may_echo() && !dialect.bridge;
-        let is_asked =
-            limits.version == Version::V5 && !self.verdicts.has(self.upstream(), &Feature::NoLocal);
+        let is_asked = limits.version == Version::V5
+            && !self.map.may_echo_by_share()
+            && !self.verdicts.has(self.upstream(), &Feature::NoLocal);
         let returns = match (may_return, is_asked) {
             (false, _) => Returns::Nothing,
             (true, true) => Returns::Perhaps,
