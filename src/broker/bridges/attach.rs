@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::BridgeId;
+use super::former::take_former;
 use crate::bridge::{
     Limits, LocalEnd, Map, Numbering, Refusals, RetainedSync, Unanswered, UnderWay, Wire,
 };
@@ -57,6 +58,7 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
     let expiry = if spec.durable { NEVER } else { 0 };
     make_way(core, spec.client_id, now);
     let known = core.sessions.find(spec.client_id);
+    let known = known.or_else(|| take_former(core, spec.name, &origin));
     let is_fit = |key: &SessionKey| {
         let session = core.sessions.get(*key);
         session.is_some_and(|session| session.is_durable() == spec.durable)
