@@ -148,13 +148,7 @@ impl Link {
             Wait::AtLeast(wait) => until.max(at + wait.mul_f64(0.75 + self.rng.f64() / 2.0)),
         };
         self.state = State::Waiting { until };
-        if self.isolation.is_hasty() && self.spec.addresses.len() > 1 && self.address == address {
-            // The others may do better.
-            self.next_address();
-            if let Some(ladder) = self.ladders.get_mut(self.address) {
-                ladder.begin(&self.verdicts);
-            }
-        }
+        self.leave_hasty(address);
         let wait = until.since(now);
         let address = self.spec.addresses.get(address);
         self.reporter.down(address, &error, wait, now);
@@ -162,6 +156,17 @@ impl Link {
             self.reporter.careful();
         }
         judgement.set_aside
+    }
+
+    /// Goes on with the next address if the upstream at this one ends each connection in haste: the
+    /// others may do better.
+    fn leave_hasty(&mut self, address: usize) {
+        if self.isolation.is_hasty() && self.spec.addresses.len() > 1 && self.address == address {
+            self.next_address();
+            if let Some(ladder) = self.ladders.get_mut(self.address) {
+                ladder.begin(&self.verdicts);
+            }
+        }
     }
 
     /// A connection without the notification goes well: then it was that.
