@@ -258,15 +258,15 @@ impl Map {
     }
 
     /// The filters to subscribe to here, each once: with the place of its first line, and the
-    /// highest QoS that a line asks for.
+    /// highest QoS that a line asks for. Here a bridge shares nothing with others.
     pub fn local_filters(&self) -> impl Iterator<Item = (&str, Mapped)> {
-        once(&self.lines, TopicLine::goes_out, |line| &line.local)
+        once(&self.lines, TopicLine::goes_out, |line| line.local.plain())
     }
 
     /// The filters to subscribe to upstream, each once, in the order of their lines, at the
     /// highest QoS that a line asks for.
     pub fn remote_filters(&self) -> impl Iterator<Item = (&str, QoS)> {
-        once(&self.lines, TopicLine::comes_in, |line| &line.remote)
+        once(&self.lines, TopicLine::comes_in, |line| &line.remote.filter)
             .map(|(filter, mapped)| (filter, mapped.qos))
     }
 
@@ -318,12 +318,12 @@ pub(super) fn fingerprint<'a>(parts: impl Iterator<Item = &'a [u8]>) -> u64 {
 fn once(
     lines: &[TopicLine],
     goes: fn(&TopicLine) -> bool,
-    end: fn(&TopicLine) -> &End,
+    filter_of: fn(&TopicLine) -> &str,
 ) -> impl Iterator<Item = (&str, Mapped)> {
     let mut found: Vec<(&str, Mapped)> = Vec::new();
     let mut places = HashMap::new();
     for (line, topic) in lines.iter().enumerate().filter(|(_, line)| goes(line)) {
-        let (filter, qos) = (end(topic).filter.as_str(), topic.qos);
+        let (filter, qos) = (filter_of(topic), topic.qos);
         let place = *places.entry(filter).or_insert(found.len());
         match found.get_mut(place) {
             Some((_, mapped)) => mapped.qos = mapped.qos.max(qos),

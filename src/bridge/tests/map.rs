@@ -214,3 +214,14 @@ fn a_shared_subscription_is_mapped_by_its_filter() {
         );
     }
 }
+
+/// Here a bridge is a client like others: it gets all of what its lines take out.
+#[test]
+fn what_goes_out_is_not_shared() {
+    for line in ["$share/g/a/# out 1", "a/# out 1 $share/g/ -"] {
+        let map = map(&[line]);
+        assert_eq!(outward(&map, "a/x"), Some(("a/x".into(), 1)), "{line}");
+        let filters = map.local_filters().map(|(filter, _)| filter);
+        assert_eq!(filters.collect::<Vec<_>>(), ["a/#"]);
+    }
+}
