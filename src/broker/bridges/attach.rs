@@ -5,9 +5,7 @@ use std::rc::Rc;
 
 use super::BridgeId;
 use super::former::take_former;
-use crate::bridge::{
-    Limits, LocalEnd, Map, Numbering, Refusals, RetainedSync, Unanswered, UnderWay, Wire,
-};
+use crate::bridge::{Limits, LocalEnd, Map, Numbering, Refusals, RetainedSync, Wire};
 use crate::broker::core::Core;
 use crate::broker::delivering::revive::revive;
 use crate::broker::ending::close::{close, detach, finish};
@@ -15,7 +13,7 @@ use crate::broker::ending::session::end_session;
 use crate::broker::packets::connect::resume;
 use crate::broker::packets::subscribe::subscribe;
 use crate::broker::queues::bounds::{note_policy, trim};
-use crate::broker::queues::dead::{UPSTREAM_CLOSES, trim_dead};
+use crate::broker::queues::dead::trim_dead;
 use crate::broker::queues::report::messages;
 use crate::broker::sending::pump::pump;
 use crate::broker::sending::put_back::probe;
@@ -26,7 +24,6 @@ use crate::lane::{Lane, LineNo};
 use crate::message::Origin;
 use crate::mqtt::{PacketId, QoS, Reason, RetainHandling, Version};
 use crate::route::SubOptions;
-use crate::session::Done;
 use crate::store::GivenUpRecord;
 use crate::time::Time;
 
@@ -416,41 +413,6 @@ pub(crate) fn keep_given_up(
     if is_durable {
         core.sessions.unsave_identity(key);
         core.ledger.promise(now);
-    }
-}
-
-/// The messages of a bridge that are under way and have no answer.
-pub(crate) fn under_way(core: &Core, bridge: BridgeId) -> UnderWay {
-    let session = core.bridges.get(bridge).and_then(|k| core.sessions.get(k));
-    let Some(outbound) = session.map(|session| &session.outbound) else {
-        return UnderWay::default();
-    };
-    let known = |(done, qos): (Done, QoS)| {
-        Some(Unanswered {
-            seq: done.seq?,
-            id: done.id,
-            qos,
-        })
-    };
-    let released = outbound.released().map(|done| (done, QoS::ExactlyOnce));
-    let mut released = released.filter_map(known).peekable();
-    let mut published = outbound.unanswered().filter_map(known).peekable();
-    let first = published.peek().or(released.peek()).cloned();
-    let released = released.count();
-    UnderWay {
-        count: published.count() + released,
-        released,
-        first,
-    }
-}
-
-/// The upstream closes the connection on this message: it is set aside when it comes up again.
-pub(crate) fn condemn(core: &mut Core, bridge: BridgeId, message: &Unanswered) {
-    let key = core.bridges.get(bridge);
-    let session = key.and_then(|key| core.sessions.get_mut(key));
-    // One that lives in RAM is gone with its connection.
-    if let (Some(session), Some(id)) = (session, message.id) {
-        session.outbound.condemn(id, UPSTREAM_CLOSES);
     }
 }
 

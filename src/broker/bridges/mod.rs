@@ -1,6 +1,7 @@
 //! The bridges of the configuration: the sessions that are their local ends.
 
 pub(crate) mod attach;
+mod blame;
 mod former;
 mod uplinks;
 
