@@ -132,6 +132,13 @@ impl Sessions {
         }
     }
 
+    /// A session is that of `origin` from now on, whose client id must be free.
+    pub(crate) fn rename(&mut self, key: SessionKey, origin: &Rc<Origin>) {
+        self.forget_client_id(key);
+        self.set_origin(key, origin);
+        self.by_client_id.insert(ByClientId(Rc::clone(origin)), key);
+    }
+
     /// Nobody knows a session by its client id any more.
     pub(crate) fn forget_client_id(&mut self, key: SessionKey) {
         if let Some(session) = self.table.get(key).filter(|s| !s.is_ended()) {
