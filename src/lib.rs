@@ -24,7 +24,7 @@
 //! Work goes in turns: every connection that is ready reads once and hands its packets to the
 //! broker, as far as its share and that of the turn go; then the storage thread gets its batch and every
 //! connection with output one write. Between two turns the kernel is asked what has happened. What a
-//! few bytes of a peer can make large goes on over many turns (`broker::delivering::pieces`).
+//! few bytes of a peer can make large goes on over many turns (`broker::pieces`).
 //!
 //! # The map
 //! A module uses those above it, never those below or beside it; `tests/layering.rs` reads the

@@ -7,6 +7,7 @@ use super::connections::{Connections, Logins, RefusalLog, Ticket};
 use super::counters::Counters;
 use super::ledger::Ledger;
 use super::memory::{Memory, Tightness};
+use super::pieces::Round;
 use super::plan::Plan;
 use super::routing::{Receiver, Router};
 use super::sessions::Sessions;
@@ -31,6 +32,8 @@ pub(crate) struct Core {
     pub(crate) memory: Memory,
     pub(crate) counters: Counters,
     pub(crate) work: Work,
+    /// Whose step of the work that goes on in pieces was the last.
+    pub(crate) round: Round,
     pub(crate) refusals: RefusalLog,
     pub(crate) logins: Logins,
     pub(crate) watches: Watches,
@@ -55,8 +58,6 @@ pub(crate) struct Watches {
     pub(crate) purges: Purges,
     /// When to look for room for parked messages.
     pub(crate) parked_due: Option<Time>,
-    /// Retained messages have expired and were not dropped yet.
-    pub(crate) is_expiring: bool,
     /// When to go on with bringing upstreams up to date.
     pub(crate) sync_due: Option<Time>,
     /// When to look at the earliest for cleared topics of which all upstreams were told.

@@ -35,6 +35,7 @@ mod ending;
 mod ledger;
 mod memory;
 mod packets;
+mod pieces;
 mod plan;
 mod queues;
 mod reload;
@@ -63,9 +64,7 @@ use connections::{Connection, Stage};
 use core::Core;
 pub use counters::{Counters, Gauges};
 use delivering::route::route_unanswered;
-use delivering::{pieces, walk};
 use ending::close::{break_off, close, close_unanswerable, detach};
-use ending::expire::run_timers;
 use ending::relief::relieve;
 use ending::session::end_spent;
 pub use ledger::Disk;
@@ -74,7 +73,6 @@ use packets::connect::refuse_unreadable;
 use packets::parked::look_at_parked;
 use packets::publish::on_publish;
 use packets::{acks, disconnect, mount};
-use queues::age::purge;
 use queues::drops::look_at_drops;
 pub use queues::report::{BridgeQueue, ClientDrops, LineQueue};
 use sending::pump::{look_at_emptied, pump};
@@ -350,17 +348,13 @@ impl Broker {
 
     /// When [`Broker::tick`] or [`Broker::take_batch`] has something to do next.
     pub fn next_timeout(&self) -> Option<Time> {
-        let timers = self.core.timers.next();
-        let commit = self.core.ledger.store().next_timeout();
-        let purges = self.core.watches.purges.next();
-        let sync = self.core.watches.sync_due;
-        let looks = [self.core.router.next_expiry(), self.core.watches.look_due()];
-        let looks = looks.into_iter().flatten().map(rounded_up);
-        let looks = looks.chain(self.core.router.next_clearing());
-        // Work that goes on in pieces is due at once.
-        let pieces = pieces::are_left(&self.core).then_some(Time::ZERO);
-        let due = timers.into_iter().chain(commit).chain(purges).chain(sync);
-        due.chain(looks).chain(pieces).min()
+        let due = [
+            pieces::next(&self.core),
+            self.core.ledger.store().next_timeout(),
+            self.core.watches.sync_due,
+            self.core.watches.look_due().map(rounded_up),
+        ];
+        due.into_iter().flatten().min()
     }
 
     /// Does what is due at `now`, where all that peers have sent until then was taken in.
@@ -372,11 +366,8 @@ impl Broker {
     /// taken for silent.
     pub fn tick_unless(&mut self, now: Time, has_input: &dyn Fn(ConnId) -> bool) {
         let core = &mut self.core;
-        run_timers(core, has_input, now);
-        core.work.add(core.router.clear_out(now) / 2);
         look_at_parked(core, now);
-        pieces::go_on(core, now);
-        purge(core, now);
+        pieces::go_on(core, has_input, now);
         look_at_drops(core, now);
         look_at_emptied(core, now);
         look_at_refusals(core, now);
@@ -392,7 +383,7 @@ impl Broker {
     /// put in the next batch.
     pub fn shutdown(&mut self, now: Time) {
         self.core.is_shutting_down = true;
-        walk::finish(&mut self.core, now);
+        pieces::finish(&mut self.core, now);
         for c in self.core.connections.keys() {
             close(&mut self.core, c, Reason::SERVER_SHUTTING_DOWN, now);
         }

@@ -26,7 +26,7 @@ pub(crate) fn end_session(core: &mut Core, key: SessionKey, now: Time) {
     if let Some(lost) = lost.filter(|(messages, _)| *messages > 0) {
         drop_message(core, key, Lane::Client, DropReason::SessionEnded, lost, now);
     }
-    forget_identity(core, key, now);
+    forget_identity(core, key);
     let Some((session, has_rows)) = core.sessions.remove(key) else {
         return;
     };

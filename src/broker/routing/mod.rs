@@ -17,7 +17,7 @@ use receiver::Terms;
 use unwritten::Unwritten;
 pub(crate) use walks::{Walk, Walks};
 
-use super::sessions::{Sessions, Subscribed};
+use super::sessions::{Sessions, Subscribed, levels};
 use super::settings::Settings;
 use crate::held::{Charge, FILTERS};
 use crate::impossible;
@@ -222,32 +222,25 @@ impl Router {
         self.walks.end(key, filter);
     }
 
-    /// A session ends: its filters, none of them shared, leave the tree, at once or piece by piece.
-    /// It gets nothing more in any case. Returns how many levels have left.
-    pub(crate) fn forget(&mut self, key: SessionKey, filters: Vec<Subscribed>, now: Time) -> usize {
-        self.gone.add(key, filters);
-        self.clear_some(now)
-    }
-
-    /// When there is something for [`Router::clear_out`].
-    pub(crate) fn next_clearing(&self) -> Option<Time> {
-        self.gone.due()
-    }
-
-    /// Takes what is left of a turn's piece of the filters out of the tree whose sessions have ended; the
-    /// next turn may take a piece again. Returns how many levels they had.
-    pub(crate) fn clear_out(&mut self, now: Time) -> usize {
-        let done = self.clear_some(now);
-        self.gone.next_turn();
-        done
-    }
-
-    fn clear_some(&mut self, now: Time) -> usize {
-        let before = self.gone.done();
-        while let Some((key, gone)) = self.gone.take(now) {
-            self.unsubscribe(&gone.filter, key);
+    /// A session ends: its filters, none of them shared, leave the tree piece by piece
+    /// ([`Router::clear_one`]). It gets nothing more in any case.
+    pub(crate) fn forget(&mut self, key: SessionKey, filters: Vec<Subscribed>) {
+        if !filters.is_empty() {
+            self.gone.add(key, filters);
         }
-        self.gone.done() - before
+    }
+
+    /// True if there is something for [`Router::clear_one`].
+    pub(crate) fn has_gone(&self) -> bool {
+        !self.gone.is_empty()
+    }
+
+    /// Takes one of the filters out of the tree whose sessions have ended. Returns how many levels it
+    /// had; `None` if none is left.
+    pub(crate) fn clear_one(&mut self) -> Option<usize> {
+        let (key, gone) = self.gone.take()?;
+        self.unsubscribe(&gone.filter, key);
+        Some(levels(&gone.filter))
     }
 
     /// Makes a session a member of the group `name`, a whole `$share/NAME/FILTER`, or changes its

@@ -143,7 +143,7 @@ fn end_but_for(core: &mut Core, key: SessionKey, mut kept: Vec<Share>, now: Time
     let over = session.subscriptions.iter();
     let over = over.filter(|s| !is_kept(s.options.lane));
     let over: Vec<Box<str>> = over.map(|s| s.filter.clone()).collect();
-    forget_identity(core, key, now);
+    forget_identity(core, key);
     let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
@@ -165,13 +165,21 @@ fn end_but_for(core: &mut Core, key: SessionKey, mut kept: Vec<Share>, now: Time
 }
 
 /// Nobody knows a session by its client id any more, and nothing is routed to it.
-pub(crate) fn forget_identity(core: &mut Core, key: SessionKey, now: Time) {
+pub(crate) fn forget_identity(core: &mut Core, key: SessionKey) {
     core.sessions.forget_client_id(key);
     core.router.walks.forget(key);
     let session = core.sessions.get_mut(key).filter(|s| !s.is_ended());
     let filters = session.map(|s| s.subscriptions.extract(|s| !s.options.lane.is_share()));
-    if let Some(filters) = filters.filter(|filters| !filters.is_empty()) {
-        core.work.add(core.router.forget(key, filters, now) / 2);
+    core.router.forget(key, filters.unwrap_or_default());
+}
+
+/// Takes filters of sessions that have ended out of the tree, for about `most` units of work.
+pub(crate) fn clear_out(core: &mut Core, most: usize) {
+    let end = core.work.done() + most as u64;
+    while core.work.done() < end
+        && let Some(levels) = core.router.clear_one()
+    {
+        core.work.add(levels.div_ceil(2));
     }
 }
 
