@@ -64,22 +64,22 @@ use connections::{Connection, Stage};
 use core::Core;
 pub use counters::{Counters, Gauges};
 use delivering::route::route_unanswered;
+use delivering::walk;
 use ending::close::{break_off, close, close_unanswerable, detach};
 use ending::relief::relieve;
 use ending::session::end_spent;
 pub use ledger::Disk;
 use packets::accept::{accept, make_room};
 use packets::connect::refuse_unreadable;
-use packets::parked::look_at_parked;
 use packets::publish::on_publish;
 use packets::{acks, disconnect, mount};
-use queues::drops::look_at_drops;
 pub use queues::report::{BridgeQueue, ClientDrops, LineQueue};
 use sending::pump::{look_at_emptied, pump};
 use sending::put_back::look_at_refusals;
 use sending::replies::send_opened;
 pub use sessions::DropReason;
 use shares::hand_out::hand_out_due;
+use shares::leave::give_what_is_left;
 use timers::rounded_up;
 pub use turn::{Driver, end_turn, feed_store};
 
@@ -366,9 +366,7 @@ impl Broker {
     /// taken for silent.
     pub fn tick_unless(&mut self, now: Time, has_input: &dyn Fn(ConnId) -> bool) {
         let core = &mut self.core;
-        look_at_parked(core, now);
         pieces::go_on(core, has_input, now);
-        look_at_drops(core, now);
         look_at_emptied(core, now);
         look_at_refusals(core, now);
         if core.watches.sync_due.take_if(|due| *due <= now).is_some() {
@@ -383,10 +381,12 @@ impl Broker {
     /// put in the next batch.
     pub fn shutdown(&mut self, now: Time) {
         self.core.is_shutting_down = true;
-        pieces::finish(&mut self.core, now);
+        walk::finish(&mut self.core, now);
         for c in self.core.connections.keys() {
             close(&mut self.core, c, Reason::SERVER_SHUTTING_DOWN, now);
         }
+        // What would be lost with the memory.
+        give_what_is_left(&mut self.core, usize::MAX, now);
         finish_bridges(&mut self.core);
         self.commit_now(now);
         self.settle(now);
@@ -398,14 +398,14 @@ impl Broker {
     /// Other settings from now on. What was agreed on with a client when it connected stays until it
     /// connects again; bounds of queues hold at once. What concerns the store does not change.
     pub fn set_general(&mut self, general: &General, now: Time) {
-        reload::set_general(&mut self.core, general, now);
+        reload::set_general(&mut self.core, general);
         self.settle(now);
     }
 
     /// Puts other rules in force. Clients whose user is gone, and anonymous ones that are no longer
     /// let in, are disconnected; what the others may publish and read changes at once.
     pub fn set_auth(&mut self, auth: Auth, now: Time) {
-        reload::set_auth(&mut self.core, auth, now);
+        reload::set_auth(&mut self.core, auth);
         self.settle(now);
     }
 

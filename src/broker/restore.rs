@@ -228,7 +228,7 @@ fn wake_session(core: &mut Core, key: SessionKey, now: Time) {
     };
     if !session.is_bridge() {
         note_policy(core, key);
-        trim(core, key, now);
+        trim(core, key, usize::MAX, now);
     }
     core.sessions.unsave_identity(key);
     core.ledger.lazy(now);

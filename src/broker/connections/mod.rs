@@ -52,8 +52,10 @@ pub(crate) struct Connections {
     resumed: Vec<ConnId>,
     /// Those that are not read until the store has caught up.
     paused: Vec<ConnId>,
-    /// Those with a parked PUBLISH.
-    parked: Vec<ConnId>,
+    /// Those with a parked PUBLISH, each once; some may be gone.
+    parked: VecDeque<ConnId>,
+    /// How far they were tried again.
+    retry: parked::Retry,
     /// Those whose peer does not take packets as large as a reply.
     unanswerable: Vec<ConnId>,
     buffers: Buffers,

@@ -36,9 +36,16 @@ pub(crate) fn end_session(core: &mut Core, key: SessionKey, now: Time) {
         core.ledger.promise(now);
     }
     core.work.add(END);
-    for (n, queued) in session.outbound.into_owed().enumerate() {
+    core.ledger.disown(session.id, session.outbound.into_owed());
+}
+
+/// Tells the store of messages that sessions are owed no more, for about `most` units of work.
+pub(crate) fn disown_some(core: &mut Core, most: usize, now: Time) {
+    for n in 0..most * OWED {
+        if !core.ledger.disown_one(now) {
+            return;
+        }
         core.work.add(usize::from(n % OWED == 0));
-        core.ledger.ack(queued.id, session.id, now);
     }
 }
 

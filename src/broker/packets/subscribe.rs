@@ -290,7 +290,7 @@ pub(crate) fn on_unsubscribe(core: &mut Core, c: ConnId, packet: &Unsubscribe<'_
     let reasons: Vec<Reason> = filters
         .map(|filter| {
             tell(core, UNSUBSCRIBE, key, format_args!("{filter}"));
-            unsubscribe(core, key, filter, now)
+            unsubscribe(core, key, filter)
         })
         .collect();
     let unsuback = Packet::UnsubAck(UnsubAck {
@@ -306,7 +306,7 @@ pub(crate) fn on_unsubscribe(core: &mut Core, c: ConnId, packet: &Unsubscribe<'_
     slow_down(core, c, key);
 }
 
-fn unsubscribe(core: &mut Core, key: SessionKey, filter: &str, now: Time) -> Reason {
+fn unsubscribe(core: &mut Core, key: SessionKey, filter: &str) -> Reason {
     let Some(session) = core.sessions.known_mut(key) else {
         return Reason::UNSPECIFIED;
     };
@@ -318,7 +318,7 @@ fn unsubscribe(core: &mut Core, key: SessionKey, filter: &str, now: Time) -> Rea
         core.sessions.unsave_filter(key, filter);
     }
     match lane {
-        Lane::Share(_) => leave_group(core, key, filter, lane, now),
+        Lane::Share(_) => leave_group(core, key, filter, lane),
         Lane::Client | Lane::Bridge(_) | Lane::Dead => core.router.unsubscribe(filter, key),
     }
     Reason::SUCCESS

@@ -13,9 +13,11 @@ pub(crate) use round::Round;
 
 use super::core::Core;
 use super::delivering::{retain, walk};
-use super::ending::expire;
-use super::queues::age;
-use super::shares::leave;
+use super::ending::{expire, session};
+use super::packets::parked;
+use super::queues::{age, drops};
+use super::reload;
+use super::shares::{hand_out, leave};
 use super::timers::rounded_up;
 use crate::keys::ConnId;
 use crate::time::Time;
@@ -39,15 +41,36 @@ enum Kind {
     Walks,
     /// Messages in queues grow too old.
     Ages,
+    /// PUBLISH packets that wait for room are tried again.
+    Parked,
+    /// The operator is told of what was dropped.
+    Drops,
+    /// The store is told of what sessions that have ended are owed no more.
+    Disowned,
+    /// What members of groups have left in RAM goes to others.
+    LeftInRam,
+    /// What members of groups have left in the store goes to others.
+    Leftovers,
+    /// Other rules and settings apply to who is there already.
+    Reload,
+    /// Subscriptions move to another tree, because most of the memory of this one is unused.
+    Tree,
 }
 
 impl Kind {
-    const ALL: [Kind; 5] = [
+    const ALL: [Kind; 12] = [
         Kind::Timers,
         Kind::Filters,
         Kind::Retained,
         Kind::Walks,
         Kind::Ages,
+        Kind::Parked,
+        Kind::Drops,
+        Kind::Disowned,
+        Kind::LeftInRam,
+        Kind::Leftovers,
+        Kind::Reload,
+        Kind::Tree,
     ];
 }
 
@@ -60,6 +83,13 @@ fn due(core: &Core, kind: Kind) -> Option<Time> {
         Kind::Retained => core.router.next_expiry().map(rounded_up),
         Kind::Walks => at_once(core.router.walks.has_due()),
         Kind::Ages => core.watches.purges.next(),
+        Kind::Parked => parked::retry_due(core),
+        Kind::Drops => drops::telling_due(core),
+        Kind::Disowned => at_once(core.ledger.has_disowned()),
+        Kind::LeftInRam => at_once(core.router.has_left_in_ram()),
+        Kind::Leftovers => at_once(hand_out::is_due(core)),
+        Kind::Reload => at_once(reload::goes_on(core)),
+        Kind::Tree => at_once(core.router.is_to_move()),
     }
 }
 
@@ -72,6 +102,16 @@ fn step(core: &mut Core, kind: Kind, most: usize, has_input: &dyn Fn(ConnId) -> 
         Kind::Retained => retain::expire_retained(core, most, now),
         Kind::Walks => walk::go_on(core, most, now),
         Kind::Ages => age::purge(core, most, now),
+        Kind::Parked => parked::retry_parked(core, most, now),
+        Kind::Drops => drops::look_at_drops(core, most, now),
+        Kind::Disowned => session::disown_some(core, most, now),
+        Kind::LeftInRam => leave::give_what_is_left(core, most, now),
+        Kind::Leftovers => hand_out::hand_out_some(core, most, now),
+        Kind::Reload => reload::go_on(core, most, now),
+        Kind::Tree => {
+            let done = core.router.move_some(&core.sessions, most);
+            core.work.add(done);
+        }
     }
 }
 
@@ -99,9 +139,4 @@ pub(crate) fn go_on(core: &mut Core, has_input: &dyn Fn(ConnId) -> bool, now: Ti
             idle += 1;
         }
     }
-}
-
-/// The broker stops: what would be lost with its memory is done now.
-pub(crate) fn finish(core: &mut Core, now: Time) {
-    walk::finish(core, now);
 }

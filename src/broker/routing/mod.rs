@@ -3,28 +3,33 @@
 
 mod cleared;
 mod gone;
+mod left_in_ram;
 mod leftovers;
+mod moving;
 mod receiver;
 mod unwritten;
 mod walks;
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use gone::Gone;
+pub(crate) use left_in_ram::LeftInRam;
 pub(crate) use leftovers::{Leftovers, Place, Reading};
+use moving::Moving;
 pub(crate) use receiver::Receiver;
 use receiver::Terms;
 use unwritten::Unwritten;
 pub(crate) use walks::{Walk, Walks};
 
-use super::sessions::{Sessions, Subscribed, levels};
+use super::sessions::{Sessions, Share, Subscribed, levels};
 use super::settings::Settings;
 use crate::held::{Charge, FILTERS};
 use crate::impossible;
 use crate::keys::{GroupKey, SessionKey};
 use crate::message::{Message, MessageId};
 use crate::mqtt::{self, QoS};
-use crate::route::{Cleared, Groups, Retained, Searched, SubOptions, Trie};
+use crate::route::{Cleared, Groups, Retained, Searched, SubOptions, Tree};
 use crate::store::Batch;
 use crate::time::Time;
 
@@ -60,11 +65,15 @@ const DENIED: u32 = u32::MAX;
 
 /// The router.
 pub(crate) struct Router {
-    trie: Trie<Subscriber>,
+    tree: Tree<Subscriber>,
     /// What the tree takes.
     held: Charge<FILTERS>,
     pub(crate) groups: Groups<SessionKey>,
     pub(crate) leftovers: Leftovers,
+    /// What sessions have left that lived in RAM.
+    pub(crate) left_in_ram: VecDeque<LeftInRam>,
+    /// Sessions that have left a group, and up to which place of their queue it was offered to others.
+    pub(crate) leaving: VecDeque<(SessionKey, Share, usize)>,
     retained: Retained,
     pub(crate) walks: Walks,
     /// What upstreams are still to be told of.
@@ -79,6 +88,7 @@ pub(crate) struct Router {
     /// The number of the routing, to notice a session that is reached twice.
     routing: u32,
     gone: Gone,
+    moving: Moving,
     /// Places of receivers, and the identifiers that further subscriptions add to them.
     more_ids: Vec<(u32, u32)>,
 }
@@ -87,10 +97,12 @@ impl Router {
     /// A router without subscriptions; `next` is the first message number that is free.
     pub(crate) fn new(next: MessageId) -> Router {
         Router {
-            trie: Trie::new(),
+            tree: Tree::new(),
             held: Charge::default(),
             groups: Groups::default(),
             leftovers: Leftovers::default(),
+            left_in_ram: VecDeque::new(),
+            leaving: VecDeque::new(),
             retained: Retained::new(),
             walks: Walks::default(),
             cleared: Cleared::default(),
@@ -99,6 +111,7 @@ impl Router {
             reached: Vec::new(),
             routing: 0,
             gone: Gone::default(),
+            moving: Moving::default(),
             more_ids: Vec::new(),
         }
     }
@@ -119,7 +132,7 @@ impl Router {
         let some_are_gone = !self.gone.is_empty();
         let mut matched = false;
         let name = topic.as_bytes();
-        let looked_at = self.trie.matches(name, &mut |subscriber, options| {
+        let looked_at = self.tree.matches(name, &mut |subscriber, options| {
             let key = match subscriber {
                 Subscriber::Session(key) => key,
                 Subscriber::Group(group) => {
@@ -211,14 +224,14 @@ impl Router {
 
     /// Adds or replaces a session's subscription; not a shared one.
     pub(crate) fn subscribe(&mut self, filter: &str, key: SessionKey, options: SubOptions) {
-        self.trie.add(filter, Subscriber::Session(key), options);
-        self.held.set(self.trie.bytes());
+        self.tree.add(filter, Subscriber::Session(key), options);
+        self.held.set(self.tree.bytes());
     }
 
     /// Ends a session's subscription; not a shared one.
     pub(crate) fn unsubscribe(&mut self, filter: &str, key: SessionKey) {
-        self.trie.remove(filter, Subscriber::Session(key));
-        self.held.set(self.trie.bytes());
+        self.tree.remove(filter, Subscriber::Session(key));
+        self.held.set(self.tree.bytes());
         self.walks.end(key, filter);
     }
 
@@ -256,8 +269,8 @@ impl Router {
         self.groups.set_connected(group, key, is_connected);
         if let (true, Some((_, filter))) = (is_first, mqtt::share(name)) {
             let subscriber = Subscriber::Group(group);
-            self.trie.add(filter, subscriber, SubOptions::default());
-            self.held.set(self.trie.bytes());
+            self.tree.add(filter, subscriber, SubOptions::default());
+            self.held.set(self.tree.bytes());
         }
         group
     }
@@ -267,20 +280,25 @@ impl Router {
     pub(crate) fn quit(&mut self, name: &str, group: GroupKey, key: SessionKey) -> bool {
         let is_last = self.groups.leave(group, key);
         if let (true, Some((_, filter))) = (is_last, mqtt::share(name)) {
-            self.trie.remove(filter, Subscriber::Group(group));
-            self.held.set(self.trie.bytes());
+            self.tree.remove(filter, Subscriber::Group(group));
+            self.held.set(self.tree.bytes());
         }
         !is_last
     }
 
+    /// True if members of groups have left something in RAM that was not offered to others yet.
+    pub(crate) fn has_left_in_ram(&self) -> bool {
+        !self.left_in_ram.is_empty() || !self.leaving.is_empty()
+    }
+
     /// How many subscriptions there are: each member of a group counts.
     pub(crate) fn subscriptions(&self) -> usize {
-        self.trie.len() - self.groups.len() + self.groups.members()
+        self.tree.len() - self.groups.len() + self.groups.members()
     }
 
     /// How many bytes the tree of all filters takes, about.
     pub(crate) fn tree_bytes(&self) -> usize {
-        self.trie.bytes()
+        self.tree.bytes()
     }
 
     /// True if a message was stored before the broker started.
@@ -328,7 +346,7 @@ impl Router {
     /// True without any subscription.
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
-        self.trie.is_empty()
+        self.tree.is_empty()
     }
 
     /// All retained messages.

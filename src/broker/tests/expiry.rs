@@ -343,6 +343,7 @@ fn a_tighter_bound_drops_what_has_expired_first() {
     world.now += secs(10);
     let settings = world.settings.clone();
     world.broker.set_general(&settings, world.now);
+    world.turn();
     assert_eq!((world.queued().0, world.expired()), (2, 2));
     assert_eq!(world.broker.counters().dropped(), 2);
 }

@@ -6,11 +6,11 @@ use crate::broker::end_turn;
 use crate::mqtt::{Packet, Property, Props, Subscribe};
 
 /// So much work a packet or a turn may take: pieces of a thousand units, and a last step beyond.
-const MOST: u64 = 2_500;
+pub(super) const MOST: u64 = 2_500;
 
 impl World {
     /// Does something, and tells the units of work that it took.
-    fn effort(&mut self, what: impl FnOnce(&mut World)) -> u64 {
+    pub(super) fn effort(&mut self, what: impl FnOnce(&mut World)) -> u64 {
         let before = self.broker.work();
         what(self);
         self.broker.work() - before
@@ -39,7 +39,7 @@ impl World {
     }
 
     /// Turns until there is nothing to do, none of which may do more than [`MOST`].
-    fn turns(&mut self) -> usize {
+    pub(super) fn turns(&mut self) -> usize {
         for turn in 1.. {
             let mut goes_on = false;
             let took = self.effort(|world| goes_on = end_turn(world, world.now));
@@ -152,14 +152,14 @@ fn slow(world: &mut World, durable: bool) -> Peer {
 }
 
 /// How many messages wait in the queue of `a`.
-fn queued(world: &World) -> u64 {
+pub(super) fn queued(world: &World) -> u64 {
     let key = world.broker.core.sessions.find("a").unwrap();
     world.broker.core.sessions.get(key).unwrap().outbound.len()
 }
 
 /// Acknowledges what comes, until nothing comes any more. Returns topics and payloads; before the
 /// payloads of those that come as retained stands `=`.
-fn take_all(world: &mut World, peer: Peer) -> Vec<String> {
+pub(super) fn take_all(world: &mut World, peer: Peer) -> Vec<String> {
     let mut came = Vec::new();
     loop {
         world.pass(ms(50));

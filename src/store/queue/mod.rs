@@ -196,6 +196,38 @@ impl Queue {
         self.lane_mut(lane).start(id, size);
     }
 
+    /// Parts with the lanes that `goes` says, which become a queue of their own: both are owed what waits
+    /// in them, and no more. Costs by the lane, not by the message.
+    pub fn part_with(&mut self, goes: impl Fn(Lane) -> bool) -> Queue {
+        let all = std::mem::take(self);
+        let (gone, kept) = all.lanes.into_iter().partition(|queue| goes(queue.lane));
+        let (sent_gone, sent_kept) = all.sent.into_iter().partition(|queued| goes(queued.lane));
+        *self = Queue::of(kept, sent_kept, all.newest);
+        Queue::of(gone, sent_gone, all.newest)
+    }
+
+    /// A queue of what waits in `lanes`, and what was `sent` before.
+    fn of(lanes: Vec<LaneQueue>, sent: VecDeque<Queued>, newest: MessageId) -> Queue {
+        let mut queue = Queue {
+            sent,
+            newest,
+            ..Queue::default()
+        };
+        for LaneQueue { lane, waiting, .. } in lanes {
+            let (messages, bytes) = (waiting.len(), waiting.bytes());
+            let of_lane = queue.lane_mut(lane);
+            of_lane.waiting = waiting;
+            of_lane.owed.add(messages, bytes);
+            queue.changed(lane);
+        }
+        for at in 0..queue.sent.len() {
+            if let Some(Queued { lane, size, .. }) = queue.sent.get(at).copied() {
+                queue.lane_mut(lane).owed.add(1, size.into());
+            }
+        }
+        queue
+    }
+
     /// What is owed in all.
     pub fn total(&self) -> Amount {
         let mut total = Amount::default();
