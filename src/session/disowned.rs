@@ -2,14 +2,16 @@
 //! one by one.
 
 use crate::held::{Charge, QUEUES};
+use crate::lane::Lane;
 use crate::message::MessageId;
-use crate::store::Queue;
+use crate::store::{Queue, Taken};
 
 /// The numbers of messages that a session is owed no more, each once, in no order to rely on.
 #[derive(Debug)]
 pub struct Disowned {
     /// Those that were on their way.
     sent: Vec<MessageId>,
+    taken: Taken,
     queue: Queue,
     /// What the queue takes in RAM.
     _held: Charge<QUEUES>,
@@ -20,8 +22,26 @@ impl Disowned {
     pub(super) fn new(sent: Vec<MessageId>, queue: Queue, bytes: usize) -> Disowned {
         Disowned {
             sent,
+            taken: Taken::default(),
             queue,
             _held: Charge::new(bytes),
+        }
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        let queue = &self.queue;
+        let has_dead = queue.owed(Lane::Dead).messages > 0;
+        self.sent.is_empty() && self.taken.is_empty() && queue.is_empty() && !has_dead
+    }
+
+    /// Those in `sent`, and those that were `taken` out of a queue.
+    pub(super) fn taken(sent: Vec<MessageId>, taken: Taken) -> Disowned {
+        Disowned {
+            _held: Charge::new(taken.held()),
+            sent,
+            taken,
+            queue: Queue::default(),
         }
     }
 }
@@ -35,6 +55,8 @@ impl Iterator for Disowned {
             let living = queue.pop_below(MessageId(u64::MAX), |_| true);
             living.or_else(|| queue.pop_dead()).map(|queued| queued.id)
         };
-        self.sent.pop().or_else(queued)
+        let taken = &mut self.taken;
+        let known = self.sent.pop().or_else(|| taken.next());
+        known.or_else(queued)
     }
 }

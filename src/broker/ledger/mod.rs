@@ -104,7 +104,9 @@ impl Ledger {
 
     /// A session is owed these no more. The store is told piece by piece ([`Ledger::disown_one`]).
     pub(crate) fn disown(&mut self, session: SessionId, messages: Disowned) {
-        self.disowned.push_back((session, messages));
+        if !messages.is_empty() {
+            self.disowned.push_back((session, messages));
+        }
     }
 
     /// True if there is something for [`Ledger::disown_one`].

@@ -14,6 +14,7 @@ mod bits;
 mod expiries;
 mod fronts;
 pub(super) mod ids;
+mod parts;
 mod sizes;
 mod topics;
 mod waiting;
@@ -22,6 +23,7 @@ use std::collections::VecDeque;
 
 pub use amount::Amount;
 use fronts::Fronts;
+pub use parts::Taken;
 use topics::Topics;
 use waiting::Waiting;
 
@@ -194,38 +196,6 @@ impl Queue {
     /// A message is on its way: nothing supersedes it any more.
     pub fn start(&mut self, lane: Lane, id: Option<MessageId>, size: u32) {
         self.lane_mut(lane).start(id, size);
-    }
-
-    /// Parts with the lanes that `goes` says, which become a queue of their own: both are owed what waits
-    /// in them, and no more. Costs by the lane, not by the message.
-    pub fn part_with(&mut self, goes: impl Fn(Lane) -> bool) -> Queue {
-        let all = std::mem::take(self);
-        let (gone, kept) = all.lanes.into_iter().partition(|queue| goes(queue.lane));
-        let (sent_gone, sent_kept) = all.sent.into_iter().partition(|queued| goes(queued.lane));
-        *self = Queue::of(kept, sent_kept, all.newest);
-        Queue::of(gone, sent_gone, all.newest)
-    }
-
-    /// A queue of what waits in `lanes`, and what was `sent` before.
-    fn of(lanes: Vec<LaneQueue>, sent: VecDeque<Queued>, newest: MessageId) -> Queue {
-        let mut queue = Queue {
-            sent,
-            newest,
-            ..Queue::default()
-        };
-        for LaneQueue { lane, waiting, .. } in lanes {
-            let (messages, bytes) = (waiting.len(), waiting.bytes());
-            let of_lane = queue.lane_mut(lane);
-            of_lane.waiting = waiting;
-            of_lane.owed.add(messages, bytes);
-            queue.changed(lane);
-        }
-        for at in 0..queue.sent.len() {
-            if let Some(Queued { lane, size, .. }) = queue.sent.get(at).copied() {
-                queue.lane_mut(lane).owed.add(1, size.into());
-            }
-        }
-        queue
     }
 
     /// What is owed in all.
@@ -414,20 +384,6 @@ impl Queue {
     pub fn is_superseded(&self, lane: Lane, id: MessageId) -> bool {
         let topics = self.find(lane).and_then(|queue| queue.topics.as_ref());
         topics.is_some_and(|topics| topics.is_superseded(id.0))
-    }
-
-    /// Takes all messages of a lane that wait here and have a newer one on their topic, and tells
-    /// their bytes. Those elsewhere must have been forgotten before.
-    pub fn take_superseded(&mut self, lane: Lane) -> (Vec<MessageId>, u64) {
-        let queue = self.lane_mut(lane);
-        let Some(topics) = &mut queue.topics else {
-            return (Vec::new(), 0);
-        };
-        let (ids, bytes) = topics.take_superseded();
-        queue.waiting.punch(ids.iter(), bytes);
-        queue.owed.take(ids.len(), bytes);
-        self.changed(lane);
-        (ids.iter().map(MessageId).collect(), bytes)
     }
 
     /// The highest of a lane's messages that had arrived, with all before it, by `time`.
