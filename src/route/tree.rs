@@ -61,6 +61,13 @@ impl<S: Copy + Ord> Tree<S> {
         self.trie.matches(topic, f) + old.map_or(0, |old| old.matches(topic, f))
     }
 
+    /// How many entries of lists of subscribers have moved since the last call, for others that came and
+    /// went: of ten thousand to one filter each is some work.
+    pub fn take_moved(&mut self) -> usize {
+        let old = self.old.as_mut().map_or(0, |old| old.take_moved());
+        self.trie.take_moved() + old
+    }
+
     /// True if so much of the memory is unused that [`begin_move`](Tree::begin_move) is worth while.
     pub fn is_sparse(&self) -> bool {
         self.old.is_none() && self.trie.is_sparse()

@@ -100,6 +100,8 @@ pub struct Trie<S> {
     /// How many subscriptions have one level, two levels, and so on up to the most that one has.
     depths: Vec<u32>,
     len: usize,
+    /// How many entries of lists had to move for others that came and went.
+    moved: usize,
     /// Bytes of the names of levels and of lists of subscriptions.
     lists: usize,
     scratch: Cell<Scratch>,
@@ -124,6 +126,7 @@ impl<S: Copy + Ord> Trie<S> {
             free_symbols: Vec::new(),
             depths: Vec::new(),
             len: 0,
+            moved: 0,
             lists: 0,
             scratch: Cell::default(),
             scratch_heap: Cell::default(),
@@ -151,7 +154,8 @@ impl<S: Copy + Ord> Trie<S> {
         }
         let subs = &mut self.nodes[node as usize].subs;
         let before = subs.heap();
-        let new = subs.insert(Sub { key, options });
+        let (new, moved) = subs.insert(Sub { key, options });
+        self.moved += moved;
         self.lists = self.lists + subs.heap() - before;
         if new {
             self.len += 1;
@@ -176,9 +180,10 @@ impl<S: Copy + Ord> Trie<S> {
         }
         let subs = &mut self.nodes[node as usize].subs;
         let before = subs.heap();
-        if !subs.remove(key) {
+        let Some(moved) = subs.remove(key) else {
             return false;
-        }
+        };
+        self.moved += moved;
         self.lists = self.lists + subs.heap() - before;
         self.len -= 1;
         self.depths[path.len() - 1] -= 1;
@@ -350,6 +355,12 @@ impl<S: Copy + Ord> Trie<S> {
     /// How many numbers levels have had at once.
     fn numbered_symbols(&self) -> usize {
         self.symbols.len() + self.free_symbols.len()
+    }
+
+    /// How many entries of lists of subscribers have moved since the last call, for others that came and
+    /// went.
+    pub(super) fn take_moved(&mut self) -> usize {
+        std::mem::take(&mut self.moved)
     }
 
     /// True if most of the memory of nodes or levels is unused.

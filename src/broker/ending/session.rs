@@ -3,7 +3,7 @@
 use crate::broker::core::Core;
 use crate::broker::queues::drops::drop_message;
 use crate::broker::sessions::DropReason;
-use crate::broker::shares::leave::{forget_identity, is_spent, stays_for_others};
+use crate::broker::shares::leave::{is_spent, stays_for_others};
 use crate::keys::SessionKey;
 use crate::lane::Lane;
 use crate::time::Time;
@@ -26,10 +26,14 @@ pub(crate) fn end_session(core: &mut Core, key: SessionKey, now: Time) {
     if let Some(lost) = lost.filter(|(messages, _)| *messages > 0) {
         drop_message(core, key, Lane::Client, DropReason::SessionEnded, lost, now);
     }
-    forget_identity(core, key);
+    core.sessions.forget_client_id(key);
+    core.router.walks.forget(key);
     let Some((session, has_rows)) = core.sessions.remove(key) else {
         return;
     };
+    if !session.is_ended() {
+        core.router.forget(key, session.subscriptions);
+    }
     core.watches.purges.set(key, None);
     core.timers.set_session(key, None);
     if has_rows {

@@ -69,6 +69,7 @@ pub(crate) fn on_subscribe(core: &mut Core, c: ConnId, packet: &Subscribe<'_>, n
         let handling = wanted.retain_handling;
         subscribe(core, key, wanted.filter, options, handling);
     }
+    core.work.add(core.router.take_crowding());
     slow_down(core, c, key);
     // Most subscriptions get all that is retained for them at once.
     send_some(core, key, now);
@@ -293,6 +294,7 @@ pub(crate) fn on_unsubscribe(core: &mut Core, c: ConnId, packet: &Unsubscribe<'_
             unsubscribe(core, key, filter)
         })
         .collect();
+    core.work.add(core.router.take_crowding());
     let unsuback = Packet::UnsubAck(UnsubAck {
         id: packet.id,
         props: Props::EMPTY,

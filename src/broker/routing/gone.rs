@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 
-use crate::broker::sessions::Subscribed;
+use crate::broker::sessions::{Subscribed, Subscriptions};
 use crate::keys::SessionKey;
 
 /// Filters that are still in the tree, though their session has ended.
 #[derive(Debug, Default)]
 pub(super) struct Gone {
-    filters: VecDeque<(SessionKey, Vec<Subscribed>)>,
+    filters: VecDeque<(SessionKey, Subscriptions)>,
 }
 
 impl Gone {
@@ -17,7 +17,7 @@ impl Gone {
     }
 
     /// A session ends, whose filters these are.
-    pub(super) fn add(&mut self, key: SessionKey, filters: Vec<Subscribed>) {
+    pub(super) fn add(&mut self, key: SessionKey, filters: Subscriptions) {
         self.filters.push_back((key, filters));
     }
 
@@ -25,7 +25,7 @@ impl Gone {
     pub(super) fn take(&mut self) -> Option<(SessionKey, Subscribed)> {
         let (key, filters) = self.filters.front_mut()?;
         let (key, filter) = (*key, filters.pop());
-        if filters.is_empty() {
+        if filters.len() == 0 {
             self.filters.pop_front();
         }
         Some((key, filter?))

@@ -22,7 +22,7 @@ use receiver::Terms;
 use unwritten::Unwritten;
 pub(crate) use walks::{Walk, Walks};
 
-use super::sessions::{Sessions, Share, Subscribed, levels};
+use super::sessions::{Sessions, Share, Subscriptions, levels};
 use super::settings::Settings;
 use crate::held::{Charge, FILTERS};
 use crate::impossible;
@@ -89,6 +89,8 @@ pub(crate) struct Router {
     routing: u32,
     gone: Gone,
     moving: Moving,
+    /// How many entries of lists have moved that were not counted as work yet.
+    crowding: usize,
     /// Places of receivers, and the identifiers that further subscriptions add to them.
     more_ids: Vec<(u32, u32)>,
 }
@@ -112,6 +114,7 @@ impl Router {
             routing: 0,
             gone: Gone::default(),
             moving: Moving::default(),
+            crowding: 0,
             more_ids: Vec::new(),
         }
     }
@@ -235,12 +238,22 @@ impl Router {
         self.walks.end(key, filter);
     }
 
-    /// A session ends: its filters, none of them shared, leave the tree piece by piece
+    /// A session ends: its filters, those of groups left out, leave the tree piece by piece
     /// ([`Router::clear_one`]). It gets nothing more in any case.
-    pub(crate) fn forget(&mut self, key: SessionKey, filters: Vec<Subscribed>) {
-        if !filters.is_empty() {
+    pub(crate) fn forget(&mut self, key: SessionKey, filters: Subscriptions) {
+        if filters.len() > 0 {
             self.gone.add(key, filters);
         }
+    }
+
+    /// What it has cost since the last call, in units of work, that many have subscribed to one filter.
+    pub(crate) fn take_crowding(&mut self) -> usize {
+        // A list of so many is moved in about the time of a unit.
+        const MOVED: usize = 1_024;
+        self.crowding += self.tree.take_moved();
+        let units = self.crowding / MOVED;
+        self.crowding %= MOVED;
+        units
     }
 
     /// True if there is something for [`Router::clear_one`].
@@ -252,6 +265,10 @@ impl Router {
     /// had; `None` if none is left.
     pub(crate) fn clear_one(&mut self) -> Option<usize> {
         let (key, gone) = self.gone.take()?;
+        if gone.options.lane.is_share() {
+            // Its session has left the group already.
+            return Some(0);
+        }
         self.unsubscribe(&gone.filter, key);
         Some(levels(&gone.filter))
     }

@@ -277,6 +277,18 @@ impl Subscriptions {
         Some(gone)
     }
 
+    /// Takes out the last of them.
+    pub(crate) fn pop(&mut self) -> Option<Subscribed> {
+        let many = match &mut self.0 {
+            Kept::Few(few) => return few.pop(),
+            Kept::Many(many) => many,
+        };
+        let ByFilter(gone) = many.all.pop_last()?;
+        many.levels -= gone.levels();
+        many.bytes = many.bytes.saturating_sub(filter_bytes(&gone.filter));
+        Some(gone)
+    }
+
     /// Takes out those that `goes` says.
     pub(crate) fn extract(&mut self, goes: impl Fn(&Subscribed) -> bool) -> Vec<Subscribed> {
         let all = std::mem::take(self);

@@ -212,12 +212,13 @@ fn end_but_for(core: &mut Core, key: SessionKey, mut kept: Vec<Share>, now: Time
 }
 
 /// Nobody knows a session by its client id any more, and nothing is routed to it.
-pub(crate) fn forget_identity(core: &mut Core, key: SessionKey) {
+fn forget_identity(core: &mut Core, key: SessionKey) {
     core.sessions.forget_client_id(key);
     core.router.walks.forget(key);
     let session = core.sessions.get_mut(key).filter(|s| !s.is_ended());
     let filters = session.map(|s| s.subscriptions.extract(|s| !s.options.lane.is_share()));
-    core.router.forget(key, filters.unwrap_or_default());
+    let filters = filters.into_iter().flatten().collect();
+    core.router.forget(key, filters);
 }
 
 /// Takes filters of sessions that have ended out of the tree, for about `most` units of work.
@@ -226,7 +227,8 @@ pub(crate) fn clear_out(core: &mut Core, most: usize) {
     while core.work.done() < end
         && let Some(levels) = core.router.clear_one()
     {
-        core.work.add(levels.div_ceil(2));
+        core.work
+            .add(levels.div_ceil(2).max(1) + core.router.take_crowding());
     }
 }
 

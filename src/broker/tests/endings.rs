@@ -311,3 +311,55 @@ fn filters_that_stay_move_to_another_tree_in_pieces() {
     world.turn();
     assert!(world.broker.core.router.is_empty());
 }
+
+/// A message that supersedes thousands makes room for itself at once; the store is told in pieces.
+#[test]
+fn what_a_newer_message_supersedes_goes_in_pieces() {
+    let mut world = World::with(General {
+        max_queued_messages: 20_000,
+        queue_overflow: Overflow::LatestPerTopic,
+        ..settings()
+    });
+    let a = world.durable(Version::V5, "a");
+    world.listen(a, "t", QoS::AtLeastOnce);
+    world.cut(a);
+    flood(&mut world, 20_000);
+    assert_eq!(queued(&world), 20_000);
+    let publisher = world.clean(Version::V311, "q");
+    let took = world.effort(|world| {
+        world.publish_in_turn(publisher, ("t", "last"), qos1(1), false, &[]);
+    });
+    assert!(took <= MOST, "{took}");
+    assert_eq!(queued(&world), 1);
+    let turns = world.turns();
+    assert!(turns > 4, "{turns}");
+    world.pass(secs(5));
+    assert_eq!(world.rows().len(), 1);
+    let a = world.durable(Version::V5, "a");
+    assert_eq!(take_all(&mut world, a), ["t last"]);
+}
+
+/// Where thousands have subscribed to one filter, each that comes or goes moves others in a list, which is
+/// work.
+#[test]
+fn to_leave_a_filter_that_thousands_have_is_work() {
+    let mut world = World::new();
+    let peers: Vec<Peer> = (0..3_000)
+        .map(|n| {
+            let peer = world.clean(Version::V5, &format!("c{n}"));
+            world.listen(peer, "t", QoS::AtMostOnce);
+            peer
+        })
+        .collect();
+    let now = world.now;
+    let took = world.effort(|world| {
+        for peer in peers {
+            let conn = world.conn(peer);
+            world.broker.closed(conn, "cut", now);
+        }
+        world.turns();
+    });
+    // Half of them stand behind each on the average.
+    let moves = 3_000 * 1_500 / 1_024;
+    assert!(took > 3_000 * 9 + moves, "{took}");
+}
