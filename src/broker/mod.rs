@@ -11,7 +11,7 @@
 //! | `sessions` | by key and by client id; their rows, wills and accounts of drops |
 //! | `routing` | subscriptions, retained messages and walks through them, groups, what members have left to others |
 //! | `ledger` | what is owed on disk, commits, tickets that wait for them, reads |
-//! | `bridges`, `settings`, `timers`, `memory`, `counters`, `work` | what their names say |
+//! | `bridges`, `settings`, `timers`, `memory`, `counters`, `work`, `round` | what their names say |
 //!
 //! What concerns several parts is a function over all of them (`core`) in a room of its own. A room
 //! uses those above it in this list, never those below:
@@ -25,6 +25,7 @@
 //! | `ending` | the end of connections and sessions, wills |
 //! | `packets` | what each packet of a peer does |
 //! | `bridges::attach`, `reload`, `restore`, `storage` | bridges, SIGHUP, the start, the disk |
+//! | `pieces` | work of all of them that goes on in pieces at the end of a turn, a step of each kind in turn |
 
 mod bridges;
 mod connections;

@@ -93,7 +93,9 @@ fn hand_over_one(core: &mut Core, left: &mut LeftInRam, entry: &Entry, now: Time
     if !lane.is_share() {
         // It is for nobody else. A few of them cost a unit together, but each must have some cost.
         left.passed = left.passed.wrapping_add(1);
-        return core.work.add(usize::from(left.passed % PASSED == 0));
+        return core
+            .work
+            .add(usize::from(left.passed.is_multiple_of(PASSED)));
     }
     core.work.add(1);
     let from = entry.id.map(|id| (id, left.owner));
@@ -228,7 +230,7 @@ pub(crate) fn clear_out(core: &mut Core, most: usize) {
         && let Some(levels) = core.router.clear_one()
     {
         core.work
-            .add(levels.div_ceil(2).max(1) + core.router.take_crowding());
+            .add(levels.div_ceil(2) + core.router.take_crowding());
     }
 }
 
