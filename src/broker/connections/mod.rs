@@ -11,6 +11,7 @@ mod parked;
 mod publish;
 mod refusals;
 mod replies;
+mod retry;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -26,6 +27,7 @@ pub(crate) use publish::Writer;
 pub(crate) use refusals::RefusalLog;
 use replies::Replies;
 pub(crate) use replies::{Reply, Ticket};
+use retry::Retry;
 
 use crate::bridge::{Limits, Wire};
 use crate::held::{ALLOCATION, CONNECTIONS, Charge};
@@ -55,7 +57,7 @@ pub(crate) struct Connections {
     /// Those with a parked PUBLISH, each once; some may be gone.
     parked: VecDeque<ConnId>,
     /// How far they were tried again.
-    retry: parked::Retry,
+    retry: Retry,
     /// Those whose peer does not take packets as large as a reply.
     unanswerable: Vec<ConnId>,
     buffers: Buffers,

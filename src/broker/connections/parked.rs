@@ -1,19 +1,9 @@
 //! PUBLISH packets that wait for room.
 
+use super::retry::Retry;
 use super::{Connection, Connections, Parked};
 use crate::broker::plan::{Behind, Retention};
 use crate::keys::ConnId;
-
-/// How far those that wait for room were tried again.
-#[derive(Debug, Default)]
-pub(super) struct Retry {
-    /// How many connections are still to be looked at, the first of the list first.
-    left: usize,
-    /// How many messages of the first one were tried, and wait on.
-    at: usize,
-    /// Where these wait.
-    behind: Vec<Behind>,
-}
 
 impl Connections {
     /// Lets a PUBLISH wait for room.

@@ -2,6 +2,7 @@
 //! left to others. A message goes in, receivers come out.
 
 mod cleared;
+mod clearing;
 mod gone;
 mod left_in_ram;
 mod leftovers;
@@ -22,7 +23,7 @@ use receiver::Terms;
 use unwritten::Unwritten;
 pub(crate) use walks::{Walk, Walks};
 
-use super::sessions::{Sessions, Share, Subscriptions, levels};
+use super::sessions::{Sessions, Share};
 use super::settings::Settings;
 use crate::held::{Charge, FILTERS};
 use crate::impossible;
@@ -238,41 +239,6 @@ impl Router {
         self.walks.end(key, filter);
     }
 
-    /// A session ends: its filters, those of groups left out, leave the tree piece by piece
-    /// ([`Router::clear_one`]). It gets nothing more in any case.
-    pub(crate) fn forget(&mut self, key: SessionKey, filters: Subscriptions) {
-        if filters.len() > 0 {
-            self.gone.add(key, filters);
-        }
-    }
-
-    /// What it has cost since the last call, in units of work, that many have subscribed to one filter.
-    pub(crate) fn take_crowding(&mut self) -> usize {
-        // A list of so many is moved in about the time of a unit.
-        const MOVED: usize = 1_024;
-        self.crowding += self.tree.take_moved();
-        let units = self.crowding / MOVED;
-        self.crowding %= MOVED;
-        units
-    }
-
-    /// True if there is something for [`Router::clear_one`].
-    pub(crate) fn has_gone(&self) -> bool {
-        !self.gone.is_empty()
-    }
-
-    /// Takes one of the filters out of the tree whose sessions have ended. Returns how many levels it
-    /// had; `None` if none is left.
-    pub(crate) fn clear_one(&mut self) -> Option<usize> {
-        let (key, gone) = self.gone.take()?;
-        if gone.options.lane.is_share() {
-            // Its session has left the group already.
-            return Some(0);
-        }
-        self.unsubscribe(&gone.filter, key);
-        Some(levels(&gone.filter))
-    }
-
     /// Makes a session a member of the group `name`, a whole `$share/NAME/FILTER`, or changes its
     /// options.
     pub(crate) fn join(
@@ -301,11 +267,6 @@ impl Router {
             self.held.set(self.tree.bytes());
         }
         !is_last
-    }
-
-    /// True if members of groups have left something in RAM that was not offered to others yet.
-    pub(crate) fn has_left_in_ram(&self) -> bool {
-        !self.left_in_ram.is_empty() || !self.leaving.is_empty()
     }
 
     /// How many subscriptions there are: each member of a group counts.
