@@ -13,6 +13,7 @@ use super::ending::expire::check_session;
 use super::ending::session::watch_session;
 use super::ledger::Ledger;
 use super::memory::Memory;
+use super::pieces::Round;
 use super::queues::age::note_expiry;
 use super::queues::bounds::{note_policy, trim};
 use super::routing::Router;
@@ -63,6 +64,7 @@ pub(crate) fn restore(config: &Config, auth: Auth, loaded: Loaded, now: Time) ->
         memory: Memory::default(),
         counters: Counters::default(),
         work: Work::default(),
+        round: Round::default(),
         refusals: RefusalLog::default(),
         logins: Logins::default(),
         watches: Watches::default(),
@@ -230,7 +232,7 @@ fn wake_session(core: &mut Core, key: SessionKey, now: Time) {
     };
     if !session.is_bridge() {
         note_policy(core, key);
-        trim(core, key, now);
+        trim(core, key, usize::MAX, now);
     }
     core.sessions.unsave_identity(key);
     core.ledger.lazy(now);

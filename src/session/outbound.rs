@@ -23,6 +23,7 @@ mod expired;
 mod memory;
 mod window;
 
+use super::disowned::Disowned;
 use super::entry::Entry;
 use super::places::{Flight, Handshake, Hold, Places, latest_seq};
 use crate::lane::Lane;
@@ -463,13 +464,12 @@ impl Outbound {
     }
 
     /// Everything still owed, for a session that ends.
-    pub fn into_owed(mut self) -> impl Iterator<Item = Queued> {
+    pub fn into_owed(mut self) -> Disowned {
         self.disconnect();
         self.peer_forgot();
-        let mut cold = self.places.take().map(|p| p.cold).unwrap_or_default();
-        std::iter::from_fn(move || {
-            cold.pop_below(MessageId(u64::MAX), |_| true)
-                .or_else(|| cold.pop_dead())
-        })
+        let places = self.places.take().map(|places| *places);
+        let bytes = places.as_ref().map_or(0, |p| p.held_cold.bytes());
+        let cold = places.map(|places| places.cold).unwrap_or_default();
+        Disowned::new(Vec::new(), cold, bytes)
     }
 }

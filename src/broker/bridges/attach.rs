@@ -97,7 +97,7 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
     }
     note_policy(core, key);
     let bridge = core.bridges.set(known, key);
-    trim(core, key, now);
+    trim(core, key, usize::MAX, now);
     core.watches.purges.hasten(key, now);
     trim_dead(core, key, now);
     subscribe_bridge(core, key, spec.map);

@@ -12,6 +12,7 @@ mod parked;
 mod publish;
 mod refusals;
 mod replies;
+mod retry;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -28,6 +29,7 @@ pub(crate) use publish::Writer;
 pub(crate) use refusals::RefusalLog;
 use replies::Replies;
 pub(crate) use replies::{Reply, Ticket};
+use retry::Retry;
 
 use crate::bridge::{Limits, Wire};
 use crate::held::{ALLOCATION, CONNECTIONS, Charge};
@@ -54,8 +56,10 @@ pub(crate) struct Connections {
     resumed: Vec<ConnId>,
     /// Those that are not read until the store has caught up.
     paused: Vec<ConnId>,
-    /// Those with a parked PUBLISH.
-    parked: Vec<ConnId>,
+    /// Those with a parked PUBLISH, each once; some may be gone.
+    parked: VecDeque<ConnId>,
+    /// How far they were tried again.
+    retry: Retry,
     /// Those whose peer does not take packets as large as a reply.
     unanswerable: Vec<ConnId>,
     buffers: Buffers,

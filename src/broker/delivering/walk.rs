@@ -19,7 +19,7 @@ use crate::session::Entry;
 use crate::time::Time;
 
 /// How many units of work the walks of one session do before those of others go on.
-pub(crate) const STEP: usize = 100;
+const STEP: usize = 100;
 /// How many topics are looked at before what was found is sent.
 const LOOK: usize = 32;
 /// So many messages may wait in the queue of a session while its walks go on. A queue on disk takes
@@ -54,7 +54,8 @@ pub(crate) fn send_some(core: &mut Core, key: SessionKey, now: Time) {
             core.router.walks.hasten(key);
             break;
         }
-        let (came_on, goes_on) = send_next(core, key, now);
+        let may = &mut |core: &Core, size| has_room(core, key, size);
+        let (came_on, goes_on) = send_next(core, key, may, now);
         has_sent |= came_on;
         if !goes_on {
             break;
@@ -66,9 +67,14 @@ pub(crate) fn send_some(core: &mut Core, key: SessionKey, now: Time) {
     }
 }
 
-/// Sends what the next look finds. Answers whether the walk has come on, and whether it goes on: not if
-/// there is no room for what comes next.
-fn send_next(core: &mut Core, key: SessionKey, now: Time) -> (bool, bool) {
+/// Queues what the next look finds. Answers whether the walk has come on, and whether it goes on: not if
+/// what comes next, of so many bytes, `may` not.
+fn send_next(
+    core: &mut Core,
+    key: SessionKey,
+    may: &mut dyn FnMut(&Core, u32) -> bool,
+    now: Time,
+) -> (bool, bool) {
     let Some(walk) = core.router.walks.first(key) else {
         return (false, false);
     };
@@ -78,7 +84,7 @@ fn send_next(core: &mut Core, key: SessionKey, now: Time) -> (bool, bool) {
     core.work.add(1 + searched.looked);
     let mut came_on = false;
     for message in found {
-        if !has_room(core, key, message.size()) {
+        if !may(core, message.size()) {
             return (came_on, false);
         }
         came_on = true;
@@ -141,17 +147,16 @@ pub(crate) fn finish(core: &mut Core, now: Time) {
         while left > 0
             && let Some(walk) = core.router.walks.first(key)
         {
-            let options = walk.options();
-            if options.qos == QoS::AtMostOnce {
+            if walk.options().qos == QoS::AtMostOnce {
                 core.router.walks.reached(key, None);
                 continue;
             }
-            let (found, searched) = core.router.search(walk, LOOK, now);
-            left = left.saturating_sub(found.len());
-            for message in found {
-                bring(core, key, &options, &message, now);
-            }
-            go_to(core, key, searched.reached, now);
+            let may = &mut |_: &Core, _| {
+                let may = left > 0;
+                left = left.saturating_sub(1);
+                may
+            };
+            send_next(core, key, may, now);
         }
         if core.router.walks.has(key)
             && let Some(session) = core.sessions.get(key)

@@ -69,6 +69,7 @@ pub(crate) fn on_subscribe(core: &mut Core, c: ConnId, packet: &Subscribe<'_>, n
         let handling = wanted.retain_handling;
         subscribe(core, key, wanted.filter, options, handling);
     }
+    core.work.add(core.router.take_crowding());
     slow_down(core, c, key);
     // Most subscriptions get all that is retained for them at once.
     send_some(core, key, now);
@@ -302,9 +303,10 @@ pub(crate) fn on_unsubscribe(core: &mut Core, c: ConnId, packet: &Unsubscribe<'_
     let reasons: Vec<Reason> = filters
         .map(|filter| {
             tell(core, UNSUBSCRIBE, key, format_args!("{filter}"));
-            unsubscribe(core, key, filter, now)
+            unsubscribe(core, key, filter)
         })
         .collect();
+    core.work.add(core.router.take_crowding());
     let unsuback = Packet::UnsubAck(UnsubAck {
         id: packet.id,
         props: Props::EMPTY,
@@ -318,7 +320,7 @@ pub(crate) fn on_unsubscribe(core: &mut Core, c: ConnId, packet: &Unsubscribe<'_
     slow_down(core, c, key);
 }
 
-fn unsubscribe(core: &mut Core, key: SessionKey, filter: &str, now: Time) -> Reason {
+fn unsubscribe(core: &mut Core, key: SessionKey, filter: &str) -> Reason {
     let Some(session) = core.sessions.known_mut(key) else {
         return Reason::UNSPECIFIED;
     };
@@ -330,7 +332,7 @@ fn unsubscribe(core: &mut Core, key: SessionKey, filter: &str, now: Time) -> Rea
         core.sessions.unsave_filter(key, filter);
     }
     match lane {
-        Lane::Share(_) => leave_group(core, key, filter, lane, now),
+        Lane::Share(_) => leave_group(core, key, filter, lane),
         Lane::Client | Lane::Bridge(_) | Lane::Dead => core.router.unsubscribe(filter, key),
     }
     Reason::SUCCESS

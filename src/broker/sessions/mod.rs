@@ -14,7 +14,7 @@ pub use drops::DropReason;
 pub(crate) use drops::Drops;
 use session::Mark;
 pub(crate) use session::{NEVER, PendingWill, Role, Session, Share, who};
-pub(crate) use subscriptions::{Changed, Subscribed, filter_bytes, levels};
+pub(crate) use subscriptions::{Changed, Subscribed, Subscriptions, filter_bytes, levels};
 
 use crate::held::{ALLOCATION, Charge, SESSIONS};
 use crate::impossible;

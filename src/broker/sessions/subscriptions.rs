@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
+use std::ops::Bound::{Excluded, Unbounded};
 
 use crate::held::{ALLOCATION, Charge, SESSIONS};
 use crate::lane::Lane;
@@ -197,12 +198,23 @@ impl Subscriptions {
 
     /// All, by filter.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Subscribed> {
+        self.after(None)
+    }
+
+    /// Those whose filters come after `filter`, by filter; all of them for `None`.
+    pub(crate) fn after(&self, filter: Option<&str>) -> impl Iterator<Item = &Subscribed> {
         let (few, many) = match &self.0 {
-            Kept::Few(few) => (few.as_slice(), None),
+            Kept::Few(few) => {
+                let passed =
+                    filter.map_or(0, |filter| few.partition_point(|s| *s.filter <= *filter));
+                (few.get(passed..).unwrap_or_default(), None)
+            }
             Kept::Many(many) => (&[][..], Some(&many.all)),
         };
-        let many = many.into_iter().flatten().map(|found| &found.0);
-        few.iter().chain(many)
+        let from = filter.map_or(Unbounded, Excluded);
+        let many = many.into_iter();
+        let many = many.flat_map(move |all| all.range::<str, _>((from, Unbounded)));
+        few.iter().chain(many.map(|found| &found.0))
     }
 
     /// True if `filter` is subscribed to.
@@ -293,6 +305,18 @@ impl Subscriptions {
             let few = std::mem::take(&mut many.all).into_iter();
             self.0 = Kept::Few(few.map(|one| one.0).collect());
         }
+        Some(gone)
+    }
+
+    /// Takes out the last of them.
+    pub(crate) fn pop(&mut self) -> Option<Subscribed> {
+        let many = match &mut self.0 {
+            Kept::Few(few) => return few.pop(),
+            Kept::Many(many) => many,
+        };
+        let ByFilter(gone) = many.all.pop_last()?;
+        many.levels -= gone.levels();
+        many.bytes = many.bytes.saturating_sub(filter_bytes(&gone.filter));
         Some(gone)
     }
 

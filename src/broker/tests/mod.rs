@@ -14,6 +14,7 @@ mod dead;
 mod directives;
 mod disk;
 mod doors;
+mod endings;
 mod expiry;
 mod extremes;
 mod flash;

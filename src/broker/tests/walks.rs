@@ -2,20 +2,12 @@
 
 use super::*;
 use crate::broker::end_turn;
-use crate::mqtt::{Packet, Props, Publish, Subscribe};
+use crate::mqtt::{Packet, Props, Subscribe};
 
 /// Publishes at QoS 0 without ending the turn.
 fn publish(world: &mut World, peer: Peer, (topic, payload): (&str, &str), retain: bool) {
-    let publish = Publish {
-        delivery: Delivery::AtMostOnce,
-        retain,
-        topic,
-        props: Props::EMPTY,
-        payload: payload.as_bytes(),
-    };
-    let conn = world.conn(peer);
-    let now = world.now;
-    world.broker.packet(conn, Packet::Publish(publish), now);
+    let qos0 = Delivery::AtMostOnce;
+    world.publish_in_turn(peer, (topic, payload), qos0, retain, &[]);
 }
 
 /// A value that is retained while a walk goes on, and that the subscriber can't be sent live, comes with
