@@ -5,12 +5,15 @@
 
 mod cleared;
 mod hash;
+mod kept;
 mod retained;
 mod shared;
+mod sorted;
 mod subs;
 mod trie;
 
 pub use cleared::Cleared;
+pub use kept::{Value, order};
 pub use retained::{Retained, Searched, key};
 pub use shared::{Among, Fitness, Groups};
 pub use subs::SubOptions;

@@ -31,14 +31,20 @@ pub(super) fn retain(core: &mut Core, message: &Rc<Message>, now: Time) -> bool 
 /// A retained message is about to be replaced. Where it waits for nothing but the uplink of a bridge
 /// to come back, the upstream will not get it: it counts as dropped.
 fn count_replaced(core: &mut Core, topic: &str, now: Time) {
-    if core.bridges.keys().next().is_none() {
+    let is_away = |key: &SessionKey| core.sessions.get(*key).is_some_and(|s| s.conn.is_none());
+    let away: Vec<SessionKey> = core.bridges.keys().filter(is_away).collect();
+    if away.is_empty() {
         return;
     }
-    let Some(old) = core.router.retained_at(topic).cloned() else {
+    let Some(old) = core
+        .router
+        .retained_at(topic)
+        .and_then(|value| value.message())
+    else {
         return;
     };
-    for key in core.bridges.keys().collect::<Vec<_>>() {
-        let Some(session) = core.sessions.get(key).filter(|s| s.conn.is_none()) else {
+    for key in away {
+        let Some(session) = core.sessions.get(key) else {
             continue;
         };
         let end = session.bridge().filter(|_| is_synced(session, &old));

@@ -226,7 +226,8 @@ fn retention(core: &Core, message: &Message) -> Retention {
 fn has_memory(core: &Core, message: &Message) -> bool {
     let bounds = (core.router.retained_bytes(), core.settings.memory_limit());
     let old = core.router.retained_at(message.topic());
-    core.memory.admits(message, old.map(|old| &**old), bounds)
+    core.memory
+        .admits(message, old.map(|old| old.size()), bounds)
 }
 
 /// Asks once for each receiver how the message can reach it. A session gets all that it is to store
