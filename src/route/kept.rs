@@ -199,9 +199,9 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// The [key](super::key) of the topic.
+    /// The [key] of the topic.
     pub fn key(&self) -> Box<[u8]> {
-        super::key(self.topic())
+        key(self.topic())
     }
 
     /// The payload.
@@ -283,12 +283,19 @@ impl<'a> Value<'a> {
     }
 }
 
+/// The byte of a key that stands for one of a topic.
+fn folded(byte: u8) -> u8 {
+    if byte == b'/' { 0 } else { byte }
+}
+
+/// The key of a topic: keys sort in the order in which
+/// [`Retained::search`](super::Retained::search) finds topics.
+pub fn key(topic: &str) -> Box<[u8]> {
+    topic.bytes().map(folded).collect()
+}
+
 /// The order of two topics or keys: a separator sorts below every character.
 pub fn order(a: &[u8], b: &[u8]) -> Ordering {
-    /// The separator of a topic is that of a key.
-    fn folded(byte: u8) -> u8 {
-        if byte == b'/' { 0 } else { byte }
-    }
     const WORD: usize = 8;
     let words = a.chunks_exact(WORD).zip(b.chunks_exact(WORD));
     let alike = WORD * words.take_while(|(a, b)| a == b).count();
@@ -371,7 +378,7 @@ mod tests {
         ];
         for a in topics {
             for b in topics {
-                let keys = [a, b].map(crate::route::key);
+                let keys = [a, b].map(key);
                 let [x, y] = &keys;
                 assert_eq!(order(a.as_bytes(), b.as_bytes()), x.cmp(y), "{a} {b}");
                 assert_eq!(order(a.as_bytes(), y), x.cmp(y), "{a} {b}");

@@ -13,8 +13,8 @@ mod subs;
 mod trie;
 
 pub use cleared::Cleared;
-pub use kept::{Value, order};
-pub use retained::{Retained, Searched, key};
+pub use kept::{Value, key, order};
+pub use retained::{Retained, Searched};
 pub use shared::{Among, Fitness, Groups};
 pub use subs::SubOptions;
 pub use trie::Trie;

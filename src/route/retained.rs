@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::rc::Rc;
 
-use super::kept::{Kept, Value};
+use super::kept::{Kept, Value, key};
 use super::sorted::Sorted;
 use crate::held::{ALLOCATION, Charge, RETAINED};
 use crate::message::Message;
@@ -281,12 +281,4 @@ fn compare<'f>(filter: &'f str, topic: &[u8]) -> Step<'f> {
         None | Some("#") => Step::Match,
         Some(_) => Step::Next,
     }
-}
-
-/// The key of a topic: keys sort in the order in which [`Retained::search`] finds topics.
-pub fn key(topic: &str) -> Box<[u8]> {
-    topic
-        .bytes()
-        .map(|b| if b == b'/' { SEPARATOR } else { b })
-        .collect()
 }
