@@ -10,6 +10,7 @@ mod retained;
 mod shared;
 mod sorted;
 mod subs;
+mod symbols;
 mod trie;
 
 pub use cleared::Cleared;
