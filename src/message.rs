@@ -18,55 +18,121 @@ pub struct SessionId(pub u64);
 
 /// Who published a message. Shared by all messages of one connection.
 ///
-/// Every session has one, so its names lie in one allocation.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Origin {
-    /// Client id, user name and listener, one after another.
+/// Every session has one, so names that are short lie in it, and others in one allocation.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Origin(Names);
+
+/// Client id, user name and listener, one after another, and how long the first two are.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Names {
+    Short {
+        client_id_len: u8,
+        username_len: u8,
+        len: u8,
+        bytes: [u8; SHORT],
+    },
+    Long(Box<Long>),
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Long {
     names: Box<str>,
     client_id_len: u32,
     /// [`NO_USERNAME`], or how long it is: it may be empty.
     username_len: u32,
 }
 
+/// So many bytes of names lie in an [`Origin`]: most devices have no more.
+const SHORT: usize = 20;
+
 /// Stands for the length of a user name that there is not.
 const NO_USERNAME: u32 = u32::MAX;
+/// The same where names are short.
+const NO_SHORT_USERNAME: u8 = u8::MAX;
 
 impl Origin {
     /// A client. `client_id` is empty for the broker itself; `listener` is the name of the one it
     /// is or was connected to, if rules depend on that.
     pub fn new(client_id: &str, username: Option<&str>, listener: Option<&str>) -> Origin {
         let names = [client_id, username.unwrap_or(""), listener.unwrap_or("")];
-        Origin {
-            names: names.concat().into_boxed_str(),
+        let short = |name: &str| {
+            u8::try_from(name.len())
+                .ok()
+                .filter(|len| usize::from(*len) <= SHORT)
+        };
+        let names = names.concat();
+        if let (Some(len), Some(client_id_len)) = (short(&names), short(client_id)) {
+            let mut bytes = [0; SHORT];
+            for (place, byte) in bytes.iter_mut().zip(names.bytes()) {
+                *place = byte;
+            }
+            let username_len = username.and_then(short);
+            return Origin(Names::Short {
+                client_id_len,
+                username_len: username_len.unwrap_or(NO_SHORT_USERNAME),
+                len,
+                bytes,
+            });
+        }
+        Origin(Names::Long(Box::new(Long {
+            names: names.into_boxed_str(),
             client_id_len: length(client_id),
             username_len: username.map_or(NO_USERNAME, length),
-        }
+        })))
     }
 
     /// What it takes in memory, in bytes.
     pub fn held(&self) -> usize {
-        self.names.len() + size_of::<Origin>() + 2 * size_of::<usize>() + 2 * ALLOCATION
+        let long = match &self.0 {
+            Names::Short { .. } => 0,
+            Names::Long(long) => long.names.len() + size_of::<Long>() + 2 * ALLOCATION,
+        };
+        long + size_of::<Origin>() + 2 * size_of::<usize>() + ALLOCATION
+    }
+
+    /// All names, and how long the client id and the user name are.
+    fn names(&self) -> (&str, usize, Option<usize>) {
+        match &self.0 {
+            Names::Short {
+                client_id_len,
+                username_len,
+                len,
+                bytes,
+            } => {
+                let names = bytes.get(..usize::from(*len)).unwrap_or_default();
+                let username = (*username_len != NO_SHORT_USERNAME).then_some(*username_len);
+                // They were a &str.
+                let names = std::str::from_utf8(names).unwrap_or_default();
+                (
+                    names,
+                    usize::from(*client_id_len),
+                    username.map(usize::from),
+                )
+            }
+            Names::Long(long) => {
+                let username = (long.username_len != NO_USERNAME).then_some(long.username_len);
+                let username = username.map(|len| len as usize);
+                (&long.names, long.client_id_len as usize, username)
+            }
+        }
     }
 
     /// The client id; empty for the broker's own messages.
     pub fn client_id(&self) -> &str {
-        let end = self.client_id_len as usize;
-        self.names.get(..end).unwrap_or_default()
+        let (names, client_id, _) = self.names();
+        names.get(..client_id).unwrap_or_default()
     }
 
     /// The user name.
     pub fn username(&self) -> Option<&str> {
-        let start = self.client_id_len as usize;
-        match self.username_len {
-            NO_USERNAME => None,
-            len => self.names.get(start..start + len as usize),
-        }
+        let (names, client_id, username) = self.names();
+        names.get(client_id..client_id + username?)
     }
 
     /// The listener it is or was connected to, if rules depend on that.
     pub fn listener(&self) -> Option<&str> {
-        let before = self.client_id().len() + self.username().map_or(0, str::len);
-        let name = self.names.get(before..)?;
+        let (names, client_id, username) = self.names();
+        let name = names.get(client_id + username.unwrap_or(0)..)?;
         // Every listener has a name.
         (!name.is_empty()).then_some(name)
     }
@@ -258,13 +324,21 @@ mod tests {
     #[test]
     fn an_origin_tells_its_names_apart() {
         let longest = "x".repeat(65_535);
-        for client_id in ["", "c", &longest] {
-            for username in [None, Some(""), Some("u"), Some(&*longest)] {
-                for listener in [None, Some("1883")] {
+        let short = [
+            "x".repeat(SHORT - 1),
+            "x".repeat(SHORT),
+            "x".repeat(SHORT + 1),
+            "ä".repeat(9),
+        ];
+        let [a, b, c, d] = short.each_ref().map(String::as_str);
+        for client_id in ["", "c", a, b, c, d, &longest] {
+            for username in [None, Some(""), Some("u"), Some(a), Some(d), Some(&*longest)] {
+                for listener in [None, Some("1"), Some("1883")] {
                     let origin = Origin::new(client_id, username, listener);
                     assert_eq!(origin.client_id(), client_id);
                     assert_eq!(origin.username(), username);
                     assert_eq!(origin.listener(), listener);
+                    assert_eq!(origin, Origin::new(client_id, username, listener));
                 }
             }
         }

@@ -202,6 +202,26 @@ fn sockets_clocks_and_redb_stay_where_they_belong() {
     report(&complaints);
 }
 
+/// The one file with unsafe code.
+const UNSAFE: &str = "src/net/turn/heap/glibc.rs";
+
+#[test]
+fn unsafe_code_stays_where_it_belongs() {
+    let only = root().join(UNSAFE);
+    let mut complaints = Vec::new();
+    for source in product() {
+        for (number, line) in source.code() {
+            let is_lint =
+                ["#![deny(unsafe_code)]", "#![forbid(unsafe_code)]"].contains(&line.trim());
+            let found = mentions(line, "unsafe") || mentions(line, "unsafe_code");
+            if found && !is_lint && source.path != only {
+                complaints.push(format!("{}:{number}: unsafe code", source.path.display()));
+            }
+        }
+    }
+    report(&complaints);
+}
+
 /// Whether a line has the name as a word of its own.
 fn mentions(line: &str, name: &str) -> bool {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';

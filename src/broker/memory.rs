@@ -131,13 +131,13 @@ impl Memory {
         self.state
     }
 
-    /// True if `message` may be retained where `old` is, as of the last [`look`](Memory::look);
+    /// True if `message` may be retained where one of `old` bytes is, as of the last [`look`](Memory::look);
     /// `retained`: what all retained values take, which may be half of `limit`: else they alone could
     /// keep everybody out. What makes room always goes, and so does what the broker itself has to say.
     pub(crate) fn admits(
         &self,
         message: &Message,
-        old: Option<&Message>,
+        old: Option<u32>,
         (retained, limit): (u64, Option<u64>),
     ) -> bool {
         let is_short = self.state != Tightness::None || limit.is_some_and(|l| retained > l / 2);
@@ -207,11 +207,11 @@ impl Memory {
     }
 }
 
-/// True if `message` may be retained where `old` is, whatever all take: it deletes, replaces a value that
+/// True if `message` may be retained where one of `old` bytes is, whatever all take: it deletes, replaces a value that
 /// is no smaller, is small, or comes from the broker itself.
-pub(crate) fn always_admits(message: &Message, old: Option<&Message>) -> bool {
+pub(crate) fn always_admits(message: &Message, old: Option<u32>) -> bool {
     let deletes = message.retain && message.payload().is_empty();
-    let fits = |old: &Message| message.size() <= old.size().max(SMALL_VALUE);
+    let fits = |old: u32| message.size() <= old.max(SMALL_VALUE);
     deletes || message.origin.client_id().is_empty() || old.is_some_and(fits)
 }
 

@@ -20,6 +20,7 @@ use super::conn::{Conn, Role, SocketOptions, Transport};
 use super::half::HalfPackets;
 use super::progress::End;
 use super::reactor::{Reactor, Readiness};
+use super::turn::heap::{self, Heap};
 use super::turn::ready::{self, Ready};
 use super::turn::watch::{Part, Watch};
 use super::uplink::Uplink;
@@ -28,6 +29,7 @@ use super::web::{Code, Site, Web};
 use crate::auth::Auth;
 use crate::broker::{self, Address, Broker, ConnId, Driver};
 use crate::config::General;
+use crate::held;
 use crate::status::{Sys, Traffic};
 use crate::store::{Batch, Event, Handle, ReadRequest};
 use crate::time::Time;
@@ -94,6 +96,8 @@ pub struct Hub {
     pub(super) written_from: Option<u64>,
     /// Measures the turn.
     watch: Watch,
+    /// When freed memory is given back.
+    heap: Heap,
     /// What the half packets of all connections take.
     pub(super) half: HalfPackets,
     /// The links of the bridges.
@@ -134,6 +138,7 @@ impl Hub {
             is_unwritten: false,
             written_from: None,
             watch: Watch::new(Instant::now()),
+            heap: Heap::default(),
             uplinks: Vec::new(),
             buf: vec![0; READ_BUFFER].into_boxed_slice(),
             turn: None,
@@ -313,7 +318,11 @@ impl Hub {
 
     /// When the end of a turn has something to do next.
     pub(super) fn next_timeout(&self) -> Option<Time> {
-        let times = [self.broker.next_timeout(), self.sys.next_timeout()];
+        let times = [
+            self.broker.next_timeout(),
+            self.sys.next_timeout(),
+            self.heap.next_timeout(),
+        ];
         times.into_iter().flatten().min()
     }
 
@@ -432,6 +441,9 @@ impl Driver for Hub {
 
     fn tick(&mut self, now: Time) {
         self.sys.tick(&mut self.broker, &self.traffic, now);
+        if self.heap.is_due(held::all(), self.work(), now) {
+            heap::give_back();
+        }
         self.lap(Part::Timers);
     }
 

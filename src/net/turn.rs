@@ -12,6 +12,7 @@
 //!
 //! [`Broker::tick_unless`]: crate::broker::Broker::tick_unless
 
+pub(super) mod heap;
 pub(super) mod ready;
 pub(super) mod watch;
 

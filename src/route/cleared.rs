@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::rc::Rc;
 
-use super::retained::key;
+use super::kept::key;
 use crate::message::Message;
 use crate::time::Time;
 

@@ -5,16 +5,20 @@
 
 mod cleared;
 mod hash;
+mod kept;
 mod owners;
 mod retained;
 mod shared;
+mod sorted;
 mod subs;
+mod symbols;
 mod tree;
 mod trie;
 
 pub use cleared::Cleared;
+pub use kept::{Value, key, order};
 pub use owners::Owned;
-pub use retained::{Retained, Searched, key};
+pub use retained::{Retained, Searched};
 pub use shared::{Among, Fitness, Groups};
 pub use subs::SubOptions;
 pub use tree::Tree;

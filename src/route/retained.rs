@@ -1,27 +1,31 @@
 //! The retained messages.
 //!
-//! One ordered map, keyed by the topic with `/` turned into NUL (which no topic contains
-//! [MQTT-1.5.4-2]). So a separator sorts below every character, the topics under a level are one
-//! unbroken run, and a filter is answered by seeking from one possible match to the next: the
-//! literal levels of a filter narrow the search wherever they stand.
+//! They lie in the order of their topics, with a separator below every character. So the topics under a level are
+//! one unbroken run, and a filter is answered by seeking from one possible match to the next: the
+//! literal levels of a filter narrow the search wherever they stand. A place in the order has a key:
+//! the topic with `/` turned into NUL, which no topic contains [MQTT-1.5.4-2].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::rc::Rc;
 
+use super::kept::{Kept, Value, key};
 use super::owners::{Owned, Owners};
+use super::sorted::Sorted;
 use crate::held::{ALLOCATION, Charge, RETAINED};
-use crate::message::{self, Message};
+use crate::message::Message;
 use crate::time::Time;
 
 /// The retained message of each topic (5.0 §3.3.1.3).
 #[derive(Debug, Default)]
 pub struct Retained {
-    messages: BTreeMap<Box<[u8]>, Rc<Message>>,
+    messages: Sorted,
     /// The messages that expire, soonest first.
     expiries: BTreeSet<(Time, Box<[u8]>)>,
     bytes: usize,
-    /// What the keys take.
+    /// What messages take that are shared with queues, which count them.
+    shared: usize,
+    /// What the rest takes.
     held: Charge<RETAINED>,
     /// Whose they are.
     owners: Owners,
@@ -29,25 +33,10 @@ pub struct Retained {
     owners_held: Charge<RETAINED>,
 }
 
-/// What a key takes in a tree, whose nodes are two thirds full, in bytes; `entry`: of the tree.
-fn key_bytes(key: &[u8], entry: usize) -> usize {
-    key.len() + ALLOCATION + entry + entry / 2
-}
-
-/// What a retained message takes here.
-fn held(key: &[u8]) -> usize {
-    key_bytes(key, size_of::<(Box<[u8]>, Rc<Message>)>())
-}
-
-/// What it takes besides if it expires.
+/// What a message takes besides if it expires: a key in a tree, whose nodes are two thirds full, in bytes.
 fn held_expiry(key: &[u8]) -> usize {
-    key_bytes(key, size_of::<(Time, Box<[u8]>)>())
-}
-
-/// What a message takes that is retained under a key, in bytes.
-fn weight(key: &[u8], message: &Message) -> usize {
-    let expiry = message.expiry.map_or(0, |_| held_expiry(key));
-    message.size() as usize + message::OVERHEAD + held(key) + expiry
+    let entry = size_of::<(Time, Box<[u8]>)>();
+    key.len() + ALLOCATION + entry + entry / 2
 }
 
 impl Retained {
@@ -63,7 +52,7 @@ impl Retained {
 
     /// True without any retained message.
     pub fn is_empty(&self) -> bool {
-        self.messages.is_empty()
+        self.len() == 0
     }
 
     /// Bytes of topic, properties and payload of all retained messages.
@@ -73,8 +62,7 @@ impl Retained {
 
     /// What all of them take in memory, in bytes.
     pub fn held(&self) -> usize {
-        let keys = self.held.bytes() + self.owners_held.bytes();
-        self.bytes + self.len() * message::OVERHEAD + keys
+        self.shared + self.held.bytes() + self.owners_held.bytes()
     }
 
     /// What a client has retained.
@@ -82,89 +70,86 @@ impl Retained {
         self.owners.get(client_id)
     }
 
-    /// What `message` would take if it were retained, in bytes.
-    pub fn weight(message: &Message) -> u64 {
-        weight(message.topic().as_bytes(), message) as u64
-    }
-
-    /// The message retained under a key has gone from `old` to `new`.
-    fn change_owner(&mut self, key: &[u8], old: Option<&Message>, new: Option<&Message>) {
-        if let Some(old) = old {
-            self.owners.take(old.origin.client_id(), weight(key, old));
-        }
-        if let Some(new) = new {
-            self.owners.add(new.origin.client_id(), weight(key, new));
-        }
-        self.owners_held.set(self.owners.held());
+    /// What a message takes that is retained, in bytes, about.
+    pub fn weight(message: Value<'_>) -> usize {
+        let expiry = message.expiry().map(|_| held_expiry(message.topic_bytes()));
+        message.weight() + expiry.unwrap_or_default()
     }
 
     /// The message retained for `topic`, expired or not.
-    pub fn get(&self, topic: &str) -> Option<&Rc<Message>> {
-        self.messages.get(&key(topic)[..])
+    pub fn get(&self, topic: &str) -> Option<Value<'_>> {
+        self.messages.get(topic.as_bytes()).map(Kept::value)
     }
 
     /// All messages, in no order to rely on.
-    pub fn iter(&self) -> impl Iterator<Item = &Rc<Message>> {
-        self.messages.values()
+    pub fn iter(&self) -> impl Iterator<Item = Value<'_>> {
+        self.messages.iter().map(Kept::value)
     }
 
-    /// The messages whose topic's key comes after `key`, in the order of their keys; all of them for
-    /// `None`. The keys are of no use but for this.
-    pub fn after<'a>(
-        &'a self,
-        key: Option<&[u8]>,
-    ) -> impl Iterator<Item = (&'a [u8], &'a Rc<Message>)> {
+    /// The messages whose topic comes after that of `key`, in their order; all of them for
+    /// `None`.
+    pub fn after(&self, key: Option<&[u8]>) -> impl Iterator<Item = Value<'_>> {
         let from = key.map_or(Unbounded, Excluded);
-        let messages = self.messages.range::<[u8], _>((from, Unbounded));
-        messages.map(|(key, message)| (&**key, message))
+        self.messages.from(from).map(Kept::value)
     }
 
-    /// Retains `message` for its topic and returns the one it replaces [MQTT-3.3.1-5].
+    /// Retains `message` for its topic. True if it replaces one [MQTT-3.3.1-5].
     ///
     /// A message without payload is retained like any other: that it clears the topic instead
     /// [MQTT-3.3.1-6] is the caller's to know.
-    pub fn set(&mut self, message: Rc<Message>) -> Option<Rc<Message>> {
-        let key = key(message.topic());
+    pub fn set(&mut self, message: Rc<Message>) -> bool {
         let expiry = message.expiry;
-        let new = Rc::clone(&message);
-        self.bytes += message.size() as usize;
-        let old = match self.messages.get_mut(&key) {
-            Some(slot) => Some(std::mem::replace(slot, message)),
-            None => {
-                self.held.shift(held(&key), 0);
-                self.messages.insert(key.clone(), message);
-                None
-            }
-        };
+        let key = expiry.map(|_| key(message.topic()));
+        let kept = Kept::new(message);
+        self.count(&kept);
+        let old = self.messages.replace(kept);
         if let Some(old) = &old {
-            self.bytes -= old.size() as usize;
+            self.count_out(old);
+            self.forget_expiry(old.value());
         }
-        self.change_owner(&key, old.as_deref(), Some(&new));
-        let past = old.as_ref().and_then(|old| old.expiry);
-        if past != expiry {
-            if let Some(at) = past {
-                self.held.shift(0, held_expiry(&key));
-                self.expiries.remove(&(at, key.clone()));
-            }
-            if let Some(at) = expiry {
-                self.held.shift(held_expiry(&key), 0);
-                self.expiries.insert((at, key));
-            }
+        if let (Some(at), Some(key)) = (expiry, key) {
+            self.held.shift(held_expiry(&key), 0);
+            self.expiries.insert((at, key));
         }
-        old
+        old.is_some()
     }
 
-    /// Drops the message retained for `topic` and returns it.
-    pub fn remove(&mut self, topic: &str) -> Option<Rc<Message>> {
-        let (key, old) = self.messages.remove_entry(&key(topic)[..])?;
-        self.bytes -= old.size() as usize;
-        self.held.shift(0, held(&key));
-        self.change_owner(&key, Some(&old), None);
-        if let Some(at) = old.expiry {
+    /// Drops the message retained for `topic`. True if there was one.
+    pub fn remove(&mut self, topic: &str) -> bool {
+        let Some(old) = self.messages.take(topic.as_bytes()) else {
+            return false;
+        };
+        self.count_out(&old);
+        self.forget_expiry(old.value());
+        true
+    }
+
+    fn count(&mut self, kept: &Kept) {
+        let value = kept.value();
+        self.bytes += value.size() as usize;
+        self.shared += kept.shared();
+        self.held.shift(kept.held(), 0);
+        let client_id = value.origin().client_id();
+        self.owners.add(client_id, Retained::weight(value));
+        self.owners_held.set(self.owners.held());
+    }
+
+    fn count_out(&mut self, kept: &Kept) {
+        let value = kept.value();
+        self.bytes -= value.size() as usize;
+        self.shared -= kept.shared();
+        self.held.shift(0, kept.held());
+        let client_id = value.origin().client_id();
+        self.owners.take(client_id, Retained::weight(value));
+        self.owners_held.set(self.owners.held());
+    }
+
+    fn forget_expiry(&mut self, value: Value<'_>) {
+        if let Some(at) = value.expiry() {
+            let key = key(value.topic());
             self.held.shift(0, held_expiry(&key));
             self.expiries.remove(&(at, key));
         }
-        Some(old)
     }
 
     /// When the next message expires.
@@ -181,11 +166,10 @@ impl Retained {
             && *at <= now
             && let Some((_, key)) = self.expiries.pop_first()
         {
-            if let Some(old) = self.messages.remove(&key) {
-                self.bytes -= old.size() as usize;
-                self.held.shift(0, held(&key) + held_expiry(&key));
-                self.change_owner(&key, Some(&old), None);
-                expired.push(old);
+            self.held.shift(0, held_expiry(&key));
+            if let Some(old) = self.messages.take(&key) {
+                self.count_out(&old);
+                expired.extend(old.value().message());
             }
         }
         expired
@@ -203,7 +187,7 @@ impl Retained {
         filter: &str,
         (after, most): (Option<&[u8]>, usize),
         now: Time,
-        f: &mut impl FnMut(&Rc<Message>),
+        f: &mut impl FnMut(Value<'_>),
     ) -> Searched {
         let (mut cursor, mut looked): (Vec<u8>, usize) = (Vec::new(), 0);
         let mut is_sought = false;
@@ -213,25 +197,27 @@ impl Retained {
                 Some(after) => Excluded(after),
                 None => Unbounded,
             };
-            for (key, message) in self.messages.range::<[u8], _>((from, Unbounded)) {
+            for kept in self.messages.from(from) {
+                let topic = kept.topic();
                 if looked >= most.max(1) {
                     // The one before was looked at, and led here.
                     return Searched {
                         looked,
-                        reached: self.before(key),
+                        reached: self.before(topic),
                     };
                 }
                 looked += 1;
-                match compare(filter, key) {
+                match compare(filter, topic) {
                     Step::Match => {
-                        if !message.expired(now) {
-                            f(message);
+                        let value = kept.value();
+                        if !value.expired(now) {
+                            f(value);
                         }
                     }
                     Step::Next => {}
                     Step::Seek { keep, then } => {
                         cursor.clear();
-                        cursor.extend_from_slice(key.get(..keep).unwrap_or_default());
+                        cursor.extend_from_slice(topic.get(..keep).unwrap_or_default());
                         cursor.extend_from_slice(then);
                         is_sought = true;
                         continue 'seek;
@@ -246,10 +232,9 @@ impl Retained {
         }
     }
 
-    /// The key before `key`, which is one: nothing between the two is retained.
-    fn before(&self, key: &[u8]) -> Option<Box<[u8]>> {
-        let mut before = self.messages.range::<[u8], _>((Unbounded, Excluded(key)));
-        before.next_back().map(|(key, _)| key.clone())
+    /// The key of the topic before `topic`: nothing between the two is retained.
+    fn before(&self, topic: &[u8]) -> Option<Box<[u8]>> {
+        self.messages.before(topic).map(|kept| kept.value().key())
     }
 }
 
@@ -262,15 +247,15 @@ pub struct Searched {
     pub reached: Option<Box<[u8]>>,
 }
 
-/// Where the search for matches of a filter goes from a key.
+/// Where the search for matches of a filter goes from a topic.
 enum Step<'f> {
-    /// The key matches; the next one may too.
+    /// The topic matches; the next one may too.
     Match,
-    /// The key is above the matches; the next one may match.
+    /// The topic is above the matches; the next one may match.
     Next,
-    /// Nothing before the first `keep` bytes of the key, then `then`, matches.
+    /// Nothing before the first `keep` bytes of the topic, then `then`, matches.
     Seek { keep: usize, then: &'f [u8] },
-    /// No later key matches.
+    /// No later topic matches.
     End,
 }
 
@@ -278,17 +263,17 @@ enum Step<'f> {
 const PAST_SUBTREE: &[u8] = &[SEPARATOR + 1];
 const SEPARATOR: u8 = 0;
 
-fn compare<'f>(filter: &'f str, key: &[u8]) -> Step<'f> {
-    if key.first() == Some(&b'$') && filter.starts_with(['+', '#']) {
+fn compare<'f>(filter: &'f str, topic: &[u8]) -> Step<'f> {
+    if topic.first() == Some(&b'$') && filter.starts_with(['+', '#']) {
         return Step::Seek {
             keep: 0,
             then: &[b'$' + 1],
         };
     }
     let mut wanted = filter.split('/');
-    // Where the level begins in the key.
+    // Where the level begins in the topic.
     let mut start = 0;
-    for level in key.split(|&b| b == SEPARATOR) {
+    for level in topic.split(|&b| b == b'/') {
         let Some(want) = wanted.next() else {
             return Step::Seek {
                 keep: start - 1,
@@ -320,12 +305,4 @@ fn compare<'f>(filter: &'f str, key: &[u8]) -> Step<'f> {
         None | Some("#") => Step::Match,
         Some(_) => Step::Next,
     }
-}
-
-/// The key of a topic: keys sort in the order in which [`Retained::search`] finds topics.
-pub fn key(topic: &str) -> Box<[u8]> {
-    topic
-        .bytes()
-        .map(|b| if b == b'/' { SEPARATOR } else { b })
-        .collect()
 }

@@ -33,7 +33,8 @@ pub(super) enum Subs<S> {
     None,
     One(Sub<S>),
     /// Two or more, sorted by key.
-    Many(Vec<Sub<S>>),
+    #[expect(clippy::box_collection, reason = "a node is smaller by a sixth")]
+    Many(Box<Vec<Sub<S>>>),
 }
 
 impl<S: Copy + Ord> Subs<S> {
@@ -56,7 +57,7 @@ impl<S: Copy + Ord> Subs<S> {
             Subs::One(old) => {
                 let mut both = vec![*old, sub];
                 both.sort_unstable_by_key(|s| s.key);
-                *self = Subs::Many(both);
+                *self = Subs::Many(Box::new(both));
             }
             Subs::Many(subs) => match subs.binary_search_by_key(&sub.key, |s| s.key) {
                 Ok(at) => {
@@ -96,7 +97,7 @@ impl<S: Copy + Ord> Subs<S> {
     pub(super) fn heap(&self) -> usize {
         match self {
             Subs::None | Subs::One(_) => 0,
-            Subs::Many(subs) => subs.capacity() * size_of::<Sub<S>>(),
+            Subs::Many(subs) => size_of_val(&**subs) + subs.capacity() * size_of::<Sub<S>>(),
         }
     }
 }

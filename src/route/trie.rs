@@ -13,8 +13,9 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 
-use super::hash::{EdgeHasher, LevelHash};
+use super::hash::EdgeHasher;
 use super::subs::{Sub, SubOptions, Subs};
+use super::symbols::{Symbol, Symbols};
 use crate::impossible;
 
 /// No node, or no such level.
@@ -60,13 +61,6 @@ fn number(at: usize) -> u32 {
     })
 }
 
-/// A level's number, and how many edges carry it.
-#[derive(Clone, Copy, Debug)]
-struct Symbol {
-    id: u32,
-    edges: u32,
-}
-
 /// Numbers that may be free whatever is in use.
 const SPARE: usize = 64;
 
@@ -94,15 +88,14 @@ pub struct Trie<S> {
     nodes: Vec<Node<S>>,
     free_nodes: Vec<u32>,
     edges: HashMap<(u32, u32), u32, BuildHasherDefault<EdgeHasher>>,
-    /// Level names come from peers, hence a hash with a key.
-    symbols: HashMap<Box<[u8]>, Symbol, LevelHash>,
+    symbols: Symbols,
     free_symbols: Vec<u32>,
     /// How many subscriptions have one level, two levels, and so on up to the most that one has.
     depths: Vec<u32>,
     len: usize,
     /// How many entries of lists had to move for others that came and went.
     moved: usize,
-    /// Bytes of the names of levels and of lists of subscriptions.
+    /// Bytes of lists of subscriptions.
     lists: usize,
     scratch: Cell<Scratch>,
     /// Bytes of the work space.
@@ -122,7 +115,7 @@ impl<S: Copy + Ord> Trie<S> {
             nodes: vec![Node::default()],
             free_nodes: Vec::new(),
             edges: HashMap::default(),
-            symbols: HashMap::with_hasher(LevelHash::new()),
+            symbols: Symbols::new(),
             free_symbols: Vec::new(),
             depths: Vec::new(),
             len: 0,
@@ -331,7 +324,6 @@ impl<S: Copy + Ord> Trie<S> {
                     if symbol.edges == 0 {
                         self.free_symbols.push(symbol.id);
                         self.symbols.remove(level.as_bytes());
-                        self.lists -= name_size(level);
                     }
                 }
             }
@@ -346,9 +338,8 @@ impl<S: Copy + Ord> Trie<S> {
         // Without a free number, the numbers in use are 0 to len - 1.
         let next = number(self.symbols.len());
         let id = self.free_symbols.pop().unwrap_or(next);
-        self.lists += name_size(level);
-        let symbol = Symbol { id, edges: 1 };
-        self.symbols.insert(level.as_bytes().into(), symbol);
+        self.symbols
+            .insert(level.as_bytes(), Symbol { id, edges: 1 });
         id
     }
 
@@ -378,19 +369,14 @@ impl<S: Copy + Ord> Trie<S> {
             + (free + self.depths.capacity()) * size_of::<u32>()
             + self.nodes.capacity() * size_of::<Node<S>>()
             + table(self.edges.capacity(), size_of::<((u32, u32), u32)>())
-            + table(self.symbols.capacity(), size_of::<(Box<[u8]>, Symbol)>())
+            + self.symbols.bytes()
     }
 
     /// True if nothing but the root is left.
     #[cfg(test)]
     pub(super) fn is_pruned(&self) -> bool {
         self.edges.is_empty()
-            && self.symbols.is_empty()
+            && self.symbols.len() == 0
             && self.nodes.len() == self.free_nodes.len() + 1
     }
-}
-
-/// Bytes on the heap for the name of a level.
-fn name_size(level: &str) -> usize {
-    level.len().next_multiple_of(16) + 16
 }

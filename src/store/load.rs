@@ -1,7 +1,8 @@
 //! The scan at start-up: everything but the payloads of the backlog.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::rc::Rc;
 
 use super::error::{Corrupt, Error};
 use super::queue::{Queue, Queued};
@@ -14,7 +15,7 @@ use super::rows::state::StateRecord;
 use super::tables::meta::{Meta, Written};
 use super::tables::view::{CONTINUE, View};
 use crate::lane::Lane;
-use crate::message::{Message, MessageId, SessionId};
+use crate::message::{Message, MessageId, Origin, SessionId};
 use crate::owed::Owed;
 use crate::time::Time;
 
@@ -185,8 +186,16 @@ fn load_messages(view: &View<'_>, loaded: &mut Loaded) -> Result<(), Error> {
 }
 
 fn load_retained(view: &View<'_>, loaded: &mut Loaded) -> Result<(), Error> {
+    // Few publish very many.
+    let mut origins: HashSet<Rc<Origin>> = HashSet::new();
     let _ = view.retained(|topic, row| {
-        let read = decode_retained(topic, row).map(|message| {
+        let read = decode_retained(topic, row).map(|mut message| {
+            match origins.get(&message.origin) {
+                Some(known) => message.origin = Rc::clone(known),
+                None => {
+                    origins.insert(Rc::clone(&message.origin));
+                }
+            }
             loaded.floor = loaded.floor.max(message.arrival);
             loaded.retained.push(message);
         });

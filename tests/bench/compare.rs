@@ -13,6 +13,7 @@
 
 #[allow(dead_code, reason = "`flash` uses more of it")]
 mod load;
+mod memory;
 mod report;
 mod rows;
 #[allow(dead_code, reason = "`flash` uses more of it")]

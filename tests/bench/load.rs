@@ -32,6 +32,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Bytes that wait for a flush.
+    pub(crate) fn waiting(&self) -> usize {
+        self.tx.len()
+    }
+
     /// Appends a PUBLISH to what the next flush sends.
     pub(crate) fn publish(&mut self, topic: &str, qos: u8, payload: &[u8]) {
         self.publish_with(qos << 1, topic, payload);

@@ -5,6 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::load::{Load, Stillness};
+use crate::memory;
 use crate::report::Metric;
 use crate::server::{Kind, Server, cpu};
 
@@ -89,6 +90,21 @@ pub(crate) const ROWS: &[Row] = &[
         name: "connections",
         about: "memory for each of 5,000 idle connections",
         run: connections,
+    },
+    Row {
+        name: "subscribed",
+        about: "memory for each of 8,000 idle connections with a subscription, persistence on",
+        run: memory::subscribed,
+    },
+    Row {
+        name: "after-load",
+        about: "memory after 8,000 subscribers got a message each, before and after, persistence on",
+        run: memory::after_load,
+    },
+    Row {
+        name: "retained",
+        about: "memory with 100,000 retained values of 100 bytes, persistence on",
+        run: memory::retained,
     },
 ];
 
@@ -399,13 +415,7 @@ fn idle(s: Setup) -> Result<Vec<Metric>> {
 
 fn connections(s: Setup) -> Result<Vec<Metric>> {
     let n = 5_000 / s.divisor;
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    if limit.is_some_and(|limit| limit < n + 64) {
-        return Err(Error::other(format!(
-            "{n} connections need ulimit -n {}",
-            n + 64
-        )));
-    }
+    memory::enough_files(n)?;
     let server = Server::start(s.kind, "")?;
     sleep(Duration::from_millis(500));
     let mut load = Load::new()?;

@@ -123,3 +123,30 @@ def test_status_tells_what_takes_the_memory(make_broker, client):
     assert figures["limit"] == 8 << 20
     parts = [bytes for name, bytes in figures.items() if name.startswith("part/")]
     assert len(parts) == 9 and 0 < figures["counted"] < 1 << 20
+
+
+def test_memory_comes_back(make_broker):
+    """Many connections get messages: once those are acknowledged nothing is left of that."""
+    broker = make_broker("max_connections -1\n")
+    count = 20
+
+    def resident():
+        return memory(broker.process.pid)["VmRSS"]
+
+    with contextlib.ExitStack() as stack:
+        readers = [stack.enter_context(Raw(broker.port, f"reader{n}")) for n in range(1_000)]
+        for n, reader in enumerate(readers):
+            reader.send(wire.subscribe(1, f"reader/{n}", 1))
+            reader.expect(wire.SUBACK)
+        before = resident()
+        device = stack.enter_context(Raw(broker.port, "device"))
+        for n in range(len(readers)):
+            ids = range(1 + count * n, 1 + count * (n + 1))
+            device.send(b"".join(wire.publish(f"reader/{n}", b"x", 1, id) for id in ids))
+            for _ in ids:
+                device.expect(wire.PUBACK)
+        assert resident() > 1.3 * before, "too little to tell"
+        for reader in readers:
+            for _ in range(count):
+                reader.send(wire.ack(wire.PUBACK, reader.expect(wire.PUBLISH).id))
+        wait_until(lambda: resident() < 1.2 * before, what="memory to come back", timeout=60)

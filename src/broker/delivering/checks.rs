@@ -22,7 +22,7 @@ pub(crate) fn is_reserved(router: &Router, topic: &str, client_id: Option<&str>)
 /// client could take for its client id.
 fn is_ours(router: &Router, topic: &str) -> bool {
     let told = router.retained_at(topic);
-    told.is_some_and(|message| message.origin.client_id().is_empty())
+    told.is_some_and(|value| value.origin().client_id().is_empty())
 }
 
 /// False for a payload that is said to be UTF-8 and is not (5.0 §3.3.2.3.2). Like one without the

@@ -13,7 +13,7 @@ use crate::impossible;
 use crate::keys::SessionKey;
 use crate::message::{Message, Parts};
 use crate::mqtt::Version;
-use crate::route::Retained;
+use crate::route::{Retained, Value};
 use crate::time::Time;
 
 /// Keeps or deletes the retained message of a topic. True if the publisher is answered after the
@@ -34,16 +34,17 @@ pub(super) fn retain(core: &mut Core, message: &Rc<Message>, now: Time) -> bool 
 
 /// True if the client of a message may have it retained where `old` is, as far as `max_retained_bytes` and
 /// `max_retained_messages` go.
-pub(super) fn has_share(core: &Core, message: &Message, old: Option<&Message>) -> bool {
+pub(super) fn has_share(core: &Core, message: &Rc<Message>, old: Option<Value<'_>>) -> bool {
     let bounds = core.settings.retained_bounds();
-    if bounds == Bounds::default() || always_admits(message, old) {
+    let is_free = bounds == Bounds::default();
+    if is_free || always_admits(message, old.map(|old| old.size())) {
         return true;
     }
     let client_id = message.origin.client_id();
     let owned = core.router.retained_by(client_id);
-    let replaced = old.filter(|old| old.origin.client_id() == client_id);
-    let bytes = owned.bytes + Retained::weight(message);
-    let bytes = bytes.saturating_sub(replaced.map_or(0, Retained::weight));
+    let replaced = old.filter(|old| old.origin().client_id() == client_id);
+    let bytes = owned.bytes + Retained::weight(Value::of(message)) as u64;
+    let bytes = bytes.saturating_sub(replaced.map_or(0, Retained::weight) as u64);
     let messages = owned.messages + u64::from(replaced.is_none());
     (bounds.bytes == 0 || bytes <= bounds.bytes)
         && (bounds.messages == 0 || messages <= bounds.messages)
@@ -67,14 +68,20 @@ pub(super) fn tell_share(core: &mut Core, message: &Message, now: Time) {
 /// A retained message is about to be replaced. Where it waits for nothing but the uplink of a bridge
 /// to come back, the upstream will not get it: it counts as dropped.
 fn count_replaced(core: &mut Core, topic: &str, now: Time) {
-    if core.bridges.keys().next().is_none() {
+    let is_away = |key: &SessionKey| core.sessions.get(*key).is_some_and(|s| s.conn.is_none());
+    let away: Vec<SessionKey> = core.bridges.keys().filter(is_away).collect();
+    if away.is_empty() {
         return;
     }
-    let Some(old) = core.router.retained_at(topic).cloned() else {
+    let Some(old) = core
+        .router
+        .retained_at(topic)
+        .and_then(|value| value.message())
+    else {
         return;
     };
-    for key in core.bridges.keys().collect::<Vec<_>>() {
-        let Some(session) = core.sessions.get(key).filter(|s| s.conn.is_none()) else {
+    for key in away {
+        let Some(session) = core.sessions.get(key) else {
             continue;
         };
         let end = session.bridge().filter(|_| is_synced(session, &old));

@@ -22,7 +22,7 @@ use crate::keys::{ConnId, SessionKey};
 use crate::lane::Lane;
 use crate::message::Message;
 use crate::mqtt::{QoS, Version};
-use crate::route::Among;
+use crate::route::{Among, Value};
 use crate::time::Time;
 
 /// So many messages that wait for room are looked at for a unit of work.
@@ -65,13 +65,7 @@ pub(crate) fn route(
     let mut retention = retention(core, message);
     let is_kept = message.retain && retention != Retention::NoRoom;
     if !is_kept && message.retain {
-        let old = core.router.retained_at(topic).map(|old| &**old);
-        if has_share(core, message, old) {
-            core.counters.refused_for_memory += 1;
-            tell_unretained(core, topic, from, now);
-        } else {
-            tell_share(core, message, now);
-        }
+        count_unretained(core, (message, topic), from, now);
         if all_have_room && !is_told_reasons(core, from) {
             retention = Retention::Done;
         }
@@ -146,7 +140,22 @@ fn is_told_reasons(core: &Core, publisher: Option<SessionKey>) -> bool {
     session.is_some_and(|session| session.version == Version::V5 && !session.is_bridge())
 }
 
-/// Tells that a message is not retained, if that was not told lately.
+/// Counts a message that is not retained, and tells why.
+fn count_unretained(
+    core: &mut Core,
+    (message, topic): (&Rc<Message>, &str),
+    from: Option<SessionKey>,
+    now: Time,
+) {
+    if has_share(core, message, core.router.retained_at(topic)) {
+        core.counters.refused_for_memory += 1;
+        tell_unretained(core, topic, from, now);
+    } else {
+        tell_share(core, message, now);
+    }
+}
+
+/// Tells that there is no memory to retain a message, if that was not told lately.
 fn tell_unretained(core: &mut Core, topic: &str, publisher: Option<SessionKey>, now: Time) {
     if !core.memory.tells_unretained(now) {
         return;
@@ -204,11 +213,11 @@ fn add_members(core: &mut Core, message: &Message, receivers: &mut Vec<Receiver>
 }
 
 /// What stands in the way of retaining a message, if it is to be retained.
-fn retention(core: &Core, message: &Message) -> Retention {
+fn retention(core: &Core, message: &Rc<Message>) -> Retention {
     if !message.retain {
         return Retention::Done;
     }
-    let old = core.router.retained_at(message.topic()).map(|old| &**old);
+    let old = core.router.retained_at(message.topic());
     if !has_memory(core, message, old) || !has_share(core, message, old) {
         Retention::NoRoom
     } else if message.qos != QoS::AtMostOnce && core.ledger.is_closed() {
@@ -219,9 +228,10 @@ fn retention(core: &Core, message: &Message) -> Retention {
 }
 
 /// True if there is memory to retain a message where `old` is.
-fn has_memory(core: &Core, message: &Message, old: Option<&Message>) -> bool {
+fn has_memory(core: &Core, message: &Message, old: Option<Value<'_>>) -> bool {
     let bounds = (core.router.retained_bytes(), core.settings.memory_limit());
-    core.memory.admits(message, old, bounds)
+    core.memory
+        .admits(message, old.map(|old| old.size()), bounds)
 }
 
 /// Asks once for each receiver how the message can reach it. A session gets all that it is to store

@@ -223,7 +223,10 @@ pub(super) fn send_ahead(
         }
         core.work.add(1);
         let overtaken = core.router.walks.overtake(key, topic);
-        let message = core.router.retained_at(topic).cloned();
+        let message = core
+            .router
+            .retained_at(topic)
+            .and_then(|value| value.message());
         let message = message.filter(|message| !message.expired(now));
         let mut has_got = overtaken.is_empty();
         for (options, message) in overtaken.iter().zip(message.iter().cycle()) {

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::Router;
 use crate::message::Message;
+use crate::route::{Value, order};
 use crate::time::Time;
 
 /// So many cleared topics are kept for upstreams that cannot be told at the moment.
@@ -49,14 +50,12 @@ impl Router {
 
     /// The retained messages and those that have cleared a topic, in one order, from the one after
     /// `key` on.
-    pub(crate) fn kept_after<'a>(
-        &'a self,
-        key: Option<&[u8]>,
-    ) -> impl Iterator<Item = (&'a [u8], &'a Rc<Message>)> {
+    pub(crate) fn kept_after<'a>(&'a self, key: Option<&[u8]>) -> impl Iterator<Item = Value<'a>> {
         let mut kept = self.retained.after(key).peekable();
-        let mut cleared = self.cleared.after(key).peekable();
+        let cleared = self.cleared.after(key);
+        let mut cleared = cleared.map(|(_, message)| Value::of(message)).peekable();
         std::iter::from_fn(move || match (kept.peek(), cleared.peek()) {
-            (Some((a, _)), Some((b, _))) if b < a => cleared.next(),
+            (Some(a), Some(b)) if order(b.topic_bytes(), a.topic_bytes()).is_lt() => cleared.next(),
             (None, _) => cleared.next(),
             _ => kept.next(),
         })
@@ -93,7 +92,7 @@ mod tests {
         }
         let topics: Vec<String> = router
             .kept_after(None)
-            .map(|(_, message)| message.topic().to_owned())
+            .map(|value| value.topic().to_owned())
             .collect();
         assert_eq!((topics.len(), &*topics[0]), (MAX_CLEARED, "t/00005"));
         let mut batch = Batch::new(1);
@@ -116,14 +115,14 @@ mod tests {
         router.retain(&message("c", b"x", 2), true, Time::from_secs(2));
         let after = |key: Option<&[u8]>| -> Vec<(String, bool)> {
             let kept = router.kept_after(key);
-            let kept = kept.map(|(_, m)| (m.topic().to_owned(), m.payload().is_empty()));
+            let kept = kept.map(|m| (m.topic().to_owned(), m.payload().is_empty()));
             kept.collect()
         };
         let all = [("a", false), ("a/x", false), ("b", true), ("c", false)];
         let all = all.map(|(topic, is_cleared)| (topic.to_owned(), is_cleared));
         assert_eq!(after(None), all);
-        let (second, _) = router.kept_after(None).nth(1).unwrap();
-        assert_eq!(after(Some(second)), all[2..]);
+        let second = router.kept_after(None).nth(1).unwrap();
+        assert_eq!(after(Some(&second.key())), all[2..]);
         assert_eq!(router.retained_len(), 3);
     }
 }

@@ -4,6 +4,7 @@
 mod cleared;
 mod clearing;
 mod gone;
+mod lazy;
 mod left_in_ram;
 mod leftovers;
 mod moving;
@@ -32,7 +33,7 @@ use crate::impossible;
 use crate::keys::{GroupKey, SessionKey};
 use crate::message::{Message, MessageId};
 use crate::mqtt::{self, QoS};
-use crate::route::{Cleared, Groups, Owned, Retained, Searched, SubOptions, Tree};
+use crate::route::{Cleared, Groups, Owned, Retained, Searched, SubOptions, Tree, Value};
 use crate::store::Batch;
 use crate::time::Time;
 
@@ -296,7 +297,7 @@ impl Router {
     ) -> (Vec<Rc<Message>>, Searched) {
         let mut found = Vec::new();
         let from = (walk.passed(), most);
-        let take = &mut |message: &Rc<Message>| found.push(Rc::clone(message));
+        let take = &mut |value: Value<'_>| found.extend(value.message());
         let searched = self.retained.search(walk.filter(), from, now, take);
         (found, searched)
     }
@@ -304,12 +305,12 @@ impl Router {
     /// True if a message is what its topic retains.
     pub(crate) fn retains(&self, message: &Message) -> bool {
         self.retained_at(message.topic()).is_some_and(|retained| {
-            retained.arrival == message.arrival && retained.payload() == message.payload()
+            retained.arrival() == message.arrival && retained.payload() == message.payload()
         })
     }
 
     /// What is retained on a topic.
-    pub(crate) fn retained_at(&self, topic: &str) -> Option<&Rc<Message>> {
+    pub(crate) fn retained_at(&self, topic: &str) -> Option<Value<'_>> {
         self.retained.get(topic)
     }
 
@@ -336,7 +337,7 @@ impl Router {
 
     /// All retained messages.
     #[cfg(test)]
-    pub(crate) fn all_retained(&self) -> impl Iterator<Item = &Rc<Message>> {
+    pub(crate) fn all_retained(&self) -> impl Iterator<Item = Value<'_>> {
         self.retained.iter()
     }
 
@@ -354,7 +355,7 @@ impl Router {
     pub(crate) fn retain(&mut self, message: &Rc<Message>, is_told: bool, now: Time) -> Retaining {
         let topic = message.topic();
         let changed = if message.payload().is_empty() {
-            self.retained.remove(topic).is_some()
+            self.retained.remove(topic)
         } else {
             self.retained.set(Rc::clone(message));
             self.cleared.remove(topic);
@@ -399,8 +400,10 @@ impl Router {
     /// that are left.
     pub(crate) fn save(&mut self, batch: &mut Batch, all: bool, now: Time) -> Option<Time> {
         for topic in self.unwritten.take(all, now) {
-            match self.retained.get(&topic).or(self.cleared.get(&topic)) {
-                Some(message) => batch.put_retained(message),
+            let cleared = || self.cleared.get(&topic).cloned();
+            let retained = self.retained.get(&topic);
+            match retained.and_then(|value| value.message()).or_else(cleared) {
+                Some(message) => batch.put_retained(&message),
                 None => batch.delete_retained(&topic),
             }
         }

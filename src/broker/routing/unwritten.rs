@@ -5,8 +5,10 @@
 //! what follows on that topic is coalesced to one write a [`PAUSE`].
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+use super::lazy::Lazy;
 use crate::held::{ALLOCATION, Charge, RETAINED};
 use crate::time::Time;
 
@@ -31,7 +33,7 @@ pub(crate) struct Unwritten {
     /// To be written with the next commit, whenever that is.
     next: HashSet<Box<str>>,
     /// The same, but nobody waits: as many of them as a commit takes.
-    lazy: HashSet<Box<str>>,
+    lazy: Lazy,
     /// When the next of them are to be written.
     lazy_due: Option<Time>,
     /// To be written at the given moment.
@@ -42,12 +44,24 @@ pub(crate) struct Unwritten {
     expired_due: Option<Time>,
     /// The first of the moments of `later`, or an earlier one.
     due: Option<Time>,
-    /// When topics were written, those of the last [`PAUSE`] at least.
-    written: HashMap<Box<str>, Time>,
+    /// In which second topics were written, by the hash of each, those of the last [`PAUSE`] at least.
+    /// Where two have the same, as one in forty thousand has among a hundred thousand, a value that
+    /// nobody waits for is written later than it might be.
+    written: HashMap<u32, u32>,
+    hash: RandomState,
     /// When `written` was last rid of what is older.
     swept: Time,
-    /// What the topics take.
+    /// What the topics take that are to be written.
     held: Charge<RETAINED>,
+    /// What `lazy` takes.
+    held_lazy: Charge<RETAINED>,
+    /// What `written` takes.
+    held_written: Charge<RETAINED>,
+}
+
+/// A moment in seconds, rounded up: a pause ends no sooner than it should.
+fn second(at: Time) -> u32 {
+    u32::try_from(at.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX)
 }
 
 /// What a topic takes in a table, which is half empty after it has grown.
@@ -58,27 +72,40 @@ fn held(topic: &str) -> usize {
 impl Unwritten {
     /// The value of `topic` has changed, and somebody waits for the commit.
     pub(crate) fn promised(&mut self, topic: &str) {
-        if self.later.remove(topic).is_some() || self.lazy.remove(topic) {
-            self.held.shift(0, held(topic));
-        }
+        self.forget(topic);
         if self.next.insert(topic.into()) {
             self.held.shift(held(topic), 0);
         }
+    }
+
+    /// The hash of a topic for `written`.
+    fn hashed(&self, topic: &str) -> u32 {
+        let [_, _, _, _, a, b, c, d] = self.hash.hash_one(topic).to_be_bytes();
+        u32::from_be_bytes([a, b, c, d])
+    }
+
+    /// What nobody waits for need not be written any more, or somebody waits.
+    fn forget(&mut self, topic: &str) {
+        if self.later.remove(topic).is_some() {
+            self.held.shift(0, held(topic));
+        }
+        self.lazy.remove(topic);
+        self.held_lazy.set(self.lazy.held());
     }
 
     fn write_soon(&mut self, topic: &str) {
         if self.later.remove(topic).is_some() {
             self.held.shift(0, held(topic));
         }
-        if self.lazy.insert(topic.into()) {
-            self.held.shift(held(topic), 0);
-        }
+        self.lazy.insert(topic);
+        self.held_lazy.set(self.lazy.held());
     }
 
     /// The value of `topic` has changed, and nobody waits. Answers when it is to be written, if
     /// not with the next commit.
     pub(crate) fn changed(&mut self, topic: &str, now: Time) -> Option<Time> {
-        let at = self.written.get(topic).map(|at| *at + PAUSE);
+        let written = self.written.get(&self.hashed(topic));
+        let at = written.map(|second| Time::from_secs(u64::from(*second)) + PAUSE);
         match at.filter(|at| *at > now) {
             _ if self.next.contains(topic) => None,
             Some(at) => {
@@ -97,9 +124,7 @@ impl Unwritten {
 
     /// The value of `topic` has expired.
     pub(crate) fn expired(&mut self, topic: &str) {
-        if self.later.remove(topic).is_some() || self.lazy.remove(topic) {
-            self.held.shift(0, held(topic));
-        }
+        self.forget(topic);
         if !self.next.contains(topic) {
             self.expired.push(topic.into());
             self.held.shift(held(topic), 0);
@@ -114,57 +139,51 @@ impl Unwritten {
     /// The topics to write now; all of them if `all`.
     pub(crate) fn take(&mut self, all: bool, now: Time) -> HashSet<Box<str>> {
         let mut topics = std::mem::take(&mut self.next);
+        let mut held_bytes = self.held.bytes();
+        // Each leaves its table.
+        let written = |topic: &str, bytes: &mut usize| *bytes = bytes.saturating_sub(held(topic));
+        topics
+            .iter()
+            .for_each(|topic| written(topic, &mut held_bytes));
         if all || self.due.is_some_and(|at| at <= now) {
             let due = self.later.extract_if(|_, at| all || *at <= now);
-            self.lazy.extend(due.map(|(topic, _)| topic));
+            for (topic, _) in due {
+                written(&topic, &mut held_bytes);
+                self.lazy.insert(&topic);
+            }
             self.due = self.later.values().min().copied();
         }
-        self.take_lazy(if all { usize::MAX } else { LAZY }, &mut topics);
+        let most = if all { usize::MAX } else { LAZY };
+        topics.extend(std::iter::from_fn(|| self.lazy.pop()).take(most));
+        self.held_lazy.set(self.lazy.held());
         self.lazy_due = (!self.lazy.is_empty()).then(|| now + LAZY_PAUSE);
-        let mut held_bytes = self.held.bytes();
         let most = if all { usize::MAX } else { EXPIRED };
         let rest = self.expired.len().saturating_sub(most);
         for topic in self.expired.drain(rest..) {
-            let bytes = held(&topic);
-            if !topics.insert(topic) {
-                held_bytes = held_bytes.saturating_sub(bytes);
-            }
+            written(&topic, &mut held_bytes);
+            topics.insert(topic);
         }
         self.expired_due = (rest > 0).then(|| now + EXPIRED_PAUSE);
         if rest == 0 {
             self.expired = Vec::new();
         }
         for topic in &topics {
-            // Each topic leaves one table for this one, where it may be already.
-            if self.written.insert(topic.clone(), now).is_some() {
-                held_bytes = held_bytes.saturating_sub(held(topic));
-            }
+            let hash = self.hashed(topic);
+            self.written.insert(hash, second(now));
         }
         if now.since(self.swept) >= PAUSE {
-            self.written.retain(|topic, at| {
-                let stays = now.since(*at) < PAUSE;
-                held_bytes = held_bytes.saturating_sub(if stays { 0 } else { held(topic) });
-                stays
-            });
+            let from = second(now).saturating_sub(second(Time::ZERO + PAUSE));
+            self.written.retain(|_, second| *second > from);
+            let few = 2 * self.written.len();
+            if self.written.capacity() > 2 * few {
+                self.written.shrink_to(few);
+            }
             self.swept = now;
         }
         self.held.set(held_bytes);
+        let table = self.written.capacity() * 8 / 7 * (size_of::<(u32, u32)>() + 1);
+        self.held_written.set(table);
         topics
-    }
-
-    /// Adds some of what nobody waits for to `topics`.
-    fn take_lazy(&mut self, most: usize, topics: &mut HashSet<Box<str>>) {
-        if self.lazy.len() <= most {
-            topics.extend(std::mem::take(&mut self.lazy));
-            return;
-        }
-        let mut left = most;
-        let some = self.lazy.extract_if(|_| {
-            let is_taken = left > 0;
-            left = left.saturating_sub(1);
-            is_taken
-        });
-        topics.extend(some);
     }
 
     /// When [`Unwritten::take`] is to be called for what is to be written later.
@@ -199,14 +218,14 @@ mod tests {
             unwritten.changed("a", START + Duration::from_secs(second));
             unwritten.promised(["b", "c"][usize::from(second % 2 == 0)]);
             take(&mut unwritten, second);
-            let topics = unwritten.next.iter().chain(&unwritten.lazy);
+            let topics = unwritten.next.iter();
             let topics = topics.chain(unwritten.later.keys());
-            let topics = topics.chain(unwritten.written.keys());
             assert_eq!(unwritten.held.bytes(), topics.map(|t| held(t)).sum());
         }
         take(&mut unwritten, 1_000);
         take(&mut unwritten, 2_000);
-        assert_eq!(unwritten.held.bytes(), 0);
+        let parts = [&unwritten.held, &unwritten.held_lazy].map(Charge::bytes);
+        assert_eq!(parts, [0, 0]);
     }
 
     #[test]
@@ -258,8 +277,11 @@ mod tests {
             unwritten.changed(&format!("t/{n}"), START);
         }
         assert_eq!(take(&mut unwritten, 0).len(), 1_000);
+        let counted = unwritten.held_written.bytes();
+        assert!((9_000..40_000).contains(&counted), "{counted}");
         take(&mut unwritten, 61);
         assert!(unwritten.written.is_empty());
+        assert!(unwritten.held_written.bytes() < 100);
     }
 
     #[test]

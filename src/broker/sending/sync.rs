@@ -15,6 +15,7 @@ use crate::keys::SessionKey;
 use crate::message::Message;
 use crate::mqtt::{QoS, Reason};
 use crate::owed::Owed;
+use crate::route::Value;
 use crate::session::{Done, Entry};
 use crate::time::Time;
 
@@ -105,45 +106,45 @@ fn find(core: &Core, key: SessionKey, now: Time) -> (usize, Option<Found>) {
         return (0, None);
     };
     let mut looked = 0;
-    for (topic, message) in core.router.kept_after(after) {
+    for value in core.router.kept_after(after) {
         looked += 1;
-        if let Some(owed) = due(core, (key, session, end), message, now) {
-            let found = Found::Due(topic.into(), Rc::clone(message), owed);
-            return (looked, Some(found));
+        if let Some((message, owed)) = due(core, (key, session, end), &value, now) {
+            return (looked, Some(Found::Due(value.key(), message, owed)));
         }
         if looked == LOOK {
-            return (looked, Some(Found::Nothing(topic.into())));
+            return (looked, Some(Found::Nothing(value.key())));
         }
     }
     (looked, Some(Found::End))
 }
 
-/// How a message is to be sent, if the upstream is to get it.
+/// The message, and how it is to be sent, if the upstream is to get it.
 fn due(
     core: &Core,
     (key, session, end): (SessionKey, &Session, &LocalEnd),
-    message: &Message,
+    value: &Value<'_>,
     now: Time,
-) -> Option<Owed> {
-    let (retained, arrival) = (&end.retained, message.arrival);
-    let is_wanted = retained.is_wanted(message.topic());
+) -> Option<(Rc<Message>, Owed)> {
+    let (retained, arrival) = (&end.retained, value.arrival());
+    let is_wanted = retained.is_wanted(value.topic());
     if !is_wanted && !retained.is_due(arrival, true) && !retained.is_due(arrival, false) {
         return None;
     }
-    if message.expired(now) || message.origin.client_id() == session.client_id() {
+    if value.expired(now) || value.origin().client_id() == session.client_id() {
         return None;
     }
-    let (_, line_qos) = end.lane(message.topic_bytes(), QoS::ExactlyOnce)?;
-    let mut owed = Receiver::of_bridge((key, session), message, &core.settings)?.owed;
+    let (_, line_qos) = end.lane(value.topic_bytes(), QoS::ExactlyOnce)?;
+    let message = value.message()?;
+    let mut owed = Receiver::of_bridge((key, session), &message, &core.settings)?.owed;
     let is_queued = is_queued(session, &owed);
-    if !(is_wanted || retained.is_due(arrival, is_queued)) || !may_still_publish(core, message) {
+    if !(is_wanted || retained.is_due(arrival, is_queued)) || !may_still_publish(core, &message) {
         return None;
     }
     // At QoS 1 where the line allows, also if it was published at QoS 0, so that its arrival is
     // known. Not at QoS 2: twice is no harm here, and nothing on disk holds the packet id.
     owed.qos = line_qos.min(QoS::AtLeastOnce);
     owed.retain = true;
-    Some(owed)
+    Some((message, owed))
 }
 
 /// With `check_retain_source`, a retained message whose publisher has lost the right to publish it

@@ -186,8 +186,7 @@ impl Site {
     /// Cleared topics that an upstream is to be told of.
     pub fn cleared(&self) -> usize {
         let kept = self.world.broker.core.router.kept_after(None);
-        kept.filter(|(_, message)| message.payload().is_empty())
-            .count()
+        kept.filter(|value| value.payload().is_empty()).count()
     }
 }
 

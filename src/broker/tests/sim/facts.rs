@@ -71,7 +71,7 @@ pub fn retained(world: &World) -> BTreeMap<String, Kept> {
     messages
         .map(|m| {
             let number = String::from_utf8_lossy(m.payload());
-            let kept = (number.trim_end().to_owned(), m.expiry);
+            let kept = (number.trim_end().to_owned(), m.expiry());
             (m.topic().to_owned(), kept)
         })
         .collect()
