@@ -1,18 +1,19 @@
 //! What is asked of every message, whoever publishes it.
 
 use crate::broker::routing::Router;
+use crate::broker::sessions::Session;
 
 /// Nobody but the broker publishes under `$SYS`, except that the bridge of another broker, which is a
-/// client here, tells its own state there; and `$share` begins filters, not topics. `client_id`: who
+/// client here, tells its own state there; and `$share` begins filters, not topics. `client`: who
 /// publishes; `None` for the upstream of a bridge, which passes on what others have told it.
-pub(crate) fn is_reserved(router: &Router, topic: &str, client_id: Option<&str>) -> bool {
+pub(crate) fn is_reserved(router: &Router, topic: &str, client: Option<&Session>) -> bool {
     let Some(rest) = topic.strip_prefix("$S") else {
         return topic.starts_with("$share");
     };
     let state = rest.strip_prefix("YS/broker/connection/");
     let state = state.and_then(|state| state.strip_suffix("/state"));
-    let is_own = state.is_some_and(|name| match client_id {
-        Some(client_id) => name == client_id,
+    let is_own = state.is_some_and(|name| match client {
+        Some(client) => name == client.client_id(),
         None => !name.contains('/'),
     });
     rest.starts_with("YS") && (!is_own || is_ours(router, topic))

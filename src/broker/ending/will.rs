@@ -20,7 +20,7 @@ pub(crate) fn publish_will(core: &mut Core, will: PendingWill, from: SessionKey,
     let topic = message.topic();
     let auth = &core.settings.auth;
     let is_allowed = core.sessions.get(from).is_none_or(|session| {
-        let is_reserved = is_reserved(&core.router, topic, Some(session.client_id()));
+        let is_reserved = is_reserved(&core.router, topic, Some(session));
         !is_reserved && auth.may_publish(&session.who(), topic)
     });
     if is_allowed {

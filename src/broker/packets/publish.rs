@@ -249,8 +249,8 @@ fn make_message<'a>(
     let is_bridge = publisher.wire.is_some();
     let auth = &settings.auth;
     let is_allowed = is_bridge || auth.allows_all() || auth.may_publish(&session.who(), topic);
-    let client_id = (!is_bridge).then(|| session.client_id());
-    if is_reserved(&core.router, topic, client_id) || !is_allowed {
+    let client = (!is_bridge).then_some(session);
+    if is_reserved(&core.router, topic, client) || !is_allowed {
         log::debug!("Denied PUBLISH from {} to {topic}", session.client_id());
         core.counters.denied += 1;
         return Verdict::Drop(Reason::NOT_AUTHORIZED);
