@@ -51,6 +51,8 @@ const SHOWN: &[(&str, Shown)] = &[
     ("max_connecting", Unit("max_connecting_lets_the_oldest_go")),
     ("max_connecting_per_address", Unit("max_connecting_per_address_lets_its_own_oldest_go")),
     ("max_connections_per_address", Unit("max_connections_per_address_leaves_the_rest_to_others")),
+    ("max_waiting_logins", Unit("max_waiting_logins_refuses_more")),
+    ("max_waiting_logins_per_address", Unit("max_waiting_logins_refuses_more")),
     ("max_filters_per_packet", Unit("max_filters_per_packet_and_max_shared_subscriptions_refuse_the_rest")),
     ("max_shared_subscriptions", Unit("max_filters_per_packet_and_max_shared_subscriptions_refuse_the_rest")),
     ("tcp_keepalive", Outside(SETTINGS, "test_tcp_keepalive")),

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::acl::Acl;
 use super::error::Error;
@@ -14,7 +15,7 @@ pub(super) struct Rules {
     pub(super) allow_anonymous: bool,
     /// What generated client ids begin with; `None`: there are none.
     pub(super) auto_id_prefix: Option<Box<str>>,
-    pub(super) users: Option<Rc<Users>>,
+    pub(super) users: Option<Arc<Users>>,
     pub(super) acl: Option<Rc<Acl>>,
 }
 
@@ -53,7 +54,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    fn users(&mut self, path: &Path) -> Rc<Users> {
+    fn users(&mut self, path: &Path) -> Arc<Users> {
         let (users, skipped) = Users::parse(&self.text(path));
         let (fatal, skipped): (Vec<_>, Vec<_>) =
             skipped.into_iter().partition(|(_, why)| why.is_fatal());
@@ -63,7 +64,7 @@ impl Reader {
         let (file, lines) = (path.display(), skipped.into_iter());
         self.warnings
             .extend(lines.map(|(line, why)| format!("{file}:{line}: {why}; line skipped")));
-        Rc::new(users)
+        Arc::new(users)
     }
 
     fn acl(&mut self, path: &Path) -> Rc<Acl> {

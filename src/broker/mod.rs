@@ -72,6 +72,7 @@ pub use ledger::Disk;
 use memory::Tightness;
 use packets::accept::{accept, make_room};
 use packets::connect::refuse_unreadable;
+pub use packets::login::{Answer, Question};
 use packets::parked::look_at_parked;
 use packets::publish::on_publish;
 use packets::{acks, disconnect, mount};
@@ -157,7 +158,7 @@ impl Broker {
     /// True once the CONNECT of a connection was accepted.
     pub fn is_admitted(&self, c: ConnId) -> bool {
         let conn = self.core.connections.get(c);
-        conn.is_some_and(|conn| conn.stage() != Stage::New)
+        conn.is_some_and(|conn| !matches!(conn.stage(), Stage::New | Stage::LoggingIn))
     }
 
     /// The keep-alive that holds for a client, in seconds; 0 is none, or that it is not known yet.
@@ -176,6 +177,9 @@ impl Broker {
         core.work.add(1);
         match (conn.stage(), packet) {
             (Stage::Closing, _) => return,
+            (Stage::LoggingIn, packet) => {
+                impossible!("{} was read while the login is under way", packet.name());
+            }
             (Stage::New, Packet::Connect(connect)) => mount::connect(core, c, *connect, now),
             (Stage::New, packet) => {
                 let what = format!("{} before CONNECT", packet.name());

@@ -35,6 +35,7 @@ pub(crate) fn set_auth(core: &mut Core, auth: Auth, now: Time) {
     core.settings.auth = auth;
     // What failed may be right by now.
     core.logins = Logins::default();
+    core.connections.login_rules_changed();
     for c in core.connections.keys() {
         if !may_stay(core, c, now) {
             close(core, c, Reason::NOT_AUTHORIZED, now);

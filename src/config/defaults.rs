@@ -81,6 +81,8 @@ impl Default for Doors {
             max_connections_per_address: None,
             max_connecting: None,
             max_connecting_per_address: None,
+            max_waiting_logins: Some(1000),
+            max_waiting_logins_per_address: Some(500),
             max_clientid_length: 1024,
             login_failures: Some(LoginFailures {
                 most: 10,

@@ -1,11 +1,15 @@
 """password_file, allow_anonymous and acl_file, in Mosquitto's formats."""
 
+import contextlib
+import socket
 import subprocess
 
 import pytest
 
+import wire
 from clients import V5, V311
 from harness import run, wait_until
+from wire import Raw
 
 VERSIONS = pytest.mark.parametrize("version", [V311, V5])
 
@@ -152,6 +156,36 @@ def test_a_hash_that_cannot_be_checked_stops_the_start_only(make_broker, client,
     for check in ([], ["--test-config"]):
         done = run("-c", broker.config_file, *check)
         assert done.returncode == 1 and f"{file}:2: a password hash by Argon2" in done.stderr, done
+
+
+@pytest.mark.footbridge
+def test_nobody_waits_for_the_passwords_of_others(make_broker, tmp_path):
+    """Each takes milliseconds at least to check. The operator's thread is another's, too."""
+    file = tmp_path / "passwd"
+    run("passwd", "-c", "-b", "-I", 10_000, file, "ann", "pw")
+    broker = make_broker(f"password_file {file}\nlogin_failures 0")
+    device = Raw(broker.port, "device")
+    with contextlib.ExitStack() as stack:
+        storm = []
+        for n in range(200):
+            guess = socket.create_connection(("127.0.0.1", broker.port), timeout=60)
+            storm.append(stack.enter_context(guess))
+            guess.sendall(wire.connect(f"s{n}", login=("ann", "guessed")) + wire.PING)
+        device.send(wire.PING)
+        device.expect(wire.PINGRESP)
+        storm[-1].setblocking(False)
+        with pytest.raises(BlockingIOError):
+            storm[-1].recv(1)
+        storm[-1].settimeout(60)
+        late = Raw(broker.port)
+        late.send(wire.connect("late", login=("ann", "pw")) + wire.PING)
+        late.socket.settimeout(60)
+        assert late.expect(wire.CONNACK).body == b"\0\0"
+        late.expect(wire.PINGRESP)  # What came behind the CONNECT has waited with it.
+        for guess in storm:
+            assert guess.recv(5) == b"\x20\x02\0\x05"
+            assert guess.recv(1) == b""
+    broker.stop()
 
 
 def test_our_passwd_and_mosquittos_read_each_other(make_broker, client, tmp_path):

@@ -12,6 +12,7 @@ mod parked;
 mod publish;
 mod refusals;
 mod replies;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -28,6 +29,7 @@ pub(crate) use publish::Writer;
 pub(crate) use refusals::RefusalLog;
 use replies::Replies;
 pub(crate) use replies::{Reply, Ticket};
+pub(crate) use waiting::{Crowded, Login, Room};
 
 use crate::bridge::{Limits, Wire};
 use crate::held::{ALLOCATION, CONNECTIONS, Charge};
@@ -59,6 +61,8 @@ pub(crate) struct Connections {
     /// Those whose peer does not take packets as large as a reply.
     unanswerable: Vec<ConnId>,
     buffers: Buffers,
+    /// Those whose login is under way.
+    logins: waiting::Logins,
     /// What the connections take that hold nothing.
     held: Charge<CONNECTIONS>,
     /// Packets sent that are no PUBLISH.
@@ -138,6 +142,7 @@ impl Connections {
     /// Forgets a connection whose socket is closed.
     pub(crate) fn remove(&mut self, c: ConnId) {
         self.pass(c);
+        self.logins.remove(c);
         let Some(gone) = self.table.remove(c) else {
             return;
         };
@@ -433,6 +438,7 @@ impl Connections {
     /// Nothing more is read from or queued for a connection; what is in its outbox goes out.
     pub(crate) fn finish(&mut self, c: ConnId, now: Time) {
         self.pass(c);
+        self.logins.remove(c);
         if let Some(conn) = self.table.get_mut(c) {
             conn.close(now);
             self.mark_dirty(c);
