@@ -53,7 +53,7 @@ impl Auth {
     /// Files that can't be read, lines of an `acl_file` that are not understood, password hashes
     /// that can't be checked.
     pub fn for_config(config: &Config) -> Result<(Auth, Vec<String>), Errors> {
-        let mut reader = Reader::default();
+        let mut reader = Reader::new(config.general.memory_limit);
         let General {
             security,
             per_listener_settings: per_listener,
@@ -269,7 +269,7 @@ mod tests {
         // All of them at once.
         std::fs::write(&path, "topik b\nuser\n").unwrap();
         let passwords = dir.path().join("passwd");
-        let argon = "a:$argon2id$v=19$m=47104,t=1,p=1$c2FsdA$aGFzaA\nbroken\n";
+        let argon = "a:$argon2i$v=19$m=47104,t=1,p=1$c2FsdA$aGFzaA\nbroken\n";
         std::fs::write(&passwords, argon).unwrap();
         config.general.security.password_file = Some(passwords);
         let all = load(&config);

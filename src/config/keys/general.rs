@@ -97,9 +97,10 @@ pub(super) const KEYS: &[Key] = &[
         "FILE",
         Means("user names are not checked"),
         "The file of user names and password hashes.",
-        "Lines are `USER:HASH` with the $6$ and $7$ hashes that `footbridge passwd` and \
-         mosquitto_passwd(1) write. A malformed line is reported and skipped; one with a hash by \
-         Argon2, which this version can't check, is an error. Read again on SIGHUP.",
+        "Lines are `USER:HASH` with the $6$, $7$ and $argon2id$ hashes that `footbridge passwd` and \
+         mosquitto_passwd(1) write, with salts of any length. A malformed line is reported and skipped; \
+         one with a hash by Argon2 that can't be checked is an error, also if that would take more \
+         memory than memory_limit, or 128 MB. With an empty password nobody logs in. Read again on SIGHUP.",
         set_security!(password_file, v => Some(v.path()?)),
     ),
     implemented(
