@@ -113,14 +113,19 @@ impl Auth {
         check.map_or(Ok(()), |check| check.run())
     }
 
-    /// Whether a client that is connected to `listener` under this user name could still log in,
-    /// as far as can be said without its password.
-    pub fn still_admits(&self, listener: &str, username: Option<&str>) -> bool {
+    /// Whether a client that is connected to `listener` under this user name may stay when these rules
+    /// take the place of `before`: whether it could log in again. Its password is not kept, so that its
+    /// line must be the one that the password was checked by.
+    pub fn still_admits(&self, before: &Auth, listener: &str, username: Option<&str>) -> bool {
         let Some(rules) = self.at(Some(listener)) else {
             return false;
         };
         match (username, &rules.users) {
-            (Some(name), Some(users)) => users.has(name),
+            (Some(name), Some(users)) => {
+                let before = before.at(Some(listener));
+                let before = before.and_then(|rules| rules.users.as_ref());
+                before.is_some_and(|before| users.has_same(before, name))
+            }
             _ => rules.allow_anonymous,
         }
     }

@@ -369,7 +369,7 @@ mod tests {
         assert_eq!(auth.log_in("1", None, None), Ok(()));
         assert_eq!(auth.log_in("2", None, None), Err(Denied::Anonymous));
         assert_eq!(auth.log_in("3", Some("u"), None), Err(Denied::Credentials));
-        assert!(auth.still_admits("1", None) && !auth.still_admits("2", None));
+        assert!(auth.still_admits(&auth, "1", None) && !auth.still_admits(&auth, "2", None));
         assert_eq!(auth.auto_id_prefix("1"), Some("one-"));
         assert_eq!(auth.auto_id_prefix("2"), None);
         for (listener, topic, may) in [

@@ -423,8 +423,8 @@ impl Broker {
         self.settle(now);
     }
 
-    /// Puts other rules in force. Clients whose user is gone, and anonymous ones that are no longer
-    /// let in, are disconnected; what the others may publish and read changes at once.
+    /// Puts other rules in force. Clients whose user is gone or has another password, and anonymous
+    /// ones that are no longer let in, are disconnected; what the others may publish and read changes at once.
     pub fn set_auth(&mut self, auth: Auth, now: Time) {
         reload::set_auth(&mut self.core, auth, now);
         self.settle(now);

@@ -29,22 +29,22 @@ pub(crate) fn set_general(core: &mut Core, general: &General, now: Time) {
     retry_parked(core, now);
 }
 
-/// Puts other rules in force. Clients whose user is gone, and anonymous ones that are no longer let
-/// in, are disconnected; what the others may publish and read changes at once.
+/// Puts other rules in force. Clients whose user is gone or has another password, and anonymous ones
+/// that are no longer let in, are disconnected; what the others may publish and read changes at once.
 pub(crate) fn set_auth(core: &mut Core, auth: Auth, now: Time) {
-    core.settings.auth = auth;
+    let before = std::mem::replace(&mut core.settings.auth, auth);
     // What failed may be right by now.
     core.logins = Logins::default();
     core.connections.login_rules_changed();
     for c in core.connections.keys() {
-        if !may_stay(core, c, now) {
+        if !may_stay(core, c, &before, now) {
             close(core, c, Reason::NOT_AUTHORIZED, now);
         }
     }
 }
 
-/// Whether a client that is connected is admitted by rules that may be new.
-fn may_stay(core: &mut Core, c: ConnId, now: Time) -> bool {
+/// Whether a client that is connected is admitted by rules that have taken the place of those `before`.
+fn may_stay(core: &mut Core, c: ConnId, before: &Auth, now: Time) -> bool {
     let Some(conn) = core.connections.get(c) else {
         return true;
     };
@@ -56,7 +56,7 @@ fn may_stay(core: &mut Core, c: ConnId, now: Time) -> bool {
     let Some(session) = core.sessions.known(key) else {
         return true;
     };
-    let stays = auth.still_admits(&name, session.origin().username());
+    let stays = auth.still_admits(before, &name, session.origin().username());
     let listener = auth.per_listener().then_some(&*name);
     if session.origin().listener() != listener {
         let (client_id, username) = (session.client_id(), session.origin().username());

@@ -298,3 +298,76 @@ fn a_large_connect_does_not_wait_without_memory() {
     let large = site.dial(DEVICE, &dial, "sekrit");
     assert_eq!(site.connack(large), Some(Reason::SERVER_UNAVAILABLE));
 }
+
+/// The password of a client is not kept, so what counts is whether its line is the same.
+#[test]
+fn sighup_disconnects_those_whose_line_has_changed() {
+    const OTHER: &str = "jane:$6$sMTNXLnwA0BTGSj4$Pp6L4fiG+TY0vdwmLw7KbgjWRQ0EC26N3MAaCd+Zaj9wIWTw0n\
+                         dV+rdKCS6LGwycpmEzlo0hb0HvGiOVJRnBeg==\n";
+    let mut site = Site::new(|_| ());
+    let nobody = site.world.clean(Version::V5, "nobody");
+    let connect = |site: &mut Site| {
+        let peer = site.dial(DEVICE, &Dial::clean(Version::V5, "c"), "sekrit");
+        site.answer_all();
+        assert_eq!(site.connack(peer), Some(OK));
+        peer
+    };
+    let peer = connect(&mut site);
+    site.reload(&format!("# more\n{OTHER}{ROGER}"));
+    assert!(site.world.is_open(peer), "it is the same");
+    site.reload(&OTHER.replace("jane", "roger"));
+    assert!(!site.world.is_open(peer), "another password");
+    assert_eq!(
+        site.world.next(peer),
+        Some(Got::Disconnect(Reason::NOT_AUTHORIZED))
+    );
+    let peer = connect(&mut site);
+    site.reload(OTHER);
+    assert!(!site.world.is_open(peer), "gone");
+    // A password that nobody has looked at.
+    let file = site.world.settings.security.password_file.take();
+    site.world.reload();
+    let peer = connect(&mut site);
+    site.world.settings.security.password_file = file;
+    site.reload(ROGER);
+    assert!(!site.world.is_open(peer), "never checked");
+    assert!(site.world.is_open(nobody));
+}
+
+/// In what waits for a client, in what is retained, and in what it publishes.
+#[test]
+fn revoked_rights_hold_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = folder.path().join("acl");
+    std::fs::write(&rules, "topic #\n").unwrap();
+    let mut settings = settings();
+    settings.security.acl_file = Some(rules.clone());
+    let mut world = World::with(settings);
+    let absent = world.durable(Version::V5, "absent");
+    let live = world.clean(Version::V5, "live");
+    for peer in [absent, live] {
+        world.listen(peer, "+/queued", QoS::AtLeastOnce);
+    }
+    world.cut(absent);
+    for topic in ["a/queued", "b/queued"] {
+        world.publish(live, topic, topic, qos1(1));
+        world.pass(ms(100));
+    }
+    for topic in ["a/kept", "b/kept"] {
+        world.publish_with(live, topic, topic, qos1(2), true, &[]);
+        world.pass(ms(100));
+    }
+    world.got(live);
+    std::fs::write(&rules, "topic b/#\n").unwrap();
+    world.reload();
+    let (absent, present) = world.connect(&Dial::durable(Version::V5, "absent"));
+    assert!(present);
+    assert_eq!(world.payloads(absent), ["b/queued"], "of what waited");
+    world.listen(live, "+/kept", QoS::AtLeastOnce);
+    assert_eq!(world.payloads(live), ["b/kept"], "of what is retained");
+    world.publish(live, "a/queued", "x", qos1(3));
+    world.pass(ms(100));
+    let got = world.got(live);
+    assert_eq!(got, [Got::PubAck(3, Reason::NOT_AUTHORIZED)]);
+    assert_eq!(world.payloads(absent), NONE);
+}
