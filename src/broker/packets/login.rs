@@ -9,7 +9,8 @@ use crate::keys::ConnId;
 use crate::mqtt::{Connect, Packet, Version, decode};
 use crate::time::Time;
 
-/// A login that is to be looked at, by a thread that has the time.
+/// A login that is to be looked at, by a thread that has the time. Each must be answered: only so many are
+/// out at a time.
 #[derive(Debug)]
 pub struct Question {
     conn: ConnId,
@@ -28,17 +29,16 @@ pub struct Answer {
 
 impl Question {
     /// Looks at the login; that takes milliseconds.
-    pub fn answer(self) -> Answer {
-        let result = self.check.run();
-        self.with(result)
+    pub fn answer(&self) -> Answer {
+        self.with(self.check.run())
     }
 
     /// Nobody can look at it.
-    pub fn unanswered(self) -> Answer {
+    pub fn unanswered(&self) -> Answer {
         self.with(Err(Denied::Unavailable))
     }
 
-    fn with(self, result: Result<(), Denied>) -> Answer {
+    fn with(&self, result: Result<(), Denied>) -> Answer {
         Answer {
             conn: self.conn,
             rules: self.rules,

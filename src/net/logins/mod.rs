@@ -4,6 +4,7 @@
 //! everybody wait; here they make each other wait. The thread is started with the first question, and
 //! is nicer than the rest: on one core it has what that leaves.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
@@ -11,6 +12,7 @@ use std::thread;
 use rustix::process::{getpriority_process, setpriority_process};
 
 use crate::broker::{Answer, Question};
+use crate::impossible;
 
 /// A hash by PBKDF2 or SHA-512 takes a few hundred bytes.
 const STACK: usize = 128 * 1024;
@@ -56,13 +58,22 @@ impl Logins {
     }
 }
 
+/// The answer, whatever happens: one that never came would keep the next from being asked.
+fn answer(question: &Question) -> Answer {
+    let looked = catch_unwind(AssertUnwindSafe(|| question.answer()));
+    looked.unwrap_or_else(|_| {
+        impossible!("checking a password panics");
+        question.unanswered()
+    })
+}
+
 fn spawn(report: Report) -> std::io::Result<Sender<Question>> {
     let (sender, questions) = mpsc::channel::<Question>();
     let work = move || {
         // In Linux this is of the thread alone. One that can't be nicer works all the same.
         let _ = getpriority_process(None).and_then(|n| setpriority_process(None, n + NICER));
         while let Ok(question) = questions.recv() {
-            report(question.answer());
+            report(answer(&question));
         }
     };
     let thread = thread::Builder::new().name("passwords".into());
