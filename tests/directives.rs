@@ -189,6 +189,8 @@ const SHOWN: &[(&str, Shown)] = &[
     ("clientid", Outside(BRIDGE, "test_what_the_connect_says")),
     ("remote_username", Outside(BRIDGE, "test_what_the_connect_says")),
     ("username", Outside(BRIDGE, "test_what_the_connect_says")),
+    ("remote_password_command", Outside("test_bridge_tokens.py", "test_a_password_is_made_at_each_connect")),
+    ("remote_password_file", Outside("test_bridge_tokens.py", "test_a_password_is_read_at_each_connect")),
     ("remote_password", Outside(BRIDGE, "test_what_the_connect_says")),
     ("password", Outside(BRIDGE, "test_what_the_connect_says")),
     ("restart_timeout", Outside(BRIDGE, "test_restart_timeout")),

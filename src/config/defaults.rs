@@ -154,6 +154,8 @@ impl Bridge {
             topics: Vec::new(),
             remote_username: None,
             remote_password: None,
+            remote_password_file: None,
+            remote_password_command: None,
             local_clientid: format!("local.{remote_clientid}"),
             remote_clientid,
             has_default_clientid: true,

@@ -347,6 +347,10 @@ pub struct Bridge {
     pub remote_username: Option<String>,
     /// `remote_password`, with the old `password`.
     pub remote_password: Option<String>,
+    /// `remote_password_file`: read at each connect.
+    pub remote_password_file: Option<PathBuf>,
+    /// `remote_password_command`: a program and its arguments, run at each connect. Never empty.
+    pub remote_password_command: Option<Vec<String>>,
     /// `remote_clientid`, with the old `clientid`. Default `hostname.name`.
     pub remote_clientid: String,
     /// `remote_clientid` was not set.
