@@ -24,7 +24,7 @@
 //! Work goes in turns: every connection that is ready reads once and hands its packets to the
 //! broker, as far as its share and that of the turn go; then the storage thread gets its batch and every
 //! connection with output one write. Between two turns the kernel is asked what has happened. What a
-//! few bytes of a peer can make large goes on over many turns (`broker::delivering::pieces`).
+//! few bytes of a peer can make large goes on over many turns (`broker::pieces`).
 //!
 //! # The map
 //! A module uses those above it, never those below or beside it; `tests/layering.rs` reads the
@@ -58,7 +58,7 @@
 //! 3. `make_message` applies the map of a bridge and the access rules, and makes the one shared
 //!    [`message::Message`] (`Message::new`), which the queues of all receivers share.
 //! 4. `take` says whose acknowledgement may have to wait and calls `delivering::route::route`.
-//! 5. `Router::find_receivers` asks the tree (`Trie::matches`) and lists each receiver once
+//! 5. `Router::find_receivers` asks the tree (`Tree::matches`) and lists each receiver once
 //!    (`Receiver::new`), with its lane: for a bridge, the line of its map that decides. `add_members`
 //!    adds a member of each group of shared subscriptions that is met.
 //! 6. `plan_all` asks once for each receiver that the message must be stored for whether its queue
@@ -163,7 +163,8 @@
 //! - **A new subscriber pulls what is retained** (`routing::Walks`), where Mosquitto queues all of it with
 //!   the SUBACK: a walk through the topics goes on in pieces as the subscriber takes what comes. What is
 //!   published meanwhile comes behind what its topic retained. A durable session that is away
-//!   finds the walk where it was; a kill -9 ends it, and the client subscribes again. A filter
+//!   finds the walk where it was; after a kill -9 it begins anew, for the row of the subscription says that
+//!   it was not over: rather twice than never. A filter
 //!   that stands in one SUBSCRIBE twice has one walk, though [MQTT-3.8.4-5] would give it two.
 //! - **Topic aliases** are the connection's business, both ways, not `session`'s, for they end with
 //!   it: a record in a queue never knows of them. Those that are set for a peer go to topics that

@@ -71,6 +71,8 @@ const SHOWN: &[(&str, Shown)] = &[
     ("max_packet_size", Flow("limits/max_packet_size.flow")),
     ("max_queued_bytes", Outside(SETTINGS, "test_a_full_queue")),
     ("max_queued_messages", Outside(SETTINGS, "test_a_full_queue")),
+    ("max_retained_bytes", Unit("what_one_client_may_have_retained_is_bounded")),
+    ("max_retained_messages", Unit("what_one_client_may_have_retained_is_bounded")),
     ("max_subscription_levels", Unit("the_levels_of_all_filters_are_bounded")),
     ("max_subscriptions", Unit("filters_are_bounded")),
     ("max_topic_levels", Unit("deep_filters_are_refused")),

@@ -78,10 +78,18 @@ impl Error {
                 }
                 None => self.to_string(),
             },
-            Error::Refused(Reason::CLIENT_IDENTIFIER_NOT_VALID, said) => format!(
-                "upstream refuses client id {}{said}: check remote_clientid",
-                spec.remote_clientid
-            ),
+            Error::Refused(Reason::CLIENT_IDENTIFIER_NOT_VALID, said) => {
+                // MQTT 3.1 §3.1.
+                let is_long =
+                    spec.version == Some(Version::V31) && spec.remote_clientid.chars().count() > 23;
+                let cure = if is_long {
+                    "set a remote_clientid of at most 23 characters, as MQTT 3.1 has it"
+                } else {
+                    "check remote_clientid"
+                };
+                let id = &spec.remote_clientid;
+                format!("upstream refuses client id {id}{said}: {cure}")
+            }
             _ => self.to_string(),
         }
     }

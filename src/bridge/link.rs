@@ -41,8 +41,6 @@ use crate::time::Time;
 
 /// How long a connection to one address may take, with name resolution and TLS.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the CONNACK may take: mobile networks are slow to wake up.
-pub const CONNACK_TIMEOUT: Duration = Duration::from_secs(20);
 /// The first attempt comes at most this many milliseconds after the start.
 const START_JITTER_MILLIS: u64 = 1000;
 
@@ -176,7 +174,7 @@ impl Link {
                 self.lost(&Error::ConnectTimeout, now);
                 Action::Close
             }
-            State::Handshake { deadline } if *deadline <= now => {
+            State::Handshake { deadline, .. } if *deadline <= now => {
                 self.lost(&Error::ConnAckTimeout, now);
                 Action::Close
             }
@@ -208,7 +206,7 @@ impl Link {
         let next = match &self.state {
             State::Waiting { until } => *until,
             // What the log is to be told waits for the end of the attempt.
-            State::Connecting { deadline } | State::Handshake { deadline } => return *deadline,
+            State::Connecting { deadline } | State::Handshake { deadline, .. } => return *deadline,
             State::Up(up) => up.next_timeout(),
         };
         self.reporter.next().map_or(next, |at| at.min(next))
@@ -258,6 +256,7 @@ impl Link {
         out: &mut Vec<u8>,
     ) -> Result<(), Error> {
         let offer = self.ladder().map(Ladder::current);
+        let patience = self.ladder().map(Ladder::patience);
         let Some(offer) = offer.filter(|_| matches!(self.state, State::Connecting { .. })) else {
             return Err(Error::GivenUp);
         };
@@ -272,7 +271,8 @@ impl Link {
             error
         })?;
         self.state = State::Handshake {
-            deadline: now + CONNACK_TIMEOUT,
+            since: now,
+            deadline: now + patience.unwrap_or_default(),
         };
         Ok(())
     }
@@ -367,7 +367,7 @@ impl Link {
             Packet::Publish(publish) => {
                 let is_v5 =
                     matches!(&self.state, State::Up(up) if up.limits.version == Version::V5);
-                if is_v5 && self.wire.watches_echo() {
+                if is_v5 && !self.map.may_echo_by_share() && self.wire.watches_echo() {
                     self.give_up(Feature::NoLocal, "returns what the bridge publishes");
                 }
                 if let State::Up(up) = &mut self.state {
@@ -398,7 +398,9 @@ impl Link {
             Packet::PingResp => {
                 self.requests.pingresp(&self.spec.name);
                 if self.wire.arrived() {
-                    self.isolation.arrived(self.wire.last_topic().as_deref());
+                    let topic = self.wire.last_topic();
+                    self.isolation
+                        .arrived(topic.as_deref(), self.wire.last_size());
                 }
                 let answered = self.state.ping_answered();
                 step = answered.map_or(Step::None, Step::Answered);

@@ -9,7 +9,7 @@ pub(super) mod numbering;
 use std::collections::HashMap;
 
 use crate::config::{BridgeTopic, Direction};
-use crate::mqtt::{QoS, filter_matches_bytes};
+use crate::mqtt::{QoS, filter_matches_bytes, share};
 
 /// The `topic` lines of one bridge.
 #[derive(Debug)]
@@ -49,14 +49,34 @@ struct End {
     /// Prefix and pattern.
     filter: String,
     prefix_len: usize,
+    /// The length of `$share/GROUP/` before it, which no topic has.
+    share_len: usize,
 }
 
 impl End {
     fn new(prefix: &str, pattern: &str) -> End {
+        let filter = format!("{prefix}{pattern}");
+        let plain_len = share(&filter).map_or(filter.len(), |(_, plain)| plain.len());
         End {
-            filter: format!("{prefix}{pattern}"),
+            share_len: filter.len() - plain_len,
+            filter,
             prefix_len: prefix.len(),
         }
+    }
+
+    /// The filter that topics match.
+    fn plain(&self) -> &str {
+        self.filter.get(self.share_len..).unwrap_or_default()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.share_len > 0
+    }
+
+    /// The prefix that topics have.
+    fn plain_prefix(&self) -> &str {
+        let prefix = self.filter.get(self.share_len..self.prefix_len);
+        prefix.unwrap_or_default()
     }
 
     fn prefix(&self) -> &str {
@@ -86,7 +106,7 @@ impl TopicLine {
             Way::Out => self.goes_out(),
             Way::In => self.comes_in(),
         };
-        goes && filter_matches_bytes(&self.ends(way).0.filter, topic)
+        goes && filter_matches_bytes(self.ends(way).0.plain(), topic)
     }
 
     /// The prefix that `topic` gains when the message crosses, and how many bytes it loses before.
@@ -95,13 +115,13 @@ impl TopicLine {
             return ("", 0);
         }
         let (from, to) = self.ends(way);
-        let from = from.prefix().as_bytes();
+        let from = from.plain_prefix().as_bytes();
         let lost = if topic.starts_with(from) {
             from.len()
         } else {
             0
         };
-        (to.prefix(), lost)
+        (to.plain_prefix(), lost)
     }
 
     /// True if there can be a topic as the line makes it.
@@ -238,25 +258,32 @@ impl Map {
     }
 
     /// The filters to subscribe to here, each once: with the place of its first line, and the
-    /// highest QoS that a line asks for.
+    /// highest QoS that a line asks for. Here a bridge shares nothing with others.
     pub fn local_filters(&self) -> impl Iterator<Item = (&str, Mapped)> {
-        once(&self.lines, TopicLine::goes_out, |line| &line.local)
+        once(&self.lines, TopicLine::goes_out, |line| line.local.plain())
     }
 
     /// The filters to subscribe to upstream, each once, in the order of their lines, at the
     /// highest QoS that a line asks for.
     pub fn remote_filters(&self) -> impl Iterator<Item = (&str, QoS)> {
-        once(&self.lines, TopicLine::comes_in, |line| &line.remote)
+        once(&self.lines, TopicLine::comes_in, |line| &line.remote.filter)
             .map(|(filter, mapped)| (filter, mapped.qos))
     }
 
     /// True if a message sent upstream could come back through one of the subscriptions there.
     pub fn may_echo(&self) -> bool {
+        self.returns_by(|_| true)
+    }
+
+    /// True if one could by a shared subscription, which knows no No Local [MQTT-3.8.3-4].
+    pub fn may_echo_by_share(&self) -> bool {
+        self.returns_by(|line| line.remote.is_shared())
+    }
+
+    fn returns_by(&self, what: impl Fn(&TopicLine) -> bool) -> bool {
         self.lines.iter().filter(|l| l.goes_out()).any(|out| {
-            let incoming = self.lines.iter().filter(|l| l.comes_in());
-            incoming
-                .into_iter()
-                .any(|l| overlap(&out.remote.filter, &l.remote.filter))
+            let mut incoming = self.lines.iter().filter(|l| l.comes_in() && what(l));
+            incoming.any(|l| overlap(out.remote.plain(), l.remote.plain()))
         })
     }
 
@@ -291,12 +318,12 @@ pub(super) fn fingerprint<'a>(parts: impl Iterator<Item = &'a [u8]>) -> u64 {
 fn once(
     lines: &[TopicLine],
     goes: fn(&TopicLine) -> bool,
-    end: fn(&TopicLine) -> &End,
+    filter_of: fn(&TopicLine) -> &str,
 ) -> impl Iterator<Item = (&str, Mapped)> {
     let mut found: Vec<(&str, Mapped)> = Vec::new();
     let mut places = HashMap::new();
     for (line, topic) in lines.iter().enumerate().filter(|(_, line)| goes(line)) {
-        let (filter, qos) = (end(topic).filter.as_str(), topic.qos);
+        let (filter, qos) = (filter_of(topic), topic.qos);
         let place = *places.entry(filter).or_insert(found.len());
         match found.get_mut(place) {
             Some((_, mapped)) => mapped.qos = mapped.qos.max(qos),

@@ -19,9 +19,7 @@ mod wire;
 
 pub use echo::Echo;
 pub use error::{Awaited, Error, Foreign, Said};
-pub use link::{
-    Action, Backoff, CONNACK_TIMEOUT, CONNECT_TIMEOUT, Faults, Link, Remedy, Step, Unusable,
-};
+pub use link::{Action, Backoff, CONNECT_TIMEOUT, Faults, Link, Remedy, Step, Unusable};
 pub use local_end::{LineBounds, LocalEnd};
 pub use map::numbering::Numbering;
 pub use map::{LineId, Map, Mapped};

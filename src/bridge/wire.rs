@@ -48,12 +48,20 @@ pub struct Wire {
     is_qos0_open: Cell<bool>,
     /// A ping was sent behind that.
     is_pinged: Cell<bool>,
-    /// Something was sent at QoS 1 or 2, and nothing acknowledged since.
-    is_under_way: Cell<bool>,
+    /// How many messages were sent at QoS 1 or 2, and not acknowledged.
+    under_way: Cell<u32>,
+    /// The size of the largest of those, and of what was sent together with them.
+    largest_under_way: Cell<usize>,
+    /// The size of the message that has got its topic upstream last: topic and payload, in bytes.
+    named_size: Cell<usize>,
+    /// That of the last message that was sent.
+    last_size: Cell<usize>,
     /// The topic upstream of the last message that was sent, on a careful connection.
     last_topic: RefCell<Option<Box<str>>>,
     /// The topics upstream on which the upstream closes the connection; few.
     forbidden: RefCell<Vec<Box<str>>>,
+    /// The largest message on which it does not close the connection.
+    largest: Cell<usize>,
 }
 
 impl Wire {
@@ -68,9 +76,13 @@ impl Wire {
             is_shut: Cell::new(false),
             is_qos0_open: Cell::new(false),
             is_pinged: Cell::new(false),
-            is_under_way: Cell::new(false),
+            under_way: Cell::new(0),
+            largest_under_way: Cell::new(0),
+            named_size: Cell::new(0),
+            last_size: Cell::new(0),
             last_topic: RefCell::new(None),
             forbidden: RefCell::new(Vec::new()),
+            largest: Cell::new(usize::MAX),
         }
     }
 
@@ -80,7 +92,8 @@ impl Wire {
         self.is_careful.set(is_careful);
         self.is_shut.set(is_careful);
         self.is_qos0_open.set(false);
-        self.is_under_way.set(false);
+        self.under_way.set(0);
+        self.largest_under_way.set(0);
         self.last_topic.replace(None);
     }
 
@@ -103,9 +116,10 @@ impl Wire {
         has_arrived
     }
 
-    /// A message was acknowledged to the end.
-    pub(super) fn acknowledged(&self) {
-        self.is_under_way.set(false);
+    /// A message was acknowledged to the end. The size of the largest that was, once none is under way.
+    pub(super) fn acknowledged(&self) -> Option<usize> {
+        self.under_way.set(self.under_way.get().saturating_sub(1));
+        (self.under_way.get() == 0).then(|| self.largest_under_way.take())
     }
 
     /// True if something was sent at QoS 0 that may not have arrived.
@@ -123,30 +137,44 @@ impl Wire {
         self.last_topic.borrow().clone()
     }
 
-    /// What goes to these topics upstream goes there no more.
-    pub(super) fn forbid(&self, topics: Vec<Box<str>>) {
+    /// The size of the last message that was sent: topic upstream and payload, in bytes.
+    pub(super) fn last_size(&self) -> usize {
+        self.last_size.get()
+    }
+
+    /// What goes to these topics upstream goes there no more, nor what is larger than that.
+    pub(super) fn forbid(&self, topics: Vec<Box<str>>, largest: Option<usize>) {
         self.forbidden.replace(topics);
+        self.largest.set(largest.unwrap_or(usize::MAX));
     }
 
     /// True while a message may go out.
     pub fn takes_message(&self) -> bool {
-        let waits = self.is_careful.get() && self.is_under_way.get();
+        let waits = self.is_careful.get() && self.under_way.get() > 0;
         !self.is_shut.get() && !waits && !self.awaits_arrival()
     }
 
-    /// True if the upstream closes the connection on what goes to this topic upstream.
+    /// True if the upstream closes the connection on the message that has got this topic by
+    /// [`outward`](Wire::outward): on what goes there, or on what is so large.
     pub fn is_forbidden(&self, topic: &str) -> bool {
+        if self.named_size.get() > self.largest.get() {
+            return true;
+        }
         let forbidden = self.forbidden.borrow();
         !forbidden.is_empty() && forbidden.iter().any(|known| **known == *topic)
     }
 
     /// A message goes out to this topic upstream.
     pub fn sent(&self, topic: &str, qos: QoS) {
+        let size = self.named_size.get();
+        self.last_size.set(size);
         if qos == QoS::AtMostOnce {
             self.is_qos0_open.set(true);
             self.is_pinged.set(false);
         } else {
-            self.is_under_way.set(true);
+            self.under_way.set(self.under_way.get().saturating_add(1));
+            let largest = self.largest_under_way.get().max(size);
+            self.largest_under_way.set(largest);
         }
         if self.is_careful.get() {
             self.last_topic.replace(Some(topic.into()));
@@ -206,6 +234,7 @@ impl Wire {
         if self.map.outward(line, message.topic(), topic).is_none() {
             return false;
         }
+        self.named_size.set(topic.len() + message.payload().len());
         if let Some(echo) = self.echo.borrow_mut().as_mut() {
             echo.sent(topic, message.payload(), now);
         }

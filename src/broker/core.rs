@@ -1,5 +1,6 @@
 //! The parts that the broker is made of.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::bridges::Bridges;
@@ -7,11 +8,13 @@ use super::connections::{Connections, Logins, RefusalLog, Ticket};
 use super::counters::Counters;
 use super::ledger::Ledger;
 use super::memory::{Memory, Tightness};
+use super::pieces::Round;
 use super::routing::{Receiver, Router};
 use super::sessions::Sessions;
 use super::settings::Settings;
 use super::timers::{Purges, Timers};
 use super::work::Work;
+use crate::auth::Auth;
 use crate::keys::{ConnId, GroupKey, SessionKey};
 use crate::message::{MessageId, Origin};
 use crate::mqtt::PropsBuf;
@@ -30,6 +33,8 @@ pub(crate) struct Core {
     pub(crate) memory: Memory,
     pub(crate) counters: Counters,
     pub(crate) work: Work,
+    /// Whose step of the work that goes on in pieces was the last.
+    pub(crate) round: Round,
     pub(crate) refusals: RefusalLog,
     pub(crate) logins: Logins,
     pub(crate) watches: Watches,
@@ -43,9 +48,11 @@ pub(crate) struct Core {
 #[derive(Debug, Default)]
 pub(crate) struct Watches {
     /// Sessions whose drops are to be told or saved.
-    pub(crate) dropping: Vec<SessionKey>,
+    pub(crate) dropping: VecDeque<SessionKey>,
     /// When to look at them.
     pub(crate) drops_due: Option<Time>,
+    /// How many of them are still to be looked at, the first of the list first.
+    pub(crate) drops_left: usize,
     /// Sessions whose queue has become empty, with memory to give back if it still is.
     pub(crate) emptied: Vec<SessionKey>,
     /// When to look at them.
@@ -54,8 +61,12 @@ pub(crate) struct Watches {
     pub(crate) purges: Purges,
     /// When to look for room for parked messages.
     pub(crate) parked_due: Option<Time>,
-    /// Retained messages have expired and were not dropped yet.
-    pub(crate) is_expiring: bool,
+    /// Sessions whose queues may have other bounds since the configuration was read again.
+    pub(crate) bounded_anew: Vec<SessionKey>,
+    /// Connections that other rules may not let in any more.
+    pub(crate) judged_anew: Vec<ConnId>,
+    /// The rules that let those in.
+    pub(crate) judged_before: Option<Auth>,
     /// When to go on with bringing upstreams up to date.
     pub(crate) sync_due: Option<Time>,
     /// When to look at the earliest for cleared topics of which all upstreams were told.
@@ -95,12 +106,7 @@ impl Watches {
 
     /// When to look at the first of what has a time of its own here and need not be exact.
     pub(crate) fn look_due(&self) -> Option<Time> {
-        let all = [
-            self.drops_due,
-            self.parked_due,
-            self.refusals_due,
-            self.emptied_due,
-        ];
+        let all = [self.refusals_due, self.emptied_due];
         all.into_iter().flatten().min()
     }
 }

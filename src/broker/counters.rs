@@ -33,6 +33,8 @@ pub struct Counters {
     pub refused_full: u64,
     /// Sessions, subscriptions and retained values refused because little memory is left.
     pub refused_for_memory: u64,
+    /// Messages not retained because their client has as many as it may.
+    pub refused_retained: u64,
     /// Connections closed because next to none is.
     pub closed_for_memory: u64,
     /// Messages dropped, by the number of the reason.

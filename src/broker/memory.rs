@@ -140,10 +140,8 @@ impl Memory {
         old: Option<&Message>,
         (retained, limit): (u64, Option<u64>),
     ) -> bool {
-        let deletes = message.retain && message.payload().is_empty();
         let is_short = self.state != Tightness::None || limit.is_some_and(|l| retained > l / 2);
-        let fits = |old: &Message| message.size() <= old.size().max(SMALL_VALUE);
-        !is_short || deletes || message.origin.client_id().is_empty() || old.is_some_and(fits)
+        !is_short || always_admits(message, old)
     }
 
     /// True if it is to be told that a message is not retained: it is the first for a while.
@@ -207,6 +205,14 @@ impl Memory {
         let (after_some, after_none) = RELIEF_PAUSE;
         self.relief_at = now + if helped { after_some } else { after_none };
     }
+}
+
+/// True if `message` may be retained where `old` is, whatever all take: it deletes, replaces a value that
+/// is no smaller, is small, or comes from the broker itself.
+pub(crate) fn always_admits(message: &Message, old: Option<&Message>) -> bool {
+    let deletes = message.retain && message.payload().is_empty();
+    let fits = |old: &Message| message.size() <= old.size().max(SMALL_VALUE);
+    deletes || message.origin.client_id().is_empty() || old.is_some_and(fits)
 }
 
 /// What the parts take, in words.

@@ -11,7 +11,7 @@
 //! | `sessions` | by key and by client id; their rows, wills and accounts of drops |
 //! | `routing` | subscriptions, retained messages and walks through them, groups, what members have left to others |
 //! | `ledger` | what is owed on disk, commits, tickets that wait for them, reads |
-//! | `bridges`, `settings`, `timers`, `memory`, `counters`, `work` | what their names say |
+//! | `bridges`, `settings`, `timers`, `memory`, `counters`, `work`, `round` | what their names say |
 //!
 //! What concerns several parts is a function over all of them (`core`) in a room of its own. A room
 //! uses those above it in this list, never those below:
@@ -25,6 +25,7 @@
 //! | `ending` | the end of connections and sessions, wills |
 //! | `packets` | what each packet of a peer does |
 //! | `bridges::attach`, `reload`, `restore`, `storage` | bridges, SIGHUP, the start, the disk |
+//! | `pieces` | work of all of them that goes on in pieces at the end of a turn, a step of each kind in turn |
 
 mod bridges;
 mod connections;
@@ -35,6 +36,7 @@ mod ending;
 mod ledger;
 mod memory;
 mod packets;
+mod pieces;
 mod plan;
 mod queues;
 mod reload;
@@ -63,9 +65,8 @@ use connections::{Connection, Stage, kept_of};
 use core::Core;
 pub use counters::{Counters, Gauges};
 use delivering::route::route_unanswered;
-use delivering::{pieces, walk};
+use delivering::walk;
 use ending::close::{break_off, close, close_unanswerable, detach};
-use ending::expire::run_timers;
 use ending::relief::relieve;
 use ending::session::end_spent;
 pub use ledger::Disk;
@@ -73,17 +74,15 @@ use memory::Tightness;
 use packets::accept::{accept, make_room};
 use packets::connect::refuse_unreadable;
 pub use packets::login::{Answer, Question};
-use packets::parked::look_at_parked;
 use packets::publish::on_publish;
 use packets::{acks, disconnect, mount};
-use queues::age::purge;
-use queues::drops::look_at_drops;
 pub use queues::report::{BridgeQueue, ClientDrops, LineQueue};
 use sending::pump::{look_at_emptied, pump};
 use sending::put_back::look_at_refusals;
 use sending::replies::send_opened;
 pub use sessions::DropReason;
 use shares::hand_out::hand_out_due;
+use shares::leave::give_what_is_left;
 use timers::rounded_up;
 pub use turn::{Driver, end_turn, feed_store};
 
@@ -357,21 +356,14 @@ impl Broker {
 
     /// When [`Broker::tick`] or [`Broker::take_batch`] has something to do next.
     pub fn next_timeout(&self) -> Option<Time> {
-        let timers = self.core.timers.next();
-        let commit = self.core.ledger.store().next_timeout();
-        let purges = self.core.watches.purges.next();
-        let sync = self.core.watches.sync_due;
-        let looks = [
-            self.core.router.next_expiry(),
-            self.core.watches.look_due(),
-            self.core.connections.look_at(),
+        let due = [
+            pieces::next(&self.core),
+            self.core.ledger.store().next_timeout(),
+            self.core.watches.sync_due,
+            self.core.watches.look_due().map(rounded_up),
+            self.core.connections.look_at().map(rounded_up),
         ];
-        let looks = looks.into_iter().flatten().map(rounded_up);
-        let looks = looks.chain(self.core.router.next_clearing());
-        // Work that goes on in pieces is due at once.
-        let pieces = pieces::are_left(&self.core).then_some(Time::ZERO);
-        let due = timers.into_iter().chain(commit).chain(purges).chain(sync);
-        due.chain(looks).chain(pieces).min()
+        due.into_iter().flatten().min()
     }
 
     /// Does what is due at `now`, where all that peers have sent until then was taken in.
@@ -383,12 +375,7 @@ impl Broker {
     /// taken for silent.
     pub fn tick_unless(&mut self, now: Time, has_input: &dyn Fn(ConnId) -> bool) {
         let core = &mut self.core;
-        run_timers(core, has_input, now);
-        core.work.add(core.router.clear_out(now) / 2);
-        look_at_parked(core, now);
-        pieces::go_on(core, now);
-        purge(core, now);
-        look_at_drops(core, now);
+        pieces::go_on(core, has_input, now);
         look_at_emptied(core, now);
         core.connections.give_back(now);
         look_at_refusals(core, now);
@@ -408,6 +395,8 @@ impl Broker {
         for c in self.core.connections.keys() {
             close(&mut self.core, c, Reason::SERVER_SHUTTING_DOWN, now);
         }
+        // What would be lost with the memory.
+        give_what_is_left(&mut self.core, usize::MAX, now);
         finish_bridges(&mut self.core);
         self.commit_now(now);
         self.settle(now);
@@ -419,7 +408,7 @@ impl Broker {
     /// Other settings from now on. What was agreed on with a client when it connected stays until it
     /// connects again; bounds of queues hold at once. What concerns the store does not change.
     pub fn set_general(&mut self, general: &General, now: Time) {
-        reload::set_general(&mut self.core, general, now);
+        reload::set_general(&mut self.core, general);
         self.settle(now);
     }
 

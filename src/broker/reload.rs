@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::connections::Logins;
 use super::core::Core;
 use super::ending::close::close;
-use super::packets::parked::retry_parked;
+use super::packets::parked::retry_soon;
 use super::queues::bounds::{note_policy, trim};
 use super::queues::dead::trim_dead;
 use crate::auth::Auth;
@@ -16,30 +16,76 @@ use crate::mqtt::Reason;
 use crate::time::Time;
 
 /// Other settings from now on. What was agreed on with a client when it connected stays until it
-/// connects again; bounds of queues hold at once. What concerns the store does not change.
-pub(crate) fn set_general(core: &mut Core, general: &General, now: Time) {
+/// connects again; bounds of queues hold for what comes at once, and what they hold beyond them goes in
+/// pieces ([`go_on`]). What concerns the store does not change.
+pub(crate) fn set_general(core: &mut Core, general: &General) {
     core.settings.general = general.clone();
-    for key in core.sessions.keys() {
-        note_policy(core, key);
-        trim(core, key, now);
-        trim_dead(core, key, now);
-    }
+    core.watches.bounded_anew = core.sessions.keys();
     // Maybe there is room now.
     core.router.leftovers.look_at_all();
-    retry_parked(core, now);
+    retry_soon(core);
 }
 
-/// Puts other rules in force. Clients whose user is gone or has another password, and anonymous ones
-/// that are no longer let in, are disconnected; what the others may publish and read changes at once.
+/// Puts other rules in force: what clients may publish and read changes at once. Those whose user is
+/// gone or has another password, and anonymous ones that are no longer let in, are disconnected, in
+/// pieces ([`go_on`]).
 pub(crate) fn set_auth(core: &mut Core, auth: Auth, now: Time) {
-    let before = std::mem::replace(&mut core.settings.auth, auth);
+    // Those who are still to be judged by the rules that go were let in by the ones before.
+    judge(core, usize::MAX, now);
+    core.watches.judged_before = Some(std::mem::replace(&mut core.settings.auth, auth));
     // What failed may be right by now.
     core.logins = Logins::default();
     core.connections.login_rules_changed();
-    for c in core.connections.keys() {
+    // Whose login is under way is let in by the new rules.
+    let known = core.connections.iter();
+    let known = known.filter(|(_, conn)| conn.session().is_some());
+    core.watches.judged_anew = known.map(|(c, _)| c).collect();
+}
+
+/// True if there is something for [`go_on`].
+pub(crate) fn goes_on(core: &Core) -> bool {
+    !core.watches.judged_anew.is_empty() || !core.watches.bounded_anew.is_empty()
+}
+
+/// Looks at connections and sessions, to which other rules or settings apply by now, for about `most`
+/// units of work.
+pub(crate) fn go_on(core: &mut Core, most: usize, now: Time) {
+    let end = core.work.done() + most as u64;
+    judge(core, most, now);
+    while core.work.done() < end
+        && let Some(key) = core.watches.bounded_anew.pop()
+    {
+        core.work.add(1);
+        note_policy(core, key);
+        let left = end.saturating_sub(core.work.done());
+        let most = usize::try_from(left).unwrap_or(usize::MAX).max(1);
+        if trim(core, key, most, now) {
+            trim_dead(core, key, now);
+        } else {
+            core.watches.bounded_anew.push(key);
+        }
+    }
+}
+
+/// Disconnects those whom the rules in force don't let in, for about `most` units of work.
+fn judge(core: &mut Core, most: usize, now: Time) {
+    // What closing a connection costs, about.
+    const CLOSE: usize = 8;
+    let end = core.work.done().saturating_add(most as u64);
+    let Some(before) = core.watches.judged_before.take() else {
+        return;
+    };
+    while core.work.done() < end
+        && let Some(c) = core.watches.judged_anew.pop()
+    {
+        core.work.add(1);
         if !may_stay(core, c, &before, now) {
+            core.work.add(CLOSE);
             close(core, c, Reason::NOT_AUTHORIZED, now);
         }
+    }
+    if !core.watches.judged_anew.is_empty() {
+        core.watches.judged_before = Some(before);
     }
 }
 

@@ -13,6 +13,7 @@ use super::ending::expire::check_session;
 use super::ending::session::watch_session;
 use super::ledger::Ledger;
 use super::memory::Memory;
+use super::pieces::Round;
 use super::queues::age::note_expiry;
 use super::queues::bounds::{note_policy, trim};
 use super::routing::Router;
@@ -63,6 +64,7 @@ pub(crate) fn restore(config: &Config, auth: Auth, loaded: Loaded, now: Time) ->
         memory: Memory::default(),
         counters: Counters::default(),
         work: Work::default(),
+        round: Round::default(),
         refusals: RefusalLog::default(),
         logins: Logins::default(),
         watches: Watches::default(),
@@ -209,12 +211,16 @@ fn restore_route(core: &mut Core, key: SessionKey, subscribed: Subscribed) {
     let Subscribed {
         filter,
         mut options,
+        awaits_retained,
         ..
     } = subscribed;
     if options.lane.is_share() {
         join(core, key, &filter, &mut options);
     } else {
         core.router.subscribe(&filter, key, options);
+        if awaits_retained {
+            core.router.walks.begin(key, &filter, options);
+        }
     }
 }
 
@@ -226,7 +232,7 @@ fn wake_session(core: &mut Core, key: SessionKey, now: Time) {
     };
     if !session.is_bridge() {
         note_policy(core, key);
-        trim(core, key, now);
+        trim(core, key, usize::MAX, now);
     }
     core.sessions.unsave_identity(key);
     core.ledger.lazy(now);
@@ -268,5 +274,7 @@ fn restore_subscription(record: &SubscriptionRecord) -> Subscribed {
         sub_id: record.sub_id.and_then(NonZeroU32::new),
         lane: record.lane,
     };
-    Subscribed::new(&record.filter, options, record.retain_handling)
+    let mut subscribed = Subscribed::new(&record.filter, options, record.retain_handling);
+    subscribed.awaits_retained = record.awaits_retained;
+    subscribed
 }

@@ -117,6 +117,15 @@ impl Settings {
         }
     }
 
+    /// What each client may have retained.
+    pub(crate) fn retained_bounds(&self) -> Bounds {
+        let default = || self.memory_limit().map_or(0, |limit| limit / 4);
+        Bounds {
+            messages: self.general.max_retained_messages,
+            bytes: self.general.max_retained_bytes.unwrap_or_else(default),
+        }
+    }
+
     /// `persistent_client_expiration` bounds every session that outlives its connection: the
     /// session expiry interval `asked` for, in seconds, as far as it goes.
     pub(crate) fn cap_expiry(&self, asked: u32) -> u32 {

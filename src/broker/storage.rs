@@ -3,7 +3,7 @@
 use super::core::Core;
 use super::delivering::revive::on_dead_rows;
 use super::ledger::Reader;
-use super::packets::parked::retry_parked;
+use super::packets::parked::retry_soon;
 use super::sending::pump::pump;
 use super::sending::replies::send_opened;
 use super::sending::rows::on_queue_rows;
@@ -96,7 +96,7 @@ pub(crate) fn on_event(core: &mut Core, event: Event, now: Time) {
             log::warn!("The disk of the store has room again.");
             core.ledger.set_full(false);
             core.router.leftovers.look_at_all();
-            retry_parked(core, now);
+            retry_soon(core);
         }
         Event::Rewritten => log::error!(
             "The store's file was deleted or replaced under the broker: it was written anew."

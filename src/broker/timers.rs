@@ -123,8 +123,6 @@ pub(crate) struct Purges {
     /// In seconds, rounded up.
     due: BTreeSet<(u64, SessionKey)>,
     of: HashMap<SessionKey, u64>,
-    /// There is more to do than is done at once: not before this.
-    pause: Option<Time>,
 }
 
 impl Purges {
@@ -160,15 +158,9 @@ impl Purges {
         self.of.get(&key).copied().map(Time::from_secs)
     }
 
-    /// None is before `until`.
-    pub(crate) fn pause(&mut self, until: Time) {
-        self.pause = Some(until);
-    }
-
     /// A queue that is to be looked at at `now`; it is not any more.
     pub(crate) fn take(&mut self, now: Time) -> Option<SessionKey> {
         self.next().filter(|at| *at <= now)?;
-        self.pause = None;
         let (_, key) = self.due.pop_first()?;
         self.of.remove(&key);
         Some(key)
@@ -177,8 +169,7 @@ impl Purges {
     /// When [`Purges::take`] has something.
     pub(crate) fn next(&self) -> Option<Time> {
         let (second, _) = self.due.first()?;
-        let at = Time::from_millis(second.saturating_mul(1000));
-        Some(self.pause.map_or(at, |pause| pause.max(at)))
+        Some(Time::from_millis(second.saturating_mul(1000)))
     }
 }
 
@@ -231,12 +222,7 @@ mod tests {
         assert_eq!((purges.due.len(), purges.of.len()), (2, 2));
         assert_eq!(purges.next(), Some(at(1999)));
         assert_eq!(purges.take(Time::from_millis(1_998_999)), None);
-        purges.pause(at(2500));
-        assert_eq!(
-            (purges.take(at(2000)), purges.next()),
-            (None, Some(at(2500)))
-        );
-        let mut both = [purges.take(at(2500)), purges.take(at(2500))];
+        let mut both = [purges.take(at(2001)), purges.take(at(2001))];
         both.sort_unstable();
         assert_eq!(both, [Some(a.min(b)), Some(a.max(b))]);
         purges.hasten(a, Time::from_millis(1));

@@ -1,9 +1,8 @@
 //! The end of a turn: the one order in which what the broker has to say leaves it, for sockets and
 //! for tests.
 
-use super::delivering::pieces;
 use super::packets::login;
-use super::{Answer, Broker, ConnId, Question};
+use super::{Answer, Broker, ConnId, Question, pieces};
 use crate::store::{Batch, ReadRequest};
 use crate::time::Time;
 
@@ -82,7 +81,8 @@ pub fn end_turn(driver: &mut impl Driver, now: Time) -> bool {
         driver.resume(conn);
     }
     let core = &driver.broker().core;
-    core.connections.dirty() > 0 || core.ledger.has_reads() || pieces::are_left(core)
+    let is_due = pieces::next(core).is_some_and(|at| at <= heard);
+    core.connections.dirty() > 0 || core.ledger.has_reads() || is_due
 }
 
 /// Hands the disk the batch that is due, and the reads.

@@ -43,6 +43,8 @@ impl Default for General {
             max_inflight_messages: 20,
             max_keepalive: 0,
             memory_limit: None,
+            max_retained_bytes: None,
+            max_retained_messages: 0,
             max_packet_size: None,
             message_size_limit: None,
             max_subscription_levels: 50_000,

@@ -83,6 +83,10 @@ pub struct General {
     pub max_keepalive: u16,
     /// `memory_limit`, bytes; 0 is no limit, and so is `None`, before the default is known.
     pub memory_limit: Option<u64>,
+    /// `max_retained_bytes` of a client; 0 is no limit, `None` a quarter of `memory_limit`.
+    pub max_retained_bytes: Option<u64>,
+    /// `max_retained_messages` of a client; 0 is no limit. Default 0.
+    pub max_retained_messages: u64,
     /// `max_packet_size`, bytes, at least 20; `None` is the protocol's limit.
     pub max_packet_size: Option<u32>,
     /// `message_size_limit`, payload bytes; `None` is no limit.

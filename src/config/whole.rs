@@ -5,8 +5,8 @@ use core::net::IpAddr;
 
 use super::error::shortened;
 use super::factory::is_factory_name;
-use super::{Bridge, Family, Kind, Listener, Protocol};
-use crate::mqtt::{TopicName, Version, check_string};
+use super::{Bridge, BridgeTopic, Direction, Family, Kind, Listener, Protocol};
+use crate::mqtt::{self, TopicName, Version, check_string};
 
 /// What is wrong with `bridge`, which stands below `others`, unless the lines of one of the
 /// directives `mistaken` may be all that is.
@@ -57,6 +57,16 @@ pub(super) fn odd_bridge(bridge: &Bridge, hostname: &str) -> Vec<String> {
             "qos0=keep keeps nothing while the uplink is down, as nothing is queued with \
              local_cleansession true, which is what cleansession says. Set local_cleansession \
              false"
+                .to_owned(),
+        );
+    }
+    let is_shared = |topic: &BridgeTopic| {
+        let filter = format!("{}{}", topic.local, topic.pattern);
+        topic.direction != Direction::In && mqtt::share(&filter).is_some()
+    };
+    if bridge.topics.iter().any(is_shared) {
+        odd.push(
+            "$share/ in a topic line means something upstream only: all that its filter matches goes out"
                 .to_owned(),
         );
     }
@@ -219,6 +229,18 @@ mod tests {
             ));
             assert!(
                 notes[0].contains("is lost while the bridge is away"),
+                "{notes:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_goes_out_is_not_shared() {
+        assert_eq!(notes("topic $share/g/a in 1"), [""; 0]);
+        for line in ["topic $share/g/a out 1", "topic a both 1 $share/g/ -"] {
+            let notes = notes(line);
+            assert!(
+                notes[0].contains("all that its filter matches goes out"),
                 "{notes:?}"
             );
         }

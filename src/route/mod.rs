@@ -5,15 +5,19 @@
 
 mod cleared;
 mod hash;
+mod owners;
 mod retained;
 mod shared;
 mod subs;
+mod tree;
 mod trie;
 
 pub use cleared::Cleared;
+pub use owners::Owned;
 pub use retained::{Retained, Searched, key};
 pub use shared::{Among, Fitness, Groups};
 pub use subs::SubOptions;
+pub use tree::Tree;
 pub use trie::Trie;
 
 #[cfg(test)]

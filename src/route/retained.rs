@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::rc::Rc;
 
+use super::owners::{Owned, Owners};
 use crate::held::{ALLOCATION, Charge, RETAINED};
 use crate::message::{self, Message};
 use crate::time::Time;
@@ -22,6 +23,10 @@ pub struct Retained {
     bytes: usize,
     /// What the keys take.
     held: Charge<RETAINED>,
+    /// Whose they are.
+    owners: Owners,
+    /// What that takes.
+    owners_held: Charge<RETAINED>,
 }
 
 /// What a key takes in a tree, whose nodes are two thirds full, in bytes; `entry`: of the tree.
@@ -37,6 +42,12 @@ fn held(key: &[u8]) -> usize {
 /// What it takes besides if it expires.
 fn held_expiry(key: &[u8]) -> usize {
     key_bytes(key, size_of::<(Time, Box<[u8]>)>())
+}
+
+/// What a message takes that is retained under a key, in bytes.
+fn weight(key: &[u8], message: &Message) -> usize {
+    let expiry = message.expiry.map_or(0, |_| held_expiry(key));
+    message.size() as usize + message::OVERHEAD + held(key) + expiry
 }
 
 impl Retained {
@@ -62,7 +73,29 @@ impl Retained {
 
     /// What all of them take in memory, in bytes.
     pub fn held(&self) -> usize {
-        self.bytes + self.len() * message::OVERHEAD + self.held.bytes()
+        let keys = self.held.bytes() + self.owners_held.bytes();
+        self.bytes + self.len() * message::OVERHEAD + keys
+    }
+
+    /// What a client has retained.
+    pub fn owned_by(&self, client_id: &str) -> Owned {
+        self.owners.get(client_id)
+    }
+
+    /// What `message` would take if it were retained, in bytes.
+    pub fn weight(message: &Message) -> u64 {
+        weight(message.topic().as_bytes(), message) as u64
+    }
+
+    /// The message retained under a key has gone from `old` to `new`.
+    fn change_owner(&mut self, key: &[u8], old: Option<&Message>, new: Option<&Message>) {
+        if let Some(old) = old {
+            self.owners.take(old.origin.client_id(), weight(key, old));
+        }
+        if let Some(new) = new {
+            self.owners.add(new.origin.client_id(), weight(key, new));
+        }
+        self.owners_held.set(self.owners.held());
     }
 
     /// The message retained for `topic`, expired or not.
@@ -93,6 +126,7 @@ impl Retained {
     pub fn set(&mut self, message: Rc<Message>) -> Option<Rc<Message>> {
         let key = key(message.topic());
         let expiry = message.expiry;
+        let new = Rc::clone(&message);
         self.bytes += message.size() as usize;
         let old = match self.messages.get_mut(&key) {
             Some(slot) => Some(std::mem::replace(slot, message)),
@@ -105,6 +139,7 @@ impl Retained {
         if let Some(old) = &old {
             self.bytes -= old.size() as usize;
         }
+        self.change_owner(&key, old.as_deref(), Some(&new));
         let past = old.as_ref().and_then(|old| old.expiry);
         if past != expiry {
             if let Some(at) = past {
@@ -124,6 +159,7 @@ impl Retained {
         let (key, old) = self.messages.remove_entry(&key(topic)[..])?;
         self.bytes -= old.size() as usize;
         self.held.shift(0, held(&key));
+        self.change_owner(&key, Some(&old), None);
         if let Some(at) = old.expiry {
             self.held.shift(0, held_expiry(&key));
             self.expiries.remove(&(at, key));
@@ -148,6 +184,7 @@ impl Retained {
             if let Some(old) = self.messages.remove(&key) {
                 self.bytes -= old.size() as usize;
                 self.held.shift(0, held(&key) + held_expiry(&key));
+                self.change_owner(&key, Some(&old), None);
                 expired.push(old);
             }
         }

@@ -45,13 +45,13 @@ impl<S: Copy + Ord> Subs<S> {
         }
     }
 
-    /// True if `sub` is new, false if it replaces one of the same key.
-    pub(super) fn insert(&mut self, sub: Sub<S>) -> bool {
+    /// True if `sub` is new, false if it replaces one of the same key; and how many others moved for it.
+    pub(super) fn insert(&mut self, sub: Sub<S>) -> (bool, usize) {
         match self {
             Subs::None => *self = Subs::One(sub),
             Subs::One(old) if old.key == sub.key => {
                 *old = sub;
-                return false;
+                return (false, 0);
             }
             Subs::One(old) => {
                 let mut both = vec![*old, sub];
@@ -61,24 +61,27 @@ impl<S: Copy + Ord> Subs<S> {
             Subs::Many(subs) => match subs.binary_search_by_key(&sub.key, |s| s.key) {
                 Ok(at) => {
                     subs[at] = sub;
-                    return false;
+                    return (false, 0);
                 }
-                Err(at) => subs.insert(at, sub),
+                Err(at) => {
+                    subs.insert(at, sub);
+                    return (true, subs.len() - at);
+                }
             },
         }
-        true
+        (true, 0)
     }
 
-    /// True if there was a subscription of `key`.
-    pub(super) fn remove(&mut self, key: S) -> bool {
+    /// How many others moved when the subscription of `key` went; `None` if there was none.
+    pub(super) fn remove(&mut self, key: S) -> Option<usize> {
+        let mut moved = 0;
         match self {
             Subs::One(sub) if sub.key == key => *self = Subs::None,
-            Subs::None | Subs::One(_) => return false,
+            Subs::None | Subs::One(_) => return None,
             Subs::Many(subs) => {
-                let Ok(at) = subs.binary_search_by_key(&key, |s| s.key) else {
-                    return false;
-                };
+                let at = subs.binary_search_by_key(&key, |s| s.key).ok()?;
                 subs.remove(at);
+                moved = subs.len() - at;
                 if let [last] = subs[..] {
                     *self = Subs::One(last);
                 } else if subs.len() * 4 < subs.capacity() {
@@ -86,7 +89,7 @@ impl<S: Copy + Ord> Subs<S> {
                 }
             }
         }
-        true
+        Some(moved)
     }
 
     /// Bytes on the heap.

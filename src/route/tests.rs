@@ -198,55 +198,6 @@ fn ten_thousand_clients_with_two_filters_cost_below_200_bytes_a_subscription() {
     );
 }
 
-/// What thousands of deep filters have taken comes back when they go, though others stay.
-#[test]
-fn memory_of_filters_that_are_gone_comes_back() {
-    let mut trie = Trie::<u32>::new();
-    let deep = |n: u32| format!("{n}{}", format!("/level{n}").repeat(30));
-    trie.add("a/+/c", 0, SubOptions::default());
-    trie.add("a/#", 1, SubOptions::default());
-    let before = trie.bytes();
-    for n in 0..10_000 {
-        trie.add(&deep(n), n, SubOptions::default());
-    }
-    assert!(trie.bytes() > 10_000_000, "{}", trie.bytes());
-    trie.add("b/c", 2, SubOptions::default());
-    for n in 0..10_000 {
-        assert!(trie.remove(&deep(n), n));
-        if n % 1000 == 0 {
-            assert_eq!(keys(&trie, "a/b/c"), [0, 1]);
-            assert_eq!(keys(&trie, &deep(n + 1)), [n + 1]);
-        }
-    }
-    assert_eq!(keys(&trie, "b/c"), [2]);
-    let after = trie.bytes();
-    assert!(after < before + 32_768, "{before} and then {after}");
-    assert!(trie.remove("a/+/c", 0) && trie.remove("a/#", 1) && trie.remove("b/c", 2));
-    assert!(trie.is_pruned());
-}
-
-/// Names that come and go leave no numbers behind, nor do lists of subscribers.
-#[test]
-fn memory_of_names_and_lists_that_are_gone_comes_back() {
-    let mut trie = Trie::<u32>::new();
-    // The nodes stay in use: only their names change.
-    for n in 0..10_000 {
-        trie.add(&format!("{n}"), 0, SubOptions::default());
-    }
-    for n in 0..10_000 {
-        trie.add(&format!("x/y/{}", n % 10), n, SubOptions::default());
-        trie.remove(&format!("{n}"), 0);
-    }
-    for n in 0..10_000 {
-        trie.remove(&format!("x/y/{}", n % 10), n);
-    }
-    assert!(
-        trie.is_pruned() && trie.bytes() < 32_768,
-        "{}",
-        trie.bytes()
-    );
-}
-
 /// A match tells what it has cost: what it looked at, not what there is.
 #[test]
 fn a_match_tells_what_it_looked_at() {

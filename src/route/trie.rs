@@ -6,8 +6,8 @@
 //! is as quick as one with two and a leaf costs no table of its own. `+` and `#` children are
 //! fields of the node: they are asked for at every step.
 //!
-//! The numbers of nodes and levels are known nowhere else: once most of them are free, those in use
-//! get new ones, and the memory of the others goes back.
+//! Nodes and levels that are free are used again; to give their memory back, the subscriptions move to
+//! another tree ([`super::Tree`]).
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -67,10 +67,10 @@ struct Symbol {
     edges: u32,
 }
 
-/// Numbers that may be free without being given back.
+/// Numbers that may be free whatever is in use.
 const SPARE: usize = 64;
 
-/// True if so few of `all` numbers are in use that those get new ones.
+/// True if so few of `all` numbers are in use that their memory is to be given back.
 fn is_sparse(free: usize, all: usize) -> bool {
     free > SPARE && free > all / 4 * 3
 }
@@ -100,6 +100,8 @@ pub struct Trie<S> {
     /// How many subscriptions have one level, two levels, and so on up to the most that one has.
     depths: Vec<u32>,
     len: usize,
+    /// How many entries of lists had to move for others that came and went.
+    moved: usize,
     /// Bytes of the names of levels and of lists of subscriptions.
     lists: usize,
     scratch: Cell<Scratch>,
@@ -124,6 +126,7 @@ impl<S: Copy + Ord> Trie<S> {
             free_symbols: Vec::new(),
             depths: Vec::new(),
             len: 0,
+            moved: 0,
             lists: 0,
             scratch: Cell::default(),
             scratch_heap: Cell::default(),
@@ -151,7 +154,8 @@ impl<S: Copy + Ord> Trie<S> {
         }
         let subs = &mut self.nodes[node as usize].subs;
         let before = subs.heap();
-        let new = subs.insert(Sub { key, options });
+        let (new, moved) = subs.insert(Sub { key, options });
+        self.moved += moved;
         self.lists = self.lists + subs.heap() - before;
         if new {
             self.len += 1;
@@ -176,9 +180,10 @@ impl<S: Copy + Ord> Trie<S> {
         }
         let subs = &mut self.nodes[node as usize].subs;
         let before = subs.heap();
-        if !subs.remove(key) {
+        let Some(moved) = subs.remove(key) else {
             return false;
-        }
+        };
+        self.moved += moved;
         self.lists = self.lists + subs.heap() - before;
         self.len -= 1;
         self.depths[path.len() - 1] -= 1;
@@ -192,11 +197,6 @@ impl<S: Copy + Ord> Trie<S> {
             self.unlink(parent, level);
             self.free_nodes.push(node);
             node = parent;
-        }
-        if is_sparse(self.free_nodes.len(), self.nodes.len())
-            || is_sparse(self.free_symbols.len(), self.numbered_symbols())
-        {
-            self.compact();
         }
         true
     }
@@ -357,37 +357,16 @@ impl<S: Copy + Ord> Trie<S> {
         self.symbols.len() + self.free_symbols.len()
     }
 
-    /// Gives the nodes and levels in use new numbers, without gaps, and the memory of the others
-    /// back.
-    fn compact(&mut self) {
-        let mut new_nodes = vec![NONE; self.nodes.len()];
-        let mut nodes = Vec::with_capacity(self.nodes.len() - self.free_nodes.len());
-        for (old, node) in std::mem::take(&mut self.nodes).into_iter().enumerate() {
-            // No node stays without anything below it, but for the root.
-            if old == ROOT as usize || !node.is_empty() {
-                new_nodes[old] = number(nodes.len());
-                nodes.push(node);
-            }
-        }
-        let new = |old: u32| new_nodes.get(old as usize).copied().unwrap_or(NONE);
-        for node in &mut nodes {
-            (node.single, node.multi) = (new(node.single), new(node.multi));
-        }
-        let mut new_symbols = vec![NONE; self.numbered_symbols()];
-        for (next, symbol) in self.symbols.values_mut().enumerate() {
-            new_symbols[symbol.id as usize] = number(next);
-            symbol.id = number(next);
-        }
-        let edges = std::mem::take(&mut self.edges).into_iter();
-        let edges = edges.map(|((parent, symbol), child)| {
-            ((new(parent), new_symbols[symbol as usize]), new(child))
-        });
-        self.edges = edges.collect();
-        self.nodes = nodes;
-        self.symbols.shrink_to_fit();
-        (self.free_nodes, self.free_symbols) = (Vec::new(), Vec::new());
-        self.scratch.set(Scratch::default());
-        self.scratch_heap.set(0);
+    /// How many entries of lists of subscribers have moved since the last call, for others that came and
+    /// went.
+    pub(super) fn take_moved(&mut self) -> usize {
+        std::mem::take(&mut self.moved)
+    }
+
+    /// True if most of the memory of nodes or levels is unused.
+    pub(super) fn is_sparse(&self) -> bool {
+        is_sparse(self.free_nodes.len(), self.nodes.len())
+            || is_sparse(self.free_symbols.len(), self.numbered_symbols())
     }
 
     /// How many bytes the tree takes, as far as the capacities tell; costs no look at the nodes.

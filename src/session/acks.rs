@@ -47,6 +47,13 @@ impl Outbound {
         flights.map(|flight| (flight.done(), flight.owed.qos))
     }
 
+    /// The QoS 2 messages whose PUBREL has no answer.
+    pub fn released(&self) -> impl Iterator<Item = Done> {
+        let places = self.places.iter();
+        let flights = places.flat_map(|places| places.at(Handshake::Released));
+        flights.map(Flight::done)
+    }
+
     /// The QoS of the message under way with `id`.
     pub fn flying(&self, id: PacketId) -> Option<QoS> {
         let mut flights = self.places.as_ref()?.flights.iter();

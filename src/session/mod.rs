@@ -6,6 +6,7 @@
 
 mod acks;
 mod aside;
+mod disowned;
 mod entry;
 mod hold;
 mod inbound;
@@ -18,6 +19,7 @@ mod share;
 #[cfg(test)]
 mod tests;
 
+pub use disowned::Disowned;
 pub use entry::{Done, Entry};
 pub use inbound::{Inbound, Receipt};
 pub use outbound::Outbound;

@@ -23,6 +23,7 @@ mod expired;
 mod memory;
 mod window;
 
+use super::disowned::Disowned;
 use super::entry::Entry;
 use super::places::{Flight, Handshake, Hold, Places, latest_seq};
 use crate::lane::Lane;
@@ -32,11 +33,8 @@ use crate::owed::Owed;
 use crate::store::{Amount, Queue, Queued, StateRecord};
 use crate::time::Time;
 
-/// What a message that waits outside RAM takes here, in bytes, about; `by_topic`: with what tells its
-/// topic.
-fn cold_bytes(by_topic: bool) -> usize {
-    if by_topic { 64 } else { 4 }
-}
+/// After so many messages it is counted anew what a queue takes; sooner while it is short.
+const RECOUNT: u64 = 64;
 
 /// The outbound half of a session. An idle one is small.
 #[derive(Debug)]
@@ -131,6 +129,10 @@ impl Outbound {
             ..Outbound::new(true)
         };
         outbound.shrink();
+        if let Some(places) = &mut outbound.places {
+            places.recount();
+            places.recount_cold();
+        }
         outbound
     }
 
@@ -300,9 +302,7 @@ impl Outbound {
         back.extend(std::mem::take(&mut places.reading));
         places.put_back(back);
         places.recount();
-        places
-            .held_cold
-            .set(usize::try_from(self.owed.messages).unwrap_or(usize::MAX) * cold_bytes(false));
+        places.recount_cold();
         self.shrink();
     }
 
@@ -314,7 +314,7 @@ impl Outbound {
         self.owed.add(1, size.into());
         let (is_counted, durable, online) =
             (self.counts(entry.owed.lane), self.durable, self.online);
-        let messages = usize::try_from(self.owed.messages).unwrap_or(usize::MAX);
+        let messages = self.owed.messages;
         let places = self.places();
         let may_go = !places.is_blocked();
         if is_counted {
@@ -333,7 +333,9 @@ impl Outbound {
         match entry.queued().filter(|_| durable) {
             Some(queued) if !goes_to_ram(places) => {
                 places.cold.push_back(queued);
-                places.held_cold.set(messages * cold_bytes(by_topic));
+                if messages.is_power_of_two() || messages.is_multiple_of(RECOUNT) {
+                    places.recount_cold();
+                }
             }
             _ => places.make_ready(entry),
         }
@@ -462,13 +464,12 @@ impl Outbound {
     }
 
     /// Everything still owed, for a session that ends.
-    pub fn into_owed(mut self) -> impl Iterator<Item = Queued> {
+    pub fn into_owed(mut self) -> Disowned {
         self.disconnect();
         self.peer_forgot();
-        let mut cold = self.places.take().map(|p| p.cold).unwrap_or_default();
-        std::iter::from_fn(move || {
-            cold.pop_below(MessageId(u64::MAX), |_| true)
-                .or_else(|| cold.pop_dead())
-        })
+        let places = self.places.take().map(|places| *places);
+        let bytes = places.as_ref().map_or(0, |p| p.held_cold.bytes());
+        let cold = places.map(|places| places.cold).unwrap_or_default();
+        Disowned::new(Vec::new(), cold, bytes)
     }
 }

@@ -115,6 +115,11 @@ impl Places {
         self.held.set(bytes);
     }
 
+    /// Counts anew what the queue of those takes that are not in RAM.
+    pub(super) fn recount_cold(&mut self) {
+        self.held_cold.set(self.cold.room());
+    }
+
     /// True if a message was sent on an earlier connection.
     pub(super) fn is_resent(&self, id: MessageId) -> bool {
         self.resend.binary_search(&id).is_ok()

@@ -37,6 +37,7 @@ impl Outbound {
             places.reading.push_back(queued);
         }
         places.recount();
+        places.recount_cold();
         (!ids.is_empty()).then_some((self.reads, ids))
     }
 

@@ -1,5 +1,8 @@
 //! What a member of a shared subscription leaves to the others.
 
+use std::collections::VecDeque;
+
+use super::disowned::Disowned;
 use super::entry::Entry;
 use super::outbound::Outbound;
 use super::places::Handshake;
@@ -63,59 +66,43 @@ impl Outbound {
         }
     }
 
-    /// For a session that ends with its connection: takes all that came by a share and may go to
-    /// somebody else, in order, and what of the lines of a bridge was not sent. Calls `discard` for
-    /// what may not go to anybody, because a QoS 2 handshake has begun [MQTT-4.8.2-5].
-    pub fn take_left(&mut self, mut discard: impl FnMut(MessageId)) -> Vec<Entry> {
+    /// For a session that ends with its connection: takes all that was not sent, and what came by a share
+    /// and may go to somebody else, in order. Calls `discard` for what may not go to anybody, because a
+    /// QoS 2 handshake has begun [MQTT-4.8.2-5].
+    pub fn take_left(&mut self, mut discard: impl FnMut(MessageId)) -> VecDeque<Entry> {
         let Some(places) = &mut self.places else {
-            return Vec::new();
+            return VecDeque::new();
         };
-        let mut left = Vec::new();
-        for flight in std::mem::take(&mut places.flights) {
+        let mut left = std::mem::take(&mut places.ready);
+        for flight in std::mem::take(&mut places.flights).into_iter().rev() {
             // What an upstream was sent it may have.
             let may_go = flight.handshake == Handshake::Published && flight.owed.lane.is_share();
             match (flight.message, flight.id) {
                 (Some(message), id) if may_go => {
-                    left.push(Entry::new(message, id, flight.owed));
+                    left.push_front(Entry::new(message, id, flight.owed));
                 }
                 (_, Some(id)) => discard(id),
                 (_, None) => {}
             }
         }
-        let ready = std::mem::take(&mut places.ready).into_iter();
-        let is_left = |lane: Lane| lane.is_share() || lane.line().is_some();
-        left.extend(ready.filter(|entry| is_left(entry.owed.lane)));
         self.disconnect();
         left
     }
 
     /// For a durable session that ends: keeps what never was sent, or sent once, of the lanes
-    /// that `keep` admits, and calls `gone` for all else.
-    pub fn reduce_to(&mut self, keep: impl Fn(Lane) -> bool, mut gone: impl FnMut(MessageId)) {
+    /// that `keep` admits, and returns all else.
+    pub fn reduce_to(&mut self, keep: impl Fn(Lane) -> bool) -> Disowned {
         self.disconnect();
         let Some(places) = &mut self.places else {
-            return;
+            return Disowned::new(Vec::new(), Queue::default(), 0);
         };
-        for flight in std::mem::take(&mut places.flights) {
-            flight.id.into_iter().for_each(&mut gone);
-        }
-        let mut kept = Queue::default();
-        for queued in places.cold.take_sent() {
-            if !keep(queued.lane) {
-                gone(queued.id);
-            } else if kept.push_sent(queued) {
-                kept.owe(queued.lane, Some(queued.id), queued.size, None);
-            }
-        }
-        while let Some(queued) = places.cold.pop_below(MessageId(u64::MAX), |_| true) {
-            if !keep(queued.lane) {
-                gone(queued.id);
-            } else if kept.push_back(queued) {
-                kept.owe(queued.lane, Some(queued.id), queued.size, None);
-            }
-        }
-        self.owed = kept.total();
-        places.cold = kept;
+        let flights = std::mem::take(&mut places.flights).into_iter();
+        let sent = flights.filter_map(|flight| flight.id).collect();
+        let gone = places.cold.part_with(|lane| !keep(lane));
+        self.owed = places.cold.total();
+        places.recount_cold();
+        let gone_bytes = gone.room();
+        Disowned::new(sent, gone, gone_bytes)
     }
 
     /// True if messages of `lane` wait outside RAM.
@@ -201,8 +188,9 @@ mod tests {
             queue.check();
         }
         assert_eq!((queue.len(), queue.bytes()), (3, 30));
-        let mut gone = Vec::new();
-        queue.reduce_to(|lane| lane == share(1), |id| gone.push(id.0));
+        let gone = queue.reduce_to(|lane| lane == share(1));
+        let mut gone: Vec<u64> = gone.map(|id| id.0).collect();
+        gone.sort_unstable();
         assert_eq!((waiting(&queue, share(1), 0), gone), (vec![1], vec![2, 5]));
         assert!(queue.was_sent(MessageId(1)) && queue.len() == 1);
         queue.check();
@@ -243,8 +231,8 @@ mod tests {
                 send(&mut queue);
             }
             let left = queue.take_left(|id| panic!("{id:?} is in no store"));
-            assert_eq!(left.len(), count, "{qos:?}");
-            assert!(left.iter().all(|left| left.owed.lane.is_share()));
+            let by_share = left.iter().filter(|left| left.owed.lane.is_share());
+            assert_eq!(by_share.count(), count, "{qos:?}");
             assert!(queue.is_empty());
         }
     }

@@ -175,10 +175,14 @@ fn transfers(counters: &Counters, traffic: &Traffic) -> [(&'static str, u64); 9]
 }
 
 /// What the broker holds, and what it has written to keep it.
-fn holdings(counters: &Counters, gauges: &Gauges, disk: &Disk) -> [(&'static str, u64); 14] {
+fn holdings(counters: &Counters, gauges: &Gauges, disk: &Disk) -> [(&'static str, u64); 15] {
     let figures = &disk.figures;
     [
         ("$SYS/broker/retained messages/count", gauges.retained),
+        (
+            "$SYS/broker/retained messages/refused",
+            counters.refused_retained,
+        ),
         ("$SYS/broker/subscriptions/count", gauges.subscriptions),
         (
             "$SYS/broker/shared_subscriptions/count",

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::refs::Refs;
 use super::rows::batch::Batch;
+use super::targets::{self, Targets};
 use crate::held::{ALLOCATION, Charge, STORE};
 use crate::impossible;
 use crate::message::{Message, MessageId, SessionId};
@@ -63,7 +64,7 @@ impl<T> Waits<T> {
 struct Pending<T> {
     message: Rc<Message>,
     /// Who is still owed it.
-    targets: Vec<Owed>,
+    targets: Targets,
     /// What happens when it is durable, or delivered to all who were owed it.
     waiter: Option<Waits<T>>,
     since: Time,
@@ -238,7 +239,7 @@ impl<T> Store<T> {
         self.pending_bytes += message.size() as usize + ROW_OVERHEAD;
         self.pending.push_back(Some(Pending {
             message,
-            targets,
+            targets: Targets::new(targets),
             waiter,
             since: now,
             held,
@@ -268,7 +269,7 @@ impl<T> Store<T> {
             return false;
         };
         let Some(pending) = slot else { return false };
-        pending.targets.retain(|t| t.session != session);
+        pending.targets.remove(session);
         if pending.targets.is_empty() {
             self.pending_bytes -= pending.message.size() as usize + ROW_OVERHEAD;
             self.never_written += 1;
@@ -379,10 +380,11 @@ impl<T> Store<T> {
             self.pending_bytes -= pending.message.size() as usize + ROW_OVERHEAD;
             bytes += pending.message.size() as usize + ROW_OVERHEAD;
             held += pending.held.bytes();
-            batch.put_message(MessageId(id), &pending.message, &pending.targets);
-            self.refs.add(id, pending.targets.len());
+            let targets = pending.targets.into_vec();
+            batch.put_message(MessageId(id), &pending.message, &targets);
+            self.refs.add(id, targets.len());
             self.waiters.extend(pending.waiter);
-            messages.push((MessageId(id), pending.message, pending.targets));
+            messages.push((MessageId(id), pending.message, targets));
         }
         for run in self.deletes.drain(..) {
             batch.delete(run);
@@ -443,20 +445,14 @@ impl<T> Store<T> {
 
     /// A message that is not on disk yet, and what `session` is owed of it.
     pub fn in_memory(&self, id: MessageId, session: SessionId) -> Option<(&Rc<Message>, &Owed)> {
-        let (message, targets) = match self.pending_place(id) {
-            Some(at) => {
-                let pending = self.pending.get(at)?.as_ref()?;
-                (&pending.message, &pending.targets)
-            }
-            None => {
-                let messages = &self.in_flight.as_ref()?.messages;
-                let at = messages.binary_search_by_key(&id, |(id, ..)| *id).ok()?;
-                let (_, message, targets) = messages.get(at)?;
-                (message, targets)
-            }
-        };
-        let target = targets.iter().find(|t| t.session == session)?;
-        Some((message, target))
+        if let Some(at) = self.pending_place(id) {
+            let pending = self.pending.get(at)?.as_ref()?;
+            return Some((&pending.message, pending.targets.get(session)?));
+        }
+        let messages = &self.in_flight.as_ref()?.messages;
+        let at = messages.binary_search_by_key(&id, |(id, ..)| *id).ok()?;
+        let (_, message, targets) = messages.get(at)?;
+        Some((message, targets::find(targets, session)?))
     }
 
     /// The number of the commit that began last.

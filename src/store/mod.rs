@@ -57,6 +57,7 @@ mod refs;
 mod rescue;
 mod rows;
 mod tables;
+mod targets;
 mod thread;
 
 #[cfg(test)]
@@ -70,7 +71,7 @@ pub use files::open::{Location, is_mosquittos};
 pub use ledger::{Promise, Store};
 pub use load::{Loaded, LoadedSession};
 pub use queue::ids::IdRanges;
-pub use queue::{Amount, Queue, Queued};
+pub use queue::{Amount, Queue, Queued, Taken};
 pub use refs::Refs;
 pub use rescue::report::{Quarantined, Rescued};
 pub use rows::batch::Batch;

@@ -6,7 +6,7 @@ use footbridge::mqtt::{Packet, Props, Version, decode, encode};
 const MAX_PACKET: usize = 1 << 20;
 
 /// Decodes `input` as each version has it.
-pub(crate) fn run(input: &[u8]) {
+pub fn run(input: &[u8]) {
     for version in [Version::V31, Version::V311, Version::V5] {
         let Ok(Some((packet, size))) = decode(input, version, MAX_PACKET) else {
             continue;

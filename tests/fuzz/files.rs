@@ -12,7 +12,7 @@ use footbridge::config::{Config, Env};
 use super::input::Input;
 
 /// Reads `input` as the kind of file that its first byte says.
-pub(crate) fn run(input: &[u8]) {
+pub fn run(input: &[u8]) {
     let mut input = Input(input);
     let kind = input.byte();
     let text = String::from_utf8_lossy(input.0);

@@ -188,3 +188,123 @@ def test_a_bridge_has_descriptors_whatever_clients_take(make_broker):
         uplink.settimeout(30)
         assert uplink.recv(1) == b"\x10"
     broker.stop()
+
+
+def test_a_slow_connect_has_its_time_beside_a_flood_from_several_addresses(make_broker):
+    """What goes is of the address that has most, so the flood takes its own places."""
+    broker = make_broker("max_connecting 6\nmax_connecting_per_address 4")
+    here = ("127.0.0.1", broker.port)
+
+    def dial(source):
+        return socket.create_connection(here, timeout=10, source_address=(source, 0))
+
+    with contextlib.ExitStack() as stack:
+        slow = stack.enter_context(dial("127.0.0.9"))
+        connect = wire.connect("slow")
+        slow.sendall(connect[:5])
+        for n in range(60):
+            stack.enter_context(dial(f"127.0.0.{2 + n % 2}"))
+        wait_until(lambda: "max_connecting is reached" in broker.log(), what="one to go")
+        slow.sendall(connect[5:])
+        assert slow.recv(4) == b"\x20\x02\x00\x00"
+    broker.stop()
+
+
+#: The numbers of a file at the most they take, of which some are larger than any machine.
+MOST = f"""
+commit_interval 1s
+flash_budget {2**64 - 1}/day {2**32 - 1}
+login_failures 86400 86400
+persistent_client_expiration {2**32 - 1}s
+sys_interval 1
+tcp_keepalive 32767 32767 127
+""" + "".join(
+    f"{name} {most}\n"
+    for most, names in {
+        201: ["max_topic_levels"],
+        1000: ["max_shared_subscriptions"],
+        2**16 - 1: ["max_clientid_length", "max_filters_per_packet", "max_inflight_messages"],
+        2**28 - 1: ["message_size_limit"],
+        2**32 - 1: [
+            "global_max_clients",
+            "global_max_connections",
+            "max_connecting",
+            "max_connecting_per_address",
+            "max_connections_per_address",
+            "max_packet_size",
+            "max_subscription_levels",
+            "max_subscriptions",
+        ],
+        2**64 - 1: [
+            "max_dead_letter_bytes",
+            "max_dead_letters",
+            "max_inflight_bytes",
+            "max_queued_bytes",
+            "max_queued_messages",
+            "memory_limit",
+        ],
+    }.items()
+    for name in names
+)
+
+#: The same at the least with which one client is served, with a session, a subscription, a message.
+LEAST = """
+commit_interval 0
+flash_budget 1/day 1s
+global_max_clients 2
+global_max_connections 2
+login_failures 1 1
+max_clientid_length 23
+max_connecting 1
+max_connecting_per_address 1
+max_connections_per_address 2
+max_dead_letter_bytes 1
+max_dead_letters 1
+max_filters_per_packet 1
+max_inflight_bytes 1
+max_inflight_messages 1
+max_packet_size 32
+max_queued_bytes 100
+max_queued_messages 1
+max_shared_subscriptions 0
+max_subscription_levels 2
+max_subscriptions 1
+max_topic_levels 2
+memory_limit 64K
+message_size_limit 1
+sys_interval 1
+tcp_keepalive 1 1 1
+"""
+
+BRIDGE_MOST = f"""
+bridge_max_inflight_qos2 65535
+bridge_max_packet_size {2**32 - 1}
+bridge_max_topic_alias 65535
+bridge_outgoing_topic_alias 65535
+bridge_receive_maximum 65535
+bridge_session_expiry_interval {2**32 - 1}
+keepalive_interval 65535
+restart_timeout {2**32 - 1} {2**32 - 1} {2**32 - 1}
+"""
+
+
+@pytest.mark.parametrize(("numbers", "bridge"), [(MOST, ""), (LEAST, ""), (MOST, BRIDGE_MOST)])
+def test_numbers_at_their_ends(make_broker, numbers, bridge):
+    """A client is served all the same, and nothing ends the broker."""
+    if bridge:
+        bridge = f"connection b\naddress 127.0.0.1:{free_port()}\ntopic # out 1\n{bridge}"
+    broker = make_broker(f"{numbers}{bridge}", durable=True)
+    with Raw(broker.port, "c", clean=False) as raw:
+        raw.socket.settimeout(30)
+        raw.send(wire.subscribe(1, "a/b", 1))
+        assert raw.expect(wire.SUBACK).body[2:] == b"\x01"
+        raw.send(wire.publish("a/b", b"x", 1, 1, retain=True))
+        kinds = {raw.receive().kind, raw.receive().kind}
+        assert kinds == {wire.PUBACK, wire.PUBLISH}
+    broker.kill()
+    broker.start()
+    with Raw(broker.port, "other") as raw:
+        raw.send(wire.subscribe(1, "a/b", 0))
+        raw.expect(wire.SUBACK)
+        assert raw.expect(wire.PUBLISH).payload == b"x"
+    broker.stop()

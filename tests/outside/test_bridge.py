@@ -159,6 +159,27 @@ def test_both_does_not_echo(bridge, make_upstream, connected, client, version, p
         assert sorted(got, key=int) == expected
 
 
+@VERSIONS
+def test_a_shared_subscription_comes_in(bridge, make_upstream, connected, client, version):
+    """On its own topic; what goes out there and comes back by it does not come in again."""
+    upstream = make_upstream()
+    edge = bridge(
+        upstream.port,
+        f"bridge_protocol_version {version}",
+        "try_private false",
+        "topic $share/g/cmd/# in 1",
+        "topic cmd/# out 1",
+    )
+    connected(upstream)
+    there, here = client(upstream.port, "there"), client(edge.port, "here")
+    here.subscribe("cmd/#", 1)
+    here.publish("cmd/own", "1", 1)
+    there.publish("cmd/theirs", "2", 1)
+    came = [here.get(), here.get()]
+    assert sorted((m.topic, m.payload) for m in came) == [("cmd/own", b"1"), ("cmd/theirs", b"2")]
+    assert here.silent()
+
+
 def test_properties_cross_the_bridge(bridge, make_upstream, connected, client):
     upstream = make_upstream()
     edge = bridge(upstream.port, "bridge_protocol_version mqttv50", "topic p/# out 1")

@@ -199,14 +199,18 @@ def test_two_boxes_with_one_client_id(make_broker, request, upstream, words):
         assert box.log().count("Bridge cloud connected to") <= 4
 
 
-#: Runs a command on a host of another name.
-FRESH = [
-    "unshare",
-    *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]),
-    *("--uts", "sh", "-c"),
-    'echo OpenWrt >/proc/sys/kernel/hostname && exec "$@"',
-    "sh",
-]
+def on_host(name):
+    """What runs a command on a host of this name."""
+    return [
+        "unshare",
+        *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]),
+        *("--uts", "sh", "-c"),
+        f'echo {name} >/proc/sys/kernel/hostname && exec "$@"',
+        "sh",
+    ]
+
+
+FRESH = on_host("OpenWrt")
 
 
 def test_a_host_name_from_the_factory(make_broker, tmp_path):
@@ -224,3 +228,23 @@ def test_a_host_name_from_the_factory(make_broker, tmp_path):
     broker.wrapper = FRESH
     broker.start()
     said(broker, "Warning: connection cloud: the client id towards the upstream is OpenWrt.cloud")
+
+
+def test_the_host_gets_another_name(make_broker, make_upstream, client):
+    """Its name is in the client id; what waits goes up all the same."""
+    upstream = make_upstream(start=False)
+    lines = bridge(upstream.port).replace("remote_clientid edge\n", "")
+    broker = make_broker(lines, start=False, quiet=True, durable=True)
+    broker.wrapper = FRESH
+    broker.start()
+    device = client(broker.port, "device")
+    for n in range(3):
+        device.publish("a", n, 1)
+    broker.stop()
+    upstream.start()
+    there = client(upstream.port, "there")
+    there.subscribe("a", 1)
+    broker.wrapper = on_host("site-7")
+    broker.start()
+    said(broker, "local.site-7.cloud instead of local.OpenWrt.cloud. What waits goes up by it, 3 messages")
+    assert there.payloads(3, timeout=20) == ["0", "1", "2"]

@@ -141,3 +141,8 @@ def test_a_bridge_to_the_broker_itself_does_not_start(tmp_path):
     file.write_text(f"listener {port}\nconnection a\naddress localhost:{port}\ntopic # both 1\n")
     done = run("-c", file)
     assert done.returncode == 1 and "is a listener of this broker" in done.stderr
+
+
+def test_what_nothing_can_run_in_is_a_mistake(tmp_path):
+    done = check(tmp_path, "memory_limit 1\nlistener 1883 127.0.0.1\n")
+    assert done.returncode != 0 and "at least 64K" in done.stdout + done.stderr

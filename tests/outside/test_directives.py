@@ -274,8 +274,30 @@ def test_accept_protocol_versions(make_broker):
 
 
 @pytest.mark.footbridge
+def test_what_one_client_may_have_retained(make_broker, client):
+    """A device that retains without end leaves room for the others, and keeps what it has, after kill -9
+    too."""
+    broker = make_broker("max_retained_messages 3\nsys_interval 1", durable=True)
+    for _ in range(2):
+        wild, other = client(broker.port, "wild", version=V5), client(broker.port, "other", version=V5)
+        reasons = [wild.publish(f"t/{n}", "x", 1, retain=True) for n in range(6)]
+        assert [reason >= 0x80 for reason in reasons] == [False] * 3 + [True] * 3
+        assert other.publish("o", "x", 1, retain=True) < 0x80
+        other.subscribe("$SYS/broker/retained messages/refused", 0)
+        while other.messages.get(timeout=8).payload != b"3":
+            pass
+        assert "Client wild: a message on t/3 is not retained" in broker.log()
+        broker.kill()
+        broker.start()
+    late = client(broker.port, "late", version=V5)
+    late.subscribe("#", 1)
+    topics = {late.messages.get(timeout=8).topic for _ in range(4)}
+    assert topics == {"t/0", "t/1", "t/2", "o"}
+
+
+@pytest.mark.footbridge
 def test_memory_limit(make_broker, client):
-    broker = make_broker("memory_limit 100K\nsys_interval 0")
+    broker = make_broker("memory_limit 100K\nmax_retained_bytes 0\nsys_interval 0")
     c, old = client(broker.port, "c", version=V5), client(broker.port, "old")
     with Raw(broker.port, "waits") as raw:
         reasons = [c.publish(f"t/{n}", "x" * 10_000, 1, retain=True) for n in range(15)]

@@ -7,7 +7,7 @@ import pytest
 
 from clients import V5, V311, in_order, props
 from harness import wait_until
-from wire import PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, Raw, ack, publish, subscribe
+from wire import PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, Raw, ack, publish, subscribe
 
 BOTH = pytest.mark.parametrize("how", ["stop", "kill"])
 VERSIONS = pytest.mark.parametrize("version", [V311, V5])
@@ -52,6 +52,31 @@ def test_retained_messages(make_broker, client, how):
     assert {t: m.payload for t, m in got.items()} == {"r/kept": b"on", "r/changed": b"new"}
     assert got["r/kept"].properties.UserProperty == [("a", "b")]
     assert sub.silent()
+
+
+@BOTH
+def test_retained_messages_of_which_some_have_come(make_broker, client, how):
+    """A new subscription of a session that lasts has not brought all yet: the rest comes after the
+    restart."""
+    broker = make_broker(durable=True)
+    topics = {f"r/{n:05}" for n in range(4000)}
+    with Raw(broker.port, "pub") as raw:
+        for n, topic in enumerate(sorted(topics)):
+            raw.send(publish(topic, b"x", 1, n + 1, retain=True))
+        for _ in topics:
+            raw.expect(PUBACK)
+    with Raw(broker.port, "sub", clean=False) as raw:
+        raw.send(subscribe(1, "r/#", 1))
+        raw.expect(SUBACK)
+        # It acknowledges none, so no more than a window comes.
+        came = {raw.expect(PUBLISH).topic for _ in range(10)}
+        broker.restart(how)
+    with Raw(broker.port, "sub", clean=False) as raw:
+        assert raw.session_present
+        while came != topics:
+            message = raw.expect(PUBLISH)
+            came.add(message.topic)
+            raw.send(ack(PUBACK, message.id))
 
 
 @BOTH

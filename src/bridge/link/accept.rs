@@ -1,5 +1,7 @@
 //! The CONNACK accepts: what the session may do, and what is asked of the upstream.
 
+use std::time::Duration;
+
 use super::connect::{self, session_expiry};
 use super::requests::{Context, Wanted};
 use super::state::{State, Up};
@@ -28,7 +30,11 @@ impl Link {
             return Err(Error::GivenUp);
         };
         let (offer, dialect) = (ladder.current(), ladder.current().dialect);
-        let found = ladder.accepted(&mut self.verdicts);
+        let after = match self.state {
+            State::Handshake { since, .. } => now.since(since),
+            _ => Duration::ZERO,
+        };
+        let found = ladder.accepted(after, &mut self.verdicts);
         if std::mem::take(&mut self.is_forgetful) {
             self.verdicts.clear();
         } else {
@@ -58,8 +64,9 @@ impl Link {
         self.request(ids, now, out)?;
 
         let may_return = self.map.may_echo() && !dialect.bridge;
-        let is_asked =
-            limits.version == Version::V5 && !self.verdicts.has(self.upstream(), &Feature::NoLocal);
+        let is_asked = limits.version == Version::V5
+            && !self.map.may_echo_by_share()
+            && !self.verdicts.has(self.upstream(), &Feature::NoLocal);
         let returns = match (may_return, is_asked) {
             (false, _) => Returns::Nothing,
             (true, true) => Returns::Perhaps,

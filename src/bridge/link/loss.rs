@@ -100,6 +100,7 @@ impl Link {
                 held,
                 asked,
                 topic: self.wire.last_topic(),
+                size: self.wire.last_size(),
                 is_qos0_open: self.wire.is_qos0_open(),
                 was_useful: up.was_useful || up.brought,
                 with_aliases: version == Version::V5
@@ -147,13 +148,7 @@ impl Link {
             Wait::AtLeast(wait) => until.max(at + wait.mul_f64(0.75 + self.rng.f64() / 2.0)),
         };
         self.state = State::Waiting { until };
-        if self.isolation.is_hasty() && self.spec.addresses.len() > 1 && self.address == address {
-            // The others may do better.
-            self.next_address();
-            if let Some(ladder) = self.ladders.get_mut(self.address) {
-                ladder.begin(&self.verdicts);
-            }
-        }
+        self.leave_hasty(address);
         let wait = until.since(now);
         let address = self.spec.addresses.get(address);
         self.reporter.down(address, &error, wait, now);
@@ -161,6 +156,17 @@ impl Link {
             self.reporter.careful();
         }
         judgement.set_aside
+    }
+
+    /// Goes on with the next address if the upstream at this one ends each connection in haste: the
+    /// others may do better.
+    fn leave_hasty(&mut self, address: usize) {
+        if self.isolation.is_hasty() && self.spec.addresses.len() > 1 && self.address == address {
+            self.next_address();
+            if let Some(ladder) = self.ladders.get_mut(self.address) {
+                ladder.begin(&self.verdicts);
+            }
+        }
     }
 
     /// A connection without the notification goes well: then it was that.
@@ -176,14 +182,13 @@ impl Link {
         if let State::Up(up) = &mut self.state {
             up.was_useful = true;
         }
-        self.wire.acknowledged();
+        if let Some(size) = self.wire.acknowledged() {
+            self.isolation.taken(size);
+        }
         self.prove(true, Duration::ZERO);
         let topic = self.wire.last_topic();
         if let Some(feature) = self.isolation.acknowledged(topic.as_deref(), now) {
-            self.give_up(
-                feature,
-                "closed the connection on a message, and took it at QoS 1",
-            );
+            self.give_up(feature, "did not take a message at QoS 2, and did at QoS 1");
         }
     }
 
@@ -210,7 +215,8 @@ impl Link {
             Feature::Topic(topic) => Some(topic.clone()),
             _ => None,
         });
-        self.wire.forbid(topics.collect());
+        let largest = self.verdicts.largest(self.upstream());
+        self.wire.forbid(topics.collect(), largest);
     }
 
     /// Takes in what an earlier link has found out about its upstreams, as

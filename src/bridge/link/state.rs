@@ -21,6 +21,7 @@ pub(super) enum State {
     },
     /// CONNECT is out.
     Handshake {
+        since: Time,
         deadline: Time,
     },
     Up(Box<Up>),

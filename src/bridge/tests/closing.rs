@@ -65,6 +65,7 @@ pub(super) fn message(seq: u64, id: Option<u64>, qos: QoS) -> UnderWay {
     UnderWay {
         count: 1,
         first: Some(first),
+        ..UnderWay::default()
     }
 }
 

@@ -289,6 +289,25 @@ fn echoes_are_watched_for_without_no_local_and_bridge_bit() {
     assert!(!up(&["a in", "b out"], false));
 }
 
+/// A shared subscription has no No Local: what it returns is recognised, in MQTT 5 too, and the upstream
+/// is not to blame.
+#[test]
+fn echoes_are_watched_for_by_a_shared_subscription() {
+    let mut s = Script::new(spec(&["$share/g/cmd/# in", "cmd/# out"]));
+    s.dial();
+    s.accept(false, &[]);
+    assert!(s.link.wire().watches_echo());
+    let came = Publish {
+        delivery: Delivery::AtMostOnce,
+        retain: false,
+        topic: "cmd/x",
+        props: Props::EMPTY,
+        payload: b"1",
+    };
+    assert_eq!(s.receive(Packet::Publish(came)), Ok(Step::Forward));
+    assert!(s.link.take_given_up().is_none());
+}
+
 /// rumqttd 0.20 takes no notice of No Local. That is clear once three messages in a row have come back.
 #[test]
 fn an_upstream_that_ignores_no_local_is_found_out() {

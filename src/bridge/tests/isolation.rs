@@ -133,6 +133,7 @@ fn an_upstream_that_takes_nothing_is_tried_less_and_less() {
         let under_way = UnderWay {
             count: 1,
             first: Some(first),
+            ..UnderWay::default()
         };
         aside += usize::from(s.link.judge(&under_way, s.now).is_some());
     }
@@ -316,6 +317,7 @@ fn a_message_that_is_never_acknowledged_is_set_aside() {
                 id: Some(MessageId(1)),
                 qos: QoS::AtLeastOnce,
             }),
+            ..UnderWay::default()
         };
         aside = s.link.judge(&under_way, s.now);
     }
@@ -352,6 +354,7 @@ fn a_topic_that_ends_the_connection_is_found_without_a_store() {
         let under_way = UnderWay {
             count: 1,
             first: Some(first),
+            ..UnderWay::default()
         };
         assert!(s.link.judge(&under_way, s.now).is_none());
     };
@@ -399,4 +402,37 @@ fn a_smaller_window_is_for_a_day() {
     s.pass(secs(24 * 3600));
     s.close_with(1);
     assert_eq!(limits(&mut s).receive_maximum, u16::MAX);
+}
+
+/// An upstream that closes on PUBREL: QoS 2 is given up once a message has gone through at QoS 1. It has
+/// forgotten the session each time, or sends the PUBRELs of an earlier connection to its end.
+#[test]
+fn an_upstream_that_closes_on_pubrel_gets_qos_1() {
+    for is_known in [false, true] {
+        let mut s = quiet(&["# out 2", "a in 1", "b in 1"]);
+        let mut released = message(7, Some(7), QoS::ExactlyOnce);
+        released.released = 1;
+        let mut ends = 0;
+        while limits(&mut s).max_qos == QoS::ExactlyOnce {
+            if !is_known && ends >= 3 {
+                for _ in 0..2 {
+                    s.suback(s.ids, Reason::GRANTED_QOS_1).unwrap();
+                }
+                open(&mut s);
+                sends(&s, "x", QoS::ExactlyOnce);
+            }
+            assert!(close_on(&mut s, &released).is_none());
+            assert!(s.link.take_given_up().is_none());
+            ends += 1;
+            assert!(ends < 10);
+        }
+        assert_eq!(ends, 5, "three, and two careful ones");
+        for _ in 0..2 {
+            s.suback(s.ids, Reason::GRANTED_QOS_1).unwrap();
+        }
+        open(&mut s);
+        sends(&s, "x", QoS::AtLeastOnce);
+        acknowledges(&mut s);
+        assert!(s.link.status().to_string().contains("without QoS 2"));
+    }
 }

@@ -115,3 +115,26 @@ fn connecting_and_the_connack_have_deadlines() {
     // amqtt does not answer a version that it does not know.
     assert!(s.dial().starts_with("CONNECT 132"));
 }
+
+/// An upstream whose CONNACK takes 29 seconds each time: after three in vain it is waited for, until it
+/// is quick again.
+#[test]
+fn an_upstream_that_is_slow_to_accept_is_waited_for() {
+    let mut s = Script::new(spec(&[]));
+    let patience = |s: &mut Script| {
+        s.dial();
+        s.link.next_timeout().since(s.now)
+    };
+    for _ in 0..3 {
+        assert_eq!(patience(&mut s), secs(20));
+        assert_eq!(s.wait().1, "close");
+    }
+    for takes in [29, 1] {
+        assert_eq!(patience(&mut s), secs(60));
+        s.pass(secs(takes));
+        assert_eq!(s.drive(), "idle");
+        assert!(matches!(s.accept(false, &[]).0, Step::Up(_)));
+        s.close();
+    }
+    assert_eq!(patience(&mut s), secs(20));
+}

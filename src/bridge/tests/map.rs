@@ -179,7 +179,7 @@ fn each_filter_is_asked_for_once() {
 
 #[test]
 fn lines_that_can_send_our_messages_back() {
-    let cases: [(&[&str], bool); 9] = [
+    let cases: [(&[&str], bool); 11] = [
         (&["# both 0"], true),
         (&["# both 0 a/ b/"], true),
         (&["# out 0"], false),
@@ -189,8 +189,39 @@ fn lines_that_can_send_our_messages_back() {
         (&["a/+ in 0", "a/b/c out 0"], false),
         (&["# in 0 - gw/", "# out 0 - up/"], false),
         (&["# in 0 x/ gw/", "t out 0 - gw/"], true),
+        (&["$share/g/cmd/# in 0", "+/x out 0"], true),
+        (&["$share/g/cmd/# in 0", "data/x out 0"], false),
     ];
     for (lines, may) in cases {
         assert_eq!(map(lines).may_echo(), may, "{lines:?}");
+    }
+}
+
+/// What comes by a shared subscription has its topic without `$share/GROUP/`.
+#[test]
+fn a_shared_subscription_is_mapped_by_its_filter() {
+    for (line, remote, local) in [
+        ("$share/g/cmd/# in 1", "cmd/x", "cmd/x"),
+        ("$share/g/cmd/# in 1 here/ -", "cmd/x", "here/cmd/x"),
+        ("# in 1 here/ $share/g/site/7/", "site/7/x", "here/x"),
+    ] {
+        let map = map(&[line]);
+        assert_eq!(inward(&map, remote), Some((local.into(), 1)), "{line}");
+        assert_eq!(inward(&map, "other"), None);
+        assert!(
+            map.remote_filters()
+                .all(|(f, _)| f.starts_with("$share/g/"))
+        );
+    }
+}
+
+/// Here a bridge is a client like others: it gets all of what its lines take out.
+#[test]
+fn what_goes_out_is_not_shared() {
+    for line in ["$share/g/a/# out 1", "a/# out 1 $share/g/ -"] {
+        let map = map(&[line]);
+        assert_eq!(outward(&map, "a/x"), Some(("a/x".into(), 1)), "{line}");
+        let filters = map.local_filters().map(|(filter, _)| filter);
+        assert_eq!(filters.collect::<Vec<_>>(), ["a/#"]);
     }
 }

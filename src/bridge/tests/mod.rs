@@ -204,6 +204,7 @@ impl Script {
         let under_way = UnderWay {
             count,
             first: (count > 0).then_some(first),
+            ..UnderWay::default()
         };
         self.link.judge(&under_way, self.now)
     }

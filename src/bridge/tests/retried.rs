@@ -93,8 +93,7 @@ fn an_upstream_that_comes_back_mid_attempt_is_not_judged_for_good() {
         let mut s = Script::new(spec(&[]));
         for _ in 0..6 {
             s.dial();
-            s.pass(secs(20));
-            s.drive();
+            s.wait();
         }
         let mut offers = Vec::new();
         for n in 0.. {
@@ -102,8 +101,7 @@ fn an_upstream_that_comes_back_mid_attempt_is_not_judged_for_good() {
             if n == works_from {
                 break;
             }
-            s.pass(secs(20));
-            s.drive();
+            s.wait();
         }
         // From now on the upstream works, for months.
         for _ in 0..60 {

@@ -113,6 +113,27 @@ fn a_refused_login_is_said_once_with_the_user_name() {
     }
 }
 
+/// MQTT 3.1 has client ids of 23 characters at most.
+#[test]
+fn a_refused_client_id_names_the_cure() {
+    for (version, id, words) in [
+        (Version::V31, "x".repeat(24), "at most 23 characters"),
+        (Version::V31, "x".repeat(23), "check remote_clientid"),
+        (Version::V311, "x".repeat(24), "check remote_clientid"),
+    ] {
+        let mut spec = spec(&[]);
+        (spec.version, spec.try_private) = (Some(version), false);
+        (spec.remote_clientid, spec.has_default_clientid) = (id, false);
+        let mut s = Script::new(spec);
+        let lines = log_of(|| {
+            s.dial();
+            s.refuse(Reason::CLIENT_IDENTIFIER_NOT_VALID);
+            s.wait();
+        });
+        only(&lines, words);
+    }
+}
+
 #[test]
 fn an_explicit_version_that_is_not_spoken_there_names_the_other() {
     for (version, words) in [

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use super::sizes::Sizes;
 use super::verdicts::Feature;
 use crate::message::MessageId;
 use crate::mqtt::QoS;
@@ -54,7 +55,9 @@ pub struct Unanswered {
 pub struct UnderWay {
     /// How many.
     pub count: usize,
-    /// The first of them.
+    /// Of those, how many have had a PUBREC: their PUBREL has no answer.
+    pub released: usize,
+    /// The first of them; of the others, if there are any.
     pub first: Option<Unanswered>,
 }
 
@@ -79,6 +82,8 @@ pub(in crate::bridge) struct Loss {
     pub asked: Vec<Asked>,
     /// The topic upstream of the last message sent: kept on a careful connection.
     pub topic: Option<Box<str>>,
+    /// The size of that message: topic upstream and payload, in bytes.
+    pub size: usize,
     /// Something was sent at QoS 0 that may not have arrived.
     pub is_qos0_open: bool,
     /// The upstream has acknowledged or delivered something.
@@ -127,6 +132,17 @@ enum Thing {
     Message(u64),
     /// A message on this topic, which does not come again.
     Topic(Box<str>),
+    /// PUBREL of messages that were sent on an earlier connection.
+    Releases,
+}
+
+/// What is tried at QoS 1.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Lowered {
+    /// The suspect message, which goes to this topic.
+    Topic(Box<str>),
+    /// Whatever has had a PUBREC.
+    Released,
 }
 
 /// What is known of one upstream that closes.
@@ -147,8 +163,8 @@ pub(in crate::bridge) struct Isolation {
     /// Those of them that came for another reason than what was alone in others: a bad line cuts
     /// whatever is on it.
     unrelated: u32,
-    /// The topic of the suspect message, which is tried at QoS 1.
-    lowered: Option<Box<str>>,
+    /// What is tried at QoS 1.
+    lowered: Option<Lowered>,
     /// Requests that were alone when the upstream closed: they are made last, once it has answered
     /// something else, and if it closes on one then, that is what it closes on.
     last: Vec<Feature>,
@@ -156,6 +172,8 @@ pub(in crate::bridge) struct Isolation {
     blind_messages: u32,
     /// Topics of messages that were set aside, and whether one on another topic was acknowledged since.
     topics: Vec<(Box<str>, bool)>,
+    /// How large they were.
+    sizes: Sizes,
     /// When a message was found guilty last.
     found: Option<Time>,
     /// A careful connection went well, so nothing alone is to blame.
@@ -214,13 +232,22 @@ impl Isolation {
         // One is under way at a time, and the suspect is the first.
         self.suspect
             .take_if(|(thing, _)| matches!(thing, Thing::Message(_)));
-        let lowered = self.lowered.take();
-        (lowered.is_some() && lowered.as_deref() == topic).then_some(Feature::Qos2)
+        let is_it = match self.lowered.take()? {
+            Lowered::Topic(lowered) => Some(&*lowered) == topic,
+            Lowered::Released => true,
+        };
+        is_it.then_some(Feature::Qos2)
     }
 
-    /// What was sent at QoS 0 to `topic` on a careful connection has arrived.
-    pub(in crate::bridge) fn arrived(&mut self, topic: Option<&str>) {
+    /// The upstream has taken a message of this size.
+    pub(in crate::bridge) fn taken(&mut self, size: usize) {
+        self.sizes.taken(size);
+    }
+
+    /// What was sent at QoS 0 to `topic` on a careful connection, of this size, has arrived.
+    pub(in crate::bridge) fn arrived(&mut self, topic: Option<&str>, size: usize) {
         if self.is_careful {
+            self.sizes.taken(size);
             self.acquit(topic);
         }
     }
@@ -353,22 +380,30 @@ impl Isolation {
                 return self.wait_longer(loss);
             }
             Thing::Message(_) | Thing::Topic(_) if is_exact && self.lowered.is_none() => {
-                self.lowered = loss.topic.clone();
+                self.lowered = loss.topic.clone().map(Lowered::Topic);
                 self.suspect = Some((thing, 0));
             }
+            Thing::Releases => self.lowered = Some(Lowered::Released),
             Thing::Topic(topic) => {
                 (self.lowered, self.found) = (None, Some(now));
-                judgement.give_up = Some(Feature::Topic(topic));
+                judgement.give_up = self.suspect_size(loss).or(Some(Feature::Topic(topic)));
             }
             Thing::Message(_) => {
                 let message = under_way.first.clone();
                 self.blind_messages = self.blind_messages.saturating_add(1);
                 (self.lowered, self.found) = (None, Some(now));
                 judgement.set_aside = message;
-                judgement.give_up = self.suspect_topic(loss.topic.as_deref());
+                let topic = self.suspect_topic(loss.topic.as_deref());
+                judgement.give_up = self.suspect_size(loss).or(topic);
             }
         }
         judgement
+    }
+
+    /// A message of this size was set aside. What is given up if such messages have that in common.
+    fn suspect_size(&mut self, loss: &Loss) -> Option<Feature> {
+        let largest = self.sizes.closed_on(loss.topic.as_deref(), loss.size);
+        largest.map(Feature::Size)
     }
 
     /// A message on this topic was set aside. What is given up if it is not the first.
@@ -437,6 +472,10 @@ impl Asked {
 
 /// What was the only thing without an answer.
 fn alone(loss: &Loss, under_way: &UnderWay) -> Option<Thing> {
+    // They go out with the first request, and nothing else does before their answers have come.
+    if under_way.released > 0 && loss.topic.is_none() && !loss.is_qos0_open {
+        return Some(Thing::Releases);
+    }
     match (&loss.asked[..], under_way.count, loss.is_qos0_open) {
         ([request], 0, false) => Some(Thing::Request(request.clone())),
         ([], 1, false) => match &under_way.first {

@@ -1,9 +1,16 @@
 //! What a CONNECT offers to an upstream: the best that it has not refused.
 
+use std::time::Duration;
+
 use super::verdicts::{Feature, GivenUp, Verdicts};
 use crate::bridge::Error;
 use crate::config;
 use crate::mqtt::{Reason, Version};
+
+/// How long the CONNACK may take at first: mobile networks are slow to wake up.
+pub(in crate::bridge) const CONNACK_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long it may take where it was too late again and again: the upstream may be that slow.
+const SLOW_CONNACK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a CONNECT says about the protocol.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,6 +84,8 @@ impl Objection {
 
 /// After so many attempts in a row without CONNACK, one offers less than the dialects alone.
 const FULL: u32 = 3;
+/// After so many CONNECTs in a row without an answer in time, the upstream is taken for slow.
+const LATE: u32 = 3;
 
 /// The offers to one upstream, best first.
 ///
@@ -94,6 +103,8 @@ pub(in crate::bridge) struct Ladder {
     unclear: Box<str>,
     /// Attempts without CONNACK, in a row.
     failed: u32,
+    /// CONNECTs that had no answer in time, since the last that was accepted soon.
+    late: u32,
 }
 
 impl Ladder {
@@ -121,6 +132,16 @@ impl Ladder {
             refused: Vec::new(),
             unclear: Box::default(),
             failed: 0,
+            late: 0,
+        }
+    }
+
+    /// How long the CONNACK may take: longer where so many CONNECTs have waited in vain.
+    pub(in crate::bridge) fn patience(&self) -> Duration {
+        if self.late >= LATE {
+            SLOW_CONNACK_TIMEOUT
+        } else {
+            CONNACK_TIMEOUT
         }
     }
 
@@ -159,9 +180,16 @@ impl Ladder {
         self.at = known.filter(|_| !self.is_full()).unwrap_or(0);
     }
 
-    /// A CONNACK accepts the current offer. What is given up by that from now on.
-    pub(in crate::bridge) fn accepted(&mut self, verdicts: &mut Verdicts) -> Vec<GivenUp> {
+    /// A CONNACK accepts the current offer, after so long. What is given up by that from now on.
+    pub(in crate::bridge) fn accepted(
+        &mut self,
+        after: Duration,
+        verdicts: &mut Verdicts,
+    ) -> Vec<GivenUp> {
         self.failed = 0;
+        if after < CONNACK_TIMEOUT {
+            self.late = 0;
+        }
         let offer = self.current();
         let features = [
             Feature::Mqtt5,
@@ -204,6 +232,9 @@ impl Ladder {
         error: &Error,
         verdicts: &Verdicts,
     ) -> Option<Offer> {
+        if matches!(error, Error::ConnAckTimeout) {
+            self.late = self.late.saturating_add(1);
+        }
         let next = self.next(error, verdicts);
         match next {
             Some(at) => self.at = at,

@@ -3,4 +3,5 @@
 pub(super) mod isolation;
 pub(super) mod ladder;
 pub(super) mod limits;
+mod sizes;
 pub(super) mod verdicts;

@@ -35,6 +35,8 @@ pub enum Feature {
     Subscription(Box<str>),
     /// What goes to this topic upstream.
     Topic(Box<str>),
+    /// Messages of more than so many bytes, topic upstream and payload.
+    Size(usize),
     /// No Local: the bridge recognises by itself what comes back of its own.
     NoLocal,
 }
@@ -54,6 +56,7 @@ impl Feature {
             Feature::Subscription(filter) => (9, filter.to_string()),
             Feature::Topic(topic) => (10, topic.to_string()),
             Feature::NoLocal => (11, String::new()),
+            Feature::Size(size) => (12, size.to_string()),
         }
     }
 
@@ -70,6 +73,7 @@ impl Feature {
             9 => Feature::Subscription(about.into()),
             10 => Feature::Topic(about.into()),
             11 => Feature::NoLocal,
+            12 => Feature::Size(about.parse().ok()?),
             _ => return None,
         })
     }
@@ -95,7 +99,9 @@ impl Feature {
             Feature::Window(_) => "fewer are under way at once",
             Feature::Subscription(_) => "nothing comes in by this topic line",
             Feature::NoLocal => "what comes back of its own is recognised here, and dropped",
-            Feature::Topic(_) => "they are set aside as dead letters, and dropped at QoS 0",
+            Feature::Topic(_) | Feature::Size(_) => {
+                "they are set aside as dead letters, and dropped at QoS 0"
+            }
         }
     }
 }
@@ -115,6 +121,7 @@ impl fmt::Display for Feature {
                 write!(f, "the subscription to {}", filter.escape_debug())
             }
             Feature::NoLocal => f.write_str("No Local"),
+            Feature::Size(size) => write!(f, "messages of more than {size} bytes"),
             Feature::Topic(topic) => write!(f, "messages on {}", topic.escape_debug()),
         }
     }
@@ -269,6 +276,15 @@ impl Verdicts {
             _ => None,
         });
         windows.min()
+    }
+
+    /// The size of the largest message that may go to an upstream, if that is bounded.
+    pub(in crate::bridge) fn largest(&self, upstream: u64) -> Option<usize> {
+        let sizes = self.at(upstream).filter_map(|feature| match feature {
+            Feature::Size(size) => Some(*size),
+            _ => None,
+        });
+        sizes.min()
     }
 
     /// An upstream can't do this, as `why` says. `is_certain`: it has said so. `None` if that is known.

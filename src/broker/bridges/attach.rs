@@ -4,9 +4,8 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::BridgeId;
-use crate::bridge::{
-    Limits, LocalEnd, Map, Numbering, Refusals, RetainedSync, Unanswered, UnderWay, Wire,
-};
+use super::former::take_former;
+use crate::bridge::{Limits, LocalEnd, Map, Numbering, Refusals, RetainedSync, Wire};
 use crate::broker::core::Core;
 use crate::broker::delivering::revive::revive;
 use crate::broker::ending::close::{close, detach, finish};
@@ -14,7 +13,7 @@ use crate::broker::ending::session::end_session;
 use crate::broker::packets::connect::resume;
 use crate::broker::packets::subscribe::subscribe;
 use crate::broker::queues::bounds::{note_policy, trim};
-use crate::broker::queues::dead::{UPSTREAM_CLOSES, trim_dead};
+use crate::broker::queues::dead::trim_dead;
 use crate::broker::queues::report::messages;
 use crate::broker::sending::pump::pump;
 use crate::broker::sending::put_back::probe;
@@ -56,6 +55,7 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
     let expiry = if spec.durable { NEVER } else { 0 };
     make_way(core, spec.client_id, now);
     let known = core.sessions.find(spec.client_id);
+    let known = known.or_else(|| take_former(core, spec.name, &origin));
     let is_fit = |key: &SessionKey| {
         let session = core.sessions.get(*key);
         session.is_some_and(|session| session.is_durable() == spec.durable)
@@ -97,7 +97,7 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
     }
     note_policy(core, key);
     let bridge = core.bridges.set(known, key);
-    trim(core, key, now);
+    trim(core, key, usize::MAX, now);
     core.watches.purges.hasten(key, now);
     trim_dead(core, key, now);
     subscribe_bridge(core, key, spec.map);
@@ -413,36 +413,6 @@ pub(crate) fn keep_given_up(
     if is_durable {
         core.sessions.unsave_identity(key);
         core.ledger.promise(now);
-    }
-}
-
-/// The messages of a bridge that are under way and have no answer.
-pub(crate) fn under_way(core: &Core, bridge: BridgeId) -> UnderWay {
-    let session = core.bridges.get(bridge).and_then(|k| core.sessions.get(k));
-    let Some(outbound) = session.map(|session| &session.outbound) else {
-        return UnderWay::default();
-    };
-    let mut unanswered = outbound.unanswered().filter_map(|(done, qos)| {
-        Some(Unanswered {
-            seq: done.seq?,
-            id: done.id,
-            qos,
-        })
-    });
-    let first = unanswered.next();
-    UnderWay {
-        count: usize::from(first.is_some()) + unanswered.count(),
-        first,
-    }
-}
-
-/// The upstream closes the connection on this message: it is set aside when it comes up again.
-pub(crate) fn condemn(core: &mut Core, bridge: BridgeId, message: &Unanswered) {
-    let key = core.bridges.get(bridge);
-    let session = key.and_then(|key| core.sessions.get_mut(key));
-    // One that lives in RAM is gone with its connection.
-    if let (Some(session), Some(id)) = (session, message.id) {
-        session.outbound.condemn(id, UPSTREAM_CLOSES);
     }
 }
 

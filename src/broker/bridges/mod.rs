@@ -1,6 +1,8 @@
 //! The bridges of the configuration: the sessions that are their local ends.
 
 pub(crate) mod attach;
+mod blame;
+mod former;
 mod uplinks;
 
 use crate::keys::SessionKey;

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::attach;
+use super::{attach, blame};
 use crate::bridge::{Limits, Unanswered, UnderWay, Unusable, Wire};
 use crate::broker::delivering::revive::revive_all;
 use crate::broker::packets::unusable::drop_unusable;
@@ -101,12 +101,12 @@ impl Broker {
 
     /// The messages of a bridge that are under way and have no answer.
     pub fn bridge_under_way(&self, bridge: BridgeId) -> UnderWay {
-        attach::under_way(&self.core, bridge)
+        blame::under_way(&self.core, bridge)
     }
 
     /// The upstream closes the connection on this message: it becomes a dead letter.
     pub fn bridge_condemn(&mut self, bridge: BridgeId, message: &Unanswered) {
-        attach::condemn(&mut self.core, bridge, message);
+        blame::condemn(&mut self.core, bridge, message);
     }
 
     /// Since when the oldest unacknowledged message of a bridge has been on its way.

@@ -261,11 +261,6 @@ impl Connection {
         }
     }
 
-    /// True for a client that has not sent its CONNECT yet.
-    pub(super) fn is_connecting(&self) -> bool {
-        self.stage == Stage::New && self.listener().is_some()
-    }
-
     /// True for a client that said that it is a bridge.
     pub(crate) fn is_bridge_client(&self) -> bool {
         matches!(
@@ -444,12 +439,21 @@ impl Connection {
         })
     }
 
-    /// Lets a PUBLISH wait for room. True if it is the first.
-    pub(super) fn park(&mut self, parked: Parked) -> bool {
+    /// Lets a PUBLISH wait for room, as the one in the place `at` of those that do, or behind them. True
+    /// if it is the first.
+    pub(super) fn park(&mut self, at: usize, parked: Parked) -> bool {
         let extras = self.extras();
         extras.parked_bytes += parked.message.size() as usize;
-        extras.parked.push_back(parked);
+        extras.parked.insert(at.min(extras.parked.len()), parked);
         extras.parked.len() == 1
+    }
+
+    /// Takes the one in this place.
+    pub(super) fn unpark(&mut self, at: usize) -> Option<Parked> {
+        let extras = self.extras.as_mut()?;
+        let parked = extras.parked.remove(at)?;
+        extras.parked_bytes -= parked.message.size() as usize;
+        Some(parked)
     }
 
     /// As [`parked`](Connection::parked).

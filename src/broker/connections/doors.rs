@@ -1,19 +1,23 @@
 //! How many connections there are from each address, and which have not sent their CONNECT yet.
 
+mod connecting;
+
 use core::net::Ipv6Addr;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use super::Address;
 use crate::keys::ConnId;
+use connecting::Connecting;
 
-/// What counts as one address: of IPv6 the /64 that a network hands to each of its sites, for a
-/// single host has as many addresses in it as it likes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+/// What counts as one address: of global IPv6 the /64 that a network hands to each of its sites, for
+/// a single host has as many addresses in it as it likes. On a site's own network all hosts are in
+/// one /64, so each counts by itself there.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) enum Block {
     V4(u32),
     V6(u64),
-    /// A link-local address, by its interface identifier: all of a link are in the same /64.
-    Link(u64),
+    /// One host of a site's network: a unique local address (fc00::/7) or a link-local one.
+    Host(u128),
 }
 
 impl Block {
@@ -27,19 +31,12 @@ impl Block {
     }
 
     fn of_v6(ip: Ipv6Addr) -> Block {
-        let [high, low] = halves(ip);
         match ip.to_ipv4_mapped() {
             Some(ip) => Block::V4(ip.to_bits()),
-            None if ip.is_unicast_link_local() => Block::Link(low),
-            None => Block::V6(high),
+            None if ip.is_unicast_link_local() || ip.is_unique_local() => Block::Host(ip.to_bits()),
+            None => Block::V6(u64::try_from(ip.to_bits() >> 64).unwrap_or_default()),
         }
     }
-}
-
-fn halves(ip: Ipv6Addr) -> [u64; 2] {
-    let bits = ip.to_bits();
-    let half = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).unwrap_or_default();
-    [half(bits >> 64), half(bits)]
 }
 
 /// The connections of one address.
@@ -54,67 +51,67 @@ pub(crate) struct Share {
 /// The connections of clients, by address.
 #[derive(Debug, Default)]
 pub(super) struct Doors {
-    shares: HashMap<Block, Share>,
-    /// Those that have not sent a CONNECT yet, Unix sockets included.
-    connecting: u32,
-    /// The same, the oldest first, among some that have or that are gone.
-    order: VecDeque<ConnId>,
+    /// All of each address.
+    open: HashMap<Block, u32>,
+    /// Those that have not sent a CONNECT yet. All Unix sockets are one address here.
+    connecting: Connecting<Option<Block>>,
 }
 
 impl Doors {
-    /// A connection was accepted; `waits` says which have not sent a CONNECT yet.
-    pub(super) fn open(&mut self, c: ConnId, block: Option<Block>, waits: impl Fn(ConnId) -> bool) {
-        self.connecting += 1;
-        self.order.push_back(c);
-        while self.order.front().is_some_and(|c| !waits(*c)) {
-            self.order.pop_front();
-        }
-        // Behind one that waits there may be many that have gone.
-        if self.order.len() > 2 * self.connecting as usize + 64 {
-            self.order.retain(|c| waits(*c));
-        }
+    /// A connection was accepted.
+    pub(super) fn open(&mut self, c: ConnId, block: Option<Block>) {
+        self.connecting.add(c, block);
         if let Some(block) = block {
-            let share = self.shares.entry(block).or_default();
-            share.open += 1;
-            share.connecting += 1;
+            *self.open.entry(block).or_default() += 1;
         }
     }
 
     /// A connection waits for its CONNECT no more.
-    pub(super) fn pass(&mut self, block: Option<Block>) {
-        self.connecting = self.connecting.saturating_sub(1);
-        if let Some(share) = block.and_then(|block| self.shares.get_mut(&block)) {
-            share.connecting = share.connecting.saturating_sub(1);
-        }
+    pub(super) fn pass(&mut self, c: ConnId) {
+        self.connecting.remove(c);
     }
 
     /// A connection is gone.
     pub(super) fn close(&mut self, block: Option<Block>) {
         let Some(block) = block else { return };
-        if let Some(share) = self.shares.get_mut(&block) {
-            share.open = share.open.saturating_sub(1);
-            if share.open == 0 {
-                self.shares.remove(&block);
+        if let Some(open) = self.open.get_mut(&block) {
+            *open = open.saturating_sub(1);
+            if *open == 0 {
+                self.open.remove(&block);
             }
         }
         // A crowd that has gone leaves no table behind.
-        if self.shares.capacity() > 8 * self.shares.len() + 64 {
-            self.shares.shrink_to(2 * self.shares.len());
+        if self.open.capacity() > 8 * self.open.len() + 64 {
+            self.open.shrink_to(2 * self.open.len());
         }
     }
 
+    /// What an address has; nothing for Unix sockets, which no bound of an address holds for.
     pub(super) fn share(&self, block: Option<Block>) -> Share {
-        let share = block.and_then(|block| self.shares.get(&block));
-        share.copied().unwrap_or_default()
+        if block.is_none() {
+            return Share::default();
+        }
+        let open = block.and_then(|block| self.open.get(&block));
+        Share {
+            open: open.copied().unwrap_or_default(),
+            connecting: self.connecting.count_of(block),
+        }
     }
 
+    /// How many have not sent a CONNECT yet, Unix sockets included.
     pub(super) fn connecting(&self) -> u32 {
-        self.connecting
+        self.connecting.len()
     }
 
-    /// Those that wait for their CONNECT, the oldest first, among some that do not.
-    pub(super) fn order(&self) -> impl Iterator<Item = ConnId> {
-        self.order.iter().copied()
+    /// Of those from one address that wait for their CONNECT, the oldest.
+    pub(super) fn oldest_of(&self, block: Option<Block>) -> Option<ConnId> {
+        self.connecting.oldest_of(block)
+    }
+
+    /// The oldest of the address that has most of those that wait for their CONNECT, or would have most
+    /// with one more from `newcomer`. Where several have as many, the one whose oldest has waited longest.
+    pub(super) fn oldest_of_most(&self, newcomer: Option<Option<Block>>) -> Option<ConnId> {
+        self.connecting.oldest_of_most(newcomer)
     }
 }
 
@@ -128,16 +125,18 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_a_host_of_ipv4_and_a_64_of_ipv6() {
+    fn an_address_is_a_host_of_ipv4_and_of_a_site_and_a_64_of_global_ipv6() {
         assert_ne!(block("192.0.2.1"), block("192.0.2.2"));
         assert_eq!(block("::ffff:192.0.2.1"), block("192.0.2.1"));
         assert_eq!(block("2001:db8::1"), block("2001:db8::ffff:1"));
         assert_ne!(block("2001:db8::1"), block("2001:db8:0:1::1"));
-        assert_ne!(
-            block("fe80::1"),
-            block("fe80::2"),
-            "one link is not one host"
-        );
+        for network in ["fe80", "febf", "fc00", "fd12:3456:789a:1", "fdff"] {
+            let host = |n| block(&format!("{network}::{n}"));
+            assert_ne!(host(1), host(2), "{network}: one link is not one host");
+            assert_eq!(host(1), host(1));
+        }
+        assert_ne!(block("fd00:1::1"), block("fd00:2::1"));
+        assert_eq!(block("fec0::1"), block("fec0::2"), "no more a site's");
         assert_eq!(Block::of(&Address::Local), None);
     }
 
@@ -147,17 +146,31 @@ mod tests {
         let mut table = crate::keys::Table::<ConnId, ()>::default();
         let mut doors = Doors::default();
         let slow = table.insert(());
-        doors.open(slow, block("192.0.2.1"), |_| true);
+        doors.open(slow, block("192.0.2.1"));
         for n in 0..10_000u32 {
             let c = table.insert(());
             let from = Some(Block::V4(n));
-            doors.open(c, from, |other| other == slow || other == c);
-            doors.pass(from);
+            doors.open(c, from);
+            assert_eq!(
+                doors.share(from),
+                Share {
+                    open: 1,
+                    connecting: 1
+                }
+            );
+            doors.pass(c);
+            assert_eq!(
+                doors.share(from),
+                Share {
+                    open: 1,
+                    connecting: 0
+                }
+            );
             doors.close(from);
             table.remove(c);
         }
-        assert!(doors.order.len() <= 2 * 2 + 65, "{}", doors.order.len());
-        assert_eq!((doors.connecting(), doors.shares.len()), (1, 1));
-        assert!(doors.shares.capacity() < 200);
+        assert_eq!((doors.connecting(), doors.open.len()), (1, 1));
+        assert_eq!(doors.oldest_of_most(None), Some(slow));
+        assert!(doors.open.capacity() < 200);
     }
 }

@@ -1,5 +1,7 @@
 //! Logins that fail again and again: who is refused for a while, without a look at the password.
 
+pub(super) mod waiting;
+
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::time::Duration;

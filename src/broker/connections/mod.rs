@@ -12,7 +12,7 @@ mod parked;
 mod publish;
 mod refusals;
 mod replies;
-mod waiting;
+mod retry;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -23,13 +23,14 @@ pub(crate) use buffers::kept_of;
 pub(crate) use connection::{Agreed, Connection, OUTBOX_HIGH, Parked, Stage};
 use doors::Doors;
 pub(crate) use doors::{Block, Share};
+pub(crate) use logins::waiting::{Crowded, Login, Room};
 pub(crate) use logins::{Attempt, Logins};
 pub use outbox::Outbox;
 pub(crate) use publish::Writer;
 pub(crate) use refusals::RefusalLog;
 use replies::Replies;
 pub(crate) use replies::{Reply, Ticket};
-pub(crate) use waiting::{Crowded, Login, Room};
+use retry::Retry;
 
 use crate::bridge::{Limits, Wire};
 use crate::held::{ALLOCATION, CONNECTIONS, Charge};
@@ -56,13 +57,15 @@ pub(crate) struct Connections {
     resumed: Vec<ConnId>,
     /// Those that are not read until the store has caught up.
     paused: Vec<ConnId>,
-    /// Those with a parked PUBLISH.
-    parked: Vec<ConnId>,
+    /// Those with a parked PUBLISH, each once; some may be gone.
+    parked: VecDeque<ConnId>,
+    /// How far they were tried again.
+    retry: Retry,
     /// Those whose peer does not take packets as large as a reply.
     unanswerable: Vec<ConnId>,
     buffers: Buffers,
     /// Those whose login is under way.
-    logins: waiting::Logins,
+    logins: logins::waiting::Logins,
     /// What the connections take that hold nothing.
     held: Charge<CONNECTIONS>,
     /// Packets sent that are no PUBLISH.
@@ -83,25 +86,15 @@ impl Connections {
         let block = Block::of(&address);
         let client = Connection::client(listener, address, now);
         let c = self.table.insert(client);
-        let table = &self.table;
-        let waits = |c| table.get(c).is_some_and(Connection::is_connecting);
-        self.doors.open(c, block, waits);
+        self.doors.open(c, block);
         c
     }
 
     /// The CONNECT of a client is accepted.
     pub(crate) fn agree(&mut self, c: ConnId, agreed: &Agreed) {
-        self.pass(c);
+        self.doors.pass(c);
         if let Some(conn) = self.table.get_mut(c) {
             conn.agree(agreed);
-        }
-    }
-
-    /// A client that had not sent its CONNECT has, or is closed.
-    fn pass(&mut self, c: ConnId) {
-        let conn = self.table.get(c).filter(|conn| conn.is_connecting());
-        if let Some(conn) = conn {
-            self.doors.pass(Block::of(conn.address()));
         }
     }
 
@@ -115,14 +108,15 @@ impl Connections {
         self.doors.connecting()
     }
 
-    /// The one that has waited for its CONNECT longest, of those from `address` if one is given.
-    pub(crate) fn oldest_connecting(&self, address: Option<&Address>) -> Option<ConnId> {
-        let block = address.map(Block::of);
-        self.doors.order().find(|c| {
-            let conn = self.table.get(*c).filter(|conn| conn.is_connecting());
-            let found = conn.map(|conn| Block::of(conn.address()));
-            found.is_some_and(|found| block.is_none_or(|block| block == found))
-        })
+    /// The one from `address` that has waited for its CONNECT longest.
+    pub(crate) fn oldest_connecting_of(&self, address: &Address) -> Option<ConnId> {
+        self.doors.oldest_of(Block::of(address))
+    }
+
+    /// Of the address that most clients without a CONNECT come from, the one that has waited longest; one
+    /// more is to come from `newcomer`, if that is known.
+    pub(crate) fn oldest_connecting(&self, newcomer: Option<&Address>) -> Option<ConnId> {
+        self.doors.oldest_of_most(newcomer.map(Block::of))
     }
 
     /// Adds the upstream of the bridge with this session.
@@ -141,7 +135,7 @@ impl Connections {
 
     /// Forgets a connection whose socket is closed.
     pub(crate) fn remove(&mut self, c: ConnId) {
-        self.pass(c);
+        self.doors.pass(c);
         self.logins.remove(c);
         let Some(gone) = self.table.remove(c) else {
             return;
@@ -437,7 +431,7 @@ impl Connections {
 
     /// Nothing more is read from or queued for a connection; what is in its outbox goes out.
     pub(crate) fn finish(&mut self, c: ConnId, now: Time) {
-        self.pass(c);
+        self.doors.pass(c);
         self.logins.remove(c);
         if let Some(conn) = self.table.get_mut(c) {
             conn.close(now);

@@ -1,14 +1,18 @@
 //! PUBLISH packets that wait for room.
 
+use super::retry::Retry;
 use super::{Connection, Connections, Parked};
-use crate::broker::routing::Retention;
+use crate::broker::routing::{Behind, Retention};
 use crate::keys::ConnId;
 
 impl Connections {
     /// Lets a PUBLISH wait for room.
     pub(crate) fn park(&mut self, c: ConnId, parked: Parked) {
-        if self.table.get_mut(c).is_some_and(|conn| conn.park(parked)) {
-            self.parked.push(c);
+        let conn = self.table.get_mut(c);
+        let is_first = conn.is_some_and(|conn| conn.park(usize::MAX, parked));
+        // The one that is being tried again stays on the list until it was.
+        if is_first && self.retried() != Some(c) {
+            self.parked.push_back(c);
         }
     }
 
@@ -34,9 +38,55 @@ impl Connections {
         connections.flat_map(Connection::parked)
     }
 
-    /// The connections with a parked PUBLISH, to be tried again.
-    pub(crate) fn take_parked(&mut self) -> Vec<ConnId> {
-        std::mem::take(&mut self.parked)
+    /// All that wait for room are to be tried again, once those that are being tried have been.
+    pub(crate) fn begin_retry(&mut self) {
+        self.retry.left = self.parked.len();
+    }
+
+    /// The connection whose parked PUBLISHes are tried again; `None` if all were.
+    pub(crate) fn retried(&self) -> Option<ConnId> {
+        self.parked.front().copied().filter(|_| self.retry.left > 0)
+    }
+
+    /// Takes the next PUBLISH of [`retried`](Connections::retried) that is to be tried, and where those
+    /// before it wait. `None`: the next connection is to follow.
+    pub(crate) fn next_parked(&mut self) -> Option<(Parked, Vec<Behind>)> {
+        let conn = self.retried().and_then(|c| self.table.get_mut(c));
+        match conn.and_then(|conn| conn.unpark(self.retry.at)) {
+            Some(parked) => Some((parked, std::mem::take(&mut self.retry.behind))),
+            None => {
+                self.pass_on();
+                None
+            }
+        }
+    }
+
+    /// The PUBLISH that [`next_parked`](Connections::next_parked) gave was tried: `waits` if it waits on,
+    /// and where those before it do.
+    pub(crate) fn tried(&mut self, waits: Option<Parked>, mut behind: Vec<Behind>) {
+        let conn = self.retried().and_then(|c| self.table.get_mut(c));
+        if let (Some(parked), Some(conn)) = (waits, conn) {
+            Behind::note(&mut behind, &parked.remaining);
+            conn.park(self.retry.at, parked);
+            self.retry.at += 1;
+        }
+        self.retry.behind = behind;
+    }
+
+    /// The next connection is to follow. One with PUBLISHes that wait on comes again with the next
+    /// round.
+    fn pass_on(&mut self) {
+        let Some(c) = self.parked.pop_front() else {
+            return;
+        };
+        self.retry = Retry {
+            left: self.retry.left.saturating_sub(1),
+            ..Retry::default()
+        };
+        if self.table.get(c).is_some_and(Connection::has_parked) {
+            self.parked.push_back(c);
+        }
+        self.resume(c);
     }
 
     /// True if a PUBLISH waits for room.

@@ -3,7 +3,6 @@
 pub(crate) mod checks;
 pub(crate) mod choose;
 pub(crate) mod deliver;
-pub(crate) mod pieces;
 pub(crate) mod retain;
 pub(crate) mod revive;
 pub(crate) mod route;

@@ -3,13 +3,17 @@
 use std::rc::Rc;
 
 use crate::broker::core::Core;
+use crate::broker::memory::always_admits;
 use crate::broker::queues::drops::{drop_message, is_synced, note_lost};
+use crate::broker::queues::report;
 use crate::broker::routing::{Receiver, Retaining, has_row};
 use crate::broker::sessions::{DropReason, Session};
+use crate::config::Bounds;
 use crate::impossible;
 use crate::keys::SessionKey;
 use crate::message::{Message, Parts};
 use crate::mqtt::Version;
+use crate::route::Retained;
 use crate::time::Time;
 
 /// Keeps or deletes the retained message of a topic. True if the publisher is answered after the
@@ -26,6 +30,38 @@ pub(super) fn retain(core: &mut Core, message: &Rc<Message>, now: Time) -> bool 
     }
     // Also where nothing was deleted: an earlier deletion may still be on its way.
     true
+}
+
+/// True if the client of a message may have it retained where `old` is, as far as `max_retained_bytes` and
+/// `max_retained_messages` go.
+pub(super) fn has_share(core: &Core, message: &Message, old: Option<&Message>) -> bool {
+    let bounds = core.settings.retained_bounds();
+    if bounds == Bounds::default() || always_admits(message, old) {
+        return true;
+    }
+    let client_id = message.origin.client_id();
+    let owned = core.router.retained_by(client_id);
+    let replaced = old.filter(|old| old.origin.client_id() == client_id);
+    let bytes = owned.bytes + Retained::weight(message);
+    let bytes = bytes.saturating_sub(replaced.map_or(0, Retained::weight));
+    let messages = owned.messages + u64::from(replaced.is_none());
+    (bounds.bytes == 0 || bytes <= bounds.bytes)
+        && (bounds.messages == 0 || messages <= bounds.messages)
+}
+
+/// A message is not retained because its client has as much as it may.
+pub(super) fn tell_share(core: &mut Core, message: &Message, now: Time) {
+    core.counters.refused_retained += 1;
+    let client_id = message.origin.client_id();
+    let owned = core.router.retained_by(client_id);
+    let line = format_args!(
+        "Client {client_id}: a message on {} is not retained, for its {} retained messages take {}, and \
+         max_retained_bytes or max_retained_messages is reached. Subscribers get it, but it is not kept.",
+        message.topic(),
+        owned.messages,
+        report::size(owned.bytes),
+    );
+    core.refusals.log((client_id, "retained"), line, now);
 }
 
 /// A retained message is about to be replaced. Where it waits for nothing but the uplink of a bridge

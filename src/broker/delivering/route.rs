@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::choose::{choose, is_free};
 use super::deliver::deliver;
-use super::retain::retain;
+use super::retain::{has_share, retain, tell_share};
 use super::walk::{bring_later, send_ahead};
 use crate::broker::connections::Ticket;
 use crate::broker::core::Core;
@@ -65,8 +65,13 @@ pub(crate) fn route(
     let mut retention = retention(core, message);
     let is_kept = message.retain && retention != Retention::NoRoom;
     if !is_kept && message.retain {
-        core.counters.refused_for_memory += 1;
-        tell_unretained(core, topic, from, now);
+        let old = core.router.retained_at(topic).map(|old| &**old);
+        if has_share(core, message, old) {
+            core.counters.refused_for_memory += 1;
+            tell_unretained(core, topic, from, now);
+        } else {
+            tell_share(core, message, now);
+        }
         if all_have_room && !is_told_reasons(core, from) {
             retention = Retention::Done;
         }
@@ -201,8 +206,10 @@ fn add_members(core: &mut Core, message: &Message, receivers: &mut Vec<Receiver>
 /// What stands in the way of retaining a message, if it is to be retained.
 fn retention(core: &Core, message: &Message) -> Retention {
     if !message.retain {
-        Retention::Done
-    } else if !has_memory(core, message) {
+        return Retention::Done;
+    }
+    let old = core.router.retained_at(message.topic()).map(|old| &**old);
+    if !has_memory(core, message, old) || !has_share(core, message, old) {
         Retention::NoRoom
     } else if message.qos != QoS::AtMostOnce && core.ledger.is_closed() {
         Retention::Unpromised
@@ -211,11 +218,10 @@ fn retention(core: &Core, message: &Message) -> Retention {
     }
 }
 
-/// True if there is memory to retain a message.
-fn has_memory(core: &Core, message: &Message) -> bool {
+/// True if there is memory to retain a message where `old` is.
+fn has_memory(core: &Core, message: &Message, old: Option<&Message>) -> bool {
     let bounds = (core.router.retained_bytes(), core.settings.memory_limit());
-    let old = core.router.retained_at(message.topic());
-    core.memory.admits(message, old.map(|old| &**old), bounds)
+    core.memory.admits(message, old, bounds)
 }
 
 /// Asks once for each receiver how the message can reach it. A session gets all that it is to store

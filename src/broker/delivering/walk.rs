@@ -19,7 +19,7 @@ use crate::session::Entry;
 use crate::time::Time;
 
 /// How many units of work the walks of one session do before those of others go on.
-pub(crate) const STEP: usize = 100;
+const STEP: usize = 100;
 /// How many topics are looked at before what was found is sent.
 const LOOK: usize = 32;
 /// So many messages may wait in the queue of a session while its walks go on. A queue on disk takes
@@ -54,7 +54,8 @@ pub(crate) fn send_some(core: &mut Core, key: SessionKey, now: Time) {
             core.router.walks.hasten(key);
             break;
         }
-        let (came_on, goes_on) = send_next(core, key, now);
+        let may = &mut |core: &Core, size| has_room(core, key, size);
+        let (came_on, goes_on) = send_next(core, key, may, now);
         has_sent |= came_on;
         if !goes_on {
             break;
@@ -66,9 +67,14 @@ pub(crate) fn send_some(core: &mut Core, key: SessionKey, now: Time) {
     }
 }
 
-/// Sends what the next look finds. Answers whether the walk has come on, and whether it goes on: not if
-/// there is no room for what comes next.
-fn send_next(core: &mut Core, key: SessionKey, now: Time) -> (bool, bool) {
+/// Queues what the next look finds. Answers whether the walk has come on, and whether it goes on: not if
+/// what comes next, of so many bytes, `may` not.
+fn send_next(
+    core: &mut Core,
+    key: SessionKey,
+    may: &mut dyn FnMut(&Core, u32) -> bool,
+    now: Time,
+) -> (bool, bool) {
     let Some(walk) = core.router.walks.first(key) else {
         return (false, false);
     };
@@ -78,14 +84,46 @@ fn send_next(core: &mut Core, key: SessionKey, now: Time) -> (bool, bool) {
     core.work.add(1 + searched.looked);
     let mut came_on = false;
     for message in found {
-        if !has_room(core, key, message.size()) {
+        if !may(core, message.size()) {
             return (came_on, false);
         }
         came_on = true;
         bring(core, key, &options, &message, now);
     }
-    core.router.walks.reached(key, searched.reached);
+    go_to(core, key, searched.reached, now);
     (true, true)
+}
+
+/// The first walk of a session has come to the topic of this key; with `None`, to its end. What it has
+/// brought is on disk with the note that it is over, or before.
+fn go_to(core: &mut Core, key: SessionKey, topic: Option<Box<[u8]>>, now: Time) {
+    let walk = core.router.walks.first(key).filter(|_| topic.is_none());
+    let over = walk.map(|walk| Rc::clone(walk.filter()));
+    core.router.walks.reached(key, topic);
+    if over.is_some_and(|filter| core.sessions.await_retained(key, &filter, false)) {
+        core.ledger.promise(now);
+    }
+}
+
+/// Has it written which of these filters a session that lasts has walks for that go on: after a crash they
+/// begin anew.
+pub(crate) fn note_walks<'a>(
+    core: &mut Core,
+    key: SessionKey,
+    filters: impl Iterator<Item = &'a str>,
+    now: Time,
+) {
+    if !core.router.walks.has(key) {
+        return;
+    }
+    let mut is_new = false;
+    for filter in filters {
+        is_new |= core.router.walks.goes_on(key, filter)
+            && core.sessions.await_retained(key, filter, true);
+    }
+    if is_new {
+        core.ledger.lazy(now);
+    }
 }
 
 /// The first walk of a session has come to a message.
@@ -97,9 +135,9 @@ fn bring(core: &mut Core, key: SessionKey, options: &SubOptions, message: &Rc<Me
     }
 }
 
-/// The broker stops, and nothing of a walk is on disk: what the walks of sessions that last would still
-/// bring is queued at once, as far as it is to be stored. Peers could make that as much as they like, so
-/// it has a bound; sessions that are left out must subscribe again, which the log says.
+/// The broker stops, and how far a walk has come is not on disk: what the walks of sessions that last would
+/// still bring is queued at once, as far as it is to be stored. Peers could make that as much as they like,
+/// so it has a bound; the walks that are left out, and those at QoS 0, begin anew after the start.
 pub(crate) fn finish(core: &mut Core, now: Time) {
     let mut left = FINISHED;
     for key in core.router.walks.keys() {
@@ -109,23 +147,23 @@ pub(crate) fn finish(core: &mut Core, now: Time) {
         while left > 0
             && let Some(walk) = core.router.walks.first(key)
         {
-            let options = walk.options();
-            if options.qos == QoS::AtMostOnce {
+            if walk.options().qos == QoS::AtMostOnce {
                 core.router.walks.reached(key, None);
                 continue;
             }
-            let (found, searched) = core.router.search(walk, LOOK, now);
-            left = left.saturating_sub(found.len());
-            for message in found {
-                bring(core, key, &options, &message, now);
-            }
-            core.router.walks.reached(key, searched.reached);
+            let may = &mut |_: &Core, _| {
+                let may = left > 0;
+                left = left.saturating_sub(1);
+                may
+            };
+            send_next(core, key, may, now);
         }
         if core.router.walks.has(key)
             && let Some(session) = core.sessions.get(key)
         {
-            log::warn!(
-                "Client {} has not got all that is retained for it, and must subscribe again.",
+            log::info!(
+                "Client {} has not got all that is retained for it, and gets it once more after the next \
+                 start.",
                 session.client_id()
             );
         }

@@ -7,7 +7,6 @@ use super::session::{end_session, watch_session};
 use super::will::publish_will;
 use crate::broker::connections::Stage;
 use crate::broker::core::Core;
-use crate::broker::delivering::pieces::PIECE;
 use crate::broker::timers::Timer;
 use crate::config::log_type::NOTICE;
 use crate::keys::{ConnId, SessionKey};
@@ -28,11 +27,16 @@ pub(crate) fn silence(keep_alive: u16) -> Duration {
     Duration::from_millis(u64::from(keep_alive) * 1500)
 }
 
-/// Looks at connections and sessions whose time has come, until that was a piece of work: what is left is
-/// due already, so the next turn goes on with it. `has_input` as for [`check_connection`].
-pub(crate) fn run_timers(core: &mut Core, has_input: &dyn Fn(ConnId) -> bool, now: Time) {
-    let most = core.work.done() + PIECE as u64;
-    while core.work.done() < most
+/// Looks at connections and sessions whose time has come, for about `most` units of work: what is left is
+/// due already. `has_input` as for [`check_connection`].
+pub(crate) fn run_timers(
+    core: &mut Core,
+    most: usize,
+    has_input: &dyn Fn(ConnId) -> bool,
+    now: Time,
+) {
+    let end = core.work.done() + most as u64;
+    while core.work.done() < end
         && let Some(timer) = core.timers.take(now)
     {
         core.work.add(1);

@@ -47,7 +47,8 @@ pub(crate) fn relieve(core: &mut Core, now: Time) {
     core.work
         .add((core.connections.len() + core.sessions.len()) / 8);
     let large: Vec<Holder> = all.iter().copied().filter(|h| h.frees >= LEAST).collect();
-    let mut gone = let_go(core, by_size(large), excess, now);
+    let by_size = |h: &Holder| Some(h.frees as u64);
+    let mut gone = let_go(core, (large, &by_size), excess, now);
     if gone == 0 {
         gone = close_nameless(core, now);
     }
@@ -55,13 +56,13 @@ pub(crate) fn relieve(core: &mut Core, now: Time) {
         // Thousands of sessions without a client: the latest of them are the least likely to be missed.
         // What they are owed goes as well: else nobody could come in any more.
         let absent = all.iter().filter(|h| h.conn.is_none());
-        let mut absent: Vec<Holder> = absent.map(|h| with_queue(core, *h)).collect();
-        absent.sort_unstable_by_key(|h| std::cmp::Reverse(h.session.map(|(_, id)| id.0)));
-        gone = let_many_go(core, absent, excess, now);
+        let absent: Vec<Holder> = absent.map(|h| with_queue(core, *h)).collect();
+        let latest = |h: &Holder| h.session.map(|(_, id)| id.0);
+        gone = let_many_go(core, (absent, &latest), excess, now);
     }
     if gone == 0 {
         let small = all.into_iter().filter(|h| h.frees >= LEAST_OF_MANY);
-        gone = let_many_go(core, by_size(small.collect()), excess, now);
+        gone = let_many_go(core, (small.collect(), &by_size), excess, now);
     }
     core.counters.closed_for_memory += gone;
     core.memory.pause_relief(gone > 0, now);
@@ -122,15 +123,23 @@ fn connected(core: &Core, c: ConnId, conn: &Connection) -> Holder {
     }
 }
 
-/// Those who hold most first.
-fn by_size(mut holders: Vec<Holder>) -> Vec<Holder> {
-    holders.sort_unstable_by_key(|holder| std::cmp::Reverse(holder.frees));
+/// Holders, and who of them goes first: with the most by this.
+type Ranked<'a> = (Vec<Holder>, &'a dyn Fn(&Holder) -> Option<u64>);
+
+/// The first of them, in their order: no more can go at a time, and there may be tens of thousands.
+fn first((mut holders, rank): Ranked<'_>) -> Vec<Holder> {
+    let key = |holder: &Holder| std::cmp::Reverse(rank(holder));
+    if holders.len() > MOST {
+        holders.select_nth_unstable_by_key(MOST, key);
+        holders.truncate(MOST);
+    }
+    holders.sort_unstable_by_key(key);
     holders
 }
 
 /// As [`let_go`], if they are what fills the memory: else it would not help.
-fn let_many_go(core: &mut Core, holders: Vec<Holder>, excess: usize, now: Time) -> u64 {
-    let all: usize = holders.iter().map(|holder| holder.frees).sum();
+fn let_many_go(core: &mut Core, holders: Ranked<'_>, excess: usize, now: Time) -> u64 {
+    let all: usize = holders.0.iter().map(|holder| holder.frees).sum();
     if all < excess {
         return 0;
     }
@@ -138,9 +147,9 @@ fn let_many_go(core: &mut Core, holders: Vec<Holder>, excess: usize, now: Time) 
 }
 
 /// Lets the first of `holders` go, until `excess` bytes are free; how many.
-fn let_go(core: &mut Core, holders: Vec<Holder>, mut excess: usize, now: Time) -> u64 {
+fn let_go(core: &mut Core, holders: Ranked<'_>, mut excess: usize, now: Time) -> u64 {
     let mut gone = 0;
-    for holder in holders.into_iter().take(MOST) {
+    for holder in first(holders) {
         if excess == 0 {
             break;
         }

@@ -3,7 +3,7 @@
 use crate::broker::core::Core;
 use crate::broker::queues::drops::drop_message;
 use crate::broker::sessions::DropReason;
-use crate::broker::shares::leave::{forget_identity, is_spent, stays_for_others};
+use crate::broker::shares::leave::{is_spent, stays_for_others};
 use crate::keys::SessionKey;
 use crate::lane::Lane;
 use crate::time::Time;
@@ -26,19 +26,30 @@ pub(crate) fn end_session(core: &mut Core, key: SessionKey, now: Time) {
     if let Some(lost) = lost.filter(|(messages, _)| *messages > 0) {
         drop_message(core, key, Lane::Client, DropReason::SessionEnded, lost, now);
     }
-    forget_identity(core, key, now);
+    core.sessions.forget_client_id(key);
+    core.router.walks.forget(key);
     let Some((session, has_rows)) = core.sessions.remove(key) else {
         return;
     };
+    if !session.is_ended() {
+        core.router.forget(key, session.subscriptions);
+    }
     core.watches.purges.set(key, None);
     core.timers.set_session(key, None);
     if has_rows {
         core.ledger.promise(now);
     }
     core.work.add(END);
-    for (n, queued) in session.outbound.into_owed().enumerate() {
+    core.ledger.disown(session.id, session.outbound.into_owed());
+}
+
+/// Tells the store of messages that sessions are owed no more, for about `most` units of work.
+pub(crate) fn disown_some(core: &mut Core, most: usize, now: Time) {
+    for n in 0..most * OWED {
+        if !core.ledger.disown_one(now) {
+            return;
+        }
         core.work.add(usize::from(n % OWED == 0));
-        core.ledger.ack(queued.id, session.id, now);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod reads;
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::connections::Ticket;
@@ -11,6 +12,7 @@ use reads::Reads;
 use crate::keys::SessionKey;
 use crate::message::{Message, MessageId, SessionId};
 use crate::owed::Owed;
+use crate::session::Disowned;
 use crate::store::{Batch, Budget, Error, Figures, IdRanges, ReadRequest, Store};
 use crate::time::Time;
 
@@ -45,6 +47,8 @@ pub(crate) struct Ledger {
     /// The next commit is to leave nothing for later.
     write_all: bool,
     spare_batch: Option<Batch>,
+    /// What sessions that have ended are owed no more, and is not told to the store yet.
+    disowned: VecDeque<(SessionId, Disowned)>,
 }
 
 impl Ledger {
@@ -56,6 +60,7 @@ impl Ledger {
             reads: Reads::default(),
             write_all: false,
             spare_batch: None,
+            disowned: VecDeque::new(),
         }
     }
 
@@ -95,6 +100,30 @@ impl Ledger {
     /// As [`Store::ack`].
     pub(crate) fn ack(&mut self, id: MessageId, session: SessionId, now: Time) -> bool {
         self.store.ack(id, session, now)
+    }
+
+    /// A session is owed these no more. The store is told piece by piece ([`Ledger::disown_one`]).
+    pub(crate) fn disown(&mut self, session: SessionId, messages: Disowned) {
+        if !messages.is_empty() {
+            self.disowned.push_back((session, messages));
+        }
+    }
+
+    /// True if there is something for [`Ledger::disown_one`].
+    pub(crate) fn has_disowned(&self) -> bool {
+        !self.disowned.is_empty()
+    }
+
+    /// Tells the store of a message that a session is owed no more; false if there is none.
+    pub(crate) fn disown_one(&mut self, now: Time) -> bool {
+        while let Some((session, messages)) = self.disowned.front_mut() {
+            if let Some(id) = messages.next() {
+                self.store.ack(id, *session, now);
+                return true;
+            }
+            self.disowned.pop_front();
+        }
+        false
     }
 
     /// Opens `ticket` once everything said up to now is on disk.

@@ -63,22 +63,24 @@ fn limit(bound: Option<u32>) -> Option<u32> {
     bound.filter(|bound| *bound > 0)
 }
 
-/// Lets the oldest connection without a CONNECT go where one more from `address` would be too many.
+/// Lets a connection without a CONNECT go where one more from `address` would be too many: the oldest
+/// of that address, or of the one that has most. A flood takes its own places then, and a slow CONNECT
+/// from elsewhere has its time.
 fn make_way(core: &mut Core, address: &Address, now: Time) {
     let doors = &core.settings.general.doors;
     let per_address = limit(doors.max_connecting_per_address);
     let all = limit(doors.max_connecting);
     let share = core.connections.share(address);
     if per_address.is_some_and(|limit| share.connecting >= limit) {
-        let oldest = core.connections.oldest_connecting(Some(address));
+        let oldest = core.connections.oldest_connecting_of(address);
         let_go(core, oldest, "max_connecting_per_address is reached", now);
     } else if all.is_some_and(|limit| core.connections.connecting() >= limit) {
-        let oldest = core.connections.oldest_connecting(None);
+        let oldest = core.connections.oldest_connecting(Some(address));
         let_go(core, oldest, "max_connecting is reached", now);
     }
 }
 
-/// There is no descriptor for one more connection: the oldest that has not sent a CONNECT goes.
+/// There is no descriptor for one more connection: one that has not sent a CONNECT goes, as above.
 pub(crate) fn make_room(core: &mut Core, now: Time) {
     let oldest = core.connections.oldest_connecting(None);
     let_go(core, oldest, "there are no descriptors for others", now);

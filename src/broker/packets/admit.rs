@@ -259,10 +259,10 @@ fn is_there(core: &Core, who: Attempt<'_>, is_such: impl Fn(&str) -> bool) -> bo
     })
 }
 
-/// `max_clientid_length`.
+/// `max_clientid_length`. A client that has a session keeps it: its id was taken under another bound.
 fn check_length(core: &Core, client_id: &str) -> Result<(), NotAdmitted> {
     let max = core.settings.general.doors.max_clientid_length;
-    if client_id.len() > usize::from(max) {
+    if client_id.len() > usize::from(max) && core.sessions.find(client_id).is_none() {
         let why = "its client id is above max_clientid_length";
         return Err(NotAdmitted::new(Reason::CLIENT_IDENTIFIER_NOT_VALID, why));
     }

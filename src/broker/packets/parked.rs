@@ -17,8 +17,8 @@ use crate::message::Message;
 use crate::mqtt::{Delivery, Reason, Version};
 use crate::time::Time;
 
-/// How soon to try again to find room for a PUBLISH that waits for it. Each time, all that wait are
-/// looked at.
+/// How soon to try again to find room for a PUBLISH that waits for it, once all that wait were looked
+/// at.
 const RETRY: Duration = Duration::from_millis(200);
 
 /// Where messages of this connection wait for room.
@@ -76,50 +76,58 @@ fn retry_later(core: &mut Core, now: Time) {
     }
 }
 
-/// Tries the parked messages again, if that is due.
-pub(crate) fn look_at_parked(core: &mut Core, now: Time) {
-    if core.watches.parked_due.is_some_and(|due| due <= now) {
-        retry_parked(core, now);
-    }
+/// When parked messages are to be tried again; at the start of time while that goes on.
+pub(crate) fn retry_due(core: &Core) -> Option<Time> {
+    let goes_on = core.connections.retried().map(|_| Time::ZERO);
+    goes_on.or(core.watches.parked_due)
 }
 
-/// Tries the parked messages again, each connection's in order.
-pub(crate) fn retry_parked(core: &mut Core, now: Time) {
-    core.watches.parked_due = None;
-    for c in core.connections.take_parked() {
-        retry(core, c, now);
-        core.connections.resume(c);
+/// Tries the parked messages again, each connection's in order, for about `most` units of work.
+pub(crate) fn retry_parked(core: &mut Core, most: usize, now: Time) {
+    if core.watches.parked_due.take_if(|due| *due <= now).is_some() {
+        core.connections.begin_retry();
     }
-    if core.connections.has_parked() {
+    let end = core.work.done() + most as u64;
+    while core.work.done() < end
+        && let Some(c) = core.connections.retried()
+    {
+        core.work.add(1);
+        if let Some((parked, behind)) = core.connections.next_parked() {
+            let waits = retry(core, c, parked, &behind, now);
+            core.connections.tried(waits, behind);
+        }
+    }
+    if core.connections.retried().is_none() && core.connections.has_parked() {
         retry_later(core, now);
     }
 }
 
-/// Tries those of one connection. Those that find room are acknowledged, although an earlier one may
-/// wait on: whom the full queue does not concern is not held up.
-fn retry(core: &mut Core, c: ConnId, now: Time) {
-    let Some(conn) = core.connections.get_mut(c) else {
-        return;
-    };
-    let Some(key) = conn.session() else {
-        return;
-    };
-    let mut behind = Vec::new();
-    for mut parked in conn.take_parked() {
-        core.work.add(1 + parked.remaining.receivers.len());
-        if parked.message.expired(now) {
-            drop_expired(core, &parked, now);
-            accept_late(core, (c, key), parked.delivery, now);
-            continue;
+/// There may be room by now: parked messages are to be tried again at the end of the turn.
+pub(crate) fn retry_soon(core: &mut Core) {
+    core.connections.begin_retry();
+}
+
+/// Tries one of a connection's, which is returned if it waits on. One that finds room is acknowledged,
+/// although an earlier one may wait on: whom the full queue does not concern is not held up.
+fn retry(
+    core: &mut Core,
+    c: ConnId,
+    mut parked: Parked,
+    behind: &[Behind],
+    now: Time,
+) -> Option<Parked> {
+    let key = core.session_of(c)?;
+    core.work.add(parked.remaining.receivers.len());
+    if parked.message.expired(now) {
+        drop_expired(core, &parked, now);
+    } else {
+        parked.remaining = route_remaining(core, &parked.message, parked.remaining, behind, now);
+        if !parked.remaining.is_empty() {
+            return Some(parked);
         }
-        parked.remaining = route_remaining(core, &parked.message, parked.remaining, &behind, now);
-        if parked.remaining.is_empty() {
-            accept_late(core, (c, key), parked.delivery, now);
-            continue;
-        }
-        Behind::note(&mut behind, &parked.remaining);
-        core.connections.park(c, parked);
     }
+    accept_late(core, (c, key), parked.delivery, now);
+    None
 }
 
 /// A message has expired before there was room for it [MQTT-3.3.2-5].

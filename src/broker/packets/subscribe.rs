@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use crate::broker::connections::{Reply, encoded};
 use crate::broker::core::Core;
-use crate::broker::delivering::walk::send_some;
+use crate::broker::delivering::walk::{note_walks, send_some};
 use crate::broker::sending::replies::reply_once;
 use crate::broker::sessions::{Changed, Subscribed, filter_bytes, levels};
 use crate::broker::shares::leave::leave_group;
@@ -69,9 +69,11 @@ pub(crate) fn on_subscribe(core: &mut Core, c: ConnId, packet: &Subscribe<'_>, n
         let handling = wanted.retain_handling;
         subscribe(core, key, wanted.filter, options, handling);
     }
+    core.work.add(core.router.take_crowding());
     slow_down(core, c, key);
     // Most subscriptions get all that is retained for them at once.
     send_some(core, key, now);
+    note_walks(core, key, packet.filters.iter().map(|f| f.filter), now);
 }
 
 /// What a filter costs to put in or take out, in units of work.
@@ -125,7 +127,7 @@ fn tell(core: &Core, target: &str, key: SessionKey, what: std::fmt::Arguments<'_
     }
 }
 
-/// Says that filters were refused because there were too many.
+/// Says that filters were refused because there were too many, or because they had too many levels.
 fn tell_of_bound(core: &mut Core, key: SessionKey, granted: &[Reason], now: Time) {
     let refused = granted.iter().filter(|r| **r == Reason::QUOTA_EXCEEDED);
     let (count, session) = (refused.count(), core.sessions.get(key));
@@ -137,6 +139,17 @@ fn tell_of_bound(core: &mut Core, key: SessionKey, granted: &[Reason], now: Time
         );
         core.refusals
             .log((session.client_id(), "filters"), line, now);
+    }
+    let deep = granted
+        .iter()
+        .filter(|r| **r == Reason::TOPIC_FILTER_INVALID);
+    if let (count @ 1.., Some(session)) = (deep.count(), session) {
+        let line = format_args!(
+            "Client {}: {count} subscriptions refused: more levels than max_topic_levels.",
+            session.client_id()
+        );
+        core.refusals
+            .log((session.client_id(), "levels"), line, now);
     }
 }
 
@@ -290,9 +303,10 @@ pub(crate) fn on_unsubscribe(core: &mut Core, c: ConnId, packet: &Unsubscribe<'_
     let reasons: Vec<Reason> = filters
         .map(|filter| {
             tell(core, UNSUBSCRIBE, key, format_args!("{filter}"));
-            unsubscribe(core, key, filter, now)
+            unsubscribe(core, key, filter)
         })
         .collect();
+    core.work.add(core.router.take_crowding());
     let unsuback = Packet::UnsubAck(UnsubAck {
         id: packet.id,
         props: Props::EMPTY,
@@ -306,7 +320,7 @@ pub(crate) fn on_unsubscribe(core: &mut Core, c: ConnId, packet: &Unsubscribe<'_
     slow_down(core, c, key);
 }
 
-fn unsubscribe(core: &mut Core, key: SessionKey, filter: &str, now: Time) -> Reason {
+fn unsubscribe(core: &mut Core, key: SessionKey, filter: &str) -> Reason {
     let Some(session) = core.sessions.known_mut(key) else {
         return Reason::UNSPECIFIED;
     };
@@ -318,7 +332,7 @@ fn unsubscribe(core: &mut Core, key: SessionKey, filter: &str, now: Time) -> Rea
         core.sessions.unsave_filter(key, filter);
     }
     match lane {
-        Lane::Share(_) => leave_group(core, key, filter, lane, now),
+        Lane::Share(_) => leave_group(core, key, filter, lane),
         Lane::Client | Lane::Bridge(_) | Lane::Dead => core.router.unsubscribe(filter, key),
     }
     Reason::SUCCESS

@@ -22,10 +22,6 @@ use crate::time::Time;
 const PURGE: Duration = Duration::from_secs(5);
 /// How soon to look again for one that had expired and could not be dropped.
 const RETRY: Duration = Duration::from_secs(1);
-/// How soon to look again when there were more than one look drops.
-pub(crate) const PURGE_ON: Duration = Duration::from_millis(100);
-/// How many of them one look drops, at most: devices wait meanwhile.
-pub(crate) const PURGE_MESSAGES: usize = 2_000;
 /// How many expired ones are dropped at a time to make room for a message.
 const PIECE: usize = 64;
 
@@ -68,23 +64,25 @@ pub(crate) fn is_too_old(session: &Session, entry: &Entry, now: Time) -> bool {
     !entry.dup && (aged || entry.message.expired(now))
 }
 
-/// Drops what has grown too old, from disk too, of the queues that are to be looked at.
-pub(crate) fn purge(core: &mut Core, now: Time) {
-    let mut left = PURGE_MESSAGES;
-    while let Some(key) = core.watches.purges.take(now) {
+/// Drops what has grown too old, from disk too, of the queues that are to be looked at, for about
+/// `most` units of work.
+pub(crate) fn purge(core: &mut Core, most: usize, now: Time) {
+    let mut left = most;
+    while left > 0
+        && let Some(key) = core.watches.purges.take(now)
+    {
         let mut dropped = purge_lines(core, key, left, now);
-        dropped += expire(core, key, left.saturating_sub(dropped), now);
+        dropped += expire(core, key, left - dropped, now);
+        let next = if dropped >= left {
+            // At once: not with the next full second.
+            Some(Time::from_secs(now.as_secs()))
+        } else {
+            next_purge(core, key, now)
+        };
+        core.watches.purges.set(key, next);
         // A look counts as well: there may be many queues.
         core.work.add(dropped + 1);
         left = left.saturating_sub(dropped + 1);
-        if left == 0 {
-            // At once: not with the next full second.
-            let second = Time::from_secs(now.as_secs());
-            core.watches.purges.set(key, Some(second));
-            return core.watches.purges.pause(now + PURGE_ON);
-        }
-        let next = next_purge(core, key, now);
-        core.watches.purges.set(key, next);
     }
 }
 

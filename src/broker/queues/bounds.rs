@@ -26,6 +26,9 @@ use crate::time::Time;
 /// How soon a reader that keeps up acknowledges what it is sent.
 const ANSWERS: Duration = Duration::from_secs(2);
 
+/// So many messages that have a newer one on their topic leave a queue for a unit of work.
+const SWEPT: usize = 64;
+
 /// The policy for the messages of one lane of a queue; `end`: of a bridge's. `is_durable`: it
 /// survives the connection.
 fn policy(end: Option<&LocalEnd>, is_durable: bool, settings: &Settings, lane: Lane) -> Overflow {
@@ -259,13 +262,20 @@ fn make_room(
     {
         session.outbound.outdate(lane, message.topic());
     }
-    clear(core, key, Some(lane), more, now);
-    clear(core, key, None, more, now);
+    let mut left = usize::MAX;
+    clear(core, key, Some(lane), (more, &mut left), now);
+    clear(core, key, None, (more, &mut left), now);
 }
 
-/// Drops messages of `lane`, or of all lanes that may lose some, until `more` is admitted or there
-/// are none left.
-fn clear(core: &mut Core, key: SessionKey, lane: Option<Lane>, more: Amount, now: Time) {
+/// Drops messages of `lane`, or of all lanes that may lose some, until `more` is admitted, there are
+/// none left, or so many `left` were dropped one by one.
+fn clear(
+    core: &mut Core,
+    key: SessionKey,
+    lane: Option<Lane>,
+    (more, left): (Amount, &mut usize),
+    now: Time,
+) {
     let bounded = |core: &Core| -> Option<bool> {
         let session = core.sessions.get(key)?;
         Some(Bounded::at(core, session, now).admits(lane, more))
@@ -288,7 +298,9 @@ fn clear(core: &mut Core, key: SessionKey, lane: Option<Lane>, more: Amount, now
             drop_superseded(core, key, other, now);
         }
     }
-    while bounded(core) == Some(false) {
+    while *left > 0 && bounded(core) == Some(false) {
+        *left -= 1;
+        core.work.add(1);
         let Core {
             sessions, settings, ..
         } = &mut *core;
@@ -311,27 +323,29 @@ fn drop_superseded(core: &mut Core, key: SessionKey, lane: Lane, now: Time) {
     let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
-    let (ids, bytes) = session.outbound.drop_superseded(lane);
-    core.work.add(1 + ids.len());
-    for id in &ids {
-        core.ledger.ack(*id, session.id, now);
-    }
-    if !ids.is_empty() {
-        let lost = (ids.len() as u64, bytes);
+    let (ids, all) = session.outbound.drop_superseded(lane);
+    // To take them out of the queue costs little each; the store is told in pieces.
+    let looks = usize::try_from(all.messages).unwrap_or(usize::MAX) / SWEPT;
+    core.work.add(1 + looks);
+    core.ledger.disown(session.id, ids);
+    if all.messages > 0 {
+        let lost = (all.messages, all.bytes);
         drop_message(core, key, lane, DropReason::OverflowTopic, lost, now);
     }
 }
 
-/// Drops what a queue holds beyond its bounds: they may be tighter than when it was filled.
-pub(crate) fn trim(core: &mut Core, key: SessionKey, now: Time) {
+/// Drops what a queue holds beyond its bounds, which may be tighter than when it was filled: at most `most`
+/// messages one by one. True if that was enough.
+pub(crate) fn trim(core: &mut Core, key: SessionKey, most: usize, now: Time) -> bool {
     let session = core.sessions.get(key);
     let Some(lanes) = session.map(|session| session.outbound.lanes()) else {
-        return;
+        return true;
     };
-    for lane in lanes {
-        clear(core, key, Some(lane), Amount::default(), now);
+    let mut left = most;
+    for lane in lanes.into_iter().map(Some).chain([None]) {
+        clear(core, key, lane, (Amount::default(), &mut left), now);
     }
-    clear(core, key, None, Amount::default(), now);
+    left > 0
 }
 
 /// Notes whether messages for a session must be told apart by topic.

@@ -8,6 +8,7 @@ use crate::bridge::LocalEnd;
 use crate::broker::core::Core;
 use crate::broker::routing::{Remaining, Retention};
 use crate::broker::sessions::{DropReason, Session};
+use crate::broker::timers::rounded_up;
 use crate::keys::SessionKey;
 use crate::lane::Lane;
 use crate::message::Message;
@@ -54,7 +55,7 @@ pub(crate) fn drop_message(
         );
     }
     if counted.is_news {
-        core.watches.dropping.push(key);
+        core.watches.dropping.push_back(key);
     } else if !counted.was_saved {
         return;
     }
@@ -65,16 +66,20 @@ pub(crate) fn drop_message(
 pub(super) fn watch_drops(core: &mut Core, key: SessionKey, now: Time) {
     let drops = core.sessions.get_mut(key).and_then(|s| s.drops.as_mut());
     if drops.is_some_and(|drops| drops.watch()) {
-        core.watches.dropping.push(key);
+        core.watches.dropping.push_back(key);
         look_soon(core, key, now);
     }
 }
 
 fn look_soon(core: &mut Core, key: SessionKey, now: Time) {
-    if let Some(at) = look_at(core, key, now) {
-        let due = core.watches.drops_due;
-        core.watches.drops_due = Some(due.map_or(at, |due| due.min(at)));
-    }
+    let at = look_at(core, key, now);
+    note_due(core, at);
+}
+
+/// There is something to tell or to save at `at`.
+fn note_due(core: &mut Core, at: Option<Time>) {
+    let due = core.watches.drops_due.into_iter().chain(at);
+    core.watches.drops_due = due.min();
 }
 
 /// A message that arrived between these moments did not get to an upstream: if it is still what its
@@ -215,19 +220,32 @@ fn tell_offline(core: &mut Core, key: SessionKey, lane: Lane, qos: QoS, now: Tim
     }
 }
 
-/// Tells and saves what is due of the sessions that drop.
-pub(crate) fn look_at_drops(core: &mut Core, now: Time) {
-    if core.watches.drops_due.is_none_or(|due| due > now) {
-        return;
+/// When there is something to tell or to save; at the start of time while that goes on.
+pub(crate) fn telling_due(core: &Core) -> Option<Time> {
+    let goes_on = (core.watches.drops_left > 0).then_some(Time::ZERO);
+    goes_on.or(core.watches.drops_due.map(rounded_up))
+}
+
+/// Tells and saves what is due of the sessions that drop, for about `most` units of work.
+pub(crate) fn look_at_drops(core: &mut Core, most: usize, now: Time) {
+    // A line for the log costs more than a look, and there is hardly ever one without the other.
+    const LOOK: usize = 4;
+    if core.watches.drops_due.take_if(|due| *due <= now).is_some() {
+        core.watches.drops_left = core.watches.dropping.len();
     }
-    let mut next: Option<Time> = None;
-    for key in std::mem::take(&mut core.watches.dropping) {
-        if let Some(at) = look_at(core, key, now) {
-            core.watches.dropping.push(key);
-            next = Some(next.map_or(at, |next| next.min(at)));
+    for _ in 0..most.div_ceil(LOOK).min(core.watches.drops_left) {
+        core.watches.drops_left -= 1;
+        let Some(key) = core.watches.dropping.pop_front() else {
+            core.watches.drops_left = 0;
+            return;
+        };
+        core.work.add(LOOK);
+        let next = look_at(core, key, now);
+        if next.is_some() {
+            core.watches.dropping.push_back(key);
         }
+        note_due(core, next);
     }
-    core.watches.drops_due = next;
 }
 
 /// Tells and saves what is due of one session. Returns when there is more.

@@ -1,22 +1,14 @@
-//! Filters of sessions that have ended: where there are thousands, they leave the tree in pieces.
+//! Filters of sessions that have ended: there may be thousands, so they leave the tree in pieces.
 
 use std::collections::VecDeque;
 
-use crate::broker::sessions::{Subscribed, levels};
+use crate::broker::sessions::{Subscribed, Subscriptions};
 use crate::keys::SessionKey;
-use crate::time::Time;
-
-/// Levels of filters that leave the tree in a turn, about: a millisecond's work.
-const PIECE: usize = 4000;
 
 /// Filters that are still in the tree, though their session has ended.
 #[derive(Debug, Default)]
 pub(super) struct Gone {
-    filters: VecDeque<(SessionKey, Vec<Subscribed>)>,
-    /// When to take more of them out.
-    due: Time,
-    /// Levels that have left the tree in this turn already.
-    done: usize,
+    filters: VecDeque<(SessionKey, Subscriptions)>,
 }
 
 impl Gone {
@@ -24,40 +16,18 @@ impl Gone {
         self.filters.is_empty()
     }
 
-    /// When more of them are to leave the tree.
-    pub(super) fn due(&self) -> Option<Time> {
-        (!self.is_empty()).then_some(self.due)
-    }
-
     /// A session ends, whose filters these are.
-    pub(super) fn add(&mut self, key: SessionKey, filters: Vec<Subscribed>) {
+    pub(super) fn add(&mut self, key: SessionKey, filters: Subscriptions) {
         self.filters.push_back((key, filters));
     }
 
-    /// Takes the next of them, and whose it was; `None` once a turn's piece was taken. `now`: there is
-    /// time for more of them at once.
-    pub(super) fn take(&mut self, now: Time) -> Option<(SessionKey, Subscribed)> {
-        if self.done >= PIECE {
-            return None;
-        }
-        self.due = now;
-        loop {
-            let (key, filters) = self.filters.front_mut()?;
-            if let Some(filter) = filters.pop() {
-                self.done += levels(&filter.filter);
-                return Some((*key, filter));
-            }
+    /// Takes the next of them, and whose it was.
+    pub(super) fn take(&mut self) -> Option<(SessionKey, Subscribed)> {
+        let (key, filters) = self.filters.front_mut()?;
+        let (key, filter) = (*key, filters.pop());
+        if filters.len() == 0 {
             self.filters.pop_front();
         }
-    }
-
-    /// Levels of the filters that were taken in this turn: all sessions that end in it share one piece.
-    pub(super) fn done(&self) -> usize {
-        self.done
-    }
-
-    /// The next turn may take a piece again.
-    pub(super) fn next_turn(&mut self) {
-        self.done = 0;
+        Some((key, filter?))
     }
 }

@@ -2,31 +2,37 @@
 //! left to others. A message goes in, receivers come out.
 
 mod cleared;
+mod clearing;
 mod gone;
+mod left_in_ram;
 mod leftovers;
+mod moving;
 mod receiver;
 mod remaining;
 mod unwritten;
 mod walks;
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use gone::Gone;
+pub(crate) use left_in_ram::LeftInRam;
 pub(crate) use leftovers::{Leftovers, Place, Reading};
+use moving::Moving;
 pub(crate) use receiver::Receiver;
 use receiver::Terms;
 pub(crate) use remaining::{Behind, Remaining, Retention};
 use unwritten::Unwritten;
 pub(crate) use walks::{Walk, Walks};
 
-use super::sessions::{Sessions, Subscribed};
+use super::sessions::{Sessions, Share};
 use super::settings::Settings;
 use crate::held::{Charge, FILTERS};
 use crate::impossible;
 use crate::keys::{GroupKey, SessionKey};
 use crate::message::{Message, MessageId};
 use crate::mqtt::{self, QoS};
-use crate::route::{Cleared, Groups, Retained, Searched, SubOptions, Trie};
+use crate::route::{Cleared, Groups, Owned, Retained, Searched, SubOptions, Tree};
 use crate::store::Batch;
 use crate::time::Time;
 
@@ -62,11 +68,15 @@ const DENIED: u32 = u32::MAX;
 
 /// The router.
 pub(crate) struct Router {
-    trie: Trie<Subscriber>,
+    tree: Tree<Subscriber>,
     /// What the tree takes.
     held: Charge<FILTERS>,
     pub(crate) groups: Groups<SessionKey>,
     pub(crate) leftovers: Leftovers,
+    /// What sessions have left that lived in RAM.
+    pub(crate) left_in_ram: VecDeque<LeftInRam>,
+    /// Sessions that have left a group, and up to which place of their queue it was offered to others.
+    pub(crate) leaving: VecDeque<(SessionKey, Share, usize)>,
     retained: Retained,
     pub(crate) walks: Walks,
     /// What upstreams are still to be told of.
@@ -81,6 +91,9 @@ pub(crate) struct Router {
     /// The number of the routing, to notice a session that is reached twice.
     routing: u32,
     gone: Gone,
+    moving: Moving,
+    /// How many entries of lists have moved that were not counted as work yet.
+    crowding: usize,
     /// Places of receivers, and the identifiers that further subscriptions add to them.
     more_ids: Vec<(u32, u32)>,
 }
@@ -89,10 +102,12 @@ impl Router {
     /// A router without subscriptions; `next` is the first message number that is free.
     pub(crate) fn new(next: MessageId) -> Router {
         Router {
-            trie: Trie::new(),
+            tree: Tree::new(),
             held: Charge::default(),
             groups: Groups::default(),
             leftovers: Leftovers::default(),
+            left_in_ram: VecDeque::new(),
+            leaving: VecDeque::new(),
             retained: Retained::new(),
             walks: Walks::default(),
             cleared: Cleared::default(),
@@ -101,6 +116,8 @@ impl Router {
             reached: Vec::new(),
             routing: 0,
             gone: Gone::default(),
+            moving: Moving::default(),
+            crowding: 0,
             more_ids: Vec::new(),
         }
     }
@@ -121,7 +138,7 @@ impl Router {
         let some_are_gone = !self.gone.is_empty();
         let mut matched = false;
         let name = topic.as_bytes();
-        let looked_at = self.trie.matches(name, &mut |subscriber, options| {
+        let looked_at = self.tree.matches(name, &mut |subscriber, options| {
             let key = match subscriber {
                 Subscriber::Session(key) => key,
                 Subscriber::Group(group) => {
@@ -213,43 +230,15 @@ impl Router {
 
     /// Adds or replaces a session's subscription; not a shared one.
     pub(crate) fn subscribe(&mut self, filter: &str, key: SessionKey, options: SubOptions) {
-        self.trie.add(filter, Subscriber::Session(key), options);
-        self.held.set(self.trie.bytes());
+        self.tree.add(filter, Subscriber::Session(key), options);
+        self.held.set(self.tree.bytes());
     }
 
     /// Ends a session's subscription; not a shared one.
     pub(crate) fn unsubscribe(&mut self, filter: &str, key: SessionKey) {
-        self.trie.remove(filter, Subscriber::Session(key));
-        self.held.set(self.trie.bytes());
+        self.tree.remove(filter, Subscriber::Session(key));
+        self.held.set(self.tree.bytes());
         self.walks.end(key, filter);
-    }
-
-    /// A session ends: its filters, none of them shared, leave the tree, at once or piece by piece.
-    /// It gets nothing more in any case. Returns how many levels have left.
-    pub(crate) fn forget(&mut self, key: SessionKey, filters: Vec<Subscribed>, now: Time) -> usize {
-        self.gone.add(key, filters);
-        self.clear_some(now)
-    }
-
-    /// When there is something for [`Router::clear_out`].
-    pub(crate) fn next_clearing(&self) -> Option<Time> {
-        self.gone.due()
-    }
-
-    /// Takes what is left of a turn's piece of the filters out of the tree whose sessions have ended; the
-    /// next turn may take a piece again. Returns how many levels they had.
-    pub(crate) fn clear_out(&mut self, now: Time) -> usize {
-        let done = self.clear_some(now);
-        self.gone.next_turn();
-        done
-    }
-
-    fn clear_some(&mut self, now: Time) -> usize {
-        let before = self.gone.done();
-        while let Some((key, gone)) = self.gone.take(now) {
-            self.unsubscribe(&gone.filter, key);
-        }
-        self.gone.done() - before
     }
 
     /// Makes a session a member of the group `name`, a whole `$share/NAME/FILTER`, or changes its
@@ -265,8 +254,8 @@ impl Router {
         self.groups.set_connected(group, key, is_connected);
         if let (true, Some((_, filter))) = (is_first, mqtt::share(name)) {
             let subscriber = Subscriber::Group(group);
-            self.trie.add(filter, subscriber, SubOptions::default());
-            self.held.set(self.trie.bytes());
+            self.tree.add(filter, subscriber, SubOptions::default());
+            self.held.set(self.tree.bytes());
         }
         group
     }
@@ -276,20 +265,20 @@ impl Router {
     pub(crate) fn quit(&mut self, name: &str, group: GroupKey, key: SessionKey) -> bool {
         let is_last = self.groups.leave(group, key);
         if let (true, Some((_, filter))) = (is_last, mqtt::share(name)) {
-            self.trie.remove(filter, Subscriber::Group(group));
-            self.held.set(self.trie.bytes());
+            self.tree.remove(filter, Subscriber::Group(group));
+            self.held.set(self.tree.bytes());
         }
         !is_last
     }
 
     /// How many subscriptions there are: each member of a group counts.
     pub(crate) fn subscriptions(&self) -> usize {
-        self.trie.len() - self.groups.len() + self.groups.members()
+        self.tree.len() - self.groups.len() + self.groups.members()
     }
 
     /// How many bytes the tree of all filters takes, about.
     pub(crate) fn tree_bytes(&self) -> usize {
-        self.trie.bytes()
+        self.tree.bytes()
     }
 
     /// True if a message was stored before the broker started.
@@ -329,6 +318,11 @@ impl Router {
         self.retained.held() as u64
     }
 
+    /// What a client has retained.
+    pub(crate) fn retained_by(&self, client_id: &str) -> Owned {
+        self.retained.owned_by(client_id)
+    }
+
     /// How many messages are retained.
     pub(crate) fn retained_len(&self) -> usize {
         self.retained.len()
@@ -337,7 +331,7 @@ impl Router {
     /// True without any subscription.
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
-        self.trie.is_empty()
+        self.tree.is_empty()
     }
 
     /// All retained messages.

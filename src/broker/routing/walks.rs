@@ -34,7 +34,7 @@ pub(crate) struct Walk {
 
 impl Walk {
     /// The filter that the topics match.
-    pub(crate) fn filter(&self) -> &str {
+    pub(crate) fn filter(&self) -> &Rc<str> {
         &self.filter
     }
 
@@ -151,6 +151,12 @@ impl Walks {
     /// True if a session has a walk that goes on.
     pub(crate) fn has(&self, key: SessionKey) -> bool {
         !self.of.is_empty() && self.of.contains_key(&key)
+    }
+
+    /// True if a session's walk for `filter` goes on.
+    pub(crate) fn goes_on(&self, key: SessionKey, filter: &str) -> bool {
+        let of = self.of.get(&key);
+        of.is_some_and(|of| of.by_filter.contains_key(filter))
     }
 
     /// The sessions that have walks that go on.

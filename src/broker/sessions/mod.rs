@@ -14,7 +14,7 @@ pub use drops::DropReason;
 pub(crate) use drops::Drops;
 use session::Mark;
 pub(crate) use session::{NEVER, PendingWill, Role, Session, Share, who};
-pub(crate) use subscriptions::{Changed, Subscribed, filter_bytes, levels};
+pub(crate) use subscriptions::{Changed, Subscribed, Subscriptions, filter_bytes, levels};
 
 use crate::held::{ALLOCATION, Charge, SESSIONS};
 use crate::impossible;
@@ -132,6 +132,13 @@ impl Sessions {
         }
     }
 
+    /// A session is that of `origin` from now on, whose client id must be free.
+    pub(crate) fn rename(&mut self, key: SessionKey, origin: &Rc<Origin>) {
+        self.forget_client_id(key);
+        self.set_origin(key, origin);
+        self.by_client_id.insert(ByClientId(Rc::clone(origin)), key);
+    }
+
     /// Nobody knows a session by its client id any more.
     pub(crate) fn forget_client_id(&mut self, key: SessionKey) {
         if let Some(session) = self.table.get(key).filter(|s| !s.is_ended()) {
@@ -234,6 +241,17 @@ impl Sessions {
         } else {
             self.unsave(key, Mark::IdentityUnsaved);
         }
+    }
+
+    /// Whether a session that lasts awaits what is retained for its subscription to `filter` is to be
+    /// written; the caller says how soon. False if that is written already.
+    pub(crate) fn await_retained(&mut self, key: SessionKey, filter: &str, awaits: bool) -> bool {
+        let session = self.table.get_mut(key).filter(|s| s.is_durable());
+        let changed = session.is_some_and(|s| s.subscriptions.await_retained(filter, awaits));
+        if changed {
+            self.unsave_filter(key, filter);
+        }
+        changed
     }
 
     /// Bytes of the session's filters that wait for the next commit.

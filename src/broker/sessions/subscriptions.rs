@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
+use std::ops::Bound::{Excluded, Unbounded};
 
 use crate::held::{ALLOCATION, Charge, SESSIONS};
 use crate::lane::Lane;
@@ -16,6 +17,9 @@ pub(crate) struct Subscribed {
     pub(crate) filter: Box<str>,
     pub(crate) options: SubOptions,
     pub(crate) retain_handling: RetainHandling,
+    /// It has not got all that is retained for it, and its row is to say so: after a crash a walk begins
+    /// anew.
+    pub(crate) awaits_retained: bool,
     _held: Charge<SESSIONS>,
 }
 
@@ -40,6 +44,7 @@ impl Subscribed {
             filter: filter.into(),
             options,
             retain_handling,
+            awaits_retained: false,
             _held: Charge::new(size_of::<Subscribed>() + filter.len() + ALLOCATION),
         }
     }
@@ -58,6 +63,7 @@ impl Subscribed {
             } else {
                 Lane::Client
             },
+            awaits_retained: self.awaits_retained,
         }
     }
 
@@ -144,13 +150,14 @@ impl Ord for ByFilter {
 }
 
 impl Many {
-    fn set(&mut self, subscribed: Subscribed) -> Changed {
+    fn set(&mut self, mut subscribed: Subscribed) -> Changed {
         let known = self.all.get(&*subscribed.filter);
         let changed = known.map_or(Changed::New, |known| subscribed.changes(&known.0));
         if changed == Changed::New {
             self.levels += subscribed.levels();
             self.bytes += filter_bytes(&subscribed.filter);
         }
+        subscribed.awaits_retained |= known.is_some_and(|known| known.0.awaits_retained);
         if changed != Changed::Nothing {
             self.all.replace(ByFilter(subscribed));
         }
@@ -191,12 +198,23 @@ impl Subscriptions {
 
     /// All, by filter.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Subscribed> {
+        self.after(None)
+    }
+
+    /// Those whose filters come after `filter`, by filter; all of them for `None`.
+    pub(crate) fn after(&self, filter: Option<&str>) -> impl Iterator<Item = &Subscribed> {
         let (few, many) = match &self.0 {
-            Kept::Few(few) => (few.as_slice(), None),
+            Kept::Few(few) => {
+                let passed =
+                    filter.map_or(0, |filter| few.partition_point(|s| *s.filter <= *filter));
+                (few.get(passed..).unwrap_or_default(), None)
+            }
             Kept::Many(many) => (&[][..], Some(&many.all)),
         };
-        let many = many.into_iter().flatten().map(|found| &found.0);
-        few.iter().chain(many)
+        let from = filter.map_or(Unbounded, Excluded);
+        let many = many.into_iter();
+        let many = many.flat_map(move |all| all.range::<str, _>((from, Unbounded)));
+        few.iter().chain(many.map(|found| &found.0))
     }
 
     /// True if `filter` is subscribed to.
@@ -215,8 +233,32 @@ impl Subscriptions {
         }
     }
 
-    /// Adds a subscription or replaces it.
-    pub(crate) fn set(&mut self, subscribed: Subscribed) -> Changed {
+    /// Notes whether the subscription to `filter` awaits what is retained. True if that is another than
+    /// before.
+    pub(crate) fn await_retained(&mut self, filter: &str, awaits: bool) -> bool {
+        let known = self.get(filter);
+        if known.is_none_or(|known| known.awaits_retained == awaits) {
+            return false;
+        }
+        match &mut self.0 {
+            Kept::Few(few) => {
+                let at = find(few, filter).ok();
+                if let Some(known) = at.and_then(|at| few.get_mut(at)) {
+                    known.awaits_retained = awaits;
+                }
+            }
+            Kept::Many(many) => {
+                if let Some(ByFilter(mut known)) = many.all.take(filter) {
+                    known.awaits_retained = awaits;
+                    many.all.insert(ByFilter(known));
+                }
+            }
+        }
+        true
+    }
+
+    /// Adds a subscription or replaces it, which awaits what is retained as the one before did.
+    pub(crate) fn set(&mut self, mut subscribed: Subscribed) -> Changed {
         let few = match &mut self.0 {
             Kept::Few(few) => few,
             Kept::Many(many) => return many.set(subscribed),
@@ -227,6 +269,7 @@ impl Subscriptions {
                     return Changed::Nothing;
                 };
                 let changed = subscribed.changes(known);
+                subscribed.awaits_retained |= known.awaits_retained;
                 *known = subscribed;
                 return changed;
             }
@@ -262,6 +305,18 @@ impl Subscriptions {
             let few = std::mem::take(&mut many.all).into_iter();
             self.0 = Kept::Few(few.map(|one| one.0).collect());
         }
+        Some(gone)
+    }
+
+    /// Takes out the last of them.
+    pub(crate) fn pop(&mut self) -> Option<Subscribed> {
+        let many = match &mut self.0 {
+            Kept::Few(few) => return few.pop(),
+            Kept::Many(many) => many,
+        };
+        let ByFilter(gone) = many.all.pop_last()?;
+        many.levels -= gone.levels();
+        many.bytes = many.bytes.saturating_sub(filter_bytes(&gone.filter));
         Some(gone)
     }
 

@@ -23,12 +23,27 @@ use crate::time::Time;
 /// How many messages are read at a time.
 const PIECE: usize = 64;
 
-/// Hands out what can be handed out; the end of every event. While the disk takes nothing, all that
-/// waits to be looked at keeps waiting.
+/// How many units of work the end of an event does at once, about.
+const AT_ONCE: usize = 100;
+
+/// True if there is something to hand out. While the disk takes nothing, all that waits to be looked at
+/// keeps waiting.
+pub(crate) fn is_due(core: &Core) -> bool {
+    core.router.leftovers.has_due() && !core.ledger.is_closed()
+}
+
+/// Hands out some of what can be handed out; the end of every event. The end of the turn goes on.
 pub(crate) fn hand_out_due(core: &mut Core, now: Time) {
-    while core.router.leftovers.has_due() && !core.ledger.is_closed() {
+    hand_out_some(core, AT_ONCE, now);
+}
+
+/// Hands out what can be handed out, for about `most` units of work.
+pub(crate) fn hand_out_some(core: &mut Core, most: usize, now: Time) {
+    let end = core.work.done() + most as u64;
+    while core.work.done() < end && is_due(core) {
+        core.work.add(1);
         if let Some(group) = core.router.leftovers.take_due() {
-            hand_out(core, group, now);
+            hand_out(core, group, end, now);
         } else if let Some(key) = core.router.leftovers.take_idle() {
             look_at_groups_of(core, key);
         }
@@ -41,16 +56,23 @@ fn look_at_groups_of(core: &mut Core, key: SessionKey) {
     let session = core.sessions.get(key);
     let conn = session.and_then(|s| core.connections.get(s.conn?));
     if session.zip(conn).is_some_and(|(s, conn)| is_free(s, conn)) {
-        for share in shares(core, key) {
+        let shares = shares(core, key);
+        core.work.add(shares.len() / 16);
+        for share in shares {
             core.router.leftovers.look_at(share.group);
         }
     }
 }
 
-fn hand_out(core: &mut Core, group: GroupKey, now: Time) {
+/// Hands out what is left in one group, until `end` units of work are done.
+fn hand_out(core: &mut Core, group: GroupKey, end: u64, now: Time) {
     while let Some((place, passed)) = core.router.leftovers.next(group)
         && has_free_member(core, group)
     {
+        if core.work.done() >= end {
+            return core.router.leftovers.look_at(group);
+        }
+        core.work.add(1);
         let Some(session) = core.sessions.get(place.session) else {
             core.router.leftovers.remove(group, place);
             continue;
@@ -102,6 +124,7 @@ pub(crate) fn on_leftover_rows(core: &mut Core, number: u32, rows: &Rows, now: T
         let Some(owner) = owner.filter(|_| core.router.leftovers.has(group, place)) else {
             break;
         };
+        core.work.add(1);
         while found.next_if(|(row, _)| *row < id).is_some() {}
         let row = found.next_if(|(row, _)| *row == id);
         match row.and_then(|(id, row)| decode(id, row, owner)) {
@@ -134,7 +157,6 @@ fn hand_on(
     (message, qos): (&Rc<Message>, QoS),
     now: Time,
 ) -> bool {
-    core.work.add(1);
     let (key, lane) = (place.session, place.lane());
     let is_restored = core.router.is_restored(id);
     let Some(session) = core.sessions.known(key) else {

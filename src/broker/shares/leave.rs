@@ -4,14 +4,20 @@ use super::give::{Given, give};
 use super::membership::{leave_to_others, quit, shares};
 use crate::broker::core::Core;
 use crate::broker::queues::drops::{drop_message, drop_offline};
-use crate::broker::routing::Place;
-use crate::broker::sending::pump::taken_over;
+use crate::broker::queues::report;
+use crate::broker::routing::{LeftInRam, Place};
 use crate::broker::sessions::{DropReason, Role, Session, Share};
 use crate::impossible;
 use crate::keys::SessionKey;
 use crate::lane::Lane;
 use crate::route::Among;
+use crate::session::Entry;
 use crate::time::Time;
+
+/// So many messages that are for nobody else cost a unit of work.
+const PASSED: u32 = 8;
+/// So many messages of other groups are looked at for a unit of work.
+const LOOKS: usize = 16;
 
 /// The connection of a session is gone: its queue falls back to disk, and what came by shares is for
 /// the others.
@@ -30,36 +36,81 @@ pub(crate) fn go_offline(core: &mut Core, key: SessionKey, now: Time) {
     }
 }
 
-/// A session that ends with its connection leaves its groups; what it did not deliver goes to others
-/// at once, since it lives nowhere else. What waited for an upstream is lost, and counted.
+/// A session that ends with its connection leaves its groups; what it did not deliver goes to others,
+/// since it lives nowhere else ([`hand_over`]). What waited for an upstream is lost, and counted.
 fn leave_ram(core: &mut Core, key: SessionKey, now: Time) {
     let left_groups = leave_groups(core, key);
     let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
     let (ledger, owner) = (&mut core.ledger, session.id);
-    let left = session.outbound.take_left(|id| {
+    let entries = session.outbound.take_left(|id| {
         ledger.ack(id, owner, now);
     });
-    for entry in left {
+    if entries.is_empty() {
+        return;
+    }
+    let living = left_groups.into_iter().filter(|(_, lives)| *lives);
+    let groups = living.map(|(share, _)| (share.lane(), share.group));
+    let whose = (key, owner, session.name_of(Lane::Client));
+    let left = LeftInRam::new(whose, groups.collect(), entries);
+    core.router.left_in_ram.push_back(left);
+}
+
+/// Gives what sessions in RAM have left to others, until `end` units of work are done.
+fn hand_over(core: &mut Core, end: u64, now: Time) {
+    while core.work.done() < end
+        && let Some(mut left) = core.router.left_in_ram.pop_front()
+    {
+        while core.work.done() < end
+            && let Some(entry) = left.entries.pop_front()
+        {
+            hand_over_one(core, &mut left, &entry, now);
+        }
+        if !left.entries.is_empty() {
+            core.router.left_in_ram.push_front(left);
+        } else if left.lost.0 > 0 {
+            let reason = DropReason::SessionEnded;
+            log::log!(
+                reason.level(),
+                "{}: {} ({}) dropped: {}.",
+                left.name,
+                report::messages(left.lost.0),
+                report::size(left.lost.1),
+                reason.words()
+            );
+        }
+    }
+}
+
+fn hand_over_one(core: &mut Core, left: &mut LeftInRam, entry: &Entry, now: Time) {
+    let lane = entry.owed.lane;
+    if lane.line().is_some() {
         core.work.add(1);
-        let lane = entry.owed.lane;
-        if lane.line().is_some() {
-            drop_offline(core, key, lane, (&entry.message, entry.owed.qos), now);
-            continue;
-        }
-        let mut groups = left_groups.iter();
-        let group = groups.find(|(share, lives)| *lives && share.lane() == lane);
-        let from = entry.id.map(|id| (id, owner));
-        let given = group.map(|(share, _)| {
-            let anybody = (share.group, Among::All);
-            give(core, anybody, &entry.message, from, now)
-        });
-        if given != Some(Given::Taken) {
-            let lost = (1, entry.message.size().into());
-            drop_message(core, key, lane, DropReason::SessionEnded, lost, now);
-            taken_over(core, key, entry.id, now);
-        }
+        let dropped = (&*entry.message, entry.owed.qos);
+        return drop_offline(core, left.session, lane, dropped, now);
+    }
+    if !lane.is_share() {
+        // It is for nobody else. A few of them cost a unit together, but each must have some cost.
+        left.passed = left.passed.wrapping_add(1);
+        return core
+            .work
+            .add(usize::from(left.passed.is_multiple_of(PASSED)));
+    }
+    core.work.add(1);
+    let from = entry.id.map(|id| (id, left.owner));
+    let group = left.groups.get(&lane).copied();
+    let given = group.map(|group| give(core, (group, Among::All), &entry.message, from, now));
+    if given == Some(Given::Taken) {
+        return;
+    }
+    core.counters.count_dropped(DropReason::SessionEnded, 1);
+    left.lost = (
+        left.lost.0 + 1,
+        left.lost.1 + u64::from(entry.message.size()),
+    );
+    if let Some((id, owner)) = from {
+        core.ledger.ack(id, owner, now);
     }
 }
 
@@ -111,11 +162,9 @@ pub(crate) fn stays_for_others(core: &mut Core, key: SessionKey, now: Time) -> b
         return false;
     }
     let (len, bytes) = (session.outbound.len(), session.outbound.bytes());
-    let (ledger, owner) = (&mut core.ledger, session.id);
     let is_kept = |lane| kept.iter().any(|share| share.lane() == lane);
-    session.outbound.reduce_to(is_kept, |id| {
-        ledger.ack(id, owner, now);
-    });
+    let gone = session.outbound.reduce_to(is_kept);
+    core.ledger.disown(session.id, gone);
     let queue = &session.outbound;
     let (is_empty, lost) = (
         queue.is_empty(),
@@ -143,7 +192,7 @@ fn end_but_for(core: &mut Core, key: SessionKey, mut kept: Vec<Share>, now: Time
     let over = session.subscriptions.iter();
     let over = over.filter(|s| !is_kept(s.options.lane));
     let over: Vec<Box<str>> = over.map(|s| s.filter.clone()).collect();
-    forget_identity(core, key, now);
+    forget_identity(core, key);
     let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
@@ -165,19 +214,29 @@ fn end_but_for(core: &mut Core, key: SessionKey, mut kept: Vec<Share>, now: Time
 }
 
 /// Nobody knows a session by its client id any more, and nothing is routed to it.
-pub(crate) fn forget_identity(core: &mut Core, key: SessionKey, now: Time) {
+fn forget_identity(core: &mut Core, key: SessionKey) {
     core.sessions.forget_client_id(key);
     core.router.walks.forget(key);
     let session = core.sessions.get_mut(key).filter(|s| !s.is_ended());
     let filters = session.map(|s| s.subscriptions.extract(|s| !s.options.lane.is_share()));
-    if let Some(filters) = filters.filter(|filters| !filters.is_empty()) {
-        core.work.add(core.router.forget(key, filters, now) / 2);
+    let filters = filters.into_iter().flatten().collect();
+    core.router.forget(key, filters);
+}
+
+/// Takes filters of sessions that have ended out of the tree, for about `most` units of work.
+pub(crate) fn clear_out(core: &mut Core, most: usize) {
+    let end = core.work.done() + most as u64;
+    while core.work.done() < end
+        && let Some(levels) = core.router.clear_one()
+    {
+        core.work
+            .add(levels.div_ceil(2) + core.router.take_crowding());
     }
 }
 
 /// A client leaves one group: what was sent to it is its own to the end [MQTT-3.10.4-3], the rest is
 /// for the others.
-pub(crate) fn leave_group(core: &mut Core, key: SessionKey, name: &str, lane: Lane, now: Time) {
+pub(crate) fn leave_group(core: &mut Core, key: SessionKey, name: &str, lane: Lane) {
     let session = core.sessions.get(key);
     let share = session.and_then(|s| {
         s.shares()
@@ -189,13 +248,42 @@ pub(crate) fn leave_group(core: &mut Core, key: SessionKey, name: &str, lane: La
         impossible!("a client leaves a group in which it has no share");
         return;
     };
-    if !quit(core, key, name, share.group) {
-        return;
+    if quit(core, key, name, share.group) {
+        core.router.leaving.push_back((key, share, 0));
     }
-    let mut at = 0;
-    while let Some(session) = core.sessions.get(key)
-        && let Some((found, entry)) = session.outbound.next_unsent(lane, at)
+}
+
+/// Gives what members in RAM have left to others, for about `most` units of work.
+pub(crate) fn give_what_is_left(core: &mut Core, most: usize, now: Time) {
+    let end = core.work.done().saturating_add(most as u64);
+    hand_over(core, end, now);
+    while core.work.done() < end
+        && let Some((key, share, at)) = core.router.leaving.pop_front()
     {
+        match give_unsent(core, key, share, (at, end), now) {
+            Some(at) => core.router.leaving.push_front((key, share, at)),
+            None => leave_to_others(core, key, share),
+        }
+    }
+}
+
+/// Gives what a client has not been sent yet of a group that it has left to others, from place `at` of its
+/// queue on, until `end` units of work are done. What nobody takes stays its own. Returns where to go
+/// on; what was sent meanwhile moves the others to the front, and of them some may stay its own, too.
+fn give_unsent(
+    core: &mut Core,
+    key: SessionKey,
+    share: Share,
+    (mut at, end): (usize, u64),
+    now: Time,
+) -> Option<usize> {
+    while let Some(session) = core.sessions.get(key)
+        && let Some((found, entry)) = session.outbound.next_unsent(share.lane(), at)
+    {
+        if core.work.done() >= end {
+            return Some(at);
+        }
+        core.work.add(1 + (found - at) / LOOKS);
         let from = entry.id.map(|id| (id, session.id));
         let anybody = (share.group, Among::All);
         if give(core, anybody, &entry.message, from, now) != Given::Taken {
@@ -205,7 +293,7 @@ pub(crate) fn leave_group(core: &mut Core, key: SessionKey, name: &str, lane: La
             at = found;
         }
     }
-    leave_to_others(core, key, share);
+    None
 }
 
 /// After a start: what lies with absent members is there for others.

@@ -83,6 +83,49 @@ fn the_backlog_goes_up_in_order() {
     assert_eq!(world.rows(), []);
 }
 
+/// The name of the host is in the client id by default, and may change: the queue is that of the bridge
+/// with the same name, not that of another.
+#[test]
+fn a_queue_outlives_a_new_client_id() {
+    let mut world = World::new();
+    let (lines, map) = ([line("#")], Rc::new(Map::new(&[line("#")])));
+    let start = |world: &mut World, name: &str, client_id: &str| {
+        let spec = BridgeSession {
+            name,
+            client_id,
+            username: None,
+            durable: true,
+            topics: &lines,
+            map: &map,
+        };
+        let bridge = world.broker.add_bridge(&spec, world.now);
+        world.pass(ms(50));
+        bridge
+    };
+    start(&mut world, "cloud", "local.OpenWrt.cloud");
+    let device = world.clean(Version::V311, "device");
+    for n in 1..4 {
+        world.publish(device, "a", &n.to_string(), qos1(n));
+    }
+    world.pass(secs(1));
+    world.crash(secs(1));
+    let other = start(&mut world, "other", "local.box.other");
+    assert_eq!(world.broker.bridge_backlog(other).0, 0);
+    // By the default for another host, then by one that was chosen, and that once more.
+    for id in ["local.box.cloud", "local.site-7", "local.site-7"] {
+        let bridge = start(&mut world, "cloud", id);
+        assert_eq!(world.broker.bridge_backlog(bridge).0, 3, "{id}");
+        world.broker.drop_orphan_bridges(world.now);
+        world.pass(secs(1));
+        world.crash(secs(1));
+    }
+    let bridge = start(&mut world, "cloud", "local.site-7");
+    let uplink = up(&mut world, bridge, false);
+    let came = world.messages(uplink);
+    let came = came.iter().map(|message| &*message.payload);
+    assert_eq!(came.collect::<Vec<_>>(), ["1", "2", "3"]);
+}
+
 /// What a line owes is told also where the queue lives in RAM (`local_cleansession`).
 #[test]
 fn a_queue_in_ram_tells_what_its_lines_owe() {

@@ -154,6 +154,7 @@ fn memory_for_messages_is_bounded() {
     );
     let taken = world.broker.memory();
     world.broker.core.settings.general.memory_limit = Some((taken + 2_000) / 3 * 4);
+    world.broker.core.settings.general.max_retained_bytes = Some(0);
     let large = "x".repeat(1_400);
     world.publish_with(new, "kept", &large, qos1(1), true, &[]);
     world.pass(ms(50));

@@ -84,6 +84,47 @@ fn max_connecting_per_address_lets_its_own_oldest_go() {
     assert_eq!(world.broker.core.connections.connecting(), 3);
 }
 
+/// An attacker with several addresses pushes out its own, and a slow CONNECT from elsewhere has its time.
+#[test]
+fn max_connecting_lets_one_go_of_the_address_that_has_most() {
+    let mut world = world(|doors| doors.max_connecting = Some(8));
+    let slow: Vec<ConnId> = [THERE, "[fd00::1]:1", "[fd00::2]:1"]
+        .iter()
+        .filter_map(|address| world.at(address))
+        .collect();
+    for n in 0..1000u16 {
+        let address = format!("[2001:db8:0:{}::{n:x}]:1", n % 2);
+        world.at(&address).unwrap();
+    }
+    assert!(slow.iter().all(|c| world.stays(*c)));
+    assert_eq!(world.broker.core.connections.connecting(), 8);
+    // Where the descriptors are used up, it is the same.
+    for _ in 0..3 {
+        world.broker.make_room(world.now);
+    }
+    assert!(slow.iter().all(|c| world.stays(*c)));
+    // The crowds are as large as an address with one more: that one pays for it itself.
+    let again = world.at(THERE).unwrap();
+    for _ in 0..20 {
+        world.at(THERE).unwrap();
+        world.at("[fd00::1]:1").unwrap();
+    }
+    assert!(!world.stays(slow[0]) && !world.stays(again) && world.stays(slow[2]));
+}
+
+/// All Unix sockets are one address among others here.
+#[test]
+fn max_connecting_counts_unix_sockets_as_one_address() {
+    let mut world = world(|doors| doors.max_connecting = Some(4));
+    let slow = world.at(THERE).unwrap();
+    for _ in 0..20 {
+        let local = crate::broker::Address::Local;
+        world.broker.accept(0, local, world.now).unwrap();
+    }
+    assert!(world.stays(slow));
+    assert_eq!(world.broker.core.connections.connecting(), 4);
+}
+
 /// Whatever order they come, speak and go in, nothing is left of them.
 #[test]
 fn counts_of_connections_go_back_to_nothing() {
@@ -231,6 +272,25 @@ fn max_clientid_length_bounds_ids() {
             let answer = world.next(peer);
             assert_eq!(answer, Some(Got::ConnAck(false, reason)), "{len}");
         }
+    }
+}
+
+/// A session that is older than the bound is not lost to its client, as after an upgrade.
+#[test]
+fn a_client_with_a_session_gets_in_whatever_its_id() {
+    for version in VERSIONS {
+        let mut world = world(|doors| doors.max_clientid_length = u16::MAX);
+        let long = Dial::durable(version, &"x".repeat(2_000));
+        world.connect(&long);
+        world.pass(secs(1));
+        world.settings.doors.max_clientid_length = 1_024;
+        world.crash(secs(1));
+        let (_, present) = world.connect(&long);
+        assert!(present);
+        let other = world.dial(&Dial::durable(version, &"y".repeat(1_025)));
+        world.pass(ms(50));
+        let refused = Got::ConnAck(false, Reason::CLIENT_IDENTIFIER_NOT_VALID);
+        assert_eq!(world.next(other), Some(refused));
     }
 }
 

@@ -7,7 +7,7 @@ use super::*;
 use crate::bridge::{Action, Error, Link, Step};
 use crate::broker::BridgeId;
 use crate::config::{Bridge, Env};
-use crate::mqtt::{ConnAck, Packet, PacketId, Props};
+use crate::mqtt::{Ack, ConnAck, Packet, PacketId, Props};
 
 struct Up {
     link: Link,
@@ -100,6 +100,39 @@ impl Up {
         false
     }
 
+    /// What the upstream answers, both to the link and to the broker.
+    fn answer(&mut self, world: &mut World, peer: Peer, packet: &Packet<'_>) {
+        let (mut ids, mut out) = (|| PacketId::of_sequence(60_000), Vec::new());
+        self.link
+            .packet(packet, &mut ids, world.now, &mut out)
+            .unwrap();
+        world.send(peer, packet);
+    }
+
+    /// A minute with an upstream that answers up to PUBREC and to QoS 1. True if it gets what it closes
+    /// on.
+    fn closes(&mut self, world: &mut World, peer: Peer, on: impl Fn(&Got) -> bool) -> bool {
+        for _ in 0..600 {
+            self.drive(world, peer);
+            world.pass(ms(100));
+            for got in world.got(peer) {
+                if on(&got) {
+                    return true;
+                }
+                let packet = match got {
+                    Got::Publish(arrived) => match arrived.delivery {
+                        Delivery::ExactlyOnce(id, _) => Packet::PubRec(Ack::new(id, OK)),
+                        Delivery::AtLeastOnce(id, _) => Packet::PubAck(Ack::new(id, OK)),
+                        Delivery::AtMostOnce => continue,
+                    },
+                    other => panic!("{other:?}"),
+                };
+                self.answer(world, peer, &packet);
+            }
+        }
+        false
+    }
+
     fn close(&mut self, world: &mut World, peer: Peer) {
         self.link.failed(&Error::Closed("gone".into()), world.now);
         let under_way = world.broker.bridge_under_way(self.bridge);
@@ -128,4 +161,68 @@ fn a_poison_is_found_beside_qos_0() {
         up.close(&mut world, peer);
     }
     panic!("never found; {} dead letters", world.dead());
+}
+
+/// An upstream that closes on PUBREL and keeps the session: the handshakes are over, and what was in them
+/// goes through at QoS 1.
+#[test]
+fn an_upstream_that_closes_on_pubrel_gets_everything() {
+    let mut world = World::new();
+    let mut up = Up::new(&mut world, QoS::ExactlyOnce);
+    let sender = world.clean(Version::V311, "s");
+    for id in 1..=5 {
+        world.publish(sender, "a", "x", qos2(id));
+    }
+    world.pass(ms(100));
+    for _ in 0..10 {
+        let peer = up.connect(&mut world);
+        if !up.closes(&mut world, peer, |got| matches!(got, Got::PubRel(..))) {
+            assert_eq!(world.broker.bridge_backlog(up.bridge), (0, 0));
+            assert_eq!(world.dead(), 0);
+            assert!(up.link.status().to_string().contains("without QoS 2"));
+            return;
+        }
+        up.close(&mut world, peer);
+    }
+    panic!("never found: {}", up.link.status());
+}
+
+/// An upstream that closes on what is larger than 5,000 bytes: three messages tell, and the others are set
+/// aside without costing a connection each. SIGHUP tries it again.
+#[test]
+fn what_is_too_large_for_an_upstream_is_found_out() {
+    let mut world = World::new();
+    let mut up = Up::new(&mut world, QoS::AtLeastOnce);
+    let sender = world.clean(Version::V311, "s");
+    for n in 1..=20_u16 {
+        let size = if n % 2 == 0 { 6000 } else { 100 };
+        world.publish(sender, &format!("a/{n}"), &"x".repeat(size), qos1(n));
+    }
+    world.pass(ms(100));
+    let is_large = |got: &Got| matches!(got, Got::Publish(arrived) if arrived.payload.len() > 5000);
+    let mut connections = 0;
+    let peer = loop {
+        connections += 1;
+        assert!(connections < 20, "{}", up.link.status());
+        let peer = up.connect(&mut world);
+        if !up.closes(&mut world, peer, is_large) {
+            break peer;
+        }
+        up.close(&mut world, peer);
+    };
+    assert_eq!(world.broker.bridge_backlog(up.bridge), (0, 0));
+    assert_eq!(world.dead(), 10);
+    // Three to begin with, and two or three for each of three messages.
+    assert!(connections <= 13, "{connections}");
+    let status = up.link.status().to_string();
+    assert!(
+        status.contains("without messages of more than 600"),
+        "{status}"
+    );
+    for is_tried in [false, true] {
+        world.publish(sender, "b", &"x".repeat(7000), qos1(99));
+        assert_eq!(up.closes(&mut world, peer, is_large), is_tried);
+        up.link.forget_given_up();
+    }
+    assert_eq!(world.dead(), 11);
 }

@@ -1,6 +1,8 @@
 //! `memory_limit`: what counts, what is refused when little is left, who is closed.
 
+mod absent;
 mod readers;
+mod retained;
 
 use super::upstream_faults::uplink;
 use super::world::Last;
@@ -15,6 +17,7 @@ pub(super) const LIMIT: u64 = 8 << 20;
 pub(super) fn limited(limit: u64) -> World {
     let mut settings = settings();
     settings.memory_limit = Some(limit);
+    settings.max_retained_bytes = Some(0);
     World::with(settings)
 }
 

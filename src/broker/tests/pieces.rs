@@ -3,40 +3,17 @@
 
 use super::*;
 use crate::broker::end_turn;
-use crate::mqtt::{Packet, Property, Props, PropsBuf, Publish, Subscribe};
+use crate::mqtt::{Packet, Property, Props, Subscribe};
 
 /// So much work a packet or a turn may take: pieces of a thousand units, and a last step beyond.
-const MOST: u64 = 2_500;
+pub(super) const MOST: u64 = 2_500;
 
 impl World {
     /// Does something, and tells the units of work that it took.
-    fn effort(&mut self, what: impl FnOnce(&mut World)) -> u64 {
+    pub(super) fn effort(&mut self, what: impl FnOnce(&mut World)) -> u64 {
         let before = self.broker.work();
         what(self);
         self.broker.work() - before
-    }
-
-    /// Retains a message, without ending the turn.
-    fn retain(
-        &mut self,
-        peer: Peer,
-        (topic, payload): (&str, &str),
-        delivery: Delivery,
-        properties: &[Property<'_>],
-    ) {
-        let mut props = PropsBuf::new();
-        for property in properties {
-            props.push(*property);
-        }
-        let publish = Publish {
-            delivery,
-            retain: true,
-            topic,
-            props: props.as_props(),
-            payload: payload.as_bytes(),
-        };
-        let conn = self.conn(peer);
-        self.broker.packet(conn, Packet::Publish(publish), self.now);
     }
 
     /// A SUBSCRIBE of filters of two levels and the turns that follow, none of which may do more than
@@ -62,7 +39,7 @@ impl World {
     }
 
     /// Turns until there is nothing to do, none of which may do more than [`MOST`].
-    fn turns(&mut self) -> usize {
+    pub(super) fn turns(&mut self) -> usize {
         for turn in 1.. {
             let mut goes_on = false;
             let took = self.effort(|world| goes_on = end_turn(world, world.now));
@@ -104,7 +81,7 @@ fn world(count: usize, acked: bool) -> (World, Vec<String>) {
         } else {
             Delivery::AtMostOnce
         };
-        world.retain(publisher, (name, "old"), delivery, &[]);
+        world.publish_in_turn(publisher, (name, "old"), delivery, true, &[]);
     }
     world.turn();
     names.sort_unstable();
@@ -175,14 +152,14 @@ fn slow(world: &mut World, durable: bool) -> Peer {
 }
 
 /// How many messages wait in the queue of `a`.
-fn queued(world: &World) -> u64 {
+pub(super) fn queued(world: &World) -> u64 {
     let key = world.broker.core.sessions.find("a").unwrap();
     world.broker.core.sessions.get(key).unwrap().outbound.len()
 }
 
 /// Acknowledges what comes, until nothing comes any more. Returns topics and payloads; before the
 /// payloads of those that come as retained stands `=`.
-fn take_all(world: &mut World, peer: Peer) -> Vec<String> {
+pub(super) fn take_all(world: &mut World, peer: Peer) -> Vec<String> {
     let mut came = Vec::new();
     loop {
         world.pass(ms(50));
@@ -334,9 +311,11 @@ fn expired_messages_go_in_pieces() {
     let publisher = world.clean(Version::V5, "p");
     let expiry = [Property::MessageExpiry(10)];
     for name in names(20_000) {
-        world.retain(publisher, (&name, "x"), Delivery::AtMostOnce, &expiry);
+        let (named, qos0) = ((&*name, "x"), Delivery::AtMostOnce);
+        world.publish_in_turn(publisher, named, qos0, true, &expiry);
     }
-    world.retain(publisher, ("z", "stays"), Delivery::AtMostOnce, &[]);
+    let qos0 = Delivery::AtMostOnce;
+    world.publish_in_turn(publisher, ("z", "stays"), qos0, true, &[]);
     world.pass(secs(5));
     let a = world.clean(Version::V5, "a");
     world.now += secs(6);
@@ -472,7 +451,8 @@ fn what_waits_for_room_is_work() {
     assert!(parked > 1_900, "{parked}");
     let device = world.clean(Version::V311, "device");
     let took = world.effort(|world| {
-        world.retain(device, ("other", "x"), Delivery::AtMostOnce, &[]);
+        let qos0 = Delivery::AtMostOnce;
+        world.publish_in_turn(device, ("other", "x"), qos0, true, &[]);
     });
     assert!(took > 450, "{took}");
     let took = world.effort(|world| world.pass(secs(1)));

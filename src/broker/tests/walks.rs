@@ -2,20 +2,12 @@
 
 use super::*;
 use crate::broker::end_turn;
-use crate::mqtt::{Packet, Props, Publish, Subscribe};
+use crate::mqtt::{Packet, Props, Subscribe};
 
 /// Publishes at QoS 0 without ending the turn.
 fn publish(world: &mut World, peer: Peer, (topic, payload): (&str, &str), retain: bool) {
-    let publish = Publish {
-        delivery: Delivery::AtMostOnce,
-        retain,
-        topic,
-        props: Props::EMPTY,
-        payload: payload.as_bytes(),
-    };
-    let conn = world.conn(peer);
-    let now = world.now;
-    world.broker.packet(conn, Packet::Publish(publish), now);
+    let qos0 = Delivery::AtMostOnce;
+    world.publish_in_turn(peer, (topic, payload), qos0, retain, &[]);
 }
 
 /// A value that is retained while a walk goes on, and that the subscriber can't be sent live, comes with
@@ -110,4 +102,74 @@ fn topics(world: &mut World, peer: Peer) -> std::collections::BTreeSet<String> {
         }
     }
     messages.into_iter().map(|message| message.topic).collect()
+}
+
+/// All that comes to a peer until nothing comes any more, acknowledged.
+fn all_topics(world: &mut World, peer: Peer) -> std::collections::BTreeSet<String> {
+    let mut came = std::collections::BTreeSet::new();
+    loop {
+        world.pass(ms(50));
+        let more = topics(world, peer);
+        if more.is_empty() {
+            return came;
+        }
+        came.extend(more);
+    }
+}
+
+/// A world that retains `count` values, and a client with a session whose SUBACK has come.
+fn subscribed(count: u16, version: Version) -> (World, Peer) {
+    let mut world = World::new();
+    let publisher = world.clean(Version::V311, "p");
+    for n in 0..count {
+        let name = format!("t/{n:05}");
+        world.publish_with(publisher, &name, "v", qos1(n + 1), true, &[]);
+    }
+    world.pass(secs(2));
+    let (peer, _) = world.connect(&Dial::durable(version, "d"));
+    world.subscribe(peer, 1, &[Subscription::new("t/#", QoS::AtLeastOnce)]);
+    world.pass(ms(50));
+    assert!(matches!(world.next(peer), Some(Got::SubAck(..))));
+    (world, peer)
+}
+
+/// kill -9 in the middle of a walk: it begins anew, on the next connection and over further crashes, until
+/// all has come; then no more.
+#[test]
+fn after_a_crash_a_walk_begins_anew() {
+    for version in VERSIONS {
+        let (mut world, mut peer) = subscribed(3_000, version);
+        let came = topics(&mut world, peer);
+        assert!(came.len() < 3_000, "{}", came.len());
+        for _ in 0..2 {
+            world.crash(secs(1));
+            let (again, is_present) = world.connect(&Dial::durable(version, "d"));
+            assert!(is_present);
+            peer = again;
+        }
+        assert_eq!(all_topics(&mut world, peer).len(), 3_000, "{version:?}");
+        world.pass(secs(5));
+        world.crash(secs(1));
+        let (peer, _) = world.connect(&Dial::durable(version, "d"));
+        assert_eq!(all_topics(&mut world, peer).len(), 0, "{version:?}");
+    }
+}
+
+/// What a walk has brought last waits for its acknowledgement in memory, and a commit that is made for
+/// something else leaves it out: then it leaves out that the walk is over, too.
+#[test]
+fn a_walk_is_over_on_disk_with_all_that_it_has_brought() {
+    let (mut world, peer) = subscribed(1_500, Version::V5);
+    let mut came = topics(&mut world, peer);
+    while world.broker.core.router.walks.len() > 0 {
+        world.pass(ms(1));
+        came.extend(topics(&mut world, peer));
+    }
+    let now = world.now;
+    world.broker.core.ledger.commit_by(now);
+    world.pass(ms(1));
+    world.crash(secs(1));
+    let (peer, _) = world.connect(&Dial::durable(Version::V5, "d"));
+    came.extend(all_topics(&mut world, peer));
+    assert_eq!(came.len(), 1_500);
 }

@@ -35,7 +35,7 @@ pub(super) const BOUNDS: &[Bound] = &[
     Bound {
         what: "connections without a CONNECT",
         directives: &["max_connecting", "max_connecting_per_address"],
-        then: "The oldest of them is closed.",
+        then: "The oldest of the address that has most of them is closed.",
         seen: "connections/turned_away",
     },
     Bound {
@@ -66,7 +66,7 @@ pub(super) const BOUNDS: &[Bound] = &[
     Bound {
         what: "client ids",
         directives: &["max_clientid_length"],
-        then: "The CONNECT is refused.",
+        then: "The CONNECT is refused, but not of a client that has a session.",
         seen: "connections/refused",
     },
     Bound {
@@ -109,9 +109,14 @@ pub(super) const BOUNDS: &[Bound] = &[
     },
     Bound {
         what: "retained messages",
-        directives: &["memory_limit"],
-        then: "At half of it a new one is delivered and not retained; MQTT 5 is told (0x97).",
-        seen: "retained messages/count, memory/part/retained",
+        directives: &[
+            "max_retained_bytes",
+            "max_retained_messages",
+            "memory_limit",
+        ],
+        then: "At the bound of a client, or at half of memory_limit for all together, a new one is \
+               delivered and not retained; MQTT 5 is told (0x97).",
+        seen: "retained messages/count, retained messages/refused, memory/part/retained",
     },
     Bound {
         what: "topic aliases",

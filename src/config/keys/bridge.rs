@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::key::Section::Bridge as S;
 use super::key::Unset::{Is, Means};
 use super::key::{Key, implemented};
-use super::limits::bound;
+use super::limits::packet_bound;
 use super::restart::restart;
 use crate::config::draft::Draft;
 use crate::config::error::shortened;
@@ -121,10 +121,10 @@ pub(super) const KEYS: &[Key] = &[
         "bridge_max_packet_size",
         "BYTES",
         Is("0"),
-        "The largest packet to send upstream; 0 is no limit but the upstream's own.",
+        "The largest packet to send upstream, at least 20 bytes; 0 is no limit but the upstream's own.",
         "An upstream of MQTT 5 is told that none larger may come from there either. A message that \
          comes all the same is acknowledged, dropped and counted.",
-        bridge!(max_packet_size, v => bound(v.size(u64::from(u32::MAX))?)),
+        bridge!(max_packet_size, v => packet_bound(v)?),
     ),
     implemented(
         S,

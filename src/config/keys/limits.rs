@@ -12,6 +12,13 @@ use crate::config::value::Value;
 /// The smallest packet limit that leaves a client able to work.
 const MIN_PACKET: u64 = 20;
 
+/// The least `memory_limit`: beside `$SYS`, which takes 20 KB, a few clients get in, subscribe and are sent
+/// what comes; and the largest packet, a quarter of it, is not too small for most.
+const MIN_MEMORY: u64 = 64 << 10;
+
+/// What `max_queued_bytes` counts for a message's entry in a queue.
+const ENTRY: u64 = 64;
+
 /// The largest remaining length, which bounds every payload (5.0 §1.5.5).
 const MAX_PAYLOAD: u64 = 268_435_455;
 
@@ -108,7 +115,16 @@ pub(super) const KEYS: &[Key] = &[
          acknowledged, with 64 bytes for each message's entry in the queue, whether it lies on disk (a client with a session) or in memory (a connected one \
          without). A reader that keeps up is sent what fits its window (max_inflight_messages) whatever \
          the bound. In memory a queue stays small while three quarters of memory_limit are taken.",
-        set!(max_queued_bytes, v => v.size(u64::MAX)?),
+        |draft, v| {
+            draft.general.max_queued_bytes = v.size(u64::MAX)?;
+            if (1..=ENTRY).contains(&draft.general.max_queued_bytes) {
+                draft.note(
+                    "max_queued_bytes",
+                    "no message fits, whose entry alone takes 64 bytes",
+                );
+            }
+            Ok(())
+        },
     ),
     implemented(
         S,
@@ -119,6 +135,30 @@ pub(super) const KEYS: &[Key] = &[
         "Unlike Mosquitto's default of 1000: here the bound in bytes rules. Counted as for \
          max_queued_bytes.",
         set!(max_queued_messages, v => v.number(0..=u64::MAX)?),
+    ),
+    implemented(
+        S,
+        "max_retained_bytes",
+        "BYTES",
+        Means("a quarter of memory_limit"),
+        "How much memory the retained messages of one client may take; 0 is no limit.",
+        "Counted are those that it was the last to set, each with its topic and about 200 bytes for what \
+         keeps it, whether it is connected or not, and over restarts. At the bound a message on a topic \
+         that retains nothing yet, or less, is delivered and not retained, which at QoS 1 and 2 MQTT 5 \
+         publishers are told by 0x97, while older ones are acknowledged; the log names the client, and \
+         $SYS/broker/retained messages/refused counts. What replaces a value that is no smaller, or has up \
+         to 128 bytes, is retained always, so no value gets stale. What the upstream of a bridge retains \
+         here is the bridge's. All clients together may take half of memory_limit. footbridge's own.",
+        set!(max_retained_bytes, v => Some(v.size(u64::MAX)?)),
+    ),
+    implemented(
+        S,
+        "max_retained_messages",
+        "COUNT",
+        Is("0"),
+        "How many retained messages one client may have; 0 is no limit.",
+        "See max_retained_bytes, which counts what each takes beside its payload, too. footbridge's own.",
+        set!(max_retained_messages, v => v.number(0..=u64::MAX)?),
     ),
     implemented(
         S,
@@ -160,7 +200,7 @@ pub(super) const KEYS: &[Key] = &[
         Means(
             "a quarter of the machine's memory, or of what a control group that it runs in may take",
         ),
-        "How much memory all that peers can make grow may take; 0 is no limit.",
+        "How much memory all that peers can make grow may take, at least 64K; 0 is no limit.",
         "Counted are messages in memory, once however many wait for them (retained values, wills, what \
          waits for a commit or for a client that is connected), with what keeps them; entries of queues; \
          connections, their output, half packets and topic aliases; sessions and their subscriptions; and \
@@ -178,7 +218,7 @@ pub(super) const KEYS: &[Key] = &[
          after the other, by name in the log; if it is the session of a client that holds most (its \
          subscriptions, its will), that ends too, be the client connected or not. Deletes and \
          acknowledgements always go, and what a session that stays is owed on disk stays.",
-        set!(memory_limit, v => Some(v.size(u64::MAX)?)),
+        set!(memory_limit, v => Some(memory(v)?)),
     ),
     implemented(
         S,
@@ -241,6 +281,15 @@ pub(super) fn count(value: Value<'_>) -> Result<Option<u32>, Kind> {
     Ok(u32::try_from(count).ok().filter(|&count| count > 0))
 }
 
+/// `memory_limit`.
+fn memory(value: Value<'_>) -> Result<u64, Kind> {
+    match value.size(u64::MAX)? {
+        0 => Ok(0),
+        size if size >= MIN_MEMORY => Ok(size),
+        _ => Err(Kind::bad(value.0, "at least 64K, or 0 for no limit")),
+    }
+}
+
 /// `max_packet_size`.
 fn packet_size(value: Value<'_>) -> Result<u32, Kind> {
     let size = value.size(u64::from(u32::MAX))?;
@@ -250,7 +299,15 @@ fn packet_size(value: Value<'_>) -> Result<u32, Kind> {
     }
 }
 
+/// `bridge_max_packet_size`.
+pub(super) fn packet_bound(value: Value<'_>) -> Result<Option<u32>, Kind> {
+    match value.size(u64::from(u32::MAX))? {
+        0 => Ok(None),
+        _ => packet_size(value).map(Some),
+    }
+}
+
 /// A size that fits in 32 bits, where 0 is no limit.
-pub(super) fn bound(size: u64) -> Option<u32> {
+fn bound(size: u64) -> Option<u32> {
     u32::try_from(size).ok().filter(|&size| size > 0)
 }

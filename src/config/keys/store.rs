@@ -1,10 +1,16 @@
 //! What is kept, how soon it is on flash, and how much that may wear it.
 
+use std::time::Duration;
+
 use super::key::Section::General as S;
 use super::key::Unset::{Is, Means};
 use super::key::{Key, accepted, implemented, set};
+use crate::config::draft::Draft;
 use crate::config::value::Value;
 use crate::config::{Durability, FlashBudget, Kind};
+
+/// Many clients wait no longer for an answer to their CONNECT.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 const SAVED: &str = "every commit is saved; see commit_interval";
 
@@ -16,8 +22,13 @@ pub(super) const KEYS: &[Key] = &[
         Is("20ms"),
         "How long messages gather before they are written to flash together.",
         "An acknowledgement waits for the commit that holds its message, so this bounds what it \
-         adds to a QoS 1 round trip; a longer interval wears flash less. footbridge's own.",
-        set!(commit_interval, v => v.duration()?),
+         adds to a QoS 1 round trip; a longer interval wears flash less. CONNECT, SUBSCRIBE and QoS 2 of clients whose session is kept \
+         wait for it too: above 10 s the log says so. footbridge's own.",
+        |draft, v| {
+            draft.general.commit_interval = v.duration()?;
+            tell_of_wait(draft, "commit_interval", draft.general.commit_interval);
+            Ok(())
+        },
     ),
     implemented(
         S,
@@ -44,7 +55,12 @@ pub(super) const KEYS: &[Key] = &[
          thousands more, or changes many subscriptions, without waiting for them is not \
          read meanwhile. With durability lazy it changes nothing: commits are rare already. What was \
          written is in $SYS/broker/store/written. Example: `flash_budget 200M/day`. footbridge's own.",
-        set!(flash_budget, v => Some(flash_budget(v)?)),
+        |draft, v| {
+            let budget = flash_budget(v)?;
+            draft.general.flash_budget = Some(budget);
+            tell_of_wait(draft, "flash_budget", budget.longest);
+            Ok(())
+        },
     ),
     implemented(
         S,
@@ -98,6 +114,17 @@ pub(super) const KEYS: &[Key] = &[
     ),
 ];
 
+/// Notes that acknowledgements may take so long that clients give up.
+fn tell_of_wait(draft: &mut Draft<'_>, directive: &str, longest: Duration) {
+    if longest > PATIENCE {
+        draft.note(
+            directive,
+            "clients may wait so long for acknowledgements, and those with a session for the answer to \
+             their CONNECT, which many do for 10 seconds at most; `durability lazy` makes nobody wait",
+        );
+    }
+}
+
 /// `durability`.
 fn durability(value: Value<'_>) -> Result<Durability, Kind> {
     const WANTS: &str = "power, or lazy and a number of seconds, such as `lazy 5`";
@@ -137,8 +164,6 @@ fn flash_budget(value: Value<'_>) -> Result<FlashBudget, Kind> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

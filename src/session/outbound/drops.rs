@@ -4,9 +4,10 @@
 use super::Outbound;
 use crate::lane::Lane;
 use crate::message::MessageId;
+use crate::session::disowned::Disowned;
 use crate::session::entry::Done;
 use crate::session::places::Handshake;
-use crate::store::Amount;
+use crate::store::{Amount, Taken};
 use crate::time::Time;
 
 impl Outbound {
@@ -97,11 +98,12 @@ impl Outbound {
     }
 
     /// Drops every message of a lane that was never sent and has a newer one on its topic. Returns
-    /// their numbers, and their bytes together.
-    pub fn drop_superseded(&mut self, lane: Lane) -> (Vec<MessageId>, u64) {
+    /// their numbers, how many they are, and their bytes together.
+    pub fn drop_superseded(&mut self, lane: Lane) -> (Disowned, Amount) {
         let places = self.places.as_mut();
         let Some(places) = places.filter(|places| places.cold.has_superseded(lane)) else {
-            return (Vec::new(), 0);
+            let none = Disowned::taken(Vec::new(), Taken::default());
+            return (none, Amount::default());
         };
         let superseded = |id| places.cold.is_superseded(lane, id);
         let ready = places.ready.iter().filter_map(|e| e.id);
@@ -119,10 +121,13 @@ impl Outbound {
         if asked && self.places().reading.is_empty() {
             self.reads = self.reads.wrapping_add(1);
         }
-        let (mut ids, cold_bytes) = self.places().cold.take_superseded(lane);
-        self.owed.take(ids.len() as u64, cold_bytes);
-        ids.extend(in_ram);
-        (ids, bytes + cold_bytes)
+        let (taken, cold_bytes) = self.places().cold.take_superseded(lane);
+        self.owed.take(taken.len(), cold_bytes);
+        let all = Amount {
+            messages: taken.len() + in_ram.len() as u64,
+            bytes: bytes + cold_bytes,
+        };
+        (Disowned::taken(in_ram, taken), all)
     }
 
     /// Drops the next message of a lane that waits outside RAM, was never sent, and is known to

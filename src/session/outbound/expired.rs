@@ -33,6 +33,9 @@ impl Outbound {
                 ..queued.into()
             });
         });
+        if !gone.is_empty() {
+            places.recount_cold();
+        }
         for done in &gone {
             self.forget(done.lane, done.id, done.size);
         }

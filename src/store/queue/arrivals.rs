@@ -41,6 +41,11 @@ impl Arrivals {
         }
     }
 
+    /// What it takes, in bytes.
+    pub(super) fn room(&self) -> usize {
+        self.marks.capacity() * size_of::<(Time, u64)>()
+    }
+
     /// `id` was put back at the front.
     pub(super) fn push_front(&mut self, id: u64, at: Time) {
         let Some((first, _)) = self.marks.front().copied() else {

@@ -24,6 +24,12 @@ impl Bits {
         self.pages.len()
     }
 
+    /// What it takes, in bytes, about.
+    pub(super) fn room(&self) -> usize {
+        // The nodes of the tree are two thirds full.
+        self.pages() * size_of::<(u64, [u64; WORDS])>() * 3 / 2
+    }
+
     pub(super) fn insert(&mut self, id: u64) {
         let (word, bit) = place(id);
         let word = &mut self.pages.entry(id / PAGE).or_default()[word];
@@ -50,6 +56,32 @@ impl Bits {
             self.pages.remove(&(id / PAGE));
         }
         was_in
+    }
+
+    /// Takes the lowest id.
+    pub(super) fn pop(&mut self) -> Option<u64> {
+        let mut first = self.pages.first_entry()?;
+        let (page, words) = (*first.key(), first.get_mut());
+        let (at, word) = words.iter_mut().enumerate().find(|(_, word)| **word != 0)?;
+        let bit = u64::from(word.trailing_zeros());
+        *word &= *word - 1;
+        let at = u64::try_from(at).unwrap_or_default();
+        if *words == [0; WORDS] {
+            first.remove();
+        }
+        self.len -= 1;
+        Some(page * PAGE + at * 64 + bit)
+    }
+
+    /// Adds all of `other`. Costs by the page, not by the id.
+    pub(super) fn merge(&mut self, other: &Bits) {
+        for (page, words) in &other.pages {
+            let ours = self.pages.entry(*page).or_default();
+            for (ours, word) in ours.iter_mut().zip(words) {
+                self.len += u64::from((word & !*ours).count_ones());
+                *ours |= word;
+            }
+        }
     }
 
     /// The ids, rising.

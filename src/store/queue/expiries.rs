@@ -169,7 +169,6 @@ impl Expiries {
     }
 
     /// What it takes, in bytes: about, for the map.
-    #[cfg(test)]
     pub(super) fn room(&self) -> usize {
         let buckets = self.buckets.iter();
         let coded = buckets.map(|bucket| bucket.ids.room() + bucket.sizes.room());

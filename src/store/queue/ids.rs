@@ -212,7 +212,6 @@ impl IdRanges {
     }
 
     /// What the coded runs take, in bytes.
-    #[cfg(test)]
     pub(super) fn room(&self) -> usize {
         self.coded.capacity()
     }

@@ -14,6 +14,8 @@ mod bits;
 mod expiries;
 mod fronts;
 pub(super) mod ids;
+mod parts;
+mod room;
 mod sizes;
 mod topics;
 mod waiting;
@@ -22,6 +24,7 @@ use std::collections::VecDeque;
 
 pub use amount::Amount;
 use fronts::Fronts;
+pub use parts::Taken;
 use topics::Topics;
 use waiting::Waiting;
 
@@ -382,20 +385,6 @@ impl Queue {
     pub fn is_superseded(&self, lane: Lane, id: MessageId) -> bool {
         let topics = self.find(lane).and_then(|queue| queue.topics.as_ref());
         topics.is_some_and(|topics| topics.is_superseded(id.0))
-    }
-
-    /// Takes all messages of a lane that wait here and have a newer one on their topic, and tells
-    /// their bytes. Those elsewhere must have been forgotten before.
-    pub fn take_superseded(&mut self, lane: Lane) -> (Vec<MessageId>, u64) {
-        let queue = self.lane_mut(lane);
-        let Some(topics) = &mut queue.topics else {
-            return (Vec::new(), 0);
-        };
-        let (ids, bytes) = topics.take_superseded();
-        queue.waiting.punch(ids.iter(), bytes);
-        queue.owed.take(ids.len(), bytes);
-        self.changed(lane);
-        (ids.iter().map(MessageId).collect(), bytes)
     }
 
     /// The highest of a lane's messages that had arrived, with all before it, by `time`.

@@ -85,7 +85,6 @@ impl Sizes {
     }
 
     /// What the coded runs take, in bytes.
-    #[cfg(test)]
     pub(super) fn room(&self) -> usize {
         self.coded.capacity()
     }

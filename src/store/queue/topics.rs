@@ -24,6 +24,16 @@ pub(super) struct Topics {
 }
 
 impl Topics {
+    /// What it takes, in bytes, about.
+    pub(super) fn room(&self) -> usize {
+        // An eighth of the table stays free, and each place has a byte beside it.
+        let places = self.newest.capacity() * 8 / 7;
+        size_of::<Topics>()
+            + places * (size_of::<(u64, (u64, u32))>() + 1)
+            + self.current.room()
+            + self.superseded.room()
+    }
+
     /// A message was queued.
     pub(super) fn push(&mut self, topic: &str, id: u64, size: u32) {
         let hash = self.hasher.hash_one(topic);

@@ -36,6 +36,18 @@ impl Waiting {
         self.ids.len() - self.holes.len() + self.back.len() as u64
     }
 
+    /// What it takes in memory beside itself, in bytes, about.
+    pub(super) fn room(&self) -> usize {
+        let expiries = self.expiries.as_ref().map_or(0, |expiries| expiries.room());
+        let back = self.back.len() * size_of::<(u64, (u32, Times))>() * 3 / 2;
+        self.ids.room()
+            + self.sizes.room()
+            + self.holes.room()
+            + self.arrivals.room()
+            + expiries
+            + back
+    }
+
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -176,6 +188,17 @@ impl Waiting {
         self.limit_holes();
     }
 
+    /// As [`punch`](Waiting::punch), where many go.
+    pub(super) fn punch_many(&mut self, gone: &Bits, bytes: u64) {
+        let mut holes = gone.clone();
+        self.back.retain(|id, _| !holes.remove(*id));
+        self.holes.merge(&holes);
+        self.take_bytes(bytes);
+        // Before the front is looked for: it may be behind all the others.
+        self.limit_holes();
+        self.settle();
+    }
+
     /// When the next message expires.
     pub(super) fn next_expiry(&self) -> Option<Time> {
         let back = self.back.values().filter_map(|(_, (_, expires))| *expires);
@@ -254,12 +277,14 @@ impl Waiting {
     /// Makes the queue anew without its holes.
     fn fill(&mut self) {
         let (mut ids, mut sizes) = (IdRanges::new(), Sizes::default());
+        let mut holes = self.holes.iter().peekable();
         for (id, size) in self.ids.iter().zip(self.sizes.iter()) {
-            if !self.holes.contains(id) {
+            if holes.next_if_eq(&id).is_none() {
                 ids.push_back(id);
                 sizes.push_back(size);
             }
         }
+        drop(holes);
         if let Some(expiries) = &mut self.expiries {
             expiries.retain(|id| !self.holes.contains(id));
         }

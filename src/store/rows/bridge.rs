@@ -71,7 +71,11 @@ pub(super) fn decode_more(reader: &mut Reader<'_>) -> Result<(Vec<LineRecord>, G
     if flags & GIVEN_UP != 0 {
         let made_with = reader.varint()?;
         let records = (0..reader.count(6)?).map(|_| GivenUpRecord::decode(reader));
-        given_up = (made_with, records.collect::<Result<_, _>>()?);
+        let records = records.collect::<Result<Vec<_>, _>>()?;
+        // The number says nothing without them, and is not written then.
+        if !records.is_empty() {
+            given_up = (made_with, records);
+        }
     }
     Ok((lines, given_up))
 }
@@ -111,5 +115,19 @@ impl GivenUpRecord {
             seen: reader.byte()?,
             until: Time::from_millis(reader.varint()?),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by fuzzing: a row that no version writes must read as what is written of it.
+    #[test]
+    fn nothing_given_up_has_no_number() {
+        let row = [GIVEN_UP, 80, 0];
+        let (lines, given_up) = decode_more(&mut Reader::new(&row)).unwrap();
+        assert!(lines.is_empty());
+        assert_eq!(given_up, (0, Vec::new()));
     }
 }

@@ -85,6 +85,8 @@ pub struct SubscriptionRecord {
     pub sub_id: Option<u32>,
     /// The lane that its messages come by.
     pub lane: Lane,
+    /// It has not got all yet of what was retained when it was made.
+    pub awaits_retained: bool,
 }
 
 /// A will.
@@ -229,6 +231,8 @@ impl SubscriptionRecord {
     const NO_LOCAL: u8 = 0x04;
     const RETAIN_AS_PUBLISHED: u8 = 0x08;
     const HANDLING_SHIFT: u8 = 4;
+    /// In place of the retain handling, which follows at the end then: it awaits what is retained.
+    const AWAITS: u8 = 3;
     const SUB_ID: u8 = 0x40;
     const LANE: u8 = 0x80;
 
@@ -245,10 +249,15 @@ impl SubscriptionRecord {
     }
 
     fn flags(&self) -> u8 {
+        let handling = if self.awaits_retained {
+            Self::AWAITS
+        } else {
+            self.retain_handling as u8
+        };
         self.qos as u8
             | flag(self.no_local, Self::NO_LOCAL)
             | flag(self.retain_as_published, Self::RETAIN_AS_PUBLISHED)
-            | (self.retain_handling as u8) << Self::HANDLING_SHIFT
+            | handling << Self::HANDLING_SHIFT
             | flag(self.sub_id.is_some(), Self::SUB_ID)
             | flag(self.lane != Lane::Client, Self::LANE)
     }
@@ -259,6 +268,9 @@ impl SubscriptionRecord {
         }
         if self.lane != Lane::Client {
             put_varint(self.lane.code().into(), out);
+        }
+        if self.awaits_retained {
+            out.push(self.retain_handling as u8);
         }
     }
 
@@ -282,17 +294,13 @@ impl SubscriptionRecord {
         filter: &str,
         reader: &mut Reader<'_>,
     ) -> Result<SubscriptionRecord, Corrupt> {
-        Ok(SubscriptionRecord {
+        let handling = flags >> Self::HANDLING_SHIFT & 0x03;
+        let mut record = SubscriptionRecord {
             filter: filter.into(),
             qos: QoS::from_bits(flags & 0x03).ok_or(Corrupt)?,
             no_local: flags & Self::NO_LOCAL != 0,
             retain_as_published: flags & Self::RETAIN_AS_PUBLISHED != 0,
-            retain_handling: match flags >> Self::HANDLING_SHIFT & 0x03 {
-                0 => RetainHandling::Send,
-                1 => RetainHandling::SendIfNew,
-                2 => RetainHandling::DontSend,
-                _ => return Err(Corrupt),
-            },
+            retain_handling: RetainHandling::Send,
             sub_id: match flags & Self::SUB_ID {
                 0 => None,
                 _ => Some(reader.number()?),
@@ -301,7 +309,22 @@ impl SubscriptionRecord {
                 0 => Lane::Client,
                 _ => Lane::from_code(reader.number()?),
             },
-        })
+            awaits_retained: handling == Self::AWAITS,
+        };
+        record.retain_handling = match (handling, record.awaits_retained) {
+            (_, true) => retain_handling(reader.byte()?)?,
+            (handling, false) => retain_handling(handling)?,
+        };
+        Ok(record)
+    }
+}
+
+fn retain_handling(bits: u8) -> Result<RetainHandling, Corrupt> {
+    match bits {
+        0 => Ok(RetainHandling::Send),
+        1 => Ok(RetainHandling::SendIfNew),
+        2 => Ok(RetainHandling::DontSend),
+        _ => Err(Corrupt),
     }
 }
 

@@ -264,6 +264,7 @@ fn subscription(filter: &str, rng: &mut Rng) -> SubscriptionRecord {
         retain_handling: RetainHandling::Send,
         sub_id: None,
         lane: Lane::Client,
+        awaits_retained: rng.bool(),
     }
 }
 

@@ -80,6 +80,7 @@ pub(super) fn subscription(filter: &str, qos: QoS) -> SubscriptionRecord {
         retain_handling: RetainHandling::Send,
         sub_id: None,
         lane: Lane::Client,
+        awaits_retained: false,
     }
 }
 

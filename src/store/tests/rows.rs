@@ -70,6 +70,7 @@ prop_compose! {
     fn subscription()(
         filter in name(), qos in qos(), no_local: bool, retain_as_published: bool,
         handling in 0..3usize, sub_id in option::of(any::<u32>()), lane in lane(),
+        awaits_retained: bool,
     ) -> SubscriptionRecord {
         let retain_handling = [
             RetainHandling::Send,
@@ -78,6 +79,7 @@ prop_compose! {
         ][handling];
         SubscriptionRecord {
             filter, qos, no_local, retain_as_published, retain_handling, sub_id, lane,
+            awaits_retained,
         }
     }
 }

@@ -13,6 +13,10 @@ import wire
 REFUSAL = wire.packet(wire.CONNACK << 4, b"\0\x01")
 
 
+#: The largest PUBLISH that some take.
+LIMIT = 10_000
+
+
 class Refuse(Exception):
     """Raised by a hook: the connection is closed."""
 
@@ -130,6 +134,21 @@ def instead(kind, answer_with, times=None):
 def deaf_to_the_unknown(_stub, packet, answer):
     """No answer to MQTT 5 or to the bridge bit; the connection stays."""
     return b"" if is_foreign(packet) else answer
+
+
+def close_at_pubrel(_stub, packet, answer):
+    """It takes QoS 2 half the way."""
+    if packet.kind == wire.PUBREL:
+        raise Refuse
+    return answer
+
+
+def close_at_large(stub, packet, answer):
+    """A limit that nothing tells of: the message is not even looked at."""
+    if packet.kind == wire.PUBLISH and len(packet.body) > LIMIT:
+        stub.published.pop()
+        raise Refuse
+    return answer
 
 
 def close_at_every_message(_stub, packet, answer):

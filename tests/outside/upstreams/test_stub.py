@@ -2,9 +2,17 @@
 
 import pytest
 
-from harness import free_port, wait_until
+from harness import free_port, run, wait_until
 from upstreams.site import PATIENCE
-from upstreams.stub import ODDITIES, Stub, close_at_every_message, deaf_to_the_unknown
+from upstreams.stub import (
+    LIMIT,
+    ODDITIES,
+    Stub,
+    close_at_every_message,
+    close_at_large,
+    close_at_pubrel,
+    deaf_to_the_unknown,
+)
 
 pytestmark = pytest.mark.footbridge
 
@@ -30,10 +38,10 @@ def bridge(port, topic="topic # both 1 here/ there/"):
     return f"connection odd\naddress 127.0.0.1:{port}\nrestart_timeout 1\n{topic}"
 
 
-def say(client, broker, numbers=TOLD):
+def say(client, broker, numbers=TOLD, qos=1):
     device = client(broker.port, "device")
     for n in numbers:
-        device.publish("here/x", n, 1)
+        device.publish("here/x", n, qos)
     device.close()
 
 
@@ -69,3 +77,37 @@ def test_an_upstream_that_closes_at_every_message(make_broker, client, stub):
     late = [payload for connect, payload in upstream.published if connect >= 5]
     assert len(late) <= 2 * (upstream.connects - 4), late
     assert broker.alive()
+
+
+def test_an_upstream_that_closes_at_pubrel(make_broker, client, stub):
+    """What goes up goes at QoS 1 in the end, and the link holds from then on."""
+    upstream, port = stub(close_at_pubrel)
+    broker = make_broker(bridge(port, "topic # out 2 here/ there/"), durable=True)
+    say(client, broker, qos=2)
+    wait_until(lambda: "does not take QoS 2" in broker.log(), timeout=PATIENCE, what="QoS 1")
+    connects = upstream.connects
+    more = [f"more {n}" for n in TOLD]
+    say(client, broker, more, qos=2)
+    wait_until(lambda: upstream.payloads() == TOLD + more, timeout=PATIENCE, what="messages")
+    assert upstream.connects == connects, broker.log()
+
+
+def test_an_upstream_that_closes_at_large_messages(make_broker, client, stub):
+    """It is found out by three of them; from then on they cost no connection."""
+    upstream, port = stub(close_at_large)
+    broker = make_broker(bridge(port, "topic # out 1 here/ there/"), durable=True)
+    device = client(broker.port, "device")
+    for n in range(4):
+        device.publish(f"here/{n}", f"{n}", 1)
+        device.publish(f"here/large/{n}", "x" * LIMIT, 1)
+    what = f"does not take messages of more than {LIMIT + len('there/large/0') - 1} bytes"
+    wait_until(lambda: what in broker.log(), timeout=PATIENCE, what="a bound")
+    wait_until(lambda: upstream.payloads() == TOLD[:4], timeout=PATIENCE, what="messages")
+    connects = upstream.connects
+    for n in range(4, COUNT):
+        device.publish(f"here/large/{n}", "x" * LIMIT, 1)
+        device.publish(f"here/{n}", f"{n}", 1)
+    wait_until(lambda: upstream.payloads() == TOLD, timeout=PATIENCE, what="messages")
+    assert upstream.connects == connects, broker.log()
+    status = run("status", "-p", broker.port).stdout
+    assert "messages of more than" in status, status

@@ -169,6 +169,19 @@ impl World {
         retain: bool,
         properties: &[Property<'_>],
     ) {
+        self.publish_in_turn(peer, (topic, payload), delivery, retain, properties);
+        self.turn();
+    }
+
+    /// Publishes a message; the turn goes on.
+    pub fn publish_in_turn(
+        &mut self,
+        peer: Peer,
+        (topic, payload): (&str, &str),
+        delivery: Delivery,
+        retain: bool,
+        properties: &[Property<'_>],
+    ) {
         let mut props = PropsBuf::new();
         for property in properties {
             props.push(*property);
@@ -180,7 +193,7 @@ impl World {
             props: props.as_props(),
             payload: payload.as_bytes(),
         };
-        self.send(peer, &Packet::Publish(publish));
+        self.hand_in(peer, &Packet::Publish(publish));
     }
 
     pub fn subscribe(&mut self, peer: Peer, id: u16, filters: &[Subscription<'_>]) {

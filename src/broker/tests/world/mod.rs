@@ -201,17 +201,28 @@ impl World {
 
     /// Sends a packet, bytes and all, and ends the turn.
     pub fn send(&mut self, peer: Peer, packet: &Packet<'_>) {
+        self.hand_in(peer, packet);
+        self.turn();
+    }
+
+    /// Sends a packet, bytes and all; the turn goes on.
+    pub fn hand_in(&mut self, peer: Peer, packet: &Packet<'_>) {
         if *TRACE {
             eprintln!("{} {} > {packet:?}", self.now.as_millis(), peer.0);
         }
         let mut bytes = Vec::new();
         encode(packet, self.lines[peer.0].version, &mut bytes).unwrap();
-        self.send_bytes(peer, &bytes);
+        self.take_in(peer, &bytes);
     }
 
     /// Sends bytes that are a packet, or should be one, and ends the turn. Those of an upstream that
     /// are none go the way that its link has for them.
     pub fn send_bytes(&mut self, peer: Peer, bytes: &[u8]) {
+        self.take_in(peer, bytes);
+        self.turn();
+    }
+
+    fn take_in(&mut self, peer: Peer, bytes: &[u8]) {
         let Some(conn) = self.lines[peer.0].conn else {
             return;
         };
@@ -221,7 +232,6 @@ impl World {
             Ok(None) => panic!("half a packet"),
             Err(error) => self.faulty(peer, conn, bytes, error),
         }
-        self.turn();
     }
 
     fn faulty(&mut self, peer: Peer, conn: ConnId, bytes: &[u8], error: mqtt::Error) {

@@ -41,8 +41,8 @@ pub(in crate::config::keys) const KEYS: &[Key] = &[
         "BYTES",
         Is("1024"),
         "The longest client id, from 23 to 65535 bytes.",
-        "A client with a longer one is refused: identifier rejected, 0x85 in MQTT 5. \
-         footbridge's own; Mosquitto takes what the protocol allows, 65535.",
+        "A client with a longer one is refused: identifier rejected, 0x85 in MQTT 5; \
+         one that has a session already gets in. footbridge's own; Mosquitto takes what the protocol allows, 65535.",
         |draft, v| {
             draft.general.doors.max_clientid_length = v.number(SHORTEST_ID..=u16::MAX)?;
             Ok(())
@@ -54,8 +54,9 @@ pub(in crate::config::keys) const KEYS: &[Key] = &[
         "COUNT",
         Means("256, or a quarter of what descriptors allow if that is less"),
         "How many connections may be open without having sent a CONNECT; -1 is no limit.",
-        "With one more the oldest of them is closed, and the log says so. Each has 10 seconds. \
-         footbridge's own.",
+        "With one more, one of them is closed: the oldest of the address that has most, so that a flood \
+         takes its own places. The log says so. Each has 10 seconds. What counts as one address: see \
+         max_connections_per_address; all Unix sockets are one. footbridge's own.",
         |draft, v| {
             draft.general.doors.max_connecting = Some(count(v)?.unwrap_or(0));
             Ok(())
@@ -80,7 +81,8 @@ pub(in crate::config::keys) const KEYS: &[Key] = &[
         Means("three quarters of what descriptors allow"),
         "How many connections one address may have, with and without a CONNECT; -1 is no limit.",
         "One more is closed as soon as it is accepted, and the log says so. One address is one of IPv4, \
-         or a /64 of IPv6; of link-local ones each counts. All clients behind a NAT or a proxy \
+         or a /64 of IPv6; of a site's own network (unique local addresses, fc00::/7, and link-local ones) \
+         each counts. All clients behind a NAT or a proxy \
          have one. Unix sockets have none. What descriptors allow is the hard limit of open files \
          (ulimit -Hn), less those that are kept back for bridges, the store and the log: 16 and \
          4 a bridge, but a quarter of all at most. footbridge's own.",

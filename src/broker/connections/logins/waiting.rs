@@ -9,7 +9,7 @@ mod under_way;
 
 use std::collections::{HashMap, VecDeque};
 
-use super::doors::Block;
+use crate::broker::connections::doors::Block;
 use crate::held::{ALLOCATION, CONNECTIONS, Charge};
 use crate::keys::ConnId;
 
@@ -59,7 +59,7 @@ struct Waiting {
 
 /// The clients whose logins are under way, and in which order they are asked about.
 #[derive(Debug, Default)]
-pub(super) struct Logins {
+pub(in crate::broker::connections) struct Logins {
     waiting: HashMap<ConnId, Waiting>,
     /// How many of each address.
     shares: HashMap<Option<Block>, u32>,
@@ -172,7 +172,7 @@ impl Logins {
     }
 
     /// Its connection is gone, or its question answered.
-    pub(super) fn remove(&mut self, c: ConnId) -> Option<Vec<u8>> {
+    pub(in crate::broker::connections) fn remove(&mut self, c: ConnId) -> Option<Vec<u8>> {
         let gone = self.waiting.remove(&c)?;
         self.bytes = self.bytes.saturating_sub(gone.connect.len());
         if gone.asked.is_none() {

@@ -29,7 +29,7 @@ impl Connections {
         if let Some(last) = gives_way {
             self.logins.remove(last);
         }
-        self.pass(c);
+        self.doors.pass(c);
         if let Some(conn) = self.table.get_mut(c) {
             conn.set_stage(Stage::LoggingIn);
         }

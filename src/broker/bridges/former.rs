@@ -1,0 +1,58 @@
+//! A bridge whose client id is another than at the last start, though its section has the same name: the
+//! default has the name of the host in it, which may change, and the operator may say one instead.
+
+use std::rc::Rc;
+
+use crate::broker::core::Core;
+use crate::broker::queues::report::messages;
+use crate::broker::sessions::Session;
+use crate::keys::SessionKey;
+use crate::message::Origin;
+
+/// The session that the bridge `name` had under the default of its client id, if no bridge has that any
+/// more: it is that of `origin` from now on, with its queue.
+pub(crate) fn take_former(core: &mut Core, name: &str, origin: &Rc<Origin>) -> Option<SessionKey> {
+    let is_former = |(key, session): &(SessionKey, &Session)| {
+        let is_free = session.is_bridge() && session.is_durable() && !core.bridges.has(*key);
+        is_free && is_default_of(name, session.client_id())
+    };
+    let (key, session) = core.sessions.iter().find(is_former)?;
+    log::warn!(
+        "Bridge {name}: its client id is another than before, {} instead of {}. What waits goes up by it, \
+         {}; what the upstream keeps for the old one does not come.",
+        origin.client_id(),
+        session.client_id(),
+        messages(session.outbound.len())
+    );
+    core.sessions.rename(key, origin);
+    Some(key)
+}
+
+/// True if `id` is `local.HOST.NAME`. A host with a dot in its name can't be told from a bridge with one.
+fn is_default_of(name: &str, id: &str) -> bool {
+    let host = id
+        .strip_prefix("local.")
+        .and_then(|id| id.strip_suffix(name)?.strip_suffix('.'));
+    host.is_some_and(|host| !host.is_empty() && !host.contains('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_known_by_its_parts() {
+        for (id, is_default) in [
+            ("local.OpenWrt.cloud", true),
+            ("local.box-7.cloud", true),
+            ("local..cloud", false),
+            ("local.cloud", false),
+            ("local.box.a.cloud", false),
+            ("local.boxcloud", false),
+            ("box.cloud", false),
+        ] {
+            assert_eq!(is_default_of("cloud", id), is_default, "{id}");
+        }
+        assert!(is_default_of("a.cloud", "local.box.a.cloud"));
+    }
+}
