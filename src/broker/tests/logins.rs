@@ -202,6 +202,10 @@ fn the_rules_that_hold_are_those_at_the_answer() {
     site.reload(ROGER);
     site.answer_all();
     assert_eq!(site.connack(peer), Some(OK));
+    assert!(
+        site.world.is_open(peer),
+        "it is not judged by the old rules"
+    );
     // Where nobody needs a password any more, nobody waits.
     let peer = site.dial(DEVICE, &Dial::clean(Version::V5, "b"), "guessed");
     let next = [(); 4].map(|()| site.dial(DEVICE, &Dial::clean(Version::V5, ""), "guessed"));
