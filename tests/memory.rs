@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use footbridge::auth::Auth;
-use footbridge::broker::{Address, Broker, ConnId, Driver, end_turn};
+use footbridge::broker::{Address, Broker, ConnId, Driver, Question, end_turn};
 use footbridge::config::{Config, Env};
 use footbridge::mqtt::{
     Connect, Delivery, Packet, PacketId, Props, Publish, QoS, Subscribe, Subscription, Version,
@@ -140,6 +140,10 @@ impl Bench {
 }
 
 impl Driver for Bench {
+    fn ask(&mut self, _question: Question) {
+        unreachable!("nobody has a password");
+    }
+
     fn broker(&mut self) -> &mut Broker {
         &mut self.broker
     }

@@ -2,6 +2,7 @@
 
 mod acl;
 mod error;
+mod login;
 pub mod passwd;
 mod patterns;
 mod rule;
@@ -10,11 +11,11 @@ mod topics;
 mod who;
 
 use std::collections::VecDeque;
-use std::fmt;
 
 use crate::config::{Config, General};
 
 pub use error::{Error, Errors};
+pub use login::{Check, Denied};
 pub use rule::LineError;
 pub use rules::without_bom;
 pub use who::Who;
@@ -42,34 +43,6 @@ pub struct Auth {
 /// The client ids of which it is remembered that they were told to be kept out.
 const MAX_KEPT_OUT: usize = 100;
 
-/// Why a client may not connect. The wire says the same for each: 3.1.1 return code 5, 5.0 reason
-/// code 0x87.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denied {
-    /// No user name, and `allow_anonymous` is false.
-    Anonymous,
-    /// No such user, no password, or a wrong one.
-    Credentials,
-}
-
-impl Denied {
-    /// The reason in words, for the log.
-    pub fn words(self) -> &'static str {
-        match self {
-            Denied::Anonymous => "no user name, and allow_anonymous is false",
-            Denied::Credentials => "unknown user or wrong password: check password_file",
-        }
-    }
-}
-
-impl fmt::Display for Denied {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.words())
-    }
-}
-
-impl std::error::Error for Denied {}
-
 impl Auth {
     /// Reads the files that `config` names. Where it is silent about `allow_anonymous`, that is
     /// true only without a listener, as in Mosquitto 2.
@@ -80,7 +53,7 @@ impl Auth {
     /// Files that can't be read, lines of an `acl_file` that are not understood, password hashes
     /// that can't be checked.
     pub fn for_config(config: &Config) -> Result<(Auth, Vec<String>), Errors> {
-        let mut reader = Reader::default();
+        let mut reader = Reader::new(config.general.memory_limit);
         let General {
             security,
             per_listener_settings: per_listener,
@@ -140,47 +113,6 @@ impl Auth {
     /// Whether a client may have this id (`clientid_prefixes`).
     pub fn admits_id(&self, client_id: &str) -> bool {
         client_id.starts_with(&*self.client_ids)
-    }
-
-    /// Whether a client with this user name and password may connect to `listener`.
-    ///
-    /// Without a `password_file` a user name is not checked, and counts like none. With one, a
-    /// user name must be in it, with its password, even if `allow_anonymous` is true.
-    ///
-    /// # Errors
-    /// Why it may not.
-    pub fn login(
-        &self,
-        listener: &str,
-        username: Option<&str>,
-        password: Option<&[u8]>,
-    ) -> Result<(), Denied> {
-        let rules = self.at(Some(listener)).ok_or(Denied::Credentials)?;
-        match (username, &rules.users) {
-            (Some(name), Some(users)) => {
-                if users.verify(name, password.unwrap_or_default()) && password.is_some() {
-                    Ok(())
-                } else {
-                    Err(Denied::Credentials)
-                }
-            }
-            (Some(_), None) if rules.allow_anonymous => Ok(()),
-            (Some(_), None) => Err(Denied::Credentials),
-            (None, _) if rules.allow_anonymous => Ok(()),
-            (None, _) => Err(Denied::Anonymous),
-        }
-    }
-
-    /// Whether a client that is connected to `listener` under this user name could still log in,
-    /// as far as can be said without its password.
-    pub fn still_admits(&self, listener: &str, username: Option<&str>) -> bool {
-        let Some(rules) = self.at(Some(listener)) else {
-            return false;
-        };
-        match (username, &rules.users) {
-            (Some(name), Some(users)) => users.has(name),
-            _ => rules.allow_anonymous,
-        }
     }
 
     /// Whether `who` may publish to `topic`.
@@ -277,13 +209,13 @@ mod tests {
     #[test]
     fn login_without_a_password_file() {
         let (open, _) = auth(Some(true), false, true);
-        assert_eq!(open.login("1883", None, None), Ok(()));
-        assert_eq!(open.login("1883", Some("u"), None), Ok(()));
-        assert_eq!(open.login("1883", Some("u"), Some(b"p")), Ok(()));
+        assert_eq!(open.log_in("1883", None, None), Ok(()));
+        assert_eq!(open.log_in("1883", Some("u"), None), Ok(()));
+        assert_eq!(open.log_in("1883", Some("u"), Some(b"p")), Ok(()));
         let (shut, _) = auth(Some(false), false, true);
-        assert_eq!(shut.login("1883", None, None), Err(Denied::Anonymous));
+        assert_eq!(shut.log_in("1883", None, None), Err(Denied::Anonymous));
         assert_eq!(
-            shut.login("1883", Some("u"), Some(b"p")),
+            shut.log_in("1883", Some("u"), Some(b"p")),
             Err(Denied::Credentials)
         );
     }
@@ -294,25 +226,28 @@ mod tests {
         let (auth, warnings) = auth(Some(true), true, true);
         assert_eq!(warnings.len(), 1);
         assert!(warnings[0].contains("passwd:2: "), "{warnings:?}");
-        assert_eq!(auth.login("1883", None, None), Ok(()));
-        assert_eq!(auth.login("1883", Some("roger"), Some(b"sekrit")), Ok(()));
+        assert_eq!(auth.log_in("1883", None, None), Ok(()));
+        assert_eq!(auth.log_in("1883", Some("roger"), Some(b"sekrit")), Ok(()));
         for (name, password) in [
             ("roger", Some("no")),
             ("roger", None),
             ("nobody", Some("sekrit")),
             ("nobody", None),
         ] {
-            let login = auth.login("1883", Some(name), password.map(str::as_bytes));
+            let login = auth.log_in("1883", Some(name), password.map(str::as_bytes));
             assert_eq!(login, Err(Denied::Credentials), "{name} {password:?}");
         }
     }
 
     #[test]
     fn silence_allows_anonymous_clients_only_without_a_listener() {
-        assert_eq!(auth(None, false, false).0.login("1883", None, None), Ok(()));
-        let with = auth(None, false, true).0.login("1883", None, None);
+        assert_eq!(
+            auth(None, false, false).0.log_in("1883", None, None),
+            Ok(())
+        );
+        let with = auth(None, false, true).0.log_in("1883", None, None);
         assert_eq!(with, Err(Denied::Anonymous));
-        let shut = auth(Some(false), false, false).0.login("1883", None, None);
+        let shut = auth(Some(false), false, false).0.log_in("1883", None, None);
         assert_eq!(shut, Err(Denied::Anonymous));
     }
 
@@ -334,7 +269,7 @@ mod tests {
         // All of them at once.
         std::fs::write(&path, "topik b\nuser\n").unwrap();
         let passwords = dir.path().join("passwd");
-        let argon = "a:$argon2id$v=19$m=47104,t=1,p=1$c2FsdA$aGFzaA\nbroken\n";
+        let argon = "a:$argon2i$v=19$m=47104,t=1,p=1$c2FsdA$aGFzaA\nbroken\n";
         std::fs::write(&passwords, argon).unwrap();
         config.general.security.password_file = Some(passwords);
         let all = load(&config);
@@ -361,7 +296,7 @@ mod tests {
             ..acl(dir.path(), "acl", "\u{feff}user roger\ntopic a\n")
         };
         let (auth, _) = Auth::for_config(&config(security, &[1883])).unwrap();
-        assert_eq!(auth.login("1883", Some("roger"), Some(b"sekrit")), Ok(()));
+        assert_eq!(auth.log_in("1883", Some("roger"), Some(b"sekrit")), Ok(()));
         assert!(auth.may_publish(&at(None, Some("roger")), "a"));
     }
 
@@ -431,10 +366,10 @@ mod tests {
         config.listeners[1].security.allow_zero_length_clientid = false;
         let (auth, _) = Auth::for_config(&config).unwrap();
         assert!(auth.per_listener() && !auth.open());
-        assert_eq!(auth.login("1", None, None), Ok(()));
-        assert_eq!(auth.login("2", None, None), Err(Denied::Anonymous));
-        assert_eq!(auth.login("3", Some("u"), None), Err(Denied::Credentials));
-        assert!(auth.still_admits("1", None) && !auth.still_admits("2", None));
+        assert_eq!(auth.log_in("1", None, None), Ok(()));
+        assert_eq!(auth.log_in("2", None, None), Err(Denied::Anonymous));
+        assert_eq!(auth.log_in("3", Some("u"), None), Err(Denied::Credentials));
+        assert!(auth.still_admits(&auth, "1", None) && !auth.still_admits(&auth, "2", None));
         assert_eq!(auth.auto_id_prefix("1"), Some("one-"));
         assert_eq!(auth.auto_id_prefix("2"), None);
         for (listener, topic, may) in [
@@ -465,8 +400,8 @@ mod tests {
             let who = at(listener, None);
             assert!(auth.may_publish(&who, "a") && !auth.may_publish(&who, "x"));
         }
-        assert_eq!(auth.login("1", None, None), Ok(()));
-        assert_eq!(auth.login("2", None, None), Err(Denied::Anonymous));
+        assert_eq!(auth.log_in("1", None, None), Ok(()));
+        assert_eq!(auth.log_in("2", None, None), Err(Denied::Anonymous));
         assert_eq!(auth.auto_id_prefix("1"), Some("auto-"));
         assert_eq!(auth.auto_id_prefix("2"), Some("two-"));
         assert!(auth.admits_id("dev-1") && !auth.admits_id("auto-1"));

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::acl::Acl;
 use super::error::Error;
-use super::passwd::Users;
+use super::passwd::{MAX_MEMORY, Users};
 use crate::config::{Listener, Security};
 
 /// The rules of a listener.
@@ -14,7 +15,7 @@ pub(super) struct Rules {
     pub(super) allow_anonymous: bool,
     /// What generated client ids begin with; `None`: there are none.
     pub(super) auto_id_prefix: Option<Box<str>>,
-    pub(super) users: Option<Rc<Users>>,
+    pub(super) users: Option<Arc<Users>>,
     pub(super) acl: Option<Rc<Acl>>,
 }
 
@@ -45,16 +46,28 @@ impl Rules {
 }
 
 /// Reads files of rules, and gathers what is wrong with them.
-#[derive(Default)]
 pub(super) struct Reader {
+    /// What a password may take to be checked, in KiB.
+    most_memory: u32,
     pub(super) errors: Vec<Error>,
     /// Lines that are skipped.
     pub(super) warnings: Vec<String>,
 }
 
 impl Reader {
-    fn users(&mut self, path: &Path) -> Rc<Users> {
-        let (users, skipped) = Users::parse(&self.text(path));
+    /// A reader; `limit` is `memory_limit`, in bytes.
+    pub(super) fn new(limit: Option<u64>) -> Reader {
+        let limit = limit.filter(|limit| *limit > 0).map(|limit| limit / 1024);
+        let limit = limit.and_then(|kib| u32::try_from(kib).ok());
+        Reader {
+            most_memory: limit.unwrap_or(MAX_MEMORY).min(MAX_MEMORY),
+            errors: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn users(&mut self, path: &Path) -> Arc<Users> {
+        let (users, skipped) = Users::parse_within(&self.text(path), self.most_memory);
         let (fatal, skipped): (Vec<_>, Vec<_>) =
             skipped.into_iter().partition(|(_, why)| why.is_fatal());
         let fatal = fatal.into_iter();
@@ -63,7 +76,7 @@ impl Reader {
         let (file, lines) = (path.display(), skipped.into_iter());
         self.warnings
             .extend(lines.map(|(line, why)| format!("{file}:{line}: {why}; line skipped")));
-        Rc::new(users)
+        Arc::new(users)
     }
 
     fn acl(&mut self, path: &Path) -> Rc<Acl> {

@@ -29,6 +29,8 @@ pub enum Error {
     SessionPresent,
     /// Connecting failed, or the connection broke: what the system says.
     Io(String),
+    /// There is no password to connect with: why.
+    Password(String),
     /// The upstream ended the connection, without a word: what the system says.
     Closed(String),
     /// What came is no packet.
@@ -177,7 +179,7 @@ impl fmt::Display for Error {
             Error::SessionPresent => {
                 f.write_str("protocol error: upstream resumes a session, with cleansession true")
             }
-            Error::Io(why) | Error::Closed(why) => f.write_str(why),
+            Error::Io(why) | Error::Password(why) | Error::Closed(why) => f.write_str(why),
             Error::Malformed(why) => write!(f, "upstream sent what is no packet: {why}"),
             Error::NotMqtt(foreign) => foreign.fmt(f),
             Error::Unexpected(packet) => write!(f, "protocol error: unexpected {packet}"),

@@ -242,6 +242,19 @@ impl Link {
     /// [`Error::GivenUp`] after the deadline, [`Error::Encode`] if a directive holds too long a
     /// value. Close the connection.
     pub fn connected(&mut self, now: Time, out: &mut Vec<u8>) -> Result<(), Error> {
+        self.connected_with(None, now, out)
+    }
+
+    /// As [`Link::connected`], with a password that the configuration does not have.
+    ///
+    /// # Errors
+    /// As [`Link::connected`].
+    pub fn connected_with(
+        &mut self,
+        password: Option<&[u8]>,
+        now: Time,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
         let offer = self.ladder().map(Ladder::current);
         let patience = self.ladder().map(Ladder::patience);
         let Some(offer) = offer.filter(|_| matches!(self.state, State::Connecting { .. })) else {
@@ -252,7 +265,7 @@ impl Link {
             .notifications
             .upstream()
             .filter(|_| offer.notifications);
-        connect::write(&self.spec, offer, topic, out).map_err(|error| {
+        connect::write(&self.spec, password, offer, topic, out).map_err(|error| {
             let error = Error::from(error);
             self.lost(&error, now);
             error

@@ -14,6 +14,7 @@ use super::sessions::Sessions;
 use super::settings::Settings;
 use super::timers::{Purges, Timers};
 use super::work::Work;
+use crate::auth::Auth;
 use crate::keys::{ConnId, GroupKey, SessionKey};
 use crate::message::{MessageId, Origin};
 use crate::mqtt::PropsBuf;
@@ -64,6 +65,8 @@ pub(crate) struct Watches {
     pub(crate) bounded_anew: Vec<SessionKey>,
     /// Connections that other rules may not let in any more.
     pub(crate) judged_anew: Vec<ConnId>,
+    /// The rules that let those in.
+    pub(crate) judged_before: Option<Auth>,
     /// When to go on with bringing upstreams up to date.
     pub(crate) sync_due: Option<Time>,
     /// When to look at the earliest for cleared topics of which all upstreams were told.

@@ -73,6 +73,7 @@ pub use ledger::Disk;
 use memory::Tightness;
 use packets::accept::{accept, make_room};
 use packets::connect::refuse_unreadable;
+pub use packets::login::{Answer, Question};
 use packets::publish::on_publish;
 use packets::{acks, disconnect, mount};
 pub use queues::report::{BridgeQueue, ClientDrops, LineQueue};
@@ -156,7 +157,7 @@ impl Broker {
     /// True once the CONNECT of a connection was accepted.
     pub fn is_admitted(&self, c: ConnId) -> bool {
         let conn = self.core.connections.get(c);
-        conn.is_some_and(|conn| conn.stage() != Stage::New)
+        conn.is_some_and(|conn| !matches!(conn.stage(), Stage::New | Stage::LoggingIn))
     }
 
     /// The keep-alive that holds for a client, in seconds; 0 is none, or that it is not known yet.
@@ -175,6 +176,9 @@ impl Broker {
         core.work.add(1);
         match (conn.stage(), packet) {
             (Stage::Closing, _) => return,
+            (Stage::LoggingIn, packet) => {
+                impossible!("{} was read while the login is under way", packet.name());
+            }
             (Stage::New, Packet::Connect(connect)) => mount::connect(core, c, *connect, now),
             (Stage::New, packet) => {
                 let what = format!("{} before CONNECT", packet.name());
@@ -408,10 +412,10 @@ impl Broker {
         self.settle(now);
     }
 
-    /// Puts other rules in force. Clients whose user is gone, and anonymous ones that are no longer
-    /// let in, are disconnected; what the others may publish and read changes at once.
+    /// Puts other rules in force. Clients whose user is gone or has another password, and anonymous
+    /// ones that are no longer let in, are disconnected; what the others may publish and read changes at once.
     pub fn set_auth(&mut self, auth: Auth, now: Time) {
-        reload::set_auth(&mut self.core, auth);
+        reload::set_auth(&mut self.core, auth, now);
         self.settle(now);
     }
 

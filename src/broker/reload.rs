@@ -27,12 +27,19 @@ pub(crate) fn set_general(core: &mut Core, general: &General) {
 }
 
 /// Puts other rules in force: what clients may publish and read changes at once. Those whose user is
-/// gone, and anonymous ones that are no longer let in, are disconnected, in pieces ([`go_on`]).
-pub(crate) fn set_auth(core: &mut Core, auth: Auth) {
-    core.settings.auth = auth;
+/// gone or has another password, and anonymous ones that are no longer let in, are disconnected, in
+/// pieces ([`go_on`]).
+pub(crate) fn set_auth(core: &mut Core, auth: Auth, now: Time) {
+    // Those who are still to be judged by the rules that go were let in by the ones before.
+    judge(core, usize::MAX, now);
+    core.watches.judged_before = Some(std::mem::replace(&mut core.settings.auth, auth));
     // What failed may be right by now.
     core.logins = Logins::default();
-    core.watches.judged_anew = core.connections.keys();
+    core.connections.login_rules_changed();
+    // Whose login is under way is let in by the new rules.
+    let known = core.connections.iter();
+    let known = known.filter(|(_, conn)| conn.session().is_some());
+    core.watches.judged_anew = known.map(|(c, _)| c).collect();
 }
 
 /// True if there is something for [`go_on`].
@@ -43,18 +50,8 @@ pub(crate) fn goes_on(core: &Core) -> bool {
 /// Looks at connections and sessions, to which other rules or settings apply by now, for about `most`
 /// units of work.
 pub(crate) fn go_on(core: &mut Core, most: usize, now: Time) {
-    // What closing a connection costs, about.
-    const CLOSE: usize = 8;
     let end = core.work.done() + most as u64;
-    while core.work.done() < end
-        && let Some(c) = core.watches.judged_anew.pop()
-    {
-        core.work.add(1);
-        if !may_stay(core, c, now) {
-            core.work.add(CLOSE);
-            close(core, c, Reason::NOT_AUTHORIZED, now);
-        }
-    }
+    judge(core, most, now);
     while core.work.done() < end
         && let Some(key) = core.watches.bounded_anew.pop()
     {
@@ -70,8 +67,30 @@ pub(crate) fn go_on(core: &mut Core, most: usize, now: Time) {
     }
 }
 
-/// Whether a client that is connected is admitted by rules that may be new.
-fn may_stay(core: &mut Core, c: ConnId, now: Time) -> bool {
+/// Disconnects those whom the rules in force don't let in, for about `most` units of work.
+fn judge(core: &mut Core, most: usize, now: Time) {
+    // What closing a connection costs, about.
+    const CLOSE: usize = 8;
+    let end = core.work.done().saturating_add(most as u64);
+    let Some(before) = core.watches.judged_before.take() else {
+        return;
+    };
+    while core.work.done() < end
+        && let Some(c) = core.watches.judged_anew.pop()
+    {
+        core.work.add(1);
+        if !may_stay(core, c, &before, now) {
+            core.work.add(CLOSE);
+            close(core, c, Reason::NOT_AUTHORIZED, now);
+        }
+    }
+    if !core.watches.judged_anew.is_empty() {
+        core.watches.judged_before = Some(before);
+    }
+}
+
+/// Whether a client that is connected is admitted by rules that have taken the place of those `before`.
+fn may_stay(core: &mut Core, c: ConnId, before: &Auth, now: Time) -> bool {
     let Some(conn) = core.connections.get(c) else {
         return true;
     };
@@ -83,7 +102,7 @@ fn may_stay(core: &mut Core, c: ConnId, now: Time) -> bool {
     let Some(session) = core.sessions.known(key) else {
         return true;
     };
-    let stays = auth.still_admits(&name, session.origin().username());
+    let stays = auth.still_admits(before, &name, session.origin().username());
     let listener = auth.per_listener().then_some(&*name);
     if session.origin().listener() != listener {
         let (client_id, username) = (session.client_id(), session.origin().username());

@@ -1,7 +1,8 @@
 //! The end of a turn: the one order in which what the broker has to say leaves it, for sockets and
 //! for tests.
 
-use super::{Broker, ConnId, pieces};
+use super::packets::login;
+use super::{Answer, Broker, ConnId, Question, pieces};
 use crate::store::{Batch, ReadRequest};
 use crate::time::Time;
 
@@ -33,6 +34,9 @@ pub trait Driver {
     /// Reads from the disk; [`Broker::store_event`] is to tell what.
     fn read(&mut self, request: ReadRequest);
 
+    /// Has a login looked at, by another thread; [`Broker::login_answer`] is to tell what came of it.
+    fn ask(&mut self, question: Question);
+
     /// Writes what it can of the connection's [`Broker::outbox`], closes the connection where that
     /// says so, and tells [`Broker::flushed`] or [`Broker::closed`].
     fn write(&mut self, conn: ConnId, now: Time);
@@ -61,6 +65,9 @@ pub fn end_turn(driver: &mut impl Driver, now: Time) -> bool {
     }
     driver.tick(now);
     feed_store(driver, now);
+    while let Some(question) = driver.broker().next_question(now) {
+        driver.ask(question);
+    }
     // What a write brings about is for the next turn.
     for _ in 0..driver.broker().core.connections.dirty() {
         if !driver.may_write() {
@@ -90,6 +97,19 @@ pub fn feed_store(driver: &mut impl Driver, now: Time) {
 }
 
 impl Broker {
+    /// The login that is to be looked at next, if one is.
+    pub(super) fn next_question(&mut self, now: Time) -> Option<Question> {
+        let question = login::next_question(&mut self.core, now);
+        self.settle(now);
+        question
+    }
+
+    /// A login was looked at: the client gets its CONNACK, unless it is gone.
+    pub fn login_answer(&mut self, answer: &Answer, now: Time) {
+        login::on_answer(&mut self.core, answer, now);
+        self.settle(now);
+    }
+
     /// The driver has something to write to `conn` itself, or may write again: the end of the turn
     /// calls [`Driver::write`].
     pub fn write_soon(&mut self, conn: ConnId) {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use argh::FromArgs;
 
-use crate::auth::passwd::{Hash, ITERATIONS, MAX_ITERATIONS, SALT_BYTES, Scheme, Skipped};
+use crate::auth::passwd::{ARGON2, Hash, ITERATIONS, MAX_ITERATIONS, SALT_BYTES, Scheme, Skipped};
 use crate::auth::without_bom;
 use crate::config::printable::printable;
 use crate::mqtt::check_string;
@@ -35,7 +35,7 @@ pub struct Passwd {
     /// hash the plain-text passwords of a file
     #[argh(switch, short = 'U')]
     pub upgrade: bool,
-    /// sha512-pbkdf2 (the default) or sha512
+    /// sha512-pbkdf2 (the default), sha512, or argon2id, which most builds of Mosquitto can't read
     #[argh(option, short = 'H', default = "String::from(PBKDF2)")]
     pub hash: String,
     /// iterations of sha512-pbkdf2 (default 101)
@@ -145,11 +145,12 @@ impl Passwd {
     fn scheme(&self) -> Result<Scheme, Error> {
         match self.hash.as_str() {
             "sha512" => Ok(Scheme::Sha512),
+            "argon2id" => Ok(Scheme::Argon2(ARGON2)),
             PBKDF2 if (1..=MAX_ITERATIONS).contains(&self.iterations) => {
                 Ok(Scheme::Pbkdf2(self.iterations))
             }
-            PBKDF2 => Err(Error::Usage("-I takes a number from 1 to 10000")),
-            _ => Err(Error::Usage("-H takes sha512-pbkdf2 or sha512")),
+            PBKDF2 => Err(Error::Usage("-I takes a number from 1 to 1000000")),
+            _ => Err(Error::Usage("-H takes sha512-pbkdf2, sha512 or argon2id")),
         }
     }
 
@@ -380,7 +381,7 @@ mod tests {
         let file = dir.path().join("passwd");
         for (n, line) in [
             "b:$argon2id$v=19$m=47104,t=1,p=1$c2FsdA$aGFzaA",
-            "b:$7$20000$c2FsdA==$aGFzaA==",
+            "b:$7$2000000$c2FsdA==$aGFzaA==",
             "b:$6$c2FsdA==",
             ":pw",
             "  :pw",

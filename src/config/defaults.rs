@@ -83,6 +83,8 @@ impl Default for Doors {
             max_connections_per_address: None,
             max_connecting: None,
             max_connecting_per_address: None,
+            max_waiting_logins: Some(1000),
+            max_waiting_logins_per_address: Some(500),
             max_clientid_length: 1024,
             login_failures: Some(LoginFailures {
                 most: 10,
@@ -154,6 +156,8 @@ impl Bridge {
             topics: Vec::new(),
             remote_username: None,
             remote_password: None,
+            remote_password_file: None,
+            remote_password_command: None,
             local_clientid: format!("local.{remote_clientid}"),
             remote_clientid,
             has_default_clientid: true,

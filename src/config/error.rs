@@ -55,8 +55,10 @@ pub enum Kind {
     NoTopic,
     /// The bridge has more lines of `topic` than can be told apart.
     TooManyTopics,
-    /// `remote_password` without `remote_username`.
-    NoUsername,
+    /// `remote_password`, or another directive for it, without `remote_username`.
+    NoUsername(&'static str),
+    /// Two directives for the password of a bridge.
+    TwoPasswords(&'static str, &'static str),
     /// A `listener` that another one is in the way of; where that stands.
     DuplicateListener(String),
     /// A second `connection` of that name.
@@ -135,10 +137,13 @@ impl fmt::Display for Kind {
                 f,
                 "the bridge has no topic; add a line such as `topic # out 1`"
             ),
-            Kind::NoUsername => write!(
+            Kind::NoUsername(directive) => write!(
                 f,
-                "the bridge has a remote_password without a remote_username; add the user name"
+                "the bridge has a {directive} without a remote_username; add the user name"
             ),
+            Kind::TwoPasswords(one, other) => {
+                write!(f, "the bridge has a {one} and a {other}; keep one of them")
+            }
             Kind::DuplicateListener(first) => write!(
                 f,
                 "the listener of {first} has the same port and address already; remove one"

@@ -148,6 +148,11 @@ pub struct Doors {
     pub max_connecting: Option<u32>,
     /// `max_connecting_per_address`: of one address; 0 and `None` as above.
     pub max_connecting_per_address: Option<u32>,
+    /// `max_waiting_logins`: logins whose password is still to be checked; `None` is no limit. Default
+    /// 1000.
+    pub max_waiting_logins: Option<u32>,
+    /// `max_waiting_logins_per_address`: of one address; `None` is no limit. Default 500.
+    pub max_waiting_logins_per_address: Option<u32>,
     /// `max_clientid_length`, bytes. Default 1024.
     pub max_clientid_length: u16,
     /// `login_failures`; `None`: none is counted.
@@ -346,6 +351,10 @@ pub struct Bridge {
     pub remote_username: Option<String>,
     /// `remote_password`, with the old `password`.
     pub remote_password: Option<String>,
+    /// `remote_password_file`: read at each connect.
+    pub remote_password_file: Option<PathBuf>,
+    /// `remote_password_command`: a program and its arguments, run at each connect. Never empty.
+    pub remote_password_command: Option<Vec<String>>,
     /// `remote_clientid`, with the old `clientid`. Default `hostname.name`.
     pub remote_clientid: String,
     /// `remote_clientid` was not set.

@@ -23,7 +23,7 @@ fn causes(kind: &Kind) -> &'static [&'static str] {
     match kind {
         Kind::NoAddress => &["address", "addresses"],
         Kind::NoTopic => &["topic"],
-        Kind::NoUsername => &["remote_username", "username"],
+        Kind::NoUsername(_) => &["remote_username", "username"],
         Kind::StateTopic => &["remote_clientid", "clientid", "notification_topic"],
         Kind::ClientId(_) | Kind::DuplicateLocalId(..) | Kind::DuplicateRemoteId(..) => {
             &["remote_clientid", "clientid", "local_clientid"]
@@ -157,8 +157,25 @@ fn wrong_alone(bridge: &Bridge) -> Vec<Kind> {
     if bridge.notifications && TopicName::new(&bridge.state_topic()).is_err() {
         wrong.push(Kind::StateTopic);
     }
-    if bridge.remote_password.is_some() && bridge.remote_username.is_none() {
-        wrong.push(Kind::NoUsername);
+    let passwords = [
+        ("remote_password", bridge.remote_password.is_some()),
+        (
+            "remote_password_file",
+            bridge.remote_password_file.is_some(),
+        ),
+        (
+            "remote_password_command",
+            bridge.remote_password_command.is_some(),
+        ),
+    ];
+    let mut passwords = passwords.iter().filter(|(_, is_set)| *is_set);
+    if let Some((first, _)) = passwords.next() {
+        if bridge.remote_username.is_none() {
+            wrong.push(Kind::NoUsername(first));
+        }
+        if let Some((second, _)) = passwords.next() {
+            wrong.push(Kind::TwoPasswords(first, second));
+        }
     }
     wrong
 }

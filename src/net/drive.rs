@@ -271,10 +271,15 @@ impl Hub {
         let is_connect = matches!(packet, Packet::Connect(_));
         self.broker.packet(id, packet, now);
         if is_connect {
-            let (keep_alive, options) = (self.broker.keep_alive(id), self.options());
-            if let Some(conn) = self.conn(id) {
-                conn.ask_after(keep_alive, options);
-            }
+            self.ask_after(id);
+        }
+    }
+
+    /// The system asks for the client after its keep-alive, once that is known.
+    pub(super) fn ask_after(&mut self, id: ConnId) {
+        let (keep_alive, options) = (self.broker.keep_alive(id), self.options());
+        if let Some(conn) = self.conn(id) {
+            conn.ask_after(keep_alive, options);
         }
     }
 

@@ -18,6 +18,7 @@ use socket2::Socket;
 use super::clock::{Clock, wall};
 use super::conn::{Conn, Role, SocketOptions, Transport};
 use super::half::HalfPackets;
+use super::logins::Logins;
 use super::progress::End;
 use super::reactor::{Reactor, Readiness};
 use super::turn::heap::{self, Heap};
@@ -27,7 +28,7 @@ use super::uplink::Uplink;
 
 use super::web::{Code, Site, Web};
 use crate::auth::Auth;
-use crate::broker::{self, Address, Broker, ConnId, Driver};
+use crate::broker::{self, Address, Answer, Broker, ConnId, Driver, Question};
 use crate::config::General;
 use crate::held;
 use crate::status::{Sys, Traffic};
@@ -69,6 +70,8 @@ pub struct Hub {
     pub broker: Broker,
     /// The storage thread; `None` once it is being closed.
     store: Option<Handle>,
+    /// Who checks passwords.
+    logins: Logins,
     /// The publisher of `$SYS`.
     sys: Sys,
     pub(super) traffic: Traffic,
@@ -113,7 +116,7 @@ impl Hub {
     pub fn new(
         reactor: Rc<Reactor>,
         broker: Broker,
-        store: Handle,
+        (store, logins): (Handle, Logins),
         sys: Sys,
         clock: Clock,
         general: &General,
@@ -123,6 +126,7 @@ impl Hub {
             reactor,
             broker,
             store: Some(store),
+            logins,
             sys,
             traffic: Traffic::default(),
             options: SocketOptions::of(general),
@@ -336,6 +340,13 @@ impl Hub {
         self.watch.add_store(begun.elapsed());
     }
 
+    /// A login was looked at. The system asks for the client after its keep-alive, which holds now.
+    pub fn login_answer(&mut self, answer: &Answer) {
+        let now = self.now();
+        self.broker.login_answer(answer, now);
+        self.ask_after(answer.conn());
+    }
+
     /// SIGHUP: from now on these settings hold.
     pub fn set_general(&mut self, general: &General) {
         let now = self.now();
@@ -458,6 +469,12 @@ impl Driver for Hub {
     fn read(&mut self, request: ReadRequest) {
         if let Some(store) = &self.store {
             store.read(request);
+        }
+    }
+
+    fn ask(&mut self, question: Question) {
+        if let Err(answer) = self.logins.ask(question) {
+            self.login_answer(&answer);
         }
     }
 

@@ -4,6 +4,7 @@
 mod dial;
 mod faulty;
 mod resolve;
+mod secret;
 mod state;
 mod table;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 use async_io::Timer;
 use futures_lite::future;
 use resolve::Resolver;
+use secret::Secrets;
 pub(super) use state::Uplink;
 
 use super::conn::Role;
@@ -48,12 +50,12 @@ struct Ready {
 /// Keeps the link of one bridge going, until `is_over` says so when it has no connection. `bridge` is
 /// the broker's end of it.
 pub async fn run(hub: Shared, link: Link, bridge: BridgeId, is_over: impl Fn() -> bool) {
-    let mut resolver = Resolver::default();
+    let mut helpers = (Resolver::default(), Secrets::default());
     let index = hub.borrow_mut().add_uplink(Uplink::new(link, bridge));
     hub.borrow_mut().announce(index, false);
     while !is_over() {
         let target = next_target(&hub, index).await;
-        let why = match attempt(&hub, index, &mut resolver, &target).await {
+        let why = match attempt(&hub, index, &mut helpers, &target).await {
             Ok((stream, ready)) => {
                 live(&hub, index, stream, ready).await;
                 continue;
@@ -93,14 +95,20 @@ async fn sleep_until_due(hub: &Shared, index: u32) {
     let_others_go_first(hub).await;
 }
 
-/// Resolves, connects and shakes hands.
+/// Gets the password, resolves, connects and shakes hands.
 async fn attempt(
     hub: &Shared,
     index: u32,
-    resolver: &mut Resolver,
+    (resolver, secrets): &mut (Resolver, Secrets),
     target: &Target,
 ) -> Result<(Stream, Ready), Error> {
     let Target { host, port, within } = target;
+    let spec = hub
+        .borrow_mut()
+        .uplink(index)
+        .map(|uplink| Rc::clone(uplink.link.spec()));
+    let spec = spec.ok_or(Error::GivenUp)?;
+    let password = secrets.get(&spec).await.map_err(Error::Password)?;
     let begun = std::time::Instant::now();
     let addresses = resolver
         .resolve(host, *port, *within)
@@ -112,12 +120,17 @@ async fn attempt(
         .await
         .map_err(|e| Error::Io(format!("connecting to {host} port {port}: {e}")))?;
     log::debug!("Connected to {host} at {address}.");
-    let ready = handshake(hub, index, &stream).await?;
+    let ready = handshake(hub, index, &stream, password).await?;
     Ok((stream, ready))
 }
 
 /// From CONNECT to CONNACK.
-async fn handshake(hub: &Shared, index: u32, stream: &Stream) -> Result<Ready, Error> {
+async fn handshake(
+    hub: &Shared,
+    index: u32,
+    stream: &Stream,
+    password: Option<Vec<u8>>,
+) -> Result<Ready, Error> {
     let mut out = Vec::new();
     {
         let mut hub = hub.borrow_mut();
@@ -125,7 +138,7 @@ async fn handshake(hub: &Shared, index: u32, stream: &Stream) -> Result<Ready, E
         let link = &mut hub.uplink(index).ok_or(Error::GivenUp)?.link;
         let keepalive = link.spec().keepalive;
         stream.set_liveness(keepalive, keepalive + keepalive / 2);
-        link.connected(now, &mut out)?;
+        link.connected_with(password.as_deref(), now, &mut out)?;
     }
     send(stream, &out).await.map_err(|end| end.of_upstream())?;
     hub.borrow_mut().count_sent(1, out.len());

@@ -12,7 +12,7 @@ use super::{Error, mounts};
 use crate::auth::Auth;
 use crate::broker::Broker;
 use crate::config::{Config, Durability};
-use crate::net::{self, Clock, Hub, Reactor, Seen, Shared};
+use crate::net::{self, Clock, Hub, Logins, Reactor, Seen, Shared};
 use crate::status::Sys;
 use crate::store::{Db, Event, Handle, Loaded, Location};
 use crate::time::Time;
@@ -47,7 +47,17 @@ pub(super) fn hub(
     }
     let sys = Sys::new(Duration::from_secs(general.sys_interval.into()), now);
     let reactor = Rc::clone(reactor);
-    let hub = Hub::new(reactor, broker, store, sys, clock, general);
+    let (answer, answers) = channel::unbounded();
+    // Fails only when the loop has ended.
+    let logins = Logins::new(move |found| drop(answer.try_send(found)));
+    let hub = Hub::new(reactor, broker, (store, logins), sys, clock, general);
+    let shared = hub.clone();
+    let let_in = async move {
+        while let Ok(answer) = answers.recv().await {
+            shared.borrow_mut().login_answer(&answer);
+        }
+    };
+    executor.spawn(let_in).detach();
     let shared = hub.clone();
     let (tell, damaged) = channel::bounded(1);
     let deliver = async move {

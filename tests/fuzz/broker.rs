@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use footbridge::auth::Auth;
 use footbridge::bridge::{Limits, Link, Remedy};
-use footbridge::broker::{Address, BridgeId, BridgeSession, Broker, ConnId, Driver, end_turn};
+use footbridge::broker::{
+    Address, BridgeId, BridgeSession, Broker, ConnId, Driver, Question, end_turn,
+};
 use footbridge::config::{Config, Env};
 use footbridge::mqtt::{self, Packet, Version, decode};
 use footbridge::store::{Batch, Db, Error, Event, Figures, Location, ReadRequest};
@@ -405,6 +407,10 @@ impl Driver for Bench {
 
     fn read(&mut self, request: ReadRequest) {
         self.jobs.push_back(Job::Read(request));
+    }
+
+    fn ask(&mut self, question: Question) {
+        self.broker.login_answer(&question.answer(), self.now);
     }
 
     fn write(&mut self, conn: ConnId, now: Time) {

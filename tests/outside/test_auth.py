@@ -1,11 +1,15 @@
 """password_file, allow_anonymous and acl_file, in Mosquitto's formats."""
 
+import contextlib
+import socket
 import subprocess
 
 import pytest
 
+import wire
 from clients import V5, V311
 from harness import run, wait_until
+from wire import Raw
 
 VERSIONS = pytest.mark.parametrize("version", [V311, V5])
 
@@ -145,13 +149,43 @@ def test_a_hash_that_cannot_be_checked_stops_the_start_only(make_broker, client,
     run("passwd", "-c", "-b", file, "ann", "pw")
     broker = make_broker(f"password_file {file}")
     with open(file, "a") as text:
-        text.write("bob:$argon2id$v=19$m=47104,t=1,p=1$c2FsdA$aGFzaA\n")
+        text.write("bob:$argon2i$v=19$m=47104,t=1,p=1$c2FsdA$aGFzaA\n")
     broker.process.send_signal(1)
     wait_until(lambda: "stays as it was" in broker.log(), what="reload")
     assert client(broker.port, "c", login=("ann", "pw"), accepted=False).reason.value == 0
     for check in ([], ["--test-config"]):
         done = run("-c", broker.config_file, *check)
         assert done.returncode == 1 and f"{file}:2: a password hash by Argon2" in done.stderr, done
+
+
+@pytest.mark.footbridge
+def test_nobody_waits_for_the_passwords_of_others(make_broker, tmp_path):
+    """Each takes milliseconds at least to check. The operator's thread is another's, too."""
+    file = tmp_path / "passwd"
+    run("passwd", "-c", "-b", "-I", 10_000, file, "ann", "pw")
+    broker = make_broker(f"password_file {file}\nlogin_failures 0")
+    device = Raw(broker.port, "device")
+    with contextlib.ExitStack() as stack:
+        storm = []
+        for n in range(200):
+            guess = socket.create_connection(("127.0.0.1", broker.port), timeout=60)
+            storm.append(stack.enter_context(guess))
+            guess.sendall(wire.connect(f"s{n}", login=("ann", "guessed")) + wire.PING)
+        device.send(wire.PING)
+        device.expect(wire.PINGRESP)
+        storm[-1].setblocking(False)
+        with pytest.raises(BlockingIOError):
+            storm[-1].recv(1)
+        storm[-1].settimeout(60)
+        late = Raw(broker.port)
+        late.send(wire.connect("late", login=("ann", "pw")) + wire.PING)
+        late.socket.settimeout(60)
+        assert late.expect(wire.CONNACK).body == b"\0\0"
+        late.expect(wire.PINGRESP)  # What came behind the CONNECT has waited with it.
+        for guess in storm:
+            assert guess.recv(5) == b"\x20\x02\0\x05"
+            assert guess.recv(1) == b""
+    broker.stop()
 
 
 def test_our_passwd_and_mosquittos_read_each_other(make_broker, client, tmp_path):
@@ -165,6 +199,41 @@ def test_our_passwd_and_mosquittos_read_each_other(make_broker, client, tmp_path
     broker = make_broker(f"password_file {file}\nallow_anonymous false", anonymous=False)
     assert client(broker.port, "c", login=("carol", "secret")).reason.value == 0
     assert client(broker.port, "c", login=("bob", "builder"), accepted=False).reason.value != 0
+
+
+def test_mosquitto_reads_what_our_passwd_writes(make_upstream, client, tmp_path):
+    """As it is written without options, with all of them that Mosquitto has had, and by -U."""
+    file = tmp_path / "passwd"
+    file.write_text("plain:text\n")
+    file.chmod(0o600)
+    for arguments in (
+        ["-U", file],
+        ["-b", file, "ann", "1"],
+        ["-b", "-H", "sha512", file, "old", "2"],
+        ["-b", "-I", 1_000, file, "many", "3"],
+    ):
+        done = run("passwd", *arguments)
+        assert done.returncode == 0, done.stderr
+    broker = make_upstream(f"password_file {file}\nallow_anonymous false", anonymous=False)
+    for login in (("plain", "text"), ("ann", "1"), ("old", "2"), ("many", "3")):
+        assert client(broker.port, "c", login=login).reason.value == 0, login
+        refused = client(broker.port, "c", login=(login[0], "x"), accepted=False)
+        assert refused.reason.value != 0, login
+
+
+@pytest.mark.footbridge
+def test_argon2(make_broker, client, tmp_path):
+    file = tmp_path / "passwd"
+    run("passwd", "-c", "-b", "-H", "argon2id", file, "ann", "pw")
+    assert file.read_text().startswith("ann:$argon2id$v=19$m=7168,t=5,p=1$")
+    broker = make_broker(f"password_file {file}\nmemory_limit 16M")
+    assert client(broker.port, "c", login=("ann", "pw")).reason.value == 0
+    assert client(broker.port, "c", login=("ann", "no"), accepted=False).reason.value != 0
+    with open(file, "a") as text:
+        text.write(f"big:$argon2id$v=19$m=47104,t=1,p=1${'A' * 22}${'A' * 86}\n")
+    done = run("-c", broker.config_file, "--test-config")
+    wanted = f"{file}:2: to check this password takes 47104 KB of memory, and it may take 16384"
+    assert done.returncode == 1 and wanted in done.stderr, done
 
 
 def test_retained_messages_need_a_publisher_who_still_may(make_broker, client, tmp_path):

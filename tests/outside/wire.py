@@ -24,10 +24,13 @@ def packet(first, body):
             return bytes(out) + body
 
 
-def connect(client_id, clean=True, keepalive=60, level=4):
+def connect(client_id, clean=True, keepalive=60, level=4, login=()):
+    """A CONNECT; `login` is user name and password."""
     name = "MQIsdp" if level == 3 else "MQTT"
-    head = string(name) + bytes([level, 2 if clean else 0]) + struct.pack("!H", keepalive)
-    return packet(0x10, head + (b"\0" if level == 5 else b"") + string(client_id))
+    flags = (2 if clean else 0) | (0xC0 if login else 0)
+    head = string(name) + bytes([level, flags]) + struct.pack("!H", keepalive)
+    body = b"".join(string(text) for text in (client_id, *login))
+    return packet(0x10, head + (b"\0" if level == 5 else b"") + body)
 
 
 def publish(topic, payload, qos=0, packet_id=None, dup=False, retain=False):

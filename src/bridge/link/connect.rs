@@ -13,9 +13,11 @@ pub(super) const SESSION_EXPIRY: u32 = 7 * 24 * 3600;
 /// `bridge_receive_maximum` where the configuration is silent, as Mosquitto announces.
 const RECEIVE_MAXIMUM: u16 = 20;
 
-/// Appends the CONNECT. `state_topic` is where the will goes, if there is to be one.
+/// Appends the CONNECT, with `password` if it is not the configuration that says it. `state_topic` is
+/// where the will goes, if there is to be one.
 pub(super) fn write(
     spec: &config::Bridge,
+    password: Option<&[u8]>,
     offer: Offer,
     state_topic: Option<&str>,
     out: &mut Vec<u8>,
@@ -37,7 +39,7 @@ pub(super) fn write(
             props: Props::EMPTY,
         }),
         username: spec.remote_username.as_deref(),
-        password: spec.remote_password.as_deref().map(str::as_bytes),
+        password: password.or(spec.remote_password.as_deref().map(str::as_bytes)),
         props: props.as_props(),
     };
     encode(&Packet::Connect(Box::new(connect)), dialect.version, out)

@@ -203,6 +203,8 @@ impl Verdicts {
     pub(in crate::bridge) fn new(spec: &config::Bridge) -> Verdicts {
         let secret = config::Bridge {
             remote_password: None,
+            remote_password_file: None,
+            remote_password_command: None,
             ..spec.clone()
         };
         let parts = [env!("CARGO_PKG_VERSION").to_owned(), format!("{secret:?}")];

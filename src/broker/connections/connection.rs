@@ -33,6 +33,8 @@ const PARKED_BYTES: usize = 128 * 1024;
 pub(crate) enum Stage {
     /// Nothing but CONNECT is expected.
     New,
+    /// Its CONNECT waits until the password is checked; nothing more is read.
+    LoggingIn,
     /// CONNECT was accepted.
     Connected,
     /// The broker is done with it; what is in the outbox still goes out.
@@ -217,6 +219,10 @@ impl Connection {
 
     pub(crate) fn stage(&self) -> Stage {
         self.stage
+    }
+
+    pub(super) fn set_stage(&mut self, stage: Stage) {
+        self.stage = stage;
     }
 
     pub(crate) fn version(&self) -> Version {
@@ -467,7 +473,8 @@ impl Connection {
     /// False while the peer must not be read: the store is behind, a queue is full, or it does not
     /// read itself.
     pub(crate) fn may_be_read(&self) -> bool {
-        !self.paused && !self.is_parked_full() && !self.is_behind() && self.stage != Stage::Closing
+        let is_read = matches!(self.stage, Stage::New | Stage::Connected);
+        is_read && !self.paused && !self.is_parked_full() && !self.is_behind()
     }
 
     /// Gives back the memory of what is empty. No ticket is out for replies that are none.

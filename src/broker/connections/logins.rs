@@ -1,5 +1,7 @@
 //! Logins that fail again and again: who is refused for a while, without a look at the password.
 
+pub(super) mod waiting;
+
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::time::Duration;
@@ -12,8 +14,11 @@ use crate::time::Time;
 const REMEMBERED: usize = 512;
 /// Of an address, under whatever names, so many times as many logins may fail.
 const OF_AN_ADDRESS: u32 = 10;
-/// For so long a login that succeeded speaks for its address and its name.
+/// For so long a login that succeeded speaks for its address and its name, and refusals are remembered
+/// for the next to last longer.
 const LATELY: Duration = Duration::from_secs(3600);
+/// So many times the time doubles for which logins are refused.
+const DOUBLINGS: u32 = 4;
 
 /// Somebody who tries to log in.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +43,29 @@ pub(crate) struct Logins {
 struct Failed {
     count: u32,
     last: Time,
+    /// How often too many have failed before, a while ago at most.
+    rounds: u32,
+}
+
+impl Failed {
+    /// For how long after the last failure it counts, or more are refused.
+    fn lasts(&self, rule: LoginFailures) -> Duration {
+        rule.within.saturating_mul(1 << self.rounds.min(DOUBLINGS))
+    }
+
+    /// One more failure. After a pause they are counted anew, but more are then refused for longer.
+    fn add(&mut self, most: u32, rule: LoginFailures, now: Time) {
+        let pause = now.since(self.last);
+        if pause >= self.lasts(rule) {
+            self.rounds += u32::from(self.count >= most);
+            self.count = 0;
+        }
+        if pause >= LATELY.max(self.lasts(rule)) {
+            self.rounds = 0;
+        }
+        self.count = self.count.saturating_add(1);
+        self.last = now;
+    }
 }
 
 impl Logins {
@@ -58,28 +86,42 @@ impl Logins {
 
     fn is_over(&self, key: u64, most: u32, rule: LoginFailures, now: Time) -> bool {
         let recent = self.failed.get(&key);
-        let recent = recent.filter(|failed| now.since(failed.last) < rule.within);
+        let recent = recent.filter(|failed| now.since(failed.last) < failed.lasts(rule));
         let trusted = self.succeeded.get(&key);
         recent.is_some_and(|failed| failed.count >= most)
             && trusted.is_none_or(|at| now.since(*at) >= LATELY)
     }
 
-    /// A login has failed. True if that was the one after which more are refused.
-    pub(crate) fn fail(&mut self, who: Attempt<'_>, rule: LoginFailures, now: Time) -> bool {
+    /// Whether somebody has logged in from this address lately.
+    pub(crate) fn knows(&self, block: Block, now: Time) -> bool {
+        let known = self
+            .succeeded
+            .get(&self.address(Attempt { block, name: "" }));
+        known.is_some_and(|at| now.since(*at) < LATELY)
+    }
+
+    /// A login has failed. For how long more are refused, if that was the one after which they are.
+    pub(crate) fn fail(
+        &mut self,
+        who: Attempt<'_>,
+        rule: LoginFailures,
+        now: Time,
+    ) -> Option<Duration> {
         let was_open = !self.refuses(who, rule, now);
-        for key in [self.pair(who), self.address(who)] {
+        let (pair, address) = (self.pair(who), self.address(who));
+        for (key, most) in [(pair, rule.most), (address, of_an_address(rule))] {
             make_room(&mut self.failed, key, |failed| failed.last);
             let failed = self.failed.entry(key).or_insert(Failed {
                 count: 0,
                 last: now,
+                rounds: 0,
             });
-            if now.since(failed.last) >= rule.within {
-                failed.count = 0;
-            }
-            failed.count = failed.count.saturating_add(1);
-            failed.last = now;
+            failed.add(most, rule, now);
         }
-        was_open && self.refuses(who, rule, now)
+        let refused = was_open && self.refuses(who, rule, now);
+        let by_name = self.refuses_name(who, rule, now);
+        let by = self.failed.get(if by_name { &pair } else { &address });
+        by.filter(|_| refused).map(|failed| failed.lasts(rule))
     }
 
     /// A login has succeeded.
@@ -147,15 +189,37 @@ mod tests {
     #[test]
     fn who_fails_again_and_again_waits() {
         let mut logins = Logins::default();
-        let told: Vec<bool> = (0..3)
-            .map(|n| logins.fail(who(1, "a"), RULE, at(n)))
-            .collect();
-        assert_eq!(told, [false, false, true]);
+        let told = [0, 1, 2].map(|n| logins.fail(who(1, "a"), RULE, at(n)));
+        assert_eq!(told, [None, None, Some(RULE.within)]);
         assert!(logins.refuses(who(1, "a"), RULE, at(61)));
         assert!(!logins.refuses(who(1, "a"), RULE, at(62)));
         assert!(!logins.refuses(who(1, "b"), RULE, at(3)), "another name");
         assert!(!logins.refuses(who(2, "a"), RULE, at(3)), "another address");
-        assert!(!logins.fail(who(1, "a"), RULE, at(62)), "counted anew");
+        let next = logins.fail(who(1, "a"), RULE, at(62));
+        assert_eq!(next, None, "counted anew");
+    }
+
+    /// Each time for twice as long, until it is left alone for an hour or succeeds.
+    #[test]
+    fn who_goes_on_waits_longer_each_time() {
+        let mut logins = Logins::default();
+        let guess = |logins: &mut Logins, secs| {
+            let told = [0; 3].map(|_| logins.fail(who(1, "a"), RULE, at(secs)));
+            told[2].expect("refused").as_secs()
+        };
+        let mut secs = 0;
+        for wait in [60, 120, 240, 480, 960, 960] {
+            assert_eq!(guess(&mut logins, secs), wait);
+            assert!(logins.refuses(who(1, "a"), RULE, at(secs + wait - 1)));
+            secs += wait;
+            assert!(!logins.refuses(who(1, "a"), RULE, at(secs)));
+        }
+        assert_eq!(guess(&mut logins, secs + 3600), 60);
+        logins.succeed(who(1, "b"), at(secs + 3660));
+        assert_eq!(guess(&mut logins, secs + 3660), 120, "another's");
+        logins.succeed(who(1, "a"), at(secs + 3700));
+        let cleared = logins.failed.get(&logins.pair(who(1, "a")));
+        assert!(cleared.is_none());
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub(crate) use buffers::kept_of;
 pub(crate) use connection::{Agreed, Connection, OUTBOX_HIGH, Parked, Stage};
 use doors::Doors;
 pub(crate) use doors::{Block, Share};
+pub(crate) use logins::waiting::{Crowded, Login, Room};
 pub(crate) use logins::{Attempt, Logins};
 pub use outbox::Outbox;
 pub(crate) use publish::Writer;
@@ -63,6 +64,8 @@ pub(crate) struct Connections {
     /// Those whose peer does not take packets as large as a reply.
     unanswerable: Vec<ConnId>,
     buffers: Buffers,
+    /// Those whose login is under way.
+    logins: logins::waiting::Logins,
     /// What the connections take that hold nothing.
     held: Charge<CONNECTIONS>,
     /// Packets sent that are no PUBLISH.
@@ -133,6 +136,7 @@ impl Connections {
     /// Forgets a connection whose socket is closed.
     pub(crate) fn remove(&mut self, c: ConnId) {
         self.doors.pass(c);
+        self.logins.remove(c);
         let Some(gone) = self.table.remove(c) else {
             return;
         };
@@ -428,6 +432,7 @@ impl Connections {
     /// Nothing more is read from or queued for a connection; what is in its outbox goes out.
     pub(crate) fn finish(&mut self, c: ConnId, now: Time) {
         self.doors.pass(c);
+        self.logins.remove(c);
         if let Some(conn) = self.table.get_mut(c) {
             conn.close(now);
             self.mark_dirty(c);

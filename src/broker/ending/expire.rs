@@ -10,11 +10,14 @@ use crate::broker::core::Core;
 use crate::broker::timers::Timer;
 use crate::config::log_type::NOTICE;
 use crate::keys::{ConnId, SessionKey};
-use crate::mqtt::Reason;
+use crate::mqtt::{ConnAck, Packet, Props, Reason};
 use crate::time::Time;
 
 /// How long a new connection may take to send its CONNECT.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a login may take.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// When to look again at a connection that can't be told to be silent.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -49,7 +52,28 @@ pub(crate) fn await_connect(core: &mut Core, c: ConnId, now: Time) {
     core.timers.set_connection(c, Some(now + CONNECT_TIMEOUT));
 }
 
-/// Ends a connection that has not sent its CONNECT in time, or nothing for one and a half
+/// Waits for the login of a connection, whose CONNECT has just come.
+pub(crate) fn await_login(core: &mut Core, c: ConnId, now: Time) {
+    core.timers.set_connection(c, Some(now + LOGIN_TIMEOUT));
+}
+
+/// A login takes too long: nobody looks at it.
+fn give_login_up(core: &mut Core, c: ConnId, now: Time) {
+    let name = core.name_of(c);
+    let line = format_args!("{name} refused: nobody has looked at its login in time.");
+    core.refusals.log("login in time", line, now);
+    core.counters.refused += 1;
+    let connack = ConnAck {
+        session_present: false,
+        reason: Reason::SERVER_UNAVAILABLE,
+        props: Props::EMPTY,
+    };
+    core.connections.send(c, &Packet::ConnAck(connack));
+    finish(core, c, now);
+}
+
+/// Ends a connection that has not sent its CONNECT in time, whose login is not looked at, or that has
+/// sent nothing for one and a half
 /// keep-alives [MQTT-3.1.2-22], or does not read its last bytes. `has_input`: the peer has sent what
 /// nobody has taken in yet, so that it is not silent.
 pub(crate) fn check_connection(core: &mut Core, c: ConnId, has_input: bool, now: Time) {
@@ -73,6 +97,14 @@ pub(crate) fn check_connection(core: &mut Core, c: ConnId, has_input: bool, now:
             finish(core, c, now);
         }
         Stage::New => await_connect(core, c, now),
+        Stage::LoggingIn => {
+            let due = conn.last_seen() + LOGIN_TIMEOUT;
+            if now >= due {
+                give_login_up(core, c, now);
+            } else {
+                core.timers.set_connection(c, Some(due));
+            }
+        }
         Stage::Connected => check_keep_alive(core, c, has_input, now),
     }
 }

@@ -3,15 +3,17 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use crate::auth::Denied;
-use crate::broker::connections::{Attempt, Block};
+use crate::auth::{Check, Denied};
+use crate::broker::connections::{Attempt, Block, Crowded, Login as Parked, Room};
 use crate::broker::core::Core;
 use crate::broker::delivering::checks::is_in_format;
+use crate::broker::ending::expire::await_login;
 use crate::broker::sessions::{NEVER, PendingWill, Session, who};
 use crate::config::LoginFailures;
+use crate::impossible;
 use crate::keys::ConnId;
 use crate::message::{Message, Origin, Parts};
-use crate::mqtt::{Connect, Reason, Version, Will};
+use crate::mqtt::{Connect, Packet, Reason, Version, Will, encode};
 use crate::time::Time;
 
 /// What a CONNECT comes to, before a session is touched.
@@ -65,13 +67,46 @@ impl From<Reason> for NotAdmitted {
     }
 }
 
+impl From<Denied> for NotAdmitted {
+    fn from(denied: Denied) -> NotAdmitted {
+        let (reason, login) = match denied {
+            Denied::Credentials => (Reason::NOT_AUTHORIZED, Login::Failed),
+            Denied::Anonymous => (Reason::NOT_AUTHORIZED, Login::Other),
+            Denied::Unavailable => (Reason::SERVER_UNAVAILABLE, Login::Other),
+        };
+        NotAdmitted {
+            reason,
+            why: denied.words(),
+            login,
+        }
+    }
+}
+
+/// What is known of a login.
+#[derive(Debug)]
+pub(crate) enum Known {
+    /// Nothing yet.
+    Nothing,
+    /// It was looked at.
+    Answer(Result<(), NotAdmitted>),
+}
+
+/// What the checks come to.
+pub(crate) enum Checked {
+    /// The client may come in.
+    Admitted(Admitted),
+    /// Its password is to be checked first, which takes a while.
+    Asks,
+}
+
 /// Checks everything a CONNECT asks for.
 pub(crate) fn admit(
     core: &mut Core,
     c: ConnId,
     connect: &Connect<'_>,
+    known: Known,
     now: Time,
-) -> Result<Admitted, NotAdmitted> {
+) -> Result<Checked, NotAdmitted> {
     let conn = core.connections.get(c);
     let listener = conn.and_then(|conn| core.settings.listener(conn.listener()?));
     let listener = listener.ok_or(Reason::UNSPECIFIED)?;
@@ -91,7 +126,11 @@ pub(crate) fn admit(
     if !auth.admits_id(&client_id) {
         return Err(denied("clientid_prefixes leaves out its client id"));
     }
-    log_in(core, c, connect, &name, now)?;
+    match known {
+        Known::Answer(answer) => answer?,
+        Known::Nothing if log_in(core, c, connect, now)?.is_some() => return Ok(Checked::Asks),
+        Known::Nothing => {}
+    }
     if listener.uses_username_as_client_id() {
         let username = connect.username.filter(|name| !name.is_empty());
         client_id = username
@@ -114,13 +153,58 @@ pub(crate) fn admit(
         let why = "little memory is left (memory_limit)";
         return Err(NotAdmitted::new(Reason::SERVER_UNAVAILABLE, why));
     }
-    Ok(Admitted {
+    Ok(Checked::Admitted(Admitted {
         origin,
         assigned,
         expiry: expiry(core, connect),
         will,
         keep_alive,
-    })
+    }))
+}
+
+/// A CONNECT waits until its password is checked; nothing more is read of the connection. The one that
+/// is to be refused to make room for it, if any.
+pub(crate) fn wait_for_login(
+    core: &mut Core,
+    c: ConnId,
+    connect: &Connect<'_>,
+    now: Time,
+) -> Result<Option<ConnId>, NotAdmitted> {
+    const SMALL: usize = 4 * 1024;
+    let mut bytes = Vec::new();
+    let packet = Packet::Connect(Box::new(*connect));
+    if let Err(error) = encode(&packet, connect.version, &mut bytes) {
+        impossible!("cannot encode a CONNECT: {error}");
+        return Err(Reason::UNSPECIFIED.into());
+    }
+    if core.is_short_of_memory(c, bytes.len() <= SMALL) {
+        let why = "little memory is left (memory_limit)";
+        return Err(NotAdmitted::new(Reason::SERVER_UNAVAILABLE, why));
+    }
+    let block = core
+        .connections
+        .get(c)
+        .map(|conn| Block::of(conn.address()));
+    let block = block.flatten();
+    let login = Parked {
+        connect: bytes,
+        is_known: block.is_none_or(|block| core.logins.knows(block, now)),
+    };
+    let doors = &core.settings.general.doors;
+    let room = Room {
+        all: doors.max_waiting_logins,
+        per_address: doors.max_waiting_logins_per_address,
+    };
+    let gives_way = core.connections.wait_for_login(c, login, room);
+    let gives_way = gives_way.map_err(|crowded| {
+        let why = match crowded {
+            Crowded::All => "max_waiting_logins is reached",
+            Crowded::Address => "max_waiting_logins_per_address is reached",
+        };
+        NotAdmitted::new(Reason::SERVER_BUSY, why)
+    })?;
+    await_login(core, c, now);
+    Ok(gives_way)
 }
 
 /// Who tries to log in, if that is somebody with an address and a user name.
@@ -131,37 +215,32 @@ pub(crate) fn attempt<'a>(core: &Core, c: ConnId, connect: &Connect<'a>) -> Opti
     })
 }
 
-/// Looks at user name and password, unless too many were wrong.
-fn log_in(
+/// Looks at user name and password, unless too many were wrong: what can be said at once, or the check
+/// that is to be made.
+pub(crate) fn log_in(
     core: &Core,
     c: ConnId,
     connect: &Connect<'_>,
-    listener: &str,
     now: Time,
-) -> Result<(), NotAdmitted> {
-    let refused = |why, login| NotAdmitted {
-        // Who guesses can't tell one from the other.
-        reason: Reason::NOT_AUTHORIZED,
-        why,
-        login,
-    };
+) -> Result<Option<Check>, NotAdmitted> {
+    let conn = core.connections.get(c);
+    let listener = conn.and_then(|conn| core.settings.listener(conn.listener()?));
+    let listener = listener.ok_or(Reason::UNSPECIFIED)?;
     let rule = core.settings.general.doors.login_failures;
     let attempt = attempt(core, c, connect);
     if let (Some(rule), Some(attempt)) = (rule, attempt)
         && is_locked_out(core, attempt, rule, now)
     {
-        let why = "too many logins have failed, see login_failures";
-        return Err(refused(why, Login::LockedOut));
+        return Err(NotAdmitted {
+            // Who guesses can't tell one from the other.
+            reason: Reason::NOT_AUTHORIZED,
+            why: "too many logins have failed, see login_failures",
+            login: Login::LockedOut,
+        });
     }
     let auth = &core.settings.auth;
-    let done = auth.login(listener, connect.username, connect.password);
-    done.map_err(|why| {
-        let login = match why {
-            Denied::Credentials => Login::Failed,
-            Denied::Anonymous => Login::Other,
-        };
-        refused(why.words(), login)
-    })
+    let check = auth.login(&listener.name, connect.username, connect.password);
+    check.map_err(Into::into)
 }
 
 /// Whether too many logins have failed. Who guesses does not lock out those who share the address: a

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::admit::{Admitted, Login, NotAdmitted, admit, attempt};
+use super::admit::{Admitted, Checked, Known, Login, NotAdmitted, admit, attempt, wait_for_login};
 use crate::broker::connections::{Address, Agreed, Reply, encoded};
 use crate::broker::core::Core;
 use crate::broker::ending::close::{close, finish};
@@ -33,24 +33,63 @@ pub(crate) fn on_connect(core: &mut Core, c: ConnId, connect: &Connect<'_>, now:
         return;
     };
     conn.introduce(connect.version, connect.props.maximum_packet_size());
-    let listener = conn.listener();
+    go_on(core, c, connect, Known::Nothing, now);
+}
+
+/// The login of a CONNECT that waited was looked at.
+pub(super) fn on_login(
+    core: &mut Core,
+    c: ConnId,
+    connect: &Connect<'_>,
+    answer: Result<(), NotAdmitted>,
+    now: Time,
+) {
+    go_on(core, c, connect, Known::Answer(answer), now);
+    core.connections.resume(c);
+}
+
+/// Goes on with a CONNECT, as far as its login is known.
+fn go_on(core: &mut Core, c: ConnId, connect: &Connect<'_>, known: Known, now: Time) {
+    let listener = core.connections.get(c).and_then(|conn| conn.listener());
     let max_qos = listener.map_or(QoS::ExactlyOnce, |at| core.settings.max_qos(at));
-    let admitted = match connect.will {
+    let checked = match connect.will {
         Some(will) if will.qos > max_qos => Err(NotAdmitted::new(
             Reason::QOS_NOT_SUPPORTED,
             "the QoS of its will is above max_qos",
         )),
-        _ => admit(core, c, connect, now),
+        _ => admit(core, c, connect, known, now),
     };
-    note_login(core, c, connect, admitted.as_ref().err(), now);
-    match admitted {
-        Ok(admitted) => enter(core, c, connect, &admitted, now),
-        Err(refused) => {
-            log_refusal(core, c, connect, &refused, now);
-            core.counters.refused += 1;
-            refuse(core, c, refused.reason, now);
+    let refused = match checked {
+        Ok(Checked::Admitted(admitted)) => {
+            note_login(core, c, connect, None, now);
+            return enter(core, c, connect, &admitted, now);
         }
-    }
+        Ok(Checked::Asks) => match wait_for_login(core, c, connect, now) {
+            Ok(gives_way) => return give_way(core, gives_way, now),
+            Err(refused) => refused,
+        },
+        Err(refused) => refused,
+    };
+    note_login(core, c, connect, Some(&refused), now);
+    log_refusal(core, c, connect, &refused, now);
+    core.counters.refused += 1;
+    refuse(core, c, refused.reason, now);
+}
+
+/// A client that waited for its login does no more: one of an address that is known needs the place.
+fn give_way(core: &mut Core, gives_way: Option<ConnId>, now: Time) {
+    let Some((c, conn)) = gives_way.and_then(|c| Some((c, core.connections.get(c)?))) else {
+        return;
+    };
+    let line = format_args!(
+        "Client ({}) refused: {}: max_waiting_logins is reached",
+        conn.address(),
+        Reason::SERVER_BUSY
+    );
+    core.refusals
+        .log(("waiting logins", conn.address().ip()), line, now);
+    core.counters.refused += 1;
+    refuse(core, c, Reason::SERVER_BUSY, now);
 }
 
 /// Counts logins, for `login_failures`.
@@ -62,19 +101,20 @@ fn note_login(
     now: Time,
 ) {
     let rule = core.settings.general.doors.login_failures;
-    let (Some(rule), Some(attempt)) = (rule, attempt(core, c, connect)) else {
+    let Some(attempt) = attempt(core, c, connect) else {
         return;
     };
     match refused.map(|refused| refused.login) {
         None => core.logins.succeed(attempt, now),
         Some(Login::Failed) => {
-            let is_last = core.logins.fail(attempt, rule, now);
+            let Some(rule) = rule else { return };
+            let refused = core.logins.fail(attempt, rule, now);
             let ip = core.connections.get(c).and_then(|conn| conn.address().ip());
-            if let (true, Some(ip)) = (is_last, ip) {
+            if let (Some(refused), Some(ip)) = (refused, ip) {
                 let line = format_args!(
                     "Too many logins from {ip} have failed: for {} seconds more are refused, of user {} \
                      or of all who have not logged in from there (login_failures).",
-                    rule.within.as_secs(),
+                    refused.as_secs(),
                     attempt.name
                 );
                 core.refusals

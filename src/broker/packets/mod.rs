@@ -6,6 +6,7 @@ mod admit;
 mod answer;
 pub(crate) mod connect;
 pub(crate) mod disconnect;
+pub(crate) mod login;
 pub(crate) mod mount;
 pub(crate) mod parked;
 pub(crate) mod publish;

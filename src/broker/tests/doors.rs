@@ -187,6 +187,7 @@ impl World {
         };
         let packet = Packet::Connect(Box::new(connect));
         self.broker.packet(c, packet, self.now);
+        self.turn();
         c
     }
 }

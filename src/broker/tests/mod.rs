@@ -23,6 +23,7 @@ mod lanes;
 mod limits;
 mod listeners;
 mod local_first;
+mod logins;
 mod memory;
 mod offline;
 mod overflow;

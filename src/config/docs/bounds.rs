@@ -45,6 +45,12 @@ pub(super) const BOUNDS: &[Bound] = &[
         seen: "clients/connected",
     },
     Bound {
+        what: "logins that wait for their password to be checked",
+        directives: &["max_waiting_logins", "max_waiting_logins_per_address"],
+        then: "One more is refused: server busy.",
+        seen: "connections/refused",
+    },
+    Bound {
         what: "logins that fail",
         directives: &["login_failures"],
         then: "More are refused for a while without a look at the password.",

@@ -1,5 +1,7 @@
 //! Bridges.
 
+pub(super) mod password;
+
 use std::time::Duration;
 
 use super::key::Section::Bridge as S;

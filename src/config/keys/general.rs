@@ -25,7 +25,7 @@ pub(super) const KEYS: &[Key] = &[
          name and %c for the client id. A name with /, + or # in it gets nothing by such a line, as it \
          would reach the topics of others, and the log says so. A deny beats the other lines of its \
          list. Topics that begin with $ need a line that begins with $. Subscribing is always allowed: reading is \
-         checked when a message is queued and when it is sent. With a mount_point, the topics are \
+         checked when a message is queued and when it is sent, by the rules of that moment. With a mount_point, the topics are \
          those that begin with it. With per_listener_settings the file is for the listener above \
          it, and an absent client has the rules of the listener it used last. Read again on SIGHUP.",
         set_security!(acl_file, v => Some(v.path()?)),
@@ -97,9 +97,11 @@ pub(super) const KEYS: &[Key] = &[
         "FILE",
         Means("user names are not checked"),
         "The file of user names and password hashes.",
-        "Lines are `USER:HASH` with the $6$ and $7$ hashes that `footbridge passwd` and \
-         mosquitto_passwd(1) write. A malformed line is reported and skipped; one with a hash by \
-         Argon2, which this version can't check, is an error. Read again on SIGHUP.",
+        "Lines are `USER:HASH` with the $6$, $7$ and $argon2id$ hashes that `footbridge passwd` and \
+         mosquitto_passwd(1) write, with salts of any length. A malformed line is reported and skipped; \
+         one with a hash by Argon2 that can't be checked is an error, also if that would take more \
+         memory than memory_limit, or 128 MB. With an empty password nobody logs in. Read again on SIGHUP: who \
+         is connected under a user name whose line is gone or has changed is disconnected.",
         set_security!(password_file, v => Some(v.path()?)),
     ),
     implemented(

@@ -34,6 +34,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Key> {
         web::KEYS,
         tls::KEYS,
         bridge::KEYS,
+        bridge::password::KEYS,
         bridge_later::NOT_IMPLEMENTED,
     ]
     .into_iter()

@@ -18,6 +18,7 @@ use crate::mqtt::{Connect, Packet, Props, Version, encode};
 use crate::net::clock::{Clock, Seen};
 use crate::net::conn::Role;
 use crate::net::hub::{Hub, Shared};
+use crate::net::logins::Logins;
 use crate::net::reactor::Reactor;
 use crate::net::turn::Turn;
 use crate::status::Sys;
@@ -34,7 +35,8 @@ pub(in crate::net) fn hub() -> (Rc<Reactor>, Shared) {
     let store = Handle::spawn(db, |_| {}).unwrap();
     let sys = Sys::new(Duration::ZERO, clock.now());
     let general = config.general;
-    let hub = Hub::new(Rc::clone(&reactor), broker, store, sys, clock, &general);
+    let threads = (store, Logins::new(|_| ()));
+    let hub = Hub::new(Rc::clone(&reactor), broker, threads, sys, clock, &general);
     (reactor, hub)
 }
 

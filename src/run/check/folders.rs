@@ -54,6 +54,7 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
         }
         findings.warnings.extend(left_by_mosquitto(general));
     }
+    check_passwords(config, &writer, findings);
     if let Writer::Other(user) = &writer {
         check_rereading(config, user, findings);
     }
@@ -125,6 +126,28 @@ fn check_rights(directive: &str, path: &Path, writer: &Writer, findings: &mut Fi
     }
 }
 
+/// The passwords of bridges that are read when those connect: they may be put there later.
+fn check_passwords(config: &Config, writer: &Writer, findings: &mut Findings) {
+    for bridge in &config.bridges {
+        let Some(file) = &bridge.remote_password_file else {
+            continue;
+        };
+        let wrong = match (fs::metadata(file), writer) {
+            (Err(e), _) => e.to_string(),
+            (Ok(found), _) if found.is_dir() => "it is a folder".to_owned(),
+            (Ok(_), Writer::Other(user)) if !user.may_read(file) => {
+                format!("`user {}` may not read it", user.name())
+            }
+            _ => continue,
+        };
+        findings.warnings.push(format!(
+            "connection {}: remote_password_file {}: {wrong}. The bridge tries it again and again",
+            bridge.name,
+            file.display()
+        ));
+    }
+}
+
 /// What SIGHUP reads again takes the rights of `user`.
 fn check_rereading(config: &Config, user: &User, findings: &mut Findings) {
     let general = std::iter::once(&config.general.security);
@@ -187,6 +210,21 @@ mod tests {
             assert!(line.starts_with(says), "{line}");
         }
         assert_eq!(findings.errors.len(), 3, "{findings:?}");
+    }
+
+    #[test]
+    fn a_password_of_a_bridge_that_is_not_there_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let token = folder.path().join("token");
+        let text = format!(
+            "connection b\naddress u\ntopic # out 1\nremote_username u\nremote_password_file {}",
+            token.display()
+        );
+        let warnings = found(&text).warnings;
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].contains("remote_password_file"), "{warnings:?}");
+        fs::write(&token, "x").unwrap();
+        assert_eq!(found(&text).warnings, [""; 0]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::config::{Config, General};
 const PASSWORDS: [&str; 2] = ["remote_password", "password"];
 
 /// A line, with the cure, for each file with secrets that others can read: what was read as the
-/// configuration, password files, the store.
+/// configuration, password files, those of bridges, the store.
 pub(in crate::run) fn readable_by_all(main: Option<&Path>, config: &Config) -> Vec<String> {
     let mut lines = Vec::new();
     for file in main.map(configuration_files).unwrap_or_default() {
@@ -30,6 +30,13 @@ pub(in crate::run) fn readable_by_all(main: Option<&Path>, config: &Config) -> V
     for file in files.into_iter().filter(|file| is_open(file)) {
         let what = "hashes of passwords (password_file), and everybody can read it";
         lines.push(line(file, what));
+    }
+    let tokens = config.bridges.iter();
+    for file in tokens.filter_map(|bridge| bridge.remote_password_file.as_ref()) {
+        if is_open(file) {
+            let what = "the password of a bridge (remote_password_file), and everybody can read it";
+            lines.push(line(file, what));
+        }
     }
     lines.extend(store_line(&config.general));
     lines
@@ -113,12 +120,19 @@ mod tests {
             "connection b\naddress u\ntopic #\nremote_username u\nremote_password p\n",
         )
         .unwrap();
+        let token = at("token");
+        let bridge = format!(
+            "connection t\naddress u\ntopic #\nremote_username u\nremote_password_file {}\n",
+            token.display()
+        );
+        fs::write(&token, "x").unwrap();
         fs::write(at("users"), "").unwrap();
         fs::write(at("footbridge.db"), "").unwrap();
+        let text = text + &bridge;
         let config = Config::parse(&text, "x", &Env::default()).unwrap().config;
         let lines = || readable_by_all(Some(&at("main")), &config);
-        let secrets = ["bridge.conf", "users", "footbridge.db"];
-        for name in ["main", "bridge.conf", "users", "footbridge.db"] {
+        let secrets = ["bridge.conf", "users", "token", "footbridge.db"];
+        for name in ["main", "bridge.conf", "users", "token", "footbridge.db"] {
             set(&at(name), 0o644);
         }
         set(folder.path(), 0o755);

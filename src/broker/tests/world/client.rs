@@ -56,6 +56,7 @@ pub struct Dial {
     pub max_packet: Option<u32>,
     pub topic_aliases: Option<u16>,
     pub username: Option<&'static str>,
+    pub password: Option<&'static str>,
     pub will: Option<Last>,
 }
 
@@ -81,6 +82,7 @@ impl Dial {
             max_packet: None,
             topic_aliases: None,
             username: None,
+            password: None,
             will: None,
         }
     }
@@ -148,7 +150,7 @@ impl World {
             client_id: &dial.id,
             will,
             username: dial.username,
-            password: None,
+            password: dial.password.map(str::as_bytes),
             props: props.as_props(),
         };
         self.send(peer, &Packet::Connect(Box::new(connect)));

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::auth::Auth;
 use crate::bridge::{Faults, Remedy};
-use crate::broker::{Address, Broker, ConnId, Driver, end_turn};
+use crate::broker::{Address, Broker, ConnId, Driver, Question, end_turn};
 use crate::config::{Config, General, Listener};
 use crate::lane::Lane;
 use crate::mqtt::{self, Packet, Version, decode, encode};
@@ -52,6 +52,10 @@ pub struct World {
     pub listeners: Vec<Listener>,
     db: Db,
     jobs: VecDeque<Job>,
+    /// Logins that are to be looked at.
+    questions: VecDeque<Question>,
+    /// They are looked at only when the test says so.
+    pub logins_held: bool,
     /// Jobs are done only when the test says so.
     pub held: bool,
     /// What comes is kept as it is, for [`World::bytes`], instead of read.
@@ -115,6 +119,8 @@ impl World {
             listeners,
             db,
             jobs: VecDeque::new(),
+            questions: VecDeque::new(),
+            logins_held: false,
             held: false,
             raw: false,
             lines: Vec::new(),
@@ -131,6 +137,7 @@ impl World {
             eprintln!("{} crash", self.now.as_millis());
         }
         self.jobs.clear();
+        self.questions.clear();
         self.now += down;
         for line in &mut self.lines {
             if line.conn.take().is_some() {
@@ -286,7 +293,26 @@ impl World {
 
     /// The end of a turn, and further turns while there is more to be written.
     pub fn turn(&mut self) {
-        while end_turn(self, self.now) {}
+        loop {
+            while end_turn(self, self.now) {}
+            if self.logins_held || !self.answer_login() {
+                return;
+            }
+        }
+    }
+
+    /// Looks at one login and tells the broker; false if there was none.
+    pub fn answer_login(&mut self) -> bool {
+        let Some(question) = self.questions.pop_front() else {
+            return false;
+        };
+        self.broker.login_answer(&question.answer(), self.now);
+        true
+    }
+
+    /// How many logins are to be looked at.
+    pub fn questions(&self) -> usize {
+        self.questions.len()
     }
 
     /// Does one job of the storage thread; false if there was none.
@@ -397,6 +423,10 @@ impl Driver for World {
 
     fn read(&mut self, request: ReadRequest) {
         self.jobs.push_back(Job::Read(request));
+    }
+
+    fn ask(&mut self, question: Question) {
+        self.questions.push_back(question);
     }
 
     fn write(&mut self, conn: ConnId, now: Time) {

@@ -24,7 +24,9 @@ pub(in crate::config::keys) const KEYS: &[Key] = &[
         "How many logins may fail before more are refused for a while; 0 is no limit.",
         "Counted are those with a wrong password or an unknown user name that come from one address \
          under one user name, each within SECONDS of the last. One more is refused without a look \
-         at its password, and told the same, until SECONDS have passed. A login that succeeds clears \
+         at its password, and told the same, until SECONDS have passed; then they \
+         are counted anew. Each time that too many fail again the refusal lasts twice as long, up to 16 \
+         times SECONDS; after an hour without one it begins as before. A login that succeeds clears \
          them, and who has logged in from there under that name within the hour, or is connected, is never refused. Of an \
          address from which nobody has, ten times as many count under any names. SIGHUP clears all. The \
          log says who is refused. What counts as one address: see max_connections_per_address. footbridge's own.",
@@ -127,6 +129,35 @@ pub(in crate::config::keys) const KEYS: &[Key] = &[
          as they are. footbridge's own; for bridges Mosquitto has bridge_tcp_keepalive.",
         |draft, v| {
             draft.general.tcp_keepalive = keepalive(v)?;
+            Ok(())
+        },
+    ),
+    implemented(
+        S,
+        "max_waiting_logins",
+        "COUNT",
+        Is("1000"),
+        "How many logins may wait until their password is checked; -1 is no limit.",
+        "Passwords are checked beside the broker's other work, one after the other: what makes a hash \
+         slow delays logins and nothing else. Addresses take turns, and of four logins three are of \
+         addresses from which somebody has logged in within the hour, if there are such. One that \
+         is too many is refused: server unavailable, 0x89 (server busy) in MQTT 5; one of such an \
+         address takes the place of another that is not. Together they take 4 MB at most. A login \
+         that is not looked at within a minute is refused. footbridge's own.",
+        |draft, v| {
+            draft.general.doors.max_waiting_logins = count(v)?;
+            Ok(())
+        },
+    ),
+    implemented(
+        S,
+        "max_waiting_logins_per_address",
+        "COUNT",
+        Is("500"),
+        "The same for one address.",
+        "What counts as one address: see max_connections_per_address. footbridge's own.",
+        |draft, v| {
+            draft.general.doors.max_waiting_logins_per_address = count(v)?;
             Ok(())
         },
     ),

@@ -1,0 +1,354 @@
+//! Clients whose login is under way: their CONNECT waits until its password has been checked, which
+//! is not done on this thread.
+//!
+//! Who is asked about next goes by address, each in turn, so that whoever fills the line waits behind
+//! their own. Addresses from which somebody has logged in lately, and Unix sockets, go before others,
+//! but not always: the others are not to wait for ever.
+
+mod under_way;
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::broker::connections::doors::Block;
+use crate::held::{ALLOCATION, CONNECTIONS, Charge};
+use crate::keys::ConnId;
+
+/// So many questions are out at a time: the next is there when one has been answered.
+const OUT: usize = 2;
+/// All CONNECTs that wait may take so many bytes.
+const BYTES: usize = 4 * 1024 * 1024;
+/// What one takes here beside its CONNECT, in bytes, about.
+const EMPTY: usize = size_of::<Waiting>() + 64 + ALLOCATION;
+/// After so many known addresses in a row one that is not has its turn.
+const KNOWN_IN_A_ROW: u8 = 3;
+
+/// A client whose login is to be looked at.
+#[derive(Debug)]
+pub(crate) struct Login {
+    /// Its CONNECT, encoded.
+    pub(crate) connect: Vec<u8>,
+    /// Somebody has logged in from its address lately.
+    pub(crate) is_known: bool,
+}
+
+/// How many may wait; `None` is no limit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    pub(crate) all: Option<u32>,
+    pub(crate) per_address: Option<u32>,
+}
+
+/// Why a login does not wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Crowded {
+    /// Too many wait.
+    All,
+    /// Too many of its address do.
+    Address,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    connect: Vec<u8>,
+    from: Option<Block>,
+    is_known: bool,
+    /// It was asked about under the rules of this number.
+    asked: Option<u32>,
+    held: Charge<CONNECTIONS>,
+}
+
+/// The clients whose logins are under way, and in which order they are asked about.
+#[derive(Debug, Default)]
+pub(in crate::broker::connections) struct Logins {
+    waiting: HashMap<ConnId, Waiting>,
+    /// How many of each address.
+    shares: HashMap<Option<Block>, u32>,
+    known: Line,
+    others: Line,
+    /// So many known ones were asked about since one that is not was.
+    in_a_row: u8,
+    /// Questions that are out.
+    out: usize,
+    /// The CONNECTs, in bytes.
+    bytes: usize,
+    /// The number of the rules in force.
+    rules: u32,
+}
+
+/// Those who are not asked about yet, by address; each address has its turn.
+#[derive(Debug, Default)]
+struct Line {
+    order: VecDeque<Option<Block>>,
+    of: HashMap<Option<Block>, VecDeque<ConnId>>,
+}
+
+impl Line {
+    fn push(&mut self, from: Option<Block>, c: ConnId) {
+        let own = self.of.entry(from).or_insert_with(|| {
+            self.order.push_back(from);
+            VecDeque::new()
+        });
+        own.push_back(c);
+    }
+
+    /// Goes before all others.
+    fn push_front(&mut self, from: Option<Block>, c: ConnId) {
+        self.order.retain(|other| *other != from);
+        self.order.push_front(from);
+        self.of.entry(from).or_default().push_front(c);
+    }
+
+    /// Who is next.
+    fn pop(&mut self) -> Option<ConnId> {
+        let from = self.order.pop_front()?;
+        let own = self.of.get_mut(&from)?;
+        let next = own.pop_front();
+        if own.is_empty() {
+            self.of.remove(&from);
+        } else {
+            self.order.push_back(from);
+        }
+        next
+    }
+
+    /// The last of the address that comes last.
+    fn last(&self) -> Option<ConnId> {
+        self.of.get(self.order.back()?)?.back().copied()
+    }
+
+    fn remove(&mut self, from: Option<Block>, c: ConnId) {
+        let Some(own) = self.of.get_mut(&from) else {
+            return;
+        };
+        own.retain(|other| *other != c);
+        if own.is_empty() {
+            self.of.remove(&from);
+            self.order.retain(|other| *other != from);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+}
+
+impl Logins {
+    fn line(&mut self, is_known: bool) -> &mut Line {
+        if is_known {
+            &mut self.known
+        } else {
+            &mut self.others
+        }
+    }
+
+    /// Whether one more of this address may wait.
+    fn admits(&self, login: &Login, from: Option<Block>, room: Room) -> Result<(), Crowded> {
+        let own = self.shares.get(&from).copied().unwrap_or_default();
+        if from.is_some() && room.per_address.is_some_and(|most| own >= most) {
+            return Err(Crowded::Address);
+        }
+        let all = self.waiting.len();
+        let is_full = room.all.is_some_and(|most| all >= most as usize);
+        if is_full || self.bytes + login.connect.len() > BYTES {
+            return Err(Crowded::All);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, c: ConnId, from: Option<Block>, login: Login) {
+        let Login { connect, is_known } = login;
+        self.bytes += connect.len();
+        self.line(is_known).push(from, c);
+        *self.shares.entry(from).or_default() += 1;
+        let held = Charge::new(connect.capacity() + EMPTY);
+        let waiting = Waiting {
+            connect,
+            from,
+            is_known,
+            asked: None,
+            held,
+        };
+        self.waiting.insert(c, waiting);
+    }
+
+    /// Its connection is gone, or its question answered.
+    pub(in crate::broker::connections) fn remove(&mut self, c: ConnId) -> Option<Vec<u8>> {
+        let gone = self.waiting.remove(&c)?;
+        self.bytes = self.bytes.saturating_sub(gone.connect.len());
+        if gone.asked.is_none() {
+            self.line(gone.is_known).remove(gone.from, c);
+        }
+        drop(gone.held);
+        let share = self.shares.get_mut(&gone.from);
+        let is_last = share.is_none_or(|share| {
+            *share = share.saturating_sub(1);
+            *share == 0
+        });
+        if is_last {
+            self.shares.remove(&gone.from);
+        }
+        // A storm that is over leaves no table behind.
+        if self.waiting.capacity() > 8 * self.waiting.len() + 64 {
+            self.waiting.shrink_to(2 * self.waiting.len());
+        }
+        Some(gone.connect)
+    }
+
+    /// Who is to be asked about next, and its CONNECT, if more questions may be out.
+    fn next(&mut self) -> Option<(ConnId, &[u8])> {
+        if self.out >= OUT {
+            return None;
+        }
+        let is_known =
+            !self.known.is_empty() && (self.in_a_row < KNOWN_IN_A_ROW || self.others.is_empty());
+        self.in_a_row = if is_known {
+            self.in_a_row.saturating_add(1)
+        } else {
+            0
+        };
+        let c = self.line(is_known).pop()?;
+        let rules = self.rules;
+        let waiting = self.waiting.get_mut(&c)?;
+        waiting.asked = Some(rules);
+        Some((c, &waiting.connect))
+    }
+
+    /// A question is answered that was asked under the rules of this number. The CONNECT, unless its
+    /// connection is gone, or other rules are in force: then it is asked once more, before all others.
+    fn answered(&mut self, c: ConnId, rules: u32) -> Option<Vec<u8>> {
+        self.out = self.out.saturating_sub(1);
+        let now = self.rules;
+        let waiting = self.waiting.get_mut(&c)?;
+        if rules == now {
+            return self.remove(c);
+        }
+        waiting.asked = None;
+        let (is_known, from) = (waiting.is_known, waiting.from);
+        self.line(is_known).push_front(from, c);
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::Table;
+
+    const ROOM: Room = Room {
+        all: Some(100),
+        per_address: Some(50),
+    };
+
+    fn login(is_known: bool) -> Login {
+        let connect = vec![0; 10];
+        Login { connect, is_known }
+    }
+
+    fn from(n: u32) -> Option<Block> {
+        Some(Block::V4(n))
+    }
+
+    /// Adds `count` of an address.
+    fn add(
+        logins: &mut Logins,
+        table: &mut Table<ConnId, ()>,
+        (address, is_known): (u32, bool),
+        count: usize,
+    ) -> Vec<ConnId> {
+        let mut add = || {
+            let c = table.insert(());
+            logins.add(c, from(address), login(is_known));
+            c
+        };
+        (0..count).map(|_| add()).collect()
+    }
+
+    /// All in the order in which they are asked about.
+    fn order(logins: &mut Logins) -> Vec<ConnId> {
+        let mut order = Vec::new();
+        while let Some((c, _)) = logins.next() {
+            order.push(c);
+            logins.remove(c);
+        }
+        order
+    }
+
+    #[test]
+    fn addresses_take_turns_and_known_ones_go_first() {
+        let (mut logins, mut table) = (Logins::default(), Table::default());
+        let crowd = add(&mut logins, &mut table, (1, false), 4);
+        let other = add(&mut logins, &mut table, (2, false), 1);
+        let device = add(&mut logins, &mut table, (3, true), 4);
+        let next = add(&mut logins, &mut table, (4, true), 1);
+        let wanted = [
+            device[0], next[0], device[1], crowd[0], device[2], device[3], other[0], crowd[1],
+            crowd[2], crowd[3],
+        ];
+        assert_eq!(order(&mut logins), wanted);
+        assert!(logins.waiting.is_empty() && logins.known.is_empty() && logins.others.is_empty());
+        assert_eq!(
+            (logins.bytes, logins.shares.len(), logins.others.of.len()),
+            (0, 0, 0)
+        );
+    }
+
+    /// The worker has one to go on with, and no more: who comes meanwhile may go before the rest.
+    #[test]
+    fn few_questions_are_out() {
+        let (mut logins, mut table) = (Logins::default(), Table::default());
+        let all = add(&mut logins, &mut table, (1, false), 5);
+        for _ in 0..OUT {
+            assert!(logins.next().is_some());
+            logins.out += 1;
+        }
+        assert_eq!(logins.next(), None);
+        assert!(logins.answered(all[0], 0).is_some());
+        assert_eq!(logins.next().map(|(c, _)| c), Some(all[OUT]));
+    }
+
+    #[test]
+    fn an_answer_finds_only_who_has_asked_under_these_rules() {
+        let (mut logins, mut table) = (Logins::default(), Table::default());
+        let [first] = add(&mut logins, &mut table, (1, false), 1)[..] else {
+            panic!("one")
+        };
+        logins.next();
+        logins.out += 1;
+        logins.rules += 1;
+        let second = add(&mut logins, &mut table, (1, false), 1)[0];
+        assert_eq!(logins.answered(first, 0), None, "asked again");
+        assert_eq!(logins.next().map(|(c, _)| c), Some(first));
+        logins.out += 1;
+        // The connection goes, and another has its place.
+        logins.remove(first);
+        table.remove(first);
+        let next = table.insert(());
+        assert_eq!(next.slot(), first.slot());
+        logins.add(next, from(9), login(false));
+        assert_eq!(logins.answered(first, 1), None);
+        assert_eq!((logins.out, logins.waiting.len()), (0, 2));
+        assert_eq!(order(&mut logins), [second, next]);
+    }
+
+    #[test]
+    fn an_address_and_all_have_bounds() {
+        let (mut logins, mut table) = (Logins::default(), Table::default());
+        add(&mut logins, &mut table, (1, false), 50);
+        let admits = |logins: &Logins, address| logins.admits(&login(false), from(address), ROOM);
+        assert_eq!(admits(&logins, 1), Err(Crowded::Address));
+        assert_eq!(admits(&logins, 2), Ok(()));
+        add(&mut logins, &mut table, (2, false), 50);
+        assert_eq!(admits(&logins, 3), Err(Crowded::All));
+        let unbounded = Room {
+            all: None,
+            per_address: None,
+        };
+        assert_eq!(logins.admits(&login(false), from(1), unbounded), Ok(()));
+        let large = Login {
+            connect: vec![0; BYTES],
+            is_known: false,
+        };
+        let admitted = logins.admits(&large, from(3), unbounded);
+        assert_eq!(admitted, Err(Crowded::All));
+    }
+}
