@@ -48,8 +48,12 @@ pub(crate) fn go_on(core: &mut Core, most: usize, now: Time) {
 /// room for them. If more could follow at once, it is due again.
 pub(crate) fn send_some(core: &mut Core, key: SessionKey, now: Time) {
     let end = core.work.done() + STEP as u64;
-    let mut has_sent = false;
-    while core.router.walks.has(key) && has_room(core, key, 0) {
+    let (mut has_sent, mut is_full) = (false, false);
+    while core.router.walks.has(key) {
+        if !has_room(core, key, 0) {
+            is_full = true;
+            break;
+        }
         if core.work.done() >= end {
             core.router.walks.hasten(key);
             break;
@@ -58,8 +62,12 @@ pub(crate) fn send_some(core: &mut Core, key: SessionKey, now: Time) {
         let (came_on, goes_on) = send_next(core, key, may, now);
         has_sent |= came_on;
         if !goes_on {
+            is_full = true;
             break;
         }
+    }
+    if is_full {
+        note_walks(core, key, now);
     }
     // That lets the walks go on: without need, they would for ever.
     if has_sent {
@@ -105,21 +113,13 @@ fn go_to(core: &mut Core, key: SessionKey, topic: Option<Box<[u8]>>, now: Time) 
     }
 }
 
-/// Has it written which of these filters a session that lasts has walks for that go on: after a crash they
-/// begin anew.
-pub(crate) fn note_walks<'a>(
-    core: &mut Core,
-    key: SessionKey,
-    filters: impl Iterator<Item = &'a str>,
-    now: Time,
-) {
-    if !core.router.walks.has(key) {
-        return;
-    }
+/// Has it written which filters a session that lasts has walks for that wait for their reader: after a
+/// crash they begin anew. Those that only wait for their turn are over in a moment, and are not worth two
+/// writes each.
+pub(crate) fn note_walks(core: &mut Core, key: SessionKey, now: Time) {
     let mut is_new = false;
-    for filter in filters {
-        is_new |= core.router.walks.goes_on(key, filter)
-            && core.sessions.await_retained(key, filter, true);
+    for filter in core.router.walks.take_unnoted(key) {
+        is_new |= core.sessions.await_retained(key, &filter, true);
     }
     if is_new {
         core.ledger.lazy(now);
@@ -144,6 +144,7 @@ pub(crate) fn finish(core: &mut Core, now: Time) {
         if core.sessions.get(key).is_none_or(|s| !s.is_durable()) {
             continue;
         }
+        note_walks(core, key, now);
         while left > 0
             && let Some(walk) = core.router.walks.first(key)
         {

@@ -6,6 +6,7 @@ use super::session::{end_session, watch_session};
 use super::will::publish_will;
 use crate::broker::connections::{Attempt, Block, Stage};
 use crate::broker::core::Core;
+use crate::broker::delivering::walk::note_walks;
 use crate::broker::queues::drops::give_up;
 use crate::broker::shares::leave::go_offline;
 use crate::config::log_type::NOTICE;
@@ -107,6 +108,7 @@ pub(crate) fn detach(core: &mut Core, c: ConnId, with_will: bool, now: Time) {
     if let Some(end) = session.bridge_mut() {
         end.retained.disconnected(outstanding, now);
     }
+    note_walks(core, key, now);
     go_offline(core, key, now);
     let Some(session) = core.sessions.known_mut(key) else {
         return;

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use crate::broker::connections::{Reply, encoded};
 use crate::broker::core::Core;
-use crate::broker::delivering::walk::{note_walks, send_some};
+use crate::broker::delivering::walk::send_some;
 use crate::broker::sending::replies::reply_once;
 use crate::broker::sessions::{Changed, Subscribed, filter_bytes, levels};
 use crate::broker::shares::leave::leave_group;
@@ -73,7 +73,6 @@ pub(crate) fn on_subscribe(core: &mut Core, c: ConnId, packet: &Subscribe<'_>, n
     slow_down(core, c, key);
     // Most subscriptions get all that is retained for them at once.
     send_some(core, key, now);
-    note_walks(core, key, packet.filters.iter().map(|f| f.filter), now);
 }
 
 /// What a filter costs to put in or take out, in units of work.

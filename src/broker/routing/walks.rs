@@ -71,6 +71,8 @@ struct OfSession {
     walks: BTreeMap<u64, Walk>,
     by_filter: HashMap<Rc<str>, u64>,
     next: u64,
+    /// Those with a lower number are noted on disk, or are to be.
+    noted_below: u64,
     /// How many topics were sent before their walks came to them.
     ahead: usize,
     /// In the list of those to go on.
@@ -153,10 +155,14 @@ impl Walks {
         !self.of.is_empty() && self.of.contains_key(&key)
     }
 
-    /// True if a session's walk for `filter` goes on.
-    pub(crate) fn goes_on(&self, key: SessionKey, filter: &str) -> bool {
-        let of = self.of.get(&key);
-        of.is_some_and(|of| of.by_filter.contains_key(filter))
+    /// The filters of a session's walks that this was not asked for yet.
+    pub(crate) fn take_unnoted(&mut self, key: SessionKey) -> Vec<Rc<str>> {
+        let Some(of) = self.of.get_mut(&key) else {
+            return Vec::new();
+        };
+        let from = std::mem::replace(&mut of.noted_below, of.next);
+        let new = of.walks.range(from..);
+        new.map(|(_, walk)| Rc::clone(&walk.filter)).collect()
     }
 
     /// The sessions that have walks that go on.
