@@ -378,18 +378,18 @@ impl Link {
             Packet::PubRel(_) => return Ok(Step::Forward),
             Packet::PubRec(ack) => {
                 if ack.reason.is_error() {
-                    self.acknowledged(now);
+                    self.acknowledged(ack.id, now);
                 }
                 return Ok(Step::Forward);
             }
-            Packet::PubComp(_) => {
-                self.acknowledged(now);
+            Packet::PubComp(ack) => {
+                self.acknowledged(ack.id, now);
                 return Ok(Step::Forward);
             }
             Packet::PubAck(ack) => match self.requests.puback(ack) {
                 Some(reason) => step = self.notified(reason, now, out),
                 None => {
-                    self.acknowledged(now);
+                    self.acknowledged(ack.id, now);
                     return Ok(Step::Forward);
                 }
             },

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::{Echo, Map};
 use crate::message::Message;
-use crate::mqtt::QoS;
+use crate::mqtt::{PacketId, QoS};
 use crate::time::Time;
 
 /// What an upstream returns of what we publish.
@@ -48,10 +48,9 @@ pub struct Wire {
     is_qos0_open: Cell<bool>,
     /// A ping was sent behind that.
     is_pinged: Cell<bool>,
-    /// How many messages were sent at QoS 1 or 2, and not acknowledged.
-    under_way: Cell<u32>,
-    /// The size of the largest of those, and of what was sent together with them.
-    largest_under_way: Cell<usize>,
+    /// The largest message that was sent on this connection at QoS 1 or 2 and not acknowledged, with its
+    /// size. On a careful connection there is no other.
+    under_way: Cell<Option<(PacketId, usize)>>,
     /// The size of the message that has got its topic upstream last: topic and payload, in bytes.
     named_size: Cell<usize>,
     /// That of the last message that was sent.
@@ -76,8 +75,7 @@ impl Wire {
             is_shut: Cell::new(false),
             is_qos0_open: Cell::new(false),
             is_pinged: Cell::new(false),
-            under_way: Cell::new(0),
-            largest_under_way: Cell::new(0),
+            under_way: Cell::new(None),
             named_size: Cell::new(0),
             last_size: Cell::new(0),
             last_topic: RefCell::new(None),
@@ -87,13 +85,19 @@ impl Wire {
     }
 
     /// A connection begins. On a careful one no message goes out before [`Wire::open`], and then one at
-    /// a time. A careful one also goes on as others do by this.
+    /// a time.
     pub(super) fn begin(&self, is_careful: bool) {
         self.is_careful.set(is_careful);
         self.is_shut.set(is_careful);
         self.is_qos0_open.set(false);
-        self.under_way.set(0);
-        self.largest_under_way.set(0);
+        self.under_way.set(None);
+        self.last_topic.replace(None);
+    }
+
+    /// A careful connection goes on as others do.
+    pub(super) fn end_careful(&self) {
+        self.is_careful.set(false);
+        self.is_shut.set(false);
         self.last_topic.replace(None);
     }
 
@@ -116,10 +120,12 @@ impl Wire {
         has_arrived
     }
 
-    /// A message was acknowledged to the end. The size of the largest that was, once none is under way.
-    pub(super) fn acknowledged(&self) -> Option<usize> {
-        self.under_way.set(self.under_way.get().saturating_sub(1));
-        (self.under_way.get() == 0).then(|| self.largest_under_way.take())
+    /// A message was acknowledged to the end. Its size, if it is the largest that was under way: others
+    /// prove less, and those that an earlier connection sent prove nothing about what this one did.
+    pub(super) fn acknowledged(&self, id: PacketId) -> Option<usize> {
+        let (_, size) = self.under_way.get().filter(|(sent, _)| *sent == id)?;
+        self.under_way.set(None);
+        Some(size)
     }
 
     /// True if something was sent at QoS 0 that may not have arrived.
@@ -150,7 +156,7 @@ impl Wire {
 
     /// True while a message may go out.
     pub fn takes_message(&self) -> bool {
-        let waits = self.is_careful.get() && self.under_way.get() > 0;
+        let waits = self.is_careful.get() && self.under_way.get().is_some();
         !self.is_shut.get() && !waits && !self.awaits_arrival()
     }
 
@@ -164,17 +170,19 @@ impl Wire {
         !forbidden.is_empty() && forbidden.iter().any(|known| **known == *topic)
     }
 
-    /// A message goes out to this topic upstream.
-    pub fn sent(&self, topic: &str, qos: QoS) {
+    /// A message goes out to this topic upstream, with this packet id unless it is at QoS 0.
+    pub fn sent(&self, topic: &str, qos: QoS, id: PacketId) {
         let size = self.named_size.get();
         self.last_size.set(size);
         if qos == QoS::AtMostOnce {
             self.is_qos0_open.set(true);
             self.is_pinged.set(false);
-        } else {
-            self.under_way.set(self.under_way.get().saturating_add(1));
-            let largest = self.largest_under_way.get().max(size);
-            self.largest_under_way.set(largest);
+        } else if self
+            .under_way
+            .get()
+            .is_none_or(|(_, largest)| size > largest)
+        {
+            self.under_way.set(Some((id, size)));
         }
         if self.is_careful.get() {
             self.last_topic.replace(Some(topic.into()));

@@ -45,7 +45,7 @@ impl Link {
         self.requests.ask_last();
         let limits = up.limits;
         up.careful = None;
-        self.wire.begin(false);
+        self.wire.end_careful();
         self.reporter.careful_is_over();
         Action::Window(self.window(&limits))
     }

@@ -8,7 +8,7 @@ use super::state::{Ended, State, Up};
 use crate::bridge::Error;
 use crate::bridge::upstream::isolation::{Asked, Isolation, Loss, Unanswered, UnderWay, Wait};
 use crate::bridge::upstream::verdicts::Feature;
-use crate::mqtt::{Reason, Version};
+use crate::mqtt::{PacketId, Reason, Version};
 use crate::store::GivenUpRecord;
 use crate::time::Time;
 
@@ -177,12 +177,12 @@ impl Link {
         }
     }
 
-    /// A message was acknowledged to the end.
-    pub(super) fn acknowledged(&mut self, now: Time) {
+    /// The message with this packet id was acknowledged to the end.
+    pub(super) fn acknowledged(&mut self, id: PacketId, now: Time) {
         if let State::Up(up) = &mut self.state {
             up.was_useful = true;
         }
-        if let Some(size) = self.wire.acknowledged() {
+        if let Some(size) = self.wire.acknowledged(id) {
             self.isolation.taken(size);
         }
         self.prove(true, Duration::ZERO);

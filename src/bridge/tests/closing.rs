@@ -1,6 +1,7 @@
 //! An upstream that closes the connection, for the tests of what is made of that.
 
 use super::*;
+use crate::message::{Message, Parts};
 
 /// A link towards an upstream that knows 3.1.1 only, and its notifications are off.
 pub(super) fn quiet(topics: &[&str]) -> Script {
@@ -27,9 +28,23 @@ pub(super) fn limits(s: &mut Script) -> Limits {
     }
 }
 
-/// The broker has sent a message to `topic`.
+/// The broker has sent a message to `topic`, with packet id 1000.
 pub(super) fn sends(s: &Script, topic: &str, qos: QoS) {
-    s.link.wire().sent(topic, qos);
+    let id = PacketId::new(1000).unwrap();
+    s.link.wire().sent(topic, qos, id);
+}
+
+/// The broker has sent a message of some 10,000 bytes to `topic` at QoS 1.
+pub(super) fn sends_large(s: &Script, topic: &str) {
+    let parts = Parts {
+        topic,
+        props: &[],
+        payload: &[b'x'; 10_000],
+    };
+    let message = Message::new(parts, s.now, Rc::default()).unwrap();
+    let wire = s.link.wire();
+    assert!(wire.outward(None, &message, &mut String::new(), s.now));
+    sends(s, topic, QoS::AtLeastOnce);
 }
 
 /// What the link does next, at whatever time.

@@ -253,3 +253,56 @@ fn a_minute_of_trouble_upstream_does_not_end_qos_2() {
         s.link.status()
     );
 }
+
+/// A PUBCOMP for what an earlier connection sent comes while a large message is under way: it does not
+/// prove that the large one was taken.
+#[test]
+fn the_end_of_another_message_proves_no_size() {
+    let mut s = quiet(&["# out 2"]);
+    for (seq, topic) in (1..).zip(["a", "b", "c"]) {
+        for attempt in 0.. {
+            assert!(attempt < 20, "{topic}: {}", s.link.status());
+            up(&mut s);
+            let is_careful = !s.link.wire().takes_message();
+            if is_careful {
+                open(&mut s);
+            }
+            sends_large(&s, topic);
+            if !is_careful {
+                let id = PacketId::new(7).unwrap();
+                s.receive(Packet::PubComp(Ack::new(id, Reason::SUCCESS)))
+                    .unwrap();
+            }
+            if close_on(&mut s, &message(seq, Some(seq), QoS::AtLeastOnce)).is_some() {
+                break;
+            }
+        }
+    }
+    assert!(
+        s.link
+            .status()
+            .to_string()
+            .contains("messages of more than"),
+        "{}",
+        s.link.status()
+    );
+}
+
+/// A careful connection goes on as others do with one message under way: its end proves nothing about a
+/// large one that follows.
+#[test]
+fn what_was_under_way_on_a_careful_connection_proves_no_size() {
+    let s = quiet(&["# out 1"]);
+    let wire = s.link.wire();
+    wire.begin(true);
+    wire.open();
+    let first = PacketId::new(1).unwrap();
+    wire.sent("a", QoS::AtLeastOnce, first);
+    assert!(!wire.takes_message(), "one at a time");
+    wire.end_careful();
+    sends_large(&s, "b");
+    assert_eq!(wire.acknowledged(first), None);
+    let large = PacketId::new(1000).unwrap();
+    assert!(wire.acknowledged(large).is_some_and(|size| size > 10_000));
+    assert_eq!(wire.acknowledged(large), None);
+}

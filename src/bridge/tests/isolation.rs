@@ -328,7 +328,7 @@ fn a_message_that_is_never_acknowledged_is_set_aside() {
 #[test]
 fn an_ordinary_connection_holds_nothing_up() {
     let wire = Wire::new(Rc::new(crate::bridge::Map::new(&[])));
-    wire.sent("a", QoS::AtMostOnce);
+    wire.sent("a", QoS::AtMostOnce, PacketId::new(1).unwrap());
     assert!(wire.takes_message() && !wire.is_forbidden("a"));
     let parts = Parts {
         topic: "a",

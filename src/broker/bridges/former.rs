@@ -28,6 +28,17 @@ pub(crate) fn take_former(core: &mut Core, name: &str, origin: &Rc<Origin>) -> O
     Some(key)
 }
 
+/// Whether a message of `origin` is one that the bridge of this session has brought from its upstream: under
+/// its client id, or under the default of that for any name of the host, for what is retained keeps the
+/// client id that it came by.
+pub(crate) fn is_own(session: &Session, origin: &Origin) -> bool {
+    let id = origin.client_id();
+    id == session.client_id()
+        || session
+            .bridge()
+            .is_some_and(|end| is_default_of(&end.name, id))
+}
+
 /// True if `id` is `local.HOST.NAME`. A host with a dot in its name can't be told from a bridge with one.
 fn is_default_of(name: &str, id: &str) -> bool {
     let host = id

@@ -5,6 +5,8 @@ mod blame;
 mod former;
 mod uplinks;
 
+pub(crate) use former::is_own;
+
 use crate::keys::SessionKey;
 
 /// A bridge: its index among the `connection` sections.

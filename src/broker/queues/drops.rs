@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::report;
 use crate::bridge::LocalEnd;
+use crate::broker::bridges::is_own;
 use crate::broker::core::Core;
 use crate::broker::routing::{Remaining, Retention};
 use crate::broker::sessions::{DropReason, Session};
@@ -185,11 +186,10 @@ pub(crate) fn drop_offline(
 
 /// Whether the upstream of a bridge is brought up to date with this message, if it is retained.
 pub(crate) fn is_synced(session: &Session, message: &Message) -> bool {
-    let is_own = message.origin.client_id() == session.client_id();
     let takes = |end: &LocalEnd| {
         end.retained.is_on() && end.lane(message.topic_bytes(), message.qos).is_some()
     };
-    !is_own && session.bridge().is_some_and(takes)
+    !is_own(session, &message.origin) && session.bridge().is_some_and(takes)
 }
 
 /// Tells once an outage what becomes of messages that no queue takes, and what to do about it.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::transmit::{Transmitted, transmit};
 use crate::bridge::{LocalEnd, Refusal};
+use crate::broker::bridges::is_own;
 use crate::broker::core::Core;
 use crate::broker::queues::drops::{drop_entry, is_synced};
 use crate::broker::routing::Receiver;
@@ -130,7 +131,7 @@ fn due(
     if !is_wanted && !retained.is_due(arrival, true) && !retained.is_due(arrival, false) {
         return None;
     }
-    if value.expired(now) || value.origin().client_id() == session.client_id() {
+    if value.expired(now) || is_own(session, value.origin()) {
         return None;
     }
     let (_, line_qos) = end.lane(value.topic_bytes(), QoS::ExactlyOnce)?;

@@ -107,7 +107,7 @@ pub(crate) fn transmit(
         return Transmitted::TooLarge;
     }
     if let Some(wire) = writer.connection().wire() {
-        wire.sent(topic, entry.owed.qos);
+        wire.sent(topic, entry.owed.qos, entry.packet_id());
     }
     counters.publish_sent += 1;
     counters.publish_bytes_sent += message.payload().len() as u64;

@@ -13,7 +13,8 @@ use crate::impossible;
 use crate::store::error::Error;
 use crate::store::rows::codec::slice;
 use crate::store::rows::format::Format;
-use crate::store::rows::session::{IDENTITY, narrow};
+use crate::store::rows::part;
+use crate::store::rows::session::{self, IDENTITY, narrow};
 use crate::store::tables::meta::Meta;
 use crate::store::tables::schema::{MSG, PART, RETAINED, SESSION, WIDE_SESSION};
 
@@ -168,9 +169,11 @@ impl Sink for NewStore {
             return;
         }
         let format = match table {
-            Table::WideSession => Format::Wide,
-            Table::Part => Format::Parts,
-            Table::Meta | Table::Session | Table::Retained | Table::Message => Format::First,
+            Table::Session | Table::WideSession => {
+                session_key(key).map_or(Format::First, |key| session::format_of(key, row))
+            }
+            Table::Part => part::format_of(key, row),
+            Table::Meta | Table::Retained | Table::Message => Format::First,
         };
         self.meta.format = self.meta.format.max(format);
         if let (Table::Session | Table::WideSession, Some((id, IDENTITY))) =

@@ -8,6 +8,7 @@ use super::message::{encode_message, encode_retained};
 use super::part::{IdPage, encode_ids, encode_subscription, ids_key, subscription_key};
 use super::session::{IDENTITY, STATE, SessionKey, SessionRecord, SubscriptionRecord, is_wide};
 use super::state::StateRecord;
+use super::{part, session};
 use crate::impossible;
 use crate::message::{Message, MessageId, SessionId};
 use crate::owed::Owed;
@@ -115,6 +116,7 @@ impl Batch {
 
     /// Stores who a session is.
     pub fn put_session(&mut self, id: SessionId, record: &SessionRecord) {
+        self.needs(record.format());
         let row = self.append(|out| record.encode(id, out));
         self.push_session((id.0, IDENTITY), Some(row));
     }
@@ -128,6 +130,7 @@ impl Batch {
     /// Stores one subscription of a session.
     pub fn put_subscription(&mut self, id: SessionId, record: &SubscriptionRecord) {
         let key = subscription_key(id, &record.filter);
+        self.needs(record.format());
         let row = self.append(|out| encode_subscription(&key, record, out));
         self.push_part(&key, Some(row));
     }
@@ -301,7 +304,8 @@ impl Batch {
         }
     }
 
-    /// Decodes what [`Batch::with_record`] laid out; the rows themselves are not looked into.
+    /// Decodes what [`Batch::with_record`] laid out; the rows themselves are looked into
+    /// for no more than their format.
     ///
     /// # Errors
     /// [`Corrupt`] if it is anything else.
@@ -318,7 +322,9 @@ impl Batch {
         }
         for _ in 0..reader.count(3)? {
             let key = (reader.varint()?, reader.byte()?);
-            let row = read_row(&mut reader)?.map(|row| batch.copy(row));
+            let row = read_row(&mut reader)?;
+            batch.needs(row.map_or(Format::First, |row| session::format_of(key, row)));
+            let row = row.map(|row| batch.copy(row));
             batch.push_session(key, row);
         }
         for _ in 0..reader.count(2)? {
@@ -329,7 +335,9 @@ impl Batch {
         if !reader.is_empty() {
             for _ in 0..reader.count(2)? {
                 let key = reader.bytes()?;
-                let row = read_row(&mut reader)?.map(|row| batch.copy(row));
+                let row = read_row(&mut reader)?;
+                batch.needs(row.map_or(Format::Parts, |row| part::format_of(key, row)));
+                let row = row.map(|row| batch.copy(row));
                 batch.push_part(key, row);
             }
         }

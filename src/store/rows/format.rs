@@ -11,12 +11,14 @@ pub(in crate::store) enum Format {
     Wide = 2,
     /// Sessions may have [parts](super::part) in rows of their own.
     Parts = 3,
+    /// Subscriptions may await what was retained when they were made.
+    Awaits = 4,
 }
 
 impl Format {
     /// The format by its number on disk; `None` if it is newer than all.
     pub(in crate::store) fn from_number(number: u64) -> Option<Format> {
-        [Format::First, Format::Wide, Format::Parts]
+        [Format::First, Format::Wide, Format::Parts, Format::Awaits]
             .into_iter()
             .find(|format| *format as u64 == number)
     }

@@ -6,6 +6,7 @@
 //! its parts lie together, the kind, and what tells those of one kind apart.
 
 use super::codec::{Reader, seal, unseal};
+use super::format::Format;
 use super::session::{FORMAT, SubscriptionRecord};
 use crate::impossible;
 use crate::message::SessionId;
@@ -112,6 +113,14 @@ pub(in crate::store) fn decode(key: &[u8], row: &[u8]) -> Result<(SessionId, Par
     };
     reader.end()?;
     Ok((id, part))
+}
+
+/// What a program must know to read the row of a part.
+pub(in crate::store) fn format_of(key: &[u8], row: &[u8]) -> Format {
+    match decode(key, row) {
+        Ok((_, Part::Subscription(record))) => record.format().max(Format::Parts),
+        _ => Format::Parts,
+    }
 }
 
 fn read_ids(reader: &mut Reader<'_>) -> Result<IdPage, Corrupt> {

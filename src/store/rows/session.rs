@@ -3,6 +3,7 @@
 
 use super::bridge::{GivenUpRecord, LineRecord, decode_more, encode_more};
 use super::codec::{Reader, flag, put_bytes, put_varint, seal, unseal};
+use super::format::Format;
 use crate::lane::Lane;
 use crate::message::SessionId;
 use crate::mqtt::{QoS, RetainHandling, Version};
@@ -217,6 +218,12 @@ impl SessionRecord {
 }
 
 impl SessionRecord {
+    /// What a program must know to read its row, beside its number.
+    pub(super) fn format(&self) -> Format {
+        let formats = self.subscriptions.iter().map(SubscriptionRecord::format);
+        formats.max().unwrap_or_default()
+    }
+
     /// Whether it is still owed what came by `lane`.
     pub(in crate::store) fn keeps(&self, lane: Lane) -> bool {
         !self.ended
@@ -235,6 +242,15 @@ impl SubscriptionRecord {
     const AWAITS: u8 = 3;
     const SUB_ID: u8 = 0x40;
     const LANE: u8 = 0x80;
+
+    /// What a program must know to read it: those before that take [`AWAITS`](Self::AWAITS) for damage.
+    pub(super) fn format(&self) -> Format {
+        if self.awaits_retained {
+            Format::Awaits
+        } else {
+            Format::First
+        }
+    }
 
     fn encode(&self, out: &mut Vec<u8>) {
         out.push(self.flags());
@@ -362,6 +378,18 @@ impl WillRecord {
             },
         })
     }
+}
+
+/// What a program must know to read a row under `key`, whatever else is in the store.
+pub(in crate::store) fn format_of((id, kind): SessionKey, row: &[u8]) -> Format {
+    let of_number = if is_wide(SessionId(id)) {
+        Format::Wide
+    } else {
+        Format::First
+    };
+    let record = (kind == IDENTITY).then(|| SessionRecord::decode(SessionId(id), row));
+    let record = record.and_then(Result::ok);
+    record.map_or(of_number, |record| record.format().max(of_number))
 }
 
 /// Checks the format byte and returns the flags byte.

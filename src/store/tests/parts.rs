@@ -6,9 +6,11 @@ use super::disk::{Disk, Op};
 use super::{session, subscription};
 use crate::message::SessionId;
 use crate::mqtt::{PacketId, QoS};
+use crate::store::rows::codec::Reader;
 use crate::store::rows::format::Format;
+use crate::store::rows::{part, session as rows};
 use crate::store::tables::meta::Meta;
-use crate::store::{Batch, Db, IdPage, Loaded, ids_on, place_of};
+use crate::store::{Batch, Db, IdPage, Loaded, SubscriptionRecord, ids_on, place_of};
 
 /// With numbers on both sides of 32 bits.
 const SESSIONS: [u64; 3] = [7, 8, 1 << 32];
@@ -134,6 +136,67 @@ fn the_tables_tell_of_parts_before_the_journal_has_one() {
     assert!(is_to_journal(&disk.ops()[disk.ops().len() - 2]));
     drop(db);
     assert_eq!(format(), Format::Parts);
+}
+
+/// A program that doesn't know that a subscription may await what is retained takes such a row for a
+/// damaged one: it must refuse the store.
+#[test]
+fn the_tables_tell_of_subscriptions_that_await_retained_messages() {
+    for has_own_row in [false, true] {
+        let disk = Disk::with_store();
+        let format = || {
+            let database = disk.opener().open_store().unwrap();
+            let meta = Meta::read(&database.begin_read().unwrap());
+            meta.unwrap().format
+        };
+        let put = |awaits_retained, seq| {
+            let subscription = SubscriptionRecord {
+                awaits_retained,
+                ..subscription("a/#", QoS::AtLeastOnce)
+            };
+            let mut record = session("c");
+            let mut batch = Batch::new(seq);
+            if has_own_row {
+                batch.put_session(SessionId(1), &record);
+                batch.put_subscription(SessionId(1), &subscription);
+            } else {
+                record.subscriptions.push(subscription);
+                batch.put_session(SessionId(1), &record);
+            }
+            let (mut db, _) = disk.open().unwrap();
+            db.commit(&mut batch).unwrap();
+            // A record of the journal tells it to a store that was made anew.
+            let found = batch.with_record(b"", |record, start| {
+                Batch::decode(Reader::new(&record[start..]))
+                    .unwrap()
+                    .format()
+            });
+            assert_eq!(found, Some(batch.format()));
+            // And so do the rows, to a rescue.
+            let sessions = batch.sessions().filter_map(|(key, row)| Some((key, row?)));
+            let of_sessions = sessions.map(|(key, row)| rows::format_of(key, row));
+            let parts = batch.parts().filter_map(|(key, row)| Some((key, row?)));
+            let of_parts = parts.map(|(key, row)| part::format_of(key, row));
+            assert_eq!(of_sessions.chain(of_parts).max(), Some(batch.format()));
+        };
+        put(false, 1);
+        assert_eq!(
+            format(),
+            if has_own_row {
+                Format::Parts
+            } else {
+                Format::First
+            }
+        );
+        put(true, 2);
+        assert_eq!(format(), Format::Awaits);
+        put(false, 3);
+        assert_eq!(
+            format(),
+            Format::Awaits,
+            "the journal may still hold such a row"
+        );
+    }
 }
 
 #[test]

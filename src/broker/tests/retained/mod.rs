@@ -1,6 +1,7 @@
 //! An upstream is brought up to date with what is retained: at each connect it ends with the value
 //! of each topic that is mapped, and gets nothing again that it has acknowledged.
 
+mod renamed;
 mod site;
 
 use std::rc::Rc;

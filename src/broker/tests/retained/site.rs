@@ -21,6 +21,8 @@ pub struct Site {
     pub world: World,
     pub lines: Vec<BridgeTopic>,
     durable: bool,
+    /// `local_clientid`, as the next start has it.
+    pub client_id: &'static str,
     pub version: Version,
     pub bridge: BridgeId,
     device: Peer,
@@ -39,12 +41,14 @@ impl Site {
 
     pub fn with(lines: &[BridgeTopic], durable: bool, settings: General) -> Site {
         let mut world = World::with(settings);
-        let bridge = add(&mut world, lines, durable);
+        let client_id = "local.b";
+        let bridge = add(&mut world, lines, client_id, durable);
         let device = world.clean(Version::V311, "device");
         Site {
             world,
             lines: lines.to_vec(),
             durable,
+            client_id,
             version: Version::V5,
             bridge,
             device,
@@ -165,7 +169,7 @@ impl Site {
     }
 
     pub fn start(&mut self) {
-        self.bridge = add(&mut self.world, &self.lines, self.durable);
+        self.bridge = add(&mut self.world, &self.lines, self.client_id, self.durable);
         self.world.broker.drop_orphan_bridges(self.world.now);
         self.device = self.world.clean(Version::V311, "device");
     }
@@ -190,11 +194,11 @@ impl Site {
     }
 }
 
-fn add(world: &mut World, lines: &[BridgeTopic], durable: bool) -> BridgeId {
+fn add(world: &mut World, lines: &[BridgeTopic], client_id: &str, durable: bool) -> BridgeId {
     let map = Rc::new(Map::new(lines));
     let spec = BridgeSession {
         name: "b",
-        client_id: "local.b",
+        client_id,
         username: None,
         durable,
         topics: lines,
