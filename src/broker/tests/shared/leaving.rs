@@ -1,0 +1,148 @@
+//! What a member leaves behind that leaves its group, and then goes or joins others, before all of it
+//! was given away.
+
+use super::*;
+use crate::mqtt::{Disconnect, Packet, Property, Props, PropsBuf, Unsubscribe};
+
+impl World {
+    /// UNSUBSCRIBE; the turn goes on.
+    fn leave(&mut self, peer: Peer, filter: &str) {
+        let unsubscribe = Unsubscribe {
+            id: pid(99),
+            props: Props::EMPTY,
+            filters: vec![filter],
+        };
+        self.hand_in(peer, &Packet::Unsubscribe(unsubscribe));
+    }
+
+    /// DISCONNECT that ends the session; the turn goes on.
+    fn quit(&mut self, peer: Peer, version: Version) {
+        let mut props = PropsBuf::new();
+        if version == Version::V5 {
+            props.push(Property::SessionExpiry(0));
+        }
+        self.hand_in(
+            peer,
+            &Packet::Disconnect(Disconnect {
+                reason: OK,
+                props: props.as_props(),
+            }),
+        );
+    }
+
+    /// A connection breaks; the turn goes on.
+    fn lose(&mut self, peer: Peer) {
+        let (conn, now) = (self.conn(peer), self.now);
+        self.broker.closed(conn, "cut", now);
+    }
+
+    /// The payloads of the messages that came since, as numbers.
+    fn sent(&mut self, peer: Peer) -> Vec<u32> {
+        let messages = self.got(peer).into_iter().filter_map(|got| match got {
+            Got::Publish(message) => message.payload.parse().ok(),
+            _ => None,
+        });
+        messages.collect()
+    }
+
+    /// Acknowledges all that comes, whose payloads are numbers; those, sorted.
+    fn drain_numbers(&mut self, peer: Peer) -> Vec<u32> {
+        let mut numbers = Vec::new();
+        loop {
+            self.pass(ms(50));
+            let got = self.got(peer);
+            if got.is_empty() {
+                numbers.sort_unstable();
+                return numbers;
+            }
+            for got in got {
+                if let Got::Publish(message) = got {
+                    numbers.push(message.payload.parse().unwrap());
+                    self.puback(peer, message.delivery.id().unwrap().get());
+                }
+            }
+        }
+    }
+}
+
+/// A client leaves its group and ends in the same turn, while messages wait behind its full window: the
+/// others get them.
+#[test]
+fn what_waits_goes_to_others_though_its_session_ends_at_once() {
+    for version in VERSIONS {
+        for cut in [true, false] {
+            ends_at_once(&clean(version, "a"), version, cut);
+        }
+    }
+    ends_at_once(&durable(Version::V5, "a"), Version::V5, false);
+}
+
+fn ends_at_once(dial: &Dial, version: Version, cut: bool) {
+    let mut world = World::new();
+    let a = world.member(dial);
+    let publisher = world.clean(Version::V311, "p");
+    world.publish_all(publisher, 25);
+    assert_eq!(world.together(&[a]), numbers(1..=20));
+    let b = world.member(&clean(version, "b"));
+    world.leave(a, A);
+    if cut {
+        world.lose(a);
+    } else {
+        world.quit(a, version);
+    }
+    world.turn();
+    let came = world.drain_numbers(b);
+    assert!(
+        numbers(21..=25).iter().all(|n| came.contains(n)),
+        "{came:?}"
+    );
+    assert_eq!(world.broker.core.sessions.find("a"), None);
+    world.assert_idle();
+}
+
+/// A client leaves its group while the rest of what it was owed by it lies on disk, and ends later: the
+/// others get it, though the broker is killed in between.
+#[test]
+fn a_backlog_goes_to_others_though_its_session_ends_later() {
+    for (at_once, crash) in [(true, false), (true, true), (false, false), (false, true)] {
+        let mut world = World::new();
+        let dial = durable(Version::V5, "a");
+        let a = world.member(&dial);
+        world.cut(a);
+        let publisher = world.clean(Version::V311, "p");
+        world.publish_all(publisher, 300);
+        world.pass(secs(2));
+        let (a, _) = world.connect(&dial);
+        world.pass(ms(50));
+        assert!(world.waiting(a) > 0);
+        let b = world.member(&durable(Version::V5, "b"));
+        world.leave(a, A);
+        if !at_once {
+            world.turn();
+            world.pass(ms(50));
+        }
+        world.quit(a, Version::V5);
+        world.turn();
+        world.pass(ms(50));
+        let sent = world.sent(a);
+        assert!(sent.len() < 100, "{}", sent.len());
+        let mut came = world.sent(b);
+        let b = if crash {
+            world.crash(secs(1));
+            world.connect(&durable(Version::V5, "b")).0
+        } else {
+            for id in 1..=came.len() {
+                world.puback(b, u16::try_from(id).unwrap());
+            }
+            world.pass(ms(50));
+            b
+        };
+        came.extend(world.drain_numbers(b));
+        let lost = (1..=300).filter(|n| !came.contains(n) && !sent.contains(n));
+        assert_eq!(
+            lost.collect::<Vec<_>>(),
+            [],
+            "at once {at_once}, crash {crash}"
+        );
+    }
+}
