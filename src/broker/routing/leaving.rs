@@ -22,6 +22,11 @@ impl Leaving {
         self.parts.insert(place, (group, at));
     }
 
+    /// True while messages at `place` are still to be offered: no other group may have its number.
+    pub(crate) fn uses(&self, place: Place) -> bool {
+        self.parts.contains_key(&place)
+    }
+
     /// The next part, the group, and from which place of the queue on others are to be asked.
     pub(crate) fn take(&mut self) -> Option<(Place, GroupKey, usize)> {
         let (place, (group, at)) = self.parts.pop_first()?;

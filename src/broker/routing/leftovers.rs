@@ -203,6 +203,13 @@ impl Leftovers {
         places
     }
 
+    /// A place gets another group: nothing that lies there is left to the one before.
+    pub(crate) fn vacate(&mut self, place: Place) {
+        if let Some(group) = self.places.get(&place) {
+            self.remove(*group, place);
+        }
+    }
+
     /// Takes out all places of a session, which ends, and tells whose they are.
     pub(crate) fn take_of(&mut self, session: SessionKey) -> Vec<(Place, GroupKey)> {
         let own = self.places.range(Place::all_of(session));

@@ -2,7 +2,7 @@
 //! was given away.
 
 use super::*;
-use crate::mqtt::{Disconnect, Packet, Property, Props, PropsBuf, Unsubscribe};
+use crate::mqtt::{Disconnect, Packet, Property, Props, PropsBuf, Subscribe, Unsubscribe};
 
 impl World {
     /// UNSUBSCRIBE; the turn goes on.
@@ -145,4 +145,62 @@ fn a_backlog_goes_to_others_though_its_session_ends_later() {
             "at once {at_once}, crash {crash}"
         );
     }
+}
+
+/// A client that leaves one group and joins another in the same turn gets another number for it: what
+/// comes by the second goes to nobody of the first.
+#[test]
+fn a_number_is_free_only_when_nothing_is_given_away_by_it() {
+    let mut world = World::new();
+    let a = world.clean(Version::V5, "a");
+    world.listen(a, "$share/g1/x", QoS::AtLeastOnce);
+    let b = world.clean(Version::V5, "b");
+    world.listen(b, "$share/g1/x", QoS::AtLeastOnce);
+    let publisher = world.clean(Version::V311, "p");
+    world.leave(a, "$share/g1/x");
+    let joins = Subscribe {
+        id: pid(100),
+        props: Props::EMPTY,
+        filters: vec![sub("$share/g2/y", QoS::AtLeastOnce)],
+    };
+    world.hand_in(a, &Packet::Subscribe(joins));
+    for n in 1..=30 {
+        world.publish_in_turn(publisher, ("y", &n.to_string()), qos1(n), false, &[]);
+    }
+    world.turn();
+    assert_eq!(world.sent(b), []);
+    assert_eq!(world.drain_numbers(a), numbers(1..=30));
+    world.assert_idle();
+}
+
+/// Nor does it go to those who join the first later, where something of it was left once.
+#[test]
+fn a_number_that_is_used_again_is_no_place_of_the_group_before() {
+    let mut world = World::new();
+    let dial = durable(Version::V5, "a");
+    let a = world.member(&dial);
+    world.cut(a);
+    let publisher = world.clean(Version::V311, "p");
+    world.publish_all(publisher, 300);
+    world.pass(secs(2));
+    let (a, _) = world.connect(&dial);
+    let b = world.member(&clean(Version::V5, "b"));
+    world.unsubscribe(a, 99, A);
+    while world.waiting(a) + world.waiting(b) > 0 {
+        world.drain_numbers(b);
+        world.drain_numbers(a);
+    }
+    world.assert_idle();
+    world.listen(a, "$share/g2/y", QoS::AtLeastOnce);
+    world.cut(a);
+    for n in 1..=10 {
+        world.publish(publisher, "y", &n.to_string(), qos1(n));
+    }
+    world.pass(secs(2));
+    let c = world.member(&clean(Version::V5, "c"));
+    world.pass(ms(100));
+    assert_eq!(world.together(&[b, c]), []);
+    let (a, _) = world.connect(&dial);
+    assert_eq!(world.drain_numbers(a), numbers(1..=10));
+    world.assert_idle();
 }
