@@ -1,6 +1,6 @@
 //! What a member leaves behind when it goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::give::{Given, give};
 use super::membership::{leave_to_others, quit, shares};
@@ -19,6 +19,8 @@ use crate::time::Time;
 
 /// So many messages that are for nobody else cost a unit of work.
 const PASSED: u32 = 8;
+/// So many messages that are asked for their rows cost a unit of work.
+const SCANNED: usize = 1_024;
 /// So many messages of other groups are looked at for a unit of work.
 const LOOKS: usize = 16;
 
@@ -56,8 +58,26 @@ fn leave_ram(core: &mut Core, key: SessionKey, now: Time) {
     let living = left_groups.into_iter().filter(|(_, lives)| *lives);
     let groups = living.map(|(share, _)| (share.lane(), share.group));
     let whose = (key, owner, session.name_of(Lane::Client));
-    let left = LeftInRam::new(whose, groups.collect(), entries);
+    let groups = groups.collect();
+    core.work.add(entries.len() / SCANNED);
+    let (stored, entries) = part_stored(entries);
+    let mut left = LeftInRam::new(whose, groups, entries);
+    // The next commit has the end of the session: by then each row is to have another owner.
+    for entry in stored {
+        hand_over_one(core, &mut left, &entry, now);
+    }
     core.router.left_in_ram.push_back(left);
+}
+
+/// Those that have rows, and the others. With rows are only those that the session has taken over from
+/// another: mostly few, and never more than its queue may hold.
+fn part_stored(entries: VecDeque<Entry>) -> (VecDeque<Entry>, VecDeque<Entry>) {
+    let is_stored = |entry: &Entry| entry.id.is_some();
+    if entries.iter().any(is_stored) {
+        entries.into_iter().partition(is_stored)
+    } else {
+        (VecDeque::new(), entries)
+    }
 }
 
 /// Gives what sessions in RAM have left to others, until `end` units of work are done.

@@ -2,6 +2,7 @@
 //! was given away.
 
 use super::*;
+use crate::broker::end_turn;
 use crate::mqtt::{Disconnect, Packet, Property, Props, PropsBuf, Subscribe, Unsubscribe};
 
 impl World {
@@ -203,4 +204,52 @@ fn a_number_that_is_used_again_is_no_place_of_the_group_before() {
     let (a, _) = world.connect(&dial);
     assert_eq!(world.drain_numbers(a), numbers(1..=10));
     world.assert_idle();
+}
+
+/// A member in RAM goes that has taken over what has rows, in a turn that has much else to do: wherever the
+/// broker is killed, nothing is lost.
+#[test]
+fn what_has_rows_has_an_owner_in_each_commit() {
+    for steps in 0..10 {
+        let mut world = World::new();
+        let d = world.member(&durable(Version::V5, "d"));
+        world.cut(d);
+        let publisher = world.clean(Version::V311, "p");
+        world.publish_all(publisher, 10);
+        world.pass(secs(2));
+        let slow = Dial {
+            receive_maximum: Some(1),
+            ..clean(Version::V5, "x")
+        };
+        let (x, _) = world.connect(&slow);
+        world.listen(x, "$share/h/t", QoS::AtLeastOnce);
+        for n in 1..=5_000 {
+            world.publish_in_turn(publisher, ("t", "x"), qos1(n), false, &[]);
+        }
+        world.turn();
+        let y = world.clean(Version::V5, "y");
+        world.listen(y, "$share/h/t", QoS::AtLeastOnce);
+        let a = world.member(&clean(Version::V5, "a"));
+        world.pass(ms(100));
+        assert_eq!(world.together(&[a]), numbers(1..=10));
+        let b = world.member(&durable(Version::V5, "b"));
+        world.pass(secs(1));
+        world.lose(x);
+        world.lose(a);
+        for _ in 0..steps {
+            let now = world.now;
+            end_turn(&mut world, now);
+            while world.store() {}
+            world.now += ms(10);
+        }
+        world.crash(secs(1));
+        assert!(!world.is_open(b));
+        let mut came = Vec::new();
+        for id in ["b", "d"] {
+            let (peer, _) = world.connect(&durable(Version::V5, id));
+            came.extend(world.drain_numbers(peer));
+        }
+        came.sort_unstable();
+        assert_eq!(came, numbers(1..=10), "{steps}");
+    }
 }
