@@ -289,8 +289,9 @@ pub(crate) fn clear_out(core: &mut Core, most: usize) {
     while core.work.done() < end
         && let Some(levels) = core.router.clear_one()
     {
+        // One that was looked at only, too.
         core.work
-            .add(levels.div_ceil(2) + core.router.take_crowding());
+            .add(levels.div_ceil(2).max(1) + core.router.take_crowding());
     }
 }
 
@@ -345,9 +346,12 @@ fn give_unsent(
     (mut at, end): (usize, u64),
     now: Time,
 ) -> Option<usize> {
-    while let Some(session) = core.sessions.get(key)
-        && let Some((found, entry)) = session.outbound.next_unsent(share.lane(), at)
-    {
+    while let Some(session) = core.sessions.get(key) {
+        let Some((found, entry)) = session.outbound.next_unsent(share.lane(), at) else {
+            let passed = session.outbound.ready().saturating_sub(at);
+            core.work.add(1 + passed / LOOKS);
+            return None;
+        };
         if core.work.done() >= end {
             return Some(at);
         }
