@@ -1,4 +1,5 @@
-//! Members in RAM that have left a group: what they were not sent yet goes to others, but in pieces.
+//! Members that have left a group: what waits for them in RAM and was not sent yet goes to others, but
+//! in pieces.
 
 use std::collections::BTreeMap;
 

@@ -165,7 +165,9 @@ fn leave_groups(core: &mut Core, key: SessionKey) -> Vec<(Share, bool)> {
         let lives = quit(core, key, &name, group);
         left.push((Share { group, number }, lives));
     }
-    for (place, group) in take_parts(core, key) {
+    let parts = take_parts(core, key);
+    core.work.add(parts.len());
+    for (place, group) in parts {
         let lives = core.router.groups.name(group).is_some();
         let number = place.share;
         left.push((Share { group, number }, lives));
