@@ -63,6 +63,9 @@ impl ShareNo {
     /// The highest number.
     pub const MAX: u16 = DEAD - 1 - FIRST_SHARE;
 
+    /// The first and the last number.
+    pub const ENDS: [ShareNo; 2] = [ShareNo(0), ShareNo(ShareNo::MAX)];
+
     /// The shared subscription numbered `number`; `None` beyond [`ShareNo::MAX`].
     pub fn new(number: u16) -> Option<ShareNo> {
         (number <= ShareNo::MAX).then_some(ShareNo(number))

@@ -190,6 +190,11 @@ impl<M: Copy + Eq + Hash> Groups<M> {
         self.by_name.get(name).copied()
     }
 
+    /// The name of a group, a whole `$share/NAME/FILTER`; `None` if it is gone.
+    pub fn name(&self, group: GroupKey) -> Option<&str> {
+        Some(&self.groups.get(group)?.name)
+    }
+
     /// The options of a member of a group.
     pub fn options(&self, group: GroupKey, key: M) -> Option<SubOptions> {
         let group = self.groups.get(group)?;

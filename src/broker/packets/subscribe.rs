@@ -8,7 +8,7 @@ use crate::broker::delivering::walk::send_some;
 use crate::broker::sending::replies::reply_once;
 use crate::broker::sessions::{Changed, Subscribed, filter_bytes, levels};
 use crate::broker::shares::leave::leave_group;
-use crate::broker::shares::membership::join;
+use crate::broker::shares::membership::{free_shares, join};
 use crate::config::log_type::{SUBSCRIBE, UNSUBSCRIBE};
 use crate::keys::{ConnId, SessionKey};
 use crate::lane::Lane;
@@ -193,7 +193,7 @@ fn room_for(core: &mut Core, (c, key): (ConnId, SessionKey), packet: &Subscribe<
     // Each needs a number, and those of shares that it has left may still owe something.
     let mut filters = packet.filters.iter();
     let is_share = filters.any(|wanted| mqtt::share(wanted.filter).is_some());
-    let numbers = is_share.then(|| session.free_shares().take(shared).count());
+    let numbers = is_share.then(|| free_shares(core, key).take(shared).count());
     Room {
         packet: left(general.doors.max_filters_per_packet.into(), 0),
         filters: left(general.max_subscriptions, subscriptions.len()),

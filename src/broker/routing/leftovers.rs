@@ -1,6 +1,7 @@
 //! The table of what members of shared subscriptions have left to the others of their groups.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 
 use crate::keys::{GroupKey, SessionKey};
 use crate::lane::{Lane, ShareNo};
@@ -14,6 +15,12 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// All that a session can have.
+    pub(super) fn all_of(session: SessionKey) -> RangeInclusive<Place> {
+        let [first, last] = ShareNo::ENDS.map(|share| Place { session, share });
+        first..=last
+    }
+
     /// The lane of the session's queue.
     pub(crate) fn lane(self) -> Lane {
         Lane::Share(self.share)
@@ -51,6 +58,8 @@ pub(crate) struct Reading {
 #[derive(Debug, Default)]
 pub(crate) struct Leftovers {
     groups: HashMap<GroupKey, OfGroup>,
+    /// The group of each place.
+    places: BTreeMap<Place, GroupKey>,
     reads: HashMap<u32, Reading>,
     next_read: u32,
     /// Groups to look at before the turn ends, each once.
@@ -72,6 +81,7 @@ impl Leftovers {
 
     /// Messages in `place` are for others.
     pub(crate) fn add(&mut self, group: GroupKey, place: Place) {
+        self.places.insert(place, group);
         let left = self.groups.entry(group).or_default();
         let known = left.unwanted.remove(&place).unwrap_or_default();
         left.waiting.entry(place).or_insert(known);
@@ -80,6 +90,9 @@ impl Leftovers {
 
     /// There are none, or their owner is back.
     pub(crate) fn remove(&mut self, group: GroupKey, place: Place) {
+        if self.places.get(&place) == Some(&group) {
+            self.places.remove(&place);
+        }
         if let Some(left) = self.groups.get_mut(&group) {
             left.waiting.remove(&place);
             left.unwanted.remove(&place);
@@ -182,10 +195,29 @@ impl Leftovers {
     /// A group is gone. Returns where something was left.
     pub(crate) fn end(&mut self, group: GroupKey) -> Vec<Place> {
         let left = self.groups.remove(&group).unwrap_or_default();
-        left.waiting
-            .into_keys()
-            .chain(left.unwanted.into_keys())
-            .collect()
+        let places = left.waiting.into_keys().chain(left.unwanted.into_keys());
+        let places: Vec<Place> = places.collect();
+        for place in &places {
+            self.places.remove(place);
+        }
+        places
+    }
+
+    /// A place gets another group: nothing that lies there is left to the one before.
+    pub(crate) fn vacate(&mut self, place: Place) {
+        if let Some(group) = self.places.get(&place) {
+            self.remove(*group, place);
+        }
+    }
+
+    /// Takes out all places of a session, which ends, and tells whose they are.
+    pub(crate) fn take_of(&mut self, session: SessionKey) -> Vec<(Place, GroupKey)> {
+        let own = self.places.range(Place::all_of(session));
+        let own: Vec<_> = own.map(|(place, group)| (*place, *group)).collect();
+        for (place, group) in &own {
+            self.remove(*group, *place);
+        }
+        own
     }
 }
 

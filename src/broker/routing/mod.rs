@@ -5,6 +5,7 @@ mod cleared;
 mod clearing;
 mod gone;
 mod lazy;
+mod leaving;
 mod left_in_ram;
 mod leftovers;
 mod moving;
@@ -17,6 +18,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use gone::Gone;
+use leaving::Leaving;
 pub(crate) use left_in_ram::LeftInRam;
 pub(crate) use leftovers::{Leftovers, Place, Reading};
 use moving::Moving;
@@ -26,7 +28,7 @@ pub(crate) use remaining::{Behind, Remaining, Retention};
 use unwritten::Unwritten;
 pub(crate) use walks::{Walk, Walks};
 
-use super::sessions::{Sessions, Share};
+use super::sessions::Sessions;
 use super::settings::Settings;
 use crate::held::{Charge, FILTERS};
 use crate::impossible;
@@ -76,8 +78,7 @@ pub(crate) struct Router {
     pub(crate) leftovers: Leftovers,
     /// What sessions have left that lived in RAM.
     pub(crate) left_in_ram: VecDeque<LeftInRam>,
-    /// Sessions that have left a group, and up to which place of their queue it was offered to others.
-    pub(crate) leaving: VecDeque<(SessionKey, Share, usize)>,
+    pub(crate) leaving: Leaving,
     retained: Retained,
     pub(crate) walks: Walks,
     /// What upstreams are still to be told of.
@@ -108,7 +109,7 @@ impl Router {
             groups: Groups::default(),
             leftovers: Leftovers::default(),
             left_in_ram: VecDeque::new(),
-            leaving: VecDeque::new(),
+            leaving: Leaving::default(),
             retained: Retained::new(),
             walks: Walks::default(),
             cleared: Cleared::default(),

@@ -391,7 +391,7 @@ impl Session {
         Some(share.group)
     }
 
-    /// The numbers for new shared subscriptions; none of those that still owe something.
+    /// The numbers that no shared subscription has, nor one that still owes something.
     pub(crate) fn free_shares(&self) -> impl Iterator<Item = ShareNo> {
         let mut shares = self.shares();
         // Mostly the first numbers are all taken, and the next is free.

@@ -1,21 +1,26 @@
 //! What a member leaves behind when it goes.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use super::give::{Given, give};
 use super::membership::{leave_to_others, quit, shares};
 use crate::broker::core::Core;
 use crate::broker::queues::drops::{drop_message, drop_offline};
 use crate::broker::queues::report;
 use crate::broker::routing::{LeftInRam, Place};
-use crate::broker::sessions::{DropReason, Role, Session, Share};
+use crate::broker::sessions::{DropReason, Role, Session, Share, Subscribed};
 use crate::impossible;
-use crate::keys::SessionKey;
+use crate::keys::{GroupKey, SessionKey};
 use crate::lane::Lane;
-use crate::route::Among;
+use crate::mqtt::RetainHandling;
+use crate::route::{Among, SubOptions};
 use crate::session::Entry;
 use crate::time::Time;
 
 /// So many messages that are for nobody else cost a unit of work.
 const PASSED: u32 = 8;
+/// So many messages that are asked for their rows cost a unit of work.
+const SCANNED: usize = 1_024;
 /// So many messages of other groups are looked at for a unit of work.
 const LOOKS: usize = 16;
 
@@ -53,8 +58,26 @@ fn leave_ram(core: &mut Core, key: SessionKey, now: Time) {
     let living = left_groups.into_iter().filter(|(_, lives)| *lives);
     let groups = living.map(|(share, _)| (share.lane(), share.group));
     let whose = (key, owner, session.name_of(Lane::Client));
-    let left = LeftInRam::new(whose, groups.collect(), entries);
+    let groups = groups.collect();
+    core.work.add(entries.len() / SCANNED);
+    let (stored, entries) = part_stored(entries);
+    let mut left = LeftInRam::new(whose, groups, entries);
+    // The next commit has the end of the session: by then each row is to have another owner.
+    for entry in stored {
+        hand_over_one(core, &mut left, &entry, now);
+    }
     core.router.left_in_ram.push_back(left);
+}
+
+/// Those that have rows, and the others. With rows are only those that the session has taken over from
+/// another: mostly few, and never more than its queue may hold.
+fn part_stored(entries: VecDeque<Entry>) -> (VecDeque<Entry>, VecDeque<Entry>) {
+    let is_stored = |entry: &Entry| entry.id.is_some();
+    if entries.iter().any(is_stored) {
+        entries.into_iter().partition(is_stored)
+    } else {
+        (VecDeque::new(), entries)
+    }
 }
 
 /// Gives what sessions in RAM have left to others, until `end` units of work are done.
@@ -114,7 +137,8 @@ fn hand_over_one(core: &mut Core, left: &mut LeftInRam, entry: &Entry, now: Time
     }
 }
 
-/// Ends all memberships of a session. Returns them, and which of the groups go on.
+/// Ends all memberships of a session. Returns them, with those that it ended before and whose messages
+/// were not all given to others yet, and which of the groups go on.
 fn leave_groups(core: &mut Core, key: SessionKey) -> Vec<(Share, bool)> {
     let Some(session) = core.sessions.known_mut(key) else {
         return Vec::new();
@@ -141,7 +165,22 @@ fn leave_groups(core: &mut Core, key: SessionKey) -> Vec<(Share, bool)> {
         let lives = quit(core, key, &name, group);
         left.push((Share { group, number }, lives));
     }
+    let parts = take_parts(core, key);
+    core.work.add(parts.len());
+    for (place, group) in parts {
+        let lives = core.router.groups.name(group).is_some();
+        let number = place.share;
+        left.push((Share { group, number }, lives));
+    }
     left
+}
+
+/// Takes out what a session has left, of groups that it left before, and that is still for their
+/// others.
+fn take_parts(core: &mut Core, key: SessionKey) -> BTreeMap<Place, GroupKey> {
+    let router = &mut core.router;
+    let parts = router.leaving.take_of(key).into_iter();
+    parts.chain(router.leftovers.take_of(key)).collect()
 }
 
 /// A session ends and leaves its groups. If it has messages for their other members, it stays until
@@ -207,9 +246,32 @@ fn end_but_for(core: &mut Core, key: SessionKey, mut kept: Vec<Share>, now: Time
     for filter in over {
         core.sessions.unsave_filter(key, &filter);
     }
+    name_shares(core, key, &kept);
     core.ledger.promise(now);
     for share in kept {
         leave_to_others(core, key, share);
+    }
+}
+
+/// The rows of a session that has ended say of each share which group it was in, so that it can still be
+/// told after a start; of those that the session had left before, too.
+fn name_shares(core: &mut Core, key: SessionKey, kept: &[Share]) {
+    for share in kept {
+        let Some(name) = core.router.groups.name(share.group).map(str::to_owned) else {
+            continue;
+        };
+        let Some(session) = core.sessions.get_mut(key) else {
+            return;
+        };
+        if !session.subscriptions.has(&name) {
+            let options = SubOptions {
+                lane: share.lane(),
+                ..SubOptions::default()
+            };
+            let named = Subscribed::new(&name, options, RetainHandling::default());
+            session.subscriptions.set(named);
+            core.sessions.unsave_filter(key, &name);
+        }
     }
 }
 
@@ -229,8 +291,9 @@ pub(crate) fn clear_out(core: &mut Core, most: usize) {
     while core.work.done() < end
         && let Some(levels) = core.router.clear_one()
     {
+        // One that was looked at only, too.
         core.work
-            .add(levels.div_ceil(2) + core.router.take_crowding());
+            .add(levels.div_ceil(2).max(1) + core.router.take_crowding());
     }
 }
 
@@ -249,7 +312,11 @@ pub(crate) fn leave_group(core: &mut Core, key: SessionKey, name: &str, lane: La
         return;
     };
     if quit(core, key, name, share.group) {
-        core.router.leaving.push_back((key, share, 0));
+        let place = Place {
+            session: key,
+            share: share.number,
+        };
+        core.router.leaving.add(place, share.group, 0);
     }
 }
 
@@ -258,11 +325,15 @@ pub(crate) fn give_what_is_left(core: &mut Core, most: usize, now: Time) {
     let end = core.work.done().saturating_add(most as u64);
     hand_over(core, end, now);
     while core.work.done() < end
-        && let Some((key, share, at)) = core.router.leaving.pop_front()
+        && let Some((place, group, at)) = core.router.leaving.take()
     {
+        let number = place.share;
+        let (key, share) = (place.session, Share { group, number });
         match give_unsent(core, key, share, (at, end), now) {
-            Some(at) => core.router.leaving.push_front((key, share, at)),
-            None => leave_to_others(core, key, share),
+            Some(at) => core.router.leaving.add(place, group, at),
+            None if core.router.groups.name(group).is_some() => leave_to_others(core, key, share),
+            // What the last member of a group leaves is its own.
+            None => {}
         }
     }
 }
@@ -277,9 +348,12 @@ fn give_unsent(
     (mut at, end): (usize, u64),
     now: Time,
 ) -> Option<usize> {
-    while let Some(session) = core.sessions.get(key)
-        && let Some((found, entry)) = session.outbound.next_unsent(share.lane(), at)
-    {
+    while let Some(session) = core.sessions.get(key) {
+        let Some((found, entry)) = session.outbound.next_unsent(share.lane(), at) else {
+            let passed = session.outbound.ready().saturating_sub(at);
+            core.work.add(1 + passed / LOOKS);
+            return None;
+        };
         if core.work.done() >= end {
             return Some(at);
         }

@@ -14,25 +14,40 @@ pub(crate) fn join(core: &mut Core, key: SessionKey, name: &str, options: &mut S
     let Some(session) = core.sessions.known(key) else {
         return;
     };
+    let is_connected = session.conn.is_some();
     let member = share_of(core, key, name);
     let is_new = member.is_none();
     let number = match (member, options.lane) {
         (Some(number), _) => number,
         (None, Lane::Share(number)) => number,
         (None, Lane::Client | Lane::Bridge(_) | Lane::Dead) => {
-            let Some(number) = session.free_shares().next() else {
+            let Some(number) = free_shares(core, key).next() else {
                 return impossible!("a share was granted, and there is no number for it");
             };
             number
         }
     };
     options.lane = Lane::Share(number);
-    let is_connected = session.conn.is_some();
     let group = core.router.join(name, key, *options, is_connected);
     if let (true, Some(session)) = (is_new, core.sessions.get_mut(key)) {
         session.add_share(Share { group, number });
+        core.router.leftovers.vacate(Place {
+            session: key,
+            share: number,
+        });
         core.router.leftovers.offer_again(group);
     }
+}
+
+/// The numbers for new shared subscriptions of a session; none of those whose messages others are still
+/// to get.
+pub(crate) fn free_shares(core: &Core, session: SessionKey) -> impl Iterator<Item = ShareNo> {
+    let numbers = core.sessions.known(session).map(Session::free_shares);
+    let numbers = numbers.into_iter().flatten();
+    numbers.filter(move |share| {
+        let share = *share;
+        !core.router.leaving.uses(Place { session, share })
+    })
 }
 
 /// The number of a session's share in the group `name`.

@@ -363,3 +363,61 @@ fn to_leave_a_filter_that_thousands_have_is_work() {
     let moves = 3_000 * 1_500 / 1_024;
     assert!(took > 3_000 * 9 + moves, "{took}");
 }
+
+/// Sessions end that were members of many groups each: it takes several turns until all is looked at.
+#[test]
+fn groups_of_sessions_that_end_are_looked_at_in_pieces() {
+    let shares: Vec<String> = (0..100).map(|n| format!("$share/g{n}/t")).collect();
+    let shares: Vec<_> = shares
+        .iter()
+        .map(|share| Subscription::new(share, QoS::AtMostOnce))
+        .collect();
+    let mut world = World::new();
+    let peers: Vec<Peer> = (0..50)
+        .map(|n| world.clean(Version::V5, &format!("c{n}")))
+        .collect();
+    for peer in &peers {
+        world.subscribe(*peer, 1, &shares);
+    }
+    assert_eq!(world.broker.gauges().shared_subscriptions, 5_000);
+    for peer in peers {
+        let (conn, now) = (world.conn(peer), world.now);
+        world.broker.closed(conn, "cut", now);
+    }
+    let turns = world.turns();
+    assert!(turns > 4, "{turns}");
+    assert!(world.broker.core.router.is_empty());
+}
+
+/// A client leaves many groups by which it is owed nothing, while much waits for it: that it is looked
+/// through for each of them is work.
+#[test]
+fn a_long_queue_without_anything_for_others_is_looked_through_in_pieces() {
+    let names: Vec<String> = (0..50).map(|n| format!("$share/g{n}/u")).collect();
+    let filters: Vec<&str> = names.iter().map(|name| &**name).collect();
+    let subscriptions: Vec<_> = filters
+        .iter()
+        .map(|name| Subscription::new(name, QoS::AtMostOnce))
+        .collect();
+    let mut world = World::new();
+    let dial = Dial {
+        receive_maximum: Some(1),
+        ..Dial::clean(Version::V5, "a")
+    };
+    let (a, _) = world.connect(&dial);
+    world.listen(a, "t", QoS::AtLeastOnce);
+    flood(&mut world, 5_000);
+    let b = world.clean(Version::V5, "b");
+    for peer in [a, b] {
+        world.subscribe(peer, 1, &subscriptions);
+    }
+    let packet = Packet::Unsubscribe(Unsubscribe {
+        id: pid(7),
+        props: Props::EMPTY,
+        filters,
+    });
+    world.hand_in(a, &packet);
+    let turns = world.turns();
+    assert!(turns > 8, "{turns}");
+    assert_eq!(queued(&world), 5_000);
+}

@@ -367,8 +367,8 @@ fn a_thousand_groups_are_work_for_a_thousand() {
             .to_vec();
         assert!(shares.is_sorted_by_key(|share| share.number) && shares.len() == 1_000);
         let took = world.effort(|world| world.cut(a));
-        // What waits in RAM is offered to others, one by one.
-        assert!(took < 5_000, "{took}");
+        // What waits in RAM is offered to others, one by one, and each filter is looked at.
+        assert!(took < 7_500, "{took}");
         let a = slow(&mut world, true);
         assert_eq!(
             take_all(&mut world, a).len(),

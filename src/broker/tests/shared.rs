@@ -1,6 +1,7 @@
 //! Shared subscriptions (5.0 §4.8.2): who gets a message.
 
 mod hand_over;
+mod leaving;
 mod random;
 
 use std::rc::Rc;
