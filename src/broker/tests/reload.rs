@@ -231,7 +231,7 @@ fn lines_that_may_lose_nothing_are_looked_at_once() {
     world.settings.max_queued_messages = 4;
     world.settings.queue_overflow = Overflow::Oldest;
     set_general(&mut world);
-    for _ in 0..200 {
+    for _ in 0..20 {
         let now = world.now;
         end_turn(&mut world, now);
     }
