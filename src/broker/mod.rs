@@ -398,6 +398,8 @@ impl Broker {
         // What would be lost with the memory.
         give_what_is_left(&mut self.core, usize::MAX, now);
         finish_bridges(&mut self.core);
+        // Rows of what was dropped would be owed again after the start.
+        while self.core.ledger.disown_one(now) {}
         self.commit_now(now);
         self.settle(now);
     }

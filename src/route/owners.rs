@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::rc::Rc;
 
 use crate::held::ALLOCATION;
+use crate::message::Origin;
 
 /// What a client has retained: values that it was the last to set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -19,6 +21,10 @@ pub struct Owned {
 pub(super) struct Owners {
     of: HashMap<u64, Owned>,
     hasher: RandomState,
+    /// How many retained messages have the same names of their publisher, by where those lie.
+    names: HashMap<*const Origin, u32>,
+    /// What all those names take.
+    name_bytes: usize,
 }
 
 impl Owners {
@@ -54,19 +60,67 @@ impl Owners {
         }
     }
 
+    /// A retained message has these names, and keeps them when their session is gone.
+    pub(super) fn hold(&mut self, origin: &Rc<Origin>) {
+        let messages = self.names.entry(Rc::as_ptr(origin)).or_default();
+        *messages += 1;
+        if *messages == 1 {
+            self.name_bytes += origin.held();
+        }
+    }
+
+    /// A retained message that had these names is gone.
+    pub(super) fn release(&mut self, origin: &Rc<Origin>) {
+        let name = Rc::as_ptr(origin);
+        let Some(messages) = self.names.get_mut(&name) else {
+            return;
+        };
+        *messages -= 1;
+        if *messages == 0 {
+            self.names.remove(&name);
+            self.name_bytes -= origin.held();
+            if self.names.is_empty() || self.names.capacity() > 8 * self.names.len() + 64 {
+                self.names.shrink_to(2 * self.names.len());
+            }
+        }
+    }
+
     /// What all that takes in memory, in bytes.
     pub(super) fn held(&self) -> usize {
-        match self.of.capacity() {
+        let table = |places: usize, entry: usize| match places {
             0 => 0,
             // An eighth of the table stays free, and each place has a byte beside it.
-            places => places * (size_of::<(u64, Owned)>() + 1) * 8 / 7 + ALLOCATION,
-        }
+            places => places * (entry + 1) * 8 / 7 + ALLOCATION,
+        };
+        table(self.of.capacity(), size_of::<(u64, Owned)>())
+            + table(self.names.capacity(), size_of::<(*const Origin, u32)>())
+            + self.name_bytes
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_counted_once_as_long_as_something_has_them() {
+        let mut owners = Owners::default();
+        let long = "u".repeat(60_000);
+        let origins = ["a", "b"].map(|id| Rc::new(Origin::new(id, Some(&long), None)));
+        for origin in origins.iter().chain(&origins) {
+            owners.hold(origin);
+        }
+        let held = owners.held();
+        assert!((120_000..125_000).contains(&held), "{held}");
+        owners.release(&origins[0]);
+        assert_eq!(owners.held(), held);
+        owners.release(&origins[0]);
+        assert!((60_000..65_000).contains(&owners.held()));
+        for _ in 0..3 {
+            owners.release(&origins[1]);
+        }
+        assert_eq!(owners.held(), 0);
+    }
 
     #[test]
     fn what_is_over_is_forgotten() {

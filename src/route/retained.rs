@@ -131,6 +131,7 @@ impl Retained {
         self.held.shift(kept.held(), 0);
         let client_id = value.origin().client_id();
         self.owners.add(client_id, Retained::weight(value));
+        self.owners.hold(value.origin());
         self.owners_held.set(self.owners.held());
     }
 
@@ -141,6 +142,7 @@ impl Retained {
         self.held.shift(0, kept.held());
         let client_id = value.origin().client_id();
         self.owners.take(client_id, Retained::weight(value));
+        self.owners.release(value.origin());
         self.owners_held.set(self.owners.held());
     }
 

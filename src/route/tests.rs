@@ -406,3 +406,25 @@ proptest! {
         prop_assert_eq!(retained.bytes(), retained.iter().map(|m| m.size() as usize).sum::<usize>());
     }
 }
+
+/// Names of a publisher that is gone are held by what it retained.
+#[test]
+fn names_that_only_a_retained_message_has_are_counted() {
+    let mut retained = Retained::new();
+    for n in 0..10 {
+        let long = "u".repeat(60_000);
+        let origin = Rc::new(Origin::new(&n.to_string(), Some(&long), None));
+        let topic = &format!("t/{n}");
+        let parts = Parts {
+            topic,
+            props: &[],
+            payload: b"x",
+        };
+        retained.set(Rc::new(Message::new(parts, Time::ZERO, origin).unwrap()));
+    }
+    assert!(retained.held() > 600_000, "{}", retained.held());
+    for n in 0..10 {
+        retained.remove(&format!("t/{n}"));
+    }
+    assert_eq!(retained.held(), 0);
+}

@@ -299,8 +299,6 @@ fn clear(
         }
     }
     while *left > 0 && bounded(core) == Some(false) {
-        *left -= 1;
-        core.work.add(1);
         let Core {
             sessions, settings, ..
         } = &mut *core;
@@ -314,6 +312,8 @@ fn clear(
         let Some(dropped) = outbound.drop_oldest(may) else {
             return;
         };
+        *left -= 1;
+        core.work.add(1);
         drop_done(core, key, dropped, DropReason::OverflowOldest, now);
     }
 }

@@ -39,7 +39,7 @@ pub(crate) struct Unwritten {
     /// To be written at the given moment.
     later: HashMap<Box<str>, Time>,
     /// The values of these have expired.
-    expired: Vec<Box<str>>,
+    expired: HashSet<Box<str>>,
     /// When the next of them are to be deleted.
     expired_due: Option<Time>,
     /// The first of the moments of `later`, or an earlier one.
@@ -125,8 +125,7 @@ impl Unwritten {
     /// The value of `topic` has expired.
     pub(crate) fn expired(&mut self, topic: &str) {
         self.forget(topic);
-        if !self.next.contains(topic) {
-            self.expired.push(topic.into());
+        if !self.next.contains(topic) && self.expired.insert(topic.into()) {
             self.held.shift(held(topic), 0);
         }
     }
@@ -158,14 +157,13 @@ impl Unwritten {
         self.held_lazy.set(self.lazy.held());
         self.lazy_due = (!self.lazy.is_empty()).then(|| now + LAZY_PAUSE);
         let most = if all { usize::MAX } else { EXPIRED };
-        let rest = self.expired.len().saturating_sub(most);
-        for topic in self.expired.drain(rest..) {
+        for topic in self.expired.extract_if(|_| true).take(most) {
             written(&topic, &mut held_bytes);
             topics.insert(topic);
         }
-        self.expired_due = (rest > 0).then(|| now + EXPIRED_PAUSE);
-        if rest == 0 {
-            self.expired = Vec::new();
+        self.expired_due = (!self.expired.is_empty()).then(|| now + EXPIRED_PAUSE);
+        if self.expired.is_empty() {
+            self.expired = HashSet::new();
         }
         for topic in &topics {
             let hash = self.hashed(topic);
@@ -226,6 +224,17 @@ mod tests {
         take(&mut unwritten, 2_000);
         let parts = [&unwritten.held, &unwritten.held_lazy].map(Charge::bytes);
         assert_eq!(parts, [0, 0]);
+    }
+
+    #[test]
+    fn a_topic_whose_values_expire_again_and_again_is_kept_once() {
+        let mut unwritten = Unwritten::default();
+        for _ in 0..100 {
+            unwritten.expired("t");
+        }
+        assert_eq!(unwritten.held.bytes(), held("t"));
+        assert_eq!(take(&mut unwritten, 0), ["t"]);
+        assert_eq!(unwritten.held.bytes(), 0);
     }
 
     #[test]

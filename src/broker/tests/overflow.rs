@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::*;
 use crate::bridge::{Limits, Map, Wire};
-use crate::broker::{BridgeId, BridgeSession, DropReason};
+use crate::broker::{BridgeId, BridgeSession, DropReason, feed_store};
 use crate::config::{Bounds, BridgeTopic, Direction, Overflow};
 
 /// Carries everything both ways as it is.
@@ -409,4 +409,23 @@ fn clean_sessions_lose_their_oldest() {
     publish(&mut world, device, &all);
     assert_eq!(drain(&mut world, slow), ["1", "5"], "1 was in flight");
     assert_eq!(dropped(&world, DropReason::OverflowOldest), 3);
+}
+
+/// What newer messages have taken the place of is gone from the store with a stop, even one that comes
+/// before the store was told of all of it.
+#[test]
+fn what_is_superseded_does_not_outlive_a_stop() {
+    let mut world = with(0, 40, Overflow::LatestPerTopic);
+    let bridge = add(&mut world, &[line("#")]);
+    let device = world.clean(Version::V311, "d");
+    publish(&mut world, device, &[("a", "x"); 40]);
+    let last = ("a", "last");
+    world.publish_in_turn(device, last, qos1(41), false, &[]);
+    assert!(world.broker.core.ledger.has_disowned());
+    assert_eq!(world.broker.bridge_backlog(bridge).0, 1);
+    let now = world.now;
+    world.broker.shutdown(now);
+    feed_store(&mut world, now);
+    while world.store() {}
+    assert_eq!(world.rows().len(), 1);
 }

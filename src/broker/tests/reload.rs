@@ -3,8 +3,8 @@
 use super::overflow::{add, line, plain};
 use super::*;
 use crate::bridge::Limits;
-use crate::broker::{BridgeId, DropReason};
-use crate::config::Overflow;
+use crate::broker::{BridgeId, DropReason, end_turn};
+use crate::config::{Bounds, BridgeTopic, Overflow};
 
 fn up(world: &mut World, bridge: BridgeId) -> Peer {
     let limits = Limits {
@@ -195,4 +195,47 @@ fn a_client_is_held_to_what_it_was_told() {
         world.publish(device, "a", "2", qos2(2));
         assert_eq!(world.is_open(device), before);
     }
+}
+
+fn queued_for(world: &World, client_id: &str) -> u64 {
+    let sessions = &world.broker.core.sessions;
+    let session = sessions.find(client_id).and_then(|key| sessions.get(key));
+    session.unwrap().outbound.len()
+}
+
+/// Lines that are over their bounds, and may lose nothing, don't keep the broker from going on to other
+/// sessions, and from an end.
+#[test]
+fn lines_that_may_lose_nothing_are_looked_at_once() {
+    let mut world = World::new();
+    let away = world.durable(Version::V311, "away");
+    world.listen(away, "a", QoS::AtLeastOnce);
+    world.cut(away);
+    let topics: Vec<_> = (0..600).map(|n| line(&format!("t/{n}"))).collect();
+    add(&mut world, &topics);
+    let device = world.clean(Version::V311, "device");
+    publish(&mut world, device, 1..11);
+    for n in 1..1_201 {
+        world.publish(device, &format!("t/{}", n % 600), "x", qos1(n));
+    }
+    world.pass(secs(1));
+    let tight = topics.into_iter().map(|line| BridgeTopic {
+        bounds: Bounds {
+            messages: 1,
+            bytes: 0,
+        },
+        overflow: Some(Overflow::Refuse),
+        ..line
+    });
+    let bridge = add(&mut world, &tight.collect::<Vec<_>>());
+    world.settings.max_queued_messages = 4;
+    world.settings.queue_overflow = Overflow::Oldest;
+    set_general(&mut world);
+    for _ in 0..20 {
+        let now = world.now;
+        end_turn(&mut world, now);
+    }
+    assert!(world.broker.core.watches.bounded_anew.is_empty());
+    assert_eq!(world.broker.bridge_backlog(bridge).0, 1_200);
+    assert_eq!(queued_for(&world, "away"), 4);
 }

@@ -24,8 +24,7 @@ impl Taken {
 
     /// What they take in RAM, in bytes, about.
     pub fn held(&self) -> usize {
-        // A page and its key, in a tree whose nodes are two thirds full.
-        self.0.pages() * 108
+        self.0.room()
     }
 }
 
