@@ -53,6 +53,8 @@ fn facts(world: &World, session: &Session) -> Facts {
         };
         (s.filter.to_string(), options)
     });
+    let awaiting = session.subscriptions.iter().filter(|s| s.awaits_retained);
+    let awaiting = awaiting.map(|s| s.filter.to_string());
     let will = session.will.as_ref();
     Facts {
         number: session.id.0,
@@ -60,6 +62,7 @@ fn facts(world: &World, session: &Session) -> Facts {
         since: session.conn.is_none().then_some(session.since),
         will: will.map(|will| will.message.payload().to_vec()),
         subscriptions: subscriptions.collect(),
+        awaiting: awaiting.collect(),
         received: session.inbound.received().map(|id| id.get()).collect(),
         saved: session.is_on_disk() && session.is_saved(world.broker.core.ledger.store().done()),
     }

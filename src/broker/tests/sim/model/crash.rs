@@ -19,6 +19,8 @@ pub struct Facts {
     /// The payload of the will that waits.
     pub will: Option<Vec<u8>>,
     pub subscriptions: BTreeMap<String, Options>,
+    /// The filters of those that had not got all that was retained for them, and get it once more.
+    pub awaiting: Vec<String>,
     /// QoS 2 packet ids of its client.
     pub received: Vec<u16>,
     /// All this is on disk.
@@ -70,9 +72,9 @@ impl Model {
             return Err(Violation::SessionLeft);
         }
         for session in self.sessions.values_mut() {
-            session
-                .owed
-                .retain(|order, _| lost.binary_search(order).is_err());
+            let is_lost = |order: &u64| lost.binary_search(order).is_ok();
+            session.owed.retain(|order, _| !is_lost(order));
+            session.done.retain(|owed| !is_lost(&owed.order));
             session.restore_owed(|order| self.acknowledged.contains(&order));
         }
         for (client, will, certain) in wills {
@@ -83,7 +85,16 @@ impl Model {
                 owed.must = if certain { owed.must } else { Must::Not };
             }
         }
-        self.restore_retained(retained, now)
+        self.restore_retained(retained, now)?;
+        for (client, fact) in facts {
+            for filter in &fact.awaiting {
+                let Some(options) = fact.subscriptions.get(filter) else {
+                    return Err(Violation::WrongSubscriptionRestored);
+                };
+                self.may_bring_retained(*client, filter, *options, now);
+            }
+        }
+        Ok(())
     }
 
     /// The packet ids of a publisher: one whose PUBREC has left is known, one whose PUBCOMP has

@@ -37,6 +37,22 @@ impl Model {
         version
     }
 
+    /// What is retained for a subscription may come once more.
+    pub(super) fn may_bring_retained(
+        &mut self,
+        client: usize,
+        filter: &str,
+        options: Options,
+        now: Time,
+    ) {
+        let before = self.order;
+        self.owe_retained(client, filter, options, now);
+        if let Some(session) = self.sessions.get_mut(&client) {
+            let new = session.owed.range_mut(before + 1..);
+            new.for_each(|(_, owed)| owed.must = Must::Not);
+        }
+    }
+
     fn owe_retained(&mut self, client: usize, filter: &str, options: Options, now: Time) {
         let (rules, order) = (self.rules, &mut self.order);
         let Some(session) = self.sessions.get_mut(&client) else {

@@ -57,6 +57,20 @@ pub struct Owed {
 }
 
 impl Owed {
+    /// The one of two that was sent on the later connection.
+    fn later<'a>(&'a self, other: &'a Owed) -> &'a Owed {
+        let sent_on = |owed: &Owed| match owed.stage {
+            Stage::Waiting => 0,
+            Stage::Sent(_, connection) => connection,
+            Stage::Taken(_) => u32::MAX,
+        };
+        if sent_on(other) > sent_on(self) {
+            other
+        } else {
+            self
+        }
+    }
+
     /// True if it must have come by now.
     fn is_late(&self, now: Time) -> bool {
         let expired = self.publication.expires.is_some_and(|end| end <= now);
@@ -236,16 +250,20 @@ impl Session {
     /// Which message a PUBLISH is: the one that has its packet id already, else the first.
     fn find(&self, arrival: &Arrival, now: Time) -> Result<u64, Violation> {
         let (mut why, mut found): (_, Option<&Owed>) = (Violation::NotOwed, None);
+        let mut known: Option<&Owed> = None;
         for owed in self.owed.values().filter(|owed| is_of(owed, arrival)) {
             match self.fits(owed, arrival, now) {
-                Ok(()) if is_known_by(owed, arrival) => return Ok(owed.order),
+                // Copies of several connections may have had the id: the last one has it.
+                Ok(()) if is_known_by(owed, arrival) => {
+                    known = Some(known.map_or(owed, |known| known.later(owed)));
+                }
                 // Its publisher may have sent again what had no room.
                 Ok(()) if found.is_none_or(|found| found.offered) => found = Some(owed),
                 Ok(()) => {}
                 Err(violation) => why = violation,
             }
         }
-        found.map(|owed| owed.order).ok_or(why)
+        known.or(found).map(|owed| owed.order).ok_or(why)
     }
 
     /// A message that a crash may have swallowed has come; or was it not that one, but the one

@@ -136,6 +136,7 @@ impl Bench {
                 .iter()
                 .filter_map(|(f, o)| Some((f.clone(), (*o.get())?)))
                 .collect(),
+            awaiting: Vec::new(),
             received: session.received.keys().copied().collect(),
             saved: true,
         };
@@ -455,4 +456,30 @@ fn what_is_retained_outlives_a_crash() {
     bench.model.acknowledged(PUBLISHER, 1, "t", routed);
     bench.model.acknowledged(PUBLISHER, 1, "t", again);
     assert_eq!(bench.crash(|_| {}), lost);
+}
+
+/// What is retained comes once more after a crash where the broker still had to bring it, and nowhere else.
+#[test]
+fn what_was_awaited_may_come_again() {
+    for awaits in [false, true] {
+        let mut bench = Bench::new();
+        let (arrival, routed) = bench.publish(QoS::AtLeastOnce, |p| p.retain = true);
+        bench.model.acknowledged(PUBLISHER, 1, "t", routed);
+        let mut facts = bench.facts();
+        if awaits {
+            let fact = facts.get_mut(&SUBSCRIBER).unwrap();
+            fact.awaiting.push("#".to_owned());
+        }
+        let kept = BTreeMap::from([("t".to_owned(), ("1".to_owned(), None))]);
+        bench.model.crash(&facts, &kept, START).unwrap();
+        assert!(bench.model.connect(SUBSCRIBER, 2, &hello(None), START));
+        bench.model.connected(SUBSCRIBER);
+        assert_eq!(bench.seen(&arrival), Ok(()), "it is owed");
+        let again = Arrival {
+            retain: true,
+            id: Some(9),
+            ..arrival
+        };
+        assert_eq!(bench.seen(&again).is_ok(), awaits);
+    }
 }
