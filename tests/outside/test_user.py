@@ -79,6 +79,8 @@ def test_a_port_for_root_is_bound_before(start):
     text = broker.config_file.read_text().splitlines()
     broker.config_file.write_text("\n".join(["listener 951 127.0.0.1", *text[1:]]) + "\n")
     broker.start()
+    # It listens before it gives up its rights, and so before it runs.
+    wait_until(lambda: "running" in broker.log(), what="the log")
     assert all(uid.startswith(f"{NOBODY.pw_uid}\t") for uid, _, _ in identities(broker.process.pid))
     broker.stop()
 
