@@ -40,6 +40,12 @@ pub const NAMES: [&str; 9] = [
     "filters",
 ];
 
+/// What a hash table with room for `capacity` entries takes, of so many bytes each: an eighth of it stays
+/// free, and each has a byte beside it.
+pub const fn table(capacity: usize, entry: usize) -> usize {
+    capacity * 8 / 7 * (entry + 1)
+}
+
 /// What an allocation takes beside the bytes that were asked for, about.
 pub const ALLOCATION: usize = 16;
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::hash::LevelHash;
+use crate::held::table;
 
 /// A level's number, and how many edges carry it.
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +94,6 @@ impl Symbols {
 
     /// What they take, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        let table = |capacity: usize, entry: usize| capacity * 8 / 7 * (entry + 1);
         self.names
             + table(self.short.capacity(), size_of::<(Short, Symbol)>())
             + table(self.long.capacity(), size_of::<(Box<[u8]>, Symbol)>())

@@ -16,6 +16,7 @@ use std::hash::BuildHasherDefault;
 use super::hash::EdgeHasher;
 use super::subs::{Sub, SubOptions, Subs};
 use super::symbols::{Symbol, Symbols};
+use crate::held::table;
 use crate::impossible;
 
 /// No node, or no such level.
@@ -362,7 +363,6 @@ impl<S: Copy + Ord> Trie<S> {
 
     /// How many bytes the tree takes, as far as the capacities tell; costs no look at the nodes.
     pub fn bytes(&self) -> usize {
-        let table = |capacity: usize, entry: usize| capacity * 8 / 7 * (entry + 1);
         let free = self.free_nodes.capacity() + self.free_symbols.capacity();
         self.lists
             + self.scratch_heap.get()

@@ -3,6 +3,8 @@
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 
+use crate::held::table;
+
 /// Topics, each once. One client can make very many at once, and what is retained of them is allocated at
 /// the same time: topics in allocations of their own would leave holes between those values. So all lie in
 /// one buffer, and are known by their hashes. Those have a key, and 64 bits: that one of a million topics
@@ -75,7 +77,7 @@ impl Lazy {
 
     /// What they take in memory, in bytes.
     pub(super) fn held(&self) -> usize {
-        self.topics.capacity() + self.known.capacity() * 8 / 7 * (size_of::<u64>() + 1)
+        self.topics.capacity() + table(self.known.capacity(), size_of::<u64>())
     }
 }
 

@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use super::lazy::Lazy;
-use crate::held::{ALLOCATION, Charge, RETAINED};
+use crate::held::{ALLOCATION, Charge, RETAINED, table};
 use crate::time::Time;
 
 /// How long after a topic was written a value that nobody waits for is written.
@@ -179,7 +179,7 @@ impl Unwritten {
             self.swept = now;
         }
         self.held.set(held_bytes);
-        let table = self.written.capacity() * 8 / 7 * (size_of::<(u32, u32)>() + 1);
+        let table = table(self.written.capacity(), size_of::<(u32, u32)>());
         self.held_written.set(table);
         topics
     }
