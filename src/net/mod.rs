@@ -6,6 +6,7 @@
 //! store its batch and writes each connection's output once (`turn`). `web` puts WebSocket and files between socket and packets;
 //! `uplink` drives the client side of bridges, and keeps name lookups, which block, off this thread.
 
+mod channel;
 mod clock;
 mod conn;
 mod drive;

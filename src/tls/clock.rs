@@ -24,6 +24,16 @@ struct Floor {
     system: AtomicU32,
 }
 
+/// When this was released, 2026-11-30, in seconds since 1970: it is later than that.
+const RELEASED: u64 = 1_795_996_800;
+
+/// One that knows nothing but when this was released.
+impl Default for Clock {
+    fn default() -> Clock {
+        Clock::new(Duration::from_secs(RELEASED))
+    }
+}
+
 impl Clock {
     /// Never before `floor`, since 1970.
     #[must_use]
