@@ -34,6 +34,10 @@ impl Channel {
         &self.socket
     }
 
+    pub(super) fn has_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// Reads what is there into `buf`, at most `most` bytes. With TLS it goes by way of `sealed`: half of
     /// that, because the rest of a record that came before may become more than what is read now.
     ///

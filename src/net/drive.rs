@@ -378,7 +378,7 @@ mod tests {
         let mut hub = hub.borrow_mut();
         let now = hub.now();
         let id = hub.broker.accept(0, Address::Local, now).unwrap();
-        let socket = std::os::fd::OwnedFd::from(ours);
+        let socket = socket2::Socket::from(std::os::fd::OwnedFd::from(ours));
         hub.attach(id, socket, Role::Device, Vec::new()).unwrap();
         (id, peer)
     }

@@ -229,11 +229,14 @@ impl Hub {
     pub(super) fn attach(
         &mut self,
         id: ConnId,
-        socket: impl Into<Socket>,
+        socket: impl Into<Channel>,
         role: Role,
         partial: Vec<u8>,
     ) -> io::Result<()> {
-        let channel = Channel::from(socket.into());
+        let channel = socket.into();
+        if channel.has_tls() {
+            self.make_room_for_sealed();
+        }
         self.attach_as(id, channel, role, Transport::Plain(partial))?;
         let place = self.conns.get_mut(id.slot()).and_then(Option::as_mut);
         if let Some(conn) = place {
@@ -247,10 +250,22 @@ impl Hub {
     pub fn set_tls(&mut self, clock: &tls::Clock, sides: Vec<Option<ServerSide>>) {
         clock.tell(wall().since(Time::ZERO));
         self.tls_clock = clock.clone();
-        if sides.iter().any(Option::is_some) && self.sealed.is_empty() {
-            self.sealed = vec![0; READ_BUFFER / 2].into_boxed_slice();
+        if sides.iter().any(Option::is_some) {
+            self.make_room_for_sealed();
         }
         self.listeners_tls = sides;
+    }
+
+    fn make_room_for_sealed(&mut self) {
+        if self.sealed.is_empty() {
+            self.sealed = vec![0; READ_BUFFER / 2].into_boxed_slice();
+        }
+    }
+
+    /// The clock that certificates are judged by; it knows what time it is.
+    pub(super) fn tls_clock(&self) -> tls::Clock {
+        self.tls_clock.tell(wall().since(Time::ZERO));
+        self.tls_clock.clone()
     }
 
     /// There is no descriptor for one more connection: the oldest without a CONNECT makes room.

@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn it_is_never_before_the_floor() {
-        let day = |n| Duration::from_secs(86_400 * n);
+        let day = |n: u64| Duration::from_secs(86_400 * n);
         let clock = Clock::new(day(20_000));
         let times = [
             (0, 20_000, true),
