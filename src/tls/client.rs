@@ -5,44 +5,53 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, OtherError, SignatureScheme};
+use xxhash_rust::xxh3::Xxh3;
 
+use super::certificate::Certificate;
 use super::clock::Clock;
 use super::error::Error;
-use super::files::Cas;
+use super::files::{self, Cas};
 use super::server::own_key;
 use super::suites;
 use crate::config::BridgeTls;
 
-/// What the handshakes of a bridge go by. Its files are read for each of them; what lasts is the session
-/// with the upstream.
+/// What the handshakes of a bridge go by. Its files are read for each of them; as long as they are the
+/// same, the session with the upstream goes on.
 #[derive(Debug)]
 pub struct ClientSide {
-    resumption: Resumption,
     clock: Clock,
+    /// What the last handshake went by, and a hash of all that it was made of: rustls resumes a session
+    /// only by the very configuration that has begun it.
+    last: Option<(u64, Arc<ClientConfig>)>,
 }
 
 impl ClientSide {
     /// One that knows no session yet.
     #[must_use]
     pub fn new(clock: Clock) -> ClientSide {
-        ClientSide {
-            resumption: Resumption::in_memory_sessions(1),
-            clock,
-        }
+        ClientSide { clock, last: None }
     }
 
-    /// Reads the files of a bridge.
+    /// What the next handshake goes by.
     ///
     /// # Errors
-    /// Whatever keeps them from being used, as a sentence with its cure.
-    pub(super) fn config(&self, tls: &BridgeTls) -> Result<Arc<ClientConfig>, Error> {
+    /// Whatever keeps the files from being used, as a sentence with its cure.
+    pub(super) fn config(&mut self, tls: &BridgeTls) -> Result<Arc<ClientConfig>, Error> {
+        let hash = fingerprint(tls)?;
+        if let Some((last, config)) = &self.last
+            && *last == hash
+        {
+            return Ok(Arc::clone(config));
+        }
+        let config = Arc::new(self.read(tls)?);
+        self.last = Some((hash, Arc::clone(&config)));
+        Ok(config)
+    }
+
+    fn read(&self, tls: &BridgeTls) -> Result<ClientConfig, Error> {
         let provider = suites::provider(tls.suites.as_deref())?;
-        let cas = Cas {
-            file: tls.cafile.as_deref(),
-            folder: tls.capath.as_deref(),
-            system: tls.use_os_certs,
-        };
+        let cas = Cas::of_bridge(tls);
         let refused = |why: String| Error::Refused(why);
         let roots = Arc::new(cas.roots()?);
         let inner = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
@@ -71,9 +80,44 @@ impl ClientSide {
             .iter()
             .map(|name| name.clone().into_bytes())
             .collect();
-        config.resumption = self.resumption.clone();
-        Ok(Arc::new(config))
+        config.resumption = Resumption::in_memory_sessions(1);
+        Ok(config)
     }
+}
+
+/// A hash of the directives and of what is in the files that they name.
+fn fingerprint(tls: &BridgeTls) -> Result<u64, Error> {
+    let mut hash = Xxh3::new();
+    hash.update(format!("{tls:?}").as_bytes());
+    let cas = Cas::of_bridge(tls);
+    for path in cas.files()? {
+        hash.update(&files::read(&path)?);
+    }
+    for path in tls.certfile.iter().chain(&tls.keyfile) {
+        hash.update(&zeroize::Zeroizing::new(files::read(path)?));
+    }
+    Ok(hash.digest())
+}
+
+/// The upstream's certificate is from a CA that is not trusted.
+#[derive(Debug)]
+pub(super) struct UnknownCa {
+    /// The CA's subject.
+    pub(super) issuer: String,
+}
+
+impl std::fmt::Display for UnknownCa {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "unknown CA {}", self.issuer)
+    }
+}
+
+impl std::error::Error for UnknownCa {}
+
+/// Who has signed the last certificate of a chain.
+fn issuer(end_entity: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Option<String> {
+    let last = intermediates.last().unwrap_or(end_entity);
+    Some(Certificate::read(last)?.issuer)
 }
 
 /// Judges the certificate of an upstream as rustls does; the name may be any where `bridge_insecure` says
@@ -93,7 +137,7 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        use rustls::CertificateError::{NotValidForName, NotValidForNameContext};
+        use rustls::CertificateError::{NotValidForName, NotValidForNameContext, UnknownIssuer};
         // The name is looked at last, when all else is good.
         let judged = self.inner.verify_server_cert(
             end_entity,
@@ -106,6 +150,11 @@ impl ServerCertVerifier for Verifier {
             Err(rustls::Error::InvalidCertificate(
                 NotValidForName | NotValidForNameContext { .. },
             )) if self.takes_any_name => Ok(ServerCertVerified::assertion()),
+            Err(rustls::Error::InvalidCertificate(UnknownIssuer)) => {
+                let issuer = issuer(end_entity, intermediates).unwrap_or_default();
+                let unknown = OtherError(Arc::new(UnknownCa { issuer }));
+                Err(rustls::CertificateError::Other(unknown).into())
+            }
             judged => judged,
         }
     }

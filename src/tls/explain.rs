@@ -6,6 +6,7 @@ use rustls::CertificateError as Bad;
 use rustls::{AlertDescription, PeerIncompatible};
 
 use super::certificate::Certificate;
+use super::client::UnknownCa;
 
 /// Why a TLS connection ended. Prints as one line: cause, then cure.
 #[derive(Debug)]
@@ -136,9 +137,6 @@ fn client_certificate(bad: &Bad) -> &'static str {
 /// What is wrong with the certificate of the upstream `name`.
 fn certificate(bad: &Bad, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match bad {
-        Bad::UnknownIssuer => f.write_str(
-            "the upstream's certificate is from a CA that bridge_cafile does not have",
-        ),
         Bad::Expired | Bad::ExpiredContext { .. } => f.write_str(
             "the upstream's certificate has expired: its operator has to renew it (or is the clock wrong \
              here?)",
@@ -158,7 +156,7 @@ fn certificate(bad: &Bad, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result
             f,
             "the upstream's certificate is not for {name}, but for {}: put that into `address`, or \
              bridge_insecure true skips the name",
-            presented.join(", ")
+            plain(presented)
         ),
         Bad::BadSignature => f.write_str(
             "a signature in the upstream's certificates is wrong, or of an RSA key below 2048 bits, which \
@@ -170,6 +168,15 @@ fn certificate(bad: &Bad, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result
                  key with SHA-512 (OpenSSL takes it); have it signed with SHA-256",
             ),
         Bad::Revoked => f.write_str("the upstream's certificate is revoked"),
+        Bad::Other(other) if other.0.is::<UnknownCa>() => {
+            let issuer = other.0.downcast_ref::<UnknownCa>().map(|ca| &*ca.issuer);
+            write!(
+                f,
+                "the upstream's certificate is from {}, a CA that is none of those that the bridge trusts: \
+                 put its certificate into bridge_cafile",
+                issuer.unwrap_or_default()
+            )
+        }
         Bad::Other(other) => {
             let text = other.to_string();
             if text.contains("CaUsedAsEndEntity") {
@@ -188,6 +195,15 @@ fn certificate(bad: &Bad, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result
         }
         other => write!(f, "the upstream's certificate cannot be used: {other}"),
     }
+}
+
+/// Names without what webpki writes around them, as in `DnsName("a")`.
+fn plain(presented: &[String]) -> String {
+    let names = presented.iter().map(|name| {
+        let inside = name.split_once('(').map_or(&**name, |(_, inside)| inside);
+        inside.trim_end_matches(')').trim_matches('"')
+    });
+    names.collect::<Vec<_>>().join(", ")
 }
 
 /// A line about one's own certificate for the log, as of `now` since 1970: subject, names, until when.

@@ -9,6 +9,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 
 use super::certificate::Certificate;
 use super::error::Error;
+use crate::config::BridgeTls;
 
 /// Where systems keep the CAs that they trust, as one file: Debian, OpenWrt and Alpine, Fedora.
 const SYSTEM_FILES: [&str; 3] = [
@@ -92,6 +93,27 @@ pub(super) struct Cas<'a> {
 }
 
 impl Cas<'_> {
+    /// Those of a bridge.
+    pub(super) fn of_bridge(tls: &BridgeTls) -> Cas<'_> {
+        Cas {
+            file: tls.cafile.as_deref(),
+            folder: tls.capath.as_deref(),
+            system: tls.use_os_certs,
+        }
+    }
+
+    /// The files that they may lie in.
+    pub(super) fn files(self) -> Result<Vec<PathBuf>, Error> {
+        let mut all: Vec<PathBuf> = self.file.iter().map(|file| file.to_path_buf()).collect();
+        if let Some(folder) = self.folder {
+            all.extend(listed(folder)?);
+        }
+        if self.system {
+            all.push(system_file()?.to_owned());
+        }
+        Ok(all)
+    }
+
     /// All of their certificates. In a folder, every file that has any counts: OpenSSL's `c_rehash` is
     /// not needed.
     pub(super) fn certificates(self) -> Result<Vec<(PathBuf, CertificateDer<'static>)>, Error> {
@@ -116,8 +138,7 @@ impl Cas<'_> {
             }
         }
         if self.system {
-            let mut files = SYSTEM_FILES.iter().map(Path::new);
-            let file = files.find(|file| file.exists()).ok_or(Error::NoSystemCas)?;
+            let file = system_file()?;
             add(file, certificates(file)?);
         }
         Ok(all)
@@ -142,6 +163,12 @@ impl Cas<'_> {
         }
         Ok(roots)
     }
+}
+
+/// Where the system keeps its CAs.
+fn system_file() -> Result<&'static Path, Error> {
+    let mut files = SYSTEM_FILES.iter().map(Path::new);
+    files.find(|file| file.exists()).ok_or(Error::NoSystemCas)
 }
 
 /// The files of a folder, sorted.

@@ -12,6 +12,8 @@ mod files;
 mod server;
 mod session;
 mod suites;
+#[cfg(test)]
+mod tests;
 
 pub use certificate::Certificate;
 pub use client::ClientSide;

@@ -45,7 +45,7 @@ impl Session {
     ///
     /// # Errors
     /// What is wrong with the files, or with the name of the host.
-    pub fn connect(side: &ClientSide, tls: &BridgeTls, host: &str) -> Result<Session, Error> {
+    pub fn connect(side: &mut ClientSide, tls: &BridgeTls, host: &str) -> Result<Session, Error> {
         let config = side.config(tls)?;
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| Error::Refused(format!("{host} is neither a host name nor an address")))?;
