@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::config::{Config, Listener};
-use crate::tls::{self, Clock, ServerSide, describe};
+use crate::tls::{self, Clock, ClientSide, ServerSide, describe};
 
 /// A certificate that ends so soon is warned of.
 const SOON: Duration = Duration::from_secs(30 * 86_400);
@@ -26,6 +26,19 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.cause)
     }
+}
+
+/// What would keep listeners and bridges from speaking TLS.
+pub(super) fn check(config: &Config) -> Vec<String> {
+    let listeners = Tls::read(config, Clock::default()).err();
+    let listeners = listeners.into_iter().flatten();
+    let mut wrong: Vec<String> = listeners.map(|error| error.to_string()).collect();
+    for bridge in config.bridges.iter().filter(|bridge| bridge.tls.is_on()) {
+        if let Err(error) = ClientSide::check(&bridge.tls) {
+            wrong.push(format!("connection {}: {error}", bridge.name));
+        }
+    }
+    wrong
 }
 
 /// TLS of the listeners.

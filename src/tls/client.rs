@@ -49,6 +49,15 @@ impl ClientSide {
         Ok(config)
     }
 
+    /// Reads the files of a bridge, as far as that says what is wrong with them.
+    ///
+    /// # Errors
+    /// As the first connect would have them.
+    pub fn check(tls: &BridgeTls) -> Result<(), Error> {
+        let mut side = ClientSide::new(Clock::default());
+        side.config(tls).map(drop)
+    }
+
     fn read(&self, tls: &BridgeTls) -> Result<ClientConfig, Error> {
         let provider = suites::provider(tls.suites.as_deref())?;
         let cas = Cas::of_bridge(tls);
