@@ -229,5 +229,6 @@ mod slow_tests;
 pub mod status;
 pub mod store;
 pub mod time;
+pub mod tls;
 
 pub(crate) use impossible::impossible;

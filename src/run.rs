@@ -17,6 +17,7 @@ mod options;
 mod prepare;
 mod reload;
 mod start;
+mod tls;
 mod user;
 
 use std::pin::pin;
@@ -39,6 +40,7 @@ use reload::Reloadable;
 pub use check::{Findings, check};
 pub use error::Error;
 pub use options::Options;
+pub use tls::Error as TlsError;
 
 /// How long a clean stop waits for output to leave and for the last commit.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -138,7 +140,7 @@ fn serve_until_stopped(
     let mut start = net::Start::Plain;
     loop {
         let started = Instant::now();
-        let rules = prepared.auth.clone();
+        let (rules, tls) = (prepared.auth.clone(), prepared.tls.clone());
         signals = match serve(options, &config, prepared, logger, (signals, start), report)? {
             Ended::Stopped => return Ok(()),
             Ended::Damaged(signals) => signals,
@@ -154,7 +156,7 @@ fn serve_until_stopped(
         if let Ok((newer, _)) = load(options) {
             config = newer;
         }
-        prepared = Prepared::again(&config, rules)?;
+        prepared = Prepared::again(&config, rules, tls)?;
         start = net::Start::Again;
     }
 }
@@ -177,6 +179,9 @@ fn serve(
         .watch(&reactor)
         .map_err(|e| Error::System("waiting for signals", e))?;
     let (hub, damaged) = start::hub(config, prepared.auth, &reactor, &executor)?;
+    hub.borrow_mut()
+        .set_tls(&prepared.tls.clock, prepared.tls.sides.clone());
+    prepared.tls.tell(config);
     let listeners = match prepared.listeners {
         Some(bound) => bound,
         None => prepare::bind_listeners(&reactor, options, config, how)?,
@@ -186,6 +191,7 @@ fn serve(
         options: options.clone(),
         config: config.clone(),
         logger: Rc::clone(logger),
+        tls: prepared.tls,
         bridges: Bridges::start(&config.bridges, &hub, &executor),
         hub: Rc::clone(&hub),
     };

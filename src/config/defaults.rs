@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Bridge, Config, Doors, Durability, Env, General, Listener, Log, LogTypes, LoginFailures, Net,
-    Overflow, Restart, Security, TcpKeepalive, Web,
+    Bridge, BridgeTls, Config, Doors, Durability, Env, General, Listener, ListenerTls, Log,
+    LogTypes, LoginFailures, Net, Overflow, Restart, Security, TcpKeepalive, Web,
 };
 use crate::mqtt::{QoS, Version};
 
@@ -142,6 +142,7 @@ impl Listener {
             mount_point: String::new(),
             security: Security::default(),
             use_username_as_clientid: false,
+            tls: ListenerTls::default(),
         }
     }
 }
@@ -181,6 +182,7 @@ impl Bridge {
             max_inflight_qos2: None,
             max_packet_size: None,
             max_topic_alias: None,
+            tls: BridgeTls::default(),
         }
     }
 }

@@ -16,6 +16,7 @@ mod lengths_tests;
 pub mod log_type;
 mod parse;
 pub mod printable;
+mod tls;
 mod topic;
 mod value;
 mod whole;
@@ -29,6 +30,7 @@ pub use env::Env;
 pub use error::{Error, Errors, Kind};
 pub use log_type::{LogType, LogTypes};
 pub use parse::{Examined, LoadedConfig};
+pub use tls::{BridgeTls, CertificateUsername, ListenerTls, TlsVersion};
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -282,6 +284,8 @@ pub struct Listener {
     pub security: Security,
     /// `use_username_as_clientid`.
     pub use_username_as_clientid: bool,
+    /// `certfile` and what belongs to it.
+    pub tls: ListenerTls,
 }
 
 impl Listener {
@@ -402,6 +406,8 @@ pub struct Bridge {
     pub max_topic_alias: Option<u16>,
     /// `bridge_outgoing_topic_alias`: the most topic aliases set for the upstream. Default 32.
     pub outgoing_topic_alias: u16,
+    /// `bridge_cafile` and what belongs to it.
+    pub tls: BridgeTls,
 }
 
 impl Bridge {

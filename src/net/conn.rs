@@ -3,13 +3,14 @@
 //! An idle connection owns its socket and a small place in the tables; a buffer only while half a
 //! packet lies in it. `drive` reads and writes.
 
-use std::io::{IoSlice, Read, Write};
+use std::io::Read as _;
 use std::net::Shutdown;
 use std::time::Duration;
 
 use socket2::{Socket, TcpKeepalive};
 
-use super::progress::{End, Progress};
+use super::channel::{Channel, Read};
+use super::progress::End;
 use super::reactor::Readiness;
 use super::turn::ready::WRITE;
 use super::web::{Over, Web};
@@ -103,7 +104,7 @@ fn ask(socket: &Socket, asked: config::TcpKeepalive) {
 pub(super) struct Conn {
     /// Of what the broker calls it; the rest of that is its place.
     generation: u32,
-    socket: Socket,
+    socket: Channel,
     pub(super) role: Role,
     pub(super) transport: Transport,
     pub(super) ready: Readiness,
@@ -114,7 +115,7 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    pub(super) fn new(id: ConnId, socket: Socket, role: Role, mut transport: Transport) -> Conn {
+    pub(super) fn new(id: ConnId, socket: Channel, role: Role, mut transport: Transport) -> Conn {
         Conn {
             generation: id.generation(),
             socket,
@@ -142,33 +143,37 @@ impl Conn {
         let longest = u64::from(config::TcpKeepalive::LONGEST);
         let idle = Duration::from_secs(u64::from(keep_alive).min(longest));
         if let Some(asked) = options.keepalive.filter(|asked| asked.idle < idle) {
-            ask(&self.socket, config::TcpKeepalive { idle, ..asked });
+            ask(self.socket.socket(), config::TcpKeepalive { idle, ..asked });
         }
     }
 
-    /// Reads what is there into `buf`, which is not empty.
-    pub(super) fn read(&mut self, buf: &mut [u8]) -> Progress {
-        let progress = Progress::of(self.socket.read(buf));
-        if progress.is_short(buf.len()) {
-            self.ready.read_dry();
-        }
-        progress
+    /// Reads what is there into `buf`, at most `most` bytes. `sealed`: room for what is encrypted.
+    ///
+    /// # Errors
+    /// The end of the connection.
+    pub(super) fn read(
+        &mut self,
+        bufs: (&mut [u8], &mut [u8]),
+        most: usize,
+    ) -> Result<Option<Read>, End> {
+        self.socket.read(bufs, most, &mut self.ready)
     }
 
-    /// Writes as much of `bytes`, which are not empty, as the kernel takes.
-    fn write(&mut self, bytes: &[u8]) -> Progress {
-        let progress = Progress::of(self.socket.write(bytes));
-        self.ready.writable = !progress.is_short(bytes.len());
-        progress
+    /// What must be written though the broker has nothing to say: of a handshake, or encrypted and not yet
+    /// taken by the kernel.
+    pub(super) fn holds_output(&self) -> bool {
+        self.socket.holds_output()
     }
 
     /// Writes as much of the outbox as the kernel takes, but no more than a connection may at a time
     /// ([`WRITE`]); true if that was anything.
     pub(super) fn write_out(&mut self, outbox: &mut Outbox) -> Result<bool, End> {
         let mut left = WRITE;
+        self.socket.flush(&mut self.ready)?;
         // One write takes it all, unless a large payload lies beside.
         while self.ready.writable && left > 0 && !outbox.is_empty() {
-            let Some(n) = self.write(first(outbox.pending(), left)).moved()? else {
+            let part = first(outbox.pending(), left);
+            let Some(n) = self.socket.write(&[part], &mut self.ready)? else {
                 break;
             };
             outbox.advance(n);
@@ -188,16 +193,14 @@ impl Conn {
             return Ok(false);
         };
         let (mut moved, mut left) = (false, WRITE);
+        self.socket.flush(&mut self.ready)?;
         while self.ready.writable && left > 0 {
             let parts = web.parts(outbox);
-            let parts = parts.each_ref().map(|part| IoSlice::new(first(part, left)));
-            let asked = parts.iter().map(|part| part.len()).sum();
-            if asked == 0 {
+            let parts = parts.each_ref().map(|part| first(part, left));
+            if parts.iter().all(|part| part.is_empty()) {
                 break;
             }
-            let progress = Progress::of(self.socket.write_vectored(&parts));
-            self.ready.writable = !progress.is_short(asked);
-            let Some(n) = progress.moved()? else {
+            let Some(n) = self.socket.write(&parts, &mut self.ready)? else {
                 break;
             };
             moved |= web.advance(n, outbox);
@@ -209,9 +212,8 @@ impl Conn {
             let n = body.read(scratch).map_err(End::Failed)?;
             let bytes = scratch.get(..n).unwrap_or_default();
             // A file that has become shorter ends too early for the peer, too.
-            let progress = Progress::of(self.socket.write(bytes));
-            self.ready.writable = !progress.is_short(n);
-            body.advance(progress.moved()?.unwrap_or_default());
+            let taken = self.socket.write(&[bytes], &mut self.ready)?;
+            body.advance(taken.unwrap_or_default());
             if body.left() == 0 {
                 web.end_body();
             }
@@ -248,7 +250,12 @@ impl Conn {
 
     /// The peer's address, for logs.
     pub(super) fn peer(&self) -> String {
-        let peer = self.socket.peer_addr().ok().and_then(|a| a.as_socket());
+        let peer = self
+            .socket
+            .socket()
+            .peer_addr()
+            .ok()
+            .and_then(|a| a.as_socket());
         peer.map_or_else(|| "local".to_owned(), |peer| peer.to_string())
     }
 
@@ -256,9 +263,11 @@ impl Conn {
     /// that is closed with input unread sends a reset instead, which may overtake the last packet;
     /// so what has arrived is read into `scratch` and thrown away.
     pub(super) fn finish(&mut self, scratch: &mut [u8]) {
+        self.socket.close();
+        let mut socket = self.socket.socket();
         // An error means that the connection is gone already.
-        let _ = self.socket.shutdown(Shutdown::Write);
-        let _ = self.socket.read(scratch);
+        let _ = socket.shutdown(Shutdown::Write);
+        let _ = socket.read(scratch);
     }
 }
 
@@ -272,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_idle_connection_takes_48_bytes_here() {
-        assert!(size_of::<Option<Conn>>() <= 48);
+    fn an_idle_connection_takes_56_bytes_here() {
+        assert!(size_of::<Option<Conn>>() <= 56);
     }
 }

@@ -4,6 +4,7 @@
 
 use std::mem;
 
+use super::channel::Read;
 use super::conn::{Conn, Role, Transport};
 use super::half::{self, CROWDED, READ_WHEN_CROWDED, SMALL, Sender};
 use super::hub::Hub;
@@ -75,10 +76,10 @@ impl Hub {
             self.go_on_later(id, Ready::push_rest);
             return Ok(());
         }
-        let mut buf = mem::take(&mut self.buf);
+        let (mut buf, mut sealed) = (mem::take(&mut self.buf), mem::take(&mut self.sealed));
         let packets = self.traffic.packets_received;
-        let read = self.read_into(id, &mut buf);
-        self.buf = buf;
+        let read = self.read_into(id, &mut buf, &mut sealed);
+        (self.buf, self.sealed) = (buf, sealed);
         if read? && let Some(Role::Upstream(index)) = self.conn(id).map(|conn| conn.role) {
             let (is_whole, now) = (self.traffic.packets_received > packets, self.now());
             self.heard(index, is_whole, now);
@@ -114,7 +115,7 @@ impl Hub {
     /// Reads once and hands on what is whole. A small half packet moves to the front of `buf`, so
     /// that one read and one decode see it whole; a larger one grows where it is. False: nothing was
     /// there.
-    fn read_into(&mut self, id: ConnId, buf: &mut [u8]) -> Result<bool, End> {
+    fn read_into(&mut self, id: ConnId, buf: &mut [u8], sealed: &mut [u8]) -> Result<bool, End> {
         let is_crowded = self.half.bytes() > CROWDED;
         let conn = self.conn(id).ok_or(End::Asked)?;
         let waiting = conn.transport.partial().len();
@@ -126,13 +127,18 @@ impl Hub {
         } else {
             room.len()
         };
-        let read = conn.read(room.get_mut(..most).unwrap_or_default());
-        let Some(n) = read.moved()? else {
+        let read = conn.read((&mut *room, sealed), most);
+        let holds_output = conn.holds_output();
+        if holds_output {
+            // Of a handshake, or why it failed.
+            self.write_soon(id);
+        }
+        let Some(Read { wire, plain: n }) = read? else {
             self.io += ready::read_cost(0);
             return Ok(false);
         };
-        self.traffic.bytes_received += n as u64;
-        self.io += ready::read_cost(n);
+        self.traffic.bytes_received += wire as u64;
+        self.io += ready::read_cost(wire);
         let conn = self.conn(id).ok_or(End::Asked)?;
         let n = conn.unwrap(room.get_mut(..n).unwrap_or_default());
         let mut partial = self.take_partial(id);
@@ -324,7 +330,7 @@ impl Hub {
         let sent = waiting - outbox.len();
         self.traffic.bytes_sent += sent as u64;
         self.io += ready::write_cost(sent);
-        let is_empty = outbox.is_empty();
+        let is_empty = outbox.is_empty() && !conn.holds_output();
         outbox.is_blocked = !is_empty && !conn.ready.writable;
         let sending = conn.web().is_some_and(|web| web.body().is_some());
         let close = outbox.close || conn.web().is_some_and(|web| web.is_answered());
@@ -362,7 +368,7 @@ impl Hub {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io::Read as _;
     use std::os::unix::net::UnixStream;
 
     use super::*;
@@ -377,7 +383,7 @@ mod tests {
         let mut hub = hub.borrow_mut();
         let now = hub.now();
         let id = hub.broker.accept(0, Address::Local, now).unwrap();
-        let socket = std::os::fd::OwnedFd::from(ours);
+        let socket = socket2::Socket::from(std::os::fd::OwnedFd::from(ours));
         hub.attach(id, socket, Role::Device, Vec::new()).unwrap();
         (id, peer)
     }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
+use super::channel::Channel;
 use super::clock::{Clock, wall};
 use super::conn::{Conn, Role, SocketOptions, Transport};
 use super::half::HalfPackets;
@@ -34,6 +35,7 @@ use crate::held;
 use crate::status::{Sys, Traffic};
 use crate::store::{Batch, Event, Handle, ReadRequest};
 use crate::time::Time;
+use crate::tls::{self, ServerSide, Session};
 
 /// The [`Hub`], as the tasks hold it.
 pub type Shared = Rc<RefCell<Hub>>;
@@ -107,6 +109,12 @@ pub struct Hub {
     pub(super) uplinks: Vec<Uplink>,
     /// The read buffer; taken out while it is in use.
     pub(super) buf: Box<[u8]>,
+    /// As `buf`, for what is encrypted; empty without TLS.
+    pub(super) sealed: Box<[u8]>,
+    /// What each listener's handshakes go by, by its index; `None` without TLS.
+    listeners_tls: Vec<Option<ServerSide>>,
+    /// What certificates are judged by.
+    tls_clock: tls::Clock,
     /// Wakes the turn; taken when it has been woken.
     pub(super) turn: Option<Waker>,
 }
@@ -145,6 +153,9 @@ impl Hub {
             heap: Heap::default(),
             uplinks: Vec::new(),
             buf: vec![0; READ_BUFFER].into_boxed_slice(),
+            sealed: Box::default(),
+            listeners_tls: Vec::new(),
+            tls_clock: tls::Clock::default(),
             turn: None,
         }))
     }
@@ -205,7 +216,15 @@ impl Hub {
             Some(site) => Transport::Web(Box::new(Web::new(Rc::clone(site)))),
             None => Transport::Plain(Vec::new()),
         };
-        let attached = self.attach_as(id, socket, Role::Device, transport);
+        let side = self.listeners_tls.get(listener).and_then(Option::as_ref);
+        if side.is_some() {
+            self.tls_clock.tell(wall().since(Time::ZERO));
+        }
+        let tls = side.map(Session::accept).transpose();
+        let attached = tls.map_err(io::Error::other).and_then(|tls| {
+            let channel = Channel::new(socket, tls.map(Box::new));
+            self.attach_as(id, channel, Role::Device, transport)
+        });
         if let Err(e) = &attached {
             self.broker.closed(id, &e.to_string(), now);
         }
@@ -219,16 +238,43 @@ impl Hub {
     pub(super) fn attach(
         &mut self,
         id: ConnId,
-        socket: impl Into<Socket>,
+        socket: impl Into<Channel>,
         role: Role,
         partial: Vec<u8>,
     ) -> io::Result<()> {
-        self.attach_as(id, socket.into(), role, Transport::Plain(partial))?;
+        let channel = socket.into();
+        if channel.has_tls() {
+            self.make_room_for_sealed();
+        }
+        self.attach_as(id, channel, role, Transport::Plain(partial))?;
         let place = self.conns.get_mut(id.slot()).and_then(Option::as_mut);
         if let Some(conn) = place {
             self.half.keep(id, conn.transport.partial());
         }
         Ok(())
+    }
+
+    /// What the handshakes of connections go by that come from now on, for each listener.
+    /// `clock` is what certificates are judged by: it is told what time it is.
+    pub fn set_tls(&mut self, clock: &tls::Clock, sides: Vec<Option<ServerSide>>) {
+        clock.tell(wall().since(Time::ZERO));
+        self.tls_clock = clock.clone();
+        if sides.iter().any(Option::is_some) {
+            self.make_room_for_sealed();
+        }
+        self.listeners_tls = sides;
+    }
+
+    fn make_room_for_sealed(&mut self) {
+        if self.sealed.is_empty() {
+            self.sealed = vec![0; READ_BUFFER / 2].into_boxed_slice();
+        }
+    }
+
+    /// The clock that certificates are judged by; it knows what time it is.
+    pub(super) fn tls_clock(&self) -> tls::Clock {
+        self.tls_clock.tell(wall().since(Time::ZERO));
+        self.tls_clock.clone()
     }
 
     /// There is no descriptor for one more connection: the oldest without a CONNECT makes room.
@@ -245,18 +291,18 @@ impl Hub {
     fn attach_as(
         &mut self,
         id: ConnId,
-        socket: Socket,
+        channel: Channel,
         role: Role,
         transport: Transport,
     ) -> io::Result<()> {
-        self.reactor.watch(&socket, id)?;
-        self.options.set(&socket, role);
+        self.reactor.watch(channel.socket(), id)?;
+        self.options.set(channel.socket(), role);
         let slot = id.slot();
         if self.conns.len() <= slot {
             self.conns.resize_with(slot + 1, || None);
         }
         if let Some(place) = self.conns.get_mut(slot) {
-            *place = Some(Conn::new(id, socket, role, transport));
+            *place = Some(Conn::new(id, channel, role, transport));
         }
         Ok(())
     }
@@ -293,7 +339,7 @@ impl Hub {
         let Some(mut conn) = self.take_conn(id) else {
             return;
         };
-        if matches!(end, End::Refused(_)) {
+        if matches!(end, End::Refused(_) | End::Tls(_)) && conn.role == Role::Device {
             log::info!("Closing {}: {end}", conn.peer());
         }
         if end.is_ours() {

@@ -7,6 +7,7 @@
 //! `logins` checks passwords, which takes long, on a thread of its own;
 //! `uplink` drives the client side of bridges, and keeps name lookups, which block, off this thread.
 
+mod channel;
 mod clock;
 mod conn;
 mod drive;

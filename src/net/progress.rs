@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 
 use crate::bridge;
+use crate::tls;
 
 /// How a read or write without blocking went.
 #[derive(Debug)]
@@ -66,6 +67,14 @@ pub(super) enum End {
     Refused(&'static str),
     /// The peer broke this rule of WebSocket.
     Broken(&'static str),
+    /// TLS with the peer failed.
+    Tls(Box<tls::Failure>),
+}
+
+impl From<tls::Failure> for End {
+    fn from(failure: tls::Failure) -> End {
+        End::Tls(Box::new(failure))
+    }
 }
 
 impl End {
@@ -78,7 +87,7 @@ impl End {
                 e.kind(),
                 ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe
             ),
-            End::Asked | End::Refused(_) | End::Broken(_) => false,
+            End::Asked | End::Refused(_) | End::Broken(_) | End::Tls(_) => false,
         };
         if is_closed {
             bridge::Error::Closed(why)
@@ -100,6 +109,7 @@ impl fmt::Display for End {
             End::Eof => f.write_str("connection closed by the peer"),
             End::Failed(e) => e.fmt(f),
             End::Refused(why) => write!(f, "HTTP request refused: {why}"),
+            End::Tls(failure) => failure.fmt(f),
             End::Broken(rule) => write!(f, "no valid WebSocket: {rule}"),
         }
     }

@@ -7,6 +7,7 @@ mod resolve;
 mod secret;
 mod state;
 mod table;
+mod upstream;
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -18,15 +19,16 @@ use futures_lite::future;
 use resolve::Resolver;
 use secret::Secrets;
 pub(super) use state::Uplink;
+use upstream::Upstream;
 
 use super::conn::Role;
 use super::hub::{Hub, Shared, let_others_go_first};
-use super::progress::{End, Progress};
-use super::stream::Stream;
+use super::progress::End;
 use crate::bridge::{Action, Backlog, Error, Limits, Link, Step};
 use crate::broker::{BridgeId, Broker, ConnId};
 use crate::mqtt::{self, Packet, PacketId, Version};
 use crate::time::Time;
+use crate::tls::{ClientSide, Session};
 
 /// Largest packet taken from an upstream before its CONNACK; a CONNACK is no larger.
 const HANDSHAKE_PACKET: usize = 64 * 1024;
@@ -56,8 +58,8 @@ pub async fn run(hub: Shared, link: Link, bridge: BridgeId, is_over: impl Fn() -
     while !is_over() {
         let target = next_target(&hub, index).await;
         let why = match attempt(&hub, index, &mut helpers, &target).await {
-            Ok((stream, ready)) => {
-                live(&hub, index, stream, ready).await;
+            Ok((upstream, ready)) => {
+                live(&hub, index, upstream, ready).await;
                 continue;
             }
             Err(why) => why,
@@ -95,13 +97,13 @@ async fn sleep_until_due(hub: &Shared, index: u32) {
     let_others_go_first(hub).await;
 }
 
-/// Gets the password, resolves, connects and shakes hands.
+/// Gets the password, resolves, connects and shakes hands, with TLS first where the bridge asks for it.
 async fn attempt(
     hub: &Shared,
     index: u32,
     (resolver, secrets): &mut (Resolver, Secrets),
     target: &Target,
-) -> Result<(Stream, Ready), Error> {
+) -> Result<(Upstream, Ready), Error> {
     let Target { host, port, within } = target;
     let spec = hub
         .borrow_mut()
@@ -120,15 +122,31 @@ async fn attempt(
         .await
         .map_err(|e| Error::Io(format!("connecting to {host} port {port}: {e}")))?;
     log::debug!("Connected to {host} at {address}.");
-    let ready = handshake(hub, index, &stream, password).await?;
-    Ok((stream, ready))
+    let left = within.saturating_sub(begun.elapsed());
+    let mut upstream = match hub.borrow_mut().tls_session(index, host)? {
+        None => Upstream::plain(stream),
+        Some(session) => {
+            let late = async {
+                Timer::after(left).await;
+                let_others_go_first(hub).await;
+                Err(Error::ConnectTimeout)
+            };
+            let shaken = async {
+                let secured = Upstream::secure(stream, session).await;
+                secured.map_err(|end| end.of_upstream())
+            };
+            future::or(shaken, late).await?
+        }
+    };
+    let ready = handshake(hub, index, &mut upstream, password).await?;
+    Ok((upstream, ready))
 }
 
 /// From CONNECT to CONNACK.
 async fn handshake(
     hub: &Shared,
     index: u32,
-    stream: &Stream,
+    upstream: &mut Upstream,
     password: Option<Vec<u8>>,
 ) -> Result<Ready, Error> {
     let mut out = Vec::new();
@@ -137,10 +155,12 @@ async fn handshake(
         let now = hub.now();
         let link = &mut hub.uplink(index).ok_or(Error::GivenUp)?.link;
         let keepalive = link.spec().keepalive;
+        let stream = upstream.stream();
         stream.set_liveness(keepalive, keepalive + keepalive / 2);
         link.connected_with(password.as_deref(), now, &mut out)?;
     }
-    send(stream, &out).await.map_err(|end| end.of_upstream())?;
+    let sent = upstream.send(&out).await;
+    sent.map_err(|end| end.of_upstream())?;
     hub.borrow_mut().count_sent(1, out.len());
     let mut bytes = Vec::new();
     let late = async {
@@ -151,7 +171,7 @@ async fn handshake(
     };
     let answer = async {
         loop {
-            let received = receive(stream, &mut bytes).await;
+            let received = upstream.receive(&mut bytes).await;
             received.map_err(|end| end.of_upstream())?;
             out.clear();
             if let Some(done) = hub.borrow_mut().connack(index, &bytes, &mut out) {
@@ -167,38 +187,9 @@ async fn handshake(
     })
 }
 
-/// Writes all of `bytes`.
-async fn send(stream: &Stream, mut bytes: &[u8]) -> Result<(), End> {
-    while !bytes.is_empty() {
-        match stream.write(bytes) {
-            Progress::Bytes(n) => bytes = bytes.get(n..).unwrap_or_default(),
-            Progress::Blocked => poll_fn(|cx| stream.poll_writable(cx)).await,
-            Progress::Eof => return Err(End::Eof),
-            Progress::Failed(e) => return Err(End::Failed(e)),
-        }
-    }
-    Ok(())
-}
-
-/// Appends what can be read to `bytes`, and waits for the first of it.
-async fn receive(stream: &Stream, bytes: &mut Vec<u8>) -> Result<(), End> {
-    let mut buf = [0; 512];
-    loop {
-        match stream.read(&mut buf) {
-            Progress::Bytes(n) => {
-                bytes.extend_from_slice(buf.get(..n).unwrap_or_default());
-                return Ok(());
-            }
-            Progress::Blocked => poll_fn(|cx| stream.poll_readable(cx)).await,
-            Progress::Eof => return Err(End::Eof),
-            Progress::Failed(e) => return Err(End::Failed(e)),
-        }
-    }
-}
-
 /// Watches over the connection that is up, until it or the link ends.
-async fn live(hub: &Shared, index: u32, stream: Stream, ready: Ready) {
-    if hub.borrow_mut().uplink_up(index, stream, ready).is_none() {
+async fn live(hub: &Shared, index: u32, upstream: Upstream, ready: Ready) {
+    if hub.borrow_mut().uplink_up(index, upstream, ready).is_none() {
         return;
     }
     hub.borrow_mut().announce(index, true);
@@ -258,6 +249,21 @@ impl Hub {
             }),
             Action::Idle | Action::Window(_) | Action::Close => None,
         }
+    }
+
+    /// What the bridge's next handshake goes by: its files are read now. `None` without TLS.
+    fn tls_session(&mut self, index: u32, host: &str) -> Result<Option<Session>, Error> {
+        let clock = self.tls_clock();
+        let Some(uplink) = self.uplink(index) else {
+            return Err(Error::GivenUp);
+        };
+        let spec = Rc::clone(uplink.link.spec());
+        if !spec.tls.is_on() {
+            return Ok(None);
+        }
+        let side = uplink.tls.get_or_insert_with(|| ClientSide::new(clock));
+        let session = Session::connect(side, &spec.tls, host);
+        session.map(Some).map_err(|why| Error::Io(why.to_string()))
     }
 
     /// Tells the link how long the session's oldest publish has been on its way.
@@ -340,7 +346,7 @@ impl Hub {
     }
 
     /// The link is up: joins its connection to the bridge's session.
-    fn uplink_up(&mut self, index: u32, stream: Stream, ready: Ready) -> Option<ConnId> {
+    fn uplink_up(&mut self, index: u32, upstream: Upstream, ready: Ready) -> Option<ConnId> {
         let now = self.now();
         let uplink = self.uplinks.get(index as usize)?;
         let wire = Rc::clone(uplink.link.wire());
@@ -349,7 +355,7 @@ impl Hub {
             .bridge_up(uplink.bridge, &ready.limits, wire, now)?;
         if let Err(e) = self.attach(
             id,
-            stream.into_socket(),
+            upstream.into_channel(),
             Role::Upstream(index),
             ready.partial,
         ) {

@@ -17,6 +17,7 @@ use rustix::process::geteuid;
 
 use super::loops::{self, Known};
 use super::options::{self, Options};
+use super::tls;
 use super::user;
 use crate::auth::{self, Auth};
 use crate::config::Config;
@@ -51,6 +52,7 @@ pub fn check(options: &Options) -> Findings {
     if let Err(e) = user::check(config.general.user.as_deref()) {
         findings.errors.push(format!("user: {e}"));
     }
+    findings.errors.extend(tls::check(config));
     folders::check(config, &mut findings);
     let open = readable_by_all(options.config.as_deref(), config);
     findings.warnings.extend(open);

@@ -15,6 +15,8 @@ pub enum Error {
     Loop(Vec<String>),
     /// Password and access control files can't be used.
     Auth(auth::Errors),
+    /// Listeners that can't speak TLS; never empty.
+    Tls(Vec<super::TlsError>),
     /// Listeners that can't listen; never empty.
     Listen(Vec<net::ListenError>),
     /// The store can't be opened, or did not take the last commit.
@@ -35,6 +37,10 @@ impl fmt::Display for Error {
             Error::Config(e) => e.fmt(f),
             Error::Loop(lines) => f.write_str(&lines.join("\n")),
             Error::Auth(e) => e.fmt(f),
+            Error::Tls(errors) => {
+                let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                f.write_str(&lines.join("\n"))
+            }
             Error::Listen(errors) => {
                 let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
                 f.write_str(&lines.join("\n"))
@@ -58,6 +64,7 @@ impl std::error::Error for Error {
             Error::Config(e) => Some(e),
             Error::Loop(_) | Error::Background(_) => None,
             Error::Auth(e) => Some(e),
+            Error::Tls(errors) => Some(errors.first()?),
             Error::Listen(errors) => Some(errors.first()?),
             Error::Store(e) => Some(e),
             Error::File(_, _, e) | Error::User(e) | Error::System(_, e) => Some(e),

@@ -2,11 +2,13 @@
 
 use std::rc::Rc;
 
+use super::tls::Tls;
 use super::user::{self, User};
 use super::{Error, Options, daemon};
 use crate::auth::Auth;
 use crate::config::Config;
 use crate::net::{self, Reactor};
+use crate::tls::Clock;
 
 /// Everything before the store is opened.
 pub(super) struct Prepared {
@@ -14,32 +16,42 @@ pub(super) struct Prepared {
     pub auth: Auth,
     /// Lines of the files of rules that were skipped.
     pub warnings: Vec<String>,
+    pub tls: Tls,
     /// Those that had to be bound before rights were given up.
     pub listeners: Option<net::Bound>,
 }
 
 impl Prepared {
-    /// Reads the files of rules.
+    /// Reads the files of rules, and those of TLS.
     pub(super) fn new(config: &Config) -> Result<Prepared, Error> {
         let (auth, warnings) = Auth::for_config(config).map_err(Error::Auth)?;
-        Prepared::with(auth, warnings)
+        let tls = Tls::read(config, Clock::default()).map_err(Error::Tls)?;
+        Prepared::with(auth, warnings, tls)
     }
 
-    /// For starting over: where the files of rules can't be read any more, `rules` stay in force.
-    pub(super) fn again(config: &Config, rules: Auth) -> Result<Prepared, Error> {
+    /// For starting over: where the files of rules or of TLS can't be read any more, those that were read
+    /// stay in force.
+    pub(super) fn again(config: &Config, rules: Auth, tls: Tls) -> Result<Prepared, Error> {
         let (auth, warnings) = Auth::for_config(config).unwrap_or_else(|e| {
             log::error!("The access rules stay as they were: {e}");
             (rules, Vec::new())
         });
-        Prepared::with(auth, warnings)
+        let tls = Tls::read(config, tls.clock.clone()).unwrap_or_else(|errors| {
+            for error in errors {
+                log::error!("The certificates stay as they were: {error}");
+            }
+            tls
+        });
+        Prepared::with(auth, warnings, tls)
     }
 
-    fn with(auth: Auth, warnings: Vec<String>) -> Result<Prepared, Error> {
+    fn with(auth: Auth, warnings: Vec<String>, tls: Tls) -> Result<Prepared, Error> {
         let reactor = Reactor::new().map_err(|e| Error::System("waiting for sockets", e))?;
         Ok(Prepared {
             reactor,
             auth,
             warnings,
+            tls,
             listeners: None,
         })
     }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::bridges::Bridges;
 use super::logger::Logger;
 use super::options::load;
+use super::tls::Tls;
 use super::{Error, Options};
 use crate::auth::Auth;
 use crate::config::{Config, Listener};
@@ -18,6 +19,7 @@ pub(super) struct Reloadable {
     pub logger: Rc<Logger>,
     pub hub: Shared,
     pub bridges: Bridges,
+    pub tls: Tls,
 }
 
 impl Reloadable {
@@ -25,11 +27,11 @@ impl Reloadable {
     /// all as it was. A log file is opened again in any case.
     pub(super) fn reload(&mut self) {
         match self.read() {
-            Ok((config, auth, notes)) => {
+            Ok((config, auth, tls, notes)) => {
                 for note in notes {
                     log::warn!("{note}");
                 }
-                self.apply(config, auth);
+                self.apply(config, auth, tls);
                 log::info!("Configuration reloaded.");
             }
             Err(e) => {
@@ -44,7 +46,7 @@ impl Reloadable {
 
     /// The new configuration, as far as it can take effect now, with everything about it that can fail
     /// done.
-    fn read(&self) -> Result<(Config, Auth, Vec<String>), Error> {
+    fn read(&self) -> Result<(Config, Auth, Tls, Vec<String>), Error> {
         let (mut config, mut notes) = load(&self.options)?;
         for directive in restore_what_takes_a_restart(&self.config, &mut config) {
             notes.push(format!(
@@ -53,16 +55,18 @@ impl Reloadable {
         }
         let (auth, warnings) = Auth::for_config(&config).map_err(Error::Auth)?;
         notes.extend(warnings);
+        let tls = Tls::read(&config, self.tls.clock.clone()).map_err(Error::Tls)?;
         let log = &config.general.log;
         self.logger.apply(log).map_err(|e| Error::of_log(log, e))?;
-        Ok((config, auth, notes))
+        Ok((config, auth, tls, notes))
     }
 
-    fn apply(&mut self, config: Config, auth: Auth) {
+    fn apply(&mut self, config: Config, auth: Auth, tls: Tls) {
         {
             let mut hub = self.hub.borrow_mut();
             hub.set_general(&config.general);
             hub.set_auth(auth);
+            hub.set_tls(&tls.clock, tls.sides.clone());
         }
         self.bridges.reload(&config.bridges);
         {
@@ -70,6 +74,8 @@ impl Reloadable {
             let now = hub.now();
             hub.broker.resend_dead_letters(now);
         }
+        tls.tell(&config);
+        self.tls = tls;
         self.config = config;
     }
 }
@@ -113,6 +119,7 @@ fn restore_listeners(old: &Config, new: &mut Config) -> bool {
         allow_anonymous: rules.allow_anonymous,
         auto_id_prefix: rules.auto_id_prefix.clone(),
         security: rules.security.clone(),
+        tls: rules.tls.clone(),
         ..listener.clone()
     };
     let read = std::mem::take(&mut new.listeners);

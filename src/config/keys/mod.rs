@@ -7,6 +7,7 @@
 
 mod bridge;
 mod bridge_later;
+mod bridge_tls;
 mod general;
 mod key;
 mod limits;
@@ -33,6 +34,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Key> {
         listener::KEYS,
         web::KEYS,
         tls::KEYS,
+        bridge_tls::KEYS,
         bridge::KEYS,
         bridge::password::KEYS,
         bridge_later::NOT_IMPLEMENTED,

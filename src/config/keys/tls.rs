@@ -1,92 +1,141 @@
-//! TLS, of listeners and bridges: a later version's, so every row here is an error. Going on
-//! without the encryption that a file asks for would be a lie.
+//! TLS of listeners.
 
-use super::key::Section::{Bridge, General, Listener};
-use super::key::{Key, accepted, later, refused};
+use super::key::Section::{General, Listener};
+use super::key::Unset::{Is, Means};
+use super::key::{Key, accepted, implemented, later, refused};
+use crate::config::draft::Draft;
+use crate::config::value::Value;
+use crate::config::{CertificateUsername, Kind, TlsVersion};
 
-const LISTENER: &str = "remove it and the port it protects, or put a TLS proxy such as stunnel in front of a \
-     listener on 127.0.0.1";
-const BRIDGE: &str =
-    "this bridge would be unencrypted: point `address` at a local TLS proxy such as stunnel";
-const NO_PSK: &str = "footbridge has no pre-shared-key TLS";
-const USE_CERTIFICATES: &str = "use certificates";
+pub(super) const NO_PSK: &str = "footbridge has no pre-shared-key TLS";
+pub(super) const USE_CERTIFICATES: &str = "use certificates";
+pub(super) const SUITES: &str = "the cipher suites of TLS 1.2 are those that are safe today";
 const NO_ENGINE: &str = "footbridge does not use OpenSSL, so it has no engines";
 const USE_FILES: &str = "keep the key in a file";
-const SUITES: &str = "the cipher suites of TLS 1.2 are those that are safe today";
+
+/// A [`super::key::Parse`] that sets one field of the TLS of a listener.
+macro_rules! tls {
+    ($field:ident, $value:ident => $parsed:expr) => {
+        |draft, $value| {
+            draft.listener().tls.$field = $parsed;
+            Ok(())
+        }
+    };
+}
 
 pub(super) const KEYS: &[Key] = &[
-    later(
-        Listener,
-        "cafile",
-        "FILE",
-        &[],
-        "The CAs of client certificates.",
-        LISTENER,
-    ),
-    later(
-        Listener,
-        "capath",
-        "DIRECTORY",
-        &[],
-        "The CAs of client certificates.",
-        LISTENER,
-    ),
-    later(
+    implemented(
         Listener,
         "certfile",
         "FILE",
-        &[],
-        "The certificate of the listener.",
-        LISTENER,
+        Means("the listener has no TLS"),
+        "The certificate of the listener, in PEM: from then on it speaks TLS only.",
+        "Behind it may stand the certificates that lead to its CA; what lacks of them is taken from cafile. \
+         Read again on SIGHUP, for connections that come after that. TLS 1.2 and 1.3 are spoken, with \
+         ECDHE, AES-GCM and ChaCha20. A client that comes again goes on with its session: a round trip \
+         less.",
+        tls!(certfile, v => Some(v.path()?)),
     ),
-    accepted(Listener, "ciphers", "LIST", SUITES),
-    later(
+    implemented(
         Listener,
-        "ciphers_tls1.3",
-        "LIST",
-        &[],
-        "The cipher suites of TLS 1.3.",
-        LISTENER,
+        "keyfile",
+        "FILE",
+        Means("none"),
+        "The private key of certfile, in PEM: PKCS #8, PKCS #1 or SEC 1.",
+        "RSA of 2048 to 8192 bits, ECDSA on P-256 or P-384, or Ed25519. One that needs a pass phrase is \
+         refused, because nobody is there to give it. Read again on SIGHUP.",
+        tls!(keyfile, v => Some(v.path()?)),
     ),
-    later(
+    implemented(
+        Listener,
+        "cafile",
+        "FILE",
+        Means("none"),
+        "The CAs whose client certificates are taken, in PEM.",
+        "Only with require_certificate. Read again on SIGHUP.",
+        tls!(cafile, v => Some(v.path()?)),
+    ),
+    implemented(
+        Listener,
+        "capath",
+        "DIRECTORY",
+        Means("none"),
+        "A folder with such CAs: all files in it that have certificates.",
+        "They need no hashes for names. Read again on SIGHUP.",
+        tls!(capath, v => Some(v.path()?)),
+    ),
+    implemented(
         Listener,
         "crlfile",
         "FILE",
-        &[],
-        "Client certificates that are revoked.",
-        LISTENER,
+        Means("none"),
+        "The client certificates that are revoked, as lists in PEM.",
+        "Only with require_certificate. Read again on SIGHUP; who is connected stays.",
+        tls!(crlfile, v => Some(v.path()?)),
     ),
+    implemented(
+        Listener,
+        "require_certificate",
+        "true|false",
+        Is("false"),
+        "Whether clients need a certificate of one of the CAs in cafile and capath.",
+        "A client without one gets no further than the handshake.",
+        tls!(require_certificate, v => v.flag()?),
+    ),
+    implemented(
+        Listener,
+        "use_identity_as_username",
+        "true|false",
+        Is("false"),
+        "Takes the common name of the client's certificate for its user name.",
+        "With require_certificate. What the CONNECT says of user and password does not count, and no \
+         password is asked for. A certificate without a common name is refused.",
+        |draft, v| username(draft, v.flag()?, CertificateUsername::CommonName),
+    ),
+    implemented(
+        Listener,
+        "use_subject_as_username",
+        "true|false",
+        Is("false"),
+        "Takes the whole subject of the client's certificate for its user name.",
+        "As use_identity_as_username; written as RFC 2253 has it, such as CN=meter-7,OU=Hall 3,O=Site.",
+        |draft, v| username(draft, v.flag()?, CertificateUsername::Subject),
+    ),
+    implemented(
+        Listener,
+        "tls_version",
+        "tlsv1.2|tlsv1.3",
+        Is("tlsv1.2"),
+        "The oldest TLS version that clients may speak.",
+        "",
+        tls!(version, v => version(v)?),
+    ),
+    implemented(
+        Listener,
+        "ciphers_tls1.3",
+        "SUITE[:SUITE...]",
+        Means("all three"),
+        "The cipher suites of TLS 1.3, the best first.",
+        "TLS_AES_128_GCM_SHA256, TLS_AES_256_GCM_SHA384 and TLS_CHACHA20_POLY1305_SHA256.",
+        tls!(suites, v => Some(v.word("cipher suites with colons between them")?.to_owned())),
+    ),
+    implemented(
+        Listener,
+        "disable_client_cert_date_checks",
+        "true|false",
+        Is("false"),
+        "Takes client certificates that have expired or are not valid yet.",
+        "For sites whose clocks can't be trusted; a stolen key stays good for ever.",
+        tls!(disable_client_cert_date_checks, v => v.flag()?),
+    ),
+    accepted(Listener, "ciphers", "LIST", SUITES),
     accepted(
         Listener,
         "dhparamfile",
         "FILE",
         "key exchange is by elliptic curves",
     ),
-    later(
-        Listener,
-        "disable_client_cert_date_checks",
-        "true|false",
-        &["false"],
-        "Takes client certificates that have expired.",
-        LISTENER,
-    ),
-    later(
-        Listener,
-        "keyfile",
-        "FILE",
-        &[],
-        "The key of the certificate.",
-        LISTENER,
-    ),
     refused(Listener, "psk_hint", "TEXT", &[], NO_PSK, USE_CERTIFICATES),
-    later(
-        Listener,
-        "require_certificate",
-        "true|false",
-        &["false"],
-        "Whether clients need a certificate.",
-        LISTENER,
-    ),
     refused(Listener, "tls_engine", "ENGINE", &[], NO_ENGINE, USE_FILES),
     refused(
         Listener,
@@ -112,118 +161,24 @@ pub(super) const KEYS: &[Key] = &[
         "Writes down session keys.",
         "remove it",
     ),
-    later(
-        Listener,
-        "tls_version",
-        "VERSION",
-        &[],
-        "The oldest TLS version.",
-        LISTENER,
-    ),
-    later(
-        Listener,
-        "use_identity_as_username",
-        "true|false",
-        &["false"],
-        "Takes the certificate's common name for the user name.",
-        LISTENER,
-    ),
-    later(
-        Listener,
-        "use_subject_as_username",
-        "true|false",
-        &["false"],
-        "Takes the certificate's subject for the user name.",
-        LISTENER,
-    ),
-    later(
-        Bridge,
-        "bridge_alpn",
-        "NAME",
-        &[],
-        "The protocol named in the handshake.",
-        BRIDGE,
-    ),
-    later(
-        Bridge,
-        "bridge_cafile",
-        "FILE",
-        &[],
-        "The CAs of the upstream.",
-        BRIDGE,
-    ),
-    later(
-        Bridge,
-        "bridge_capath",
-        "DIRECTORY",
-        &[],
-        "The CAs of the upstream.",
-        BRIDGE,
-    ),
-    later(
-        Bridge,
-        "bridge_certfile",
-        "FILE",
-        &[],
-        "The bridge's certificate.",
-        BRIDGE,
-    ),
-    accepted(Bridge, "bridge_ciphers", "LIST", SUITES),
-    later(
-        Bridge,
-        "bridge_ciphers_tls1.3",
-        "LIST",
-        &[],
-        "The cipher suites of TLS 1.3.",
-        BRIDGE,
-    ),
-    refused(
-        Bridge,
-        "bridge_identity",
-        "NAME",
-        &[],
-        NO_PSK,
-        USE_CERTIFICATES,
-    ),
-    later(
-        Bridge,
-        "bridge_insecure",
-        "true|false",
-        &["false"],
-        "Takes any host name in the upstream's certificate.",
-        BRIDGE,
-    ),
-    later(
-        Bridge,
-        "bridge_keyfile",
-        "FILE",
-        &[],
-        "The key of bridge_certfile.",
-        BRIDGE,
-    ),
-    refused(Bridge, "bridge_psk", "KEY", &[], NO_PSK, USE_CERTIFICATES),
-    refused(
-        Bridge,
-        "bridge_require_ocsp",
-        "true|false",
-        &["false"],
-        "footbridge does not ask OCSP responders",
-        "remove it",
-    ),
-    later(
-        Bridge,
-        "bridge_tls_use_os_certs",
-        "true|false",
-        &["false"],
-        "Trusts the CAs of the system.",
-        BRIDGE,
-    ),
-    later(
-        Bridge,
-        "bridge_tls_version",
-        "VERSION",
-        &[],
-        "The oldest TLS version.",
-        BRIDGE,
-    ),
 ];
+
+fn username(draft: &mut Draft<'_>, is_on: bool, what: CertificateUsername) -> Result<(), Kind> {
+    let username = &mut draft.listener().tls.username;
+    if is_on {
+        *username = what;
+    } else if *username == what {
+        *username = CertificateUsername::None;
+    }
+    Ok(())
+}
+
+/// A TLS version; the older ones, which Mosquitto once had, are named.
+pub(super) fn version(value: Value<'_>) -> Result<TlsVersion, Kind> {
+    let wants = "tlsv1.2 or tlsv1.3";
+    match value.word(wants)? {
+        "tlsv1.2" => Ok(TlsVersion::V12),
+        "tlsv1.3" => Ok(TlsVersion::V13),
+        other => Err(Kind::bad(other, wants)),
+    }
+}

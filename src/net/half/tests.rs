@@ -184,7 +184,8 @@ fn what_a_pause_kept_is_given_back_when_it_is_used() {
     let id = hub.broker.accept(0, Address::Local, now).unwrap();
     let theirs = std::os::fd::OwnedFd::from(theirs);
     let connect = connect("c", 0);
-    hub.attach(id, theirs, Role::Device, connect).unwrap();
+    hub.attach(id, Socket::from(theirs), Role::Device, connect)
+        .unwrap();
     assert!(hub.half.bytes() > 0);
     hub.drive(id);
     assert_eq!(hub.half.bytes(), 0);

@@ -5,12 +5,15 @@ use std::task::{Context, Poll, Waker};
 use crate::bridge::{Error, Faults, Link};
 use crate::broker::{BridgeId, ConnId};
 use crate::time::Time;
+use crate::tls::ClientSide;
 
 /// One bridge's link, and what the broker calls it.
 #[derive(Debug)]
 pub(in crate::net) struct Uplink {
     pub(super) link: Link,
     pub(super) bridge: BridgeId,
+    /// The TLS session with the upstream, which lasts beyond a connection; `None` without TLS.
+    pub(super) tls: Option<ClientSide>,
     /// What is faulty in what the upstream sends.
     pub(super) faults: Faults,
     /// Its connection while the link is up.
@@ -25,6 +28,7 @@ impl Uplink {
             faults: Faults::new(&link.spec().name),
             link,
             bridge,
+            tls: None,
             conn: None,
             waker: None,
         }

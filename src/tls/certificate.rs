@@ -1,0 +1,258 @@
+//! What a certificate says of itself: for the log, for user names, for sentences about what is wrong.
+//! Nothing is decided by it.
+
+use std::fmt::Write;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use super::der::{Elements, tag};
+
+/// The attribute types that RFC 4514 (section 3) has short names for, and what else is common, by the
+/// bytes of their object identifiers.
+const ATTRIBUTES: [(&[u8], &str); 12] = [
+    (&[0x55, 4, 3], "CN"),
+    (&[0x55, 4, 4], "SN"),
+    (&[0x55, 4, 5], "serialNumber"),
+    (&[0x55, 4, 6], "C"),
+    (&[0x55, 4, 7], "L"),
+    (&[0x55, 4, 8], "ST"),
+    (&[0x55, 4, 9], "street"),
+    (&[0x55, 4, 10], "O"),
+    (&[0x55, 4, 11], "OU"),
+    (&[0x55, 4, 12], "title"),
+    (
+        &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 1],
+        "emailAddress",
+    ),
+    (&[9, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 25], "DC"),
+];
+const COMMON_NAME: &[u8] = &[0x55, 4, 3];
+const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 17];
+/// The tags of names in a SubjectAltName (RFC 5280, section 4.2.1.6).
+const DNS_NAME: u8 = 0x82;
+const IP_ADDRESS: u8 = 0x87;
+
+/// What a certificate says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The common name of the subject, the last where there are several; `None`: it has none, or an
+    /// empty one.
+    pub common_name: Option<String>,
+    /// The subject as RFC 2253 writes it, as Mosquitto's `use_subject_as_username` has it.
+    pub subject: String,
+    /// The subject of the CA that has signed it, written like the subject.
+    pub issuer: String,
+    /// The DNS names and addresses that it is for; the common name does not count.
+    pub names: Vec<String>,
+    /// The first moment at which it holds, since 1970.
+    pub not_before: Duration,
+    /// The last one.
+    pub not_after: Duration,
+    /// The version: 1 to 3.
+    pub version: u8,
+    /// The bytes of the subject and of the issuer, to find who has signed whom.
+    raw_names: (Box<[u8]>, Box<[u8]>),
+}
+
+impl Certificate {
+    /// Reads a certificate in DER. `None` if it is none.
+    pub fn read(der: &[u8]) -> Option<Certificate> {
+        let mut certificate = Elements::new(der).enter(tag::SEQUENCE)?;
+        let mut fields = certificate.enter(tag::SEQUENCE)?;
+        // [0] EXPLICIT Version DEFAULT v1
+        let version = match fields.enter(0xa0) {
+            Some(mut version) => *version.inside(tag::INTEGER)?.last()? + 1,
+            None => 1,
+        };
+        fields.inside(tag::INTEGER)?;
+        fields.inside(tag::SEQUENCE)?;
+        let issuer = fields.inside(tag::SEQUENCE)?;
+        let mut validity = fields.enter(tag::SEQUENCE)?;
+        let (not_before, not_after) = (time(&mut validity)?, time(&mut validity)?);
+        let subject = fields.inside(tag::SEQUENCE)?;
+        fields.inside(tag::SEQUENCE)?;
+        Some(Certificate {
+            common_name: common_name(subject),
+            subject: name(subject)?,
+            issuer: name(issuer)?,
+            names: alternative_names(fields).unwrap_or_default(),
+            not_before,
+            not_after,
+            version,
+            raw_names: (subject.into(), issuer.into()),
+        })
+    }
+
+    /// True if `other` may have signed it: it has the name of who did.
+    pub fn may_be_signed_by(&self, other: &Certificate) -> bool {
+        self.raw_names.1 == other.raw_names.0
+    }
+
+    /// True if its subject has signed it itself.
+    pub fn is_self_signed(&self) -> bool {
+        self.raw_names.0 == self.raw_names.1
+    }
+}
+
+/// The attributes of a Name (RFC 5280, section 4.1.2.4): type, tag of the value, value; one list for each
+/// RelativeDistinguishedName.
+fn attributes(name: &[u8]) -> impl DoubleEndedIterator<Item = Vec<(&[u8], u8, &[u8])>> {
+    let sets: Vec<_> = Elements::new(name)
+        .filter(|(t, _)| *t == tag::SET)
+        .collect();
+    sets.into_iter().map(|(_, set)| {
+        let pairs = Elements::new(set).filter_map(|(_, pair)| {
+            let mut pair = Elements::new(pair);
+            let kind = pair.inside(tag::OID)?;
+            let (tag, value) = pair.next()?;
+            Some((kind, tag, value))
+        });
+        pairs.collect()
+    })
+}
+
+fn common_name(subject: &[u8]) -> Option<String> {
+    let all = attributes(subject).flatten();
+    let last = all.filter(|(kind, ..)| *kind == COMMON_NAME).last();
+    let text = last.map(|(_, tag, value)| text(tag, value))?;
+    // A zero byte in a name is a trick: what compares C strings sees only what stands before it.
+    (!text.is_empty() && !text.contains('\0')).then_some(text)
+}
+
+/// A Name as RFC 2253 writes it: the last part first.
+fn name(name: &[u8]) -> Option<String> {
+    let mut out = String::new();
+    for part in attributes(name).rev() {
+        if !out.is_empty() {
+            out.push(',');
+        }
+        for (n, (kind, tag, value)) in part.into_iter().enumerate() {
+            if n > 0 {
+                out.push('+');
+            }
+            match ATTRIBUTES.iter().find(|(oid, _)| *oid == kind) {
+                Some((_, short)) => out.push_str(short),
+                None => dotted(kind, &mut out),
+            }
+            out.push('=');
+            escape(&text(tag, value), &mut out);
+        }
+    }
+    Some(out)
+}
+
+/// An object identifier in digits.
+fn dotted(oid: &[u8], out: &mut String) {
+    let mut number = 0_u64;
+    let mut is_first = true;
+    for byte in oid {
+        number = number << 7 | u64::from(byte & 0x7f);
+        if byte & 0x80 != 0 {
+            continue;
+        }
+        let written = if is_first {
+            let top = (number / 40).min(2);
+            write!(out, "{top}.{}", number - top * 40)
+        } else {
+            write!(out, ".{number}")
+        };
+        debug_assert!(written.is_ok(), "a String takes all");
+        (number, is_first) = (0, false);
+    }
+}
+
+/// Appends `value` with what RFC 2253 (section 2.4) escapes.
+fn escape(value: &str, out: &mut String) {
+    let last = value.chars().count().saturating_sub(1);
+    for (n, c) in value.chars().enumerate() {
+        let at_end = n == 0 && (c == '#' || c == ' ') || n == last && c == ' ';
+        if at_end || matches!(c, ',' | '+' | '"' | '\\' | '<' | '>' | ';') {
+            out.push('\\');
+        }
+        if c.is_control() {
+            let written = write!(out, "\\{:02X}", u32::from(c));
+            debug_assert!(written.is_ok(), "a String takes all");
+        } else {
+            out.push(c);
+        }
+    }
+}
+
+/// The text of an attribute.
+fn text(tag: u8, value: &[u8]) -> String {
+    if tag == tag::BMP_STRING {
+        let units = value.chunks_exact(2);
+        let units = units.filter_map(|pair| Some(u16::from_be_bytes(pair.try_into().ok()?)));
+        return char::decode_utf16(units)
+            .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
+            .collect();
+    }
+    match std::str::from_utf8(value) {
+        Ok(text) => text.to_owned(),
+        // What is no UTF-8 is a TeletexString, whose bytes are Latin-1 in practice.
+        Err(_) => value.iter().copied().map(char::from).collect(),
+    }
+}
+
+/// The DNS names and addresses of the SubjectAltName.
+fn alternative_names(mut after_key: Elements<'_>) -> Option<Vec<String>> {
+    // [3] EXPLICIT Extensions, behind two unique identifiers that nobody uses.
+    let extensions = after_key.find(|(tag, _)| *tag == 0xa3)?.1;
+    let mut extensions = Elements::new(extensions).enter(tag::SEQUENCE)?;
+    let names = extensions.find_map(|(_, extension)| {
+        let mut fields = Elements::new(extension);
+        let is_it = fields.inside(tag::OID)? == SUBJECT_ALT_NAME;
+        // The last field; `critical` may stand before it.
+        let value = fields.filter(|(tag, _)| *tag == tag::OCTET_STRING).last()?;
+        is_it.then_some(value.1)
+    })?;
+    let names = Elements::new(names).enter(tag::SEQUENCE)?;
+    let shown = names.filter_map(|(tag, name)| match tag {
+        DNS_NAME => Some(text(tag, name)),
+        IP_ADDRESS => match name.len() {
+            4 => Some(Ipv4Addr::from(<[u8; 4]>::try_from(name).ok()?).to_string()),
+            _ => Some(Ipv6Addr::from(<[u8; 16]>::try_from(name).ok()?).to_string()),
+        },
+        _ => None,
+    });
+    Some(shown.collect())
+}
+
+/// A Time (RFC 5280, section 4.1.2.5) since 1970; what is before that is 1970.
+fn time(fields: &mut Elements<'_>) -> Option<Duration> {
+    let (tag, text) = fields.next()?;
+    let (year, rest) = match tag {
+        tag::UTC_TIME => {
+            let (digits, rest) = text.split_at_checked(2)?;
+            let year = number(digits)?;
+            (if year < 50 { 2000 + year } else { 1900 + year }, rest)
+        }
+        tag::GENERALIZED_TIME => {
+            let (digits, rest) = text.split_at_checked(4)?;
+            (number(digits)?, rest)
+        }
+        _ => return None,
+    };
+    let mut parts = rest.strip_suffix(b"Z")?.chunks(2).map(number);
+    let mut next = || parts.next().flatten();
+    let (month, day, hour, minute, second) = (next()?, next()?, next()?, next()?, next()?);
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    let days = days_since_1970(year, month, day);
+    let secs = ((days * 24 + hour) * 60 + minute) * 60 + second;
+    Some(Duration::from_secs(u64::try_from(secs).unwrap_or(0)))
+}
+
+fn number(digits: &[u8]) -> Option<i64> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// Days of the proleptic Gregorian calendar, counted from March so that the leap day is a year's last.
+fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = of_era * 365 + of_era / 4 - of_era / 100 + of_year;
+    era * 146_097 + day_of_era - 719_468
+}

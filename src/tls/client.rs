@@ -1,0 +1,194 @@
+//! TLS to an upstream.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, OtherError, SignatureScheme};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::certificate::Certificate;
+use super::clock::Clock;
+use super::error::Error;
+use super::files::{self, Cas};
+use super::server::own_key;
+use super::suites;
+use crate::config::BridgeTls;
+
+/// What the handshakes of a bridge go by. Its files are read for each of them; as long as they are the
+/// same, the session with the upstream goes on.
+#[derive(Debug)]
+pub struct ClientSide {
+    clock: Clock,
+    /// What the last handshake went by, and a hash of all that it was made of: rustls resumes a session
+    /// only by the very configuration that has begun it.
+    last: Option<(u64, Arc<ClientConfig>)>,
+}
+
+impl ClientSide {
+    /// One that knows no session yet.
+    #[must_use]
+    pub fn new(clock: Clock) -> ClientSide {
+        ClientSide { clock, last: None }
+    }
+
+    /// What the next handshake goes by.
+    ///
+    /// # Errors
+    /// Whatever keeps the files from being used, as a sentence with its cure.
+    pub(super) fn config(&mut self, tls: &BridgeTls) -> Result<Arc<ClientConfig>, Error> {
+        let hash = fingerprint(tls)?;
+        if let Some((last, config)) = &self.last
+            && *last == hash
+        {
+            return Ok(Arc::clone(config));
+        }
+        let config = Arc::new(self.read(tls)?);
+        self.last = Some((hash, Arc::clone(&config)));
+        Ok(config)
+    }
+
+    /// Reads the files of a bridge, as far as that says what is wrong with them.
+    ///
+    /// # Errors
+    /// As the first connect would have them.
+    pub fn check(tls: &BridgeTls) -> Result<(), Error> {
+        let mut side = ClientSide::new(Clock::default());
+        side.config(tls).map(drop)
+    }
+
+    fn read(&self, tls: &BridgeTls) -> Result<ClientConfig, Error> {
+        let provider = suites::provider(tls.suites.as_deref())?;
+        let cas = Cas::of_bridge(tls);
+        let refused = |why: String| Error::Refused(why);
+        let roots = Arc::new(cas.roots()?);
+        let inner = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
+        let inner = inner.build().map_err(|why| refused(why.to_string()))?;
+        let builder =
+            ClientConfig::builder_with_details(Arc::clone(&provider), self.clock.shared());
+        let builder = builder
+            .with_protocol_versions(suites::versions(tls.version))
+            .map_err(|why| refused(why.to_string()))?;
+        let builder = builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Verifier {
+                inner,
+                takes_any_name: tls.insecure,
+            }));
+        let mut config = match (&tls.certfile, &tls.keyfile) {
+            (Some(certificate), Some(key)) => {
+                let own = own_key((certificate, key), cas, &provider)?;
+                let own = rustls::sign::SingleCertAndKey::from(own);
+                builder.with_client_cert_resolver(Arc::new(own))
+            }
+            _ => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = tls
+            .alpn
+            .iter()
+            .map(|name| name.clone().into_bytes())
+            .collect();
+        config.resumption = Resumption::in_memory_sessions(1);
+        Ok(config)
+    }
+}
+
+/// A hash of the directives and of what is in the files that they name.
+fn fingerprint(tls: &BridgeTls) -> Result<u64, Error> {
+    let mut hash = Xxh3::new();
+    hash.update(format!("{tls:?}").as_bytes());
+    let cas = Cas::of_bridge(tls);
+    for path in cas.files()? {
+        hash.update(&files::read(&path)?);
+    }
+    for path in tls.certfile.iter().chain(&tls.keyfile) {
+        hash.update(&zeroize::Zeroizing::new(files::read(path)?));
+    }
+    Ok(hash.digest())
+}
+
+/// The upstream's certificate is from a CA that is not trusted.
+#[derive(Debug)]
+pub(super) struct UnknownCa {
+    /// The CA's subject.
+    pub(super) issuer: String,
+}
+
+impl std::fmt::Display for UnknownCa {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "unknown CA {}", self.issuer)
+    }
+}
+
+impl std::error::Error for UnknownCa {}
+
+/// Who has signed the last certificate of a chain.
+fn issuer(end_entity: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Option<String> {
+    let last = intermediates.last().unwrap_or(end_entity);
+    Some(Certificate::read(last)?.issuer)
+}
+
+/// Judges the certificate of an upstream as rustls does; the name may be any where `bridge_insecure` says
+/// so, but it comes from a CA that is trusted all the same.
+#[derive(Debug)]
+struct Verifier {
+    inner: Arc<WebPkiServerVerifier>,
+    takes_any_name: bool,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        use rustls::CertificateError::{NotValidForName, NotValidForNameContext, UnknownIssuer};
+        // The name is looked at last, when all else is good.
+        let judged = self.inner.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        );
+        match judged {
+            Err(rustls::Error::InvalidCertificate(
+                NotValidForName | NotValidForNameContext { .. },
+            )) if self.takes_any_name => Ok(ServerCertVerified::assertion()),
+            Err(rustls::Error::InvalidCertificate(UnknownIssuer)) => {
+                let issuer = issuer(end_entity, intermediates).unwrap_or_default();
+                let unknown = OtherError(Arc::new(UnknownCa { issuer }));
+                Err(rustls::CertificateError::Other(unknown).into())
+            }
+            judged => judged,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner
+            .verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner
+            .verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}

@@ -1,0 +1,222 @@
+//! Why a handshake failed, and what to do about it.
+
+use std::fmt;
+
+use rustls::CertificateError as Bad;
+use rustls::{AlertDescription, PeerIncompatible};
+
+use super::certificate::Certificate;
+use super::client::UnknownCa;
+
+/// Why a TLS connection ended. Prints as one line: cause, then cure.
+#[derive(Debug)]
+pub struct Failure {
+    error: rustls::Error,
+    /// What the upstream is called; empty for a client.
+    name: Box<str>,
+}
+
+impl Failure {
+    pub(super) fn of(error: rustls::Error, name: &str) -> Failure {
+        Failure {
+            error,
+            name: name.into(),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_client = self.name.is_empty();
+        f.write_str("TLS: ")?;
+        match &self.error {
+            rustls::Error::InvalidCertificate(bad) if is_client => {
+                write!(f, "the client's certificate {}", client_certificate(bad))
+            }
+            rustls::Error::InvalidCertificate(bad) => certificate(bad, &self.name, f),
+            rustls::Error::AlertReceived(alert) if is_client => match alert {
+                AlertDescription::UnknownCA | AlertDescription::BadCertificate => f.write_str(
+                    "the client does not trust the certificate of this listener: give the client the CA \
+                     that has signed certfile",
+                ),
+                other => write!(f, "the client ended the handshake: {other:?}"),
+            },
+            rustls::Error::AlertReceived(alert) => f.write_str(alert_of_upstream(*alert)),
+            rustls::Error::InvalidMessage(_) if is_client => f.write_str(
+                "what came is no TLS: a client without TLS, or another program, on a listener with \
+                 certfile",
+            ),
+            rustls::Error::InvalidMessage(_) => f.write_str(
+                "what came is no TLS: is this port one with TLS? MQTT over TLS has 8883, as a rule",
+            ),
+            rustls::Error::NoCertificatesPresented => f.write_str(
+                "the client shows no certificate, and require_certificate asks for one",
+            ),
+            rustls::Error::PeerIncompatible(why) => f.write_str(incompatible(why)),
+            other => write!(f, "{other}"),
+        }
+    }
+}
+
+fn incompatible(why: &PeerIncompatible) -> &'static str {
+    match why {
+        PeerIncompatible::ServerDoesNotSupportTls12Or13
+        | PeerIncompatible::SupportedVersionsExtensionRequired
+        | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+        | PeerIncompatible::Tls12NotOfferedOrEnabled
+        | PeerIncompatible::Tls12NotOffered
+        | PeerIncompatible::Tls13RequiredForQuic => {
+            "the peer has no TLS version that is used here: 1.2 and 1.3, or what tls_version and \
+             bridge_tls_version leave of them"
+        }
+        PeerIncompatible::NoCipherSuitesInCommon
+        | PeerIncompatible::NoKxGroupsInCommon
+        | PeerIncompatible::NoSignatureSchemesInCommon
+        | PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon => {
+            "the peer has no cipher suite, curve or signature that is used here: ECDHE with AES-GCM or \
+             ChaCha20 and SHA-256 or SHA-384"
+        }
+        PeerIncompatible::ExtendedMasterSecretExtensionRequired => {
+            "the peer lacks the extended master secret: its TLS library is too old"
+        }
+        _ => "the peer has nothing in common with what is used here",
+    }
+}
+
+fn alert_of_upstream(alert: AlertDescription) -> &'static str {
+    match alert {
+        AlertDescription::HandshakeFailure => {
+            "the upstream has ended the handshake (handshake_failure): it has no cipher suite in common \
+             with us (RSA key exchange, CBC and SHA-1 are not used), or it requires a client certificate \
+             (bridge_certfile, bridge_keyfile)"
+        }
+        AlertDescription::ProtocolVersion => {
+            "the upstream has no TLS 1.2 or 1.3, or what bridge_tls_version leaves of them"
+        }
+        AlertDescription::CertificateRequired => {
+            "the upstream requires a client certificate: set bridge_certfile and bridge_keyfile"
+        }
+        AlertDescription::UnknownCA | AlertDescription::BadCertificate => {
+            "the upstream does not trust the bridge's certificate: is bridge_certfile, with what leads to \
+             its CA, one that it knows?"
+        }
+        AlertDescription::CertificateExpired => {
+            "the upstream says that the bridge's certificate has expired: renew bridge_certfile"
+        }
+        AlertDescription::CertificateRevoked => {
+            "the upstream says that the bridge's certificate is revoked"
+        }
+        AlertDescription::AccessDenied => "the upstream denies access to the bridge's certificate",
+        AlertDescription::UnrecognisedName => {
+            "the upstream does not know the name it was called by: `address` has to be the name it is \
+             known by"
+        }
+        AlertDescription::NoApplicationProtocol => {
+            "the upstream does not take the protocol that bridge_alpn names, or wants one named there"
+        }
+        _ => "the upstream has ended the handshake",
+    }
+}
+
+/// What is wrong with the certificate of a client, behind "the client's certificate".
+fn client_certificate(bad: &Bad) -> &'static str {
+    match bad {
+        Bad::UnknownIssuer => "is from none of the CAs in cafile and capath",
+        Bad::Expired | Bad::ExpiredContext { .. } => "has expired",
+        Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
+            "is not valid yet: is the clock right here?"
+        }
+        Bad::Revoked => "is revoked (crlfile)",
+        Bad::BadSignature => "has a signature that is wrong, or of a key below 2048 bits",
+        _ => "cannot be used",
+    }
+}
+
+/// What is wrong with the certificate of the upstream `name`.
+fn certificate(bad: &Bad, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match bad {
+        Bad::Expired | Bad::ExpiredContext { .. } => f.write_str(
+            "the upstream's certificate has expired: its operator has to renew it (or is the clock wrong \
+             here?)",
+        ),
+        Bad::NotValidYet | Bad::NotValidYetContext { .. } => f.write_str(
+            "the upstream's certificate is not valid yet: is the clock wrong here?",
+        ),
+        Bad::NotValidForName => {
+            write!(f, "the upstream's certificate is not for {name}")
+        }
+        Bad::NotValidForNameContext { presented, .. } if presented.is_empty() => write!(
+            f,
+            "the upstream's certificate has no subjectAltName, and the common name does not count (RFC \
+             9525): it has to be made anew with one for {name}; bridge_insecure true skips the name"
+        ),
+        Bad::NotValidForNameContext { presented, .. } => write!(
+            f,
+            "the upstream's certificate is not for {name}, but for {}: put that into `address`, or \
+             bridge_insecure true skips the name",
+            plain(presented)
+        ),
+        Bad::BadSignature => f.write_str(
+            "a signature in the upstream's certificates is wrong, or of an RSA key below 2048 bits, which \
+             is not taken",
+        ),
+        Bad::UnsupportedSignatureAlgorithmContext { .. } => f
+            .write_str(
+                "the upstream's certificate is signed by an algorithm that is not taken: SHA-1, or a P-256 \
+                 key with SHA-512 (OpenSSL takes it); have it signed with SHA-256",
+            ),
+        Bad::Revoked => f.write_str("the upstream's certificate is revoked"),
+        Bad::Other(other) if other.0.is::<UnknownCa>() => {
+            let issuer = other.0.downcast_ref::<UnknownCa>().map(|ca| &*ca.issuer);
+            write!(
+                f,
+                "the upstream's certificate is from {}, a CA that is none of those that the bridge trusts: \
+                 put its certificate into bridge_cafile",
+                issuer.unwrap_or_default()
+            )
+        }
+        Bad::Other(other) => {
+            let text = other.to_string();
+            if text.contains("CaUsedAsEndEntity") {
+                f.write_str(
+                    "the upstream shows a CA certificate as its own (CA:TRUE): it needs one of its own, \
+                     signed by that, or a self-signed one with CA:FALSE",
+                )
+            } else if text.contains("UnsupportedCertVersion") {
+                f.write_str(
+                    "the upstream's certificate is of version 1, without extensions: it has to be made \
+                     anew as version 3, with a subjectAltName",
+                )
+            } else {
+                write!(f, "the upstream's certificate cannot be used: {text}")
+            }
+        }
+        other => write!(f, "the upstream's certificate cannot be used: {other}"),
+    }
+}
+
+/// Names without what webpki writes around them, as in `DnsName("a")`.
+fn plain(presented: &[String]) -> String {
+    let names = presented.iter().map(|name| {
+        let inside = name.split_once('(').map_or(&**name, |(_, inside)| inside);
+        inside.trim_end_matches(')').trim_matches('"')
+    });
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// A line about one's own certificate for the log, as of `now` since 1970: subject, names, until when.
+#[must_use]
+pub fn describe(certificate: &Certificate) -> String {
+    use crate::time::calendar::DateTime;
+    let names = match &*certificate.names.join(", ") {
+        "" => "no names".to_owned(),
+        names => names.to_owned(),
+    };
+    format!(
+        "{} for {names}, until {}",
+        certificate.subject,
+        DateTime::new(certificate.not_after).iso8601()
+    )
+}

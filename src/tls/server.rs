@@ -1,0 +1,185 @@
+//! TLS on a listener.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
+
+use super::certificate::Certificate;
+use super::clock::Clock;
+use super::error::Error;
+use super::files::{self, Cas};
+use super::suites;
+use crate::config::{ListenerTls, Protocol};
+
+/// Tickets that a client of TLS 1.3 gets with a handshake: one, because a device has one connection.
+const TICKETS: usize = 1;
+/// The ALPN names of MQTT, and of the HTTP that a WebSocket begins with (RFC 7301).
+const MQTT: &[u8] = b"mqtt";
+const HTTP: &[u8] = b"http/1.1";
+
+/// What the handshakes of a listener go by, and what its certificate says.
+#[derive(Clone, Debug)]
+pub struct ServerSide {
+    pub(super) config: Arc<ServerConfig>,
+    /// The listener's own certificate.
+    pub certificate: Certificate,
+}
+
+impl ServerSide {
+    /// Reads the files of a listener.
+    ///
+    /// # Errors
+    /// Whatever keeps them from being used, as a sentence with its cure.
+    pub fn new(tls: &ListenerTls, protocol: Protocol, clock: &Clock) -> Result<ServerSide, Error> {
+        let provider = suites::provider(tls.suites.as_deref())?;
+        let cas = Cas {
+            file: tls.cafile.as_deref(),
+            folder: tls.capath.as_deref(),
+            system: false,
+        };
+        let (Some(certfile), Some(keyfile)) = (&tls.certfile, &tls.keyfile) else {
+            return Err(Error::HalfAPair);
+        };
+        let key = own_key((certfile, keyfile), cas, &provider)?;
+        let certificate = key
+            .end_entity_cert()
+            .ok()
+            .and_then(|der| Certificate::read(der));
+        let certificate = certificate.ok_or_else(|| Error::NoCertificate(certfile.clone()))?;
+        let refused = |why: rustls::Error| Error::Refused(why.to_string());
+        let builder = ServerConfig::builder_with_details(Arc::clone(&provider), clock.shared());
+        let builder = builder
+            .with_protocol_versions(suites::versions(tls.version))
+            .map_err(refused)?;
+        let builder = if tls.require_certificate {
+            builder.with_client_cert_verifier(verifier(tls, cas, &provider)?)
+        } else {
+            builder.with_no_client_auth()
+        };
+        let mut config =
+            builder.with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)));
+        config.alpn_protocols = match protocol {
+            Protocol::Mqtt => vec![MQTT.to_vec()],
+            Protocol::WebSockets | Protocol::Http => vec![HTTP.to_vec(), MQTT.to_vec()],
+        };
+        // What a session needs to go on later the client keeps, sealed: nothing here grows with clients.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.ticketer = ring::Ticketer::new().map_err(refused)?;
+        config.send_tls13_tickets = TICKETS;
+        Ok(ServerSide {
+            config: Arc::new(config),
+            certificate,
+        })
+    }
+}
+
+/// A certificate with what leads to its CA, and its key.
+pub(super) fn own_key(
+    (certificate, key): (&Path, &Path),
+    cas: Cas<'_>,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, Error> {
+    let chain = files::complete(files::certificates(certificate)?, &cas.certificates()?);
+    let der: PrivateKeyDer<'static> = files::key(key)?;
+    let signer = provider.key_provider.load_private_key(der);
+    let signer = signer.map_err(|why| Error::UnusableKey(key.to_owned(), why.to_string()))?;
+    let own = CertifiedKey::new(chain, signer);
+    match own.keys_match() {
+        Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => {
+            Err(Error::Mismatch {
+                certificate: certificate.to_owned(),
+                key: key.to_owned(),
+            })
+        }
+        // What cannot be compared shows in a handshake.
+        _ => Ok(own),
+    }
+}
+
+/// What judges the certificates of clients.
+fn verifier(
+    tls: &ListenerTls,
+    cas: Cas<'_>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+    if cas.file.is_none() && cas.folder.is_none() {
+        return Err(Error::NoCa);
+    }
+    let roots = Arc::new(cas.roots()?);
+    let mut builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
+    if let Some(path) = &tls.crlfile {
+        // As OpenSSL with one list: it says which certificates of its own CA are revoked.
+        builder = builder
+            .with_crls(files::crls(path)?)
+            .only_check_end_entity_revocation()
+            .allow_unknown_revocation_status();
+    }
+    let inner = builder
+        .build()
+        .map_err(|why| Error::Refused(why.to_string()))?;
+    Ok(if tls.disable_client_cert_date_checks {
+        Arc::new(AnyDate(inner))
+    } else {
+        inner
+    })
+}
+
+/// Takes certificates of clients also before and after they hold (`disable_client_cert_date_checks`).
+#[derive(Debug)]
+struct AnyDate(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for AnyDate {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.0.client_auth_mandatory()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let read = Certificate::read(end_entity);
+        let now = read.map_or(now, |certificate| {
+            let now = std::time::Duration::from_secs(now.as_secs());
+            let within = now.min(certificate.not_after).max(certificate.not_before);
+            UnixTime::since_unix_epoch(within)
+        });
+        self.0.verify_client_cert(end_entity, intermediates, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0
+            .verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0
+            .verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
