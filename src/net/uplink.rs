@@ -123,7 +123,8 @@ async fn attempt(
         .map_err(|e| Error::Io(format!("connecting to {host} port {port}: {e}")))?;
     log::debug!("Connected to {host} at {address}.");
     let left = within.saturating_sub(begun.elapsed());
-    let mut upstream = match hub.borrow_mut().tls_session(index, host)? {
+    let session = hub.borrow_mut().tls_session(index, host)?;
+    let mut upstream = match session {
         None => Upstream::plain(stream),
         Some(session) => {
             let late = async {
@@ -253,7 +254,7 @@ impl Hub {
 
     /// What the bridge's next handshake goes by: its files are read now. `None` without TLS.
     fn tls_session(&mut self, index: u32, host: &str) -> Result<Option<Session>, Error> {
-        let clock = self.tls_clock();
+        let clock = self.listeners_tls.clock();
         let Some(uplink) = self.uplink(index) else {
             return Err(Error::GivenUp);
         };
