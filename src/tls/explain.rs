@@ -72,6 +72,8 @@ fn incompatible(why: &PeerIncompatible) -> &'static str {
         | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
         | PeerIncompatible::Tls12NotOfferedOrEnabled
         | PeerIncompatible::Tls12NotOffered
+        // rustls looks for what TLS 1.1 has not before it looks at the version.
+        | PeerIncompatible::SignatureAlgorithmsExtensionRequired
         | PeerIncompatible::Tls13RequiredForQuic => {
             "the peer has no TLS version that is used here: 1.2 and 1.3, or what tls_version and \
              bridge_tls_version leave of them"

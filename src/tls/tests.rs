@@ -244,6 +244,20 @@ fn clients_show_certificates_where_they_have_to() {
     try_with(&with("old"), &listener).unwrap();
 }
 
+/// As OpenSSL's s_client says it with -tls1_1.
+#[test]
+fn a_client_of_an_old_version_is_named() {
+    let folder = Folder::new();
+    folder.sign("s", &["upstream.example"], |_| {});
+    // Version 1.1, a session id of no bytes, one cipher suite, no compression.
+    let mut hello = vec![0x16, 3, 1, 0, 45, 1, 0, 0, 41, 3, 2];
+    hello.extend([7; 32]);
+    hello.extend([0, 0, 2, 0xc0, 0x13, 1, 0]);
+    let mut server = Session::accept(&side(&folder.listener("s"))).unwrap();
+    let said = server.open(&hello, &mut [0; 64]).unwrap_err().to_string();
+    assert!(said.contains("no TLS version that is used here"), "{said}");
+}
+
 #[test]
 fn files_that_cannot_be_used_are_named_with_the_cure() {
     let folder = Folder::new();
