@@ -506,7 +506,10 @@ impl Driver for Hub {
 
     fn commit(&mut self, mut batch: Batch) {
         if let Some(store) = &self.store {
-            batch.wall = wall().as_millis();
+            let wall = wall();
+            self.tls_clock.tell(wall.since(Time::ZERO));
+            batch.wall = wall.as_millis();
+            batch.known = (Time::ZERO + self.tls_clock.now()).as_millis();
             self.committing += 1;
             store.commit(batch);
         }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::config::{Config, Listener};
-use crate::tls::{self, Clock, ClientSide, ServerSide, describe};
+use crate::tls::{self, ClientSide, Clock, ServerSide, describe};
 
 /// A certificate that ends so soon is warned of.
 const SOON: Duration = Duration::from_secs(30 * 86_400);
@@ -82,6 +82,11 @@ impl Tls {
                 let certificate = describe(&side.certificate);
                 log::info!("listener {name}: certificate {certificate}.");
             }
+        }
+        if self.sides.iter().any(Option::is_some)
+            && let Some(line) = self.clock.complaint()
+        {
+            log::warn!("{line}");
         }
         self.tell_expiring(config);
     }
