@@ -177,7 +177,8 @@ fn serve(
     signals
         .watch(&reactor)
         .map_err(|e| Error::System("waiting for signals", e))?;
-    let (hub, damaged) = start::hub(config, prepared.auth, &reactor, &executor)?;
+    let clock = &prepared.tls.clock;
+    let (hub, damaged) = start::hub(config, prepared.auth, clock, (&reactor, &executor))?;
     hub.borrow_mut()
         .set_tls(&prepared.tls.clock, prepared.tls.sides.clone());
     prepared.tls.tell(config);

@@ -459,6 +459,7 @@ impl Driver for Hub {
     fn commit(&mut self, mut batch: Batch) {
         if let Some(store) = &self.store {
             batch.wall = wall().as_millis();
+            batch.known = (Time::ZERO + self.listeners_tls.clock().now()).as_millis();
             self.committing += 1;
             store.commit(batch);
         }

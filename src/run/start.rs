@@ -18,6 +18,7 @@ use crate::net::{self, Clock, Handshakes, Hub, Logins, Reactor, Seen, Shared};
 use crate::status::Sys;
 use crate::store::{Db, Event, Handle, Loaded, Location};
 use crate::time::Time;
+use crate::tls;
 
 type Executor = Rc<LocalExecutor<'static>>;
 
@@ -26,8 +27,8 @@ type Executor = Rc<LocalExecutor<'static>>;
 pub(super) fn hub(
     config: &Config,
     auth: Auth,
-    reactor: &Rc<Reactor>,
-    executor: &Executor,
+    tls_clock: &tls::Clock,
+    (reactor, executor): (&Rc<Reactor>, &Executor),
 ) -> Result<(Shared, channel::Receiver<()>), Error> {
     let general = &config.general;
     let location = if general.persistence {
@@ -37,6 +38,7 @@ pub(super) fn hub(
     };
     let (db, loaded) = Db::open(location).map_err(Error::Store)?;
     log_what_was_found(config, &loaded);
+    tls_clock.raise(Duration::from_millis(loaded.known));
     let (store, events) = spawn_store(db)?;
     let clock = Clock::start(Seen {
         time: loaded.floor,

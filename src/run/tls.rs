@@ -84,6 +84,11 @@ impl Tls {
         for (owner, certificate) in self.certificates(config) {
             log::info!("{owner}: certificate {}.", describe(&certificate));
         }
+        if self.sides.iter().any(Option::is_some)
+            && let Some(line) = self.clock.complaint()
+        {
+            log::warn!("{line}");
+        }
         self.tell_expiring(config);
     }
 

@@ -28,6 +28,21 @@ impl Failure {
             name: name.into(),
         }
     }
+
+    /// True if another time of day would have led to another end: a certificate has expired or is not
+    /// valid yet.
+    #[must_use]
+    pub fn is_about_time(&self) -> bool {
+        matches!(
+            &self.error,
+            rustls::Error::InvalidCertificate(
+                Bad::Expired
+                    | Bad::ExpiredContext { .. }
+                    | Bad::NotValidYet
+                    | Bad::NotValidYetContext { .. }
+            )
+        )
+    }
 }
 
 impl std::error::Error for Failure {}
