@@ -1,6 +1,7 @@
 //! The client side of a bridge: a task that connects when the [`Link`] says so, takes it through
 //! its handshake, and then runs the connection like any other.
 
+mod clock;
 mod dial;
 mod faulty;
 mod resolve;
@@ -15,6 +16,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_io::Timer;
+use clock::clock_is_set;
 use futures_lite::future;
 use resolve::Resolver;
 use secret::Secrets;
@@ -78,7 +80,7 @@ async fn next_target(hub: &Shared, index: u32) -> Target {
         if let Some(target) = hub.borrow_mut().drive_idle(index) {
             return target;
         }
-        sleep_until_due(hub, index).await;
+        future::or(sleep_until_due(hub, index), clock_is_set(hub, index)).await;
     }
 }
 
@@ -123,7 +125,9 @@ async fn attempt(
         .map_err(|e| Error::Io(format!("connecting to {host} port {port}: {e}")))?;
     log::debug!("Connected to {host} at {address}.");
     let left = within.saturating_sub(begun.elapsed());
-    let mut upstream = match hub.borrow_mut().tls_session(index, host)? {
+    // In a `match` the hub would be borrowed throughout the handshake.
+    let session = hub.borrow_mut().tls_session(index, host)?;
+    let mut upstream = match session {
         None => Upstream::plain(stream),
         Some(session) => {
             let late = async {
@@ -133,7 +137,10 @@ async fn attempt(
             };
             let shaken = async {
                 let secured = Upstream::secure(stream, session).await;
-                secured.map_err(|end| end.of_upstream())
+                secured.map_err(|end| {
+                    hub.borrow_mut().await_clock(index, &end);
+                    end.of_upstream()
+                })
             };
             future::or(shaken, late).await?
         }
@@ -253,7 +260,10 @@ impl Hub {
 
     /// What the bridge's next handshake goes by: its files are read now. `None` without TLS.
     fn tls_session(&mut self, index: u32, host: &str) -> Result<Option<Session>, Error> {
-        let clock = self.tls_clock();
+        let clock = self.listeners_tls.clock();
+        if let Some(line) = clock.complaint() {
+            log::warn!("{line}");
+        }
         let Some(uplink) = self.uplink(index) else {
             return Err(Error::GivenUp);
         };

@@ -151,6 +151,7 @@ impl Db {
             (journal, replayed) = (Some(opened), found);
         }
         meta.stamp = replayed.stamp.unwrap_or(meta.stamp);
+        meta.known = meta.known.max(replayed.known);
         // The store that says otherwise was made anew for this journal.
         meta.format = meta.format.max(replayed.format);
         let mut loaded = load(&View::new(&database, &replayed.overlay)?, &meta)?;
@@ -190,6 +191,9 @@ impl Db {
         let bytes = self.uncounted();
         self.counted += bytes;
         self.meta.stamp.advance(batch.floor, batch.wall, bytes);
+        if batch.known != 0 {
+            self.meta.known = batch.known;
+        }
         // The journal's records have no format of their own: the tables must tell it first.
         let is_journaled = batch.format() <= self.meta.format;
         if let Some(journal) = self.journal.as_mut().filter(|_| is_journaled)

@@ -38,6 +38,8 @@ pub struct Loaded {
     pub floor: Time,
     /// Milliseconds since 1970 by the wall clock when the store last saw it; 0 if unknown.
     pub wall: u64,
+    /// The latest time that was known, in milliseconds since 1970; 0 if unknown.
+    pub known: u64,
     /// Bytes written to the disk up to then.
     pub written: Written,
     /// Rows that were skipped because their checksum or contents are wrong, and commits that the
@@ -116,6 +118,7 @@ pub(super) fn load(view: &View<'_>, meta: &Meta) -> Result<Loaded, Error> {
         next_session: SessionId(1),
         floor: meta.stamp.floor,
         wall: meta.stamp.wall,
+        known: meta.known,
         written: meta.stamp.written,
         damaged: 0,
         quarantined: None,

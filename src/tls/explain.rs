@@ -17,11 +17,31 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// rustls takes no more of what came.
+    pub(super) fn of_buffers(error: std::io::Error) -> Failure {
+        Failure::of(rustls::Error::General(error.to_string()), "")
+    }
+
     pub(super) fn of(error: rustls::Error, name: &str) -> Failure {
         Failure {
             error,
             name: name.into(),
         }
+    }
+
+    /// True if another time of day would have led to another end: a certificate has expired or is not
+    /// valid yet.
+    #[must_use]
+    pub fn is_about_time(&self) -> bool {
+        matches!(
+            &self.error,
+            rustls::Error::InvalidCertificate(
+                Bad::Expired
+                    | Bad::ExpiredContext { .. }
+                    | Bad::NotValidYet
+                    | Bad::NotValidYetContext { .. }
+            )
+        )
     }
 }
 
@@ -132,6 +152,16 @@ fn client_certificate(bad: &Bad) -> &'static str {
         }
         Bad::Revoked => "is revoked (crlfile)",
         Bad::BadSignature => "has a signature that is wrong, or of a key below 2048 bits",
+        Bad::Other(other) if other.to_string().contains("UnsupportedCertVersion") => {
+            "is of version 1: make it anew with extensions (openssl x509 -req -extfile FILE, and \
+             extendedKeyUsage=clientAuth in FILE)"
+        }
+        Bad::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "is that of a CA (CA:TRUE): it needs one of its own, signed by that"
+        }
+        Bad::InvalidPurpose | Bad::InvalidPurposeContext { .. } => {
+            "is not for clients: its extendedKeyUsage lacks clientAuth"
+        }
         _ => "cannot be used",
     }
 }

@@ -56,6 +56,13 @@ impl Link {
         }
     }
 
+    /// What kept the link from connecting is mended: it tries again now.
+    pub fn try_now(&mut self, now: Time) {
+        if let State::Waiting { until } = &mut self.state {
+            *until = now;
+        }
+    }
+
     /// The handshake has failed. True if something else is to be offered at once.
     fn falls_back(&mut self, error: &Error) -> bool {
         let Some(ladder) = self.ladders.get_mut(self.address) else {

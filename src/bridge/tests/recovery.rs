@@ -186,6 +186,23 @@ fn secondary_addresses_stand_by() {
     );
 }
 
+/// What kept it from connecting is over: it does not wait any longer, and goes on as before.
+#[test]
+fn a_link_that_may_try_now_does() {
+    let mut s = Script::new(three_addresses());
+    s.wait();
+    for _ in 0..2 {
+        s.no_answer();
+        s.drive();
+    }
+    s.no_answer();
+    assert_eq!(s.drive(), "idle");
+    s.link.try_now(s.now);
+    assert_eq!(s.drive(), "connect a:1");
+    s.link.try_now(s.now);
+    assert_eq!(s.drive(), "idle", "it is at it");
+}
+
 #[test]
 fn round_robin_takes_the_next_address_each_time() {
     let mut spec = three_addresses();

@@ -16,6 +16,9 @@ pub(in crate::net) struct Uplink {
     pub(super) tls: Option<ClientSide>,
     /// What is faulty in what the upstream sends.
     pub(super) faults: Faults,
+    /// An attempt failed for the time of day while the clock was wrong: there is one more as soon as it is
+    /// set.
+    pub(super) awaits_clock: bool,
     /// Its connection while the link is up.
     conn: Option<ConnId>,
     /// Wakes its task when the connection ends.
@@ -29,6 +32,7 @@ impl Uplink {
             link,
             bridge,
             tls: None,
+            awaits_clock: false,
             conn: None,
             waker: None,
         }
@@ -43,6 +47,7 @@ impl Uplink {
     pub(super) fn joined(&mut self, conn: ConnId) {
         self.conn = Some(conn);
         self.faults.connected();
+        self.awaits_clock = false;
     }
 
     /// Ready once the connection has ended; until then it wakes the task.

@@ -106,6 +106,14 @@ impl Upstream {
             return Ok(());
         }
         let mut buf = [0; READ];
+        if let Some(tls) = self.tls.as_mut().filter(|tls| !tls.is_handshaking()) {
+            // What came with the end of the handshake.
+            let n = tls.open(&[], &mut buf)?;
+            if n > 0 {
+                bytes.extend_from_slice(buf.get(..n).unwrap_or_default());
+                return Ok(());
+            }
+        }
         loop {
             let Some(n) = self.stream.read(&mut buf).moved()? else {
                 poll_fn(|cx| self.stream.poll_readable(cx)).await;
@@ -116,6 +124,10 @@ impl Upstream {
                 bytes.extend_from_slice(came);
                 return Ok(());
             };
+            if tls.is_handshaking() {
+                tls.advance(came)?;
+                return Ok(());
+            }
             let before = bytes.len();
             bytes.resize(before + PLAIN, 0);
             let opened = tls.open(came, bytes.get_mut(before..).unwrap_or_default());

@@ -62,6 +62,8 @@ pub(in crate::store) struct Replayed {
     pub(in crate::store) format: Format,
     /// The stamp of the newest record.
     pub(in crate::store) stamp: Option<Stamp>,
+    /// The latest of their wall clocks, in milliseconds since 1970.
+    pub(in crate::store) known: u64,
     /// Records that are missing, or 1 for a file that is missing or of something else.
     pub(in crate::store) damaged: u64,
 }
@@ -94,6 +96,7 @@ impl Journal {
                 Ok((stamp, batch)) => {
                     replayed.overlay.absorb(&batch, end);
                     replayed.format = replayed.format.max(batch.format());
+                    replayed.known = replayed.known.max(stamp.wall);
                     replayed.stamp = Some(stamp);
                 }
                 Err(_) => replayed.damaged += 1,

@@ -38,6 +38,9 @@ pub struct Batch {
     pub floor: Time,
     /// Milliseconds since 1970 by the wall clock at that time; 0 if unknown.
     pub wall: u64,
+    /// The latest time that is known, in milliseconds since 1970, though the wall clock may be behind; 0 if
+    /// unknown.
+    pub known: u64,
     /// [`FRONT`] bytes, and then the messages as a record of the journal has them: what is in a
     /// message is copied here once, and goes to the file from here. Empty without messages.
     record: Vec<u8>,

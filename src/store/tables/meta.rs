@@ -13,6 +13,8 @@ use crate::time::Time;
 const FORMAT_KEY: &str = "format";
 const JOURNAL_KEY: &str = "journal";
 const STAMP_KEY: &str = "stamp";
+/// A row that older programs do not know, and do without.
+const CLOCK_KEY: &str = "clock";
 
 const DAY_MILLIS: u64 = 86_400_000;
 
@@ -97,6 +99,9 @@ pub(in crate::store) struct Meta {
     /// What a program must know to read it.
     pub(in crate::store) format: Format,
     pub(in crate::store) stamp: Stamp,
+    /// The latest time that was known, in milliseconds since 1970; 0 if unknown. Unlike
+    /// [`Stamp::wall`] it outlives runs in which the wall clock was wrong.
+    pub(in crate::store) known: u64,
 }
 
 impl Meta {
@@ -125,18 +130,20 @@ impl Meta {
             return Err(Error::Newer { path, found });
         };
         let [id, applied] = read_numbers(&table, JOURNAL_KEY)?.unwrap_or_default();
-        let stamp = read_numbers(&table, STAMP_KEY)?.unwrap_or_default();
+        let stamp = Stamp::from_numbers(read_numbers(&table, STAMP_KEY)?.unwrap_or_default());
+        let [known] = read_numbers(&table, CLOCK_KEY)?.unwrap_or_default();
         Ok(Meta {
             id,
             applied,
             format,
-            stamp: Stamp::from_numbers(stamp),
+            stamp,
+            known: known.max(stamp.wall),
         })
     }
 
     /// Whether a row of this name is one of the table's.
     pub(in crate::store) fn has(key: &[u8]) -> bool {
-        [FORMAT_KEY, JOURNAL_KEY, STAMP_KEY]
+        [FORMAT_KEY, JOURNAL_KEY, STAMP_KEY, CLOCK_KEY]
             .map(str::as_bytes)
             .contains(&key)
     }
@@ -167,6 +174,11 @@ impl Meta {
             && let Ok(numbers) = numbers.try_into()
         {
             self.stamp = Stamp::from_numbers(numbers);
+            self.known = self.known.max(self.stamp.wall);
+        } else if key == CLOCK_KEY.as_bytes()
+            && let Ok(&[known]) = numbers(1).as_deref()
+        {
+            self.known = self.known.max(known);
         }
         Ok(false)
     }
@@ -175,7 +187,8 @@ impl Meta {
     pub(in crate::store) fn write(&self, txn: &WriteTransaction) -> Result<(), Error> {
         put_numbers(txn, FORMAT_KEY, &[self.format as u64])?;
         put_numbers(txn, JOURNAL_KEY, &[self.id, self.applied])?;
-        put_numbers(txn, STAMP_KEY, &self.stamp.numbers())
+        put_numbers(txn, STAMP_KEY, &self.stamp.numbers())?;
+        put_numbers(txn, CLOCK_KEY, &[self.known])
     }
 }
 
