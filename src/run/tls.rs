@@ -97,7 +97,10 @@ impl Tls {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         self.clock.tell(now.unwrap_or_default());
         for (owner, certificate) in self.certificates(config) {
-            if let Some(line) = warning(&certificate, self.clock.now()) {
+            if let Some(line) = warning(
+                (certificate.not_before, certificate.not_after),
+                self.clock.now(),
+            ) {
                 log::warn!("{owner}: {line}");
             }
         }
@@ -133,21 +136,20 @@ fn side(
     ServerSide::new(tls, listener.web.protocol, clock, before).map(Some)
 }
 
-/// What there is to warn of at `now`, since 1970.
-fn warning(certificate: &Certificate, now: Duration) -> Option<String> {
-    if certificate.not_after < now {
-        return Some(
-            "its certificate has expired, and is refused: renew it; SIGHUP takes the new one."
-                .to_owned(),
-        );
+/// What there is to warn of at `now` about a certificate that holds from one moment to another, all since
+/// 1970.
+fn warning((not_before, not_after): (Duration, Duration), now: Duration) -> Option<String> {
+    if not_after < now {
+        let line =
+            "its certificate has expired, and is refused: renew it; SIGHUP takes the new one.";
+        return Some(line.to_owned());
     }
-    if now < certificate.not_before {
-        return Some(
-            "its certificate is not valid yet: is the clock right, here or where it was made?"
-                .to_owned(),
-        );
+    if now < not_before {
+        let line =
+            "its certificate is not valid yet: is the clock right, here or where it was made?";
+        return Some(line.to_owned());
     }
-    let left = certificate.not_after - now;
+    let left = not_after - now;
     let days = left.as_secs() / 86_400;
     (left < SOON).then(|| {
         format!("its certificate expires in {days} days: renew it; SIGHUP takes the new one.")
@@ -161,7 +163,6 @@ mod tests {
     #[test]
     fn a_certificate_is_warned_of_thirty_days_before_its_end() {
         let days = |days: u64| Duration::from_secs(86_400 * days);
-        let certificate = Certificate::for_tests(days(100), days(200));
         for (now, says) in [
             (99, Some("not valid yet")),
             (100, None),
@@ -170,9 +171,23 @@ mod tests {
             (200, Some("expires in 0 days")),
             (201, Some("has expired")),
         ] {
-            let line = warning(&certificate, days(now));
+            let line = warning((days(100), days(200)), days(now));
             let is_said = says.map(|says| line.as_ref().is_some_and(|line| line.contains(says)));
             assert!(is_said.unwrap_or(line.is_none()), "{now}: {line:?}");
         }
+    }
+
+    /// A file that asks for TLS does not start a broker that speaks without it.
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn a_build_without_tls_refuses_it() {
+        let text = "listener 1\ncertfile /c\nkeyfile /k\nconnection b\naddress u\ntopic #\nbridge_cafile /a";
+        let config = Config::parse(text, "x", &crate::config::Env::default()).unwrap();
+        let wrong = check(&config.config);
+        assert_eq!(wrong.len(), 2, "{wrong:?}");
+        assert!(
+            wrong.iter().all(|line| line.contains("built without TLS")),
+            "{wrong:?}"
+        );
     }
 }

@@ -83,21 +83,6 @@ impl Certificate {
         })
     }
 
-    /// One that holds from the first of these moments to the second, since 1970, and says nothing else.
-    #[cfg(test)]
-    pub(crate) fn for_tests(not_before: Duration, not_after: Duration) -> Certificate {
-        Certificate {
-            common_name: None,
-            subject: String::new(),
-            issuer: String::new(),
-            names: Vec::new(),
-            not_before,
-            not_after,
-            version: 3,
-            raw_names: Default::default(),
-        }
-    }
-
     /// True if `other` may have signed it: it has the name of who did.
     pub fn may_be_signed_by(&self, other: &Certificate) -> bool {
         self.raw_names.1 == other.raw_names.0

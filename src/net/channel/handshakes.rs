@@ -59,11 +59,47 @@ pub struct Handshakes {
     steps: Option<Sender<Step>>,
     /// How many the thread has.
     under_way: usize,
-    /// Those that wait of addresses that are known here, and of others.
-    known: VecDeque<Step>,
-    strangers: VecDeque<Step>,
-    /// The last one to go was of a stranger.
+    waiting: Lines<Step>,
+}
+
+/// Those that wait, in two lines that go by turns as long as there is somebody in both: strangers don't keep
+/// those who are known from coming back, nor these a new device from coming in.
+#[derive(Debug)]
+struct Lines<T> {
+    known: VecDeque<T>,
+    strangers: VecDeque<T>,
+    /// The last one to go was a stranger.
     was_stranger: bool,
+}
+
+impl<T> Default for Lines<T> {
+    fn default() -> Lines<T> {
+        Lines {
+            known: VecDeque::new(),
+            strangers: VecDeque::new(),
+            was_stranger: true,
+        }
+    }
+}
+
+impl<T> Lines<T> {
+    fn push(&mut self, one: T, is_known: bool) {
+        if is_known {
+            self.known.push_back(one);
+        } else {
+            self.strangers.push_back(one);
+        }
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        let stranger = self.known.is_empty() || !self.was_stranger && !self.strangers.is_empty();
+        self.was_stranger = stranger;
+        if stranger {
+            self.strangers.pop_front()
+        } else {
+            self.known.pop_front()
+        }
+    }
 }
 
 impl Handshakes {
@@ -73,19 +109,13 @@ impl Handshakes {
             report: Arc::new(report),
             steps: None,
             under_way: 0,
-            known: VecDeque::new(),
-            strangers: VecDeque::new(),
-            was_stranger: false,
+            waiting: Lines::default(),
         }
     }
 
     /// Has a step done, in its turn.
     pub(in crate::net) fn take(&mut self, step: Step, is_known: bool) {
-        if is_known {
-            self.known.push_back(step);
-        } else {
-            self.strangers.push_back(step);
-        }
+        self.waiting.push(step, is_known);
     }
 
     /// The thread is done with one.
@@ -98,7 +128,9 @@ impl Handshakes {
     pub(in crate::net) fn go_on(&mut self, mut is_there: impl FnMut(ConnId) -> bool) -> Vec<Step> {
         let mut undone = Vec::new();
         while self.under_way < WITH_THE_THREAD {
-            let Some(step) = self.next() else { break };
+            let Some(step) = self.waiting.pop() else {
+                break;
+            };
             if !is_there(step.conn) {
                 continue;
             }
@@ -108,18 +140,6 @@ impl Handshakes {
             }
         }
         undone
-    }
-
-    /// By turns, as long as both are there: strangers don't keep those who are known from coming back, nor
-    /// these a new device from coming in.
-    fn next(&mut self) -> Option<Step> {
-        let stranger = self.known.is_empty() || !self.was_stranger && !self.strangers.is_empty();
-        self.was_stranger = stranger;
-        if stranger {
-            self.strangers.pop_front()
-        } else {
-            self.known.pop_front()
-        }
     }
 
     fn send(&mut self, step: Step) -> Result<(), Step> {
@@ -175,4 +195,25 @@ fn spawn(report: Report) -> std::io::Result<Sender<Step>> {
     };
     let thread = thread::Builder::new().name("handshakes".into());
     thread.stack_size(STACK).spawn(work).map(|_| sender)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_and_strangers_go_by_turns() {
+        let mut lines = Lines::default();
+        for n in 0..4 {
+            lines.push(n, false);
+        }
+        lines.push(10, true);
+        lines.push(11, true);
+        let order: Vec<_> = std::iter::from_fn(|| lines.pop()).collect();
+        assert_eq!(order, [10, 0, 11, 1, 2, 3]);
+        lines.push(12, true);
+        lines.push(13, true);
+        let order: Vec<_> = std::iter::from_fn(|| lines.pop()).collect();
+        assert_eq!(order, [12, 13]);
+    }
 }
