@@ -254,8 +254,25 @@ fn a_client_of_an_old_version_is_named() {
     hello.extend([7; 32]);
     hello.extend([0, 0, 2, 0xc0, 0x13, 1, 0]);
     let mut server = Session::accept(&side(&folder.listener("s")));
-    let said = server.open(&hello, &mut [0; 64]).unwrap_err().to_string();
+    let said = server.advance(&hello).unwrap_err().to_string();
     assert!(said.contains("no TLS version that is used here"), "{said}");
+}
+
+/// It breaks the rules at once, not only when more comes.
+#[test]
+fn what_comes_right_behind_a_hello_counts() {
+    let folder = Folder::new();
+    folder.sign("s", &["upstream.example"], |_| {});
+    let mut client_side = ClientSide::new(clock());
+    let mut client =
+        Session::connect(&mut client_side, &folder.bridge(), "upstream.example").unwrap();
+    let mut hello = Vec::new();
+    client.write(&mut hello).unwrap();
+    let server_side = side(&folder.listener("s"));
+    let mut server = Session::accept(&server_side);
+    server.advance(&hello).unwrap();
+    let mut server = Session::accept(&server_side);
+    server.advance(&[&*hello, &*hello].concat()).unwrap_err();
 }
 
 #[test]
