@@ -258,6 +258,23 @@ fn a_client_of_an_old_version_is_named() {
     assert!(said.contains("no TLS version that is used here"), "{said}");
 }
 
+/// It breaks the rules at once, not only when more comes.
+#[test]
+fn what_comes_right_behind_a_hello_counts() {
+    let folder = Folder::new();
+    folder.sign("s", &["upstream.example"], |_| {});
+    let mut client_side = ClientSide::new(clock());
+    let mut client =
+        Session::connect(&mut client_side, &folder.bridge(), "upstream.example").unwrap();
+    let mut hello = Vec::new();
+    client.write(&mut hello).unwrap();
+    let server_side = side(&folder.listener("s"));
+    let mut server = Session::accept(&server_side);
+    server.advance(&hello).unwrap();
+    let mut server = Session::accept(&server_side);
+    server.advance(&[&*hello, &*hello].concat()).unwrap_err();
+}
+
 #[test]
 fn files_that_cannot_be_used_are_named_with_the_cure() {
     let folder = Folder::new();
