@@ -86,8 +86,9 @@ pub(crate) fn levels(filter: &str) -> usize {
     1 + filter.bytes().filter(|byte| *byte == b'/').count()
 }
 
-/// What a level of a filter takes in the tree, in bytes: a node, an edge and a name of its own.
-const LEVEL_BYTES: usize = 128;
+/// What a level of a filter takes in the tree at most, in bytes: a node and an edge, if another filter
+/// parts from it there or has.
+const LEVEL_BYTES: usize = 64;
 
 /// What a subscription to `filter` takes, in bytes, about: itself, and its share of the tree of all
 /// filters, as if no other had a level in common with it.
