@@ -29,7 +29,7 @@ fn mark(hash: u64) -> u8 {
 
 /// Numbers by the hash of what they are the number of.
 #[derive(Debug, Default)]
-pub(super) struct Numbers {
+pub(crate) struct Numbers {
     places: Vec<Place>,
     len: usize,
 }
@@ -37,7 +37,7 @@ pub(super) struct Numbers {
 impl Numbers {
     /// How many there are.
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
@@ -78,13 +78,13 @@ impl Numbers {
 
     /// The number with this hash that `is` the one.
     #[inline]
-    pub(super) fn find(&self, hash: u64, is: impl Fn(u32) -> bool) -> Option<u32> {
+    pub(crate) fn find(&self, hash: u64, is: impl Fn(u32) -> bool) -> Option<u32> {
         let at = self.place(hash, is)?;
         Some(number_at(self.places[at]))
     }
 
     /// Puts in a number that is not there; `hash_of` knows the hashes of all others.
-    pub(super) fn insert(&mut self, hash: u64, number: u32, hash_of: impl Fn(u32) -> u64) {
+    pub(crate) fn insert(&mut self, hash: u64, number: u32, hash_of: impl Fn(u32) -> u64) {
         let places = self.places.len();
         if (self.len + 1) * 4 > places * 3 {
             let old = std::mem::take(&mut self.places);
@@ -109,14 +109,14 @@ impl Numbers {
     }
 
     /// Puts `new` in the place of `old`, which has the same hash.
-    pub(super) fn replace(&mut self, hash: u64, old: u32, new: u32) {
+    pub(crate) fn replace(&mut self, hash: u64, old: u32, new: u32) {
         if let Some(at) = self.place(hash, |number| number == old) {
             self.places[at] = place_of(hash, new);
         }
     }
 
     /// Takes a number out; `hash_of` knows the hashes of all others.
-    pub(super) fn remove(&mut self, hash: u64, number: u32, hash_of: impl Fn(u32) -> u64) {
+    pub(crate) fn remove(&mut self, hash: u64, number: u32, hash_of: impl Fn(u32) -> u64) {
         let Some(mut free) = self.place(hash, |other| other == number) else {
             return;
         };
@@ -144,8 +144,15 @@ impl Numbers {
         self.places[free] = EMPTY;
     }
 
+    /// All numbers, in no order.
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> {
+        let numbers = self.places.iter().map(|place| number_at(*place));
+        numbers.filter(|number| *number != NONE)
+    }
+
     /// What it takes, in bytes.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.places.capacity() * size_of::<Place>()
     }
 }

@@ -7,7 +7,6 @@ mod cleared;
 mod hash;
 mod kept;
 mod label;
-mod numbers;
 mod owners;
 mod retained;
 mod shared;

@@ -14,9 +14,9 @@ use std::cell::Cell;
 
 use super::hash::{self, LevelHash};
 use super::label::{Label, after, begins, first, shared};
-use super::numbers::Numbers;
 use super::subs::{Sub, SubOptions, Subs};
 use crate::impossible;
+use crate::keys::Numbers;
 
 /// No node.
 const NONE: u32 = u32::MAX;
