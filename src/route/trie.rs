@@ -292,6 +292,11 @@ impl<S: Copy + Ord> Trie<S> {
         f: &mut impl FnMut(S, &SubOptions),
     ) -> usize {
         let label = self.nodes[node as usize].label.bytes();
+        if label.len() == first {
+            // It has no other, as most inner nodes.
+            pending.push((node, number(at + 1)));
+            return 0;
+        }
         let (mut next, mut rest) = (at + 1, after(label, first));
         while let Some(path) = rest {
             if path == b"#" {
