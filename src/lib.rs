@@ -33,7 +33,7 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 1 | [`keys`], [`held`] | keys of connections, sessions and groups, which go stale with what they name; how many bytes are held of what peers can make grow |
+//! | 1 | [`keys`], [`held`], [`json`] | keys of connections, sessions and groups, which go stale with what they name; how many bytes are held of what peers can make grow; JSON of one line |
 //! | 2 | [`mqtt`], [`time`] | the codec; a moment as a plain number, the calendar |
 //! | 3 | [`message`], [`lane`], [`owed`] | an application message, shared by its receivers; the lane of a queue; how a message is owed to a session |
 //! | 4 | [`config`], [`store`], [`route`] | mosquitto.conf; what must survive; who gets what |
@@ -215,6 +215,7 @@ pub mod cli;
 pub mod config;
 pub mod held;
 mod impossible;
+pub mod json;
 pub mod keys;
 pub mod lane;
 pub mod message;
