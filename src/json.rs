@@ -200,10 +200,10 @@ impl Reader<'_> {
         while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
             self.at += 1;
         }
-        match self.at > from {
-            true => Ok(()),
-            false => Err(self.error("a digit is missing")),
+        if self.at == from {
+            return Err(self.error("a digit is missing"));
         }
+        Ok(())
     }
 
     fn number(&mut self) -> Result<Value, Error> {

@@ -16,8 +16,8 @@
 //!
 //! # One thread of logic
 //! All state lives on one thread, in plain structs without locks. Beside it stand the storage
-//! thread, which owns the database; one that checks passwords, as that takes long (`net::logins`); a
-//! helper a bridge for name resolution, which blocks; the log writer; and a thread that `async-io` starts for the timers of bridges. The broker itself is
+//! thread, which owns the database; one that checks passwords, as that takes long, and one for each
+//! `auth_socket` (`net::logins`); a helper a bridge for name resolution, which blocks; the log writer; and a thread that `async-io` starts for the timers of bridges. The broker itself is
 //! sans-io: packets, store events and the time come in as arguments, so hours of outages run in a
 //! test in milliseconds.
 //!

@@ -65,6 +65,7 @@ impl Broker {
         let interval = core.ledger.store().commit_interval().as_millis();
         let mut gauges = Gauges {
             clients: clients.count() as u64,
+            logging_in: core.connections.logging_in() as u64,
             subscriptions: core.router.subscriptions() as u64,
             shared_subscriptions: core.router.groups.members() as u64,
             retained: core.router.retained_len() as u64,

@@ -27,8 +27,7 @@ use super::turn::watch::{Part, Watch};
 use super::uplink::Uplink;
 
 use super::web::{Code, Site, Web};
-use crate::auth::Auth;
-use crate::broker::{self, Address, Answer, Broker, ConnId, Driver, Question};
+use crate::broker::{self, Address, Broker, ConnId, Driver, Question};
 use crate::config::General;
 use crate::held;
 use crate::status::{Sys, Traffic};
@@ -71,7 +70,7 @@ pub struct Hub {
     /// The storage thread; `None` once it is being closed.
     store: Option<Handle>,
     /// Who checks passwords.
-    logins: Logins,
+    pub(super) logins: Logins,
     /// The publisher of `$SYS`.
     sys: Sys,
     pub(super) traffic: Traffic,
@@ -340,13 +339,6 @@ impl Hub {
         self.watch.add_store(begun.elapsed());
     }
 
-    /// A login was looked at. The system asks for the client after its keep-alive, which holds now.
-    pub fn login_answer(&mut self, answer: &Answer) {
-        let now = self.now();
-        self.broker.login_answer(answer, now);
-        self.ask_after(answer.conn());
-    }
-
     /// SIGHUP: from now on these settings hold.
     pub fn set_general(&mut self, general: &General) {
         let now = self.now();
@@ -354,12 +346,6 @@ impl Hub {
         let interval = Duration::from_secs(general.sys_interval.into());
         self.sys.set_interval(interval, now);
         self.broker.set_general(general, now);
-    }
-
-    /// SIGHUP: from now on these rules hold.
-    pub fn set_auth(&mut self, auth: Auth) {
-        let now = self.now();
-        self.broker.set_auth(auth, now);
     }
 
     /// Publishes a line of the log.
@@ -474,7 +460,7 @@ impl Driver for Hub {
 
     fn ask(&mut self, question: Question) {
         if let Err(answer) = self.logins.ask(question) {
-            self.login_answer(&answer);
+            self.login_answer(answer);
         }
     }
 

@@ -23,7 +23,7 @@ pub(crate) use buffers::kept_of;
 pub(crate) use connection::{Agreed, Connection, OUTBOX_HIGH, Parked, Stage};
 use doors::Doors;
 pub(crate) use doors::{Block, Share};
-pub(crate) use logins::waiting::{Crowded, Login, Room};
+pub(crate) use logins::waiting::{Crowded, Kind, Login, Room};
 pub(crate) use logins::{Attempt, Logins};
 pub use outbox::Outbox;
 pub(crate) use publish::Writer;
