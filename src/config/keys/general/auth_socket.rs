@@ -1,5 +1,6 @@
 //! `auth_socket`: another program says who may connect, and to what.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::Kind;
@@ -23,7 +24,7 @@ pub(in crate::config::keys) const KEYS: &[Key] = &[
          question. While nobody answers, logins that need an answer are refused as server \
          unavailable, and the log says so once. With per_listener_settings it belongs to the listener \
          above it. Read again on SIGHUP: who was let in by a socket that is gone is disconnected.",
-        set_security!(auth_socket, v => Some(v.path()?)),
+        set_security!(auth_socket, v => Some(socket(v)?)),
     ),
     implemented(
         S,
@@ -47,6 +48,16 @@ pub(in crate::config::keys) const KEYS: &[Key] = &[
         set_security!(auth_socket_timeout, v => span(v, SHORTEST, LONGEST, "100ms to 30s")?),
     ),
 ];
+
+/// The path of a Unix socket.
+fn socket(v: Value<'_>) -> Result<PathBuf, Kind> {
+    const MOST: usize = 107;
+    let path = v.path()?;
+    if path.as_os_str().len() > MOST {
+        return Err(Kind::bad(v.0, format!("a path of at most {MOST} bytes")));
+    }
+    Ok(path)
+}
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// A program that is swapped out needs as long.
@@ -85,6 +96,10 @@ mod tests {
             ("auth_socket_timeout 0", "from 100ms to 30s"),
             ("auth_socket_timeout 31", "from 100ms to 30s"),
             ("auth_socket_cache 2d", "from 0 to 1d"),
+            (
+                &format!("auth_socket /{}", "x".repeat(107)),
+                "at most 107 bytes",
+            ),
         ] {
             let error = error(bad).unwrap_err();
             assert!(error.contains(wants), "{error}");
