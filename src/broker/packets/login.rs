@@ -83,7 +83,7 @@ pub(crate) fn next_question(core: &mut Core, now: Time) -> Option<Question> {
             Ok(Verdict::Asks(check)) => {
                 // Under other rules than it came under it may be another's to look at.
                 let kind = Kind::of(&check);
-                if let Some(rules) = core.connections.ask_about_login(conn, kind) {
+                if let Some(rules) = core.connections.ask_about_login(conn, &kind) {
                     return Some(Question { conn, rules, check });
                 }
             }
@@ -104,7 +104,7 @@ pub(crate) fn on_answer(core: &mut Core, answer: Answer, now: Time) {
     let Answer {
         conn, rules, kind, ..
     } = answer;
-    let Some(bytes) = core.connections.login_answered(conn, kind, rules) else {
+    let Some(bytes) = core.connections.login_answered(conn, &kind, rules) else {
         return;
     };
     core.work.add(1);

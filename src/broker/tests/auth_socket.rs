@@ -7,7 +7,7 @@ use std::path::Path;
 use super::world::Last;
 use super::*;
 use crate::auth::{Check, Reply, Revocation};
-use crate::config::{General, LoginFailures};
+use crate::config::{General, Listener, LoginFailures};
 
 /// Written by mosquitto_passwd 2.0.11; the password is `sekrit`.
 const ROGER: &str = "roger:$7$101$yi/UEwlQEE0YIyfg$oEUW942RGwBb0BLmyIWz2wkC1oE8+itOj32W6S1xBQ\
@@ -415,4 +415,39 @@ fn who_waits_for_a_program_holds_nobody_up() {
     }
     site.world.pass(ms(50));
     assert_eq!(site.world.broker.counters().refused, 100);
+}
+
+/// Nor does one program hold up those about whom another is asked.
+#[test]
+fn who_waits_for_one_program_waits_for_no_other() {
+    let listener = |port: u16, path: &str| {
+        let mut listener = Listener::on(port);
+        listener.security.auth_socket = Some(path.into());
+        listener
+    };
+    let settings = General {
+        per_listener_settings: true,
+        ..settings()
+    };
+    let listeners = vec![listener(1, "/run/slow.sock"), listener(2, SOCKET)];
+    let mut world = World::with_listeners(settings, listeners);
+    world.logins_held = true;
+    for n in 0..100 {
+        let peer = world.open_at(0, Version::V5);
+        world.send_connect(peer, &Dial::clean(Version::V5, &format!("c{n}")));
+    }
+    assert_eq!(world.questions(), 64);
+    let peer = world.open_at(1, Version::V5);
+    world.send_connect(peer, &Dial::clean(Version::V5, "other"));
+    assert_eq!(world.questions(), 65);
+    let asked: Vec<_> = std::iter::from_fn(|| world.take_question()).collect();
+    let Some(Check::Socket(last)) = asked.last().map(|question| question.check()) else {
+        panic!("nobody is asked");
+    };
+    assert_eq!(*last.socket().path, *Path::new(SOCKET));
+    for question in asked {
+        world.broker.login_answer(question.unanswered(), world.now);
+    }
+    world.pass(ms(50));
+    assert_eq!(world.questions(), 36);
 }

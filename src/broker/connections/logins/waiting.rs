@@ -1,6 +1,6 @@
 //! Clients whose login is under way: their CONNECT waits until it has been looked at, which is not done
-//! on this thread. Those whose password is checked and those whom another program is asked about stand
-//! in lines of their own: neither waits for the other.
+//! on this thread. Those whose password is checked and those whom a program is asked about, one or
+//! another, stand in lines of their own: none waits for what is slow for others.
 //!
 //! Who is asked about next goes by address, each in turn, so that whoever fills the line waits behind
 //! their own. Addresses from which somebody has logged in lately, and Unix sockets, go before others,
@@ -9,6 +9,8 @@
 mod under_way;
 
 use std::collections::{HashMap, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -19,7 +21,7 @@ use crate::keys::ConnId;
 
 /// So many passwords are out at a time to be checked: the next is there when one is done.
 const OUT: usize = 2;
-/// So many questions are out at a time to other programs, which take their time.
+/// So many questions are out at a time to a program, which takes its time.
 const OUT_OF_PROGRAMS: usize = 64;
 /// All CONNECTs that wait may take so many bytes.
 const BYTES: usize = 4 * 1024 * 1024;
@@ -29,19 +31,19 @@ const EMPTY: usize = size_of::<Waiting>() + 64 + ALLOCATION;
 const KNOWN_IN_A_ROW: u8 = 3;
 
 /// Who looks at a login.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     /// The thread that checks passwords.
     Password,
-    /// Another program.
-    Program,
+    /// The program behind the `auth_socket` of this path.
+    Program(Arc<Path>),
 }
 
 impl Kind {
     pub(crate) fn of(check: &Check) -> Kind {
         match check {
             Check::Password(_) => Kind::Password,
-            Check::Socket(_) => Kind::Program,
+            Check::Socket(check) => Kind::Program(Arc::clone(&check.socket().path)),
         }
     }
 }
@@ -91,7 +93,8 @@ pub(in crate::broker::connections) struct Logins {
     /// How many of each address.
     shares: HashMap<Option<Block>, u32>,
     passwords: Lines,
-    programs: Lines,
+    /// Those of programs, by the paths of their sockets.
+    programs: Vec<(Arc<Path>, Lines)>,
     /// The CONNECTs, in bytes.
     bytes: usize,
     /// The number of the rules in force.
@@ -116,6 +119,11 @@ impl Lines {
         } else {
             &mut self.others
         }
+    }
+
+    /// Nobody waits in them, and nothing is out.
+    fn is_idle(&self) -> bool {
+        self.out == 0 && self.known.is_empty() && self.others.is_empty()
     }
 
     /// Who is next.
@@ -189,20 +197,33 @@ impl Line {
 }
 
 impl Logins {
-    fn lines(&mut self, kind: Kind) -> &mut Lines {
-        match kind {
-            Kind::Password => &mut self.passwords,
-            Kind::Program => &mut self.programs,
+    fn lines(&mut self, kind: &Kind) -> &mut Lines {
+        let Kind::Program(path) = kind else {
+            return &mut self.passwords;
+        };
+        let known = self.programs.iter().position(|(known, _)| known == path);
+        let at = known.unwrap_or_else(|| {
+            // Of those that the configuration has no more nothing is left.
+            self.programs.retain(|(_, lines)| !lines.is_idle());
+            self.programs.push((Arc::clone(path), Lines::default()));
+            self.programs.len() - 1
+        });
+        match self.programs.get_mut(at) {
+            Some((_, lines)) => lines,
+            None => &mut self.passwords,
         }
     }
 
-    /// Who comes last of those from addresses that are not known, of a kind.
-    fn last_of_others(&self, kind: Kind) -> Option<ConnId> {
-        let (own, other) = match kind {
-            Kind::Password => (&self.passwords, &self.programs),
-            Kind::Program => (&self.programs, &self.passwords),
-        };
-        own.others.last().or_else(|| other.others.last())
+    /// Who comes last of those from addresses that are not known: of a kind, if there is one.
+    fn last_of_others(&self, kind: &Kind) -> Option<ConnId> {
+        let programs = self.programs.iter();
+        let (own, others): (Vec<_>, Vec<_>) =
+            programs.partition(|(path, _)| matches!(kind, Kind::Program(wanted) if wanted == path));
+        let passwords = std::iter::once(&self.passwords);
+        let own = own.into_iter().map(|(_, lines)| lines);
+        let others = others.into_iter().map(|(_, lines)| lines);
+        let mut all = own.chain(passwords).chain(others);
+        all.find_map(|lines| lines.others.last())
     }
 
     /// Whether one more of this address may wait.
@@ -226,7 +247,7 @@ impl Logins {
             is_known,
         } = login;
         self.bytes += connect.len();
-        self.lines(kind).of(is_known).push(from, c);
+        self.lines(&kind).of(is_known).push(from, c);
         *self.shares.entry(from).or_default() += 1;
         let held = Charge::new(connect.capacity() + EMPTY);
         let waiting = Waiting {
@@ -248,7 +269,7 @@ impl Logins {
         let gone = self.waiting.remove(&c)?;
         self.bytes = self.bytes.saturating_sub(gone.connect.len());
         if gone.asked.is_none() {
-            let lines = self.lines(gone.kind);
+            let lines = self.lines(&gone.kind);
             lines.of(gone.is_known).remove(gone.from, c);
         }
         drop(gone.held);
@@ -269,11 +290,10 @@ impl Logins {
 
     /// Who is to be asked about next, and its CONNECT, if more questions may be out.
     fn next(&mut self) -> Option<(ConnId, &[u8])> {
-        let all = [
-            (&mut self.passwords, OUT),
-            (&mut self.programs, OUT_OF_PROGRAMS),
-        ];
-        let mut all = all.into_iter().filter(|(lines, most)| lines.out < *most);
+        let programs = self.programs.iter_mut();
+        let programs = programs.map(|(_, lines)| (lines, OUT_OF_PROGRAMS));
+        let all = std::iter::once((&mut self.passwords, OUT)).chain(programs);
+        let mut all = all.filter(|(lines, most)| lines.out < *most);
         let c = all.find_map(|(lines, _)| lines.pop())?;
         let rules = self.rules;
         let waiting = self.waiting.get_mut(&c)?;
@@ -283,13 +303,13 @@ impl Logins {
 
     /// A question is out about the one that was the next, under the rules of this number; `None` if it is
     /// of another kind than it was when it came, and waits among those now.
-    fn ask(&mut self, c: ConnId, kind: Kind) -> Option<u32> {
+    fn ask(&mut self, c: ConnId, kind: &Kind) -> Option<u32> {
         let waiting = self.waiting.get_mut(&c)?;
-        if waiting.kind == kind {
+        if waiting.kind == *kind {
             self.lines(kind).out += 1;
             return Some(self.rules);
         }
-        waiting.kind = kind;
+        waiting.kind = kind.clone();
         waiting.asked = None;
         let (is_known, from) = (waiting.is_known, waiting.from);
         self.lines(kind).of(is_known).push(from, c);
@@ -299,7 +319,7 @@ impl Logins {
     /// A question of this kind is answered that was asked under the rules of this number. The CONNECT,
     /// unless its connection is gone, or other rules are in force: then it is asked once more, before all
     /// others.
-    fn answered(&mut self, c: ConnId, kind: Kind, rules: u32) -> Option<Zeroizing<Vec<u8>>> {
+    fn answered(&mut self, c: ConnId, kind: &Kind, rules: u32) -> Option<Zeroizing<Vec<u8>>> {
         let lines = self.lines(kind);
         lines.out = lines.out.saturating_sub(1);
         let now = self.rules;
@@ -308,8 +328,8 @@ impl Logins {
             return self.remove(c);
         }
         waiting.asked = None;
-        let (kind, is_known, from) = (waiting.kind, waiting.is_known, waiting.from);
-        self.lines(kind).of(is_known).push_front(from, c);
+        let (kind, is_known, from) = (waiting.kind.clone(), waiting.is_known, waiting.from);
+        self.lines(&kind).of(is_known).push_front(from, c);
         None
     }
 
@@ -404,7 +424,7 @@ mod tests {
             logins.passwords.out += 1;
         }
         assert_eq!(logins.next(), None);
-        assert!(logins.answered(all[0], Kind::Password, 0).is_some());
+        assert!(logins.answered(all[0], &Kind::Password, 0).is_some());
         assert_eq!(logins.next().map(|(c, _)| c), Some(all[OUT]));
     }
 
@@ -419,7 +439,7 @@ mod tests {
         logins.rules += 1;
         let second = add(&mut logins, &mut table, (1, false), 1)[0];
         assert_eq!(
-            logins.answered(first, Kind::Password, 0),
+            logins.answered(first, &Kind::Password, 0),
             None,
             "asked again"
         );
@@ -431,7 +451,7 @@ mod tests {
         let next = table.insert(());
         assert_eq!(next.slot(), first.slot());
         logins.add(next, from(9), login(false));
-        assert_eq!(logins.answered(first, Kind::Password, 1), None);
+        assert_eq!(logins.answered(first, &Kind::Password, 1), None);
         assert_eq!((logins.passwords.out, logins.waiting.len()), (0, 2));
         assert_eq!(order(&mut logins), [second, next]);
     }

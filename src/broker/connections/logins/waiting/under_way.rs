@@ -24,7 +24,7 @@ impl Connections {
         let from = Block::of(conn.address());
         let mut gives_way = None;
         if let Err(crowded) = self.logins.admits(&login, from, room) {
-            let last = self.logins.last_of_others(login.kind);
+            let last = self.logins.last_of_others(&login.kind);
             let last = last.filter(|_| login.is_known && crowded == Crowded::All);
             gives_way = Some(last.ok_or(crowded)?);
         }
@@ -46,7 +46,7 @@ impl Connections {
 
     /// A question is out about what [`Connections::next_login`] has brought. The number of the rules that
     /// it is asked under; `None` if it is to wait among others, as its kind is another by now.
-    pub(crate) fn ask_about_login(&mut self, c: ConnId, kind: Kind) -> Option<u32> {
+    pub(crate) fn ask_about_login(&mut self, c: ConnId, kind: &Kind) -> Option<u32> {
         self.logins.ask(c, kind)
     }
 
@@ -65,7 +65,7 @@ impl Connections {
     pub(crate) fn login_answered(
         &mut self,
         c: ConnId,
-        kind: Kind,
+        kind: &Kind,
         rules: u32,
     ) -> Option<Zeroizing<Vec<u8>>> {
         self.logins.answered(c, kind, rules)
