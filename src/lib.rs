@@ -16,8 +16,10 @@
 //!
 //! # One thread of logic
 //! All state lives on one thread, in plain structs without locks. Beside it stand the storage
-//! thread, which owns the database; one that checks passwords and one that shakes hands for TLS, as that
-//! takes long (`net::logins`, `net::channel`); a helper a bridge for name resolution, which blocks; the log writer; and a thread that `async-io` starts for the timers of bridges. The broker itself is
+//! thread, which owns the database; one that checks passwords, one for each `auth_socket` and one that
+//! shakes hands for TLS, as that takes long (`net::logins`, `net::channel`); a helper a bridge for name
+//! resolution, which blocks; the log writer; and a thread that `async-io` starts for the timers of
+//! bridges. The broker itself is
 //! sans-io: packets, store events and the time come in as arguments, so hours of outages run in a
 //! test in milliseconds.
 //!
@@ -33,7 +35,7 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 1 | [`keys`], [`held`] | keys of connections, sessions and groups, which go stale with what they name; how many bytes are held of what peers can make grow |
+//! | 1 | [`keys`], [`held`], [`json`] | keys of connections, sessions and groups, which go stale with what they name; how many bytes are held of what peers can make grow; JSON of one line |
 //! | 2 | [`mqtt`], [`time`] | the codec; a moment as a plain number, the calendar |
 //! | 3 | [`message`], [`lane`], [`owed`] | an application message, shared by its receivers; the lane of a queue; how a message is owed to a session |
 //! | 4 | [`config`], [`store`], [`route`] | mosquitto.conf; what must survive; who gets what |
@@ -228,6 +230,7 @@ pub mod cli;
 pub mod config;
 pub mod held;
 mod impossible;
+pub mod json;
 pub mod keys;
 pub mod lane;
 pub mod message;

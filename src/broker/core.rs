@@ -67,6 +67,8 @@ pub(crate) struct Watches {
     pub(crate) judged_anew: Vec<ConnId>,
     /// The rules that let those in.
     pub(crate) judged_before: Option<Auth>,
+    /// Connections of clients whose grants are void.
+    pub(crate) revoked: Vec<ConnId>,
     /// When to go on with bringing upstreams up to date.
     pub(crate) sync_due: Option<Time>,
     /// When to look at the earliest for cleared topics of which all upstreams were told.

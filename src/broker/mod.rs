@@ -88,7 +88,7 @@ pub use turn::{Driver, end_turn, feed_store};
 
 use crate::auth::Auth;
 use crate::config::log_type::NOTICE;
-use crate::config::{Config, General};
+use crate::config::{CertificateUsername, Config, General};
 use crate::impossible;
 pub use crate::keys::ConnId;
 use crate::message::{Message, Parts};
@@ -239,6 +239,12 @@ impl Broker {
         );
         close(&mut self.core, c, Reason::SERVER_BUSY, now);
         self.settle(now);
+    }
+
+    /// The client has shown a certificate with this subject; `by` says what of it is the user name of the
+    /// CONNECT that comes next.
+    pub fn show_certificate(&mut self, c: ConnId, by: CertificateUsername, subject: &str) {
+        self.core.connections.show(c, by, subject);
     }
 
     /// Nothing comes of the connection, for the reason `why`: its handshake has failed, or its request was

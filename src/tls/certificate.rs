@@ -6,6 +6,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::der::{Elements, tag};
+use crate::config::CertificateUsername;
 
 /// The attribute types that RFC 4514 (section 3) has short names for, and what else is common, by the
 /// bytes of their object identifiers.
@@ -86,6 +87,16 @@ impl Certificate {
     /// The bytes of the issuer, without tag and length.
     pub(super) fn raw_issuer(&self) -> &[u8] {
         &self.raw_names.1
+    }
+
+    /// What of it is the user name of the client that shows it.
+    pub fn username(&self, by: CertificateUsername) -> Option<&str> {
+        let name = match by {
+            CertificateUsername::None => None,
+            CertificateUsername::CommonName => self.common_name.as_deref(),
+            CertificateUsername::Subject => Some(&*self.subject),
+        };
+        name.filter(|name| !name.is_empty())
     }
 
     /// True if `other` may have signed it: it has the name of who did.

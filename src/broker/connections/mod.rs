@@ -23,7 +23,7 @@ pub(crate) use buffers::kept_of;
 pub(crate) use connection::{Agreed, Connection, OUTBOX_HIGH, Parked, Stage};
 use doors::Doors;
 pub(crate) use doors::{Block, Share};
-pub(crate) use logins::waiting::{Crowded, Login, Room};
+pub(crate) use logins::waiting::{Crowded, Kind, Login, Room};
 pub(crate) use logins::{Attempt, Logins};
 pub use outbox::Outbox;
 pub(crate) use publish::Writer;
@@ -66,6 +66,7 @@ pub(crate) struct Connections {
     buffers: Buffers,
     /// Those whose login is under way.
     logins: logins::waiting::Logins,
+    certificates: logins::shown::Certificates,
     /// What the connections take that hold nothing.
     held: Charge<CONNECTIONS>,
     /// Packets sent that are no PUBLISH.
@@ -93,6 +94,7 @@ impl Connections {
     /// The CONNECT of a client is accepted.
     pub(crate) fn agree(&mut self, c: ConnId, agreed: &Agreed) {
         self.doors.pass(c);
+        self.forget_shown(c);
         if let Some(conn) = self.table.get_mut(c) {
             conn.agree(agreed);
         }
@@ -137,6 +139,7 @@ impl Connections {
     pub(crate) fn remove(&mut self, c: ConnId) {
         self.doors.pass(c);
         self.logins.remove(c);
+        self.forget_shown(c);
         let Some(gone) = self.table.remove(c) else {
             return;
         };

@@ -158,7 +158,7 @@ pub(crate) fn may_still_publish(core: &Core, message: &Message) -> bool {
         || core
             .settings
             .auth
-            .may_publish(&who(&message.origin), message.topic())
+            .may_have_published(&who(&message.origin), message.topic())
 }
 
 fn send(

@@ -5,6 +5,7 @@ mod world;
 
 mod account;
 mod acks;
+mod auth_socket;
 mod bounds;
 mod bridge;
 mod changed;

@@ -306,8 +306,13 @@ impl World {
         let Some(question) = self.questions.pop_front() else {
             return false;
         };
-        self.broker.login_answer(&question.answer(), self.now);
+        self.broker.login_answer(question.answer(), self.now);
         true
+    }
+
+    /// The login that is to be looked at next.
+    pub fn take_question(&mut self) -> Option<Question> {
+        self.questions.pop_front()
     }
 
     /// How many logins are to be looked at.
