@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::auth::Auth;
 use crate::bridge::{Faults, Remedy};
 use crate::broker::{Address, Broker, ConnId, Driver, Question, end_turn};
-use crate::config::{Config, General, Listener};
+use crate::config::{CertificateUsername, Config, General, Listener};
 use crate::lane::Lane;
 use crate::mqtt::{self, Packet, Version, decode, encode};
 use crate::store::{
@@ -170,6 +170,12 @@ impl World {
             faults: None,
         });
         Peer(self.lines.len() - 1)
+    }
+
+    /// TLS has shown this certificate, of which `by` is the user name.
+    pub fn show_certificate(&mut self, peer: Peer, by: CertificateUsername, subject: &str) {
+        let conn = self.lines[peer.0].conn.unwrap();
+        self.broker.show_certificate(conn, by, subject);
     }
 
     /// SIGHUP, with the settings and listeners of the world as they are now.
