@@ -46,7 +46,7 @@ impl Numbers {
     fn home(&self, hash: u64) -> usize {
         let places = self.places.len() as u64;
         // Below `places`, as what it is multiplied by is below 1.
-        usize::try_from((hash >> 32) * places >> 32).unwrap_or_default()
+        usize::try_from(((hash >> 32) * places) >> 32).unwrap_or_default()
     }
 
     fn next(&self, at: usize) -> usize {

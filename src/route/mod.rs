@@ -7,6 +7,7 @@ mod cleared;
 mod hash;
 mod kept;
 mod label;
+mod node;
 mod owners;
 mod retained;
 mod shared;

@@ -14,77 +14,12 @@ use std::cell::Cell;
 
 use super::hash::{self, LevelHash};
 use super::label::{Label, after, begins, first, shared};
-use super::subs::{Sub, SubOptions, Subs};
+use super::node::{NONE, Node};
+use super::subs::{Sub, SubOptions};
 use crate::impossible;
 use crate::keys::Numbers;
 
-/// No node.
-const NONE: u32 = u32::MAX;
 const ROOT: u32 = 0;
-
-/// The children of a node: how many begin with a level that is no wildcard, whether one begins with `+`, and
-/// whether one is `#`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct Children(u32);
-
-impl Children {
-    const SINGLE: u32 = 1 << 31;
-    const MULTI: u32 = 1 << 30;
-
-    fn has_single(self) -> bool {
-        self.0 & Children::SINGLE != 0
-    }
-
-    fn has_multi(self) -> bool {
-        self.0 & Children::MULTI != 0
-    }
-
-    fn has_named(self) -> bool {
-        self.0 & !(Children::SINGLE | Children::MULTI) != 0
-    }
-
-    fn has(self, level: &[u8]) -> bool {
-        match level {
-            b"+" => self.has_single(),
-            b"#" => self.has_multi(),
-            _ => self.has_named(),
-        }
-    }
-
-    /// What one that begins with `level` counts for. There are fewer nodes than would reach the two marks.
-    fn one(level: &[u8]) -> u32 {
-        match level {
-            b"+" => Children::SINGLE,
-            b"#" => Children::MULTI,
-            _ => 1,
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Node<S> {
-    subs: Subs<S>,
-    label: Label,
-    parent: u32,
-    children: Children,
-}
-
-impl<S> Default for Node<S> {
-    fn default() -> Node<S> {
-        Node {
-            subs: Subs::None,
-            label: Label::default(),
-            parent: NONE,
-            children: Children::default(),
-        }
-    }
-}
-
-impl<S> Node<S> {
-    fn is_empty(&self) -> bool {
-        matches!(self.subs, Subs::None) && self.children == Children::default()
-    }
-}
 
 /// The number of a node: there are fewer than [`NONE`].
 fn number(at: usize) -> u32 {
@@ -432,10 +367,11 @@ impl<S: Copy + Ord> Trie<S> {
         let edge = edge_hash(nodes, hash, node);
         self.edges
             .insert(edge, node, |other| edge_hash(nodes, hash, other));
-        let Node { label, parent, .. } = &self.nodes[node as usize];
-        let one = Children::one(first(label.bytes()));
-        let parent = *parent;
-        self.nodes[parent as usize].children.0 += one;
+        let parent = self.nodes[node as usize].parent;
+        let label = std::mem::take(&mut self.nodes[node as usize].label);
+        let children = &mut self.nodes[parent as usize].children;
+        children.add(first(label.bytes()));
+        self.nodes[node as usize].label = label;
     }
 
     /// Takes a node off the tree if nothing needs it any more; then its parent, and so on.
@@ -447,8 +383,8 @@ impl<S: Copy + Ord> Trie<S> {
                 .remove(edge, node, |other| edge_hash(nodes, hash, other));
             let gone = std::mem::take(&mut self.nodes[node as usize]);
             self.heap -= gone.label.heap();
-            let one = Children::one(first(gone.label.bytes()));
-            self.nodes[gone.parent as usize].children.0 -= one;
+            let children = &mut self.nodes[gone.parent as usize].children;
+            children.take(first(gone.label.bytes()));
             self.free_nodes.push(node);
             node = gone.parent;
         }

@@ -1,6 +1,7 @@
 //! The sessions: by key and by client id, and which of their rows are to be written.
 
 mod drops;
+mod marks;
 mod session;
 mod subscriptions;
 
@@ -11,7 +12,7 @@ use std::rc::Rc;
 
 pub use drops::DropReason;
 pub(crate) use drops::Drops;
-use session::Mark;
+use marks::Mark;
 pub(crate) use session::{NEVER, PendingWill, Role, Session, Share, who};
 pub(crate) use subscriptions::{Changed, Subscribed, Subscriptions, filter_bytes, levels};
 
