@@ -177,6 +177,11 @@ impl Auth {
         self.answers.revoke(revocation)
     }
 
+    /// The user name that a client has logged in with, if `auth_socket` has given it another.
+    pub fn replaced(&self, client_id: &str) -> Option<&str> {
+        self.answers.replaced(client_id)
+    }
+
     /// A client may do nothing more: what was granted to it is void.
     pub fn void(&mut self, client_id: &str) {
         self.answers.void(client_id);

@@ -22,6 +22,8 @@ pub struct Grant {
     /// `None`: what the `acl_file` says.
     rights: Option<Rc<Rights>>,
     username: Option<Rc<str>>,
+    /// The user name that it logged in with, where it has another.
+    replaced: Option<Rc<str>>,
 }
 
 impl Grant {
@@ -36,7 +38,8 @@ impl Grant {
 
     fn held(&self) -> usize {
         let rights = self.rights().map_or(0, Rights::held);
-        rights + self.username().map_or(0, str::len)
+        let names = [&self.username, &self.replaced].into_iter().flatten();
+        rights + names.map(|name| name.len()).sum::<usize>()
     }
 }
 
@@ -87,9 +90,11 @@ impl Answers {
         (client_id, username): (&str, Option<&str>),
         now: Time,
     ) -> Grant {
+        let replaced = username.filter(|_| allowed.username.is_some());
         let grant = Grant {
             rights: allowed.lines.map(|lines| Rc::new(Rights::new(lines))),
             username: allowed.username.map(Into::into),
+            replaced: replaced.map(Into::into),
         };
         self.drop_kept(allowed.key);
         if allowed.cache.is_zero() || grant.held() > MOST_BYTES {
@@ -155,6 +160,12 @@ impl Answers {
             Some(_) => Standing::Revoked,
             None => Standing::Unknown,
         }
+    }
+
+    /// The user name that a client who is in has logged in with, where it has another.
+    pub(in crate::auth) fn replaced(&self, client_id: &str) -> Option<&str> {
+        let client = self.clients.get(client_id)?;
+        client.grant.as_ref()?.replaced.as_deref()
     }
 
     /// A client that is in may do nothing more, and is to be disconnected.

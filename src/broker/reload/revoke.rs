@@ -30,7 +30,9 @@ pub(crate) fn revoke(core: &mut Core, path: &Path, revocation: &Revocation, now:
             continue;
         };
         let (origin, conn) = (session.origin(), session.conn);
-        let is_meant = revocation.is_about(&client_id, origin.username());
+        let (own, replaced) = (origin.username(), core.settings.auth.replaced(&client_id));
+        let is_meant = revocation.is_about(&client_id, own)
+            || replaced.is_some() && revocation.is_about(&client_id, replaced);
         if !is_meant || !core.settings.auth.asks(origin.listener(), path) {
             continue;
         }

@@ -38,6 +38,20 @@ fn a_revocation_takes_effect_at_once() {
 }
 
 #[test]
+fn a_revocation_knows_both_names_of_a_client() {
+    let mut site = Site::new(|_| ());
+    let rights = "\"answer\":\"allow\",\"username\":\"real\"";
+    for name in ["token", "real"] {
+        let dial = Dial::clean(Version::V5, "c");
+        let peer = site.enter(&dial, "token", rights);
+        site.revoke(None, Some("another"));
+        assert!(site.world.is_open(peer));
+        site.revoke(None, Some(name));
+        assert!(!site.world.is_open(peer), "{name}");
+    }
+}
+
+#[test]
 fn a_revocation_is_about_who_is_away_too() {
     let mut site = Site::new(|_| ());
     let watcher = site.enter(&Dial::clean(Version::V5, "w"), "w", ALL);
