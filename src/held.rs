@@ -26,9 +26,11 @@ pub const SESSIONS: u8 = 6;
 pub const STORE: u8 = 7;
 /// The tree of all topic filters.
 pub const FILTERS: u8 = 8;
+/// The TLS of connections.
+pub const TLS: u8 = 9;
 
 /// The name of each part, as `$SYS` has it, by its number.
-pub const NAMES: [&str; 9] = [
+pub const NAMES: [&str; 10] = [
     "messages",
     "retained",
     "queues",
@@ -38,6 +40,7 @@ pub const NAMES: [&str; 9] = [
     "sessions",
     "store",
     "filters",
+    "tls",
 ];
 
 /// What a hash table with room for `capacity` entries takes, of so many bytes each: an eighth of it stays
@@ -45,6 +48,9 @@ pub const NAMES: [&str; 9] = [
 pub const fn table(capacity: usize, entry: usize) -> usize {
     capacity * 8 / 7 * (entry + 1)
 }
+
+/// What the TLS of a connection takes, about: keys, the record that comes next, the peer's certificate.
+pub const TLS_SESSION: usize = 8 * 1024;
 
 /// What an allocation takes beside the bytes that were asked for, about.
 pub const ALLOCATION: usize = 16;

@@ -16,8 +16,8 @@
 //!
 //! # One thread of logic
 //! All state lives on one thread, in plain structs without locks. Beside it stand the storage
-//! thread, which owns the database; one that checks passwords, as that takes long (`net::logins`); a
-//! helper a bridge for name resolution, which blocks; the log writer; and a thread that `async-io` starts for the timers of bridges. The broker itself is
+//! thread, which owns the database; one that checks passwords and one that shakes hands for TLS, as that
+//! takes long (`net::logins`, `net::channel`); a helper a bridge for name resolution, which blocks; the log writer; and a thread that `async-io` starts for the timers of bridges. The broker itself is
 //! sans-io: packets, store events and the time come in as arguments, so hours of outages run in a
 //! test in milliseconds.
 //!
@@ -37,7 +37,7 @@
 //! | 2 | [`mqtt`], [`time`] | the codec; a moment as a plain number, the calendar |
 //! | 3 | [`message`], [`lane`], [`owed`] | an application message, shared by its receivers; the lane of a queue; how a message is owed to a session |
 //! | 4 | [`config`], [`store`], [`route`] | mosquitto.conf; what must survive; who gets what |
-//! | 5 | [`auth`], [`session`], [`bridge`] | passwords and ACLs; QoS 1 and 2, both halves; a bridge: its link, map, limits, echo, queue and status |
+//! | 5 | [`auth`], [`session`], [`bridge`], [`tls`] | passwords and ACLs; QoS 1 and 2, both halves; a bridge: its link, map, limits, echo, queue and status; certificates, and a TLS connection without its socket |
 //! | 6 | [`broker`] | sessions, routing and acknowledgements put together |
 //! | 7 | [`status`] | `$SYS` |
 //! | 8 | [`net`] | sockets, WebSocket and pages, the clock, the turn |
@@ -181,6 +181,11 @@
 //!   are taken off in place as they arrive (`net::web`), and httparse reads the head before them.
 //!   The files of `http_dir` are read on the one thread, a piece a turn: on a disk that hangs, they
 //!   hang everything. They are meant for a page of the router's own flash.
+//! - **A handshake of TLS goes to a thread** part by part, and the session with it (`net::channel`): one
+//!   signature takes longer on a router than a turn may. What comes after it is decrypted in the turn.
+//!   A bridge shakes hands on the thread of logic, for it does so rarely.
+//! - **ALPN never refuses a client** (`tls::server`): rustls would, where none of the protocols that it
+//!   names is ours; Mosquitto looks at none.
 //! - **env_logger filters and formats, but does not decide alone** (`run::logger`): Mosquitto's types
 //!   are no levels, each is switched by itself, and SIGHUP changes them and the destinations.
 //! - With `user`, root binds the listeners and opens the log **before any thread is started**, gives

@@ -12,7 +12,6 @@ mod error;
 mod logger;
 mod loops;
 mod memory;
-mod mounts;
 mod options;
 mod prepare;
 mod reload;
@@ -213,6 +212,18 @@ fn serve(
     result
 }
 
+/// How often certificates are looked at that end soon.
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// What there is to do while connections are served.
+enum Event {
+    Signal(i32),
+    /// The store is damaged.
+    Damaged,
+    /// A day without a signal is over.
+    DayOver,
+}
+
 /// Answers signals until one says to stop, then stops.
 async fn until_signal(
     mut signals: Signals,
@@ -220,20 +231,25 @@ async fn until_signal(
     mut running: Reloadable,
     listeners: Vec<Task<()>>,
 ) -> Result<Ended, Error> {
-    let damaged = async { damaged.recv().await.ok().map(|()| None) };
+    let damaged = async { damaged.recv().await.ok().map(|()| Event::Damaged) };
     let mut damaged = pin!(damaged);
     loop {
-        let signal = async { Some(Some(signals.next().await)) };
-        let Some(signal) = future::or(signal, damaged.as_mut()).await else {
-            break;
+        let hub = Rc::clone(&running.hub);
+        let day = async {
+            net::sleep(&hub, DAY).await;
+            Some(Event::DayOver)
         };
-        match signal {
-            None => return Ok(Ended::Damaged(signals)),
-            Some(SIGHUP) => running.reload(),
-            Some(SIGUSR1) => running.hub.borrow_mut().commit_now(),
-            Some(SIGUSR2) => log::info!("SIGUSR2 means nothing to footbridge."),
-            Some(SIGXFSZ) => {}
-            Some(signal) => {
+        let signal = async { Some(Event::Signal(signals.next().await)) };
+        let event = future::or(signal, future::or(damaged.as_mut(), day)).await;
+        let Some(event) = event else { break };
+        match event {
+            Event::Damaged => return Ok(Ended::Damaged(signals)),
+            Event::DayOver => running.tls.tell_expiring(&running.config),
+            Event::Signal(SIGHUP) => running.reload(),
+            Event::Signal(SIGUSR1) => running.hub.borrow_mut().commit_now(),
+            Event::Signal(SIGUSR2) => log::info!("SIGUSR2 means nothing to footbridge."),
+            Event::Signal(SIGXFSZ) => {}
+            Event::Signal(signal) => {
                 log::info!("footbridge stopping ({}).", name(signal));
                 break;
             }

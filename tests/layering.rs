@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["message", "lane"],
     &["owed"],
     &["config", "store", "route"],
-    &["auth", "session", "bridge"],
+    &["auth", "session", "bridge", "tls"],
     &["broker"],
     &["status"],
     &["net"],

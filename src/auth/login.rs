@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use super::Auth;
 use super::passwd::Users;
+use super::rules::Rules;
+use crate::config::CertificateUsername;
 
 /// Why a client may not connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub enum Denied {
     /// No such user, no password, or a wrong one. The wire says the same as for
     /// [`Denied::Anonymous`]: 3.1.1 return code 5, 5.0 reason code 0x87.
     Credentials,
+    /// The listener takes the user name from the client's certificate, and that has none.
+    Certificate,
     /// Nobody could look. The wire says so: return code 3, reason code 0x88.
     Unavailable,
 }
@@ -25,6 +29,10 @@ impl Denied {
         match self {
             Denied::Anonymous => "no user name, and allow_anonymous is false",
             Denied::Credentials => "unknown user or wrong password: check password_file",
+            Denied::Certificate => {
+                "its certificate has no name that can be its user name, or it showed none: see \
+                 use_identity_as_username and require_certificate"
+            }
             Denied::Unavailable => "its password could not be checked",
         }
     }
@@ -72,7 +80,9 @@ impl Auth {
     /// else it depends on what the [`Check`] says.
     ///
     /// Without a `password_file` a user name is not checked, and counts like none. With one, a
-    /// user name must be in it, with its password, even if `allow_anonymous` is true.
+    /// user name must be in it, with its password, even if `allow_anonymous` is true. Where the client's
+    /// certificate says who it is ([`Auth::certificate_username`]), that is `username`, and nothing else
+    /// is asked.
     ///
     /// # Errors
     /// Why it may not, where that takes no hash.
@@ -83,6 +93,9 @@ impl Auth {
         password: Option<&[u8]>,
     ) -> Result<Option<Check>, Denied> {
         let rules = self.at(Some(listener)).ok_or(Denied::Credentials)?;
+        if rules.by_certificate != CertificateUsername::None {
+            return username.map(|_| None).ok_or(Denied::Certificate);
+        }
         match (username, &rules.users) {
             (Some(name), Some(users)) => {
                 // The same for every name, so it tells nothing about any.
@@ -120,9 +133,17 @@ impl Auth {
         let Some(rules) = self.at(Some(listener)) else {
             return false;
         };
+        let before = before.at(Some(listener));
+        let certificate = |rules: &Rules| rules.by_certificate;
+        let by = before.map_or(CertificateUsername::None, certificate);
+        if by != rules.by_certificate {
+            return false;
+        }
+        if by != CertificateUsername::None {
+            return true;
+        }
         match (username, &rules.users) {
             (Some(name), Some(users)) => {
-                let before = before.at(Some(listener));
                 let before = before.and_then(|rules| rules.users.as_ref());
                 before.is_some_and(|before| users.has_same(before, name))
             }

@@ -12,7 +12,7 @@ mod who;
 
 use std::collections::VecDeque;
 
-use crate::config::{Config, General};
+use crate::config::{CertificateUsername, Config, General};
 
 pub use error::{Error, Errors};
 pub use login::{Check, Denied};
@@ -97,6 +97,12 @@ impl Auth {
             Some((_, rules)) => Some(rules),
             None => (!self.per_listener).then_some(&self.general),
         }
+    }
+
+    /// What of the client's certificate is its user name at `listener`.
+    pub fn certificate_username(&self, listener: &str) -> CertificateUsername {
+        let rules = self.at(Some(listener));
+        rules.map_or(CertificateUsername::None, |rules| rules.by_certificate)
     }
 
     /// Whether the topics of clients depend on their listener: `per_listener_settings`.

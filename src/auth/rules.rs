@@ -7,12 +7,14 @@ use std::sync::Arc;
 use super::acl::Acl;
 use super::error::Error;
 use super::passwd::{MAX_MEMORY, Users};
-use crate::config::{Listener, Security};
+use crate::config::{CertificateUsername, Listener, Security};
 
 /// The rules of a listener.
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
     pub(super) allow_anonymous: bool,
+    /// What of the client's certificate is its user name, which needs no password then.
+    pub(super) by_certificate: CertificateUsername,
     /// What generated client ids begin with; `None`: there are none.
     pub(super) auto_id_prefix: Option<Box<str>>,
     pub(super) users: Option<Arc<Users>>,
@@ -24,6 +26,7 @@ impl Rules {
         let ids = Some(&security.auto_id_prefix).filter(|_| security.allow_zero_length_clientid);
         Rules {
             allow_anonymous: security.allow_anonymous.unwrap_or(anonymous),
+            by_certificate: CertificateUsername::None,
             auto_id_prefix: ids.map(|prefix| prefix.as_str().into()),
             users: security
                 .password_file
@@ -38,6 +41,7 @@ impl Rules {
         if let Some(allow) = listener.allow_anonymous {
             self.allow_anonymous = allow;
         }
+        self.by_certificate = listener.tls.username;
         if let (Some(prefix), true) = (&listener.auto_id_prefix, self.auto_id_prefix.is_some()) {
             self.auto_id_prefix = Some(prefix.as_str().into());
         }

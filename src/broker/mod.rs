@@ -61,7 +61,7 @@ pub use bridges::BridgeId;
 pub use bridges::attach::BridgeSession;
 use bridges::attach::finish_bridges;
 pub use connections::{Address, Outbox};
-use connections::{Connection, Stage, kept_of};
+use connections::{Block, Connection, Stage, kept_of};
 use core::Core;
 pub use counters::{Counters, Gauges};
 use delivering::route::route_unanswered;
@@ -154,18 +154,6 @@ impl Broker {
         conn.map_or(0, |conn| self.max_packet_of(conn) as usize)
     }
 
-    /// True once the CONNECT of a connection was accepted.
-    pub fn is_admitted(&self, c: ConnId) -> bool {
-        let conn = self.core.connections.get(c);
-        conn.is_some_and(|conn| !matches!(conn.stage(), Stage::New | Stage::LoggingIn))
-    }
-
-    /// The keep-alive that holds for a client, in seconds; 0 is none, or that it is not known yet.
-    pub fn keep_alive(&self, c: ConnId) -> u16 {
-        let conn = self.core.connections.get(c);
-        conn.map_or(0, Connection::keep_alive)
-    }
-
     /// Handles one packet.
     pub fn packet(&mut self, c: ConnId, packet: Packet<'_>, now: Time) {
         let core = &mut self.core;
@@ -251,6 +239,17 @@ impl Broker {
         );
         close(&mut self.core, c, Reason::SERVER_BUSY, now);
         self.settle(now);
+    }
+
+    /// Nothing comes of the connection, for the reason `why`: its handshake has failed, or its request was
+    /// refused. To be told before [`Broker::closed`].
+    pub fn not_let_in(&mut self, c: ConnId, why: &str, now: Time) {
+        let core = &mut self.core;
+        if let Some(conn) = core.connections.get(c) {
+            let address = conn.address();
+            let line = format_args!("Closing {address}: {why}");
+            core.refusals.log((Block::of(address), why), line, now);
+        }
     }
 
     /// The network connection is gone, for the reason `why`.

@@ -1,10 +1,12 @@
-//! What can be seen of the broker: figures, queues, drops.
+//! What can be seen of the broker: figures, queues, drops, and what sockets ask about connections.
 
 use std::collections::HashMap;
 
+use super::connections::{Block, Connection, Stage};
 use super::ending::expire;
 use super::queues::report;
 use super::{BridgeQueue, Broker, ClientDrops, ConnId, Counters, Disk, Gauges};
+use crate::config::CertificateUsername;
 use crate::time::Time;
 
 impl Broker {
@@ -19,6 +21,35 @@ impl Broker {
     /// and when.
     pub fn first_to_expire(&self) -> Option<(&str, Time)> {
         expire::first_to_expire(&self.core)
+    }
+
+    /// True once the CONNECT of a connection was accepted.
+    pub fn is_admitted(&self, c: ConnId) -> bool {
+        let conn = self.core.connections.get(c);
+        conn.is_some_and(|conn| !matches!(conn.stage(), Stage::New | Stage::LoggingIn))
+    }
+
+    /// The keep-alive that holds for a client, in seconds; 0 is none, or that it is not known yet.
+    pub fn keep_alive(&self, c: ConnId) -> u16 {
+        let conn = self.core.connections.get(c);
+        conn.map_or(0, Connection::keep_alive)
+    }
+
+    /// Whether somebody has logged in lately from the address that the connection comes from. Who comes
+    /// by a Unix socket is known.
+    pub fn is_known_address(&self, c: ConnId, now: Time) -> bool {
+        let conn = self.core.connections.get(c);
+        let block = conn.map(|conn| Block::of(conn.address()));
+        block.is_some_and(|block| block.is_none_or(|block| self.core.logins.knows(block, now)))
+    }
+
+    /// What of the client's certificate is its user name: what its listener says.
+    pub fn certificate_username(&self, c: ConnId) -> CertificateUsername {
+        let conn = self.core.connections.get(c);
+        let listener = conn.and_then(|conn| self.core.settings.listener(conn.listener()?));
+        listener.map_or(CertificateUsername::None, |listener| {
+            self.core.settings.auth.certificate_username(&listener.name)
+        })
     }
 
     /// What the log calls a connection: client id and address, or the address alone before CONNECT.

@@ -184,7 +184,7 @@ fn is_name(user: &str) -> bool {
 
 fn salted(scheme: Scheme, password: &str) -> Result<Hash, Error> {
     let mut salt = [0; SALT_BYTES];
-    getrandom::fill(&mut salt).map_err(Error::Random)?;
+    getrandom::getrandom(&mut salt).map_err(Error::Random)?;
     Ok(Hash::new(scheme, password.as_bytes(), &salt))
 }
 

@@ -7,7 +7,6 @@
 mod defaults;
 pub mod docs;
 mod draft;
-mod env;
 mod error;
 mod factory;
 mod keys;
@@ -26,10 +25,9 @@ use std::time::Duration;
 
 use crate::mqtt::{QoS, Version};
 
-pub use env::Env;
 pub use error::{Error, Errors, Kind};
 pub use log_type::{LogType, LogTypes};
-pub use parse::{Examined, LoadedConfig};
+pub use parse::{Env, Examined, LoadedConfig};
 pub use tls::{BridgeTls, CertificateUsername, ListenerTls, TlsVersion};
 pub use topic::{Proxy, UpstreamAddress, WebAddress};
 

@@ -1,11 +1,15 @@
 //! Reading a file into a [`Config`].
 
+mod env;
+
 use std::path::{Path, PathBuf};
+
+pub use env::Env;
 
 use super::draft::{Draft, Open, Position};
 use super::keys::{self, Class, Section};
 use super::value::Value;
-use super::{Config, Env, Error, Errors, Kind};
+use super::{Config, Error, Errors, Kind};
 
 /// A configuration and what the log must say about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -407,8 +411,6 @@ mod tests {
                     require_certificate false\nconnection b\naddress u\ntopic #\n\
                     start_type automatic\nbridge_insecure false";
         assert!(Config::parse(text, "x", &env()).unwrap().notes.is_empty());
-        let text = "listener 1\nkeyfile /x\ncertfile /x";
-        assert!(matches!(kinds(text)[..], [Kind::Later(_), Kind::Later(_)]));
     }
 
     #[test]

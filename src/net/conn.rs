@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use socket2::{Socket, TcpKeepalive};
 
-use super::channel::{Channel, Read};
+use super::channel::{Channel, Part, Read};
 use super::progress::End;
 use super::reactor::Readiness;
 use super::turn::ready::WRITE;
 use super::web::Web;
 use crate::broker::{ConnId, Outbox};
-use crate::config::{self, General};
+use crate::config::{self, CertificateUsername, General};
+use crate::tls::Session;
 
 /// Who is at the other end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -166,6 +167,44 @@ impl Conn {
         self.socket.read(bufs, most, &mut self.ready)
     }
 
+    /// True until TLS has shaken hands.
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.socket.is_handshaking()
+    }
+
+    /// As [`Channel::read_handshake`].
+    ///
+    /// # Errors
+    /// The end of the connection.
+    pub(super) fn read_handshake(&mut self, buf: &mut [u8]) -> Result<Option<Part>, End> {
+        self.socket.read_handshake(buf, &mut self.ready)
+    }
+
+    /// As [`Channel::give_back`]: what has come with the handshake can be read.
+    pub(super) fn give_back(&mut self, session: Box<Session>) {
+        self.socket.give_back(session);
+        self.ready.readable = true;
+    }
+
+    /// Writes what TLS has to say, as far as the kernel takes it.
+    ///
+    /// # Errors
+    /// The end of the connection.
+    pub(super) fn flush(&mut self) -> Result<(), End> {
+        self.socket.flush(&mut self.ready)
+    }
+
+    /// The user name that the client's certificate gives it, if it has shown one with such a name.
+    pub(super) fn certificate_username(&self, by: CertificateUsername) -> Option<String> {
+        let certificate = self.socket.session()?.peer()?;
+        match by {
+            CertificateUsername::None => None,
+            CertificateUsername::CommonName => certificate.common_name,
+            CertificateUsername::Subject => Some(certificate.subject),
+        }
+        .filter(|name| !name.is_empty())
+    }
+
     /// What must be written though the broker has nothing to say: of a handshake, or encrypted and not yet
     /// taken by the kernel.
     pub(super) fn holds_output(&self) -> bool {
@@ -254,15 +293,17 @@ impl Conn {
         }
     }
 
-    /// The peer's address, for logs.
-    pub(super) fn peer(&self) -> String {
-        let peer = self
-            .socket
-            .socket()
-            .peer_addr()
-            .ok()
-            .and_then(|a| a.as_socket());
-        peer.map_or_else(|| "local".to_owned(), |peer| peer.to_string())
+    /// What there is to tell of a client that never came as far as a CONNECT, now that its connection is
+    /// at its `end`.
+    pub(super) fn never_came_in(&self, end: &End) -> Option<String> {
+        match end {
+            _ if self.role != Role::Device => None,
+            End::Refused(_) | End::Tls(_) => Some(end.to_string()),
+            End::Eof | End::Failed(_) if self.socket.is_half_shaken() => Some(format!(
+                "{end}, in the middle of TLS's handshake: does it trust certfile?"
+            )),
+            _ => None,
+        }
     }
 
     /// Ends the sending side, so that the peer reads what was written and then the end. A socket
@@ -287,7 +328,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_idle_connection_takes_56_bytes_here() {
-        assert!(size_of::<Option<Conn>>() <= 56);
+    fn an_idle_connection_takes_64_bytes_here() {
+        assert!(size_of::<Option<Conn>>() <= 64);
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! It has no task: the turn (`turn`) drives those that are ready.
 
+mod handshake;
+
 use std::mem;
 
 use super::channel::Read;
@@ -13,6 +15,7 @@ use super::reactor::Readiness;
 use super::turn::ready::{self, Ready};
 use super::web::Code;
 use crate::broker::ConnId;
+use crate::config::CertificateUsername;
 use crate::mqtt::{self, Packet};
 use crate::time::Time;
 
@@ -68,6 +71,9 @@ impl Hub {
     /// At most one read, so that a connection that always has more takes turns with the others.
     fn read(&mut self, id: ConnId) -> Result<(), End> {
         let conn = self.conn(id).ok_or(End::Asked)?;
+        if conn.is_handshaking() {
+            return self.read_handshake(id);
+        }
         if conn.paused && !self.go_on(id) || !self.is_readable(id) {
             return Ok(());
         }
@@ -274,11 +280,20 @@ impl Hub {
     /// Hands a client's packet on. With CONNECT its keep-alive is known: the system does not ask for
     /// it before.
     fn device_packet(&mut self, id: ConnId, packet: Packet<'_>, now: Time) {
-        let is_connect = matches!(packet, Packet::Connect(_));
-        self.broker.packet(id, packet, now);
-        if is_connect {
-            self.ask_after(id);
+        let Packet::Connect(mut connect) = packet else {
+            return self.broker.packet(id, packet, now);
+        };
+        let by = self.broker.certificate_username(id);
+        let proven = match by {
+            CertificateUsername::None => None,
+            _ => self.conn(id).and_then(|conn| conn.certificate_username(by)),
+        };
+        if by != CertificateUsername::None {
+            // What the client says of itself doesn't count, as in Mosquitto.
+            (connect.username, connect.password) = (proven.as_deref(), None);
         }
+        self.broker.packet(id, Packet::Connect(connect), now);
+        self.ask_after(id);
     }
 
     /// The system asks for the client after its keep-alive, once that is known.
@@ -335,8 +350,10 @@ impl Hub {
         let sending = conn.web().is_some_and(|web| web.body().is_some());
         let close = outbox.close || conn.web().is_some_and(|web| web.is_answered());
         let (role, paused, writable) = (conn.role, conn.paused, conn.ready.writable);
+        // Nothing can be said before that.
+        let is_handshaking = conn.is_handshaking();
         // It has had its share of writes.
-        let goes_on = writable && !is_empty;
+        let goes_on = writable && !is_empty && !is_handshaking;
         if moved {
             if let Role::Upstream(index) = role
                 && let Some(uplink) = self.uplink(index)

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
-use super::channel::Channel;
+use super::channel::{Channel, Handshakes, ListenersTls};
 use super::clock::{Clock, wall};
 use super::conn::{Conn, Role, SocketOptions, Transport};
 use super::half::HalfPackets;
@@ -27,15 +27,13 @@ use super::turn::ready::{self, Ready};
 use super::turn::watch::{Part, Watch};
 use super::uplink::Uplink;
 
-use super::web::{Code, Site, Web};
-use crate::auth::Auth;
+use super::web::{Site, Web};
 use crate::broker::{self, Address, Answer, Broker, ConnId, Driver, Question};
 use crate::config::General;
 use crate::held;
 use crate::status::{Sys, Traffic};
 use crate::store::{Batch, Event, Handle, ReadRequest};
 use crate::time::Time;
-use crate::tls::{self, ServerSide, Session};
 
 /// The [`Hub`], as the tasks hold it.
 pub type Shared = Rc<RefCell<Hub>>;
@@ -111,10 +109,8 @@ pub struct Hub {
     pub(super) buf: Box<[u8]>,
     /// As `buf`, for what is encrypted; empty without TLS.
     pub(super) sealed: Box<[u8]>,
-    /// What each listener's handshakes go by, by its index; `None` without TLS.
-    listeners_tls: Vec<Option<ServerSide>>,
-    /// What certificates are judged by.
-    tls_clock: tls::Clock,
+    /// TLS of the listeners.
+    pub(super) listeners_tls: ListenersTls,
     /// Wakes the turn; taken when it has been woken.
     pub(super) turn: Option<Waker>,
 }
@@ -124,7 +120,7 @@ impl Hub {
     pub fn new(
         reactor: Rc<Reactor>,
         broker: Broker,
-        (store, logins): (Handle, Logins),
+        (store, logins, handshakes): (Handle, Logins, Handshakes),
         sys: Sys,
         clock: Clock,
         general: &General,
@@ -154,8 +150,7 @@ impl Hub {
             uplinks: Vec::new(),
             buf: vec![0; READ_BUFFER].into_boxed_slice(),
             sealed: Box::default(),
-            listeners_tls: Vec::new(),
-            tls_clock: tls::Clock::default(),
+            listeners_tls: ListenersTls::new(handshakes),
             turn: None,
         }))
     }
@@ -216,15 +211,8 @@ impl Hub {
             Some(site) => Transport::Web(Box::new(Web::new(Rc::clone(site)))),
             None => Transport::Plain(Vec::new()),
         };
-        let side = self.listeners_tls.get(listener).and_then(Option::as_ref);
-        if side.is_some() {
-            self.tls_clock.tell(wall().since(Time::ZERO));
-        }
-        let tls = side.map(Session::accept).transpose();
-        let attached = tls.map_err(io::Error::other).and_then(|tls| {
-            let channel = Channel::new(socket, tls.map(Box::new));
-            self.attach_as(id, channel, Role::Device, transport)
-        });
+        let channel = self.listeners_tls.channel(socket, listener);
+        let attached = self.attach_as(id, channel, Role::Device, transport);
         if let Err(e) = &attached {
             self.broker.closed(id, &e.to_string(), now);
         }
@@ -254,27 +242,11 @@ impl Hub {
         Ok(())
     }
 
-    /// What the handshakes of connections go by that come from now on, for each listener.
-    /// `clock` is what certificates are judged by: it is told what time it is.
-    pub fn set_tls(&mut self, clock: &tls::Clock, sides: Vec<Option<ServerSide>>) {
-        clock.tell(wall().since(Time::ZERO));
-        self.tls_clock = clock.clone();
-        if sides.iter().any(Option::is_some) {
-            self.make_room_for_sealed();
-        }
-        self.listeners_tls = sides;
-    }
-
-    fn make_room_for_sealed(&mut self) {
+    /// From now on there is something encrypted to be read.
+    pub(super) fn make_room_for_sealed(&mut self) {
         if self.sealed.is_empty() {
             self.sealed = vec![0; READ_BUFFER / 2].into_boxed_slice();
         }
-    }
-
-    /// The clock that certificates are judged by; it knows what time it is.
-    pub(super) fn tls_clock(&self) -> tls::Clock {
-        self.tls_clock.tell(wall().since(Time::ZERO));
-        self.tls_clock.clone()
     }
 
     /// There is no descriptor for one more connection: the oldest without a CONNECT makes room.
@@ -339,13 +311,14 @@ impl Hub {
         let Some(mut conn) = self.take_conn(id) else {
             return;
         };
-        if matches!(end, End::Refused(_) | End::Tls(_)) && conn.role == Role::Device {
-            log::info!("Closing {}: {end}", conn.peer());
+        let now = self.now();
+        if let Some(why) = conn.never_came_in(end) {
+            self.broker.not_let_in(id, &why, now);
         }
         if end.is_ours() {
             conn.finish(&mut self.buf);
         }
-        let (now, why) = (self.now(), end.to_string());
+        let why = end.to_string();
         if let Role::Upstream(index) = conn.role
             && let Some(uplink) = self.uplink(index)
         {
@@ -402,31 +375,10 @@ impl Hub {
         self.broker.set_general(general, now);
     }
 
-    /// SIGHUP: from now on these rules hold.
-    pub fn set_auth(&mut self, auth: Auth) {
-        let now = self.now();
-        self.broker.set_auth(auth, now);
-    }
-
     /// Publishes a line of the log.
     pub fn publish_log(&mut self, topic: &str, line: &str) {
         let now = self.now();
         self.broker.publish_log(topic, line, now);
-    }
-
-    /// SIGUSR1: what waits for its commit does not wait for the interval.
-    pub fn commit_now(&mut self) {
-        let now = self.now();
-        self.broker.commit_now(now);
-    }
-
-    /// The broker says goodbye to its clients; the end of the turn writes it.
-    pub fn shut_down(&mut self) {
-        for web in self.conns.iter_mut().flatten().filter_map(Conn::web) {
-            web.code = Code::GOING_AWAY;
-        }
-        let now = self.now();
-        self.broker.shutdown(now);
     }
 
     /// Hands over what is left to commit and gives the storage thread away, for closing.
@@ -506,10 +458,8 @@ impl Driver for Hub {
 
     fn commit(&mut self, mut batch: Batch) {
         if let Some(store) = &self.store {
-            let wall = wall();
-            self.tls_clock.tell(wall.since(Time::ZERO));
-            batch.wall = wall.as_millis();
-            batch.known = (Time::ZERO + self.tls_clock.now()).as_millis();
+            batch.wall = wall().as_millis();
+            batch.known = (Time::ZERO + self.listeners_tls.clock().now()).as_millis();
             self.committing += 1;
             store.commit(batch);
         }

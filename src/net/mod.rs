@@ -23,6 +23,7 @@ mod turn;
 mod uplink;
 mod web;
 
+pub use channel::{Handshakes, Stepped};
 pub use clock::{Clock, Seen};
 pub use hub::{Hub, Shared, let_others_go_first, sleep};
 pub use listen::{

@@ -1,5 +1,5 @@
 //! Signals, waited for like sockets: in the same round of the reactor, so that what SIGHUP changes
-//! holds for whoever connects after it.
+//! holds for whoever connects after it; and what they ask of the hub.
 
 use std::future::poll_fn;
 use std::io;
@@ -9,7 +9,14 @@ use std::rc::Rc;
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
+use super::clock::wall;
+use super::conn::Conn;
+use super::hub::Hub;
 use super::reactor::{Reactor, Source};
+use super::web::Code;
+use crate::auth::Auth;
+use crate::time::Time;
+use crate::tls::{self, ServerSide};
 
 /// The signals of the process; see signal(7) for the numbers.
 pub struct Signals {
@@ -55,5 +62,38 @@ impl Signals {
                 None => std::future::pending().await,
             }
         }
+    }
+}
+
+impl Hub {
+    /// SIGHUP: from now on these rules hold.
+    pub fn set_auth(&mut self, auth: Auth) {
+        let now = self.now();
+        self.broker.set_auth(auth, now);
+    }
+
+    /// SIGHUP: what the handshakes of connections go by that come from now on, for each listener. `clock`
+    /// is what certificates are judged by: it is told what time it is.
+    pub fn set_tls(&mut self, clock: &tls::Clock, sides: Vec<Option<ServerSide>>) {
+        clock.tell(wall().since(Time::ZERO));
+        if sides.iter().any(Option::is_some) {
+            self.make_room_for_sealed();
+        }
+        self.listeners_tls.set(clock, sides);
+    }
+
+    /// SIGUSR1: what waits for its commit does not wait for the interval.
+    pub fn commit_now(&mut self) {
+        let now = self.now();
+        self.broker.commit_now(now);
+    }
+
+    /// The broker says goodbye to its clients; the end of the turn writes it.
+    pub fn shut_down(&mut self) {
+        for web in self.conns.iter_mut().flatten().filter_map(Conn::web) {
+            web.code = Code::GOING_AWAY;
+        }
+        let now = self.now();
+        self.broker.shutdown(now);
     }
 }

@@ -25,7 +25,7 @@ impl Prepared {
     /// Reads the files of rules, and those of TLS.
     pub(super) fn new(config: &Config) -> Result<Prepared, Error> {
         let (auth, warnings) = Auth::for_config(config).map_err(Error::Auth)?;
-        let tls = Tls::read(config, Clock::default()).map_err(Error::Tls)?;
+        let tls = Tls::read(config, Clock::default(), None).map_err(Error::Tls)?;
         Prepared::with(auth, warnings, tls)
     }
 
@@ -36,7 +36,7 @@ impl Prepared {
             log::error!("The access rules stay as they were: {e}");
             (rules, Vec::new())
         });
-        let tls = Tls::read(config, tls.clock.clone()).unwrap_or_else(|errors| {
+        let tls = Tls::read(config, tls.clock.clone(), Some(&tls)).unwrap_or_else(|errors| {
             for error in errors {
                 log::error!("The certificates stay as they were: {error}");
             }

@@ -55,7 +55,8 @@ impl Reloadable {
         }
         let (auth, warnings) = Auth::for_config(&config).map_err(Error::Auth)?;
         notes.extend(warnings);
-        let tls = Tls::read(&config, self.tls.clock.clone()).map_err(Error::Tls)?;
+        let tls =
+            Tls::read(&config, self.tls.clock.clone(), Some(&self.tls)).map_err(Error::Tls)?;
         let log = &config.general.log;
         self.logger.apply(log).map_err(|e| Error::of_log(log, e))?;
         Ok((config, auth, tls, notes))

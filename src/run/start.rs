@@ -1,18 +1,20 @@
 //! Putting the parts together.
 
+mod mounts;
+
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use smol::{LocalExecutor, Task, channel};
 
+use super::Error;
 use super::check::left_by_mosquitto;
 use super::logger::{self, TopicLine};
-use super::{Error, mounts};
 use crate::auth::Auth;
 use crate::broker::Broker;
 use crate::config::{Config, Durability};
-use crate::net::{self, Clock, Hub, Logins, Reactor, Seen, Shared};
+use crate::net::{self, Clock, Handshakes, Hub, Logins, Reactor, Seen, Shared};
 use crate::status::Sys;
 use crate::store::{Db, Event, Handle, Loaded, Location};
 use crate::time::Time;
@@ -52,7 +54,17 @@ pub(super) fn hub(
     let (answer, answers) = channel::unbounded();
     // Fails only when the loop has ended.
     let logins = Logins::new(move |found| drop(answer.try_send(found)));
-    let hub = Hub::new(reactor, broker, (store, logins), sys, clock, general);
+    let (step, steps) = channel::unbounded();
+    let handshakes = Handshakes::new(move |stepped| drop(step.try_send(stepped)));
+    let threads = (store, logins, handshakes);
+    let hub = Hub::new(reactor, broker, threads, sys, clock, general);
+    let shared = hub.clone();
+    let shake = async move {
+        while let Ok(stepped) = steps.recv().await {
+            shared.borrow_mut().shaken(stepped);
+        }
+    };
+    executor.spawn(shake).detach();
     let shared = hub.clone();
     let let_in = async move {
         while let Ok(answer) = answers.recv().await {

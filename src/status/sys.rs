@@ -229,6 +229,7 @@ const MEMORY_PARTS: [&str; held::NAMES.len()] = [
     "$SYS/broker/memory/part/sessions",
     "$SYS/broker/memory/part/store",
     "$SYS/broker/memory/part/filters",
+    "$SYS/broker/memory/part/tls",
 ];
 
 fn texts(disk: &Disk, uptime: Duration) -> [(&'static str, String); 3] {

@@ -1,8 +1,8 @@
 //! What a certificate says of itself: for the log, for user names, for sentences about what is wrong.
 //! Nothing is decided by it.
 
+use core::net::{Ipv4Addr, Ipv6Addr};
 use std::fmt::Write;
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::der::{Elements, tag};
@@ -35,7 +35,7 @@ const IP_ADDRESS: u8 = 0x87;
 /// What a certificate says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
-    /// The common name of the subject, the last where there are several; `None`: it has none, or an
+    /// The common name of the subject, the first where there are several, as Mosquitto has it; `None`: it has none, or an
     /// empty one.
     pub common_name: Option<String>,
     /// The subject as RFC 2253 writes it, as Mosquitto's `use_subject_as_username` has it.
@@ -61,7 +61,7 @@ impl Certificate {
         let mut fields = certificate.enter(tag::SEQUENCE)?;
         // [0] EXPLICIT Version DEFAULT v1
         let version = match fields.enter(0xa0) {
-            Some(mut version) => *version.inside(tag::INTEGER)?.last()? + 1,
+            Some(mut version) => version.inside(tag::INTEGER)?.last()?.saturating_add(1),
             None => 1,
         };
         fields.inside(tag::INTEGER)?;
@@ -112,9 +112,9 @@ fn attributes(name: &[u8]) -> impl DoubleEndedIterator<Item = Vec<(&[u8], u8, &[
 }
 
 fn common_name(subject: &[u8]) -> Option<String> {
-    let all = attributes(subject).flatten();
-    let last = all.filter(|(kind, ..)| *kind == COMMON_NAME).last();
-    let text = last.map(|(_, tag, value)| text(tag, value))?;
+    let mut all = attributes(subject).flatten();
+    let first = all.find(|(kind, ..)| *kind == COMMON_NAME);
+    let text = first.map(|(_, tag, value)| text(tag, value))?;
     // A zero byte in a name is a trick: what compares C strings sees only what stands before it.
     (!text.is_empty() && !text.contains('\0')).then_some(text)
 }

@@ -6,7 +6,6 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, OtherError, SignatureScheme};
-use xxhash_rust::xxh3::Xxh3;
 
 use super::certificate::Certificate;
 use super::clock::Clock;
@@ -38,7 +37,8 @@ impl ClientSide {
     /// # Errors
     /// Whatever keeps the files from being used, as a sentence with its cure.
     pub(super) fn config(&mut self, tls: &BridgeTls) -> Result<Arc<ClientConfig>, Error> {
-        let hash = fingerprint(tls)?;
+        let pair = tls.certfile.as_deref().zip(tls.keyfile.as_deref());
+        let hash = files::fingerprint(tls, Cas::of_bridge(tls), pair, [])?;
         if let Some((last, config)) = &self.last
             && *last == hash
         {
@@ -92,20 +92,6 @@ impl ClientSide {
         config.resumption = Resumption::in_memory_sessions(1);
         Ok(config)
     }
-}
-
-/// A hash of the directives and of what is in the files that they name.
-fn fingerprint(tls: &BridgeTls) -> Result<u64, Error> {
-    let mut hash = Xxh3::new();
-    hash.update(format!("{tls:?}").as_bytes());
-    let cas = Cas::of_bridge(tls);
-    for path in cas.files()? {
-        hash.update(&files::read(&path)?);
-    }
-    for path in tls.certfile.iter().chain(&tls.keyfile) {
-        hash.update(&zeroize::Zeroizing::new(files::read(path)?));
-    }
-    Ok(hash.digest())
 }
 
 /// The upstream's certificate is from a CA that is not trusted.

@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+#[cfg(feature = "tls")]
 use rustls::pki_types::UnixTime;
+#[cfg(feature = "tls")]
 use rustls::time_provider::TimeProvider;
 
 use crate::time::calendar::DateTime;
@@ -100,6 +102,7 @@ impl Clock {
         ))
     }
 
+    #[cfg(feature = "tls")]
     pub(super) fn shared(&self) -> Arc<dyn TimeProvider> {
         let floor: Arc<Floor> = Arc::clone(&self.0);
         floor
@@ -136,6 +139,7 @@ impl Floor {
     }
 }
 
+#[cfg(feature = "tls")]
 impl TimeProvider for Floor {
     fn current_time(&self) -> Option<UnixTime> {
         Some(UnixTime::since_unix_epoch(self.now()))

@@ -17,6 +17,11 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// rustls takes no more of what came.
+    pub(super) fn of_buffers(error: std::io::Error) -> Failure {
+        Failure::of(rustls::Error::General(error.to_string()), "")
+    }
+
     pub(super) fn of(error: rustls::Error, name: &str) -> Failure {
         Failure {
             error,
@@ -82,6 +87,8 @@ fn incompatible(why: &PeerIncompatible) -> &'static str {
         | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
         | PeerIncompatible::Tls12NotOfferedOrEnabled
         | PeerIncompatible::Tls12NotOffered
+        // rustls looks for what TLS 1.1 has not before it looks at the version.
+        | PeerIncompatible::SignatureAlgorithmsExtensionRequired
         | PeerIncompatible::Tls13RequiredForQuic => {
             "the peer has no TLS version that is used here: 1.2 and 1.3, or what tls_version and \
              bridge_tls_version leave of them"
@@ -145,6 +152,16 @@ fn client_certificate(bad: &Bad) -> &'static str {
         }
         Bad::Revoked => "is revoked (crlfile)",
         Bad::BadSignature => "has a signature that is wrong, or of a key below 2048 bits",
+        Bad::Other(other) if other.to_string().contains("UnsupportedCertVersion") => {
+            "is of version 1: make it anew with extensions (openssl x509 -req -extfile FILE, and \
+             extendedKeyUsage=clientAuth in FILE)"
+        }
+        Bad::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "is that of a CA (CA:TRUE): it needs one of its own, signed by that"
+        }
+        Bad::InvalidPurpose | Bad::InvalidPurposeContext { .. } => {
+            "is not for clients: its extendedKeyUsage lacks clientAuth"
+        }
         _ => "cannot be used",
     }
 }

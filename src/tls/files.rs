@@ -1,15 +1,17 @@
 //! Certificates, keys and revocation lists in files.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::certificate::Certificate;
 use super::error::Error;
-use crate::config::BridgeTls;
+use crate::config::{BridgeTls, ListenerTls};
 
 /// Where systems keep the CAs that they trust, as one file: Debian, OpenWrt and Alpine, Fedora.
 const SYSTEM_FILES: [&str; 3] = [
@@ -40,6 +42,18 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
         return Err(Error::NoCertificate(path.to_owned()));
     }
     Ok(found)
+}
+
+impl Certificate {
+    /// Reads the first certificate of a PEM file.
+    ///
+    /// # Errors
+    /// What keeps it from being read.
+    pub fn of_file(path: &Path) -> Result<Certificate, Error> {
+        let all = certificates(path)?;
+        let first = all.first().and_then(|der| Certificate::read(der));
+        first.ok_or_else(|| Error::NoCertificate(path.to_owned()))
+    }
 }
 
 fn certificates_in(bytes: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
@@ -84,6 +98,25 @@ pub(super) fn crls(path: &Path) -> Result<Vec<CertificateRevocationListDer<'stat
     Ok(all)
 }
 
+/// A hash of directives and of what is in the files that they name.
+pub(super) fn fingerprint(
+    directives: &impl fmt::Debug,
+    cas: Cas<'_>,
+    pair: Option<(&Path, &Path)>,
+    others: impl IntoIterator<Item = PathBuf>,
+) -> Result<u64, Error> {
+    let mut hash = Xxh3::new();
+    hash.update(format!("{directives:?}").as_bytes());
+    for path in cas.files()?.into_iter().chain(others) {
+        hash.update(&read(&path)?);
+    }
+    if let Some((certificate, key)) = pair {
+        hash.update(&read(certificate)?);
+        hash.update(&zeroize::Zeroizing::new(read(key)?));
+    }
+    Ok(hash.digest())
+}
+
 /// The CAs of a file and of a folder.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cas<'a> {
@@ -93,6 +126,15 @@ pub(super) struct Cas<'a> {
 }
 
 impl Cas<'_> {
+    /// Those of a listener.
+    pub(super) fn of_listener(tls: &ListenerTls) -> Cas<'_> {
+        Cas {
+            file: tls.cafile.as_deref(),
+            folder: tls.capath.as_deref(),
+            system: false,
+        }
+    }
+
     /// Those of a bridge.
     pub(super) fn of_bridge(tls: &BridgeTls) -> Cas<'_> {
         Cas {

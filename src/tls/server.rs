@@ -27,57 +27,109 @@ const HTTP: &[u8] = b"http/1.1";
 /// What the handshakes of a listener go by, and what its certificate says.
 #[derive(Clone, Debug)]
 pub struct ServerSide {
-    pub(super) config: Arc<ServerConfig>,
+    pub(super) configs: Arc<Configs>,
     /// The listener's own certificate.
     pub certificate: Certificate,
+    /// Of the directives and the files that it is made of.
+    fingerprint: u64,
+}
+
+/// What handshakes go by.
+#[derive(Debug)]
+pub(super) struct Configs {
+    /// Those of clients that name one of the protocols that are spoken here (ALPN).
+    named: Arc<ServerConfig>,
+    /// Those of all others: rustls would refuse who names only unknown ones, but devices that have an
+    /// odd name for MQTT there must be let in.
+    unnamed: Arc<ServerConfig>,
+}
+
+impl Configs {
+    /// What goes for a client that names these protocols.
+    pub(super) fn for_client<'a>(
+        &self,
+        protocols: Option<impl Iterator<Item = &'a [u8]>>,
+    ) -> &Arc<ServerConfig> {
+        let known = &self.named.alpn_protocols;
+        let mut named = protocols.into_iter().flatten();
+        if named.any(|name| known.iter().any(|known| known == name)) {
+            &self.named
+        } else {
+            &self.unnamed
+        }
+    }
 }
 
 impl ServerSide {
-    /// Reads the files of a listener.
+    /// Reads the files of a listener. As long as they are those of `before`, that goes on, and with it
+    /// the sessions of clients.
     ///
     /// # Errors
     /// Whatever keeps them from being used, as a sentence with its cure.
-    pub fn new(tls: &ListenerTls, protocol: Protocol, clock: &Clock) -> Result<ServerSide, Error> {
+    pub fn new(
+        tls: &ListenerTls,
+        protocol: Protocol,
+        clock: &Clock,
+        before: Option<&ServerSide>,
+    ) -> Result<ServerSide, Error> {
+        let cas = Cas::of_listener(tls);
+        let pair = tls.certfile.as_deref().zip(tls.keyfile.as_deref());
+        let pair = pair.ok_or(Error::HalfAPair)?;
+        let others = tls.crlfile.clone();
+        let fingerprint = files::fingerprint(&(tls, protocol), cas, Some(pair), others)?;
+        if let Some(before) = before.filter(|before| before.fingerprint == fingerprint) {
+            return Ok(before.clone());
+        }
         let provider = suites::provider(tls.suites.as_deref())?;
-        let cas = Cas {
-            file: tls.cafile.as_deref(),
-            folder: tls.capath.as_deref(),
-            system: false,
-        };
-        let (Some(certfile), Some(keyfile)) = (&tls.certfile, &tls.keyfile) else {
-            return Err(Error::HalfAPair);
-        };
-        let key = own_key((certfile, keyfile), cas, &provider)?;
+        let key = own_key(pair, cas, &provider)?;
         let certificate = key
             .end_entity_cert()
             .ok()
             .and_then(|der| Certificate::read(der));
-        let certificate = certificate.ok_or_else(|| Error::NoCertificate(certfile.clone()))?;
-        let refused = |why: rustls::Error| Error::Refused(why.to_string());
-        let builder = ServerConfig::builder_with_details(Arc::clone(&provider), clock.shared());
-        let builder = builder
-            .with_protocol_versions(suites::versions(tls.version))
-            .map_err(refused)?;
-        let builder = if tls.require_certificate {
-            builder.with_client_cert_verifier(verifier(tls, cas, &provider)?)
-        } else {
-            builder.with_no_client_auth()
-        };
-        let mut config =
-            builder.with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)));
-        config.alpn_protocols = match protocol {
+        let certificate = certificate.ok_or_else(|| Error::NoCertificate(pair.0.to_owned()))?;
+        let mut unnamed = config(tls, cas, key, &provider, clock)?;
+        let mut named = unnamed.clone();
+        named.alpn_protocols = match protocol {
             Protocol::Mqtt => vec![MQTT.to_vec()],
             Protocol::WebSockets | Protocol::Http => vec![HTTP.to_vec(), MQTT.to_vec()],
         };
-        // What a session needs to go on later the client keeps, sealed: nothing here grows with clients.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = ring::Ticketer::new().map_err(refused)?;
-        config.send_tls13_tickets = TICKETS;
+        unnamed.alpn_protocols = Vec::new();
         Ok(ServerSide {
-            config: Arc::new(config),
+            configs: Arc::new(Configs {
+                named: Arc::new(named),
+                unnamed: Arc::new(unnamed),
+            }),
             certificate,
+            fingerprint,
         })
     }
+}
+
+/// What handshakes go by, without the names of protocols.
+fn config(
+    tls: &ListenerTls,
+    cas: Cas<'_>,
+    key: CertifiedKey,
+    provider: &Arc<CryptoProvider>,
+    clock: &Clock,
+) -> Result<ServerConfig, Error> {
+    let refused = |why: rustls::Error| Error::Refused(why.to_string());
+    let builder = ServerConfig::builder_with_details(Arc::clone(provider), clock.shared());
+    let builder = builder
+        .with_protocol_versions(suites::versions(tls.version))
+        .map_err(refused)?;
+    let builder = if tls.require_certificate {
+        builder.with_client_cert_verifier(verifier(tls, cas, provider)?)
+    } else {
+        builder.with_no_client_auth()
+    };
+    let mut config =
+        builder.with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)));
+    // What a session needs to go on later the client keeps, sealed: nothing here grows with clients.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.ticketer = ring::Ticketer::new().map_err(refused)?;
+    config.send_tls13_tickets = TICKETS;
+    Ok(config)
 }
 
 /// A certificate with what leads to its CA, and its key.

@@ -4,41 +4,58 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConnection, Connection, HandshakeKind, ServerConnection};
+use rustls::server::{Accepted, AcceptedAlert, Acceptor};
+use rustls::{ClientConnection, Connection, HandshakeKind};
 
 use super::certificate::Certificate;
 use super::client::ClientSide;
 use super::error::Error;
 use super::explain::Failure;
-use super::server::ServerSide;
+use super::server::{Configs, ServerSide};
 use crate::config::BridgeTls;
 
 /// What may lie encrypted and unsent, in bytes: [`Session::seal`] takes no more. Enough for what a turn
 /// writes, in records as large as they may be.
 const SEALED: usize = 128 * 1024;
 
-/// One end of a TLS connection. What comes in goes through [`Session::open`], what is to go out through
+/// One end of a TLS connection. Until the handshake is done, what comes in goes through
+/// [`Session::advance`], from then on through [`Session::open`]; what is to go out through
 /// [`Session::seal`] and [`Session::write`].
-#[derive(Debug)]
 pub struct Session {
-    connection: Connection,
+    state: State,
     /// What the peer was called, for sentences about it; empty for a client.
     name: Box<str>,
+    /// The peer has said that nothing more comes.
+    has_ended: bool,
+}
+
+enum State {
+    /// A client has yet to say what it wants.
+    Hello(Acceptor, Arc<Configs>),
+    /// The rest of the handshake, and all that comes after it.
+    Open(Connection),
+    /// The client was told why nothing comes of it, once that is written.
+    Refused(AcceptedAlert),
+    /// Nothing comes of it, and all is said.
+    Over,
+}
+
+impl std::fmt::Debug for Session {
+    /// Without what is secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Session({})", self.terms())
+    }
 }
 
 impl Session {
     /// That of a client of a listener.
-    ///
-    /// # Errors
-    /// None in practice.
-    pub fn accept(side: &ServerSide) -> Result<Session, Failure> {
-        let connection = ServerConnection::new(Arc::clone(&side.config));
-        let mut connection = connection.map_err(|error| Failure::of(error, ""))?;
-        connection.set_buffer_limit(Some(SEALED));
-        Ok(Session {
-            connection: connection.into(),
+    #[must_use]
+    pub fn accept(side: &ServerSide) -> Session {
+        Session {
+            state: State::Hello(Acceptor::default(), Arc::clone(&side.configs)),
             name: Box::default(),
-        })
+            has_ended: false,
+        }
     }
 
     /// That with the upstream at `host`; the files of `tls` are read now.
@@ -53,48 +70,114 @@ impl Session {
         let mut connection = connection.map_err(|why| Error::Refused(why.to_string()))?;
         connection.set_buffer_limit(Some(SEALED));
         Ok(Session {
-            connection: connection.into(),
+            state: State::Open(connection.into()),
             name: host.into(),
+            has_ended: false,
         })
+    }
+
+    /// Goes on with the handshake by what came, `sealed`: signatures and curves, so it takes as long as
+    /// the machine needs for those. What comes behind the handshake waits for [`Session::open`].
+    ///
+    /// # Errors
+    /// The peer breaks the rules, or its certificate is refused. There may be something to write then.
+    pub fn advance(&mut self, mut sealed: &[u8]) -> Result<(), Failure> {
+        while !sealed.is_empty() {
+            let before = sealed.len();
+            match &mut self.state {
+                State::Hello(acceptor, _) => {
+                    acceptor
+                        .read_tls(&mut sealed)
+                        .map_err(Failure::of_buffers)?;
+                    match acceptor.accept() {
+                        Ok(None) => {}
+                        Ok(Some(accepted)) => self.begin(accepted)?,
+                        Err((error, alert)) => return Err(self.refuse(error, alert)),
+                    }
+                }
+                State::Open(connection) => {
+                    connection
+                        .read_tls(&mut sealed)
+                        .map_err(Failure::of_buffers)?;
+                    let processed = connection.process_new_packets();
+                    let state = processed.map_err(|error| Failure::of(error, &self.name))?;
+                    self.has_ended |= state.peer_has_closed();
+                }
+                // It will be closed.
+                State::Refused(_) | State::Over => return Ok(()),
+            }
+            if sealed.len() == before {
+                // Behind the end that the peer has announced nothing counts.
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The client has said what it wants.
+    fn begin(&mut self, accepted: Accepted) -> Result<(), Failure> {
+        let State::Hello(_, configs) = &self.state else {
+            crate::impossible!("a second ClientHello was accepted");
+            return Ok(());
+        };
+        let config = configs.for_client(accepted.client_hello().alpn());
+        match accepted.into_connection(Arc::clone(config)) {
+            Ok(mut connection) => {
+                connection.set_buffer_limit(Some(SEALED));
+                self.state = State::Open(connection.into());
+                Ok(())
+            }
+            Err((error, alert)) => Err(self.refuse(error, alert)),
+        }
+    }
+
+    fn refuse(&mut self, error: rustls::Error, alert: AcceptedAlert) -> Failure {
+        self.state = State::Refused(alert);
+        Failure::of(error, &self.name)
     }
 
     /// Decrypts what came, `sealed`, into `plain`, which has room for that and one record more. Returns
     /// how many bytes it became.
     ///
     /// # Errors
-    /// The peer breaks the rules, or its certificate is refused. There may be something to write then.
+    /// The peer breaks the rules. There may be something to write then.
     pub fn open(&mut self, mut sealed: &[u8], plain: &mut [u8]) -> Result<usize, Failure> {
-        let mut len = 0;
+        let State::Open(connection) = &mut self.state else {
+            crate::impossible!("a record is to be decrypted before the handshake");
+            return Ok(0);
+        };
+        // What came with the end of the handshake is first.
+        let mut len = drain(connection, plain);
         while !sealed.is_empty() {
-            // Never fails: it reads from memory, and what it has read was taken out.
-            let taken = self.connection.read_tls(&mut sealed).unwrap_or(0);
-            let processed = self.connection.process_new_packets();
-            processed.map_err(|error| Failure::of(error, &self.name))?;
-            len += self.drain(plain.get_mut(len..).unwrap_or_default());
+            let taken = connection
+                .read_tls(&mut sealed)
+                .map_err(Failure::of_buffers)?;
+            let processed = connection.process_new_packets();
+            let state = processed.map_err(|error| Failure::of(error, &self.name))?;
+            self.has_ended |= state.peer_has_closed();
+            len += drain(connection, plain.get_mut(len..).unwrap_or_default());
             if taken == 0 {
+                // Behind the end that the peer has announced nothing counts.
                 break;
             }
         }
         Ok(len)
     }
 
-    /// Takes out what is decrypted.
-    fn drain(&mut self, plain: &mut [u8]) -> usize {
-        let mut len = 0;
-        while let Some(room) = plain.get_mut(len..).filter(|room| !room.is_empty()) {
-            match self.connection.reader().read(room) {
-                Ok(n) if n > 0 => len += n,
-                // Nothing more now, or never again: the end of the connection says so, too.
-                _ => break,
-            }
-        }
-        len
+    /// True once the peer has said that nothing more comes; what came before that may still wait for
+    /// [`Session::open`].
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
     }
 
     /// Encrypts as much of `plain` as may lie unsent. Returns how many bytes of it.
     pub fn seal(&mut self, plain: &[u8]) -> usize {
-        // Never fails: it writes to memory.
-        self.connection.writer().write(plain).unwrap_or(0)
+        match &mut self.state {
+            // Never fails: it writes to memory.
+            State::Open(connection) => connection.writer().write(plain).unwrap_or(0),
+            _ => 0,
+        }
     }
 
     /// Writes what is encrypted, or belongs to a handshake, to `out`, with one call. Returns how many
@@ -103,38 +186,62 @@ impl Session {
     /// # Errors
     /// Those of `out`.
     pub fn write(&mut self, out: &mut dyn Write) -> io::Result<usize> {
-        self.connection.write_tls(out)
+        match &mut self.state {
+            State::Open(connection) => connection.write_tls(out),
+            State::Refused(alert) => {
+                let written = alert.write(out)?;
+                // It is a few bytes: the kernel takes them all, or the client has lost interest.
+                self.state = State::Over;
+                Ok(written)
+            }
+            State::Hello(..) | State::Over => Ok(0),
+        }
     }
 
     /// True if there is something to write.
     #[must_use]
     pub fn wants_write(&self) -> bool {
-        self.connection.wants_write()
+        match &self.state {
+            State::Open(connection) => connection.wants_write(),
+            State::Refused(_) => true,
+            State::Hello(..) | State::Over => false,
+        }
     }
 
     /// True until both sides have shown who they are.
     #[must_use]
     pub fn is_handshaking(&self) -> bool {
-        self.connection.is_handshaking()
+        match &self.state {
+            State::Open(connection) => connection.is_handshaking(),
+            _ => true,
+        }
     }
 
     /// The peer is to be told that nothing more comes.
     pub fn close(&mut self) {
-        self.connection.send_close_notify();
+        if let State::Open(connection) = &mut self.state {
+            connection.send_close_notify();
+        }
     }
 
     /// What the peer's certificate says, if it has shown one.
     #[must_use]
     pub fn peer(&self) -> Option<Certificate> {
-        Certificate::read(self.connection.peer_certificates()?.first()?)
+        let State::Open(connection) = &self.state else {
+            return None;
+        };
+        Certificate::read(connection.peer_certificates()?.first()?)
     }
 
     /// The version and the cipher suite, for the log.
     #[must_use]
     pub fn terms(&self) -> String {
-        let version = self.connection.protocol_version();
-        let suite = self.connection.negotiated_cipher_suite();
-        let resumed = match self.connection.handshake_kind() {
+        let State::Open(connection) = &self.state else {
+            return "no TLS yet".to_owned();
+        };
+        let version = connection.protocol_version();
+        let suite = connection.negotiated_cipher_suite();
+        let resumed = match connection.handshake_kind() {
             Some(HandshakeKind::Resumed) => ", resumed",
             _ => "",
         };
@@ -143,4 +250,17 @@ impl Session {
             _ => "no TLS yet".to_owned(),
         }
     }
+}
+
+/// Takes out what is decrypted.
+fn drain(connection: &mut Connection, plain: &mut [u8]) -> usize {
+    let mut len = 0;
+    while let Some(room) = plain.get_mut(len..).filter(|room| !room.is_empty()) {
+        match connection.reader().read(room) {
+            Ok(n) if n > 0 => len += n,
+            // Nothing more now, or never again: `Session::has_ended` tells.
+            _ => break,
+        }
+    }
+    len
 }

@@ -32,7 +32,7 @@ def in_order(payloads, count):
 
 class Client:
     """A connected client. `clean` is clean session, or clean start on MQTT 5; for `transport`
-    "unix" the port is a path."""
+    "unix" the port is a path; `tls` is an SSLContext."""
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class Client:
         expiry=None,
         accepted=True,
         transport="tcp",
+        tls=None,
     ):
         options = {} if version == V5 else {"clean_session": clean}
         self.paho = paho.Client(
@@ -74,6 +75,8 @@ class Client:
             self.paho.will_set(**will)
         if login:
             self.paho.username_pw_set(*login)
+        if tls is not None:
+            self.paho.tls_set_context(tls)
         extra = {}
         if version == V5:
             properties = properties or props("CONNECT")

@@ -1,7 +1,8 @@
 import pytest
 
+from certs import Authority
 from clients import Client
-from harness import IS_FOOTBRIDGE, MOSQUITTO, Broker
+from harness import IS_FOOTBRIDGE, MOSQUITTO, Broker, free_port
 from link import Link
 from volume import Volume
 
@@ -60,6 +61,26 @@ def _makers(tmp_path, request, name, binary):
 def broker(make_broker):
     """A broker that allows all and keeps nothing."""
     return make_broker()
+
+
+@pytest.fixture
+def ca(tmp_path):
+    """A CA, and what it has signed."""
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def secure(make_broker):
+    """A broker with a plain listener and one with TLS: `secure(pair, lines)`; its port is `tls_port`."""
+
+    def make(pair, lines="", config="", **options):
+        port = free_port()
+        text = f"{config}\nlistener {port} 127.0.0.1\n{pair.lines()}\n{lines}"
+        broker = make_broker(text, **options)
+        broker.tls_port = port
+        return broker
+
+    return make
 
 
 @pytest.fixture

@@ -103,10 +103,12 @@ def split(buffer):
 
 
 class Raw:
-    """A blocking connection that sends what it is told to."""
+    """A blocking connection that sends what it is told to; by TLS where `tls` is an SSLContext."""
 
-    def __init__(self, port, client_id=None, clean=True, **options):
+    def __init__(self, port, client_id=None, clean=True, *, tls=None, **options):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=8)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
         self._buffer, self._packets = bytearray(), []
         self.session_present = None
         if client_id is not None:

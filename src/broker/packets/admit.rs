@@ -71,7 +71,7 @@ impl From<Denied> for NotAdmitted {
     fn from(denied: Denied) -> NotAdmitted {
         let (reason, login) = match denied {
             Denied::Credentials => (Reason::NOT_AUTHORIZED, Login::Failed),
-            Denied::Anonymous => (Reason::NOT_AUTHORIZED, Login::Other),
+            Denied::Anonymous | Denied::Certificate => (Reason::NOT_AUTHORIZED, Login::Other),
             Denied::Unavailable => (Reason::SERVER_UNAVAILABLE, Login::Other),
         };
         NotAdmitted {

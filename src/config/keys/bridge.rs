@@ -1,6 +1,7 @@
 //! Bridges.
 
 pub(super) mod password;
+pub(super) mod tls;
 
 use std::time::Duration;
 

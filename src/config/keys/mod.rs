@@ -7,7 +7,6 @@
 
 mod bridge;
 mod bridge_later;
-mod bridge_tls;
 mod general;
 mod key;
 mod limits;
@@ -34,8 +33,8 @@ pub(super) fn all() -> impl Iterator<Item = &'static Key> {
         listener::KEYS,
         web::KEYS,
         tls::KEYS,
-        bridge_tls::KEYS,
         bridge::KEYS,
+        bridge::tls::KEYS,
         bridge::password::KEYS,
         bridge_later::NOT_IMPLEMENTED,
     ]

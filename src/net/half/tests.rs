@@ -15,6 +15,7 @@ use crate::auth::Auth;
 use crate::broker::{Address, Broker};
 use crate::config::Config;
 use crate::mqtt::{Connect, Packet, Props, Version, encode};
+use crate::net::channel::Handshakes;
 use crate::net::clock::{Clock, Seen};
 use crate::net::conn::Role;
 use crate::net::hub::{Hub, Shared};
@@ -35,7 +36,7 @@ pub(in crate::net) fn hub() -> (Rc<Reactor>, Shared) {
     let store = Handle::spawn(db, |_| {}).unwrap();
     let sys = Sys::new(Duration::ZERO, clock.now());
     let general = config.general;
-    let threads = (store, Logins::new(|_| ()));
+    let threads = (store, Logins::new(|_| ()), Handshakes::new(|_| ()));
     let hub = Hub::new(Rc::clone(&reactor), broker, threads, sys, clock, &general);
     (reactor, hub)
 }

@@ -30,7 +30,7 @@ impl Hub {
     /// A handshake of the bridge has failed: if that may be for the clock, it tries again once that is set.
     pub(super) fn await_clock(&mut self, index: u32, end: &End) {
         let is_about_time = matches!(end, End::Tls(failure) if failure.is_about_time());
-        let is_wrong = self.tls_clock().is_wrong();
+        let is_wrong = self.listeners_tls.clock().is_wrong();
         if let Some(uplink) = self.uplink(index).filter(|_| is_about_time && is_wrong) {
             uplink.awaits_clock = true;
         }
@@ -38,7 +38,7 @@ impl Hub {
 
     /// Has a bridge try again that waits for the clock; false as long as that is wrong.
     fn try_with_clock(&mut self, index: u32) -> bool {
-        let (clock, now) = (self.tls_clock(), self.now());
+        let (clock, now) = (self.listeners_tls.clock(), self.now());
         if clock.is_wrong() {
             return false;
         }

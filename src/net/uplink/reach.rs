@@ -156,7 +156,7 @@ async fn upgrade(
     web: &WebAddress,
 ) -> Result<(), Error> {
     let mut nonce = [0; 16];
-    getrandom::fill(&mut nonce).map_err(|e| Error::Io(format!("no random numbers: {e}")))?;
+    getrandom::getrandom(&mut nonce).map_err(|e| Error::Io(format!("no random numbers: {e}")))?;
     let upgrade = Upgrade::new(address, web, nonce);
     let head = upstream.ask(&upgrade.request).await;
     let head = head.map_err(|why| Stage::Web.unanswered(why))?;
@@ -173,7 +173,7 @@ impl Hub {
         index: u32,
         address: &UpstreamAddress,
     ) -> Result<Option<Session>, Error> {
-        let clock = self.tls_clock();
+        let clock = self.listeners_tls.clock();
         let Some(uplink) = self.uplink(index) else {
             return Err(Error::GivenUp);
         };

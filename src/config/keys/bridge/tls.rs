@@ -1,11 +1,11 @@
 //! TLS of bridges.
 
-use super::key::Section::Bridge;
-use super::key::Unset::{Is, Means};
-use super::key::{Key, accepted, implemented, refused};
-use super::tls::{NO_PSK, SUITES, USE_CERTIFICATES, version};
+use crate::config::keys::key::Section::Bridge;
+use crate::config::keys::key::Unset::{Is, Means};
+use crate::config::keys::key::{Key, accepted, implemented, refused};
+use crate::config::keys::tls::{NO_PSK, SUITES, USE_CERTIFICATES, version};
 
-/// A [`super::key::Parse`] that sets one field of the TLS of a bridge.
+/// A [`Parse`](crate::config::keys::key::Parse) that sets one field of the TLS of a bridge.
 macro_rules! tls {
     ($field:ident, $value:ident => $parsed:expr) => {
         |draft, $value| {
@@ -15,7 +15,7 @@ macro_rules! tls {
     };
 }
 
-pub(super) const KEYS: &[Key] = &[
+pub(in crate::config::keys) const KEYS: &[Key] = &[
     implemented(
         Bridge,
         "bridge_cafile",

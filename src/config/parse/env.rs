@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::Kind;
-use super::error::shortened;
+use crate::config::Kind;
+use crate::config::error::shortened;
 
 /// What a configuration takes from the machine; an argument, so that parsing is pure.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

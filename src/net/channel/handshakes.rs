@@ -1,0 +1,219 @@
+//! The thread that shakes hands.
+//!
+//! A signature takes a millisecond on a PC, and a tenth of a second on a router. On the thread of logic a
+//! few hundred devices that come back after a power cut would make everybody wait; here they make each
+//! other wait, and those who are known here go first. A connection has one step of its handshake under way
+//! at most, and `max_connecting` bounds how many connections shake hands.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+
+use rustix::process::{getpriority_process, setpriority_process};
+
+use crate::broker::ConnId;
+use crate::impossible;
+use crate::tls::{Failure, Session};
+
+/// What rustls takes for the longest chain of certificates lies on the heap.
+const STACK: usize = 256 * 1024;
+
+/// How much nicer the thread is.
+const NICER: i32 = 5;
+
+/// What the thread has at a time: one to do and one to go on with.
+const WITH_THE_THREAD: usize = 2;
+
+/// A part of a handshake: what came.
+#[derive(Debug)]
+pub(in crate::net) struct Part {
+    pub(in crate::net) session: Box<Session>,
+    pub(in crate::net) sealed: Box<[u8]>,
+}
+
+/// A part of the handshake of a connection that is to be done.
+#[derive(Debug)]
+pub(in crate::net) struct Step {
+    pub(in crate::net) conn: ConnId,
+    pub(in crate::net) part: Part,
+}
+
+/// What a [`Step`] came to.
+#[derive(Debug)]
+pub struct Stepped {
+    pub(in crate::net) conn: ConnId,
+    /// `None`: it is lost.
+    pub(in crate::net) session: Option<Box<Session>>,
+    pub(in crate::net) end: Result<(), Box<Failure>>,
+}
+
+/// Takes what came of a step, on the thread that has done it.
+type Report = Arc<dyn Fn(Stepped) + Send + Sync>;
+
+/// Whom the steps go to.
+pub struct Handshakes {
+    report: Report,
+    /// To the thread, once there is one.
+    steps: Option<Sender<Step>>,
+    /// How many the thread has.
+    under_way: usize,
+    waiting: Lines<Step>,
+}
+
+/// Those that wait, in two lines that go by turns as long as there is somebody in both: strangers don't keep
+/// those who are known from coming back, nor these a new device from coming in.
+#[derive(Debug)]
+struct Lines<T> {
+    known: VecDeque<T>,
+    strangers: VecDeque<T>,
+    /// The last one to go was a stranger.
+    was_stranger: bool,
+}
+
+impl<T> Default for Lines<T> {
+    fn default() -> Lines<T> {
+        Lines {
+            known: VecDeque::new(),
+            strangers: VecDeque::new(),
+            was_stranger: true,
+        }
+    }
+}
+
+impl<T> Lines<T> {
+    fn push(&mut self, one: T, is_known: bool) {
+        if is_known {
+            self.known.push_back(one);
+        } else {
+            self.strangers.push_back(one);
+        }
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        let stranger = self.known.is_empty() || !self.was_stranger && !self.strangers.is_empty();
+        self.was_stranger = stranger;
+        if stranger {
+            self.strangers.pop_front()
+        } else {
+            self.known.pop_front()
+        }
+    }
+}
+
+impl Handshakes {
+    /// What comes of the steps goes to `report`.
+    pub fn new(report: impl Fn(Stepped) + Send + Sync + 'static) -> Handshakes {
+        Handshakes {
+            report: Arc::new(report),
+            steps: None,
+            under_way: 0,
+            waiting: Lines::default(),
+        }
+    }
+
+    /// Has a step done, in its turn.
+    pub(in crate::net) fn take(&mut self, step: Step, is_known: bool) {
+        self.waiting.push(step, is_known);
+    }
+
+    /// The thread is done with one.
+    pub(in crate::net) fn done(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
+    }
+
+    /// Gives the thread what it has room for. `is_there`: whether the connection is. Returns what nobody
+    /// can do.
+    pub(in crate::net) fn go_on(&mut self, mut is_there: impl FnMut(ConnId) -> bool) -> Vec<Step> {
+        let mut undone = Vec::new();
+        while self.under_way < WITH_THE_THREAD {
+            let Some(step) = self.waiting.pop() else {
+                break;
+            };
+            if !is_there(step.conn) {
+                continue;
+            }
+            match self.send(step) {
+                Ok(()) => self.under_way += 1,
+                Err(step) => undone.push(step),
+            }
+        }
+        undone
+    }
+
+    fn send(&mut self, step: Step) -> Result<(), Step> {
+        if self.steps.is_none() {
+            match spawn(Arc::clone(&self.report)) {
+                Ok(sender) => self.steps = Some(sender),
+                Err(error) => log::error!("Starting the thread that shakes hands: {error}"),
+            }
+        }
+        match &self.steps {
+            Some(steps) => steps.send(step).map_err(|unsent| unsent.0),
+            None => Err(step),
+        }
+    }
+}
+
+/// What comes of a step, whatever happens: one that never came back would keep the next from being done.
+fn stepped(step: Step) -> Stepped {
+    let Step { conn, part } = step;
+    let Part {
+        mut session,
+        sealed,
+    } = part;
+    let looked = catch_unwind(AssertUnwindSafe(move || {
+        let end = session.advance(&sealed).map_err(Box::new);
+        (session, end)
+    }));
+    match looked {
+        Ok((session, end)) => Stepped {
+            conn,
+            session: Some(session),
+            end,
+        },
+        Err(_) => {
+            impossible!("a step of a handshake panics");
+            Stepped {
+                conn,
+                session: None,
+                end: Ok(()),
+            }
+        }
+    }
+}
+
+fn spawn(report: Report) -> std::io::Result<Sender<Step>> {
+    let (sender, steps) = mpsc::channel::<Step>();
+    let work = move || {
+        // In Linux this is of the thread alone. One that can't be nicer works all the same.
+        let _ = getpriority_process(None).and_then(|n| setpriority_process(None, n + NICER));
+        while let Ok(step) = steps.recv() {
+            report(stepped(step));
+        }
+    };
+    let thread = thread::Builder::new().name("handshakes".into());
+    thread.stack_size(STACK).spawn(work).map(|_| sender)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_and_strangers_go_by_turns() {
+        let mut lines = Lines::default();
+        for n in 0..4 {
+            lines.push(n, false);
+        }
+        lines.push(10, true);
+        lines.push(11, true);
+        let order: Vec<_> = std::iter::from_fn(|| lines.pop()).collect();
+        assert_eq!(order, [10, 0, 11, 1, 2, 3]);
+        lines.push(12, true);
+        lines.push(13, true);
+        let order: Vec<_> = std::iter::from_fn(|| lines.pop()).collect();
+        assert_eq!(order, [12, 13]);
+    }
+}

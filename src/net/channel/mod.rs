@@ -1,0 +1,269 @@
+//! A connected socket, with or without TLS on it.
+
+mod handshakes;
+mod listeners;
+
+use std::io::{IoSlice, Read as _, Write as _};
+
+use socket2::Socket;
+
+use super::progress::{End, Progress};
+use super::reactor::Readiness;
+use crate::held::{self, Charge};
+use crate::tls::Session;
+
+pub use handshakes::{Handshakes, Stepped};
+pub(super) use handshakes::{Part, Step};
+pub(super) use listeners::ListenersTls;
+
+/// What is read of a handshake at a time, in bytes, and what a handshake may be long: those with a chain of
+/// certificates and a client's own have some 5 KB.
+const STEP: usize = 4 * 1024;
+const LONGEST: usize = 32 * 1024;
+
+/// What was read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Read {
+    /// Bytes that came by the wire.
+    pub(super) wire: usize,
+    /// Bytes for us that they became.
+    pub(super) plain: usize,
+}
+
+/// A connected socket, with or without TLS on it.
+#[derive(Debug)]
+pub(super) struct Channel {
+    socket: Socket,
+    /// `None` without TLS: all that it costs then.
+    tls: Option<Box<Secured>>,
+}
+
+/// TLS of a connection.
+#[derive(Debug)]
+struct Secured {
+    /// `None` while the thread that shakes hands has it.
+    session: Option<Box<Session>>,
+    /// Bytes of the handshake that have come.
+    shaken: usize,
+    /// What it takes in memory.
+    charge: Charge<{ held::TLS }>,
+}
+
+impl Secured {
+    fn new(session: Box<Session>) -> Secured {
+        let mut secured = Secured {
+            session: Some(session),
+            shaken: 0,
+            charge: Charge::default(),
+        };
+        secured.charge();
+        secured
+    }
+
+    /// Counts what it takes: what has come of a handshake lies there until it is done.
+    fn charge(&mut self) {
+        self.charge.set(held::TLS_SESSION + self.shaken);
+    }
+
+    /// The session, once hands are shaken.
+    fn open(&mut self) -> Option<&mut Session> {
+        let session = self.session.as_deref_mut();
+        session.filter(|session| !session.is_handshaking())
+    }
+}
+
+impl Channel {
+    pub(super) fn new(socket: Socket, tls: Option<Box<Session>>) -> Channel {
+        let tls = tls.map(|session| Box::new(Secured::new(session)));
+        Channel { socket, tls }
+    }
+
+    pub(super) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    pub(super) fn has_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// The session of TLS, unless there is none or it is away.
+    pub(super) fn session(&self) -> Option<&Session> {
+        self.tls.as_ref()?.session.as_deref()
+    }
+
+    /// True if the peer has begun to shake hands, and that is not done.
+    pub(super) fn is_half_shaken(&self) -> bool {
+        self.is_handshaking() && self.tls.as_ref().is_some_and(|tls| tls.shaken > 0)
+    }
+
+    /// True until hands are shaken.
+    pub(super) fn is_handshaking(&self) -> bool {
+        let session = |tls: &Secured| tls.session.as_ref().is_none_or(|s| s.is_handshaking());
+        self.tls.as_deref().is_some_and(session)
+    }
+
+    /// Reads a part of the handshake: the session that is to take it goes with it. `None`: nothing came, or
+    /// an earlier part is still under way.
+    ///
+    /// # Errors
+    /// The end of the connection.
+    pub(super) fn read_handshake(
+        &mut self,
+        buf: &mut [u8],
+        ready: &mut Readiness,
+    ) -> Result<Option<Part>, End> {
+        let tls = self.tls.as_mut().filter(|tls| tls.session.is_some());
+        let Some(tls) = tls else { return Ok(None) };
+        let room = buf.get_mut(..STEP).unwrap_or_default();
+        let progress = Progress::of(self.socket.read(room));
+        if progress.is_short(STEP) {
+            ready.read_dry();
+        }
+        let Some(came) = progress.moved()? else {
+            return Ok(None);
+        };
+        tls.shaken += came;
+        if tls.shaken > LONGEST {
+            return Err(End::Broken("a TLS handshake of more than 32 KB"));
+        }
+        tls.charge();
+        let sealed = room.get(..came).unwrap_or_default().into();
+        Ok(tls.session.take().map(|session| Part { session, sealed }))
+    }
+
+    /// The session comes back from the thread that shakes hands.
+    pub(super) fn give_back(&mut self, session: Box<Session>) {
+        let Some(tls) = &mut self.tls else {
+            crate::impossible!("a session of TLS comes to a connection without");
+            return;
+        };
+        if !session.is_handshaking() {
+            tls.shaken = 0;
+        }
+        tls.session = Some(session);
+        tls.charge();
+    }
+
+    /// Reads what is there into `buf`, at most `most` bytes. With TLS it goes by way of `sealed`: half of
+    /// that, because the rest of a record that came before may become more than what is read now.
+    ///
+    /// # Errors
+    /// The end of the connection.
+    pub(super) fn read(
+        &mut self,
+        (buf, sealed): (&mut [u8], &mut [u8]),
+        most: usize,
+        ready: &mut Readiness,
+    ) -> Result<Option<Read>, End> {
+        let Some(tls) = &mut self.tls else {
+            let room = buf.get_mut(..most).unwrap_or_default();
+            let wire = read(&self.socket, room, ready)?;
+            return Ok(wire.map(|wire| Read { wire, plain: wire }));
+        };
+        let Some(session) = tls.open() else {
+            return Ok(None);
+        };
+        // What came with the end of the handshake.
+        let early = session.open(&[], buf)?;
+        if early > 0 {
+            return Ok(Some(Read {
+                wire: 0,
+                plain: early,
+            }));
+        }
+        if session.has_ended() {
+            return Err(End::Eof);
+        }
+        let room = sealed.get_mut(..most / 2).unwrap_or_default();
+        let Some(wire) = read(&self.socket, room, ready)? else {
+            return Ok(None);
+        };
+        let plain = session.open(sealed.get(..wire).unwrap_or_default(), buf)?;
+        // The end comes behind what was before it.
+        ready.readable |= session.has_ended();
+        Ok(Some(Read { wire, plain }))
+    }
+
+    /// Writes as much of `parts`, one behind the other, as the kernel takes, or as may lie encrypted until
+    /// it does. Returns how many bytes; `None`: nothing now.
+    ///
+    /// # Errors
+    /// The end of the connection.
+    pub(super) fn write(
+        &mut self,
+        parts: &[&[u8]],
+        ready: &mut Readiness,
+    ) -> Result<Option<usize>, End> {
+        let Some(tls) = &mut self.tls else {
+            let asked = parts.iter().map(|part| part.len()).sum();
+            let progress = Progress::of(match parts {
+                [part] => self.socket.write(part),
+                parts => {
+                    let parts: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
+                    self.socket.write_vectored(&parts)
+                }
+            });
+            ready.writable = !progress.is_short(asked);
+            return progress.moved();
+        };
+        let Some(session) = tls.open() else {
+            return Ok(None);
+        };
+        let mut taken = 0;
+        for part in parts {
+            let n = session.seal(part);
+            taken += n;
+            if n < part.len() {
+                break;
+            }
+        }
+        self.flush(ready)?;
+        Ok((taken > 0).then_some(taken))
+    }
+
+    /// Writes what is encrypted and what belongs to a handshake, as far as the kernel takes it.
+    ///
+    /// # Errors
+    /// The end of the connection.
+    pub(super) fn flush(&mut self, ready: &mut Readiness) -> Result<(), End> {
+        let session = self.tls.as_mut().and_then(|tls| tls.session.as_mut());
+        let Some(session) = session else {
+            return Ok(());
+        };
+        while ready.writable && session.wants_write() {
+            let written = Progress::of(session.write(&mut self.socket));
+            ready.writable = written.moved()?.is_some();
+        }
+        Ok(())
+    }
+
+    /// True if there is something to write that the broker knows nothing of.
+    pub(super) fn holds_output(&self) -> bool {
+        self.session().is_some_and(Session::wants_write)
+    }
+
+    /// The peer is told that nothing more comes, if the kernel takes that at once.
+    pub(super) fn close(&mut self) {
+        let session = self.tls.as_mut().and_then(|tls| tls.session.as_mut());
+        if let Some(session) = session {
+            session.close();
+            while session.wants_write() && session.write(&mut self.socket).is_ok_and(|n| n > 0) {}
+        }
+    }
+}
+
+/// Reads what is there into `room`.
+fn read(mut socket: &Socket, room: &mut [u8], ready: &mut Readiness) -> Result<Option<usize>, End> {
+    let progress = Progress::of(socket.read(room));
+    if progress.is_short(room.len()) {
+        ready.read_dry();
+    }
+    progress.moved()
+}
+
+/// A socket without TLS.
+impl From<Socket> for Channel {
+    fn from(socket: Socket) -> Channel {
+        Channel::new(socket, None)
+    }
+}
