@@ -91,7 +91,11 @@ impl Session {
                         .map_err(Failure::of_buffers)?;
                     match acceptor.accept() {
                         Ok(None) => {}
-                        Ok(Some(accepted)) => self.begin(accepted)?,
+                        Ok(Some(accepted)) => {
+                            self.begin(accepted)?;
+                            // What came right behind the ClientHello.
+                            self.process()?;
+                        }
                         Err((error, alert)) => return Err(self.refuse(error, alert)),
                     }
                 }
@@ -99,9 +103,7 @@ impl Session {
                     connection
                         .read_tls(&mut sealed)
                         .map_err(Failure::of_buffers)?;
-                    let processed = connection.process_new_packets();
-                    let state = processed.map_err(|error| Failure::of(error, &self.name))?;
-                    self.has_ended |= state.peer_has_closed();
+                    self.process()?;
                 }
                 // It will be closed.
                 State::Refused(_) | State::Over => return Ok(()),
@@ -110,6 +112,16 @@ impl Session {
                 // Behind the end that the peer has announced nothing counts.
                 break;
             }
+        }
+        Ok(())
+    }
+
+    /// Takes in what was read.
+    fn process(&mut self) -> Result<(), Failure> {
+        if let State::Open(connection) = &mut self.state {
+            let processed = connection.process_new_packets();
+            let state = processed.map_err(|error| Failure::of(error, &self.name))?;
+            self.has_ended |= state.peer_has_closed();
         }
         Ok(())
     }

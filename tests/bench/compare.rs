@@ -2,7 +2,7 @@
 //!
 //! Both brokers run the same rows in one run, by turns (A B A B …), each time on a fresh broker
 //! pinned to core 0 with the load generator pinned to core 1. The numbers are medians over the
-//! rounds; the ratio is footbridge's number divided by Mosquitto's.
+//! rounds; the ratio is footbridge's number divided by Mosquitto's. `tls` stands for all rows of TLS.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::cast_possible_truncation,
@@ -11,6 +11,7 @@
     reason = "the numbers of tests are known to fit"
 )]
 
+mod link;
 #[allow(dead_code, reason = "`flash` uses more of it")]
 mod load;
 mod memory;
@@ -18,6 +19,7 @@ mod report;
 mod rows;
 #[allow(dead_code, reason = "`flash` uses more of it")]
 mod server;
+mod tls;
 #[allow(dead_code, reason = "`flash` uses more of it")]
 mod wire;
 
@@ -34,7 +36,7 @@ usage: cargo bench --bench compare -- [--quick] [--rounds N] [--only BROKER] [--
   --window N    messages under way in the QoS 0 rows; 1 shows the cost without batching
   --only BROKER footbridge or mosquitto alone
   --json FILE   write the numbers to FILE as well
-FOOTBRIDGE_BIN and MOSQUITTO_BIN name other binaries. Rows:";
+FOOTBRIDGE_BIN and MOSQUITTO_BIN name other binaries. Rows (tls: all that begin with tls-):";
 
 struct Options {
     rounds: usize,
@@ -125,7 +127,8 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
                 move |kind| kind.name() == only
             }),
             "--json" => options.json = Some(args.next().ok_or("--json takes a file")?),
-            name => match ROWS.iter().find(|row| row.name == name) {
+            "tls" => options.rows.extend(tls::ROWS),
+            name => match all_rows().find(|row| row.name == name) {
                 Some(row) => options.rows.push(row),
                 None => return Err(usage()),
             },
@@ -135,14 +138,19 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         return Err(usage());
     }
     if options.rows.is_empty() {
-        options.rows = ROWS.iter().collect();
+        options.rows = all_rows().collect();
     }
     Ok(options)
 }
 
+/// All rows, in the order in which they run.
+fn all_rows() -> impl Iterator<Item = &'static Row> {
+    ROWS.iter().chain(tls::ROWS)
+}
+
 fn usage() -> String {
     let mut text = USAGE.to_owned();
-    for row in ROWS {
+    for row in all_rows() {
         text += &format!("\n  {:<13} {}", row.name, row.about);
     }
     text

@@ -18,6 +18,8 @@
 
 mod compaction;
 #[allow(dead_code, reason = "`compare` uses more of it")]
+mod link;
+#[allow(dead_code, reason = "`compare` uses more of it")]
 mod load;
 mod outage;
 #[allow(dead_code, reason = "`compare` uses more of it")]

@@ -1,13 +1,15 @@
 //! The load generator: many clients on one thread and one epoll.
 
 use std::io::{Error, ErrorKind, Read, Result, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::fd::OwnedFd;
+use rustls::ClientConfig;
 
+use crate::link::Link;
 use crate::wire;
 
 /// How long anything may stand still before a row fails.
@@ -15,7 +17,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One connection and its counts.
 pub(crate) struct Client {
-    stream: TcpStream,
+    stream: Link,
     rx: Vec<u8>,
     tx: Vec<u8>,
     awaits_room: bool,
@@ -59,38 +61,35 @@ pub(crate) struct Load {
     epoll: OwnedFd,
     events: Vec<Event>,
     scratch: Vec<u8>,
+    /// What clients shake hands by; `None`: without TLS.
+    tls: Option<Arc<ClientConfig>>,
     /// The clients, by index.
     pub(crate) clients: Vec<Client>,
 }
 
 impl Load {
     pub(crate) fn new() -> Result<Self> {
+        Load::by(None)
+    }
+
+    /// One whose clients speak TLS where there is a `tls`.
+    pub(crate) fn by(tls: Option<Arc<ClientConfig>>) -> Result<Self> {
         Ok(Load {
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
             events: Vec::with_capacity(256),
             scratch: vec![0; 256 * 1024],
+            tls,
             clients: Vec::new(),
         })
     }
 
     /// Connects a client and waits for its CONNACK.
     pub(crate) fn connect(&mut self, port: u16, client_id: &str, clean: bool) -> Result<usize> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let mut hello = Vec::new();
-        wire::connect(&mut hello, client_id, clean);
-        stream.write_all(&hello)?;
-        let mut connack = [0; 4];
-        stream.read_exact(&mut connack)?;
-        match wire::next(&connack) {
-            Some((p, _)) if p.kind == wire::CONNACK && p.return_code() == 0 => {}
-            _ => return Err(Error::other(format!("refused: {connack:?}"))),
-        }
-        stream.set_nonblocking(true)?;
+        let stream = greet(port, self.tls.as_ref(), client_id, clean)?;
+        stream.socket().set_nonblocking(true)?;
         let index = self.clients.len();
         let data = EventData::new_u64(index as u64);
-        epoll::add(&self.epoll, &stream, data, EventFlags::IN)?;
+        epoll::add(&self.epoll, stream.socket(), data, EventFlags::IN)?;
         self.clients.push(Client {
             stream,
             rx: Vec::new(),
@@ -156,19 +155,20 @@ impl Load {
             let index = event.data.u64() as usize;
             let flags = event.flags;
             if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
-                self.read(index, &mut on_message)?;
+                while self.read(index, &mut on_message)? {}
             }
             self.flush(index)?;
         }
         Ok(ready)
     }
 
-    fn read(&mut self, index: usize, on_message: &mut impl FnMut(usize, &[u8])) -> Result<()> {
+    /// Reads once. True: more may have been read from the socket, of which epoll knows nothing.
+    fn read(&mut self, index: usize, on_message: &mut impl FnMut(usize, &[u8])) -> Result<bool> {
         let client = &mut self.clients[index];
         let n = match client.stream.read(&mut self.scratch) {
             Ok(0) => return Err(Error::other(format!("broker closed client {index}"))),
             Ok(n) => n,
-            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
             Err(e) => return Err(e),
         };
         if client.rx.is_empty() {
@@ -181,7 +181,7 @@ impl Load {
             rx.drain(..used);
             client.rx = rx;
         }
-        Ok(())
+        Ok(client.stream.reads_ahead())
     }
 
     /// Sends what is appended, as far as the socket takes it.
@@ -196,13 +196,19 @@ impl Load {
             }
         }
         client.tx.drain(..at);
-        let awaits_room = !client.tx.is_empty();
+        if client.stream.holds_output() {
+            match client.stream.flush() {
+                Err(e) if e.kind() != ErrorKind::WouldBlock => return Err(e),
+                _ => {}
+            }
+        }
+        let awaits_room = !client.tx.is_empty() || client.stream.holds_output();
         if awaits_room != client.awaits_room {
             client.awaits_room = awaits_room;
             let mut flags = EventFlags::IN;
             flags.set(EventFlags::OUT, awaits_room);
             let data = EventData::new_u64(index as u64);
-            epoll::modify(&self.epoll, &client.stream, data, flags)?;
+            epoll::modify(&self.epoll, client.stream.socket(), data, flags)?;
         }
         Ok(())
     }
@@ -237,6 +243,25 @@ impl Client {
             at += len;
         }
         at
+    }
+}
+
+/// Connects a client and waits for its CONNACK.
+pub(crate) fn greet(
+    port: u16,
+    tls: Option<&Arc<ClientConfig>>,
+    client_id: &str,
+    clean: bool,
+) -> Result<Link> {
+    let mut stream = Link::connect(port, tls)?;
+    let mut hello = Vec::new();
+    wire::connect(&mut hello, client_id, clean);
+    stream.write_all(&hello)?;
+    let mut connack = [0; 4];
+    stream.read_exact(&mut connack)?;
+    match wire::next(&connack) {
+        Some((p, _)) if p.kind == wire::CONNACK && p.return_code() == 0 => Ok(stream),
+        _ => Err(Error::other(format!("refused: {connack:?}"))),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::load::{Load, Stillness};
 use crate::memory;
 use crate::report::Metric;
 use crate::server::{Kind, Server, cpu};
+use crate::tls::Certificate;
 
 /// Payload bytes.
 const PAYLOAD: [u8; 200] = [b'x'; 200];
@@ -109,14 +110,14 @@ pub(crate) const ROWS: &[Row] = &[
 ];
 
 /// CPU and wall time since its start, of the broker and of the load.
-struct Meter {
+pub(crate) struct Meter {
     start: Instant,
     broker: Duration,
     load: Duration,
 }
 
 impl Meter {
-    fn start(server: &Server) -> Result<Self> {
+    pub(crate) fn start(server: &Server) -> Result<Self> {
         sleep(Duration::from_millis(30)); // see `stop`
         let broker = server.cpu()?;
         Ok(Meter {
@@ -124,6 +125,12 @@ impl Meter {
             load: cpu("self")?,
             start: Instant::now(),
         })
+    }
+
+    /// The broker's CPU time since the start.
+    pub(crate) fn broker(self, server: &Server) -> Result<Duration> {
+        sleep(Duration::from_millis(30)); // see `stop`
+        Ok(server.cpu()?.saturating_sub(self.broker))
     }
 
     fn stop(self, server: &Server, messages: u64) -> Result<[Metric; 3]> {
@@ -164,10 +171,22 @@ fn fan(
     total: u64,
     window: u64,
 ) -> Result<Vec<Metric>> {
+    fan_by(s, None, (publishers, subscribers), total, window)
+}
+
+/// The same by TLS, where there is a `tls`.
+pub(crate) fn fan_by(
+    s: Setup,
+    tls: Option<&Certificate>,
+    (publishers, subscribers): (usize, usize),
+    total: u64,
+    window: u64,
+) -> Result<Vec<Metric>> {
     let total = total / s.divisor;
     let window = s.window.unwrap_or(window);
-    let server = Server::start(s.kind, "max_queued_messages 0\n")?;
-    let mut load = Load::new()?;
+    let lines = tls.map(Certificate::lines).unwrap_or_default();
+    let server = Server::start(s.kind, &format!("{lines}max_queued_messages 0\n"))?;
+    let mut load = Load::by(tls.map(Certificate::client).transpose()?)?;
     for i in 0..subscribers {
         let client = load.connect(server.port, &format!("sub{i}"), true)?;
         load.subscribe(client, "bench/#", 0)?;

@@ -34,7 +34,7 @@ impl Kind {
     }
 
     /// The binary: `FOOTBRIDGE_BIN` or `MOSQUITTO_BIN` where set.
-    fn binary(self) -> PathBuf {
+    pub(crate) fn binary(self) -> PathBuf {
         let (variable, default) = match self {
             Kind::Footbridge => ("FOOTBRIDGE_BIN", env!("CARGO_BIN_EXE_footbridge")),
             Kind::Mosquitto => ("MOSQUITTO_BIN", "/usr/sbin/mosquitto"),
@@ -63,7 +63,13 @@ impl Server {
 
     /// Starts a Mosquitto beside the load generator: the other end of a bridge.
     pub(crate) fn start_upstream() -> Result<Self> {
-        Server::start_on(LOAD_CORE, Kind::Mosquitto, "max_queued_messages 0\n", false)
+        Server::start_upstream_with("")
+    }
+
+    /// The same with more lines of configuration.
+    pub(crate) fn start_upstream_with(lines: &str) -> Result<Self> {
+        let config = format!("max_queued_messages 0\n{lines}");
+        Server::start_on(LOAD_CORE, Kind::Mosquitto, &config, false)
     }
 
     fn start_on(core: usize, kind: Kind, config: &str, trace: bool) -> Result<Self> {

@@ -1,10 +1,14 @@
 """Handshakes of bridges that fail: each is named for the operator, with what to do."""
 
+import socket
+
 import pytest
 
+import wire
 from certs import ALWAYS, Authority
 from test_tls_bridge import bridge
 from tls_peers import WEAK, Server, said
+from wire import Raw
 
 pytestmark = pytest.mark.footbridge
 
@@ -134,3 +138,15 @@ def test_a_certificate_that_the_upstream_does_not_know(make_broker, ca, tmp_path
     with Server("-cert", pair.cert, "-key", pair.key, version, *asks) as server:
         line = refusal(make_broker, server.port, ca, ca.client("edge").lines("bridge_"))
     assert "does not trust the bridge's certificate" in line and "bridge_certfile" in line
+
+
+def test_local_clients_do_not_notice(make_broker, ca):
+    """An upstream that takes the connection and never shakes hands."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        edge = make_broker(bridge(port, f"bridge_cafile {ca.cert}"))
+        with Raw(edge.port, "c") as raw:
+            for _ in range(10):
+                raw.send(wire.PING)
+                raw.expect(wire.PINGRESP)
+        said(edge, "Bridge cloud (", timeout=60)

@@ -130,15 +130,18 @@ def test_new_cas(secure, ca, client, tmp_path):
 
 
 @VERSIONS
-def test_a_session_goes_on(secure, ca, tmp_path, version):
-    """And after a SIGHUP it begins anew without failing."""
-    broker = secure(ca.issue())
+def test_a_session_goes_on(secure, ca, place, tmp_path, version):
+    """After a SIGHUP that has nothing new, too; with another certificate it begins anew without failing."""
+    broker = secure(place(ca.issue()))
     session = tmp_path / "session"
     first = s_client(broker.tls_port, version, "-sess_out", session)
     assert "New, TLS" in first and session.exists()
     for _ in range(2):
         again = s_client(broker.tls_port, version, "-sess_in", session)
         assert "Reused, TLS" in again and "\x20\x02\x00\x00" in again, again
+    hang_up(broker)
+    assert "Reused, TLS" in s_client(broker.tls_port, version, "-sess_in", session)
+    place(ca.issue())
     hang_up(broker)
     anew = s_client(broker.tls_port, version, "-sess_in", session)
     assert "New, TLS" in anew and "\x20\x02\x00\x00" in anew, anew

@@ -239,3 +239,15 @@ def test_those_who_give_up_in_the_middle(traffic):
                 )
     fds = f"/proc/{broker.process.pid}/fd"
     wait_until(lambda: len(os.listdir(fds)) < 40, what="end of the connections")
+
+
+def test_a_flood_of_plain_clients_does_not_flood_the_log(traffic):
+    broker, before = traffic.broker, len(traffic.broker.log())
+    for _ in range(300):
+        with Raw(broker.tls_port) as raw:
+            raw.send(wire.connect("plain"))
+            closed_within(raw, 5)
+    traffic.goes_on()
+    wait_until(lambda: "what came is no TLS" in broker.log(), what="line in the log")
+    lines = broker.log()[before:].splitlines()
+    assert len(lines) < 30, "\n".join(lines[:30])
