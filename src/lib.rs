@@ -184,6 +184,9 @@
 //! - **A handshake of TLS goes to a thread** part by part, and the session with it (`net::channel`): one
 //!   signature takes longer on a router than a turn may. What comes after it is decrypted in the turn.
 //!   A bridge shakes hands on the thread of logic, for it does so rarely.
+//! - **Certificates of version 1 are judged here** (`tls::version1`), for webpki takes none and the manual of
+//!   Mosquitto tells to make them: one counts where a trusted CA has signed it itself. webpki verifies the
+//!   signatures.
 //! - **ALPN never refuses a client** (`tls::server`): rustls would, where none of the protocols that it
 //!   names is ours; Mosquitto looks at none.
 //! - **env_logger filters and formats, but does not decide alone** (`run::logger`): Mosquitto's types

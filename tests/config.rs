@@ -120,7 +120,7 @@ fn the_file_that_openwrts_uci_generates() {
     assert_eq!(config.general.user.as_deref(), Some("mosquitto"));
     assert_eq!(config.listeners[0].bind.as_deref(), Some("192.168.1.1"));
     let bridge = &config.bridges[0];
-    assert_eq!(bridge.addresses, [("203.0.113.7".to_owned(), 1883)]);
+    assert_eq!(bridge.addresses, [("203.0.113.7".to_owned(), 1883).into()]);
     assert_eq!(bridge.topics[0].remote, "site/gw/");
     assert_eq!(bridge.remote_clientid, "router-00:11:22:aa:bb:cc");
     assert_eq!(bridge.restart, Restart::Constant(Duration::from_secs(30)));

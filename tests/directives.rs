@@ -177,6 +177,7 @@ const SHOWN: &[(&str, Shown)] = &[
     ("bridge_protocol_version mqttv50", Outside(BRIDGE, "test_restart_timeout")),
     ("bridge_protocol_version mqttv311", Outside(BRIDGE, "test_what_the_connect_says")),
     ("bridge_protocol_version mqttv31", Outside(BRIDGE, "test_what_the_connect_says")),
+    ("bridge_proxy", Outside("test_uplink_tls.py", "test_a_bridge_through_a_proxy")),
     ("bridge_receive_maximum", Outside(BRIDGE, "test_what_the_connect_says")),
     ("bridge_session_expiry_interval", Outside(BRIDGE, "test_what_the_connect_says")),
     ("cleansession", Outside(BRIDGE, "test_cleansession")),

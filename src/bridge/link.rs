@@ -219,21 +219,17 @@ impl Link {
     }
 
     fn start(&mut self, now: Time) -> Action<'_> {
-        let Some((host, port)) = self.spec.addresses.get(self.address) else {
+        let Some(address) = self.spec.addresses.get(self.address) else {
             // A section without address is refused when it is read.
             self.state = State::Waiting {
                 until: now + CONNECT_TIMEOUT,
             };
             return Action::Idle;
         };
-        self.reporter.connecting(host, *port);
+        self.reporter.connecting(address);
         let deadline = now + CONNECT_TIMEOUT;
         self.state = State::Connecting { deadline };
-        Action::Connect {
-            host,
-            port: *port,
-            deadline,
-        }
+        Action::Connect { address, deadline }
     }
 
     /// The connection stands: appends the CONNECT to `out`.

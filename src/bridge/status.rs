@@ -11,6 +11,7 @@ pub(super) use reporter::Reporter;
 
 use super::upstream::ladder::{Dialect, Offer};
 use super::upstream::verdicts::GivenUp;
+use crate::config::UpstreamAddress;
 use crate::mqtt::{QoS, Reason, Version};
 use crate::time::Time;
 
@@ -22,7 +23,7 @@ pub struct Status<'a> {
     /// What the link is doing.
     pub phase: Phase,
     /// The address in use, or the next to be tried.
-    pub address: Option<&'a (String, u16)>,
+    pub address: Option<&'a UpstreamAddress>,
     /// Why the last connection or attempt ended.
     pub last_error: Option<&'a str>,
     /// The filters that the upstream refused, with its reasons.
@@ -63,8 +64,8 @@ impl fmt::Display for Status<'_> {
             Phase::Handshake => write!(f, "waiting for CONNACK of ")?,
             Phase::Up { version, .. } => write!(f, "up with {} at ", text(version))?,
         }
-        if let Some((host, port)) = self.address {
-            write!(f, "{host}:{port}")?;
+        if let Some(address) = self.address {
+            address.fmt(f)?;
         }
         for (filter, reason) in self.refused {
             write!(f, "; topic {filter} refused: {reason}")?;

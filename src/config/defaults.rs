@@ -154,6 +154,7 @@ impl Bridge {
         Bridge {
             name: name.to_owned(),
             addresses: Vec::new(),
+            proxy: None,
             topics: Vec::new(),
             remote_username: None,
             remote_password: None,

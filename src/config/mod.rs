@@ -29,6 +29,7 @@ pub use error::{Error, Errors, Kind};
 pub use log_type::{LogType, LogTypes};
 pub use parse::{Env, Examined, LoadedConfig};
 pub use tls::{BridgeTls, CertificateUsername, ListenerTls, TlsVersion};
+pub use topic::{Proxy, UpstreamAddress, WebAddress};
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -345,8 +346,10 @@ pub enum Protocol {
 pub struct Bridge {
     /// The name after `connection`.
     pub name: String,
-    /// `address`/`addresses`: host and port, in the order given. Never empty.
-    pub addresses: Vec<(String, u16)>,
+    /// `address`/`addresses`, in the order given. Never empty.
+    pub addresses: Vec<UpstreamAddress>,
+    /// `bridge_proxy`: all addresses are reached through it.
+    pub proxy: Option<Proxy>,
     /// `topic` lines, in order.
     pub topics: Vec<BridgeTopic>,
     /// `remote_username`, with the old `username`.
@@ -389,8 +392,7 @@ pub struct Bridge {
     pub attempt_unsubscribe: bool,
     /// `round_robin`. Default false: the first address is the primary, the rest stand by.
     pub round_robin: bool,
-    /// `bridge_reload_type immediate`: SIGHUP ends the connection of a bridge that has changed.
-    /// Default false: lazy.
+    /// `bridge_reload_type immediate`: SIGHUP ends the connection of a changed bridge. Default false.
     pub reload_immediate: bool,
     /// `bridge_session_expiry_interval`, seconds, if set.
     pub session_expiry: Option<u32>,

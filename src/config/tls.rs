@@ -1,6 +1,9 @@
 //! What the directives about TLS say.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
+
+use super::UpstreamAddress;
 
 /// The oldest version of TLS that is spoken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,5 +88,21 @@ impl BridgeTls {
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.cafile.is_some() || self.capath.is_some() || self.use_os_certs
+    }
+
+    /// TLS to the upstream at `address`; `None` without. The scheme of a URL says whether there is any:
+    /// `wss://` trusts the CAs of the system where none is named.
+    #[must_use]
+    pub fn to(&self, address: &UpstreamAddress) -> Option<Cow<'_, BridgeTls>> {
+        match &address.web {
+            None => self.is_on().then_some(Cow::Borrowed(self)),
+            Some(web) if !web.tls => None,
+            Some(_) if self.is_on() => Some(Cow::Borrowed(self)),
+            Some(_) => {
+                let mut tls = self.clone();
+                tls.use_os_certs = true;
+                Some(Cow::Owned(tls))
+            }
+        }
     }
 }

@@ -1,14 +1,16 @@
 //! `topic` lines of a bridge, and the addresses it connects to.
 
+mod upstream;
+
 use core::net::Ipv6Addr;
 use std::time::Duration;
 
-use super::defaults::PORT;
 use super::error::shortened;
 use super::keys::nearest::nearest_of as nearest;
 use super::value::Value;
 use super::{Bounds, BridgeTopic, Direction, Kind, Overflow};
 use crate::mqtt::{QoS, TopicFilter};
+pub use upstream::{Proxy, UpstreamAddress, WebAddress};
 
 /// The options of a `topic` line.
 pub(super) const OPTIONS: [&str; 5] = [
@@ -219,8 +221,8 @@ fn check(topic: &BridgeTopic) -> Result<(), Kind> {
     Ok(())
 }
 
-/// `HOST`, `HOST:PORT`, `[IPV6]`, `[IPV6]:PORT`, or Mosquitto's `IPV6:PORT`.
-pub(super) fn address(word: &str) -> Result<(String, u16), Kind> {
+/// `HOST`, `HOST:PORT`, `[IPV6]`, `[IPV6]:PORT`, or Mosquitto's `IPV6:PORT`; without a port it is `default`.
+fn host_and_port(word: &str, default: u16) -> Result<(String, u16), Kind> {
     let bad = || Kind::bad(word, "HOST[:PORT], with an IPv6 address in brackets");
     let (host, port) = match word.strip_prefix('[') {
         Some(rest) => {
@@ -242,7 +244,7 @@ pub(super) fn address(word: &str) -> Result<(String, u16), Kind> {
     };
     let port = match port {
         Some(port) => port.parse().ok().filter(|&p| p != 0).ok_or_else(bad)?,
-        None => PORT,
+        None => default,
     };
     match host {
         "" => Err(bad()),
@@ -402,13 +404,14 @@ mod tests {
             ("[2001:db8::1]:8883", "2001:db8::1", 8883),
             ("2001:db8::1:8883", "2001:db8::1", 8883),
         ] {
-            assert_eq!(address(word), Ok((host.to_owned(), port)), "{word}");
+            let found = host_and_port(word, 1883);
+            assert_eq!(found, Ok((host.to_owned(), port)), "{word}");
         }
         for bad in [
             "", ":1883", "a:0", "a:99999", "a:", "[::1", "[::1]x", "[]:1", "::1", "a:1:2", "1883",
             "1883:1",
         ] {
-            assert!(address(bad).is_err(), "{bad}");
+            assert!(host_and_port(bad, 1883).is_err(), "{bad}");
         }
     }
 }

@@ -5,7 +5,7 @@ use core::net::IpAddr;
 
 use super::error::shortened;
 use super::factory::is_factory_name;
-use super::{Bridge, BridgeTopic, Direction, Family, Kind, Listener, Protocol};
+use super::{Bridge, BridgeTopic, Direction, Family, Kind, Listener, Protocol, UpstreamAddress};
 use crate::mqtt::{self, TopicName, Version, check_string};
 
 /// What is wrong with `bridge`, which stands below `others`, unless the lines of one of the
@@ -59,6 +59,14 @@ pub(super) fn odd_bridge(bridge: &Bridge, hostname: &str) -> Vec<String> {
              false"
                 .to_owned(),
         );
+    }
+    let is_plain = |address: &UpstreamAddress| bridge.tls.to(address).is_none();
+    if let Some(address) = bridge.addresses.iter().find(|address| is_plain(address))
+        && bridge.tls.is_on()
+    {
+        odd.push(format!(
+            "address {address} is without TLS, although the bridge has CAs: wss:// is with it"
+        ));
     }
     let is_shared = |topic: &BridgeTopic| {
         let filter = format!("{}{}", topic.local, topic.pattern);
@@ -334,6 +342,20 @@ mod tests {
         assert_eq!(
             kinds(text),
             [Kind::DuplicateLocalId("i".into(), "a".into())]
+        );
+    }
+
+    #[test]
+    fn an_address_without_tls_is_told_where_the_bridge_has_cas() {
+        assert_eq!(notes("topic #\naddress ws://a/x"), [""; 0]);
+        assert_eq!(
+            notes("topic #\naddress wss://a/x\nbridge_cafile /f"),
+            [""; 0]
+        );
+        let told = notes("topic #\naddress ws://a/x?y\nbridge_cafile /f");
+        assert!(
+            told.len() == 1 && told[0].contains("ws://a:80/x is without TLS"),
+            "{told:?}"
         );
     }
 

@@ -13,7 +13,7 @@ use super::channel::{Channel, Part, Read};
 use super::progress::End;
 use super::reactor::Readiness;
 use super::turn::ready::WRITE;
-use super::web::{Over, Web};
+use super::web::Web;
 use crate::broker::{ConnId, Outbox};
 use crate::config::{self, CertificateUsername, General};
 use crate::tls::Session;
@@ -35,6 +35,13 @@ pub(super) enum Transport {
     Plain(Vec<u8>),
     /// In WebSocket frames, once the request for them is answered.
     Web(Box<Web>),
+}
+
+/// MQTT as it is, of which `partial` was read already.
+impl From<Vec<u8>> for Transport {
+    fn from(partial: Vec<u8>) -> Transport {
+        Transport::Plain(partial)
+    }
 }
 
 impl Transport {
@@ -280,8 +287,7 @@ impl Conn {
     pub(super) fn our_end(&mut self) -> End {
         let web = self.web();
         match web.map(|web| (web.over(), web.refused())) {
-            Some((Some(Over::Broken(_, rule)), _)) => End::Broken(rule),
-            Some((Some(Over::Closed(_)), _)) => End::Eof,
+            Some((Some(over), _)) => over.into(),
             Some((_, Some(why))) => End::Refused(why),
             _ => End::Asked,
         }

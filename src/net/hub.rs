@@ -219,7 +219,7 @@ impl Hub {
         attached
     }
 
-    /// Makes `socket` the socket of `id`; `partial` has been read from it already.
+    /// Makes `socket` the socket of `id`; `transport` may have been read from it already.
     ///
     /// # Errors
     /// As [`Hub::admit`]; nothing is attached then.
@@ -228,13 +228,13 @@ impl Hub {
         id: ConnId,
         socket: impl Into<Channel>,
         role: Role,
-        partial: Vec<u8>,
+        transport: impl Into<Transport>,
     ) -> io::Result<()> {
         let channel = socket.into();
         if channel.has_tls() {
             self.make_room_for_sealed();
         }
-        self.attach_as(id, channel, role, Transport::Plain(partial))?;
+        self.attach_as(id, channel, role, transport.into())?;
         let place = self.conns.get_mut(id.slot()).and_then(Option::as_mut);
         if let Some(conn) = place {
             self.half.keep(id, conn.transport.partial());

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 
+use super::web::Over;
 use crate::bridge;
 use crate::tls;
 
@@ -74,6 +75,15 @@ pub(super) enum End {
 impl From<tls::Failure> for End {
     fn from(failure: tls::Failure) -> End {
         End::Tls(Box::new(failure))
+    }
+}
+
+impl From<Over> for End {
+    fn from(over: Over) -> End {
+        match over {
+            Over::Broken(_, rule) => End::Broken(rule),
+            Over::Closed(_) => End::Eof,
+        }
     }
 }
 

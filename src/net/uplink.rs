@@ -4,6 +4,7 @@
 mod clock;
 mod dial;
 mod faulty;
+mod reach;
 mod resolve;
 mod secret;
 mod state;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use async_io::Timer;
 use clock::clock_is_set;
 use futures_lite::future;
+use reach::reach;
 use resolve::Resolver;
 use secret::Secrets;
 pub(super) use state::Uplink;
@@ -28,17 +30,17 @@ use super::hub::{Hub, Shared, let_others_go_first};
 use super::progress::End;
 use crate::bridge::{Action, Backlog, Error, Limits, Link, Step};
 use crate::broker::{BridgeId, Broker, ConnId};
+use crate::config::{Proxy, UpstreamAddress};
 use crate::mqtt::{self, Packet, PacketId, Version};
 use crate::time::Time;
-use crate::tls::{ClientSide, Session};
 
 /// Largest packet taken from an upstream before its CONNACK; a CONNACK is no larger.
 const HANDSHAKE_PACKET: usize = 64 * 1024;
 
 /// An address to connect to.
 struct Target {
-    host: String,
-    port: u16,
+    address: UpstreamAddress,
+    proxy: Option<Proxy>,
     within: Duration,
 }
 
@@ -99,52 +101,20 @@ async fn sleep_until_due(hub: &Shared, index: u32) {
     let_others_go_first(hub).await;
 }
 
-/// Gets the password, resolves, connects and shakes hands, with TLS first where the bridge asks for it.
+/// Gets the password, goes the way to the upstream, and shakes hands.
 async fn attempt(
     hub: &Shared,
     index: u32,
     (resolver, secrets): &mut (Resolver, Secrets),
     target: &Target,
 ) -> Result<(Upstream, Ready), Error> {
-    let Target { host, port, within } = target;
     let spec = hub
         .borrow_mut()
         .uplink(index)
         .map(|uplink| Rc::clone(uplink.link.spec()));
     let spec = spec.ok_or(Error::GivenUp)?;
     let password = secrets.get(&spec).await.map_err(Error::Password)?;
-    let begun = std::time::Instant::now();
-    let addresses = resolver
-        .resolve(host, *port, *within)
-        .await
-        .map_err(|e| Error::Io(format!("{host}: {e}")))?;
-    let left = within.saturating_sub(begun.elapsed());
-    let reactor = Rc::clone(hub.borrow().reactor());
-    let (stream, address) = dial::connect(&reactor, &addresses, left)
-        .await
-        .map_err(|e| Error::Io(format!("connecting to {host} port {port}: {e}")))?;
-    log::debug!("Connected to {host} at {address}.");
-    let left = within.saturating_sub(begun.elapsed());
-    // In a `match` the hub would be borrowed throughout the handshake.
-    let session = hub.borrow_mut().tls_session(index, host)?;
-    let mut upstream = match session {
-        None => Upstream::plain(stream),
-        Some(session) => {
-            let late = async {
-                Timer::after(left).await;
-                let_others_go_first(hub).await;
-                Err(Error::ConnectTimeout)
-            };
-            let shaken = async {
-                let secured = Upstream::secure(stream, session).await;
-                secured.map_err(|end| {
-                    hub.borrow_mut().await_clock(index, &end);
-                    end.of_upstream()
-                })
-            };
-            future::or(shaken, late).await?
-        }
-    };
+    let mut upstream = reach(hub, index, resolver, target).await?;
     let ready = handshake(hub, index, &mut upstream, password).await?;
     Ok((upstream, ready))
 }
@@ -187,6 +157,9 @@ async fn handshake(
         }
     };
     let (limits, used) = future::or(answer, late).await?;
+    if upstream.is_over() {
+        return Err(End::Eof.of_upstream());
+    }
     Ok(Ready {
         limits,
         out,
@@ -244,36 +217,15 @@ impl Hub {
         let now = self.now();
         self.tell_backlog(index);
         let link = &mut self.uplink(index)?.link;
+        let spec = Rc::clone(link.spec());
         match link.drive(now, &mut Vec::new()) {
-            Action::Connect {
-                host,
-                port,
-                deadline,
-            } => Some(Target {
-                host: host.to_owned(),
-                port,
+            Action::Connect { address, deadline } => Some(Target {
+                address: address.clone(),
+                proxy: spec.proxy.clone(),
                 within: deadline.since(now),
             }),
             Action::Idle | Action::Window(_) | Action::Close => None,
         }
-    }
-
-    /// What the bridge's next handshake goes by: its files are read now. `None` without TLS.
-    fn tls_session(&mut self, index: u32, host: &str) -> Result<Option<Session>, Error> {
-        let clock = self.listeners_tls.clock();
-        if let Some(line) = clock.complaint() {
-            log::warn!("{line}");
-        }
-        let Some(uplink) = self.uplink(index) else {
-            return Err(Error::GivenUp);
-        };
-        let spec = Rc::clone(uplink.link.spec());
-        if !spec.tls.is_on() {
-            return Ok(None);
-        }
-        let side = uplink.tls.get_or_insert_with(|| ClientSide::new(clock));
-        let session = Session::connect(side, &spec.tls, host);
-        session.map(Some).map_err(|why| Error::Io(why.to_string()))
     }
 
     /// Tells the link how long the session's oldest publish has been on its way.
@@ -363,12 +315,8 @@ impl Hub {
         let id = self
             .broker
             .bridge_up(uplink.bridge, &ready.limits, wire, now)?;
-        if let Err(e) = self.attach(
-            id,
-            upstream.into_channel(),
-            Role::Upstream(index),
-            ready.partial,
-        ) {
+        let (channel, transport) = upstream.into_parts(ready.partial);
+        if let Err(e) = self.attach(id, channel, Role::Upstream(index), transport) {
             let why = e.to_string();
             self.broker.closed(id, &why, now);
             self.uplink(index)?.failed(&Error::Io(why), now);

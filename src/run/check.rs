@@ -20,7 +20,7 @@ use super::options::{self, Options};
 use super::tls;
 use super::user;
 use crate::auth::{self, Auth};
-use crate::config::Config;
+use crate::config::{Bridge, Config};
 use crate::net::{self, Found};
 
 pub use findings::Findings;
@@ -74,8 +74,7 @@ fn is_right_of_others(error: &io::Error) -> bool {
 /// Listeners, and the addresses of bridges.
 fn check_hosts(options: &Options, config: &Config, findings: &mut Findings) {
     let bound = config.listeners.iter().filter_map(|l| l.bind.as_deref());
-    let upstreams = config.bridges.iter().flat_map(|bridge| &bridge.addresses);
-    let upstreams = upstreams.map(|(host, _)| host.as_str());
+    let upstreams = config.bridges.iter().flat_map(looked_up);
     let found = net::look_up(bound.chain(upstreams), NAMES_WITHIN);
     match net::try_out(&config.listeners, &found) {
         Ok(trial) => {
@@ -87,10 +86,14 @@ fn check_hosts(options: &Options, config: &Config, findings: &mut Findings) {
         Err(e) => findings.errors.push(format!("trying the listeners: {e}")),
     }
     for bridge in &config.bridges {
-        for (host, _) in &bridge.addresses {
+        let directive = match bridge.proxy {
+            Some(_) => "bridge_proxy",
+            None => "address",
+        };
+        for host in looked_up(bridge) {
             if let Some(Err(e)) = found.get(host) {
                 findings.warnings.push(format!(
-                    "connection {}: address {host} does not resolve: {e}. The bridge tries it again \
+                    "connection {}: {directive} {host} does not resolve: {e}. The bridge tries it again \
                      and again",
                     bridge.name
                 ));
@@ -99,6 +102,14 @@ fn check_hosts(options: &Options, config: &Config, findings: &mut Findings) {
     }
     let looped = loops::find(config, &options.ports, &Asked(&found));
     findings.errors.extend(looped);
+}
+
+/// The hosts that a bridge looks up: those of its addresses, or its proxy.
+fn looked_up(bridge: &Bridge) -> impl Iterator<Item = &str> {
+    let proxy = bridge.proxy.as_ref().map(|proxy| &*proxy.host);
+    let addresses = bridge.addresses.iter().map(|address| &*address.host);
+    let direct = proxy.is_none().then_some(addresses);
+    proxy.into_iter().chain(direct.into_iter().flatten())
 }
 
 /// What name servers and the system say.

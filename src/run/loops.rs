@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use crate::config::{Config, Family, Listener};
+use crate::config::{Config, Family, Listener, UpstreamAddress};
 
 /// What is known about hosts and addresses.
 pub(super) trait Known {
@@ -36,8 +36,13 @@ const V6_LOOPBACK: [u16; 8] = [0, 0, 0, 0, 0, 0, 0, 1];
 /// configuration listens on loopback, on `ports` (`-p`).
 pub(super) fn find(config: &Config, ports: &[u16], known: &impl Known) -> Vec<String> {
     let mut lines = Vec::new();
-    for bridge in &config.bridges {
-        for (host, port) in &bridge.addresses {
+    // What a proxy takes an address for is not known here.
+    for bridge in config
+        .bridges
+        .iter()
+        .filter(|bridge| bridge.proxy.is_none())
+    {
+        for UpstreamAddress { host, port, .. } in &bridge.addresses {
             let addresses = known.addresses(host);
             let is_own = |ip: &IpAddr| takes(config, ports, (*ip, *port), known);
             if addresses.iter().any(is_own) {
@@ -111,6 +116,7 @@ mod tests {
             ("port 1884", "127.0.0.1:1884"),
             ("listener 1\nlistener 1883\nbind_interface lo", "127.0.0.1"),
             ("", "127.0.0.1"),
+            ("listener 1883\nprotocol websockets", "ws://127.0.0.1:1883/"),
         ] {
             assert!(found(listeners, address, &[]), "{listeners} {address}");
         }
@@ -130,6 +136,7 @@ mod tests {
             ("listener 0 /run/x", "127.0.0.1:1883"),
             ("listener 1884", "127.0.0.1"),
             ("", "192.168.1.1"),
+            ("listener 1883", "127.0.0.1:1883\nbridge_proxy http://p:1"),
         ] {
             assert!(!found(listeners, address, &[]), "{listeners} {address}");
         }

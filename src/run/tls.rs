@@ -33,8 +33,11 @@ pub(super) fn check(config: &Config) -> Vec<String> {
     let listeners = Tls::read(config, Clock::default(), None).err();
     let listeners = listeners.into_iter().flatten();
     let mut wrong: Vec<String> = listeners.map(|error| error.to_string()).collect();
-    for bridge in config.bridges.iter().filter(|bridge| bridge.tls.is_on()) {
-        if let Err(error) = ClientSide::check(&bridge.tls) {
+    for bridge in &config.bridges {
+        let mut addresses = bridge.addresses.iter();
+        // It is the same for all that have any.
+        let tls = addresses.find_map(|address| bridge.tls.to(address));
+        if let Some(Err(error)) = tls.map(|tls| ClientSide::check(&tls)) {
             wrong.push(format!("connection {}: {error}", bridge.name));
         }
     }
@@ -114,8 +117,9 @@ impl Tls {
             let owner = format!("listener {}", listener.name());
             Some((owner, side.as_ref()?.certificate.clone()))
         });
-        let bridges = config.bridges.iter().filter(|bridge| bridge.tls.is_on());
-        let bridges = bridges.filter_map(|bridge| {
+        let bridges = config.bridges.iter().filter_map(|bridge| {
+            let mut addresses = bridge.addresses.iter();
+            addresses.find(|address| bridge.tls.to(address).is_some())?;
             // What can't be read, the next connect complains of.
             let certificate = Certificate::of_file(bridge.tls.certfile.as_deref()?).ok()?;
             Some((format!("connection {}", bridge.name), certificate))

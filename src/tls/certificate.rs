@@ -1,5 +1,5 @@
 //! What a certificate says of itself: for the log, for user names, for sentences about what is wrong.
-//! Nothing is decided by it.
+//! Nothing is decided by it but for certificates of version 1.
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 use std::fmt::Write;
@@ -81,6 +81,11 @@ impl Certificate {
             version,
             raw_names: (subject.into(), issuer.into()),
         })
+    }
+
+    /// The bytes of the issuer, without tag and length.
+    pub(super) fn raw_issuer(&self) -> &[u8] {
+        &self.raw_names.1
     }
 
     /// True if `other` may have signed it: it has the name of who did.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, OtherError, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
 
 use super::certificate::Certificate;
 use super::clock::Clock;
@@ -13,6 +14,7 @@ use super::error::Error;
 use super::files::{self, Cas};
 use super::server::own_key;
 use super::suites;
+use super::version1::Version1;
 use crate::config::BridgeTls;
 
 /// What the handshakes of a bridge go by. Its files are read for each of them; as long as they are the
@@ -63,7 +65,8 @@ impl ClientSide {
         let cas = Cas::of_bridge(tls);
         let refused = |why: String| Error::Refused(why);
         let roots = Arc::new(cas.roots()?);
-        let inner = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
+        let inner =
+            WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider));
         let inner = inner.build().map_err(|why| refused(why.to_string()))?;
         let builder =
             ClientConfig::builder_with_details(Arc::clone(&provider), self.clock.shared());
@@ -74,6 +77,8 @@ impl ClientSide {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Verifier {
                 inner,
+                roots,
+                supported: provider.signature_verification_algorithms,
                 takes_any_name: tls.insecure,
             }));
         let mut config = match (&tls.certfile, &tls.keyfile) {
@@ -120,6 +125,8 @@ fn issuer(end_entity: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>])
 #[derive(Debug)]
 struct Verifier {
     inner: Arc<WebPkiServerVerifier>,
+    roots: Arc<RootCertStore>,
+    supported: WebPkiSupportedAlgorithms,
     takes_any_name: bool,
 }
 
@@ -133,6 +140,11 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         use rustls::CertificateError::{NotValidForName, NotValidForNameContext, UnknownIssuer};
+        // One of version 1 has no name to be looked at.
+        if let Some(old) = Version1::read(end_entity).filter(|_| self.takes_any_name) {
+            old.verify(&self.roots.roots, self.supported, now)?;
+            return Ok(ServerCertVerified::assertion());
+        }
         // The name is looked at last, when all else is good.
         let judged = self.inner.verify_server_cert(
             end_entity,
@@ -160,8 +172,12 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner
-            .verify_tls12_signature(message, certificate, signature)
+        match Version1::read(certificate) {
+            Some(old) => old.verify_tls12(message, signature, self.supported),
+            None => self
+                .inner
+                .verify_tls12_signature(message, certificate, signature),
+        }
     }
 
     fn verify_tls13_signature(
@@ -170,8 +186,12 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner
-            .verify_tls13_signature(message, certificate, signature)
+        match Version1::read(certificate) {
+            Some(old) => old.verify_tls13(message, signature, &self.supported),
+            None => self
+                .inner
+                .verify_tls13_signature(message, certificate, signature),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

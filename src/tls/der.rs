@@ -1,9 +1,9 @@
-//! DER, as far as what is shown of a certificate needs it (X.690). What is trusted, and why, is rustls's
-//! business alone.
+//! DER, as far as certificates are read here (X.690).
 
 /// Tags of X.690 that certificates have.
 pub(super) mod tag {
     pub(in crate::tls) const INTEGER: u8 = 0x02;
+    pub(in crate::tls) const BIT_STRING: u8 = 0x03;
     pub(in crate::tls) const OCTET_STRING: u8 = 0x04;
     pub(in crate::tls) const OID: u8 = 0x06;
     pub(in crate::tls) const BMP_STRING: u8 = 0x1e;
@@ -32,6 +32,13 @@ impl<'a> Elements<'a> {
                 None
             }
         }
+    }
+
+    /// The next element with its tag and length, if it has this tag.
+    pub(super) fn whole(&mut self, tag: u8) -> Option<&'a [u8]> {
+        let before = self.0;
+        self.inside(tag)?;
+        before.get(..before.len() - self.0.len())
     }
 
     /// The elements inside the next element, if it has this tag.

@@ -153,8 +153,7 @@ fn client_certificate(bad: &Bad) -> &'static str {
         Bad::Revoked => "is revoked (crlfile)",
         Bad::BadSignature => "has a signature that is wrong, or of a key below 2048 bits",
         Bad::Other(other) if other.to_string().contains("UnsupportedCertVersion") => {
-            "is of version 1: make it anew with extensions (openssl x509 -req -extfile FILE, and \
-             extendedKeyUsage=clientAuth in FILE)"
+            "is of version 1, and damaged"
         }
         Bad::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
             "is that of a CA (CA:TRUE): it needs one of its own, signed by that"
@@ -218,8 +217,9 @@ fn certificate(bad: &Bad, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result
                 )
             } else if text.contains("UnsupportedCertVersion") {
                 f.write_str(
-                    "the upstream's certificate is of version 1, without extensions: it has to be made \
-                     anew as version 3, with a subjectAltName",
+                    "the upstream's certificate is of version 1, without extensions, and so without names: it \
+                     has to be made anew as version 3, with a subjectAltName; bridge_insecure true takes it \
+                     without a look at names",
                 )
             } else {
                 write!(f, "the upstream's certificate cannot be used: {text}")

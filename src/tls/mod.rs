@@ -1,6 +1,6 @@
 //! TLS of listeners and bridges: files, certificates, what is judged by which clock, one connection
 //! without its socket, and a sentence for everything that goes wrong. rustls does what is hard; names and
-//! dates of certificates are read here only to be shown.
+//! dates of certificates are read here to be shown, and those of version 1 to be judged (`version1`).
 
 #[cfg(not(feature = "tls"))]
 mod absent;
@@ -25,6 +25,9 @@ mod session;
 mod suites;
 #[cfg(all(test, feature = "tls"))]
 mod tests;
+
+#[cfg(feature = "tls")]
+mod version1;
 
 #[cfg(not(feature = "tls"))]
 pub use absent::{Certificate, ClientSide, Error, Failure, ServerSide, Session, describe};

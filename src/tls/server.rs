@@ -4,18 +4,22 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig,
+    SignatureScheme,
+};
 
 use super::certificate::Certificate;
 use super::clock::Clock;
 use super::error::Error;
 use super::files::{self, Cas};
 use super::suites;
+use super::version1::Version1;
 use crate::config::{ListenerTls, Protocol};
 
 /// Tickets that a client of TLS 1.3 gets with a handshake: one, because a device has one connection.
@@ -165,35 +169,58 @@ fn verifier(
         return Err(Error::NoCa);
     }
     let roots = Arc::new(cas.roots()?);
-    let mut builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
+    let builder =
+        WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider));
+    let (mut builder, mut lists) = (builder, Vec::new());
     if let Some(path) = &tls.crlfile {
+        lists = files::crls(path)?;
         // As OpenSSL with one list: it says which certificates of its own CA are revoked.
         builder = builder
-            .with_crls(files::crls(path)?)
+            .with_crls(lists.clone())
             .only_check_end_entity_revocation()
             .allow_unknown_revocation_status();
     }
-    let inner = builder
-        .build()
-        .map_err(|why| Error::Refused(why.to_string()))?;
-    Ok(if tls.disable_client_cert_date_checks {
-        Arc::new(AnyDate(inner))
-    } else {
-        inner
-    })
+    let inner = builder.build();
+    Ok(Arc::new(Verifier {
+        inner: inner.map_err(|why| Error::Refused(why.to_string()))?,
+        roots,
+        lists,
+        supported: provider.signature_verification_algorithms,
+        any_date: tls.disable_client_cert_date_checks,
+    }))
 }
 
-/// Takes certificates of clients also before and after they hold (`disable_client_cert_date_checks`).
+/// Judges certificates of clients as rustls does, and those of version 1 beside.
 #[derive(Debug)]
-struct AnyDate(Arc<dyn ClientCertVerifier>);
+struct Verifier {
+    inner: Arc<dyn ClientCertVerifier>,
+    roots: Arc<RootCertStore>,
+    /// `crlfile`.
+    lists: Vec<CertificateRevocationListDer<'static>>,
+    supported: WebPkiSupportedAlgorithms,
+    /// Takes certificates also before and after they hold (`disable_client_cert_date_checks`).
+    any_date: bool,
+}
 
-impl ClientCertVerifier for AnyDate {
+impl Verifier {
+    /// The moment as of which a certificate is judged.
+    fn moment(&self, certificate: &CertificateDer<'_>, now: UnixTime) -> UnixTime {
+        let read = Certificate::read(certificate).filter(|_| self.any_date);
+        read.map_or(now, |certificate| {
+            let now = std::time::Duration::from_secs(now.as_secs());
+            let within = now.min(certificate.not_after).max(certificate.not_before);
+            UnixTime::since_unix_epoch(within)
+        })
+    }
+}
+
+impl ClientCertVerifier for Verifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.0.root_hint_subjects()
+        self.inner.root_hint_subjects()
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        self.0.client_auth_mandatory()
+        self.inner.client_auth_mandatory()
     }
 
     fn verify_client_cert(
@@ -202,13 +229,17 @@ impl ClientCertVerifier for AnyDate {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        let read = Certificate::read(end_entity);
-        let now = read.map_or(now, |certificate| {
-            let now = std::time::Duration::from_secs(now.as_secs());
-            let within = now.min(certificate.not_after).max(certificate.not_before);
-            UnixTime::since_unix_epoch(within)
-        });
-        self.0.verify_client_cert(end_entity, intermediates, now)
+        let now = self.moment(end_entity, now);
+        let Some(old) = Version1::read(end_entity) else {
+            return self
+                .inner
+                .verify_client_cert(end_entity, intermediates, now);
+        };
+        old.verify(&self.roots.roots, self.supported, now)?;
+        if old.is_revoked(&self.lists) {
+            return Err(CertificateError::Revoked.into());
+        }
+        Ok(ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -217,8 +248,12 @@ impl ClientCertVerifier for AnyDate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0
-            .verify_tls12_signature(message, certificate, signature)
+        match Version1::read(certificate) {
+            Some(old) => old.verify_tls12(message, signature, self.supported),
+            None => self
+                .inner
+                .verify_tls12_signature(message, certificate, signature),
+        }
     }
 
     fn verify_tls13_signature(
@@ -227,11 +262,15 @@ impl ClientCertVerifier for AnyDate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0
-            .verify_tls13_signature(message, certificate, signature)
+        match Version1::read(certificate) {
+            Some(old) => old.verify_tls13(message, signature, &self.supported),
+            None => self
+                .inner
+                .verify_tls13_signature(message, certificate, signature),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.inner.supported_verify_schemes()
     }
 }

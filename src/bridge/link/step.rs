@@ -1,6 +1,7 @@
 //! What comes of a call of the link: what its driver is to do, what a packet means.
 
 use crate::bridge::Limits;
+use crate::config::UpstreamAddress;
 use crate::time::Time;
 
 /// What `net` is to do.
@@ -10,10 +11,8 @@ pub enum Action<'a> {
     Idle,
     /// Connect, then call [`Link::connected`](crate::bridge::Link::connected) or [`Link::failed`](crate::bridge::Link::failed).
     Connect {
-        /// Host name or address.
-        host: &'a str,
-        /// TCP port.
-        port: u16,
+        /// Where to.
+        address: &'a UpstreamAddress,
         /// When the attempt is given up.
         deadline: Time,
     },

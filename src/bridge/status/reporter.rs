@@ -10,8 +10,8 @@ use super::outage::{Backlog, Outage};
 use crate::bridge::upstream::ladder::{Dialect, Offer};
 use crate::bridge::upstream::verdicts::GivenUp;
 use crate::bridge::{Error, Limits};
-use crate::config;
 use crate::config::log_type::NOTICE;
+use crate::config::{self, UpstreamAddress};
 use crate::time::Time;
 
 /// How many different failures are remembered, to not mention them again.
@@ -103,14 +103,14 @@ impl Reporter {
         times.into_iter().flatten().min()
     }
 
-    pub(in crate::bridge) fn connecting(&self, host: &str, port: u16) {
+    pub(in crate::bridge) fn connecting(&self, address: &UpstreamAddress) {
         let level = if self.said.is_empty() {
             Level::Info
         } else {
             Level::Debug
         };
         let name = &self.spec.name;
-        log!(target: NOTICE, level, "Connecting bridge {name} ({host}:{port})");
+        log!(target: NOTICE, level, "Connecting bridge {name} ({address})");
     }
 
     /// The CONNACK accepts. `asked` is the session expiry asked for, in seconds.
@@ -129,13 +129,13 @@ impl Reporter {
             "new session"
         };
         let address = self.spec.addresses.get(address);
-        let (host, port) = address.map_or(("", 0), |(h, p)| (h.as_str(), *p));
+        let address = address.map(ToString::to_string).unwrap_or_default();
         let is_told = !self.losses.are_many();
         let level = |told| if is_told { told } else { Level::Debug };
         log!(
             target: NOTICE,
             level(Level::Info),
-            "Bridge {name} connected to {host}:{port} with {dialect}, {session}"
+            "Bridge {name} connected to {address} with {dialect}, {session}"
         );
         if let (Some(given), Some(asked)) = (limits.session_expiry, asked)
             && given.as_secs() < asked.into()
@@ -221,7 +221,7 @@ impl Reporter {
     /// An attempt at `address`, or the connection, is over.
     pub(in crate::bridge) fn down(
         &mut self,
-        address: Option<&(String, u16)>,
+        address: Option<&UpstreamAddress>,
         error: &Error,
         wait: Duration,
         now: Time,
@@ -231,8 +231,8 @@ impl Reporter {
         self.outage.down(now);
         let up = self.up.take();
         let text = self.explain(up, error, now);
-        let (host, port) = address.map_or(("", 0), |(host, port)| (host.as_str(), *port));
-        let what = format!("Bridge {} ({host}:{port}): {text}", self.spec.name);
+        let address = address.map(ToString::to_string).unwrap_or_default();
+        let what = format!("Bridge {} ({address}): {text}", self.spec.name);
         let is_known = self.said.contains(&what);
         // The log does not end with a line that says it is up.
         let level = if is_known && !up.is_some_and(|up| up.is_told) {

@@ -115,7 +115,7 @@ fn a_will_without_rights_is_left_out_at_the_third_attempt() {
 #[test]
 fn each_address_has_verdicts_of_its_own() {
     let mut two = spec(&[]);
-    two.addresses = ["a", "b"].map(|host| (host.to_owned(), 1)).into();
+    two.addresses = ["a", "b"].map(|host| (host.to_owned(), 1).into()).into();
     two.restart = Restart::Constant(secs(1));
     let mut s = Script::new(two);
     for _ in 0..3 {

@@ -68,7 +68,7 @@ fn spec(topics: &[&str]) -> Bridge {
         ..Env::default()
     };
     Bridge {
-        addresses: vec![("up.example".into(), 1883)],
+        addresses: vec![("up.example".to_owned(), 1883).into()],
         topics: topics.iter().map(|line| topic(line)).collect(),
         restart: Restart::Jitter {
             base: secs(5),
@@ -102,7 +102,7 @@ impl Script {
     fn drive(&mut self) -> String {
         match self.link.drive(self.now, &mut self.out) {
             Action::Idle => "idle".into(),
-            Action::Connect { host, port, .. } => format!("connect {host}:{port}"),
+            Action::Connect { address, .. } => format!("connect {address}"),
             Action::Window(size) => format!("window {size}"),
             Action::Close => "close".into(),
         }

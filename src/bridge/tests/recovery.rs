@@ -156,7 +156,9 @@ fn a_link_that_held_starts_over_with_the_shortest_wait() {
 
 fn three_addresses() -> Bridge {
     let mut spec = spec(&[]);
-    spec.addresses = ["a", "b", "c"].map(|host| (host.to_owned(), 1)).into();
+    spec.addresses = ["a", "b", "c"]
+        .map(|host| (host.to_owned(), 1).into())
+        .into();
     spec.restart = Restart::Constant(secs(20));
     spec
 }
@@ -177,7 +179,7 @@ fn secondary_addresses_stand_by() {
     s.link.connected(s.now, &mut s.out).unwrap();
     s.sent();
     s.accept(false, &[]);
-    assert_eq!(s.link.status().address.unwrap().0, "b");
+    assert_eq!(s.link.status().address.unwrap().host, "b");
     s.close();
     assert_eq!(
         s.wait(),

@@ -124,7 +124,7 @@ fn the_backup_is_not_judged_for_the_primary() {
     let mut two = v311(spec(&["cmd in 1", "b in 1"]));
     two.try_private = false;
     two.notifications = false;
-    two.addresses = ["a", "b"].map(|host| (host.to_owned(), 1)).into();
+    two.addresses = ["a", "b"].map(|host| (host.to_owned(), 1).into()).into();
     let mut s = Script::new(two);
     for _ in 0..5 {
         up(&mut s);
@@ -132,7 +132,7 @@ fn the_backup_is_not_judged_for_the_primary() {
     }
     // The primary has ended each connection at once: the backup's turn.
     let sent = up(&mut s);
-    assert_eq!(s.link.status().address.unwrap().0, "b");
+    assert_eq!(s.link.status().address.unwrap().host, "b");
     assert!(sent.iter().any(|line| line.contains(" cmd ")), "{sent:?}");
 }
 

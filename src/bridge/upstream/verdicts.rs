@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::bridge::map::fingerprint;
-use crate::config;
+use crate::config::{self, UpstreamAddress};
 use crate::store::GivenUpRecord;
 use crate::time::Time;
 
@@ -178,10 +178,11 @@ impl fmt::Display for GivenUp {
 }
 
 /// A number that stands for an upstream's address.
-pub(in crate::bridge) fn upstream_number(address: Option<&(String, u16)>) -> u64 {
-    let number = address.map(|(host, port)| {
+pub(in crate::bridge) fn upstream_number(address: Option<&UpstreamAddress>) -> u64 {
+    let number = address.map(|UpstreamAddress { host, port, web }| {
         let port = port.to_string();
-        fingerprint([host.as_bytes(), port.as_bytes()].into_iter())
+        let path = web.as_ref().map(|web| web.path.as_bytes());
+        fingerprint([host.as_bytes(), port.as_bytes()].into_iter().chain(path))
     });
     number.unwrap_or_default()
 }

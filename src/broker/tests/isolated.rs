@@ -20,7 +20,7 @@ impl Up {
         topic.qos = qos;
         let bridge = add(world, &[topic.clone()]);
         let mut spec = Bridge::named("b", &Env::default());
-        spec.addresses = vec![("up".into(), 1)];
+        spec.addresses = vec![("up".to_owned(), 1).into()];
         spec.topics = vec![topic];
         spec.version = Some(Version::V311);
         spec.try_private = false;

@@ -13,7 +13,7 @@ use super::restart::restart;
 use crate::config::draft::Draft;
 use crate::config::error::shortened;
 use crate::config::value::Value;
-use crate::config::{Kind, topic};
+use crate::config::{Kind, Proxy, UpstreamAddress, topic};
 use crate::lane::LineNo;
 use crate::mqtt::{TopicName, Version};
 
@@ -55,22 +55,36 @@ pub(super) const KEYS: &[Key] = &[
     implemented(
         S,
         "address",
-        "HOST[:PORT]...",
+        "HOST[:PORT]|ws[s]://HOST[:PORT][/PATH]...",
         Means("required"),
         "Where the upstream broker is; the port is 1883 if not given.",
-        "An IPv6 address stands in brackets. A number behind a blank is read as the port of the host \
+        "As a URL it is MQTT over WebSocket, for networks that let nothing else out: ws:// without TLS, its \
+         port 80 if not given, and wss:// with TLS, its port 443. What stands behind the host is the \
+         path, such as /mqtt, and may have a query, which the log leaves out; without one it is /. The CAs \
+         of wss:// are those of bridge_cafile, bridge_capath or bridge_tls_use_os_certs, and those of \
+         the system if none is set. Mosquitto has no such addresses. An IPv6 address stands in brackets. A number behind a blank is read as the port of the host \
          before it, and the log says so. More than one may be given, on one line or several: \
-         see round_robin.",
+         see round_robin. They may be of different kinds.",
         addresses,
     ),
     implemented(
         S,
         "addresses",
-        "HOST[:PORT]...",
+        "HOST[:PORT]|ws[s]://HOST[:PORT][/PATH]...",
         Means("required"),
         "The same as address.",
         "",
         addresses,
+    ),
+    implemented(
+        S,
+        "bridge_proxy",
+        "http://[USER:PASSWORD@]HOST:PORT",
+        Means("none"),
+        "A proxy of HTTP that all addresses are reached through, by CONNECT.",
+        "It looks their names up. Many let only port 443 through, as of wss://. In user name and password \
+         what a URL can't have is percent-encoded, as %40 for @. Neither is ever in the log. footbridge's own.",
+        bridge!(proxy, v => Some(Proxy::parse(v.word(Proxy::FORM)?)?)),
     ),
     implemented(
         S,
@@ -371,15 +385,15 @@ pub(super) const KEYS: &[Key] = &[
 /// `address` and `addresses`. A number behind a host is the port that Mosquitto wants behind a colon:
 /// taken for a host it would be the address 0.0.x.y.
 fn addresses(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
-    let mut addresses: Vec<(String, u16)> = Vec::new();
+    let mut addresses: Vec<UpstreamAddress> = Vec::new();
     let mut words = value.words().peekable();
     while let Some(word) = words.next() {
-        let (host, mut port) = topic::address(word)?;
+        let mut address = UpstreamAddress::parse(word)?;
         if let Some(number) = words.next_if(|next| topic::is_number(next)) {
-            if word.ends_with(&format!(":{port}")) {
+            if word.ends_with(&format!(":{}", address.port)) || address.web.is_some() {
                 return Err(Kind::bad(number, "HOST[:PORT], and this is neither"));
             }
-            port = Value(number).number(1..=u16::MAX)?;
+            address.port = Value(number).number(1..=u16::MAX)?;
             let instead = format!(
                 "`{number}` is read as the port of {}, not as another host; write {}:{number}",
                 shortened(word),
@@ -387,7 +401,7 @@ fn addresses(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
             );
             draft.note("address", &instead);
         }
-        addresses.push((host, port));
+        addresses.push(address);
     }
     if addresses.is_empty() {
         return Err(Kind::NoValue("HOST[:PORT]".to_owned()));

@@ -64,6 +64,8 @@ impl Hub {
         };
         if let Some(id) = self.say_goodbye(index) {
             let now = self.now();
+            // A WebSocket says so, too.
+            self.end(id);
             self.flush_one(id, now);
             self.detach(id, &End::Asked);
             self.announce(index, false);

@@ -3,9 +3,12 @@
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, Write};
 
+use crate::broker::Outbox;
 use crate::net::channel::Channel;
+use crate::net::conn::Transport;
 use crate::net::progress::{End, Progress};
 use crate::net::stream::Stream;
+use crate::net::web::{Head, Refusal, Web};
 use crate::tls::Session;
 
 /// What is read at a time, in bytes: answers before the CONNACK are short.
@@ -13,21 +16,23 @@ const READ: usize = 4096;
 /// Room for what that becomes, with the rest of a record of 16 KB that came before.
 const PLAIN: usize = 24 * 1024;
 
-/// A connection to an upstream, with TLS on it if the bridge asks for that.
+/// A connection to an upstream, with TLS on it and WebSocket in that if the bridge asks for them.
 #[derive(Debug)]
 pub(super) struct Upstream {
     stream: Stream,
     tls: Option<Box<Session>>,
-    /// What came with the end of TLS's handshake.
+    web: Option<Box<Web>>,
+    /// What has come already.
     early: Vec<u8>,
 }
 
 impl Upstream {
-    /// One without TLS.
+    /// One with nothing on it.
     pub(super) fn plain(stream: Stream) -> Upstream {
         Upstream {
             stream,
             tls: None,
+            web: None,
             early: Vec::new(),
         }
     }
@@ -36,33 +41,56 @@ impl Upstream {
     ///
     /// # Errors
     /// The upstream is not who it should be, or ends the connection.
-    pub(super) async fn secure(stream: Stream, tls: Session) -> Result<Upstream, End> {
-        let mut upstream = Upstream {
-            stream,
-            tls: Some(Box::new(tls)),
-            early: Vec::new(),
-        };
-        let mut early = Vec::new();
+    pub(super) async fn secure(&mut self, tls: Session) -> Result<(), End> {
+        let mut tls = Box::new(tls);
+        // It came behind the answer of a proxy.
+        tls.advance(&std::mem::take(&mut self.early))?;
+        self.tls = Some(tls);
+        // What comes behind the handshake waits in it.
+        let mut none = Vec::new();
         let shaken = loop {
             // What went wrong is told, too.
-            upstream.flush().await?;
-            if !upstream
-                .tls
-                .as_ref()
-                .is_some_and(|tls| tls.is_handshaking())
-            {
+            self.flush().await?;
+            if !self.tls.as_ref().is_some_and(|tls| tls.is_handshaking()) {
                 break Ok(());
             }
-            if let Err(end) = upstream.receive(&mut early).await {
+            if let Err(end) = self.read(&mut none).await {
                 break Err(end);
             }
         };
         if shaken.is_err() {
             // The alert; whether it arrives is not waited for.
-            upstream.write_alert();
+            self.write_alert();
         }
-        upstream.early = early;
-        shaken.map(|()| upstream)
+        shaken
+    }
+
+    /// Sends a request of HTTP, and returns the head of the answer. What comes behind it is what is received
+    /// next.
+    ///
+    /// # Errors
+    /// The end of the connection; what answers is no HTTP.
+    pub(super) async fn ask(&mut self, request: &[u8]) -> Result<Vec<u8>, Unanswered> {
+        self.write(request).await?;
+        let (mut head, mut came) = (Head::default(), Vec::new());
+        loop {
+            came.clear();
+            self.read(&mut came).await?;
+            if let Some((head, rest)) = head.take(&came)? {
+                self.early = rest;
+                return Ok(head);
+            }
+        }
+    }
+
+    /// From now on MQTT lies in WebSocket.
+    pub(super) fn upgraded(&mut self) {
+        self.web = Some(Box::new(Web::to_server()));
+    }
+
+    /// True if the upstream has closed the WebSocket, or broken its rules.
+    pub(super) fn is_over(&self) -> bool {
+        self.web.as_ref().is_some_and(|web| web.over().is_some())
     }
 
     /// The stream, to be set up.
@@ -70,11 +98,53 @@ impl Upstream {
         &self.stream
     }
 
-    /// Writes all of `bytes`.
+    /// Sends all of `bytes`, which are MQTT.
     ///
     /// # Errors
     /// The end of the connection.
-    pub(super) async fn send(&mut self, mut bytes: &[u8]) -> Result<(), End> {
+    pub(super) async fn send(&mut self, bytes: &[u8]) -> Result<(), End> {
+        if self.web.is_none() {
+            return self.write(bytes).await;
+        }
+        let mut outbox = Outbox::default();
+        outbox.buffer().extend_from_slice(bytes);
+        while let Some(web) = &mut self.web {
+            let parts = web.parts(&outbox);
+            let framed = parts.each_ref().map(|part| &**part).concat();
+            if framed.is_empty() {
+                break;
+            }
+            web.advance(framed.len(), &mut outbox);
+            self.write(&framed).await?;
+        }
+        Ok(())
+    }
+
+    /// Appends what can be read to `bytes`, and waits for the first of it. That may be nothing, where it was
+    /// not MQTT.
+    ///
+    /// # Errors
+    /// The end of the connection.
+    pub(super) async fn receive(&mut self, bytes: &mut Vec<u8>) -> Result<(), End> {
+        if let Some(over) = self.web.as_ref().and_then(|web| web.over()) {
+            return Err(over.into());
+        }
+        let before = bytes.len();
+        self.read(bytes).await?;
+        let Some(web) = &mut self.web else {
+            return Ok(());
+        };
+        let n = web.take(bytes.get_mut(before..).unwrap_or_default());
+        let has_pong = web.has_output();
+        bytes.truncate(before + n);
+        if has_pong {
+            self.send(&[]).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes all of `bytes` as they are, or encrypted.
+    async fn write(&mut self, mut bytes: &[u8]) -> Result<(), End> {
         while !bytes.is_empty() {
             let n = match &mut self.tls {
                 Some(tls) => {
@@ -95,12 +165,8 @@ impl Upstream {
         Ok(())
     }
 
-    /// Appends what can be read to `bytes`, and waits for the first of it. With TLS that may be nothing: it
-    /// was for the handshake.
-    ///
-    /// # Errors
-    /// The end of the connection.
-    pub(super) async fn receive(&mut self, bytes: &mut Vec<u8>) -> Result<(), End> {
+    /// Appends what can be read, decrypted, to `bytes`. That may be nothing: it was for TLS.
+    async fn read(&mut self, bytes: &mut Vec<u8>) -> Result<(), End> {
         if !self.early.is_empty() {
             bytes.append(&mut self.early);
             return Ok(());
@@ -120,19 +186,17 @@ impl Upstream {
                 continue;
             };
             let came = buf.get(..n).unwrap_or_default();
-            let Some(tls) = &mut self.tls else {
-                bytes.extend_from_slice(came);
-                return Ok(());
-            };
-            if tls.is_handshaking() {
-                tls.advance(came)?;
-                return Ok(());
+            match &mut self.tls {
+                None => bytes.extend_from_slice(came),
+                Some(tls) if tls.is_handshaking() => tls.advance(came)?,
+                Some(tls) => {
+                    let before = bytes.len();
+                    bytes.resize(before + PLAIN, 0);
+                    let opened = tls.open(came, bytes.get_mut(before..).unwrap_or_default());
+                    bytes.truncate(before + *opened.as_ref().unwrap_or(&0));
+                    opened?;
+                }
             }
-            let before = bytes.len();
-            bytes.resize(before + PLAIN, 0);
-            let opened = tls.open(came, bytes.get_mut(before..).unwrap_or_default());
-            bytes.truncate(before + *opened.as_ref().unwrap_or(&0));
-            opened?;
             return Ok(());
         }
     }
@@ -159,9 +223,38 @@ impl Upstream {
         }
     }
 
-    /// What a connection of the turn is made of; no task waits for it any more.
-    pub(super) fn into_channel(self) -> Channel {
-        Channel::new(self.stream.into_socket().into(), self.tls)
+    /// What a connection of the turn is made of; no task waits for it any more. `partial` has come already.
+    pub(super) fn into_parts(self, partial: Vec<u8>) -> (Channel, Transport) {
+        let transport = match self.web {
+            Some(mut web) => {
+                web.partial = partial;
+                Transport::Web(web)
+            }
+            None => Transport::Plain(partial),
+        };
+        let channel = Channel::new(self.stream.into_socket().into(), self.tls);
+        (channel, transport)
+    }
+}
+
+/// Why a request of HTTP has no answer.
+#[derive(Debug)]
+pub(super) enum Unanswered {
+    /// The connection has ended.
+    End(End),
+    /// The answer is none.
+    Refused(Refusal),
+}
+
+impl From<End> for Unanswered {
+    fn from(end: End) -> Unanswered {
+        Unanswered::End(end)
+    }
+}
+
+impl From<Refusal> for Unanswered {
+    fn from(refusal: Refusal) -> Unanswered {
+        Unanswered::Refused(refusal)
     }
 }
 

@@ -87,9 +87,17 @@ const HEADER: usize = 14;
 /// The longest payload of a control frame (RFC 6455 §5.5).
 const CONTROL: u64 = 125;
 
-/// The frames of one peer, which is a client: each must be masked.
+/// Who a peer is: a client masks its frames, and a server does not (RFC 6455 §5.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Peer {
+    Client,
+    Server,
+}
+
+/// The frames of one peer.
 #[derive(Debug)]
 pub(super) struct Frames {
+    peer: Peer,
     state: State,
     /// A message in fragments is under way: only continuations and control frames may come.
     fragmented: bool,
@@ -123,8 +131,9 @@ struct Header {
 }
 
 impl Frames {
-    pub(super) fn new() -> Frames {
+    pub(super) fn new(peer: Peer) -> Frames {
         Frames {
+            peer,
             state: START,
             fragmented: false,
             pong: None,
@@ -157,6 +166,13 @@ impl Frames {
         kept
     }
 
+    /// What masks the next frame to the peer. It need not be a secret, only nothing that whoever chooses
+    /// the payload can foresee (RFC 6455 §5.3).
+    pub(super) fn mask(&self) -> Option<[u8; 4]> {
+        let is_to_server = self.peer == Peer::Server;
+        is_to_server.then(|| fastrand::u32(..).to_ne_bytes())
+    }
+
     /// True if a ping waits for its answer.
     pub(super) fn has_pong(&self) -> bool {
         self.pong.is_some()
@@ -186,7 +202,10 @@ impl Frames {
             *place = byte;
             *have += 1;
             used += 1;
-            match parse(header.get(..usize::from(*have)).unwrap_or_default()) {
+            match parse(
+                header.get(..usize::from(*have)).unwrap_or_default(),
+                self.peer,
+            ) {
                 Ok(None) => {}
                 Ok(Some(header)) => {
                     self.begin(&header);
@@ -289,7 +308,7 @@ fn close_of(payload: &[u8]) -> Over {
 
 /// Reads a header, of which `bytes` are here; `None`: more is needed. What is wrong is told as
 /// soon as it is seen.
-fn parse(bytes: &[u8]) -> Result<Option<Header>, (Code, &'static str)> {
+fn parse(bytes: &[u8], peer: Peer) -> Result<Option<Header>, (Code, &'static str)> {
     let broken = |rule| Err((Code::PROTOCOL_ERROR, rule));
     let &[first, second, ref rest @ ..] = bytes else {
         return Ok(None);
@@ -300,9 +319,12 @@ fn parse(bytes: &[u8]) -> Result<Option<Header>, (Code, &'static str)> {
     let Some(opcode) = Opcode::of(first & 0x0F) else {
         return broken("a reserved opcode");
     };
-    if second & 0x80 == 0 {
-        // RFC 6455 §5.1
-        return broken("a frame of a client without a mask");
+    // RFC 6455 §5.1
+    let is_masked = second & 0x80 != 0;
+    match peer {
+        Peer::Client if !is_masked => return broken("a frame of a client without a mask"),
+        Peer::Server if is_masked => return broken("a frame of a server with a mask"),
+        _ => {}
     }
     let (fin, short) = (first & 0x80 != 0, u64::from(second & 0x7F));
     let is_control = opcode.bits() & 0x8 != 0;
@@ -331,7 +353,12 @@ fn parse(bytes: &[u8]) -> Result<Option<Header>, (Code, &'static str)> {
     if len > MAX_FRAME {
         return Err((Code::TOO_BIG, "a frame longer than any MQTT packet"));
     }
-    Ok(rest.first_chunk().map(|&mask| Header {
+    let mask = if is_masked {
+        rest.first_chunk().copied()
+    } else {
+        Some([0; 4])
+    };
+    Ok(mask.map(|mask| Header {
         opcode,
         fin,
         len,
@@ -339,7 +366,7 @@ fn parse(bytes: &[u8]) -> Result<Option<Header>, (Code, &'static str)> {
     }))
 }
 
-/// Takes the mask off, and turns it to where the next byte needs it (RFC 6455 §5.3).
+/// Takes the mask off, or puts it on, and turns it to where the next byte needs it (RFC 6455 §5.3).
 fn unmask(bytes: &mut [u8], mask: &mut [u8; 4]) {
     let turn = bytes.len() % 4;
     let (words, rest) = bytes.as_chunks_mut::<4>();
@@ -353,26 +380,37 @@ fn unmask(bytes: &mut [u8], mask: &mut [u8; 4]) {
     mask.rotate_left(turn);
 }
 
-/// Appends the header of a whole, unmasked frame with `len` bytes of payload.
-pub(super) fn put_header(out: &mut Vec<u8>, opcode: Opcode, len: usize) {
+/// Appends the header of a whole frame with `len` bytes of payload, which `mask` masks.
+pub(super) fn put_header(out: &mut Vec<u8>, opcode: Opcode, len: usize, mask: Option<[u8; 4]>) {
+    let masked = if mask.is_some() { 0x80 } else { 0 };
     out.push(0x80 | opcode.bits());
     match (u8::try_from(len), u16::try_from(len)) {
-        (Ok(len @ ..126), _) => out.push(len),
+        (Ok(len @ ..126), _) => out.push(masked | len),
         (_, Ok(len)) => {
-            out.push(126);
+            out.push(masked | 126);
             out.extend_from_slice(&len.to_be_bytes());
         }
         _ => {
-            out.push(127);
+            out.push(masked | 127);
             out.extend_from_slice(&(len as u64).to_be_bytes());
         }
+    }
+    out.extend(mask.into_iter().flatten());
+}
+
+/// Appends a whole frame.
+pub(super) fn put(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>) {
+    put_header(out, opcode, payload.len(), mask);
+    let from = out.len();
+    out.extend_from_slice(payload);
+    if let Some(mut mask) = mask {
+        unmask(out.get_mut(from..).unwrap_or_default(), &mut mask);
     }
 }
 
 /// Appends a Close frame (RFC 6455 §5.5.1).
-pub(super) fn put_close(out: &mut Vec<u8>, code: Option<Code>) {
+pub(super) fn put_close(out: &mut Vec<u8>, code: Option<Code>, mask: Option<[u8; 4]>) {
     let code = code.map(|code| code.0.to_be_bytes());
     let payload = code.as_ref().map_or(&[][..], |code| code);
-    put_header(out, Opcode::Close, payload.len());
-    out.extend_from_slice(payload);
+    put(out, Opcode::Close, payload, mask);
 }

@@ -11,7 +11,7 @@ use crate::mqtt::foreign;
 pub(super) const MAX_HEAD: usize = 8 * 1024;
 
 /// The most header fields.
-const FIELDS: usize = 64;
+pub(super) const FIELDS: usize = 64;
 
 /// What a Sec-WebSocket-Key is hashed with (RFC 6455 §1.3).
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -209,13 +209,13 @@ fn is_nonce(key: &str) -> bool {
 }
 
 /// Sec-WebSocket-Accept for a key (RFC 6455 §4.2.2).
-fn accept(key: &str) -> String {
+pub(super) fn accept(key: &str) -> String {
     let hash = Sha1::new().chain_update(key).chain_update(GUID);
     STANDARD.encode(hash.finalize())
 }
 
-/// The header fields of a request.
-struct Fields<'a>(&'a [Header<'a>]);
+/// The header fields of a request or an answer.
+pub(super) struct Fields<'a>(pub(super) &'a [Header<'a>]);
 
 impl<'a> Fields<'a> {
     /// The values of a field, each time it was given; what is not UTF-8 counts as empty.
@@ -228,13 +228,13 @@ impl<'a> Fields<'a> {
     }
 
     /// The value of a field that was given once.
-    fn only(&self, name: &str) -> Option<&'a str> {
+    pub(super) fn only(&self, name: &str) -> Option<&'a str> {
         let mut all = self.all(name);
         all.next().filter(|_| all.next().is_none())
     }
 
     /// The members of a field that is a list (RFC 9110 §5.6.1).
-    fn list(&self, name: &str) -> impl Iterator<Item = &'a str> {
+    pub(super) fn list(&self, name: &str) -> impl Iterator<Item = &'a str> {
         let members = self.all(name).flat_map(|value| value.split(','));
         members.map(str::trim).filter(|member| !member.is_empty())
     }

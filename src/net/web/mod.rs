@@ -1,5 +1,6 @@
 //! What stands between the socket and MQTT on a listener with `protocol websockets` or `http`: an
-//! HTTP request, then WebSocket frames (RFC 6455; MQTT 5.0 §6) or a file.
+//! HTTP request, then WebSocket frames (RFC 6455; MQTT 5.0 §6) or a file. And the other side of it, for
+//! bridges: `client` has what is asked of a server and of a proxy.
 //!
 //! All of it is sans-io: [`Web::take`] turns what was read into MQTT in place, [`Web::parts`] says
 //! what to write next. `conn` moves the bytes.
@@ -8,6 +9,7 @@
 //! buffer a connection, up to its whole length, and its parser of headers alone brings a dozen
 //! crates.
 
+mod client;
 mod files;
 mod frames;
 #[cfg(any(test, fuzzing))]
@@ -25,11 +27,15 @@ use std::rc::Rc;
 
 use crate::broker::Outbox;
 use crate::config::{self, Protocol};
+pub(super) use client::{Head, Refusal, Tunnel, Upgrade};
 pub(super) use files::Body;
 use files::Found;
 pub(super) use frames::{Code, Over};
-use frames::{Frames, Opcode};
-use http::{Answer, Refusal, Rules};
+use frames::{Frames, Opcode, Peer};
+use http::{Answer, Rules};
+
+/// The longest payload of a frame to a server, in bytes.
+const MASKED: usize = 16 * 1024;
 
 /// What a listener serves over HTTP.
 #[derive(Debug)]
@@ -90,6 +96,8 @@ pub(super) struct Web {
     out: Vec<u8>,
     /// Bytes of the outbox that the frame which has begun still needs.
     in_frame: usize,
+    /// How many of them lie masked at the end of `out`: towards a server all.
+    masked: u16,
     /// What the Close frame says when the broker closes.
     pub code: Code,
     /// The Close frame is written or in `out`: nothing may follow.
@@ -121,6 +129,20 @@ impl Web {
             partial: Vec::new(),
             out: Vec::new(),
             in_frame: 0,
+            masked: 0,
+            code: Code::NORMAL,
+            closed: false,
+        }
+    }
+
+    /// That to a server which has agreed to it.
+    pub(super) fn to_server() -> Web {
+        Web {
+            stage: Stage::Open(Frames::new(Peer::Server)),
+            partial: Vec::new(),
+            out: Vec::new(),
+            in_frame: 0,
+            masked: 0,
             code: Code::NORMAL,
             closed: false,
         }
@@ -128,6 +150,10 @@ impl Web {
 
     /// Takes in what was read, and moves what is MQTT to the front; returns how long that is.
     pub(super) fn take(&mut self, bytes: &mut [u8]) -> usize {
+        if bytes.is_empty() {
+            // What came was for TLS alone.
+            return 0;
+        }
         match &mut self.stage {
             Stage::Request { head, .. } => {
                 let from = head.len();
@@ -171,7 +197,7 @@ impl Web {
         match http::answer(&head, &site.rules) {
             Answer::Upgrade(response) => {
                 self.out = response.into_bytes();
-                self.stage = Stage::Open(Frames::new());
+                self.stage = Stage::Open(Frames::new(Peer::Client));
             }
             Answer::File { path, body } => self.answer_file(&site, &path, body),
             Answer::Refusal(refusal) => self.refuse(&refusal),
@@ -200,7 +226,7 @@ impl Web {
         );
     }
 
-    fn refuse(&mut self, refusal: &Refusal) {
+    fn refuse(&mut self, refusal: &http::Refusal) {
         self.answer(refusal.response(true), Some(refusal.why), None);
     }
 
@@ -244,27 +270,35 @@ impl Web {
     /// outbox when it begins: a turn's output [MQTT-6.0.0-1].
     pub(super) fn parts<'a>(&'a mut self, outbox: &'a Outbox) -> [IoSlice<'a>; 2] {
         if self.in_frame == 0 && !self.closed {
-            self.begin_frame(outbox.len(), outbox.close);
+            self.begin_frame(outbox);
         }
         let pending = outbox.pending();
-        let framed = pending.get(..self.in_frame).unwrap_or(pending);
+        let left = self.in_frame.saturating_sub(self.masked.into());
+        let framed = pending.get(..left).unwrap_or(pending);
         [IoSlice::new(&self.out), IoSlice::new(framed)]
     }
 
-    fn begin_frame(&mut self, waiting: usize, closing: bool) {
+    fn begin_frame(&mut self, outbox: &Outbox) {
         let Stage::Open(frames) = &mut self.stage else {
             return;
         };
+        let (waiting, mask) = (outbox.len(), frames.mask());
         if let Some(pong) = frames.take_pong() {
-            frames::put_header(&mut self.out, Opcode::Pong, pong.len());
-            self.out.extend_from_slice(&pong);
+            frames::put(&mut self.out, Opcode::Pong, &pong, mask);
         }
-        if waiting > 0 {
-            frames::put_header(&mut self.out, Opcode::Binary, waiting);
+        if waiting > 0 && mask.is_some() {
+            // What is masked is a copy: a frame has a bound then.
+            let pending = outbox.pending();
+            let payload = pending.get(..MASKED).unwrap_or(pending);
+            frames::put(&mut self.out, Opcode::Binary, payload, mask);
+            self.in_frame = payload.len();
+            self.masked = u16::try_from(payload.len()).unwrap_or(u16::MAX); // It has a bound.
+        } else if waiting > 0 {
+            frames::put_header(&mut self.out, Opcode::Binary, waiting, None);
             self.in_frame = waiting;
-        } else if closing {
+        } else if outbox.close {
             let answer = frames.over().map(Over::code);
-            frames::put_close(&mut self.out, answer.unwrap_or(Some(self.code)));
+            frames::put_close(&mut self.out, answer.unwrap_or(Some(self.code)), mask);
             self.closed = true;
         }
     }
@@ -278,7 +312,10 @@ impl Web {
         if self.out.is_empty() && self.out.capacity() > KEPT {
             self.out = Vec::new();
         }
-        let framed = (n - ahead).min(self.in_frame);
+        let masked = u16::try_from(self.out.len()).map_or(self.masked, |n| n.min(self.masked));
+        let gone = self.masked - masked;
+        self.masked = masked;
+        let framed = (n - ahead + usize::from(gone)).min(self.in_frame);
         self.in_frame -= framed;
         outbox.advance(framed);
         framed > 0

@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use proptest::prelude::*;
 
-use super::frames::{Code, Frames, Over};
+use super::frames::{Code, Frames, Over, Peer};
 use super::http::Rules;
-use super::{Site, Web};
+use super::{MASKED, Site, Web};
 use crate::broker::Outbox;
 
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
@@ -46,7 +46,7 @@ fn payload_of(frames: &mut Frames, bytes: &[u8], step: usize) -> Vec<u8> {
 }
 
 fn over(bytes: &[u8]) -> Option<(u16, &'static str)> {
-    let mut frames = Frames::new();
+    let mut frames = Frames::new(Peer::Client);
     frames.take(&mut bytes.to_vec());
     frames.over().map(|over| match over {
         Over::Closed(code) => (code.map_or(0, |code| code.0), ""),
@@ -58,7 +58,10 @@ fn over(bytes: &[u8]) -> Option<(u16, &'static str)> {
 #[test]
 fn the_masked_example_of_the_rfc() {
     let hello = b"\x82\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
-    assert_eq!(payload_of(&mut Frames::new(), hello, 100), b"Hello");
+    assert_eq!(
+        payload_of(&mut Frames::new(Peer::Client), hello, 100),
+        b"Hello"
+    );
     // [MQTT-6.0.0-1]: it is a text frame.
     let text = b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
     assert_eq!(over(text), Some((1003, "a text frame")));
@@ -66,7 +69,7 @@ fn the_masked_example_of_the_rfc() {
 
 #[test]
 fn a_masked_ping_is_answered_with_what_it_carries() {
-    let mut frames = Frames::new();
+    let mut frames = Frames::new(Peer::Client);
     assert_eq!(payload_of(&mut frames, &frame(0x89, b"Hello"), 3), b"");
     assert_eq!(frames.take_pong().as_deref(), Some(&b"Hello"[..]));
     assert_eq!(frames.take_pong(), None);
@@ -100,7 +103,7 @@ proptest! {
                 }
             }
         }
-        let mut frames = Frames::new();
+        let mut frames = Frames::new(Peer::Client);
         prop_assert_eq!(payload_of(&mut frames, &wire, step), sent);
         prop_assert_eq!(frames.over(), None);
     }
@@ -108,7 +111,7 @@ proptest! {
     /// Whatever comes, nothing panics, and no more comes out than went in.
     #[test]
     fn noise_is_survived(bytes in prop::collection::vec(any::<u8>(), 0..400), step in 1usize..50) {
-        let out = payload_of(&mut Frames::new(), &bytes, step);
+        let out = payload_of(&mut Frames::new(Peer::Client), &bytes, step);
         prop_assert!(out.len() <= bytes.len());
         let mut web = web();
         for chunk in bytes.chunks(step) {
@@ -123,7 +126,7 @@ fn lengths_of_all_three_forms() {
         let payload: Vec<u8> = (0..len).map(|at| at as u8).collect();
         for step in [7, 4096] {
             assert_eq!(
-                payload_of(&mut Frames::new(), &binary(&payload), step),
+                payload_of(&mut Frames::new(Peer::Client), &binary(&payload), step),
                 payload
             );
         }
@@ -184,7 +187,7 @@ fn what_breaks_the_rules_is_told_with_its_code() {
 fn a_close_ends_it_and_what_follows_is_not_read() {
     assert_eq!(over(&frame(0x88, b"")), Some((0, "")));
     assert_eq!(over(&frame(0x88, b"\x03\xe9bye")), Some((1001, "")));
-    let mut frames = Frames::new();
+    let mut frames = Frames::new(Peer::Client);
     let wire = [binary(b"a"), frame(0x88, b"\x03\xe8"), binary(b"b")].concat();
     assert_eq!(payload_of(&mut frames, &wire, 1), b"a");
     assert_eq!(frames.over(), Some(Over::Closed(Some(Code::NORMAL))));
@@ -237,6 +240,8 @@ fn request_and_frames_may_come_in_any_cut() {
     let wire = [REQUEST.as_bytes(), &binary(b"MQTT"), &binary(b" here")].concat();
     for step in 1..wire.len() {
         let (mut web, mut out) = (web(), Vec::new());
+        // Of a handshake of TLS nothing is left.
+        assert_eq!(web.take(&mut []), 0);
         for chunk in wire.chunks(step) {
             let mut chunk = chunk.to_vec();
             let n = web.take(&mut chunk);
@@ -304,6 +309,69 @@ fn a_close_is_answered_with_its_code() {
         outbox.close = true;
         assert_eq!(written(&mut web, &mut outbox, 100), answer);
     }
+}
+
+/// What a bridge and a listener of ours say to each other comes over as it is, in whatever pieces; towards
+/// the server in masked frames with a bound (RFC 6455 §5.1, §5.3).
+#[test]
+fn both_ends_of_a_websocket_understand_each_other() {
+    for (len, step) in [(1, 1), (125, 7), (40_000, 3000), (100_000, 65_536)] {
+        let (mut server, mut client) = (open(), Web::to_server());
+        let payload: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
+        for to_server in [true, false, true] {
+            let (from, to) = if to_server {
+                (&mut client, &mut server)
+            } else {
+                (&mut server, &mut client)
+            };
+            let mut outbox = Outbox::default();
+            outbox.buffer().extend_from_slice(&payload);
+            let wire = written(from, &mut outbox, step);
+            assert!(outbox.is_empty() && from.out.capacity() <= 16);
+            assert_eq!(wire[1] & 0x80 != 0, to_server);
+            let mut got = Vec::new();
+            for chunk in wire.chunks(step) {
+                let mut chunk = chunk.to_vec();
+                let n = to.take(&mut chunk);
+                got.extend_from_slice(&chunk[..n]);
+            }
+            assert!(got == payload && to.over().is_none(), "{len}");
+        }
+    }
+}
+
+/// The outbox holds what is not written, though a copy of it lies masked beside.
+#[test]
+fn what_a_server_does_not_take_stays_in_the_outbox() {
+    let (mut web, mut outbox) = (Web::to_server(), Outbox::default());
+    outbox.buffer().resize(50_000, 7);
+    let mut written = 0;
+    while !outbox.is_empty() {
+        let parts = web.parts(&outbox);
+        assert!(parts[1].is_empty() && parts[0].len() <= MASKED + 8);
+        let (n, before) = (parts[0].len().min(1000), outbox.len());
+        assert_eq!(web.advance(n, &mut outbox), before > outbox.len());
+        written += before - outbox.len();
+    }
+    assert_eq!(written, 50_000);
+}
+
+#[test]
+fn a_server_may_ping_and_close_but_not_mask() {
+    let (mut web, mut outbox) = (Web::to_server(), Outbox::default());
+    assert_eq!(web.take(&mut b"\x89\x02hi\x02\x01a\x80\x01b".to_vec()), 2);
+    let pong = written(&mut web, &mut outbox, 3);
+    assert!(pong.len() == 8 && pong.starts_with(b"\x8a\x82"));
+    assert_eq!([pong[6] ^ pong[2], pong[7] ^ pong[3]], *b"hi");
+    web.take(&mut b"\x88\x02\x03\xe9".to_vec());
+    assert_eq!(web.over(), Some(Over::Closed(Some(Code::GOING_AWAY))));
+    outbox.close = true;
+    let close = written(&mut web, &mut outbox, 100);
+    assert!(close.len() == 8 && close.starts_with(b"\x88\x82"));
+    let mut web = Web::to_server();
+    web.take(&mut binary(b"x"));
+    let masked = Over::Broken(Code::PROTOCOL_ERROR, "a frame of a server with a mask");
+    assert_eq!(web.over(), Some(masked));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What is special about the lines of a bridge.
 
-use crate::config::{Config, Env, LoadedConfig};
+use crate::config::{Config, Env, LoadedConfig, UpstreamAddress};
 
 fn load(lines: &str) -> Result<LoadedConfig, String> {
     let text = format!("connection b\naddress u\ntopic #\n{lines}");
@@ -16,10 +16,19 @@ fn a_number_behind_a_host_is_its_port() {
     let loaded = load("address up.example 8883 10.0.0.1:1 v  1884 # 7").unwrap();
     let found = &loaded.config.bridges[0].addresses[1..];
     let wanted = [("up.example", 8883), ("10.0.0.1", 1), ("v", 1884)];
-    assert_eq!(found, wanted.map(|(host, port)| (host.to_owned(), port)));
+    let wanted = wanted.map(|(host, port)| UpstreamAddress::from((host.to_owned(), port)));
+    assert_eq!(found, wanted);
     assert_eq!(loaded.notes.len(), 2);
     assert!(loaded.notes[0].ends_with("write up.example:8883"));
-    for bad in ["1883", "u:1883 1884", "u 0", "u 99999", "u 1 2", "7 u"] {
+    for bad in [
+        "1883",
+        "u:1883 1884",
+        "u 0",
+        "u 99999",
+        "u 1 2",
+        "7 u",
+        "wss://u/ 443",
+    ] {
         assert!(load(&format!("address {bad}")).is_err(), "{bad}");
     }
 }

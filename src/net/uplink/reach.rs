@@ -1,0 +1,191 @@
+//! The way to an upstream: its name, TCP, a proxy, TLS, WebSocket. Each has its own sentence where it fails.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Instant;
+
+use async_io::Timer;
+use futures_lite::future;
+
+use super::resolve::Resolver;
+use super::upstream::{Unanswered, Upstream};
+use super::{Target, dial};
+use crate::bridge::Error;
+use crate::config::{Proxy, UpstreamAddress, WebAddress};
+use crate::net::hub::{Hub, Shared, let_others_go_first};
+use crate::net::progress::End;
+use crate::net::web::{Tunnel, Upgrade};
+use crate::tls::{ClientSide, Session};
+
+/// What is under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    Tcp,
+    Proxy,
+    Tls,
+    Web,
+}
+
+const IS_TLS: &str = "is this a port with TLS? MQTT over TLS has 8883, as a rule";
+const IS_WEB: &str = "is this the port for WebSocket, and does it need wss:// (TLS)?";
+
+impl Stage {
+    /// There was no answer in time.
+    fn late(self) -> Error {
+        Error::Io(match self {
+            Stage::Tcp => return Error::ConnectTimeout,
+            Stage::Proxy => "no answer of the proxy in time: check bridge_proxy".to_owned(),
+            Stage::Tls => format!("no answer to the TLS handshake in time: {IS_TLS}"),
+            Stage::Web => format!("no answer to the request for a WebSocket in time: {IS_WEB}"),
+        })
+    }
+
+    /// The connection has ended.
+    fn ended(self, end: &End) -> Error {
+        if let End::Tls(failure) = end {
+            return Error::Io(failure.to_string());
+        }
+        Error::Io(match self {
+            Stage::Tcp => return end.of_upstream(),
+            Stage::Proxy => format!("the proxy, asked for a way to the upstream: {end}"),
+            Stage::Tls => format!("in the TLS handshake: {end}: {IS_TLS}"),
+            Stage::Web => format!("when asked for a WebSocket: {end}: {IS_WEB}"),
+        })
+    }
+
+    fn unanswered(self, why: Unanswered) -> Error {
+        match why {
+            Unanswered::End(end) => self.ended(&end),
+            Unanswered::Refused(refusal) if self == Stage::Proxy => {
+                Error::Io(format!("the proxy: {refusal}"))
+            }
+            Unanswered::Refused(refusal) => Error::Io(refusal.to_string()),
+        }
+    }
+}
+
+/// Goes all the way to `target`, within its time.
+///
+/// # Errors
+/// What stands in the way.
+pub(super) async fn reach(
+    hub: &Shared,
+    index: u32,
+    resolver: &mut Resolver,
+    target: &Target,
+) -> Result<Upstream, Error> {
+    let stage = Cell::new(Stage::Tcp);
+    let late = async {
+        Timer::after(target.within).await;
+        // What has come by now is not too late.
+        let_others_go_first(hub).await;
+        Err(stage.get().late())
+    };
+    let way = async {
+        let Target { address, proxy, .. } = target;
+        let mut upstream = connect(hub, resolver, target).await?;
+        if let Some(proxy) = proxy {
+            stage.set(Stage::Proxy);
+            tunnel(&mut upstream, proxy, address).await?;
+        }
+        // In a condition the hub would be borrowed throughout the handshake.
+        let session = hub.borrow_mut().tls_session(index, address)?;
+        if let Some(session) = session {
+            stage.set(Stage::Tls);
+            let shaken = upstream.secure(session).await;
+            shaken.map_err(|end| {
+                hub.borrow_mut().await_clock(index, &end);
+                Stage::Tls.ended(&end)
+            })?;
+        }
+        if let Some(web) = &address.web {
+            stage.set(Stage::Web);
+            upgrade(&mut upstream, address, web).await?;
+        }
+        Ok(upstream)
+    };
+    future::or(way, late).await
+}
+
+/// A connection to the upstream, or to the proxy.
+async fn connect(
+    hub: &Shared,
+    resolver: &mut Resolver,
+    target: &Target,
+) -> Result<Upstream, Error> {
+    let Target {
+        address,
+        proxy,
+        within,
+    } = target;
+    let (host, port, whose) = match proxy {
+        Some(proxy) => (&proxy.host, proxy.port, "the proxy "),
+        None => (&address.host, address.port, ""),
+    };
+    let begun = Instant::now();
+    let addresses = resolver
+        .resolve(host, port, *within)
+        .await
+        .map_err(|e| Error::Io(format!("{whose}{host}: {e}")))?;
+    let left = within.saturating_sub(begun.elapsed());
+    let reactor = Rc::clone(hub.borrow().reactor());
+    let (stream, found) = dial::connect(&reactor, &addresses, left)
+        .await
+        .map_err(|e| Error::Io(format!("connecting to {whose}{host} port {port}: {e}")))?;
+    log::debug!("Connected to {whose}{host} at {found}.");
+    Ok(Upstream::plain(stream))
+}
+
+/// Asks the proxy for a way to the upstream.
+async fn tunnel(
+    upstream: &mut Upstream,
+    proxy: &Proxy,
+    address: &UpstreamAddress,
+) -> Result<(), Error> {
+    let tunnel = Tunnel::new(proxy, address);
+    let head = upstream.ask(&tunnel.request).await;
+    let head = head.map_err(|why| Stage::Proxy.unanswered(why))?;
+    let checked = tunnel.check(&head);
+    checked.map_err(|refusal| Error::Io(refusal.to_string()))
+}
+
+/// Asks the upstream for a WebSocket.
+async fn upgrade(
+    upstream: &mut Upstream,
+    address: &UpstreamAddress,
+    web: &WebAddress,
+) -> Result<(), Error> {
+    let mut nonce = [0; 16];
+    getrandom::getrandom(&mut nonce).map_err(|e| Error::Io(format!("no random numbers: {e}")))?;
+    let upgrade = Upgrade::new(address, web, nonce);
+    let head = upstream.ask(&upgrade.request).await;
+    let head = head.map_err(|why| Stage::Web.unanswered(why))?;
+    let checked = upgrade.check(&head);
+    checked.map_err(|refusal| Error::Io(refusal.to_string()))?;
+    upstream.upgraded();
+    Ok(())
+}
+
+impl Hub {
+    /// What the bridge's next handshake goes by: its files are read now. `None` without TLS.
+    fn tls_session(
+        &mut self,
+        index: u32,
+        address: &UpstreamAddress,
+    ) -> Result<Option<Session>, Error> {
+        let clock = self.listeners_tls.clock();
+        let Some(uplink) = self.uplink(index) else {
+            return Err(Error::GivenUp);
+        };
+        let spec = Rc::clone(uplink.link.spec());
+        let Some(tls) = spec.tls.to(address) else {
+            return Ok(None);
+        };
+        if let Some(line) = clock.complaint() {
+            log::warn!("{line}");
+        }
+        let side = uplink.tls.get_or_insert_with(|| ClientSide::new(clock));
+        let session = Session::connect(side, &tls, &address.host);
+        session.map(Some).map_err(|why| Error::Io(why.to_string()))
+    }
+}

@@ -1,0 +1,182 @@
+//! Certificates of version 1, which have no extensions. webpki takes none, but they are what `openssl x509
+//! -req` made up to OpenSSL 3.3 and what mosquitto-tls(7) tells to make, so devices in the field have them.
+//! One counts here where a CA that is trusted has signed it itself: it can't be a CA, and it has no names
+//! but its subject.
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
+use rustls::pki_types::{
+    CertificateRevocationListDer, SubjectPublicKeyInfoDer, TrustAnchor, UnixTime,
+};
+use rustls::{CertificateError, DigitallySignedStruct, PeerMisbehaved};
+use webpki::RawPublicKeyEntity;
+
+use super::certificate::Certificate;
+use super::der::{Elements, tag};
+
+/// A certificate of version 1.
+#[derive(Debug)]
+pub(super) struct Version1<'a> {
+    certificate: Certificate,
+    serial: &'a [u8],
+    /// What is signed.
+    signed: &'a [u8],
+    /// By which algorithm, without tag and length.
+    algorithm: &'a [u8],
+    signature: &'a [u8],
+    key: SubjectPublicKeyInfoDer<'a>,
+}
+
+impl<'a> Version1<'a> {
+    /// Reads a certificate in DER. `None` if it is none of version 1.
+    pub(super) fn read(der: &'a [u8]) -> Option<Version1<'a>> {
+        let certificate = Certificate::read(der).filter(|read| read.version == 1)?;
+        let mut parts = Elements::new(der).enter(tag::SEQUENCE)?;
+        let signed = parts.whole(tag::SEQUENCE)?;
+        let algorithm = parts.inside(tag::SEQUENCE)?;
+        let (unused_bits, signature) = parts.inside(tag::BIT_STRING)?.split_first()?;
+        let mut fields = Elements::new(signed).enter(tag::SEQUENCE)?;
+        let serial = fields.inside(tag::INTEGER)?;
+        // RFC 5280, section 4.1.1.2: it stands there twice.
+        let is_same = fields.inside(tag::SEQUENCE)? == algorithm;
+        for _issuer_validity_subject in 0..3 {
+            fields.inside(tag::SEQUENCE)?;
+        }
+        let key = SubjectPublicKeyInfoDer::from(fields.whole(tag::SEQUENCE)?);
+        let is_whole = fields.next().is_none() && parts.next().is_none();
+        (is_same && is_whole && *unused_bits == 0).then_some(Version1 {
+            certificate,
+            serial,
+            signed,
+            algorithm,
+            signature,
+            key,
+        })
+    }
+
+    /// Whether one of `roots` has signed it, and it holds at `now`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn verify(
+        &self,
+        roots: &[TrustAnchor<'_>],
+        supported: WebPkiSupportedAlgorithms,
+        now: UnixTime,
+    ) -> Result<(), CertificateError> {
+        let issuer = self.certificate.raw_issuer();
+        let named = roots.iter().filter(|root| root.subject.as_ref() == issuer);
+        // What a CA may sign for is not looked at here, so one that is limited signs for nobody.
+        let mut issuers = named
+            .filter(|root| root.name_constraints.is_none())
+            .peekable();
+        issuers.peek().ok_or(CertificateError::UnknownIssuer)?;
+        if !issuers.any(|root| self.is_signed_by(root, supported)) {
+            return Err(CertificateError::BadSignature);
+        }
+        if now.as_secs() < self.certificate.not_before.as_secs() {
+            return Err(CertificateError::NotValidYet);
+        }
+        if now.as_secs() > self.certificate.not_after.as_secs() {
+            return Err(CertificateError::Expired);
+        }
+        Ok(())
+    }
+
+    fn is_signed_by(&self, root: &TrustAnchor<'_>, supported: WebPkiSupportedAlgorithms) -> bool {
+        let key = SubjectPublicKeyInfoDer::from(wrapped(&root.subject_public_key_info));
+        let Ok(key) = RawPublicKeyEntity::try_from(&key) else {
+            return false;
+        };
+        let mut known = supported.all.iter();
+        known.any(|algorithm| {
+            algorithm.signature_alg_id().as_ref() == self.algorithm
+                && key
+                    .verify_signature(*algorithm, self.signed, self.signature)
+                    .is_ok()
+        })
+    }
+
+    /// Whether its CA has revoked it, by these lists.
+    pub(super) fn is_revoked(&self, lists: &[CertificateRevocationListDer<'_>]) -> bool {
+        lists.iter().any(|list| {
+            let is_listed = revoked(list, self.certificate.raw_issuer());
+            is_listed.is_some_and(|mut serials| serials.any(|serial| serial == self.serial))
+        })
+    }
+
+    /// Whether its holder has signed the handshake, in TLS 1.2.
+    ///
+    /// # Errors
+    /// It has not, or by an algorithm that is not used.
+    pub(super) fn verify_tls12(
+        &self,
+        message: &[u8],
+        signed: &DigitallySignedStruct,
+        supported: WebPkiSupportedAlgorithms,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let key = RawPublicKeyEntity::try_from(&self.key);
+        let key = key.map_err(|_| CertificateError::BadEncoding)?;
+        let mut mapping = supported.mapping.iter();
+        let (_, algorithms) = mapping
+            .find(|(scheme, _)| *scheme == signed.scheme)
+            .ok_or(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)?;
+        let mut algorithms = algorithms.iter();
+        let is_signed = |algorithm: &&dyn rustls::pki_types::SignatureVerificationAlgorithm| {
+            key.verify_signature(*algorithm, message, signed.signature())
+                .is_ok()
+        };
+        if algorithms.any(is_signed) {
+            Ok(HandshakeSignatureValid::assertion())
+        } else {
+            Err(CertificateError::BadSignature.into())
+        }
+    }
+
+    /// As [`Version1::verify_tls12`], in TLS 1.3.
+    ///
+    /// # Errors
+    /// The same.
+    pub(super) fn verify_tls13(
+        &self,
+        message: &[u8],
+        signed: &DigitallySignedStruct,
+        supported: &WebPkiSupportedAlgorithms,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature_with_raw_key(message, &self.key, signed, supported)
+    }
+}
+
+/// The serial numbers that a list (RFC 5280, section 5.1) of this issuer revokes; `None` if it is
+/// another's.
+fn revoked<'a>(list: &'a [u8], issuer: &[u8]) -> Option<impl Iterator<Item = &'a [u8]>> {
+    let mut list = Elements::new(list).enter(tag::SEQUENCE)?;
+    let mut fields = list.enter(tag::SEQUENCE)?;
+    // Version, if it is not 1, and algorithm.
+    fields.inside(tag::INTEGER);
+    fields.inside(tag::SEQUENCE)?;
+    if fields.inside(tag::SEQUENCE)? != issuer {
+        return None;
+    }
+    // This update, and perhaps the next.
+    for time in [tag::UTC_TIME, tag::GENERALIZED_TIME].repeat(2) {
+        fields.inside(time);
+    }
+    let entries = fields.enter(tag::SEQUENCE).unwrap_or(Elements::new(&[]));
+    Some(entries.filter_map(|(_, entry)| Elements::new(entry).inside(tag::INTEGER)))
+}
+
+/// `inside` as a SEQUENCE: anchors have keys without their tag and length.
+fn wrapped(inside: &[u8]) -> Vec<u8> {
+    let len = inside.len().to_be_bytes();
+    let digits = len.iter().position(|b| *b != 0).unwrap_or(len.len() - 1);
+    let digits = len.get(digits..).unwrap_or_default();
+    let mut out = vec![tag::SEQUENCE];
+    if inside.len() >= 0x80 {
+        // At most eight digits.
+        out.push(0x80 | u8::try_from(digits.len()).unwrap_or_default());
+    }
+    out.extend_from_slice(digits);
+    out.extend_from_slice(inside);
+    out
+}
