@@ -163,9 +163,9 @@ fn restore_session(core: &mut Core, loaded: LoadedSession, now: Time) -> Session
         session.inbound.clear();
         session.outbound.skip_ids();
     }
-    session.drops = Drops::restore(&state.drops);
+    session.set_drops(Drops::restore(&state.drops));
     session.set_by_topic(state.by_topic);
-    session.role = match (record.ended, record.bridge) {
+    session.set_role(match (record.ended, record.bridge) {
         (true, _) => Role::Ended,
         (false, false) => Role::Client,
         (false, true) => {
@@ -179,7 +179,7 @@ fn restore_session(core: &mut Core, loaded: LoadedSession, now: Time) -> Session
             end.given_up = record.given_up.clone();
             Role::Bridge(Box::new(end))
         }
-    };
+    });
     let key = core.sessions.add(session);
     if !id_pages.is_empty() {
         // Also the state row: after a rescue it may be of a time when it held the ids.

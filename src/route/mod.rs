@@ -6,12 +6,12 @@
 mod cleared;
 mod hash;
 mod kept;
+mod label;
 mod owners;
 mod retained;
 mod shared;
 mod sorted;
 mod subs;
-mod symbols;
 mod tree;
 mod trie;
 

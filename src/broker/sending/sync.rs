@@ -69,8 +69,7 @@ fn begin(core: &mut Core, key: SessionKey, now: Time) -> bool {
     if !is_active || !session.outbound.is_drained() {
         return false;
     }
-    let Session { outbound, role, .. } = session;
-    let Some(end) = role.bridge_mut() else {
+    let (outbound, Some(end)) = session.outbound_and_end() else {
         return false;
     };
     let first = outbound.first_unacknowledged();

@@ -360,7 +360,7 @@ impl Sim {
             model.len(),
             "sessions leak"
         );
-        assert_eq!(world.broker.core.sessions.client_ids().len(), model.len());
+        assert_eq!(world.broker.core.sessions.client_ids().count(), model.len());
         assert_eq!(
             world.broker.core.connections.keys().len(),
             0,

@@ -15,7 +15,7 @@ use crate::config::{Config, General, Listener};
 use crate::lane::Lane;
 use crate::mqtt::{self, Packet, Version, decode, encode};
 use crate::store::{
-    Batch, Db, Event, Figures, Loaded, Location, ReadRequest, StateRecord, Written,
+    Batch, Db, Event, Figures, Loaded, Location, Need, ReadRequest, StateRecord, Written,
 };
 use crate::time::Time;
 
@@ -343,6 +343,11 @@ impl World {
         let event = match job {
             Job::Commit(mut batch) => {
                 self.db.commit(&mut batch).unwrap();
+                if !self.broker.core.settings.general.persistence
+                    && self.db.is_worth_compacting(Need::Busy)
+                {
+                    self.db.rewrite().unwrap();
+                }
                 Event::Committed {
                     seq: batch.seq,
                     figures: Figures {
