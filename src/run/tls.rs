@@ -117,8 +117,9 @@ impl Tls {
             let owner = format!("listener {}", listener.name());
             Some((owner, side.as_ref()?.certificate.clone()))
         });
-        let bridges = config.bridges.iter().filter(|bridge| bridge.tls.is_on());
-        let bridges = bridges.filter_map(|bridge| {
+        let bridges = config.bridges.iter().filter_map(|bridge| {
+            let mut addresses = bridge.addresses.iter();
+            addresses.find(|address| bridge.tls.to(address).is_some())?;
             // What can't be read, the next connect complains of.
             let certificate = Certificate::of_file(bridge.tls.certfile.as_deref()?).ok()?;
             Some((format!("connection {}", bridge.name), certificate))
