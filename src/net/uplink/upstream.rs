@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, Write};
 
+use crate::bridge::Error;
 use crate::broker::Outbox;
 use crate::net::channel::Channel;
 use crate::net::conn::Transport;
@@ -96,6 +97,18 @@ impl Upstream {
     /// The stream, to be set up.
     pub(super) fn stream(&self) -> &Stream {
         &self.stream
+    }
+
+    /// It was closed, as `why` says, and nothing had come.
+    pub(super) fn unanswered(&self, why: &str) -> Error {
+        let tls = if self.tls.is_none() {
+            ", or is this a port with TLS, for which the bridge needs bridge_cafile"
+        } else {
+            ""
+        };
+        Error::Closed(format!(
+            "{why}, without an answer to CONNECT: does the upstream refuse this client{tls}?"
+        ))
     }
 
     /// Sends all of `bytes`, which are MQTT.
