@@ -9,7 +9,7 @@ use crate::net::channel::Channel;
 use crate::net::conn::Transport;
 use crate::net::progress::{End, Progress};
 use crate::net::stream::Stream;
-use crate::net::web::{Head, Refusal, Web};
+use crate::net::web::{Answered, Head, Refusal, Web};
 use crate::tls::Session;
 
 /// What is read at a time, in bytes: answers before the CONNACK are short.
@@ -77,7 +77,7 @@ impl Upstream {
         loop {
             came.clear();
             self.read(&mut came).await?;
-            if let Some((head, rest)) = head.take(&came)? {
+            if let Some(Answered { head, rest }) = head.take(&came)? {
                 self.early = rest;
                 return Ok(head);
             }
