@@ -149,7 +149,10 @@ async fn handshake(
     let answer = async {
         loop {
             let received = upstream.receive(&mut bytes).await;
-            received.map_err(|end| end.of_upstream())?;
+            received.map_err(|end| match end.of_upstream() {
+                Error::Closed(why) if bytes.is_empty() => upstream.unanswered(&why),
+                other => other,
+            })?;
             out.clear();
             if let Some(done) = hub.borrow_mut().connack(index, &bytes, &mut out) {
                 return done;

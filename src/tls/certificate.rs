@@ -30,6 +30,8 @@ const ATTRIBUTES: [(&[u8], &str); 12] = [
 const COMMON_NAME: &[u8] = &[0x55, 4, 3];
 const KEY_USAGE: &[u8] = &[0x55, 0x1d, 15];
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 19];
+/// rsaEncryption.
+const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 17];
 /// The tags of names in a SubjectAltName (RFC 5280, section 4.2.1.6).
 const DNS_NAME: u8 = 0x82;
@@ -53,6 +55,8 @@ pub struct Certificate {
     pub not_after: Duration,
     /// The version: 1 to 3.
     pub version: u8,
+    /// How many bits its key has, if that is one of RSA.
+    pub rsa_bits: Option<usize>,
     /// The bytes of the subject and of the issuer, to find who has signed whom.
     raw_names: (Box<[u8]>, Box<[u8]>),
 }
@@ -73,7 +77,7 @@ impl Certificate {
         let mut validity = fields.enter(tag::SEQUENCE)?;
         let (not_before, not_after) = (time(&mut validity)?, time(&mut validity)?);
         let subject = fields.inside(tag::SEQUENCE)?;
-        fields.inside(tag::SEQUENCE)?;
+        let rsa_bits = rsa_bits(fields.inside(tag::SEQUENCE)?);
         Some(Certificate {
             common_name: common_name(subject),
             subject: name(subject)?,
@@ -82,6 +86,7 @@ impl Certificate {
             not_before,
             not_after,
             version,
+            rsa_bits,
             raw_names: (subject.into(), issuer.into()),
         })
     }
@@ -144,6 +149,22 @@ fn extension<'a>(der: &'a [u8], kind: &[u8]) -> Option<Elements<'a>> {
         let value = fields.filter(|(tag, _)| *tag == tag::OCTET_STRING).last()?;
         is_it.then_some(Elements::new(value.1))
     })
+}
+
+/// How many bits the RSA key of a SubjectPublicKeyInfo has (RFC 3279, section 2.3.1); `None`: it is another
+/// key.
+pub(super) fn rsa_bits(public_key: &[u8]) -> Option<usize> {
+    let mut fields = Elements::new(public_key);
+    let kind = fields.enter(tag::SEQUENCE)?.inside(tag::OID)?;
+    // The first byte says how many bits of the last are none.
+    let key = fields.inside(tag::BIT_STRING)?.get(1..)?;
+    let modulus = Elements::new(key)
+        .enter(tag::SEQUENCE)?
+        .inside(tag::INTEGER)?;
+    let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
+    let first = modulus.get(zeros)?;
+    let bits = (modulus.len() - zeros) * 8 - first.leading_zeros() as usize;
+    (kind == RSA).then_some(bits)
 }
 
 /// The attributes of a Name (RFC 5280, section 4.1.2.4): type, tag of the value, value; one list for each

@@ -8,7 +8,7 @@ use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
 
-use super::certificate::Certificate;
+use super::certificate::{self, Certificate};
 use super::clock::Clock;
 use super::error::Error;
 use super::files::{self, Cas};
@@ -114,6 +114,50 @@ impl std::fmt::Display for UnknownCa {
 
 impl std::error::Error for UnknownCa {}
 
+/// A key in the upstream's chain, or that of its CA, is of RSA with less than 2048 bits. The signature is
+/// right, as far as is known.
+#[derive(Debug)]
+pub(super) struct SmallKey {
+    /// Whose it is.
+    pub(super) subject: String,
+    /// How many bits it has.
+    pub(super) bits: usize,
+}
+
+impl std::fmt::Display for SmallKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "key of {} with {} bits", self.subject, self.bits)
+    }
+}
+
+impl std::error::Error for SmallKey {}
+
+/// The least bits of RSA keys that ring takes.
+const RSA_BITS: usize = 2048;
+
+impl SmallKey {
+    /// The first in a chain, or that of the one of `roots` that has signed its end.
+    fn find(chain: &[&CertificateDer<'_>], roots: &RootCertStore) -> Option<SmallKey> {
+        let small = |bits: Option<usize>| bits.filter(|bits| *bits < RSA_BITS);
+        let read: Vec<_> = chain
+            .iter()
+            .filter_map(|der| Certificate::read(der))
+            .collect();
+        let in_chain = read.iter().find_map(|certificate| {
+            let subject = certificate.subject.clone();
+            small(certificate.rsa_bits).map(|bits| SmallKey { subject, bits })
+        });
+        in_chain.or_else(|| {
+            let last = read.last()?;
+            let mut roots = roots.roots.iter();
+            let root = roots.find(|root| &*root.subject == last.raw_issuer())?;
+            let bits = small(certificate::rsa_bits(&root.subject_public_key_info))?;
+            let subject = last.issuer.clone();
+            Some(SmallKey { subject, bits })
+        })
+    }
+}
+
 /// Who has signed the last certificate of a chain.
 fn issuer(end_entity: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Option<String> {
     let last = intermediates.last().unwrap_or(end_entity);
@@ -128,6 +172,26 @@ struct Verifier {
     roots: Arc<RootCertStore>,
     supported: WebPkiSupportedAlgorithms,
     takes_any_name: bool,
+}
+
+impl Verifier {
+    /// A signature that is refused for a small key says so.
+    fn named<T>(
+        &self,
+        judged: Result<T, rustls::Error>,
+        chain: &[&CertificateDer<'_>],
+    ) -> Result<T, rustls::Error> {
+        use rustls::CertificateError::{BadSignature, Other};
+        judged.map_err(|error| match error {
+            rustls::Error::InvalidCertificate(BadSignature) => {
+                match SmallKey::find(chain, &self.roots) {
+                    Some(small) => Other(OtherError(Arc::new(small))).into(),
+                    None => error,
+                }
+            }
+            error => error,
+        })
+    }
 }
 
 impl ServerCertVerifier for Verifier {
@@ -162,7 +226,10 @@ impl ServerCertVerifier for Verifier {
                 let unknown = OtherError(Arc::new(UnknownCa { issuer }));
                 Err(rustls::CertificateError::Other(unknown).into())
             }
-            judged => judged,
+            judged => {
+                let chain: Vec<_> = [end_entity].into_iter().chain(intermediates).collect();
+                self.named(judged, &chain)
+            }
         }
     }
 
@@ -172,12 +239,13 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        match Version1::read(certificate) {
+        let verified = match Version1::read(certificate) {
             Some(old) => old.verify_tls12(message, signature, self.supported),
             None => self
                 .inner
                 .verify_tls12_signature(message, certificate, signature),
-        }
+        };
+        self.named(verified, &[certificate])
     }
 
     fn verify_tls13_signature(
@@ -186,12 +254,13 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        match Version1::read(certificate) {
+        let verified = match Version1::read(certificate) {
             Some(old) => old.verify_tls13(message, signature, &self.supported),
             None => self
                 .inner
                 .verify_tls13_signature(message, certificate, signature),
-        }
+        };
+        self.named(verified, &[certificate])
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -1,12 +1,16 @@
 //! Why a handshake failed, and what to do about it.
 
 use std::fmt;
+use std::time::Duration;
 
 use rustls::CertificateError as Bad;
+use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, PeerIncompatible};
 
 use super::certificate::Certificate;
-use super::client::UnknownCa;
+use super::client::{SmallKey, UnknownCa};
+use super::der::{Elements, tag};
+use crate::time::calendar::DateTime;
 
 /// Why a TLS connection ended. Prints as one line: cause, then cure.
 #[derive(Debug)]
@@ -168,12 +172,19 @@ fn client_certificate(bad: &Bad) -> &'static str {
 /// What is wrong with the certificate of the upstream `name`.
 fn certificate(bad: &Bad, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match bad {
-        Bad::Expired | Bad::ExpiredContext { .. } => f.write_str(
-            "the upstream's certificate has expired: its operator has to renew it (or is the clock wrong \
-             here?)",
+        Bad::ExpiredContext { time, not_after } => write!(
+            f,
+            "the upstream's certificate has expired on {}: its operator has to renew it (or is the clock \
+             wrong here? It is judged as of {})",
+            date(*not_after),
+            date(*time)
         ),
-        Bad::NotValidYet | Bad::NotValidYetContext { .. } => f.write_str(
-            "the upstream's certificate is not valid yet: is the clock wrong here?",
+        Bad::NotValidYetContext { time, not_before } => write!(
+            f,
+            "the upstream's certificate is not valid yet, but from {} on: is the clock wrong here? It is \
+             judged as of {}",
+            date(*not_before),
+            date(*time)
         ),
         Bad::NotValidForName => {
             write!(f, "the upstream's certificate is not for {name}")
@@ -190,14 +201,18 @@ fn certificate(bad: &Bad, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result
             plain(presented)
         ),
         Bad::BadSignature => f.write_str(
-            "a signature in the upstream's certificates is wrong, or of an RSA key below 2048 bits, which \
-             is not taken",
+            "a signature in the upstream's certificates is wrong: they are damaged, or something stands \
+             between here and the upstream",
         ),
-        Bad::UnsupportedSignatureAlgorithmContext { .. } => f
-            .write_str(
-                "the upstream's certificate is signed by an algorithm that is not taken: SHA-1, or a P-256 \
-                 key with SHA-512 (OpenSSL takes it); have it signed with SHA-256",
-            ),
+        Bad::UnsupportedSignatureAlgorithmContext {
+            signature_algorithm_id,
+            ..
+        } => write!(
+            f,
+            "the upstream's certificate is signed by an algorithm that is not taken: {}; have it signed \
+             with SHA-256",
+            algorithm(signature_algorithm_id)
+        ),
         Bad::Revoked => f.write_str("the upstream's certificate is revoked"),
         Bad::Other(other) if other.0.is::<UnknownCa>() => {
             let issuer = other.0.downcast_ref::<UnknownCa>().map(|ca| &*ca.issuer);
@@ -210,7 +225,13 @@ fn certificate(bad: &Bad, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result
         }
         Bad::Other(other) => {
             let text = other.to_string();
-            if text.contains("CaUsedAsEndEntity") {
+            if let Some(SmallKey { subject, bits }) = other.0.downcast_ref() {
+                write!(
+                    f,
+                    "{subject} has an RSA key below 2048 bits, which is not taken (OpenSSL may): it has \
+                     {bits}; the upstream needs certificates with larger keys"
+                )
+            } else if text.contains("CaUsedAsEndEntity") {
                 f.write_str(
                     "the upstream shows a CA certificate as its own (CA:TRUE): it needs one of its own, \
                      signed by that, or a self-signed one with CA:FALSE",
@@ -229,6 +250,27 @@ fn certificate(bad: &Bad, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result
     }
 }
 
+/// What a signature's algorithm is called that rustls does not take.
+fn algorithm(id: &[u8]) -> &'static str {
+    // What is inside the AlgorithmIdentifier begins with the object identifier.
+    match Elements::new(id).inside(tag::OID) {
+        // sha1WithRSAEncryption, ecdsa-with-SHA1.
+        Some(
+            [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 5] | [0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 1],
+        ) => "SHA-1",
+        // ecdsa-with-SHA512.
+        Some([0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 4]) => {
+            "a P-256 key with SHA-512 (OpenSSL takes it)"
+        }
+        _ => "neither RSA nor ECDSA on P-256 and P-384 nor Ed25519 with SHA-256 or SHA-384",
+    }
+}
+
+/// A moment for people.
+fn date(at: UnixTime) -> String {
+    DateTime::new(Duration::from_secs(at.as_secs())).iso8601()
+}
+
 /// Names without what webpki writes around them, as in `DnsName("a")`.
 fn plain(presented: &[String]) -> String {
     let names = presented.iter().map(|name| {
@@ -241,7 +283,6 @@ fn plain(presented: &[String]) -> String {
 /// A line about one's own certificate for the log, as of `now` since 1970: subject, names, until when.
 #[must_use]
 pub fn describe(certificate: &Certificate) -> String {
-    use crate::time::calendar::DateTime;
     let names = match &*certificate.names.join(", ") {
         "" => "no names".to_owned(),
         names => names.to_owned(),

@@ -1,5 +1,7 @@
 //! Handshakes in memory, with certificates made for them.
 
+mod cost;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -179,8 +181,8 @@ fn what_is_wrong_with_an_upstream_is_said() {
             "not for upstream.example, but for a.example, 127.0.0.1:",
         ),
         ("none", "has no subjectAltName"),
-        ("old", "has expired"),
-        ("early", "not valid yet"),
+        ("old", "has expired on 2020-01-01T00:00:00"),
+        ("early", "not valid yet, but from 2030-01-01T00:00:00"),
     ];
     for (name, text) in says {
         let said = refusal(&folder.bridge(), &folder.listener(name));

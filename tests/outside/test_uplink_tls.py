@@ -105,6 +105,27 @@ def test_an_upstream_that_is_silent_holds_nobody_up(make_broker, client, tls):
             wait_until(lambda: says in broker.log(), 30, says)
 
 
+def test_tls_on_one_side_only(make_broker, upstream, servant, tls):
+    """A bridge without TLS at a port with it, and the other way round."""
+    closes = servant(lambda link: link.recv(1)).port
+    alerts = servant(lambda link: link.recv(1) and link.sendall(b"\x15\x03\x01\0\x02\x02\x46")).port
+    plain = make_broker(bridge(f"localhost:{alerts} localhost:{upstream.tls_port}"))
+    for says in (
+        f"(localhost:{alerts}): not MQTT: this port speaks TLS: for that the bridge needs bridge_cafile",
+        "without an answer to CONNECT: does the upstream refuse this client, or is this a port with TLS",
+    ):
+        wait_until(lambda: says in plain.log(), 30, says)
+    web = servant(lambda link: link.recv(1) and link.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")).port
+    ports = f"localhost:{web} localhost:{upstream.port} localhost:{closes}"
+    sealed = make_broker(bridge(ports, f"bridge_cafile {tls}/ca.pem"))
+    for says in (
+        f"(localhost:{web}): TLS: what came is no TLS: is this port one with TLS?",
+        f"(localhost:{upstream.port}): in the TLS handshake: ",
+        f"(localhost:{closes}): in the TLS handshake: ",
+    ):
+        wait_until(lambda: says in sealed.log(), 30, says)
+
+
 class Servant:
     """Takes connections, one after the other, and gives each to `serve`."""
 

@@ -113,7 +113,8 @@ impl fmt::Display for Foreign {
             ),
             Foreign::Tls => (
                 "TLS",
-                "address needs a port without it, commonly 1883; bridges don't speak TLS yet",
+                "for that the bridge needs bridge_cafile or bridge_tls_use_os_certs true (or wss:// for \
+                 ws://); or address needs a port without it, commonly 1883",
             ),
             Foreign::Ssh => ("SSH", "check the port in address; MQTT is commonly at 1883"),
             Foreign::Mail => (

@@ -3,12 +3,13 @@
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, Write};
 
+use crate::bridge::Error;
 use crate::broker::Outbox;
 use crate::net::channel::Channel;
 use crate::net::conn::Transport;
 use crate::net::progress::{End, Progress};
 use crate::net::stream::Stream;
-use crate::net::web::{Head, Refusal, Web};
+use crate::net::web::{Answered, Head, Refusal, Web};
 use crate::tls::Session;
 
 /// What is read at a time, in bytes: answers before the CONNACK are short.
@@ -77,7 +78,7 @@ impl Upstream {
         loop {
             came.clear();
             self.read(&mut came).await?;
-            if let Some((head, rest)) = head.take(&came)? {
+            if let Some(Answered { head, rest }) = head.take(&came)? {
                 self.early = rest;
                 return Ok(head);
             }
@@ -97,6 +98,18 @@ impl Upstream {
     /// The stream, to be set up.
     pub(super) fn stream(&self) -> &Stream {
         &self.stream
+    }
+
+    /// It was closed, as `why` says, and nothing had come.
+    pub(super) fn unanswered(&self, why: &str) -> Error {
+        let tls = if self.tls.is_none() {
+            ", or is this a port with TLS, for which the bridge needs bridge_cafile"
+        } else {
+            ""
+        };
+        Error::Closed(format!(
+            "{why}, without an answer to CONNECT: does the upstream refuse this client{tls}?"
+        ))
     }
 
     /// Sends all of `bytes`, which are MQTT.

@@ -44,19 +44,24 @@ pub(in crate::net) struct Said {
     had_login: bool,
 }
 
+/// What has come of an answer, once its head is whole.
+#[derive(Debug)]
+pub(in crate::net) struct Answered {
+    pub(in crate::net) head: Vec<u8>,
+    /// What came behind it.
+    pub(in crate::net) rest: Vec<u8>,
+}
+
 /// The head of an answer, as it comes.
 #[derive(Debug, Default)]
 pub(in crate::net) struct Head(Vec<u8>);
 
 impl Head {
-    /// Takes in what came; once the head is whole, it and what came behind it.
+    /// Takes in what came; `None` until the head is whole.
     ///
     /// # Errors
     /// It is none.
-    pub(in crate::net) fn take(
-        &mut self,
-        bytes: &[u8],
-    ) -> Result<Option<(Vec<u8>, Vec<u8>)>, Refusal> {
+    pub(in crate::net) fn take(&mut self, bytes: &[u8]) -> Result<Option<Answered>, Refusal> {
         const BEGINNING: &[u8] = b"HTTP/";
         let from = self.0.len();
         self.0.extend_from_slice(bytes);
@@ -72,7 +77,8 @@ impl Head {
         match http::head_len(&self.0, from) {
             Some(len) if len <= MAX_HEAD => {
                 let rest = self.0.split_off(len);
-                Ok(Some((std::mem::take(&mut self.0), rest)))
+                let head = std::mem::take(&mut self.0);
+                Ok(Some(Answered { head, rest }))
             }
             None if self.0.len() <= MAX_HEAD => Ok(None),
             _ => Err(Refusal::Endless),
@@ -436,9 +442,10 @@ mod tests {
         for step in 1..wire.len() {
             let mut head = Head::default();
             let mut pieces = wire.chunks(step);
-            let (found, mut rest) = pieces.find_map(|p| head.take(p).unwrap()).unwrap();
+            let found = pieces.find_map(|p| head.take(p).unwrap());
+            let Answered { head, mut rest } = found.unwrap();
             pieces.for_each(|piece| rest.extend_from_slice(piece));
-            assert_eq!((&*found, &*rest), (AGREED.as_bytes(), &b"\x01more"[..]));
+            assert_eq!((&*head, &*rest), (AGREED.as_bytes(), &b"\x01more"[..]));
         }
         let mut head = Head::default();
         assert!(head.take(b"HTTP/1.1 200 OK\r\n").unwrap().is_none());
@@ -461,7 +468,7 @@ mod tests {
         fn noise_is_survived(bytes in proptest::collection::vec(0..=255_u8, 0..300)) {
             for begin in [&b""[..], b"HTTP/1.1 101 x\r\n"] {
                 let wire = [begin, &bytes, b"\r\n\r\n"].concat();
-                if let Ok(Some((head, _))) = Head::default().take(&wire) {
+                if let Ok(Some(Answered { head, .. })) = Head::default().take(&wire) {
                     let checked = upgrade("ws://a/").check(&head);
                     proptest::prop_assert!(checked.is_err());
                 }

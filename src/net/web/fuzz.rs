@@ -1,9 +1,11 @@
-//! What the fuzz target `web` does with an input: it is what a peer of an HTTP listener sends, in
-//! pieces. Whatever it is, what is written stays valid HTTP and WebSocket, and little is kept.
+//! What the fuzz target `web` does with an input: it is what a peer of an HTTP listener sends, or the
+//! upstream of a bridge, in pieces. Whatever it is, what is written stays valid HTTP and WebSocket, and
+//! little is kept.
 
 use std::rc::Rc;
 
-use super::frames::Over;
+use super::client::Head;
+use super::frames::{self, Frames, Over};
 use super::http::Rules;
 use super::{Site, Web};
 use crate::broker::Outbox;
@@ -19,6 +21,9 @@ pub fn run(input: &[u8]) {
     let Some((&[flags, step], sent)) = input.split_first_chunk() else {
         return;
     };
+    if flags & TO_SERVER != 0 {
+        return to_server(sent.chunks(usize::from(step).max(1)));
+    }
     let rules = Rules {
         upgrades: flags & 1 == 0,
         files: flags & 2 != 0,
@@ -50,6 +55,48 @@ pub fn run(input: &[u8]) {
     outbox.close = web.over().is_some() || flags & 32 != 0;
     peer.read(&mut web, &mut outbox, usize::MAX);
     peer.check(&web);
+}
+
+/// In the first byte: the input is what an upstream sends.
+const TO_SERVER: u8 = 64;
+
+/// An upstream answers a bridge, and then sends frames. What comes as MQTT goes back, and comes back as it was.
+fn to_server<'a>(pieces: impl Iterator<Item = &'a [u8]>) {
+    let (mut web, mut outbox, mut head) = (Web::to_server(), Outbox::default(), Head::default());
+    let mut server = Frames::new(frames::Peer::Client);
+    let (mut sent, mut got) = (Vec::new(), Vec::new());
+    let mut is_head = true;
+    let mut bring = |web: &mut Web, outbox: &mut Outbox| {
+        loop {
+            let parts = web.parts(outbox);
+            let mut came: Vec<u8> = parts.iter().flat_map(|part| part.to_vec()).collect();
+            if came.is_empty() {
+                return server.over();
+            }
+            web.advance(came.len(), outbox);
+            let n = server.take(&mut came);
+            got.extend_from_slice(&came[..n]);
+        }
+    };
+    for piece in pieces {
+        // A head that is none is the end of it.
+        is_head = is_head && matches!(head.take(piece), Ok(None));
+        let mut bytes = piece.to_vec();
+        let n = web.take(&mut bytes);
+        outbox.buffer().extend_from_slice(&bytes[..n]);
+        sent.extend_from_slice(&bytes[..n]);
+        assert_eq!(
+            bring(&mut web, &mut outbox),
+            None,
+            "a frame that a server refuses"
+        );
+    }
+    outbox.close = true;
+    assert!(matches!(
+        bring(&mut web, &mut outbox),
+        Some(Over::Closed(_))
+    ));
+    assert!(sent == got && outbox.is_empty());
 }
 
 /// What the peer has got.
@@ -127,7 +174,11 @@ mod tests {
                 let len = rng.u8(..20);
                 if n % 2 == 0 {
                     let first = [0x82, 0x02, 0x80, 0x89, 0x8A, 0x88, 0x81][rng.usize(..7)];
-                    input.extend([first, 0x80 | len, 1, 2, 3, 4]);
+                    // A server does not mask.
+                    match input[0] & super::TO_SERVER {
+                        0 => input.extend([first, 0x80 | len, 1, 2, 3, 4]),
+                        _ => input.extend([first, len]),
+                    }
                 }
                 input.extend((0..len).map(|_| rng.u8(..)));
             }

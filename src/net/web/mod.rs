@@ -27,7 +27,7 @@ use std::rc::Rc;
 
 use crate::broker::Outbox;
 use crate::config::{self, Protocol};
-pub(super) use client::{Head, Refusal, Tunnel, Upgrade};
+pub(super) use client::{Answered, Head, Refusal, Tunnel, Upgrade};
 pub(super) use files::Body;
 use files::Found;
 pub(super) use frames::{Code, Over};

@@ -1,5 +1,6 @@
 //! Files that hold secrets and that everybody on the machine can read.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use crate::config::{Config, General};
 const PASSWORDS: [&str; 2] = ["remote_password", "password"];
 
 /// A line, with the cure, for each file with secrets that others can read: what was read as the
-/// configuration, password files, those of bridges, the store.
+/// configuration, password files, those of bridges, private keys, the store.
 pub(in crate::run) fn readable_by_all(main: Option<&Path>, config: &Config) -> Vec<String> {
     let mut lines = Vec::new();
     for file in main.map(configuration_files).unwrap_or_default() {
@@ -38,8 +39,27 @@ pub(in crate::run) fn readable_by_all(main: Option<&Path>, config: &Config) -> V
             lines.push(line(file, what));
         }
     }
+    for (directive, file) in private_keys(config) {
+        if is_open(file) {
+            let what = format!("a private key ({directive}), and everybody can read it");
+            lines.push(line(file, &what));
+        }
+    }
     lines.extend(store_line(&config.general));
     lines
+}
+
+/// The files of the private keys of TLS, each once, with the directive that names it.
+fn private_keys(config: &Config) -> BTreeSet<(&'static str, &PathBuf)> {
+    let listeners = config.listeners.iter();
+    let listeners = listeners.filter_map(|listener| listener.tls.keyfile.as_ref());
+    let bridges = config.bridges.iter();
+    let bridges = bridges.filter_map(|bridge| bridge.tls.keyfile.as_ref());
+    let bridges = bridges.map(|file| ("bridge_keyfile", file));
+    listeners
+        .map(|file| ("keyfile", file))
+        .chain(bridges)
+        .collect()
 }
 
 fn line(file: &Path, what: &str) -> String {
@@ -72,7 +92,8 @@ fn configuration_files(main: &Path) -> Vec<PathBuf> {
 fn names_password(file: &Path) -> bool {
     let text = fs::read_to_string(file).unwrap_or_default();
     let mut names = PASSWORDS.iter();
-    names.any(|name| values(&text, name).next().is_some())
+    let has_login = values(&text, "bridge_proxy").any(|url| url.contains('@'));
+    has_login || names.any(|name| values(&text, name).next().is_some())
 }
 
 /// What stands behind `directive`, each time that it does.
@@ -128,19 +149,41 @@ mod tests {
         fs::write(&token, "x").unwrap();
         fs::write(at("users"), "").unwrap();
         fs::write(at("footbridge.db"), "").unwrap();
-        let text = text + &bridge;
+        let keys = format!(
+            "bridge_certfile {0}/own.pem\nbridge_keyfile {0}/own.key\n\
+             bridge_proxy http://p:1\nlistener 1\ncertfile {0}/s.pem\nkeyfile {0}/s.key\n\
+             listener 2\ncertfile {0}/s.pem\nkeyfile {0}/s.key\n",
+            folder.path().display()
+        );
+        for name in ["own.key", "own.pem", "s.key", "s.pem"] {
+            fs::write(at(name), "").unwrap();
+        }
+        fs::write(
+            at("proxy.conf"),
+            "connection p\naddress u\ntopic #\nbridge_proxy http://u:p@h:1\n",
+        )
+        .unwrap();
+        let text = text + &bridge + &keys;
         let config = Config::parse(&text, "x", &Env::default()).unwrap().config;
         let lines = || readable_by_all(Some(&at("main")), &config);
-        let secrets = ["bridge.conf", "users", "token", "footbridge.db"];
-        for name in ["main", "bridge.conf", "users", "token", "footbridge.db"] {
+        let secrets = [
+            "bridge.conf",
+            "proxy.conf",
+            "users",
+            "token",
+            "own.key",
+            "s.key",
+            "footbridge.db",
+        ];
+        for name in secrets.into_iter().chain(["main", "own.pem", "s.pem"]) {
             set(&at(name), 0o644);
         }
         set(folder.path(), 0o755);
         let told = lines();
         assert_eq!(told.len(), secrets.len(), "{told:?}");
-        for (line, name) in told.iter().zip(secrets) {
+        for name in secrets {
             let cure = format!("`chmod o-rwx {}`", at(name).display());
-            assert!(line.contains(&cure), "{line}");
+            assert!(told.iter().any(|line| line.contains(&cure)), "{told:?}");
         }
         set(folder.path(), 0o750);
         assert_eq!(lines(), [""; 0], "nobody comes as far");

@@ -23,8 +23,8 @@ pub(in crate::config::keys) const KEYS: &[Key] = &[
         Means("none"),
         "The CAs that the upstream's certificate may come from, in PEM; the bridge speaks TLS then.",
         "The file is read at each connect, as all files of the bridge's TLS. The certificate has to be for \
-         the name in `address`; its subjectAltName counts, not its common name. A client that comes again \
-         goes on with its session: a round trip less.",
+         the name in `address`; its subjectAltName counts, not its common name. At the \
+         next connect the session goes on: fewer bytes, and with TLS 1.2 a round trip less.",
         tls!(cafile, v => Some(v.path()?)),
     ),
     implemented(
