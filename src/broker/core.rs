@@ -8,7 +8,7 @@ use super::connections::{Connections, Logins, RefusalLog, Ticket};
 use super::counters::Counters;
 use super::ledger::Ledger;
 use super::memory::{Memory, Tightness};
-use super::pieces::Round;
+use super::pieces::{Portions, Round};
 use super::routing::{Receiver, Router};
 use super::sessions::Sessions;
 use super::settings::Settings;
@@ -35,6 +35,7 @@ pub(crate) struct Core {
     pub(crate) work: Work,
     /// Whose step of the work that goes on in pieces was the last.
     pub(crate) round: Round,
+    pub(crate) portions: Portions,
     pub(crate) refusals: RefusalLog,
     pub(crate) logins: Logins,
     pub(crate) watches: Watches,

@@ -5,6 +5,7 @@ mod world;
 
 mod account;
 mod acks;
+mod asked;
 mod bounds;
 mod bridge;
 mod changed;
