@@ -9,7 +9,7 @@ use super::counters::Counters;
 use super::ledger::Ledger;
 use super::memory::{Memory, Tightness};
 use super::pieces::{Portions, Round};
-use super::routing::{Receiver, Router};
+use super::routing::{FanOuts, Receiver, Router};
 use super::sessions::Sessions;
 use super::settings::Settings;
 use super::timers::{Purges, Timers};
@@ -28,6 +28,8 @@ pub(crate) struct Core {
     pub(crate) sessions: Sessions,
     pub(crate) bridges: Bridges,
     pub(crate) router: Router,
+    /// Messages that go to their receivers in pieces.
+    pub(crate) fan_outs: FanOuts,
     pub(crate) ledger: Ledger,
     pub(crate) timers: Timers,
     pub(crate) memory: Memory,

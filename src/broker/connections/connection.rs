@@ -85,6 +85,8 @@ struct Extras {
     parked_bytes: usize,
     /// Filters that are still to be taken.
     asked: Option<Box<Asked>>,
+    /// A PUBLISH is still on its way to its receivers.
+    spreads: bool,
     /// Topic aliases the peer has set.
     inward: Inward,
     /// Topic aliases set for the peer.

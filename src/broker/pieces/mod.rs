@@ -16,7 +16,7 @@ pub(crate) use round::Round;
 use super::core::Core;
 use super::delivering::{retain, walk};
 use super::ending::{expire, session};
-use super::packets::{parked, subscribe};
+use super::packets::{parked, publish, subscribe};
 use super::queues::{age, drops};
 use super::reload;
 use super::shares::{hand_out, leave};
@@ -37,6 +37,8 @@ enum Kind {
     Timers,
     /// SUBSCRIBE and UNSUBSCRIBE packets of many filters go on.
     Asked,
+    /// Messages go to their many receivers.
+    FanOuts,
     /// Filters of sessions that have ended leave the tree.
     Filters,
     /// Retained messages expire.
@@ -62,9 +64,10 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 13] = [
+    const ALL: [Kind; 14] = [
         Kind::Timers,
         Kind::Asked,
+        Kind::FanOuts,
         Kind::Filters,
         Kind::Retained,
         Kind::Walks,
@@ -85,6 +88,7 @@ fn due(core: &Core, kind: Kind) -> Option<Time> {
     match kind {
         Kind::Timers => core.timers.next(),
         Kind::Asked => at_once(core.connections.has_asked()).filter(|_| !is_held(core)),
+        Kind::FanOuts => at_once(core.fan_outs.is_due()).filter(|_| !is_held(core)),
         Kind::Filters => at_once(core.router.has_gone()),
         Kind::Retained => core.router.next_expiry().map(rounded_up),
         Kind::Walks => at_once(core.router.walks.has_due()),
@@ -116,6 +120,7 @@ fn step(core: &mut Core, kind: Kind, most: usize, has_input: &dyn Fn(ConnId) -> 
     match kind {
         Kind::Timers => expire::run_timers(core, most, has_input, now),
         Kind::Asked => subscribe::pieces::go_on(core, most, now),
+        Kind::FanOuts => publish::pieces::go_on(core, most, now),
         Kind::Filters => leave::clear_out(core, most),
         Kind::Retained => retain::expire_retained(core, most, now),
         Kind::Walks => walk::go_on(core, most, now),
@@ -162,5 +167,7 @@ pub(crate) fn go_on(core: &mut Core, has_input: &dyn Fn(ConnId) -> bool, now: Ti
 /// Does some of what a test has held back, about `most` units of work.
 #[cfg(test)]
 pub(crate) fn go_on_held(core: &mut Core, most: usize, now: Time) {
-    step(core, Kind::Asked, most, &|_| false, now);
+    for kind in [Kind::Asked, Kind::FanOuts] {
+        step(core, kind, most, &|_| false, now);
+    }
 }

@@ -117,7 +117,7 @@ fn ten_thousand_filters_make_no_turn_long() {
 #[test]
 fn messages_wait_for_the_answer() {
     let mut world = World::with(many());
-    world.hold_pieces(2);
+    world.hold_pieces(2, 500);
     let publisher = world.clean(Version::V5, "p");
     world.publish_with(publisher, "f0/00000", "old", qos1(1), true, &[]);
     let a = world.clean(Version::V5, "a");
@@ -153,7 +153,7 @@ fn messages_wait_for_the_answer() {
 fn a_connection_that_ends_in_between_has_no_answer() {
     for takes_over in [false, true] {
         let mut world = World::with(many());
-        world.hold_pieces(2);
+        world.hold_pieces(2, 500);
         let names = names(20);
         let a = world.durable(Version::V5, "a");
         world.ask_for(a, 1, &names);
@@ -182,13 +182,13 @@ fn a_connection_that_ends_in_between_has_no_answer() {
         assert_eq!(world.filters("a").len(), 20);
     }
     let mut world = World::with(many());
-    world.hold_pieces(2);
+    world.hold_pieces(2, 500);
     let a = world.clean(Version::V5, "a");
     world.ask_for(a, 1, &names(20));
     world.go_on(8);
     world.cut(a);
     world.finish_pieces();
-    world.hold_pieces(2);
+    world.hold_pieces(2, 500);
     assert_eq!(world.broker.core.sessions.len(), 0);
     assert_eq!(world.broker.core.router.subscriptions(), 0);
 }
@@ -198,7 +198,7 @@ fn a_connection_that_ends_in_between_has_no_answer() {
 fn the_answer_waits_for_the_commit_with_the_last() {
     for ends in [false, true] {
         let mut world = World::with(many());
-        world.hold_pieces(2);
+        world.hold_pieces(2, 500);
         let (names, a) = (names(20), world.durable(Version::V5, "a"));
         if ends {
             world.ask_for(a, 1, &names);
@@ -238,7 +238,7 @@ fn the_answer_waits_for_the_commit_with_the_last() {
 #[test]
 fn killed_in_between() {
     let mut world = World::with(many());
-    world.hold_pieces(2);
+    world.hold_pieces(2, 500);
     let (names, a) = (names(20), world.durable(Version::V5, "a"));
     world.ask_for(a, 1, &names);
     world.go_on(8);
@@ -268,7 +268,7 @@ fn bounds_hold_for_the_whole_packet() {
         let mut settings = many();
         change(&mut settings);
         let mut world = World::with(settings);
-        world.hold_pieces(2);
+        world.hold_pieces(2, 500);
         let a = world.clean(Version::V5, "a");
         world.ask_for(a, 1, &names(20));
         world.go_on(8);
@@ -305,7 +305,7 @@ fn bounds_hold_for_the_whole_packet() {
 #[test]
 fn shared_subscriptions() {
     let mut world = World::with(many());
-    world.hold_pieces(2);
+    world.hold_pieces(2, 500);
     let a = world.durable(Version::V5, "a");
     let names: Vec<_> = names(20).iter().map(|n| format!("$share/g/{n}")).collect();
     world.ask_for(a, 1, &names);

@@ -40,6 +40,7 @@ mod retained;
 mod session;
 mod shared;
 mod sim;
+mod spread;
 mod state;
 mod subscribe;
 mod subscribed;

@@ -36,6 +36,18 @@ impl Connection {
         extras.is_some_and(|extras| extras.asked.is_some())
     }
 
+    /// A PUBLISH of the peer's is still on its way to its receivers, or not any more.
+    pub(crate) fn set_spreads(&mut self, spreads: bool) {
+        if spreads || self.extras.is_some() {
+            self.extras().spreads = spreads;
+        }
+    }
+
+    /// True while a PUBLISH of the peer's is on its way to its receivers.
+    fn spreads(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| extras.spreads)
+    }
+
     /// True if so much waits for room that no more is to be read. Up to there it is, because the
     /// acknowledgements that make room may come from the same peer.
     fn is_parked_full(&self) -> bool {
@@ -48,7 +60,7 @@ impl Connection {
     /// done, or it does not read itself.
     pub(crate) fn may_be_read(&self) -> bool {
         let is_read = matches!(self.stage, Stage::New | Stage::Connected);
-        let is_free = !self.is_parked_full() && !self.is_asking();
+        let is_free = !self.is_parked_full() && !self.is_asking() && !self.spreads();
         is_read && !self.paused && is_free && !self.is_behind()
     }
 }

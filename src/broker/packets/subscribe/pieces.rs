@@ -19,7 +19,7 @@ use crate::time::Time;
 
 /// True if so many `filters` are to be taken in pieces.
 pub(crate) fn are_many<'f>(core: &Core, filters: impl ExactSizeIterator<Item = &'f str>) -> bool {
-    let most = core.portions.whole;
+    let most = core.portions.filters;
     filters.len() > most || filters.map(work).sum::<usize>() > most
 }
 

@@ -17,7 +17,7 @@ impl Client {
             return;
         }
         let mut wishes = plan::wishes(&mut env.rng, self.version);
-        if env.world.broker.core.portions.whole < wishes.len() * 4 {
+        if env.world.broker.core.portions.filters < wishes.len() * 4 {
             // Between two pieces a message may bring what is retained by the first of two that are alike.
             wishes.sort_by_key(|wish| wish.filter);
             wishes.dedup_by_key(|wish| wish.filter);

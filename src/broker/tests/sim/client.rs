@@ -11,6 +11,7 @@ use super::link::{Got, Link, Todo};
 use super::model::{Publication, Routed};
 use super::parked::not_taken;
 use super::plan::{self, Draft, Plan};
+use super::waiting::Waiting;
 use crate::broker::tests::world::pid;
 use crate::mqtt::{
     Ack, Connect, Delivery, Disconnect, Packet, Property, Props, PropsBuf, Publish, QoS, Reason,
@@ -44,6 +45,8 @@ pub struct Client {
     next_id: u16,
     pub unacked: Vec<Unacked>,
     pub link: Option<Link>,
+    /// Its messages that wait for others that go in pieces.
+    pub waiting: Vec<Waiting>,
 }
 
 impl fmt::Debug for Client {
@@ -71,6 +74,7 @@ impl Client {
             next_id: 0,
             unacked: Vec::new(),
             link: None,
+            waiting: Vec::new(),
         }
     }
 
@@ -304,7 +308,7 @@ impl Client {
             return;
         }
         if env.world.broker.counters().refused_full == refused {
-            self.taken(&publication, id, env);
+            self.taken_or_waits(&publication, id, env);
         } else {
             assert!(env.lossy(), "{self:?} is refused for nothing");
             not_taken(self, &publication, id, env);

@@ -19,6 +19,7 @@ mod link;
 mod model;
 mod parked;
 mod plan;
+mod waiting;
 mod wire;
 
 use std::io;
@@ -127,7 +128,8 @@ impl Sim {
         let mut world = World::with(settings);
         (world.held, world.raw) = (true, true);
         let mut pieces = Rng::with_seed(!seed);
-        world.hold_pieces([1, 2, 4, 500][pieces.usize(..4)]);
+        let (filters, receivers) = waiting::portions(&mut pieces, rules);
+        world.hold_pieces(filters, receivers);
         let env = Env {
             world,
             model: Model::new(rules),
@@ -233,6 +235,9 @@ impl Sim {
         for client in &mut self.clients {
             client.find_taken(&mut self.env);
         }
+        for client in &mut self.clients {
+            client.find_begun(&mut self.env);
+        }
         self.turned();
     }
 
@@ -272,6 +277,7 @@ impl Sim {
         world.crash(down);
         for client in &mut self.clients {
             client.link = None;
+            client.waiting.clear();
         }
         let (sessions, retained) = (facts::sessions(world), facts::retained(world));
         let result = self.env.model.crash(&sessions, &retained, world.now);

@@ -317,10 +317,19 @@ impl World {
         self.questions.len()
     }
 
-    /// What packets have left to do goes on only by [`World::go_on`], if it costs more than `whole` units.
-    pub fn hold_pieces(&mut self, whole: usize) {
-        self.broker.core.portions.whole = whole;
-        self.broker.core.portions.are_held = true;
+    /// What packets have left to do goes on only by [`World::go_on`], if their filters cost more than so many
+    /// units, or the receivers of their messages.
+    pub fn hold_pieces(&mut self, filters: usize, receivers: usize) {
+        let portions = &mut self.broker.core.portions;
+        (portions.filters, portions.receivers) = (filters, receivers);
+        // Of a will the simulation would not see when its turn comes.
+        portions.unanswered = receivers.max(500);
+        portions.are_held = true;
+    }
+
+    /// Whether the message of a connection that goes in pieces has begun to; `None` if there is none.
+    pub fn has_begun(&self, conn: ConnId) -> Option<bool> {
+        self.broker.core.fan_outs.state_of(conn)
     }
 
     /// How many filters of the last packet are still to be taken.
