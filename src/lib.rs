@@ -59,7 +59,8 @@
 //!    before is only acknowledged again (`is_known`).
 //! 3. `make_message` applies the map of a bridge and the access rules, and makes the one shared
 //!    [`message::Message`] (`Message::new`), which the queues of all receivers share.
-//! 4. `take` says whose acknowledgement may have to wait and calls `delivering::route::route`.
+//! 4. `take` says whose acknowledgement may have to wait and calls `delivering::spread::route`. What goes to
+//!    more than five hundred takes the steps from 6 on in pieces (`packets::publish::pieces`).
 //! 5. `Router::find_receivers` asks the tree (`Tree::matches`) and lists each receiver once
 //!    (`Receiver::new`), with its lane: for a bridge, the line of its map that decides. `add_members`
 //!    adds a member of each group of shared subscriptions that is met.

@@ -8,8 +8,8 @@ use super::connections::{Connections, Logins, RefusalLog, Ticket};
 use super::counters::Counters;
 use super::ledger::Ledger;
 use super::memory::{Memory, Tightness};
-use super::pieces::Round;
-use super::routing::{Receiver, Router};
+use super::pieces::{Portions, Round};
+use super::routing::{FanOuts, Receiver, Router};
 use super::sessions::Sessions;
 use super::settings::Settings;
 use super::timers::{Purges, Timers};
@@ -28,6 +28,8 @@ pub(crate) struct Core {
     pub(crate) sessions: Sessions,
     pub(crate) bridges: Bridges,
     pub(crate) router: Router,
+    /// Messages that go to their receivers in pieces.
+    pub(crate) fan_outs: FanOuts,
     pub(crate) ledger: Ledger,
     pub(crate) timers: Timers,
     pub(crate) memory: Memory,
@@ -35,6 +37,7 @@ pub(crate) struct Core {
     pub(crate) work: Work,
     /// Whose step of the work that goes on in pieces was the last.
     pub(crate) round: Round,
+    pub(crate) portions: Portions,
     pub(crate) refusals: RefusalLog,
     pub(crate) logins: Logins,
     pub(crate) watches: Watches,

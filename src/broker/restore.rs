@@ -13,10 +13,10 @@ use super::ending::expire::check_session;
 use super::ending::session::watch_session;
 use super::ledger::Ledger;
 use super::memory::Memory;
-use super::pieces::Round;
+use super::pieces::{Portions, Round};
 use super::queues::age::note_expiry;
 use super::queues::bounds::{note_policy, trim};
-use super::routing::Router;
+use super::routing::{FanOuts, Router};
 use super::sessions::{Drops, PendingWill, Role, Session, Sessions, Subscribed};
 use super::settings::Settings;
 use super::shares::leave::restore_leftovers;
@@ -65,6 +65,8 @@ pub(crate) fn restore(config: &Config, auth: Auth, loaded: Loaded, now: Time) ->
         counters: Counters::default(),
         work: Work::default(),
         round: Round::default(),
+        portions: Portions::default(),
+        fan_outs: FanOuts::default(),
         refusals: RefusalLog::default(),
         logins: Logins::default(),
         watches: Watches::default(),

@@ -20,7 +20,7 @@ use std::rc::Rc;
 pub use address::Address;
 use buffers::Buffers;
 pub(crate) use buffers::kept_of;
-pub(crate) use connection::{Agreed, Connection, OUTBOX_HIGH, Parked, Stage};
+pub(crate) use connection::{Agreed, Asked, Connection, OUTBOX_HIGH, Parked, Purpose, Stage};
 use doors::Doors;
 pub(crate) use doors::{Block, Share};
 pub(crate) use logins::waiting::{Crowded, Kind, Login, Room};
@@ -61,6 +61,8 @@ pub(crate) struct Connections {
     parked: VecDeque<ConnId>,
     /// How far they were tried again.
     retry: Retry,
+    /// Those with filters that are still to be taken; some may be gone.
+    asking: VecDeque<ConnId>,
     /// Those whose peer does not take packets as large as a reply.
     unanswerable: Vec<ConnId>,
     buffers: Buffers,

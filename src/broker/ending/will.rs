@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::broker::core::Core;
 use crate::broker::delivering::checks::is_reserved;
-use crate::broker::delivering::route::route_unanswered;
+use crate::broker::delivering::spread::route_unanswered;
 use crate::broker::sessions::PendingWill;
 use crate::keys::SessionKey;
 use crate::time::Time;

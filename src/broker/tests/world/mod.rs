@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::auth::Auth;
 use crate::bridge::{Faults, Remedy};
-use crate::broker::{Address, Broker, ConnId, Driver, Question, end_turn};
+use crate::broker::{Address, Broker, ConnId, Driver, Question, end_turn, pieces};
 use crate::config::{CertificateUsername, Config, General, Listener};
 use crate::lane::Lane;
 use crate::mqtt::{self, Packet, Version, decode, encode};
@@ -145,7 +145,9 @@ impl World {
             }
         }
         let loaded = self.db.reload().unwrap();
+        let portions = std::mem::take(&mut self.broker.core.portions);
         self.broker = start(&self.settings, &self.listeners, loaded, self.now);
+        self.broker.core.portions = portions;
         self.turn();
     }
 
@@ -324,6 +326,35 @@ impl World {
     /// How many logins are to be looked at.
     pub fn questions(&self) -> usize {
         self.questions.len()
+    }
+
+    /// What packets have left to do goes on only by [`World::go_on`], if their filters cost more than so many
+    /// units, or the receivers of their messages.
+    pub fn hold_pieces(&mut self, filters: usize, receivers: usize) {
+        let portions = &mut self.broker.core.portions;
+        (portions.filters, portions.receivers) = (filters, receivers);
+        // Of a will the simulation would not see when its turn comes.
+        portions.unanswered = receivers.max(500);
+        portions.are_held = true;
+    }
+
+    /// Whether the message of a connection that goes in pieces has begun to; `None` if there is none.
+    pub fn has_begun(&self, conn: ConnId) -> Option<bool> {
+        self.broker.core.fan_outs.state_of(conn)
+    }
+
+    /// How many filters of the last packet are still to be taken.
+    pub fn filters_left(&self, peer: Peer) -> usize {
+        let conn = self.lines[peer.0].conn;
+        let conn = conn.and_then(|conn| self.broker.core.connections.get(conn));
+        conn.map_or(0, |conn| conn.filters_left())
+    }
+
+    /// Does about so many units of work of what is held back, and ends the turn.
+    pub fn go_on(&mut self, most: usize) {
+        pieces::go_on_held(&mut self.broker.core, most, self.now);
+        self.broker.settle(self.now);
+        self.turn();
     }
 
     /// Does one job of the storage thread; false if there was none.
