@@ -31,6 +31,8 @@ const SETTINGS: &str = "test_settings.py";
 const DIRECTIVES: &str = "test_directives.py";
 const BRIDGE: &str = "test_bridge_directives.py";
 const TLS_BRIDGE: &str = "test_tls_bridge.py";
+const TLS_LISTENER: &str = "test_tls_listener.py";
+const TLS_IDENTITY: &str = "test_tls_identity.py";
 const BARE_BRIDGE: &str = "connection b\naddress u\ntopic #\n";
 
 #[rustfmt::skip]
@@ -127,6 +129,19 @@ const SHOWN: &[(&str, Shown)] = &[
     ("port", Outside(SETTINGS, "test_port_and_bind_address")),
     ("bind_address", Outside(SETTINGS, "test_port_and_bind_address")),
     ("max_connections", Outside(DIRECTIVES, "test_max_connections")),
+    ("cafile", Outside(TLS_LISTENER, "test_client_certificates")),
+    ("capath", Outside(TLS_LISTENER, "test_cas_in_a_folder")),
+    ("certfile", Outside(TLS_LISTENER, "test_files_that_cannot_be_used_are_each_named")),
+    ("ciphers_tls1.3", Outside(TLS_LISTENER, "test_the_suites_are_the_operators_choice")),
+    ("crlfile", Outside(TLS_LISTENER, "test_revoked_certificates")),
+    ("disable_client_cert_date_checks", Outside(TLS_LISTENER, "test_dates_of_client_certificates_may_not_count")),
+    ("keyfile", Outside(TLS_LISTENER, "test_files_that_cannot_be_used_are_each_named")),
+    ("require_certificate", Outside(TLS_LISTENER, "test_client_certificates")),
+    ("tls_version", Outside(TLS_LISTENER, "test_the_oldest_version_is_the_operators_choice")),
+    ("tls_version tlsv1.3", Outside(TLS_LISTENER, "test_the_oldest_version_is_the_operators_choice")),
+    ("tls_version tlsv1.2", Default("listener 1883\ntls_version tlsv1.2", "listener 1883")),
+    ("use_identity_as_username", Outside(TLS_IDENTITY, "test_the_common_name")),
+    ("use_subject_as_username", Outside(TLS_IDENTITY, "test_the_subject")),
     ("accept_protocol_versions", Outside(SETTINGS, "test_accept_protocol_versions")),
     ("accept_protocol_versions 3", Outside(SETTINGS, "test_accept_protocol_versions")),
     ("accept_protocol_versions 4", Outside(SETTINGS, "test_accept_protocol_versions")),
