@@ -3,9 +3,12 @@
 //! A key is a place in a table and the generation of what lies there: a key that is kept too long
 //! finds nothing, never the next user of the place.
 
+mod numbers;
+
 use std::fmt;
 use std::marker::PhantomData;
 
+pub(crate) use numbers::Numbers;
 use thunderdome::{Arena, Index};
 
 /// A key of a [`Table`].
@@ -106,6 +109,12 @@ impl<K: Key, T> Table<K, T> {
     /// What `key` is the key of.
     pub fn get_mut(&mut self, key: K) -> Option<&mut T> {
         self.arena.get_mut(key.index())
+    }
+
+    /// What lies at a place, with its key.
+    pub fn at_slot(&self, slot: u32) -> Option<(K, &T)> {
+        let (index, value) = self.arena.get_by_slot(slot)?;
+        Some((K::from_index(index), value))
     }
 
     /// Takes out what `key` is the key of.

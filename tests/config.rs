@@ -209,7 +209,7 @@ fn every_mistake_of_a_file_is_reported() {
             "mistakes.conf:3: allow_anonymous: `maybe` is not valid; give true or false",
             "mistakes.conf:4: listener: `99999` is not valid; give a number from 1 to 65535",
             "mistakes.conf:5: plugin: not supported: footbridge loads no plugins; use \
-             password_file and acl_file",
+             password_file and acl_file, or auth_socket",
             "mistakes.conf:6: per_listener_settings: `perhaps` is not valid; give true or false",
             "mistakes.conf:8: address: no value; give HOST[:PORT]",
             "mistakes.conf:9: topic: the local prefix and the pattern make `a#`, which is no topic \
@@ -306,7 +306,8 @@ fn documents_are_up_to_date() {
 }
 
 /// What is to do as mosquitto.conf(5) says, once all of it is built.
-const IMPLEMENTED: &str = "acl_file allow_anonymous allow_zero_length_clientid auto_id_prefix \
+const IMPLEMENTED: &str = "acl_file allow_anonymous allow_zero_length_clientid auth_socket \
+    auth_socket_cache auth_socket_timeout auto_id_prefix \
     check_retain_source clientid_prefixes connection_messages include_dir log_dest log_facility \
     log_timestamp log_timestamp_format log_type max_inflight_bytes max_inflight_messages \
     max_keepalive max_packet_size max_queued_bytes max_queued_messages memory_limit \

@@ -96,6 +96,17 @@ fn the_broker() {
 }
 
 #[test]
+fn answers_of_auth_socket() {
+    let seeds = [
+        "{\"id\":1,\"answer\":\"allow\",\"acl\":[\"topic read a/#\",\"pattern %c\"],\"username\":\"u\",\"cache\":9}",
+        "{\"id\":2,\"answer\":\"ignore\"}\n{\"id\":3,\"answer\":\"deny\",\"x\":[{},-1.5e+2,\"\\ud83d\\ude00\"]}",
+        "{\"v\":1,\"revoke\":{\"username\":\"u\",\"client_id\":\"c\"}}",
+    ];
+    let seeds = seeds.map(|seed| seed.as_bytes().to_vec());
+    try_out(fuzz::answers::run, &seeds, 20_000, 200);
+}
+
+#[test]
 fn files_of_the_operator() {
     let mut seeds = Vec::new();
     for text in texts("tests/configs").into_iter().chain(texts("etc")) {

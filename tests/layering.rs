@@ -15,7 +15,7 @@ use std::process::Command;
 /// The layers from the bottom up. A module uses only modules of lower layers, never a neighbour
 /// on its own layer, unless [`NEIGHBOURS`] says so.
 const LAYERS: &[&[&str]] = &[
-    &["impossible", "keys", "held"],
+    &["impossible", "keys", "held", "json"],
     &["mqtt", "time"],
     &["message", "lane"],
     &["owed"],

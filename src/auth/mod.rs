@@ -1,12 +1,15 @@
-//! Who may connect, publish and read: `password_file`, `acl_file` and `allow_anonymous`.
+//! Who may connect, publish and read: `password_file`, `acl_file`, `allow_anonymous` and `auth_socket`.
 
 mod acl;
+mod denied;
 mod error;
 mod login;
 pub mod passwd;
 mod patterns;
+mod rights;
 mod rule;
 mod rules;
+mod socket;
 mod topics;
 mod who;
 
@@ -14,14 +17,20 @@ use std::collections::VecDeque;
 
 use crate::config::{CertificateUsername, Config, General};
 
+pub use denied::Denied;
 pub use error::{Error, Errors};
-pub use login::{Check, Denied};
+pub use login::{Check, PasswordCheck, Verdict};
+pub use rights::Lines;
 pub use rule::LineError;
 pub use rules::without_bom;
+pub use socket::{
+    Allowed, AuthSocket, Grant, Login, Reply, ReplyError, Revocation, Said, SocketCheck,
+};
 pub use who::Who;
 
 use rule::Operation;
 use rules::{Reader, Rules};
+use socket::{Answers, Standing};
 
 /// The rules in force. Made again on SIGHUP.
 #[derive(Clone, Debug)]
@@ -38,6 +47,8 @@ pub struct Auth {
     client_ids: Box<str>,
     /// The client ids that patterns keep out, as far as that was told.
     kept_out: VecDeque<Box<str>>,
+    /// What `auth_socket` has said.
+    answers: Answers,
 }
 
 /// The client ids of which it is remembered that they were told to be kept out.
@@ -70,7 +81,7 @@ impl Auth {
             };
             listeners.push((name.into(), rules.overridden(listener)));
         }
-        let any = |rules: &Rules| rules.acl.is_some();
+        let any = |rules: &Rules| rules.acl.is_some() || rules.socket.is_some();
         let open = !any(&general) && !listeners.iter().any(|(_, rules)| any(rules));
         let auth = Auth {
             general,
@@ -79,6 +90,7 @@ impl Auth {
             open,
             client_ids: clientid_prefixes.as_str().into(),
             kept_out: VecDeque::new(),
+            answers: Answers::default(),
         };
         if reader.errors.is_empty() {
             Ok((auth, reader.warnings))
@@ -99,10 +111,12 @@ impl Auth {
         }
     }
 
-    /// What of the client's certificate is its user name at `listener`.
-    pub fn certificate_username(&self, listener: &str) -> CertificateUsername {
-        let rules = self.at(Some(listener));
-        rules.map_or(CertificateUsername::None, |rules| rules.by_certificate)
+    /// What of the client's certificate is its user name at `listener`; `None` where a login does not ask
+    /// for a certificate at all.
+    pub fn asks_for_certificate(&self, listener: &str) -> Option<CertificateUsername> {
+        let rules = self.at(Some(listener))?;
+        let asks = rules.is_by_certificate() || rules.socket.is_some();
+        asks.then_some(rules.by_certificate)
     }
 
     /// Whether the topics of clients depend on their listener: `per_listener_settings`.
@@ -131,22 +145,55 @@ impl Auth {
         self.allows(who, topic, Operation::Read)
     }
 
+    /// Whether `who` may have published to `topic`: as [`Auth::may_publish`], but whom nobody knows any
+    /// more that `auth_socket` let in, it might when it did.
+    pub fn may_have_published(&self, who: &Who<'_>, topic: &str) -> bool {
+        let rules = self.at(who.listener);
+        let standing = rules.and_then(|rules| self.standing(rules, who));
+        matches!(standing, Some(Standing::Unknown)) || self.may_publish(who, topic)
+    }
+
+    /// Whether `who` may publish to `topic` once it is let in with `grant`.
+    pub fn may_publish_by(&self, grant: Option<&Grant>, who: &Who<'_>, topic: &str) -> bool {
+        let rules = self.at(who.listener);
+        self.allows_all()
+            || rules.is_some_and(|rules| says(rules, grant, who, topic, Operation::Write))
+    }
+
     fn allows(&self, who: &Who<'_>, topic: &str, operation: Operation) -> bool {
         if self.allows_all() {
             return true;
         }
-        let rules = self.at(who.listener);
-        rules.is_some_and(|rules| match &rules.acl {
-            Some(acl) => acl.allows(who, topic, operation),
-            None => true,
-        })
+        let Some(rules) = self.at(who.listener) else {
+            return false;
+        };
+        match self.standing(rules, who) {
+            None => says(rules, None, who, topic, operation),
+            Some(Standing::Granted(grant)) => says(rules, Some(grant), who, topic, operation),
+            Some(Standing::Revoked) => false,
+            // It is away: what may leave its queue is for its next login to say.
+            Some(Standing::Unknown) => operation == Operation::Read,
+        }
+    }
+
+    /// How `who` stands, if it was for `auth_socket` to let it in.
+    fn standing(&self, rules: &Rules, who: &Who<'_>) -> Option<Standing<'_>> {
+        rules.socket.as_ref()?;
+        match self.answers.standing(who.client_id) {
+            Standing::Unknown if rules.has_user(who.username) => None,
+            standing => Some(standing),
+        }
     }
 
     /// True the first time that it is asked of a client whose names keep it out of what patterns
     /// give to others: `/`, `+` or `#` in its client id or user name.
     pub fn is_to_be_told(&mut self, who: &Who<'_>) -> bool {
-        let acl = self.at(who.listener).and_then(|rules| rules.acl.as_ref());
-        let is_kept_out = acl.is_some_and(|acl| acl.keeps_out(who));
+        let rules = self.at(who.listener);
+        let standing = rules.and_then(|rules| self.standing(rules, who));
+        let has_own =
+            matches!(standing, Some(Standing::Granted(grant)) if grant.rights().is_some());
+        let acl = rules.and_then(|rules| rules.acl.as_ref());
+        let is_kept_out = !has_own && acl.is_some_and(|acl| acl.keeps_out(who));
         if !is_kept_out || self.kept_out.iter().any(|id| **id == *who.client_id) {
             return false;
         }
@@ -172,6 +219,21 @@ impl Auth {
     /// ask.
     pub fn open(&self) -> bool {
         self.open
+    }
+}
+
+/// What `grant`, or else the `acl_file`, says of `operation` with `topic`.
+fn says(
+    rules: &Rules,
+    grant: Option<&Grant>,
+    who: &Who<'_>,
+    topic: &str,
+    operation: Operation,
+) -> bool {
+    match (grant.and_then(Grant::rights), &rules.acl) {
+        (Some(rights), _) => rights.allows(who, topic, operation),
+        (None, Some(acl)) => acl.allows(who, topic, operation),
+        (None, None) => true,
     }
 }
 
@@ -375,7 +437,10 @@ mod tests {
         assert_eq!(auth.log_in("1", None, None), Ok(()));
         assert_eq!(auth.log_in("2", None, None), Err(Denied::Anonymous));
         assert_eq!(auth.log_in("3", Some("u"), None), Err(Denied::Credentials));
-        assert!(auth.still_admits(&auth, "1", None) && !auth.still_admits(&auth, "2", None));
+        assert!(
+            auth.still_admits(&auth, "1", ("c", None))
+                && !auth.still_admits(&auth, "2", ("c", None))
+        );
         assert_eq!(auth.auto_id_prefix("1"), Some("one-"));
         assert_eq!(auth.auto_id_prefix("2"), None);
         for (listener, topic, may) in [

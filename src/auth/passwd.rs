@@ -167,6 +167,11 @@ impl Users {
         (Users { users, slowest }, skipped)
     }
 
+    /// Whether `name` is a user.
+    pub fn has(&self, name: &str) -> bool {
+        self.users.contains_key(name)
+    }
+
     /// Whether `name` is a user of both files, with the same hash.
     pub fn has_same(&self, other: &Users, name: &str) -> bool {
         let hash = self.users.get(name);

@@ -38,6 +38,8 @@ pub enum LineError {
     Filter(String),
     /// Nothing after the first word.
     Missing,
+    /// A `user` line where all lines are of one client.
+    User,
 }
 
 impl fmt::Display for LineError {
@@ -61,6 +63,9 @@ impl fmt::Display for LineError {
             ),
             LineError::Missing => {
                 f.write_str("the line ends too soon; give a topic or a user name")
+            }
+            LineError::User => {
+                f.write_str("a user line has no place here, the rights are those of one client")
             }
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::acl::Acl;
 use super::error::Error;
 use super::passwd::{MAX_MEMORY, Users};
+use super::socket::AuthSocket;
 use crate::config::{CertificateUsername, Listener, Security};
 
 /// The rules of a listener.
@@ -19,6 +20,8 @@ pub(super) struct Rules {
     pub(super) auto_id_prefix: Option<Box<str>>,
     pub(super) users: Option<Arc<Users>>,
     pub(super) acl: Option<Rc<Acl>>,
+    /// Who is asked about those who are not in `users`.
+    pub(super) socket: Option<AuthSocket>,
 }
 
 impl Rules {
@@ -33,7 +36,25 @@ impl Rules {
                 .as_deref()
                 .map(|path| reader.users(path)),
             acl: security.acl_file.as_deref().map(|path| reader.acl(path)),
+            socket: security.auth_socket.as_deref().map(|path| AuthSocket {
+                path: path.into(),
+                timeout: security.auth_socket_timeout,
+                cache: security.auth_socket_cache,
+            }),
         }
+    }
+
+    /// Whether a client of this user name has a line in the `password_file`.
+    pub(super) fn has_user(&self, username: Option<&str>) -> bool {
+        let users = self.users.as_ref();
+        users
+            .zip(username)
+            .is_some_and(|(users, name)| users.has(name))
+    }
+
+    /// Whether the client's certificate says who it is.
+    pub(super) fn is_by_certificate(&self) -> bool {
+        self.by_certificate != CertificateUsername::None
     }
 
     /// With what the listener says for itself alone.

@@ -8,8 +8,8 @@ use super::connections::{Connections, Logins, RefusalLog, Ticket};
 use super::counters::Counters;
 use super::ledger::Ledger;
 use super::memory::{Memory, Tightness};
-use super::pieces::Round;
-use super::routing::{Receiver, Router};
+use super::pieces::{Portions, Round};
+use super::routing::{FanOuts, Receiver, Router};
 use super::sessions::Sessions;
 use super::settings::Settings;
 use super::timers::{Purges, Timers};
@@ -28,6 +28,8 @@ pub(crate) struct Core {
     pub(crate) sessions: Sessions,
     pub(crate) bridges: Bridges,
     pub(crate) router: Router,
+    /// Messages that go to their receivers in pieces.
+    pub(crate) fan_outs: FanOuts,
     pub(crate) ledger: Ledger,
     pub(crate) timers: Timers,
     pub(crate) memory: Memory,
@@ -35,6 +37,7 @@ pub(crate) struct Core {
     pub(crate) work: Work,
     /// Whose step of the work that goes on in pieces was the last.
     pub(crate) round: Round,
+    pub(crate) portions: Portions,
     pub(crate) refusals: RefusalLog,
     pub(crate) logins: Logins,
     pub(crate) watches: Watches,
@@ -67,6 +70,8 @@ pub(crate) struct Watches {
     pub(crate) judged_anew: Vec<ConnId>,
     /// The rules that let those in.
     pub(crate) judged_before: Option<Auth>,
+    /// Connections of clients whose grants are void.
+    pub(crate) revoked: Vec<ConnId>,
     /// When to go on with bringing upstreams up to date.
     pub(crate) sync_due: Option<Time>,
     /// When to look at the earliest for cleared topics of which all upstreams were told.

@@ -74,6 +74,8 @@ pub struct Gauges {
     pub clients: u64,
     /// Sessions with a connection; a bridge is one while its uplink is up.
     pub connected: u64,
+    /// Clients whose login is under way.
+    pub logging_in: u64,
     /// Subscriptions, shared ones included.
     pub subscriptions: u64,
     /// Shared subscriptions, counted once a member.

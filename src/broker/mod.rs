@@ -64,7 +64,7 @@ pub use connections::{Address, Outbox};
 use connections::{Block, Connection, Stage, kept_of};
 use core::Core;
 pub use counters::{Counters, Gauges};
-use delivering::route::route_unanswered;
+use delivering::spread::route_unanswered;
 use delivering::walk;
 use ending::close::{break_off, close, close_unanswerable, detach};
 use ending::relief::relieve;
@@ -75,7 +75,7 @@ use packets::accept::{accept, make_room};
 use packets::connect::refuse_unreadable;
 pub use packets::login::{Answer, Question};
 use packets::publish::on_publish;
-use packets::{acks, disconnect, mount};
+use packets::{acks, disconnect, mount, publish};
 pub use queues::report::{BridgeQueue, ClientDrops, LineQueue};
 use sending::pump::{look_at_emptied, pump};
 use sending::put_back::look_at_refusals;
@@ -88,7 +88,7 @@ pub use turn::{Driver, end_turn, feed_store};
 
 use crate::auth::Auth;
 use crate::config::log_type::NOTICE;
-use crate::config::{Config, General};
+use crate::config::{CertificateUsername, Config, General};
 use crate::impossible;
 pub use crate::keys::ConnId;
 use crate::message::{Message, Parts};
@@ -241,6 +241,12 @@ impl Broker {
         self.settle(now);
     }
 
+    /// The client has shown a certificate with this subject; `by` says what of it is the user name of the
+    /// CONNECT that comes next.
+    pub fn show_certificate(&mut self, c: ConnId, by: CertificateUsername, subject: &str) {
+        self.core.connections.show(c, by, subject);
+    }
+
     /// Nothing comes of the connection, for the reason `why`: its handshake has failed, or its request was
     /// refused. To be told before [`Broker::closed`].
     pub fn not_let_in(&mut self, c: ConnId, why: &str, now: Time) {
@@ -389,6 +395,7 @@ impl Broker {
     /// The broker stops: wills are published, MQTT 5 clients told [MQTT-3.14], and everything is
     /// put in the next batch.
     pub fn shutdown(&mut self, now: Time) {
+        publish::pieces::go_on_to_the_end(&mut self.core, now);
         self.core.is_shutting_down = true;
         walk::finish(&mut self.core, now);
         for c in self.core.connections.keys() {

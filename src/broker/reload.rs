@@ -1,5 +1,7 @@
 //! What changes while the broker runs: settings and access rules.
 
+pub(crate) mod revoke;
+
 use std::rc::Rc;
 
 use super::connections::Logins;
@@ -29,9 +31,10 @@ pub(crate) fn set_general(core: &mut Core, general: &General) {
 /// Puts other rules in force: what clients may publish and read changes at once. Those whose user is
 /// gone or has another password, and anonymous ones that are no longer let in, are disconnected, in
 /// pieces ([`go_on`]).
-pub(crate) fn set_auth(core: &mut Core, auth: Auth, now: Time) {
+pub(crate) fn set_auth(core: &mut Core, mut auth: Auth, now: Time) {
     // Those who are still to be judged by the rules that go were let in by the ones before.
     judge(core, usize::MAX, now);
+    auth.inherit(&mut core.settings.auth);
     core.watches.judged_before = Some(std::mem::replace(&mut core.settings.auth, auth));
     // What failed may be right by now.
     core.logins = Logins::default();
@@ -44,7 +47,9 @@ pub(crate) fn set_auth(core: &mut Core, auth: Auth, now: Time) {
 
 /// True if there is something for [`go_on`].
 pub(crate) fn goes_on(core: &Core) -> bool {
-    !core.watches.judged_anew.is_empty() || !core.watches.bounded_anew.is_empty()
+    let watches = &core.watches;
+    let judged = !watches.judged_anew.is_empty() || !watches.revoked.is_empty();
+    judged || !watches.bounded_anew.is_empty()
 }
 
 /// Looks at connections and sessions, to which other rules or settings apply by now, for about `most`
@@ -52,6 +57,7 @@ pub(crate) fn goes_on(core: &Core) -> bool {
 pub(crate) fn go_on(core: &mut Core, most: usize, now: Time) {
     let end = core.work.done() + most as u64;
     judge(core, most, now);
+    revoke::go_on(core, end, now);
     while core.work.done() < end
         && let Some(key) = core.watches.bounded_anew.pop()
     {
@@ -102,7 +108,8 @@ fn may_stay(core: &mut Core, c: ConnId, before: &Auth, now: Time) -> bool {
     let Some(session) = core.sessions.known(key) else {
         return true;
     };
-    let stays = auth.still_admits(before, &name, session.origin().username());
+    let who = (session.client_id(), session.origin().username());
+    let stays = auth.still_admits(before, &name, who);
     let listener = auth.per_listener().then_some(&*name);
     if session.origin().listener() != listener {
         let (client_id, username) = (session.client_id(), session.origin().username());

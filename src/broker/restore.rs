@@ -13,10 +13,10 @@ use super::ending::expire::check_session;
 use super::ending::session::watch_session;
 use super::ledger::Ledger;
 use super::memory::Memory;
-use super::pieces::Round;
+use super::pieces::{Portions, Round};
 use super::queues::age::note_expiry;
 use super::queues::bounds::{note_policy, trim};
-use super::routing::Router;
+use super::routing::{FanOuts, Router};
 use super::sessions::{Drops, PendingWill, Role, Session, Sessions, Subscribed};
 use super::settings::Settings;
 use super::shares::leave::restore_leftovers;
@@ -65,6 +65,8 @@ pub(crate) fn restore(config: &Config, auth: Auth, loaded: Loaded, now: Time) ->
         counters: Counters::default(),
         work: Work::default(),
         round: Round::default(),
+        portions: Portions::default(),
+        fan_outs: FanOuts::default(),
         refusals: RefusalLog::default(),
         logins: Logins::default(),
         watches: Watches::default(),
@@ -163,9 +165,9 @@ fn restore_session(core: &mut Core, loaded: LoadedSession, now: Time) -> Session
         session.inbound.clear();
         session.outbound.skip_ids();
     }
-    session.drops = Drops::restore(&state.drops);
+    session.set_drops(Drops::restore(&state.drops));
     session.set_by_topic(state.by_topic);
-    session.role = match (record.ended, record.bridge) {
+    session.set_role(match (record.ended, record.bridge) {
         (true, _) => Role::Ended,
         (false, false) => Role::Client,
         (false, true) => {
@@ -179,7 +181,7 @@ fn restore_session(core: &mut Core, loaded: LoadedSession, now: Time) -> Session
             end.given_up = record.given_up.clone();
             Role::Bridge(Box::new(end))
         }
-    };
+    });
     let key = core.sessions.add(session);
     if !id_pages.is_empty() {
         // Also the state row: after a rescue it may be of a time when it held the ids.

@@ -12,8 +12,13 @@ use super::shares::hand_out::on_leftover_rows;
 use crate::store::{Batch, Event};
 use crate::time::Time;
 
-/// The batch to commit now, if one is due and none is under way.
+/// The batch to commit now, if one is due, none is under way, and no message has reached only some of its
+/// receivers.
 pub(crate) fn take_batch(core: &mut Core, now: Time) -> Option<Batch> {
+    if core.fan_outs.is_under_way() {
+        return None;
+    }
+    core.fan_outs.rested();
     if !core.ledger.store().is_due(now) {
         return None;
     }

@@ -4,7 +4,7 @@
 //! deadline moves, which may be with each packet: when its second comes whoever set it looks whether
 //! it is due, and if not sets it again. It goes with what it looks at.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::impossible;
 use crate::keys::{ConnId, SessionKey};
@@ -52,62 +52,120 @@ impl Timers {
     /// How many are set.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.connections.due.len() + self.sessions.due.len()
+        self.connections.len() + self.sessions.len()
     }
 }
 
-/// The second of each key, and the keys in the order of their seconds. A second has 32 bits, which
-/// reach to 2106: what lies beyond is looked at then, and set again.
+/// No place.
+const NONE: u32 = u32::MAX;
+
+/// The keys, in a list for each second. A second has 32 bits, which reach to 2106: what lies beyond is
+/// looked at then, and set again.
 #[derive(Debug)]
 struct Seconds<K> {
-    /// Second and place, the earliest first.
-    due: BTreeSet<(u32, u32)>,
-    /// By place: whose timer it is, and its second.
-    of: Vec<Option<(K, u32)>>,
+    /// The place of the first of each second.
+    due: BTreeMap<u32, u32>,
+    /// By place.
+    of: Vec<Link<K>>,
+}
+
+/// A place in a list.
+#[derive(Clone, Copy, Debug)]
+struct Link<K> {
+    /// Whose timer it is; `None` if it is not set.
+    key: Option<K>,
+    second: u32,
+    before: u32,
+    behind: u32,
 }
 
 impl<K> Default for Seconds<K> {
     fn default() -> Seconds<K> {
         Seconds {
-            due: BTreeSet::new(),
+            due: BTreeMap::new(),
             of: Vec::new(),
         }
     }
 }
 
 impl<K: Copy + PartialEq> Seconds<K> {
+    const UNSET: Link<K> = Link {
+        key: None,
+        second: 0,
+        before: NONE,
+        behind: NONE,
+    };
+
     fn set(&mut self, (key, slot): (K, usize), at: Option<Time>) {
         let Ok(place) = u32::try_from(slot) else {
             return impossible!("a key has the place {slot}");
         };
-        let known = self.of.get(slot).copied().flatten();
+        let known = self.of.get(slot).and_then(|link| link.key);
         // The place may have another user by the time that an old one is to have no timer.
-        if let Some((_, second)) = known.filter(|(of, _)| at.is_some() || *of == key) {
-            self.due.remove(&(second, place));
-            self.of[slot] = None;
+        if known.is_some_and(|known| at.is_some() || known == key) {
+            self.unlink(place);
         }
         if let Some(at) = at {
             // Rounded up: a timer must not find itself too early every time.
             let second = rounded_up(at).as_secs();
             let second = u32::try_from(second).unwrap_or(u32::MAX);
             if self.of.len() <= slot {
-                self.of.resize(slot + 1, None);
+                self.of.resize(slot + 1, Seconds::UNSET);
             }
-            self.of[slot] = Some((key, second));
-            self.due.insert((second, place));
+            self.link(place, key, second);
         }
     }
 
+    fn link_mut(&mut self, place: u32) -> Option<&mut Link<K>> {
+        self.of.get_mut(place as usize)
+    }
+
+    /// Puts a place that is in no list before the others of its second.
+    fn link(&mut self, place: u32, key: K, second: u32) {
+        let behind = self.due.insert(second, place).unwrap_or(NONE);
+        if let Some(next) = self.link_mut(behind) {
+            next.before = place;
+        }
+        if let Some(link) = self.link_mut(place) {
+            *link = Link {
+                key: Some(key),
+                second,
+                before: NONE,
+                behind,
+            };
+        }
+    }
+
+    /// Takes a place out of its list; returns whose it was.
+    fn unlink(&mut self, place: u32) -> Option<K> {
+        let link = std::mem::replace(self.link_mut(place)?, Seconds::UNSET);
+        if let Some(next) = self.link_mut(link.behind) {
+            next.before = link.before;
+        }
+        if let Some(last) = self.link_mut(link.before) {
+            last.behind = link.behind;
+        } else if link.behind == NONE {
+            self.due.remove(&link.second);
+        } else {
+            self.due.insert(link.second, link.behind);
+        }
+        link.key
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.of.iter().filter(|link| link.key.is_some()).count()
+    }
+
     fn next(&self) -> Option<Time> {
-        let (second, _) = self.due.first()?;
+        let (second, _) = self.due.first_key_value()?;
         Some(Time::from_secs(u64::from(*second)))
     }
 
     fn take(&mut self, now: Time) -> Option<K> {
         self.next().filter(|at| *at <= now)?;
-        let (_, place) = self.due.pop_first()?;
-        let (key, _) = self.of.get_mut(place as usize)?.take()?;
-        Some(key)
+        let (_, place) = self.due.first_key_value()?;
+        self.unlink(*place)
     }
 }
 
@@ -175,8 +233,38 @@ impl Purges {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
     use crate::keys::Table;
+
+    proptest! {
+        /// Whatever is set, moved and taken: each key once, in the order of the seconds.
+        #[test]
+        fn they_come_when_they_are_due(
+            steps in prop::collection::vec((0usize..12, prop::option::of(0u64..6), 0u64..6), 1..200),
+        ) {
+            let (mut seconds, mut model) = (Seconds::default(), BTreeMap::new());
+            for (key, at, now) in steps {
+                seconds.set((key, key), at.map(Time::from_secs));
+                match at {
+                    Some(at) => model.insert(key, at),
+                    None => model.remove(&key),
+                };
+                prop_assert_eq!(seconds.len(), model.len());
+                prop_assert_eq!(seconds.next(), model.values().min().map(|at| Time::from_secs(*at)));
+                if let Some(key) = seconds.take(Time::from_secs(now)) {
+                    let at = model.remove(&key);
+                    prop_assert!(at.is_some() && at <= model.values().min().copied().or(at));
+                    prop_assert!(at <= Some(now));
+                } else {
+                    prop_assert!(model.values().all(|at| *at > now));
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_key_has_one_timer() {

@@ -1,8 +1,12 @@
 //! The end of a turn: the one order in which what the broker has to say leaves it, for sockets and
 //! for tests.
 
+use std::path::Path;
+
 use super::packets::login;
+use super::reload::revoke;
 use super::{Answer, Broker, ConnId, Question, pieces};
+use crate::auth::Revocation;
 use crate::store::{Batch, ReadRequest};
 use crate::time::Time;
 
@@ -105,8 +109,15 @@ impl Broker {
     }
 
     /// A login was looked at: the client gets its CONNACK, unless it is gone.
-    pub fn login_answer(&mut self, answer: &Answer, now: Time) {
+    pub fn login_answer(&mut self, answer: Answer, now: Time) {
         login::on_answer(&mut self.core, answer, now);
+        self.settle(now);
+    }
+
+    /// The program behind the `auth_socket` of this path has taken back what it granted: nobody comes in
+    /// by it without a question, and who is in is disconnected, in pieces.
+    pub fn revoke(&mut self, path: &Path, revocation: &Revocation, now: Time) {
+        revoke::revoke(&mut self.core, path, revocation, now);
         self.settle(now);
     }
 

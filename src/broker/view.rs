@@ -43,13 +43,12 @@ impl Broker {
         block.is_some_and(|block| block.is_none_or(|block| self.core.logins.knows(block, now)))
     }
 
-    /// What of the client's certificate is its user name: what its listener says.
-    pub fn certificate_username(&self, c: ConnId) -> CertificateUsername {
-        let conn = self.core.connections.get(c);
-        let listener = conn.and_then(|conn| self.core.settings.listener(conn.listener()?));
-        listener.map_or(CertificateUsername::None, |listener| {
-            self.core.settings.auth.certificate_username(&listener.name)
-        })
+    /// What of the client's certificate is its user name, as its listener says; `None` where nobody asks for
+    /// a certificate.
+    pub fn asks_for_certificate(&self, c: ConnId) -> Option<CertificateUsername> {
+        let conn = self.core.connections.get(c)?;
+        let listener = self.core.settings.listener(conn.listener()?)?;
+        self.core.settings.auth.asks_for_certificate(&listener.name)
     }
 
     /// What the log calls a connection: client id and address, or the address alone before CONNECT.
@@ -96,6 +95,7 @@ impl Broker {
         let interval = core.ledger.store().commit_interval().as_millis();
         let mut gauges = Gauges {
             clients: clients.count() as u64,
+            logging_in: core.connections.logging_in() as u64,
             subscriptions: core.router.subscriptions() as u64,
             shared_subscriptions: core.router.groups.members() as u64,
             retained: core.router.retained_len() as u64,

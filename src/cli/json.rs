@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::client::Message;
+pub(super) use crate::json::write_string as string;
 use crate::mqtt::Property;
 use crate::time::calendar::DateTime;
 
@@ -87,21 +88,4 @@ fn key(name: &str, start: usize, out: &mut String) {
     }
     string(name, out);
     out.push(':');
-}
-
-/// A JSON string.
-pub(super) fn string(text: &str, out: &mut String) {
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c < ' ' => drop(write!(out, "\\u{:04x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
 }

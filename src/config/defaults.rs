@@ -104,6 +104,9 @@ impl Default for Security {
             auto_id_prefix: "auto-".to_owned(),
             password_file: None,
             acl_file: None,
+            auth_socket: None,
+            auth_socket_cache: Duration::from_secs(300),
+            auth_socket_timeout: Duration::from_secs(5),
         }
     }
 }

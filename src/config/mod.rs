@@ -203,6 +203,12 @@ pub struct Security {
     pub password_file: Option<PathBuf>,
     /// `acl_file`.
     pub acl_file: Option<PathBuf>,
+    /// `auth_socket`.
+    pub auth_socket: Option<PathBuf>,
+    /// `auth_socket_cache`: how long an answer that lets a client in counts. Default 300 s.
+    pub auth_socket_cache: Duration,
+    /// `auth_socket_timeout`: how long an answer may take. Default 5 s.
+    pub auth_socket_timeout: Duration,
 }
 
 /// `durability`: what an acknowledgement promises.

@@ -15,8 +15,8 @@ use super::reactor::Readiness;
 use super::turn::ready::WRITE;
 use super::web::Web;
 use crate::broker::{ConnId, Outbox};
-use crate::config::{self, CertificateUsername, General};
-use crate::tls::Session;
+use crate::config::{self, General};
+use crate::tls::{Certificate, Session};
 
 /// Who is at the other end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -194,15 +194,9 @@ impl Conn {
         self.socket.flush(&mut self.ready)
     }
 
-    /// The user name that the client's certificate gives it, if it has shown one with such a name.
-    pub(super) fn certificate_username(&self, by: CertificateUsername) -> Option<String> {
-        let certificate = self.socket.session()?.peer()?;
-        match by {
-            CertificateUsername::None => None,
-            CertificateUsername::CommonName => certificate.common_name,
-            CertificateUsername::Subject => Some(certificate.subject),
-        }
-        .filter(|name| !name.is_empty())
+    /// The certificate that the client has shown.
+    pub(super) fn certificate(&self) -> Option<Certificate> {
+        self.socket.session()?.peer()
     }
 
     /// What must be written though the broker has nothing to say: of a handshake, or encrypted and not yet

@@ -283,14 +283,21 @@ impl Hub {
         let Packet::Connect(mut connect) = packet else {
             return self.broker.packet(id, packet, now);
         };
-        let by = self.broker.certificate_username(id);
-        let proven = match by {
-            CertificateUsername::None => None,
-            _ => self.conn(id).and_then(|conn| conn.certificate_username(by)),
+        let by = self.broker.asks_for_certificate(id);
+        let certificate = self
+            .conn(id)
+            .filter(|_| by.is_some())
+            .and_then(|conn| conn.certificate());
+        let proven = match (by, &certificate) {
+            (Some(by), Some(certificate)) => {
+                self.broker.show_certificate(id, by, &certificate.subject);
+                certificate.username(by)
+            }
+            _ => None,
         };
-        if by != CertificateUsername::None {
+        if by.is_some_and(|by| by != CertificateUsername::None) {
             // What the client says of itself doesn't count, as in Mosquitto.
-            (connect.username, connect.password) = (proven.as_deref(), None);
+            (connect.username, connect.password) = (proven, None);
         }
         self.broker.packet(id, Packet::Connect(connect), now);
         self.ask_after(id);

@@ -28,7 +28,7 @@ use super::turn::watch::{Part, Watch};
 use super::uplink::Uplink;
 
 use super::web::{Site, Web};
-use crate::broker::{self, Address, Answer, Broker, ConnId, Driver, Question};
+use crate::broker::{self, Address, Broker, ConnId, Driver, Question};
 use crate::config::General;
 use crate::held;
 use crate::status::{Sys, Traffic};
@@ -71,7 +71,7 @@ pub struct Hub {
     /// The storage thread; `None` once it is being closed.
     store: Option<Handle>,
     /// Who checks passwords.
-    logins: Logins,
+    pub(super) logins: Logins,
     /// The publisher of `$SYS`.
     sys: Sys,
     pub(super) traffic: Traffic,
@@ -359,13 +359,6 @@ impl Hub {
         self.watch.add_store(begun.elapsed());
     }
 
-    /// A login was looked at. The system asks for the client after its keep-alive, which holds now.
-    pub fn login_answer(&mut self, answer: &Answer) {
-        let now = self.now();
-        self.broker.login_answer(answer, now);
-        self.ask_after(answer.conn());
-    }
-
     /// SIGHUP: from now on these settings hold.
     pub fn set_general(&mut self, general: &General) {
         let now = self.now();
@@ -473,7 +466,7 @@ impl Driver for Hub {
 
     fn ask(&mut self, question: Question) {
         if let Err(answer) = self.logins.ask(question) {
-            self.login_answer(&answer);
+            self.login_answer(answer);
         }
     }
 

@@ -4,7 +4,7 @@
 //! [`Hub`]. Work goes in turns: each ready connection reads once and hands its packets to the
 //! broker (`drive`), as far as its share of the turn goes (`turn::ready`); then the end of the turn gives the
 //! store its batch and writes each connection's output once (`turn`). `web` puts WebSocket and files between socket and packets;
-//! `logins` checks passwords, which takes long, on a thread of its own;
+//! `logins` checks passwords and asks at `auth_socket`, which takes long, on threads of its own;
 //! `uplink` drives the client side of bridges, and keeps name lookups, which block, off this thread.
 
 mod channel;
@@ -30,7 +30,7 @@ pub use listen::{
     Bound, Error as ListenError, Found, Listener, Start, Trial, Waiting, bind, is_here,
     listen_late, look_up, most_connections, serve, try_out,
 };
-pub use logins::Logins;
+pub use logins::{LoginEvent, Logins};
 pub use reactor::Reactor;
 pub use signals::Signals;
 pub use turn::Turn;

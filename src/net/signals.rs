@@ -14,7 +14,6 @@ use super::conn::Conn;
 use super::hub::Hub;
 use super::reactor::{Reactor, Source};
 use super::web::Code;
-use crate::auth::Auth;
 use crate::time::Time;
 use crate::tls::{self, ServerSide};
 
@@ -66,12 +65,6 @@ impl Signals {
 }
 
 impl Hub {
-    /// SIGHUP: from now on these rules hold.
-    pub fn set_auth(&mut self, auth: Auth) {
-        let now = self.now();
-        self.broker.set_auth(auth, now);
-    }
-
     /// SIGHUP: what the handshakes of connections go by that come from now on, for each listener. `clock`
     /// is what certificates are judged by: it is told what time it is.
     pub fn set_tls(&mut self, clock: &tls::Clock, sides: Vec<Option<ServerSide>>) {

@@ -6,12 +6,13 @@
 mod cleared;
 mod hash;
 mod kept;
+mod label;
+mod node;
 mod owners;
 mod retained;
 mod shared;
 mod sorted;
 mod subs;
-mod symbols;
 mod tree;
 mod trie;
 

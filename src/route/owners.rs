@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 
-use crate::held::ALLOCATION;
+use crate::held::table;
 use crate::message::Origin;
 
 /// What a client has retained: values that it was the last to set.
@@ -87,11 +87,6 @@ impl Owners {
 
     /// What all that takes in memory, in bytes.
     pub(super) fn held(&self) -> usize {
-        let table = |places: usize, entry: usize| match places {
-            0 => 0,
-            // An eighth of the table stays free, and each place has a byte beside it.
-            places => places * (entry + 1) * 8 / 7 + ALLOCATION,
-        };
         table(self.of.capacity(), size_of::<(u64, Owned)>())
             + table(self.names.capacity(), size_of::<(*const Origin, u32)>())
             + self.name_bytes

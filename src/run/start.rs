@@ -14,13 +14,16 @@ use super::logger::{self, TopicLine};
 use crate::auth::Auth;
 use crate::broker::Broker;
 use crate::config::{Config, Durability};
-use crate::net::{self, Clock, Handshakes, Hub, Logins, Reactor, Seen, Shared};
+use crate::net::{self, Clock, Handshakes, Hub, LoginEvent, Logins, Reactor, Seen, Shared};
 use crate::status::Sys;
 use crate::store::{Db, Event, Handle, Loaded, Location};
 use crate::time::Time;
 use crate::tls;
 
 type Executor = Rc<LocalExecutor<'static>>;
+
+/// So much of what was found out about logins waits for the loop at most.
+const LOGINS: usize = 64;
 
 /// Opens the store and makes the broker of what lies in it. The channel tells when the store is
 /// damaged.
@@ -45,15 +48,18 @@ pub(super) fn hub(
         wall: (loaded.wall > 0).then(|| Time::from_millis(loaded.wall)),
     });
     let now = clock.now();
+    // What has no room waits on its thread: a program may revoke without end.
+    let (report, reports) = channel::bounded(LOGINS);
+    // Fails only when the loop has ended.
+    let mut logins = Logins::new(move |found| drop(report.send_blocking(found)));
+    logins.attend(auth.sockets());
     let broker = Broker::new(config, auth, loaded, now);
     if let Some((client, at)) = broker.first_to_expire() {
         log_first_to_expire(general.persistent_client_expiration, client, at.since(now));
     }
     let sys = Sys::new(Duration::from_secs(general.sys_interval.into()), now);
     let reactor = Rc::clone(reactor);
-    let (answer, answers) = channel::unbounded();
-    // Fails only when the loop has ended.
-    let logins = Logins::new(move |found| drop(answer.try_send(found)));
+    // Fails only when the loop has ended, as that of the logins.
     let (step, steps) = channel::unbounded();
     let handshakes = Handshakes::new(move |stepped| drop(step.try_send(stepped)));
     let threads = (store, logins, handshakes);
@@ -67,8 +73,14 @@ pub(super) fn hub(
     executor.spawn(shake).detach();
     let shared = hub.clone();
     let let_in = async move {
-        while let Ok(answer) = answers.recv().await {
-            shared.borrow_mut().login_answer(&answer);
+        while let Ok(found) = reports.recv().await {
+            match found {
+                LoginEvent::Answer(answer) => shared.borrow_mut().login_answer(answer),
+                LoginEvent::Revoked(path, what) => shared.borrow_mut().revoke(&path, &what),
+            }
+            if !reports.is_empty() {
+                net::let_others_go_first(&shared).await;
+            }
         }
     };
     executor.spawn(let_in).detach();

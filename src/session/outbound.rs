@@ -52,8 +52,6 @@ pub struct Outbound {
     /// Every owed message up to and including this one was sent at least once, but for those of lanes
     /// with a cursor of their own ([`Hold`]).
     pub(super) cursor: MessageId,
-    /// What is owed, in all places; not the dead letters.
-    pub(super) owed: Amount,
     /// Made with the first message.
     pub(super) places: Option<Box<Places>>,
 }
@@ -70,7 +68,6 @@ impl Outbound {
             window_qos2: u16::MAX,
             next_seq: 0,
             cursor: MessageId(0),
-            owed: Amount::default(),
             places: None,
         }
     }
@@ -116,8 +113,8 @@ impl Outbound {
         let mut outbound = Outbound {
             next_seq: state.next_seq,
             cursor: state.cursor,
-            owed: owed.total(),
             places: Some(Box::new(Places {
+                owed: owed.total(),
                 flights: released.collect(),
                 // They may have been sent in any order.
                 out_of_order: true,
@@ -192,7 +189,12 @@ impl Outbound {
 
     /// Messages owed to the peer and not yet taken over by it. Dead letters are not among them.
     pub fn len(&self) -> u64 {
-        self.owed.messages
+        self.owed().messages
+    }
+
+    /// What is owed, in all places; not the dead letters.
+    pub(super) fn owed(&self) -> Amount {
+        self.places.as_ref().map_or(Amount::default(), |p| p.owed)
     }
 
     /// True when nothing is owed.
@@ -202,7 +204,7 @@ impl Outbound {
 
     /// Bytes of the messages owed.
     pub fn bytes(&self) -> u64 {
-        self.owed.bytes
+        self.owed().bytes
     }
 
     /// What is owed in one lane.
@@ -265,7 +267,7 @@ impl Outbound {
         self.online = false;
         self.reads = self.reads.wrapping_add(1);
         if !self.durable {
-            (self.places, self.owed) = (None, Amount::default());
+            self.places = None;
             return;
         }
         let Some(places) = &mut self.places else {
@@ -276,7 +278,7 @@ impl Outbound {
             let Some(queued) = flight.queued() else {
                 if !flight.is_aside {
                     // Owed only while the connection lasted.
-                    self.owed.take(1, flight.size.into());
+                    places.owed.take(1, flight.size.into());
                     places.cold.forget(flight.owed.lane, None, flight.size);
                 }
                 continue;
@@ -292,7 +294,7 @@ impl Outbound {
                 None => {
                     // Owed only while the connection lasts.
                     let size = entry.message.size();
-                    self.owed.take(1, size.into());
+                    places.owed.take(1, size.into());
                     places.cold.forget(entry.owed.lane, None, size);
                 }
             }
@@ -311,11 +313,11 @@ impl Outbound {
     /// nothing can be sent that could not before.
     pub fn push(&mut self, entry: Entry, by_topic: bool) -> bool {
         let size = entry.message.size();
-        self.owed.add(1, size.into());
         let (is_counted, durable, online) =
             (self.counts(entry.owed.lane), self.durable, self.online);
-        let messages = self.owed.messages;
         let places = self.places();
+        places.owed.add(1, size.into());
+        let messages = places.owed.messages;
         let may_go = !places.is_blocked();
         if is_counted {
             let topic = by_topic.then(|| entry.message.topic());
@@ -429,7 +431,7 @@ impl Outbound {
     /// A message was sent without having been queued, because the queue [is free](Outbound::is_free).
     pub fn sent_at_once(&mut self, entry: Entry, now: Time) {
         let (lane, size) = (entry.owed.lane, entry.message.size());
-        self.owed.add(1, size.into());
+        self.places().owed.add(1, size.into());
         if self.counts(lane) {
             self.places().cold.owe(lane, entry.id, size, None);
         }
@@ -455,7 +457,7 @@ impl Outbound {
     /// A message is no longer owed.
     pub(super) fn forget(&mut self, lane: Lane, id: Option<MessageId>, size: u32) {
         if lane != Lane::Dead {
-            self.owed.take(1, size.into());
+            self.places().owed.take(1, size.into());
         }
         self.take_condemned(id);
         if self.counts(lane) {

@@ -77,6 +77,8 @@ impl Hold {
 /// Where messages are on their way to the peer.
 #[derive(Debug, Default)]
 pub(super) struct Places {
+    /// What is owed, in all places; not the dead letters.
+    pub owed: Amount,
     pub flights: VecDeque<Flight>,
     /// A flight stands behind one with a later place in the sequence, or did.
     pub out_of_order: bool,

@@ -47,7 +47,7 @@ impl Outbound {
                 .or_default()
                 .add(1, queued.size.into());
         }
-        assert_eq!(self.owed, owed);
+        assert_eq!(self.owed(), owed);
         for lane in self.lanes() {
             let counted = lanes.remove(&lane).unwrap_or_default();
             assert_eq!(self.owed_by(lane), counted, "{lane:?}");

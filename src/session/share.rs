@@ -99,7 +99,7 @@ impl Outbound {
         let flights = std::mem::take(&mut places.flights).into_iter();
         let sent = flights.filter_map(|flight| flight.id).collect();
         let gone = places.cold.part_with(|lane| !keep(lane));
-        self.owed = places.cold.total();
+        places.owed = places.cold.total();
         places.recount_cold();
         let gone_bytes = gone.room();
         Disowned::new(sent, gone, gone_bytes)

@@ -87,7 +87,7 @@ impl Sys {
             .into_iter()
             .chain(heap.into_iter().flatten())
             .chain(clients(&counters, &gauges))
-            .chain(doors(&counters))
+            .chain(doors(&counters, &gauges))
             .chain(transfers(&counters, traffic))
             .chain(holdings(&counters, &gauges, broker.disk()))
             .chain(limited(broker))
@@ -140,9 +140,10 @@ fn clients(counters: &Counters, gauges: &Gauges) -> [(&'static str, u64); 7] {
     ]
 }
 
-/// Who was not let in.
-fn doors(counters: &Counters) -> [(&'static str, u64); 3] {
+/// Who is not let in yet, or was not.
+fn doors(counters: &Counters, gauges: &Gauges) -> [(&'static str, u64); 4] {
     [
+        ("$SYS/broker/connections/logging_in", gauges.logging_in),
         ("$SYS/broker/connections/turned_away", counters.turned_away),
         ("$SYS/broker/connections/refused", counters.refused),
         ("$SYS/broker/connections/locked_out", counters.locked_out),

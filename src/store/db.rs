@@ -27,6 +27,8 @@ const STAMP_BYTES: u64 = 1 << 20;
 
 /// A file is worth compacting when it is this many times its live rows.
 const COMPACT_RATIO: u64 = 4;
+/// What is smaller in memory is not worth compacting, in bytes.
+const MIN_BYTES_IN_MEMORY: u64 = 128 << 10;
 
 /// How much a smaller file is wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +77,8 @@ pub struct Db {
     counted: u64,
     /// Bytes of all rows of the tables.
     live: u64,
+    /// The most that `live` was since the last rewrite.
+    most_live: u64,
     /// The tables have no message from this number on.
     end: u64,
     /// The file's length after the last rewrite, and its live bytes: below twice that, and above
@@ -119,7 +123,7 @@ impl Db {
     /// Whatever an operator has to cure: see [`Error`].
     pub fn open(location: Location) -> Result<(Db, Loaded), Error> {
         let path = match location {
-            Location::Memory => return Db::with_files(Box::new(MemoryFiles)),
+            Location::Memory => return Db::with_files(Box::<MemoryFiles>::default()),
             Location::File(path) => path,
         };
         let meter = Meter::default();
@@ -165,6 +169,7 @@ impl Db {
             stored: meta.stamp,
             counted: 0,
             live: loaded.live,
+            most_live: loaded.live,
             end,
             compacted: (0, 0),
         };
@@ -246,6 +251,7 @@ impl Db {
             self.end = self.end.max(last + 1);
         }
         self.live = (self.live + balance.added).saturating_sub(balance.removed);
+        self.most_live = self.most_live.max(self.live);
         self.meta.format = meta.format;
         self.applied(meta.applied);
         Ok(())
@@ -308,7 +314,7 @@ impl Db {
         self.files.path()
     }
 
-    /// Bytes of the file, or of the rows if it is in memory.
+    /// Bytes of the file, or of what it takes in memory; of the rows if that is not known.
     pub fn file_bytes(&self) -> u64 {
         self.files.store_bytes().unwrap_or(self.live)
     }
@@ -337,6 +343,10 @@ impl Db {
     /// Whether [`Db::rewrite`] would give much back, and soon.
     pub fn is_worth_compacting(&self, need: Need) -> bool {
         let bytes = self.file_bytes();
+        if self.files.is_memory() {
+            // It is bounded closely and wears nothing out: a quarter of what was there is enough.
+            return bytes > MIN_BYTES_IN_MEMORY && self.live < self.most_live / 4 * 3;
+        }
         if bytes <= need.min_file_bytes() {
             return false;
         }
@@ -370,12 +380,19 @@ impl Db {
     }
 
     /// Copies all rows to a new file in the place of the old, which shrinks it to about its live
-    /// rows. Costs time and writes in proportion to these, and a few syncs.
+    /// rows. Costs time and writes in proportion to these, and a few syncs. In memory, where there may be
+    /// no room for both, they move together in the old one.
     ///
     /// # Errors
     /// Whatever redb and the disk report; nothing is lost.
     pub fn rewrite(&mut self) -> Result<(), Error> {
         self.database()?;
+        self.most_live = self.live;
+        if self.files.is_memory() {
+            let compacted = self.database.as_mut().map(Database::compact);
+            let result = compacted.transpose().map(drop);
+            return self.drop_failed(result.map_err(|e| redb::Error::from(e).into()));
+        }
         let result = self.try_rewrite();
         if result.is_err() {
             self.files.discard_store();

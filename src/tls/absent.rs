@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::clock::Clock;
-use crate::config::{BridgeTls, ListenerTls, Protocol};
+use crate::config::{BridgeTls, CertificateUsername, ListenerTls, Protocol};
 
 /// Why there is no TLS. Prints as one line: cause, then cure.
 #[derive(Debug)]
@@ -53,8 +53,6 @@ impl std::error::Error for Failure {}
 pub struct Certificate {
     never: Never,
     /// As in a build with TLS.
-    pub common_name: Option<String>,
-    /// As in a build with TLS.
     pub subject: String,
     /// As in a build with TLS.
     pub not_before: Duration,
@@ -67,6 +65,11 @@ impl Certificate {
     /// Always.
     pub fn of_file(_: &Path) -> Result<Certificate, Error> {
         Err(Error)
+    }
+
+    /// Never asked.
+    pub fn username(&self, _: CertificateUsername) -> Option<&str> {
+        match self.never {}
     }
 }
 

@@ -1,11 +1,12 @@
 //! What a certificate says of itself: for the log, for user names, for sentences about what is wrong.
-//! Nothing is decided by it but for certificates of version 1.
+//! Nothing is decided by it but for certificates of version 1, and whose owner may sign others'.
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 use std::fmt::Write;
 use std::time::Duration;
 
 use super::der::{Elements, tag};
+use crate::config::CertificateUsername;
 
 /// The attribute types that RFC 4514 (section 3) has short names for, and what else is common, by the
 /// bytes of their object identifiers.
@@ -27,6 +28,8 @@ const ATTRIBUTES: [(&[u8], &str); 12] = [
     (&[9, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 25], "DC"),
 ];
 const COMMON_NAME: &[u8] = &[0x55, 4, 3];
+const KEY_USAGE: &[u8] = &[0x55, 0x1d, 15];
+const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 19];
 /// rsaEncryption.
 const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 17];
@@ -93,6 +96,16 @@ impl Certificate {
         &self.raw_names.1
     }
 
+    /// What of it is the user name of the client that shows it.
+    pub fn username(&self, by: CertificateUsername) -> Option<&str> {
+        let name = match by {
+            CertificateUsername::None => None,
+            CertificateUsername::CommonName => self.common_name.as_deref(),
+            CertificateUsername::Subject => Some(&*self.subject),
+        };
+        name.filter(|name| !name.is_empty())
+    }
+
     /// True if `other` may have signed it: it has the name of who did.
     pub fn may_be_signed_by(&self, other: &Certificate) -> bool {
         self.raw_names.1 == other.raw_names.0
@@ -102,6 +115,40 @@ impl Certificate {
     pub fn is_self_signed(&self) -> bool {
         self.raw_names.0 == self.raw_names.1
     }
+}
+
+/// Whether the owner of a certificate may sign those of others, as OpenSSL judges that: one of version 3
+/// says so, one of version 1 is a CA's if it has signed itself.
+pub(super) fn may_sign(der: &[u8]) -> bool {
+    let Some(certificate) = Certificate::read(der) else {
+        return false;
+    };
+    if certificate.version < 3 {
+        return certificate.is_self_signed();
+    }
+    // [RFC 5280, section 4.2.1.3]: keyCertSign is the sixth bit; a byte for unused bits stands before.
+    let usage = extension(der, KEY_USAGE).and_then(|mut usage| usage.inside(tag::BIT_STRING));
+    let signs = usage.map(|bits| bits.get(1).is_some_and(|first| first & 0x04 != 0));
+    let is_ca = extension(der, BASIC_CONSTRAINTS).map(|mut constraints| {
+        let inside = constraints.enter(tag::SEQUENCE);
+        let flag = inside.and_then(|mut inside| inside.inside(tag::BOOLEAN));
+        flag.is_some_and(|flag| flag != [0])
+    });
+    is_ca.or(signs).unwrap_or(false) && signs.unwrap_or(true)
+}
+
+/// What an extension has as its value.
+fn extension<'a>(der: &'a [u8], kind: &[u8]) -> Option<Elements<'a>> {
+    let mut certificate = Elements::new(der).enter(tag::SEQUENCE)?;
+    let mut fields = certificate.enter(tag::SEQUENCE)?;
+    let extensions = fields.find(|(tag, _)| *tag == 0xa3)?.1;
+    let mut extensions = Elements::new(extensions).enter(tag::SEQUENCE)?;
+    extensions.find_map(|(_, extension)| {
+        let mut fields = Elements::new(extension);
+        let is_it = fields.inside(tag::OID)? == kind;
+        let value = fields.filter(|(tag, _)| *tag == tag::OCTET_STRING).last()?;
+        is_it.then_some(Elements::new(value.1))
+    })
 }
 
 /// How many bits the RSA key of a SubjectPublicKeyInfo has (RFC 3279, section 2.3.1); `None`: it is another

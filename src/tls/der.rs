@@ -2,6 +2,7 @@
 
 /// Tags of X.690 that certificates have.
 pub(super) mod tag {
+    pub(in crate::tls) const BOOLEAN: u8 = 0x01;
     pub(in crate::tls) const INTEGER: u8 = 0x02;
     pub(in crate::tls) const BIT_STRING: u8 = 0x03;
     pub(in crate::tls) const OCTET_STRING: u8 = 0x04;

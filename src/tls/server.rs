@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -14,7 +16,7 @@ use rustls::{
     SignatureScheme,
 };
 
-use super::certificate::Certificate;
+use super::certificate::{Certificate, may_sign};
 use super::clock::Clock;
 use super::error::Error;
 use super::files::{self, Cas};
@@ -168,22 +170,37 @@ fn verifier(
     if cas.file.is_none() && cas.folder.is_none() {
         return Err(Error::NoCa);
     }
-    let roots = Arc::new(cas.roots()?);
-    let builder =
-        WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider));
-    let (mut builder, mut lists) = (builder, Vec::new());
+    let hints = cas.roots()?.subjects();
+    // For rustls each root is a CA's; here those that are none count for themselves alone.
+    let (mut roots, mut alone) = (RootCertStore::empty(), Vec::new());
+    for (_, der) in cas.certificates()? {
+        if may_sign(&der) {
+            // What is wrong with it was said above.
+            let _ = roots.add(der);
+        } else if Certificate::read(&der).is_some_and(|read| read.is_self_signed()) {
+            alone.push(der);
+        }
+    }
+    let (roots, mut lists, mut inner) = (Arc::new(roots), Vec::new(), None);
     if let Some(path) = &tls.crlfile {
         lists = files::crls(path)?;
+    }
+    if !roots.is_empty() {
+        let builder =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider));
         // As OpenSSL with one list: it says which certificates of its own CA are revoked.
-        builder = builder
+        let builder = builder
             .with_crls(lists.clone())
             .only_check_end_entity_revocation()
             .allow_unknown_revocation_status();
+        let built = builder.build();
+        inner = Some(built.map_err(|why| Error::Refused(why.to_string()))?);
     }
-    let inner = builder.build();
     Ok(Arc::new(Verifier {
-        inner: inner.map_err(|why| Error::Refused(why.to_string()))?,
+        inner,
+        hints,
         roots,
+        alone,
         lists,
         supported: provider.signature_verification_algorithms,
         any_date: tls.disable_client_cert_date_checks,
@@ -193,8 +210,14 @@ fn verifier(
 /// Judges certificates of clients as rustls does, and those of version 1 beside.
 #[derive(Debug)]
 struct Verifier {
-    inner: Arc<dyn ClientCertVerifier>,
+    /// `None`: there is no CA.
+    inner: Option<Arc<dyn ClientCertVerifier>>,
+    /// Whose certificates are asked for.
+    hints: Vec<DistinguishedName>,
+    /// Those of CAs.
     roots: Arc<RootCertStore>,
+    /// Those that have signed themselves, and nothing else.
+    alone: Vec<CertificateDer<'static>>,
     /// `crlfile`.
     lists: Vec<CertificateRevocationListDer<'static>>,
     supported: WebPkiSupportedAlgorithms,
@@ -216,11 +239,11 @@ impl Verifier {
 
 impl ClientCertVerifier for Verifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.inner.root_hint_subjects()
+        &self.hints
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        self.inner.client_auth_mandatory()
+        true
     }
 
     fn verify_client_cert(
@@ -230,10 +253,13 @@ impl ClientCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
         let now = self.moment(end_entity, now);
+        if self.alone.iter().any(|known| known == end_entity) {
+            return holds(end_entity, now);
+        }
         let Some(old) = Version1::read(end_entity) else {
-            return self
-                .inner
-                .verify_client_cert(end_entity, intermediates, now);
+            let inner = self.inner.as_ref();
+            let inner = inner.ok_or(CertificateError::UnknownIssuer)?;
+            return inner.verify_client_cert(end_entity, intermediates, now);
         };
         old.verify(&self.roots.roots, self.supported, now)?;
         if old.is_revoked(&self.lists) {
@@ -250,9 +276,7 @@ impl ClientCertVerifier for Verifier {
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         match Version1::read(certificate) {
             Some(old) => old.verify_tls12(message, signature, self.supported),
-            None => self
-                .inner
-                .verify_tls12_signature(message, certificate, signature),
+            None => verify_tls12_signature(message, certificate, signature, &self.supported),
         }
     }
 
@@ -264,13 +288,26 @@ impl ClientCertVerifier for Verifier {
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         match Version1::read(certificate) {
             Some(old) => old.verify_tls13(message, signature, &self.supported),
-            None => self
-                .inner
-                .verify_tls13_signature(message, certificate, signature),
+            None => verify_tls13_signature(message, certificate, signature, &self.supported),
         }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
+        self.supported.supported_schemes()
     }
+}
+
+/// Whether a certificate that is known by itself holds at `now`.
+fn holds(
+    certificate: &CertificateDer<'_>,
+    now: UnixTime,
+) -> Result<ClientCertVerified, rustls::Error> {
+    let read = Certificate::read(certificate).ok_or(CertificateError::BadEncoding)?;
+    if now.as_secs() < read.not_before.as_secs() {
+        return Err(CertificateError::NotValidYet.into());
+    }
+    if now.as_secs() > read.not_after.as_secs() {
+        return Err(CertificateError::Expired.into());
+    }
+    Ok(ClientCertVerified::assertion())
 }

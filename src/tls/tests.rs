@@ -12,6 +12,8 @@ use rcgen::{
 use super::*;
 use crate::config::{BridgeTls, ListenerTls, Protocol, TlsVersion};
 
+mod signers;
+
 /// A folder with a CA, and the certificates that it signs.
 struct Folder {
     dir: tempfile::TempDir,

@@ -410,7 +410,7 @@ impl Driver for Bench {
     }
 
     fn ask(&mut self, question: Question) {
-        self.broker.login_answer(&question.answer(), self.now);
+        self.broker.login_answer(question.answer(), self.now);
     }
 
     fn write(&mut self, conn: ConnId, now: Time) {

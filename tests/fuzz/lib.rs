@@ -2,6 +2,7 @@
 //! (tests/fuzzing.rs), `tests/fuzz/run` over as many as there is time for. The targets `store` and
 //! `web` lie beside what they reach into: src/store/fuzz.rs and src/net/web/fuzz.rs.
 
+pub mod answers;
 pub mod broker;
 pub mod decode;
 pub mod files;

@@ -182,15 +182,33 @@ class Authority:
         openssl("ca", "-batch", "-utf8", "-config", self.config, "-md", digest, *arguments)
 
 
-def self_signed(folder, *, names=LOCALHOST, is_ca=False):
-    """A certificate that has signed itself."""
+def signed_by(pair, name):
+    """A client's certificate that the owner of another, which is no CA's, has signed; behind it stands
+    that one."""
+    stem = pair.cert.parent / f"{next(_numbers)}"
+    made = Pair(stem.with_suffix(".pem"), stem.with_suffix(".key"))
+    _make_key("P-256", made.key)
+    request, extra = stem.with_suffix(".csr"), stem.with_suffix(".ext")
+    extra.write_text("basicConstraints=critical,CA:FALSE\n")
+    openssl("req", "-new", "-key", made.key, "-subj", f"/O=Site/CN={name}", "-out", request)
+    openssl(
+        "x509", "-req", "-in", request, "-CA", pair.cert, "-CAkey", pair.key, "-set_serial", "7",
+        "-days", "30", "-extfile", extra, "-out", made.cert,
+    )  # fmt: skip
+    with made.cert.open("a") as file:
+        file.write(pair.cert.read_text())
+    return made
+
+
+def self_signed(folder, name="localhost", *, names=LOCALHOST):
+    """A certificate that has signed itself, and is no CA's."""
     stem = Path(folder) / f"self{next(_numbers)}"
     made = Pair(stem.with_suffix(".pem"), stem.with_suffix(".key"))
     _make_key("P-256", made.key)
     openssl(
         "req", "-x509", "-new", "-key", made.key, "-out", made.cert, "-days", "365",
-        "-subj", "/CN=localhost", "-addext", f"subjectAltName={','.join(names)}",
-        "-addext", f"basicConstraints=critical,CA:{str(is_ca).upper()}",
+        "-subj", f"/CN={name}", "-addext", f"subjectAltName={','.join(names)}",
+        "-addext", "basicConstraints=critical,CA:FALSE",
     )  # fmt: skip
     return made
 

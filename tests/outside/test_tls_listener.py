@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 import wire
-from certs import Authority, Pair, bundle, in_days, openssl
+from certs import Authority, Pair, bundle, in_days, openssl, self_signed, signed_by
 from clients import V5, V311
 from harness import IS_FOOTBRIDGE, Broker, run, wait_until
 from tls_peers import HELLO_AND_GOODBYE, WEAK, s_client, said, trusting
@@ -299,6 +299,43 @@ def test_client_certificates(secure, ca, tmp_path, version):
             said(broker, says)
 
 
+@VERSIONS
+def test_certificates_of_version_1(secure, ca, tmp_path, version):
+    """As mosquitto-tls(7) has them made: without extensions. They count as others do."""
+    good, gone = ca.client("meter-7", bare=True), ca.client("meter-8", bare=True)
+    ca.revoke(gone)
+    broker = secure(ca.issue(), f"require_certificate true\ncafile {ca.cert}\ncrlfile {ca.crl()}")
+    assert takes(broker, trusting(ca, good, version=version))
+    bad = [
+        gone,
+        ca.client("meter-9", bare=True, valid=("19700101000000Z", in_days(-1))),
+        ca.client("meter-9", bare=True, valid=(in_days(2), "20991231235959Z")),
+        # One of the same name.
+        Authority(tmp_path, "Site CA").client("meter-7", bare=True),
+    ]
+    for pair in bad:
+        assert not takes(broker, trusting(ca, pair, version=version))
+
+
+@VERSIONS
+@pytest.mark.parametrize("bare", [False, True], ids=["version 3", "version 1"])
+def test_a_device_is_no_ca(secure, ca, version, bare):
+    """What a device signs with the key of its own certificate is nothing."""
+    broker = secure(ca.issue(), f"require_certificate true\ncafile {ca.cert}")
+    device = ca.client("meter-7", bare=bare)
+    assert takes(broker, trusting(ca, device, version=version))
+    assert not takes(broker, trusting(ca, signed_by(device, "operator"), version=version))
+
+
+def test_a_certificate_that_has_signed_itself(secure, ca, tmp_path):
+    """It counts where it is named, and nowhere else."""
+    known, other = self_signed(tmp_path, "known"), self_signed(tmp_path, "other")
+    broker = secure(ca.issue(), f"require_certificate true\ncafile {bundle(tmp_path / 'cas', known.cert)}")
+    assert takes(broker, trusting(ca, known))
+    assert not takes(broker, trusting(ca, other))
+    assert not takes(broker, trusting(ca, signed_by(known, "operator")))
+
+
 @pytest.mark.footbridge
 def test_dates_of_client_certificates_may_not_count(secure, ca, tmp_path):
     lines = f"require_certificate true\ncafile {ca.cert}\ndisable_client_cert_date_checks true"
@@ -361,3 +398,31 @@ def test_web_sockets(secure, ca, client):
         far.publish("down", b"y" * size, 1)
         assert len(near.get().payload) == size
         assert len(far.get().payload) == size
+
+
+@VERSIONS
+def test_the_end_of_tls_is_the_end_of_the_connection(secure, ca, client, version):
+    """A close_notify without a DISCONNECT, and the end of the socket without either: the will is due."""
+    broker = secure(ca.issue())
+    watcher = client(broker.port, "watcher")
+    watcher.subscribe("will/#", 1)
+    for n, end in enumerate(["unwrap", "close"]):
+        name = f"c{n}"
+        body = wire.string("MQTT") + b"\4\x06\0\x3c"
+        will = [wire.string(text) for text in (name, f"will/{name}", "gone")]
+        raw = Raw(broker.tls_port, tls=trusting(ca, version=version))
+        raw.send(wire.packet(0x10, body + b"".join(will)))
+        raw.expect(wire.CONNACK)
+        getattr(raw.socket, end)()
+        assert watcher.get().topic == f"will/{name}"
+        raw.socket.close()
+
+
+def test_a_byte_in_each_record(secure, ca):
+    broker = secure(ca.issue())
+    with Raw(broker.tls_port, tls=trusting(ca)) as raw:
+        for byte in wire.connect("slow") + wire.subscribe(1, "t", 0) + wire.publish("t", b"x"):
+            raw.send(bytes([byte]))
+        raw.expect(wire.CONNACK)
+        raw.expect(wire.SUBACK)
+        assert raw.expect(wire.PUBLISH).payload == b"x"

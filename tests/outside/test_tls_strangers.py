@@ -11,6 +11,7 @@ import pytest
 
 import wire
 from harness import free_port, wait_until
+from process import memory
 from test_bad_input import GARBAGE
 from tls_peers import said, trusting
 from wire import Raw
@@ -251,3 +252,26 @@ def test_a_flood_of_plain_clients_does_not_flood_the_log(traffic):
     wait_until(lambda: "what came is no TLS" in broker.log(), what="line in the log")
     lines = broker.log()[before:].splitlines()
     assert len(lines) < 30, "\n".join(lines[:30])
+
+
+def test_a_reader_that_never_reads(traffic, ca, client):
+    """What is sent to it waits within the bounds of its queue, encrypted or not; nobody else waits."""
+    broker = traffic.broker
+    with Raw(broker.tls_port, "deaf", tls=trusting(ca)) as deaf:
+        deaf.send(wire.subscribe(1, "flood", 0))
+        deaf.expect(wire.SUBACK)
+        flooder = client(broker.tls_port, "flooder", tls=trusting(ca))
+        flooder.publish("flood", b"x" * 60_000, 1)
+        before = memory(broker.process.pid)["VmRSS"]
+        for _ in range(300):
+            flooder.publish("flood", b"x" * 60_000, 1)
+        traffic.goes_on()
+        # 18 MB were sent; the kernel takes some of it, and a queue at QoS 0 about 1 MB.
+        assert memory(broker.process.pid)["VmRSS"] - before < 6_000
+        # It reads on, as far as it goes: all of it is whole.
+        deaf.socket.settimeout(3)
+        count = 0
+        while count < 20 and (packet := deaf.receive()):
+            assert packet.payload == b"x" * 60_000
+            count += 1
+        assert count == 20

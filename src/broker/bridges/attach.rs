@@ -91,7 +91,7 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
         // By another configuration the upstream may answer otherwise.
         (end.refusals, end.refusals.count) = (Refusals::new(spec.client_id), refused);
         session.outbound.open_lanes();
-        session.role = Role::Bridge(Box::new(end));
+        session.set_role(Role::Bridge(Box::new(end)));
         session.expiry = expiry;
         session.will = None;
     }
@@ -130,7 +130,7 @@ fn number_lines(core: &mut Core, key: SessionKey, map: &Map) -> Numbering {
     };
     let gone = numbering.configure(&map.line_ids(), is_used);
     let gone: Vec<Lane> = gone.into_iter().map(Lane::Bridge).collect();
-    if let Some(drops) = session.drops.as_mut().filter(|_| !gone.is_empty()) {
+    if let Some(drops) = session.drops_mut().filter(|_| !gone.is_empty()) {
         drops.forget_lines(&gone);
     }
     numbering

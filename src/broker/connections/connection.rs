@@ -1,5 +1,7 @@
 //! One network connection as the broker sees it: version, limits, what waits for the peer.
 
+mod asked;
+mod unfinished;
 mod upstream;
 
 use std::collections::VecDeque;
@@ -10,6 +12,7 @@ use log::Level;
 use super::alias::{Inward, Naming, Outward};
 use super::replies::Replies;
 use super::{Address, Outbox};
+pub(crate) use asked::{Asked, Purpose};
 
 use crate::bridge::Wire;
 use crate::broker::routing::Remaining;
@@ -23,10 +26,6 @@ pub(crate) const OUTBOX_HIGH: usize = 64 * 1024;
 /// QoS 0 messages to a connection this far behind are dropped, and a peer that lets this much
 /// pile up is not read.
 pub(crate) const OUTBOX_LIMIT: usize = 1024 * 1024;
-/// How many publishes of one connection may wait for room.
-const PARKED_MESSAGES: usize = 128;
-/// How many bytes of them.
-const PARKED_BYTES: usize = 128 * 1024;
 
 /// How far a connection is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,6 +83,10 @@ pub(crate) struct Parked {
 struct Extras {
     parked: VecDeque<Parked>,
     parked_bytes: usize,
+    /// Filters that are still to be taken.
+    asked: Option<Box<Asked>>,
+    /// A PUBLISH is still on its way to its receivers.
+    spreads: bool,
     /// Topic aliases the peer has set.
     inward: Inward,
     /// Topic aliases set for the peer.
@@ -210,6 +213,7 @@ impl Connection {
         if let Some(extras) = &mut self.extras {
             extras.parked.clear();
             extras.parked_bytes = 0;
+            extras.asked = None;
         }
     }
 
@@ -316,7 +320,8 @@ impl Connection {
     pub(crate) fn held(&self) -> usize {
         let extras = self.extras.as_ref();
         let extras = extras.map_or(0, |extras| {
-            extras.inward.held() + extras.outward.held() + extras.parked_bytes
+            let asked = extras.asked.as_ref().map_or(0, |asked| asked.held());
+            extras.inward.held() + extras.outward.held() + extras.parked_bytes + asked
         });
         let replies = self.replies.as_ref().map_or(0, |replies| replies.held());
         // Not the room of its outbox: one that is sent two bytes may have a large buffer for a moment.
@@ -431,14 +436,6 @@ impl Connection {
         self.extras.iter().flat_map(|extras| &extras.parked)
     }
 
-    /// True if so much waits for room that no more is to be read. Up to there it is, because the
-    /// acknowledgements that make room may come from the same peer.
-    fn is_parked_full(&self) -> bool {
-        self.extras.as_ref().is_some_and(|extras| {
-            extras.parked.len() >= PARKED_MESSAGES || extras.parked_bytes >= PARKED_BYTES
-        })
-    }
-
     /// Lets a PUBLISH wait for room, as the one in the place `at` of those that do, or behind them. True
     /// if it is the first.
     pub(super) fn park(&mut self, at: usize, parked: Parked) -> bool {
@@ -468,13 +465,6 @@ impl Connection {
         };
         extras.parked_bytes = 0;
         std::mem::take(&mut extras.parked)
-    }
-
-    /// False while the peer must not be read: the store is behind, a queue is full, or it does not
-    /// read itself.
-    pub(crate) fn may_be_read(&self) -> bool {
-        let is_read = matches!(self.stage, Stage::New | Stage::Connected);
-        is_read && !self.paused && !self.is_parked_full() && !self.is_behind()
     }
 
     /// Gives back the memory of what is empty. No ticket is out for replies that are none.

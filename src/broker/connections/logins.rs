@@ -1,5 +1,6 @@
 //! Logins that fail again and again: who is refused for a while, without a look at the password.
 
+pub(super) mod shown;
 pub(super) mod waiting;
 
 use std::collections::HashMap;

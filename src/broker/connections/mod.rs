@@ -20,10 +20,10 @@ use std::rc::Rc;
 pub use address::Address;
 use buffers::Buffers;
 pub(crate) use buffers::kept_of;
-pub(crate) use connection::{Agreed, Connection, OUTBOX_HIGH, Parked, Stage};
+pub(crate) use connection::{Agreed, Asked, Connection, OUTBOX_HIGH, Parked, Purpose, Stage};
 use doors::Doors;
 pub(crate) use doors::{Block, Share};
-pub(crate) use logins::waiting::{Crowded, Login, Room};
+pub(crate) use logins::waiting::{Crowded, Kind, Login, Room};
 pub(crate) use logins::{Attempt, Logins};
 pub use outbox::Outbox;
 pub(crate) use publish::Writer;
@@ -33,15 +33,15 @@ pub(crate) use replies::{Reply, Ticket};
 use retry::Retry;
 
 use crate::bridge::{Limits, Wire};
-use crate::held::{ALLOCATION, CONNECTIONS, Charge};
+use crate::held::{CONNECTIONS, Charge};
 use crate::impossible;
 use crate::keys::{ConnId, SessionKey, Table};
 use crate::mqtt::{Ack, Packet, Reason, Version, encode};
 use crate::time::Time;
 
-/// What a connection takes that holds nothing, in bytes, about: here, at the socket, and in the lists
-/// that have it.
-const EMPTY: usize = size_of::<Connection>() + 128 + ALLOCATION;
+/// What a connection takes that holds nothing, in bytes, about: here with its generation, at the socket
+/// (48), its timer (20), and in the lists that have it.
+const EMPTY: usize = size_of::<Connection>() + 80;
 
 /// All connections.
 #[derive(Debug, Default)]
@@ -61,11 +61,14 @@ pub(crate) struct Connections {
     parked: VecDeque<ConnId>,
     /// How far they were tried again.
     retry: Retry,
+    /// Those with filters that are still to be taken; some may be gone.
+    asking: VecDeque<ConnId>,
     /// Those whose peer does not take packets as large as a reply.
     unanswerable: Vec<ConnId>,
     buffers: Buffers,
     /// Those whose login is under way.
     logins: logins::waiting::Logins,
+    certificates: logins::shown::Certificates,
     /// What the connections take that hold nothing.
     held: Charge<CONNECTIONS>,
     /// Packets sent that are no PUBLISH.
@@ -93,6 +96,7 @@ impl Connections {
     /// The CONNECT of a client is accepted.
     pub(crate) fn agree(&mut self, c: ConnId, agreed: &Agreed) {
         self.doors.pass(c);
+        self.forget_shown(c);
         if let Some(conn) = self.table.get_mut(c) {
             conn.agree(agreed);
         }
@@ -137,6 +141,7 @@ impl Connections {
     pub(crate) fn remove(&mut self, c: ConnId) {
         self.doors.pass(c);
         self.logins.remove(c);
+        self.forget_shown(c);
         let Some(gone) = self.table.remove(c) else {
             return;
         };

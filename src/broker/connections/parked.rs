@@ -1,7 +1,7 @@
-//! PUBLISH packets that wait for room.
+//! PUBLISH packets that wait for room, and packets whose filters are taken in pieces.
 
 use super::retry::Retry;
-use super::{Connection, Connections, Parked};
+use super::{Asked, Connection, Connections, Parked};
 use crate::broker::routing::{Behind, Retention};
 use crate::keys::ConnId;
 
@@ -92,5 +92,27 @@ impl Connections {
     /// True if a PUBLISH waits for room.
     pub(crate) fn has_parked(&self) -> bool {
         !self.parked.is_empty()
+    }
+}
+
+impl Connections {
+    /// The filters of a packet are taken in pieces; until all are, nothing more is read from `c`.
+    pub(crate) fn ask(&mut self, c: ConnId, asked: Asked) {
+        if let Some(conn) = self.table.get_mut(c) {
+            conn.set_asked(Some(asked));
+            self.asking.push_back(c);
+        }
+    }
+
+    /// True if the filters of a packet are still to be taken.
+    pub(crate) fn has_asked(&self) -> bool {
+        !self.asking.is_empty()
+    }
+
+    /// Takes the packet whose turn it is. One that is not done goes back with [`Connections::ask`].
+    /// `None`: its connection is gone, and another's turn is next.
+    pub(crate) fn take_asked(&mut self) -> Option<(ConnId, Asked)> {
+        let c = self.asking.pop_front()?;
+        Some((c, self.table.get_mut(c).and_then(Connection::take_asked)?))
     }
 }

@@ -6,4 +6,5 @@ pub(crate) mod deliver;
 pub(crate) mod retain;
 pub(crate) mod revive;
 pub(crate) mod route;
+pub(crate) mod spread;
 pub(crate) mod walk;

@@ -14,7 +14,6 @@ use crate::broker::connections::Ticket;
 use crate::broker::core::Core;
 use crate::broker::plan::{Admission, Plan};
 use crate::broker::queues::bounds::{admission_now, copies};
-use crate::broker::queues::drops::drop_unrefused;
 use crate::broker::queues::report;
 use crate::broker::routing::{Behind, Receiver, Remaining, Retention};
 use crate::broker::sessions::DropReason;
@@ -39,52 +38,48 @@ pub(crate) struct Routed {
     pub(crate) remaining: Remaining,
 }
 
-/// Routes a message to all who are subscribed and keeps it if it is retained. `topic`: the message's,
-/// which is read out of it only once, because that takes a look at each byte. `from`: the
-/// publisher's session, for no-local. `waiting`: the connection whose acknowledgement has to wait if
-/// someone is owed the message durably, until the promise holds. `behind`: where an earlier message of
-/// the publisher waits for room.
-pub(crate) fn route(
+/// Lists who gets a message, a member of each group that is met among them. True if someone is subscribed.
+/// `topic`: the message's, which is read out of it only once, because that takes a look at each byte. `from`:
+/// the publisher's session, for no-local.
+pub(super) fn find(
     core: &mut Core,
     (message, topic): (&Rc<Message>, &str),
     from: Option<SessionKey>,
-    (waiting, behind): (Option<ConnId>, &[Behind]),
-    now: Time,
-) -> Routed {
-    let mut receivers = std::mem::take(&mut core.scratch.receivers);
+    receivers: &mut Vec<Receiver>,
+) -> bool {
     let with = (&core.sessions, &core.settings);
     let groups = &mut core.scratch.groups;
     let found = core
         .router
-        .find_receivers((message, topic), from, with, &mut receivers, groups);
-    add_members(core, message, &mut receivers);
+        .find_receivers((message, topic), from, with, receivers, groups);
+    add_members(core, message, receivers);
     core.work.add(found.work());
-    let without = send_ahead(core, &receivers, topic, now);
+    found.matched
+}
+
+/// Routes a message to those that were found, `matched` as [`find`] said, and keeps it if it is retained.
+/// `waiting`: the connection whose acknowledgement has to wait if someone is owed the message durably, until
+/// the promise holds. `behind`: where an earlier message of the publisher waits for room.
+pub(super) fn route_found(
+    core: &mut Core,
+    (message, topic): (&Rc<Message>, &str),
+    (from, receivers, matched): (Option<SessionKey>, &mut Vec<Receiver>, bool),
+    (waiting, behind): (Option<ConnId>, &[Behind]),
+    now: Time,
+) -> Routed {
+    let without = send_ahead(core, receivers, topic, now);
     core.memory.look(core.settings.memory_limit());
-    let all_have_room = plan_all(core, message, &mut receivers, behind, now);
-    let mut retention = retention(core, message);
-    let is_kept = message.retain && retention != Retention::NoRoom;
-    if !is_kept && message.retain {
-        count_unretained(core, (message, topic), from, now);
-        if all_have_room && !is_told_reasons(core, from) {
-            retention = Retention::Done;
-        }
-    }
+    let all_have_room = plan_all(core, message, receivers, behind, now);
+    let (retention, by_commit) = keep(core, (message, topic), from, all_have_room, now);
     let whole = retention == Retention::Done && all_have_room;
-    if message.retain && core.connections.has_parked() {
-        let looked_at = core.connections.forget_retention(topic);
-        core.work.add(looked_at / PARKED);
-    }
-    let by_commit = is_kept && retain(core, message, now);
     let waiting = waiting.filter(|_| whole);
     let early = waiting.filter(|_| !by_commit);
-    let delivered = deliver(core, (message, topic), &mut receivers, early, now);
+    let delivered = deliver(core, (message, topic), receivers, early, now);
     bring_later(core, (message, topic), &delivered.missed, &without);
     let late = waiting.filter(|_| by_commit);
     let late = late.and_then(|c| core.after_commit(c, now));
-    core.scratch.receivers = receivers;
     Routed {
-        matched: found.matched,
+        matched,
         ticket: delivered.ticket.or(late),
         remaining: Remaining {
             receivers: delivered.remaining,
@@ -93,8 +88,35 @@ pub(crate) fn route(
     }
 }
 
+/// Keeps a message that is to be retained, if there is room. Answers what is left to do about that, and
+/// whether the acknowledgement has to wait for the commit that holds it.
+pub(super) fn keep(
+    core: &mut Core,
+    (message, topic): (&Rc<Message>, &str),
+    from: Option<SessionKey>,
+    all_have_room: bool,
+    now: Time,
+) -> (Retention, bool) {
+    if !message.retain {
+        return (Retention::Done, false);
+    }
+    let mut retention = retention(core, message);
+    let is_kept = retention != Retention::NoRoom;
+    if !is_kept {
+        count_unretained(core, (message, topic), from, now);
+        if all_have_room && !is_told_reasons(core, from) {
+            retention = Retention::Done;
+        }
+    }
+    if core.connections.has_parked() {
+        let looked_at = core.connections.forget_retention(topic);
+        core.work.add(looked_at / PARKED);
+    }
+    (retention, is_kept && retain(core, message, now))
+}
+
 /// Does what is left to do about a message, as far as there is room by now; `behind` as for
-/// [`route`]. Returns what still is to be done.
+/// [`route_found`]. Returns what still is to be done.
 pub(crate) fn route_remaining(
     core: &mut Core,
     message: &Rc<Message>,
@@ -172,7 +194,7 @@ fn tell_unretained(core: &mut Core, topic: &str, publisher: Option<SessionKey>, 
 }
 
 /// False if the session of a receiver has ended meanwhile.
-fn is_owed_still(core: &mut Core, receiver: &Receiver) -> bool {
+pub(super) fn is_owed_still(core: &mut Core, receiver: &Receiver) -> bool {
     let is_there = core.sessions.get(receiver.session).is_some();
     if !is_there && receiver.owed.lane.is_share() {
         // Which group it was for is not known any more.
@@ -187,19 +209,6 @@ fn arrive_now(message: &Message, now: Time) -> Rc<Message> {
     let mut message = message.clone();
     message.arrival = now;
     Rc::new(message)
-}
-
-/// Routes a message that has no publisher to be told: where a queue refuses it, it is dropped and
-/// counted.
-pub(crate) fn route_unanswered(
-    core: &mut Core,
-    message: Message,
-    from: Option<SessionKey>,
-    now: Time,
-) {
-    let message = Rc::new(message);
-    let routed = route(core, (&message, message.topic()), from, (None, &[]), now);
-    drop_unrefused(core, &routed.remaining, &message, now);
 }
 
 /// Adds a member of each group that was found to the list of receivers.
@@ -236,7 +245,7 @@ fn has_memory(core: &Core, message: &Message, old: Option<Value<'_>>) -> bool {
 
 /// Asks once for each receiver how the message can reach it. A session gets all that it is to store
 /// of a message, or nothing yet. True if all that must hold it have room.
-fn plan_all(
+pub(super) fn plan_all(
     core: &mut Core,
     message: &Message,
     receivers: &mut [Receiver],

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::deliver::take_place;
+use crate::broker::connections::Connection;
 use crate::broker::core::Core;
 use crate::broker::plan::Admission;
 use crate::broker::queues::age::{note_expiry, note_queued};
@@ -47,6 +48,9 @@ pub(crate) fn go_on(core: &mut Core, most: usize, now: Time) {
 /// Sends a session some of the retained messages that it is to get [MQTT-3.3.1-9], as far as it has
 /// room for them. If more could follow at once, it is due again.
 pub(crate) fn send_some(core: &mut Core, key: SessionKey, now: Time) {
+    if is_asking(core, key) {
+        return;
+    }
     let end = core.work.done() + STEP as u64;
     let (mut has_sent, mut is_full) = (false, false);
     while core.router.walks.has(key) {
@@ -73,6 +77,14 @@ pub(crate) fn send_some(core: &mut Core, key: SessionKey, now: Time) {
     if has_sent {
         pump(core, key, now);
     }
+}
+
+/// True while a packet of the session's client is taken in pieces: its walks wait for the end of it, since a
+/// filter that stands in it twice has one.
+fn is_asking(core: &Core, key: SessionKey) -> bool {
+    let conn = core.sessions.get(key).and_then(|session| session.conn);
+    let conn = conn.and_then(|c| core.connections.get(c));
+    conn.is_some_and(Connection::is_asking)
 }
 
 /// Queues what the next look finds. Answers whether the walk has come on, and whether it goes on: not if

@@ -15,6 +15,9 @@ const OWED: usize = 4;
 
 /// Ends a session: subscriptions, queue and rows go, unless others are to have some of it.
 pub(crate) fn end_session(core: &mut Core, key: SessionKey, now: Time) {
+    if let Some(session) = core.sessions.get(key).filter(|s| !s.is_ended()) {
+        core.settings.auth.leave(session.client_id());
+    }
     if stays_for_others(core, key, now) {
         return;
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::broker::core::Core;
 use crate::broker::delivering::checks::is_reserved;
-use crate::broker::delivering::route::route_unanswered;
+use crate::broker::delivering::spread::route_unanswered;
 use crate::broker::sessions::PendingWill;
 use crate::keys::SessionKey;
 use crate::time::Time;
@@ -21,7 +21,7 @@ pub(crate) fn publish_will(core: &mut Core, will: PendingWill, from: SessionKey,
     let auth = &core.settings.auth;
     let is_allowed = core.sessions.get(from).is_none_or(|session| {
         let is_reserved = is_reserved(&core.router, topic, Some(session));
-        !is_reserved && auth.may_publish(&session.who(), topic)
+        !is_reserved && auth.may_have_published(&session.who(), topic)
     });
     if is_allowed {
         route_unanswered(core, message, Some(from), now);

@@ -3,18 +3,19 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use crate::auth::{Check, Denied};
-use crate::broker::connections::{Attempt, Block, Crowded, Login as Parked, Room};
+use crate::auth::{self, Allowed, Denied, Grant, Verdict};
+use crate::broker::connections::{Attempt, Block, Crowded, Kind, Login as Parked, Room};
 use crate::broker::core::Core;
 use crate::broker::delivering::checks::is_in_format;
 use crate::broker::ending::expire::await_login;
 use crate::broker::sessions::{NEVER, PendingWill, Session, who};
-use crate::config::LoginFailures;
+use crate::config::{CertificateUsername, LoginFailures};
 use crate::impossible;
 use crate::keys::ConnId;
 use crate::message::{Message, Origin, Parts};
 use crate::mqtt::{Connect, Packet, Reason, Version, Will, encode};
 use crate::time::Time;
+use zeroize::Zeroizing;
 
 /// What a CONNECT comes to, before a session is touched.
 pub(crate) struct Admitted {
@@ -26,6 +27,8 @@ pub(crate) struct Admitted {
     pub(crate) will: Option<Box<PendingWill>>,
     /// Seconds; 0 is off.
     pub(crate) keep_alive: u16,
+    /// What `auth_socket` has granted, if that let it in.
+    pub(crate) grant: Option<Grant>,
 }
 
 /// Why a CONNECT may not come in.
@@ -61,6 +64,12 @@ impl NotAdmitted {
     }
 }
 
+impl From<Option<Grant>> for Granted {
+    fn from(grant: Option<Grant>) -> Granted {
+        grant.map_or(Granted::ByFiles, Granted::Before)
+    }
+}
+
 impl From<Reason> for NotAdmitted {
     fn from(reason: Reason) -> NotAdmitted {
         NotAdmitted::new(reason, "")
@@ -70,9 +79,9 @@ impl From<Reason> for NotAdmitted {
 impl From<Denied> for NotAdmitted {
     fn from(denied: Denied) -> NotAdmitted {
         let (reason, login) = match denied {
-            Denied::Credentials => (Reason::NOT_AUTHORIZED, Login::Failed),
+            Denied::Credentials | Denied::BySocket => (Reason::NOT_AUTHORIZED, Login::Failed),
             Denied::Anonymous | Denied::Certificate => (Reason::NOT_AUTHORIZED, Login::Other),
-            Denied::Unavailable => (Reason::SERVER_UNAVAILABLE, Login::Other),
+            Denied::Unavailable | Denied::NoAnswer => (Reason::SERVER_UNAVAILABLE, Login::Other),
         };
         NotAdmitted {
             reason,
@@ -88,15 +97,26 @@ pub(crate) enum Known {
     /// Nothing yet.
     Nothing,
     /// It was looked at.
-    Answer(Result<(), NotAdmitted>),
+    Answer(Result<Granted, NotAdmitted>),
+}
+
+/// By what a login has succeeded.
+#[derive(Debug)]
+pub(crate) enum Granted {
+    /// The files, or nothing at all.
+    ByFiles,
+    /// `auth_socket`, lately.
+    Before(Grant),
+    /// `auth_socket`, which was asked.
+    JustNow(Allowed),
 }
 
 /// What the checks come to.
 pub(crate) enum Checked {
     /// The client may come in.
     Admitted(Admitted),
-    /// Its password is to be checked first, which takes a while.
-    Asks,
+    /// Its password is to be checked first, or a program asked, which takes a while.
+    Asks(Kind),
 }
 
 /// Checks everything a CONNECT asks for.
@@ -126,11 +146,13 @@ pub(crate) fn admit(
     if !auth.admits_id(&client_id) {
         return Err(denied("clientid_prefixes leaves out its client id"));
     }
-    match known {
+    let granted = match known {
         Known::Answer(answer) => answer?,
-        Known::Nothing if log_in(core, c, connect, now)?.is_some() => return Ok(Checked::Asks),
-        Known::Nothing => {}
-    }
+        Known::Nothing => match log_in(core, c, connect, now)? {
+            Verdict::Asks(check) => return Ok(Checked::Asks(Kind::of(&check))),
+            Verdict::Admitted(grant) => grant.into(),
+        },
+    };
     if listener.uses_username_as_client_id() {
         let username = connect.username.filter(|name| !name.is_empty());
         client_id = username
@@ -143,9 +165,22 @@ pub(crate) fn admit(
     admit_session(core, &client_id)?;
     let keep_alive = keep_alive(core, connect)?;
     let listener = auth.per_listener().then_some(&*name);
-    let origin = Rc::new(Origin::new(&client_id, connect.username, listener));
+    let login = (&*client_id, connect.username);
+    let grant = match granted {
+        Granted::ByFiles => None,
+        Granted::Before(grant) => Some(grant),
+        Granted::JustNow(allowed) => Some(core.settings.auth.keep(allowed, login, now)),
+    };
+    let username = grant
+        .as_ref()
+        .and_then(Grant::username)
+        .or(connect.username);
+    let origin = Rc::new(Origin::new(&client_id, username, listener));
     let will = match &connect.will {
-        Some(will) => Some(admit_will(core, will, connect.version, &origin, now)?),
+        Some(will) => {
+            let who = (&origin, grant.as_ref());
+            Some(admit_will(core, will, connect.version, who, now)?)
+        }
         None => None,
     };
     let asks = asks_for_memory(core, &origin, will.as_deref());
@@ -159,19 +194,23 @@ pub(crate) fn admit(
         expiry: expiry(core, connect),
         will,
         keep_alive,
+        grant,
     }))
 }
 
-/// A CONNECT waits until its password is checked; nothing more is read of the connection. The one that
+/// A CONNECT waits until its login is looked at; nothing more is read of the connection. The one that
 /// is to be refused to make room for it, if any.
 pub(crate) fn wait_for_login(
     core: &mut Core,
     c: ConnId,
-    connect: &Connect<'_>,
+    (connect, kind): (&Connect<'_>, Kind),
     now: Time,
 ) -> Result<Option<ConnId>, NotAdmitted> {
     const SMALL: usize = 4 * 1024;
-    let mut bytes = Vec::new();
+    // The password comes last. With so much room from the start nothing is moved once it is there, which
+    // would leave a copy of it behind.
+    let room = 64 + connect.password.map_or(0, <[u8]>::len);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
     let packet = Packet::Connect(Box::new(*connect));
     if let Err(error) = encode(&packet, connect.version, &mut bytes) {
         impossible!("cannot encode a CONNECT: {error}");
@@ -188,6 +227,7 @@ pub(crate) fn wait_for_login(
     let block = block.flatten();
     let login = Parked {
         connect: bytes,
+        kind,
         is_known: block.is_none_or(|block| core.logins.knows(block, now)),
     };
     let doors = &core.settings.general.doors;
@@ -222,7 +262,7 @@ pub(crate) fn log_in(
     c: ConnId,
     connect: &Connect<'_>,
     now: Time,
-) -> Result<Option<Check>, NotAdmitted> {
+) -> Result<Verdict, NotAdmitted> {
     let conn = core.connections.get(c);
     let listener = conn.and_then(|conn| core.settings.listener(conn.listener()?));
     let listener = listener.ok_or(Reason::UNSPECIFIED)?;
@@ -239,8 +279,16 @@ pub(crate) fn log_in(
         });
     }
     let auth = &core.settings.auth;
-    let check = auth.login(&listener.name, connect.username, connect.password);
-    check.map_err(Into::into)
+    let shown = core.connections.shown(c);
+    let login = auth::Login {
+        client_id: connect.client_id,
+        username: connect.username,
+        password: connect.password,
+        address: conn.and_then(|conn| conn.address().ip()),
+        certificate: shown.map(|shown| &*shown.subject),
+        by: shown.map_or(CertificateUsername::None, |shown| shown.by),
+    };
+    auth.login(&listener.name, &login, now).map_err(Into::into)
 }
 
 /// Whether too many logins have failed. Who guesses does not lock out those who share the address: a
@@ -372,7 +420,7 @@ fn admit_will(
     core: &Core,
     will: &Will<'_>,
     version: Version,
-    origin: &Rc<Origin>,
+    (origin, grant): (&Rc<Origin>, Option<&Grant>),
     now: Time,
 ) -> Result<Box<PendingWill>, NotAdmitted> {
     if will.retain && !core.settings.general.retain_available {
@@ -399,8 +447,12 @@ fn admit_will(
         let why = "the payload of its will is no text, as it says";
         return Err(NotAdmitted::new(Reason::PAYLOAD_FORMAT_INVALID, why));
     }
-    if !core.settings.auth.may_publish(&who(origin), will.topic) {
-        let why = "acl_file does not allow the topic of its will";
+    if !core
+        .settings
+        .auth
+        .may_publish_by(grant, &who(origin), will.topic)
+    {
+        let why = "the access rules do not allow the topic of its will";
         return Err(NotAdmitted::new(Reason::NOT_AUTHORIZED, why));
     }
     let parts = Parts {

@@ -65,7 +65,7 @@ pub(super) fn accept(
 }
 
 /// Takes the packet id of a QoS 2 message that was accepted.
-fn receive(core: &mut Core, (c, key): (ConnId, SessionKey), id: PacketId, now: Time) {
+pub(super) fn receive(core: &mut Core, (c, key): (ConnId, SessionKey), id: PacketId, now: Time) {
     let most = most_open(core, c);
     let Some(session) = core.sessions.get_mut(key) else {
         return;

@@ -3,7 +3,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::admit::{Admitted, Checked, Known, Login, NotAdmitted, admit, attempt, wait_for_login};
+use super::admit::{
+    Admitted, Checked, Granted, Known, Login, NotAdmitted, admit, attempt, wait_for_login,
+};
 use crate::broker::connections::{Address, Agreed, Reply, encoded};
 use crate::broker::core::Core;
 use crate::broker::ending::close::{close, finish};
@@ -41,7 +43,7 @@ pub(super) fn on_login(
     core: &mut Core,
     c: ConnId,
     connect: &Connect<'_>,
-    answer: Result<(), NotAdmitted>,
+    answer: Result<Granted, NotAdmitted>,
     now: Time,
 ) {
     go_on(core, c, connect, Known::Answer(answer), now);
@@ -64,7 +66,7 @@ fn go_on(core: &mut Core, c: ConnId, connect: &Connect<'_>, known: Known, now: T
             note_login(core, c, connect, None, now);
             return enter(core, c, connect, &admitted, now);
         }
-        Ok(Checked::Asks) => match wait_for_login(core, c, connect, now) {
+        Ok(Checked::Asks(kind)) => match wait_for_login(core, c, (connect, kind), now) {
             Ok(gives_way) => return give_way(core, gives_way, now),
             Err(refused) => refused,
         },
@@ -188,6 +190,8 @@ fn enter(core: &mut Core, c: ConnId, connect: &Connect<'_>, admitted: &Admitted,
         discarded = core.sessions.get(key).is_some_and(|s| s.is_durable());
         end_session(core, key, now);
     }
+    let client_id = admitted.origin.client_id();
+    core.settings.auth.enter(client_id, admitted.grant.clone());
     let resumed = known.filter(|_| !connect.clean_start);
     let key = resumed.unwrap_or_else(|| open_session(core, connect, admitted));
     let must_save = bind(core, (c, key), connect, admitted, now);
@@ -282,12 +286,7 @@ fn bind(
     session.will = admitted.will.clone();
     let is_durable = session.is_durable();
     if core.settings.general.connection_messages {
-        log_connect(
-            connect,
-            session.client_id(),
-            agreed.keep_alive,
-            conn.address(),
-        );
+        log_connect(connect, &admitted.origin, agreed.keep_alive, conn.address());
     }
     if is_durable || has_will {
         // That it is connected, and its will, may reach the disk late.
@@ -394,12 +393,13 @@ pub(crate) fn resume(core: &mut Core, (c, key): (ConnId, SessionKey), window: u1
 }
 
 /// The line that Mosquitto logs, too; log watchers look for it.
-fn log_connect(connect: &Connect<'_>, client_id: &str, keep_alive: u16, address: &Address) {
+fn log_connect(connect: &Connect<'_>, origin: &Origin, keep_alive: u16, address: &Address) {
     let version = match connect.version {
         Version::V5 => 5,
         version => version as u8 - 2,
     };
-    let username = connect.username.map(|u| format!(", u'{u}'"));
+    let client_id = origin.client_id();
+    let username = origin.username().map(|u| format!(", u'{u}'"));
     log::info!(
         target: NOTICE,
         "New client connected from {address} as {client_id} (p{version}, c{}, k{keep_alive}{}).",

@@ -1,13 +1,15 @@
-//! Logins whose password is checked off this thread: the questions, and what the answers bring about.
+//! Logins that are looked at off this thread: the questions, and what the answers bring about.
 
-use super::admit::log_in;
+use super::admit::{Granted, log_in};
 use super::connect::on_login;
-use crate::auth::{Check, Denied};
+use crate::auth::{Allowed, Check, Denied, Said, Verdict};
+use crate::broker::connections::Kind;
 use crate::broker::core::Core;
 use crate::impossible;
 use crate::keys::ConnId;
 use crate::mqtt::{Connect, Packet, Version, decode};
 use crate::time::Time;
+use zeroize::Zeroizing;
 
 /// A login that is to be looked at, by a thread that has the time. Each must be answered: only so many are
 /// out at a time.
@@ -24,24 +26,36 @@ pub struct Question {
 pub struct Answer {
     conn: ConnId,
     rules: u32,
-    result: Result<(), Denied>,
+    kind: Kind,
+    result: Result<Option<Allowed>, Denied>,
 }
 
 impl Question {
-    /// Looks at the login; that takes milliseconds.
+    /// What is asked.
+    pub fn check(&self) -> &Check {
+        &self.check
+    }
+
+    /// Looks at a password; that takes milliseconds.
     pub fn answer(&self) -> Answer {
         self.with(self.check.run())
     }
 
-    /// Nobody can look at it.
-    pub fn unanswered(&self) -> Answer {
-        self.with(Err(Denied::Unavailable))
+    /// The program behind `auth_socket` has said this.
+    pub fn answered(&self, said: Said) -> Answer {
+        self.with(self.check.decide(said))
     }
 
-    fn with(&self, result: Result<(), Denied>) -> Answer {
+    /// Nobody can look at it.
+    pub fn unanswered(&self) -> Answer {
+        self.with(Err(self.check.unanswered()))
+    }
+
+    fn with(&self, result: Result<Option<Allowed>, Denied>) -> Answer {
         Answer {
             conn: self.conn,
             rules: self.rules,
+            kind: Kind::of(&self.check),
             result,
         }
     }
@@ -59,20 +73,23 @@ impl Answer {
 pub(crate) fn next_question(core: &mut Core, now: Time) -> Option<Question> {
     loop {
         let (conn, bytes) = core.connections.next_login()?;
-        let bytes = bytes.to_vec();
+        let bytes = Zeroizing::new(bytes.to_vec());
         core.work.add(1);
         let Some(connect) = read(&bytes) else {
             core.connections.take_login(conn);
             continue;
         };
         match log_in(core, conn, &connect, now) {
-            Ok(Some(check)) => {
-                let rules = core.connections.asked_about_login();
-                return Some(Question { conn, rules, check });
+            Ok(Verdict::Asks(check)) => {
+                // Under other rules than it came under it may be another's to look at.
+                let kind = Kind::of(&check);
+                if let Some(rules) = core.connections.ask_about_login(conn, &kind) {
+                    return Some(Question { conn, rules, check });
+                }
             }
-            Ok(None) => {
+            Ok(Verdict::Admitted(grant)) => {
                 core.connections.take_login(conn);
-                on_login(core, conn, &connect, Ok(()), now);
+                on_login(core, conn, &connect, Ok(grant.into()), now);
             }
             Err(refused) => {
                 core.connections.take_login(conn);
@@ -83,14 +100,18 @@ pub(crate) fn next_question(core: &mut Core, now: Time) -> Option<Question> {
 }
 
 /// A question is answered.
-pub(crate) fn on_answer(core: &mut Core, answer: &Answer, now: Time) {
-    let Some(bytes) = core.connections.login_answered(answer.conn, answer.rules) else {
+pub(crate) fn on_answer(core: &mut Core, answer: Answer, now: Time) {
+    let Answer {
+        conn, rules, kind, ..
+    } = answer;
+    let Some(bytes) = core.connections.login_answered(conn, &kind, rules) else {
         return;
     };
     core.work.add(1);
     if let Some(connect) = read(&bytes) {
-        let result = answer.result.map_err(Into::into);
-        on_login(core, answer.conn, &connect, result, now);
+        let granted = |allowed: Option<_>| allowed.map_or(Granted::ByFiles, Granted::JustNow);
+        let result = answer.result.map(granted).map_err(Into::into);
+        on_login(core, conn, &connect, result, now);
     }
 }
 

@@ -5,8 +5,11 @@
 //! access rules need not know of it. As in Mosquitto, access rules name whole topics. PUBLISH, whose
 //! topic may be an alias, sees to it itself.
 
+use std::num::NonZeroU32;
+
 use super::connect::on_connect;
-use super::subscribe::{on_subscribe, on_unsubscribe};
+use super::subscribe::{on_subscribe, on_unsubscribe, pieces};
+use crate::broker::connections::{Asked, Purpose};
 use crate::broker::core::Core;
 use crate::broker::ending::close::close;
 use crate::keys::ConnId;
@@ -15,10 +18,23 @@ use crate::time::Time;
 
 /// A topic filter below a mount point; that of a shared subscription behind its group.
 fn mounted(mount: &str, filter: &str) -> String {
-    match mqtt::share(filter) {
-        Some((name, filter)) => format!("$share/{name}/{mount}{filter}"),
-        None => format!("{mount}{filter}"),
-    }
+    let mut whole = String::new();
+    write_mounted(&mut whole, mount, filter);
+    whole
+}
+
+/// Adds a topic filter below a mount point to `text`.
+fn write_mounted(text: &mut String, mount: &str, filter: &str) {
+    let filter = match mqtt::share(filter) {
+        Some((name, filter)) => {
+            let begin = ["$share/", name, "/"];
+            begin.iter().for_each(|part| text.push_str(part));
+            filter
+        }
+        None => filter,
+    };
+    text.push_str(mount);
+    text.push_str(filter);
 }
 
 /// The mount point of a client's listener, if it has one.
@@ -48,6 +64,21 @@ pub(crate) fn subscribe(core: &mut Core, c: ConnId, packet: &Subscribe<'_>, now:
     let listener = core.connections.get(c).and_then(|conn| conn.listener());
     let max = listener.map_or(QoS::ExactlyOnce, |at| core.settings.max_qos(at));
     let mount = mount(core, c);
+    let filters = packet.filters.iter();
+    if pieces::are_many(core, filters.map(|wanted| wanted.filter)) {
+        let sub_id = packet.props.subscription_ids().next();
+        let sub_id = sub_id.and_then(NonZeroU32::new);
+        let mut asked = Asked::new(packet.id, Purpose::Subscribe(sub_id));
+        for wanted in &packet.filters {
+            let wanted = Subscription {
+                qos: wanted.qos.min(max),
+                ..*wanted
+            };
+            let mount = mount.unwrap_or_default();
+            asked.add(&wanted, |text| write_mounted(text, mount, wanted.filter));
+        }
+        return pieces::begin(core, c, asked);
+    }
     if max == QoS::ExactlyOnce && mount.is_none() {
         return on_subscribe(core, c, packet, now);
     }
@@ -68,7 +99,17 @@ pub(crate) fn subscribe(core: &mut Core, c: ConnId, packet: &Subscribe<'_>, now:
 
 /// UNSUBSCRIBE below the mount point.
 pub(crate) fn unsubscribe(core: &mut Core, c: ConnId, packet: &Unsubscribe<'_>, now: Time) {
-    let Some(mount) = mount(core, c) else {
+    let mount = mount(core, c);
+    if pieces::are_many(core, packet.filters.iter().copied()) {
+        let mut asked = Asked::new(packet.id, Purpose::Unsubscribe);
+        for filter in &packet.filters {
+            let wanted = Subscription::new(filter, QoS::AtMostOnce);
+            let mount = mount.unwrap_or_default();
+            asked.add(&wanted, |text| write_mounted(text, mount, filter));
+        }
+        return pieces::begin(core, c, asked);
+    }
+    let Some(mount) = mount else {
         return on_unsubscribe(core, c, packet, now);
     };
     let whole = mounted_all(mount, packet.filters.iter().copied());

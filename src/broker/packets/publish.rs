@@ -1,5 +1,7 @@
 //! PUBLISH from a peer.
 
+pub(crate) mod pieces;
+
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use crate::bridge::{Inward, Wire};
 use crate::broker::connections::{Connection, Reply};
 use crate::broker::core::Core;
 use crate::broker::delivering::checks::{is_in_format, is_reserved};
-use crate::broker::delivering::route::route;
+use crate::broker::delivering::spread::{self, route};
 use crate::broker::ending::close::close;
 use crate::broker::queues::drops::drop_message;
 use crate::broker::routing::Remaining;
@@ -321,18 +323,31 @@ fn take(
     if is_exact {
         core.connections.hold_messages(c);
     }
-    let (waiting, behind) = (waiting(core, (c, key), delivery), behind(core, c));
-    let routed = route(core, message, Some(key), (waiting, &behind), now);
+    let publisher = spread::Publisher {
+        c,
+        delivery,
+        waits: waiting(core, (c, key), delivery).is_some(),
+        behind: &behind(core, c),
+    };
+    let Some(routed) = route(core, message, Some(key), Some(&publisher), now) else {
+        // The rest follows the last piece.
+        return Remaining::default();
+    };
     if routed.remaining.is_empty() {
         let answer = (routed.matched, routed.ticket);
         accept(core, (c, key), delivery, answer, now);
     }
-    if is_exact {
+    release(core, (c, key), delivery, now);
+    routed.remaining
+}
+
+/// What is to be answered to a PUBLISH has its place: messages may go to its publisher again.
+fn release(core: &mut Core, (c, key): (ConnId, SessionKey), delivery: Delivery, now: Time) {
+    if delivery.qos() == QoS::ExactlyOnce {
         core.connections.release_messages(c);
         pump(core, key, now);
     }
     if delivery != Delivery::AtMostOnce && core.ledger.slows_publishers() {
         core.connections.pause(c);
     }
-    routed.remaining
 }

@@ -1,5 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
+pub(crate) mod pieces;
+
 use std::num::NonZeroU32;
 
 use crate::broker::connections::{Reply, encoded};
@@ -13,8 +15,8 @@ use crate::config::log_type::{SUBSCRIBE, UNSUBSCRIBE};
 use crate::keys::{ConnId, SessionKey};
 use crate::lane::Lane;
 use crate::mqtt::{
-    self, Packet, Props, Reason, RetainHandling, SubAck, Subscribe, Subscription, UnsubAck,
-    Unsubscribe, Version,
+    self, Packet, PacketId, Props, Reason, RetainHandling, SubAck, Subscribe, Subscription,
+    UnsubAck, Unsubscribe, Version,
 };
 use crate::route::SubOptions;
 use crate::time::Time;
@@ -24,55 +26,70 @@ const UNSAVED: usize = 64 * 1024;
 /// The same while `flash_budget` makes commits rarer.
 const UNSAVED_OVER_BUDGET: usize = 4 * 1024;
 
-/// Handles a SUBSCRIBE whose filters are whole.
+/// Handles a SUBSCRIBE whose filters are whole, and few.
 pub(crate) fn on_subscribe(core: &mut Core, c: ConnId, packet: &Subscribe<'_>, now: Time) {
     let Some(conn) = core.connections.get(c) else {
         return;
     };
-    let is_bridge = conn.is_bridge_client();
     let (Some(key), version) = (conn.session(), conn.version()) else {
         return;
     };
     let sub_id = packet.props.subscription_ids().next();
     let sub_id = sub_id.and_then(NonZeroU32::new);
-    let filters = packet.filters.iter();
-    core.work
-        .add(filters.map(|wanted| work(wanted.filter)).sum());
-    let mut room = room_for(core, (c, key), packet);
-    let filters = packet.filters.iter();
-    let granted: Vec<Reason> = filters
-        .map(|wanted| grant(core, key, wanted, &mut room))
-        .collect();
-    tell_of_bound(core, key, &granted, now);
-    let grants = packet.filters.iter().zip(granted.iter().copied());
-    let grants = grants.filter(|(_, reason)| !reason.is_error());
-    let grants: Vec<_> = grants
-        .map(|(wanted, reason)| (wanted, reason, options(wanted, sub_id, is_bridge)))
-        .collect();
+    let reasons = take_in(core, (c, key), (&packet.filters, 0), sub_id);
+    tell_of_bound(core, key, &reasons, now);
     // The SUBACK is queued before the retained messages, which wait for it.
-    let suback = Packet::SubAck(SubAck {
-        id: packet.id,
-        props: Props::EMPTY,
-        reasons: granted,
-    });
-    // What the session has on disk like this needs no commit.
-    let promises = grants
-        .iter()
-        .any(|(wanted, _, options)| changes(core, key, wanted, options));
-    let is_durable = core.sessions.get(key).is_some_and(|s| s.is_durable());
-    let is_saved = !is_durable || (!promises && core.is_saved(key));
-    let suback = Reply::Barrier(encoded(&suback, version));
+    let suback = suback(packet.id, reasons, version);
+    let is_saved = is_saved(core, key);
     reply_once(core, c, suback, is_saved, now);
-    for (wanted, reason, options) in grants {
-        let what = format_args!("{} {}", reason.0, wanted.filter);
-        tell(core, SUBSCRIBE, key, what);
-        let handling = wanted.retain_handling;
-        subscribe(core, key, wanted.filter, options, handling);
-    }
-    core.work.add(core.router.take_crowding());
     slow_down(core, c, key);
     // Most subscriptions get all that is retained for them at once.
     send_some(core, key, now);
+}
+
+/// Subscribes a session to some filters of a packet, before which so many others of the packet were taken.
+/// Answers what is granted for each, or why not.
+fn take_in(
+    core: &mut Core,
+    (c, key): (ConnId, SessionKey),
+    (filters, before): (&[Subscription<'_>], usize),
+    sub_id: Option<NonZeroU32>,
+) -> Vec<Reason> {
+    let conn = core.connections.get(c);
+    let is_bridge = conn.is_some_and(|conn| conn.is_bridge_client());
+    let work = filters.iter().map(|wanted| work(wanted.filter));
+    core.work.add(work.sum());
+    let mut room = room_for(core, (c, key), (filters, before));
+    let reasons: Vec<Reason> = filters
+        .iter()
+        .map(|wanted| grant(core, key, wanted, &mut room))
+        .collect();
+    let granted = filters.iter().zip(&reasons);
+    for (wanted, reason) in granted.filter(|(_, reason)| !reason.is_error()) {
+        let what = format_args!("{} {}", reason.0, wanted.filter);
+        tell(core, SUBSCRIBE, key, what);
+        let (options, handling) = (options(wanted, sub_id, is_bridge), wanted.retain_handling);
+        subscribe(core, key, wanted.filter, options, handling);
+    }
+    core.work.add(core.router.take_crowding());
+    reasons
+}
+
+fn suback(id: PacketId, reasons: Vec<Reason>, version: Version) -> Reply {
+    let suback = Packet::SubAck(SubAck {
+        id,
+        props: Props::EMPTY,
+        reasons,
+    });
+    Reply::Barrier(encoded(&suback, version))
+}
+
+/// True if the answer about the filters of a session need not wait for a commit: what it has on disk like
+/// this needs none, and one that ends with its connection is not there. A packet that is repeated must not be
+/// answered before the first is on disk.
+fn is_saved(core: &Core, key: SessionKey) -> bool {
+    let is_durable = core.sessions.get(key).is_some_and(|s| s.is_durable());
+    !is_durable || core.is_saved(key)
 }
 
 /// What a filter costs to put in or take out, in units of work.
@@ -103,20 +120,6 @@ fn options(wanted: &Subscription<'_>, sub_id: Option<NonZeroU32>, is_bridge: boo
         sub_id,
         lane: Lane::Client,
     }
-}
-
-/// Whether a session is not subscribed like this yet.
-fn changes(core: &Core, key: SessionKey, wanted: &Subscription<'_>, options: &SubOptions) -> bool {
-    let Some(session) = core.sessions.known(key) else {
-        return false;
-    };
-    let known = session.subscriptions.get(wanted.filter);
-    known.is_none_or(|known| {
-        // The lane of a shared one is given by the session.
-        let lane = known.options.lane;
-        known.retain_handling != wanted.retain_handling
-            || known.options != SubOptions { lane, ..*options }
-    })
 }
 
 /// A line for `log_type subscribe` or `unsubscribe`, in Mosquitto's form.
@@ -180,8 +183,12 @@ impl Room {
 }
 
 /// What a session may still subscribe to: as many filters and levels as a client may have, and what
-/// memory there is for them.
-fn room_for(core: &mut Core, (c, key): (ConnId, SessionKey), packet: &Subscribe<'_>) -> Room {
+/// memory there is for them; with a packet that has `before` filters before those that are wanted.
+fn room_for(
+    core: &mut Core,
+    (c, key): (ConnId, SessionKey),
+    (wanted, before): (&[Subscription<'_>], usize),
+) -> Room {
     let own = core.sessions.known(key).map(|s| s.subscriptions.bytes());
     let bytes = core.filter_room(c, own.unwrap_or_default());
     let Some(session) = core.sessions.known(key) else {
@@ -191,11 +198,11 @@ fn room_for(core: &mut Core, (c, key): (ConnId, SessionKey), packet: &Subscribe<
     let max_shares = general.doors.max_shared_subscriptions;
     let shared = usize::from(max_shares).saturating_sub(session.shares().len());
     // Each needs a number, and those of shares that it has left may still owe something.
-    let mut filters = packet.filters.iter();
-    let is_share = filters.any(|wanted| mqtt::share(wanted.filter).is_some());
-    let numbers = is_share.then(|| free_shares(core, key).take(shared).count());
+    let is_share = |wanted: &&Subscription<'_>| mqtt::share(wanted.filter).is_some();
+    let shares = wanted.iter().filter(is_share).count().min(shared);
+    let numbers = (shares > 0).then(|| free_shares(core, key).take(shares).count());
     Room {
-        packet: left(general.doors.max_filters_per_packet.into(), 0),
+        packet: left(general.doors.max_filters_per_packet.into(), before),
         filters: left(general.max_subscriptions, subscriptions.len()),
         shares: numbers.unwrap_or_default(),
         levels: left(general.max_subscription_levels, subscriptions.levels()),
@@ -288,7 +295,7 @@ pub(crate) fn subscribe(
     }
 }
 
-/// Handles an UNSUBSCRIBE whose filters are whole.
+/// Handles an UNSUBSCRIBE whose filters are whole, and few.
 pub(crate) fn on_unsubscribe(core: &mut Core, c: ConnId, packet: &Unsubscribe<'_>, now: Time) {
     let Some(conn) = core.connections.get(c) else {
         return;
@@ -296,27 +303,36 @@ pub(crate) fn on_unsubscribe(core: &mut Core, c: ConnId, packet: &Unsubscribe<'_
     let (Some(key), version) = (conn.session(), conn.version()) else {
         return;
     };
-    core.work
-        .add(packet.filters.iter().map(|filter| work(filter)).sum());
-    let filters = packet.filters.iter();
-    let reasons: Vec<Reason> = filters
-        .map(|filter| {
-            tell(core, UNSUBSCRIBE, key, format_args!("{filter}"));
-            unsubscribe(core, key, filter)
-        })
-        .collect();
+    let reasons = take_out(core, key, packet.filters.iter().copied());
+    let unsuback = unsuback(packet.id, reasons, version);
+    let is_saved = is_saved(core, key);
+    reply_once(core, c, unsuback, is_saved, now);
+    slow_down(core, c, key);
+}
+
+/// Ends the subscriptions of a session to some filters. Answers a reason code for each.
+fn take_out<'f>(
+    core: &mut Core,
+    key: SessionKey,
+    filters: impl Iterator<Item = &'f str>,
+) -> Vec<Reason> {
+    let reasons = filters.map(|filter| {
+        core.work.add(work(filter));
+        tell(core, UNSUBSCRIBE, key, format_args!("{filter}"));
+        unsubscribe(core, key, filter)
+    });
+    let reasons = reasons.collect();
     core.work.add(core.router.take_crowding());
+    reasons
+}
+
+fn unsuback(id: PacketId, reasons: Vec<Reason>, version: Version) -> Reply {
     let unsuback = Packet::UnsubAck(UnsubAck {
-        id: packet.id,
+        id,
         props: Props::EMPTY,
         reasons,
     });
-    let is_durable = core.sessions.get(key).is_some_and(|s| s.is_durable());
-    // A repeated one must not be answered before the first is on disk.
-    let is_saved = !is_durable || core.is_saved(key);
-    let unsuback = Reply::Encoded(encoded(&unsuback, version));
-    reply_once(core, c, unsuback, is_saved, now);
-    slow_down(core, c, key);
+    Reply::Encoded(encoded(&unsuback, version))
 }
 
 fn unsubscribe(core: &mut Core, key: SessionKey, filter: &str) -> Reason {

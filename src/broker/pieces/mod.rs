@@ -3,18 +3,20 @@
 //!
 //! Each [`Kind`] keeps its own cursor, with whoever owns what it goes through, so that it stays right
 //! whatever happens between two pieces: walks through what is retained the key of a topic, timers
-//! their seconds, filters of sessions that have ended a list. [`due`] says when a kind has something to
+//! their seconds, filters of sessions that have ended a list, a SUBSCRIBE the codes of those it has taken. [`due`] says when a kind has something to
 //! do, and [`step`] does some of it. At the end of a turn the kinds that have something to do take steps
 //! in turn, until the turn's share of work is done: one that has much to do keeps none from going on.
 
+mod portions;
 mod round;
 
+pub(crate) use portions::Portions;
 pub(crate) use round::Round;
 
 use super::core::Core;
 use super::delivering::{retain, walk};
 use super::ending::{expire, session};
-use super::packets::parked;
+use super::packets::{parked, publish, subscribe};
 use super::queues::{age, drops};
 use super::reload;
 use super::shares::{hand_out, leave};
@@ -33,6 +35,10 @@ const STEP: usize = 100;
 enum Kind {
     /// Connections and sessions whose time has come are looked at.
     Timers,
+    /// SUBSCRIBE and UNSUBSCRIBE packets of many filters go on.
+    Asked,
+    /// Messages go to their many receivers.
+    FanOuts,
     /// Filters of sessions that have ended leave the tree.
     Filters,
     /// Retained messages expire.
@@ -58,8 +64,10 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 12] = [
+    const ALL: [Kind; 14] = [
         Kind::Timers,
+        Kind::Asked,
+        Kind::FanOuts,
         Kind::Filters,
         Kind::Retained,
         Kind::Walks,
@@ -79,6 +87,8 @@ fn due(core: &Core, kind: Kind) -> Option<Time> {
     let at_once = |is: bool| is.then_some(Time::ZERO);
     match kind {
         Kind::Timers => core.timers.next(),
+        Kind::Asked => at_once(core.connections.has_asked()).filter(|_| !is_held(core)),
+        Kind::FanOuts => at_once(core.fan_outs.is_due()).filter(|_| !is_held(core)),
         Kind::Filters => at_once(core.router.has_gone()),
         Kind::Retained => core.router.next_expiry().map(rounded_up),
         Kind::Walks => at_once(core.router.walks.has_due()),
@@ -93,11 +103,24 @@ fn due(core: &Core, kind: Kind) -> Option<Time> {
     }
 }
 
+/// True while a test holds back what packets have left to do.
+fn is_held(core: &Core) -> bool {
+    #[cfg(test)]
+    return core.portions.are_held;
+    #[cfg(not(test))]
+    {
+        let _ = core;
+        false
+    }
+}
+
 /// Does some of what a kind has to do at `now`: about `most` units of work, and a little more where
 /// something can't be divided.
 fn step(core: &mut Core, kind: Kind, most: usize, has_input: &dyn Fn(ConnId) -> bool, now: Time) {
     match kind {
         Kind::Timers => expire::run_timers(core, most, has_input, now),
+        Kind::Asked => subscribe::pieces::go_on(core, most, now),
+        Kind::FanOuts => publish::pieces::go_on(core, most, now),
         Kind::Filters => leave::clear_out(core, most),
         Kind::Retained => retain::expire_retained(core, most, now),
         Kind::Walks => walk::go_on(core, most, now),
@@ -138,5 +161,13 @@ pub(crate) fn go_on(core: &mut Core, has_input: &dyn Fn(ConnId) -> bool, now: Ti
         } else {
             idle += 1;
         }
+    }
+}
+
+/// Does some of what a test has held back, about `most` units of work.
+#[cfg(test)]
+pub(crate) fn go_on_held(core: &mut Core, most: usize, now: Time) {
+    for kind in [Kind::Asked, Kind::FanOuts] {
+        step(core, kind, most, &|_| false, now);
     }
 }

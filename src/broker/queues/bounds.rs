@@ -306,8 +306,8 @@ fn clear(
             return;
         };
         let is_durable = session.is_durable();
-        let Session { outbound, role, .. } = session;
-        let end = role.bridge();
+        let (outbound, end) = session.outbound_and_end();
+        let end = end.as_deref();
         let may = |other| is_ours(other) && makes_way(policy(end, is_durable, settings, other));
         let Some(dropped) = outbound.drop_oldest(may) else {
             return;

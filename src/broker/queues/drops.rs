@@ -44,7 +44,7 @@ pub(crate) fn drop_message(
         first: now,
         last: now,
     };
-    let counted = session.drops.get_or_insert_default().count(&dropped);
+    let counted = session.drops_or_new().count(&dropped);
     if counted.is_first && reason != DropReason::Offline {
         log::log!(
             reason.level(),
@@ -65,7 +65,7 @@ pub(crate) fn drop_message(
 
 /// A session's account has something to tell.
 pub(super) fn watch_drops(core: &mut Core, key: SessionKey, now: Time) {
-    let drops = core.sessions.get_mut(key).and_then(|s| s.drops.as_mut());
+    let drops = core.sessions.get_mut(key).and_then(|s| s.drops_mut());
     if drops.is_some_and(|drops| drops.watch()) {
         core.watches.dropping.push_back(key);
         look_soon(core, key, now);
@@ -252,7 +252,7 @@ pub(crate) fn look_at_drops(core: &mut Core, most: usize, now: Time) {
 fn look_at(core: &mut Core, key: SessionKey, now: Time) -> Option<Time> {
     let session = core.sessions.get_mut(key)?;
     let is_durable = session.is_durable();
-    let drops = session.drops.as_mut()?;
+    let drops = session.drops_mut()?;
     let (lines, save) = (drops.take_due(now), drops.take_save(now));
     let refused = drops.take_refused(now);
     let next = drops.next();

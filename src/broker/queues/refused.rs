@@ -28,7 +28,7 @@ pub(crate) fn note_refused(core: &mut Core, c: ConnId, remaining: &Remaining, no
         } else {
             "it is full"
         };
-        let drops = session.drops.get_or_insert_default();
+        let drops = session.drops_or_new();
         if drops.refuse(&publisher, now) {
             log::warn!(
                 "{}: the queue refuses, because {why} ({} wait) and queue_overflow is refuse: a message of \

@@ -85,7 +85,7 @@ fn ends(core: &Core) -> impl Iterator<Item = (&Session, &LocalEnd)> {
 pub(crate) fn bridge_queues(core: &Core, now: Time) -> impl Iterator<Item = BridgeQueue<'_>> {
     ends(core).map(move |(session, end)| {
         let queue = &session.outbound;
-        let drops = session.drops.as_deref();
+        let drops = session.drops();
         let lines = (1..).zip(end.lines());
         let lines = lines.map(|(place, (number, line))| LineQueue {
             number: place,
@@ -124,7 +124,7 @@ pub(crate) fn client_drops(core: &Core) -> impl Iterator<Item = ClientDrops<'_>>
     clients
         .filter(|s| !s.is_bridge() && !s.is_ended())
         .filter_map(|s| {
-            let drops = s.drops.as_deref()?;
+            let drops = s.drops()?;
             Some(ClientDrops {
                 client_id: s.client_id(),
                 dropped: drops.sum(None),

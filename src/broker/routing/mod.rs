@@ -24,7 +24,7 @@ pub(crate) use leftovers::{Leftovers, Place, Reading};
 use moving::Moving;
 pub(crate) use receiver::Receiver;
 use receiver::Terms;
-pub(crate) use remaining::{Behind, Remaining, Retention};
+pub(crate) use remaining::{Behind, FanOut, FanOuts, Remaining, Retention, Spread};
 use unwritten::Unwritten;
 pub(crate) use walks::{Walk, Walks};
 

@@ -1,8 +1,15 @@
-//! What is left to do about a message for which there is no room yet.
+//! What is left to do about a message for which there is no room yet, or that goes to its many receivers
+//! in pieces.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
 
 use super::receiver::Receiver;
-use crate::keys::SessionKey;
+use crate::held::{Charge, QUEUES};
+use crate::keys::{ConnId, SessionKey};
 use crate::lane::Lane;
+use crate::message::Message;
+use crate::mqtt::Delivery;
 
 /// A lane in which an earlier message of the same publisher waits for room: a later one must not
 /// overtake it there.
@@ -59,5 +66,113 @@ impl Remaining {
     /// True if all is done.
     pub(crate) fn is_empty(&self) -> bool {
         self.receivers.is_empty() && self.retention == Retention::Done
+    }
+}
+
+/// A message that goes to its receivers in pieces.
+#[derive(Debug)]
+pub(crate) struct FanOut {
+    pub(crate) message: Rc<Message>,
+    /// The publisher's session.
+    pub(crate) from: Option<SessionKey>,
+    /// Who is told what has become of it, if anybody is.
+    pub(crate) publisher: Option<(ConnId, Delivery)>,
+    /// How far it is; `None` until its turn comes.
+    pub(crate) spread: Option<Spread>,
+}
+
+/// How far a message is on its way to its receivers.
+#[derive(Debug)]
+pub(crate) struct Spread {
+    /// Those that it is still to reach, the next one last. Copies for one session stand together.
+    pub(crate) left: Vec<Receiver>,
+    /// Someone is subscribed.
+    pub(crate) matched: bool,
+    /// Its acknowledgement has to wait for a commit.
+    pub(crate) waits: bool,
+    /// Who has no room for it, and what is left to do about retaining it.
+    pub(crate) remaining: Remaining,
+    /// Sessions whose walks leave its topic out, although they got nothing that it retained before.
+    pub(crate) without: Vec<SessionKey>,
+}
+
+/// The messages that go to their receivers in pieces, one after the other, so that those on one topic
+/// reach every receiver in their order.
+#[derive(Debug, Default)]
+pub(crate) struct FanOuts {
+    all: VecDeque<FanOut>,
+    /// One has ended since the last chance of a commit: the next is not begun before.
+    rests: bool,
+    /// What the list of receivers takes.
+    held: Charge<QUEUES>,
+}
+
+impl FanOuts {
+    /// Adds a message, which waits for those before it.
+    pub(crate) fn push(&mut self, fan_out: FanOut) {
+        self.all.push_back(fan_out);
+        self.recount();
+    }
+
+    /// True if none waits and none is under way.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// True if one on this topic waits or is under way.
+    pub(crate) fn has(&self, topic: &str) -> bool {
+        self.all.iter().any(|other| other.message.topic() == topic)
+    }
+
+    /// True if there is something to do.
+    pub(crate) fn is_due(&self) -> bool {
+        !self.all.is_empty() && !self.rests
+    }
+
+    /// True if a message has reached some of its receivers and not the others: no commit is to have the one
+    /// without the other, nor without the packet id of its publisher.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.all.front().is_some_and(|first| first.spread.is_some())
+    }
+
+    /// Takes the one whose turn it is. While it is not done it goes back ([`FanOuts::put_back`]).
+    pub(crate) fn take(&mut self) -> Option<FanOut> {
+        self.all.pop_front()
+    }
+
+    /// The one that was taken is not done.
+    pub(crate) fn put_back(&mut self, fan_out: FanOut) {
+        self.all.push_front(fan_out);
+        self.recount();
+    }
+
+    /// The one that was taken is done.
+    pub(crate) fn done(&mut self) {
+        self.rests = true;
+        self.recount();
+    }
+
+    /// There was a chance for a commit.
+    pub(crate) fn rested(&mut self) {
+        self.rests = false;
+    }
+
+    fn recount(&mut self) {
+        let first = self.all.front().and_then(|first| first.spread.as_ref());
+        let receivers = first.map_or(0, |spread| spread.left.capacity());
+        let waiting = self.all.capacity() * size_of::<FanOut>();
+        self.held.set(waiting + receivers * size_of::<Receiver>());
+    }
+
+    /// Whether the message of a connection has begun to reach its receivers; `None` if it has none here.
+    #[cfg(test)]
+    pub(crate) fn state_of(&self, c: ConnId) -> Option<bool> {
+        let is_its = |fan_out: &&FanOut| fan_out.publisher.is_some_and(|(of, _)| of == c);
+        self.all.iter().find(is_its).map(|its| its.spread.is_some())
     }
 }

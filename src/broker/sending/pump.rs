@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::sync::send_next;
 use super::transmit::{Transmitted, transmit_queued};
+use crate::bridge::LocalEnd;
 use crate::broker::core::Core;
 use crate::broker::queues::dead::{NOT_MAPPED, UPSTREAM_CLOSES, is_kept, set_aside};
 use crate::broker::queues::drops::drop_entry;
-use crate::broker::sessions::Role;
 use crate::broker::settings::Settings;
 use crate::keys::SessionKey;
 use crate::message::MessageId;
@@ -130,9 +130,9 @@ fn send_ready(core: &mut Core, key: SessionKey, now: Time) -> Stop {
         if !conn.takes_message() || memory.outbox_bound().is_some_and(is_enough) {
             break Stop::Blocked;
         }
-        let role = &session.role;
-        let qos_of = |entry: &Entry| waiting_qos(role, entry, settings).min(max_qos);
-        let Some(mut entry) = session.outbound.next(below, qos_of) else {
+        let (outbound, end) = session.outbound_and_end();
+        let qos_of = |entry: &Entry| waiting_qos(end.as_deref(), entry, settings).min(max_qos);
+        let Some(mut entry) = outbound.next(below, qos_of) else {
             if session.outbound.is_window_full() && session.outbound.ready() > 0 {
                 break Stop::Full;
             }
@@ -177,9 +177,9 @@ fn send_ready(core: &mut Core, key: SessionKey, now: Time) -> Stop {
 /// The QoS at which a message that waits goes out. On a bridge its `topic` line says so, as the
 /// configuration has it by now: what is queued follows it down, and up as far as the message was
 /// published. Only what was queued at QoS 0 stays there, for it has no packet id.
-fn waiting_qos(role: &Role, entry: &Entry, settings: &Settings) -> QoS {
+fn waiting_qos(end: Option<&LocalEnd>, entry: &Entry, settings: &Settings) -> QoS {
     let (owed, message) = (&entry.owed, &entry.message);
-    let line = match (role.bridge(), owed.qos) {
+    let line = match (end, owed.qos) {
         (None, _) | (_, QoS::AtMostOnce) => return owed.qos,
         (Some(end), _) => end.waiting_qos(owed.lane, message.topic_bytes()),
     };

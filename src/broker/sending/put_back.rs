@@ -81,8 +81,7 @@ pub(crate) fn probe(core: &mut Core, key: SessionKey, is_new: bool, now: Time) {
     let Some(session) = core.sessions.get_mut(key) else {
         return;
     };
-    let outbound = &session.outbound;
-    if let Some(end) = session.role.bridge_mut() {
+    if let (outbound, Some(end)) = session.outbound_and_end() {
         let refusals = &mut end.refusals;
         refusals.keep_suspects(|known| outbound.is_owed(known.lane, known.seq, known.id));
     }

@@ -69,8 +69,7 @@ fn begin(core: &mut Core, key: SessionKey, now: Time) -> bool {
     if !is_active || !session.outbound.is_drained() {
         return false;
     }
-    let Session { outbound, role, .. } = session;
-    let Some(end) = role.bridge_mut() else {
+    let (outbound, Some(end)) = session.outbound_and_end() else {
         return false;
     };
     let first = outbound.first_unacknowledged();
@@ -159,7 +158,7 @@ pub(crate) fn may_still_publish(core: &Core, message: &Message) -> bool {
         || core
             .settings
             .auth
-            .may_publish(&who(&message.origin), message.topic())
+            .may_have_published(&who(&message.origin), message.topic())
 }
 
 fn send(

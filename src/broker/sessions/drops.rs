@@ -178,7 +178,7 @@ pub(crate) struct Drops {
 
 impl Drops {
     /// The account as the store has it.
-    pub(crate) fn restore(records: &[DropRecord]) -> Option<Box<Drops>> {
+    pub(crate) fn restore(records: &[DropRecord]) -> Option<Drops> {
         let row = |record: &DropRecord| Row {
             record: *record,
             untold: (0, 0),
@@ -189,7 +189,7 @@ impl Drops {
             rows: records.iter().take(MAX_ROWS).map(row).collect(),
             ..Drops::default()
         };
-        (!drops.rows.is_empty()).then(|| Box::new(drops))
+        (!drops.rows.is_empty()).then_some(drops)
     }
 
     /// The rows.

@@ -1,24 +1,24 @@
 //! The sessions: by key and by client id, and which of their rows are to be written.
 
 mod drops;
+mod marks;
 mod session;
 mod subscriptions;
 
-use std::borrow::Borrow;
 use std::collections::{BTreeSet, HashMap};
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher, RandomState};
 use std::panic::Location;
 use std::rc::Rc;
 
 pub use drops::DropReason;
 pub(crate) use drops::Drops;
-use session::Mark;
+use marks::Mark;
 pub(crate) use session::{NEVER, PendingWill, Role, Session, Share, who};
 pub(crate) use subscriptions::{Changed, Subscribed, Subscriptions, filter_bytes, levels};
 
-use crate::held::{ALLOCATION, Charge, SESSIONS};
+use crate::held::{Charge, SESSIONS};
 use crate::impossible;
-use crate::keys::{SessionKey, Table};
+use crate::keys::{Numbers, SessionKey, Table};
 use crate::message::{Origin, SessionId};
 use crate::mqtt::Version;
 use crate::store::Batch;
@@ -27,7 +27,7 @@ use crate::store::Batch;
 #[derive(Debug)]
 pub(crate) struct Sessions {
     table: Table<SessionKey, Session>,
-    by_client_id: HashMap<ByClientId, SessionKey>,
+    names: Names,
     next: SessionId,
     /// Those whose rows must be written.
     unsaved: Vec<SessionKey>,
@@ -44,9 +44,12 @@ pub(crate) struct Sessions {
     held: Charge<SESSIONS>,
 }
 
+/// What finds a session by its client id, and its generation, in bytes.
+const NAME: usize = 10 + size_of::<u64>();
+
 /// What a session takes, in bytes, about: itself, its names, and what finds it by its client id.
 pub(crate) fn held(origin: &Origin) -> usize {
-    size_of::<Session>() + origin.held() + 2 * size_of::<(ByClientId, SessionKey)>() + ALLOCATION
+    size_of::<Session>() + origin.held() + NAME
 }
 
 /// Filters of one session.
@@ -56,36 +59,64 @@ struct Filters {
     bytes: usize,
 }
 
-/// A session's origin, as what its client id is in.
-#[derive(Debug)]
-struct ByClientId(Rc<Origin>);
+/// Finds sessions by their client ids, which clients choose: the hash has a key.
+#[derive(Debug, Default)]
+struct Names {
+    /// The places of those that are known by their client id.
+    slots: Numbers,
+    hasher: RandomState,
+}
 
-impl Borrow<str> for ByClientId {
-    fn borrow(&self) -> &str {
-        self.0.client_id()
+impl Names {
+    fn hash(&self, client_id: &str) -> u64 {
+        self.hasher.hash_one(client_id)
+    }
+
+    fn find(&self, table: &Table<SessionKey, Session>, client_id: &str) -> Option<SessionKey> {
+        let has_it = |slot| {
+            table
+                .at_slot(slot)
+                .is_some_and(|(_, s)| s.client_id() == client_id)
+        };
+        let slot = self.slots.find(self.hash(client_id), has_it)?;
+        Some(table.at_slot(slot)?.0)
+    }
+
+    /// The session `key` is known by its client id from now on.
+    fn add(&mut self, table: &Table<SessionKey, Session>, key: SessionKey) {
+        let hash_of = |slot| {
+            let session = table.at_slot(slot);
+            session.map_or(0, |(_, s)| self.hasher.hash_one(s.client_id()))
+        };
+        let slot = slot(key);
+        self.slots.insert(hash_of(slot), slot, hash_of);
+    }
+
+    /// The session `key` is not known by its client id any more.
+    fn remove(&mut self, table: &Table<SessionKey, Session>, key: SessionKey) {
+        let hash_of = |slot| {
+            let session = table.at_slot(slot);
+            session.map_or(0, |(_, s)| self.hasher.hash_one(s.client_id()))
+        };
+        let slot = slot(key);
+        self.slots.remove(hash_of(slot), slot, hash_of);
     }
 }
 
-impl Hash for ByClientId {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.client_id().hash(state);
-    }
+/// The place of a session, as it is numbered among the names.
+fn slot(key: SessionKey) -> u32 {
+    u32::try_from(key.slot()).unwrap_or_else(|_| {
+        impossible!("a session has the place {}", key.slot());
+        0
+    })
 }
-
-impl PartialEq for ByClientId {
-    fn eq(&self, other: &ByClientId) -> bool {
-        self.0.client_id() == other.0.client_id()
-    }
-}
-
-impl Eq for ByClientId {}
 
 impl Sessions {
     /// No sessions; the next new one gets the number `next`.
     pub(crate) fn new(next: SessionId) -> Sessions {
         Sessions {
             table: Table::default(),
-            by_client_id: HashMap::new(),
+            names: Names::default(),
             next,
             unsaved: Vec::new(),
             unsaved_filters: HashMap::new(),
@@ -105,11 +136,11 @@ impl Sessions {
 
     /// Adds a session; one that has not ended is known by its client id from now on.
     pub(crate) fn add(&mut self, session: Session) -> SessionKey {
-        let name = (!session.is_ended()).then(|| ByClientId(Rc::clone(&session.origin)));
+        let is_known = !session.is_ended();
         self.held.shift(held(&session.origin), 0);
         let key = self.table.insert(session);
-        if let Some(name) = name {
-            self.by_client_id.insert(name, key);
+        if is_known {
+            self.names.add(&self.table, key);
         }
         key
     }
@@ -125,30 +156,26 @@ impl Sessions {
         }
         self.held.shift(held(origin), held(&session.origin));
         session.origin = Rc::clone(origin);
-        if self.find(origin.client_id()) == Some(key) {
-            // The key of the map holds the origin, too, and must not keep the old one alive.
-            self.by_client_id.remove(origin.client_id());
-            self.by_client_id.insert(ByClientId(Rc::clone(origin)), key);
-        }
     }
 
     /// A session is that of `origin` from now on, whose client id must be free.
     pub(crate) fn rename(&mut self, key: SessionKey, origin: &Rc<Origin>) {
         self.forget_client_id(key);
         self.set_origin(key, origin);
-        self.by_client_id.insert(ByClientId(Rc::clone(origin)), key);
+        self.names.add(&self.table, key);
     }
 
     /// Nobody knows a session by its client id any more.
     pub(crate) fn forget_client_id(&mut self, key: SessionKey) {
-        if let Some(session) = self.table.get(key).filter(|s| !s.is_ended()) {
-            self.by_client_id.remove(session.client_id());
+        if self.table.get(key).is_some() {
+            self.names.remove(&self.table, key);
         }
     }
 
     /// Takes a session out; its rows are deleted with the next commit. True if it has any, or was
     /// to have some.
     pub(crate) fn remove(&mut self, key: SessionKey) -> Option<(Session, bool)> {
+        self.forget_client_id(key);
         let session = self.table.remove(key)?;
         self.held.shift(0, held(&session.origin));
         self.unsaved_filters.remove(&key);
@@ -189,7 +216,7 @@ impl Sessions {
 
     /// The session of a client.
     pub(crate) fn find(&self, client_id: &str) -> Option<SessionKey> {
-        self.by_client_id.get(client_id).copied()
+        self.names.find(&self.table, client_id)
     }
 
     /// How many there are.
@@ -207,8 +234,10 @@ impl Sessions {
 
     /// How many client ids are known.
     #[cfg(test)]
-    pub(crate) fn client_ids(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.by_client_id.keys().map(|name| name.0.client_id())
+    pub(crate) fn client_ids(&self) -> impl Iterator<Item = &str> {
+        let sessions = self.names.slots.iter();
+        let sessions = sessions.filter_map(|slot| self.table.at_slot(slot));
+        sessions.map(|(_, s)| s.client_id())
     }
 
     /// The session's identity row must be written; the caller says how soon.

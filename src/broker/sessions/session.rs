@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::drops::Drops;
+use super::marks::{Mark, Marks};
 use super::subscriptions::{Subscribed, Subscriptions};
 use crate::auth::Who;
 use crate::bridge::LocalEnd;
@@ -48,9 +49,10 @@ pub(crate) struct PendingWill {
 }
 
 /// Whose session it is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) enum Role {
     /// A client's.
+    #[default]
     Client,
     /// The local end of a bridge of ours: it never expires, and needs no rights.
     Bridge(Box<LocalEnd>),
@@ -77,7 +79,17 @@ impl Role {
     }
 }
 
-/// A session.
+/// What few sessions have.
+#[derive(Debug, Default)]
+struct Rare {
+    role: Role,
+    /// What was dropped.
+    drops: Option<Drops>,
+    /// Its parts in groups of shared subscriptions, by number.
+    shares: Vec<Share>,
+}
+
+/// A session. There are thousands, so what few have is boxed.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) id: SessionId,
@@ -92,69 +104,10 @@ pub(crate) struct Session {
     pub(crate) will: Option<Box<PendingWill>>,
     pub(crate) outbound: Outbound,
     pub(crate) inbound: Inbound,
-    pub(crate) role: Role,
-    /// What was dropped.
-    pub(crate) drops: Option<Box<Drops>>,
-    /// Its parts in groups of shared subscriptions, by number; made with the first.
-    #[expect(clippy::box_collection, reason = "thousands of sessions have none")]
-    shares: Option<Box<Vec<Share>>>,
+    rare: Option<Box<Rare>>,
     /// The commit that holds its newest rows.
     pub(super) saved_in: u64,
     pub(super) marks: Marks,
-}
-
-/// What is true of a session or not.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub(super) enum Mark {
-    /// Its identity row must be written with the next commit.
-    IdentityUnsaved = 1,
-    /// Its state row must be written with the next commit.
-    StateUnsaved = 2,
-    /// It has rows in the store.
-    OnDisk = 4,
-    /// It is in the list of sessions that wait for a commit.
-    Stalled = 8,
-    /// Messages of some of its lanes are told apart by topic.
-    ByTopic = 16,
-    /// The packet ids that it received have changed since they were written.
-    IdsUnsaved = 32,
-    /// Its subscriptions have rows of their own.
-    FiltersApart = 64,
-    /// Some of those rows must be written with the next commit.
-    FiltersUnsaved = 128,
-}
-
-/// The [`Mark`]s of a session, in one byte: there are thousands of sessions.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Marks(u8);
-
-impl Marks {
-    pub(super) fn has(self, mark: Mark) -> bool {
-        self.0 & mark as u8 != 0
-    }
-
-    /// Sets a mark or takes it off; returns whether it was there.
-    pub(super) fn set(&mut self, mark: Mark, on: bool) -> bool {
-        let had = self.has(mark);
-        self.0 = if on {
-            self.0 | mark as u8
-        } else {
-            self.0 & !(mark as u8)
-        };
-        had
-    }
-
-    /// True if a row must be written with the next commit.
-    pub(super) fn is_unsaved(self) -> bool {
-        let rows = [
-            Mark::IdentityUnsaved,
-            Mark::StateUnsaved,
-            Mark::IdsUnsaved,
-            Mark::FiltersUnsaved,
-        ];
-        rows.into_iter().any(|row| self.has(row))
-    }
 }
 
 impl Session {
@@ -170,9 +123,7 @@ impl Session {
             will: None,
             outbound: Outbound::new(expiry > 0),
             inbound: Inbound::default(),
-            role: Role::Client,
-            drops: None,
-            shares: None,
+            rare: None,
             saved_in: 0,
             marks: Marks::default(),
         }
@@ -206,12 +157,19 @@ impl Session {
 
     /// The local end of a bridge, if it is one.
     pub(crate) fn bridge(&self) -> Option<&LocalEnd> {
-        self.role.bridge()
+        self.rare.as_ref()?.role.bridge()
     }
 
     /// The local end of a bridge, if it is one.
     pub(crate) fn bridge_mut(&mut self) -> Option<&mut LocalEnd> {
-        self.role.bridge_mut()
+        self.rare.as_mut()?.role.bridge_mut()
+    }
+
+    /// What is on its way to its client, and the local end of a bridge, if it is one.
+    pub(crate) fn outbound_and_end(&mut self) -> (&mut Outbound, Option<&mut LocalEnd>) {
+        let rare = self.rare.as_mut();
+        let end = rare.and_then(|rare| rare.role.bridge_mut());
+        (&mut self.outbound, end)
     }
 
     /// True for the local end of a bridge.
@@ -221,7 +179,42 @@ impl Session {
 
     /// True once it has ended, and stays only for what it has left to others.
     pub(crate) fn is_ended(&self) -> bool {
-        matches!(self.role, Role::Ended)
+        self.rare
+            .as_ref()
+            .is_some_and(|rare| matches!(rare.role, Role::Ended))
+    }
+
+    /// Says whose session it is from now on.
+    pub(crate) fn set_role(&mut self, role: Role) {
+        if self.rare.is_some() || !matches!(role, Role::Client) {
+            self.rare().role = role;
+        }
+    }
+
+    /// What was dropped, if anything.
+    pub(crate) fn drops(&self) -> Option<&Drops> {
+        self.rare.as_ref()?.drops.as_ref()
+    }
+
+    /// What was dropped, if anything.
+    pub(crate) fn drops_mut(&mut self) -> Option<&mut Drops> {
+        self.rare.as_mut()?.drops.as_mut()
+    }
+
+    /// The account of what was dropped, which is made with the first.
+    pub(crate) fn drops_or_new(&mut self) -> &mut Drops {
+        self.rare().drops.get_or_insert_default()
+    }
+
+    /// This was dropped before the start.
+    pub(crate) fn set_drops(&mut self, drops: Option<Drops>) {
+        if self.rare.is_some() || drops.is_some() {
+            self.rare().drops = drops;
+        }
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 
     /// When the will of the connection that has ended is to be published.
@@ -270,7 +263,7 @@ impl Session {
 
     /// Its parts in groups of shared subscriptions.
     pub(crate) fn shares(&self) -> &[Share] {
-        self.shares.as_deref().map_or(&[], Vec::as_slice)
+        self.rare.as_ref().map_or(&[], |rare| &rare.shares)
     }
 
     /// Where the share with this number stands among its shares, or where it belongs.
@@ -282,21 +275,25 @@ impl Session {
     /// It takes part in one more group.
     pub(crate) fn add_share(&mut self, share: Share) {
         let at = self.find_share(share.number).unwrap_or_else(|at| at);
-        self.shares.get_or_insert_default().insert(at, share);
+        self.rare().shares.insert(at, share);
     }
 
     /// It has no part any more in the group whose share has this number.
     pub(crate) fn remove_share(&mut self, number: ShareNo) {
-        if let (Ok(at), Some(shares)) = (self.find_share(number), &mut self.shares) {
-            shares.remove(at);
+        if let (Ok(at), Some(rare)) = (self.find_share(number), &mut self.rare) {
+            rare.shares.remove(at);
+            if rare.shares.is_empty() {
+                rare.shares = Vec::new();
+            }
         }
-        self.shares.take_if(|shares| shares.is_empty());
     }
 
     /// These are its parts in groups from now on.
     pub(crate) fn set_shares(&mut self, mut shares: Vec<Share>) {
         shares.sort_unstable_by_key(|share| share.number);
-        self.shares = (!shares.is_empty()).then(|| Box::new(shares));
+        if self.rare.is_some() || !shares.is_empty() {
+            self.rare().shares = shares;
+        }
     }
 
     /// True if everything about it is in commits up to `done`.
@@ -371,7 +368,7 @@ impl Session {
 
     /// The state row.
     pub(super) fn state(&self) -> StateRecord {
-        let drops = self.drops.iter().flat_map(|drops| drops.records());
+        let drops = self.drops().into_iter().flat_map(Drops::records);
         StateRecord {
             received: self.inbound.in_state(),
             drops: drops.copied().collect(),

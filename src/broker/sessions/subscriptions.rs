@@ -86,8 +86,9 @@ pub(crate) fn levels(filter: &str) -> usize {
     1 + filter.bytes().filter(|byte| *byte == b'/').count()
 }
 
-/// What a level of a filter takes in the tree, in bytes: a node, an edge and a name of its own.
-const LEVEL_BYTES: usize = 128;
+/// What a level of a filter takes in the tree at most, in bytes: a node and an edge, if another filter
+/// parts from it there or has.
+const LEVEL_BYTES: usize = 64;
 
 /// What a subscription to `filter` takes, in bytes, about: itself, and its share of the tree of all
 /// filters, as if no other had a level in common with it.
@@ -104,7 +105,9 @@ pub(crate) struct Subscriptions(Kept);
 
 #[derive(Debug)]
 enum Kept {
-    /// Sorted by filter. Most sessions have one or two.
+    /// Most sessions have one.
+    One(Subscribed),
+    /// None, or more, sorted by filter.
     Few(Vec<Subscribed>),
     /// Thousands, which come in whatever order a peer likes.
     Many(Box<Many>),
@@ -117,6 +120,50 @@ struct Many {
     levels: usize,
     /// What all of them take, in bytes.
     bytes: usize,
+}
+
+impl Kept {
+    /// Those that are not many.
+    fn few(&self) -> &[Subscribed] {
+        match self {
+            Kept::One(one) => std::slice::from_ref(one),
+            Kept::Few(few) => few,
+            Kept::Many(_) => &[],
+        }
+    }
+
+    /// As [`few`](Kept::few).
+    fn few_mut(&mut self) -> &mut [Subscribed] {
+        match self {
+            Kept::One(one) => std::slice::from_mut(one),
+            Kept::Few(few) => few,
+            Kept::Many(_) => &mut [],
+        }
+    }
+
+    /// Takes those that are not many, and leaves none of them.
+    fn take_few(&mut self) -> Vec<Subscribed> {
+        match self {
+            Kept::One(_) | Kept::Few(_) => match std::mem::replace(self, Kept::Few(Vec::new())) {
+                Kept::One(one) => vec![one],
+                Kept::Few(few) => few,
+                Kept::Many(_) => Vec::new(),
+            },
+            Kept::Many(_) => Vec::new(),
+        }
+    }
+
+    /// So few, sorted by filter.
+    fn of_few(mut few: Vec<Subscribed>) -> Kept {
+        match few.pop() {
+            None => Kept::Few(Vec::new()),
+            Some(one) if few.is_empty() => Kept::One(one),
+            Some(last) => {
+                few.push(last);
+                Kept::Few(few)
+            }
+        }
+    }
 }
 
 /// A subscription as what its filter is.
@@ -175,24 +222,24 @@ impl Subscriptions {
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         match &self.0 {
-            Kept::Few(few) => few.len(),
             Kept::Many(many) => many.all.len(),
+            few => few.few().len(),
         }
     }
 
     /// The levels of all filters together.
     pub(crate) fn levels(&self) -> usize {
         match &self.0 {
-            Kept::Few(few) => few.iter().map(Subscribed::levels).sum(),
             Kept::Many(many) => many.levels,
+            few => few.few().iter().map(Subscribed::levels).sum(),
         }
     }
 
     /// What they take, in bytes, with their share of the tree of all filters.
     pub(crate) fn bytes(&self) -> usize {
         match &self.0 {
-            Kept::Few(few) => few.iter().map(|one| filter_bytes(&one.filter)).sum(),
             Kept::Many(many) => many.bytes,
+            few => few.few().iter().map(|one| filter_bytes(&one.filter)).sum(),
         }
     }
 
@@ -203,13 +250,12 @@ impl Subscriptions {
 
     /// Those whose filters come after `filter`, by filter; all of them for `None`.
     pub(crate) fn after(&self, filter: Option<&str>) -> impl Iterator<Item = &Subscribed> {
-        let (few, many) = match &self.0 {
-            Kept::Few(few) => {
-                let passed =
-                    filter.map_or(0, |filter| few.partition_point(|s| *s.filter <= *filter));
-                (few.get(passed..).unwrap_or_default(), None)
-            }
-            Kept::Many(many) => (&[][..], Some(&many.all)),
+        let few = self.0.few();
+        let passed = filter.map_or(0, |filter| few.partition_point(|s| *s.filter <= *filter));
+        let few = few.get(passed..).unwrap_or_default();
+        let many = match &self.0 {
+            Kept::Many(many) => Some(&many.all),
+            Kept::One(_) | Kept::Few(_) => None,
         };
         let from = filter.map_or(Unbounded, Excluded);
         let many = many.into_iter();
@@ -220,16 +266,16 @@ impl Subscriptions {
     /// True if `filter` is subscribed to.
     pub(crate) fn has(&self, filter: &str) -> bool {
         match &self.0 {
-            Kept::Few(few) => find(few, filter).is_ok(),
             Kept::Many(many) => many.all.contains(filter),
+            few => find(few.few(), filter).is_ok(),
         }
     }
 
     /// The subscription to `filter`.
     pub(crate) fn get(&self, filter: &str) -> Option<&Subscribed> {
         match &self.0 {
-            Kept::Few(few) => find(few, filter).ok().and_then(|at| few.get(at)),
             Kept::Many(many) => many.all.get(filter).map(|found| &found.0),
+            few => few.few().get(find(few.few(), filter).ok()?),
         }
     }
 
@@ -241,16 +287,16 @@ impl Subscriptions {
             return false;
         }
         match &mut self.0 {
-            Kept::Few(few) => {
-                let at = find(few, filter).ok();
-                if let Some(known) = at.and_then(|at| few.get_mut(at)) {
-                    known.awaits_retained = awaits;
-                }
-            }
             Kept::Many(many) => {
                 if let Some(ByFilter(mut known)) = many.all.take(filter) {
                     known.awaits_retained = awaits;
                     many.all.insert(ByFilter(known));
+                }
+            }
+            few => {
+                let at = find(few.few(), filter).ok();
+                if let Some(known) = at.and_then(|at| few.few_mut().get_mut(at)) {
+                    known.awaits_retained = awaits;
                 }
             }
         }
@@ -259,10 +305,10 @@ impl Subscriptions {
 
     /// Adds a subscription or replaces it, which awaits what is retained as the one before did.
     pub(crate) fn set(&mut self, mut subscribed: Subscribed) -> Changed {
-        let few = match &mut self.0 {
-            Kept::Few(few) => few,
-            Kept::Many(many) => return many.set(subscribed),
-        };
+        if let Kept::Many(many) = &mut self.0 {
+            return many.set(subscribed);
+        }
+        let few = self.0.few_mut();
         match find(few, &subscribed.filter) {
             Ok(at) => {
                 let Some(known) = few.get_mut(at) else {
@@ -274,15 +320,13 @@ impl Subscriptions {
                 return changed;
             }
             Err(at) if few.len() < FEW => {
-                if few.is_empty() {
-                    // Most sessions have one, and a list that grows would begin with room for four.
-                    few.reserve_exact(1);
-                }
+                let mut few = self.0.take_few();
                 few.insert(at, subscribed);
+                self.0 = Kept::of_few(few);
             }
             Err(_) => {
                 let mut many = Box::<Many>::default();
-                let all = std::mem::take(few).into_iter().chain([subscribed]);
+                let all = self.0.take_few().into_iter().chain([subscribed]);
                 all.for_each(|one| {
                     many.set(one);
                 });
@@ -294,25 +338,30 @@ impl Subscriptions {
 
     /// Takes out the subscription to `filter`.
     pub(crate) fn remove(&mut self, filter: &str) -> Option<Subscribed> {
-        let many = match &mut self.0 {
-            Kept::Few(few) => return find(few, filter).ok().map(|at| few.remove(at)),
-            Kept::Many(many) => many,
+        let Kept::Many(many) = &mut self.0 else {
+            let at = find(self.0.few(), filter).ok()?;
+            let mut few = self.0.take_few();
+            let gone = few.remove(at);
+            self.0 = Kept::of_few(few);
+            return Some(gone);
         };
         let ByFilter(gone) = many.all.take(filter)?;
         many.levels -= gone.levels();
         many.bytes = many.bytes.saturating_sub(filter_bytes(&gone.filter));
         if many.all.len() <= FEW / 2 {
             let few = std::mem::take(&mut many.all).into_iter();
-            self.0 = Kept::Few(few.map(|one| one.0).collect());
+            self.0 = Kept::of_few(few.map(|one| one.0).collect());
         }
         Some(gone)
     }
 
     /// Takes out the last of them.
     pub(crate) fn pop(&mut self) -> Option<Subscribed> {
-        let many = match &mut self.0 {
-            Kept::Few(few) => return few.pop(),
-            Kept::Many(many) => many,
+        let Kept::Many(many) = &mut self.0 else {
+            let mut few = self.0.take_few();
+            let gone = few.pop();
+            self.0 = Kept::of_few(few);
+            return gone;
         };
         let ByFilter(gone) = many.all.pop_last()?;
         many.levels -= gone.levels();
@@ -333,14 +382,12 @@ impl IntoIterator for Subscriptions {
     type Item = Subscribed;
     type IntoIter = std::vec::IntoIter<Subscribed>;
 
-    fn into_iter(self) -> Self::IntoIter {
-        match self.0 {
-            Kept::Few(few) => few.into_iter(),
-            Kept::Many(many) => {
-                let all: Vec<Subscribed> = many.all.into_iter().map(|one| one.0).collect();
-                all.into_iter()
-            }
-        }
+    fn into_iter(mut self) -> Self::IntoIter {
+        let all = match self.0 {
+            Kept::Many(many) => many.all.into_iter().map(|one| one.0).collect(),
+            Kept::One(_) | Kept::Few(_) => self.0.take_few(),
+        };
+        all.into_iter()
     }
 }
 
@@ -421,10 +468,11 @@ mod tests {
         let mut subscriptions = Subscriptions::default();
         for n in (0..1000).rev() {
             subscriptions.set(subscribed(&format!("{n:04}"), QoS::AtMostOnce));
-            let is_list = matches!(&subscriptions.0, Kept::Few(few) if few.len() <= FEW);
+            let is_list = !matches!(&subscriptions.0, Kept::Many(_));
             assert_eq!(is_list, subscriptions.len() <= FEW);
         }
         for n in 0..1000 {
+            assert_eq!(subscriptions.len(), 1000 - n);
             subscriptions.remove(&format!("{n:04}")).unwrap();
         }
         assert!(matches!(&subscriptions.0, Kept::Few(few) if few.capacity() <= FEW));

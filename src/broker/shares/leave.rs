@@ -238,7 +238,7 @@ fn end_but_for(core: &mut Core, key: SessionKey, mut kept: Vec<Share>, now: Time
     session.subscriptions.extract(|s| !is_kept(s.options.lane));
     session.inbound.clear();
     session.will = None;
-    session.role = Role::Ended;
+    session.set_role(Role::Ended);
     session.set_shares(kept.clone());
     core.sessions.unsave_identity(key);
     core.sessions.unsave_state(key);

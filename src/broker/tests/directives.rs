@@ -415,7 +415,7 @@ fn the_tree_of_all_filters_is_bounded() {
     let limit = 1 << 20;
     let mut world = world(|s| s.memory_limit = Some(limit));
     let mut refused = 0;
-    for client in 0..20 {
+    for client in 0..40 {
         let peer = world.clean(Version::V5, &format!("c{client}"));
         let deep = |n: usize| format!("{client}/{n}{}", format!("/{n}{client}").repeat(20));
         let filters: Vec<String> = (0..100).map(deep).collect();

@@ -272,7 +272,7 @@ fn filters_that_stay_move_to_another_tree_in_pieces() {
         })
         .collect();
     let a = world.clean(Version::V5, "a");
-    let filters: Vec<String> = (0..1_000)
+    let filters: Vec<String> = (0..4_000)
         .map(|n| format!("{n}{}", "/l".repeat(29)))
         .collect();
     let wanted: Vec<_> = filters

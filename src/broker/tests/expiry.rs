@@ -67,10 +67,7 @@ fn expired_messages_leave_an_absent_queue() {
     assert_eq!(world.rows().len(), 3);
     let key = world.broker.core.sessions.find("away").unwrap();
     let session = world.broker.core.sessions.get(key).unwrap();
-    assert_eq!(
-        session.drops.as_ref().unwrap().sum(None).unwrap().messages,
-        2
-    );
+    assert_eq!(session.drops().unwrap().sum(None).unwrap().messages, 2);
     world.crash(secs(100));
     world.pass(secs(3));
     assert_eq!((world.queued(), world.expired()), ((2, 4), 1));
@@ -377,10 +374,7 @@ fn an_expired_message_does_not_change_hands() {
     assert_eq!(messages.collect::<Vec<_>>(), ["2"]);
     let key = world.broker.core.sessions.find("gone").unwrap();
     let session = world.broker.core.sessions.get(key).unwrap();
-    assert_eq!(
-        session.drops.as_ref().unwrap().sum(None).unwrap().messages,
-        2
-    );
+    assert_eq!(session.drops().unwrap().sum(None).unwrap().messages, 2);
 }
 
 /// However many expire at once, a turn drops a bounded number of them, and devices are served in

@@ -31,7 +31,7 @@ fn take(world: &mut World, peer: Peer) -> Vec<String> {
 /// How many messages the queue of a client has refused.
 fn refused(world: &World, client_id: &str) -> u64 {
     let session = world.broker.core.sessions.get(session(world, client_id));
-    let drops = session.and_then(|session| session.drops.as_deref());
+    let drops = session.and_then(|session| session.drops());
     drops.map_or(0, |drops| drops.refused().messages)
 }
 

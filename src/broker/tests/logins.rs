@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use super::world::Last;
 use super::*;
-use crate::config::Doors;
+use crate::broker::Address;
+use crate::config::{self, CertificateUsername, Doors};
 use crate::held;
 use crate::mqtt::Packet;
 
@@ -374,4 +375,45 @@ fn revoked_rights_hold_at_once() {
     let got = world.got(live);
     assert_eq!(got, [Got::PubAck(3, Reason::NOT_AUTHORIZED)]);
     assert_eq!(world.payloads(absent), NONE);
+}
+
+/// The name of a CONNECT that waits was not proven by a certificate when the listener asks for one by then:
+/// it must not count as if it had been.
+#[test]
+fn a_claimed_name_is_not_taken_for_a_proven_one() {
+    let mut site = Site::new(|_| ());
+    site.world.listeners = vec![config::Listener::on(1883)];
+    site.world.crash(secs(1));
+    let by = [
+        CertificateUsername::CommonName,
+        CertificateUsername::Subject,
+    ];
+    for from in [CertificateUsername::None, by[0], by[1]] {
+        for to in by {
+            site.world.listeners[0].tls.username = CertificateUsername::None;
+            site.world.reload();
+            let waits = site.dial(DEVICE, &Dial::clean(Version::V5, ""), "guessed");
+            assert_eq!(site.world.waiting(waits), 0);
+            // Of which kind its proof was shows when it comes under rules that ask for one.
+            site.world.listeners[0].tls.username = to;
+            site.world.reload();
+            site.answer_all();
+            assert_eq!(site.connack(waits), Some(Reason::NOT_AUTHORIZED));
+            let shows = site.world.open_from(0, Address::Local, Version::V5);
+            if from != CertificateUsername::None {
+                site.world.show_certificate(shows, from, "CN=roger");
+            }
+            let dial = Dial {
+                username: Some("roger"),
+                ..Dial::clean(Version::V5, "")
+            };
+            site.world.send_connect(shows, &dial);
+            let reason = if from == to {
+                OK
+            } else {
+                Reason::NOT_AUTHORIZED
+            };
+            assert_eq!(site.connack(shows), Some(reason), "{from:?} {to:?}");
+        }
+    }
 }

@@ -5,6 +5,8 @@ mod world;
 
 mod account;
 mod acks;
+mod asked;
+mod auth_socket;
 mod bounds;
 mod bridge;
 mod changed;
@@ -39,6 +41,7 @@ mod retained;
 mod session;
 mod shared;
 mod sim;
+mod spread;
 mod state;
 mod subscribe;
 mod subscribed;

@@ -45,10 +45,10 @@ pub(super) const BOUNDS: &[Bound] = &[
         seen: "clients/connected",
     },
     Bound {
-        what: "logins that wait for their password to be checked",
+        what: "logins that wait for their password to be checked, or for auth_socket",
         directives: &["max_waiting_logins", "max_waiting_logins_per_address"],
         then: "One more is refused: server busy.",
-        seen: "connections/refused",
+        seen: "connections/logging_in, connections/refused",
     },
     Bound {
         what: "logins that fail",

@@ -1,5 +1,7 @@
 //! Who may do what, and the process.
 
+pub(super) mod auth_socket;
+
 use super::key::Section::General as S;
 use super::key::Unset::{Is, Means};
 use super::key::{Key, accepted, implemented, later, refused, set, set_security};
@@ -8,7 +10,7 @@ use crate::config::draft::Draft;
 use crate::config::value::Value;
 
 const NO_PLUGINS: &str = "footbridge loads no plugins";
-const USE_FILES: &str = "use password_file and acl_file";
+const USE_FILES: &str = "use password_file and acl_file, or auth_socket";
 const NO_PSK: &str = "footbridge has no pre-shared-key TLS";
 const USE_CERTIFICATES: &str = "use certificates";
 
@@ -111,8 +113,8 @@ pub(super) const KEYS: &[Key] = &[
         Is("false"),
         "Whether each listener has passwords and access rules of its own.",
         "These directives then belong to the listener above them: acl_file, allow_anonymous, \
-         allow_zero_length_clientid, auto_id_prefix and password_file; above the first \
-         `listener`, to the default listener. It must stand above all of them. An absent client \
+         allow_zero_length_clientid, auth_socket, auth_socket_cache, auth_socket_timeout, auto_id_prefix \
+         and password_file; above the first `listener`, to the default listener. It must stand above all of them. An absent client \
          with a session has the rules of the listener it used last; if that listener is gone \
          and others have an acl_file, nothing is delivered to it until it connects again.",
         per_listener,

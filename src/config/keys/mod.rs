@@ -26,6 +26,7 @@ use nearest::nearest_of;
 pub(super) fn all() -> impl Iterator<Item = &'static Key> {
     [
         general::KEYS,
+        general::auth_socket::KEYS,
         store::KEYS,
         limits::KEYS,
         limits::doors::KEYS,

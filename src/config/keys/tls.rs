@@ -52,7 +52,8 @@ pub(super) const KEYS: &[Key] = &[
         "FILE",
         Means("none"),
         "The CAs whose client certificates are taken, in PEM.",
-        "Only with require_certificate. Read again on SIGHUP.",
+        "Only with require_certificate. A certificate that is no CA's counts for itself, if it has signed \
+         itself, and signs for nobody else. Read again on SIGHUP.",
         tls!(cafile, v => Some(v.path()?)),
     ),
     implemented(

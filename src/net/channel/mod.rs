@@ -172,6 +172,8 @@ impl Channel {
             }));
         }
         if session.has_ended() {
+            // [RFC 8446, section 6.1] What the peer waits for, where it is well-behaved.
+            self.close();
             return Err(End::Eof);
         }
         let room = sealed.get_mut(..most / 2).unwrap_or_default();

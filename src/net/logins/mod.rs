@@ -1,18 +1,29 @@
-//! The thread that checks passwords.
+//! Who looks at logins: a thread that checks passwords, and one for each program behind an
+//! `auth_socket`.
 //!
 //! A hash is made to be slow. On the thread of logic a few strangers with wrong passwords would make
 //! everybody wait; here they make each other wait. The thread is started with the first question, and
 //! is nicer than the rest: on one core it has what that leaves.
 
+mod event;
+mod hub;
+mod lines;
+mod program;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 
 use rustix::process::{getpriority_process, setpriority_process};
 
+use crate::auth::{AuthSocket, Check};
 use crate::broker::{Answer, Question};
 use crate::impossible;
+pub use event::LoginEvent;
+use event::Report;
+use program::Program;
 
 /// A hash by PBKDF2 or SHA-512 takes a few hundred bytes.
 const STACK: usize = 128 * 1024;
@@ -20,23 +31,44 @@ const STACK: usize = 128 * 1024;
 /// How much nicer the thread is.
 const NICER: i32 = 5;
 
-/// Takes an answer, on the thread that has it.
-type Report = Arc<dyn Fn(Answer) + Send + Sync>;
-
 /// Whom the questions go to.
 pub struct Logins {
     report: Report,
-    /// To the thread, once there is one.
-    questions: Option<Sender<Question>>,
+    /// To the thread that checks passwords, once there is one.
+    passwords: Option<Sender<Question>>,
+    programs: Vec<Program>,
 }
 
 impl Logins {
-    /// Answers go to `report`.
-    pub fn new(report: impl Fn(Answer) + Send + Sync + 'static) -> Logins {
+    /// What is found goes to `report`.
+    pub fn new(report: impl Fn(LoginEvent) + Send + Sync + 'static) -> Logins {
         Logins {
             report: Arc::new(report),
-            questions: None,
+            passwords: None,
+            programs: Vec::new(),
         }
+    }
+
+    /// From now on the programs behind these sockets are asked, and no others. A connection to each is
+    /// there from the start, for what it says unasked.
+    pub fn attend<'a>(&mut self, sockets: impl Iterator<Item = &'a AuthSocket>) {
+        let paths: Vec<&Arc<Path>> = sockets.map(|socket| &socket.path).collect();
+        self.programs
+            .retain(|program| paths.iter().any(|path| program.is_at(path)));
+        for path in paths {
+            self.program(path);
+        }
+    }
+
+    /// The program behind the socket of this path.
+    fn program(&mut self, path: &Arc<Path>) -> Option<&Program> {
+        if !self.programs.iter().any(|program| program.is_at(path)) {
+            match Program::spawn(path, Arc::clone(&self.report)) {
+                Ok(program) => self.programs.push(program),
+                Err(error) => log::error!("Starting the thread that asks at auth_socket: {error}"),
+            }
+        }
+        self.programs.iter().find(|program| program.is_at(path))
     }
 
     /// Has a login looked at. The broker never has more than a few questions out.
@@ -44,13 +76,20 @@ impl Logins {
     /// # Errors
     /// The question that nobody can look at.
     pub(super) fn ask(&mut self, question: Question) -> Result<(), Answer> {
-        if self.questions.is_none() {
+        if let Check::Socket(check) = question.check() {
+            let path = Arc::clone(&check.socket().path);
+            return match self.program(&path) {
+                Some(program) => program.ask(question),
+                None => Err(question.unanswered()),
+            };
+        }
+        if self.passwords.is_none() {
             match spawn(Arc::clone(&self.report)) {
-                Ok(sender) => self.questions = Some(sender),
+                Ok(sender) => self.passwords = Some(sender),
                 Err(error) => log::error!("Starting the thread that checks passwords: {error}"),
             }
         }
-        let Some(questions) = &self.questions else {
+        let Some(questions) = &self.passwords else {
             return Err(question.unanswered());
         };
         let sent = questions.send(question);
@@ -73,7 +112,7 @@ fn spawn(report: Report) -> std::io::Result<Sender<Question>> {
         // In Linux this is of the thread alone. One that can't be nicer works all the same.
         let _ = getpriority_process(None).and_then(|n| setpriority_process(None, n + NICER));
         while let Ok(question) = questions.recv() {
-            report(answer(&question));
+            report(LoginEvent::Answer(answer(&question)));
         }
     };
     let thread = thread::Builder::new().name("passwords".into());

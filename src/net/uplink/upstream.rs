@@ -14,8 +14,8 @@ use crate::tls::Session;
 
 /// What is read at a time, in bytes: answers before the CONNACK are short.
 const READ: usize = 4096;
-/// Room for what that becomes, with the rest of a record of 16 KB that came before.
-const PLAIN: usize = 24 * 1024;
+/// Room for the rest of a record of 16 KB that came before, in bytes.
+const PLAIN: usize = 20 * 1024;
 
 /// A connection to an upstream, with TLS on it and WebSocket in that if the bridge asks for them.
 #[derive(Debug)]
@@ -43,19 +43,19 @@ impl Upstream {
     /// # Errors
     /// The upstream is not who it should be, or ends the connection.
     pub(super) async fn secure(&mut self, tls: Session) -> Result<(), End> {
-        let mut tls = Box::new(tls);
-        // It came behind the answer of a proxy.
-        tls.advance(&std::mem::take(&mut self.early))?;
-        self.tls = Some(tls);
-        // What comes behind the handshake waits in it.
-        let mut none = Vec::new();
+        let mut early = std::mem::take(&mut self.early);
+        self.tls = Some(Box::new(tls));
+        if !early.is_empty() {
+            // It came behind the answer of a proxy.
+            early = self.open(&early)?;
+        }
         let shaken = loop {
             // What went wrong is told, too.
             self.flush().await?;
             if !self.tls.as_ref().is_some_and(|tls| tls.is_handshaking()) {
                 break Ok(());
             }
-            if let Err(end) = self.read(&mut none).await {
+            if let Err(end) = self.read(&mut early).await {
                 break Err(end);
             }
         };
@@ -63,6 +63,7 @@ impl Upstream {
             // The alert; whether it arrives is not waited for.
             self.write_alert();
         }
+        self.early = early;
         shaken
     }
 
@@ -199,19 +200,28 @@ impl Upstream {
                 continue;
             };
             let came = buf.get(..n).unwrap_or_default();
-            match &mut self.tls {
-                None => bytes.extend_from_slice(came),
-                Some(tls) if tls.is_handshaking() => tls.advance(came)?,
-                Some(tls) => {
-                    let before = bytes.len();
-                    bytes.resize(before + PLAIN, 0);
-                    let opened = tls.open(came, bytes.get_mut(before..).unwrap_or_default());
-                    bytes.truncate(before + *opened.as_ref().unwrap_or(&0));
-                    opened?;
-                }
+            if self.tls.is_some() {
+                bytes.append(&mut self.open(came)?);
+            } else {
+                bytes.extend_from_slice(came);
             }
             return Ok(());
         }
+    }
+
+    /// Decrypts what came.
+    fn open(&mut self, came: &[u8]) -> Result<Vec<u8>, End> {
+        let Some(tls) = &mut self.tls else {
+            return Ok(came.to_vec());
+        };
+        if tls.is_handshaking() {
+            tls.advance(came)?;
+            return Ok(Vec::new());
+        }
+        let mut plain = vec![0; came.len() + PLAIN];
+        let n = tls.open(came, &mut plain)?;
+        plain.truncate(n);
+        Ok(plain)
     }
 
     /// Writes what TLS has to say.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
@@ -55,6 +56,7 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
         findings.warnings.extend(left_by_mosquitto(general));
     }
     check_passwords(config, &writer, findings);
+    check_sockets(config, &writer, findings);
     if let Writer::Other(user) = &writer {
         check_rereading(config, user, findings);
     }
@@ -148,6 +150,29 @@ fn check_passwords(config: &Config, writer: &Writer, findings: &mut Findings) {
     }
 }
 
+/// The programs behind `auth_socket`, which may be started later.
+fn check_sockets(config: &Config, writer: &Writer, findings: &mut Findings) {
+    let general = std::iter::once(&config.general.security);
+    let rules = general.chain(config.listeners.iter().map(|listener| &listener.security));
+    let mut paths: Vec<&PathBuf> = rules.filter_map(|r| r.auth_socket.as_ref()).collect();
+    paths.dedup();
+    for path in paths {
+        let (name, found) = (path.display(), fs::metadata(path));
+        match found {
+            Ok(found) if found.file_type().is_socket() => {
+                check_rights("auth_socket", path, writer, findings);
+            }
+            Ok(_) => findings.errors.push(format!(
+                "auth_socket: {name}: is no Unix socket; name the one that the program listens on"
+            )),
+            Err(e) => findings.warnings.push(format!(
+                "auth_socket: {name}: {e}. Logins that need its answer are refused until a program \
+                 listens there"
+            )),
+        }
+    }
+}
+
 /// What SIGHUP reads again takes the rights of `user`.
 fn check_rereading(config: &Config, user: &User, findings: &mut Findings) {
     let general = std::iter::once(&config.general.security);
@@ -225,6 +250,27 @@ mod tests {
         assert!(warnings[0].contains("remote_password_file"), "{warnings:?}");
         fs::write(&token, "x").unwrap();
         assert_eq!(found(&text).warnings, [""; 0]);
+    }
+
+    #[test]
+    fn an_auth_socket_that_is_none_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("auth.sock");
+        let text = format!("auth_socket {}", path.display());
+        let findings = found(&text);
+        assert_eq!((findings.errors.len(), findings.warnings.len()), (0, 1));
+        assert!(
+            findings.warnings[0].contains("No such file"),
+            "{findings:?}"
+        );
+        let socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let findings = found(&text);
+        assert_eq!((findings.errors.len(), findings.warnings.len()), (0, 0));
+        drop(socket);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "").unwrap();
+        let errors = found(&text).errors;
+        assert!(errors[0].contains("is no Unix socket"), "{errors:?}");
     }
 
     #[test]

@@ -20,7 +20,7 @@ impl Outbound {
                 continue;
             };
             if flight.handshake == Handshake::Released {
-                self.owed.add(1, queued.size.into());
+                places.owed.add(1, queued.size.into());
                 places.cold.owe(queued.lane, None, queued.size, None);
             }
             again.push(queued);
@@ -47,7 +47,7 @@ impl Outbound {
             let Some(queued) = flight.queued() else {
                 continue;
             };
-            self.owed.add(1, queued.size.into());
+            places.owed.add(1, queued.size.into());
             places.cold.owe(queued.lane, None, queued.size, None);
             places.resend.push(queued.id);
             again.push(queued);

@@ -121,8 +121,9 @@ impl Outbound {
         if asked && self.places().reading.is_empty() {
             self.reads = self.reads.wrapping_add(1);
         }
-        let (taken, cold_bytes) = self.places().cold.take_superseded(lane);
-        self.owed.take(taken.len(), cold_bytes);
+        let places = self.places();
+        let (taken, cold_bytes) = places.cold.take_superseded(lane);
+        places.owed.take(taken.len(), cold_bytes);
         let all = Amount {
             messages: taken.len() + in_ram.len() as u64,
             bytes: bytes + cold_bytes,

@@ -17,7 +17,7 @@ impl Outbound {
 
     /// Gives back the memory of an empty queue.
     pub fn shrink(&mut self) {
-        let empty = self.owed.messages == 0 && self.owed_by(Lane::Dead).messages == 0;
+        let empty = self.is_empty() && self.owed_by(Lane::Dead).messages == 0;
         let places = self
             .places
             .take_if(|p| empty && p.flights.is_empty() && p.resend.is_empty());
@@ -30,7 +30,7 @@ impl Outbound {
     /// True if the queue has just become empty and still has its memory: [`Outbound::look_again`] is
     /// to be called in a while. Not at once: messages that come one by one would each allocate.
     pub fn has_emptied(&mut self) -> bool {
-        let is_empty = self.owed.messages == 0;
+        let is_empty = self.is_empty();
         let places = self.places.as_mut();
         let places = places.filter(|places| is_empty && places.flights.is_empty());
         places.is_some_and(|places| !std::mem::replace(&mut places.is_listed, true))

@@ -94,8 +94,13 @@ pub(in crate::store) trait Files: Send {
         false
     }
 
-    /// Bytes of the store; `None` if it is no file.
+    /// Bytes that the store takes, on disk or in memory; `None` if that is not known.
     fn store_bytes(&self) -> Option<u64>;
+
+    /// True if the store is in memory, where a rewrite wears nothing out.
+    fn is_memory(&self) -> bool {
+        false
+    }
 
     /// What was asked of the disk so far.
     fn usage(&self) -> Usage {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
 use super::bits::Bits;
+use crate::held::table;
 
 /// Topics told apart, at most: what memory they may take is bounded. Messages on further ones
 /// count as if each were alone on its topic.
@@ -26,10 +27,8 @@ pub(super) struct Topics {
 impl Topics {
     /// What it takes, in bytes, about.
     pub(super) fn room(&self) -> usize {
-        // An eighth of the table stays free, and each place has a byte beside it.
-        let places = self.newest.capacity() * 8 / 7;
         size_of::<Topics>()
-            + places * (size_of::<(u64, (u64, u32))>() + 1)
+            + table(self.newest.capacity(), size_of::<(u64, (u64, u32))>())
             + self.current.room()
             + self.superseded.room()
     }

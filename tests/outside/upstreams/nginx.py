@@ -1,4 +1,4 @@
-"""nginx before an upstream: it ends TLS."""
+"""nginx before an upstream: it ends TLS, for MQTT as it is and for WebSocket."""
 
 import os
 
@@ -19,7 +19,7 @@ stream {{
 {stream}
 }}
 http {{
-    access_log off;
+    access_log {folder}/access.log;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
     fastcgi_temp_path {folder}/fastcgi;
@@ -29,14 +29,36 @@ http {{
 }}
 """
 
-STREAM = """
-    server {{
+OWN = """
         listen 127.0.0.1:{port} ssl;
         ssl_certificate {pair.cert};
         ssl_certificate_key {pair.key};
         ssl_client_certificate {ca.cert};
+"""
+
+STREAM = """
+    server {{
+        {own}
         ssl_verify_client on;
         proxy_pass 127.0.0.1:{behind};
+    }}
+"""
+
+WEB = """
+    server {{
+        {own}
+        ssl_verify_client optional;
+        server_name localhost;
+        location /mqtt {{
+            proxy_pass http://127.0.0.1:{behind};
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection "upgrade";
+            proxy_set_header Host $host;
+            proxy_read_timeout {idle}s;
+        }}
+        location /closed {{ return 403; }}
+        location /moved {{ return 301 https://localhost/elsewhere; }}
     }}
 """
 
@@ -63,7 +85,16 @@ class Nginx(Node):
     def stream(self, pair, behind, ca):
         """A port with TLS for clients with certificates, to the port behind it."""
         port = free_port()
-        self._stream.append(STREAM.format(port=port, pair=pair, behind=behind, ca=ca))
+        own = OWN.format(port=port, pair=pair, ca=ca)
+        self._stream.append(STREAM.format(own=own, behind=behind))
+        return port
+
+    def web(self, pair, behind, ca, idle=60):
+        """A port for WebSocket with TLS, at /mqtt, to the port behind it; it closes what is `idle` for so
+        many seconds."""
+        port = free_port()
+        own = OWN.format(port=port, pair=pair, ca=ca)
+        self._http.append(WEB.format(own=own, behind=behind, idle=idle))
         return port
 
     def _command(self):

@@ -1,5 +1,6 @@
-//! Clients whose login is under way: their CONNECT waits until its password has been checked, which
-//! is not done on this thread.
+//! Clients whose login is under way: their CONNECT waits until it has been looked at, which is not done
+//! on this thread. Those whose password is checked and those whom a program is asked about, one or
+//! another, stand in lines of their own: none waits for what is slow for others.
 //!
 //! Who is asked about next goes by address, each in turn, so that whoever fills the line waits behind
 //! their own. Addresses from which somebody has logged in lately, and Unix sockets, go before others,
@@ -8,13 +9,20 @@
 mod under_way;
 
 use std::collections::{HashMap, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
+use crate::auth::Check;
 use crate::broker::connections::doors::Block;
 use crate::held::{ALLOCATION, CONNECTIONS, Charge};
 use crate::keys::ConnId;
 
-/// So many questions are out at a time: the next is there when one has been answered.
+/// So many passwords are out at a time to be checked: the next is there when one is done.
 const OUT: usize = 2;
+/// So many questions are out at a time to a program, which takes its time.
+const OUT_OF_PROGRAMS: usize = 64;
 /// All CONNECTs that wait may take so many bytes.
 const BYTES: usize = 4 * 1024 * 1024;
 /// What one takes here beside its CONNECT, in bytes, about.
@@ -22,11 +30,31 @@ const EMPTY: usize = size_of::<Waiting>() + 64 + ALLOCATION;
 /// After so many known addresses in a row one that is not has its turn.
 const KNOWN_IN_A_ROW: u8 = 3;
 
+/// Who looks at a login.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// The thread that checks passwords.
+    Password,
+    /// The program behind the `auth_socket` of this path.
+    Program(Arc<Path>),
+}
+
+impl Kind {
+    pub(crate) fn of(check: &Check) -> Kind {
+        match check {
+            Check::Password(_) => Kind::Password,
+            Check::Socket(check) => Kind::Program(Arc::clone(&check.socket().path)),
+        }
+    }
+}
+
 /// A client whose login is to be looked at.
 #[derive(Debug)]
 pub(crate) struct Login {
     /// Its CONNECT, encoded.
-    pub(crate) connect: Vec<u8>,
+    pub(crate) connect: Zeroizing<Vec<u8>>,
+    /// Who looks at it.
+    pub(crate) kind: Kind,
     /// Somebody has logged in from its address lately.
     pub(crate) is_known: bool,
 }
@@ -49,7 +77,8 @@ pub(crate) enum Crowded {
 
 #[derive(Debug)]
 struct Waiting {
-    connect: Vec<u8>,
+    connect: Zeroizing<Vec<u8>>,
+    kind: Kind,
     from: Option<Block>,
     is_known: bool,
     /// It was asked about under the rules of this number.
@@ -63,16 +92,51 @@ pub(in crate::broker::connections) struct Logins {
     waiting: HashMap<ConnId, Waiting>,
     /// How many of each address.
     shares: HashMap<Option<Block>, u32>,
+    passwords: Lines,
+    /// Those of programs, by the paths of their sockets.
+    programs: Vec<(Arc<Path>, Lines)>,
+    /// The CONNECTs, in bytes.
+    bytes: usize,
+    /// The number of the rules in force.
+    rules: u32,
+}
+
+/// Those who are not asked about yet, of one [`Kind`].
+#[derive(Debug, Default)]
+struct Lines {
     known: Line,
     others: Line,
     /// So many known ones were asked about since one that is not was.
     in_a_row: u8,
     /// Questions that are out.
     out: usize,
-    /// The CONNECTs, in bytes.
-    bytes: usize,
-    /// The number of the rules in force.
-    rules: u32,
+}
+
+impl Lines {
+    fn of(&mut self, is_known: bool) -> &mut Line {
+        if is_known {
+            &mut self.known
+        } else {
+            &mut self.others
+        }
+    }
+
+    /// Nobody waits in them, and nothing is out.
+    fn is_idle(&self) -> bool {
+        self.out == 0 && self.known.is_empty() && self.others.is_empty()
+    }
+
+    /// Who is next.
+    fn pop(&mut self) -> Option<ConnId> {
+        let is_known =
+            !self.known.is_empty() && (self.in_a_row < KNOWN_IN_A_ROW || self.others.is_empty());
+        self.in_a_row = if is_known {
+            self.in_a_row.saturating_add(1)
+        } else {
+            0
+        };
+        self.of(is_known).pop()
+    }
 }
 
 /// Those who are not asked about yet, by address; each address has its turn.
@@ -133,12 +197,33 @@ impl Line {
 }
 
 impl Logins {
-    fn line(&mut self, is_known: bool) -> &mut Line {
-        if is_known {
-            &mut self.known
-        } else {
-            &mut self.others
+    fn lines(&mut self, kind: &Kind) -> &mut Lines {
+        let Kind::Program(path) = kind else {
+            return &mut self.passwords;
+        };
+        let known = self.programs.iter().position(|(known, _)| known == path);
+        let at = known.unwrap_or_else(|| {
+            // Of those that the configuration has no more nothing is left.
+            self.programs.retain(|(_, lines)| !lines.is_idle());
+            self.programs.push((Arc::clone(path), Lines::default()));
+            self.programs.len() - 1
+        });
+        match self.programs.get_mut(at) {
+            Some((_, lines)) => lines,
+            None => &mut self.passwords,
         }
+    }
+
+    /// Who comes last of those from addresses that are not known: of a kind, if there is one.
+    fn last_of_others(&self, kind: &Kind) -> Option<ConnId> {
+        let programs = self.programs.iter();
+        let (own, others): (Vec<_>, Vec<_>) =
+            programs.partition(|(path, _)| matches!(kind, Kind::Program(wanted) if wanted == path));
+        let passwords = std::iter::once(&self.passwords);
+        let own = own.into_iter().map(|(_, lines)| lines);
+        let others = others.into_iter().map(|(_, lines)| lines);
+        let mut all = own.chain(passwords).chain(others);
+        all.find_map(|lines| lines.others.last())
     }
 
     /// Whether one more of this address may wait.
@@ -156,13 +241,18 @@ impl Logins {
     }
 
     fn add(&mut self, c: ConnId, from: Option<Block>, login: Login) {
-        let Login { connect, is_known } = login;
+        let Login {
+            connect,
+            kind,
+            is_known,
+        } = login;
         self.bytes += connect.len();
-        self.line(is_known).push(from, c);
+        self.lines(&kind).of(is_known).push(from, c);
         *self.shares.entry(from).or_default() += 1;
         let held = Charge::new(connect.capacity() + EMPTY);
         let waiting = Waiting {
             connect,
+            kind,
             from,
             is_known,
             asked: None,
@@ -172,11 +262,15 @@ impl Logins {
     }
 
     /// Its connection is gone, or its question answered.
-    pub(in crate::broker::connections) fn remove(&mut self, c: ConnId) -> Option<Vec<u8>> {
+    pub(in crate::broker::connections) fn remove(
+        &mut self,
+        c: ConnId,
+    ) -> Option<Zeroizing<Vec<u8>>> {
         let gone = self.waiting.remove(&c)?;
         self.bytes = self.bytes.saturating_sub(gone.connect.len());
         if gone.asked.is_none() {
-            self.line(gone.is_known).remove(gone.from, c);
+            let lines = self.lines(&gone.kind);
+            lines.of(gone.is_known).remove(gone.from, c);
         }
         drop(gone.held);
         let share = self.shares.get_mut(&gone.from);
@@ -196,36 +290,52 @@ impl Logins {
 
     /// Who is to be asked about next, and its CONNECT, if more questions may be out.
     fn next(&mut self) -> Option<(ConnId, &[u8])> {
-        if self.out >= OUT {
-            return None;
-        }
-        let is_known =
-            !self.known.is_empty() && (self.in_a_row < KNOWN_IN_A_ROW || self.others.is_empty());
-        self.in_a_row = if is_known {
-            self.in_a_row.saturating_add(1)
-        } else {
-            0
-        };
-        let c = self.line(is_known).pop()?;
+        let programs = self.programs.iter_mut();
+        let programs = programs.map(|(_, lines)| (lines, OUT_OF_PROGRAMS));
+        let all = std::iter::once((&mut self.passwords, OUT)).chain(programs);
+        let mut all = all.filter(|(lines, most)| lines.out < *most);
+        let c = all.find_map(|(lines, _)| lines.pop())?;
         let rules = self.rules;
         let waiting = self.waiting.get_mut(&c)?;
         waiting.asked = Some(rules);
         Some((c, &waiting.connect))
     }
 
-    /// A question is answered that was asked under the rules of this number. The CONNECT, unless its
-    /// connection is gone, or other rules are in force: then it is asked once more, before all others.
-    fn answered(&mut self, c: ConnId, rules: u32) -> Option<Vec<u8>> {
-        self.out = self.out.saturating_sub(1);
+    /// A question is out about the one that was the next, under the rules of this number; `None` if it is
+    /// of another kind than it was when it came, and waits among those now.
+    fn ask(&mut self, c: ConnId, kind: &Kind) -> Option<u32> {
+        let waiting = self.waiting.get_mut(&c)?;
+        if waiting.kind == *kind {
+            self.lines(kind).out += 1;
+            return Some(self.rules);
+        }
+        waiting.kind = kind.clone();
+        waiting.asked = None;
+        let (is_known, from) = (waiting.is_known, waiting.from);
+        self.lines(kind).of(is_known).push(from, c);
+        None
+    }
+
+    /// A question of this kind is answered that was asked under the rules of this number. The CONNECT,
+    /// unless its connection is gone, or other rules are in force: then it is asked once more, before all
+    /// others.
+    fn answered(&mut self, c: ConnId, kind: &Kind, rules: u32) -> Option<Zeroizing<Vec<u8>>> {
+        let lines = self.lines(kind);
+        lines.out = lines.out.saturating_sub(1);
         let now = self.rules;
         let waiting = self.waiting.get_mut(&c)?;
         if rules == now {
             return self.remove(c);
         }
         waiting.asked = None;
-        let (is_known, from) = (waiting.is_known, waiting.from);
-        self.line(is_known).push_front(from, c);
+        let (kind, is_known, from) = (waiting.kind.clone(), waiting.is_known, waiting.from);
+        self.lines(&kind).of(is_known).push_front(from, c);
         None
+    }
+
+    /// How many wait.
+    pub(in crate::broker::connections) fn len(&self) -> usize {
+        self.waiting.len()
     }
 }
 
@@ -241,7 +351,11 @@ mod tests {
 
     fn login(is_known: bool) -> Login {
         let connect = vec![0; 10];
-        Login { connect, is_known }
+        Login {
+            connect: connect.into(),
+            kind: Kind::Password,
+            is_known,
+        }
     }
 
     fn from(n: u32) -> Option<Block> {
@@ -285,9 +399,17 @@ mod tests {
             crowd[2], crowd[3],
         ];
         assert_eq!(order(&mut logins), wanted);
-        assert!(logins.waiting.is_empty() && logins.known.is_empty() && logins.others.is_empty());
+        assert!(
+            logins.waiting.is_empty()
+                && logins.passwords.known.is_empty()
+                && logins.passwords.others.is_empty()
+        );
         assert_eq!(
-            (logins.bytes, logins.shares.len(), logins.others.of.len()),
+            (
+                logins.bytes,
+                logins.shares.len(),
+                logins.passwords.others.of.len()
+            ),
             (0, 0, 0)
         );
     }
@@ -299,10 +421,10 @@ mod tests {
         let all = add(&mut logins, &mut table, (1, false), 5);
         for _ in 0..OUT {
             assert!(logins.next().is_some());
-            logins.out += 1;
+            logins.passwords.out += 1;
         }
         assert_eq!(logins.next(), None);
-        assert!(logins.answered(all[0], 0).is_some());
+        assert!(logins.answered(all[0], &Kind::Password, 0).is_some());
         assert_eq!(logins.next().map(|(c, _)| c), Some(all[OUT]));
     }
 
@@ -313,20 +435,24 @@ mod tests {
             panic!("one")
         };
         logins.next();
-        logins.out += 1;
+        logins.passwords.out += 1;
         logins.rules += 1;
         let second = add(&mut logins, &mut table, (1, false), 1)[0];
-        assert_eq!(logins.answered(first, 0), None, "asked again");
+        assert_eq!(
+            logins.answered(first, &Kind::Password, 0),
+            None,
+            "asked again"
+        );
         assert_eq!(logins.next().map(|(c, _)| c), Some(first));
-        logins.out += 1;
+        logins.passwords.out += 1;
         // The connection goes, and another has its place.
         logins.remove(first);
         table.remove(first);
         let next = table.insert(());
         assert_eq!(next.slot(), first.slot());
         logins.add(next, from(9), login(false));
-        assert_eq!(logins.answered(first, 1), None);
-        assert_eq!((logins.out, logins.waiting.len()), (0, 2));
+        assert_eq!(logins.answered(first, &Kind::Password, 1), None);
+        assert_eq!((logins.passwords.out, logins.waiting.len()), (0, 2));
         assert_eq!(order(&mut logins), [second, next]);
     }
 
@@ -345,7 +471,8 @@ mod tests {
         };
         assert_eq!(logins.admits(&login(false), from(1), unbounded), Ok(()));
         let large = Login {
-            connect: vec![0; BYTES],
+            connect: vec![0; BYTES].into(),
+            kind: Kind::Password,
             is_known: false,
         };
         let admitted = logins.admits(&large, from(3), unbounded);

@@ -7,18 +7,19 @@ use fastrand::Rng;
 
 use super::Env;
 use super::facts;
-use super::link::{Asked, Got, Link, Todo};
+use super::link::{Got, Link, Todo};
 use super::model::{Publication, Routed};
 use super::parked::not_taken;
 use super::plan::{self, Draft, Plan};
+use super::waiting::Waiting;
 use crate::broker::tests::world::pid;
 use crate::mqtt::{
     Ack, Connect, Delivery, Disconnect, Packet, Property, Props, PropsBuf, Publish, QoS, Reason,
-    RetainHandling, Subscribe, Subscription, Unsubscribe, Version, Will,
+    Version, Will,
 };
 
 /// Packet ids of messages; those above are for SUBSCRIBE and UNSUBSCRIBE.
-const IDS: u16 = 50;
+pub(super) const IDS: u16 = 50;
 
 /// A message on its way to the broker.
 #[derive(Clone, Debug)]
@@ -44,6 +45,8 @@ pub struct Client {
     next_id: u16,
     pub unacked: Vec<Unacked>,
     pub link: Option<Link>,
+    /// Its messages that wait for others that go in pieces.
+    pub waiting: Vec<Waiting>,
 }
 
 impl fmt::Debug for Client {
@@ -71,6 +74,7 @@ impl Client {
             next_id: 0,
             unacked: Vec::new(),
             link: None,
+            waiting: Vec::new(),
         }
     }
 
@@ -80,7 +84,7 @@ impl Client {
     }
 
     /// Whether it can say something now.
-    fn can_speak(&self, env: &Env) -> bool {
+    pub(super) fn can_speak(&self, env: &Env) -> bool {
         let link = self.link.as_ref();
         link.is_some_and(|link| link.connected && env.world.is_read(link.peer))
     }
@@ -213,85 +217,15 @@ impl Client {
     }
 
     /// Sends a packet.
-    fn say(&mut self, packet: &Packet<'_>, env: &mut Env) {
+    pub(super) fn say(&mut self, packet: &Packet<'_>, env: &mut Env) {
         if let Some(link) = &mut self.link {
             link.sent = env.world.now;
             env.world.send(link.peer, packet);
         }
     }
 
-    pub fn subscribe(&mut self, env: &mut Env) {
-        if !self.can_speak(env) {
-            return;
-        }
-        let wishes = plan::wishes(&mut env.rng, self.version);
-        self.subscribe_to(&wishes, env);
-    }
-
-    pub fn subscribe_to(&mut self, wishes: &[plan::Wish], env: &mut Env) {
-        let Some(id) = self.free_id(IDS + 1..=2 * IDS) else {
-            return;
-        };
-        let mut props = PropsBuf::new();
-        if let Some(id) = wishes.first().and_then(|wish| wish.options.id) {
-            props.push(Property::SubscriptionId(id));
-        }
-        let filters = wishes.iter().map(|wish| Subscription {
-            filter: wish.filter,
-            qos: wish.options.qos,
-            no_local: wish.options.no_local,
-            retain_as_published: wish.options.retain_as_published,
-            retain_handling: wish.handling,
-        });
-        let subscribe = Subscribe {
-            id: pid(id),
-            props: props.as_props(),
-            filters: filters.collect(),
-        };
-        self.say(&Packet::Subscribe(subscribe), env);
-        let (number, now, model) = (self.number, env.world.now, &mut env.model);
-        let versions = wishes.iter().enumerate().map(|(at, wish)| {
-            // One that stands in the packet again brings what is retained once.
-            let comes_again = |later: &plan::Wish| {
-                later.filter == wish.filter && later.handling == RetainHandling::Send
-            };
-            let handling = if wishes[at + 1..].iter().any(comes_again) {
-                RetainHandling::DontSend
-            } else {
-                wish.handling
-            };
-            let version = model.subscribe(number, wish.filter, wish.options, handling, now);
-            (*wish, version)
-        });
-        let asked = Asked::Subscribe(versions.collect());
-        self.ask(id, asked);
-    }
-
-    pub fn unsubscribe(&mut self, env: &mut Env) {
-        let id = self.free_id(IDS + 1..=2 * IDS);
-        let (true, Some(id)) = (self.can_speak(env), id) else {
-            return;
-        };
-        let filter = plan::filter(&mut env.rng);
-        let unsubscribe = Unsubscribe {
-            id: pid(id),
-            props: Props::EMPTY,
-            filters: vec![filter],
-        };
-        self.say(&Packet::Unsubscribe(unsubscribe), env);
-        let (reason, version) = env.model.unsubscribe(self.number, filter);
-        let asked = Asked::Unsubscribe(filter, reason, version);
-        self.ask(id, asked);
-    }
-
-    fn ask(&mut self, id: u16, asked: Asked) {
-        if let Some(link) = &mut self.link {
-            link.asked.insert(id, asked);
-        }
-    }
-
     /// A packet id that nothing under way has.
-    fn free_id(&mut self, mut range: std::ops::RangeInclusive<u16>) -> Option<u16> {
+    pub(super) fn free_id(&mut self, mut range: std::ops::RangeInclusive<u16>) -> Option<u16> {
         let asked = self.link.as_ref().map(|link| &link.asked);
         range.find(|id| {
             let taken = self.unacked.iter().any(|u| u.id == *id);
@@ -374,7 +308,7 @@ impl Client {
             return;
         }
         if env.world.broker.counters().refused_full == refused {
-            self.taken(&publication, id, env);
+            self.taken_or_waits(&publication, id, env);
         } else {
             assert!(env.lossy(), "{self:?} is refused for nothing");
             not_taken(self, &publication, id, env);

@@ -40,6 +40,15 @@ pub enum Asked {
     Unsubscribe(&'static str, Reason, u32),
 }
 
+/// What the broker has not taken yet of a packet.
+#[derive(Debug)]
+pub enum Untaken {
+    Nothing,
+    /// Packet id and filters.
+    Subscribe(u16, VecDeque<Wish>),
+    Unsubscribe(u16, &'static str),
+}
+
 /// A connection.
 #[derive(Debug)]
 pub struct Link {
@@ -59,6 +68,8 @@ pub struct Link {
     pub inbox: VecDeque<Got>,
     pub todo: VecDeque<Todo>,
     pub asked: BTreeMap<u16, Asked>,
+    /// What the broker has not taken yet of the last SUBSCRIBE or UNSUBSCRIBE.
+    pub untaken: Untaken,
     /// Published, and waiting in the broker for room.
     pub parked: VecDeque<Parked>,
     /// Topic aliases that were set.
@@ -80,6 +91,7 @@ impl Link {
             inbox: VecDeque::new(),
             todo: VecDeque::new(),
             asked: BTreeMap::new(),
+            untaken: Untaken::Nothing,
             parked: VecDeque::new(),
             aliases: vec![None; 3],
         }

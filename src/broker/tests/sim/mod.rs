@@ -11,6 +11,7 @@
 //! it shorter: lower `FOOTBRIDGE_SIM_STEPS` as long as it still fails (a prefix of a seed is the
 //! same up to there), then take actions out of [`Sim::step`] and [`Sim::client_step`].
 
+mod asking;
 mod client;
 mod drain;
 mod facts;
@@ -18,6 +19,7 @@ mod link;
 mod model;
 mod parked;
 mod plan;
+mod waiting;
 mod wire;
 
 use std::io;
@@ -50,6 +52,8 @@ pub struct Env {
     world: World,
     model: Model,
     rng: Rng,
+    /// Decides when packets that are done in pieces go on.
+    pieces: Rng,
     /// Messages so far.
     messages: u32,
     rules: Rules,
@@ -123,10 +127,14 @@ impl Sim {
         let clients = (0..count).map(|n| Client::random(n, &mut rng)).collect();
         let mut world = World::with(settings);
         (world.held, world.raw) = (true, true);
+        let mut pieces = Rng::with_seed(!seed);
+        let (filters, receivers) = waiting::portions(&mut pieces, rules);
+        world.hold_pieces(filters, receivers);
         let env = Env {
             world,
             model: Model::new(rules),
             rng,
+            pieces,
             messages: 0,
             rules,
             disk_trouble,
@@ -135,6 +143,10 @@ impl Sim {
     }
 
     fn step(&mut self) {
+        if self.env.pieces.u32(..12) == 0 {
+            let most = self.env.pieces.usize(1..6);
+            self.go_on(most);
+        }
         let env = &mut self.env;
         match env.rng.u32(..1000) {
             // Without a store a crash leaves nothing to check.
@@ -217,6 +229,18 @@ impl Sim {
         }
     }
 
+    /// Packets that are done in pieces go on.
+    fn go_on(&mut self, most: usize) {
+        self.env.world.go_on(most);
+        for client in &mut self.clients {
+            client.find_taken(&mut self.env);
+        }
+        for client in &mut self.clients {
+            client.find_begun(&mut self.env);
+        }
+        self.turned();
+    }
+
     /// What the broker did in this turn is looked at.
     fn turned(&mut self) {
         for client in &mut self.clients {
@@ -253,6 +277,7 @@ impl Sim {
         world.crash(down);
         for client in &mut self.clients {
             client.link = None;
+            client.waiting.clear();
         }
         let (sessions, retained) = (facts::sessions(world), facts::retained(world));
         let result = self.env.model.crash(&sessions, &retained, world.now);
@@ -290,6 +315,7 @@ impl Sim {
     }
 
     fn calm_round(&mut self) -> bool {
+        self.go_on(1000);
         self.pass(Duration::from_millis(100));
         while self.env.world.store() {
             self.turned();
@@ -360,7 +386,7 @@ impl Sim {
             model.len(),
             "sessions leak"
         );
-        assert_eq!(world.broker.core.sessions.client_ids().len(), model.len());
+        assert_eq!(world.broker.core.sessions.client_ids().count(), model.len());
         assert_eq!(
             world.broker.core.connections.keys().len(),
             0,

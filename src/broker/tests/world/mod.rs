@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use crate::auth::Auth;
 use crate::bridge::{Faults, Remedy};
-use crate::broker::{Address, Broker, ConnId, Driver, Question, end_turn};
-use crate::config::{Config, General, Listener};
+use crate::broker::{Address, Broker, ConnId, Driver, Question, end_turn, pieces};
+use crate::config::{CertificateUsername, Config, General, Listener};
 use crate::lane::Lane;
 use crate::mqtt::{self, Packet, Version, decode, encode};
 use crate::store::{
-    Batch, Db, Event, Figures, Loaded, Location, ReadRequest, StateRecord, Written,
+    Batch, Db, Event, Figures, Loaded, Location, Need, ReadRequest, StateRecord, Written,
 };
 use crate::time::Time;
 
@@ -145,7 +145,9 @@ impl World {
             }
         }
         let loaded = self.db.reload().unwrap();
+        let portions = std::mem::take(&mut self.broker.core.portions);
         self.broker = start(&self.settings, &self.listeners, loaded, self.now);
+        self.broker.core.portions = portions;
         self.turn();
     }
 
@@ -170,6 +172,12 @@ impl World {
             faults: None,
         });
         Peer(self.lines.len() - 1)
+    }
+
+    /// TLS has shown this certificate, of which `by` is the user name.
+    pub fn show_certificate(&mut self, peer: Peer, by: CertificateUsername, subject: &str) {
+        let conn = self.lines[peer.0].conn.unwrap();
+        self.broker.show_certificate(conn, by, subject);
     }
 
     /// SIGHUP, with the settings and listeners of the world as they are now.
@@ -306,13 +314,47 @@ impl World {
         let Some(question) = self.questions.pop_front() else {
             return false;
         };
-        self.broker.login_answer(&question.answer(), self.now);
+        self.broker.login_answer(question.answer(), self.now);
         true
+    }
+
+    /// The login that is to be looked at next.
+    pub fn take_question(&mut self) -> Option<Question> {
+        self.questions.pop_front()
     }
 
     /// How many logins are to be looked at.
     pub fn questions(&self) -> usize {
         self.questions.len()
+    }
+
+    /// What packets have left to do goes on only by [`World::go_on`], if their filters cost more than so many
+    /// units, or the receivers of their messages.
+    pub fn hold_pieces(&mut self, filters: usize, receivers: usize) {
+        let portions = &mut self.broker.core.portions;
+        (portions.filters, portions.receivers) = (filters, receivers);
+        // Of a will the simulation would not see when its turn comes.
+        portions.unanswered = receivers.max(500);
+        portions.are_held = true;
+    }
+
+    /// Whether the message of a connection that goes in pieces has begun to; `None` if there is none.
+    pub fn has_begun(&self, conn: ConnId) -> Option<bool> {
+        self.broker.core.fan_outs.state_of(conn)
+    }
+
+    /// How many filters of the last packet are still to be taken.
+    pub fn filters_left(&self, peer: Peer) -> usize {
+        let conn = self.lines[peer.0].conn;
+        let conn = conn.and_then(|conn| self.broker.core.connections.get(conn));
+        conn.map_or(0, |conn| conn.filters_left())
+    }
+
+    /// Does about so many units of work of what is held back, and ends the turn.
+    pub fn go_on(&mut self, most: usize) {
+        pieces::go_on_held(&mut self.broker.core, most, self.now);
+        self.broker.settle(self.now);
+        self.turn();
     }
 
     /// Does one job of the storage thread; false if there was none.
@@ -343,6 +385,11 @@ impl World {
         let event = match job {
             Job::Commit(mut batch) => {
                 self.db.commit(&mut batch).unwrap();
+                if !self.broker.core.settings.general.persistence
+                    && self.db.is_worth_compacting(Need::Busy)
+                {
+                    self.db.rewrite().unwrap();
+                }
                 Event::Committed {
                     seq: batch.seq,
                     figures: Figures {

@@ -137,9 +137,9 @@ pub(in crate::config::keys) const KEYS: &[Key] = &[
         "max_waiting_logins",
         "COUNT",
         Is("1000"),
-        "How many logins may wait until their password is checked; -1 is no limit.",
+        "How many logins may wait until they are looked at; -1 is no limit.",
         "Passwords are checked beside the broker's other work, one after the other: what makes a hash \
-         slow delays logins and nothing else. Addresses take turns, and of four logins three are of \
+         slow delays logins and nothing else. So is auth_socket asked, about 64 at a time. Addresses take turns, and of four logins three are of \
          addresses from which somebody has logged in within the hour, if there are such. One that \
          is too many is refused: server unavailable, 0x89 (server busy) in MQTT 5; one of such an \
          address takes the place of another that is not. Together they take 4 MB at most. A login \

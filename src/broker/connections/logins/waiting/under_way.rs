@@ -1,6 +1,8 @@
 //! Logins that are under way, and the connections they are of.
 
-use super::{Crowded, Login, Room};
+use zeroize::Zeroizing;
+
+use super::{Crowded, Kind, Login, Room};
 use crate::broker::connections::{Block, Connections, Stage};
 use crate::keys::ConnId;
 
@@ -22,7 +24,7 @@ impl Connections {
         let from = Block::of(conn.address());
         let mut gives_way = None;
         if let Err(crowded) = self.logins.admits(&login, from, room) {
-            let last = self.logins.others.last();
+            let last = self.logins.last_of_others(&login.kind);
             let last = last.filter(|_| login.is_known && crowded == Crowded::All);
             gives_way = Some(last.ok_or(crowded)?);
         }
@@ -42,21 +44,31 @@ impl Connections {
         self.logins.next()
     }
 
-    /// A question is out about a login. The number of the rules that it is asked under.
-    pub(crate) fn asked_about_login(&mut self) -> u32 {
-        self.logins.out += 1;
-        self.logins.rules
+    /// A question is out about what [`Connections::next_login`] has brought. The number of the rules that
+    /// it is asked under; `None` if it is to wait among others, as its kind is another by now.
+    pub(crate) fn ask_about_login(&mut self, c: ConnId, kind: &Kind) -> Option<u32> {
+        self.logins.ask(c, kind)
+    }
+
+    /// How many logins are under way.
+    pub(crate) fn logging_in(&self) -> usize {
+        self.logins.len()
     }
 
     /// What [`Connections::next_login`] has brought needs no question. Its CONNECT.
-    pub(crate) fn take_login(&mut self, c: ConnId) -> Option<Vec<u8>> {
+    pub(crate) fn take_login(&mut self, c: ConnId) -> Option<Zeroizing<Vec<u8>>> {
         self.logins.remove(c)
     }
 
-    /// A question that was asked under the rules of this number is answered. The CONNECT, if the answer
-    /// is one to it.
-    pub(crate) fn login_answered(&mut self, c: ConnId, rules: u32) -> Option<Vec<u8>> {
-        self.logins.answered(c, rules)
+    /// A question of this kind that was asked under the rules of this number is answered. The CONNECT, if
+    /// the answer is one to it.
+    pub(crate) fn login_answered(
+        &mut self,
+        c: ConnId,
+        kind: &Kind,
+        rules: u32,
+    ) -> Option<Zeroizing<Vec<u8>>> {
+        self.logins.answered(c, kind, rules)
     }
 
     /// Other rules are in force: what was asked is to be asked again.

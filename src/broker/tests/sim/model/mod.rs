@@ -73,6 +73,8 @@ pub struct Model {
     /// Clients whose last packets were not seen: the broker closed the connection in the turn
     /// that goes on.
     blurred: BTreeSet<usize>,
+    /// What is published goes to its receivers in pieces.
+    pub spreads: bool,
     /// Deliveries seen.
     pub delivered: u64,
     /// Wills published.
@@ -380,10 +382,11 @@ impl Model {
                 continue;
             };
             let blurred = self.blurred.contains(client);
-            owed.forgot = blurred;
+            (owed.forgot, owed.spreads) = (blurred, self.spreads);
             owed.must = match due(session, &owed, rules, awaited) {
                 Some(_) if blurred => Must::Not,
                 Some(must) => must,
+                None if self.spreads => Must::Not,
                 None => continue,
             };
             session.owed.insert(order, owed);
@@ -434,6 +437,7 @@ fn owe(p: &Rc<Publication>, order: u64, options: &[Options], upgrade: bool) -> O
         stage: Stage::Waiting,
         forgot: false,
         offered: false,
+        spreads: false,
     })
 }
 

@@ -54,6 +54,8 @@ pub struct Owed {
     pub forgot: bool,
     /// There was no room for it; a copy may have gone out all the same.
     pub offered: bool,
+    /// It goes to its receivers in pieces: one that comes back in between may get it, too.
+    pub spreads: bool,
 }
 
 impl Owed {
@@ -69,6 +71,12 @@ impl Owed {
         } else {
             self
         }
+    }
+
+    /// True if it has reached some of its receivers, and whether this one is among them, which was away
+    /// meanwhile, is not known.
+    fn is_stray(&self) -> bool {
+        self.spreads && self.must == Must::Not
     }
 
     /// True if it must have come by now.
@@ -195,10 +203,10 @@ impl Session {
         self.latest.clear();
         // What a new subscription is to get of retained messages may come on the next connection.
         self.owed
-            .retain(|_, owed| owed.must != Must::Connection || owed.retain);
-        let retained = self.owed.values_mut();
-        let retained = retained.filter(|owed| owed.must == Must::Connection);
-        retained.for_each(|owed| owed.must = Must::Not);
+            .retain(|_, owed| owed.must != Must::Connection || owed.retain || owed.spreads);
+        let kept = self.owed.values_mut();
+        let kept = kept.filter(|owed| owed.must == Must::Connection);
+        kept.for_each(|owed| owed.must = Must::Not);
         let owed = &self.owed;
         let stage = |order: &u64| owed.get(order).map(|o| o.stage);
         self.flights
@@ -219,12 +227,13 @@ impl Session {
     /// A PUBLISH was sent to the client: it must be owed, and as owed.
     pub fn seen(&mut self, arrival: &Arrival, now: Time) -> Result<(), Violation> {
         let order = self.find(arrival, now)?;
+        let first_copy = self.before_copy(order);
         let Some(owed) = self.owed.get_mut(&order) else {
             return Err(Violation::NotOwed);
         };
         let known = is_known_by(owed, arrival);
         if !owed.offered {
-            let line = line(owed);
+            let (line, order) = (line(owed), first_copy.unwrap_or(order));
             self.latest.insert(line.clone(), order);
             let newest = self.newest.entry(line).or_default();
             *newest = order.max(*newest);
@@ -247,6 +256,15 @@ impl Session {
         Ok(())
     }
 
+    /// What is retained may come before the same message does that is on its way in pieces: where that stands.
+    fn before_copy(&self, order: u64) -> Option<u64> {
+        let came = self.owed.get(&order)?;
+        let mut copies = self.owed.range(..order).map(|(_, owed)| owed);
+        let copy =
+            copies.find(|owed| owed.spreads && Rc::ptr_eq(&owed.publication, &came.publication));
+        copy.map(|copy| copy.order.saturating_sub(1))
+    }
+
     /// Which message a PUBLISH is: the one that has its packet id already, else the first.
     fn find(&self, arrival: &Arrival, now: Time) -> Result<u64, Violation> {
         let (mut why, mut found): (_, Option<&Owed>) = (Violation::NotOwed, None);
@@ -258,7 +276,9 @@ impl Session {
                     known = Some(known.map_or(owed, |known| known.later(owed)));
                 }
                 // Its publisher may have sent again what had no room.
-                Ok(()) if found.is_none_or(|found| found.offered) => found = Some(owed),
+                Ok(()) if found.is_none_or(|found| found.offered || found.is_stray()) => {
+                    found = Some(owed);
+                }
                 Ok(()) => {}
                 Err(violation) => why = violation,
             }
@@ -307,7 +327,9 @@ impl Session {
         let newest = self.newest.get(&line).copied().unwrap_or_default();
         let first = owed.stage == Stage::Waiting && !owed.forgot;
         // A copy goes when its receiver reads again.
-        let in_order = owed.offered || owed.order > latest && (!first || owed.order > newest);
+        let in_order = owed.offered
+            || owed.is_stray()
+            || owed.order > latest && (!first || owed.order > newest);
         must(in_order, Violation::OutOfOrder)
     }
 
