@@ -30,6 +30,9 @@ use Shown::{Default, Flow, Noted, Outside, Unit};
 const SETTINGS: &str = "test_settings.py";
 const DIRECTIVES: &str = "test_directives.py";
 const BRIDGE: &str = "test_bridge_directives.py";
+const TLS_BRIDGE: &str = "test_tls_bridge.py";
+const TLS_LISTENER: &str = "test_tls_listener.py";
+const TLS_IDENTITY: &str = "test_tls_identity.py";
 const BARE_BRIDGE: &str = "connection b\naddress u\ntopic #\n";
 
 #[rustfmt::skip]
@@ -126,6 +129,19 @@ const SHOWN: &[(&str, Shown)] = &[
     ("port", Outside(SETTINGS, "test_port_and_bind_address")),
     ("bind_address", Outside(SETTINGS, "test_port_and_bind_address")),
     ("max_connections", Outside(DIRECTIVES, "test_max_connections")),
+    ("cafile", Outside(TLS_LISTENER, "test_client_certificates")),
+    ("capath", Outside(TLS_LISTENER, "test_cas_in_a_folder")),
+    ("certfile", Outside(TLS_LISTENER, "test_files_that_cannot_be_used_are_each_named")),
+    ("ciphers_tls1.3", Outside(TLS_LISTENER, "test_the_suites_are_the_operators_choice")),
+    ("crlfile", Outside(TLS_LISTENER, "test_revoked_certificates")),
+    ("disable_client_cert_date_checks", Outside(TLS_LISTENER, "test_dates_of_client_certificates_may_not_count")),
+    ("keyfile", Outside(TLS_LISTENER, "test_files_that_cannot_be_used_are_each_named")),
+    ("require_certificate", Outside(TLS_LISTENER, "test_client_certificates")),
+    ("tls_version", Outside(TLS_LISTENER, "test_the_oldest_version_is_the_operators_choice")),
+    ("tls_version tlsv1.3", Outside(TLS_LISTENER, "test_the_oldest_version_is_the_operators_choice")),
+    ("tls_version tlsv1.2", Default("listener 1883\ntls_version tlsv1.2", "listener 1883")),
+    ("use_identity_as_username", Outside(TLS_IDENTITY, "test_the_common_name")),
+    ("use_subject_as_username", Outside(TLS_IDENTITY, "test_the_subject")),
     ("accept_protocol_versions", Outside(SETTINGS, "test_accept_protocol_versions")),
     ("accept_protocol_versions 3", Outside(SETTINGS, "test_accept_protocol_versions")),
     ("accept_protocol_versions 4", Outside(SETTINGS, "test_accept_protocol_versions")),
@@ -170,7 +186,18 @@ const SHOWN: &[(&str, Shown)] = &[
     ("topic overflow=", Outside(BRIDGE, "test_options_of_a_topic")),
     ("topic qos0=", Outside(BRIDGE, "test_qos_0_while_the_upstream_is_away")),
     ("topic ttl=", Outside(BRIDGE, "test_options_of_a_topic")),
+    ("bridge_alpn", Outside(TLS_BRIDGE, "test_the_name_and_the_protocol")),
     ("bridge_attempt_unsubscribe", Outside(BRIDGE, "test_bridge_attempt_unsubscribe")),
+    ("bridge_cafile", Outside(TLS_BRIDGE, "test_files_are_read_at_each_connect")),
+    ("bridge_capath", Outside(TLS_BRIDGE, "test_a_chain_of_cas")),
+    ("bridge_certfile", Outside(TLS_BRIDGE, "test_files_are_read_at_each_connect")),
+    ("bridge_ciphers_tls1.3", Outside(TLS_BRIDGE, "test_versions_and_suites_are_the_operators_choice")),
+    ("bridge_insecure", Outside(TLS_BRIDGE, "test_insecure_skips_the_name_and_nothing_else")),
+    ("bridge_keyfile", Outside(TLS_BRIDGE, "test_files_are_read_at_each_connect")),
+    ("bridge_tls_use_os_certs", Outside(TLS_BRIDGE, "test_the_systems_cas")),
+    ("bridge_tls_version", Outside(TLS_BRIDGE, "test_versions_and_suites_are_the_operators_choice")),
+    ("bridge_tls_version tlsv1.3", Outside(TLS_BRIDGE, "test_versions_and_suites_are_the_operators_choice")),
+    ("bridge_tls_version tlsv1.2", Default("connection b\naddress u\ntopic #\nbridge_tls_version tlsv1.2", BARE_BRIDGE)),
     ("bridge_max_inflight_qos2", Outside(BRIDGE, "test_bridge_max_inflight_qos2")),
     ("bridge_max_packet_size", Outside(BRIDGE, "test_bridge_max_packet_size")),
     ("bridge_max_topic_alias", Outside(BRIDGE, "test_what_the_connect_says")),

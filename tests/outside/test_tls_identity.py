@@ -17,7 +17,6 @@ VERSIONS = pytest.mark.parametrize("version", [V311, V5], ids=["3.1.1", "5"])
 TLS = pytest.mark.parametrize("tls", ["-tls1_2", "-tls1_3"])
 
 NAME = "use_identity_as_username true"
-SUBJECT = "use_subject_as_username true"
 
 ACL = """
 user meter-7
@@ -83,7 +82,7 @@ TOPICS = ["seven/t", "whole/t", "own/meter-7/t", "own/meter-8/t", "own/operator/
 
 @VERSIONS
 def test_the_common_name(site, ca, client, version):
-    broker = site()
+    broker = site("use_identity_as_username true")
     watcher = client(broker.port, "watcher", login=("operator", "sekrit"))
     watcher.subscribe("#", 1)
     seven = client(broker.tls_port, "c", tls=trusting(ca, ca.client("meter-7")), version=version)
@@ -98,7 +97,7 @@ def test_the_common_name(site, ca, client, version):
 
 def test_the_subject(site, ca, client):
     """As RFC 2253 writes it: the last part first."""
-    broker = site(SUBJECT)
+    broker = site("use_subject_as_username true")
     watcher = client(broker.port, "watcher", login=("operator", "sekrit"))
     watcher.subscribe("#", 1)
     pair = ca.issue(names=(), subject="/O=Site/OU=Hall 3/CN=meter-7")

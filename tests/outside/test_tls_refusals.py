@@ -6,7 +6,7 @@ import pytest
 
 import wire
 from certs import ALWAYS, Authority
-from test_tls_bridge import bridge
+from test_tls_bridge import bridge, secure_upstream  # noqa: F401
 from tls_peers import WEAK, Server, said
 from wire import Raw
 
@@ -150,3 +150,13 @@ def test_local_clients_do_not_notice(make_broker, ca):
                 raw.send(wire.PING)
                 raw.expect(wire.PINGRESP)
         said(edge, "Bridge cloud (", timeout=60)
+
+
+def test_a_bridge_by_tls_at_a_plain_port(make_broker, make_upstream, ca):
+    line = refusal(make_broker, make_upstream().port, ca)
+    assert "TLS" in line and "8883" in line, line
+
+
+def test_a_plain_bridge_at_a_port_with_tls(make_broker, secure_upstream, ca):
+    edge = make_broker(bridge(secure_upstream(ca.issue()).tls_port), quiet=True)
+    assert "TLS" in said(edge, "Bridge cloud (")

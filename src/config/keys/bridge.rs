@@ -55,7 +55,7 @@ pub(super) const KEYS: &[Key] = &[
     implemented(
         S,
         "address",
-        "HOST[:PORT]|ws[s]://HOST[:PORT][/PATH]...",
+        "HOST[:PORT] or ws[s]://HOST[:PORT][/PATH]...",
         Means("required"),
         "Where the upstream broker is; the port is 1883 if not given.",
         "As a URL it is MQTT over WebSocket, for networks that let nothing else out: ws:// without TLS, its \
@@ -70,7 +70,7 @@ pub(super) const KEYS: &[Key] = &[
     implemented(
         S,
         "addresses",
-        "HOST[:PORT]|ws[s]://HOST[:PORT][/PATH]...",
+        "HOST[:PORT] or ws[s]://HOST[:PORT][/PATH]...",
         Means("required"),
         "The same as address.",
         "",
