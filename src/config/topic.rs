@@ -1,8 +1,8 @@
 //! `topic` lines of a bridge, and the addresses it connects to.
 
+mod address;
 mod upstream;
 
-use core::net::Ipv6Addr;
 use std::time::Duration;
 
 use super::error::shortened;
@@ -221,38 +221,6 @@ fn check(topic: &BridgeTopic) -> Result<(), Kind> {
     Ok(())
 }
 
-/// `HOST`, `HOST:PORT`, `[IPV6]`, `[IPV6]:PORT`, or Mosquitto's `IPV6:PORT`; without a port it is `default`.
-fn host_and_port(word: &str, default: u16) -> Result<(String, u16), Kind> {
-    let bad = || Kind::bad(word, "HOST[:PORT], with an IPv6 address in brackets");
-    let (host, port) = match word.strip_prefix('[') {
-        Some(rest) => {
-            let (host, after) = rest.split_once(']').ok_or_else(bad)?;
-            match after.strip_prefix(':') {
-                Some(port) => (host, Some(port)),
-                None if after.is_empty() => (host, None),
-                None => return Err(bad()),
-            }
-        }
-        None => match word.rsplit_once(':') {
-            // `::1` is an address without a port, not port 1 of the host `:`.
-            Some((host, _)) if host.contains(':') && host.parse::<Ipv6Addr>().is_err() => {
-                return Err(bad());
-            }
-            Some((host, port)) => (host, Some(port)),
-            None => (word, None),
-        },
-    };
-    let port = match port {
-        Some(port) => port.parse().ok().filter(|&p| p != 0).ok_or_else(bad)?,
-        None => default,
-    };
-    match host {
-        "" => Err(bad()),
-        number if is_number(number) => Err(bad()),
-        host => Ok((host.to_owned(), port)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -392,26 +360,6 @@ mod tests {
             "# out 0 a/ b/ low more",
         ] {
             assert!(parse(Value(bad)).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn addresses() {
-        for (word, host, port) in [
-            ("broker.example", "broker.example", 1883),
-            ("10.0.0.1:1884", "10.0.0.1", 1884),
-            ("[2001:db8::1]", "2001:db8::1", 1883),
-            ("[2001:db8::1]:8883", "2001:db8::1", 8883),
-            ("2001:db8::1:8883", "2001:db8::1", 8883),
-        ] {
-            let found = host_and_port(word, 1883);
-            assert_eq!(found, Ok((host.to_owned(), port)), "{word}");
-        }
-        for bad in [
-            "", ":1883", "a:0", "a:99999", "a:", "[::1", "[::1]x", "[]:1", "::1", "a:1:2", "1883",
-            "1883:1",
-        ] {
-            assert!(host_and_port(bad, 1883).is_err(), "{bad}");
         }
     }
 }

@@ -14,12 +14,11 @@ mod upstream;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use async_io::Timer;
 use clock::clock_is_set;
 use futures_lite::future;
-use reach::reach;
+use reach::{Target, reach};
 use resolve::Resolver;
 use secret::Secrets;
 pub(super) use state::Uplink;
@@ -30,19 +29,11 @@ use super::hub::{Hub, Shared, let_others_go_first};
 use super::progress::End;
 use crate::bridge::{Action, Backlog, Error, Limits, Link, Step};
 use crate::broker::{BridgeId, Broker, ConnId};
-use crate::config::{Proxy, UpstreamAddress};
 use crate::mqtt::{self, Packet, PacketId, Version};
 use crate::time::Time;
 
 /// Largest packet taken from an upstream before its CONNACK; a CONNACK is no larger.
 const HANDSHAKE_PACKET: usize = 64 * 1024;
-
-/// An address to connect to.
-struct Target {
-    address: UpstreamAddress,
-    proxy: Option<Proxy>,
-    within: Duration,
-}
 
 /// A handshake that went well.
 struct Ready {

@@ -1,17 +1,10 @@
-//! Where a bridge finds its upstream: `address` and `bridge_proxy`.
+//! Where a bridge finds its upstream: what `address` and `bridge_proxy` say.
 
 use std::fmt;
 
-use super::host_and_port;
-use crate::config::Kind;
-use crate::config::defaults::PORT;
-
 /// The ports of `ws://` and `wss://` (RFC 6455 §3).
-const HTTP_PORT: u16 = 80;
-const HTTPS_PORT: u16 = 443;
-
-const ADDRESS: &str = "HOST[:PORT], with an IPv6 address in brackets, or ws://HOST[:PORT][/PATH] or \
-                       wss://HOST[:PORT][/PATH]";
+pub(super) const HTTP_PORT: u16 = 80;
+pub(super) const HTTPS_PORT: u16 = 443;
 
 /// An address of an upstream. Prints as a log may have it: without the query of a URL, which may hold a
 /// token.
@@ -46,47 +39,6 @@ impl From<(String, u16)> for UpstreamAddress {
 }
 
 impl UpstreamAddress {
-    /// `HOST`, `HOST:PORT`, `[IPV6]`, `[IPV6]:PORT`, Mosquitto's `IPV6:PORT`, or a URL.
-    pub(in crate::config) fn parse(word: &str) -> Result<UpstreamAddress, Kind> {
-        // Neither a login nor a token.
-        let shown = word
-            .split('?')
-            .next()
-            .and_then(|word| word.rsplit('@').next());
-        let shown = shown.unwrap_or_default();
-        let bad = || Kind::bad(shown, ADDRESS);
-        let Some((scheme, rest)) = word.split_once("://") else {
-            return Ok(host_and_port(word, PORT).map_err(|_| bad())?.into());
-        };
-        let (tls, port) = match &*scheme.to_ascii_lowercase() {
-            "ws" => (false, HTTP_PORT),
-            "wss" => (true, HTTPS_PORT),
-            "mqtt" | "tcp" => return Err(Kind::bad(shown, "HOST[:PORT] instead")),
-            "mqtts" | "ssl" | "tls" => {
-                let instead = "HOST[:PORT], and bridge_cafile or bridge_tls_use_os_certs for TLS";
-                return Err(Kind::bad(shown, instead));
-            }
-            _ => return Err(bad()),
-        };
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at_checked(end).ok_or_else(bad)?;
-        // Who logs in says so in CONNECT; a fragment is not for the server.
-        let is_clean = path.bytes().all(|byte| byte.is_ascii_graphic());
-        if authority.contains('@') || path.contains('#') || !is_clean {
-            return Err(bad());
-        }
-        let (host, port) = host_and_port(authority, port).map_err(|_| bad())?;
-        let slash = if path.starts_with('/') { "" } else { "/" };
-        Ok(UpstreamAddress {
-            host,
-            port,
-            web: Some(WebAddress {
-                tls,
-                path: format!("{slash}{path}"),
-            }),
-        })
-    }
-
     /// Host and port as HTTP has them: an IPv6 address in brackets.
     #[must_use]
     pub fn authority(&self) -> String {
@@ -139,47 +91,6 @@ pub struct Proxy {
     pub login: Option<String>,
 }
 
-impl Proxy {
-    /// How it is written.
-    pub(in crate::config) const FORM: &'static str = "http://[USER:PASSWORD@]HOST:PORT";
-
-    /// `http://[USER:PASSWORD@]HOST:PORT`; user name and password may be percent-encoded. No error has the
-    /// password.
-    pub(in crate::config) fn parse(word: &str) -> Result<Proxy, Kind> {
-        let (login, place) = match word.rsplit_once('@') {
-            Some((before, place)) => (before.split_once("://").map(|(_, login)| login), place),
-            None => (
-                None,
-                word.split_once("://").map_or(word, |(_, place)| place),
-            ),
-        };
-        let bad = || Kind::bad(place, Proxy::FORM);
-        let scheme = word.split_once("://").map(|(scheme, _)| scheme);
-        if !scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("http")) {
-            return Err(bad());
-        }
-        let place = place.strip_suffix('/').unwrap_or(place);
-        let (host, port) = host_and_port(place, 0).map_err(|_| bad())?;
-        let login = match login {
-            Some(login) => {
-                let (user, password) = login.split_once(':').ok_or_else(bad)?;
-                let [user, password] = [user, password].map(percent_decoded);
-                let (user, password) = user.zip(password).ok_or_else(bad)?;
-                // RFC 7617 §2: the first colon ends the user name.
-                if user.contains(':') {
-                    return Err(bad());
-                }
-                Some(format!("{user}:{password}"))
-            }
-            None => None,
-        };
-        // A port has to be given: proxies have many.
-        (port != 0)
-            .then_some(Proxy { host, port, login })
-            .ok_or_else(bad)
-    }
-}
-
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&authority(&self.host, self.port))
@@ -189,139 +100,5 @@ impl fmt::Display for Proxy {
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Proxy({self})")
-    }
-}
-
-/// What `text` stands for (RFC 3986 §2.1), if it is UTF-8 without control characters.
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = text.bytes();
-    let mut out = Vec::new();
-    while let Some(byte) = bytes.next() {
-        out.push(match byte {
-            b'%' => {
-                let digits = [bytes.next()?, bytes.next()?];
-                let digits = std::str::from_utf8(&digits).ok()?;
-                let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-                is_hex.then(|| u8::from_str_radix(digits, 16).ok())??
-            }
-            byte => byte,
-        });
-    }
-    let text = String::from_utf8(out).ok()?;
-    (!text.chars().any(char::is_control)).then_some(text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_of_websocket() {
-        for (word, host, port, tls, path, shown, http_host) in [
-            ("ws://a", "a", 80, false, "/", "ws://a:80/", "a"),
-            (
-                "wss://a/mqtt",
-                "a",
-                443,
-                true,
-                "/mqtt",
-                "wss://a:443/mqtt",
-                "a",
-            ),
-            (
-                "WSS://a:8443",
-                "a",
-                8443,
-                true,
-                "/",
-                "wss://a:8443/",
-                "a:8443",
-            ),
-            ("wss://a:80/x", "a", 80, true, "/x", "wss://a:80/x", "a:80"),
-            (
-                "ws://[fe::1]:80/",
-                "fe::1",
-                80,
-                false,
-                "/",
-                "ws://[fe::1]:80/",
-                "[fe::1]",
-            ),
-            (
-                "wss://h.example/$iothub/websocket?sig=secret",
-                "h.example",
-                443,
-                true,
-                "/$iothub/websocket?sig=secret",
-                "wss://h.example:443/$iothub/websocket",
-                "h.example",
-            ),
-            ("wss://a?x=y", "a", 443, true, "/?x=y", "wss://a:443/", "a"),
-        ] {
-            let found = UpstreamAddress::parse(word).unwrap();
-            assert_eq!((&*found.host, found.port), (host, port), "{word}");
-            let web = found.web.as_ref().unwrap();
-            assert_eq!((web.tls, &*web.path), (tls, path), "{word}");
-            assert_eq!(
-                (found.to_string(), found.http_host()),
-                (shown.into(), http_host.into())
-            );
-        }
-        let plain = UpstreamAddress::parse("a:1").unwrap();
-        assert_eq!((plain.to_string(), plain.web), ("a:1".into(), None));
-        for bad in [
-            "wss://",
-            "wss:///x",
-            "wss://a:0",
-            "wss://a:x",
-            "wss://u:p@a",
-            "wss://a/#x",
-            "wss://a/\u{e9}",
-            "http://a",
-            "mqtt://a",
-            "mqtts://a",
-            "://a",
-        ] {
-            assert!(UpstreamAddress::parse(bad).is_err(), "{bad}");
-        }
-        let said = UpstreamAddress::parse("wss://a:0/x?token=secret").unwrap_err();
-        assert!(!said.to_string().contains("secret"), "{said}");
-        let said = UpstreamAddress::parse("mqtts://u:secret@a").unwrap_err();
-        assert!(!said.to_string().contains("secret"), "{said}");
-    }
-
-    #[test]
-    fn proxies() {
-        for (word, host, port, login) in [
-            ("http://p.example:3128", "p.example", 3128, None),
-            ("HTTP://10.0.0.1:8080/", "10.0.0.1", 8080, None),
-            ("http://[fe::1]:1", "fe::1", 1, None),
-            ("http://u:p@p:1", "p", 1, Some("u:p")),
-            ("http://u:@p:1", "p", 1, Some("u:")),
-            ("http://a%40b:p%3A%25@p:1", "p", 1, Some("a@b:p:%")),
-            ("http://u:p@q@p:1", "p", 1, Some("u:p@q")),
-        ] {
-            let found = Proxy::parse(word).unwrap();
-            assert_eq!((&*found.host, found.port), (host, port), "{word}");
-            assert_eq!(found.login.as_deref(), login, "{word}");
-            assert!(!format!("{found} {found:?}").contains('@'));
-        }
-        for bad in [
-            "p:1",
-            "https://p:1",
-            "socks5://p:1",
-            "http://p",
-            "http://:1",
-            "http://p:1/x",
-            "http://secret@p:1",
-            "http://u:secret%zz@p:1",
-            "http://u:secret%0a@p:1",
-            "http://u%3a:secret@p:1",
-            "https://u:secret@p:1",
-            "secret:secret@p",
-        ] {
-            let said = Proxy::parse(bad).unwrap_err().to_string();
-            assert!(!said.contains("secret"), "{said}");
-        }
     }
 }

@@ -2,20 +2,28 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_io::Timer;
 use futures_lite::future;
 
+use super::dial;
 use super::resolve::Resolver;
 use super::upstream::{Unanswered, Upstream};
-use super::{Target, dial};
 use crate::bridge::Error;
 use crate::config::{Proxy, UpstreamAddress, WebAddress};
 use crate::net::hub::{Hub, Shared, let_others_go_first};
 use crate::net::progress::End;
 use crate::net::web::{Tunnel, Upgrade};
 use crate::tls::{ClientSide, Session};
+
+/// An address to connect to.
+pub(super) struct Target {
+    pub(super) address: UpstreamAddress,
+    pub(super) proxy: Option<Proxy>,
+    /// How long the whole way may take.
+    pub(super) within: Duration,
+}
 
 /// What is under way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,5 +1,6 @@
 //! Tests of the store as a whole: what a crash, a failing disk and bit rot leave.
 
+mod clock;
 mod crash;
 mod damage;
 pub(super) mod disk;
