@@ -2,6 +2,8 @@
 
 mod handshakes;
 mod listeners;
+#[cfg(all(test, feature = "tls"))]
+mod tests;
 
 use std::io::{IoSlice, Read as _, Write as _};
 
