@@ -151,6 +151,13 @@ impl Listener {
 }
 
 impl Bridge {
+    /// Where the state of the bridge is published, if it is: `notification_topic`, or what holds
+    /// without it.
+    pub fn state_topic(&self) -> String {
+        let default = || format!("$SYS/broker/connection/{}/state", self.remote_clientid);
+        self.notification_topic.clone().unwrap_or_else(default)
+    }
+
     /// The bridge that `connection name` alone describes: no address and no topic yet.
     pub fn named(name: &str, env: &Env) -> Bridge {
         let remote_clientid = format!("{}.{name}", env.hostname);

@@ -416,15 +416,6 @@ pub struct Bridge {
     pub tls: BridgeTls,
 }
 
-impl Bridge {
-    /// Where the state of the bridge is published, if it is: `notification_topic`, or what holds
-    /// without it.
-    pub fn state_topic(&self) -> String {
-        let default = || format!("$SYS/broker/connection/{}/state", self.remote_clientid);
-        self.notification_topic.clone().unwrap_or_else(default)
-    }
-}
-
 /// `restart_timeout`: how long to wait between attempts to connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restart {
