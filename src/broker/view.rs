@@ -29,6 +29,14 @@ impl Broker {
         conn.is_some_and(|conn| !matches!(conn.stage(), Stage::New | Stage::LoggingIn))
     }
 
+    /// The clients whose CONNECT was not accepted yet.
+    pub fn not_admitted(&self) -> Vec<ConnId> {
+        let all = self.core.connections.iter();
+        all.map(|(c, _)| c)
+            .filter(|c| !self.is_admitted(*c))
+            .collect()
+    }
+
     /// The keep-alive that holds for a client, in seconds; 0 is none, or that it is not known yet.
     pub fn keep_alive(&self, c: ConnId) -> u16 {
         let conn = self.core.connections.get(c);

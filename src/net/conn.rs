@@ -172,6 +172,20 @@ impl Conn {
         self.socket.is_handshaking()
     }
 
+    pub(super) fn has_tls(&self) -> bool {
+        self.socket.has_tls()
+    }
+
+    /// True while its handshake goes on elsewhere.
+    pub(super) fn is_away(&self) -> bool {
+        self.socket.is_away()
+    }
+
+    /// As [`Channel::has_begun_handshake`].
+    pub(super) fn has_begun_handshake(&self) -> bool {
+        self.socket.has_begun_handshake()
+    }
+
     /// As [`Channel::read_handshake`].
     ///
     /// # Errors
@@ -254,6 +268,7 @@ impl Conn {
             // A file that has become shorter ends too early for the peer, too.
             let taken = self.socket.write(&[bytes], &mut self.ready)?;
             body.advance(taken.unwrap_or_default());
+            moved |= taken.is_some_and(|n| n > 0);
             if body.left() == 0 {
                 web.end_body();
             }
@@ -267,6 +282,20 @@ impl Conn {
             Transport::Plain(_) => bytes.len(),
             Transport::Web(web) => web.take(bytes),
         }
+    }
+
+    /// True once the answer to a request is with the kernel, to its end.
+    pub(super) fn is_answered(&mut self) -> bool {
+        let is_answered = self.web().is_some_and(|web| web.is_answered());
+        is_answered && !self.holds_output()
+    }
+
+    /// True while the answer to a request goes out.
+    pub(super) fn is_answering(&mut self) -> bool {
+        let holds_output = self.holds_output();
+        let is_answering =
+            |web: &mut Web| web.body().is_some() || web.is_answered() && holds_output;
+        self.web().is_some_and(is_answering)
     }
 
     /// What few connections have: HTTP and WebSocket.
@@ -292,7 +321,7 @@ impl Conn {
     pub(super) fn never_came_in(&self, end: &End) -> Option<String> {
         match end {
             _ if self.role != Role::Device => None,
-            End::Refused(_) | End::Tls(_) => Some(end.to_string()),
+            End::Refused(_) | End::BadTls(_) | End::Tls(_) => Some(end.to_string()),
             End::Eof | End::Failed(_) if self.socket.is_half_shaken() => Some(format!(
                 "{end}, in the middle of TLS's handshake: does it trust certfile?"
             )),

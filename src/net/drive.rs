@@ -354,8 +354,8 @@ impl Hub {
         self.io += ready::write_cost(sent);
         let is_empty = outbox.is_empty() && !conn.holds_output();
         outbox.is_blocked = !is_empty && !conn.ready.writable;
-        let sending = conn.web().is_some_and(|web| web.body().is_some());
-        let close = outbox.close || conn.web().is_some_and(|web| web.is_answered());
+        let (sending, is_answered) = (conn.is_answering(), conn.is_answered());
+        let close = outbox.close || is_answered;
         let (role, paused, writable) = (conn.role, conn.paused, conn.ready.writable);
         // Nothing can be said before that.
         let is_handshaking = conn.is_handshaking();

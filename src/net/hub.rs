@@ -312,7 +312,10 @@ impl Hub {
             return;
         };
         let now = self.now();
-        if let Some(why) = conn.never_came_in(end) {
+        if let Some(why) = conn
+            .never_came_in(end)
+            .filter(|_| !self.broker.is_admitted(id))
+        {
             self.broker.not_let_in(id, &why, now);
         }
         if end.is_ours() {
@@ -420,10 +423,10 @@ impl Hub {
     }
 }
 
-/// True while the connection is on the list of those to drive.
+/// True while the connection is on the list of those to drive, or its handshake goes on elsewhere.
 pub(super) fn is_queued(conns: &[Option<Conn>], id: ConnId) -> bool {
     let conn = conns.get(id.slot()).and_then(Option::as_ref);
-    conn.is_some_and(|conn| conn.is(id) && conn.queued)
+    conn.is_some_and(|conn| conn.is(id) && (conn.queued || conn.is_away()))
 }
 
 impl Driver for Hub {

@@ -68,6 +68,8 @@ pub(super) enum End {
     Refused(&'static str),
     /// The peer broke this rule of WebSocket.
     Broken(&'static str),
+    /// The peer broke a bound of TLS.
+    BadTls(&'static str),
     /// TLS with the peer failed.
     Tls(Box<tls::Failure>),
 }
@@ -97,7 +99,7 @@ impl End {
                 e.kind(),
                 ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe
             ),
-            End::Asked | End::Refused(_) | End::Broken(_) | End::Tls(_) => false,
+            End::Asked | End::Refused(_) | End::Broken(_) | End::BadTls(_) | End::Tls(_) => false,
         };
         if is_closed {
             bridge::Error::Closed(why)
@@ -119,6 +121,7 @@ impl fmt::Display for End {
             End::Eof => f.write_str("connection closed by the peer"),
             End::Failed(e) => e.fmt(f),
             End::Refused(why) => write!(f, "HTTP request refused: {why}"),
+            End::BadTls(rule) => write!(f, "TLS: {rule}"),
             End::Tls(failure) => failure.fmt(f),
             End::Broken(rule) => write!(f, "no valid WebSocket: {rule}"),
         }

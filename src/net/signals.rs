@@ -12,6 +12,7 @@ use signal_hook::iterator::exfiltrator::SignalOnly;
 use super::clock::wall;
 use super::conn::Conn;
 use super::hub::Hub;
+use super::progress::End;
 use super::reactor::{Reactor, Source};
 use super::web::Code;
 use crate::time::Time;
@@ -72,7 +73,14 @@ impl Hub {
         if sides.iter().any(Option::is_some) {
             self.make_room_for_sealed();
         }
-        self.listeners_tls.set(clock, sides);
+        if self.listeners_tls.set(clock, sides) {
+            // Their certificates were judged by what does not hold any more.
+            for id in self.broker.not_admitted() {
+                if self.conn(id).is_some_and(|conn| conn.has_tls()) {
+                    self.detach(id, &End::Asked);
+                }
+            }
+        }
     }
 
     /// SIGUSR1: what waits for its commit does not wait for the interval.

@@ -316,6 +316,10 @@ impl Hub {
             self.uplink(index)?.failed(&Error::Io(why), now);
             return None;
         }
+        if let Some(conn) = self.conn(id) {
+            // Of TLS there may be something in memory that no socket tells of.
+            conn.ready.readable |= conn.has_tls();
+        }
         // What came behind the CONNACK waits already.
         self.make_ready(id);
         self.uplink(index)?.joined(id);

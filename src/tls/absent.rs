@@ -81,6 +81,12 @@ pub struct ServerSide {
 }
 
 impl ServerSide {
+    /// Never asked.
+    #[must_use]
+    pub fn is_same(&self, _: &ServerSide) -> bool {
+        match self.certificate.never {}
+    }
+
     /// # Errors
     /// Always.
     pub fn new(

@@ -24,7 +24,7 @@ mod session;
 #[cfg(feature = "tls")]
 mod suites;
 #[cfg(all(test, feature = "tls"))]
-mod tests;
+pub(crate) mod tests;
 
 #[cfg(feature = "tls")]
 mod version1;

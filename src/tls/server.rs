@@ -67,6 +67,12 @@ impl Configs {
 }
 
 impl ServerSide {
+    /// Whether both are made of the same directives and files.
+    #[must_use]
+    pub fn is_same(&self, other: &ServerSide) -> bool {
+        self.fingerprint == other.fingerprint
+    }
+
     /// Reads the files of a listener. As long as they are those of `before`, that goes on, and with it
     /// the sessions of clients.
     ///

@@ -14,9 +14,9 @@ use super::explain::Failure;
 use super::server::{Configs, ServerSide};
 use crate::config::BridgeTls;
 
-/// What may lie encrypted and unsent, in bytes: [`Session::seal`] takes no more. Enough for what a turn
-/// writes, in records as large as they may be.
-const SEALED: usize = 128 * 1024;
+/// What may lie encrypted and unsent, in bytes: [`Session::seal`] takes no more. Two records as large as they
+/// may be, so that a peer that reads nothing holds little.
+const SEALED: usize = 32 * 1024;
 
 /// One end of a TLS connection. Until the handshake is done, what comes in goes through
 /// [`Session::advance`], from then on through [`Session::open`]; what is to go out through
@@ -25,8 +25,10 @@ pub struct Session {
     state: State,
     /// What the peer was called, for sentences about it; empty for a client.
     name: Box<str>,
-    /// The peer has said that nothing more comes.
+    /// The peer has said that nothing more comes, or broken the rules.
     has_ended: bool,
+    /// How, once what came before is taken.
+    failed: Option<Failure>,
 }
 
 enum State {
@@ -55,6 +57,7 @@ impl Session {
             state: State::Hello(Acceptor::default(), Arc::clone(&side.configs)),
             name: Box::default(),
             has_ended: false,
+            failed: None,
         }
     }
 
@@ -73,6 +76,7 @@ impl Session {
             state: State::Open(connection.into()),
             name: host.into(),
             has_ended: false,
+            failed: None,
         })
     }
 
@@ -160,13 +164,26 @@ impl Session {
         };
         // What came with the end of the handshake is first.
         let mut len = drain(connection, plain);
+        if let Some(failure) = self.failed.take() {
+            return Err(failure);
+        }
         while !sealed.is_empty() {
             let taken = connection
                 .read_tls(&mut sealed)
                 .map_err(Failure::of_buffers)?;
-            let processed = connection.process_new_packets();
-            let state = processed.map_err(|error| Failure::of(error, &self.name))?;
-            self.has_ended |= state.peer_has_closed();
+            match connection.process_new_packets() {
+                Ok(state) => self.has_ended |= state.peer_has_closed(),
+                Err(error) => {
+                    let failure = Failure::of(error, &self.name);
+                    // What came whole before it counts.
+                    len += drain(connection, plain.get_mut(len..).unwrap_or_default());
+                    if len == 0 {
+                        return Err(failure);
+                    }
+                    (self.failed, self.has_ended) = (Some(failure), true);
+                    break;
+                }
+            }
             len += drain(connection, plain.get_mut(len..).unwrap_or_default());
             if taken == 0 {
                 // Behind the end that the peer has announced nothing counts.
@@ -176,7 +193,7 @@ impl Session {
         Ok(len)
     }
 
-    /// True once the peer has said that nothing more comes; what came before that may still wait for
+    /// True once the peer has said that nothing more comes, or has broken the rules; what came before that may still wait for
     /// [`Session::open`].
     #[must_use]
     pub fn has_ended(&self) -> bool {

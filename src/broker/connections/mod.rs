@@ -1,5 +1,4 @@
-//! The network connections: limits, replies, what waits to be written, which are to be flushed or
-//! read again.
+//! The network connections: limits, replies, what waits to be written or read again.
 
 mod address;
 mod alias;
@@ -23,6 +22,7 @@ pub(crate) use buffers::kept_of;
 pub(crate) use connection::{Agreed, Asked, Connection, OUTBOX_HIGH, Parked, Purpose, Stage};
 use doors::Doors;
 pub(crate) use doors::{Block, Share};
+use logins::shown::Shown;
 pub(crate) use logins::waiting::{Crowded, Kind, Login, Room};
 pub(crate) use logins::{Attempt, Logins};
 pub use outbox::Outbox;
@@ -33,6 +33,7 @@ pub(crate) use replies::{Reply, Ticket};
 use retry::Retry;
 
 use crate::bridge::{Limits, Wire};
+use crate::config::CertificateUsername;
 use crate::held::{CONNECTIONS, Charge};
 use crate::impossible;
 use crate::keys::{ConnId, SessionKey, Table};
@@ -96,10 +97,20 @@ impl Connections {
     /// The CONNECT of a client is accepted.
     pub(crate) fn agree(&mut self, c: ConnId, agreed: &Agreed) {
         self.doors.pass(c);
-        self.forget_shown(c);
+        self.certificates.forget(c);
         if let Some(conn) = self.table.get_mut(c) {
             conn.agree(agreed);
         }
+    }
+
+    /// The client shows a certificate with this subject; `by` says what of it is its user name.
+    pub(crate) fn show(&mut self, c: ConnId, by: CertificateUsername, subject: &str) {
+        self.certificates.show(c, by, subject);
+    }
+
+    /// The certificate that a client has shown which is not in yet.
+    pub(crate) fn shown(&self, c: ConnId) -> Option<&Shown> {
+        self.certificates.get(c)
     }
 
     /// How many clients there are from an address, of which the Unix sockets have none.
@@ -141,7 +152,7 @@ impl Connections {
     pub(crate) fn remove(&mut self, c: ConnId) {
         self.doors.pass(c);
         self.logins.remove(c);
-        self.forget_shown(c);
+        self.certificates.forget(c);
         let Some(gone) = self.table.remove(c) else {
             return;
         };

@@ -3,7 +3,7 @@
 //! A signature takes a millisecond on a PC, and a tenth of a second on a router. On the thread of logic a
 //! few hundred devices that come back after a power cut would make everybody wait; here they make each
 //! other wait, and those who are known here go first. A connection has one step of its handshake under way
-//! at most, and `max_connecting` bounds how many connections shake hands.
+//! at most, and `max_connecting` bounds how many connections shake hands. Who waits here is not timed out.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,6 +15,7 @@ use rustix::process::{getpriority_process, setpriority_process};
 
 use crate::broker::ConnId;
 use crate::impossible;
+use crate::time::Time;
 use crate::tls::{Failure, Session};
 
 /// What rustls takes for the longest chain of certificates lies on the heap.
@@ -38,12 +39,27 @@ pub(in crate::net) struct Part {
 pub(in crate::net) struct Step {
     pub(in crate::net) conn: ConnId,
     pub(in crate::net) part: Part,
+    /// When it came.
+    pub(in crate::net) since: Time,
+}
+
+/// Who waits for a step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::net) enum Whose {
+    /// One whose handshake has begun: the costly part is behind it, and would be wasted.
+    Begun,
+    /// One of an address that is known here.
+    Known,
+    /// Anybody.
+    Stranger,
 }
 
 /// What a [`Step`] came to.
 #[derive(Debug)]
 pub struct Stepped {
     pub(in crate::net) conn: ConnId,
+    /// When the step came.
+    pub(in crate::net) since: Time,
     /// `None`: it is lost.
     pub(in crate::net) session: Option<Box<Session>>,
     pub(in crate::net) end: Result<(), Box<Failure>>,
@@ -62,10 +78,12 @@ pub struct Handshakes {
     waiting: Lines<Step>,
 }
 
-/// Those that wait, in two lines that go by turns as long as there is somebody in both: strangers don't keep
-/// those who are known from coming back, nor these a new device from coming in.
+/// Those that wait: first those who have begun, so that each is done soon after its first step; then two lines
+/// that go by turns as long as there is somebody in both: strangers don't keep those who are known from coming
+/// back, nor these a new device from coming in.
 #[derive(Debug)]
 struct Lines<T> {
+    begun: VecDeque<T>,
     known: VecDeque<T>,
     strangers: VecDeque<T>,
     /// The last one to go was a stranger.
@@ -75,6 +93,7 @@ struct Lines<T> {
 impl<T> Default for Lines<T> {
     fn default() -> Lines<T> {
         Lines {
+            begun: VecDeque::new(),
             known: VecDeque::new(),
             strangers: VecDeque::new(),
             was_stranger: true,
@@ -83,15 +102,19 @@ impl<T> Default for Lines<T> {
 }
 
 impl<T> Lines<T> {
-    fn push(&mut self, one: T, is_known: bool) {
-        if is_known {
-            self.known.push_back(one);
-        } else {
-            self.strangers.push_back(one);
-        }
+    fn push(&mut self, one: T, whose: Whose) {
+        let line = match whose {
+            Whose::Begun => &mut self.begun,
+            Whose::Known => &mut self.known,
+            Whose::Stranger => &mut self.strangers,
+        };
+        line.push_back(one);
     }
 
     fn pop(&mut self) -> Option<T> {
+        if let Some(begun) = self.begun.pop_front() {
+            return Some(begun);
+        }
         let stranger = self.known.is_empty() || !self.was_stranger && !self.strangers.is_empty();
         self.was_stranger = stranger;
         if stranger {
@@ -114,8 +137,8 @@ impl Handshakes {
     }
 
     /// Has a step done, in its turn.
-    pub(in crate::net) fn take(&mut self, step: Step, is_known: bool) {
-        self.waiting.push(step, is_known);
+    pub(in crate::net) fn take(&mut self, step: Step, whose: Whose) {
+        self.waiting.push(step, whose);
     }
 
     /// The thread is done with one.
@@ -158,7 +181,7 @@ impl Handshakes {
 
 /// What comes of a step, whatever happens: one that never came back would keep the next from being done.
 fn stepped(step: Step) -> Stepped {
-    let Step { conn, part } = step;
+    let Step { conn, part, since } = step;
     let Part {
         mut session,
         sealed,
@@ -170,6 +193,7 @@ fn stepped(step: Step) -> Stepped {
     match looked {
         Ok((session, end)) => Stepped {
             conn,
+            since,
             session: Some(session),
             end,
         },
@@ -177,6 +201,7 @@ fn stepped(step: Step) -> Stepped {
             impossible!("a step of a handshake panics");
             Stepped {
                 conn,
+                since,
                 session: None,
                 end: Ok(()),
             }
@@ -205,15 +230,32 @@ mod tests {
     fn known_and_strangers_go_by_turns() {
         let mut lines = Lines::default();
         for n in 0..4 {
-            lines.push(n, false);
+            lines.push(n, Whose::Stranger);
         }
-        lines.push(10, true);
-        lines.push(11, true);
+        lines.push(10, Whose::Known);
+        lines.push(11, Whose::Known);
         let order: Vec<_> = std::iter::from_fn(|| lines.pop()).collect();
         assert_eq!(order, [10, 0, 11, 1, 2, 3]);
-        lines.push(12, true);
-        lines.push(13, true);
+        lines.push(12, Whose::Known);
+        lines.push(13, Whose::Known);
         let order: Vec<_> = std::iter::from_fn(|| lines.pop()).collect();
         assert_eq!(order, [12, 13]);
+    }
+
+    /// Or all would be done at the end of the storm, when nobody waits any more.
+    #[test]
+    fn who_has_begun_is_done_before_others_begin() {
+        let mut lines = Lines::default();
+        for n in 0..3 {
+            lines.push((n, 1), Whose::Stranger);
+        }
+        let mut order = Vec::new();
+        while let Some((n, step)) = lines.pop() {
+            order.push((n, step));
+            if step == 1 {
+                lines.push((n, 2), Whose::Begun);
+            }
+        }
+        assert_eq!(order, [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2)]);
     }
 }

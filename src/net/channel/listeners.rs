@@ -43,9 +43,16 @@ impl ListenersTls {
         Channel::new(socket, session)
     }
 
-    /// What handshakes go by from now on, for each listener, and what certificates are judged by.
-    pub(in crate::net) fn set(&mut self, clock: &Clock, sides: Vec<Option<ServerSide>>) {
+    /// What handshakes go by from now on, for each listener, and what certificates are judged by. True if a
+    /// listener goes by something else than before.
+    pub(in crate::net) fn set(&mut self, clock: &Clock, sides: Vec<Option<ServerSide>>) -> bool {
+        let is_same = |(old, new): (&Option<ServerSide>, &Option<ServerSide>)| match (old, new) {
+            (Some(old), Some(new)) => old.is_same(new),
+            (old, new) => old.is_none() && new.is_none(),
+        };
+        let is_changed = !self.sides.iter().zip(&sides).all(is_same);
         self.clock = clock.clone();
         self.sides = sides;
+        is_changed
     }
 }

@@ -2,6 +2,8 @@
 
 mod handshakes;
 mod listeners;
+#[cfg(all(test, feature = "tls"))]
+mod tests;
 
 use std::io::{IoSlice, Read as _, Write as _};
 
@@ -13,13 +15,15 @@ use crate::held::{self, Charge};
 use crate::tls::Session;
 
 pub use handshakes::{Handshakes, Stepped};
-pub(super) use handshakes::{Part, Step};
+pub(super) use handshakes::{Part, Step, Whose};
 pub(super) use listeners::ListenersTls;
 
 /// What is read of a handshake at a time, in bytes, and what a handshake may be long: those with a chain of
 /// certificates and a client's own have some 5 KB.
 const STEP: usize = 4 * 1024;
 const LONGEST: usize = 32 * 1024;
+/// What may come after it that is for nobody: the largest record has 16,645 bytes (RFC 8446, section 5.2).
+const MOST_WITHOUT_PLAIN: usize = 20 * 1024;
 
 /// What was read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,8 +47,13 @@ pub(super) struct Channel {
 struct Secured {
     /// `None` while the thread that shakes hands has it.
     session: Option<Box<Session>>,
-    /// Bytes of the handshake that have come.
+    /// Bytes of the handshake that have come, and in how many parts.
     shaken: usize,
+    steps: u32,
+    /// What has come since, and lies there because its record is not whole, in bytes.
+    unopened: usize,
+    /// What is encrypted and may not be written yet, in bytes.
+    unsent: usize,
     /// What it takes in memory.
     charge: Charge<{ held::TLS }>,
 }
@@ -54,6 +63,9 @@ impl Secured {
         let mut secured = Secured {
             session: Some(session),
             shaken: 0,
+            steps: 0,
+            unopened: 0,
+            unsent: 0,
             charge: Charge::default(),
         };
         secured.charge();
@@ -62,7 +74,15 @@ impl Secured {
 
     /// Counts what it takes: what has come of a handshake lies there until it is done.
     fn charge(&mut self) {
-        self.charge.set(held::TLS_SESSION + self.shaken);
+        if !self
+            .session
+            .as_ref()
+            .is_some_and(|session| session.wants_write())
+        {
+            self.unsent = 0;
+        }
+        let lies_there = self.shaken + self.unopened + self.unsent;
+        self.charge.set(held::TLS_SESSION + lies_there);
     }
 
     /// The session, once hands are shaken.
@@ -96,6 +116,16 @@ impl Channel {
         self.is_handshaking() && self.tls.as_ref().is_some_and(|tls| tls.shaken > 0)
     }
 
+    /// True if a part of the handshake went to the thread that shakes hands before the last one.
+    pub(super) fn has_begun_handshake(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.steps > 1)
+    }
+
+    /// True while the thread that shakes hands has the session.
+    pub(super) fn is_away(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.session.is_none())
+    }
+
     /// True until hands are shaken.
     pub(super) fn is_handshaking(&self) -> bool {
         let session = |tls: &Secured| tls.session.as_ref().is_none_or(|s| s.is_handshaking());
@@ -123,8 +153,9 @@ impl Channel {
             return Ok(None);
         };
         tls.shaken += came;
+        tls.steps += 1;
         if tls.shaken > LONGEST {
-            return Err(End::Broken("a TLS handshake of more than 32 KB"));
+            return Err(End::BadTls("a handshake of more than 32 KB"));
         }
         tls.charge();
         let sealed = room.get(..came).unwrap_or_default().into();
@@ -183,6 +214,14 @@ impl Channel {
         let plain = session.open(sealed.get(..wire).unwrap_or_default(), buf)?;
         // The end comes behind what was before it.
         ready.readable |= session.has_ended();
+        tls.unopened = match plain {
+            0 => tls.unopened + wire,
+            plain => wire.saturating_sub(plain),
+        };
+        if tls.unopened > MOST_WITHOUT_PLAIN {
+            return Err(End::BadTls("more than a record for nobody"));
+        }
+        tls.charge();
         Ok(Some(Read { wire, plain }))
     }
 
@@ -219,6 +258,7 @@ impl Channel {
                 break;
             }
         }
+        tls.unsent += taken;
         self.flush(ready)?;
         Ok((taken > 0).then_some(taken))
     }
@@ -235,6 +275,9 @@ impl Channel {
         while ready.writable && session.wants_write() {
             let written = Progress::of(session.write(&mut self.socket));
             ready.writable = written.moved()?.is_some();
+        }
+        if let Some(tls) = &mut self.tls {
+            tls.charge();
         }
         Ok(())
     }

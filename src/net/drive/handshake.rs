@@ -1,11 +1,16 @@
 //! The handshake of TLS: a connection that shakes hands is read here, and the thread that does the
 //! arithmetic gives it back.
 
+use std::time::Duration;
+
 use crate::broker::ConnId;
-use crate::net::channel::{Step, Stepped};
+use crate::net::channel::{Step, Stepped, Whose};
 use crate::net::hub::Hub;
 use crate::net::progress::End;
 use crate::net::turn::ready;
+
+/// Who has waited so long for a step of its handshake has its time for the CONNECT anew.
+const LONG: Duration = Duration::from_secs(1);
 
 impl Hub {
     /// Reads a part of the handshake of `id`, and has it done.
@@ -20,9 +25,20 @@ impl Hub {
         self.traffic.bytes_received += part.sealed.len() as u64;
         self.io += ready::read_cost(part.sealed.len());
         let now = self.now();
-        let is_known = self.broker.is_known_address(id, now);
-        let step = Step { conn: id, part };
-        self.listeners_tls.handshakes.take(step, is_known);
+        let has_begun = self.conn(id).is_some_and(|conn| conn.has_begun_handshake());
+        let whose = if has_begun {
+            Whose::Begun
+        } else if self.broker.is_known_address(id, now) {
+            Whose::Known
+        } else {
+            Whose::Stranger
+        };
+        let step = Step {
+            conn: id,
+            part,
+            since: now,
+        };
+        self.listeners_tls.handshakes.take(step, whose);
         self.go_on_with_handshakes();
         Ok(())
     }
@@ -33,9 +49,15 @@ impl Hub {
         self.go_on_with_handshakes();
         let Stepped {
             conn: id,
+            since,
             session,
             end,
         } = stepped;
+        let now = self.now();
+        if now.since(since) >= LONG {
+            // It is not the client that was slow.
+            self.broker.touch(id, now);
+        }
         let Some(conn) = self.conn(id) else { return };
         let Some(session) = session else {
             return self.detach(id, &End::Asked);

@@ -41,6 +41,12 @@ pub(crate) enum Purpose {
     Unsubscribe,
 }
 
+/// What so many filters take whose text has so many bytes.
+fn size(filters: usize, text: usize) -> usize {
+    let each = size_of::<Wanted>() + size_of::<Reason>();
+    filters * each + text + size_of::<Asked>() + 4 * ALLOCATION
+}
+
 impl Asked {
     /// A packet without filters yet.
     pub(crate) fn new(id: PacketId, purpose: Purpose) -> Asked {
@@ -72,9 +78,12 @@ impl Asked {
         self.text.shrink_to_fit();
         self.wanted.shrink_to_fit();
         self.reasons.reserve_exact(self.wanted.len());
-        let each = size_of::<Wanted>() + size_of::<Reason>();
-        let all = self.wanted.len() * each + self.text.len();
-        self.held.set(all + size_of::<Asked>() + 4 * ALLOCATION);
+        self.held.set(size(self.wanted.len(), self.text.len()));
+    }
+
+    /// What a packet of these filters takes in memory, in bytes, about.
+    pub(crate) fn size<'f>(filters: impl ExactSizeIterator<Item = &'f str>) -> usize {
+        size(filters.len(), filters.map(str::len).sum())
     }
 
     /// How many filters were taken.

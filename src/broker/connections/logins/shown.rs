@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use crate::broker::connections::Connections;
 use crate::config::CertificateUsername;
 use crate::held::{CONNECTIONS, Charge};
 use crate::keys::ConnId;
@@ -20,26 +19,31 @@ pub(crate) struct Shown {
 #[derive(Debug, Default)]
 pub(in crate::broker::connections) struct Certificates(HashMap<ConnId, Shown>);
 
-impl Connections {
+impl Certificates {
     /// The client shows a certificate with this subject; `by` says what of it is its user name.
-    pub(crate) fn show(&mut self, c: ConnId, by: CertificateUsername, subject: &str) {
+    pub(in crate::broker::connections) fn show(
+        &mut self,
+        c: ConnId,
+        by: CertificateUsername,
+        subject: &str,
+    ) {
         let shown = Shown {
             by,
             subject: subject.into(),
             _held: Charge::new(subject.len() + size_of::<(ConnId, Shown)>()),
         };
-        self.certificates.0.insert(c, shown);
+        self.0.insert(c, shown);
     }
 
     /// What the client has shown.
-    pub(crate) fn shown(&self, c: ConnId) -> Option<&Shown> {
-        self.certificates.0.get(&c)
+    pub(in crate::broker::connections) fn get(&self, c: ConnId) -> Option<&Shown> {
+        self.0.get(&c)
     }
 
     /// What the client has shown is of no use any more.
-    pub(in crate::broker) fn forget_shown(&mut self, c: ConnId) {
-        if self.certificates.0.remove(&c).is_some() && self.certificates.0.is_empty() {
-            self.certificates.0 = HashMap::new();
+    pub(in crate::broker::connections) fn forget(&mut self, c: ConnId) {
+        if self.0.remove(&c).is_some() && self.0.is_empty() {
+            self.0 = HashMap::new();
         }
     }
 }

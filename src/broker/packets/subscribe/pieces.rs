@@ -17,10 +17,21 @@ use crate::impossible;
 use crate::keys::{ConnId, SessionKey};
 use crate::time::Time;
 
-/// True if so many `filters` are to be taken in pieces.
-pub(crate) fn are_many<'f>(core: &Core, filters: impl ExactSizeIterator<Item = &'f str>) -> bool {
+/// True if so many `filters` are to be taken in pieces. Where there is no memory to keep them until then, they
+/// are taken at once: nearly all are refused, or known, and cost little.
+pub(crate) fn are_many<'f>(
+    core: &Core,
+    filters: impl ExactSizeIterator<Item = &'f str> + Clone,
+) -> bool {
     let most = core.portions.filters;
-    filters.len() > most || filters.map(work).sum::<usize>() > most
+    let are_many = filters.len() > most || filters.clone().map(work).sum::<usize>() > most;
+    are_many && has_memory(core, Asked::size(filters))
+}
+
+/// True if so many bytes more leave a quarter of `memory_limit` free.
+fn has_memory(core: &Core, bytes: usize) -> bool {
+    let limit = core.settings.memory_limit();
+    limit.is_none_or(|limit| core.memory.bytes() + bytes as u64 <= limit / 4 * 3)
 }
 
 /// A packet of many filters: its answer has its place from now on.

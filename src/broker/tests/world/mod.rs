@@ -20,6 +20,7 @@ use crate::store::{
 use crate::time::Time;
 
 mod client;
+mod logins;
 
 use client::own;
 pub use client::{Arrived, Dial, Got, Last, Peer, pid};
@@ -174,12 +175,6 @@ impl World {
         Peer(self.lines.len() - 1)
     }
 
-    /// TLS has shown this certificate, of which `by` is the user name.
-    pub fn show_certificate(&mut self, peer: Peer, by: CertificateUsername, subject: &str) {
-        let conn = self.lines[peer.0].conn.unwrap();
-        self.broker.show_certificate(conn, by, subject);
-    }
-
     /// SIGHUP, with the settings and listeners of the world as they are now.
     pub fn reload(&mut self) {
         let auth = rules(&config(&self.settings, &self.listeners));
@@ -307,25 +302,6 @@ impl World {
                 return;
             }
         }
-    }
-
-    /// Looks at one login and tells the broker; false if there was none.
-    pub fn answer_login(&mut self) -> bool {
-        let Some(question) = self.questions.pop_front() else {
-            return false;
-        };
-        self.broker.login_answer(question.answer(), self.now);
-        true
-    }
-
-    /// The login that is to be looked at next.
-    pub fn take_question(&mut self) -> Option<Question> {
-        self.questions.pop_front()
-    }
-
-    /// How many logins are to be looked at.
-    pub fn questions(&self) -> usize {
-        self.questions.len()
     }
 
     /// What packets have left to do goes on only by [`World::go_on`], if their filters cost more than so many
