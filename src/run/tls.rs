@@ -95,7 +95,7 @@ impl Tls {
         self.tell_expiring(config);
     }
 
-    /// Warns of the certificates that end soon or have ended.
+    /// Warns of the certificates and revocation lists that end soon or have ended.
     pub(super) fn tell_expiring(&self, config: &Config) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         self.clock.tell(now.unwrap_or_default());
@@ -105,6 +105,14 @@ impl Tls {
                 self.clock.now(),
             ) {
                 log::warn!("{owner}: {line}");
+            }
+        }
+        for (listener, side) in config.listeners.iter().zip(&self.sides) {
+            let lines = side
+                .iter()
+                .flat_map(|side| side.warn_of_lists(self.clock.now()));
+            for line in lines {
+                log::warn!("listener {}: {line}", listener.name());
             }
         }
     }

@@ -193,7 +193,7 @@ fn common_name(subject: &[u8]) -> Option<String> {
 }
 
 /// A Name as RFC 2253 writes it: the last part first.
-fn name(name: &[u8]) -> Option<String> {
+pub(super) fn name(name: &[u8]) -> Option<String> {
     let mut out = String::new();
     for part in attributes(name).rev() {
         if !out.is_empty() {
@@ -292,7 +292,7 @@ fn alternative_names(mut after_key: Elements<'_>) -> Option<Vec<String>> {
 }
 
 /// A Time (RFC 5280, section 4.1.2.5) since 1970; what is before that is 1970.
-fn time(fields: &mut Elements<'_>) -> Option<Duration> {
+pub(super) fn time(fields: &mut Elements<'_>) -> Option<Duration> {
     let (tag, text) = fields.next()?;
     let (year, rest) = match tag {
         tag::UTC_TIME => {

@@ -1,12 +1,14 @@
 //! Certificates, keys and revocation lists in files.
 
+pub(super) mod lists;
+
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::certificate::Certificate;
@@ -83,19 +85,6 @@ pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
 
 fn contains(bytes: &[u8], mark: &[u8]) -> bool {
     bytes.windows(mark.len()).any(|window| window == mark)
-}
-
-/// The revocation lists of a PEM file; at least one.
-pub(super) fn crls(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, Error> {
-    let not_one = |why: String| Error::NotACrl(path.to_owned(), why);
-    let bytes = read(path)?;
-    let all: Result<Vec<_>, pem::Error> =
-        CertificateRevocationListDer::pem_slice_iter(&bytes).collect();
-    let all = all.map_err(|why| not_one(why.to_string()))?;
-    if all.is_empty() {
-        return Err(not_one("there is none".to_owned()));
-    }
-    Ok(all)
 }
 
 /// A hash of directives and of what is in the files that they name.

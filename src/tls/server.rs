@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{
@@ -19,7 +20,7 @@ use rustls::{
 use super::certificate::{Certificate, may_sign};
 use super::clock::Clock;
 use super::error::Error;
-use super::files::{self, Cas};
+use super::files::{self, Cas, lists};
 use super::suites;
 use super::version1::Version1;
 use crate::config::{ListenerTls, Protocol};
@@ -36,6 +37,8 @@ pub struct ServerSide {
     pub(super) configs: Arc<Configs>,
     /// The listener's own certificate.
     pub certificate: Certificate,
+    /// `crlfile`.
+    lists: Arc<[CertificateRevocationListDer<'static>]>,
     /// Of the directives and the files that it is made of.
     fingerprint: u64,
 }
@@ -93,7 +96,11 @@ impl ServerSide {
             .ok()
             .and_then(|der| Certificate::read(der));
         let certificate = certificate.ok_or_else(|| Error::NoCertificate(pair.0.to_owned()))?;
-        let mut unnamed = config(tls, cas, key, &provider, clock)?;
+        let lists: Arc<[_]> = match &tls.crlfile {
+            Some(path) if tls.require_certificate => lists::crls(path)?.into(),
+            _ => Arc::default(),
+        };
+        let mut unnamed = config(tls, (cas, &lists), key, &provider, clock)?;
         let mut named = unnamed.clone();
         named.alpn_protocols = match protocol {
             Protocol::Mqtt => vec![MQTT.to_vec()],
@@ -106,15 +113,25 @@ impl ServerSide {
                 unnamed: Arc::new(unnamed),
             }),
             certificate,
+            lists,
             fingerprint,
         })
     }
+
+    /// A line for each list of `crlfile` that counts no more at `now`, since 1970, or soon.
+    #[must_use]
+    pub fn warn_of_lists(&self, now: Duration) -> Vec<String> {
+        lists::warnings(&self.lists, now)
+    }
 }
+
+/// What judges clients: CAs, and the lists of `crlfile`.
+type Judges<'a> = (Cas<'a>, &'a Arc<[CertificateRevocationListDer<'static>]>);
 
 /// What handshakes go by, without the names of protocols.
 fn config(
     tls: &ListenerTls,
-    cas: Cas<'_>,
+    judges: Judges<'_>,
     key: CertifiedKey,
     provider: &Arc<CryptoProvider>,
     clock: &Clock,
@@ -125,7 +142,7 @@ fn config(
         .with_protocol_versions(suites::versions(tls.version))
         .map_err(refused)?;
     let builder = if tls.require_certificate {
-        builder.with_client_cert_verifier(verifier(tls, cas, provider)?)
+        builder.with_client_cert_verifier(verifier(tls, judges, provider)?)
     } else {
         builder.with_no_client_auth()
     };
@@ -164,7 +181,7 @@ pub(super) fn own_key(
 /// What judges the certificates of clients.
 fn verifier(
     tls: &ListenerTls,
-    cas: Cas<'_>,
+    (cas, lists): Judges<'_>,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, Error> {
     if cas.file.is_none() && cas.folder.is_none() {
@@ -181,18 +198,18 @@ fn verifier(
             alone.push(der);
         }
     }
-    let (roots, mut lists, mut inner) = (Arc::new(roots), Vec::new(), None);
-    if let Some(path) = &tls.crlfile {
-        lists = files::crls(path)?;
-    }
+    let (roots, mut inner) = (Arc::new(roots), None);
     if !roots.is_empty() {
         let builder =
             WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider));
-        // As OpenSSL with one list: it says which certificates of its own CA are revoked.
-        let builder = builder
-            .with_crls(lists.clone())
-            .only_check_end_entity_revocation()
-            .allow_unknown_revocation_status();
+        // As OpenSSL with X509_V_FLAG_CRL_CHECK: the list of its CA has to say that the client's own
+        // certificate is not revoked; without one that counts nobody gets in.
+        let mut builder = builder
+            .with_crls(lists.iter().cloned())
+            .only_check_end_entity_revocation();
+        if !tls.disable_client_cert_date_checks {
+            builder = builder.enforce_revocation_expiration();
+        }
         let built = builder.build();
         inner = Some(built.map_err(|why| Error::Refused(why.to_string()))?);
     }
@@ -201,7 +218,7 @@ fn verifier(
         hints,
         roots,
         alone,
-        lists,
+        lists: Arc::clone(lists),
         supported: provider.signature_verification_algorithms,
         any_date: tls.disable_client_cert_date_checks,
     }))
@@ -219,7 +236,7 @@ struct Verifier {
     /// Those that have signed themselves, and nothing else.
     alone: Vec<CertificateDer<'static>>,
     /// `crlfile`.
-    lists: Vec<CertificateRevocationListDer<'static>>,
+    lists: Arc<[CertificateRevocationListDer<'static>]>,
     supported: WebPkiSupportedAlgorithms,
     /// Takes certificates also before and after they hold (`disable_client_cert_date_checks`).
     any_date: bool,
@@ -230,7 +247,7 @@ impl Verifier {
     fn moment(&self, certificate: &CertificateDer<'_>, now: UnixTime) -> UnixTime {
         let read = Certificate::read(certificate).filter(|_| self.any_date);
         read.map_or(now, |certificate| {
-            let now = std::time::Duration::from_secs(now.as_secs());
+            let now = Duration::from_secs(now.as_secs());
             let within = now.min(certificate.not_after).max(certificate.not_before);
             UnixTime::since_unix_epoch(within)
         })
@@ -252,18 +269,24 @@ impl ClientCertVerifier for Verifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        let now = self.moment(end_entity, now);
+        let moment = self.moment(end_entity, now);
         if self.alone.iter().any(|known| known == end_entity) {
-            return holds(end_entity, now);
+            // Of itself it has made no list.
+            return match self.lists.is_empty() {
+                true => holds(end_entity, moment),
+                false => Err(CertificateError::UnknownRevocationStatus.into()),
+            };
         }
         let Some(old) = Version1::read(end_entity) else {
             let inner = self.inner.as_ref();
             let inner = inner.ok_or(CertificateError::UnknownIssuer)?;
-            return inner.verify_client_cert(end_entity, intermediates, now);
+            return inner.verify_client_cert(end_entity, intermediates, moment);
         };
-        old.verify(&self.roots.roots, self.supported, now)?;
-        if old.is_revoked(&self.lists) {
-            return Err(CertificateError::Revoked.into());
+        let roots = &self.roots.roots;
+        old.verify(roots, self.supported, moment)?;
+        if !self.lists.is_empty() {
+            let as_of = (!self.any_date).then_some(now);
+            old.check_revocation(&self.lists, roots, self.supported, as_of)?;
         }
         Ok(ClientCertVerified::assertion())
     }

@@ -12,6 +12,7 @@ use rcgen::{
 use super::*;
 use crate::config::{BridgeTls, ListenerTls, Protocol, TlsVersion};
 
+mod revoked;
 mod signers;
 
 /// A folder with a CA, and the certificates that it signs.
@@ -364,6 +365,9 @@ fn suites_are_chosen_by_name() {
     assert!(wrong.contains("AES128-SHA is not known"), "{wrong}");
 }
 
+/// The serial number of certificates of version 1.
+const OLD: u64 = 11;
+
 /// A certificate of version 1, as `openssl x509 -req` makes it without extensions: NAME.pem and NAME.key.
 fn sign_version1(folder: &Folder, name: &str, signer: &CertifiedIssuer<'static, KeyPair>) {
     use super::der::{Elements, tag};
@@ -371,6 +375,7 @@ fn sign_version1(folder: &Folder, name: &str, signer: &CertifiedIssuer<'static, 
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
+    params.serial_number = Some(rcgen::SerialNumber::from(OLD));
     let modern = params.signed_by(&key, signer).unwrap();
     let mut parts = Elements::new(modern.der()).enter(tag::SEQUENCE).unwrap();
     let mut fields = parts.enter(tag::SEQUENCE).unwrap();

@@ -71,7 +71,10 @@ pub(super) const KEYS: &[Key] = &[
         "FILE",
         Means("none"),
         "The client certificates that are revoked, as lists in PEM.",
-        "Only with require_certificate. Read again on SIGHUP; who is connected stays.",
+        "Only with require_certificate. As with OpenSSL, there has to be a list of the CA that has signed the \
+         client's certificate, and one whose nextUpdate is over lets nobody of that CA in (unless \
+         disable_client_cert_date_checks is set): the log warns before. Of several lists of one CA the \
+         newest counts. Read again on SIGHUP; who is connected stays.",
         tls!(crlfile, v => Some(v.path()?)),
     ),
     implemented(
