@@ -13,8 +13,8 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig,
-    SignatureScheme,
+    CertificateError, Connection, DigitallySignedStruct, DistinguishedName, HandshakeKind,
+    RootCertStore, ServerConfig, SignatureScheme,
 };
 
 use super::certificate::{Certificate, may_sign};
@@ -51,6 +51,8 @@ pub(super) struct Configs {
     /// Those of all others: rustls would refuse who names only unknown ones, but devices that have an
     /// odd name for MQTT there must be let in.
     unnamed: Arc<ServerConfig>,
+    /// What judges the certificates of clients, where they need one.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 impl Configs {
@@ -66,6 +68,26 @@ impl Configs {
         } else {
             &self.unnamed
         }
+    }
+
+    /// Judges the certificate of a client that has gone on with its session. rustls takes it out of the
+    /// ticket, as what was good once, and makes a new ticket of it each time: without a second look it
+    /// would never expire.
+    ///
+    /// # Errors
+    /// It is good no more.
+    pub(super) fn judge_again(&self, connection: &Connection) -> Result<(), rustls::Error> {
+        let is_resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        let Some(verifier) = self.verifier.as_ref().filter(|_| is_resumed) else {
+            return Ok(());
+        };
+        let shown = connection.peer_certificates().unwrap_or_default();
+        let (first, others) = shown
+            .split_first()
+            .ok_or(rustls::Error::NoCertificatesPresented)?;
+        let now = self.unnamed.time_provider.current_time();
+        let now = now.ok_or(rustls::Error::FailedToGetCurrentTime)?;
+        verifier.verify_client_cert(first, others, now).map(drop)
     }
 }
 
@@ -100,7 +122,11 @@ impl ServerSide {
             Some(path) if tls.require_certificate => lists::crls(path)?.into(),
             _ => Arc::default(),
         };
-        let mut unnamed = config(tls, (cas, &lists), key, &provider, clock)?;
+        let verifier = match tls.require_certificate {
+            true => Some(verifier(tls, (cas, &lists), &provider)?),
+            false => None,
+        };
+        let mut unnamed = config(tls, verifier.clone(), key, &provider, clock)?;
         let mut named = unnamed.clone();
         named.alpn_protocols = match protocol {
             Protocol::Mqtt => vec![MQTT.to_vec()],
@@ -111,6 +137,7 @@ impl ServerSide {
             configs: Arc::new(Configs {
                 named: Arc::new(named),
                 unnamed: Arc::new(unnamed),
+                verifier,
             }),
             certificate,
             lists,
@@ -125,13 +152,10 @@ impl ServerSide {
     }
 }
 
-/// What judges clients: CAs, and the lists of `crlfile`.
-type Judges<'a> = (Cas<'a>, &'a Arc<[CertificateRevocationListDer<'static>]>);
-
 /// What handshakes go by, without the names of protocols.
 fn config(
     tls: &ListenerTls,
-    judges: Judges<'_>,
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
     key: CertifiedKey,
     provider: &Arc<CryptoProvider>,
     clock: &Clock,
@@ -141,10 +165,9 @@ fn config(
     let builder = builder
         .with_protocol_versions(suites::versions(tls.version))
         .map_err(refused)?;
-    let builder = if tls.require_certificate {
-        builder.with_client_cert_verifier(verifier(tls, judges, provider)?)
-    } else {
-        builder.with_no_client_auth()
+    let builder = match verifier {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
     };
     let mut config =
         builder.with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)));
@@ -181,7 +204,7 @@ pub(super) fn own_key(
 /// What judges the certificates of clients.
 fn verifier(
     tls: &ListenerTls,
-    (cas, lists): Judges<'_>,
+    (cas, lists): (Cas<'_>, &Arc<[CertificateRevocationListDer<'static>]>),
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, Error> {
     if cas.file.is_none() && cas.folder.is_none() {

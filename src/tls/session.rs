@@ -27,6 +27,8 @@ pub struct Session {
     name: Box<str>,
     /// The peer has said that nothing more comes.
     has_ended: bool,
+    /// By which the certificate of a client is judged that goes on with its session; taken when it was.
+    judge: Option<Arc<Configs>>,
 }
 
 enum State {
@@ -55,6 +57,7 @@ impl Session {
             state: State::Hello(Acceptor::default(), Arc::clone(&side.configs)),
             name: Box::default(),
             has_ended: false,
+            judge: Some(Arc::clone(&side.configs)),
         }
     }
 
@@ -73,6 +76,7 @@ impl Session {
             state: State::Open(connection.into()),
             name: host.into(),
             has_ended: false,
+            judge: None,
         })
     }
 
@@ -122,6 +126,14 @@ impl Session {
             let processed = connection.process_new_packets();
             let state = processed.map_err(|error| Failure::of(error, &self.name))?;
             self.has_ended |= state.peer_has_closed();
+            if !connection.is_handshaking()
+                && let Some(configs) = self.judge.take()
+                && let Err(error) = configs.judge_again(connection)
+            {
+                // Nor does the ticket leave that would let it try that again.
+                self.state = State::Over;
+                return Err(Failure::of(error, &self.name));
+            }
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use rcgen::{
 use super::*;
 use crate::config::{BridgeTls, ListenerTls, Protocol, TlsVersion};
 
+mod resumed;
 mod revoked;
 mod signers;
 
