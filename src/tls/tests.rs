@@ -1,6 +1,7 @@
 //! Handshakes in memory, with certificates made for them.
 
 mod cost;
+mod folders;
 
 use std::path::PathBuf;
 use std::time::Duration;
