@@ -30,7 +30,8 @@ pub(super) const KEYS: &[Key] = &[
         "FILE",
         Means("the listener has no TLS"),
         "The certificate of the listener, in PEM: from then on it speaks TLS only.",
-        "Behind it may stand the certificates that lead to its CA; what lacks of them is taken from cafile. \
+        "Behind it may stand the certificates that lead to its CA; what lacks of them is taken from cafile \
+         and capath. \
          Read again on SIGHUP, for connections that come after that. TLS 1.2 and 1.3 are spoken, with \
          ECDHE, AES-GCM and ChaCha20. A client that comes again goes on with its session: a round trip \
          less.",
@@ -52,7 +53,8 @@ pub(super) const KEYS: &[Key] = &[
         "FILE",
         Means("none"),
         "The CAs whose client certificates are taken, in PEM.",
-        "Only with require_certificate. A certificate that is no CA's counts for itself, if it has signed \
+        "Clients show certificates with require_certificate only; what lacks of the chain of certfile is taken \
+         from here in any case. A certificate that is no CA's counts for itself, if it has signed \
          itself, and signs for nobody else. Read again on SIGHUP.",
         tls!(cafile, v => Some(v.path()?)),
     ),
@@ -62,7 +64,7 @@ pub(super) const KEYS: &[Key] = &[
         "DIRECTORY",
         Means("none"),
         "A folder with such CAs: all files in it that have certificates.",
-        "They need no hashes for names. Read again on SIGHUP.",
+        "They need no hashes for names. What cannot be read there is passed over. Read again on SIGHUP.",
         tls!(capath, v => Some(v.path()?)),
     ),
     implemented(
@@ -102,7 +104,8 @@ pub(super) const KEYS: &[Key] = &[
         "true|false",
         Is("false"),
         "Takes the whole subject of the client's certificate for its user name.",
-        "As use_identity_as_username; written as RFC 2253 has it, such as CN=meter-7,OU=Hall 3,O=Site.",
+        "As use_identity_as_username; written as `openssl x509 -subject -nameopt RFC2253` prints it, and so \
+         Mosquitto: CN=meter-7,OU=Hall 3,O=Site, and CN=J\\C3\\B6rg where there is more than ASCII.",
         |draft, v| username(draft, v.flag()?, CertificateUsername::Subject),
     ),
     implemented(
