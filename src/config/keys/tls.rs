@@ -30,12 +30,16 @@ pub(super) const KEYS: &[Key] = &[
         "FILE",
         Means("the listener has no TLS"),
         "The certificate of the listener, in PEM: from then on it speaks TLS only.",
-        "Behind it may stand the certificates that lead to its CA; what lacks of them is taken from cafile \
+        "Above any `listener` it starts the default listener, port 1883 unless `port` says otherwise. Behind it may stand the certificates that lead to its CA; what lacks of them is taken from cafile \
          and capath. \
          Read again on SIGHUP, for connections that come after that. TLS 1.2 and 1.3 are spoken, with \
          ECDHE, AES-GCM and ChaCha20. A client that comes again goes on with its session: a round trip \
          less.",
-        tls!(certfile, v => Some(v.path()?)),
+        |draft, v| {
+            draft.start_default();
+            draft.listener().tls.certfile = Some(v.path()?);
+            Ok(())
+        },
     ),
     implemented(
         Listener,
@@ -45,7 +49,11 @@ pub(super) const KEYS: &[Key] = &[
         "The private key of certfile, in PEM: PKCS #8, PKCS #1 or SEC 1.",
         "RSA of 2048 to 8192 bits, ECDSA on P-256 or P-384, or Ed25519. One that needs a pass phrase is \
          refused, because nobody is there to give it. Read again on SIGHUP.",
-        tls!(keyfile, v => Some(v.path()?)),
+        |draft, v| {
+            draft.start_default();
+            draft.listener().tls.keyfile = Some(v.path()?);
+            Ok(())
+        },
     ),
     implemented(
         Listener,
