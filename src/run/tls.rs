@@ -294,14 +294,14 @@ mod tests {
         sides.map(|side| &*side.certificate.names).collect()
     }
 
-    /// A key that only root can read is read once, at the start.
+    /// As where only root can read them, at the start.
     #[cfg(feature = "tls")]
     #[test]
     fn a_listener_whose_files_cannot_be_read_again_keeps_what_it_has() {
         let folder = folder(&["a", "b", "c"]);
         let folder = folder.path();
         let first = Tls::read(&config(folder, &[(1, "a"), (2, "b")]), Clock::default()).unwrap();
-        std::fs::remove_file(folder.join("b.key")).unwrap();
+        std::fs::remove_file(folder.join("b.pem")).unwrap();
         make_pair(folder, "other");
         for end in ["pem", "key"] {
             let [new, old] = ["other", "a"].map(|name| folder.join(format!("{name}.{end}")));
@@ -320,7 +320,7 @@ mod tests {
         for listeners in [&[(3, "b")][..], &[(1, "b"), (2, "b")]] {
             let wrong = first.read_again(&config(folder, listeners)).unwrap_err();
             assert_eq!(wrong.len(), 1, "{wrong:?}");
-            assert!(wrong[0].to_string().contains("b.key"), "{wrong:?}");
+            assert!(wrong[0].to_string().contains("b.pem"), "{wrong:?}");
         }
         let without = Config::parse("listener 2", "x", &crate::config::Env::default());
         let without = first.read_again(&without.unwrap().config).unwrap();

@@ -123,7 +123,11 @@ pub(super) fn fingerprint(
     }
     if let Some((certificate, key)) = pair {
         hash.update(&read(certificate)?);
-        hash.update(&zeroize::Zeroizing::new(read(key)?));
+        // One that can't be read is an error where there is none before it.
+        match read(key).map(zeroize::Zeroizing::new) {
+            Ok(bytes) => hash.update(&bytes),
+            Err(error) => hash.update(error.to_string().as_bytes()),
+        }
     }
     Ok(hash.digest())
 }

@@ -37,6 +37,8 @@ pub struct ServerSide {
     pub(super) configs: Arc<Configs>,
     /// The listener's own certificate.
     pub certificate: Certificate,
+    /// It and its private key.
+    key: CertifiedKey,
     /// `crlfile`.
     lists: Arc<[CertificateRevocationListDer<'static>]>,
     /// Of the directives and the files that it is made of.
@@ -112,7 +114,7 @@ impl ServerSide {
             return Ok(before.clone());
         }
         let provider = suites::provider(tls.suites.as_deref())?;
-        let key = own_key(pair, cas, &provider)?;
+        let key = key_of_listener(pair, cas, &provider, before)?;
         let certificate = key
             .end_entity_cert()
             .ok()
@@ -126,7 +128,7 @@ impl ServerSide {
             true => Some(verifier(tls, (cas, &lists), &provider)?),
             false => None,
         };
-        let mut unnamed = config(tls, verifier.clone(), key, &provider, clock)?;
+        let mut unnamed = config(tls, verifier.clone(), key.clone(), &provider, clock)?;
         let mut named = unnamed.clone();
         named.alpn_protocols = match protocol {
             Protocol::Mqtt => vec![MQTT.to_vec()],
@@ -140,6 +142,7 @@ impl ServerSide {
                 verifier,
             }),
             certificate,
+            key,
             lists,
             fingerprint,
         })
@@ -198,6 +201,25 @@ pub(super) fn own_key(
         }
         // What cannot be compared shows in a handshake.
         _ => Ok(own),
+    }
+}
+
+/// As [`own_key`]. A key that cannot be read any more, as where only root may, is the one that was read
+/// before, as long as the certificate is the same: new CAs and lists must not wait for a restart.
+fn key_of_listener(
+    pair: (&Path, &Path),
+    cas: Cas<'_>,
+    provider: &CryptoProvider,
+    before: Option<&ServerSide>,
+) -> Result<CertifiedKey, Error> {
+    match own_key(pair, cas, provider) {
+        Err(Error::Unreadable(path, why)) if path == pair.1 => {
+            let chain = files::complete(files::certificates(pair.0)?, &cas.certificates()?);
+            let known = before.filter(|before| before.key.cert.first() == chain.first());
+            let known = known.ok_or(Error::Unreadable(path, why))?;
+            Ok(CertifiedKey::new(chain, Arc::clone(&known.key.key)))
+        }
+        own => own,
     }
 }
 

@@ -66,3 +66,29 @@ fn a_file_in_capath_that_cannot_be_read_stops_nothing() {
     folder.write("cas/another.pem", &authority("Another CA").pem());
     assert!(!is_same(&first, &again(&first)));
 }
+
+/// A key that only root can read is read at the start; what is new beside it counts all the same.
+#[test]
+fn a_key_that_cannot_be_read_again_stays() {
+    let folder = Folder::new();
+    folder.sign("s", &["upstream.example"], |_| {});
+    let mut tls = folder.listener("s");
+    let first = side(&tls);
+    std::fs::remove_file(folder.path("s.key")).unwrap();
+    tls.cafile = Some(folder.path("ca.pem"));
+    tls.require_certificate = true;
+    let new = |before| ServerSide::new(&tls, Protocol::Mqtt, &clock(), before);
+    let second = new(Some(&first)).unwrap();
+    assert_eq!(second.certificate, first.certificate);
+    let mut client_side = ClientSide::new(clock());
+    let client = Session::connect(&mut client_side, &folder.bridge(), "upstream.example");
+    let (mut client, mut server) = (client.unwrap(), Session::accept(&second));
+    let said = shake(&mut client, &mut server).unwrap_err().to_string();
+    assert!(said.contains("shows no certificate"), "{said}");
+    // Another certificate has another key.
+    assert!(new(None).is_err());
+    folder.sign("other", &["upstream.example"], |_| {});
+    std::fs::copy(folder.path("other.pem"), folder.path("s.pem")).unwrap();
+    let error = new(Some(&first)).unwrap_err();
+    assert!(error.to_string().contains("s.key"), "{error}");
+}
