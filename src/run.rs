@@ -35,6 +35,7 @@ use logger::{Logger, OpenLog};
 use options::load;
 use prepare::Prepared;
 use reload::Reloadable;
+use tls::Tls;
 
 pub use check::{Findings, check};
 pub use error::Error;
@@ -122,8 +123,8 @@ enum Ended {
     /// A signal said so.
     Stopped,
     /// The store is damaged: the next start sets the file aside and rescues what it can. The
-    /// signals go on meanwhile.
-    Damaged(Signals),
+    /// signals go on meanwhile. With what was in force.
+    Damaged(Box<(Signals, Config, Tls)>),
 }
 
 /// Serves, and starts over if the store turns out to be damaged. To its clients that is a crash.
@@ -139,11 +140,13 @@ fn serve_until_stopped(
     let mut start = net::Start::Plain;
     loop {
         let started = Instant::now();
-        let (rules, tls) = (prepared.auth.clone(), prepared.tls.clone());
-        signals = match serve(options, &config, prepared, logger, (signals, start), report)? {
-            Ended::Stopped => return Ok(()),
-            Ended::Damaged(signals) => signals,
-        };
+        let rules = prepared.auth.clone();
+        let (old, tls);
+        (signals, old, tls) =
+            match serve(options, &config, prepared, logger, (signals, start), report)? {
+                Ended::Stopped => return Ok(()),
+                Ended::Damaged(what) => *what,
+            };
         // Damage that comes back at once is a disk that ends, and nothing that haste would mend.
         pause = if started.elapsed() > STABLE_AFTER {
             Duration::ZERO
@@ -152,10 +155,11 @@ fn serve_until_stopped(
         };
         log::warn!("Starting over.");
         std::thread::sleep(pause);
-        if let Ok((newer, _)) = load(options) {
-            config = newer;
-        }
-        prepared = Prepared::again(&config, rules, tls)?;
+        config = match load(options) {
+            Ok((newer, _)) => newer,
+            Err(_) => old.clone(),
+        };
+        prepared = Prepared::again(&mut config, &old, rules, &tls)?;
         start = net::Start::Again;
     }
 }
@@ -243,7 +247,10 @@ async fn until_signal(
         let event = future::or(signal, future::or(damaged.as_mut(), day)).await;
         let Some(event) = event else { break };
         match event {
-            Event::Damaged => return Ok(Ended::Damaged(signals)),
+            Event::Damaged => {
+                let Reloadable { config, tls, .. } = running;
+                return Ok(Ended::Damaged(Box::new((signals, config, tls))));
+            }
             Event::DayOver => running.tls.tell_expiring(&running.config),
             Event::Signal(SIGHUP) => running.reload(),
             Event::Signal(SIGUSR1) => running.hub.borrow_mut().commit_now(),

@@ -34,7 +34,7 @@ pub(super) struct Draft<'e> {
     pub log_type_given: bool,
     /// `port`, `bind_address` and what stands before any `listener`.
     pub default_listener: Listener,
-    /// Where `port` or `bind_address` was given, and the default listener listens.
+    /// Where `port`, `bind_address` or, above any `listener`, `certfile` or `keyfile` was given, and the default listener listens.
     pub default_given: Option<Position>,
     /// What `per_listener_settings` is about was given.
     pub security_given: bool,
@@ -102,6 +102,14 @@ impl<'e> Draft<'e> {
         let open = self.open.listener;
         let listener = open.and_then(|open| self.listeners.get_mut(open));
         listener.unwrap_or(&mut self.default_listener)
+    }
+
+    /// A line of a certificate above any `listener` starts the default listener, as in Mosquitto: else
+    /// who asks for TLS would be served without it.
+    pub(super) fn start_default(&mut self) {
+        if self.open.listener.is_none() {
+            self.default_given = Some(self.place.clone());
+        }
     }
 
     /// The rules that a line belongs to: those of its listener with `per_listener_settings`.
@@ -194,7 +202,7 @@ impl<'e> Draft<'e> {
         }
     }
 
-    /// `port` and `bind_address` start the default listener; the rest alone doesn't.
+    /// `port`, `bind_address` and a certificate start the default listener; the rest alone doesn't.
     fn finish_listeners(&mut self) {
         let silent = self.default_listener == Listener::on(PORT);
         if let Some(place) = self.default_given.take() {
@@ -203,7 +211,7 @@ impl<'e> Draft<'e> {
         } else if !silent && !self.listeners.is_empty() {
             self.notes.push(
                 "what stands above the first `listener` and belongs to one is for the default \
-                 listener, which only `port` or `bind_address` starts: it has no effect"
+                 listener, which only `port`, `bind_address` or `certfile` starts: it has no effect"
                     .to_owned(),
             );
         }
@@ -217,6 +225,10 @@ impl<'e> Draft<'e> {
                 twice.push(((*place).clone(), listener.name(), kind));
             }
             self.notes.extend(whole::odd_listener(listener));
+        }
+        if self.listeners.is_empty() {
+            let odd = whole::odd_listener(&self.default_listener);
+            self.notes.extend(odd);
         }
         for (place, name, kind) in twice {
             self.fail_at(place, &format!("listener {name}"), kind);

@@ -5,7 +5,10 @@ use core::net::IpAddr;
 
 use super::error::shortened;
 use super::factory::is_factory_name;
-use super::{Bridge, BridgeTopic, Direction, Family, Kind, Listener, Protocol, UpstreamAddress};
+use super::{
+    Bridge, BridgeTopic, CertificateUsername, Direction, Family, Kind, Listener, ListenerTls,
+    Protocol, UpstreamAddress,
+};
 use crate::mqtt::{self, TopicName, Version, check_string};
 
 /// What is wrong with `bridge`, which stands below `others`, unless the lines of one of the
@@ -84,13 +87,38 @@ pub(super) fn odd_bridge(bridge: &Bridge, hostname: &str) -> Vec<String> {
 }
 
 /// What the log is to say about `listener`.
-pub(super) fn odd_listener(listener: &Listener) -> Option<String> {
-    let odd = match (listener.web.protocol, &listener.web.http_dir) {
-        (Protocol::Http, None) => "protocol http without http_dir serves nothing",
-        (Protocol::Mqtt, Some(_)) => "http_dir needs `protocol websockets` or `http`",
-        _ => return None,
+pub(super) fn odd_listener(listener: &Listener) -> Vec<String> {
+    let odd_web = match (listener.web.protocol, &listener.web.http_dir) {
+        (Protocol::Http, None) => Some("protocol http without http_dir serves nothing"),
+        (Protocol::Mqtt, Some(_)) => Some("http_dir needs `protocol websockets` or `http`"),
+        _ => None,
     };
-    Some(format!("listener {}: {odd}", listener.name()))
+    let odd = odd_web.into_iter().chain(odd_tls(&listener.tls));
+    odd.map(|odd| format!("listener {}: {odd}", listener.name()))
+        .collect()
+}
+
+/// What is odd about the directives of TLS: those that do nothing, and those that let nobody in.
+fn odd_tls(tls: &ListenerTls) -> Option<&'static str> {
+    let (on, required) = (tls.is_on(), tls.require_certificate);
+    let names = tls.username != CertificateUsername::None;
+    match () {
+        () if names && !on => Some(
+            "use_identity_as_username and use_subject_as_username take the user name from a client's \
+             certificate, and without certfile there is none: nobody is let in",
+        ),
+        () if names && !required => Some(
+            "use_identity_as_username and use_subject_as_username take the user name from a client's \
+             certificate, and without require_certificate none is asked for: nobody is let in",
+        ),
+        () if required && !on => {
+            Some("require_certificate without certfile: there is no TLS, so it has no effect")
+        }
+        () if tls.crlfile.is_some() && !required => {
+            Some("crlfile without require_certificate has no effect")
+        }
+        () => None,
+    }
 }
 
 /// Whether the system could not give both listeners what they ask for. Host names are not looked
@@ -263,6 +291,61 @@ mod tests {
         }
         let lasting = "topic # out 1 qos0=keep\ncleansession true\nlocal_cleansession false";
         assert_eq!(notes(lasting), [""; 0]);
+    }
+
+    /// Before the first client is refused, or let in without what was asked for.
+    #[test]
+    fn what_of_tls_does_nothing_or_lets_nobody_in_is_told() {
+        let notes = |text: &str| Config::parse(text, "x", &Env::default()).unwrap().notes;
+        let tls = "certfile c\nkeyfile k\ncafile a\n";
+        let whole =
+            format!("{tls}require_certificate true\ncrlfile l\nuse_subject_as_username true");
+        for above in ["", "listener 1\n"] {
+            assert_eq!(notes(&format!("{above}{whole}")), [""; 0]);
+            assert_eq!(notes(&format!("{above}{tls}")), [""; 0]);
+            let without = "require_certificate true\nuse_identity_as_username true";
+            for (lines, says) in [
+                (without, "without certfile there is none: nobody"),
+                ("require_certificate true", "there is no TLS"),
+                (&*format!("{tls}crlfile l"), "crlfile without"),
+                (
+                    &*format!("{tls}use_identity_as_username true"),
+                    "none is asked for: nobody",
+                ),
+            ] {
+                let told = notes(&format!("{above}{lines}"));
+                assert!(
+                    told.len() == 1 && told[0].contains(says),
+                    "{lines}: {told:?}"
+                );
+            }
+        }
+    }
+
+    /// Mosquitto listens there with TLS: who asks for a certificate is not served without.
+    #[test]
+    fn a_certificate_above_any_listener_starts_the_default_one() {
+        let config = |text: &str| Config::parse(text, "x", &Env::default()).unwrap().config;
+        let tls = "certfile c\nkeyfile k\n";
+        for (text, ports) in [
+            (tls.to_owned(), &[1883][..]),
+            (format!("{tls}port 8883"), &[8883]),
+            (format!("{tls}listener 8884"), &[1883, 8884]),
+            (format!("listener 8884\n{tls}"), &[8884]),
+        ] {
+            let config = config(&text);
+            let found: Vec<u16> = config.listeners.iter().map(|l| l.port).collect();
+            assert_eq!(found, ports, "{text}");
+            assert!(config.listeners[0].tls.is_on());
+        }
+        assert_eq!(config("cafile c\nrequire_certificate true").listeners, []);
+        let half = config("keyfile k").listeners;
+        assert!(half[0].tls.keyfile.is_some() && !half[0].tls.is_on());
+        let twice = errors(&format!("{tls}listener 1883"));
+        assert!(
+            twice[0].contains("has the same port and address"),
+            "{twice:?}"
+        );
     }
 
     fn kinds(text: &str) -> Vec<Kind> {

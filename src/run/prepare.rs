@@ -25,22 +25,31 @@ impl Prepared {
     /// Reads the files of rules, and those of TLS.
     pub(super) fn new(config: &Config) -> Result<Prepared, Error> {
         let (auth, warnings) = Auth::for_config(config).map_err(Error::Auth)?;
-        let tls = Tls::read(config, Clock::default(), None).map_err(Error::Tls)?;
+        let tls = Tls::read(config, Clock::default()).map_err(Error::Tls)?;
         Prepared::with(auth, warnings, tls)
     }
 
-    /// For starting over: where the files of rules or of TLS can't be read any more, those that were read
-    /// stay in force.
-    pub(super) fn again(config: &Config, rules: Auth, tls: Tls) -> Result<Prepared, Error> {
+    /// For starting over by `config`, where the files of rules or of TLS may be such that they can't be used
+    /// any more: what was read of them stays in force then. Where that is for other listeners than those of
+    /// `config`, these are again those of `old`, for which `tls` was read: none of them may speak without
+    /// TLS, or with another's, where it must not.
+    pub(super) fn again(
+        config: &mut Config,
+        old: &Config,
+        rules: Auth,
+        tls: &Tls,
+    ) -> Result<Prepared, Error> {
+        let tls = tls.read_again(config).unwrap_or_else(|errors| {
+            for error in errors {
+                log::error!("The listeners stay as they were: {error}");
+            }
+            config.listeners.clone_from(&old.listeners);
+            config.local.clone_from(&old.local);
+            tls.clone()
+        });
         let (auth, warnings) = Auth::for_config(config).unwrap_or_else(|e| {
             log::error!("The access rules stay as they were: {e}");
             (rules, Vec::new())
-        });
-        let tls = Tls::read(config, tls.clock.clone(), Some(&tls)).unwrap_or_else(|errors| {
-            for error in errors {
-                log::error!("The certificates stay as they were: {error}");
-            }
-            tls
         });
         Prepared::with(auth, warnings, tls)
     }

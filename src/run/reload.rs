@@ -24,7 +24,7 @@ pub(super) struct Reloadable {
 
 impl Reloadable {
     /// Takes over what can change while running; the log names what can't. Anything wrong leaves
-    /// all as it was. A log file is opened again in any case.
+    /// all as it was, but for files of TLS: a listener whose cannot be used keeps what it has. A log file is opened again in any case.
     pub(super) fn reload(&mut self) {
         match self.read() {
             Ok((config, auth, tls, notes)) => {
@@ -55,8 +55,7 @@ impl Reloadable {
         }
         let (auth, warnings) = Auth::for_config(&config).map_err(Error::Auth)?;
         notes.extend(warnings);
-        let tls =
-            Tls::read(&config, self.tls.clock.clone(), Some(&self.tls)).map_err(Error::Tls)?;
+        let tls = self.tls.read_again(&config).map_err(Error::Tls)?;
         let log = &config.general.log;
         self.logger.apply(log).map_err(|e| Error::of_log(log, e))?;
         Ok((config, auth, tls, notes))

@@ -97,6 +97,12 @@ impl ServerSide {
     ) -> Result<ServerSide, Error> {
         Err(Error)
     }
+
+    /// Never asked.
+    #[must_use]
+    pub fn warn_of_lists(&self, _: Duration) -> Vec<String> {
+        match self.certificate.never {}
+    }
 }
 
 /// TLS of a bridge, which comes to nothing.

@@ -1,32 +1,17 @@
 //! What a certificate says of itself: for the log, for user names, for sentences about what is wrong.
 //! Nothing is decided by it but for certificates of version 1, and whose owner may sign others'.
 
+mod name;
+
 use core::net::{Ipv4Addr, Ipv6Addr};
-use std::fmt::Write;
 use std::time::Duration;
 
 use super::der::{Elements, tag};
 use crate::config::CertificateUsername;
+use name::{attributes, text};
 
-/// The attribute types that RFC 4514 (section 3) has short names for, and what else is common, by the
-/// bytes of their object identifiers.
-const ATTRIBUTES: [(&[u8], &str); 12] = [
-    (&[0x55, 4, 3], "CN"),
-    (&[0x55, 4, 4], "SN"),
-    (&[0x55, 4, 5], "serialNumber"),
-    (&[0x55, 4, 6], "C"),
-    (&[0x55, 4, 7], "L"),
-    (&[0x55, 4, 8], "ST"),
-    (&[0x55, 4, 9], "street"),
-    (&[0x55, 4, 10], "O"),
-    (&[0x55, 4, 11], "OU"),
-    (&[0x55, 4, 12], "title"),
-    (
-        &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 1],
-        "emailAddress",
-    ),
-    (&[9, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 25], "DC"),
-];
+pub(super) use name::name;
+
 const COMMON_NAME: &[u8] = &[0x55, 4, 3];
 const KEY_USAGE: &[u8] = &[0x55, 0x1d, 15];
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 19];
@@ -43,7 +28,7 @@ pub struct Certificate {
     /// The common name of the subject, the first where there are several, as Mosquitto has it; `None`: it has none, or an
     /// empty one.
     pub common_name: Option<String>,
-    /// The subject as RFC 2253 writes it, as Mosquitto's `use_subject_as_username` has it.
+    /// The subject as OpenSSL prints it with XN_FLAG_RFC2253, and so Mosquitto's `use_subject_as_username`.
     pub subject: String,
     /// The subject of the CA that has signed it, written like the subject.
     pub issuer: String,
@@ -167,104 +152,12 @@ pub(super) fn rsa_bits(public_key: &[u8]) -> Option<usize> {
     (kind == RSA).then_some(bits)
 }
 
-/// The attributes of a Name (RFC 5280, section 4.1.2.4): type, tag of the value, value; one list for each
-/// RelativeDistinguishedName.
-fn attributes(name: &[u8]) -> impl DoubleEndedIterator<Item = Vec<(&[u8], u8, &[u8])>> {
-    let sets: Vec<_> = Elements::new(name)
-        .filter(|(t, _)| *t == tag::SET)
-        .collect();
-    sets.into_iter().map(|(_, set)| {
-        let pairs = Elements::new(set).filter_map(|(_, pair)| {
-            let mut pair = Elements::new(pair);
-            let kind = pair.inside(tag::OID)?;
-            let (tag, value) = pair.next()?;
-            Some((kind, tag, value))
-        });
-        pairs.collect()
-    })
-}
-
 fn common_name(subject: &[u8]) -> Option<String> {
     let mut all = attributes(subject).flatten();
-    let first = all.find(|(kind, ..)| *kind == COMMON_NAME);
-    let text = first.map(|(_, tag, value)| text(tag, value))?;
+    let first = all.find(|attribute| attribute.kind == COMMON_NAME)?;
+    let text = text(first.tag, first.value);
     // A zero byte in a name is a trick: what compares C strings sees only what stands before it.
     (!text.is_empty() && !text.contains('\0')).then_some(text)
-}
-
-/// A Name as RFC 2253 writes it: the last part first.
-fn name(name: &[u8]) -> Option<String> {
-    let mut out = String::new();
-    for part in attributes(name).rev() {
-        if !out.is_empty() {
-            out.push(',');
-        }
-        for (n, (kind, tag, value)) in part.into_iter().enumerate() {
-            if n > 0 {
-                out.push('+');
-            }
-            match ATTRIBUTES.iter().find(|(oid, _)| *oid == kind) {
-                Some((_, short)) => out.push_str(short),
-                None => dotted(kind, &mut out),
-            }
-            out.push('=');
-            escape(&text(tag, value), &mut out);
-        }
-    }
-    Some(out)
-}
-
-/// An object identifier in digits.
-fn dotted(oid: &[u8], out: &mut String) {
-    let mut number = 0_u64;
-    let mut is_first = true;
-    for byte in oid {
-        number = number << 7 | u64::from(byte & 0x7f);
-        if byte & 0x80 != 0 {
-            continue;
-        }
-        let written = if is_first {
-            let top = (number / 40).min(2);
-            write!(out, "{top}.{}", number - top * 40)
-        } else {
-            write!(out, ".{number}")
-        };
-        debug_assert!(written.is_ok(), "a String takes all");
-        (number, is_first) = (0, false);
-    }
-}
-
-/// Appends `value` with what RFC 2253 (section 2.4) escapes.
-fn escape(value: &str, out: &mut String) {
-    let last = value.chars().count().saturating_sub(1);
-    for (n, c) in value.chars().enumerate() {
-        let at_end = n == 0 && (c == '#' || c == ' ') || n == last && c == ' ';
-        if at_end || matches!(c, ',' | '+' | '"' | '\\' | '<' | '>' | ';') {
-            out.push('\\');
-        }
-        if c.is_control() {
-            let written = write!(out, "\\{:02X}", u32::from(c));
-            debug_assert!(written.is_ok(), "a String takes all");
-        } else {
-            out.push(c);
-        }
-    }
-}
-
-/// The text of an attribute.
-fn text(tag: u8, value: &[u8]) -> String {
-    if tag == tag::BMP_STRING {
-        let units = value.chunks_exact(2);
-        let units = units.filter_map(|pair| Some(u16::from_be_bytes(pair.try_into().ok()?)));
-        return char::decode_utf16(units)
-            .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
-            .collect();
-    }
-    match std::str::from_utf8(value) {
-        Ok(text) => text.to_owned(),
-        // What is no UTF-8 is a TeletexString, whose bytes are Latin-1 in practice.
-        Err(_) => value.iter().copied().map(char::from).collect(),
-    }
 }
 
 /// The DNS names and addresses of the SubjectAltName.
@@ -292,7 +185,7 @@ fn alternative_names(mut after_key: Elements<'_>) -> Option<Vec<String>> {
 }
 
 /// A Time (RFC 5280, section 4.1.2.5) since 1970; what is before that is 1970.
-fn time(fields: &mut Elements<'_>) -> Option<Duration> {
+pub(super) fn time(fields: &mut Elements<'_>) -> Option<Duration> {
     let (tag, text) = fields.next()?;
     let (year, rest) = match tag {
         tag::UTC_TIME => {

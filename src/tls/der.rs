@@ -7,6 +7,8 @@ pub(super) mod tag {
     pub(in crate::tls) const BIT_STRING: u8 = 0x03;
     pub(in crate::tls) const OCTET_STRING: u8 = 0x04;
     pub(in crate::tls) const OID: u8 = 0x06;
+    pub(in crate::tls) const UTF8_STRING: u8 = 0x0c;
+    pub(in crate::tls) const UNIVERSAL_STRING: u8 = 0x1c;
     pub(in crate::tls) const BMP_STRING: u8 = 0x1e;
     pub(in crate::tls) const UTC_TIME: u8 = 0x17;
     pub(in crate::tls) const GENERALIZED_TIME: u8 = 0x18;

@@ -34,7 +34,7 @@ impl Failure {
     }
 
     /// True if another time of day would have led to another end: a certificate has expired or is not
-    /// valid yet.
+    /// valid yet, or a revocation list has ended.
     #[must_use]
     pub fn is_about_time(&self) -> bool {
         matches!(
@@ -44,6 +44,8 @@ impl Failure {
                     | Bad::ExpiredContext { .. }
                     | Bad::NotValidYet
                     | Bad::NotValidYetContext { .. }
+                    | Bad::ExpiredRevocationList
+                    | Bad::ExpiredRevocationListContext { .. }
             )
         )
     }
@@ -155,6 +157,13 @@ fn client_certificate(bad: &Bad) -> &'static str {
             "is not valid yet: is the clock right here?"
         }
         Bad::Revoked => "is revoked (crlfile)",
+        Bad::UnknownRevocationStatus => {
+            "cannot be judged: crlfile has no list of the CA that has signed it; add that"
+        }
+        Bad::ExpiredRevocationList | Bad::ExpiredRevocationListContext { .. } => {
+            "cannot be judged: the list of its CA in crlfile has ended (nextUpdate); get a new one, SIGHUP \
+             takes it"
+        }
         Bad::BadSignature => "has a signature that is wrong, or of a key below 2048 bits",
         Bad::Other(other) if other.to_string().contains("UnsupportedCertVersion") => {
             "is of version 1, and damaged"

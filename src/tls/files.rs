@@ -1,12 +1,15 @@
 //! Certificates, keys and revocation lists in files.
 
+pub(super) mod lists;
+
 use std::fmt;
 use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::certificate::Certificate;
@@ -27,12 +30,23 @@ const ENCRYPTED: [&[u8]; 2] = [b"BEGIN ENCRYPTED PRIVATE KEY", b"Proc-Type: 4,EN
 /// Reads a file whole.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let unreadable = |error| Error::Unreadable(path.to_owned(), error);
-    let size = fs::metadata(path).map_err(unreadable)?.len();
-    if size > MAX_BYTES {
-        let large = format!("it has {size} bytes");
+    let found = fs::metadata(path).map_err(unreadable)?;
+    if !found.is_file() {
+        // A FIFO would be waited for until somebody writes to it, a device may have no end.
+        let other = "it is a folder, a device or a FIFO, and no file";
+        return Err(unreadable(io::Error::other(other)));
+    }
+    // A file may grow meanwhile. What is read may be a key, which growing buffers would leave behind.
+    let size = usize::try_from(found.len().min(MAX_BYTES)).unwrap_or_default();
+    let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(size + 1));
+    let file = fs::File::open(path).map_err(unreadable)?;
+    let read = file.take(MAX_BYTES + 1).read_to_end(&mut bytes);
+    read.map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        let large = format!("it has more than {MAX_BYTES} bytes");
         return Err(Error::NotPem(path.to_owned(), large));
     }
-    fs::read(path).map_err(unreadable)
+    Ok(std::mem::take(&mut bytes))
 }
 
 /// The certificates of a PEM file, in their order; at least one.
@@ -85,19 +99,6 @@ fn contains(bytes: &[u8], mark: &[u8]) -> bool {
     bytes.windows(mark.len()).any(|window| window == mark)
 }
 
-/// The revocation lists of a PEM file; at least one.
-pub(super) fn crls(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, Error> {
-    let not_one = |why: String| Error::NotACrl(path.to_owned(), why);
-    let bytes = read(path)?;
-    let all: Result<Vec<_>, pem::Error> =
-        CertificateRevocationListDer::pem_slice_iter(&bytes).collect();
-    let all = all.map_err(|why| not_one(why.to_string()))?;
-    if all.is_empty() {
-        return Err(not_one("there is none".to_owned()));
-    }
-    Ok(all)
-}
-
 /// A hash of directives and of what is in the files that they name.
 pub(super) fn fingerprint(
     directives: &impl fmt::Debug,
@@ -107,12 +108,26 @@ pub(super) fn fingerprint(
 ) -> Result<u64, Error> {
     let mut hash = Xxh3::new();
     hash.update(format!("{directives:?}").as_bytes());
-    for path in cas.files()?.into_iter().chain(others) {
+    for path in cas.file.map(Path::to_owned).into_iter().chain(others) {
         hash.update(&read(&path)?);
+    }
+    for path in cas.folder.map(listed).transpose()?.unwrap_or_default() {
+        // What can't be read there may be anything, such as the key of the CA: it stops nothing.
+        match read(&path) {
+            Ok(bytes) => hash.update(&bytes),
+            Err(error) => hash.update(error.to_string().as_bytes()),
+        }
+    }
+    if cas.system {
+        hash.update(&read(system_file()?)?);
     }
     if let Some((certificate, key)) = pair {
         hash.update(&read(certificate)?);
-        hash.update(&zeroize::Zeroizing::new(read(key)?));
+        // One that can't be read is an error where there is none before it.
+        match read(key).map(zeroize::Zeroizing::new) {
+            Ok(bytes) => hash.update(&bytes),
+            Err(error) => hash.update(error.to_string().as_bytes()),
+        }
     }
     Ok(hash.digest())
 }
@@ -142,18 +157,6 @@ impl Cas<'_> {
             folder: tls.capath.as_deref(),
             system: tls.use_os_certs,
         }
-    }
-
-    /// The files that they may lie in.
-    pub(super) fn files(self) -> Result<Vec<PathBuf>, Error> {
-        let mut all: Vec<PathBuf> = self.file.iter().map(|file| file.to_path_buf()).collect();
-        if let Some(folder) = self.folder {
-            all.extend(listed(folder)?);
-        }
-        if self.system {
-            all.push(system_file()?.to_owned());
-        }
-        Ok(all)
     }
 
     /// All of their certificates. In a folder, every file that has any counts: OpenSSL's `c_rehash` is

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{
@@ -12,14 +13,14 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig,
-    SignatureScheme,
+    CertificateError, Connection, DigitallySignedStruct, DistinguishedName, HandshakeKind,
+    RootCertStore, ServerConfig, SignatureScheme,
 };
 
 use super::certificate::{Certificate, may_sign};
 use super::clock::Clock;
 use super::error::Error;
-use super::files::{self, Cas};
+use super::files::{self, Cas, lists};
 use super::suites;
 use super::version1::Version1;
 use crate::config::{ListenerTls, Protocol};
@@ -36,6 +37,10 @@ pub struct ServerSide {
     pub(super) configs: Arc<Configs>,
     /// The listener's own certificate.
     pub certificate: Certificate,
+    /// It and its private key.
+    key: CertifiedKey,
+    /// `crlfile`.
+    lists: Arc<[CertificateRevocationListDer<'static>]>,
     /// Of the directives and the files that it is made of.
     fingerprint: u64,
 }
@@ -48,6 +53,8 @@ pub(super) struct Configs {
     /// Those of all others: rustls would refuse who names only unknown ones, but devices that have an
     /// odd name for MQTT there must be let in.
     unnamed: Arc<ServerConfig>,
+    /// What judges the certificates of clients, where they need one.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 impl Configs {
@@ -63,6 +70,26 @@ impl Configs {
         } else {
             &self.unnamed
         }
+    }
+
+    /// Judges the certificate of a client that has gone on with its session. rustls takes it out of the
+    /// ticket, as what was good once, and makes a new ticket of it each time: without a second look it
+    /// would never expire.
+    ///
+    /// # Errors
+    /// It is good no more.
+    pub(super) fn judge_again(&self, connection: &Connection) -> Result<(), rustls::Error> {
+        let is_resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        let Some(verifier) = self.verifier.as_ref().filter(|_| is_resumed) else {
+            return Ok(());
+        };
+        let shown = connection.peer_certificates().unwrap_or_default();
+        let (first, others) = shown
+            .split_first()
+            .ok_or(rustls::Error::NoCertificatesPresented)?;
+        let now = self.unnamed.time_provider.current_time();
+        let now = now.ok_or(rustls::Error::FailedToGetCurrentTime)?;
+        verifier.verify_client_cert(first, others, now).map(drop)
     }
 }
 
@@ -93,13 +120,21 @@ impl ServerSide {
             return Ok(before.clone());
         }
         let provider = suites::provider(tls.suites.as_deref())?;
-        let key = own_key(pair, cas, &provider)?;
+        let key = key_of_listener(pair, cas, &provider, before)?;
         let certificate = key
             .end_entity_cert()
             .ok()
             .and_then(|der| Certificate::read(der));
         let certificate = certificate.ok_or_else(|| Error::NoCertificate(pair.0.to_owned()))?;
-        let mut unnamed = config(tls, cas, key, &provider, clock)?;
+        let lists: Arc<[_]> = match &tls.crlfile {
+            Some(path) if tls.require_certificate => lists::crls(path)?.into(),
+            _ => Arc::default(),
+        };
+        let verifier = match tls.require_certificate {
+            true => Some(verifier(tls, (cas, &lists), &provider)?),
+            false => None,
+        };
+        let mut unnamed = config(tls, verifier.clone(), key.clone(), &provider, clock)?;
         let mut named = unnamed.clone();
         named.alpn_protocols = match protocol {
             Protocol::Mqtt => vec![MQTT.to_vec()],
@@ -110,17 +145,26 @@ impl ServerSide {
             configs: Arc::new(Configs {
                 named: Arc::new(named),
                 unnamed: Arc::new(unnamed),
+                verifier,
             }),
             certificate,
+            key,
+            lists,
             fingerprint,
         })
+    }
+
+    /// A line for each list of `crlfile` that counts no more at `now`, since 1970, or soon.
+    #[must_use]
+    pub fn warn_of_lists(&self, now: Duration) -> Vec<String> {
+        lists::warnings(&self.lists, now)
     }
 }
 
 /// What handshakes go by, without the names of protocols.
 fn config(
     tls: &ListenerTls,
-    cas: Cas<'_>,
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
     key: CertifiedKey,
     provider: &Arc<CryptoProvider>,
     clock: &Clock,
@@ -130,10 +174,9 @@ fn config(
     let builder = builder
         .with_protocol_versions(suites::versions(tls.version))
         .map_err(refused)?;
-    let builder = if tls.require_certificate {
-        builder.with_client_cert_verifier(verifier(tls, cas, provider)?)
-    } else {
-        builder.with_no_client_auth()
+    let builder = match verifier {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
     };
     let mut config =
         builder.with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)));
@@ -167,10 +210,29 @@ pub(super) fn own_key(
     }
 }
 
+/// As [`own_key`]. A key that cannot be read any more, as where only root may, is the one that was read
+/// before, as long as the certificate is the same: new CAs and lists must not wait for a restart.
+fn key_of_listener(
+    pair: (&Path, &Path),
+    cas: Cas<'_>,
+    provider: &CryptoProvider,
+    before: Option<&ServerSide>,
+) -> Result<CertifiedKey, Error> {
+    match own_key(pair, cas, provider) {
+        Err(Error::Unreadable(path, why)) if path == pair.1 => {
+            let chain = files::complete(files::certificates(pair.0)?, &cas.certificates()?);
+            let known = before.filter(|before| before.key.cert.first() == chain.first());
+            let known = known.ok_or(Error::Unreadable(path, why))?;
+            Ok(CertifiedKey::new(chain, Arc::clone(&known.key.key)))
+        }
+        own => own,
+    }
+}
+
 /// What judges the certificates of clients.
 fn verifier(
     tls: &ListenerTls,
-    cas: Cas<'_>,
+    (cas, lists): (Cas<'_>, &Arc<[CertificateRevocationListDer<'static>]>),
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, Error> {
     if cas.file.is_none() && cas.folder.is_none() {
@@ -187,18 +249,18 @@ fn verifier(
             alone.push(der);
         }
     }
-    let (roots, mut lists, mut inner) = (Arc::new(roots), Vec::new(), None);
-    if let Some(path) = &tls.crlfile {
-        lists = files::crls(path)?;
-    }
+    let (roots, mut inner) = (Arc::new(roots), None);
     if !roots.is_empty() {
         let builder =
             WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider));
-        // As OpenSSL with one list: it says which certificates of its own CA are revoked.
-        let builder = builder
-            .with_crls(lists.clone())
-            .only_check_end_entity_revocation()
-            .allow_unknown_revocation_status();
+        // As OpenSSL with X509_V_FLAG_CRL_CHECK: the list of its CA has to say that the client's own
+        // certificate is not revoked; without one that counts nobody gets in.
+        let mut builder = builder
+            .with_crls(lists.iter().cloned())
+            .only_check_end_entity_revocation();
+        if !tls.disable_client_cert_date_checks {
+            builder = builder.enforce_revocation_expiration();
+        }
         let built = builder.build();
         inner = Some(built.map_err(|why| Error::Refused(why.to_string()))?);
     }
@@ -207,7 +269,7 @@ fn verifier(
         hints,
         roots,
         alone,
-        lists,
+        lists: Arc::clone(lists),
         supported: provider.signature_verification_algorithms,
         any_date: tls.disable_client_cert_date_checks,
     }))
@@ -225,7 +287,7 @@ struct Verifier {
     /// Those that have signed themselves, and nothing else.
     alone: Vec<CertificateDer<'static>>,
     /// `crlfile`.
-    lists: Vec<CertificateRevocationListDer<'static>>,
+    lists: Arc<[CertificateRevocationListDer<'static>]>,
     supported: WebPkiSupportedAlgorithms,
     /// Takes certificates also before and after they hold (`disable_client_cert_date_checks`).
     any_date: bool,
@@ -236,7 +298,7 @@ impl Verifier {
     fn moment(&self, certificate: &CertificateDer<'_>, now: UnixTime) -> UnixTime {
         let read = Certificate::read(certificate).filter(|_| self.any_date);
         read.map_or(now, |certificate| {
-            let now = std::time::Duration::from_secs(now.as_secs());
+            let now = Duration::from_secs(now.as_secs());
             let within = now.min(certificate.not_after).max(certificate.not_before);
             UnixTime::since_unix_epoch(within)
         })
@@ -258,18 +320,24 @@ impl ClientCertVerifier for Verifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        let now = self.moment(end_entity, now);
+        let moment = self.moment(end_entity, now);
         if self.alone.iter().any(|known| known == end_entity) {
-            return holds(end_entity, now);
+            // Of itself it has made no list.
+            return match self.lists.is_empty() {
+                true => holds(end_entity, moment),
+                false => Err(CertificateError::UnknownRevocationStatus.into()),
+            };
         }
         let Some(old) = Version1::read(end_entity) else {
             let inner = self.inner.as_ref();
             let inner = inner.ok_or(CertificateError::UnknownIssuer)?;
-            return inner.verify_client_cert(end_entity, intermediates, now);
+            return inner.verify_client_cert(end_entity, intermediates, moment);
         };
-        old.verify(&self.roots.roots, self.supported, now)?;
-        if old.is_revoked(&self.lists) {
-            return Err(CertificateError::Revoked.into());
+        let roots = &self.roots.roots;
+        old.verify(roots, self.supported, moment)?;
+        if !self.lists.is_empty() {
+            let as_of = (!self.any_date).then_some(now);
+            old.check_revocation(&self.lists, roots, self.supported, as_of)?;
         }
         Ok(ClientCertVerified::assertion())
     }

@@ -29,6 +29,8 @@ pub struct Session {
     has_ended: bool,
     /// How, once what came before is taken.
     failed: Option<Failure>,
+    /// By which the certificate of a client is judged that goes on with its session; taken when it was.
+    judge: Option<Arc<Configs>>,
 }
 
 enum State {
@@ -58,6 +60,7 @@ impl Session {
             name: Box::default(),
             has_ended: false,
             failed: None,
+            judge: Some(Arc::clone(&side.configs)),
         }
     }
 
@@ -77,6 +80,7 @@ impl Session {
             name: host.into(),
             has_ended: false,
             failed: None,
+            judge: None,
         })
     }
 
@@ -126,6 +130,14 @@ impl Session {
             let processed = connection.process_new_packets();
             let state = processed.map_err(|error| Failure::of(error, &self.name))?;
             self.has_ended |= state.peer_has_closed();
+            if !connection.is_handshaking()
+                && let Some(configs) = self.judge.take()
+                && let Err(error) = configs.judge_again(connection)
+            {
+                // Nor does the ticket leave that would let it try that again.
+                self.state = State::Over;
+                return Err(Failure::of(error, &self.name));
+            }
         }
         Ok(())
     }

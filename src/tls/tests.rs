@@ -1,6 +1,11 @@
 //! Handshakes in memory, with certificates made for them.
 
 mod cost;
+mod folders;
+mod resumed;
+mod revoked;
+mod signers;
+mod version1;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,8 +17,7 @@ use rcgen::{
 use super::*;
 use crate::config::{BridgeTls, ListenerTls, Protocol, TlsVersion};
 
-mod signers;
-mod version1;
+use version1::{OLD, sign_version1};
 
 /// A folder with a CA, and the certificates that it signs.
 struct Folder {

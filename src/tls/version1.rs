@@ -13,6 +13,7 @@ use webpki::RawPublicKeyEntity;
 
 use super::certificate::Certificate;
 use super::der::{Elements, tag};
+use super::files::lists;
 
 /// A certificate of version 1.
 #[derive(Debug)]
@@ -84,25 +85,38 @@ impl<'a> Version1<'a> {
     }
 
     fn is_signed_by(&self, root: &TrustAnchor<'_>, supported: WebPkiSupportedAlgorithms) -> bool {
-        let key = SubjectPublicKeyInfoDer::from(wrapped(&root.subject_public_key_info));
-        let Ok(key) = RawPublicKeyEntity::try_from(&key) else {
-            return false;
-        };
-        let mut known = supported.all.iter();
-        known.any(|algorithm| {
-            algorithm.signature_alg_id().as_ref() == self.algorithm
-                && key
-                    .verify_signature(*algorithm, self.signed, self.signature)
-                    .is_ok()
-        })
+        let what = (self.signed, self.algorithm, self.signature);
+        has_signed(root, what, supported)
     }
 
-    /// Whether its CA has revoked it, by these lists.
-    pub(super) fn is_revoked(&self, lists: &[CertificateRevocationListDer<'_>]) -> bool {
-        lists.iter().any(|list| {
-            let is_listed = revoked(list, self.certificate.raw_issuer());
-            is_listed.is_some_and(|mut serials| serials.any(|serial| serial == self.serial))
-        })
+    /// Whether the list of its CA, one of `roots`, says that it is not revoked. Where `now` is given, the
+    /// list has to count then.
+    ///
+    /// # Errors
+    /// It is revoked, or there is no list that says so or not.
+    pub(super) fn check_revocation(
+        &self,
+        lists: &[CertificateRevocationListDer<'_>],
+        roots: &[TrustAnchor<'_>],
+        supported: WebPkiSupportedAlgorithms,
+        now: Option<UnixTime>,
+    ) -> Result<(), CertificateError> {
+        let issuer = self.certificate.raw_issuer();
+        let list = lists::of(issuer, lists).ok_or(CertificateError::UnknownRevocationStatus)?;
+        let what = (list.signed, list.algorithm, list.signature);
+        let mut cas = roots.iter().filter(|root| root.subject.as_ref() == issuer);
+        if !cas.any(|root| has_signed(root, what, supported)) {
+            return Err(CertificateError::UnknownRevocationStatus);
+        }
+        if let (Some(ends), Some(now)) = (list.ends, now)
+            && ends.as_secs() < now.as_secs()
+        {
+            return Err(CertificateError::ExpiredRevocationList);
+        }
+        if list.revokes(self.serial) {
+            return Err(CertificateError::Revoked);
+        }
+        Ok(())
     }
 
     /// Whether its holder has signed the handshake, in TLS 1.2.
@@ -147,23 +161,21 @@ impl<'a> Version1<'a> {
     }
 }
 
-/// The serial numbers that a list (RFC 5280, section 5.1) of this issuer revokes; `None` if it is
-/// another's.
-fn revoked<'a>(list: &'a [u8], issuer: &[u8]) -> Option<impl Iterator<Item = &'a [u8]>> {
-    let mut list = Elements::new(list).enter(tag::SEQUENCE)?;
-    let mut fields = list.enter(tag::SEQUENCE)?;
-    // Version, if it is not 1, and algorithm.
-    fields.inside(tag::INTEGER);
-    fields.inside(tag::SEQUENCE)?;
-    if fields.inside(tag::SEQUENCE)? != issuer {
-        return None;
-    }
-    // This update, and perhaps the next.
-    for time in [tag::UTC_TIME, tag::GENERALIZED_TIME].repeat(2) {
-        fields.inside(time);
-    }
-    let entries = fields.enter(tag::SEQUENCE).unwrap_or(Elements::new(&[]));
-    Some(entries.filter_map(|(_, entry)| Elements::new(entry).inside(tag::INTEGER)))
+/// Whether `root` has signed something: what, by which algorithm, and its signature.
+fn has_signed(
+    root: &TrustAnchor<'_>,
+    (signed, algorithm, signature): (&[u8], &[u8], &[u8]),
+    supported: WebPkiSupportedAlgorithms,
+) -> bool {
+    let key = SubjectPublicKeyInfoDer::from(wrapped(&root.subject_public_key_info));
+    let Ok(key) = RawPublicKeyEntity::try_from(&key) else {
+        return false;
+    };
+    let mut known = supported.all.iter();
+    known.any(|known| {
+        known.signature_alg_id().as_ref() == algorithm
+            && key.verify_signature(*known, signed, signature).is_ok()
+    })
 }
 
 /// `inside` as a SEQUENCE: anchors have keys without their tag and length.

@@ -21,7 +21,7 @@ pub(super) const KEYS: &[Key] = &[
         "Listens on a port, of one address or of all; may be given more than once.",
         "`listener 0 PATH` listens on a Unix socket; who may connect follows from the rights of its \
          folder and the umask. The listener directives below it are for this listener. Without \
-         any `listener`, `port` or `bind_address` the broker listens on the loopback addresses only. \
+         any `listener`, `port`, `bind_address` or `certfile` the broker listens on the loopback addresses only. \
          An address or a folder that is not there, a name that does not resolve and a port that \
          another program has are tried again until they can be had, at most 10 seconds apart, and \
          the rest is served meanwhile; if all ports are taken, the broker does not start.",

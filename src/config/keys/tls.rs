@@ -30,11 +30,16 @@ pub(super) const KEYS: &[Key] = &[
         "FILE",
         Means("the listener has no TLS"),
         "The certificate of the listener, in PEM: from then on it speaks TLS only.",
-        "Behind it may stand the certificates that lead to its CA; what lacks of them is taken from cafile. \
+        "Above any `listener` it starts the default listener, port 1883 unless `port` says otherwise. Behind it may stand the certificates that lead to its CA; what lacks of them is taken from cafile \
+         and capath. \
          Read again on SIGHUP, for connections that come after that. TLS 1.2 and 1.3 are spoken, with \
          ECDHE, AES-GCM and ChaCha20. A client that comes again goes on with its session: a round trip \
          less.",
-        tls!(certfile, v => Some(v.path()?)),
+        |draft, v| {
+            draft.start_default();
+            draft.listener().tls.certfile = Some(v.path()?);
+            Ok(())
+        },
     ),
     implemented(
         Listener,
@@ -44,7 +49,11 @@ pub(super) const KEYS: &[Key] = &[
         "The private key of certfile, in PEM: PKCS #8, PKCS #1 or SEC 1.",
         "RSA of 2048 to 8192 bits, ECDSA on P-256 or P-384, or Ed25519. One that needs a pass phrase is \
          refused, because nobody is there to give it. Read again on SIGHUP.",
-        tls!(keyfile, v => Some(v.path()?)),
+        |draft, v| {
+            draft.start_default();
+            draft.listener().tls.keyfile = Some(v.path()?);
+            Ok(())
+        },
     ),
     implemented(
         Listener,
@@ -52,7 +61,8 @@ pub(super) const KEYS: &[Key] = &[
         "FILE",
         Means("none"),
         "The CAs whose client certificates are taken, in PEM.",
-        "Only with require_certificate. A certificate that is no CA's counts for itself, if it has signed \
+        "Clients show certificates with require_certificate only; what lacks of the chain of certfile is taken \
+         from here in any case. A certificate that is no CA's counts for itself, if it has signed \
          itself, and signs for nobody else. Read again on SIGHUP.",
         tls!(cafile, v => Some(v.path()?)),
     ),
@@ -62,7 +72,7 @@ pub(super) const KEYS: &[Key] = &[
         "DIRECTORY",
         Means("none"),
         "A folder with such CAs: all files in it that have certificates.",
-        "They need no hashes for names. Read again on SIGHUP.",
+        "They need no hashes for names. What cannot be read there is passed over. Read again on SIGHUP.",
         tls!(capath, v => Some(v.path()?)),
     ),
     implemented(
@@ -71,7 +81,10 @@ pub(super) const KEYS: &[Key] = &[
         "FILE",
         Means("none"),
         "The client certificates that are revoked, as lists in PEM.",
-        "Only with require_certificate. Read again on SIGHUP; who is connected stays.",
+        "Only with require_certificate. As with OpenSSL, there has to be a list of the CA that has signed the \
+         client's certificate, and one whose nextUpdate is over lets nobody of that CA in (unless \
+         disable_client_cert_date_checks is set): the log warns before. Of several lists of one CA the \
+         newest counts. Read again on SIGHUP; who is connected stays.",
         tls!(crlfile, v => Some(v.path()?)),
     ),
     implemented(
@@ -99,7 +112,8 @@ pub(super) const KEYS: &[Key] = &[
         "true|false",
         Is("false"),
         "Takes the whole subject of the client's certificate for its user name.",
-        "As use_identity_as_username; written as RFC 2253 has it, such as CN=meter-7,OU=Hall 3,O=Site.",
+        "As use_identity_as_username; written as `openssl x509 -subject -nameopt RFC2253` prints it, and so \
+         Mosquitto: CN=meter-7,OU=Hall 3,O=Site, and CN=J\\C3\\B6rg where there is more than ASCII.",
         |draft, v| username(draft, v.flag()?, CertificateUsername::Subject),
     ),
     implemented(

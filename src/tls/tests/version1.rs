@@ -5,12 +5,20 @@ use rcgen::{CertificateParams, CertifiedIssuer, DnType, KeyPair};
 use super::*;
 use crate::tls::der::{Elements, tag};
 
+/// The serial number of certificates of version 1.
+pub(super) const OLD: u64 = 11;
+
 /// A certificate of version 1, as `openssl x509 -req` makes it without extensions: NAME.pem and NAME.key.
-fn sign_version1(folder: &Folder, name: &str, signer: &CertifiedIssuer<'static, KeyPair>) {
+pub(super) fn sign_version1(
+    folder: &Folder,
+    name: &str,
+    signer: &CertifiedIssuer<'static, KeyPair>,
+) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
+    params.serial_number = Some(rcgen::SerialNumber::from(OLD));
     let modern = params.signed_by(&key, signer).unwrap();
     let mut parts = Elements::new(modern.der()).enter(tag::SEQUENCE).unwrap();
     let mut fields = parts.enter(tag::SEQUENCE).unwrap();
