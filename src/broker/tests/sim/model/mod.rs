@@ -438,6 +438,7 @@ fn owe(p: &Rc<Publication>, order: u64, options: &[Options], upgrade: bool) -> O
         forgot: false,
         offered: false,
         spreads: false,
+        brought_by: None,
     })
 }
 

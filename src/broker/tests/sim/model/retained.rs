@@ -32,9 +32,25 @@ impl Model {
             RetainHandling::DontSend => false,
         };
         if wanted {
+            self.drop_awaited(client, filter);
             self.owe_retained(client, filter, options, now);
         }
         version
+    }
+
+    /// A subscription is replaced or ends while it still brings what is retained: the one in its place brings
+    /// that anew [MQTT-3.8.4-4], and without one nothing need be added any more [MQTT-3.10.4-2].
+    fn drop_awaited(&mut self, client: usize, filter: &str) {
+        let retained = &self.retained;
+        let is_kept = |p: &Rc<Publication>| {
+            let value = retained
+                .get(&p.topic)
+                .and_then(|value| value.get().as_ref());
+            value.is_some_and(|value| Rc::ptr_eq(value, p))
+        };
+        if let Some(session) = self.sessions.get_mut(&client) {
+            session.need_not_bring(filter, is_kept);
+        }
     }
 
     /// What is retained for a subscription may come once more.
@@ -47,6 +63,11 @@ impl Model {
     ) {
         let before = self.order;
         self.owe_retained(client, filter, options, now);
+        self.need_not(client, before);
+    }
+
+    /// What `client` is owed since the routing `before` may come or not.
+    fn need_not(&mut self, client: usize, before: u64) {
         if let Some(session) = self.sessions.get_mut(&client) {
             let new = session.owed.range_mut(before + 1..);
             new.for_each(|(_, owed)| owed.must = Must::Not);
@@ -54,28 +75,45 @@ impl Model {
     }
 
     fn owe_retained(&mut self, client: usize, filter: &str, options: Options, now: Time) {
-        let (rules, order) = (self.rules, &mut self.order);
+        let values = self
+            .retained
+            .values()
+            .filter_map(|value| value.get().clone());
+        let values: Vec<_> = values
+            .filter(|p| topics::matches(filter, &p.topic))
+            .collect();
+        for p in values {
+            self.bring(client, (filter, options), &p, now);
+        }
+    }
+
+    /// A subscription brings a retained message, unless that has expired or is the client's own.
+    fn bring(
+        &mut self,
+        client: usize,
+        (filter, options): (&str, Options),
+        p: &Rc<Publication>,
+        now: Time,
+    ) {
         let Some(session) = self.sessions.get_mut(&client) else {
             return;
         };
-        for (topic, value) in &self.retained {
-            let live = |p: &&Rc<Publication>| p.expires.is_none_or(|end| end > now);
-            let own = |p: &&Rc<Publication>| !options.no_local || p.publisher != client;
-            let value = value.get().as_ref().filter(live).filter(own);
-            let Some(p) = value.filter(|_| topics::matches(filter, topic)) else {
-                continue;
-            };
-            *order += 1;
-            if let Some(mut owed) = owe(p, *order, &[options], rules.upgrade) {
-                owed.retain = true;
-                owed.must = due(session, &owed, rules, false).unwrap_or(Must::Not);
-                session.owed.insert(*order, owed);
-            }
+        let is_own = options.no_local && p.publisher == client;
+        if is_own || p.expires.is_some_and(|end| end <= now) {
+            return;
+        }
+        self.order += 1;
+        if let Some(mut owed) = owe(p, self.order, &[options], self.rules.upgrade) {
+            owed.retain = true;
+            owed.brought_by = Some(filter.into());
+            owed.must = due(session, &owed, self.rules, false).unwrap_or(Must::Not);
+            session.owed.insert(self.order, owed);
         }
     }
 
     /// Removes a subscription. Answers what UNSUBACK must say, and the version to settle then.
     pub fn unsubscribe(&mut self, client: usize, filter: &str) -> (Reason, u32) {
+        self.drop_awaited(client, filter);
         let session = self.sessions.get_mut(&client);
         let slot = session.and_then(|s| s.subscriptions.get_mut(filter));
         let Some(slot) = slot else {

@@ -67,6 +67,11 @@ impl Publication {
         let end = end.unwrap_or(self.payload.len());
         String::from_utf8_lossy(&self.payload[..end])
     }
+
+    /// The same as a number, by which one that its publisher has sent later has a higher one.
+    pub fn count(&self) -> Option<u32> {
+        self.number().parse().ok()
+    }
 }
 
 impl fmt::Debug for Publication {
