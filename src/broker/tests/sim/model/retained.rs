@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::session::{Must, Options};
+use super::session::{Must, Options, Owed};
 use super::{Model, Publication, due, owe};
 use super::{Unsure, topics};
 use crate::mqtt::{Reason, RetainHandling};
@@ -66,6 +66,24 @@ impl Model {
         self.need_not(client, before);
     }
 
+    /// The same for what may have been retained on `topics` before the last value.
+    pub(super) fn may_bring_replaced(
+        &mut self,
+        client: usize,
+        (filter, options): (&str, Options),
+        topics: &[Rc<str>],
+        now: Time,
+    ) {
+        let before = self.order;
+        let values = topics.iter().filter_map(|topic| self.retained.get(topic));
+        let all = values.flat_map(|value| value.possible().flatten().cloned());
+        let all: Vec<_> = all.filter(|p| topics::matches(filter, &p.topic)).collect();
+        for p in all {
+            self.bring(client, (filter, options), &p, now);
+        }
+        self.need_not(client, before);
+    }
+
     /// What `client` is owed since the routing `before` may come or not.
     fn need_not(&mut self, client: usize, before: u64) {
         if let Some(session) = self.sessions.get_mut(&client) {
@@ -108,6 +126,30 @@ impl Model {
             owed.brought_by = Some(filter.into());
             owed.must = due(session, &owed, self.rules, false).unwrap_or(Must::Not);
             session.owed.insert(self.order, owed);
+        }
+    }
+
+    /// A message that was routed as `order` replaces what its topic retained. To sessions that it does not reach
+    /// now, a subscription that has not come to the topic yet may bring it later, instead of what it replaces:
+    /// who is away gets nothing of QoS 0, and what has no room is dropped.
+    pub(super) fn replace_awaited(&mut self, p: &Rc<Publication>, order: u64) {
+        let (rules, before) = (self.rules, self.order);
+        for (client, walks) in self.walks.clone() {
+            let Some(session) = self.sessions.get_mut(&client) else {
+                continue;
+            };
+            let live = session.owed.get(&order);
+            let misses = live.is_none_or(Owed::is_stray);
+            let may_miss = misses || rules.lossy && live.is_some_and(|o| o.must == Must::Not);
+            for walk in walks.iter().filter(|walk| walk.comes_to(&p.topic)) {
+                if let (true, Some(session)) = (misses, self.sessions.get_mut(&client)) {
+                    session.need_not_bring(&walk.filter, |other| other.topic == p.topic);
+                }
+                if may_miss && !p.payload.is_empty() {
+                    self.bring(client, (&walk.filter, walk.options), p, Time::ZERO);
+                }
+            }
+            self.need_not(client, before);
         }
     }
 

@@ -77,7 +77,7 @@ impl Owed {
 
     /// True if it has reached some of its receivers, and whether this one is among them, which was away
     /// meanwhile, is not known.
-    fn is_stray(&self) -> bool {
+    pub(super) fn is_stray(&self) -> bool {
         self.spreads && self.must == Must::Not
     }
 
