@@ -23,7 +23,7 @@ pub(crate) use left_in_ram::LeftInRam;
 pub(crate) use leftovers::{Leftovers, Place, Reading};
 use moving::Moving;
 pub(crate) use receiver::Receiver;
-use receiver::Terms;
+use receiver::{Terms, is_own};
 pub(crate) use remaining::{Behind, FanOut, FanOuts, Remaining, Retention, Spread};
 use unwritten::Unwritten;
 pub(crate) use walks::{Walk, Walks};
@@ -156,7 +156,7 @@ impl Router {
                 return;
             };
             matched = true;
-            if options.no_local && from == Some(key) {
+            if options.no_local && is_own(from, (key, session), message) {
                 return;
             }
             let Some(reached) = reached_at(all_reached, key) else {

@@ -123,3 +123,14 @@ impl Terms {
         })
     }
 }
+
+/// True if a session is the publisher's own, for no-local. The one that the message came `from` may have
+/// ended while it waited for its turn: what counts is the client id [MQTT-3.8.3-3].
+pub(super) fn is_own(
+    from: Option<SessionKey>,
+    (key, session): (SessionKey, &Session),
+    message: &Message,
+) -> bool {
+    let is_same = |from| from == key || message.origin.client_id() == session.client_id();
+    from.is_some_and(is_same)
+}

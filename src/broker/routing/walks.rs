@@ -206,6 +206,13 @@ impl Walks {
         Some(key)
     }
 
+    /// The walks of a session, in the order in which they began.
+    #[cfg(test)]
+    pub(crate) fn all(&self, key: SessionKey) -> impl Iterator<Item = &Walk> {
+        let of = self.of.get(&key).into_iter();
+        of.flat_map(|of| of.walks.values())
+    }
+
     /// The walk of a session that goes on.
     pub(crate) fn first(&self, key: SessionKey) -> Option<&Walk> {
         let (_, walk) = self.of.get(&key)?.walks.first_key_value()?;

@@ -234,6 +234,29 @@ fn receivers_that_come_and_go_in_between() {
     }
 }
 
+/// What a client has published comes to it by no subscription with no-local, though its session has ended and
+/// another has begun while the message waited for its turn [MQTT-3.8.3-3].
+#[test]
+fn no_local_for_who_comes_back_without_its_session() {
+    let (mut world, peers) = world(7, QoS::AtLeastOnce);
+    let [other, own] = ["other", "own"].map(|id| world.clean(Version::V5, id));
+    world.publish(other, "all", "1", qos1(1));
+    world.publish(own, "all", "2", qos1(1));
+    world.publish(other, "all", "3", qos1(2));
+    world.go_on(1);
+    let own = world.dial(&Dial::clean(Version::V5, "own"));
+    let no_local = Subscription {
+        no_local: true,
+        ..Subscription::new("all", QoS::AtLeastOnce)
+    };
+    world.subscribe(own, 1, &[no_local]);
+    world.spread_all();
+    world.publish(other, "all", "4", qos1(3));
+    world.spread_all();
+    assert_eq!(world.all_payloads(&peers), [["1", "2", "3", "4"]; 7]);
+    assert_eq!(world.all_payloads(&[own]), [["3", "4"]]);
+}
+
 /// A queue that is full refuses the message to its publisher at the end; who has room has it.
 #[test]
 fn no_room_for_some() {

@@ -1,11 +1,13 @@
 //! What the broker chose, where it may choose.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
-use super::model::{Facts, Kept, Options};
+use super::model::{Facts, Kept, Options, Walk};
 use crate::broker::sessions::Session;
 use crate::broker::tests::World;
+use crate::route::SubOptions;
 
 /// The number of the client that has this client id.
 pub fn number(client_id: &str) -> usize {
@@ -43,16 +45,35 @@ pub fn session_number(world: &World, client_id: &str) -> u64 {
     sessions.get(key).unwrap().id.0
 }
 
+/// What the broker is still to bring new subscribers of what is retained, by the number of the client.
+pub fn walks(world: &World) -> BTreeMap<usize, Vec<Walk>> {
+    let core = &world.broker.core;
+    let walks = &core.router.walks;
+    let keys = walks.keys().into_iter();
+    let of = keys.filter_map(|key| Some((key, core.sessions.get(key)?)));
+    of.map(|(key, session)| {
+        let walks = walks.all(key).map(|walk| Walk {
+            filter: Rc::clone(walk.filter()),
+            options: options(&walk.options()),
+            passed: walk.passed().map(Box::from),
+        });
+        (number(session.client_id()), walks.collect())
+    })
+    .collect()
+}
+
+fn options(options: &SubOptions) -> Options {
+    Options {
+        qos: options.qos,
+        no_local: options.no_local,
+        retain_as_published: options.retain_as_published,
+        id: options.sub_id.map(|id| id.get()),
+    }
+}
+
 fn facts(world: &World, session: &Session) -> Facts {
-    let subscriptions = session.subscriptions.iter().map(|s| {
-        let options = Options {
-            qos: s.options.qos,
-            no_local: s.options.no_local,
-            retain_as_published: s.options.retain_as_published,
-            id: s.options.sub_id.map(|id| id.get()),
-        };
-        (s.filter.to_string(), options)
-    });
+    let subscriptions = session.subscriptions.iter();
+    let subscriptions = subscriptions.map(|s| (s.filter.to_string(), options(&s.options)));
     let awaiting = session.subscriptions.iter().filter(|s| s.awaits_retained);
     let awaiting = awaiting.map(|s| s.filter.to_string());
     let will = session.will.as_ref();

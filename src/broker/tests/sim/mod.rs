@@ -250,6 +250,7 @@ impl Sim {
             client.drain(&mut self.env);
         }
         self.env.model.turned();
+        self.env.model.walks = facts::walks(&self.env.world);
     }
 
     /// What the storage thread says of the disk comes in any order.

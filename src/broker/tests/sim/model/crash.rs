@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::session::{Must, Options, Session};
-use super::{Model, Publication, Violation, Will};
+use super::{Model, Publication, Violation, Walk, Will};
 use crate::mqtt::QoS;
 use crate::time::Time;
 
@@ -77,6 +77,17 @@ impl Model {
             session.done.retain(|owed| !is_lost(&owed.order));
             session.restore_owed(|order| self.acknowledged.contains(&order));
         }
+        self.begin_walks(facts)?;
+        let topics = wills.iter().map(|(_, will, _)| &will.publication);
+        let topics: Vec<_> = topics
+            .filter(|p| p.retain)
+            .map(|p| Rc::clone(&p.topic))
+            .collect();
+        for (client, walks) in self.walks.clone() {
+            for walk in walks {
+                self.may_bring_replaced(client, (&walk.filter, walk.options), &topics, now);
+            }
+        }
         for (client, will, certain) in wills {
             self.route(&will.publication(now), Some(client), false);
             let order = self.order;
@@ -86,12 +97,26 @@ impl Model {
             }
         }
         self.restore_retained(retained, now)?;
+        for (client, walks) in self.walks.clone() {
+            for walk in walks {
+                self.may_bring_retained(client, &walk.filter, walk.options, now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Subscriptions that had not brought all that is retained begin anew.
+    fn begin_walks(&mut self, facts: &BTreeMap<usize, Facts>) -> Result<(), Violation> {
+        self.walks.clear();
         for (client, fact) in facts {
             for filter in &fact.awaiting {
-                let Some(options) = fact.subscriptions.get(filter) else {
-                    return Err(Violation::WrongSubscriptionRestored);
+                let options = fact.subscriptions.get(filter);
+                let walk = Walk {
+                    filter: filter.as_str().into(),
+                    options: *options.ok_or(Violation::WrongSubscriptionRestored)?,
+                    passed: None,
                 };
-                self.may_bring_retained(*client, filter, *options, now);
+                self.walks.entry(*client).or_default().push(walk);
             }
         }
         Ok(())

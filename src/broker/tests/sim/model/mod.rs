@@ -23,7 +23,7 @@ use std::time::Duration;
 
 pub use crash::{Facts, Kept};
 pub use session::{Arrival, Options};
-pub use terms::{Hello, Publication, Violation, Will};
+pub use terms::{Hello, Publication, Violation, Walk, Will};
 
 use session::{Must, Owed, Received, Session, Stage};
 use unsure::Unsure;
@@ -75,6 +75,8 @@ pub struct Model {
     blurred: BTreeSet<usize>,
     /// What is published goes to its receivers in pieces.
     pub spreads: bool,
+    /// What the broker is still to bring new subscribers of what is retained, by the number of the client.
+    pub walks: BTreeMap<usize, Vec<Walk>>,
     /// Deliveries seen.
     pub delivered: u64,
     /// Wills published.
@@ -391,6 +393,9 @@ impl Model {
             };
             session.owed.insert(order, owed);
         }
+        if p.retain {
+            self.replace_awaited(p, order);
+        }
         let retained = p.retain.then(|| self.retain(p));
         Routed {
             order,
@@ -438,6 +443,7 @@ fn owe(p: &Rc<Publication>, order: u64, options: &[Options], upgrade: bool) -> O
         forgot: false,
         offered: false,
         spreads: false,
+        brought_by: None,
     })
 }
 

@@ -56,6 +56,8 @@ pub struct Owed {
     pub offered: bool,
     /// It goes to its receivers in pieces: one that comes back in between may get it, too.
     pub spreads: bool,
+    /// It is retained, and a subscription to this filter brings it.
+    pub brought_by: Option<Rc<str>>,
 }
 
 impl Owed {
@@ -75,7 +77,7 @@ impl Owed {
 
     /// True if it has reached some of its receivers, and whether this one is among them, which was away
     /// meanwhile, is not known.
-    fn is_stray(&self) -> bool {
+    pub(super) fn is_stray(&self) -> bool {
         self.spreads && self.must == Must::Not
     }
 
@@ -202,8 +204,10 @@ impl Session {
         self.connection += 1;
         self.latest.clear();
         // What a new subscription is to get of retained messages may come on the next connection.
-        self.owed
-            .retain(|_, owed| owed.must != Must::Connection || owed.retain || owed.spreads);
+        self.owed.retain(|_, owed| {
+            let may_come = owed.brought_by.is_some() || owed.spreads;
+            owed.must != Must::Connection || may_come
+        });
         let kept = self.owed.values_mut();
         let kept = kept.filter(|owed| owed.must == Must::Connection);
         kept.for_each(|owed| owed.must = Must::Not);
@@ -227,14 +231,16 @@ impl Session {
     /// A PUBLISH was sent to the client: it must be owed, and as owed.
     pub fn seen(&mut self, arrival: &Arrival, now: Time) -> Result<(), Violation> {
         let order = self.find(arrival, now)?;
-        let first_copy = self.before_copy(order);
+        let passed = self.before_spreading(order);
+        self.has_brought(order);
         let Some(owed) = self.owed.get_mut(&order) else {
             return Err(Violation::NotOwed);
         };
         let known = is_known_by(owed, arrival);
         if !owed.offered {
-            let (line, order) = (line(owed), first_copy.unwrap_or(order));
-            self.latest.insert(line.clone(), order);
+            let (line, order) = (line(owed), passed.unwrap_or(order));
+            let latest = self.latest.entry(line.clone()).or_default();
+            *latest = passed.map_or(order, |passed| passed.max(*latest));
             let newest = self.newest.entry(line).or_default();
             *newest = order.max(*newest);
         }
@@ -256,13 +262,49 @@ impl Session {
         Ok(())
     }
 
-    /// What is retained may come before the same message does that is on its way in pieces: where that stands.
-    fn before_copy(&self, order: u64) -> Option<u64> {
+    /// What is retained stands before a message that is on its way in pieces, if it is that very message or one
+    /// that was published before [MQTT-4.6.0-6]: where it stands then.
+    fn before_spreading(&self, order: u64) -> Option<u64> {
         let came = self.owed.get(&order)?;
-        let mut copies = self.owed.range(..order).map(|(_, owed)| owed);
-        let copy =
-            copies.find(|owed| owed.spreads && Rc::ptr_eq(&owed.publication, &came.publication));
-        copy.map(|copy| copy.order.saturating_sub(1))
+        came.brought_by.as_ref()?;
+        let number = came.publication.count()?;
+        let is_to_come = |owed: &Owed| match owed.stage {
+            Stage::Waiting => true,
+            Stage::Sent(_, on) => on != self.connection,
+            Stage::Taken(_) => false,
+        };
+        let mut before = self.owed.range(..order).map(|(_, owed)| owed);
+        let next = before.find(|owed| {
+            let spreads = owed.spreads && is_to_come(owed) && line(owed) == line(came);
+            spreads && owed.publication.count().is_some_and(|n| number <= n)
+        });
+        next.map(|next| next.order.saturating_sub(1))
+    }
+
+    /// A subscription that was replaced may have queued what the one in its place brings anew: once is enough.
+    fn has_brought(&mut self, order: u64) {
+        let Some(came) = self.owed.get(&order).cloned() else {
+            return;
+        };
+        if came.brought_by.is_none() || came.must != Must::Not || came.stage != Stage::Waiting {
+            return;
+        }
+        let later = self.owed.range_mut(order + 1..).map(|(_, owed)| owed);
+        let alike = later.filter(|owed| {
+            let is_same = Rc::ptr_eq(&owed.publication, &came.publication);
+            is_same && owed.brought_by == came.brought_by && owed.qos == came.qos
+        });
+        alike.for_each(|owed| owed.must = Must::Not);
+    }
+
+    /// What a subscription to `filter` was still to bring and `is_such` need not come.
+    pub fn need_not_bring(&mut self, filter: &str, is_such: impl Fn(&Rc<Publication>) -> bool) {
+        for owed in self.owed.values_mut() {
+            let waits = owed.stage == Stage::Waiting && owed.brought_by.as_deref() == Some(filter);
+            if waits && is_such(&owed.publication) {
+                owed.must = Must::Not;
+            }
+        }
     }
 
     /// Which message a PUBLISH is: the one that has its packet id already, else the first.

@@ -5,6 +5,8 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::session::Options;
+use super::topics::matches;
 use crate::mqtt::{QoS, Version};
 use crate::time::Time;
 
@@ -66,6 +68,28 @@ impl Publication {
         let end = self.payload.iter().position(|b| *b == b' ');
         let end = end.unwrap_or(self.payload.len());
         String::from_utf8_lossy(&self.payload[..end])
+    }
+
+    /// The same as a number, by which one that its publisher has sent later has a higher one.
+    pub fn count(&self) -> Option<u32> {
+        self.number().parse().ok()
+    }
+}
+
+/// What a subscription is still to bring of what is retained.
+#[derive(Clone, Debug)]
+pub struct Walk {
+    pub filter: Rc<str>,
+    pub options: Options,
+    /// The key of the last topic it has come to: it goes by their order.
+    pub passed: Option<Box<[u8]>>,
+}
+
+impl Walk {
+    /// True if it is still to come to `topic`.
+    pub fn comes_to(&self, topic: &str) -> bool {
+        let is_beyond = |passed: &[u8]| *crate::route::key(topic) > *passed;
+        matches(&self.filter, topic) && self.passed.as_deref().is_none_or(is_beyond)
     }
 }
 

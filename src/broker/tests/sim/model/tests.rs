@@ -1,5 +1,7 @@
 //! The model objects to a broker that does wrong.
 
+mod brought;
+
 use super::*;
 use crate::mqtt::{RetainHandling, Version};
 
