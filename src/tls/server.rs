@@ -130,9 +130,10 @@ impl ServerSide {
             Some(path) if tls.require_certificate => lists::crls(path)?.into(),
             _ => Arc::default(),
         };
-        let verifier = match tls.require_certificate {
-            true => Some(verifier(tls, (cas, &lists), &provider)?),
-            false => None,
+        let verifier = if tls.require_certificate {
+            Some(verifier(tls, (cas, &lists), &provider)?)
+        } else {
+            None
         };
         let mut unnamed = config(tls, verifier.clone(), key.clone(), &provider, clock)?;
         let mut named = unnamed.clone();
@@ -323,9 +324,10 @@ impl ClientCertVerifier for Verifier {
         let moment = self.moment(end_entity, now);
         if self.alone.iter().any(|known| known == end_entity) {
             // Of itself it has made no list.
-            return match self.lists.is_empty() {
-                true => holds(end_entity, moment),
-                false => Err(CertificateError::UnknownRevocationStatus.into()),
+            return if self.lists.is_empty() {
+                holds(end_entity, moment)
+            } else {
+                Err(CertificateError::UnknownRevocationStatus.into())
             };
         }
         let Some(old) = Version1::read(end_entity) else {

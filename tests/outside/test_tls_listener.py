@@ -247,7 +247,7 @@ def test_files_that_cannot_be_used_are_each_named(tmp_path, ca):
         (Pair(pair.cert, text), f"{text}: has no private key"),
         (Pair(pair.cert, pair.cert), f"{pair.cert}: has no private key"),
         (Pair(tmp_path / "none", pair.key), "No such file"),
-        (Pair(pair.cert, tmp_path), "directory"),
+        (Pair(pair.cert, tmp_path), "it is a folder, a device or a FIFO"),
     ]
     for wrong, says in rows:
         assert says in refused(tmp_path, wrong.lines()), says
@@ -257,6 +257,18 @@ def test_files_that_cannot_be_used_are_each_named(tmp_path, ca):
     assert "require_certificate without cafile or capath" in no_ca
     crl = refused(tmp_path, pair.lines(), f"cafile {ca.cert}", "require_certificate true", f"crlfile {text}")
     assert "is no revocation list" in crl
+
+
+@pytest.mark.footbridge
+def test_a_certificate_alone_is_not_passed_over(tmp_path, ca):
+    """It starts the default listener, as Mosquitto's does; what has no effect without one is told."""
+    file, pair = tmp_path / "footbridge.conf", ca.issue()
+    file.write_text(Pair(pair.cert, tmp_path / "none").lines())
+    check = run("-c", file, "--test-config")
+    assert check.returncode != 0 and "listener 1883: " in check.stdout + check.stderr
+    file.write_text("require_certificate true")
+    check = run("-c", file, "--test-config")
+    assert "require_certificate without certfile" in check.stdout + check.stderr
 
 
 # Clients with certificates.

@@ -95,6 +95,43 @@ def test_a_mistake_changes_nothing(secure, ca, client, place):
     assert stays.payloads(1) == ["still here"]
 
 
+def test_what_else_is_new_counts_where_a_certificate_cannot_be_used(secure, ca, client, place, tmp_path):
+    held, acl = place(ca.issue("old")), tmp_path / "acl"
+    acl.write_text("topic read #\n")
+    broker = secure(held, config=f"acl_file {acl}")
+    held.cert.unlink()
+    acl.write_text("topic readwrite #\n")
+    hang_up(broker)
+    said(broker, "The certificates of this listener stay as they were")
+    assert "old" in shown(broker.tls_port)
+    one = client(broker.tls_port, "one", tls=trusting(ca))
+    one.subscribe("t", 1)
+    one.publish("t", "by the new rules", 1)
+    assert one.payloads(1) == ["by the new rules"]
+
+
+def test_a_key_that_cannot_be_read_again_goes_on(secure, ca, place, tmp_path):
+    """As one that only root can read, when rights are given up."""
+    pair, crl, held = ca.client("meter-7"), tmp_path / "crl", place(ca.issue("old"))
+    shutil.copy(ca.crl(), crl)
+    broker = secure(held, f"{CERTIFICATE_WANTED} {ca.cert}\ncrlfile {crl}")
+    assert enters(broker.tls_port, trusting(ca, pair))
+    held.key.unlink()
+    ca.revoke(pair)
+    shutil.copy(ca.crl(), crl)
+    hang_up(broker)
+    assert not enters(broker.tls_port, trusting(ca, pair))
+    assert enters(broker.tls_port, trusting(ca, ca.client("meter-8")))
+
+
+def test_a_revocation_list_of_another_ca(secure, ca, tmp_path):
+    """It does not say who is revoked, as with OpenSSL."""
+    other, pair = Authority(tmp_path, "Another CA"), ca.client("meter-7")
+    broker = secure(ca.issue(), f"{CERTIFICATE_WANTED} {ca.cert}\ncrlfile {other.crl()}")
+    assert not enters(broker.tls_port, trusting(ca, pair))
+    said(broker, "crlfile has no list of the CA that has signed it")
+
+
 def test_a_new_revocation_list(secure, ca, client, tmp_path):
     pair, crl = ca.client("meter-7"), tmp_path / "crl"
     shutil.copy(ca.crl(), crl)

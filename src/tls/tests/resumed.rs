@@ -44,7 +44,7 @@ fn a_session_does_not_outlive_the_certificate_of_its_client() {
     let folder = Folder::new();
     folder.sign("s", &["upstream.example"], |_| {});
     folder.sign("meter", &["meter"], |p| {
-        p.not_after = date_time_ymd(2026, 12, 10)
+        p.not_after = date_time_ymd(2026, 12, 10);
     });
     let mut listener = folder.listener("s");
     listener.require_certificate = true;
