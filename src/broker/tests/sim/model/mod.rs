@@ -117,6 +117,9 @@ impl Model {
         if hello.clean {
             self.end(client);
         }
+        // A crash has the broker use a number again that is not on disk: who had it does not come back.
+        self.ended
+            .retain(|(c, session)| *c != client || session.number != number);
         let present = self.sessions.contains_key(&client);
         let fresh = || Session::new(number, hello);
         let session = self.sessions.entry(client).or_insert_with(fresh);

@@ -1,6 +1,7 @@
 //! The model objects to a broker that does wrong.
 
 mod brought;
+mod numbers;
 
 use super::*;
 use crate::mqtt::{RetainHandling, Version};
