@@ -70,7 +70,7 @@ pub(crate) fn route(
         publisher: publisher.map(|publisher| (publisher.c, publisher.delivery)),
         spread: None,
     };
-    if core.fan_outs.is_empty() {
+    if core.fan_outs.may_begin() {
         fan_out.spread = Some(spread(
             core,
             (message, topic),

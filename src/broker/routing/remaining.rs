@@ -114,6 +114,13 @@ impl FanOuts {
         self.recount();
     }
 
+    /// True if one that comes may begin at once: none waits or is under way, and there was a chance of a
+    /// commit since the last ended. Begun before that it would keep the commit from coming, which it waits
+    /// for itself.
+    pub(crate) fn may_begin(&self) -> bool {
+        self.all.is_empty() && !self.rests
+    }
+
     /// True if none waits and none is under way.
     pub(crate) fn is_empty(&self) -> bool {
         self.all.is_empty()
@@ -131,7 +138,7 @@ impl FanOuts {
 
     /// True if there is something to do.
     pub(crate) fn is_due(&self) -> bool {
-        !self.all.is_empty() && !self.rests
+        !self.all.is_empty()
     }
 
     /// True if a message has reached some of its receivers and not the others: no commit is to have the one

@@ -2,8 +2,10 @@
 //! follows the last.
 
 use super::pieces::MOST;
+use super::world::Last;
 use super::*;
 use crate::broker::end_turn;
+use crate::broker::pieces::go_on_held;
 use crate::mqtt::{Packet, Publish};
 
 /// A world with clients `c0` and so on that are subscribed to `all`, and stay; every message that goes to more
@@ -330,5 +332,40 @@ fn a_stop_in_between() {
     for n in 0..7 {
         let peer = world.durable(Version::V5, &format!("c{n}"));
         assert_eq!(world.all_payloads(&[peer]), [["x"]]);
+    }
+}
+
+/// A will that comes in the very turn in which a message has reached its last receivers: it must not begin
+/// before the commit, or neither would ever go on.
+#[test]
+fn one_that_comes_as_the_last_one_ends_waits_for_the_commit() {
+    let (mut world, peers) = world(3, QoS::AtLeastOnce);
+    for peer in &peers {
+        world.listen(*peer, "will", QoS::AtLeastOnce);
+    }
+    world.broker.core.portions.unanswered = 1;
+    let publisher = world.clean(Version::V5, "p");
+    let with_will = Dial {
+        will: Some(Last {
+            payload: "dead",
+            delay: 0,
+            expiry: None,
+        }),
+        ..Dial::clean(Version::V5, "w")
+    };
+    let dying = world.dial(&with_will);
+    world.publish(publisher, "all", "first", qos1(1));
+    while !world.broker.core.fan_outs.is_empty() {
+        go_on_held(&mut world.broker.core, 1, world.now);
+    }
+    assert!(!world.broker.core.fan_outs.may_begin());
+    let conn = world.conn(dying);
+    world.broker.closed(conn, "gone", world.now);
+    assert_eq!(world.broker.core.fan_outs.len(), 1);
+    assert!(!world.broker.core.fan_outs.is_under_way());
+    world.spread_all();
+    assert_eq!(world.got(publisher), [Got::PubAck(1, OK)]);
+    for came in world.all_payloads(&peers) {
+        assert_eq!(came, ["first", "dead"]);
     }
 }
