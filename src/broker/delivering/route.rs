@@ -193,9 +193,11 @@ fn tell_unretained(core: &mut Core, topic: &str, publisher: Option<SessionKey>, 
     );
 }
 
-/// False if the session of a receiver has ended meanwhile.
+/// False if the session of a receiver has ended meanwhile. One that is only there for what it is to give to
+/// others takes nothing more.
 pub(super) fn is_owed_still(core: &mut Core, receiver: &Receiver) -> bool {
-    let is_there = core.sessions.get(receiver.session).is_some();
+    let session = core.sessions.get(receiver.session);
+    let is_there = session.is_some_and(|session| !session.is_ended());
     if !is_there && receiver.owed.lane.is_share() {
         // Which group it was for is not known any more.
         core.counters.count_dropped(DropReason::SessionEnded, 1);

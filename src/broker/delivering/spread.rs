@@ -71,13 +71,16 @@ pub(crate) fn route(
         spread: None,
     };
     if core.fan_outs.may_begin() {
-        fan_out.spread = Some(spread(
-            core,
-            (message, topic),
-            from,
-            (receivers, matched),
-            now,
-        ));
+        let has_groups = receivers.last().is_some_and(|r| r.owed.lane.is_share());
+        let mut spread = spread(core, (message, topic), from, (receivers, matched), now);
+        if has_groups {
+            // Members are chosen: one that is gone by the end of the turn would have taken its group's
+            // message with it. They come first.
+            let behind = publisher.map_or(&[][..], |publisher| publisher.behind);
+            let most = core.portions.receivers;
+            hand_on(core, message, &mut spread, (most, behind), now);
+        }
+        fan_out.spread = Some(spread);
     }
     core.fan_outs.push(fan_out);
     if let Some(conn) = publisher.and_then(|publisher| core.connections.get_mut(publisher.c)) {

@@ -369,3 +369,35 @@ fn one_that_comes_as_the_last_one_ends_waits_for_the_commit() {
         assert_eq!(came, ["first", "dead"]);
     }
 }
+
+/// A member that a group has chosen and that goes in the same turn leaves the message to the others.
+#[test]
+fn a_member_that_goes_at_once_leaves_its_message_to_the_group() {
+    let (mut world, peers) = world(6, QoS::AtLeastOnce);
+    let members: Vec<Peer> = (0..2).map(|_| world.clean(Version::V5, "")).collect();
+    for member in &members {
+        world.listen(*member, "$share/g/all", QoS::AtLeastOnce);
+    }
+    let publisher = world.clean(Version::V5, "p");
+    let (conn, now) = (world.conn(publisher), world.now);
+    let publish = Publish {
+        delivery: qos1(1),
+        retain: false,
+        topic: "all",
+        props: crate::mqtt::Props::EMPTY,
+        payload: b"x",
+    };
+    world.broker.packet(conn, Packet::Publish(publish), now);
+    assert_eq!(world.broker.core.fan_outs.len(), 1);
+    // Whichever was chosen.
+    let chosen = members.iter().position(|member| {
+        let outbox = world.broker.outbox(world.conn(*member)).unwrap();
+        !outbox.is_empty()
+    });
+    let chosen = chosen.expect("a member has it at once");
+    world.cut(members[chosen]);
+    world.spread_all();
+    let other = members[1 - chosen];
+    assert_eq!(world.all_payloads(&[other]), [["x"]]);
+    assert!(world.all_payloads(&peers).iter().all(|came| *came == ["x"]));
+}
