@@ -138,7 +138,8 @@ impl FanOuts {
 
     /// True if there is something to do.
     pub(crate) fn is_due(&self) -> bool {
-        !self.all.is_empty()
+        // What is under way keeps the commit from coming that the others rest for.
+        !self.all.is_empty() && (!self.rests || self.is_under_way())
     }
 
     /// True if a message has reached some of its receivers and not the others: no commit is to have the one
