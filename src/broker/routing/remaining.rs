@@ -169,6 +169,13 @@ impl FanOuts {
         self.rests = false;
     }
 
+    /// Those whom the message under way is still to reach, or who have no room for it.
+    pub(crate) fn receivers(&self) -> impl Iterator<Item = &Receiver> {
+        let first = self.all.front().and_then(|first| first.spread.as_ref());
+        let all = first.map(|spread| spread.left.iter().chain(&spread.remaining.receivers));
+        all.into_iter().flatten()
+    }
+
     fn recount(&mut self) {
         let first = self.all.front().and_then(|first| first.spread.as_ref());
         let receivers = first.map_or(0, |spread| spread.left.capacity());

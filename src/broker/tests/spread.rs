@@ -6,6 +6,7 @@ use super::world::Last;
 use super::*;
 use crate::broker::end_turn;
 use crate::broker::pieces::go_on_held;
+use crate::broker::routing::Receiver;
 use crate::mqtt::{Packet, Publish};
 
 /// A world with clients `c0` and so on that are subscribed to `all`, and stay; every message that goes to more
@@ -368,4 +369,44 @@ fn one_that_comes_as_the_last_one_ends_waits_for_the_commit() {
     for came in world.all_payloads(&peers) {
         assert_eq!(came, ["first", "dead"]);
     }
+}
+
+/// SIGHUP in between: the number of a line that is gone goes to no other line while a message is still to come
+/// to it.
+#[test]
+fn a_line_that_goes_in_between() {
+    let (mut world, _peers) = world(7, QoS::AtLeastOnce);
+    let [all, other] = ["all", "other"].map(overflow::line);
+    overflow::add(&mut world, std::slice::from_ref(&all));
+    let p = world.clean(Version::V5, "p");
+    world.publish(p, "all", "x", qos1(1));
+    overflow::add(&mut world, std::slice::from_ref(&other));
+    world.spread_all();
+    let owed = |world: &World| {
+        let queue = world.broker.bridge_queues(world.now).next().unwrap();
+        (queue.owed.messages, queue.lines[0].owed.messages)
+    };
+    assert_eq!(owed(&world), (1, 0));
+    overflow::add(&mut world, &[all]);
+    assert_eq!(owed(&world), (1, 1));
+}
+
+/// A member leaves its group in between, and joins another: what came by the first is not for the second.
+#[test]
+fn a_member_that_changes_its_group_in_between() {
+    let (mut world, peers) = world(7, QoS::AtLeastOnce);
+    world.listen(peers[0], "$share/g/all", QoS::AtLeastOnce);
+    let p = world.clean(Version::V5, "p");
+    world.publish(p, "all", "x", qos1(1));
+    world.unsubscribe(peers[0], 7, "$share/g/all");
+    let other = Subscription::new("$share/h/other", QoS::AtLeastOnce);
+    world.subscribe(peers[0], 8, &[other]);
+    let core = &world.broker.core;
+    let by_group = |receiver: &&Receiver| receiver.owed.lane.is_share();
+    let by_group = core.fan_outs.receivers().find(by_group).unwrap();
+    let session = core.sessions.get(by_group.session).unwrap();
+    assert_eq!(session.shares().len(), 1);
+    assert_eq!(session.group(by_group.owed.lane), None);
+    world.spread_all();
+    assert_eq!(world.all_payloads(&peers[..1]), [["x", "x"]]);
 }
