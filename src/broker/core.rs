@@ -1,6 +1,6 @@
 //! The parts that the broker is made of.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 
 use super::bridges::Bridges;
@@ -16,6 +16,7 @@ use super::timers::{Purges, Timers};
 use super::work::Work;
 use crate::auth::Auth;
 use crate::keys::{ConnId, GroupKey, SessionKey};
+use crate::lane::Lane;
 use crate::message::{MessageId, Origin};
 use crate::mqtt::PropsBuf;
 use crate::time::Time;
@@ -214,6 +215,16 @@ impl Core {
     /// The session of a connection.
     pub(crate) fn session_of(&self, c: ConnId) -> Option<SessionKey> {
         self.connections.get(c)?.session()
+    }
+
+    /// The lanes of a session that messages are still to come to, which wait for room or go to their
+    /// receivers in pieces: nothing else may get the number of such a lane.
+    pub(crate) fn lanes_to_come(&self, key: SessionKey) -> HashSet<Lane> {
+        let parked = self.connections.all_parked();
+        let parked = parked.flat_map(|parked| &parked.remaining.receivers);
+        let all = parked.chain(self.fan_outs.receivers());
+        let its = all.filter(|receiver| receiver.session == key);
+        its.map(|receiver| receiver.owed.lane).collect()
     }
 
     /// True if everything about a session is on disk.

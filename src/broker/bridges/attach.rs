@@ -112,12 +112,7 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
 
 /// Numbers the lines of `map` for the queue of a bridge: what waits stays with its line.
 fn number_lines(core: &mut Core, key: SessionKey, map: &Map) -> Numbering {
-    let parked = core.connections.all_parked();
-    let parked = parked.flat_map(|parked| &parked.remaining.receivers);
-    let parked: HashSet<Lane> = parked
-        .filter(|receiver| receiver.session == key)
-        .map(|receiver| receiver.owed.lane)
-        .collect();
+    let to_come = core.lanes_to_come(key);
     let Some(session) = core.sessions.get_mut(key) else {
         return Numbering::default();
     };
@@ -126,7 +121,7 @@ fn number_lines(core: &mut Core, key: SessionKey, map: &Map) -> Numbering {
     let queue = &session.outbound;
     let is_used = |number: LineNo| {
         let lane = Lane::Bridge(number);
-        queue.uses(lane) || parked.contains(&lane)
+        queue.uses(lane) || to_come.contains(&lane)
     };
     let gone = numbering.configure(&map.line_ids(), is_used);
     let gone: Vec<Lane> = gone.into_iter().map(Lane::Bridge).collect();

@@ -32,6 +32,15 @@ const UNSTORED: usize = 4;
 /// So many messages that go in pieces are looked at for a unit of work.
 const LOOKS: usize = 16;
 
+/// So many messages whose publishers have no connection wait for others that go in pieces, at most.
+const ALONE: usize = 1024;
+
+/// They take this part of `memory_limit`, at most.
+const ALONE_PART: u64 = 8;
+
+/// They take so many bytes at most where there is no `memory_limit`.
+const ALONE_BYTES: usize = 4 * 1024 * 1024;
+
 /// Who publishes a message, and is told what has become of it.
 pub(crate) struct Publisher<'a> {
     pub(crate) c: ConnId,
@@ -83,10 +92,39 @@ pub(crate) fn route(
         fan_out.spread = Some(spread);
     }
     core.fan_outs.push(fan_out);
+    bound_alone(core, now);
     if let Some(conn) = publisher.and_then(|publisher| core.connections.get_mut(publisher.c)) {
         conn.set_spreads(true);
     }
     None
+}
+
+/// Drops the oldest of the messages that wait for their turn and whose publishers have no connection, where
+/// there are too many: no publisher that is not read bounds them. At QoS 1 and 2 nothing was promised, so
+/// they come again.
+fn bound_alone(core: &mut Core, now: Time) {
+    let part = |limit| usize::try_from(limit / ALONE_PART).unwrap_or(usize::MAX);
+    let bytes = core.settings.memory_limit().map_or(ALONE_BYTES, part);
+    let connections = &core.connections;
+    let is_alone = |fan_out: &FanOut| {
+        let conn = fan_out.publisher.and_then(|(c, _)| connections.get(c));
+        conn.is_none_or(|conn| conn.session() != fan_out.from)
+    };
+    let dropped = core.fan_outs.take_beyond((ALONE, bytes), is_alone);
+    let Some(last) = dropped.last() else {
+        return;
+    };
+    core.work.add(core.fan_outs.len() / LOOKS);
+    let reason = DropReason::QueueFull;
+    core.counters.count_dropped(reason, dropped.len() as u64);
+    if core.fan_outs.tells_dropped(now) {
+        log::log!(
+            reason.level(),
+            "A message on {} dropped, whose publisher has no connection: too many messages to many \
+             subscribers wait for others. More of them are counted in $SYS.",
+            last.message.topic()
+        );
+    }
 }
 
 /// True if a message is to go to so many in pieces.

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::receiver::Receiver;
 use crate::held::{Charge, QUEUES};
@@ -10,6 +11,10 @@ use crate::keys::{ConnId, SessionKey};
 use crate::lane::Lane;
 use crate::message::Message;
 use crate::mqtt::Delivery;
+use crate::time::Time;
+
+/// Messages that are dropped while they wait for others are not told of more often than this.
+const DROPPED_TOLD: Duration = Duration::from_secs(600);
 
 /// A lane in which an earlier message of the same publisher waits for room: a later one must not
 /// overtake it there.
@@ -81,6 +86,13 @@ pub(crate) struct FanOut {
     pub(crate) spread: Option<Spread>,
 }
 
+impl FanOut {
+    /// Bytes of its message.
+    fn size(&self) -> usize {
+        self.message.size() as usize
+    }
+}
+
 /// How far a message is on its way to its receivers.
 #[derive(Debug)]
 pub(crate) struct Spread {
@@ -103,6 +115,10 @@ pub(crate) struct FanOuts {
     all: VecDeque<FanOut>,
     /// One has ended since the last chance of a commit: the next is not begun before.
     rests: bool,
+    /// Bytes of their messages.
+    bytes: usize,
+    /// Until when it is not told that some are dropped.
+    quiet_until: Option<Time>,
     /// What the list of receivers takes.
     held: Charge<QUEUES>,
 }
@@ -110,8 +126,51 @@ pub(crate) struct FanOuts {
 impl FanOuts {
     /// Adds a message, which waits for those before it.
     pub(crate) fn push(&mut self, fan_out: FanOut) {
+        self.bytes += fan_out.size();
         self.all.push_back(fan_out);
         self.recount();
+    }
+
+    /// Takes out the oldest of those that wait and are `alone`, until at most `most` of them are left, with so
+    /// many bytes, or the last.
+    pub(crate) fn take_beyond(
+        &mut self,
+        (most, bytes): (usize, usize),
+        is_alone: impl Fn(&FanOut) -> bool,
+    ) -> Vec<FanOut> {
+        if self.all.len() <= most && self.bytes <= bytes {
+            return Vec::new();
+        }
+        let alone = |fan_out: &FanOut| fan_out.spread.is_none() && is_alone(fan_out);
+        let sizes = self.all.iter().filter(|one| alone(one)).map(FanOut::size);
+        let (mut count, mut size) =
+            sizes.fold((0, 0), |(count, sum), size| (count + 1, sum + size));
+        let mut taken = Vec::new();
+        let is_beyond = |count, size| count > 1 && (count > most || size > bytes);
+        if !is_beyond(count, size) {
+            return taken;
+        }
+        for fan_out in std::mem::take(&mut self.all) {
+            if is_beyond(count, size) && alone(&fan_out) {
+                count -= 1;
+                size -= fan_out.size();
+                self.bytes -= fan_out.size();
+                taken.push(fan_out);
+            } else {
+                self.all.push_back(fan_out);
+            }
+        }
+        self.recount();
+        taken
+    }
+
+    /// True if it is to be told that some are dropped: it is the first time for a while.
+    pub(crate) fn tells_dropped(&mut self, now: Time) -> bool {
+        let tells = self.quiet_until.is_none_or(|until| until <= now);
+        if tells {
+            self.quiet_until = Some(now + DROPPED_TOLD);
+        }
+        tells
     }
 
     /// True if one that comes may begin at once: none waits or is under way, and there was a chance of a
@@ -136,6 +195,19 @@ impl FanOuts {
         self.all.iter().any(|other| other.message.topic() == topic)
     }
 
+    /// True if the message of `fan_out` is here once more: by the same session, with the same packet id.
+    pub(crate) fn has_again(&self, fan_out: &FanOut) -> bool {
+        let id = |of: &FanOut| of.publisher.and_then(|(_, delivery)| delivery.id());
+        let is_same = |other: &FanOut| {
+            let (one, other) = (&fan_out.message, &other.message);
+            // A client that has lost its state may use the packet id for another message.
+            one.topic_bytes() == other.topic_bytes() && one.payload() == other.payload()
+        };
+        let (from, its) = (fan_out.from, id(fan_out));
+        let mut all = self.all.iter().filter(|_| its.is_some() && from.is_some());
+        all.any(|other| other.from == from && id(other) == its && is_same(other))
+    }
+
     /// True if there is something to do.
     pub(crate) fn is_due(&self) -> bool {
         // What is under way keeps the commit from coming that the others rest for.
@@ -150,11 +222,14 @@ impl FanOuts {
 
     /// Takes the one whose turn it is. While it is not done it goes back ([`FanOuts::put_back`]).
     pub(crate) fn take(&mut self) -> Option<FanOut> {
-        self.all.pop_front()
+        let first = self.all.pop_front()?;
+        self.bytes -= first.size();
+        Some(first)
     }
 
     /// The one that was taken is not done.
     pub(crate) fn put_back(&mut self, fan_out: FanOut) {
+        self.bytes += fan_out.size();
         self.all.push_front(fan_out);
         self.recount();
     }
@@ -168,6 +243,13 @@ impl FanOuts {
     /// There was a chance for a commit.
     pub(crate) fn rested(&mut self) {
         self.rests = false;
+    }
+
+    /// Those whom the message under way is still to reach, or who have no room for it.
+    pub(crate) fn receivers(&self) -> impl Iterator<Item = &Receiver> {
+        let first = self.all.front().and_then(|first| first.spread.as_ref());
+        let all = first.map(|spread| spread.left.iter().chain(&spread.remaining.receivers));
+        all.into_iter().flatten()
     }
 
     fn recount(&mut self) {

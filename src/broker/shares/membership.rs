@@ -40,13 +40,15 @@ pub(crate) fn join(core: &mut Core, key: SessionKey, name: &str, options: &mut S
 }
 
 /// The numbers for new shared subscriptions of a session; none of those whose messages others are still
-/// to get.
+/// to get, or are still to come.
 pub(crate) fn free_shares(core: &Core, session: SessionKey) -> impl Iterator<Item = ShareNo> {
     let numbers = core.sessions.known(session).map(Session::free_shares);
     let numbers = numbers.into_iter().flatten();
+    let to_come = core.lanes_to_come(session);
     numbers.filter(move |share| {
         let share = *share;
-        !core.router.leaving.uses(Place { session, share })
+        !to_come.contains(&Lane::Share(share))
+            && !core.router.leaving.uses(Place { session, share })
     })
 }
 

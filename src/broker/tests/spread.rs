@@ -1,6 +1,8 @@
 //! A message to many receivers goes in pieces, whatever happens between two of them; its acknowledgement
 //! follows the last.
 
+mod waiting;
+
 use super::pieces::MOST;
 use super::world::Last;
 use super::*;
