@@ -151,7 +151,7 @@ impl Connections {
     /// Forgets a connection whose socket is closed.
     pub(crate) fn remove(&mut self, c: ConnId) {
         self.doors.pass(c);
-        self.logins.remove(c);
+        self.logins.leave(c);
         self.certificates.forget(c);
         let Some(gone) = self.table.remove(c) else {
             return;
@@ -448,7 +448,7 @@ impl Connections {
     /// Nothing more is read from or queued for a connection; what is in its outbox goes out.
     pub(crate) fn finish(&mut self, c: ConnId, now: Time) {
         self.doors.pass(c);
-        self.logins.remove(c);
+        self.logins.leave(c);
         if let Some(conn) = self.table.get_mut(c) {
             conn.close(now);
             self.mark_dirty(c);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use crate::auth::{self, Allowed, Denied, Grant, Verdict};
+use crate::auth::{self, Allowed, Check, Denied, Grant, Verdict};
 use crate::broker::connections::{Attempt, Block, Crowded, Kind, Login as Parked, Room};
 use crate::broker::core::Core;
 use crate::broker::delivering::checks::is_in_format;
@@ -79,7 +79,9 @@ impl From<Reason> for NotAdmitted {
 impl From<Denied> for NotAdmitted {
     fn from(denied: Denied) -> NotAdmitted {
         let (reason, login) = match denied {
-            Denied::Credentials | Denied::BySocket => (Reason::NOT_AUTHORIZED, Login::Failed),
+            Denied::Credentials | Denied::BySocket | Denied::TooLong => {
+                (Reason::NOT_AUTHORIZED, Login::Failed)
+            }
             Denied::Anonymous | Denied::Certificate => (Reason::NOT_AUTHORIZED, Login::Other),
             Denied::Unavailable | Denied::NoAnswer => (Reason::SERVER_UNAVAILABLE, Login::Other),
         };
@@ -288,7 +290,12 @@ pub(crate) fn log_in(
         certificate: shown.map(|shown| &*shown.subject),
         by: shown.map_or(CertificateUsername::None, |shown| shown.by),
     };
-    auth.login(&listener.name, &login, now).map_err(Into::into)
+    let verdict = auth.login(&listener.name, &login, now)?;
+    if let Verdict::Asks(Check::Socket(_)) = &verdict {
+        // A program gets no question that takes more than a login may.
+        check_length(core, login.client_id)?;
+    }
+    Ok(verdict)
 }
 
 /// Whether too many logins have failed. Who guesses does not lock out those who share the address: a

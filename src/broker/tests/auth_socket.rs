@@ -1,5 +1,6 @@
 //! `auth_socket`: who is asked about, what the answers bring about, and what is taken back.
 
+mod bounds;
 mod changes;
 
 use std::path::Path;

@@ -44,10 +44,10 @@ impl Connections {
         self.logins.next()
     }
 
-    /// A question is out about what [`Connections::next_login`] has brought. The number of the rules that
+    /// A question of so many bytes is out about what [`Connections::next_login`] has brought. The number of the rules that
     /// it is asked under; `None` if it is to wait among others, as its kind is another by now.
-    pub(crate) fn ask_about_login(&mut self, c: ConnId, kind: &Kind) -> Option<u32> {
-        self.logins.ask(c, kind)
+    pub(crate) fn ask_about_login(&mut self, c: ConnId, question: (&Kind, usize)) -> Option<u32> {
+        self.logins.ask(c, question)
     }
 
     /// How many logins are under way.
