@@ -51,6 +51,13 @@ pub struct Allowed {
     pub(super) cache: Duration,
 }
 
+impl Allowed {
+    /// It counts for this login only.
+    pub fn do_not_keep(&mut self) {
+        self.cache = Duration::ZERO;
+    }
+}
+
 /// A login that another program is to be asked about.
 pub struct SocketCheck {
     socket: AuthSocket,

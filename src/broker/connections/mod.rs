@@ -14,6 +14,7 @@ mod replies;
 mod retry;
 
 use std::collections::VecDeque;
+use std::hash::RandomState;
 use std::rc::Rc;
 
 pub use address::Address;
@@ -74,6 +75,8 @@ pub(crate) struct Connections {
     held: Charge<CONNECTIONS>,
     /// Packets sent that are no PUBLISH.
     others_sent: u64,
+    /// What [`Connections::draw`] draws from.
+    drawn: RandomState,
 }
 
 impl Connections {

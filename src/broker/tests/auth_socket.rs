@@ -2,6 +2,7 @@
 
 mod bounds;
 mod changes;
+mod names;
 
 use std::path::Path;
 

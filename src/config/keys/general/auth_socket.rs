@@ -33,7 +33,8 @@ pub(in crate::config::keys) const KEYS: &[Key] = &[
         "DURATION",
         Is("300"),
         "How long an answer of auth_socket that lets a client in counts for its next logins.",
-        "For the same client id, user name, password and address. At most a day; 0 asks each time. An \
+        "For the same client id, user name, password and address; who has no client id of its own is asked \
+         about each time. At most a day; 0 asks each time. An \
          answer may say less or more for itself. SIGHUP and a revocation by the program end it. \
          Refusals are never kept. With per_listener_settings it belongs to the listener above it.",
         set_security!(auth_socket_cache, v => span(v, Duration::ZERO, DAY, "0 to 1d")?),

@@ -1,5 +1,7 @@
 //! Logins that are under way, and the connections they are of.
 
+use std::hash::BuildHasher;
+
 use zeroize::Zeroizing;
 
 use super::{Crowded, Kind, Login, Room};
@@ -74,5 +76,12 @@ impl Connections {
     /// Other rules are in force: what was asked is to be asked again.
     pub(crate) fn login_rules_changed(&mut self) {
         self.logins.rules = self.logins.rules.wrapping_add(1);
+    }
+
+    /// A number that nobody can guess, for the client id of a connection that brings none: the same each
+    /// time that it is asked for, and another for each `attempt`.
+    pub(crate) fn draw(&self, c: ConnId, attempt: u64) -> u128 {
+        let half = |n: u8| u128::from(self.drawn.hash_one((c, attempt, n)));
+        half(0) << 64 | half(1)
     }
 }
