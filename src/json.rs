@@ -315,6 +315,16 @@ pub fn write_string(text: &str, out: &mut String) {
     out.push('"');
 }
 
+/// How many bytes [`write_string`] appends for `text`.
+pub fn written_len(text: &str) -> usize {
+    let of = |byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 2,
+        byte if byte < b' ' => 6,
+        _ => 1,
+    };
+    2 + text.bytes().map(of).sum::<usize>()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -399,6 +409,7 @@ mod tests {
         fn what_is_written_is_read(original in any::<String>()) {
             let mut out = String::new();
             write_string(&original, &mut out);
+            prop_assert_eq!(out.len(), written_len(&original));
             prop_assert!(!out.bytes().any(|byte| byte < b' '));
             prop_assert!(Value::parse(&out) == Ok(text(&original)));
         }

@@ -117,6 +117,7 @@ mod tests {
             client_id,
             username,
             listener: None,
+            is_connected: true,
         }
     }
 

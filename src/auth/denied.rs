@@ -12,6 +12,9 @@ pub enum Denied {
     Credentials,
     /// `auth_socket` says no. The wire says the same as for [`Denied::Credentials`].
     BySocket,
+    /// Its user name or password is so long that `auth_socket` is not asked. The wire says the same as for
+    /// [`Denied::Credentials`].
+    TooLong,
     /// The listener takes the user name from the client's certificate, and that has none.
     Certificate,
     /// Nobody could look. The wire says so: return code 3, reason code 0x88.
@@ -31,6 +34,9 @@ impl Denied {
                  use_identity_as_username and require_certificate"
             }
             Denied::BySocket => "auth_socket denies it",
+            Denied::TooLong => {
+                "its user name or password is above 4096 bytes: auth_socket is not asked"
+            }
             Denied::Unavailable => "its password could not be checked",
             Denied::NoAnswer => "auth_socket has not answered",
         }

@@ -16,6 +16,10 @@ use super::{Auth, Who};
 use crate::config::CertificateUsername;
 use crate::time::Time;
 
+/// A program is not asked about a user name or a password of more bytes: anybody may send them, and many
+/// questions may be out.
+const MOST_ASKED: usize = 4096;
+
 /// What can be said of a login at once.
 #[derive(Debug)]
 pub enum Verdict {
@@ -44,6 +48,14 @@ impl Check {
         match self {
             Check::Password(check) => check.run().map(|()| None),
             Check::Socket(_) => Err(Denied::NoAnswer),
+        }
+    }
+
+    /// What it takes of memory until it is answered, in bytes, about.
+    pub fn held(&self) -> usize {
+        match self {
+            Check::Password(check) => check.name.len() + check.password.len(),
+            Check::Socket(check) => check.held(),
         }
     }
 
@@ -142,6 +154,10 @@ impl Auth {
         // Many a directory takes an empty password for an anonymous login, which succeeds.
         if login.password.is_some_and(<[u8]>::is_empty) {
             return Err(Denied::Credentials);
+        }
+        let is_long = |field: Option<&[u8]>| field.is_some_and(|field| field.len() > MOST_ASKED);
+        if is_long(login.username.map(str::as_bytes)) || is_long(login.password) {
+            return Err(Denied::TooLong);
         }
         let key = Key::of(socket, listener, login);
         if let Some(grant) = self.answers.kept(key, now) {

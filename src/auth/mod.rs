@@ -171,6 +171,10 @@ impl Auth {
             None => says(rules, None, who, topic, operation),
             Some(Standing::Granted(grant)) => says(rules, Some(grant), who, topic, operation),
             Some(Standing::Revoked) => false,
+            // It was let in by other rules, and is about to be disconnected.
+            Some(Standing::Unknown) if who.is_connected => {
+                rules.acl.is_some() && says(rules, None, who, topic, operation)
+            }
             // It is away: what may leave its queue is for its next login to say.
             Some(Standing::Unknown) => operation == Operation::Read,
         }
@@ -378,6 +382,7 @@ mod tests {
                 client_id: id,
                 username: None,
                 listener: None,
+                is_connected: true,
             })
         };
         assert!(!told(&mut auth, "a"));
@@ -396,6 +401,7 @@ mod tests {
             client_id: "+",
             username: None,
             listener: None,
+            is_connected: true,
         };
         assert!(auth.open());
         assert!(auth.may_publish(&who, "$SYS/x") && auth.may_read(&who, "a"));
@@ -416,6 +422,7 @@ mod tests {
             client_id: "c",
             username,
             listener,
+            is_connected: true,
         }
     }
 

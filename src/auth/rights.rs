@@ -106,6 +106,7 @@ mod tests {
             client_id: "c",
             username: Some("u"),
             listener: None,
+            is_connected: true,
         };
         let allows = |topic, operation| rights.allows(&who, topic, operation);
         assert!(allows("a/x", Operation::Read) && !allows("a/x", Operation::Write));

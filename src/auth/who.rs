@@ -9,4 +9,6 @@ pub struct Who<'a> {
     pub username: Option<&'a str>,
     /// The listener it is or was connected to; counts only with `per_listener_settings`.
     pub listener: Option<&'a str>,
+    /// It has a connection.
+    pub is_connected: bool,
 }

@@ -50,7 +50,7 @@ pub(in crate::auth) enum Standing<'a> {
     Granted(&'a Grant),
     /// It is to be disconnected.
     Revoked,
-    /// It was let in before the broker was started, and is away.
+    /// It was let in before the broker was started, and is away; or by other rules, and is still connected.
     Unknown,
 }
 

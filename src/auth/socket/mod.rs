@@ -36,7 +36,7 @@ pub struct AuthSocket {
 /// What a client says of itself when it logs in, and what is known of it.
 #[derive(Clone, Copy)]
 pub struct Login<'a> {
-    /// The client id that it has asked for, or that it is given.
+    /// The client id that it gets.
     pub client_id: &'a str,
     /// The user name of its CONNECT.
     pub username: Option<&'a str>,

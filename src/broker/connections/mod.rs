@@ -14,6 +14,7 @@ mod replies;
 mod retry;
 
 use std::collections::VecDeque;
+use std::hash::RandomState;
 use std::rc::Rc;
 
 pub use address::Address;
@@ -74,6 +75,8 @@ pub(crate) struct Connections {
     held: Charge<CONNECTIONS>,
     /// Packets sent that are no PUBLISH.
     others_sent: u64,
+    /// What [`Connections::draw`] draws from.
+    drawn: RandomState,
 }
 
 impl Connections {
@@ -151,7 +154,7 @@ impl Connections {
     /// Forgets a connection whose socket is closed.
     pub(crate) fn remove(&mut self, c: ConnId) {
         self.doors.pass(c);
-        self.logins.remove(c);
+        self.logins.leave(c);
         self.certificates.forget(c);
         let Some(gone) = self.table.remove(c) else {
             return;
@@ -448,7 +451,7 @@ impl Connections {
     /// Nothing more is read from or queued for a connection; what is in its outbox goes out.
     pub(crate) fn finish(&mut self, c: ConnId, now: Time) {
         self.doors.pass(c);
-        self.logins.remove(c);
+        self.logins.leave(c);
         if let Some(conn) = self.table.get_mut(c) {
             conn.close(now);
             self.mark_dirty(c);

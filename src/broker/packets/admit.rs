@@ -1,9 +1,9 @@
 //! Whether a CONNECT may come in, and what it comes to: checked before a session is touched.
 
-use std::borrow::Cow;
 use std::rc::Rc;
 
-use crate::auth::{self, Allowed, Denied, Grant, Verdict};
+use super::client_id::{IdOf, name_client};
+use crate::auth::{self, Allowed, Check, Denied, Grant, Verdict};
 use crate::broker::connections::{Attempt, Block, Crowded, Kind, Login as Parked, Room};
 use crate::broker::core::Core;
 use crate::broker::delivering::checks::is_in_format;
@@ -79,7 +79,9 @@ impl From<Reason> for NotAdmitted {
 impl From<Denied> for NotAdmitted {
     fn from(denied: Denied) -> NotAdmitted {
         let (reason, login) = match denied {
-            Denied::Credentials | Denied::BySocket => (Reason::NOT_AUTHORIZED, Login::Failed),
+            Denied::Credentials | Denied::BySocket | Denied::TooLong => {
+                (Reason::NOT_AUTHORIZED, Login::Failed)
+            }
             Denied::Anonymous | Denied::Certificate => (Reason::NOT_AUTHORIZED, Login::Other),
             Denied::Unavailable | Denied::NoAnswer => (Reason::SERVER_UNAVAILABLE, Login::Other),
         };
@@ -140,12 +142,7 @@ pub(crate) fn admit(
         return Err(Reason::BAD_AUTHENTICATION_METHOD.into());
     }
     let (name, auth) = (Rc::clone(&listener.name), &core.settings.auth);
-    let (mut client_id, mut assigned) = pick_client_id(core, connect, &name)?;
-    // As Mosquitto, which does not tell a bad password from a missing right.
-    let denied = |why| NotAdmitted::new(Reason::NOT_AUTHORIZED, why);
-    if !auth.admits_id(&client_id) {
-        return Err(denied("clientid_prefixes leaves out its client id"));
-    }
+    let (client_id, id) = name_client(core, c, connect)?;
     let granted = match known {
         Known::Answer(answer) => answer?,
         Known::Nothing => match log_in(core, c, connect, now)? {
@@ -153,14 +150,6 @@ pub(crate) fn admit(
             Verdict::Admitted(grant) => grant.into(),
         },
     };
-    if listener.uses_username_as_client_id() {
-        let username = connect.username.filter(|name| !name.is_empty());
-        client_id = username
-            .ok_or_else(|| denied("no user name, and use_username_as_clientid is true"))?
-            .into();
-        // Not what it asked for: MQTT 5 clients without an id are told [MQTT-3.2.2-16].
-        assigned = connect.client_id.is_empty();
-    }
     check_length(core, &client_id)?;
     admit_session(core, &client_id)?;
     let keep_alive = keep_alive(core, connect)?;
@@ -169,7 +158,13 @@ pub(crate) fn admit(
     let grant = match granted {
         Granted::ByFiles => None,
         Granted::Before(grant) => Some(grant),
-        Granted::JustNow(allowed) => Some(core.settings.auth.keep(allowed, login, now)),
+        Granted::JustNow(mut allowed) => {
+            if id == IdOf::Broker {
+                // It has another id the next time.
+                allowed.do_not_keep();
+            }
+            Some(core.settings.auth.keep(allowed, login, now))
+        }
     };
     let username = grant
         .as_ref()
@@ -190,7 +185,8 @@ pub(crate) fn admit(
     }
     Ok(Checked::Admitted(Admitted {
         origin,
-        assigned,
+        // Not what it asked for: MQTT 5 clients without an id are told [MQTT-3.2.2-16].
+        assigned: connect.client_id.is_empty(),
         expiry: expiry(core, connect),
         will,
         keep_alive,
@@ -280,15 +276,21 @@ pub(crate) fn log_in(
     }
     let auth = &core.settings.auth;
     let shown = core.connections.shown(c);
+    let (client_id, _) = name_client(core, c, connect)?;
     let login = auth::Login {
-        client_id: connect.client_id,
+        client_id: &client_id,
         username: connect.username,
         password: connect.password,
         address: conn.and_then(|conn| conn.address().ip()),
         certificate: shown.map(|shown| &*shown.subject),
         by: shown.map_or(CertificateUsername::None, |shown| shown.by),
     };
-    auth.login(&listener.name, &login, now).map_err(Into::into)
+    let verdict = auth.login(&listener.name, &login, now)?;
+    if let Verdict::Asks(Check::Socket(_)) = &verdict {
+        // A program gets no question that takes more than a login may.
+        check_length(core, login.client_id)?;
+    }
+    Ok(verdict)
 }
 
 /// Whether too many logins have failed. Who guesses does not lock out those who share the address: a
@@ -315,31 +317,6 @@ fn check_length(core: &Core, client_id: &str) -> Result<(), NotAdmitted> {
         return Err(NotAdmitted::new(Reason::CLIENT_IDENTIFIER_NOT_VALID, why));
     }
     Ok(())
-}
-
-/// The client id asked for, or one that is assigned, and then true.
-fn pick_client_id<'a>(
-    core: &Core,
-    connect: &Connect<'a>,
-    listener: &str,
-) -> Result<(Cow<'a, str>, bool), NotAdmitted> {
-    if !connect.client_id.is_empty() {
-        return Ok((connect.client_id.into(), false));
-    }
-    // [MQTT-3.1.3-6], [MQTT-3.1.3-8].
-    let stateless = connect.clean_start || connect.version == Version::V5;
-    let prefix = core.settings.auth.auto_id_prefix(listener);
-    match prefix.filter(|_| stateless && connect.version != Version::V31) {
-        Some(prefix) => Ok((free_client_id(core, prefix).into(), true)),
-        None => {
-            // As Mosquitto.
-            let reason = match connect.version {
-                Version::V5 => Reason::UNSPECIFIED,
-                _ => Reason::CLIENT_IDENTIFIER_NOT_VALID,
-            };
-            Err(NotAdmitted::new(reason, "no client id"))
-        }
-    }
 }
 
 /// Whether `client_id` may have a session, or has one already.
@@ -389,20 +366,6 @@ fn keep_alive(core: &Core, connect: &Connect<'_>) -> Result<u16, NotAdmitted> {
             Reason::CLIENT_IDENTIFIER_NOT_VALID,
             "its keep-alive is none, or above max_keepalive",
         )),
-    }
-}
-
-/// A client id that nobody has.
-fn free_client_id(core: &Core, prefix: &str) -> String {
-    loop {
-        // In the form of a UUID, as Mosquitto's.
-        let n = fastrand::u128(..);
-        let (a, b, c) = (n >> 96, n >> 80 & 0xffff, n >> 64 & 0xffff);
-        let (d, e) = (n >> 48 & 0xffff, n & 0xffff_ffff_ffff);
-        let id = format!("{prefix}{a:08X}-{b:04X}-{c:04X}-{d:04X}-{e:012X}");
-        if core.sessions.find(&id).is_none() {
-            return id;
-        }
     }
 }
 

@@ -83,7 +83,10 @@ pub(crate) fn next_question(core: &mut Core, now: Time) -> Option<Question> {
             Ok(Verdict::Asks(check)) => {
                 // Under other rules than it came under it may be another's to look at.
                 let kind = Kind::of(&check);
-                if let Some(rules) = core.connections.ask_about_login(conn, &kind) {
+                if let Some(rules) = core
+                    .connections
+                    .ask_about_login(conn, (&kind, check.held()))
+                {
                     return Some(Question { conn, rules, check });
                 }
             }

@@ -4,6 +4,7 @@ pub(crate) mod accept;
 pub(crate) mod acks;
 mod admit;
 mod answer;
+mod client_id;
 pub(crate) mod connect;
 pub(crate) mod disconnect;
 pub(crate) mod login;

@@ -152,7 +152,10 @@ impl Session {
 
     /// Who the access control list is asked about.
     pub(crate) fn who(&self) -> Who<'_> {
-        who(&self.origin)
+        Who {
+            is_connected: self.conn.is_some(),
+            ..who(&self.origin)
+        }
     }
 
     /// The local end of a bridge, if it is one.
@@ -431,12 +434,13 @@ impl Session {
     }
 }
 
-/// Who the access control list is asked about.
+/// Who the access control list is asked about: its names, wherever it is.
 pub(crate) fn who(origin: &Origin) -> Who<'_> {
     Who {
         client_id: origin.client_id(),
         username: origin.username(),
         listener: origin.listener(),
+        is_connected: false,
     }
 }
 

@@ -1,6 +1,8 @@
 //! `auth_socket`: who is asked about, what the answers bring about, and what is taken back.
 
+mod bounds;
 mod changes;
+mod names;
 
 use std::path::Path;
 

@@ -6,6 +6,8 @@
 //! their own. Addresses from which somebody has logged in lately, and Unix sockets, go before others,
 //! but not always: the others are not to wait for ever.
 
+#[cfg(test)]
+mod tests;
 mod under_way;
 
 use std::collections::{HashMap, VecDeque};
@@ -78,11 +80,17 @@ pub(crate) enum Crowded {
 #[derive(Debug)]
 struct Waiting {
     connect: Zeroizing<Vec<u8>>,
+    /// What counts of it, in bytes: the CONNECT, and once that is gone, the question.
+    size: usize,
+    /// What the question takes that is out, in bytes.
+    question: usize,
     kind: Kind,
     from: Option<Block>,
     is_known: bool,
-    /// It was asked about under the rules of this number.
+    /// A question is out about it, under the rules of this number.
     asked: Option<u32>,
+    /// Its connection is gone, and only the question is left.
+    is_gone: bool,
     held: Charge<CONNECTIONS>,
 }
 
@@ -246,28 +254,47 @@ impl Logins {
             kind,
             is_known,
         } = login;
-        self.bytes += connect.len();
+        let size = connect.len();
+        self.bytes += size;
         self.lines(&kind).of(is_known).push(from, c);
         *self.shares.entry(from).or_default() += 1;
         let held = Charge::new(connect.capacity() + EMPTY);
         let waiting = Waiting {
             connect,
+            size,
+            question: 0,
             kind,
             from,
             is_known,
             asked: None,
+            is_gone: false,
             held,
         };
         self.waiting.insert(c, waiting);
     }
 
-    /// Its connection is gone, or its question answered.
-    pub(in crate::broker::connections) fn remove(
-        &mut self,
-        c: ConnId,
-    ) -> Option<Zeroizing<Vec<u8>>> {
+    /// Its connection is gone. A question that is out takes memory until it is answered or given up, and
+    /// so it keeps its place and its share until then: who connects and goes gets no more out than others.
+    pub(in crate::broker::connections) fn leave(&mut self, c: ConnId) {
+        match self.waiting.get_mut(&c) {
+            Some(waiting) if waiting.is_gone => {}
+            Some(waiting) if waiting.asked.is_some() => {
+                waiting.is_gone = true;
+                waiting.connect = Zeroizing::default();
+                let question = waiting.question;
+                let size = std::mem::replace(&mut waiting.size, question);
+                waiting.held = Charge::new(question + EMPTY);
+                self.bytes = self.bytes.saturating_sub(size) + question;
+            }
+            Some(_) => drop(self.remove(c)),
+            None => {}
+        }
+    }
+
+    /// It waits no more, and nothing is out about it.
+    fn remove(&mut self, c: ConnId) -> Option<Zeroizing<Vec<u8>>> {
         let gone = self.waiting.remove(&c)?;
-        self.bytes = self.bytes.saturating_sub(gone.connect.len());
+        self.bytes = self.bytes.saturating_sub(gone.size);
         if gone.asked.is_none() {
             let lines = self.lines(&gone.kind);
             lines.of(gone.is_known).remove(gone.from, c);
@@ -301,11 +328,12 @@ impl Logins {
         Some((c, &waiting.connect))
     }
 
-    /// A question is out about the one that was the next, under the rules of this number; `None` if it is
-    /// of another kind than it was when it came, and waits among those now.
-    fn ask(&mut self, c: ConnId, kind: &Kind) -> Option<u32> {
+    /// A question of `size` bytes is out about the one that was the next, under the rules of this number;
+    /// `None` if it is of another kind than it was when it came, and waits among those now.
+    fn ask(&mut self, c: ConnId, (kind, size): (&Kind, usize)) -> Option<u32> {
         let waiting = self.waiting.get_mut(&c)?;
         if waiting.kind == *kind {
+            waiting.question = size;
             self.lines(kind).out += 1;
             return Some(self.rules);
         }
@@ -324,6 +352,10 @@ impl Logins {
         lines.out = lines.out.saturating_sub(1);
         let now = self.rules;
         let waiting = self.waiting.get_mut(&c)?;
+        if waiting.is_gone {
+            self.remove(c);
+            return None;
+        }
         if rules == now {
             return self.remove(c);
         }
@@ -336,146 +368,5 @@ impl Logins {
     /// How many wait.
     pub(in crate::broker::connections) fn len(&self) -> usize {
         self.waiting.len()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::keys::Table;
-
-    const ROOM: Room = Room {
-        all: Some(100),
-        per_address: Some(50),
-    };
-
-    fn login(is_known: bool) -> Login {
-        let connect = vec![0; 10];
-        Login {
-            connect: connect.into(),
-            kind: Kind::Password,
-            is_known,
-        }
-    }
-
-    fn from(n: u32) -> Option<Block> {
-        Some(Block::V4(n))
-    }
-
-    /// Adds `count` of an address.
-    fn add(
-        logins: &mut Logins,
-        table: &mut Table<ConnId, ()>,
-        (address, is_known): (u32, bool),
-        count: usize,
-    ) -> Vec<ConnId> {
-        let mut add = || {
-            let c = table.insert(());
-            logins.add(c, from(address), login(is_known));
-            c
-        };
-        (0..count).map(|_| add()).collect()
-    }
-
-    /// All in the order in which they are asked about.
-    fn order(logins: &mut Logins) -> Vec<ConnId> {
-        let mut order = Vec::new();
-        while let Some((c, _)) = logins.next() {
-            order.push(c);
-            logins.remove(c);
-        }
-        order
-    }
-
-    #[test]
-    fn addresses_take_turns_and_known_ones_go_first() {
-        let (mut logins, mut table) = (Logins::default(), Table::default());
-        let crowd = add(&mut logins, &mut table, (1, false), 4);
-        let other = add(&mut logins, &mut table, (2, false), 1);
-        let device = add(&mut logins, &mut table, (3, true), 4);
-        let next = add(&mut logins, &mut table, (4, true), 1);
-        let wanted = [
-            device[0], next[0], device[1], crowd[0], device[2], device[3], other[0], crowd[1],
-            crowd[2], crowd[3],
-        ];
-        assert_eq!(order(&mut logins), wanted);
-        assert!(
-            logins.waiting.is_empty()
-                && logins.passwords.known.is_empty()
-                && logins.passwords.others.is_empty()
-        );
-        assert_eq!(
-            (
-                logins.bytes,
-                logins.shares.len(),
-                logins.passwords.others.of.len()
-            ),
-            (0, 0, 0)
-        );
-    }
-
-    /// The worker has one to go on with, and no more: who comes meanwhile may go before the rest.
-    #[test]
-    fn few_questions_are_out() {
-        let (mut logins, mut table) = (Logins::default(), Table::default());
-        let all = add(&mut logins, &mut table, (1, false), 5);
-        for _ in 0..OUT {
-            assert!(logins.next().is_some());
-            logins.passwords.out += 1;
-        }
-        assert_eq!(logins.next(), None);
-        assert!(logins.answered(all[0], &Kind::Password, 0).is_some());
-        assert_eq!(logins.next().map(|(c, _)| c), Some(all[OUT]));
-    }
-
-    #[test]
-    fn an_answer_finds_only_who_has_asked_under_these_rules() {
-        let (mut logins, mut table) = (Logins::default(), Table::default());
-        let [first] = add(&mut logins, &mut table, (1, false), 1)[..] else {
-            panic!("one")
-        };
-        logins.next();
-        logins.passwords.out += 1;
-        logins.rules += 1;
-        let second = add(&mut logins, &mut table, (1, false), 1)[0];
-        assert_eq!(
-            logins.answered(first, &Kind::Password, 0),
-            None,
-            "asked again"
-        );
-        assert_eq!(logins.next().map(|(c, _)| c), Some(first));
-        logins.passwords.out += 1;
-        // The connection goes, and another has its place.
-        logins.remove(first);
-        table.remove(first);
-        let next = table.insert(());
-        assert_eq!(next.slot(), first.slot());
-        logins.add(next, from(9), login(false));
-        assert_eq!(logins.answered(first, &Kind::Password, 1), None);
-        assert_eq!((logins.passwords.out, logins.waiting.len()), (0, 2));
-        assert_eq!(order(&mut logins), [second, next]);
-    }
-
-    #[test]
-    fn an_address_and_all_have_bounds() {
-        let (mut logins, mut table) = (Logins::default(), Table::default());
-        add(&mut logins, &mut table, (1, false), 50);
-        let admits = |logins: &Logins, address| logins.admits(&login(false), from(address), ROOM);
-        assert_eq!(admits(&logins, 1), Err(Crowded::Address));
-        assert_eq!(admits(&logins, 2), Ok(()));
-        add(&mut logins, &mut table, (2, false), 50);
-        assert_eq!(admits(&logins, 3), Err(Crowded::All));
-        let unbounded = Room {
-            all: None,
-            per_address: None,
-        };
-        assert_eq!(logins.admits(&login(false), from(1), unbounded), Ok(()));
-        let large = Login {
-            connect: vec![0; BYTES].into(),
-            kind: Kind::Password,
-            is_known: false,
-        };
-        let admitted = logins.admits(&large, from(3), unbounded);
-        assert_eq!(admitted, Err(Crowded::All));
     }
 }

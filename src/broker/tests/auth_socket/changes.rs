@@ -112,6 +112,61 @@ fn sighup_asks_anew_only_those_whom_nobody_was_asked_about() {
     assert!(!site.world.is_open(peer));
 }
 
+/// Between SIGHUP and the end of its connection a client whom nobody was asked about has no more rights
+/// than the files give it.
+#[test]
+fn who_is_to_be_disconnected_reads_nothing_new() {
+    for (keeps_acl, wanted) in [(true, &["open"][..]), (false, &[])] {
+        let mut site = Site::new(|general| {
+            general.security.auth_socket = None;
+            general.security.allow_anonymous = Some(true);
+        });
+        site.world.logins_held = false;
+        let acl = site.file("acl", "topic a\nuser roger\ntopic #\n");
+        site.world.settings.security.acl_file = Some(acl);
+        site.world.settings.security.password_file = Some(site.file("passwd", ROGER));
+        site.world.reload();
+        let readers = [
+            Dial::clean(Version::V5, "c"),
+            Dial::durable(Version::V5, "d"),
+        ];
+        let readers = readers.map(|dial| {
+            let reader = site.world.dial(&dial);
+            assert_eq!(site.connack(reader), Some(OK));
+            site.world.listen(reader, "#", QoS::AtLeastOnce);
+            reader
+        });
+        let dial = Dial {
+            username: Some("roger"),
+            password: Some("sekrit"),
+            ..Dial::clean(Version::V5, "w")
+        };
+        let writer = site.world.dial(&dial);
+        assert_eq!(site.connack(writer), Some(OK));
+        site.world.settings.security.auth_socket = Some(SOCKET.into());
+        if !keeps_acl {
+            site.world.settings.security.acl_file = None;
+        }
+        site.world.change_rules();
+        for message in [("a", "open"), ("b", "secret")] {
+            let delivery = Delivery::AtMostOnce;
+            site.world
+                .publish_in_turn(writer, message, delivery, false, &[]);
+        }
+        site.world.pass(ms(50));
+        for reader in readers {
+            let got = site.world.got(reader);
+            let read = got.iter().filter_map(|got| match got {
+                Got::Publish(publish) => Some(&*publish.payload),
+                _ => None,
+            });
+            assert_eq!(read.collect::<Vec<_>>(), wanted);
+            assert!(!site.world.is_open(reader));
+        }
+        assert!(site.world.is_open(writer));
+    }
+}
+
 /// Nobody knows the rights of those who are away after a start; nothing is lost for that, and nothing
 /// told.
 #[test]

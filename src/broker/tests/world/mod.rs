@@ -177,9 +177,14 @@ impl World {
 
     /// SIGHUP, with the settings and listeners of the world as they are now.
     pub fn reload(&mut self) {
+        self.change_rules();
+        self.turn();
+    }
+
+    /// As [`World::reload`], but the turn goes on: nobody is disconnected yet.
+    pub fn change_rules(&mut self) {
         let auth = rules(&config(&self.settings, &self.listeners));
         self.broker.set_auth(auth, self.now);
-        self.turn();
     }
 
     /// Takes the connection of a bridge, whose packets go like a client's.

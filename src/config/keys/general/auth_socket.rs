@@ -21,7 +21,8 @@ pub(in crate::config::keys) const KEYS: &[Key] = &[
          footbridge-auth-socket(5) has the words and an example. A user name that stands in \
          password_file is never asked about; all others are, and clients without a user name. After ignore \
          it is as without auth_socket. A user name with an empty password is refused without a \
-         question. While nobody answers, logins that need an answer are refused as server \
+         question, and so is one of more than 4096 bytes, or such a password, or a client id above \
+         max_clientid_length. While nobody answers, logins that need an answer are refused as server \
          unavailable, and the log says so once. With per_listener_settings it belongs to the listener \
          above it. Read again on SIGHUP: who was let in by a socket that is gone is disconnected.",
         set_security!(auth_socket, v => Some(socket(v)?)),
@@ -32,7 +33,8 @@ pub(in crate::config::keys) const KEYS: &[Key] = &[
         "DURATION",
         Is("300"),
         "How long an answer of auth_socket that lets a client in counts for its next logins.",
-        "For the same client id, user name, password and address. At most a day; 0 asks each time. An \
+        "For the same client id, user name, password and address; who has no client id of its own is asked \
+         about each time. At most a day; 0 asks each time. An \
          answer may say less or more for itself. SIGHUP and a revocation by the program end it. \
          Refusals are never kept. With per_listener_settings it belongs to the listener above it.",
         set_security!(auth_socket_cache, v => span(v, Duration::ZERO, DAY, "0 to 1d")?),

@@ -1,5 +1,7 @@
 //! Logins that are under way, and the connections they are of.
 
+use std::hash::BuildHasher;
+
 use zeroize::Zeroizing;
 
 use super::{Crowded, Kind, Login, Room};
@@ -44,10 +46,10 @@ impl Connections {
         self.logins.next()
     }
 
-    /// A question is out about what [`Connections::next_login`] has brought. The number of the rules that
+    /// A question of so many bytes is out about what [`Connections::next_login`] has brought. The number of the rules that
     /// it is asked under; `None` if it is to wait among others, as its kind is another by now.
-    pub(crate) fn ask_about_login(&mut self, c: ConnId, kind: &Kind) -> Option<u32> {
-        self.logins.ask(c, kind)
+    pub(crate) fn ask_about_login(&mut self, c: ConnId, question: (&Kind, usize)) -> Option<u32> {
+        self.logins.ask(c, question)
     }
 
     /// How many logins are under way.
@@ -74,5 +76,12 @@ impl Connections {
     /// Other rules are in force: what was asked is to be asked again.
     pub(crate) fn login_rules_changed(&mut self) {
         self.logins.rules = self.logins.rules.wrapping_add(1);
+    }
+
+    /// A number that nobody can guess, for the client id of a connection that brings none: the same each
+    /// time that it is asked for, and another for each `attempt`.
+    pub(crate) fn draw(&self, c: ConnId, attempt: u64) -> u128 {
+        let half = |n: u8| u128::from(self.drawn.hash_one((c, attempt, n)));
+        half(0) << 64 | half(1)
     }
 }
