@@ -195,19 +195,6 @@ impl FanOuts {
         self.all.iter().any(|other| other.message.topic() == topic)
     }
 
-    /// True if the message of `fan_out` is here once more: by the same session, with the same packet id.
-    pub(crate) fn has_again(&self, fan_out: &FanOut) -> bool {
-        let id = |of: &FanOut| of.publisher.and_then(|(_, delivery)| delivery.id());
-        let is_same = |other: &FanOut| {
-            let (one, other) = (&fan_out.message, &other.message);
-            // A client that has lost its state may use the packet id for another message.
-            one.topic_bytes() == other.topic_bytes() && one.payload() == other.payload()
-        };
-        let (from, its) = (fan_out.from, id(fan_out));
-        let mut all = self.all.iter().filter(|_| its.is_some() && from.is_some());
-        all.any(|other| other.from == from && id(other) == its && is_same(other))
-    }
-
     /// True if there is something to do.
     pub(crate) fn is_due(&self) -> bool {
         // What is under way keeps the commit from coming that the others rest for.

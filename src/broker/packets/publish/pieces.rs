@@ -10,9 +10,6 @@ use crate::broker::routing::{FanOut, Remaining, Spread};
 use crate::keys::{ConnId, SessionKey};
 use crate::time::Time;
 
-/// So many messages that wait are looked at for a unit of work.
-const LOOKS: usize = 16;
-
 /// Hands messages on to their next receivers, for about `most` units of work.
 pub(crate) fn go_on(core: &mut Core, most: usize, now: Time) {
     let end = core.work.done() + most as u64;
@@ -22,7 +19,7 @@ pub(crate) fn go_on(core: &mut Core, most: usize, now: Time) {
             return;
         };
         if fan_out.spread.is_none() {
-            if is_answered(core, &fan_out, now) || comes_again(core, &fan_out) {
+            if is_answered(core, &fan_out, now) {
                 core.fan_outs.done();
                 continue;
             }
@@ -68,16 +65,6 @@ fn is_answered(core: &mut Core, fan_out: &FanOut, now: Time) -> bool {
         let_go_on(core, (c, key), delivery, now);
     }
     true
-}
-
-/// True if the publisher of a message that has waited has sent it again from another connection, and that waits,
-/// too: nothing was promised for this one, and its receivers would get it twice.
-fn comes_again(core: &mut Core, fan_out: &FanOut) -> bool {
-    if publisher(core, fan_out).is_some() {
-        return false;
-    }
-    core.work.add(core.fan_outs.len() / LOOKS);
-    core.fan_outs.has_again(fan_out)
 }
 
 /// Who publishes a message and is to be told of it, while that connection lasts.

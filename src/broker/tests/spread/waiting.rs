@@ -105,28 +105,3 @@ fn bytes_without_a_publisher_are_bounded() {
         assert!(world.is_read(q));
     }
 }
-
-/// A publisher that gives up waiting, and sends its message again from another connection: it comes once. Another
-/// message with the same packet id is another message.
-#[test]
-fn a_message_that_comes_again_while_it_waits_comes_once() {
-    let (mut world, peers) = world(3, QoS::AtLeastOnce);
-    let p = world.clean(Version::V5, "p");
-    world.publish(p, "all", "first", qos1(1));
-    let mut last = None;
-    for (payload, is_again) in [("x", false), ("x", true), ("x", true), ("y", false)] {
-        if let Some(last) = last {
-            world.cut(last);
-        }
-        let publisher = world.dial(&Dial::durable(Version::V5, "d"));
-        let delivery = Delivery::AtLeastOnce(pid(7), is_again);
-        world.publish(publisher, "all", payload, delivery);
-        last = Some(publisher);
-    }
-    world.spread_all();
-    let got = world.got(last.unwrap());
-    assert_eq!(got, [Got::ConnAck(true, OK), Got::PubAck(7, OK)]);
-    for came in world.all_payloads(&peers) {
-        assert_eq!(came, ["first", "x", "y"]);
-    }
-}
