@@ -79,6 +79,7 @@ fn rules(text: &str) {
                         client_id: "c",
                         username,
                         listener: None,
+                        is_connected: true,
                     };
                     let answers = (auth.may_publish(&who, topic), auth.may_read(&who, topic));
                     assert_eq!(

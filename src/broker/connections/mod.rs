@@ -14,7 +14,6 @@ mod replies;
 mod retry;
 
 use std::collections::VecDeque;
-use std::hash::RandomState;
 use std::rc::Rc;
 
 pub use address::Address;
@@ -75,8 +74,6 @@ pub(crate) struct Connections {
     held: Charge<CONNECTIONS>,
     /// Packets sent that are no PUBLISH.
     others_sent: u64,
-    /// What [`Connections::draw`] draws from.
-    drawn: RandomState,
 }
 
 impl Connections {

@@ -1,8 +1,11 @@
 //! Whether a CONNECT may come in, and what it comes to: checked before a session is touched.
 
+mod client_id;
+
 use std::rc::Rc;
 
-use super::client_id::{IdOf, name_client};
+use client_id::{IdOf, name_client};
+
 use crate::auth::{self, Allowed, Check, Denied, Grant, Verdict};
 use crate::broker::connections::{Attempt, Block, Crowded, Kind, Login as Parked, Room};
 use crate::broker::core::Core;
@@ -73,6 +76,12 @@ impl From<Option<Grant>> for Granted {
 impl From<Reason> for NotAdmitted {
     fn from(reason: Reason) -> NotAdmitted {
         NotAdmitted::new(reason, "")
+    }
+}
+
+impl From<(Reason, &'static str)> for NotAdmitted {
+    fn from((reason, why): (Reason, &'static str)) -> NotAdmitted {
+        NotAdmitted::new(reason, why)
     }
 }
 

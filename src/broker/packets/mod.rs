@@ -4,7 +4,6 @@ pub(crate) mod accept;
 pub(crate) mod acks;
 mod admit;
 mod answer;
-mod client_id;
 pub(crate) mod connect;
 pub(crate) mod disconnect;
 pub(crate) mod login;

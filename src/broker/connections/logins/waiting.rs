@@ -107,6 +107,8 @@ pub(in crate::broker::connections) struct Logins {
     bytes: usize,
     /// The number of the rules in force.
     rules: u32,
+    /// What client ids are drawn from.
+    drawn: std::hash::RandomState,
 }
 
 /// Those who are not asked about yet, of one [`Kind`].

@@ -81,7 +81,7 @@ impl Connections {
     /// A number that nobody can guess, for the client id of a connection that brings none: the same each
     /// time that it is asked for, and another for each `attempt`.
     pub(crate) fn draw(&self, c: ConnId, attempt: u64) -> u128 {
-        let half = |n: u8| u128::from(self.drawn.hash_one((c, attempt, n)));
+        let half = |n: u8| u128::from(self.logins.drawn.hash_one((c, attempt, n)));
         half(0) << 64 | half(1)
     }
 }

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use super::admit::NotAdmitted;
 use crate::broker::core::Core;
 use crate::keys::ConnId;
 use crate::mqtt::{Connect, Reason, Version};
@@ -22,13 +21,13 @@ pub(super) fn name_client<'a>(
     core: &Core,
     c: ConnId,
     connect: &Connect<'a>,
-) -> Result<(Cow<'a, str>, IdOf), NotAdmitted> {
+) -> Result<(Cow<'a, str>, IdOf), (Reason, &'static str)> {
     let conn = core.connections.get(c);
     let listener = conn.and_then(|conn| core.settings.listener(conn.listener()?));
-    let listener = listener.ok_or(Reason::UNSPECIFIED)?;
+    let listener = listener.ok_or((Reason::UNSPECIFIED, ""))?;
     let picked = pick_client_id(core, c, connect, &listener.name)?;
     // As Mosquitto, which does not tell a bad password from a missing right.
-    let denied = |why| NotAdmitted::new(Reason::NOT_AUTHORIZED, why);
+    let denied = |why| (Reason::NOT_AUTHORIZED, why);
     if !core.settings.auth.admits_id(&picked.0) {
         return Err(denied("clientid_prefixes leaves out its client id"));
     }
@@ -47,7 +46,7 @@ fn pick_client_id<'a>(
     c: ConnId,
     connect: &Connect<'a>,
     listener: &str,
-) -> Result<(Cow<'a, str>, IdOf), NotAdmitted> {
+) -> Result<(Cow<'a, str>, IdOf), (Reason, &'static str)> {
     if !connect.client_id.is_empty() {
         return Ok((connect.client_id.into(), IdOf::Client));
     }
@@ -62,7 +61,7 @@ fn pick_client_id<'a>(
                 Version::V5 => Reason::UNSPECIFIED,
                 _ => Reason::CLIENT_IDENTIFIER_NOT_VALID,
             };
-            Err(NotAdmitted::new(reason, "no client id"))
+            Err((reason, "no client id"))
         }
     }
 }
