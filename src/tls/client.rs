@@ -14,7 +14,7 @@ use super::error::Error;
 use super::files::{self, Cas};
 use super::server::own_key;
 use super::suites;
-use super::version1::Version1;
+use super::version1::{self, Version1};
 use crate::config::BridgeTls;
 
 /// What the handshakes of a bridge go by. Its files are read for each of them; as long as they are the
@@ -239,12 +239,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let verified = match Version1::read(certificate) {
-            Some(old) => old.verify_tls12(message, signature, self.supported),
-            None => self
-                .inner
-                .verify_tls12_signature(message, certificate, signature),
-        };
+        let verified = version1::verify_tls12(message, certificate, signature, &self.supported);
         self.named(verified, &[certificate])
     }
 
@@ -254,12 +249,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let verified = match Version1::read(certificate) {
-            Some(old) => old.verify_tls13(message, signature, &self.supported),
-            None => self
-                .inner
-                .verify_tls13_signature(message, certificate, signature),
-        };
+        let verified = version1::verify_tls13(message, certificate, signature, &self.supported);
         self.named(verified, &[certificate])
     }
 

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
-};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -22,7 +20,7 @@ use super::clock::Clock;
 use super::error::Error;
 use super::files::{self, Cas, lists};
 use super::suites;
-use super::version1::Version1;
+use super::version1::{self, Version1};
 use crate::config::{ListenerTls, Protocol};
 
 /// Tickets that a client of TLS 1.3 gets with a handshake: one, because a device has one connection.
@@ -325,7 +323,9 @@ impl ClientCertVerifier for Verifier {
         if self.alone.iter().any(|known| known == end_entity) {
             // Of itself it has made no list.
             return if self.lists.is_empty() {
-                holds(end_entity, moment)
+                let read = Certificate::read(end_entity).ok_or(CertificateError::BadEncoding)?;
+                version1::holds(&read, moment)?;
+                Ok(ClientCertVerified::assertion())
             } else {
                 Err(CertificateError::UnknownRevocationStatus.into())
             };
@@ -350,10 +350,7 @@ impl ClientCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        match Version1::read(certificate) {
-            Some(old) => old.verify_tls12(message, signature, self.supported),
-            None => verify_tls12_signature(message, certificate, signature, &self.supported),
-        }
+        version1::verify_tls12(message, certificate, signature, &self.supported)
     }
 
     fn verify_tls13_signature(
@@ -362,28 +359,10 @@ impl ClientCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        match Version1::read(certificate) {
-            Some(old) => old.verify_tls13(message, signature, &self.supported),
-            None => verify_tls13_signature(message, certificate, signature, &self.supported),
-        }
+        version1::verify_tls13(message, certificate, signature, &self.supported)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.supported.supported_schemes()
     }
-}
-
-/// Whether a certificate that is known by itself holds at `now`.
-fn holds(
-    certificate: &CertificateDer<'_>,
-    now: UnixTime,
-) -> Result<ClientCertVerified, rustls::Error> {
-    let read = Certificate::read(certificate).ok_or(CertificateError::BadEncoding)?;
-    if now.as_secs() < read.not_before.as_secs() {
-        return Err(CertificateError::NotValidYet.into());
-    }
-    if now.as_secs() > read.not_after.as_secs() {
-        return Err(CertificateError::Expired.into());
-    }
-    Ok(ClientCertVerified::assertion())
 }

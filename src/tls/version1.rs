@@ -4,9 +4,12 @@
 //! but its subject.
 
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
+use rustls::crypto::{
+    WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+    verify_tls13_signature_with_raw_key,
+};
 use rustls::pki_types::{
-    CertificateRevocationListDer, SubjectPublicKeyInfoDer, TrustAnchor, UnixTime,
+    CertificateDer, CertificateRevocationListDer, SubjectPublicKeyInfoDer, TrustAnchor, UnixTime,
 };
 use rustls::{CertificateError, DigitallySignedStruct, PeerMisbehaved};
 use webpki::RawPublicKeyEntity;
@@ -75,13 +78,7 @@ impl<'a> Version1<'a> {
         if !issuers.any(|root| self.is_signed_by(root, supported)) {
             return Err(CertificateError::BadSignature);
         }
-        if now.as_secs() < self.certificate.not_before.as_secs() {
-            return Err(CertificateError::NotValidYet);
-        }
-        if now.as_secs() > self.certificate.not_after.as_secs() {
-            return Err(CertificateError::Expired);
-        }
-        Ok(())
+        holds(&self.certificate, now)
     }
 
     fn is_signed_by(&self, root: &TrustAnchor<'_>, supported: WebPkiSupportedAlgorithms) -> bool {
@@ -123,7 +120,7 @@ impl<'a> Version1<'a> {
     ///
     /// # Errors
     /// It has not, or by an algorithm that is not used.
-    pub(super) fn verify_tls12(
+    fn verify_tls12(
         &self,
         message: &[u8],
         signed: &DigitallySignedStruct,
@@ -151,13 +148,59 @@ impl<'a> Version1<'a> {
     ///
     /// # Errors
     /// The same.
-    pub(super) fn verify_tls13(
+    fn verify_tls13(
         &self,
         message: &[u8],
         signed: &DigitallySignedStruct,
         supported: &WebPkiSupportedAlgorithms,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         verify_tls13_signature_with_raw_key(message, &self.key, signed, supported)
+    }
+}
+
+/// Whether a certificate holds at `now`.
+///
+/// # Errors
+/// Not yet, or not any more.
+pub(super) fn holds(certificate: &Certificate, now: UnixTime) -> Result<(), CertificateError> {
+    if now.as_secs() < certificate.not_before.as_secs() {
+        return Err(CertificateError::NotValidYet);
+    }
+    if now.as_secs() > certificate.not_after.as_secs() {
+        return Err(CertificateError::Expired);
+    }
+    Ok(())
+}
+
+/// Whether the holder of a certificate of any version has signed the handshake, in TLS 1.2.
+///
+/// # Errors
+/// It has not, or by an algorithm that is not used.
+pub(super) fn verify_tls12(
+    message: &[u8],
+    certificate: &CertificateDer<'_>,
+    signed: &DigitallySignedStruct,
+    supported: &WebPkiSupportedAlgorithms,
+) -> Result<HandshakeSignatureValid, rustls::Error> {
+    match Version1::read(certificate) {
+        Some(old) => old.verify_tls12(message, signed, *supported),
+        None => verify_tls12_signature(message, certificate, signed, supported),
+    }
+}
+
+/// As [`verify_tls12`], in TLS 1.3.
+///
+/// # Errors
+/// The same.
+pub(super) fn verify_tls13(
+    message: &[u8],
+    certificate: &CertificateDer<'_>,
+    signed: &DigitallySignedStruct,
+    supported: &WebPkiSupportedAlgorithms,
+) -> Result<HandshakeSignatureValid, rustls::Error> {
+    match Version1::read(certificate) {
+        Some(old) => old.verify_tls13(message, signed, supported),
+        None => verify_tls13_signature(message, certificate, signed, supported),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a peer makes as large as it likes goes on in pieces: no packet and no turn does more than so
 //! many units of work, and in the end all is done.
 
+use super::world::Arrived;
 use super::*;
 use crate::broker::end_turn;
 use crate::mqtt::{Packet, Property, Props, Subscribe};
@@ -154,9 +155,8 @@ pub(super) fn queued(world: &World) -> u64 {
     world.broker.core.sessions.get(key).unwrap().outbound.len()
 }
 
-/// Acknowledges what comes, until nothing comes any more. Returns topics and payloads; before the
-/// payloads of those that come as retained stands `=`.
-pub(super) fn take_all(world: &mut World, peer: Peer) -> Vec<String> {
+/// Acknowledges what comes, until nothing comes any more.
+pub(super) fn take_messages(world: &mut World, peer: Peer) -> Vec<Arrived> {
     let mut came = Vec::new();
     loop {
         world.pass(ms(50));
@@ -166,14 +166,28 @@ pub(super) fn take_all(world: &mut World, peer: Peer) -> Vec<String> {
         }
         for got in got {
             if let Got::Publish(message) = got {
-                if let Delivery::AtLeastOnce(id, _) = message.delivery {
-                    world.puback(peer, id.get());
+                match message.delivery {
+                    Delivery::AtMostOnce => {}
+                    Delivery::AtLeastOnce(id, _) => world.puback(peer, id.get()),
+                    Delivery::ExactlyOnce(id, _) => {
+                        world.pubrec(peer, id.get());
+                        world.pubcomp(peer, id.get());
+                    }
                 }
-                let equals = if message.retain { "=" } else { "" };
-                came.push(format!("{} {equals}{}", message.topic, message.payload));
+                came.push(message);
             }
         }
     }
+}
+
+/// As [`take_messages`]: topics and payloads; before the payloads of those that come as retained stands `=`.
+pub(super) fn take_all(world: &mut World, peer: Peer) -> Vec<String> {
+    let came = take_messages(world, peer).into_iter();
+    let text = came.map(|message| {
+        let equals = if message.retain { "=" } else { "" };
+        format!("{} {equals}{}", message.topic, message.payload)
+    });
+    text.collect()
 }
 
 fn old(names: &[String]) -> Vec<String> {

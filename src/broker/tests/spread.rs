@@ -3,7 +3,7 @@
 
 mod waiting;
 
-use super::pieces::MOST;
+use super::pieces::{MOST, take_messages};
 use super::world::Last;
 use super::*;
 use crate::broker::end_turn;
@@ -39,35 +39,10 @@ impl World {
     /// The payloads of what each has got since, acknowledged.
     fn all_payloads(&mut self, peers: &[Peer]) -> Vec<Vec<String>> {
         let take = |peer: &Peer| {
-            let got = take_all_messages(self, *peer);
-            got.into_iter().map(|(_, payload)| payload).collect()
+            let got = take_messages(self, *peer);
+            got.into_iter().map(|message| message.payload).collect()
         };
         peers.iter().map(take).collect()
-    }
-}
-
-/// Topics and payloads that come, acknowledged at QoS 1.
-fn take_all_messages(world: &mut World, peer: Peer) -> Vec<(String, String)> {
-    let mut came = Vec::new();
-    loop {
-        world.pass(ms(50));
-        let got = world.got(peer);
-        if got.is_empty() {
-            return came;
-        }
-        for got in got {
-            if let Got::Publish(message) = got {
-                match message.delivery {
-                    Delivery::AtMostOnce => {}
-                    Delivery::AtLeastOnce(id, _) => world.puback(peer, id.get()),
-                    Delivery::ExactlyOnce(id, _) => {
-                        world.pubrec(peer, id.get());
-                        world.pubcomp(peer, id.get());
-                    }
-                }
-                came.push((message.topic, message.payload));
-            }
-        }
     }
 }
 
@@ -111,10 +86,7 @@ fn thousands_of_sessions_make_no_turn_long() {
         world.pass(secs(1));
         assert!(world.is_read(publisher));
         assert_eq!(world.got(publisher), [Got::PubAck(id, OK)]);
-        assert_eq!(
-            take_all_messages(&mut world, other).len(),
-            usize::from(turns)
-        );
+        assert_eq!(take_messages(&mut world, other).len(), usize::from(turns));
     }
     let key = world.broker.core.sessions.find("c17").unwrap();
     let session = world.broker.core.sessions.get(key).unwrap();

@@ -2,27 +2,22 @@
 //!
 //! A signature takes a millisecond on a PC, and a tenth of a second on a router. On the thread of logic a
 //! few hundred devices that come back after a power cut would make everybody wait; here they make each
-//! other wait, and those who are known here go first. A connection has one step of its handshake under way
+//! other wait: who has begun goes first, then those who are known here and strangers by turns. A connection has one step of its handshake under way
 //! at most, and `max_connecting` bounds how many connections shake hands. Who waits here is not timed out.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender};
-use std::thread;
-
-use rustix::process::{getpriority_process, setpriority_process};
+use std::sync::mpsc::Sender;
 
 use crate::broker::ConnId;
 use crate::impossible;
+use crate::net::logins::thread;
 use crate::time::Time;
 use crate::tls::{Failure, Session};
 
 /// What rustls takes for the longest chain of certificates lies on the heap.
 const STACK: usize = 256 * 1024;
-
-/// How much nicer the thread is.
-const NICER: i32 = 5;
 
 /// What the thread has at a time: one to do and one to go on with.
 const WITH_THE_THREAD: usize = 2;
@@ -165,9 +160,14 @@ impl Handshakes {
         undone
     }
 
+    fn start(&self) -> std::io::Result<Sender<Step>> {
+        let report = Arc::clone(&self.report);
+        thread::start("handshakes", STACK, move |step| report(stepped(step)))
+    }
+
     fn send(&mut self, step: Step) -> Result<(), Step> {
         if self.steps.is_none() {
-            match spawn(Arc::clone(&self.report)) {
+            match self.start() {
                 Ok(sender) => self.steps = Some(sender),
                 Err(error) => log::error!("Starting the thread that shakes hands: {error}"),
             }
@@ -207,19 +207,6 @@ fn stepped(step: Step) -> Stepped {
             }
         }
     }
-}
-
-fn spawn(report: Report) -> std::io::Result<Sender<Step>> {
-    let (sender, steps) = mpsc::channel::<Step>();
-    let work = move || {
-        // In Linux this is of the thread alone. One that can't be nicer works all the same.
-        let _ = getpriority_process(None).and_then(|n| setpriority_process(None, n + NICER));
-        while let Ok(step) = steps.recv() {
-            report(stepped(step));
-        }
-    };
-    let thread = thread::Builder::new().name("handshakes".into());
-    thread.stack_size(STACK).spawn(work).map(|_| sender)
 }
 
 #[cfg(test)]

@@ -9,14 +9,12 @@ mod event;
 mod hub;
 mod lines;
 mod program;
+pub(in crate::net) mod thread;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender};
-use std::thread;
-
-use rustix::process::{getpriority_process, setpriority_process};
+use std::sync::mpsc::Sender;
 
 use crate::auth::{AuthSocket, Check};
 use crate::broker::{Answer, Question};
@@ -27,9 +25,6 @@ use program::Program;
 
 /// A hash by PBKDF2 or SHA-512 takes a few hundred bytes.
 const STACK: usize = 128 * 1024;
-
-/// How much nicer the thread is.
-const NICER: i32 = 5;
 
 /// Whom the questions go to.
 pub struct Logins {
@@ -84,7 +79,7 @@ impl Logins {
             };
         }
         if self.passwords.is_none() {
-            match spawn(Arc::clone(&self.report)) {
+            match self.start() {
                 Ok(sender) => self.passwords = Some(sender),
                 Err(error) => log::error!("Starting the thread that checks passwords: {error}"),
             }
@@ -95,6 +90,12 @@ impl Logins {
         let sent = questions.send(question);
         sent.map_err(|unsent| unsent.0.unanswered())
     }
+
+    fn start(&self) -> std::io::Result<Sender<Question>> {
+        let report = Arc::clone(&self.report);
+        let work = move |question| report(LoginEvent::Answer(answer(&question)));
+        thread::start("passwords", STACK, work)
+    }
 }
 
 /// The answer, whatever happens: one that never came would keep the next from being asked.
@@ -104,17 +105,4 @@ fn answer(question: &Question) -> Answer {
         impossible!("checking a password panics");
         question.unanswered()
     })
-}
-
-fn spawn(report: Report) -> std::io::Result<Sender<Question>> {
-    let (sender, questions) = mpsc::channel::<Question>();
-    let work = move || {
-        // In Linux this is of the thread alone. One that can't be nicer works all the same.
-        let _ = getpriority_process(None).and_then(|n| setpriority_process(None, n + NICER));
-        while let Ok(question) = questions.recv() {
-            report(LoginEvent::Answer(answer(&question)));
-        }
-    };
-    let thread = thread::Builder::new().name("passwords".into());
-    thread.stack_size(STACK).spawn(work).map(|_| sender)
 }
