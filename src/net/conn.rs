@@ -116,11 +116,14 @@ pub(super) struct Conn {
     pub(super) role: Role,
     pub(super) transport: Transport,
     pub(super) ready: Readiness,
-    /// In the list of connections to drive.
-    pub(super) queued: bool,
-    /// Not to be read until the broker lets it go on.
-    pub(super) paused: bool,
+    /// [`QUEUED`], [`PAUSED`].
+    flags: u8,
 }
+
+/// In the list of connections to drive.
+const QUEUED: u8 = 1;
+/// Not to be read until the broker lets it go on.
+const PAUSED: u8 = 2;
 
 impl Conn {
     pub(super) fn new(id: ConnId, socket: Channel, role: Role, mut transport: Transport) -> Conn {
@@ -128,7 +131,11 @@ impl Conn {
             generation: id.generation(),
             socket,
             // What was read already is decoded before the next read, as if reading had been paused.
-            paused: !transport.partial().is_empty(),
+            flags: if transport.partial().is_empty() {
+                0
+            } else {
+                PAUSED
+            },
             transport,
             role,
             // A first write finds room, or finds out.
@@ -136,8 +143,42 @@ impl Conn {
                 writable: true,
                 ..Readiness::default()
             },
-            queued: false,
         }
+    }
+
+    fn set(&mut self, flag: u8, is_set: bool) {
+        self.flags = if is_set {
+            self.flags | flag
+        } else {
+            self.flags & !flag
+        };
+    }
+
+    /// Whether it is in the list of connections to drive.
+    pub(super) fn is_queued(&self) -> bool {
+        self.flags & QUEUED != 0
+    }
+
+    /// It is in that list from now on; returns whether it was not.
+    pub(super) fn queue(&mut self) -> bool {
+        let was_in = self.is_queued();
+        self.set(QUEUED, true);
+        !was_in
+    }
+
+    /// It was taken from that list.
+    pub(super) fn unqueue(&mut self) {
+        self.set(QUEUED, false);
+    }
+
+    /// Whether it is not to be read until the broker lets it go on.
+    pub(super) fn is_paused(&self) -> bool {
+        self.flags & PAUSED != 0
+    }
+
+    /// It is to be read, or not.
+    pub(super) fn pause(&mut self, is_paused: bool) {
+        self.set(PAUSED, is_paused);
     }
 
     /// True if this is the connection `id`, in whose place it lies.
@@ -165,6 +206,25 @@ impl Conn {
         most: usize,
     ) -> Result<Option<Read>, End> {
         self.socket.read(bufs, most, &mut self.ready)
+    }
+
+    /// Bytes that have come by the wire and were not read, as far as the system tells.
+    pub(super) fn input_waiting(&self) -> usize {
+        let bytes = rustix::io::ioctl_fionread(self.socket.socket());
+        bytes.map_or(usize::MAX, |bytes| {
+            usize::try_from(bytes).unwrap_or(usize::MAX)
+        })
+    }
+
+    /// From now on the system tells that something can be read once it is `bytes`.
+    pub(super) fn wake_at(&self, bytes: usize) {
+        self.socket.wake_at(bytes);
+    }
+
+    /// The system acknowledges at once what was read, without waiting for output to send along.
+    pub(super) fn acknowledge_input(&self) {
+        // Where it can't, what comes takes longer.
+        let _ = rustix::net::sockopt::set_tcp_quickack(self.socket.socket(), true);
     }
 
     /// True until TLS has shaken hands.
@@ -217,6 +277,11 @@ impl Conn {
     /// taken by the kernel.
     pub(super) fn holds_output(&self) -> bool {
         self.socket.holds_output()
+    }
+
+    /// As [`Channel::untaken`].
+    pub(super) fn untaken(&self) -> u64 {
+        self.socket.untaken()
     }
 
     /// Writes as much of the outbox as the kernel takes, but no more than a connection may at a time

@@ -38,7 +38,7 @@ impl Hub {
     /// Puts the connection on the list of those that the turn drives.
     pub(super) fn make_ready(&mut self, id: ConnId) {
         if let Some(conn) = self.conn(id)
-            && !mem::replace(&mut conn.queued, true)
+            && conn.queue()
         {
             self.ready.push(id);
         }
@@ -48,7 +48,7 @@ impl Hub {
     /// time don't make an upstream wait.
     fn go_on_later(&mut self, id: ConnId, push: fn(&mut Ready, ConnId)) {
         if let Some(conn) = self.conn(id)
-            && !mem::replace(&mut conn.queued, true)
+            && conn.queue()
         {
             match conn.role {
                 Role::Device => push(&mut self.ready, id),
@@ -60,7 +60,7 @@ impl Hub {
     /// Does what the connection can do now, and what its share of the turn is.
     pub(super) fn drive(&mut self, id: ConnId) {
         if let Some(conn) = self.conn(id) {
-            conn.queued = false;
+            conn.unqueue();
         }
         self.share_end = self.work() + ready::CONNECTION;
         if let Err(end) = self.read(id) {
@@ -74,12 +74,15 @@ impl Hub {
         if conn.is_handshaking() {
             return self.read_handshake(id);
         }
-        if conn.paused && !self.go_on(id) || !self.is_readable(id) {
+        if conn.is_paused() && !self.go_on(id) || !self.is_readable(id) {
             return Ok(());
         }
         if self.work() + ready::CONNECTION / 2 > self.share_end {
             // It has just decoded what a read had left.
             self.go_on_later(id, Ready::push_rest);
+            return Ok(());
+        }
+        if self.gathers(id) {
             return Ok(());
         }
         let (mut buf, mut sealed) = (mem::take(&mut self.buf), mem::take(&mut self.sealed));
@@ -89,6 +92,7 @@ impl Hub {
         if read? && let Some(Role::Upstream(index)) = self.conn(id).map(|conn| conn.role) {
             let (is_whole, now) = (self.traffic.packets_received > packets, self.now());
             self.heard(index, is_whole, now);
+            self.ask_for_the_rest(id);
         }
         self.after_read(id);
         if self.is_readable(id) {
@@ -99,7 +103,8 @@ impl Hub {
 
     /// Sees to what is not MQTT: pings, the end of a WebSocket, requests.
     fn after_read(&mut self, id: ConnId) {
-        let Some((paused, web)) = self.conn(id).and_then(|c| Some((c.paused, c.web()?))) else {
+        let Some((paused, web)) = self.conn(id).and_then(|c| Some((c.is_paused(), c.web()?)))
+        else {
             return;
         };
         // What came before the end is dealt with before it.
@@ -115,7 +120,7 @@ impl Hub {
 
     fn is_readable(&mut self, id: ConnId) -> bool {
         self.conn(id)
-            .is_some_and(|conn| conn.ready.readable && !conn.paused)
+            .is_some_and(|conn| conn.ready.readable && !conn.is_paused())
     }
 
     /// Reads once and hands on what is whole. A small half packet moves to the front of `buf`, so
@@ -174,13 +179,13 @@ impl Hub {
         let Some(conn) = self.conn(id) else {
             return false;
         };
-        conn.paused = false;
+        conn.pause(false);
         let mut partial = self.take_partial(id);
         let used = self.consume(id, &partial);
         half::cut(&mut partial, used);
         self.keep(id, partial);
         self.after_read(id);
-        self.conn(id).is_some_and(|conn| !conn.paused)
+        self.conn(id).is_some_and(|conn| !conn.is_paused())
     }
 
     /// Takes out what was read but not yet decoded.
@@ -325,7 +330,7 @@ impl Hub {
 
     fn pause(&mut self, id: ConnId) {
         if let Some(conn) = self.conn(id) {
-            conn.paused = true;
+            conn.pause(true);
         }
     }
 
@@ -356,7 +361,7 @@ impl Hub {
         outbox.is_blocked = !is_empty && !conn.ready.writable;
         let (sending, is_answered) = (conn.is_answering(), conn.is_answered());
         let close = outbox.close || is_answered;
-        let (role, paused, writable) = (conn.role, conn.paused, conn.ready.writable);
+        let (role, paused, writable) = (conn.role, conn.is_paused(), conn.ready.writable);
         // Nothing can be said before that.
         let is_handshaking = conn.is_handshaking();
         // It has had its share of writes.
@@ -365,7 +370,7 @@ impl Hub {
             if let Role::Upstream(index) = role
                 && let Some(uplink) = self.uplink(index)
             {
-                uplink.sent(now);
+                uplink.sent(sent as u64, now);
             }
             self.broker.flushed(id, now);
         }
@@ -467,9 +472,9 @@ mod tests {
         hub.detach(first, &End::Eof);
         hub.drive(first);
         let conn = hub.conn(second).unwrap();
-        assert!(!conn.ready.readable && !conn.ready.ended && !conn.queued);
+        assert!(!conn.ready.readable && !conn.ready.ended && !conn.is_queued());
         assert!(hub.ready.is_empty());
         hub.changed(second, more);
-        assert!(hub.conn(second).unwrap().queued);
+        assert!(hub.conn(second).unwrap().is_queued());
     }
 }

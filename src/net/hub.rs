@@ -5,12 +5,11 @@
 //! meets another.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use socket2::Socket;
@@ -22,6 +21,7 @@ use super::half::HalfPackets;
 use super::logins::Logins;
 use super::progress::End;
 use super::reactor::{Reactor, Readiness};
+use super::turn::gather::Gathering;
 use super::turn::heap::{self, Heap};
 use super::turn::ready::{self, Ready};
 use super::turn::watch::{Part, Watch};
@@ -38,19 +38,16 @@ use crate::time::Time;
 /// The [`Hub`], as the tasks hold it.
 pub type Shared = Rc<RefCell<Hub>>;
 
-/// Waits for `duration`. A timer of `async-io` would take descriptors when it is first used, and here
-/// there may be none left.
+/// Waits for `duration`.
 pub async fn sleep(hub: &Shared, duration: Duration) {
-    let reactor = Rc::clone(hub.borrow().reactor());
-    let until = Instant::now() + duration;
-    poll_fn(|cx| {
-        if Instant::now() >= until {
-            return Poll::Ready(());
-        }
-        reactor.set_alarm(until, cx);
-        Poll::Pending
-    })
-    .await;
+    let timer = hub.borrow().reactor.timer_after(duration);
+    timer.await;
+}
+
+/// Waits until `at`; for ever, if there is no such moment.
+pub(super) async fn sleep_until(hub: &Shared, at: Option<Instant>) {
+    let timer = hub.borrow().reactor.timer_at(at);
+    timer.await;
 }
 
 /// Waits until the kernel was asked what has happened, and those have been woken whom that concerns: a
@@ -89,6 +86,7 @@ pub struct Hub {
     pub(super) changes: Vec<(ConnId, Readiness)>,
     /// Connections to drive.
     pub(super) ready: Ready,
+    pub(super) gathering: Gathering,
     /// What reading and writing has cost, in units of work.
     pub(super) io: u64,
     /// Up to where the packet that is decoded next may be of the connection that is driven: its share.
@@ -141,6 +139,7 @@ impl Hub {
             half: HalfPackets::default(),
             changes: Vec::new(),
             ready: Ready::default(),
+            gathering: Gathering::default(),
             io: 0,
             share_end: 0,
             is_unwritten: false,
@@ -426,7 +425,7 @@ impl Hub {
 /// True while the connection is on the list of those to drive, or its handshake goes on elsewhere.
 pub(super) fn is_queued(conns: &[Option<Conn>], id: ConnId) -> bool {
     let conn = conns.get(id.slot()).and_then(Option::as_ref);
-    conn.is_some_and(|conn| conn.is(id) && (conn.queued || conn.is_away()))
+    conn.is_some_and(|conn| conn.is(id) && (conn.is_queued() || conn.is_away()))
 }
 
 impl Driver for Hub {

@@ -14,10 +14,12 @@ pub use accept::serve;
 pub use bind::{Bound, Start, Waiting, bind};
 pub use descriptors::most_connections;
 pub use error::Error;
+pub(in crate::net) use error::Failure;
 pub use late::listen_late;
-pub use names::{Found, is_here, look_up};
+pub use names::{Found, addresses_of, is_here, look_up};
 pub use section::Listener;
 pub use trial::{Trial, try_out};
+pub(in crate::net) use unix::Place;
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,11 @@
 //!
 //! The few descriptors that a task of their own waits for have a [`Source`], which remembers and
 //! wakes. Of the many connections nothing is kept here: their changes go to the one task that
-//! drives them all ([`Reactor::take_changes`]).
+//! drives them all ([`Reactor::take_changes`]). What is waited for beside descriptors is a moment:
+//! [`Timer`].
+
+mod timer;
+mod wait;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -22,10 +26,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::event::{EventfdFlags, Timespec, eventfd};
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
+
+pub(super) use timer::Timer;
+use timer::Timers;
+use wait::{MAX_WAIT, wait_for_events};
+pub use wait::{Waiter, Wanted};
 
 use crate::broker::ConnId;
 
@@ -35,9 +43,6 @@ const EVENTS: usize = 256;
 /// How often the kernel is asked in a row while it has more to tell: for so many times [`EVENTS`]
 /// descriptors. It tells of each before it tells of one again.
 const ROUNDS: u32 = 256;
-
-/// The longest sleep; the system call counts in 32-bit milliseconds.
-const MAX_SLEEP: Duration = Duration::from_secs(3600);
 
 /// Stands for the descriptor that ends a wait from another thread. The other event data are the
 /// numbers of [`Source`]s, below 2^32 and from 1, and [`ConnId`]s, which are above.
@@ -56,7 +61,7 @@ pub struct Reactor {
     unpark: Arc<Unpark>,
     slots: RefCell<Slots>,
     changes: RefCell<Changes>,
-    alarms: RefCell<Vec<(Instant, Waker)>>,
+    timers: Rc<Timers>,
     /// Tasks that run once the kernel was asked again.
     asking: RefCell<Vec<Waker>>,
     /// How often the kernel was asked for all that had happened.
@@ -178,7 +183,7 @@ impl Reactor {
             }),
             slots: RefCell::default(),
             changes: RefCell::default(),
-            alarms: RefCell::default(),
+            timers: Rc::default(),
             asking: RefCell::default(),
             asks: Cell::new(0),
             asked: Cell::new(Instant::now()),
@@ -254,14 +259,14 @@ impl Reactor {
         .await;
     }
 
-    /// Wakes the current task at `at` or earlier. Few tasks have an alarm, and each has one; it is
-    /// moved forward only, because waking once in vain costs less than moving it at each turn.
-    pub(super) fn set_alarm(&self, at: Instant, cx: &Context<'_>) {
-        let mut alarms = self.alarms.borrow_mut();
-        match alarms.iter_mut().find(|(_, w)| w.will_wake(cx.waker())) {
-            Some((set, _)) => *set = at.min(*set),
-            None => alarms.push((at, cx.waker().clone())),
-        }
+    /// A timer that comes at `at`; never, if there is no such moment.
+    pub(super) fn timer_at(&self, at: Option<Instant>) -> Timer {
+        Timer::new(&self.timers, at)
+    }
+
+    /// A timer that comes after `duration`; never, if that is beyond what the clock can count.
+    pub(super) fn timer_after(&self, duration: Duration) -> Timer {
+        self.timer_at(Instant::now().checked_add(duration))
     }
 
     /// Runs `future`, and waits for events whenever it has nothing to do.
@@ -280,7 +285,7 @@ impl Reactor {
         }
     }
 
-    /// Waits for events or the alarm, and wakes whom they concern. Does not wait when a task is
+    /// Waits for events or the first timer, and wakes whom they concern. Does not wait when a task is
     /// ready or asks.
     fn wait(&self, events: &mut Vec<epoll::Event>) {
         self.unpark.parked.store(true, Ordering::SeqCst);
@@ -291,7 +296,8 @@ impl Reactor {
         let timeout = if is_busy {
             Duration::ZERO
         } else {
-            self.until_alarm(begun)
+            let first = self.timers.first();
+            first.map_or(MAX_WAIT, |at| at.saturating_duration_since(begun))
         };
         if self.collect(events, timeout) {
             // What came while it slept may be told or not.
@@ -310,19 +316,17 @@ impl Reactor {
             waker.wake_by_ref();
         }
         drop(changes);
-        self.ring();
+        self.timers.ring(self.woken.get());
     }
 
     /// Takes what has happened from the kernel, and waits for the first of it. True if that was all:
     /// whoever has many sockets must not hide from it what the others sent before.
     fn collect(&self, events: &mut Vec<epoll::Event>, mut timeout: Duration) -> bool {
         for _ in 0..ROUNDS {
-            events.clear();
-            let limit = Timespec::try_from(timeout).unwrap_or_default();
             // Only a signal interrupts; what it wants comes through a descriptor.
-            let Ok(_) = epoll::wait(&self.epoll, spare_capacity(events), Some(&limit)) else {
+            if wait_for_events(&self.epoll, events, timeout).is_err() {
                 return false;
-            };
+            }
             for event in events.iter() {
                 self.dispatch(event.data.u64(), Readiness::of(event.flags));
             }
@@ -342,23 +346,6 @@ impl Reactor {
             }
         } else if let Some(id) = ConnId::from_bits(data) {
             self.changes.borrow_mut().list.push((id, more));
-        }
-    }
-
-    fn until_alarm(&self, now: Instant) -> Duration {
-        let alarms = self.alarms.borrow();
-        let first = alarms.iter().map(|(at, _)| *at).min();
-        first.map_or(MAX_SLEEP, |at| {
-            at.saturating_duration_since(now).min(MAX_SLEEP)
-        })
-    }
-
-    fn ring(&self) {
-        let mut alarms = self.alarms.borrow_mut();
-        if !alarms.is_empty() {
-            let now = self.woken.get();
-            let due = alarms.extract_if(.., |(at, _)| *at <= now);
-            due.for_each(|(_, waker)| waker.wake());
         }
     }
 }

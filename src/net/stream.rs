@@ -13,6 +13,16 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::progress::Progress;
 use super::reactor::{Reactor, Source};
+use crate::config;
+
+/// How the kernel finds out that a peer is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Liveness {
+    /// What it asks a peer that is silent.
+    pub(super) asked: Option<config::TcpKeepalive>,
+    /// How long data may stay unacknowledged (TCP_USER_TIMEOUT); `None` is up to the kernel.
+    pub(super) unacked: Option<Duration>,
+}
 
 /// A connected stream socket.
 #[derive(Debug)]
@@ -31,12 +41,14 @@ impl Stream {
         Ok(Stream { socket, source })
     }
 
-    /// Connects to `address`, without blocking and without a deadline of its own.
+    /// Connects to `address`, from `local` if that is given, without blocking and without a deadline of its
+    /// own.
     ///
     /// # Errors
     /// As the kernel reports them.
     pub(super) async fn connect(
         address: SocketAddr,
+        local: Option<SocketAddr>,
         reactor: Rc<Reactor>,
     ) -> io::Result<(Stream, SocketAddr)> {
         let socket = Socket::new(
@@ -44,6 +56,11 @@ impl Stream {
             Type::STREAM.nonblocking(),
             Some(Protocol::TCP),
         )?;
+        if let Some(local) = local {
+            let says = |e: io::Error| format!("bridge_bind_address {}: {e}", local.ip());
+            let bound = socket.bind(&local.into());
+            bound.map_err(|e| io::Error::new(e.kind(), says(e)))?;
+        }
         match socket.connect(&address.into()) {
             Err(e) if Errno::from_io_error(&e) == Some(Errno::INPROGRESS) => {}
             other => other?,
@@ -90,19 +107,23 @@ impl Stream {
         self.socket
     }
 
-    /// Lets the kernel find out that the peer is gone: probes after `idle` of silence, and data
-    /// that stays unacknowledged for `unacked` (TCP_USER_TIMEOUT) breaks the connection.
-    pub(super) fn set_liveness(&self, idle: Duration, unacked: Duration) {
+    /// Lets the kernel find out that the peer is gone. MQTT's own keep-alive still finds it where the kernel
+    /// refuses.
+    pub(super) fn set_liveness(&self, liveness: Liveness) {
         let socket = SockRef::from(&self.socket);
-        let keepalive = TcpKeepalive::new()
-            .with_time(idle)
-            .with_interval((idle / 4).max(Duration::from_secs(1)))
-            .with_retries(4);
-        // MQTT's own keep-alive still finds a dead peer where the kernel refuses.
-        let _ = socket.set_tcp_keepalive(&keepalive);
+        let _ = match liveness.asked {
+            Some(config::TcpKeepalive {
+                idle,
+                interval,
+                probes,
+            }) => {
+                let keepalive = TcpKeepalive::new().with_time(idle);
+                let keepalive = keepalive.with_interval(interval).with_retries(probes);
+                socket.set_tcp_keepalive(&keepalive)
+            }
+            None => socket.set_keepalive(false),
+        };
         #[cfg(target_os = "linux")]
-        let _ = socket.set_tcp_user_timeout(Some(unacked));
-        #[cfg(not(target_os = "linux"))]
-        let _ = unacked;
+        let _ = socket.set_tcp_user_timeout(liveness.unacked);
     }
 }

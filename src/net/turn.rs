@@ -12,6 +12,7 @@
 //!
 //! [`Broker::tick_unless`]: crate::broker::Broker::tick_unless
 
+pub(super) mod gather;
 pub(super) mod heap;
 pub(super) mod ready;
 pub(super) mod watch;
@@ -21,32 +22,38 @@ use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::conn::Conn;
+use super::conn::{Conn, Role};
 use super::hub::{Hub, Shared};
+use super::reactor::Timer;
 use crate::broker::{ConnId, end_turn};
+use gather::Verdict;
 use watch::Part;
 
 /// The task that takes the turns; never done.
 pub struct Turn {
     hub: Shared,
+    timer: Timer,
 }
 
 impl Turn {
     /// The task of `hub`; a hub has one.
     pub fn new(hub: Shared) -> Turn {
-        Turn { hub }
+        let timer = hub.borrow().reactor().timer_at(None);
+        Turn { hub, timer }
     }
 }
 
 impl Future for Turn {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut hub = self.hub.borrow_mut();
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Turn { hub, timer } = &mut *self;
+        let mut hub = hub.borrow_mut();
         hub.take_turn(cx);
         let due = hub.next_timeout();
-        if let Some(at) = due.and_then(|at| hub.clock().instant(at)) {
-            hub.reactor().set_alarm(at, cx);
+        let due = due.and_then(|at| hub.clock().instant(at));
+        if let Some(at) = due.into_iter().chain(hub.gathering.next()).min() {
+            timer.wake_by(at, cx);
         }
         Poll::Pending
     }
@@ -66,6 +73,7 @@ impl Hub {
         self.written_from = None;
         self.begin_watch();
         self.note_changes(cx);
+        self.make_late_ready();
         self.drive_ready();
         self.tell_what_was_read();
         let now = self.now();
@@ -86,6 +94,43 @@ impl Hub {
         } else {
             self.turn = Some(cx.waker().clone());
         }
+    }
+
+    /// The upstreams have their turn whose answers have been gathered long enough.
+    fn make_late_ready(&mut self) {
+        let now = self.reactor().woken();
+        while let Some(id) = self.gathering.late(now) {
+            if let Some(conn) = self.conn(id) {
+                // The system has not told of what is below the mark.
+                conn.ready.readable = true;
+                self.make_ready(id);
+            } else {
+                self.gathering.forget(id);
+            }
+        }
+    }
+
+    /// True if an upstream is to be read only once more of the many answers that are awaited has come.
+    pub(super) fn gathers(&mut self, id: ConnId) -> bool {
+        let now = self.reactor().woken();
+        let place = self.conns.get_mut(id.slot()).and_then(Option::as_mut);
+        let Some(conn) = place.filter(|conn| conn.is(id)) else {
+            return false;
+        };
+        if conn.role == Role::Device || conn.ready.ended {
+            return false;
+        }
+        let awaited = self.broker.awaited_answers(id);
+        let verdict = (self.gathering).judge(id, awaited, || conn.input_waiting(), now);
+        if let Verdict::ReadFrom(mark) | Verdict::WaitFor(mark) = verdict {
+            conn.wake_at(mark);
+        }
+        let waits = matches!(verdict, Verdict::WaitFor(_));
+        if waits {
+            // At the mark the system tells of all that is there.
+            conn.ready.read_dry();
+        }
+        waits
     }
 
     /// Lets the connections that have something to do do it, as far as the turn goes.

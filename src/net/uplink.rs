@@ -4,6 +4,10 @@
 mod clock;
 mod dial;
 mod faulty;
+mod known;
+mod liveness;
+pub(super) mod lookup;
+mod probe;
 mod reach;
 mod resolve;
 mod secret;
@@ -15,25 +19,21 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use async_io::Timer;
 use clock::clock_is_set;
 use futures_lite::future;
-use reach::{Target, reach};
-use resolve::Resolver;
-use secret::Secrets;
+use probe::watch_primary;
+use reach::{Target, prepare};
+use state::Helpers;
 pub(super) use state::Uplink;
-use upstream::Upstream;
+use upstream::{HANDSHAKE_PACKET, Upstream};
 
 use super::conn::Role;
-use super::hub::{Hub, Shared, let_others_go_first};
+use super::hub::{Hub, Shared, let_others_go_first, sleep_until};
 use super::progress::End;
-use crate::bridge::{Action, Backlog, Error, Limits, Link, Step};
+use crate::bridge::{Action, Backlog, Error, Limits, Link, Output, Step};
 use crate::broker::{BridgeId, Broker, ConnId};
 use crate::mqtt::{self, Packet, PacketId, Version};
 use crate::time::Time;
-
-/// Largest packet taken from an upstream before its CONNACK; a CONNACK is no larger.
-const HANDSHAKE_PACKET: usize = 64 * 1024;
 
 /// A handshake that went well.
 struct Ready {
@@ -44,17 +44,24 @@ struct Ready {
     partial: Vec<u8>,
 }
 
-/// Keeps the link of one bridge going, until `is_over` says so when it has no connection. `bridge` is
-/// the broker's end of it.
-pub async fn run(hub: Shared, link: Link, bridge: BridgeId, is_over: impl Fn() -> bool) {
-    let mut helpers = (Resolver::default(), Secrets::default());
-    let index = hub.borrow_mut().add_uplink(Uplink::new(link, bridge));
+/// Keeps the link of one bridge going, until `is_over` says so when it has no connection. `index` is
+/// what [`Hub::add_link`] has given.
+pub async fn run(hub: Shared, index: u32, is_over: impl Fn() -> bool) {
     hub.borrow_mut().announce(index, false);
+    let helpers = hub
+        .borrow_mut()
+        .uplink(index)
+        .map(|uplink| Rc::clone(&uplink.helpers));
+    let Some(helpers) = helpers else {
+        return crate::impossible!("a bridge's task has no link");
+    };
+    // The task before this one may not be quite gone.
+    let mut helpers = helpers.lock().await;
     while !is_over() {
         let target = next_target(&hub, index).await;
         let why = match attempt(&hub, index, &mut helpers, &target).await {
             Ok((upstream, ready)) => {
-                live(&hub, index, upstream, ready).await;
+                live(&hub, index, upstream, ready, &mut helpers).await;
                 continue;
             }
             Err(why) => why,
@@ -85,10 +92,7 @@ async fn sleep_until_due(hub: &Shared, index: u32) {
         let due = hub.uplink(index).map(|uplink| uplink.link.next_timeout());
         due.and_then(|due| hub.clock().instant(due))
     };
-    match at {
-        Some(instant) => Timer::at(instant).await,
-        None => future::pending().await,
-    };
+    sleep_until(hub, at).await;
     let_others_go_first(hub).await;
 }
 
@@ -96,16 +100,10 @@ async fn sleep_until_due(hub: &Shared, index: u32) {
 async fn attempt(
     hub: &Shared,
     index: u32,
-    (resolver, secrets): &mut (Resolver, Secrets),
+    helpers: &mut Helpers,
     target: &Target,
 ) -> Result<(Upstream, Ready), Error> {
-    let spec = hub
-        .borrow_mut()
-        .uplink(index)
-        .map(|uplink| Rc::clone(uplink.link.spec()));
-    let spec = spec.ok_or(Error::GivenUp)?;
-    let password = secrets.get(&spec).await.map_err(Error::Password)?;
-    let mut upstream = reach(hub, index, resolver, target).await?;
+    let (mut upstream, password) = prepare(hub, index, helpers, target).await?;
     let ready = handshake(hub, index, &mut upstream, password).await?;
     Ok((upstream, ready))
 }
@@ -122,9 +120,7 @@ async fn handshake(
         let mut hub = hub.borrow_mut();
         let now = hub.now();
         let link = &mut hub.uplink(index).ok_or(Error::GivenUp)?.link;
-        let keepalive = link.spec().keepalive;
-        let stream = upstream.stream();
-        stream.set_liveness(keepalive, keepalive + keepalive / 2);
+        upstream.stream().set_liveness(liveness::of(link.spec()));
         link.connected_with(password.as_deref(), now, &mut out)?;
     }
     let sent = upstream.send(&out).await;
@@ -162,7 +158,7 @@ async fn handshake(
 }
 
 /// Watches over the connection that is up, until it or the link ends.
-async fn live(hub: &Shared, index: u32, upstream: Upstream, ready: Ready) {
+async fn live(hub: &Shared, index: u32, upstream: Upstream, ready: Ready, helpers: &mut Helpers) {
     if hub.borrow_mut().uplink_up(index, upstream, ready).is_none() {
         return;
     }
@@ -176,6 +172,7 @@ async fn live(hub: &Shared, index: u32, upstream: Upstream, ready: Ready) {
         }
     };
     let ended = poll_fn(|cx| hub.borrow_mut().poll_ended(index, cx));
+    let watch = future::or(watch, watch_primary(hub, index, helpers));
     future::or(ended, watch).await;
     let mut hub = hub.borrow_mut();
     // None where the connection ended first.
@@ -218,14 +215,30 @@ impl Hub {
                 proxy: spec.proxy.clone(),
                 within: deadline.since(now),
             }),
-            Action::Idle | Action::Window(_) | Action::Close => None,
+            Action::Idle | Action::Window(_) | Action::Leave | Action::Close => None,
         }
     }
 
-    /// Tells the link how long the session's oldest publish has been on its way.
+    /// Tells the link how long the session's oldest publish has been on its way, and how far the
+    /// upstream has taken what was said to it.
     fn tell_unacknowledged(&mut self, index: u32) {
-        if let Some(Uplink { link, bridge, .. }) = self.uplinks.get_mut(index as usize) {
-            link.unacknowledged(self.broker.bridge_oldest_sent(*bridge));
+        let now = self.now();
+        let held = self
+            .uplink_conn(index)
+            .and_then(|id| Some((self.conn(id)?.untaken(), self.broker.outbox(id)?.len())));
+        let Some(uplink) = self.uplinks.get_mut(index as usize) else {
+            return;
+        };
+        let oldest = self.broker.bridge_oldest_sent(uplink.bridge);
+        uplink.link.unacknowledged(oldest.map(|(since, _)| since));
+        if let Some((untaken, waiting)) = held {
+            let written = uplink.written();
+            let output = Output {
+                said: written + waiting as u64,
+                taken: written.saturating_sub(untaken),
+                oldest: oldest.map(|(_, place)| place),
+            };
+            uplink.link.output(output, now);
         }
     }
 
@@ -234,7 +247,12 @@ impl Hub {
         if let Some(Uplink { link, bridge, .. }) = self.uplinks.get_mut(index as usize) {
             let (messages, _) = self.broker.bridge_backlog(*bridge);
             let unsent = self.broker.bridge_unsent(*bridge);
-            link.owes(Backlog { messages, unsent });
+            let is_full = self.broker.bridge_is_full(*bridge);
+            link.owes(Backlog {
+                messages,
+                unsent,
+                is_full,
+            });
         }
     }
 
@@ -252,6 +270,10 @@ impl Hub {
         };
         match uplink.link.drive(now, &mut out) {
             Action::Close => return false,
+            Action::Leave => {
+                self.leave(id, &out);
+                return false;
+            }
             Action::Window(window) => self.broker.bridge_window(id, window, now),
             Action::Idle | Action::Connect { .. } => {}
         }
@@ -263,6 +285,7 @@ impl Hub {
     /// To be asked before the broker hears of the end.
     pub(super) fn judge(&mut self, index: u32) {
         let now = self.now();
+        self.tell_backlog(index);
         let Some(Uplink { link, bridge, .. }) = self.uplinks.get_mut(index as usize) else {
             return;
         };
@@ -360,6 +383,17 @@ impl Hub {
             Err(_) => self.end(id),
         }
         self.say(id, &out);
+    }
+
+    /// An upstream whose socket has Nagle's algorithm, as Mosquitto's by default, sends the first PUBREC and
+    /// keeps the others back until that was acknowledged. PUBREL waits for them and for a commit, so
+    /// nothing goes soon that could carry the acknowledgement: the system would wait for 40 ms.
+    pub(super) fn ask_for_the_rest(&mut self, id: ConnId) {
+        if self.broker.awaits_more_releases(id)
+            && let Some(conn) = self.conn(id)
+        {
+            conn.acknowledge_input();
+        }
     }
 
     /// Counts what a link has to say of its own; the bytes of a connection that is up are counted

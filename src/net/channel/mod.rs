@@ -2,8 +2,10 @@
 
 mod handshakes;
 mod listeners;
+mod low_water;
 #[cfg(all(test, feature = "tls"))]
 mod tests;
+mod untaken;
 
 use std::io::{IoSlice, Read as _, Write as _};
 
@@ -100,6 +102,13 @@ impl Channel {
 
     pub(super) fn socket(&self) -> &Socket {
         &self.socket
+    }
+
+    /// From now on the system tells that something can be read once it is `bytes`. Where it can't, it tells
+    /// of each.
+    pub(super) fn wake_at(&self, bytes: usize) {
+        // What was read early was only read by itself.
+        let _ = low_water::set(&self.socket, bytes);
     }
 
     pub(super) fn has_tls(&self) -> bool {
@@ -268,23 +277,31 @@ impl Channel {
     /// # Errors
     /// The end of the connection.
     pub(super) fn flush(&mut self, ready: &mut Readiness) -> Result<(), End> {
-        let session = self.tls.as_mut().and_then(|tls| tls.session.as_mut());
-        let Some(session) = session else {
+        let Some(tls) = &mut self.tls else {
+            return Ok(());
+        };
+        let Some(session) = &mut tls.session else {
             return Ok(());
         };
         while ready.writable && session.wants_write() {
-            let written = Progress::of(session.write(&mut self.socket));
-            ready.writable = written.moved()?.is_some();
+            let written = Progress::of(session.write(&mut self.socket)).moved()?;
+            ready.writable = written.is_some();
+            tls.unsent = tls.unsent.saturating_sub(written.unwrap_or_default());
         }
-        if let Some(tls) = &mut self.tls {
-            tls.charge();
-        }
+        tls.charge();
         Ok(())
     }
 
     /// True if there is something to write that the broker knows nothing of.
     pub(super) fn holds_output(&self) -> bool {
         self.session().is_some_and(Session::wants_write)
+    }
+
+    /// How many bytes of what was written the peer's TCP has not acknowledged, as far as the kernel
+    /// says: with those that wait here encrypted.
+    pub(super) fn untaken(&self) -> u64 {
+        let here = self.tls.as_ref().map_or(0, |tls| tls.unsent);
+        untaken::untaken(&self.socket).unwrap_or(0) + here as u64
     }
 
     /// The peer is told that nothing more comes, if the kernel takes that at once.

@@ -15,7 +15,7 @@ pub struct Error {
 
 /// What failed, what to do, and whether it may pass by itself.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(in crate::net) struct Failure {
     pub(super) cause: io::Error,
     pub(super) cure: &'static str,
     pub(super) kind: Kind,
@@ -23,7 +23,7 @@ pub(super) struct Failure {
 
 /// Whether the reason may pass by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Kind {
+pub(in crate::net) enum Kind {
     /// What it listens at is not there (yet): address, interface, folder, name.
     Absent,
     /// Another program has it (still).
@@ -33,7 +33,7 @@ pub(super) enum Kind {
 }
 
 impl Error {
-    pub(super) fn new(at: impl Into<String>, failure: Failure) -> Error {
+    pub(in crate::net) fn new(at: impl Into<String>, failure: Failure) -> Error {
         let at = at.into();
         Error { at, failure }
     }
@@ -70,7 +70,7 @@ impl std::error::Error for Error {
 }
 
 impl Failure {
-    pub(super) fn wrong(cause: io::Error, cure: &'static str) -> Failure {
+    pub(in crate::net) fn wrong(cause: io::Error, cure: &'static str) -> Failure {
         let kind = Kind::Wrong;
         Failure { cause, cure, kind }
     }

@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
+
+use crate::net::uplink::lookup::{Failure, Family, literal, system};
 
 /// The answer of a look-up.
 pub type Found = io::Result<Vec<SocketAddr>>;
@@ -23,12 +25,50 @@ pub(super) fn start(
     answer: impl FnOnce(Found) + Send + 'static,
 ) -> io::Result<()> {
     let host = host.to_owned();
-    let look_up = move || {
-        let found = (host.as_str(), port).to_socket_addrs();
-        answer(found.map(Iterator::collect));
-    };
+    let look_up = move || answer(addresses_of(&host, port, Duration::MAX));
     let thread = std::thread::Builder::new().name("resolve".into());
     thread.stack_size(STACK).spawn(look_up).map(drop)
+}
+
+/// Looks `host` up by itself, one family beside the other; that blocks. Once one of them is there, the other is
+/// waited for no longer than `patience`.
+///
+/// # Errors
+/// There are no addresses of either family.
+pub fn addresses_of(host: &str, port: u16, patience: Duration) -> Found {
+    let failed = |failure: Failure| io::Error::other(failure.why);
+    if let Some(address) = literal(host, port).map_err(failed)? {
+        return Ok(vec![address]);
+    }
+    let (sender, answers) = mpsc::channel();
+    for family in Family::ALL {
+        let (sender, host) = (sender.clone(), host.to_owned());
+        let thread = std::thread::Builder::new().name("resolve".into());
+        // Nobody waits any more: the other family is enough.
+        let look_up = move || drop(sender.send(system(&host, family)));
+        thread.stack_size(STACK).spawn(look_up)?;
+    }
+    drop(sender);
+    let (mut addresses, mut failures) = (Vec::new(), Vec::new());
+    let next = |has_one: bool| {
+        if has_one {
+            return answers.recv_timeout(patience).ok();
+        }
+        answers.recv().ok()
+    };
+    while let Some(answer) = next(!addresses.is_empty()) {
+        match answer {
+            Ok(found) => addresses.extend(found),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    if addresses.is_empty() {
+        let failure = failures.into_iter().max_by_key(|failure| failure.doubt);
+        return Err(failed(failure.unwrap_or(Failure::passing("no answer"))));
+    }
+    addresses.sort_by_key(SocketAddr::is_ipv4);
+    addresses.iter_mut().for_each(|a| a.set_port(port));
+    Ok(addresses)
 }
 
 /// Looks all of `hosts` up at once. Those without an answer within `deadline` have timed out.
@@ -82,6 +122,15 @@ mod tests {
         }
         assert!(found["nobody.invalid"].is_err());
         assert!(!is_here([192, 0, 2, 1].into()));
+    }
+
+    #[test]
+    fn a_name_alone_has_its_port() {
+        for host in ["localhost", "127.0.0.1", "::1", "[::1]"] {
+            let found = addresses_of(host, 7, Duration::from_millis(50)).unwrap();
+            assert!(found.iter().all(|a| a.port() == 7 && a.ip().is_loopback()));
+        }
+        assert!(addresses_of("nobody.invalid", 7, Duration::MAX).is_err());
     }
 
     #[test]

@@ -2,14 +2,15 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::error::{Error, Failure, Kind, is_family_missing, of_interface};
-use super::names::Found;
+use super::names::{self, Found};
 use super::unix::Place;
 use crate::config::{self, Family};
 use crate::net::reactor::{Reactor, Source};
@@ -153,7 +154,7 @@ impl Section {
             Spot::Loopback => self.both(Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST),
             Spot::Name(host) => {
                 let port = self.config.port;
-                let look_up = || Ok((host.as_str(), port).to_socket_addrs()?.collect());
+                let look_up = || names::addresses_of(host, port, Duration::MAX);
                 return self.named(spot.clone(), found.unwrap_or_else(look_up));
             }
         };

@@ -11,7 +11,7 @@ use super::error::Failure;
 
 /// The file of a bound Unix socket; dropping it removes the file.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(in crate::net) struct Place {
     path: PathBuf,
     /// Device and inode: another broker may have put its own there since.
     file: Option<(u64, u64)>,
@@ -23,7 +23,7 @@ impl Place {
     ///
     /// # Errors
     /// When the path is taken, too long, or can't be written, with what to do.
-    pub(super) fn bind(path: &Path) -> Result<(Socket, Place), Failure> {
+    pub(in crate::net) fn bind(path: &Path) -> Result<(Socket, Place), Failure> {
         let address =
             SockAddr::unix(path).map_err(|e| Failure::wrong(e, "a path has at most 107 bytes"))?;
         clear(path, &address)?;
@@ -40,7 +40,7 @@ impl Place {
     ///
     /// # Errors
     /// As [`Place::bind`].
-    pub(super) fn check(path: &Path) -> Result<(), Failure> {
+    pub(in crate::net) fn check(path: &Path) -> Result<(), Failure> {
         address(path)?;
         let folder = path.parent().filter(|dir| !dir.as_os_str().is_empty());
         match fs::metadata(folder.unwrap_or(Path::new("."))) {
@@ -54,7 +54,7 @@ impl Place {
     }
 
     /// The file.
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::net) fn path(&self) -> &Path {
         &self.path
     }
 }

@@ -17,6 +17,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::event::Report;
 use crate::broker::{Answer, Question};
 use crate::impossible;
+use crate::net::reactor::Waiter;
 use link::Link;
 
 /// It reads JSON 16 levels deep, into a buffer of 4 KB.
@@ -36,7 +37,14 @@ impl Program {
     pub(super) fn spawn(path: &Arc<Path>, report: Report) -> io::Result<Program> {
         let (sender, questions) = mpsc::channel();
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let mut link = Link::new(Arc::clone(path), report, questions, Arc::clone(&wake));
+        let (path, waiter) = (Arc::clone(path), Waiter::new()?);
+        let mut link = Link::new(
+            Arc::clone(&path),
+            report,
+            questions,
+            Arc::clone(&wake),
+            waiter,
+        );
         let work = move || {
             loop {
                 match catch_unwind(AssertUnwindSafe(|| link.turn())) {
@@ -52,7 +60,7 @@ impl Program {
         let thread = thread::Builder::new().name("auth_socket".into());
         thread.stack_size(STACK).spawn(work)?;
         Ok(Program {
-            path: Arc::clone(path),
+            path,
             questions: Some(sender),
             wake,
         })

@@ -58,25 +58,6 @@ fn a_full_pipe_becomes_writable_again() {
 }
 
 #[test]
-fn the_alarm_rings_when_due_and_once() {
-    let reactor = Reactor::new().unwrap();
-    let begun = Instant::now();
-    let at = begun + Duration::from_millis(30);
-    let mut polls = 0;
-    reactor.block_on(poll_fn(|cx| {
-        polls += 1;
-        if Instant::now() >= at {
-            return Poll::Ready(());
-        }
-        reactor.set_alarm(at, cx);
-        Poll::Pending
-    }));
-    assert!(begun.elapsed() >= Duration::from_millis(30));
-    assert!(polls <= 4, "{polls} polls: it spins");
-    assert!(reactor.alarms.borrow().is_empty());
-}
-
-#[test]
 fn another_thread_ends_the_wait() {
     let reactor = Reactor::new().unwrap();
     let (sender, receiver) = smol::channel::bounded(1);

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use async_io::Timer;
 use futures_lite::future;
 
 use super::Uplink;
-use crate::net::hub::{Hub, Shared};
+use crate::net::hub::{Hub, Shared, sleep};
 use crate::net::progress::End;
 
 /// How often a bridge that could not connect because the clock is wrong looks whether it is set.
@@ -19,7 +18,7 @@ pub(super) async fn clock_is_set(hub: &Shared, index: u32) {
         if !hub.borrow_mut().uplink(index).is_some_and(awaits) {
             return future::pending().await;
         }
-        Timer::after(CLOCK_EVERY).await;
+        sleep(hub, CLOCK_EVERY).await;
         if hub.borrow_mut().try_with_clock(index) {
             return;
         }

@@ -51,6 +51,8 @@ impl Hub {
     pub(in crate::net) fn heard(&mut self, index: u32, is_whole: bool, now: Time) {
         if let Some(uplink) = self.uplink(index) {
             uplink.link.heard(is_whole, now);
+            let bridge = uplink.bridge;
+            self.broker.bridge_heard(bridge, now);
         }
     }
 }

@@ -2,18 +2,20 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::task::Context;
 use std::time::{Duration, Instant};
 
-use async_io::Timer;
 use futures_lite::future;
 
-use super::dial;
+use super::dial::{self, Local};
 use super::resolve::Resolver;
+use super::state::Helpers;
 use super::upstream::{Unanswered, Upstream};
 use crate::bridge::Error;
-use crate::config::{Proxy, UpstreamAddress, WebAddress};
-use crate::net::hub::{Hub, Shared, let_others_go_first};
+use crate::config::{self, Proxy, UpstreamAddress, WebAddress};
+use crate::net::hub::{Hub, Shared, let_others_go_first, sleep};
 use crate::net::progress::End;
+use crate::net::reactor::Reactor;
 use crate::net::web::{Tunnel, Upgrade};
 use crate::tls::{ClientSide, Session};
 
@@ -72,11 +74,35 @@ impl Stage {
     }
 }
 
+/// Gets the password of the bridge, if it has one, and goes the way to `target`.
+///
+/// # Errors
+/// There is no password, or something stands in the way.
+pub(super) async fn prepare(
+    hub: &Shared,
+    index: u32,
+    (resolver, secrets): &mut Helpers,
+    target: &Target,
+) -> Result<(Upstream, Option<Vec<u8>>), Error> {
+    let spec = hub
+        .borrow_mut()
+        .uplink(index)
+        .map(|uplink| Rc::clone(uplink.link.spec()));
+    let spec = spec.ok_or(Error::GivenUp)?;
+    let reactor = Rc::clone(hub.borrow().reactor());
+    let password = secrets
+        .get(&reactor, &spec)
+        .await
+        .map_err(Error::Password)?;
+    let upstream = reach(hub, index, resolver, target).await?;
+    Ok((upstream, password))
+}
+
 /// Goes all the way to `target`, within its time.
 ///
 /// # Errors
 /// What stands in the way.
-pub(super) async fn reach(
+async fn reach(
     hub: &Shared,
     index: u32,
     resolver: &mut Resolver,
@@ -84,14 +110,14 @@ pub(super) async fn reach(
 ) -> Result<Upstream, Error> {
     let stage = Cell::new(Stage::Tcp);
     let late = async {
-        Timer::after(target.within).await;
+        sleep(hub, target.within).await;
         // What has come by now is not too late.
         let_others_go_first(hub).await;
         Err(stage.get().late())
     };
     let way = async {
         let Target { address, proxy, .. } = target;
-        let mut upstream = connect(hub, resolver, target).await?;
+        let mut upstream = connect(hub, index, resolver, target).await?;
         if let Some(proxy) = proxy {
             stage.set(Stage::Proxy);
             tunnel(&mut upstream, proxy, address).await?;
@@ -118,6 +144,7 @@ pub(super) async fn reach(
 /// A connection to the upstream, or to the proxy.
 async fn connect(
     hub: &Shared,
+    index: u32,
     resolver: &mut Resolver,
     target: &Target,
 ) -> Result<Upstream, Error> {
@@ -130,18 +157,59 @@ async fn connect(
         Some(proxy) => (&proxy.host, proxy.port, "the proxy "),
         None => (&address.host, address.port, ""),
     };
-    let begun = Instant::now();
-    let addresses = resolver
-        .resolve(host, port, *within)
-        .await
-        .map_err(|e| Error::Io(format!("{whose}{host}: {e}")))?;
+    let spec = hub.borrow_mut().spec(index).ok_or(Error::GivenUp)?;
+    let (begun, reactor) = (Instant::now(), Rc::clone(hub.borrow().reactor()));
+    let local = local(&reactor, resolver, &spec, *within).await?;
+    let unknown = |e| Error::Io(format!("{whose}{host}: {e}"));
+    let mut question = resolver.ask(host, port).map_err(unknown)?;
     let left = within.saturating_sub(begun.elapsed());
-    let reactor = Rc::clone(hub.borrow().reactor());
-    let (stream, found) = dial::connect(&reactor, &addresses, left)
+    let first = question.first(&reactor, left).await.map_err(unknown)?;
+    if let Some((why, old)) = first.old {
+        let since = span(old.age);
+        let line = format!("trying the addresses that it had {since} ago");
+        let line = format!("Bridge {}: {whose}{host}: {why}: {line}.", spec.name);
+        let level = if old.is_news {
+            log::Level::Warn
+        } else {
+            log::Level::Debug
+        };
+        log::log!(level, "{line}");
+    }
+    let left = within.saturating_sub(begun.elapsed());
+    let more = |cx: &mut Context<'_>| question.poll_more(cx);
+    let (stream, found) = dial::connect(&reactor, &first.addresses, more, &local, left)
         .await
         .map_err(|e| Error::Io(format!("connecting to {whose}{host} port {port}: {e}")))?;
     log::debug!("Connected to {whose}{host} at {found}.");
     Ok(Upstream::plain(stream))
+}
+
+/// What `bridge_bind_address` stands for.
+async fn local(
+    reactor: &Reactor,
+    resolver: &mut Resolver,
+    spec: &config::Bridge,
+    within: Duration,
+) -> Result<Local, Error> {
+    let Some(name) = &spec.tcp.bind_address else {
+        return Ok(Local::default());
+    };
+    let unknown = |e| Error::Io(format!("bridge_bind_address {name}: {e}"));
+    let mut question = resolver.ask(name, 0).map_err(unknown)?;
+    let found = question.first(reactor, within).await.map_err(unknown)?;
+    Ok(Local {
+        name: name.clone(),
+        addresses: found.addresses,
+    })
+}
+
+/// A time in its largest unit.
+fn span(time: Duration) -> String {
+    match time.as_secs() {
+        secs @ 0..120 => format!("{secs} s"),
+        secs @ 120..7200 => format!("{} min", secs / 60),
+        secs => format!("{} h", secs / 3600),
+    }
 }
 
 /// Asks the proxy for a way to the upstream.
@@ -175,6 +243,12 @@ async fn upgrade(
 }
 
 impl Hub {
+    /// The section of the bridge, as it is now.
+    fn spec(&mut self, index: u32) -> Option<Rc<config::Bridge>> {
+        let uplink = self.uplink(index)?;
+        Some(Rc::clone(uplink.link.spec()))
+    }
+
     /// What the bridge's next handshake goes by: its files are read now. `None` without TLS.
     fn tls_session(
         &mut self,
@@ -193,7 +267,7 @@ impl Hub {
             log::warn!("{line}");
         }
         let side = uplink.tls.get_or_insert_with(|| ClientSide::new(clock));
-        let session = Session::connect(side, &tls, &address.host);
+        let session = Session::connect(side, &tls, address.name());
         session.map(Some).map_err(|why| Error::Io(why.to_string()))
     }
 }

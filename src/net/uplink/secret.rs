@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use async_io::Timer;
 use futures_lite::future;
 use rustix::process::{Pid, Signal, kill_process_group};
 use smol::channel::{self, Receiver};
 
 use crate::config::Bridge;
+use crate::net::reactor::Reactor;
 
 /// How long it may take.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -68,6 +68,7 @@ type Answer = Result<Vec<u8>, Error>;
 #[derive(Debug)]
 pub(super) struct Secrets {
     within: Duration,
+    /// The attempt before, until its thread is known to have ended.
     running: Option<Receiver<Answer>>,
 }
 
@@ -80,25 +81,50 @@ impl Default for Secrets {
     }
 }
 
-/// The program that runs. It is waited for only while this is locked, so that its number is its own.
-type Program = Arc<Mutex<Option<Child>>>;
+/// A program of an attempt.
+#[derive(Debug, Default)]
+struct Run {
+    /// It runs, or has ended. It is waited for only while this is locked, so that its number is its own.
+    child: Option<Child>,
+    /// Nobody waits for its answer any more.
+    is_unwanted: bool,
+}
+
+type Program = Arc<Mutex<Run>>;
+
+/// Ends the program of an attempt with it, however that ends: the bridge may be stopped meanwhile.
+struct Attempt<'a>(&'a Program);
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        lock(self.0).is_unwanted = true;
+        kill(self.0);
+    }
+}
 
 impl Secrets {
     /// The password that `bridge` is to connect with now; `None` if it names no file and no program.
     ///
     /// # Errors
     /// Why there is none, in a sentence for the log.
-    pub(super) async fn get(&mut self, bridge: &Bridge) -> Result<Option<Vec<u8>>, String> {
+    pub(super) async fn get(
+        &mut self,
+        reactor: &Reactor,
+        bridge: &Bridge,
+    ) -> Result<Option<Vec<u8>>, String> {
         if let Some(path) = &bridge.remote_password_file {
             let file = path.clone();
-            let answer = self.run(&Program::default(), move || read(&file)).await;
+            let program = Program::default();
+            let answer = self.run(reactor, &program, move || read(&file)).await;
             let named = |e| format!("remote_password_file {}: {e}", path.display());
             return answer.map(Some).map_err(named);
         }
         if let Some(words) = &bridge.remote_password_command {
             let (command, program) = (words.clone(), Program::default());
             let own = Arc::clone(&program);
-            let answer = self.run(&program, move || ask(&command, &own)).await;
+            let answer = self
+                .run(reactor, &program, move || ask(&command, &own))
+                .await;
             let name = words.first().map_or("", String::as_str);
             return answer
                 .map(Some)
@@ -107,38 +133,45 @@ impl Secrets {
         Ok(None)
     }
 
-    /// Waits for `work`, which is done by a thread, and kills the program if it takes too long.
+    /// Waits for `work`, which is done by a thread. The program ends if it takes too long, or nobody waits
+    /// any more.
     async fn run(
         &mut self,
+        reactor: &Reactor,
         program: &Program,
         work: impl FnOnce() -> Answer + Send + 'static,
     ) -> Answer {
-        if self
-            .running
-            .as_ref()
-            .is_some_and(|running| !running.is_closed())
-        {
-            return Err(Error::Busy);
+        let _attempt = Attempt(program);
+        let mut late = reactor.timer_after(self.within);
+        if let Some(before) = &self.running {
+            let is_over = async {
+                while before.recv().await.is_ok() {}
+                true
+            };
+            let hangs = async {
+                (&mut late).await;
+                false
+            };
+            if !future::or(is_over, hangs).await {
+                return Err(Error::Busy);
+            }
         }
         let (sender, answer) = channel::bounded(1);
         let thread = thread::Builder::new().name("secret".into());
         let work = move || {
-            // Fails when it took too long, and nobody waits any more.
+            // Fails when nobody waits any more.
             let _ = sender.try_send(work());
         };
         let started = thread.stack_size(STACK).spawn(work);
         started.map_err(Error::System)?;
+        let answer = self.running.insert(answer);
+        late.set_after(self.within);
         let wait = async { answer.recv().await.ok() };
         let late = async {
-            Timer::after(self.within).await;
+            late.await;
             None
         };
-        let found = future::or(wait, late).await;
-        if found.is_none() {
-            kill(program);
-            self.running = Some(answer);
-        }
-        found.unwrap_or(Err(Error::Late))
+        future::or(wait, late).await.unwrap_or(Err(Error::Late))
     }
 }
 
@@ -159,13 +192,20 @@ fn ask(words: &[String], program: &Program) -> Answer {
     command.stdout(Stdio::piped()).process_group(0);
     let mut child = command.spawn().map_err(Error::System)?;
     let output = child.stdout.take();
-    *lock(program) = Some(child);
+    let is_unwanted = {
+        let mut run = lock(program);
+        run.child = Some(child);
+        run.is_unwanted
+    };
+    if is_unwanted {
+        kill(program);
+    }
     let answer = output.map_or(Err(Error::Empty), password);
     if matches!(answer, Err(Error::Long)) {
         kill(program);
     }
     loop {
-        let ended = match lock(program).as_mut() {
+        let ended = match lock(program).child.as_mut() {
             Some(child) => child.try_wait().map_err(Error::System)?,
             None => return Err(Error::Late),
         };
@@ -180,8 +220,8 @@ fn ask(words: &[String], program: &Program) -> Answer {
 
 /// Ends the program and what it has started, if it runs.
 fn kill(program: &Program) {
-    let mut program = lock(program);
-    let Some(child) = program.as_mut() else {
+    let mut run = lock(program);
+    let Some(child) = run.child.as_mut() else {
         return;
     };
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
@@ -191,7 +231,7 @@ fn kill(program: &Program) {
     }
 }
 
-fn lock(program: &Program) -> std::sync::MutexGuard<'_, Option<Child>> {
+fn lock(program: &Program) -> std::sync::MutexGuard<'_, Run> {
     program.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -223,7 +263,8 @@ mod tests {
     }
 
     fn get(secrets: &mut Secrets, bridge: &Bridge) -> Result<Option<Vec<u8>>, String> {
-        async_io::block_on(secrets.get(bridge))
+        let reactor = Reactor::new().unwrap();
+        reactor.block_on(secrets.get(&reactor, bridge))
     }
 
     fn command(line: &str) -> Bridge {
@@ -296,10 +337,37 @@ mod tests {
             assert!(late.contains("nothing within"), "{late}");
             // The thread ends soon, and the next attempt has one of its own.
             let running = secrets.running.clone().unwrap();
-            async_io::block_on(async { while running.recv().await.is_ok() {} });
+            future::block_on(async { while running.recv().await.is_ok() {} });
             let next = get(&mut secrets, &command("echo|x"));
             assert_eq!(next, Ok(Some(b"x".to_vec())));
         }
+    }
+
+    /// The bridge is stopped, or its connection ends while a probe waits for the password.
+    #[test]
+    fn a_program_that_nobody_waits_for_is_killed() {
+        let folder = tempfile::tempdir().unwrap();
+        let started = folder.path().join("started");
+        let line = format!("echo x > {}; sleep 1000 & sleep 1000", started.display());
+        let bridge = command(&format!("sh|-c|{line}"));
+        let (mut secrets, reactor) = (Secrets::default(), Reactor::new().unwrap());
+        let runs = async {
+            while !started.exists() {
+                reactor.timer_after(LOOK_AGAIN).await;
+            }
+            None
+        };
+        let given_up = async { Some(secrets.get(&reactor, &bridge).await) };
+        assert_eq!(reactor.block_on(future::or(given_up, runs)), None);
+        // The next attempt waits until that one is over.
+        let next = get(&mut secrets, &command("echo|x"));
+        assert_eq!(next, Ok(Some(b"x".to_vec())));
+        // It may also be given up before the program has begun.
+        let at_once = async { Some(secrets.get(&reactor, &bridge).await) };
+        let not_at_all = future::or(at_once, future::ready(None));
+        assert_eq!(reactor.block_on(not_at_all), None);
+        let next = get(&mut secrets, &command("echo|x"));
+        assert_eq!(next, Ok(Some(b"x".to_vec())));
     }
 
     #[test]
@@ -328,7 +396,7 @@ mod tests {
         );
         std::fs::write(&path, "late").unwrap();
         let running = secrets.running.clone().unwrap();
-        async_io::block_on(async { while running.recv().await.is_ok() {} });
+        future::block_on(async { while running.recv().await.is_ok() {} });
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "new").unwrap();
         assert_eq!(get(&mut secrets, &bridge), Ok(Some(b"new".to_vec())));

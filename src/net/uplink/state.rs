@@ -1,11 +1,19 @@
 //! One bridge's link, and the connection that it has.
 
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use smol::lock::Mutex;
+
+use super::resolve::Resolver;
+use super::secret::Secrets;
 use crate::bridge::{Error, Faults, Link};
 use crate::broker::{BridgeId, ConnId};
 use crate::time::Time;
 use crate::tls::ClientSide;
+
+/// What finds out names and passwords for a bridge, with threads and programs.
+pub(super) type Helpers = (Resolver, Secrets);
 
 /// One bridge's link, and what the broker calls it.
 #[derive(Debug)]
@@ -19,8 +27,12 @@ pub(in crate::net) struct Uplink {
     /// An attempt failed for the time of day while the clock was wrong: there is one more as soon as it is
     /// set.
     pub(super) awaits_clock: bool,
+    /// Lent to the bridge's task. They outlast it, as their threads and the addresses they know do.
+    pub(super) helpers: Rc<Mutex<Helpers>>,
     /// Its connection while the link is up.
     conn: Option<ConnId>,
+    /// How many bytes its outbox has given to the socket since.
+    written: u64,
     /// Wakes its task when the connection ends.
     waker: Option<Waker>,
 }
@@ -33,7 +45,9 @@ impl Uplink {
             bridge,
             tls: None,
             awaits_clock: false,
+            helpers: Rc::default(),
             conn: None,
+            written: 0,
             waker: None,
         }
     }
@@ -46,6 +60,7 @@ impl Uplink {
     /// The link is up, with this connection.
     pub(super) fn joined(&mut self, conn: ConnId) {
         self.conn = Some(conn);
+        self.written = 0;
         self.faults.connected();
         self.awaits_clock = false;
     }
@@ -73,8 +88,14 @@ impl Uplink {
         self.link.failed(why, now);
     }
 
-    /// Something was written to the upstream.
-    pub(in crate::net) fn sent(&mut self, now: Time) {
+    /// How many bytes were written to the upstream since the connection is up.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Something was written to the upstream: so many bytes of its outbox.
+    pub(in crate::net) fn sent(&mut self, bytes: u64, now: Time) {
+        self.written += bytes;
         self.link.sent(now);
     }
 }

@@ -1,22 +1,27 @@
 //! The links of a hub, by bridge.
 
 use super::Uplink;
+use crate::bridge::{Link, Status};
 use crate::broker::{BridgeId, ConnId};
 use crate::impossible;
 use crate::net::hub::{Hub, is_queued};
 use crate::net::progress::End;
 
 impl Hub {
-    /// Takes in a link, in the place of an earlier one of its bridge.
-    pub(super) fn add_uplink(&mut self, uplink: Uplink) -> u32 {
+    /// Takes in a link, in the place of an earlier one of its bridge, which has no connection any more.
+    /// `bridge` is the broker's end of it. Returns its number, for its task.
+    pub fn add_link(&mut self, link: Link, bridge: BridgeId) -> u32 {
+        let mut uplink = Uplink::new(link, bridge);
         // A configuration has a handful of bridges.
         let Some(index) = self.index_of(uplink.bridge) else {
             self.uplinks.push(uplink);
             return number(self.uplinks.len() - 1);
         };
         if let Some(place) = self.uplinks.get_mut(index as usize) {
+            uplink.link.take_over(&place.link);
             let new = uplink.link.state_topic().map(str::to_owned);
             let old = std::mem::replace(place, uplink);
+            place.helpers = old.helpers;
             if let Some(topic) = old.link.state_topic()
                 && new.as_deref() != Some(topic)
             {
@@ -50,6 +55,12 @@ impl Hub {
         Some(number(at))
     }
 
+    /// What the link of a bridge is at; `None` if there is no such bridge.
+    pub fn uplink_status(&self, bridge: BridgeId) -> Option<Status<'_>> {
+        let uplink = self.uplinks.iter().find(|u| u.bridge == bridge)?;
+        Some(uplink.link.status())
+    }
+
     /// True while the bridge has a connection.
     pub fn is_up(&self, bridge: BridgeId) -> bool {
         let index = self.index_of(bridge);
@@ -63,10 +74,7 @@ impl Hub {
             return;
         };
         if let Some(id) = self.say_goodbye(index) {
-            let now = self.now();
-            // A WebSocket says so, too.
-            self.end(id);
-            self.flush_one(id, now);
+            self.leave(id, &[]);
             self.detach(id, &End::Asked);
             self.announce(index, false);
         }
@@ -74,6 +82,14 @@ impl Hub {
         if let Some(topic) = topic.filter(|_| for_good).map(str::to_owned) {
             self.forget_state(&topic);
         }
+    }
+
+    /// Writes the last of a connection; a WebSocket says so, too.
+    pub(super) fn leave(&mut self, id: ConnId, last: &[u8]) {
+        self.say(id, last);
+        self.end(id);
+        let now = self.now();
+        self.flush_one(id, now);
     }
 
     /// The broker stops, and the tasks of the bridges are gone: every connection gets a DISCONNECT

@@ -12,6 +12,8 @@ use crate::net::stream::Stream;
 use crate::net::web::{Answered, Head, Refusal, Web};
 use crate::tls::Session;
 
+/// Largest packet taken from an upstream before its CONNACK; a CONNACK is no larger.
+pub(super) const HANDSHAKE_PACKET: usize = 64 * 1024;
 /// What is read at a time, in bytes: answers before the CONNACK are short.
 const READ: usize = 4096;
 /// Room for the rest of a record of 16 KB that came before, in bytes.

@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::super::event::{LoginEvent, Report};
 use super::super::lines::{self, LONGEST, Lost, Unsent};
 use crate::auth::{Check, Reply, ReplyError};
 use crate::broker::Question;
+use crate::net::reactor::{Waiter, Wanted};
 
 /// After an attempt to connect failed, the next comes so much later, then twice that, up to
 /// [`MOST_PAUSE`].
@@ -61,6 +62,7 @@ pub(super) struct Link {
     report: Report,
     questions: Receiver<Question>,
     wake: Arc<OwnedFd>,
+    waiter: Waiter,
     open: Option<Open>,
     out: BTreeMap<u64, Out>,
     /// The number of the next question.
@@ -79,12 +81,14 @@ impl Link {
         report: Report,
         questions: Receiver<Question>,
         wake: Arc<OwnedFd>,
+        waiter: Waiter,
     ) -> Link {
         Link {
             path,
             report,
             questions,
             wake,
+            waiter,
             open: None,
             out: BTreeMap::new(),
             next: 1,
@@ -126,7 +130,7 @@ impl Link {
         self.refuse_all();
     }
 
-    fn wait(&self) {
+    fn wait(&mut self) {
         let now = Instant::now();
         let late = self.out.values().map(|out| out.until).min();
         let retry = self.open.is_none().then_some(self.tried);
@@ -135,17 +139,19 @@ impl Link {
         let sound = sound.map(|open| open.since + SOUND).filter(|at| *at > now);
         let until = late.into_iter().chain(retry).chain(sound).min();
         let timeout = until.map(|until| until.saturating_duration_since(now));
-        // One more, so that it is not woken just before.
-        let timeout = timeout.map(|timeout| timeout + Duration::from_millis(1));
-        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        let mut fds = vec![PollFd::new(&*self.wake, PollFlags::IN)];
+        let mut wanted = vec![Wanted::readable(self.wake.as_fd())];
         if let Some(open) = &self.open {
-            let mut flags = PollFlags::IN;
-            flags.set(PollFlags::OUT, !open.unsent.is_empty());
-            fds.push(PollFd::new(&open.socket, flags));
+            wanted.push(if open.unsent.is_empty() {
+                Wanted::readable(open.socket.as_fd())
+            } else {
+                Wanted::readable_or_writable(open.socket.as_fd())
+            });
         }
-        // Interrupted, it has waited for nothing.
-        let _ = poll(&mut fds, timeout.as_ref());
+        if let Err(error) = self.waiter.wait(&mut wanted, timeout) {
+            self.tell(&format_args!("can't be waited for: {error}"));
+            // Without this it would ask again at once, for as long as that lasts.
+            thread::sleep(LEAST_PAUSE);
+        }
     }
 
     fn connect(&mut self) {
