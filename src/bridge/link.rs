@@ -9,14 +9,14 @@ mod answer;
 mod backoff;
 mod careful;
 mod connect;
+mod drive;
 mod faults;
-mod goodbye;
 mod loss;
 mod notify;
 mod requests;
+mod start;
 mod state;
 mod step;
-mod subscribed;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -27,12 +27,15 @@ pub use backoff::Backoff;
 pub use faults::{Faults, Remedy, Unusable};
 use notify::Notifications;
 use requests::Requests;
+pub use state::Output;
 use state::{Ended, State};
 pub use step::{Action, Step};
 
 use super::status::{Backlog, Phase, Reporter, Status};
+use super::upstream::addresses::Addresses;
 use super::upstream::isolation::Isolation;
 use super::upstream::ladder::Ladder;
+use super::upstream::primary::Primary;
 use super::upstream::verdicts::{Feature, Verdicts, upstream_number};
 use super::{Error, Limits, Map, Refusal, Said, Wire};
 use crate::config;
@@ -43,14 +46,17 @@ use crate::time::Time;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first attempt comes at most this many milliseconds after the start.
 const START_JITTER_MILLIS: u64 = 1000;
+/// How long each half of an attempt may take, up to CONNECT and up to CONNACK, while other addresses
+/// wait to be tried; longer at an address that has needed longer.
+const HURRIED: Duration = Duration::from_secs(5);
 
 /// The link of one `connection` section.
 ///
-/// With several addresses, an attempt goes through them in order, each for [`CONNECT_TIMEOUT`]
-/// at most, and waits `restart_timeout` after the last; each new attempt begins with the first
-/// address, the primary. With `round_robin` an attempt is one address, and the next attempt is
-/// the next address. Mosquitto also goes back to the primary while a secondary works; this does
-/// not.
+/// Several addresses are tried in rounds, without a wait in between; `restart_timeout` comes after the
+/// last. A round begins with the first address, the primary, with `round_robin` with the one after the
+/// last. When a connection is lost that has held, a round begins at once: at the address that was lost,
+/// unless that is silent or `round_robin` set, and then the others. Where one after the other holds for a
+/// short time only, `restart_timeout` comes before that round as well.
 #[derive(Debug)]
 pub struct Link {
     spec: Rc<config::Bridge>,
@@ -61,6 +67,8 @@ pub struct Link {
     ladders: Vec<Ladder>,
     verdicts: Verdicts,
     isolation: Isolation,
+    /// What was found out about the other addresses.
+    parked: Vec<Isolation>,
     /// What was found is to be forgotten once the handshake is over.
     is_forgetful: bool,
     /// The index of the address of the last connection that was up.
@@ -69,8 +77,8 @@ pub struct Link {
     ended: Option<Ended>,
     backoff: Backoff,
     rng: Rng,
-    /// The index of the address in use.
-    address: usize,
+    addresses: Addresses,
+    primary: Primary,
     notifications: Notifications,
     requests: Requests,
     been_up: bool,
@@ -78,7 +86,8 @@ pub struct Link {
 }
 
 impl Link {
-    /// A link that connects for the first time within a second of `now`. `seed` is for jitter.
+    /// A link that connects for the first time within a second of `now`, unless its `start_type` has it
+    /// rest. `seed` is for jitter.
     pub fn new(spec: Rc<config::Bridge>, seed: u64, now: Time) -> Link {
         let mut rng = Rng::with_seed(seed);
         let jitter = Duration::from_millis(rng.u64(0..START_JITTER_MILLIS));
@@ -86,7 +95,7 @@ impl Link {
         let spare_id = connect::spare_client_id(&spec).is_some();
         let addresses = spec.addresses.iter();
         let ladders = addresses.map(|at| Ladder::new(&spec, upstream_number(Some(at)), spare_id));
-        Link {
+        let mut link = Link {
             ladders: ladders.collect(),
             verdicts: Verdicts::new(&spec),
             isolation: Isolation::default(),
@@ -99,14 +108,22 @@ impl Link {
                 until: now + jitter,
             },
             backoff: Backoff::new(spec.restart),
+            primary: Primary::new(spec.restart),
             rng,
-            address: 0,
+            parked: spec
+                .addresses
+                .iter()
+                .map(|_| Isolation::default())
+                .collect(),
+            addresses: Addresses::new(spec.addresses.len(), spec.round_robin),
             notifications: Notifications::new(&spec),
             requests: Requests::default(),
             been_up: false,
             reporter: Reporter::new(&spec, now),
             spec,
-        }
+        };
+        link.rest_at_first(now);
+        link
     }
 
     /// The topic map.
@@ -127,7 +144,7 @@ impl Link {
 
     /// What to offer at the address in use. A section without address is refused when it is read.
     fn ladder(&self) -> Option<&Ladder> {
-        self.ladders.get(self.address)
+        self.ladders.get(self.addresses.current())
     }
 
     /// The number of the upstream in use.
@@ -155,81 +172,20 @@ impl Link {
         &self.wire
     }
 
-    /// Does what is due at `now`: call it again until it says [`Action::Idle`], after every
-    /// other call, and at [`next_timeout`](Link::next_timeout). May append a PINGREQ to `out`.
-    pub fn drive(&mut self, now: Time, out: &mut Vec<u8>) -> Action<'_> {
-        self.reporter.tick(now);
-        if self.verdicts.tick(now) {
-            self.forbid_topics();
-            if let State::Up(up) = &self.state
-                && up.careful.is_none()
-            {
-                let limits = up.limits;
-                return Action::Window(self.window(&limits));
-            }
-        }
-        match &mut self.state {
-            State::Waiting { until } if *until <= now => self.start(now),
-            State::Connecting { deadline } if *deadline <= now => {
-                self.lost(&Error::ConnectTimeout, now);
-                Action::Close
-            }
-            State::Handshake { deadline, .. } if *deadline <= now => {
-                self.lost(&Error::ConnAckTimeout, now);
-                Action::Close
-            }
-            State::Up(up) if up.ack_timeout().is_some_and(|due| up.has_missed(due, now)) => {
-                let awaited = self.requests.awaited();
-                self.lost(&Error::AckTimeout(awaited), now);
-                Action::Close
-            }
-            State::Up(up) if up.careful.is_some() => self.drive_careful(now, out),
-            State::Up(up) if up.doubts_life(now) => {
-                up.ping(now, out);
-                Action::Idle
-            }
-            State::Up(up) if up.ping_timeout() <= now => {
-                if up.ping_due.is_none() && up.ping(now, out)
-                    || !up.has_missed(up.ping_timeout(), now)
-                {
-                    return Action::Idle;
-                }
-                self.lost(&Error::PingTimeout, now);
-                Action::Close
-            }
-            _ => Action::Idle,
-        }
-    }
-
-    /// When to call [`drive`](Link::drive) at the latest.
-    pub fn next_timeout(&self) -> Time {
-        let next = match &self.state {
-            State::Waiting { until } => *until,
-            // What the log is to be told waits for the end of the attempt.
-            State::Connecting { deadline } | State::Handshake { deadline, .. } => return *deadline,
-            State::Up(up) => up.next_timeout(),
-        };
-        self.reporter.next().map_or(next, |at| at.min(next))
-    }
-
     /// Tells what the session owes the upstream by now, for the log. To be told before
     /// [`drive`](Link::drive) and before the CONNACK.
     pub fn owes(&mut self, backlog: Backlog) {
         self.reporter.owe(backlog);
     }
 
-    fn start(&mut self, now: Time) -> Action<'_> {
-        let Some(address) = self.spec.addresses.get(self.address) else {
-            // A section without address is refused when it is read.
-            self.state = State::Waiting {
-                until: now + CONNECT_TIMEOUT,
-            };
-            return Action::Idle;
-        };
-        self.reporter.connecting(address);
-        let deadline = now + CONNECT_TIMEOUT;
-        self.state = State::Connecting { deadline };
-        Action::Connect { address, deadline }
+    /// How long something may take that has so long where there is only one address.
+    fn hurried(&self, time: Duration) -> Duration {
+        if self.addresses.is_hurried() {
+            let needed = self.ladder().map_or(Duration::ZERO, Ladder::needed);
+            time.min(HURRIED.max(needed.saturating_mul(2)))
+        } else {
+            time
+        }
     }
 
     /// The connection stands: appends the CONNECT to `out`.
@@ -253,9 +209,10 @@ impl Link {
     ) -> Result<(), Error> {
         let offer = self.ladder().map(Ladder::current);
         let patience = self.ladder().map(Ladder::patience);
-        let Some(offer) = offer.filter(|_| matches!(self.state, State::Connecting { .. })) else {
+        let (Some(offer), State::Connecting { since, .. }) = (offer, &self.state) else {
             return Err(Error::GivenUp);
         };
+        let connecting = now.since(*since);
         self.requests.reset();
         let topic = self
             .notifications
@@ -267,8 +224,9 @@ impl Link {
             error
         })?;
         self.state = State::Handshake {
+            connecting,
             since: now,
-            deadline: now + patience.unwrap_or_default(),
+            deadline: now + self.hurried(patience.unwrap_or_default()),
         };
         Ok(())
     }
@@ -282,7 +240,7 @@ impl Link {
     /// Bytes were written to the connection: the keep-alive starts over.
     pub fn sent(&mut self, now: Time) {
         if let State::Up(up) = &mut self.state {
-            up.last_sent = now;
+            up.wrote(now);
         }
     }
 
@@ -307,6 +265,14 @@ impl Link {
         if let State::Up(up) = &mut self.state {
             let own = self.requests.are_pending().then_some(up.since);
             up.unacked = own.into_iter().chain(since).min();
+        }
+    }
+
+    /// Tells where the output of the connection stands, after [`unacknowledged`](Link::unacknowledged).
+    /// Where nobody tells, all is taken at once.
+    pub fn output(&mut self, output: Output, now: Time) {
+        if let State::Up(up) = &mut self.state {
+            up.follow(output, self.requests.are_pending(), now);
         }
     }
 
@@ -359,6 +325,7 @@ impl Link {
         out: &mut Vec<u8>,
     ) -> Result<Step, Error> {
         let mut step = Step::None;
+        self.note_traffic(packet, now);
         match packet {
             Packet::Publish(publish) => {
                 let is_v5 =
@@ -433,10 +400,33 @@ impl Link {
         }
     }
 
-    /// Goes on to the next address; true if that begins a new attempt.
-    fn next_address(&mut self) -> bool {
-        self.address = (self.address + 1) % self.spec.addresses.len().max(1);
-        self.spec.round_robin || self.address == 0
+    /// Takes over what an earlier link of this bridge knows of the sessions that its upstreams keep: an
+    /// older one at another address is not taken for that of the last connection. They go by client id.
+    pub fn take_over(&mut self, old: &Link) {
+        if old.spec.remote_clientid != self.spec.remote_clientid {
+            return;
+        }
+        let place = |ladder: &Ladder| {
+            let mut known = old.ladders.iter();
+            known.position(|known| known.upstream() == ladder.upstream())
+        };
+        let known: Vec<Option<usize>> = self.ladders.iter().map(place).collect();
+        self.addresses.take_over(&old.addresses, &known);
+    }
+
+    /// The filters that our session upstream is subscribed to, as far as is known, from
+    /// [`take_subscribed`](Link::take_subscribed) of an earlier link. Those that the configuration
+    /// no longer has are unsubscribed once the link is up, if the upstream still has the session.
+    #[must_use]
+    pub fn with_subscribed(mut self, filters: Vec<Box<str>>) -> Link {
+        self.requests.restore_subscribed(filters);
+        self
+    }
+
+    /// The filters that our session upstream is subscribed to, if that has changed since the last
+    /// call: to be asked for after each [`packet`](Link::packet), and kept.
+    pub fn take_subscribed(&mut self) -> Option<Vec<Box<str>>> {
+        self.requests.take_subscribed()
     }
 
     /// What the link is at, for `$SYS`, the status page and logs.
@@ -445,6 +435,7 @@ impl Link {
             name: &self.spec.name,
             phase: match &self.state {
                 State::Waiting { until } => Phase::Waiting { until: *until },
+                State::Resting { rest, .. } => Phase::Resting(*rest),
                 State::Connecting { .. } => Phase::Connecting,
                 State::Handshake { .. } => Phase::Handshake,
                 State::Up(up) => Phase::Up {
@@ -452,7 +443,7 @@ impl Link {
                     version: up.limits.version,
                 },
             },
-            address: self.spec.addresses.get(self.address),
+            address: self.spec.addresses.get(self.addresses.current()),
             last_error: self.reporter.last_error(),
             refused: self.requests.refused(),
             lowered: self.requests.lowered(),

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Map, Numbering, Rate, Refusals, RetainedSync};
-use crate::config::{Bounds, BridgeTopic, Overflow};
+use super::{Map, Numbering, Pace, Rate, Refusals, RetainedSync};
+use crate::config::{Bounds, BridgeTopic, Direction, Overflow};
 use crate::lane::{Lane, LineNo};
 use crate::mqtt::QoS;
 use crate::store::GivenUpRecord;
@@ -13,7 +13,7 @@ use crate::time::Time;
 /// One `topic` line, as far as the queue is concerned.
 #[derive(Clone, Debug)]
 pub struct LineBounds {
-    /// Local prefix and pattern.
+    /// Local prefix and pattern, or what stands for them with captures.
     pub pattern: Box<str>,
     /// How much the line may have queued.
     pub bounds: Bounds,
@@ -23,6 +23,8 @@ pub struct LineBounds {
     pub ttl: Option<Duration>,
     /// What is published at QoS 0 is queued, too, and sent at the QoS of the line.
     pub keeps_qos0: bool,
+    /// What goes out by it waits while anything of other lines does.
+    pub is_low: bool,
 }
 
 /// The end of a bridge that is a session of this broker.
@@ -43,10 +45,14 @@ pub struct LocalEnd {
     pub told_offline: Option<Time>,
     /// The log has nothing yet of what becomes of them in this outage, or the next.
     pub is_outage_new: bool,
+    /// Since the last connection the queue has had no room for a message.
+    pub has_overflowed: bool,
     /// The filters that our session upstream is subscribed to, by its acknowledgements.
     pub subscribed: Vec<Box<str>>,
     /// What the bridge does without towards its upstreams, as its link has it kept.
     pub given_up: (u64, Vec<GivenUpRecord>),
+    /// How much goes to the upstream at a time, while the link is up.
+    pub pace: Option<Pace>,
     /// What the upstream refuses.
     pub refusals: Refusals,
     /// What of the retained messages the upstream has.
@@ -71,8 +77,10 @@ impl LocalEnd {
             told: false,
             told_offline: None,
             is_outage_new: true,
+            has_overflowed: false,
             subscribed: Vec::new(),
             given_up: (0, Vec::new()),
+            pace: None,
             retained,
         }
     }
@@ -86,11 +94,12 @@ impl LocalEnd {
         retained: RetainedSync,
     ) -> LocalEnd {
         let line = |topic: &BridgeTopic| LineBounds {
-            pattern: format!("{}{}", topic.local, topic.pattern).into(),
+            pattern: topic.local_topics().into(),
             bounds: topic.bounds,
             overflow: topic.overflow,
             ttl: topic.ttl,
             keeps_qos0: topic.keeps_qos0,
+            is_low: topic.low && topic.direction != Direction::In,
         };
         LocalEnd {
             lines: topics.iter().map(line).collect(),
@@ -113,6 +122,12 @@ impl LocalEnd {
     /// The lines in the order of the configuration, with their numbers.
     pub fn lines(&self) -> impl Iterator<Item = (LineNo, &LineBounds)> {
         self.numbering.numbers().zip(&self.lines)
+    }
+
+    /// The lanes of the lines of low priority.
+    pub fn low_lanes(&self) -> Vec<Lane> {
+        let low = self.lines().filter(|(_, line)| line.is_low);
+        low.map(|(number, _)| Lane::Bridge(number)).collect()
     }
 
     /// By which number the queue knows each line.
@@ -140,5 +155,35 @@ impl LocalEnd {
     /// True if what is published at QoS 0 is queued in `lane` and goes out at the QoS of the line.
     pub fn keeps_qos0(&self, lane: Lane) -> bool {
         self.line(lane).is_some_and(|line| line.keeps_qos0)
+    }
+}
+
+/// True if `id` is the default of `local_clientid` of the bridge `name` for some host: `local.HOST.NAME`. A
+/// host with a dot in its name can't be told from a bridge with one.
+pub fn is_default_client_id(name: &str, id: &str) -> bool {
+    let host = id
+        .strip_prefix("local.")
+        .and_then(|id| id.strip_suffix(name)?.strip_suffix('.'));
+    host.is_some_and(|host| !host.is_empty() && !host.contains('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_known_by_its_parts() {
+        for (id, is_default) in [
+            ("local.OpenWrt.cloud", true),
+            ("local.box-7.cloud", true),
+            ("local..cloud", false),
+            ("local.cloud", false),
+            ("local.box.a.cloud", false),
+            ("local.boxcloud", false),
+            ("box.cloud", false),
+        ] {
+            assert_eq!(is_default_client_id("cloud", id), is_default, "{id}");
+        }
+        assert!(is_default_client_id("a.cloud", "local.box.a.cloud"));
     }
 }

@@ -2,11 +2,15 @@
 //!
 //! A line stands for two filters, LOCAL-PREFIX and REMOTE-PREFIX each put before the pattern; an
 //! empty pattern (`""`) makes the prefixes the two whole topics. A message that crosses loses
-//! the one prefix and gains the other.
+//! the one prefix and gains the other. On a line with captures each side is a template instead, from
+//! which a message takes what its topic has in their place.
 
+mod captures;
 pub(super) mod numbering;
 
 use std::collections::HashMap;
+
+use captures::Template;
 
 use crate::config::{BridgeTopic, Direction};
 use crate::mqtt::{QoS, filter_matches_bytes, share};
@@ -51,16 +55,30 @@ struct End {
     prefix_len: usize,
     /// The length of `$share/GROUP/` before it, which no topic has.
     share_len: usize,
+    /// The topics of a line with captures.
+    template: Option<Template>,
 }
 
 impl End {
     fn new(prefix: &str, pattern: &str) -> End {
         let filter = format!("{prefix}{pattern}");
-        let plain_len = share(&filter).map_or(filter.len(), |(_, plain)| plain.len());
         End {
-            share_len: filter.len() - plain_len,
+            share_len: filter.len() - without_share(&filter).len(),
             filter,
             prefix_len: prefix.len(),
+            template: None,
+        }
+    }
+
+    /// The end of a line with captures.
+    fn with_captures(topics: &str) -> End {
+        let template = Template::new(without_share(topics));
+        let share = topics.strip_suffix(template.text()).unwrap_or_default();
+        End {
+            filter: format!("{share}{}", template.filter()),
+            prefix_len: 0,
+            share_len: share.len(),
+            template: Some(template),
         }
     }
 
@@ -79,9 +97,23 @@ impl End {
         prefix.unwrap_or_default()
     }
 
-    fn prefix(&self) -> &str {
-        self.filter.get(..self.prefix_len).unwrap_or_default()
+    /// What tells it from others: prefix and filter, or filter and template.
+    fn identity(&self) -> [&[u8]; 2] {
+        let template = self.template.as_ref();
+        let [first, second] = match template {
+            Some(template) => [&*self.filter, template.text()],
+            None => [
+                self.filter.get(..self.prefix_len).unwrap_or_default(),
+                &*self.filter,
+            ],
+        };
+        [first.as_bytes(), second.as_bytes()]
     }
+}
+
+/// A filter without `$share/GROUP/` before it.
+fn without_share(filter: &str) -> &str {
+    share(filter).map_or(filter, |(_, plain)| plain)
 }
 
 /// Which way a message crosses.
@@ -100,42 +132,45 @@ impl TopicLine {
         }
     }
 
-    /// True if the line carries messages on `topic` this way.
+    /// True if the line carries messages on `topic` this way. `L/#` matches `L` too, which has not the
+    /// prefix `L/`: with `R/` for it, it would become what `L/L` does.
     fn covers(&self, way: Way, topic: &[u8]) -> bool {
         let goes = match way {
             Way::Out => self.goes_out(),
             Way::In => self.comes_in(),
         };
-        goes && filter_matches_bytes(self.ends(way).0.plain(), topic)
+        let (from, _) = self.ends(way);
+        let has_prefix = || !self.remaps() || topic.starts_with(from.plain_prefix().as_bytes());
+        goes && filter_matches_bytes(from.plain(), topic) && has_prefix()
     }
 
-    /// The prefix that `topic` gains when the message crosses, and how many bytes it loses before.
-    fn prefixes(&self, way: Way, topic: &[u8]) -> (&str, usize) {
-        if !self.remaps() {
-            return ("", 0);
-        }
+    /// Hands over the parts of the topic at the other end, for one that the line covers.
+    fn translated(&self, way: Way, topic: &[u8], mut part: impl FnMut(&[u8])) {
         let (from, to) = self.ends(way);
-        let from = from.plain_prefix().as_bytes();
-        let lost = if topic.starts_with(from) {
-            from.len()
+        if let (Some(from), Some(to)) = (&from.template, &to.template) {
+            to.parts(topic, &from.captured(topic)).for_each(part);
+        } else if self.remaps() {
+            part(to.plain_prefix().as_bytes());
+            part(topic.get(from.plain_prefix().len()..).unwrap_or_default());
         } else {
-            0
-        };
-        (to.plain_prefix(), lost)
+            part(topic);
+        }
     }
 
     /// True if there can be a topic as the line makes it.
     fn fits(&self, way: Way, topic: &[u8]) -> bool {
-        let (prefix, lost) = self.prefixes(way, topic);
-        (1..=usize::from(u16::MAX)).contains(&(prefix.len() + topic.len() - lost))
+        let mut len = 0;
+        self.translated(way, topic, |part| len += part.len());
+        (1..=usize::from(u16::MAX)).contains(&len)
     }
 
     /// Puts the topic at the other end into `buf`. False if there can be none.
     fn translate(&self, way: Way, topic: &str, buf: &mut String) -> bool {
-        let (prefix, lost) = self.prefixes(way, topic.as_bytes());
         buf.clear();
-        buf.push_str(prefix);
-        buf.push_str(topic.get(lost..).unwrap_or_default());
+        self.translated(way, topic.as_bytes(), |part| {
+            // The parts are cut at characters of ASCII.
+            buf.push_str(std::str::from_utf8(part).unwrap_or_default());
+        });
         (1..=usize::from(u16::MAX)).contains(&buf.len())
     }
 
@@ -150,7 +185,7 @@ impl TopicLine {
     fn id(&self) -> LineId {
         let way: &[u8] = if self.goes_out() { b"out" } else { b"in" };
         let ends = [&self.local, &self.remote];
-        let ends = ends.map(|end| [end.prefix().as_bytes(), end.filter.as_bytes()]);
+        let ends = ends.map(End::identity);
         let local = self.local.filter.as_bytes();
         LineId {
             line: fingerprint(ends.into_iter().flatten().chain([way])),
@@ -159,18 +194,28 @@ impl TopicLine {
     }
 
     fn remaps(&self) -> bool {
-        self.local.prefix_len > 0 || self.remote.prefix_len > 0
+        let is_other = |end: &End| end.prefix_len > 0 || end.template.is_some();
+        is_other(&self.local) || is_other(&self.remote)
     }
 }
 
 impl Map {
     /// The map of a bridge's `topic` lines.
     pub fn new(topics: &[BridgeTopic]) -> Map {
-        let line = |topic: &BridgeTopic| TopicLine {
-            direction: topic.direction,
-            qos: topic.qos,
-            local: End::new(&topic.local, &topic.pattern),
-            remote: End::new(&topic.remote, &topic.pattern),
+        let line = |topic: &BridgeTopic| {
+            let (local, remote) = if topic.has_captures() {
+                let [local, remote] = [topic.local_topics(), topic.remote_topics()];
+                (End::with_captures(&local), End::with_captures(&remote))
+            } else {
+                let end = |prefix: &str| End::new(prefix, &topic.pattern);
+                (end(&topic.local), end(&topic.remote))
+            };
+            TopicLine {
+                direction: topic.direction,
+                qos: topic.qos,
+                local,
+                remote,
+            }
         };
         Map {
             lines: topics.iter().map(line).collect(),
@@ -180,7 +225,7 @@ impl Map {
     /// The line by which a message on `local_topic` goes upstream; `None` if no `out` or `both`
     /// line covers it.
     ///
-    /// The first line with a prefix that matches decides, otherwise the first without (as in
+    /// The first line with a prefix or captures that matches decides, otherwise the first without (as in
     /// Mosquitto, which looks at lines without a prefix only when nothing is to be remapped).
     /// Also `None` where the prefixes would leave an empty topic or one beyond 65,535 bytes,
     /// which no upstream accepts.
@@ -292,7 +337,7 @@ impl Map {
         let outgoing = self.lines.iter().filter(|line| line.goes_out());
         fingerprint(outgoing.flat_map(|line| {
             let ends = [&line.local, &line.remote];
-            let [local, remote] = ends.map(|end| [end.prefix().as_bytes(), end.filter.as_bytes()]);
+            let [local, remote] = ends.map(End::identity);
             let qos: &[u8] = match line.qos {
                 QoS::AtMostOnce => b"0",
                 QoS::AtLeastOnce => b"1",
@@ -334,7 +379,7 @@ fn once(
 }
 
 /// True if some topic matches both filters; errs towards true for topics that begin with `$`.
-fn overlap(a: &str, b: &str) -> bool {
+pub fn overlap(a: &str, b: &str) -> bool {
     let (mut a, mut b) = (a.split('/'), b.split('/'));
     loop {
         match (a.next(), b.next()) {

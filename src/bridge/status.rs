@@ -9,6 +9,7 @@ use std::fmt;
 pub use outage::Backlog;
 pub(super) use reporter::Reporter;
 
+use super::rest::Rest;
 use super::upstream::ladder::{Dialect, Offer};
 use super::upstream::verdicts::GivenUp;
 use crate::config::UpstreamAddress;
@@ -42,6 +43,8 @@ pub enum Phase {
         /// When that is.
         until: Time,
     },
+    /// Does not connect by itself, for this reason.
+    Resting(Rest),
     /// Connects.
     Connecting,
     /// Waits for the CONNACK.
@@ -60,6 +63,7 @@ impl fmt::Display for Status<'_> {
         write!(f, "bridge {}: ", self.name)?;
         match self.phase {
             Phase::Waiting { .. } => write!(f, "not connected, next is ")?,
+            Phase::Resting(rest) => write!(f, "{rest}, next is ")?,
             Phase::Connecting => write!(f, "connecting to ")?,
             Phase::Handshake => write!(f, "waiting for CONNACK of ")?,
             Phase::Up { version, .. } => write!(f, "up with {} at ", text(version))?,

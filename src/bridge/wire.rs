@@ -101,6 +101,11 @@ impl Wire {
         self.last_topic.replace(None);
     }
 
+    /// No message goes out any more on this connection.
+    pub(super) fn shut(&self) {
+        self.is_shut.set(true);
+    }
+
     /// The first message may go out.
     pub(super) fn open(&self) {
         self.is_shut.set(false);
@@ -250,13 +255,19 @@ impl Wire {
         true
     }
 
-    /// Writes the local topic of an incoming message to `topic`, if it is to be taken in.
-    pub fn inward(&self, remote: &str, payload: &[u8], topic: &mut String, now: Time) -> Inward {
-        let ours = self
-            .echo
-            .borrow_mut()
-            .as_mut()
-            .is_some_and(|echo| echo.is_ours(remote, payload, now));
+    /// Writes the local topic of an incoming message to `topic`, if it is to be taken in. What has the
+    /// marks of the loop guard is not looked for among our own: it has come over other brokers, or the
+    /// guard knows it.
+    pub fn inward(
+        &self,
+        (remote, payload): (&str, &[u8]),
+        is_marked: bool,
+        topic: &mut String,
+        now: Time,
+    ) -> Inward {
+        let mut echo = self.echo.borrow_mut();
+        let echo = echo.as_mut().filter(|_| !is_marked);
+        let ours = echo.is_some_and(|echo| echo.is_ours(remote, payload, now));
         if ours {
             Inward::Echo
         } else if self.map.inward(remote, topic).is_some() {

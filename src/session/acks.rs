@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 
-use super::entry::Done;
+use super::entry::{Done, Entry};
 use super::outbound::Outbound;
 use super::places::{Flight, Handshake};
+use crate::message::MessageId;
 use crate::mqtt::{PacketId, QoS};
 use crate::time::Time;
 
@@ -98,8 +99,37 @@ impl Outbound {
         }
         if first {
             self.forget(gone.lane, id, gone.size);
+            self.places().unwritten_releases += usize::from(self.durable && !failed);
         }
         Some(gone)
+    }
+
+    /// True if nothing moves before the session's state is written: all messages under way wait for that
+    /// with their PUBREL, and one is on disk, so below `durable_below`, that only they hold back.
+    pub fn is_held_by_releases(&self, durable_below: MessageId) -> bool {
+        let Some(places) = &self.places else {
+            return false;
+        };
+        let head = places.first_ready(durable_below);
+        let head = head.and_then(|at| places.ready.get(at));
+        let is_held = |entry: &Entry| entry.id.is_none_or(|id| id < durable_below);
+        places.unwritten_releases >= places.flights.len()
+            && !places.flights.is_empty()
+            && head.is_some_and(is_held)
+    }
+
+    /// True if some messages under way wait with their PUBREL for the session's state to be written, and
+    /// others don't.
+    pub fn awaits_more_releases(&self) -> bool {
+        let places = self.places.as_ref();
+        places.is_some_and(|p| (1..p.flights.len()).contains(&p.unwritten_releases))
+    }
+
+    /// The session's state is in a commit.
+    pub fn note_written(&mut self) {
+        if let Some(places) = &mut self.places {
+            places.unwritten_releases = 0;
+        }
     }
 
     /// PUBCOMP came in: the handshake is over, the message no longer needed. `None` if no
@@ -113,8 +143,31 @@ impl Outbound {
         Some(flight.done())
     }
 
+    /// How many answers of the peer are awaited, where that is easily known: where no QoS 2 handshake
+    /// is at the ends of what is under way.
+    pub fn awaited(&self) -> usize {
+        let Some(places) = &self.places else {
+            return 0;
+        };
+        let ends = [places.flights.front(), places.flights.back()];
+        let mut ends = ends.into_iter().flatten();
+        if ends.any(|flight| flight.owed.qos == QoS::ExactlyOnce) {
+            return 0;
+        }
+        places.flights.len()
+    }
+
     /// The moment the oldest unacknowledged packet was sent.
     pub fn oldest_sent(&self) -> Option<Time> {
-        self.places.as_ref()?.flights.iter().map(|f| f.sent).min()
+        let (sent, _) = self.oldest_unacknowledged(true)?;
+        Some(sent)
+    }
+
+    /// The moment the oldest unacknowledged packet was sent, and the place of its message in the
+    /// sequence. Without `releases` PUBREL is no such packet: some have not left yet.
+    pub fn oldest_unacknowledged(&self, releases: bool) -> Option<(Time, u64)> {
+        let flights = self.places.as_ref()?.flights.iter();
+        let flights = flights.filter(|f| releases || f.handshake != Handshake::Released);
+        flights.map(|flight| (flight.sent, flight.owed.seq)).min()
     }
 }

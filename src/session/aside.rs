@@ -48,9 +48,7 @@ impl Outbound {
             is_aside: true,
             owed,
         };
-        let places = self.places();
-        places.flights.push_back(flight);
-        places.recount();
+        self.places().take_off(flight);
     }
 
     /// The message under way with `id`, if it was sent beside the queue.

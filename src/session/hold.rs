@@ -44,10 +44,10 @@ impl Places {
     /// True if the oldest message that was never sent, of the lanes that `may` admits, is not in RAM:
     /// because none is there, or its lane is paused.
     pub(super) fn is_oldest_in_cold(&self, may: impl Fn(Lane) -> bool) -> bool {
-        let mut ready = self.ready.iter().filter(|e| !e.dup && may(e.owed.lane));
         let mut reading = self.reading.iter();
         let reading = reading.find(|queued| may(queued.lane) && !self.is_resent(queued.id));
-        let in_ram = ready.next().map(|entry| entry.id);
+        let in_ram = self.oldest_ready(&may).and_then(|at| self.ready.get(at));
+        let in_ram = in_ram.map(|entry| entry.id);
         let in_ram = in_ram.or(reading.map(|queued| Some(queued.id)));
         match in_ram {
             None => true,
@@ -164,15 +164,17 @@ impl Outbound {
         let places = self.places();
         if places.hold(lane).is_none() {
             places.holds.push(Hold {
-                lane,
-                limit: Hold::OPEN,
-                cursor,
+                is_low: false,
+                ..Hold::low(lane, cursor)
             });
         }
         places.clear_ram(lane);
         if places.reading.is_empty() {
             // The answer to a question for nothing must not be taken for the next one's.
             self.reads = self.reads.wrapping_add(1);
+        }
+        if let Some(hold) = self.hold_mut(lane) {
+            hold.is_late = true;
         }
     }
 
@@ -203,13 +205,14 @@ impl Outbound {
     /// The message that [`Outbound::next`] gave is to be given once more.
     pub fn unsend(&mut self, entry: Entry) {
         let places = self.places();
+        let (start, end) = places.part_of(&entry);
         places.count_in(&entry);
         // Those that wait before it for the same are passed over until their commit.
         let is_before = |e: &Entry| {
             e.owed.seq < entry.owed.seq && e.id.is_some_and(|id| places.is_condemned(id))
         };
         let at = places.ready.iter().take_while(|e| is_before(e)).count();
-        places.ready.insert(at, entry);
+        places.ready.insert(at.clamp(start, end), entry);
     }
 
     /// Nothing more of a lane is sent for now.
@@ -274,33 +277,38 @@ impl Outbound {
         self.join_cursors();
     }
 
-    /// Gives up the own cursors of lanes that are open and have caught up with the others.
+    /// Gives up the own cursors of lanes that are open and have caught up with the others; those of
+    /// low priority keep theirs.
     fn join_cursors(&mut self) {
         let Some(places) = &mut self.places else {
             return;
         };
         let mut at = 0;
-        while let Some(Hold {
-            lane,
-            limit,
-            cursor,
-        }) = places.holds.get(at).copied()
-        {
-            let both = self.cursor.max(cursor);
-            let shares = |other| other == lane || places.hold(other).is_none();
-            if limit == Hold::OPEN && places.goes_in_order(both, shares) {
+        while let Some(hold) = places.holds.get(at).copied() {
+            at += 1;
+            let own = |other| other == hold.lane;
+            if hold.limit != Hold::OPEN || (hold.is_low && !hold.is_late) {
+                continue;
+            }
+            if hold.is_low {
+                let is_late = !places.goes_in_order(hold.cursor, own);
+                places.holds[at - 1].is_late = is_late;
+                continue;
+            }
+            let both = self.cursor.max(hold.cursor);
+            let shares = |other| own(other) || places.hold(other).is_none();
+            if places.goes_in_order(both, shares) {
                 self.cursor = both;
+                at -= 1;
                 places.holds.remove(at);
-            } else {
-                at += 1;
             }
         }
     }
 
-    /// True if a lane is paused, or was and is not open again.
+    /// True if a lane is paused, or was and has not caught up.
     pub fn is_held(&self, lane: Lane) -> bool {
-        let places = self.places.as_ref();
-        places.is_some_and(|places| places.hold(lane).is_some())
+        let hold = self.places.as_ref().and_then(|places| places.hold(lane));
+        hold.is_some_and(|hold| !hold.is_low || hold.is_late)
     }
 
     /// Takes in the message of `entry` as a dead letter, which the store has as `id`.
@@ -326,9 +334,11 @@ impl Places {
         };
         let seq = flight.owed.seq;
         let entry = Entry::new(message, None, flight.owed);
+        let (start, end) = self.part_of(&entry);
         self.count_in(&entry);
         let is_later = |e: &Entry| e.owed.qos != QoS::AtMostOnce && e.owed.seq > seq;
-        let at = self.ready.iter().position(is_later);
-        self.ready.insert(at.unwrap_or(self.ready.len()), entry);
+        let part = self.ready.iter().take(end).skip(start);
+        let at = part.take_while(|e| !is_later(e)).count();
+        self.ready.insert(start + at, entry);
     }
 }

@@ -10,6 +10,7 @@ mod disowned;
 mod entry;
 mod hold;
 mod inbound;
+mod low;
 mod outbound;
 mod places;
 #[cfg(test)]

@@ -106,9 +106,9 @@ impl Outbound {
         let mut resend: Vec<MessageId> = owed.sent().collect();
         resend.sort_unstable();
         let holds = state.lanes.iter().map(|(lane, cursor)| Hold {
-            lane: *lane,
-            limit: Hold::OPEN,
-            cursor: *cursor,
+            is_low: false,
+            is_late: true,
+            ..Hold::low(*lane, *cursor)
         });
         let mut outbound = Outbound {
             next_seq: state.next_seq,
@@ -267,7 +267,7 @@ impl Outbound {
         self.online = false;
         self.reads = self.reads.wrapping_add(1);
         if !self.durable {
-            self.places = None;
+            self.empty();
             return;
         }
         let Some(places) = &mut self.places else {
@@ -300,6 +300,7 @@ impl Outbound {
             }
         }
         (places.ready_bytes, places.ready_qos0) = (0, 0);
+        places.ready_low = Amount::default();
         places.ready_expires = None;
         back.extend(std::mem::take(&mut places.reading));
         places.put_back(back);
@@ -367,6 +368,9 @@ impl Outbound {
             return None;
         }
         let at = places.first_ready(durable_below)?;
+        if at >= places.first_low() && places.is_urgent() {
+            return None;
+        }
         let head = places.ready.get(at)?;
         if full && head.owed.qos != QoS::AtMostOnce {
             return None;

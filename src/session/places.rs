@@ -58,10 +58,15 @@ impl Flight {
     }
 }
 
-/// A lane that the peer took nothing of for a while, until it has caught up with the others.
+/// A lane with a cursor of its own: one that the peer took nothing of for a while, until it has caught
+/// up with the others, or one of low priority.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hold {
     pub lane: Lane,
+    /// It waits while anything of other lanes does.
+    pub is_low: bool,
+    /// Something of it was put back, and it has not caught up.
+    pub is_late: bool,
     /// How many of its messages may be under way at once: none while it is paused, few while it
     /// probes. [`Hold::OPEN`] is no limit of its own.
     pub limit: u32,
@@ -72,6 +77,17 @@ pub(super) struct Hold {
 
 impl Hold {
     pub(super) const OPEN: u32 = u32::MAX;
+
+    /// A lane of low priority of which all up to `cursor` was sent.
+    pub(super) fn low(lane: Lane, cursor: MessageId) -> Hold {
+        Hold {
+            lane,
+            is_low: true,
+            is_late: false,
+            limit: Hold::OPEN,
+            cursor,
+        }
+    }
 }
 
 /// Where messages are on their way to the peer.
@@ -80,6 +96,10 @@ pub(super) struct Places {
     /// What is owed, in all places; not the dead letters.
     pub owed: Amount,
     pub flights: VecDeque<Flight>,
+    /// How many of them were released since the session's state was written last, at most.
+    pub unwritten_releases: usize,
+    /// How many were sent so far, and the bytes of their payloads.
+    pub launched: (u64, u64),
     /// A flight stands behind one with a later place in the sequence, or did.
     pub out_of_order: bool,
     /// The lanes that are not like the others; hardly ever any.
@@ -87,8 +107,11 @@ pub(super) struct Places {
     /// Messages that the peer will never take, to be handed over to the lane of dead letters when
     /// they come up, and why; sorted.
     pub condemned: Vec<(MessageId, Reason)>,
+    /// Behind all others stand those of lanes of low priority.
     pub ready: VecDeque<Entry>,
     pub ready_bytes: usize,
+    /// What of `ready` is of low priority.
+    pub ready_low: Amount,
     /// How many of `ready` are QoS 0.
     pub ready_qos0: usize,
     /// Nothing in `ready` that was never sent expires before.
@@ -178,11 +201,16 @@ impl Places {
 
     /// The lanes of which no more may come to RAM for now.
     pub(super) fn shut_lanes(&self) -> Vec<Lane> {
-        self.lanes_at_limit(|lane| self.under_way(lane))
+        let mut shut = self.lanes_at_limit(|lane| self.under_way(lane));
+        if self.is_cold_urgent(&shut) {
+            let low = self.holds.iter().filter(|hold| hold.is_low);
+            shut.extend(low.map(|hold| hold.lane));
+        }
+        shut
     }
 
     /// The lanes of which there are as many as may be, or more, by `count`.
-    fn lanes_at_limit(&self, count: impl Fn(Lane) -> u32) -> Vec<Lane> {
+    pub(super) fn lanes_at_limit(&self, count: impl Fn(Lane) -> u32) -> Vec<Lane> {
         if self.holds.is_empty() {
             return Vec::new();
         }
@@ -230,6 +258,13 @@ impl Places {
             None => self.out_of_order = false,
             Some(last) => self.out_of_order |= flight.owed.seq < last.owed.seq,
         }
+        self.take_off(flight);
+    }
+
+    /// A message was sent.
+    pub(super) fn take_off(&mut self, flight: Flight) {
+        self.launched.0 += 1;
+        self.launched.1 += u64::from(flight.payload);
         self.flights.push_back(flight);
         self.recount();
     }
@@ -244,6 +279,9 @@ impl Places {
     /// A message has left `ready`.
     pub(super) fn count_out(&mut self, entry: &Entry) {
         self.ready_bytes -= (entry.message.size() as usize).min(self.ready_bytes);
+        if self.yields(entry) {
+            self.ready_low.take(1, entry.message.size().into());
+        }
         self.ready_qos0 -= usize::from(entry.owed.qos == QoS::AtMostOnce);
         self.ready_expires.take_if(|_| self.ready.is_empty());
         let (len, room) = (self.ready.len(), self.ready.capacity());
@@ -283,14 +321,18 @@ impl Places {
     }
 
     pub(super) fn make_ready(&mut self, entry: Entry) {
+        let (_, at) = self.part_of(&entry);
         self.count_in(&entry);
-        self.ready.push_back(entry);
+        self.ready.insert(at, entry);
         self.recount();
     }
 
     /// A message comes to `ready`.
     pub(super) fn count_in(&mut self, entry: &Entry) {
         self.ready_bytes += entry.message.size() as usize;
+        if self.yields(entry) {
+            self.ready_low.add(1, entry.message.size().into());
+        }
         self.ready_qos0 += usize::from(entry.owed.qos == QoS::AtMostOnce);
         let known = self.ready_expires.into_iter();
         self.ready_expires = known.chain(entry.expiry()).min();
@@ -298,7 +340,8 @@ impl Places {
 
     /// True if `ready` takes another message.
     pub(super) fn has_room(&self) -> bool {
-        self.ready.len() < READY_MESSAGES && self.ready_bytes < READ_BYTES
+        let (messages, bytes) = self.room_taken();
+        messages < READY_MESSAGES && bytes < READ_BYTES
     }
 
     /// True if a message waits in `ready`, and whatever comes behind it waits as well.
@@ -308,7 +351,8 @@ impl Places {
 
     /// True if `ready` is to be filled up from what is not in RAM.
     pub(super) fn is_low(&self) -> bool {
-        self.ready.len() < READY_MESSAGES / 2 && self.ready_bytes < READ_BYTES / 2
+        let (messages, bytes) = self.room_taken();
+        messages < READY_MESSAGES / 2 && bytes < READ_BYTES / 2
     }
 
     /// The payload bytes that the peer has not fully acknowledged.

@@ -6,8 +6,9 @@ use super::connect::{self, session_expiry};
 use super::requests::{Context, Wanted};
 use super::state::{State, Up};
 use super::{Link, Step};
-use crate::bridge::upstream::isolation::{Asked, Isolation};
-use crate::bridge::upstream::verdicts::Feature;
+use crate::bridge::upstream::isolation::Asked;
+use crate::bridge::upstream::ladder::Ladder;
+use crate::bridge::upstream::verdicts::{Feature, SeenSession, session_number};
 use crate::bridge::wire::Returns;
 use crate::bridge::{Error, Limits};
 use crate::mqtt::{ConnAck, PacketId, QoS, RetainHandling, Version};
@@ -26,41 +27,49 @@ impl Link {
         if connack.session_present && self.spec.clean_session {
             return Err(Error::SessionPresent);
         }
-        let Some(ladder) = self.ladders.get_mut(self.address) else {
+        let Some(ladder) = self.ladders.get_mut(self.addresses.current()) else {
             return Err(Error::GivenUp);
         };
         let (offer, dialect) = (ladder.current(), ladder.current().dialect);
-        let after = match self.state {
-            State::Handshake { since, .. } => now.since(since),
-            _ => Duration::ZERO,
+        let (connecting, after) = match self.state {
+            State::Handshake {
+                connecting, since, ..
+            } => (connecting, now.since(since)),
+            _ => (Duration::ZERO, Duration::ZERO),
         };
+        ladder.has_needed(connecting.max(after));
         let found = ladder.accepted(after, &mut self.verdicts);
         if std::mem::take(&mut self.is_forgetful) {
             self.verdicts.clear();
         } else {
             found.iter().for_each(|found| self.reporter.given_up(found));
         }
-        let limits = Limits::new(
+        let mut limits = Limits::new(
             connack,
             dialect.version,
             self.spec.keepalive,
             connect::announced(&self.spec, dialect.version),
         )
         .with_max_packet(self.spec.max_packet_size)
-        .with_max_qos2(self.spec.max_inflight_qos2);
-        if !connack.session_present {
+        .with_max_qos2(self.spec.max_inflight_qos2)
+        .with_delay(after);
+        let (asked, address) = (session_expiry(&self.spec), self.addresses.current());
+        limits.session_present = self.addresses.accepted(connack.session_present);
+        self.keep_sessions();
+        self.reporter.up(address, dialect, &limits, asked, now);
+        if !limits.session_present {
             self.requests.session_is_new();
         }
-        let asked = session_expiry(&self.spec);
-        self.reporter.up(self.address, dialect, &limits, asked, now);
-        if std::mem::replace(&mut self.last_address, self.address) != self.address {
-            // It is another upstream.
-            self.isolation = Isolation::default();
-        }
+        self.isolate(address);
+        let stands_in = self.addresses.stands_in();
+        self.primary.connected(stands_in, now, &mut self.rng);
         let notify = offer.notifications && self.notifications.upstream().is_some();
         self.begin_requests(&limits, notify);
         let careful = self.isolation.is_careful();
-        self.state = State::Up(Box::new(Up::new(limits, careful, now)));
+        self.state = State::Up(Box::new(Up {
+            has_standby: self.addresses.has_others(),
+            ..Up::new(limits, careful, now)
+        }));
         self.request(ids, now, out)?;
 
         let may_return = self.map.may_echo() && !dialect.bridge;
@@ -74,12 +83,60 @@ impl Link {
         };
         let retain = self.spec.outgoing_retain && limits.retain_available;
         self.wire.set(retain, returns);
-        let upstream = self.upstream();
-        self.wire.set_upstream(upstream);
+        let first = self.ladders.get(self.addresses.first_of_session());
+        self.wire.set_upstream(first.map_or(0, Ladder::upstream));
         self.wire.begin(careful);
         self.forbid_topics();
         self.been_up = true;
         Ok(Step::Up(self.for_session(&limits)))
+    }
+
+    /// Has the store know whose session is whose, so that a restart takes no older one elsewhere for that
+    /// of the last connection. A clean session ends with its connection.
+    fn keep_sessions(&mut self) {
+        if self.spec.clean_session {
+            return;
+        }
+        let groups = self.addresses.groups().into_iter();
+        let seen = groups.filter_map(|(at, group)| {
+            let place = self.ladders.get(at).map(|ladder| self.place(ladder))?;
+            Some(SeenSession { place, group })
+        });
+        let seen = seen.collect();
+        self.verdicts.set_sessions(seen);
+    }
+
+    /// Goes on with what [`keep_sessions`](Link::keep_sessions) has kept before a restart.
+    pub(super) fn restore_sessions(&mut self) {
+        let seen = self.verdicts.sessions();
+        let groups: Vec<u32> = seen.iter().map(|seen| seen.group).collect();
+        let of = |ladder: &Ladder| {
+            let place = self.place(ladder);
+            seen.iter().position(|seen| seen.place == place)
+        };
+        let known: Vec<Option<usize>> = self.ladders.iter().map(of).collect();
+        // Another client id has other sessions.
+        if known.iter().any(Option::is_some) {
+            self.addresses.restore(&groups, &known);
+        }
+    }
+
+    /// Where our session at an address is, for the store.
+    fn place(&self, ladder: &Ladder) -> u64 {
+        session_number(ladder.upstream(), &self.spec.remote_clientid)
+    }
+
+    /// Goes on with what was found out about the upstream at this address.
+    fn isolate(&mut self, address: usize) {
+        let last = std::mem::replace(&mut self.last_address, address);
+        let is_other = last != address;
+        if let Some(known) = self.parked.get_mut(address).filter(|_| is_other) {
+            let known = std::mem::take(known);
+            let left = std::mem::replace(&mut self.isolation, known);
+            if let Some(place) = self.parked.get_mut(last) {
+                *place = left;
+            }
+        }
     }
 
     /// What the session may do on this connection: what the upstream allows, as far as it can do it.

@@ -27,7 +27,7 @@ impl Link {
     }
 }
 
-fn read(
+pub(super) fn read(
     bytes: &[u8],
     version: Version,
     max_packet: usize,

@@ -6,6 +6,12 @@ use fastrand::Rng;
 
 use crate::config::Restart;
 
+/// A connection to one of several addresses that has held for so long was worth it, unless the waits are
+/// longer.
+const WORTH: Duration = Duration::from_secs(60);
+/// One that has held for so long was in any case.
+const WORTH_AT_MOST: Duration = Duration::from_secs(300);
+
 /// The waits between attempts.
 ///
 /// With jitter, each wait is drawn between the base and three times the last wait, up to the
@@ -15,6 +21,8 @@ use crate::config::Restart;
 pub struct Backoff {
     restart: Restart,
     last: Duration,
+    /// The next connection that ends too soon may be followed at once.
+    may_spare: bool,
 }
 
 impl Backoff {
@@ -23,12 +31,30 @@ impl Backoff {
         Backoff {
             restart,
             last: base(restart),
+            may_spare: true,
         }
     }
 
     /// The shortest wait there is.
     pub(super) fn shortest(&self) -> Duration {
         base(self.restart)
+    }
+
+    /// A connection to one of several addresses is over that has held for so long. True if the next may
+    /// be tried without a wait: it has held for long, or is the first since one that did. Where each
+    /// ends soon, each costs a handshake and all that is sent again.
+    pub(super) fn spares_wait(&mut self, held: Duration) -> bool {
+        let longest = match self.restart {
+            Restart::Constant(wait) => wait,
+            Restart::Jitter { cap, .. } => cap,
+        };
+        let was_worth_it = held >= longest.clamp(WORTH, WORTH_AT_MOST);
+        if let Restart::Jitter { base, stable, .. } = self.restart
+            && held >= stable
+        {
+            self.last = base;
+        }
+        std::mem::replace(&mut self.may_spare, was_worth_it) || was_worth_it
     }
 
     /// How long to wait now, after a connection that held for `held` from its CONNACK on

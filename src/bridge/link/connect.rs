@@ -1,5 +1,7 @@
 //! The bridge's CONNECT.
 
+mod probe;
+
 use crate::bridge::Announced;
 use crate::bridge::upstream::ladder::Offer;
 use crate::config;

@@ -1,7 +1,13 @@
 //! The states of a link.
 
+mod output;
+
 use std::time::Duration;
 
+use output::Flow;
+pub use output::Output;
+
+use crate::bridge::rest::Rest;
 use crate::bridge::upstream::isolation::Loss;
 use crate::bridge::{Error, Limits};
 use crate::mqtt::{Packet, Version, encode};
@@ -16,11 +22,20 @@ pub(super) enum State {
     Waiting {
         until: Time,
     },
+    /// Does not connect by itself.
+    Resting {
+        rest: Rest,
+        /// When to look whether it is to.
+        look: Time,
+    },
     Connecting {
+        since: Time,
         deadline: Time,
     },
     /// CONNECT is out.
     Handshake {
+        /// How long it took until then.
+        connecting: Duration,
         since: Time,
         deadline: Time,
     },
@@ -60,6 +75,8 @@ pub(super) struct Up {
     pub limits: Limits,
     pub last_sent: Time,
     pub last_received: Time,
+    /// When a message, or what belongs to one, was last on its way.
+    pub moved: Time,
     /// All that the upstream has sent until then was taken in; where nobody says so, it always was.
     pub read_until: Option<Time>,
     /// When the answer to a PINGREQ is due.
@@ -70,16 +87,20 @@ pub(super) struct Up {
     pub answered: Option<Time>,
     /// Since when the oldest publish or request has not been acknowledged.
     pub unacked: Option<Time>,
+    /// How far the upstream has taken what was said; `None` where nobody tells.
+    pub flow: Option<Flow>,
     /// Since when the packet that the upstream sends has been coming.
     pub packet_since: Option<Time>,
     /// Until when a large packet has held up all that comes behind it.
     pub held_up: Time,
     /// When the notification was acknowledged.
     pub notified: Option<Time>,
-    /// The upstream has acknowledged a message.
-    pub was_useful: bool,
+    /// How many messages the upstream has acknowledged.
+    pub acknowledged: usize,
     /// The upstream has sent one that was not retained.
     pub brought: bool,
+    /// Another address could take over: silence is noticed within the keep-alive, and not some time after.
+    pub has_standby: bool,
     /// One thing goes out at a time.
     pub careful: Option<Careful>,
 }
@@ -103,16 +124,19 @@ impl Up {
             limits,
             last_sent: now,
             last_received: now,
+            moved: now,
             read_until: None,
             ping_due: None,
             pinged: None,
             answered: None,
             unacked: None,
+            flow: None,
             packet_since: None,
             held_up: Time::ZERO,
             notified: None,
-            was_useful: false,
+            acknowledged: 0,
             brought: false,
+            has_standby: false,
             careful: careful.then_some(Careful {
                 look: now,
                 ready: None,
@@ -151,7 +175,7 @@ impl Up {
     }
 
     fn doubt_at(&self) -> Option<Time> {
-        let since = self.unacked.filter(|_| self.ping_due.is_none())?;
+        let since = self.owed_since().filter(|_| self.ping_due.is_none())?;
         let is_answered = self.answered.is_some_and(|at| at >= since);
         (!is_answered).then(|| since + self.limits.keep_alive / 2)
     }
@@ -176,32 +200,66 @@ impl Up {
         }
         if is_whole {
             self.packet_since = None;
+        } else {
+            self.moved = now;
         }
     }
 
     /// How long a PINGRESP may take.
     pub(super) fn grace(&self) -> Duration {
-        (self.limits.keep_alive / 2).clamp(Duration::from_secs(5), Duration::from_secs(30))
+        let (share, longest) = if self.has_standby { (4, 15) } else { (2, 30) };
+        (self.limits.keep_alive / share).clamp(Duration::from_secs(5), Duration::from_secs(longest))
     }
 
     /// A PINGREQ is due when nothing was sent for the keep-alive, which the upstream watches
     /// [MQTT-3.1.2-20], or nothing received, so that a dead upstream is noticed.
     pub(super) fn ping_timeout(&self) -> Time {
-        let quiet = self.last_sent.min(self.last_received);
-        self.ping_due.unwrap_or(quiet + self.limits.keep_alive)
+        let keep_alive = self.limits.keep_alive;
+        let silence = if self.has_standby {
+            // Not more often than that, however short the keep-alive is.
+            let half = keep_alive / 2;
+            keep_alive.saturating_sub(self.grace()).max(half)
+        } else {
+            keep_alive
+        };
+        match (self.ping_due, &self.flow) {
+            (None, _) => (self.last_sent + keep_alive).min(self.last_received + silence),
+            (Some(due), None) => due,
+            (Some(due), Some(flow)) => flow.pong_due(due, self.grace(), keep_alive),
+        }
     }
 
-    /// An acknowledgement may take as long as the keep-alive; an upstream that owes one for
-    /// longer has lost it, and sends it only on a new connection.
+    /// Takes in where the output of the connection stands. `asks`: requests of the link's own have no
+    /// answer.
+    pub(super) fn follow(&mut self, output: Output, asks: bool, now: Time) {
+        let message = output.oldest.filter(|_| !asks);
+        let question = self.unacked.map(|since| (since, message));
+        let is_pinged = self.ping_due.is_some();
+        let flow = self.flow.get_or_insert_with(|| Flow::new(output, now));
+        flow.look(output, question, is_pinged, now);
+    }
+
+    /// Since when the upstream could have answered the oldest publish or request, but for what held
+    /// it up on its way to us.
+    fn owed_since(&self) -> Option<Time> {
+        let could_answer = self.flow.as_ref().map_or(Time::ZERO, Flow::could_answer);
+        Some(self.unacked?.max(could_answer))
+    }
+
+    /// An acknowledgement may take as long as the keep-alive from when the upstream has taken what it
+    /// answers; an upstream that owes one for longer has lost it, and sends it only on a new
+    /// connection. One that takes nothing for so long is dead.
     pub(super) fn ack_timeout(&self) -> Option<Time> {
-        let since = self.unacked?.max(self.held_up);
+        let since = self.owed_since()?.max(self.held_up);
         Some(since + self.limits.keep_alive)
     }
 
     /// When either is due.
     pub(super) fn next_timeout(&self) -> Time {
         let look = self.careful.as_ref().map(|careful| careful.look);
-        let others = [self.ack_timeout(), self.doubt_at(), look];
+        let flow = self.flow.as_ref();
+        let flow = flow.map(|flow| flow.look_at(self.limits.keep_alive));
+        let others = [self.ack_timeout(), self.doubt_at(), look, flow];
         let others = others.into_iter().flatten();
         others.fold(self.ping_timeout(), Time::min)
     }

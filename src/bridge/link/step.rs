@@ -18,6 +18,8 @@ pub enum Action<'a> {
     },
     /// So many QoS 1 and 2 publishes may be unacknowledged from now on.
     Window(u16),
+    /// Write what the link has written to `out`, then close the connection and detach the session.
+    Leave,
     /// Close the connection, or drop the attempt, and detach the session.
     Close,
 }

@@ -19,6 +19,8 @@ pub struct Backlog {
     pub messages: u64,
     /// Of these, those that are not under way either.
     pub unsent: u64,
+    /// The queue has no room for another one.
+    pub is_full: bool,
 }
 
 /// The outages of one link. It is down at first.
@@ -49,6 +51,17 @@ impl Outage {
     /// What is owed by now: to be told before the other calls.
     pub(super) fn owe(&mut self, backlog: Backlog) {
         self.backlog = backlog;
+    }
+
+    /// What is owed, as was told last.
+    pub(super) fn owed_now(&self) -> Backlog {
+        self.backlog
+    }
+
+    /// The link does not connect by itself: that is no outage.
+    pub(super) fn rest(&mut self) {
+        self.since = None;
+        self.draining = None;
     }
 
     /// The link is down; perhaps it was before.
@@ -152,7 +165,11 @@ mod tests {
     }
 
     fn owed(messages: u64, unsent: u64) -> Backlog {
-        Backlog { messages, unsent }
+        Backlog {
+            messages,
+            unsent,
+            ..Backlog::default()
+        }
     }
 
     const START: Time = Time::from_secs(1_000_000);

@@ -1,12 +1,11 @@
 //! The log of one link, which does not repeat itself through a long outage.
 
-use std::rc::Rc;
-use std::time::Duration;
-
 use log::{Level, info, log, warn};
+use std::rc::Rc;
 
 use super::losses::{Losses, Rival, SOON};
 use super::outage::{Backlog, Outage};
+use crate::bridge::rest::Next;
 use crate::bridge::upstream::ladder::{Dialect, Offer};
 use crate::bridge::upstream::verdicts::GivenUp;
 use crate::bridge::{Error, Limits};
@@ -64,6 +63,17 @@ impl Reporter {
     /// What is owed to the upstream by now: to be told before the other calls.
     pub(in crate::bridge) fn owe(&mut self, backlog: Backlog) {
         self.outage.owe(backlog);
+    }
+
+    /// What is owed to the upstream, as was told last.
+    pub(in crate::bridge) fn owed(&self) -> Backlog {
+        self.outage.owed_now()
+    }
+
+    /// The link does not connect by itself: the log is not reminded of that.
+    pub(in crate::bridge) fn rest(&mut self) {
+        self.up = None;
+        self.outage.rest();
     }
 
     /// Says what is due at `now`.
@@ -223,7 +233,7 @@ impl Reporter {
         &mut self,
         address: Option<&UpstreamAddress>,
         error: &Error,
-        wait: Duration,
+        next: Next,
         now: Time,
     ) {
         // A connection that held without a tick in time.
@@ -240,13 +250,15 @@ impl Reporter {
         } else {
             Level::Warn
         };
-        let next = wait.as_secs_f32();
-        log!(target: NOTICE, level, "{what}; next attempt in {next:.1} s");
+        log!(target: NOTICE, level, "{what}; {next}");
         if !is_known {
             self.said.truncate(REMEMBERED - 1);
             self.said.push(what);
         }
         self.last_error = Some(text);
+        if matches!(next, Next::Rest(_)) {
+            self.rest();
+        }
     }
 
     /// The failure in words, with what is suspected to be behind it.

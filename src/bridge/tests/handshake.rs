@@ -200,15 +200,8 @@ fn the_sessions_packets_are_forwarded() {
     s.dial();
     s.accept(false, &[]);
     let ack = Ack::new(PacketId::new(9).unwrap(), Reason::SUCCESS);
-    let publish = Publish {
-        delivery: Delivery::AtMostOnce,
-        retain: false,
-        topic: "a",
-        props: Props::EMPTY,
-        payload: b"",
-    };
+    publish(&mut s);
     let packets = [
-        Packet::Publish(publish),
         Packet::PubAck(ack),
         Packet::PubRec(ack),
         Packet::PubRel(ack),
@@ -326,7 +319,7 @@ fn an_upstream_that_ignores_no_local_is_found_out() {
     for n in 0..5u8 {
         let wire = s.link.wire();
         assert!(wire.outward(None, &message(&[n], s.now), &mut topic, s.now));
-        let came = wire.inward("a", &[n], &mut topic, s.now);
+        let came = wire.inward(("a", &[n]), false, &mut topic, s.now);
         assert_eq!(came == Inward::Taken, n < 2, "{n}");
     }
     let publish = Publish {
@@ -353,7 +346,10 @@ fn an_upstream_that_ignores_no_local_is_found_out() {
         if n == 0 {
             s.pass(secs(5));
         }
-        let came = s.link.wire().inward("a", &[n / 2 * 2], &mut topic, s.now);
+        let came = s
+            .link
+            .wire()
+            .inward(("a", &[n / 2 * 2]), false, &mut topic, s.now);
         assert_eq!(came, Inward::Taken, "{n}");
         s.link
             .wire()
@@ -382,7 +378,7 @@ fn an_echo_is_recognised_across_a_short_cut() {
     s.accept(true, &[]);
     let mut inward = |topic_there| {
         let wire = s.link.wire();
-        wire.inward(topic_there, b"1", &mut topic, s.now)
+        wire.inward((topic_there, b"1"), false, &mut topic, s.now)
     };
     assert_eq!(inward("a"), Inward::Echo);
     assert_eq!(inward("a"), Inward::Taken, "only once");

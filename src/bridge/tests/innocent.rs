@@ -27,6 +27,34 @@ fn a_minute_of_trouble_upstream_forbids_no_topic_for_ever() {
     assert!(!s.link.wire().is_forbidden("site/data"));
 }
 
+/// The upstream takes what is sent again, and more, on each connection: there is nothing to find out.
+#[test]
+fn a_line_that_cuts_is_no_upstream_that_closes() {
+    let mut s = quiet(&["# out 1"]);
+    let cut = |s: &mut Script, taken: u16, first| {
+        up(s);
+        let is_careful = !s.link.wire().takes_message();
+        for id in 1..=taken {
+            let ack = Ack::new(PacketId::new(id).unwrap(), Reason::SUCCESS);
+            s.receive(Packet::PubAck(ack)).unwrap();
+        }
+        let under_way = UnderWay {
+            count: 20,
+            ..message(first, Some(first), QoS::AtLeastOnce)
+        };
+        close_on(s, &under_way);
+        is_careful
+    };
+    for n in 1..30 {
+        assert!(!cut(&mut s, 20, n * 100), "{n}");
+    }
+    // One that is left each time is suspect, however much comes before it.
+    for n in 0..4 {
+        assert!(!cut(&mut s, 20, 3_000), "{n}");
+    }
+    assert!(cut(&mut s, 0, 3_000));
+}
+
 /// The hold counts as time in which nothing went wrong.
 #[test]
 fn a_held_connection_is_careful_when_it_opens() {
@@ -160,14 +188,14 @@ fn a_value_repeated_by_another_client_is_no_echo() {
     // Switched here, and on an app upstream two seconds later.
     assert!(wire.outward(None, &message(b"on", s.now), &mut topic, s.now));
     s.pass(secs(2));
-    let first = wire.inward("lamp", b"on", &mut topic, s.now);
+    let first = wire.inward(("lamp", b"on"), false, &mut topic, s.now);
     // A minute later: on here, off and on again by the app.
     s.pass(secs(60));
     assert!(wire.outward(None, &message(b"on", s.now), &mut topic, s.now));
     s.pass(secs(5));
-    let off = wire.inward("lamp", b"off", &mut topic, s.now);
+    let off = wire.inward(("lamp", b"off"), false, &mut topic, s.now);
     s.pass(secs(5));
-    let on = wire.inward("lamp", b"on", &mut topic, s.now);
+    let on = wire.inward(("lamp", b"on"), false, &mut topic, s.now);
     assert_eq!([first, off, on], [Inward::Taken; 3]);
 }
 

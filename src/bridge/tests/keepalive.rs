@@ -1,5 +1,4 @@
 use super::*;
-use crate::mqtt::{Delivery, Publish};
 
 fn up() -> Script {
     let mut spec = spec(&[]);
@@ -8,17 +7,6 @@ fn up() -> Script {
     s.dial();
     s.accept(false, &[]);
     s
-}
-
-fn publish(s: &mut Script) {
-    let publish = Publish {
-        delivery: Delivery::AtMostOnce,
-        retain: false,
-        topic: "a",
-        props: Props::EMPTY,
-        payload: b"",
-    };
-    assert_eq!(s.receive(Packet::Publish(publish)), Ok(Step::Forward));
 }
 
 /// [MQTT-3.1.2-20]
@@ -137,4 +125,51 @@ fn an_upstream_that_is_slow_to_accept_is_waited_for() {
         s.close();
     }
     assert_eq!(patience(&mut s), secs(20));
+}
+
+/// How many PINGREQ go out in a minute in which nothing else does, with a round trip of 50 ms and a standby.
+fn pings_a_minute(keep_alive: u64, by_server: Option<u16>) -> usize {
+    let mut spec = spec(&[]);
+    spec.addresses = ["a", "b"].map(|host| (host.to_owned(), 1).into()).into();
+    spec.notifications = false;
+    spec.keepalive = secs(keep_alive);
+    let mut s = Script::new(spec);
+    s.dial();
+    let by_server = by_server.map(Property::ServerKeepAlive);
+    s.accept(true, by_server.as_slice());
+    let (end, mut count) = (s.now + secs(60), 0);
+    while s.now < end {
+        assert_eq!(s.drive(), "idle");
+        let pings = s.sent().len();
+        if pings > 0 {
+            count += pings;
+            s.link.sent(s.now);
+            s.pass(Duration::from_millis(50));
+            s.link.heard(true, s.now);
+            s.receive(Packet::PingResp).unwrap();
+        } else {
+            s.now = s.link.next_timeout().max(s.now + Duration::from_millis(1));
+        }
+    }
+    count
+}
+
+/// That a standby waits makes the link ask earlier, but no more than twice as often as the keep-alive says.
+#[test]
+fn a_short_keep_alive_with_a_standby_is_no_storm_of_pings() {
+    for keep_alive in [5, 6, 7, 10, 20, 60] {
+        let count = pings_a_minute(keep_alive, None);
+        let usual = 60 / usize::try_from(keep_alive).unwrap();
+        assert!(
+            (usual..=2 * usual).contains(&count),
+            "{keep_alive}: {count}"
+        );
+    }
+    for keep_alive in [1_u16, 3, 5] {
+        let count = pings_a_minute(60, Some(keep_alive));
+        assert!(
+            count <= 120 / usize::from(keep_alive),
+            "{keep_alive}: {count}"
+        );
+    }
 }

@@ -111,6 +111,17 @@ fn a_will_without_rights_is_left_out_at_the_third_attempt() {
     assert!(s.link.take_given_up().is_some());
 }
 
+/// Without a will there is none to be given up: what is left is the version.
+#[test]
+fn an_upstream_that_closes_on_mqtt_5_gets_3_1_1_at_once_without_notifications_too() {
+    let mut quiet = spec(&[]);
+    (quiet.notifications, quiet.try_private) = (false, false);
+    let mut s = Script::new(quiet);
+    assert_eq!(offer(&s.dial()), "5 box.up -");
+    s.close();
+    assert_eq!(offer(&s.dial()), "4 box.up -");
+}
+
 /// Each address is an upstream of its own: what the backup can't do the primary can.
 #[test]
 fn each_address_has_verdicts_of_its_own() {
@@ -118,18 +129,19 @@ fn each_address_has_verdicts_of_its_own() {
     two.addresses = ["a", "b"].map(|host| (host.to_owned(), 1).into()).into();
     two.restart = Restart::Constant(secs(1));
     let mut s = Script::new(two);
+    s.wait();
+    s.no_answer();
     for _ in 0..3 {
-        s.wait();
-        s.no_answer();
         s.dial();
         s.refuse(Reason::UNSUPPORTED_PROTOCOL_VERSION);
         assert_eq!(offer(&s.dial()), "132 box.up will", "b knows 3.1.1 only");
         s.accept(false, &[]);
         s.pass(secs(10));
-        s.close();
+        s.lose(&Error::PingTimeout, 0);
         assert_eq!(offer(&s.dial()), "5 box.up will", "a does know 5");
         s.accept(false, &[]);
-        s.close();
+        s.pass(secs(10));
+        s.lose(&Error::PingTimeout, 0);
         s.link.forget_given_up();
     }
 }

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::topic;
 use crate::bridge::Map;
 use crate::mqtt::QoS;
@@ -82,6 +84,25 @@ fn topics_cross_by_prefix() {
             "boxes/1/$SYS/broker/uptime",
         ),
         (
+            "site/{1}/temp both 1 - cloud/{1}/t",
+            "site/7/temp",
+            "cloud/7/t",
+        ),
+        (
+            "{1}/temp both 1 site/ cloud/{1}/t",
+            "site/7/temp",
+            "cloud/7/t",
+        ),
+        ("{2}/t both 1 up/{2}/here cloud/", "up/x/here", "cloud/x/t"),
+        ("- both 1 {1}/{2}/{3} {3}/{1}/{2}", "a/b/c", "c/a/b"),
+        ("- both 1 {1}/{2} up/{2}/{1}", "a/", "up//a"),
+        ("a/{1}/# both 1 - b/{1}/c/#", "a/1", "b/1/c"),
+        ("a/{1}/# both 1 - b/{1}/c/#", "a/1/", "b/1/c/"),
+        ("a/{1}/# both 1 - b/{1}/c/#", "a/ä/2/3", "b/ä/c/2/3"),
+        ("a/{1} both 1", "a/x", "a/x"),
+        ("a/{1} both 1 - up/", "a/x", "up/a/x"),
+        ("site/{x}/{1 both 1 - up/", "site/{x}/{1", "up/site/{x}/{1"),
+        (
             "# both 0 $SYS/ boxes/1/",
             "$SYS/broker/uptime",
             "boxes/1/broker/uptime",
@@ -102,11 +123,18 @@ fn a_leading_wildcard_leaves_dollar_topics_here() {
     assert_eq!(inward(&map, "$SYS/broker/uptime"), None);
 }
 
-/// `L/#` includes `L` (5.0 §4.7.1.2), where Mosquitto finds no prefix to take off.
+/// `L/#` includes `L` (5.0 §4.7.1.2), where Mosquitto finds no prefix to take off: it makes `R/L` of
+/// it, as of `L/L`.
 #[test]
-fn the_level_above_a_prefixed_wildcard_gains_the_prefix_only() {
-    let map = map(&["# out 0 L/ R/"]);
-    assert_eq!(outward(&map, "L"), Some(("R/L".into(), 1)));
+fn a_topic_without_the_prefix_is_not_mapped() {
+    let map = map(&["# both 0 site/ plant/", "site/# out 1", "t/# both 0 a/ b/"]);
+    assert_eq!(outward(&map, "site/site"), Some(("plant/site".into(), 1)));
+    assert_eq!(outward(&map, "site/"), Some(("plant/".into(), 1)));
+    assert_eq!(outward(&map, "site"), Some(("site".into(), 2)));
+    assert_eq!(inward(&map, "plant"), None);
+    // Here `#` stands in the pattern, behind a level that both have.
+    assert_eq!(outward(&map, "a/t"), Some(("b/t".into(), 3)));
+    assert_eq!(inward(&map, "b/t"), Some(("a/t".into(), 3)));
 }
 
 #[test]
@@ -223,5 +251,66 @@ fn what_goes_out_is_not_shared() {
         assert_eq!(outward(&map, "a/x"), Some(("a/x".into(), 1)), "{line}");
         let filters = map.local_filters().map(|(filter, _)| filter);
         assert_eq!(filters.collect::<Vec<_>>(), ["a/#"]);
+    }
+}
+
+#[test]
+fn captures_and_what_they_do_not_match() {
+    let map = map(&[
+        "site/{1}/temp out 1 - cloud/{1}/t",
+        "site/# out 0",
+        "a/{1}/{2} out 2 - b/{2}",
+        "cmd/{1} in 1 - $share/g/cloud/{1}/set",
+    ]);
+    assert_eq!(outward(&map, "site/7/temp"), Some(("cloud/7/t".into(), 1)));
+    assert_eq!(
+        outward(&map, "site/7/8/temp"),
+        Some(("site/7/8/temp".into(), 2))
+    );
+    assert_eq!(outward(&map, "a/x/y"), Some(("b/y".into(), 3)));
+    assert_eq!(outward(&map, "a/x/"), Some(("b/".into(), 3)));
+    assert_eq!(outward(&map, "a/x"), None);
+    assert_eq!(inward(&map, "cloud/7/set"), Some(("cmd/7".into(), 4)));
+    let local: Vec<_> = map.local_filters().map(|(filter, _)| filter).collect();
+    assert_eq!(local, ["site/+/temp", "site/#", "a/+/+"]);
+    let remote: Vec<_> = map.remote_filters().map(|(filter, _)| filter).collect();
+    assert_eq!(remote, ["$share/g/cloud/+/set"]);
+    let ids = map.line_ids();
+    assert_ne!(
+        self::map(&["a/{2}/{1} out 2 - b/{2}"]).line_ids()[0],
+        ids[2],
+        "the same filters, and other topics"
+    );
+}
+
+/// What one level has may make the whole topic too long, or leave nothing of it.
+#[test]
+fn captures_that_make_no_topic() {
+    let map = map(&["a/{1} out 1 - cloud/{1}/t", "- out 1 b/{1} {1}"]);
+    let long = "x".repeat(65_533);
+    assert_eq!(outward(&map, &format!("a/{long}")), None);
+    assert_eq!(map.outward_line(format!("a/{long}").as_bytes()), None);
+    assert_eq!(outward(&map, "b/"), None);
+    assert_eq!(outward(&map, "b/x"), Some(("x".into(), 2)));
+}
+
+proptest! {
+    /// What a line with captures takes out, it takes in again under the same name.
+    #[test]
+    fn captures_map_there_and_back(
+        levels in prop::collection::vec("[a-cäß]{0,2}", 3..6),
+        order in Just(vec![1, 2, 3]).prop_shuffle(),
+    ) {
+        let side: Vec<String> = order.iter().map(|n| format!("{{{n}}}")).collect();
+        let line = format!("- both 1 l/{{1}}/x/{{2}}/{{3}}/# r/{}/#", side.join("/"));
+        let map = map(&[&line]);
+        let local = format!("l/{}/x/{}", levels[0], levels[1..].join("/"));
+        let mut wanted = vec!["r"];
+        wanted.extend(order.iter().map(|n| &*levels[n - 1]));
+        wanted.extend(levels[3..].iter().map(|level| &**level));
+        let remote = wanted.join("/");
+        prop_assert_eq!(outward(&map, &local), Some((remote.clone(), 1)));
+        prop_assert_eq!(inward(&map, &remote), Some((local.clone(), 1)));
+        prop_assert_eq!(map.outward_line(local.as_bytes()).map(|mapped| mapped.line), Some(0));
     }
 }

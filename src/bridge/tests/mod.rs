@@ -1,5 +1,6 @@
 //! Scripted conversations with an upstream, on virtual time.
 
+mod addresses;
 mod backoff;
 mod clauses;
 mod closing;
@@ -10,21 +11,27 @@ mod isolation;
 mod keepalive;
 mod ladder;
 mod limits;
+mod loop_guard;
 mod map;
+mod pace;
+mod primary;
 mod recovery;
 mod refusal;
 mod retried;
 mod said;
+mod slow;
+mod start;
 mod subscribed;
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Action, Error, Limits, Link, Step, Unanswered, UnderWay};
+use super::{Action, Error, Limits, Link, Output, Step, Unanswered, UnderWay};
 use crate::config::{Bounds, Bridge, BridgeTopic, Direction, Env, Restart};
 use crate::message::MessageId;
 use crate::mqtt::{
-    Ack, ConnAck, Packet, PacketId, Property, Props, PropsBuf, QoS, Reason, SubAck, Version, decode,
+    Ack, ConnAck, Delivery, Packet, PacketId, Property, Props, PropsBuf, Publish, QoS, Reason,
+    SubAck, Version, decode,
 };
 use crate::time::Time;
 
@@ -104,6 +111,7 @@ impl Script {
             Action::Idle => "idle".into(),
             Action::Connect { address, .. } => format!("connect {address}"),
             Action::Window(size) => format!("window {size}"),
+            Action::Leave => "leave".into(),
             Action::Close => "close".into(),
         }
     }
@@ -283,4 +291,16 @@ fn line(packet: &Packet<'_>) -> String {
 fn v311(mut spec: Bridge) -> Bridge {
     spec.version = Some(Version::V311);
     spec
+}
+
+/// A message comes from the upstream.
+fn publish(s: &mut Script) {
+    let publish = Publish {
+        delivery: Delivery::AtMostOnce,
+        retain: false,
+        topic: "a",
+        props: Props::EMPTY,
+        payload: b"",
+    };
+    assert_eq!(s.receive(Packet::Publish(publish)), Ok(Step::Forward));
 }

@@ -126,11 +126,20 @@ fn the_backup_is_not_judged_for_the_primary() {
     two.notifications = false;
     two.addresses = ["a", "b"].map(|host| (host.to_owned(), 1).into()).into();
     let mut s = Script::new(two);
-    for _ in 0..5 {
+    for _ in 0..9 {
+        up(&mut s);
+        s.close();
+        if s.link.status().address.unwrap().host == "b" {
+            // It goes well, until the line is cut.
+            up(&mut s);
+            s.pass(secs(60));
+            s.lose(&Error::PingTimeout, 0);
+        }
+    }
+    while s.link.status().address.unwrap().host == "a" {
         up(&mut s);
         s.close();
     }
-    // The primary has ended each connection at once: the backup's turn.
     let sent = up(&mut s);
     assert_eq!(s.link.status().address.unwrap().host, "b");
     assert!(sent.iter().any(|line| line.contains(" cmd ")), "{sent:?}");

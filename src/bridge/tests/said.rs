@@ -35,7 +35,7 @@ impl Log for Capture {
 }
 
 /// What `run` logs.
-fn log_of(run: impl FnOnce()) -> Vec<String> {
+pub(super) fn log_of(run: impl FnOnce()) -> Vec<String> {
     static START: Once = Once::new();
     START.call_once(|| {
         log::set_logger(&Capture).unwrap();
@@ -47,12 +47,12 @@ fn log_of(run: impl FnOnce()) -> Vec<String> {
 }
 
 /// As many of `lines` as contain `what`.
-fn count(lines: &[String], what: &str) -> usize {
+pub(super) fn count(lines: &[String], what: &str) -> usize {
     lines.iter().filter(|line| line.contains(what)).count()
 }
 
 /// The only line that contains `what`.
-fn only<'a>(lines: &'a [String], what: &str) -> &'a str {
+pub(super) fn only<'a>(lines: &'a [String], what: &str) -> &'a str {
     let found: Vec<_> = lines.iter().filter(|line| line.contains(what)).collect();
     assert_eq!(found.len(), 1, "{what}: {lines:#?}");
     found[0]
@@ -197,7 +197,11 @@ fn a_long_outage_in_the_log() {
     s.pass(secs(600));
     s.drive();
     s.sent();
-    let backlog = |messages, unsent| Backlog { messages, unsent };
+    let backlog = |messages, unsent| Backlog {
+        messages,
+        unsent,
+        ..Backlog::default()
+    };
     let lines = log_of(|| {
         s.close();
         s.link.owes(backlog(4211, 4211));

@@ -88,6 +88,8 @@ pub(in crate::bridge) struct Loss {
     pub is_qos0_open: bool,
     /// The upstream has acknowledged or delivered something.
     pub was_useful: bool,
+    /// How many messages it has acknowledged.
+    pub acknowledged: usize,
     /// Topic aliases were set for it.
     pub with_aliases: bool,
 }
@@ -151,6 +153,8 @@ pub(in crate::bridge) struct Isolation {
     /// Ends in a row with something unanswered.
     ends: u32,
     last_end: Option<Time>,
+    /// The first message that had no answer at the last end.
+    first: Option<u64>,
     /// One thing goes out at a time, on this connection or the next.
     is_careful: bool,
     /// How many messages must be acknowledged until that is over.
@@ -298,7 +302,12 @@ impl Isolation {
         if self.is_careful {
             return self.judge_careful(loss, under_way, now);
         }
-        if loss.asked.is_empty() && under_way.count == 0 && !loss.is_qos0_open {
+        let first = under_way.first.as_ref().map(|message| message.seq);
+        let is_another = std::mem::replace(&mut self.first, first) != first;
+        // The upstream has taken what it left at the last end, and as many messages as are under way now:
+        // so does a bad line.
+        let is_line = is_another && loss.acknowledged >= under_way.count;
+        if loss.asked.is_empty() && !loss.is_qos0_open && (under_way.count == 0 || is_line) {
             return self.wait_longer(loss);
         }
         self.ends = if is_recent { self.ends + 1 } else { 1 };
@@ -432,11 +441,6 @@ impl Isolation {
         self.is_careful = false;
         (self.suspect, self.lowered, self.ends) = (None, None, 0);
         (self.careful_ends, self.unrelated) = (0, 0);
-    }
-
-    /// True if several connections in a row were ended in haste and brought nothing.
-    pub(in crate::bridge) fn is_hasty(&self) -> bool {
-        self.hasty >= ENDS
     }
 
     /// An upstream that ends each connection at once, whatever is sent, is left alone for minutes: each

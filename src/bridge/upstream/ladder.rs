@@ -105,6 +105,9 @@ pub(in crate::bridge) struct Ladder {
     failed: u32,
     /// CONNECTs that had no answer in time, since the last that was accepted soon.
     late: u32,
+    /// How long the longer half of the last attempt took that was accepted, up to CONNECT and up to
+    /// CONNACK.
+    needed: Duration,
 }
 
 impl Ladder {
@@ -133,7 +136,19 @@ impl Ladder {
             unclear: Box::default(),
             failed: 0,
             late: 0,
+            needed: Duration::ZERO,
         }
+    }
+
+    /// How long each half of the last attempt took that was accepted, at most: up to CONNECT, and up to
+    /// CONNACK. Zero if none was.
+    pub(in crate::bridge) fn needed(&self) -> Duration {
+        self.needed
+    }
+
+    /// An attempt was accepted, each half of which took so long at most.
+    pub(in crate::bridge) fn has_needed(&mut self, longest: Duration) {
+        self.needed = longest;
     }
 
     /// How long the CONNACK may take: longer where so many CONNECTs have waited in vain.
@@ -161,6 +176,11 @@ impl Ladder {
             own_client_id: true,
         };
         self.offers.get(self.at).copied().unwrap_or(plain)
+    }
+
+    /// True if something was refused in so many words in this attempt.
+    pub(in crate::bridge) fn was_refused(&self) -> bool {
+        !self.refused.is_empty()
     }
 
     /// True if an attempt goes down all offers.
@@ -265,9 +285,9 @@ impl Ladder {
             let mut refused = self.refused.iter();
             refused.any(|(known, _)| known == feature) || verdicts.has(self.upstream, feature)
         };
-        let is_full = self.is_full();
+        let (is_full, current) = (self.is_full(), offer);
         let may_lack = |offer: &Offer, feature: Feature| {
-            offer.has(&feature) || is_full || is_given_up(&feature)
+            offer.has(&feature) || !current.has(&feature) || is_full || is_given_up(&feature)
         };
         let is_next = |next: &Offer| {
             let is_refused = self.refused.iter().any(|(feature, _)| next.has(feature));

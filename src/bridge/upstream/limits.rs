@@ -33,6 +33,8 @@ pub struct Limits {
     pub session_expiry: Option<Duration>,
     /// The keep-alive in use: the upstream's own [MQTT-3.1.2-21] or ours.
     pub keep_alive: Duration,
+    /// How long its CONNACK took: the delay of the link at most, with nothing else on its way.
+    pub delay: Option<Duration>,
     /// What our CONNECT has told the upstream.
     pub announced: Announced,
 }
@@ -68,6 +70,13 @@ impl Limits {
         self
     }
 
+    /// These, of an upstream whose CONNACK took so long.
+    #[must_use]
+    pub(in crate::bridge) fn with_delay(mut self, delay: Duration) -> Limits {
+        self.delay = Some(delay);
+        self
+    }
+
     /// Those of an upstream that names none.
     pub fn unnamed(version: Version, keep_alive: Duration) -> Limits {
         Limits {
@@ -83,6 +92,7 @@ impl Limits {
             shared_available: true,
             session_expiry: None,
             keep_alive,
+            delay: None,
             announced: Announced::default(),
         }
     }

@@ -1,5 +1,5 @@
 //! What a bridge does without towards an upstream, because the upstream can't do with it: kept in the
-//! store, so that it is found out once.
+//! store, so that it is found out once. With it go the sessions that its upstreams were seen with.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,6 +11,47 @@ use crate::time::Time;
 
 /// The most of these that are kept for one bridge; the oldest go first.
 const MAX_KEPT: usize = 64;
+
+/// The number in the store of a session that an upstream was seen with: no [`Feature`] has it. Older
+/// programs skip the record.
+const SESSION: u8 = 13;
+
+/// A session that an upstream was seen with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(in crate::bridge) struct SeenSession {
+    /// The number of the upstream and the client id there ([`session_number`]).
+    pub place: u64,
+    /// The number of its group.
+    pub group: u32,
+}
+
+impl SeenSession {
+    fn of(record: &GivenUpRecord) -> Option<SeenSession> {
+        let group = record
+            .about
+            .parse()
+            .ok()
+            .filter(|_| record.feature == SESSION)?;
+        let place = record.upstream;
+        Some(SeenSession { place, group })
+    }
+
+    fn record(&self) -> GivenUpRecord {
+        GivenUpRecord {
+            upstream: self.place,
+            feature: SESSION,
+            about: self.group.to_string().into(),
+            why: "".into(),
+            seen: 0,
+            until: Time::ZERO,
+        }
+    }
+}
+
+/// A number that stands for the session of a client id at an upstream, by its own number.
+pub(in crate::bridge) fn session_number(upstream: u64, client_id: &str) -> u64 {
+    fingerprint([&upstream.to_le_bytes(), client_id.as_bytes()].into_iter())
+}
 
 /// What a bridge can do without.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -195,6 +236,8 @@ pub(in crate::bridge) struct Verdicts {
     made_with: u64,
     /// Also those that are tried again.
     list: Vec<GivenUp>,
+    /// They hold whatever the rest was found with.
+    sessions: Vec<SeenSession>,
     has_changed: bool,
     now: Time,
 }
@@ -212,6 +255,7 @@ impl Verdicts {
         Verdicts {
             made_with: fingerprint(parts.iter().map(String::as_bytes)),
             list: Vec::new(),
+            sessions: Vec::new(),
             has_changed: false,
             now: Time::ZERO,
         }
@@ -226,6 +270,7 @@ impl Verdicts {
 
     /// Takes in those that the store has, unless they were found with something else.
     pub(in crate::bridge) fn restore(&mut self, (made_with, records): &(u64, Vec<GivenUpRecord>)) {
+        self.sessions = records.iter().filter_map(SeenSession::of).collect();
         if *made_with != self.made_with {
             self.has_changed = !records.is_empty();
             return;
@@ -250,7 +295,19 @@ impl Verdicts {
                 until: given_up.until,
             }
         });
-        Some((self.made_with, records.collect()))
+        let sessions = self.sessions.iter().map(SeenSession::record);
+        Some((self.made_with, records.chain(sessions).collect()))
+    }
+
+    /// The sessions that the upstreams were seen with.
+    pub(in crate::bridge) fn sessions(&self) -> &[SeenSession] {
+        &self.sessions
+    }
+
+    /// The upstreams were seen with these sessions last.
+    pub(in crate::bridge) fn set_sessions(&mut self, sessions: Vec<SeenSession>) {
+        self.has_changed |= sessions != self.sessions;
+        self.sessions = sessions;
     }
 
     /// All that hold, of all upstreams.

@@ -64,8 +64,7 @@ impl Outbound {
                 ..queued.into()
             }
         } else {
-            let mut ready = places.ready.iter();
-            let ready = ready.position(|e| !e.dup && may(e.owed.lane));
+            let ready = places.oldest_ready(&may);
             match ready.and_then(|at| places.take_ready(at)) {
                 Some(dropped) => dropped,
                 None => {

@@ -18,13 +18,15 @@ impl Outbound {
     /// Gives back the memory of an empty queue.
     pub fn shrink(&mut self) {
         let empty = self.is_empty() && self.owed_by(Lane::Dead).messages == 0;
-        let places = self
-            .places
-            .take_if(|p| empty && p.flights.is_empty() && p.resend.is_empty());
+        let places = self.places.as_ref();
+        if !places.is_some_and(|p| empty && p.flights.is_empty() && p.resend.is_empty()) {
+            return;
+        }
         // Nothing is unsent in any lane.
-        for hold in places.iter().flat_map(|places| &places.holds) {
+        for hold in self.places.iter().flat_map(|places| &places.holds) {
             self.cursor = self.cursor.max(hold.cursor);
         }
+        self.empty();
     }
 
     /// True if the queue has just become empty and still has its memory: [`Outbound::look_again`] is

@@ -39,6 +39,30 @@ impl Outbound {
         self.window_qos2 = window.max(1);
     }
 
+    /// How many QoS 1 and 2 messages were sent so far, and the bytes of their payloads.
+    pub fn launched(&self) -> (u64, u64) {
+        self.places.as_ref().map_or((0, 0), |p| p.launched)
+    }
+
+    /// The payload bytes of those that are not acknowledged to the end.
+    pub fn bytes_in_flight(&self) -> u64 {
+        self.places.as_ref().map_or(0, |p| p.bytes_in_flight())
+    }
+
+    /// The first and the last place in the sequence of those.
+    pub fn places_in_flight(&self) -> Option<(u64, u64)> {
+        let flights = || self.places.iter().flat_map(|places| &places.flights);
+        let first = flights().map(|flight| flight.owed.seq).min()?;
+        let last = flights().map(|flight| flight.owed.seq).max()?;
+        Some((first, last))
+    }
+
+    /// How many QoS 1 and 2 messages may be unacknowledged, and as [`limit_bytes`](Outbound::limit_bytes) has
+    /// it, their bytes.
+    pub fn window(&self) -> (u16, u64) {
+        (self.window, self.window_bytes)
+    }
+
     /// Changes how many QoS 1 and 2 messages may be unacknowledged.
     pub fn set_window(&mut self, window: u16) {
         self.window = window.max(1);
