@@ -15,6 +15,7 @@ use super::settings::Settings;
 use super::timers::{Purges, Timers};
 use super::work::Work;
 use crate::auth::Auth;
+use crate::bridge::LoopGuard;
 use crate::keys::{ConnId, GroupKey, SessionKey};
 use crate::lane::Lane;
 use crate::message::{MessageId, Origin};
@@ -43,6 +44,8 @@ pub(crate) struct Core {
     pub(crate) logins: Logins,
     pub(crate) watches: Watches,
     pub(crate) scratch: Scratch,
+    /// What goes round over several brokers.
+    pub(crate) loops: LoopGuard,
     /// The origin of the broker's own messages.
     pub(crate) own: Rc<Origin>,
     pub(crate) is_shutting_down: bool,

@@ -29,6 +29,8 @@ pub struct Counters {
     pub publish_bytes_sent: u64,
     /// PUBLISH packets that the access control list forbade.
     pub denied: u64,
+    /// Messages that had gone round over several bridges and were cut.
+    pub looped: u64,
     /// QoS 1 and 2 messages refused because a durable queue was full.
     pub refused_full: u64,
     /// Sessions, subscriptions and retained values refused because little memory is left.

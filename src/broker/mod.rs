@@ -76,8 +76,8 @@ use packets::connect::refuse_unreadable;
 pub use packets::login::{Answer, Question};
 use packets::publish::on_publish;
 use packets::{acks, disconnect, mount, publish};
-pub use queues::report::{BridgeQueue, ClientDrops, LineQueue};
-use sending::pump::{look_at_emptied, pump};
+pub use queues::report::{BridgeQueue, ClientDrops, LineQueue, UplinkWindow};
+use sending::pump::{look_at_emptied, look_at_loops, pump};
 use sending::put_back::look_at_refusals;
 use sending::replies::send_opened;
 pub use sessions::DropReason;
@@ -365,6 +365,7 @@ impl Broker {
             pieces::next(&self.core),
             self.core.ledger.store().next_timeout(),
             self.core.watches.sync_due,
+            self.core.loops.due(),
             self.core.watches.look_due().map(rounded_up),
             self.core.connections.look_at().map(rounded_up),
         ];
@@ -382,6 +383,7 @@ impl Broker {
         let core = &mut self.core;
         pieces::go_on(core, has_input, now);
         look_at_emptied(core, now);
+        look_at_loops(core, now);
         core.connections.give_back(now);
         look_at_refusals(core, now);
         if core.watches.sync_due.take_if(|due| *due <= now).is_some() {

@@ -62,6 +62,10 @@ pub(crate) fn go_on(core: &mut Core, most: usize, now: Time) {
         && let Some(key) = core.watches.bounded_anew.pop()
     {
         core.work.add(1);
+        if core.sessions.get(key).is_none() {
+            // It has ended meanwhile.
+            continue;
+        }
         note_policy(core, key);
         let left = end.saturating_sub(core.work.done());
         let most = usize::try_from(left).unwrap_or(usize::MAX).max(1);

@@ -24,7 +24,7 @@ use super::shares::membership::join;
 use super::timers::Timers;
 use super::work::Work;
 use crate::auth::Auth;
-use crate::bridge::{LocalEnd, Numbering, Rate, RetainedSync};
+use crate::bridge::{LocalEnd, LoopGuard, Numbering, Rate, RetainedSync};
 use crate::config::{Config, Durability};
 use crate::keys::SessionKey;
 use crate::message::{Message, Origin, Parts};
@@ -71,6 +71,7 @@ pub(crate) fn restore(config: &Config, auth: Auth, loaded: Loaded, now: Time) ->
         logins: Logins::default(),
         watches: Watches::default(),
         scratch: Scratch::default(),
+        loops: LoopGuard::default(),
         own: Rc::new(Origin::default()),
         is_shutting_down: false,
     };
@@ -210,9 +211,9 @@ fn restore_subscriptions(session: &mut Session, record: &SessionRecord, filters_
 }
 
 fn restore_route(core: &mut Core, key: SessionKey, subscribed: Subscribed) {
+    let mut options = subscribed.options();
     let Subscribed {
         filter,
-        mut options,
         awaits_retained,
         ..
     } = subscribed;

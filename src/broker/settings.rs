@@ -98,10 +98,16 @@ impl Settings {
 
     /// `max_inflight_messages` as a window.
     pub(crate) fn window(&self) -> u16 {
-        match self.general.max_inflight_messages {
+        match self.inflight_messages() {
             0 => u16::MAX,
             limit => limit,
         }
+    }
+
+    /// `max_inflight_messages`, 0 for no limit.
+    pub(crate) fn inflight_messages(&self) -> u16 {
+        const DEFAULT: u16 = 20;
+        self.general.max_inflight_messages.unwrap_or(DEFAULT)
     }
 
     /// `memory_limit`, in bytes; `None` is no limit.

@@ -5,9 +5,9 @@
 //! it is due, and if not sets it again. It goes with what it looks at.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::marker::PhantomData;
 
-use crate::impossible;
-use crate::keys::{ConnId, SessionKey};
+use crate::keys::{ConnId, Key, SessionKey, key_of};
 use crate::time::Time;
 
 /// What to look at when its second comes.
@@ -29,12 +29,12 @@ pub(crate) struct Timers {
 impl Timers {
     /// A connection is looked at at `at`, or up to a second later; not at all if that is `None`.
     pub(crate) fn set_connection(&mut self, c: ConnId, at: Option<Time>) {
-        self.connections.set((c, c.slot()), at);
+        self.connections.set(c, at);
     }
 
     /// A session is looked at at `at`, or up to a second later; not at all if that is `None`.
     pub(crate) fn set_session(&mut self, key: SessionKey, at: Option<Time>) {
-        self.sessions.set((key, key.slot()), at);
+        self.sessions.set(key, at);
     }
 
     /// When [`Timers::take`] has something.
@@ -66,43 +66,45 @@ struct Seconds<K> {
     /// The place of the first of each second.
     due: BTreeMap<u32, u32>,
     /// By place.
-    of: Vec<Link<K>>,
+    of: Vec<Link>,
+    keys: PhantomData<K>,
 }
 
 /// A place in a list.
 #[derive(Clone, Copy, Debug)]
-struct Link<K> {
-    /// Whose timer it is; `None` if it is not set.
-    key: Option<K>,
+struct Link {
+    /// With the place, whose timer it is; 0 if it is not set.
+    generation: u32,
     second: u32,
     before: u32,
     behind: u32,
 }
+
+/// A place that is in no list.
+const UNSET: Link = Link {
+    generation: 0,
+    second: 0,
+    before: NONE,
+    behind: NONE,
+};
 
 impl<K> Default for Seconds<K> {
     fn default() -> Seconds<K> {
         Seconds {
             due: BTreeMap::new(),
             of: Vec::new(),
+            keys: PhantomData,
         }
     }
 }
 
-impl<K: Copy + PartialEq> Seconds<K> {
-    const UNSET: Link<K> = Link {
-        key: None,
-        second: 0,
-        before: NONE,
-        behind: NONE,
-    };
-
-    fn set(&mut self, (key, slot): (K, usize), at: Option<Time>) {
-        let Ok(place) = u32::try_from(slot) else {
-            return impossible!("a key has the place {slot}");
-        };
-        let known = self.of.get(slot).and_then(|link| link.key);
+impl<K: Key> Seconds<K> {
+    fn set(&mut self, key: K, at: Option<Time>) {
+        let (place, generation) = (key.index().slot(), key.index().generation());
+        let slot = place as usize;
+        let known = self.of.get(slot).map_or(0, |link| link.generation);
         // The place may have another user by the time that an old one is to have no timer.
-        if known.is_some_and(|known| at.is_some() || known == key) {
+        if known != 0 && (at.is_some() || known == generation) {
             self.unlink(place);
         }
         if let Some(at) = at {
@@ -110,25 +112,25 @@ impl<K: Copy + PartialEq> Seconds<K> {
             let second = rounded_up(at).as_secs();
             let second = u32::try_from(second).unwrap_or(u32::MAX);
             if self.of.len() <= slot {
-                self.of.resize(slot + 1, Seconds::UNSET);
+                self.of.resize(slot + 1, UNSET);
             }
-            self.link(place, key, second);
+            self.link(place, generation, second);
         }
     }
 
-    fn link_mut(&mut self, place: u32) -> Option<&mut Link<K>> {
+    fn link_mut(&mut self, place: u32) -> Option<&mut Link> {
         self.of.get_mut(place as usize)
     }
 
     /// Puts a place that is in no list before the others of its second.
-    fn link(&mut self, place: u32, key: K, second: u32) {
+    fn link(&mut self, place: u32, generation: u32, second: u32) {
         let behind = self.due.insert(second, place).unwrap_or(NONE);
         if let Some(next) = self.link_mut(behind) {
             next.before = place;
         }
         if let Some(link) = self.link_mut(place) {
             *link = Link {
-                key: Some(key),
+                generation,
                 second,
                 before: NONE,
                 behind,
@@ -138,7 +140,7 @@ impl<K: Copy + PartialEq> Seconds<K> {
 
     /// Takes a place out of its list; returns whose it was.
     fn unlink(&mut self, place: u32) -> Option<K> {
-        let link = std::mem::replace(self.link_mut(place)?, Seconds::UNSET);
+        let link = std::mem::replace(self.link_mut(place)?, UNSET);
         if let Some(next) = self.link_mut(link.behind) {
             next.before = link.before;
         }
@@ -149,12 +151,12 @@ impl<K: Copy + PartialEq> Seconds<K> {
         } else {
             self.due.insert(link.second, link.behind);
         }
-        link.key
+        key_of(place, link.generation)
     }
 
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.of.iter().filter(|link| link.key.is_some()).count()
+        self.of.iter().filter(|link| link.generation != 0).count()
     }
 
     fn next(&self) -> Option<Time> {
@@ -246,9 +248,12 @@ mod tests {
         fn they_come_when_they_are_due(
             steps in prop::collection::vec((0usize..12, prop::option::of(0u64..6), 0u64..6), 1..200),
         ) {
+            let mut table = Table::<ConnId, ()>::default();
+            let keys: Vec<_> = (0..12).map(|_| table.insert(())).collect();
             let (mut seconds, mut model) = (Seconds::default(), BTreeMap::new());
             for (key, at, now) in steps {
-                seconds.set((key, key), at.map(Time::from_secs));
+                let key = keys[key];
+                seconds.set(key, at.map(Time::from_secs));
                 match at {
                     Some(at) => model.insert(key, at),
                     None => model.remove(&key),

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use super::connections::{Block, Connection, Stage};
 use super::ending::expire;
 use super::queues::report;
-use super::{BridgeQueue, Broker, ClientDrops, ConnId, Counters, Disk, Gauges};
+use super::{
+    BridgeId, BridgeQueue, Broker, ClientDrops, ConnId, Counters, Disk, Gauges, UplinkWindow,
+};
 use crate::config::CertificateUsername;
 use crate::time::Time;
 
@@ -124,6 +126,12 @@ impl Broker {
     /// The queues of the bridges.
     pub fn bridge_queues(&self, now: Time) -> impl Iterator<Item = BridgeQueue<'_>> {
         report::bridge_queues(&self.core, now)
+    }
+
+    /// How much may be under way to the upstream of a bridge; `None` if there is no such bridge, or it is
+    /// not connected.
+    pub fn uplink_window(&self, bridge: BridgeId) -> Option<UplinkWindow> {
+        report::bridge_window(&self.core, bridge)
     }
 
     /// The clients, bridges aside, on the way to which messages were dropped.

@@ -3,16 +3,17 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use super::BridgeId;
 use super::former::take_former;
-use crate::bridge::{Limits, LocalEnd, Map, Numbering, Refusals, RetainedSync, Wire};
+use super::{BridgeId, pacing};
+use crate::bridge::{Limits, LinkKind, LocalEnd, Map, Numbering, Refusals, RetainedSync, Wire};
+use crate::broker::connections::Connection;
 use crate::broker::core::Core;
 use crate::broker::delivering::revive::revive;
 use crate::broker::ending::close::{close, detach, finish};
 use crate::broker::ending::session::end_session;
 use crate::broker::packets::connect::resume;
 use crate::broker::packets::subscribe::subscribe;
-use crate::broker::queues::bounds::{note_policy, trim};
+use crate::broker::queues::bounds::{has_full_lane, note_policy, trim};
 use crate::broker::queues::dead::trim_dead;
 use crate::broker::queues::report::messages;
 use crate::broker::sending::pump::pump;
@@ -26,9 +27,6 @@ use crate::mqtt::{PacketId, QoS, Reason, RetainHandling, Version};
 use crate::route::SubOptions;
 use crate::store::GivenUpRecord;
 use crate::time::Time;
-
-/// QoS 1 and 2 messages under way to an MQTT 5 upstream that allows more.
-const UPSTREAM_WINDOW: u16 = 100;
 
 /// The local end of a bridge, as the configuration has it.
 #[derive(Clone, Debug)]
@@ -70,6 +68,7 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
         }
     };
     core.sessions.set_origin(key, &origin);
+    core.loops.add_link(LinkKind::Sure, spec.client_id);
     let numbering = number_lines(core, key, spec.map);
     if let Some(session) = core.sessions.get_mut(key) {
         let known = session.bridge();
@@ -87,10 +86,12 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
             end.subscribed = std::mem::take(&mut known.subscribed);
             end.given_up = std::mem::take(&mut known.given_up);
             end.told_offline = known.told_offline;
+            end.has_overflowed = known.has_overflowed;
         }
         // By another configuration the upstream may answer otherwise.
         (end.refusals, end.refusals.count) = (Refusals::new(spec.client_id), refused);
         session.outbound.open_lanes();
+        session.outbound.set_low(&end.low_lanes());
         session.set_role(Role::Bridge(Box::new(end)));
         session.expiry = expiry;
         session.will = None;
@@ -133,7 +134,7 @@ fn number_lines(core: &mut Core, key: SessionKey, map: &Map) -> Numbering {
 
 /// A client that uses the id of a new bridge has to go, with its session: what waits for it is not
 /// for the upstream.
-fn make_way(core: &mut Core, client_id: &str, now: Time) {
+pub(super) fn make_way(core: &mut Core, client_id: &str, now: Time) {
     let Some(key) = core.sessions.find(client_id) else {
         return;
     };
@@ -255,7 +256,7 @@ pub(crate) fn attach(
     let is_durable = session.is_durable();
     let end = session.bridge_mut();
     let is_new = end.is_some_and(|end| {
-        end.is_outage_new = true;
+        (end.is_outage_new, end.has_overflowed) = (true, false);
         let retained = &mut end.retained;
         retained.connected(upstream, takes_retained, is_known, since)
     });
@@ -273,8 +274,9 @@ pub(crate) fn attach(
         core.ledger.promise(now);
     }
     probe(core, key, true, now);
-    let window = own_window(core, limits.version).min(limits.receive_maximum);
+    let window = pacing::begin(core, key, limits, now);
     resume(core, (c, key), window, now);
+    pacing::apply(core, key);
     Some(c)
 }
 
@@ -318,18 +320,6 @@ pub(crate) fn finish_bridges(core: &mut Core) {
         if is_durable {
             core.sessions.unsave_state(key);
         }
-    }
-}
-
-/// How many messages may be under way to an upstream. Twenty, the default, would fetter a link with a
-/// long round trip, and in MQTT 5 the upstream says what it takes. Before, it can't: Mosquitto then
-/// cuts a resumed session with more than its own twenty. A lower number is somebody's wish, for
-/// strict order say.
-fn own_window(core: &Core, version: Version) -> u16 {
-    const DEFAULT: u16 = 20;
-    match core.settings.window() {
-        own if own >= DEFAULT && version == Version::V5 => own.max(UPSTREAM_WINDOW),
-        own => own,
     }
 }
 
@@ -411,11 +401,14 @@ pub(crate) fn keep_given_up(
     }
 }
 
-/// Since when the oldest unacknowledged message of a bridge has been on its way.
-pub(crate) fn oldest_sent(core: &Core, bridge: BridgeId) -> Option<Time> {
+/// Since when the oldest unacknowledged message of a bridge has been on its way, and its place in the
+/// session's sequence.
+pub(crate) fn oldest_sent(core: &Core, bridge: BridgeId) -> Option<(Time, u64)> {
     let session = core.sessions.get(core.bridges.get(bridge)?)?;
-    session.conn?;
-    session.outbound.oldest_sent()
+    // While a PUBREL waits for our own commit the upstream owes no PUBCOMP.
+    let conn = core.connections.get(session.conn?);
+    let releases = !conn.is_some_and(Connection::has_waiting_release);
+    session.outbound.oldest_unacknowledged(releases)
 }
 
 /// The upstream has answered what was sent to it at `at`: all before that has arrived.
@@ -426,20 +419,6 @@ pub(crate) fn answered(core: &mut Core, c: ConnId, at: Time, now: Time) {
     let session = core.sessions.get_mut(key);
     if let Some(end) = session.and_then(Session::bridge_mut) {
         end.retained.answered(at);
-        pump(core, key, now);
-    }
-}
-
-/// So many QoS 1 and 2 messages may be unacknowledged at once from now on.
-pub(crate) fn set_window(core: &mut Core, c: ConnId, window: u16, now: Time) {
-    let Some(conn) = core.connections.get(c) else {
-        return;
-    };
-    let (Some(key), own) = (conn.session(), own_window(core, conn.version())) else {
-        return;
-    };
-    if let Some(session) = core.sessions.get_mut(key) {
-        session.outbound.set_window(own.min(window));
         pump(core, key, now);
     }
 }
@@ -459,5 +438,16 @@ pub(crate) fn unsent(core: &Core, bridge: BridgeId) -> u64 {
         s.outbound
             .len()
             .saturating_sub(s.outbound.inflight() as u64)
+    })
+}
+
+/// True if the queue of a bridge has no room for another message, or that of one of its lines, or had none
+/// for one that came since the last connection.
+pub(crate) fn is_full(core: &Core, bridge: BridgeId) -> bool {
+    let key = core.bridges.get(bridge);
+    let session = key.and_then(|key| core.sessions.get(key));
+    session.is_some_and(|session| {
+        let has_overflowed = session.bridge().is_some_and(|end| end.has_overflowed);
+        has_overflowed && !session.outbound.is_empty() || has_full_lane(core, session)
     })
 }

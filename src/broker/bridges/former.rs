@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use crate::bridge::is_default_client_id;
 use crate::broker::core::Core;
 use crate::broker::queues::report::messages;
 use crate::broker::sessions::Session;
@@ -14,7 +15,7 @@ use crate::message::Origin;
 pub(crate) fn take_former(core: &mut Core, name: &str, origin: &Rc<Origin>) -> Option<SessionKey> {
     let is_former = |(key, session): &(SessionKey, &Session)| {
         let is_free = session.is_bridge() && session.is_durable() && !core.bridges.has(*key);
-        is_free && is_default_of(name, session.client_id())
+        is_free && is_default_client_id(name, session.client_id())
     };
     let (key, session) = core.sessions.iter().find(is_former)?;
     log::warn!(
@@ -36,34 +37,5 @@ pub(crate) fn is_own(session: &Session, origin: &Origin) -> bool {
     id == session.client_id()
         || session
             .bridge()
-            .is_some_and(|end| is_default_of(&end.name, id))
-}
-
-/// True if `id` is `local.HOST.NAME`. A host with a dot in its name can't be told from a bridge with one.
-fn is_default_of(name: &str, id: &str) -> bool {
-    let host = id
-        .strip_prefix("local.")
-        .and_then(|id| id.strip_suffix(name)?.strip_suffix('.'));
-    host.is_some_and(|host| !host.is_empty() && !host.contains('.'))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_default_is_known_by_its_parts() {
-        for (id, is_default) in [
-            ("local.OpenWrt.cloud", true),
-            ("local.box-7.cloud", true),
-            ("local..cloud", false),
-            ("local.cloud", false),
-            ("local.box.a.cloud", false),
-            ("local.boxcloud", false),
-            ("box.cloud", false),
-        ] {
-            assert_eq!(is_default_of("cloud", id), is_default, "{id}");
-        }
-        assert!(is_default_of("a.cloud", "local.box.a.cloud"));
-    }
+            .is_some_and(|end| is_default_client_id(&end.name, id))
 }

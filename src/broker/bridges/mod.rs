@@ -3,6 +3,8 @@
 pub(crate) mod attach;
 mod blame;
 mod former;
+mod pacing;
+mod renamed;
 mod uplinks;
 
 pub(crate) use former::is_own;

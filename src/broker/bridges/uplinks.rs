@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{attach, blame};
+use super::{attach, blame, pacing, renamed};
 use crate::bridge::{Limits, Unanswered, UnderWay, Unusable, Wire};
 use crate::broker::delivering::revive::revive_all;
 use crate::broker::packets::unusable::drop_unusable;
@@ -21,6 +21,13 @@ impl Broker {
         let bridge = attach::add_bridge(&mut self.core, spec, now);
         self.settle(now);
         bridge
+    }
+
+    /// A bridge, whose uplink has ended, is to have this client id from now on: its queue goes along. To be
+    /// called before [`add_bridge`](Broker::add_bridge).
+    pub fn rename_bridge(&mut self, bridge: BridgeId, client_id: &str, now: Time) {
+        renamed::rename_bridge(&mut self.core, bridge, client_id, now);
+        self.settle(now);
     }
 
     /// Ends the sessions of bridges that the configuration no longer has. To be called once all
@@ -109,14 +116,35 @@ impl Broker {
         blame::condemn(&mut self.core, bridge, message);
     }
 
-    /// Since when the oldest unacknowledged message of a bridge has been on its way.
-    pub fn bridge_oldest_sent(&self, bridge: BridgeId) -> Option<Time> {
+    /// Since when the oldest unacknowledged message of a bridge has been on its way, and its place in
+    /// the session's sequence.
+    pub fn bridge_oldest_sent(&self, bridge: BridgeId) -> Option<(Time, u64)> {
         attach::oldest_sent(&self.core, bridge)
     }
 
     /// So many QoS 1 and 2 messages may be unacknowledged at once from now on.
     pub fn bridge_window(&mut self, c: ConnId, window: u16, now: Time) {
-        attach::set_window(&mut self.core, c, window, now);
+        pacing::allow(&mut self.core, c, window, now);
+    }
+
+    /// The upstream of a bridge was heard: how much may go to it at a time follows what it acknowledges.
+    pub fn bridge_heard(&mut self, bridge: BridgeId, now: Time) {
+        pacing::measure(&mut self.core, bridge, now);
+    }
+
+    /// True if some of what is under way to this upstream waits for a commit with its PUBREL, and of the
+    /// rest an answer is awaited.
+    pub fn awaits_more_releases(&self, c: ConnId) -> bool {
+        let key = self.core.session_of(c);
+        let session = key.and_then(|key| self.core.sessions.get(key));
+        session.is_some_and(|session| session.outbound.awaits_more_releases())
+    }
+
+    /// How many acknowledgements of this upstream are awaited, about.
+    pub fn awaited_answers(&self, c: ConnId) -> usize {
+        let key = self.core.session_of(c);
+        let session = key.and_then(|key| self.core.sessions.get(key));
+        session.map_or(0, |session| session.outbound.awaited())
     }
 
     /// The upstream has answered what was sent to it at `at`: all before that has arrived.
@@ -128,6 +156,12 @@ impl Broker {
     pub fn bridge_backlog(&self, bridge: BridgeId) -> (u64, u64) {
         attach::backlog(&self.core, bridge)
     }
+    /// True if the queue of a bridge has no room for another message, or that of one of its lines, or had
+    /// none for one that came since the last connection.
+    pub fn bridge_is_full(&self, bridge: BridgeId) -> bool {
+        attach::is_full(&self.core, bridge)
+    }
+
     /// Messages that wait to be sent to a bridge's upstream: those of
     /// [`bridge_backlog`](Broker::bridge_backlog) that are not under way.
     pub fn bridge_unsent(&self, bridge: BridgeId) -> u64 {

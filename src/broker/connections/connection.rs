@@ -1,6 +1,7 @@
 //! One network connection as the broker sees it: version, limits, what waits for the peer.
 
 mod asked;
+mod link;
 mod unfinished;
 mod upstream;
 
@@ -14,7 +15,7 @@ use super::replies::Replies;
 use super::{Address, Outbox};
 pub(crate) use asked::{Asked, Purpose};
 
-use crate::bridge::Wire;
+use crate::bridge::{LinkKind, Wire};
 use crate::broker::routing::Remaining;
 use crate::keys::SessionKey;
 use crate::message::Message;
@@ -51,6 +52,8 @@ pub(super) enum Peer {
         listener: u16,
         /// It said that it is a bridge (`try_private`).
         is_bridge: bool,
+        /// Whether it is one of another broker.
+        link: LinkKind,
         /// Seconds; 0 is off.
         keep_alive: u16,
         /// QoS 1 and 2 messages that it was told it may send at a time.
@@ -99,6 +102,8 @@ pub(crate) struct Agreed {
     pub(crate) session: SessionKey,
     /// The client said that it is a bridge.
     pub(crate) is_bridge: bool,
+    /// Whether it is one of another broker.
+    pub(crate) link: LinkKind,
     /// Seconds; 0 is off.
     pub(crate) keep_alive: u16,
     /// Largest packet that the client may send, in bytes.
@@ -165,6 +170,7 @@ impl Connection {
             address,
             listener,
             is_bridge: false,
+            link: LinkKind::None,
             keep_alive: 0,
             receive_maximum: u16::MAX,
         };
@@ -181,12 +187,14 @@ impl Connection {
     pub(super) fn agree(&mut self, agreed: &Agreed) {
         if let Peer::Client {
             is_bridge,
+            link,
             keep_alive,
             receive_maximum,
             ..
         } = &mut self.peer
         {
             *is_bridge = agreed.is_bridge;
+            *link = agreed.link;
             *keep_alive = agreed.keep_alive;
             *receive_maximum = agreed.receive_maximum;
         }
@@ -265,17 +273,6 @@ impl Connection {
         }
     }
 
-    /// True for a client that said that it is a bridge.
-    pub(crate) fn is_bridge_client(&self) -> bool {
-        matches!(
-            self.peer,
-            Peer::Client {
-                is_bridge: true,
-                ..
-            }
-        )
-    }
-
     /// Highest QoS the peer takes.
     pub(crate) fn max_qos(&self) -> QoS {
         self.max_qos
@@ -308,6 +305,13 @@ impl Connection {
     pub(crate) fn has_barrier(&self) -> bool {
         let replies = self.replies.as_ref();
         replies.is_some_and(|replies| replies.has_barrier())
+    }
+
+    /// True if a PUBREL waits for the store, or behind what does.
+    pub(crate) fn has_waiting_release(&self) -> bool {
+        self.replies
+            .as_ref()
+            .is_some_and(|replies| replies.has_release())
     }
 
     /// True if the peer reads too slowly for QoS 0.

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::alias::Naming;
 use super::buffers::Buffers;
 use super::connection::Connection;
+use crate::bridge::LoopGuard;
 use crate::keys::ConnId;
 use crate::mqtt::{Delivery, Property, Props, PropsBuf, Publish, Version, encode_head};
 use crate::session::Entry;
@@ -29,13 +30,13 @@ impl Writer<'_> {
     }
 
     /// Appends a message as a PUBLISH on `topic`, by a topic alias where there is one. False if the
-    /// packet is larger than the peer takes [MQTT-3.1.2-24].
+    /// packet is larger than the peer takes [MQTT-3.1.2-24]. `mark`: what the loop guard adds.
     pub(crate) fn publish(
         &mut self,
         entry: &Entry,
         topic: &str,
         retain: bool,
-        scratch: &mut PropsBuf,
+        (scratch, mark): (&mut PropsBuf, Option<&str>),
         now: Time,
     ) -> bool {
         self.conn.outbox.lend(self.buffers);
@@ -48,7 +49,13 @@ impl Writer<'_> {
                     Naming::Alias(_) => "",
                     Naming::Name | Naming::Both(_) => topic,
                 },
-                props: properties(self.conn.version(), entry, naming.alias(), scratch, now),
+                props: properties(
+                    self.conn.version(),
+                    entry,
+                    (naming.alias(), mark),
+                    scratch,
+                    now,
+                ),
                 payload: entry.message.payload(),
             };
             if self.append(&publish, entry) {
@@ -91,7 +98,7 @@ impl Writer<'_> {
 fn properties<'a>(
     version: Version,
     entry: &'a Entry,
-    alias: Option<u16>,
+    (alias, mark): (Option<u16>, Option<&str>),
     scratch: &'a mut PropsBuf,
     now: Time,
 ) -> Props<'a> {
@@ -99,14 +106,24 @@ fn properties<'a>(
     if version < Version::V5 {
         return Props::EMPTY;
     }
-    if entry.owed.sub_ids.is_empty() && message.expiry.is_none() && alias.is_none() {
+    let has_own = message.expiry.is_some() || alias.is_some() || mark.is_some();
+    if entry.owed.sub_ids.is_empty() && !has_own {
         return Props::from_checked(message.props());
     }
     scratch.clear();
     for id in &entry.owed.sub_ids {
         scratch.push(Property::SubscriptionId(*id));
     }
-    scratch.extend_raw(message.props());
+    match mark {
+        None => scratch.extend_raw(message.props()),
+        Some(mark) => {
+            let all = Props::from_checked(message.props()).iter();
+            for property in all.filter(|property| !is_mark(property)) {
+                scratch.push(property);
+            }
+            scratch.push(Property::User(LoopGuard::PROPERTY, mark));
+        }
+    }
     if let Some(at) = message.expiry {
         let left = at.since(now).as_millis().div_ceil(1000);
         // An expiry is made of 32 bits of seconds.
@@ -118,4 +135,9 @@ fn properties<'a>(
         scratch.push(Property::TopicAlias(alias));
     }
     scratch.as_props()
+}
+
+/// True for the property of the loop guard.
+fn is_mark(property: &Property<'_>) -> bool {
+    matches!(property, Property::User(LoopGuard::PROPERTY, _))
 }

@@ -94,6 +94,12 @@ impl Replies {
         self.places.len()
     }
 
+    /// True if a PUBREL waits.
+    pub(super) fn has_release(&self) -> bool {
+        let mut replies = self.places.iter();
+        replies.any(|place| matches!(place.reply, Some(Reply::PubRel(_))))
+    }
+
     /// True if nothing would be lost with it.
     pub(super) fn is_unused(&self) -> bool {
         self.is_empty() && !self.has_barrier()

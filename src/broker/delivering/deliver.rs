@@ -10,7 +10,7 @@ use crate::broker::queues::age::{note_expiry, note_queued};
 use crate::broker::queues::bounds::{admission_now, admit, copies};
 use crate::broker::queues::drops::{drop_entry, drop_message, drop_offline, note_lost};
 use crate::broker::routing::{Place, Receiver};
-use crate::broker::sending::pump::pump;
+use crate::broker::sending::pump::{is_tried, pump};
 use crate::broker::sending::transmit::{Transmitted, transmit};
 use crate::broker::sessions::{DropReason, Session};
 use crate::impossible;
@@ -169,6 +169,7 @@ fn send_now(
         settings,
         counters,
         scratch,
+        loops,
         memory,
         ..
     } = &mut *core;
@@ -184,6 +185,7 @@ fn send_now(
     let is_acked = receiver.owed.qos != QoS::AtMostOnce;
     let bound = memory.unqueued_bound(settings.memory_limit(), conn.is_blocked());
     let is_short = bound.is_some_and(|bound| conn.waiting() >= bound);
+    let is_tried = is_tried(loops, conn.link(), message);
     let must_wait = if is_acked {
         // The queue of a bridge has lanes, which may have to wait each by itself. A message that
         // has waited for room may have expired: the queue drops it.
@@ -191,7 +193,7 @@ fn send_now(
     } else {
         conn.has_barrier() || session.outbound.holds_qos0()
     };
-    if must_wait {
+    if must_wait || is_tried {
         return queue_in_ram(core, message, receiver, now);
     }
     // While a bridge finds out what its upstream closes on, nothing that may be lost is to stand before
@@ -212,7 +214,7 @@ fn send_now(
     // What waits in the queue comes later, and may be an older value of the same topic.
     let overtakes = message.retain && session.is_bridge() && !session.outbound.is_drained();
     let entry = Entry::new(Rc::clone(message), None, receiver.owed);
-    let with = (&*settings, counters, scratch);
+    let with = (&*settings, counters, scratch, loops);
     let transmitted = transmit(&mut writer, session, (&entry, Some(topic)), with, now);
     match transmitted {
         Transmitted::Sent if is_acked => session.outbound.sent_at_once(entry, now),

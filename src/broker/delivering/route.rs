@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::choose::{choose, is_free};
 use super::deliver::deliver;
 use super::retain::{has_share, retain, tell_share};
-use super::walk::{bring_later, send_ahead};
+use super::walk::{bring_later, overtake, send_ahead};
 use crate::broker::connections::Ticket;
 use crate::broker::core::Core;
 use crate::broker::plan::{Admission, Plan};
@@ -67,7 +67,8 @@ pub(super) fn route_found(
     (waiting, behind): (Option<ConnId>, &[Behind]),
     now: Time,
 ) -> Routed {
-    let without = send_ahead(core, receivers, topic, now);
+    let mut ahead = overtake(core, receivers, topic);
+    let without = send_ahead(core, receivers, &mut ahead, now);
     core.memory.look(core.settings.memory_limit());
     let all_have_room = plan_all(core, message, receivers, behind, now);
     let (retention, by_commit) = keep(core, (message, topic), from, all_have_room, now);

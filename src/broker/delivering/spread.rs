@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 use super::deliver::deliver;
 use super::route::{Routed, find, is_owed_still, keep, plan_all, route_found};
-use super::walk::{bring_later, send_ahead};
+use super::walk::{bring_later, overtake, send_ahead};
 use crate::broker::core::Core;
 use crate::broker::plan::Plan;
 use crate::broker::queues::drops::{drop_message, drop_unrefused};
@@ -171,7 +171,7 @@ fn spread(
     (receivers, matched): (Vec<Receiver>, bool),
     now: Time,
 ) -> Spread {
-    let without = send_ahead(core, &receivers, named.1, now);
+    let ahead = overtake(core, &receivers, named.1);
     core.memory.look(core.settings.memory_limit());
     let (retention, waits) = keep(core, named, from, true, now);
     Spread {
@@ -182,7 +182,7 @@ fn spread(
             receivers: Vec::new(),
             retention,
         },
-        without,
+        ahead,
     }
 }
 
@@ -222,18 +222,30 @@ pub(crate) fn hand_on(
         part.extend(spread.left.pop());
     }
     part.retain(|receiver| is_owed_still(core, receiver));
+    store_for_absent(core, &mut part);
     if message.expired(now) {
         drop_expired(core, message, &part, now);
         part.clear();
     }
+    let without = send_ahead(core, &part, &mut spread.ahead, now);
     core.memory.look(core.settings.memory_limit());
     plan_all(core, message, &mut part, behind, now);
     spread.waits |= part.iter().any(|r| matches!(r.plan, Plan::Stored(_)));
     let named = (message, message.topic());
     let delivered = deliver(core, named, &mut part, None, now);
-    bring_later(core, (message, named.1), &delivered.missed, &spread.without);
+    bring_later(core, (message, named.1), &delivered.missed, &without);
     spread.remaining.receivers.extend(delivered.remaining);
     core.scratch.receivers = part;
+}
+
+/// Who has gone since the message came gets it at QoS 0 as if it came now (`queue_qos0_messages`).
+fn store_for_absent(core: &Core, part: &mut [Receiver]) {
+    let queue_qos0 = core.settings.general.queue_qos0_messages;
+    for receiver in part.iter_mut().filter(|receiver| !receiver.stored) {
+        let session = core.sessions.get(receiver.session);
+        receiver.stored =
+            session.is_some_and(|session| session.stores(receiver.owed.qos, queue_qos0));
+    }
 }
 
 /// A message has expired on its way [MQTT-3.3.2-5].

@@ -8,7 +8,7 @@ use crate::broker::core::Core;
 use crate::broker::plan::Admission;
 use crate::broker::queues::age::{note_expiry, note_queued};
 use crate::broker::queues::bounds::{admission, admission_now, admit, copies};
-use crate::broker::routing::Receiver;
+use crate::broker::routing::{Ahead, Receiver};
 use crate::broker::sending::pump::pump;
 use crate::broker::sending::sync::may_still_publish;
 use crate::keys::SessionKey;
@@ -28,6 +28,9 @@ const LOOK: usize = 32;
 const WAITING: [u64; 2] = [128, 1_000];
 /// The same, in bytes.
 const WAITING_BYTES: u64 = 64 * 1024;
+
+/// So many sessions are noted to get what is retained for a unit of work.
+const OVERTAKEN: usize = 8;
 
 /// How many messages are queued at once when the broker stops.
 const FINISHED: usize = 50_000;
@@ -215,17 +218,11 @@ fn may_have(core: &Core, key: SessionKey, options: &SubOptions, message: &Messag
 }
 
 /// A message goes to `receivers` that may replace what its topic retains. Those whose walks have not
-/// come to the topic yet get what it retains before it. Returns the sessions among them that got nothing
-/// so; their walks leave the topic out all the same, unless [`bring_later`] is told of them.
-pub(super) fn send_ahead(
-    core: &mut Core,
-    receivers: &[Receiver],
-    topic: &str,
-    now: Time,
-) -> Vec<SessionKey> {
-    let mut without = Vec::new();
+/// come to the topic yet are to get what it retains before it ([`send_ahead`]); their walks leave it out.
+pub(super) fn overtake(core: &mut Core, receivers: &[Receiver], topic: &str) -> Ahead {
+    let mut ahead = Ahead::default();
     if core.router.walks.len() == 0 {
-        return without;
+        return ahead;
     }
     for receiver in receivers {
         let key = receiver.session;
@@ -234,14 +231,40 @@ pub(super) fn send_ahead(
         if !core.router.walks.has(key) || !(is_here || receiver.stored) {
             continue;
         }
-        core.work.add(1);
         let overtaken = core.router.walks.overtake(key, topic);
-        let message = core
-            .router
-            .retained_at(topic)
-            .and_then(|value| value.message());
-        let message = message.filter(|message| !message.expired(now));
-        let mut has_got = overtaken.is_empty();
+        if !overtaken.is_empty() {
+            ahead.of.insert(key, overtaken);
+        }
+    }
+    core.work.add(ahead.of.len() / OVERTAKEN);
+    if !ahead.of.is_empty() {
+        let value = core.router.retained_at(topic);
+        ahead.message = value.and_then(|value| value.message());
+    }
+    ahead
+}
+
+/// Sends some `receivers` of a message what they are to get before it. Returns the sessions among them that
+/// got nothing so; their walks leave the topic out all the same, unless [`bring_later`] is told of them.
+pub(super) fn send_ahead(
+    core: &mut Core,
+    receivers: &[Receiver],
+    ahead: &mut Ahead,
+    now: Time,
+) -> Vec<SessionKey> {
+    let mut without = Vec::new();
+    if ahead.of.is_empty() {
+        return without;
+    }
+    let message = ahead.message.clone();
+    let message = message.filter(|message| !message.expired(now));
+    for receiver in receivers {
+        let key = receiver.session;
+        let Some(overtaken) = ahead.of.remove(&key) else {
+            continue;
+        };
+        core.work.add(1);
+        let mut has_got = false;
         for (options, message) in overtaken.iter().zip(message.iter().cycle()) {
             if may_have(core, key, options, message)
                 && queue_retained(core, key, message, options, now)

@@ -4,6 +4,7 @@ mod reads;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::connections::Ticket;
 pub(crate) use reads::Reader;
@@ -15,6 +16,10 @@ use crate::owed::Owed;
 use crate::session::Disowned;
 use crate::store::{Batch, Budget, Error, Figures, IdRanges, ReadRequest, Store};
 use crate::time::Time;
+
+/// Between commits that are [hastened](Ledger::hasten) the disk rests so many times as long as the last
+/// of them took: a quarter of its time is for them at most.
+const REST: u32 = 3;
 
 /// How the disk of the store is.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +52,12 @@ pub(crate) struct Ledger {
     /// The next commit is to leave nothing for later.
     write_all: bool,
     spare_batch: Option<Batch>,
+    /// The next commit comes sooner than it would have to ([`Ledger::hasten`]).
+    is_hastened: bool,
+    /// When the commit that is under way began, if it is such a one.
+    hastened_at: Option<Time>,
+    /// Until then the disk rests from such commits.
+    rests_until: Time,
     /// What sessions that have ended are owed no more, and is not told to the store yet.
     disowned: VecDeque<(SessionId, Disowned)>,
 }
@@ -60,6 +71,9 @@ impl Ledger {
             reads: Reads::default(),
             write_all: false,
             spare_batch: None,
+            is_hastened: false,
+            hastened_at: None,
+            rests_until: Time::ZERO,
             disowned: VecDeque::new(),
         }
     }
@@ -131,6 +145,20 @@ impl Ledger {
         self.store.after_commit(ticket, now);
     }
 
+    /// Opens `ticket` once what is known of sessions by now is on disk; messages may come later.
+    pub(crate) fn after_state(&mut self, ticket: Ticket, now: Time) {
+        self.store.after_state(ticket, now);
+    }
+
+    /// The next commit is to begin `wait` after `now`, or once the disk has rested three times as long as
+    /// the last that was asked for in this way took: each of them brings about the next, and they would
+    /// keep the disk busy all the time. But no later than `most` after `now`.
+    pub(crate) fn hasten(&mut self, wait: Duration, most: Duration, now: Time) {
+        let at = self.rests_until.max(now + wait).min(now + most);
+        self.is_hastened |= self.store.due().is_none_or(|due| at < due);
+        self.store.commit_by(at);
+    }
+
     /// Something changed that must be on disk within the commit interval.
     pub(crate) fn promise(&mut self, now: Time) {
         self.store.promise(now);
@@ -166,6 +194,7 @@ impl Ledger {
     pub(crate) fn begin_commit(&mut self, now: Time) -> Batch {
         // What was acknowledged since the last commit is not in memory any more.
         self.reads.clear_dead();
+        self.hastened_at = std::mem::take(&mut self.is_hastened).then_some(now);
         let batch = self.spare_batch.take().unwrap_or_else(|| Batch::new(0));
         let mut batch = self.store.begin_commit(batch, now);
         batch.floor = now;
@@ -185,6 +214,9 @@ impl Ledger {
             self.store.set_commit_interval(interval);
         }
         self.disk.figures = figures;
+        if let Some(begun) = self.hastened_at {
+            self.rests_until = now + REST * now.since(begun);
+        }
         self.store.committed(seq);
         batch.reset(0);
         self.spare_batch = Some(batch);

@@ -14,11 +14,11 @@ use crate::broker::sessions::DropReason;
 use crate::keys::{ConnId, SessionKey};
 use crate::mqtt::{Ack, Reason};
 use crate::session::Done;
+use crate::store::Promise;
 use crate::time::Time;
 
 /// A full window of QoS 2 messages waits for its commit no longer than this: a long commit interval
-/// would set the pace of a backlog. But for one that `flash_budget` has made long. No shorter either: Mosquitto 2.0.11 passes messages on in
-/// another order than it got them once they come faster than its own subscribers take them.
+/// would set the pace of a backlog. But for one that `flash_budget` has made long.
 const WINDOW_WAIT: Duration = Duration::from_millis(20);
 
 /// PUBREL: the publisher is done with a QoS 2 id. PUBCOMP promises that the id is free, so it waits
@@ -128,11 +128,29 @@ pub(crate) fn on_pubrec(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
         core.sessions.unsave_state(key);
     }
     let is_saved = !is_durable || core.is_saved(key);
-    let session = core.sessions.get(key);
-    let is_full = session.is_some_and(|s| s.outbound.is_window_full());
     reply_once(core, c, Reply::PubRel(ack.id), is_saved, now);
-    if !is_saved && is_full && !core.ledger.is_over_budget() {
-        core.ledger.commit_by(now + WINDOW_WAIT);
+    // Without a promise PUBREL has left already.
+    let waits = !is_saved && core.settings.promise().0 == Promise::Committed;
+    if waits && !core.ledger.is_over_budget() {
+        hasten(core, (key, is_lenient), done, now);
+    }
+}
+
+/// Has the commit that holds a release come sooner where messages wait for it. Once all that are under
+/// way to an upstream wait for it as well, nothing else moves: then it comes soon, for each window has
+/// one commit, soon or late. But half of what the upstream has taken to answer makes no great difference
+/// to what passes, and meanwhile another commit may come. Clients, of whom there may be many, share
+/// the commits of [`WINDOW_WAIT`]: with one for each the flash would wear out.
+fn hasten(core: &mut Core, (key, is_upstream): (SessionKey, bool), done: Done, now: Time) {
+    let below = core.ledger.store().durable_below();
+    let Some(outbound) = core.sessions.get(key).map(|session| &session.outbound) else {
+        return;
+    };
+    if is_upstream && outbound.is_held_by_releases(below) {
+        let took = done.sent.map_or(WINDOW_WAIT, |sent| now.since(sent));
+        core.ledger.hasten(took / 2, WINDOW_WAIT, now);
+    } else if outbound.is_window_full() {
+        core.ledger.hasten(WINDOW_WAIT, WINDOW_WAIT, now);
     }
 }
 

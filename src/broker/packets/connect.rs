@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::admit::{
     Admitted, Checked, Granted, Known, Login, NotAdmitted, admit, attempt, wait_for_login,
 };
+use crate::bridge::LinkKind;
 use crate::broker::connections::{Address, Agreed, Reply, encoded};
 use crate::broker::core::Core;
 use crate::broker::ending::close::{close, finish};
@@ -275,6 +276,8 @@ fn bind(
     let agreed = agree(core, (c, key), connect, admitted);
     core.sessions.set_origin(key, &admitted.origin);
     core.connections.agree(c, &agreed);
+    core.loops
+        .add_link(agreed.link, admitted.origin.client_id());
     let (Some(conn), Some(session)) = (core.connections.get(c), core.sessions.get_mut(key)) else {
         return false;
     };
@@ -322,11 +325,23 @@ fn agree(
     Agreed {
         session,
         is_bridge: connect.bridge,
+        link: link_kind(connect),
         keep_alive: admitted.keep_alive,
         max_packet: settings.max_packet(),
         receive_maximum: settings.window(),
         aliases: aliases.min(connect.props.topic_alias_maximum().unwrap_or(0)),
         max_qos: listener.map_or(QoS::ExactlyOnce, |at| settings.max_qos(at)),
+    }
+}
+
+/// Whether a client is a bridge of another broker. Those tell their state by a will, whatever the version.
+fn link_kind(connect: &Connect<'_>) -> LinkKind {
+    let will = connect.will.as_ref();
+    let tells_state = |topic: &str| topic.starts_with("$SYS/broker/connection/");
+    if connect.bridge || will.is_some_and(|will| tells_state(will.topic)) {
+        LinkKind::Sure
+    } else {
+        LinkKind::None
     }
 }
 
@@ -343,7 +358,7 @@ fn connack(
     let aliases = listener.map_or(0, |at| settings.max_topic_alias(at));
     let max_qos = listener.map_or(QoS::ExactlyOnce, |at| settings.max_qos(at));
     let asked = connect.props.session_expiry();
-    let window = settings.general.max_inflight_messages;
+    let window = settings.inflight_messages();
     let wanted = [
         (admitted.keep_alive != connect.keep_alive)
             .then_some(Property::ServerKeepAlive(admitted.keep_alive)),

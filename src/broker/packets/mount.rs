@@ -65,7 +65,8 @@ pub(crate) fn subscribe(core: &mut Core, c: ConnId, packet: &Subscribe<'_>, now:
     let max = listener.map_or(QoS::ExactlyOnce, |at| core.settings.max_qos(at));
     let mount = mount(core, c);
     let filters = packet.filters.iter();
-    if pieces::are_many(core, filters.map(|wanted| wanted.filter)) {
+    let are_known = || are_known(core, (c, mount), packet);
+    if pieces::are_many(core, filters.map(|wanted| wanted.filter), are_known) {
         let sub_id = packet.props.subscription_ids().next();
         let sub_id = sub_id.and_then(NonZeroU32::new);
         let mut asked = Asked::new(packet.id, Purpose::Subscribe(sub_id));
@@ -97,10 +98,22 @@ pub(crate) fn subscribe(core: &mut Core, c: ConnId, packet: &Subscribe<'_>, now:
     on_subscribe(core, c, &packet, now);
 }
 
+/// True if a client is subscribed to some of the filters already.
+fn are_known(core: &Core, (c, mount): (ConnId, Option<&str>), packet: &Subscribe<'_>) -> bool {
+    let session = core.session_of(c).and_then(|key| core.sessions.get(key));
+    let mut filters = packet.filters.iter();
+    session.is_some_and(|session| {
+        filters.any(|wanted| match mount {
+            Some(mount) => session.subscriptions.has(&mounted(mount, wanted.filter)),
+            None => session.subscriptions.has(wanted.filter),
+        })
+    })
+}
+
 /// UNSUBSCRIBE below the mount point.
 pub(crate) fn unsubscribe(core: &mut Core, c: ConnId, packet: &Unsubscribe<'_>, now: Time) {
     let mount = mount(core, c);
-    if pieces::are_many(core, packet.filters.iter().copied()) {
+    if pieces::are_many(core, packet.filters.iter().copied(), || true) {
         let mut asked = Asked::new(packet.id, Purpose::Unsubscribe);
         for filter in &packet.filters {
             let wanted = Subscription::new(filter, QoS::AtMostOnce);

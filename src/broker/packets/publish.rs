@@ -1,13 +1,14 @@
 //! PUBLISH from a peer.
 
 pub(crate) mod pieces;
+mod round;
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::answer::{accept, acknowledge, waiting};
 use super::parked::{behind, no_room, waits_already};
-use crate::bridge::{Inward, Wire};
+use crate::bridge::{Inward, LinkKind, Wire, has_marks};
 use crate::broker::connections::{Connection, Reply};
 use crate::broker::core::Core;
 use crate::broker::delivering::checks::{is_in_format, is_reserved};
@@ -28,6 +29,7 @@ use crate::mqtt::{
 };
 use crate::session::Receipt;
 use crate::time::Time;
+use round::look;
 
 /// What to do with a PUBLISH.
 pub(super) enum Verdict<'a> {
@@ -98,6 +100,8 @@ struct Publisher<'a> {
     topic: &'a str,
     /// The topic map of a bridge.
     wire: Option<Rc<Wire>>,
+    /// Whether it is another broker.
+    link: LinkKind,
 }
 
 /// Checks a PUBLISH against what the peer was told, and finds its topic. An error ends the
@@ -116,13 +120,18 @@ fn publisher<'a>(
     };
     check_limits(conn, &core.settings, publish, props)?;
     let named = name_topic(conn, &core.settings, publish, props, room);
-    let wire = conn.wire().cloned();
+    let (wire, link) = (conn.wire().cloned(), conn.link());
     let topic = match named {
         // An alias beyond what it was told: the name that stands beside it does.
         Err(_) if wire.is_some() => publish.topic,
         named => named?,
     };
-    Ok(Publisher { key, topic, wire })
+    Ok(Publisher {
+        key,
+        topic,
+        wire,
+        link,
+    })
 }
 
 /// Checks a PUBLISH against what the peer was told.
@@ -203,10 +212,11 @@ fn acknowledge_again(core: &mut Core, (c, key): (ConnId, SessionKey), id: Packet
 fn map_inward<'a>(
     wire: &Wire,
     (publish, remote): (&Publish<'_>, &str),
+    is_marked: bool,
     local: &mut String,
     now: Time,
 ) -> Option<Verdict<'a>> {
-    match wire.inward(remote, publish.payload, local, now) {
+    match wire.inward((remote, publish.payload), is_marked, local, now) {
         // The topic that its line makes of it may have too many levels.
         Inward::Taken if TopicName::new(local).is_ok() => None,
         Inward::Taken | Inward::NotMapped => {
@@ -228,7 +238,8 @@ fn make_message<'a>(
 ) -> Verdict<'a> {
     let (key, mut topic) = (publisher.key, publisher.topic);
     if let Some(wire) = &publisher.wire {
-        if let Some(verdict) = map_inward(wire, (publish, topic), local, now) {
+        let is_marked = has_marks(&core.scratch.forwarded);
+        if let Some(verdict) = map_inward(wire, (publish, topic), is_marked, local, now) {
             return verdict;
         }
         topic = local;
@@ -261,17 +272,21 @@ fn make_message<'a>(
         log::debug!("{}: payload is not UTF-8: {topic}", session.client_id());
         return Verdict::Drop(Reason::PAYLOAD_FORMAT_INVALID);
     }
+    let origin = Rc::clone(session.origin());
+    if look(core, (key, publisher.link), (topic, publish.payload), now).is_cut() {
+        return Verdict::Drop(Reason::SUCCESS);
+    }
     let parts = Parts {
         topic,
         props: &core.scratch.forwarded,
         payload: publish.payload,
     };
-    let Ok(mut message) = Message::new(parts, now, Rc::clone(session.origin())) else {
+    let Ok(mut message) = Message::new(parts, now, origin) else {
         return Verdict::Close(Reason::TOPIC_NAME_INVALID);
     };
     message.qos = publish.delivery.qos();
     // Only the upstream of a bridge comes here with RETAIN where it is not available.
-    message.retain = publish.retain && settings.general.retain_available;
+    message.retain = publish.retain && core.settings.general.retain_available;
     let expiry = props.expiry.map(|secs| Duration::from_secs(secs.into()));
     message.expiry = expiry.map(|expiry| now + expiry);
     Verdict::Take(Rc::new(message), topic)

@@ -4,7 +4,8 @@ pub(crate) mod pieces;
 
 use std::num::NonZeroU32;
 
-use crate::broker::connections::{Reply, encoded};
+use crate::bridge::LinkKind;
+use crate::broker::connections::{Connection, Reply, encoded};
 use crate::broker::core::Core;
 use crate::broker::delivering::walk::send_some;
 use crate::broker::sending::replies::reply_once;
@@ -57,6 +58,9 @@ fn take_in(
 ) -> Vec<Reason> {
     let conn = core.connections.get(c);
     let is_bridge = conn.is_some_and(|conn| conn.is_bridge_client());
+    if filters.iter().any(|wanted| wanted.no_local) {
+        note_link(core, (c, key));
+    }
     let work = filters.iter().map(|wanted| work(wanted.filter));
     core.work.add(work.sum());
     let mut room = room_for(core, (c, key), (filters, before));
@@ -73,6 +77,16 @@ fn take_in(
     }
     core.work.add(core.router.take_crowding());
     reasons
+}
+
+/// A client that wants nothing back of what it publishes may be a bridge of another broker.
+fn note_link(core: &mut Core, (c, key): (ConnId, SessionKey)) {
+    let conn = core.connections.get_mut(c);
+    if conn.is_some_and(Connection::seems_link)
+        && let Some(session) = core.sessions.get(key)
+    {
+        core.loops.add_link(LinkKind::Likely, session.client_id());
+    }
 }
 
 fn suback(id: PacketId, reasons: Vec<Reason>, version: Version) -> Reply {
@@ -342,7 +356,7 @@ fn unsubscribe(core: &mut Core, key: SessionKey, filter: &str) -> Reason {
     let Some(gone) = session.subscriptions.remove(filter) else {
         return Reason::NO_SUBSCRIPTION_EXISTED;
     };
-    let lane = gone.options.lane;
+    let lane = gone.options().lane;
     if session.is_durable() {
         core.sessions.unsave_filter(key, filter);
     }

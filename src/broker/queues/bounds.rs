@@ -169,6 +169,22 @@ fn keeps_up(core: &Core, session: &Session, now: Time) -> bool {
     is_taken && sent.is_none_or(|at| now.since(at) < ANSWERS)
 }
 
+/// True if the queue of a bridge, or what one of its lines may have of it, has no room for another message
+/// as large as those in it.
+pub(crate) fn has_full_lane(core: &Core, session: &Session) -> bool {
+    let queue = Bounded::new(core, session);
+    let is_full = |lane: Option<Lane>| {
+        let (owed, bounds) = queue.bounds(lane);
+        let more = Amount {
+            messages: 1,
+            bytes: owed.bytes / owed.messages.max(1),
+        };
+        owed.messages > 0 && !admits(bounds, owed, more)
+    };
+    let mut lines = session.bridge().into_iter().flat_map(|end| end.lines());
+    is_full(None) || lines.any(|(number, _)| is_full(Some(Lane::Bridge(number))))
+}
+
 /// Whether a message fits into a lane of a session's queue, and what is to happen if not. `more` is
 /// the message, with those copies of it that come before it and are not queued yet.
 /// Where little memory is left, that of a reader that may not keep up.

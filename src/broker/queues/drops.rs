@@ -44,6 +44,9 @@ pub(crate) fn drop_message(
         first: now,
         last: now,
     };
+    if reason.is_overflow() {
+        note_overflow(session);
+    }
     let counted = session.drops_or_new().count(&dropped);
     if counted.is_first && reason != DropReason::Offline {
         log::log!(
@@ -61,6 +64,15 @@ pub(crate) fn drop_message(
         return;
     }
     look_soon(core, key, now);
+}
+
+/// A queue had no room for a message. Without a connection that of a bridge can't wait for more, though
+/// smaller ones may still have room.
+pub(super) fn note_overflow(session: &mut Session) {
+    let is_away = session.conn.is_none();
+    if let Some(end) = session.bridge_mut().filter(|_| is_away) {
+        end.has_overflowed = true;
+    }
 }
 
 /// A session's account has something to tell.

@@ -1,6 +1,6 @@
 //! Messages that a full queue refuses to their publishers, because `queue_overflow` says so.
 
-use super::drops::watch_drops;
+use super::drops::{note_overflow, watch_drops};
 use super::report;
 use crate::broker::core::Core;
 use crate::broker::memory::Tightness;
@@ -23,6 +23,7 @@ pub(crate) fn note_refused(core: &mut Core, c: ConnId, remaining: &Remaining, no
         let Some(session) = core.sessions.known_mut(key) else {
             continue;
         };
+        note_overflow(session);
         let why = if is_memory_short {
             "there is no memory for it"
         } else {

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use crate::bridge::{GivenUp, LineBounds, LocalEnd, PausedLane};
+use crate::bridge::{GivenUp, LineBounds, LocalEnd, Pace, PausedLane};
+use crate::broker::bridges::BridgeId;
 use crate::broker::core::Core;
 use crate::broker::sessions::{DropReason, Session};
 use crate::config::{Bounds, Overflow};
@@ -37,8 +38,21 @@ pub struct BridgeQueue<'a> {
     pub synced: u64,
     /// What the bridge does without towards its upstreams, and why.
     pub given_up: Vec<GivenUp>,
+    /// How much may be under way; `None` while the bridge is not connected.
+    pub window: Option<UplinkWindow>,
     /// The lines that carry messages out.
     pub lines: Vec<LineQueue<'a>>,
+}
+
+/// How much may be under way to the upstream of a bridge at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UplinkWindow {
+    /// QoS 1 and 2 messages.
+    pub messages: u16,
+    /// Bytes of their payloads; 0 is no bound.
+    pub bytes: u64,
+    /// The number of messages is what limits the link: more wait, and nothing queues on the way.
+    pub is_limit: bool,
 }
 
 /// What one `topic` line has queued.
@@ -113,8 +127,26 @@ pub(crate) fn bridge_queues(core: &Core, now: Time) -> impl Iterator<Item = Brid
             is_syncing: end.retained.is_under_way(),
             synced: end.retained.topics(),
             given_up: given_up.filter(|known| known.until > now).collect(),
+            window: window(session, end),
             lines: lines.collect(),
         }
+    })
+}
+
+/// How much may be under way to the upstream of a bridge; `None` if there is no such bridge, or it is not
+/// connected.
+pub(crate) fn bridge_window(core: &Core, bridge: BridgeId) -> Option<UplinkWindow> {
+    let session = core.sessions.get(core.bridges.get(bridge)?)?;
+    window(session, session.bridge()?)
+}
+
+fn window(session: &Session, end: &LocalEnd) -> Option<UplinkWindow> {
+    session.conn?;
+    let (messages, bytes) = session.outbound.window();
+    Some(UplinkWindow {
+        messages,
+        bytes,
+        is_limit: end.pace.as_ref().is_some_and(Pace::is_limited),
     })
 }
 

@@ -36,7 +36,7 @@ impl Router {
     /// had; `None` if none is left.
     pub(crate) fn clear_one(&mut self) -> Option<usize> {
         let (key, gone) = self.gone.take()?;
-        if gone.options.lane.is_share() {
+        if gone.options().lane.is_share() {
             // Its session has left the group already.
             return Some(0);
         }
@@ -93,10 +93,10 @@ impl Router {
 
     fn move_over(&mut self, key: SessionKey, subscribed: &Subscribed) {
         let name = &*subscribed.filter;
-        let Some((_, filter)) = mqtt::share(name).filter(|_| subscribed.options.lane.is_share())
+        let Some((_, filter)) = mqtt::share(name).filter(|_| subscribed.options().lane.is_share())
         else {
             let subscriber = Subscriber::Session(key);
-            return self.tree.move_over(name, subscriber, subscribed.options);
+            return self.tree.move_over(name, subscriber, subscribed.options());
         };
         // With the first of its members.
         if let Some(group) = self.groups.find(name) {

@@ -24,7 +24,7 @@ pub(crate) use leftovers::{Leftovers, Place, Reading};
 use moving::Moving;
 pub(crate) use receiver::Receiver;
 use receiver::{Terms, is_own};
-pub(crate) use remaining::{Behind, FanOut, FanOuts, Remaining, Retention, Spread};
+pub(crate) use remaining::{Ahead, Behind, FanOut, FanOuts, Remaining, Retention, Spread};
 use unwritten::Unwritten;
 pub(crate) use walks::{Walk, Walks};
 

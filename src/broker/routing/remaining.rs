@@ -1,16 +1,17 @@
 //! What is left to do about a message for which there is no room yet, or that goes to its many receivers
 //! in pieces.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::receiver::Receiver;
-use crate::held::{Charge, QUEUES};
+use crate::held::{ALLOCATION, Charge, QUEUES};
 use crate::keys::{ConnId, SessionKey};
 use crate::lane::Lane;
 use crate::message::Message;
 use crate::mqtt::Delivery;
+use crate::route::SubOptions;
 use crate::time::Time;
 
 /// Messages that are dropped while they wait for others are not told of more often than this.
@@ -104,8 +105,26 @@ pub(crate) struct Spread {
     pub(crate) waits: bool,
     /// Who has no room for it, and what is left to do about retaining it.
     pub(crate) remaining: Remaining,
-    /// Sessions whose walks leave its topic out, although they got nothing that it retained before.
-    pub(crate) without: Vec<SessionKey>,
+    /// What its topic retained before, which some of them get first.
+    pub(crate) ahead: Ahead,
+}
+
+/// What a topic retains, and who gets it before a message that may replace it: sessions whose walks have
+/// not come to the topic, and leave it out from now on.
+#[derive(Debug, Default)]
+pub(crate) struct Ahead {
+    /// `None`: the topic retains nothing.
+    pub(crate) message: Option<Rc<Message>>,
+    /// How each is subscribed by its walks.
+    pub(crate) of: HashMap<SessionKey, Vec<SubOptions>>,
+}
+
+impl Ahead {
+    /// What it takes, in bytes, about.
+    fn held(&self) -> usize {
+        let each = size_of::<(SessionKey, Vec<SubOptions>)>() + size_of::<SubOptions>();
+        self.of.capacity() * (each + ALLOCATION)
+    }
 }
 
 /// The messages that go to their receivers in pieces, one after the other, so that those on one topic
@@ -224,6 +243,9 @@ impl FanOuts {
     /// The one that was taken is done.
     pub(crate) fn done(&mut self) {
         self.rests = true;
+        if self.all.len() * 4 < self.all.capacity() {
+            self.all.shrink_to(self.all.len() * 2);
+        }
         self.recount();
     }
 
@@ -241,9 +263,13 @@ impl FanOuts {
 
     fn recount(&mut self) {
         let first = self.all.front().and_then(|first| first.spread.as_ref());
-        let receivers = first.map_or(0, |spread| spread.left.capacity());
+        let under_way = first.map_or(0, |spread| {
+            let without_room = &spread.remaining.receivers;
+            let receivers = spread.left.capacity() + without_room.capacity();
+            receivers * size_of::<Receiver>() + spread.ahead.held()
+        });
         let waiting = self.all.capacity() * size_of::<FanOut>();
-        self.held.set(waiting + receivers * size_of::<Receiver>());
+        self.held.set(waiting + under_way);
     }
 
     /// Whether the message of a connection has begun to reach its receivers; `None` if it has none here.

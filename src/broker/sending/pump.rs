@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::sync::send_next;
 use super::transmit::{Transmitted, transmit_queued};
-use crate::bridge::LocalEnd;
+use crate::bridge::{LinkKind, LocalEnd, LoopGuard};
 use crate::broker::core::Core;
 use crate::broker::queues::dead::{NOT_MAPPED, UPSTREAM_CLOSES, is_kept, set_aside};
 use crate::broker::queues::drops::drop_entry;
 use crate::broker::settings::Settings;
 use crate::keys::SessionKey;
-use crate::message::MessageId;
+use crate::message::{Message, MessageId};
 use crate::mqtt::{QoS, Reason};
 use crate::session::Entry;
 use crate::time::Time;
@@ -99,6 +99,28 @@ pub(crate) fn look_at_emptied(core: &mut Core, now: Time) {
     }
 }
 
+/// True if a message on its way to a link has to wait, because it is tried whether it goes round.
+pub(crate) fn is_tried(loops: &mut LoopGuard, link: LinkKind, message: &Message) -> bool {
+    if link == LinkKind::None || !loops.is_trying() {
+        return false;
+    }
+    let content = (message.topic_bytes(), message.payload());
+    loops.keeps(message.origin.client_id(), content, message.arrival)
+}
+
+/// Sends what was kept back because it may go round.
+pub(crate) fn look_at_loops(core: &mut Core, now: Time) {
+    if !core.loops.turn(now) {
+        return;
+    }
+    let connections = core.connections.iter();
+    let links = connections.filter(|(_, conn)| conn.link() > LinkKind::None);
+    let sessions: Vec<_> = links.filter_map(|(_, conn)| conn.session()).collect();
+    for key in sessions {
+        pump(core, key, now);
+    }
+}
+
 /// Sends what is in RAM.
 fn send_ready(core: &mut Core, key: SessionKey, now: Time) -> Stop {
     let Core {
@@ -108,6 +130,7 @@ fn send_ready(core: &mut Core, key: SessionKey, now: Time) -> Stop {
         settings,
         counters,
         scratch,
+        loops,
         router,
         memory,
         ..
@@ -141,6 +164,10 @@ fn send_ready(core: &mut Core, key: SessionKey, now: Time) -> Stop {
             let more = session.is_durable() || session.outbound.awaits_commit(below);
             break Stop::Empty { more };
         };
+        if is_tried(loops, writer.connection().link(), &entry.message) {
+            session.outbound.unsend(entry);
+            break Stop::Blocked;
+        }
         if let Some(reason) = session.outbound.take_condemned(entry.id) {
             break Stop::Dead(entry, reason);
         }
@@ -148,7 +175,7 @@ fn send_ready(core: &mut Core, key: SessionKey, now: Time) -> Stop {
         entry.owed.retain &= !session.outbound.is_held(entry.owed.lane)
             || !entry.message.retain
             || router.retains(&entry.message);
-        let with = (&*settings, &mut *counters, &mut *scratch);
+        let with = (&*settings, &mut *counters, &mut *scratch, &mut *loops);
         let outcome = transmit_queued(&mut writer, session, &entry, with, now);
         if let (Some(reason), true, Some(id)) = (
             never(outcome),

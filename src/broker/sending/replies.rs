@@ -11,11 +11,18 @@ use crate::time::Time;
 /// waiting for any, and `flash_budget` may have the commit come late.
 const MANY: usize = 4096;
 
-/// Sends a reply, once everything said to the store up to now is on disk unless that is so.
+/// Sends a reply, once everything said to the store up to now is on disk unless that is so. PUBREL waits
+/// for no more than the row of its session, which says that the message was released: the messages
+/// that have come meanwhile may go without ever being written.
 pub(crate) fn reply_once(core: &mut Core, c: ConnId, reply: Reply, is_saved: bool, now: Time) {
+    let is_release = matches!(reply, Reply::PubRel(_));
     let ticket = core.connections.reply(c, reply, is_saved);
     if let Some(ticket) = ticket.filter(|_| !is_saved) {
-        core.ledger.after_commit(ticket, now);
+        if is_release {
+            core.ledger.after_state(ticket, now);
+        } else {
+            core.ledger.after_commit(ticket, now);
+        }
         // Without a promise to wait for they leave with this turn.
         let waits = core.settings.promise().0 == Promise::Committed;
         if waits && core.connections.waiting_replies(c) >= MANY {

@@ -175,6 +175,7 @@ fn send(
         settings,
         counters,
         scratch,
+        loops,
         ..
     } = &mut *core;
     let Some(session) = sessions.known_mut(key) else {
@@ -189,7 +190,7 @@ fn send(
         owed.seq = session.outbound.free_seq();
     }
     let entry = Entry::new(message, None, owed);
-    let with = (&*settings, counters, scratch);
+    let with = (&*settings, counters, scratch, loops);
     let outcome = transmit(&mut writer, session, (&entry, None), with, now);
     let is_sent = outcome == Transmitted::Sent;
     if is_sent && is_acked {

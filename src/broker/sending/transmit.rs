@@ -2,13 +2,14 @@
 
 use std::rc::Rc;
 
-use crate::bridge::Wire;
+use crate::bridge::{LinkKind, LoopGuard, Wire};
 use crate::broker::connections::Writer;
 use crate::broker::core::Scratch;
 use crate::broker::counters::Counters;
 use crate::broker::queues::age::is_too_old;
 use crate::broker::sessions::{DropReason, Session};
 use crate::broker::settings::Settings;
+use crate::mqtt::PropsBuf;
 use crate::session::Entry;
 use crate::time::Time;
 
@@ -43,13 +44,21 @@ impl Transmitted {
     }
 }
 
+/// What of the broker it takes to send a message.
+pub(crate) type With<'a> = (
+    &'a Settings,
+    &'a mut Counters,
+    &'a mut Scratch,
+    &'a mut LoopGuard,
+);
+
 /// Sends a message that has waited, unless it has grown too old or the rules, which may have
 /// changed since it was queued, forbid it.
 pub(super) fn transmit_queued(
     writer: &mut Writer<'_>,
     session: &Session,
     entry: &Entry,
-    (settings, counters, scratch): (&Settings, &mut Counters, &mut Scratch),
+    (settings, counters, scratch, loops): With<'_>,
     now: Time,
 ) -> Transmitted {
     let auth = &settings.auth;
@@ -65,7 +74,7 @@ pub(super) fn transmit_queued(
             writer,
             session,
             (entry, None),
-            (settings, counters, scratch),
+            (settings, counters, scratch, loops),
             now,
         )
     }
@@ -77,7 +86,7 @@ pub(crate) fn transmit(
     writer: &mut Writer<'_>,
     session: &Session,
     (entry, topic): (&Entry, Option<&str>),
-    (settings, counters, scratch): (&Settings, &mut Counters, &mut Scratch),
+    (settings, counters, scratch, loops): With<'_>,
     now: Time,
 ) -> Transmitted {
     let Scratch { outward, props, .. } = scratch;
@@ -103,7 +112,12 @@ pub(crate) fn transmit(
     if conn.wire().is_some_and(is_forbidden) {
         return Transmitted::Forbidden;
     }
-    if !writer.publish(entry, topic, retain, props, now) {
+    let is_sent = if writer.connection().link() > LinkKind::None {
+        publish_to_link(writer, (entry, topic, retain), (props, loops), now)
+    } else {
+        writer.publish(entry, topic, retain, (props, None), now)
+    };
+    if !is_sent {
         return Transmitted::TooLarge;
     }
     if let Some(wire) = writer.connection().wire() {
@@ -112,4 +126,25 @@ pub(crate) fn transmit(
     counters.publish_sent += 1;
     counters.publish_bytes_sent += message.payload().len() as u64;
     Transmitted::Sent
+}
+
+/// Sends a message on a link between brokers, with a mark while messages go round. False if it is too large.
+fn publish_to_link(
+    writer: &mut Writer<'_>,
+    (entry, topic, retain): (&Entry, &str, bool),
+    (props, loops): (&mut PropsBuf, &mut LoopGuard),
+    now: Time,
+) -> bool {
+    let message = &*entry.message;
+    let content = (message.topic_bytes(), message.payload());
+    let mark = loops
+        .is_awake(now)
+        .then(|| loops.mark(content, message.props()));
+    let mut publish = |mark| writer.publish(entry, topic, retain, (&mut *props, mark), now);
+    // The mark may be what makes it too large.
+    let is_sent = publish(mark.as_deref()) || mark.is_some() && publish(None);
+    if is_sent {
+        loops.passes(message.origin.client_id(), content, message.props(), now);
+    }
+    is_sent
 }

@@ -57,6 +57,17 @@ pub enum DropReason {
 }
 
 impl DropReason {
+    /// True if a queue had no room.
+    pub fn is_overflow(self) -> bool {
+        matches!(
+            self,
+            DropReason::QueueFull
+                | DropReason::OverflowOldest
+                | DropReason::OverflowNewest
+                | DropReason::OverflowTopic
+        )
+    }
+
     /// All of them, by number.
     pub const ALL: [DropReason; 15] = [
         DropReason::QueueFull,

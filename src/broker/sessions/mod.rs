@@ -372,6 +372,7 @@ fn save_session(session: &mut Session, filters: BTreeSet<Box<str>>, batch: &mut 
     }
     if state {
         batch.put_state(id, &session.state());
+        session.outbound.note_written();
     }
     if ids {
         session.inbound.take_unsaved(|number, page| match page {

@@ -8,14 +8,14 @@ use std::ops::Bound::{Excluded, Unbounded};
 use crate::held::{ALLOCATION, Charge, SESSIONS};
 use crate::lane::Lane;
 use crate::mqtt::RetainHandling;
-use crate::route::SubOptions;
+use crate::route::{PackedOptions, SubOptions};
 use crate::store::SubscriptionRecord;
 
 /// One subscription of a session; the router has the same options under the filter.
 #[derive(Clone, Debug)]
 pub(crate) struct Subscribed {
     pub(crate) filter: Box<str>,
-    pub(crate) options: SubOptions,
+    options: PackedOptions,
     pub(crate) retain_handling: RetainHandling,
     /// It has not got all that is retained for it, and its row is to say so: after a crash a walk begins
     /// anew.
@@ -42,24 +42,30 @@ impl Subscribed {
     ) -> Subscribed {
         Subscribed {
             filter: filter.into(),
-            options,
+            options: options.into(),
             retain_handling,
             awaits_retained: false,
             _held: Charge::new(size_of::<Subscribed>() + filter.len() + ALLOCATION),
         }
     }
 
+    /// What it asks for.
+    pub(crate) fn options(&self) -> SubOptions {
+        self.options.into()
+    }
+
     /// As it is stored.
     pub(super) fn record(&self) -> SubscriptionRecord {
+        let options = self.options();
         SubscriptionRecord {
             filter: self.filter.clone(),
-            qos: self.options.qos,
-            no_local: self.options.no_local,
-            retain_as_published: self.options.retain_as_published,
+            qos: options.qos,
+            no_local: options.no_local,
+            retain_as_published: options.retain_as_published,
             retain_handling: self.retain_handling,
-            sub_id: self.options.sub_id.map(|id| id.get()),
-            lane: if self.options.lane.is_share() {
-                self.options.lane
+            sub_id: options.sub_id.map(|id| id.get()),
+            lane: if options.lane.is_share() {
+                options.lane
             } else {
                 Lane::Client
             },
@@ -444,13 +450,13 @@ mod tests {
                 } else {
                     let known = model.remove(&filter);
                     let gone = subscriptions.remove(&filter);
-                    prop_assert_eq!(gone.map(|s| s.options.qos), known);
+                    prop_assert_eq!(gone.map(|s| s.options().qos), known);
                 }
                 prop_assert_eq!(subscriptions.len(), model.len());
                 let found = model.keys().map(|filter| levels(filter));
                 prop_assert_eq!(subscriptions.levels(), found.sum::<usize>());
             }
-            let gone = subscriptions.extract(|s| s.options.qos == QoS::AtLeastOnce);
+            let gone = subscriptions.extract(|s| s.options().qos == QoS::AtLeastOnce);
             let (at_least, rest): (Vec<_>, Vec<_>) =
                 model.into_iter().partition(|(_, qos)| *qos == QoS::AtLeastOnce);
             let filters = |all: &[(String, QoS)]| -> Vec<String> {

@@ -146,7 +146,7 @@ fn leave_groups(core: &mut Core, key: SessionKey) -> Vec<(Share, bool)> {
     session.set_shares(Vec::new());
     let subscriptions = session.subscriptions.iter();
     let names: Vec<_> = subscriptions
-        .filter_map(|s| match s.options.lane {
+        .filter_map(|s| match s.options().lane {
             Lane::Share(number) => Some((s.filter.clone(), number)),
             Lane::Client | Lane::Bridge(_) | Lane::Dead => None,
         })
@@ -229,13 +229,15 @@ fn end_but_for(core: &mut Core, key: SessionKey, mut kept: Vec<Share>, now: Time
     kept.retain(|share| session.outbound.has_waiting(share.lane()));
     let is_kept = |lane| kept.iter().any(|share| share.lane() == lane);
     let over = session.subscriptions.iter();
-    let over = over.filter(|s| !is_kept(s.options.lane));
+    let over = over.filter(|s| !is_kept(s.options().lane));
     let over: Vec<Box<str>> = over.map(|s| s.filter.clone()).collect();
     forget_identity(core, key);
     let Some(session) = core.sessions.known_mut(key) else {
         return;
     };
-    session.subscriptions.extract(|s| !is_kept(s.options.lane));
+    session
+        .subscriptions
+        .extract(|s| !is_kept(s.options().lane));
     session.inbound.clear();
     session.will = None;
     session.set_role(Role::Ended);
@@ -280,7 +282,7 @@ fn forget_identity(core: &mut Core, key: SessionKey) {
     core.sessions.forget_client_id(key);
     core.router.walks.forget(key);
     let session = core.sessions.get_mut(key).filter(|s| !s.is_ended());
-    let filters = session.map(|s| s.subscriptions.extract(|s| !s.options.lane.is_share()));
+    let filters = session.map(|s| s.subscriptions.extract(|s| !s.options().lane.is_share()));
     let filters = filters.into_iter().flatten().collect();
     core.router.forget(key, filters);
 }
@@ -378,7 +380,7 @@ pub(crate) fn restore_leftovers(core: &mut Core, key: SessionKey) {
     if session.is_ended() {
         let groups = &core.router.groups;
         let shares = session.subscriptions.iter().filter_map(|s| {
-            let Lane::Share(number) = s.options.lane else {
+            let Lane::Share(number) = s.options().lane else {
                 return None;
             };
             let group = groups.find(&s.filter)?;

@@ -232,7 +232,7 @@ fn without_persistence_nothing_waits() {
 #[test]
 fn only_unacknowledged_messages_count_against_the_receive_maximum() {
     let mut settings = settings();
-    settings.max_inflight_messages = 2;
+    settings.max_inflight_messages = Some(2);
     let mut world = World::with(settings);
     with_absent_receiver(&mut world, QoS::ExactlyOnce);
     let peer = world.clean(Version::V5, "p");

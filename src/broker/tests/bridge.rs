@@ -325,3 +325,51 @@ fn a_message_goes_by_the_line_it_is_queued_by() {
     let expected = ["2", "3"].map(|n| ("up/alarms/fire", n, QoS::AtLeastOnce));
     assert_eq!(sent, expected);
 }
+
+/// How many of 300 messages of `size` bytes are under way at first, by what the configuration says.
+fn under_way(said: Option<u16>, version: Version, receive_maximum: u16, size: usize) -> usize {
+    let mut settings = settings();
+    settings.max_inflight_messages = said;
+    let mut world = World::with(settings);
+    let bridge = add(&mut world);
+    let device = world.clean(Version::V311, "device");
+    for n in 1..301 {
+        world.publish(device, "a", &"x".repeat(size), qos1(n));
+    }
+    world.pass(secs(1));
+    let limits = Limits {
+        receive_maximum,
+        ..Limits::unnamed(version, secs(60))
+    };
+    let conn = world.broker.bridge_up(bridge, &limits, prefix(), world.now);
+    let peer = world.adopt(conn.unwrap(), version);
+    world.broker.bridge_start(world.conn(peer), world.now);
+    world.pass(secs(1));
+    world.messages(peer).len()
+}
+
+/// What the configuration says about the messages under way holds for every version; left unsaid, an
+/// upstream of MQTT 5 gets more.
+#[test]
+fn the_window_towards_an_upstream_is_what_is_said() {
+    for (said, version, receive_maximum, expected) in [
+        (Some(20), Version::V5, 65_535, 20),
+        (Some(20), Version::V311, 65_535, 20),
+        (Some(7), Version::V5, 65_535, 7),
+        (Some(150), Version::V5, 65_535, 150),
+        (Some(20), Version::V5, 10, 10),
+        (None, Version::V311, 65_535, 20),
+        (None, Version::V5, 65_535, 100),
+        (None, Version::V5, 20, 20),
+    ] {
+        let count = under_way(said, version, receive_maximum, 10);
+        assert_eq!(count, expected, "{said:?} {version:?} {receive_maximum}");
+    }
+}
+
+/// Before anything is known of the link, 16 KB go, and a larger message alone.
+#[test]
+fn little_goes_to_an_upstream_that_nothing_is_known_of() {
+    assert_eq!(under_way(None, Version::V5, 65_535, 1_000), 17);
+    assert_eq!(under_way(None, Version::V5, 65_535, 40_000), 1);
+}

@@ -62,10 +62,14 @@ impl Site {
 }
 
 fn add(world: &mut World, topics: &[BridgeTopic]) -> (BridgeId, Rc<Map>) {
+    add_as(world, "local.b", topics)
+}
+
+fn add_as(world: &mut World, client_id: &str, topics: &[BridgeTopic]) -> (BridgeId, Rc<Map>) {
     let map = Rc::new(Map::new(topics));
     let spec = BridgeSession {
         name: "b",
-        client_id: "local.b",
+        client_id,
         username: None,
         durable: true,
         topics,
@@ -248,4 +252,49 @@ fn handshakes_that_are_given_up_survive_a_kill() {
         site.world.answer_with(upstream, message, OK);
     }
     site.world.is_drained(site.bridge);
+}
+
+/// Another `local_clientid` takes the queue along, over a crash, too; a client that had the id has to go, and
+/// where a bridge has left a queue under it, that is the bridge's from then on.
+#[test]
+fn a_bridge_takes_its_queue_along_to_another_client_id() {
+    let lines = [at(AT_LEAST, "a/#")];
+    for crashes in [false, true] {
+        let mut site = Site::new(&lines);
+        let rival = site.world.clean(Version::V311, "new");
+        site.world.send_all(site.device, "a/x", AT_LEAST, 1..11);
+        let now = site.world.now;
+        site.world.broker.rename_bridge(site.bridge, "new", now);
+        (site.bridge, site.map) = add_as(&mut site.world, "new", &lines);
+        assert!(!site.world.is_open(rival), "crashes: {crashes}");
+        if crashes {
+            site.world.pass(secs(3));
+            site.world.crash(secs(60));
+            (site.bridge, site.map) = add_as(&mut site.world, "new", &lines);
+            let now = site.world.now;
+            site.world.broker.drop_orphan_bridges(now);
+        }
+        let upstream = site.up(&limits(50, false));
+        let came = site.world.messages(upstream).into_iter();
+        let came: Vec<String> = came.map(|m| m.payload).collect();
+        assert_eq!(came, numbers(1..11), "crashes: {crashes}");
+    }
+}
+
+#[test]
+fn a_bridge_that_gets_the_client_id_of_a_former_one_has_its_queue() {
+    let lines = [at(AT_LEAST, "a/#")];
+    let mut site = Site::new(&lines);
+    site.world.send_all(site.device, "a/x", AT_LEAST, 1..4);
+    let now = site.world.now;
+    site.world.broker.remove_bridge(site.bridge, now);
+    (site.bridge, site.map) = add_as(&mut site.world, "other", &lines);
+    site.world.send_all(site.device, "a/x", AT_LEAST, 4..8);
+    let now = site.world.now;
+    site.world.broker.rename_bridge(site.bridge, "local.b", now);
+    (site.bridge, site.map) = add(&mut site.world, &lines);
+    let upstream = site.up(&limits(50, false));
+    let came = site.world.messages(upstream).into_iter();
+    let came: Vec<String> = came.map(|m| m.payload).collect();
+    assert_eq!(came, numbers(1..4));
 }

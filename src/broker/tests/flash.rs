@@ -27,7 +27,7 @@ fn open_each(world: &mut World, peer: Peer, ids: std::ops::RangeInclusive<u16>) 
 #[test]
 fn handshakes_write_in_proportion_with_60_000_open_ids() {
     let mut world = World::with(General {
-        max_inflight_messages: 0,
+        max_inflight_messages: Some(0),
         ..settings()
     });
     let peer = world.durable(Version::V311, "p");
@@ -142,7 +142,7 @@ fn filters(world: &World, client_id: &str) -> Vec<(String, QoS)> {
     let sessions = &world.broker.core.sessions;
     let session = sessions.get(sessions.find(client_id).unwrap()).unwrap();
     let subscribed = session.subscriptions.iter();
-    let subscribed = subscribed.map(|s| (s.filter.to_string(), s.options.qos));
+    let subscribed = subscribed.map(|s| (s.filter.to_string(), s.options().qos));
     subscribed.collect()
 }
 

@@ -350,6 +350,10 @@ fn a_reload_looks_at_each_listener() {
     world.reload();
     assert!(world.is_open(a) && !world.is_open(b));
     // From now on one set of rules for all, and back.
+    let own = world.listeners.clone();
+    for listener in &mut world.listeners {
+        listener.security.acl_file = None;
+    }
     world.settings.per_listener_settings = false;
     world.settings.security.allow_anonymous = Some(true);
     world.reload();
@@ -358,10 +362,21 @@ fn a_reload_looks_at_each_listener() {
         world.got(a),
         [Got::PubAck(1, Reason::NO_MATCHING_SUBSCRIBERS)]
     );
+    world.listeners = own;
     world.settings.per_listener_settings = true;
     world.reload();
     world.publish(a, "b", "x", qos1(2));
     assert_eq!(world.got(a), [Got::PubAck(2, Reason::NOT_AUTHORIZED)]);
+    // Files of their own are enough for that (`plugin_use`).
+    world.settings.per_listener_settings = false;
+    world.reload();
+    for (topic, told) in [
+        ("a", Reason::NO_MATCHING_SUBSCRIBERS),
+        ("b", Reason::NOT_AUTHORIZED),
+    ] {
+        world.publish(a, topic, "x", qos1(3));
+        assert_eq!(world.got(a), [Got::PubAck(3, told)], "{topic}");
+    }
 }
 
 /// What was queued before the client lost the right to read it is not sent.

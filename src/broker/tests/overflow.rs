@@ -429,3 +429,32 @@ fn what_is_superseded_does_not_outlive_a_stop() {
     while world.store() {}
     assert_eq!(world.rows().len(), 1);
 }
+
+/// Small messages wait and have room, a large one has none: a lazy link is not to wait for more.
+#[test]
+fn the_queue_of_a_bridge_is_full_when_it_has_no_room_for_what_comes() {
+    for policy in [
+        Overflow::Refuse,
+        Overflow::Newest,
+        Overflow::Oldest,
+        Overflow::LatestPerTopic,
+    ] {
+        let mut world = with(2_000, 0, policy);
+        let bridge = add(&mut world, &[line("#")]);
+        let device = world.clean(Version::V5, "d");
+        let large = "x".repeat(1_900);
+        let fill = |world: &mut World, first: u16| {
+            for (id, payload) in (first..).zip(["1", "2", &large]) {
+                assert!(!world.broker.bridge_is_full(bridge), "{policy:?}: {id}");
+                world.publish(device, "a", payload, qos1(id));
+                world.pass(ms(50));
+            }
+            assert!(world.broker.bridge_is_full(bridge), "{policy:?}");
+        };
+        fill(&mut world, 1);
+        let upstream = up(&mut world, bridge, 20, true);
+        assert!(!drain(&mut world, upstream).is_empty());
+        world.cut(upstream);
+        fill(&mut world, 4);
+    }
+}

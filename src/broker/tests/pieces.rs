@@ -1,10 +1,11 @@
 //! What a peer makes as large as it likes goes on in pieces: no packet and no turn does more than so
 //! many units of work, and in the end all is done.
 
+use super::memory::{LIMIT, fill};
 use super::world::Arrived;
 use super::*;
 use crate::broker::end_turn;
-use crate::mqtt::{Packet, Property, Props, Subscribe};
+use crate::mqtt::{Packet, Property, Props, Subscribe, Unsubscribe};
 
 /// So much work a packet or a turn may take: pieces of a thousand units, and a last step beyond.
 pub(super) const MOST: u64 = 2_500;
@@ -115,6 +116,34 @@ fn a_subscription_to_all_that_is_retained_goes_on_in_pieces() {
         .collect();
     assert!(world.after_suback(b) == of_b);
     assert_eq!(world.walks(), 0);
+}
+
+/// Above three quarters of `memory_limit`, too: what is known is subscribed to anew and given up in pieces.
+#[test]
+fn without_much_memory_filters_that_are_known_go_in_pieces() {
+    let mut settings = settings();
+    settings.memory_limit = Some(LIMIT);
+    settings.doors.max_filters_per_packet = 0;
+    let mut world = World::with(settings);
+    let a = world.clean(Version::V5, "a");
+    let filters: Vec<String> = (0..3_000).map(|n| format!("n/{n}")).collect();
+    let filters: Vec<&str> = filters.iter().map(|filter| &**filter).collect();
+    world.subscribe_in_pieces(a, &filters, QoS::AtMostOnce);
+    assert_eq!(world.after_suback(a), NONE);
+    let _load = fill(&world, 8);
+    let turns = world.subscribe_in_pieces(a, &filters, QoS::AtLeastOnce);
+    assert!(turns > 2, "{turns}");
+    assert_eq!(world.next(a), Some(Got::SubAck(1, vec![Reason(1); 3_000])));
+    let conn = world.conn(a);
+    let packet = Packet::Unsubscribe(Unsubscribe {
+        id: pid(2),
+        props: Props::EMPTY,
+        filters,
+    });
+    let took = world.effort(|world| world.broker.packet(conn, packet, world.now));
+    assert!(took <= MOST, "the packet took {took}");
+    assert!(world.turns() > 2);
+    assert!(matches!(world.next(a), Some(Got::UnsubAck(2, ..))));
 }
 
 /// A thousand times the same filter in one packet is one filter; different ones bring what they

@@ -380,7 +380,7 @@ fn few_qos_2_at_once_before_mqtt_5() {
         (Version::V311, QoS::ExactlyOnce, Some(50), 50),
     ] {
         let mut settings = settings();
-        settings.max_inflight_messages = 100;
+        settings.max_inflight_messages = Some(100);
         let mut world = World::with(settings);
         let bridge = add(&mut world, &lines());
         let unnamed = Limits::unnamed(version, secs(60));

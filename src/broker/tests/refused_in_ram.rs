@@ -6,21 +6,26 @@ use super::refused::{QUOTA, limits, lines, numbers, sorted, up};
 use super::*;
 use crate::bridge::Map;
 use crate::broker::{BridgeId, BridgeSession, DropReason};
+use crate::config::BridgeTopic;
 
 /// A world with such a bridge that is up, and a device.
 pub(super) fn connected(window: u16) -> (World, BridgeId, Peer, Peer) {
+    connected_by(window, &lines())
+}
+
+pub(super) fn connected_by(window: u16, lines: &[BridgeTopic]) -> (World, BridgeId, Peer, Peer) {
     let mut world = World::new();
-    let (lines, map) = (lines(), Rc::new(Map::new(&lines())));
+    let map = Rc::new(Map::new(lines));
     let spec = BridgeSession {
         name: "b",
         client_id: "local.b",
         username: None,
         durable: false,
-        topics: &lines,
+        topics: lines,
         map: &map,
     };
     let bridge = world.broker.add_bridge(&spec, world.now);
-    let upstream = up(&mut world, bridge, &lines, limits(window, false));
+    let upstream = up(&mut world, bridge, lines, limits(window, false));
     let device = world.clean(Version::V311, "d");
     (world, bridge, upstream, device)
 }

@@ -181,7 +181,7 @@ fn a_client_is_held_to_what_it_was_told() {
         world.listen(away, "#", QoS::ExactlyOnce);
         world.cut(away);
         let early = world.clean(Version::V5, "early");
-        world.settings.max_inflight_messages = 1;
+        world.settings.max_inflight_messages = Some(1);
         world.settings.max_packet_size = Some(100);
         set_general(&mut world);
         let device = if before {
@@ -238,4 +238,20 @@ fn lines_that_may_lose_nothing_are_looked_at_once() {
     assert!(world.broker.core.watches.bounded_anew.is_empty());
     assert_eq!(world.broker.bridge_backlog(bridge).0, 1_200);
     assert_eq!(queued_for(&world, "away"), 4);
+}
+
+/// Whoever goes while the new bounds are still to reach it takes nothing with it.
+#[test]
+fn a_session_may_end_before_the_new_bounds_reach_it() {
+    let mut world = World::new();
+    let peers: Vec<_> = (0..3)
+        .map(|n| world.clean(Version::V311, &format!("c{n}")))
+        .collect();
+    set_general(&mut world);
+    for peer in peers {
+        world.disconnect(peer, Reason::SUCCESS);
+    }
+    let now = world.now;
+    end_turn(&mut world, now);
+    assert!(world.broker.core.watches.bounded_anew.is_empty());
 }

@@ -175,7 +175,7 @@ fn the_window_is_the_smaller_of_both_limits() {
         (2, Some(20), 2),
     ] {
         let mut settings = settings();
-        settings.max_inflight_messages = own;
+        settings.max_inflight_messages = Some(own);
         let mut world = World::with(settings);
         let dial = Dial {
             receive_maximum: peers,

@@ -93,6 +93,85 @@ fn thousands_of_sessions_make_no_turn_long() {
     assert_eq!(session.outbound.len(), 2);
 }
 
+/// What the topic retained before goes first to those whose walks have not come to it: in pieces, too.
+#[test]
+fn what_was_retained_before_goes_ahead_in_pieces() {
+    const COUNT: usize = 2_000;
+    let mut world = World::new();
+    let publisher = world.clean(Version::V5, "p");
+    // More than a walk looks at in a turn before it comes to what is there.
+    for n in 0..200 {
+        let topic = format!("n{n:03}/none");
+        world.publish_in_turn(publisher, (&topic, "v"), Delivery::AtMostOnce, true, &[]);
+    }
+    world.publish_with(publisher, "z/all", "old", qos1(1), true, &[]);
+    for n in 0..COUNT {
+        let peer = world.durable(Version::V5, &format!("c{n}"));
+        let packet = crate::mqtt::Subscribe {
+            id: pid(1),
+            props: crate::mqtt::Props::EMPTY,
+            filters: vec![Subscription::new("+/all", QoS::AtLeastOnce)],
+        };
+        let (conn, now) = (world.conn(peer), world.now);
+        world.broker.packet(conn, Packet::Subscribe(packet), now);
+        // It goes before its turn ends, and its walk waits.
+        world.cut(peer);
+    }
+    world.pass(secs(1));
+    assert_eq!(world.broker.core.router.walks.len(), COUNT);
+    let (conn, now) = (world.conn(publisher), world.now);
+    let publish = Publish {
+        delivery: qos1(2),
+        retain: true,
+        topic: "z/all",
+        props: crate::mqtt::Props::EMPTY,
+        payload: b"new",
+    };
+    let packet = Packet::Publish(publish);
+    let took = world.effort(|world| world.broker.packet(conn, packet, now));
+    assert!(took <= MOST, "the packet took {took}");
+    while !world.broker.core.fan_outs.is_empty() {
+        let took = world.effort(|world| _ = end_turn(world, now));
+        assert!(took <= MOST, "a turn took {took}");
+    }
+    world.pass(secs(1));
+    for n in [0, COUNT / 2, COUNT - 1] {
+        let peer = world.durable(Version::V5, &format!("c{n}"));
+        world.pass(secs(1));
+        let came = take_messages(&mut world, peer).into_iter();
+        let came: Vec<_> = came
+            .map(|message| (message.payload, message.retain))
+            .collect();
+        assert_eq!(
+            came,
+            [("old".to_owned(), true), ("new".to_owned(), false)],
+            "c{n}"
+        );
+    }
+}
+
+/// Who goes between two pieces finds what queue_qos0_messages keeps for it, as if it had been away before.
+#[test]
+fn a_message_at_qos_0_waits_for_who_goes_meanwhile() {
+    for queues in [true, false] {
+        let (mut world, peers) = world(40, QoS::AtMostOnce);
+        let mut general = world.settings.clone();
+        general.queue_qos0_messages = queues;
+        world.broker.set_general(&general, world.now);
+        let p = world.clean(Version::V5, "p");
+        world.publish(p, "all", "x", qos1(1));
+        world.cut(peers[39]);
+        assert!(!world.broker.core.fan_outs.is_empty());
+        world.spread_all();
+        let got = world.all_payloads(&peers[..39]);
+        assert!(got.iter().all(|got| *got == ["x"]), "{got:?}");
+        let back = world.durable(Version::V5, "c39");
+        world.pass(secs(1));
+        let came = world.all_payloads(&[back]).concat();
+        assert_eq!(came.len(), usize::from(queues));
+    }
+}
+
 /// Messages on one topic come in their order to each, whoever publishes them; those to few on other topics
 /// do not wait.
 #[test]

@@ -188,7 +188,7 @@ fn messages_held_back_keep_their_order() {
     let peer = world.durable(Version::V311, "c");
     world.listen(peer, "a", QoS::AtLeastOnce);
     let publisher = world.clean(Version::V311, "p");
-    world.settings.max_inflight_messages = 20;
+    world.settings.max_inflight_messages = Some(20);
     for n in 1..22 {
         world.publish(publisher, "a", "x", qos1(n));
     }

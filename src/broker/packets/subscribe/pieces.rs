@@ -17,21 +17,21 @@ use crate::impossible;
 use crate::keys::{ConnId, SessionKey};
 use crate::time::Time;
 
-/// True if so many `filters` are to be taken in pieces. Where there is no memory to keep them until then, they
-/// are taken at once: nearly all are refused, or known, and cost little.
+/// True if so many `filters` are to be taken in pieces. Above three quarters of `memory_limit` new ones are
+/// refused, which costs little, so they are not kept until then, unless something else is to be done
+/// (`are_known`). Where there is no memory at all they are taken at once.
 pub(crate) fn are_many<'f>(
     core: &Core,
     filters: impl ExactSizeIterator<Item = &'f str> + Clone,
+    are_known: impl FnOnce() -> bool,
 ) -> bool {
     let most = core.portions.filters;
     let are_many = filters.len() > most || filters.clone().map(work).sum::<usize>() > most;
-    are_many && has_memory(core, Asked::size(filters))
-}
-
-/// True if so many bytes more leave a quarter of `memory_limit` free.
-fn has_memory(core: &Core, bytes: usize) -> bool {
-    let limit = core.settings.memory_limit();
-    limit.is_none_or(|limit| core.memory.bytes() + bytes as u64 <= limit / 4 * 3)
+    let Some(limit) = core.settings.memory_limit().filter(|_| are_many) else {
+        return are_many;
+    };
+    let with_them = core.memory.bytes() + Asked::size(filters) as u64;
+    with_them <= limit / 4 * 3 || with_them <= limit / 10 * 9 && are_known()
 }
 
 /// A packet of many filters: its answer has its place from now on.

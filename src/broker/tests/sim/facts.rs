@@ -73,7 +73,7 @@ fn options(options: &SubOptions) -> Options {
 
 fn facts(world: &World, session: &Session) -> Facts {
     let subscriptions = session.subscriptions.iter();
-    let subscriptions = subscriptions.map(|s| (s.filter.to_string(), options(&s.options)));
+    let subscriptions = subscriptions.map(|s| (s.filter.to_string(), options(&s.options())));
     let awaiting = session.subscriptions.iter().filter(|s| s.awaits_retained);
     let awaiting = awaiting.map(|s| s.filter.to_string());
     let will = session.will.as_ref();

@@ -24,7 +24,7 @@ mod wire;
 
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
@@ -81,7 +81,7 @@ impl Env {
 
     /// How many messages a client that is not told may have unacknowledged.
     fn window(&self) -> usize {
-        match self.world.settings.max_inflight_messages {
+        match self.world.settings.max_inflight_messages.unwrap_or(20) {
             0 => usize::from(u16::MAX),
             limit => usize::from(limit),
         }
@@ -98,7 +98,7 @@ fn settings_for(rng: &mut Rng) -> General {
     let mut settings = settings();
     // The plan has sessions that never end.
     settings.persistent_client_expiration = None;
-    settings.max_inflight_messages = [0, 1, 3, 20][rng.usize(..4)];
+    settings.max_inflight_messages = Some([0, 1, 3, 20][rng.usize(..4)]);
     settings.max_queued_messages = [0, 0, 0, 200][rng.usize(..4)];
     settings.queue_overflow = [Overflow::Refuse, Overflow::Oldest][rng.usize(..2)];
     settings.queue_qos0_messages = rng.bool();
@@ -453,16 +453,14 @@ impl Tally {
 /// Runs the seeds on all processors; a world belongs to its thread.
 fn run_all(seeds: Range<u64>) -> Tally {
     let threads = thread::available_parallelism().map_or(2, usize::from);
-    let next = AtomicU64::new(seeds.start);
+    let left = Mutex::new(seeds);
+    let next = || left.lock().unwrap().next();
     let work = || {
         let mut tally = Tally::default();
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds.end {
-                return tally;
-            }
+        while let Some(seed) = next() {
             tally = tally.and(run(seed));
         }
+        tally
     };
     thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
