@@ -1,5 +1,7 @@
 //! The database: tables, commits and cold reads. Every call blocks on the disk.
 
+mod fill;
+
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
@@ -117,7 +119,8 @@ impl Rows {
 
 impl Db {
     /// Opens the store, or creates it, and reads all but the backlog's payloads. A damaged file
-    /// is set aside for one with what could be saved of it; [`Loaded::quarantined`] then says so.
+    /// is set aside for one with what could be saved of it; [`Loaded::quarantined`] then says so. A
+    /// store of a newer format is left as it is, to the byte, with its journal.
     ///
     /// # Errors
     /// Whatever an operator has to cure: see [`Error`].
@@ -128,6 +131,7 @@ impl Db {
         };
         let meter = Meter::default();
         let files = || StoreFiles::new(&path, meter.clone());
+        rescue::peek::check(&path)?;
         let resumed = rescue::resume(&path)?;
         files().create_if_absent()?;
         let opened = Db::with_files(Box::new(files()));

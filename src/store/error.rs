@@ -35,6 +35,10 @@ pub enum Error {
     },
     /// The file is a sound redb database, but not a store of this program.
     Foreign(PathBuf),
+    /// The file is a persistence file of Mosquitto's.
+    Mosquittos(PathBuf),
+    /// There is something in the store already, where there must be nothing.
+    NotEmpty,
     /// The disk or the quota is full.
     Full(io::Error),
     /// The disk failed.
@@ -111,6 +115,13 @@ impl fmt::Display for Error {
                 "{}: not a store of this program; move it away or change persistence_file",
                 path.display()
             ),
+            Error::Mosquittos(path) => write!(
+                f,
+                "{0}: a store of Mosquitto's; give another persistence_file, and \
+                 `footbridge import-mosquitto {0}` takes over what is in it",
+                path.display()
+            ),
+            Error::NotEmpty => f.write_str("there is something in the store already"),
             Error::Full(e) => write!(f, "the disk of the store is full: {e}"),
             Error::Io(e) => write!(f, "the disk of the store fails: {e}"),
             Error::Corrupt(why) => write!(f, "the store is damaged: {why}"),

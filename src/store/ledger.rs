@@ -310,11 +310,17 @@ impl<T> Store<T> {
 
     /// Gives `waiter` back once everything said up to now is on disk.
     pub fn after_commit(&mut self, waiter: T, now: Time) {
+        self.after_state(waiter, now);
+        self.promised = true;
+    }
+
+    /// Gives `waiter` back once the rows of sessions are on disk: messages may be left out.
+    pub fn after_state(&mut self, waiter: T, now: Time) {
         match self.promise {
             Promise::Committed => self.waiters.push(Waits::One(waiter)),
             Promise::AtOnce => self.opened.push_back(waiter),
         }
-        self.promise(now);
+        self.commit_by(now + self.commit_interval);
     }
 
     /// Something changed that must be on disk within the commit interval.
@@ -341,7 +347,7 @@ impl<T> Store<T> {
 
     /// When the next commit must begin: a pending message waits for its receivers for the commit
     /// interval, and is not written if they have all taken it by then.
-    fn due(&self) -> Option<Time> {
+    pub fn due(&self) -> Option<Time> {
         let oldest = self.pending.front().and_then(Option::as_ref);
         let messages = oldest.map(|pending| pending.since + self.commit_interval);
         messages.into_iter().chain(self.due).min()

@@ -28,7 +28,9 @@ const REDB_VERSIONS: [usize; 2] = [64, 192];
 /// The formats that newer versions of redb may write; beyond these it is garbage.
 const REDB_NEWER: Range<u8> = 4..16;
 /// What a Mosquitto persistence file starts with.
-const MOSQUITTO_MAGIC: &[u8] = b"\x00\xB5\x00mosquitto db";
+pub const MOSQUITTO_MAGIC: &[u8] = b"\x00\xB5\x00mosquitto db";
+/// What an SQLite database starts with, such as that of Mosquitto's persist-sqlite plugin.
+pub const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
 
 /// Where the store lives.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -292,24 +294,41 @@ fn refine(path: &Path, error: Error) -> Error {
     if !error.is_damage() {
         return error;
     }
+    let refused = refuse_foreign(path).and_then(|()| refuse_newer_redb(path));
+    refused.err().unwrap_or(error)
+}
+
+/// Refuses the file of a newer redb.
+///
+/// # Errors
+/// [`Error::Newer`].
+pub(in crate::store) fn refuse_newer_redb(path: &Path) -> Result<(), Error> {
     let head = head(path);
-    if is_mosquittos(path) {
-        return Error::Foreign(path.into());
-    }
     match version(&head) {
         Some(version) if head.starts_with(REDB_MAGIC) && REDB_NEWER.contains(&version) => {
-            Error::Newer {
+            Err(Error::Newer {
                 path: path.into(),
                 found: version.into(),
-            }
+            })
         }
-        _ => error,
+        _ => Ok(()),
     }
 }
 
-/// Whether the file is a persistence file of Mosquitto's; false where it can't be read.
-pub fn is_mosquittos(path: &Path) -> bool {
-    head(path).starts_with(MOSQUITTO_MAGIC)
+/// Refuses the file of a program whose files may be taken for a store by mistake, by its first bytes.
+/// One that can't be read passes.
+///
+/// # Errors
+/// [`Error::Mosquittos`] and [`Error::Foreign`].
+pub(in crate::store) fn refuse_foreign(path: &Path) -> Result<(), Error> {
+    let head = head(path);
+    if head.starts_with(MOSQUITTO_MAGIC) {
+        Err(Error::Mosquittos(path.into()))
+    } else if head.starts_with(SQLITE_MAGIC) {
+        Err(Error::Foreign(path.into()))
+    } else {
+        Ok(())
+    }
 }
 
 /// The version of redb's format. Both commit slots name it: rot would have hit one of them.

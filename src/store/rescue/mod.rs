@@ -5,6 +5,9 @@
 //! are live (`walk`); what they lead to no more is searched for (`search`). The rows go into a
 //! new store beside the old one (`new_store`), a bounded number at a time.
 //!
+//! By the same pages a start finds out, before redb may write to a file, whether that is a store for
+//! this program (`peek`).
+//!
 //! The new store takes the place of the damaged file by renames, and there is no moment at which
 //! a crash loses either or makes an empty store of both:
 //!
@@ -19,6 +22,7 @@ mod link;
 mod new_store;
 mod node;
 mod pages;
+pub(super) mod peek;
 pub(super) mod report;
 mod row;
 mod search;

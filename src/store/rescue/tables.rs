@@ -37,6 +37,8 @@ pub(super) struct Tables {
     pub(super) is_exact: bool,
     /// Of which tables, in the same order, a definition was seen: most stores don't have all.
     seen: [bool; Table::ALL.len()],
+    /// Whether the definitions of the last commit lie on more pages than the one that was read.
+    has_more: bool,
 }
 
 impl Tables {
@@ -48,6 +50,7 @@ impl Tables {
             found: [Found::Lost; Table::ALL.len()],
             is_exact: is_last(&slots),
             seen: [false; Table::ALL.len()],
+            has_more: false,
         };
         let mut page = Vec::new();
         for slot in &slots {
@@ -59,6 +62,7 @@ impl Tables {
             };
             let is_sound = pages.read_node(link, None, &mut page);
             tables.is_exact &= is_sound;
+            tables.has_more |= Node::parse(&page, None).is_some_and(|node| !node.is_leaf());
             // Of a damaged slot nothing but a whole page proves that it leads to the right one.
             if is_sound || slot.is_sound {
                 tables.take(pages, &page, is_sound);
@@ -82,6 +86,12 @@ impl Tables {
                 *place = Found::Empty;
             }
         }
+    }
+
+    /// Whether the last commit is sound and has no table of this name.
+    pub(super) fn lack(&self, table: Table) -> bool {
+        let is_seen = self.seen.get(table as usize).is_some_and(|seen| *seen);
+        self.is_exact && !self.has_more && !is_seen
     }
 
     fn are_complete(&self) -> bool {

@@ -97,6 +97,16 @@ pub(super) fn walk(pages: &mut Pages<'_>, sink: &mut impl Sink) -> Walked {
     walked
 }
 
+/// Follows the tree of one table; `false` if the file is sound, as far as it was read, and has none of
+/// this name.
+pub(super) fn walk_table(pages: &mut Pages<'_>, table: Table, sink: &mut impl Sink) -> bool {
+    let tables = Tables::find(pages);
+    if let Some(Found::Tree(root)) = tables.found.get(table as usize) {
+        Tree::new(table, pages, sink).walk(root.link);
+    }
+    !tables.lack(table)
+}
+
 /// A page to visit. It is known to belong to the tree, whatever it holds by now.
 struct Visit {
     link: Link,

@@ -16,7 +16,8 @@ pub struct LineRecord {
     pub local: u64,
 }
 
-/// Something that a bridge does without towards one upstream.
+/// Something that a bridge has found out about one upstream: what it does without there, or which session
+/// it was seen with.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GivenUpRecord {
     /// The number of the upstream.

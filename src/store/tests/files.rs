@@ -125,7 +125,7 @@ fn the_files_of_others_are_refused_and_left_alone() {
         b"\x00\xB5\x00mosquitto db\x00\x00\x00\x00\x00\x00\x06",
     )
     .unwrap();
-    assert!(matches!(open(&path), Err(Error::Foreign(at)) if at == path));
+    assert!(matches!(open(&path), Err(Error::Mosquittos(at)) if at == path));
     fs::remove_file(&path).unwrap();
     drop(Database::create(&path).unwrap());
     assert!(matches!(open(&path), Err(Error::Foreign(at)) if at == path));
