@@ -2,7 +2,9 @@
 
 use argh::FromArgs;
 
+use super::bridge::{self, Bridge};
 use super::demo::{self, Demo};
+use super::import::{self, ImportMosquitto};
 use super::passwd::{self, Passwd};
 use super::publish::{self, Pub};
 use super::status::{self, Status};
@@ -28,6 +30,16 @@ pub fn run(args: &[&str]) -> Option<u8> {
             Err(Error::Help) => print(status::HELP),
             Err(error) => end(command, Err(error), false),
             Ok(status) => end(command, status.run(), false),
+        },
+        "bridge" => match Bridge::parse(args) {
+            Err(Error::Help) => print(bridge::HELP),
+            Err(error) => end(command, Err(error), false),
+            Ok(bridge) => end(command, bridge.run(), false),
+        },
+        "import-mosquitto" => match ImportMosquitto::parse(args) {
+            Err(Error::Help) => print(import::HELP),
+            Err(error) => end(command, Err(error), false),
+            Ok(import) => end(command, import.run(), false),
         },
         "demo" => match Demo::parse(args) {
             Err(Error::Help) => print(demo::HELP),

@@ -1,10 +1,13 @@
-//! What `footbridge pub`, `sub`, `status` and `demo` end with when they fail.
+//! What `footbridge pub`, `sub`, `status`, `bridge`, `import-mosquitto` and `demo` end with when they fail.
 
 use std::fmt;
 use std::io;
 
 use super::client::{self, plain};
 use super::demo::DemoError;
+use crate::config::printable::printable;
+use crate::run;
+use crate::run::control::protocol::Refusal;
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug)]
@@ -27,16 +30,24 @@ pub enum Error {
     NoFigures,
     /// A line of standard input is longer than a message may be.
     LineTooLong,
+    /// A running broker can't be reached over its control socket, and why.
+    Unsteered(String),
+    /// It refuses what it was asked for.
+    Refused(Refusal),
+    /// Nothing of Mosquitto's file was brought over.
+    Import(Box<run::import::Error>),
     /// The demo can't go on.
     Demo(DemoError),
 }
 
 impl Error {
-    /// The exit status of the process, as mosquitto_pub and mosquitto_sub have it.
+    /// The exit status of the process, as mosquitto_pub and mosquitto_sub have it; 2 where there is
+    /// no broker to steer.
     pub fn exit_status(&self) -> u8 {
         match self {
             Error::Client(error) => error.exit_status(),
             Error::Timeout => 27,
+            Error::Unsteered(_) => 2,
             _ => 1,
         }
     }
@@ -60,6 +71,16 @@ impl fmt::Display for Error {
                  $SYS/#."
             ),
             Error::LineTooLong => write!(f, "Error: A line is longer than a message may be."),
+            Error::Unsteered(why) => write!(f, "Error: {why}."),
+            Error::Refused(why) => {
+                let lines: Vec<_> = why.0.lines().map(printable).collect();
+                write!(f, "Error: {}.", lines.join("\n"))
+            }
+            Error::Import(why) => {
+                let lines = why.to_string();
+                let lines: Vec<_> = lines.lines().map(printable).collect();
+                write!(f, "Error: {}.", lines.join("\n"))
+            }
             Error::Demo(error) => write!(f, "Error: {error}"),
         }
     }

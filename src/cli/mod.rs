@@ -1,10 +1,13 @@
 //! The command line.
 
+pub mod bridge;
 pub mod client;
 pub mod commands;
+mod control;
 pub mod demo;
 mod error;
 mod format;
+pub mod import;
 mod json;
 pub mod options;
 pub mod passwd;
@@ -26,7 +29,7 @@ use crate::run::Options;
 
 /// A small MQTT broker with a durable bridge. Without a configuration file it listens on loopback
 /// only, port 1883. `--help config` explains every directive. Further commands, each with --help of
-/// its own: pub, sub, status, passwd, demo.
+/// its own: pub, sub, status, bridge, passwd, import-mosquitto, demo.
 #[derive(FromArgs, PartialEq, Eq, Debug)]
 pub struct Args {
     /// the configuration file, in the dialect of mosquitto.conf

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use argh::FromArgs;
 
 use crate::auth::passwd::{ARGON2, Hash, ITERATIONS, MAX_ITERATIONS, SALT_BYTES, Scheme, Skipped};
-use crate::auth::without_bom;
+use crate::auth::{self, without_bom};
 use crate::config::printable::printable;
+use crate::files;
 use crate::mqtt::check_string;
 use ask::ask;
 
@@ -246,8 +247,10 @@ fn upgrade(text: &str, scheme: Scheme) -> Result<String, Error> {
     Ok(out)
 }
 
+/// The text of a password file.
 fn read(path: &Path) -> Result<String, Error> {
-    match fs::read_to_string(path) {
+    let read = files::read(path, auth::MAX_BYTES);
+    match read.and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other)) {
         Ok(text) => Ok(without_bom(&text).to_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(Error::Missing(path.to_owned()))
@@ -261,6 +264,11 @@ fn read(path: &Path) -> Result<String, Error> {
 fn replace(path: &Path, text: &str) -> Result<(), Error> {
     // Behind a symbolic link, the file it points to.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+        // Such as /dev/null, which root would replace for all programs.
+        let other = io::Error::new(io::ErrorKind::InvalidInput, "it is no file");
+        return Err(Error::File(path, other));
+    }
     let mut temporary = path.clone().into_os_string();
     temporary.push(format!(".{}.tmp", std::process::id()));
     let temporary = PathBuf::from(temporary);
@@ -412,6 +420,22 @@ mod tests {
         assert!(verify(&file, "a", "2"));
         let text = fs::read_to_string(&file).unwrap();
         assert!(text.starts_with("a:$7$") && text.lines().count() == 1);
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, mode).unwrap();
+        for options in [
+            &["-b", "FILE", "a", "1"][..],
+            &["-c", "-b", "FILE", "a", "1"],
+        ] {
+            let wrong = run(args(options, &fifo)).unwrap_err().to_string();
+            assert!(wrong.contains("no file"), "{wrong}");
+        }
+        assert!(!fs::metadata(&fifo).unwrap().is_file());
     }
 
     #[test]

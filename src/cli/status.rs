@@ -216,7 +216,7 @@ fn as_text(figures: &Figures) -> String {
 }
 
 /// A size for people, in powers of 1,024.
-fn bytes(n: u64) -> String {
+pub(super) fn bytes(n: u64) -> String {
     let (mut size, mut unit) = (n as f64, "bytes");
     for larger in ["KB", "MB", "GB", "TB"] {
         if size < 1024.0 {

@@ -15,12 +15,13 @@ use std::time::Duration;
 
 use rustix::process::geteuid;
 
+use super::control;
 use super::loops::{self, Known};
 use super::options::{self, Options};
 use super::tls;
 use super::user;
 use crate::auth::{self, Auth};
-use crate::config::{Bridge, Config};
+use crate::config::{Bridge, Config, Reading};
 use crate::net::{self, Found};
 
 pub use findings::Findings;
@@ -32,7 +33,7 @@ const NAMES_WITHIN: Duration = Duration::from_secs(5);
 
 /// Checks the configuration and all that it names.
 pub fn check(options: &Options) -> Findings {
-    let examined = options::examine(options);
+    let examined = options::examine(options, Reading::Once);
     let mut findings = Findings {
         errors: examined.errors.iter().map(ToString::to_string).collect(),
         warnings: examined.notes,
@@ -54,6 +55,7 @@ pub fn check(options: &Options) -> Findings {
     }
     findings.errors.extend(tls::check(config));
     folders::check(config, &mut findings);
+    findings.errors.extend(control::check(config).err());
     let open = readable_by_all(options.config.as_deref(), config);
     findings.warnings.extend(open);
     let ports = options.ports.iter().enumerate();

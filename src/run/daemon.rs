@@ -1,5 +1,7 @@
 //! What the process needs: `-d`, the pid file, room for descriptors, and no more rights than that.
 
+pub(super) mod notify;
+
 use std::env;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
@@ -100,6 +102,15 @@ pub(super) fn write_pid(path: &Path) -> io::Result<()> {
     fs::write(path, format!("{}\n", std::process::id()))
 }
 
+/// Removes the file at `path` if it holds this process's number, as [`write_pid`] leaves it: by now it may
+/// be that of another broker, or gone, and its folder may be another user's.
+pub(super) fn remove_pid(path: &Path) {
+    let own = format!("{}\n", std::process::id());
+    if fs::read(path).is_ok_and(|found| found == own.as_bytes()) {
+        let _ = fs::remove_file(path);
+    }
+}
+
 /// Allows as many open descriptors, and so connections, as the system lets us have.
 pub(super) fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
@@ -145,6 +156,19 @@ pub(super) fn give_up_rights() -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_number_of_another_process_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pid");
+        remove_pid(&path);
+        write_pid(&path).unwrap();
+        remove_pid(&path);
+        assert!(!path.exists());
+        fs::write(&path, "1\n").unwrap();
+        remove_pid(&path);
+        assert!(path.exists());
+    }
 
     #[test]
     fn what_the_child_says_is_passed_on() {

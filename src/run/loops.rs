@@ -1,6 +1,8 @@
 //! Bridges whose upstream is this broker itself: each message that goes up would come back, and go
 //! up again.
 
+pub(super) mod rings;
+
 use std::net::IpAddr;
 
 use crate::config::{Config, Family, Listener, UpstreamAddress};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Error, loops, memory};
-use crate::config::{self, Config, Doors, Examined, LogTypes};
+use crate::config::{self, Config, Doors, Examined, LogTypes, Reading};
 use crate::net;
 
 /// What the command line says.
@@ -23,8 +23,8 @@ pub struct Options {
 ///
 /// # Errors
 /// [`Error::Config`], [`Error::Loop`].
-pub(super) fn load(options: &Options) -> Result<(Config, Vec<String>), Error> {
-    let loaded = examine(options).sound().map_err(Error::Config)?;
+pub(super) fn load(options: &Options, reading: Reading) -> Result<(Config, Vec<String>), Error> {
+    let loaded = examine(options, reading).sound().map_err(Error::Config)?;
     let looped = loops::find(&loaded.config, &options.ports, &loops::Literally);
     if looped.is_empty() {
         Ok((loaded.config, loaded.notes))
@@ -34,15 +34,16 @@ pub(super) fn load(options: &Options) -> Result<(Config, Vec<String>), Error> {
 }
 
 /// All that can be said about the configuration.
-pub(super) fn examine(options: &Options) -> Examined {
+pub(super) fn examine(options: &Options, reading: Reading) -> Examined {
     let mut examined = match &options.config {
-        Some(path) => Config::examine(path, &config::Env::system()),
+        Some(path) => Config::examine(path, &config::Env::system(), reading),
         None => Examined {
             config: Config::default(),
             notes: Vec::new(),
             errors: Vec::new(),
         },
     };
+    examined.notes.extend(loops::rings::find(&examined.config));
     let general = &mut examined.config.general;
     if options.verbose {
         general.log.types = LogTypes::ALL;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::tls::Tls;
 use super::user::{self, User};
-use super::{Error, Options, daemon};
+use super::{Error, Options, control, daemon};
 use crate::auth::Auth;
 use crate::config::Config;
 use crate::net::{self, Reactor};
@@ -17,6 +17,8 @@ pub(super) struct Prepared {
     /// Lines of the files of rules that were skipped.
     pub warnings: Vec<String>,
     pub tls: Tls,
+    /// By which the broker is steered; made once, as that may take rights.
+    pub control: Option<Rc<net::ControlSocket>>,
     /// Those that had to be bound before rights were given up.
     pub listeners: Option<net::Bound>,
 }
@@ -24,9 +26,16 @@ pub(super) struct Prepared {
 impl Prepared {
     /// Reads the files of rules, and those of TLS.
     pub(super) fn new(config: &Config) -> Result<Prepared, Error> {
+        Prepared::of(config, None)
+    }
+
+    /// The same for a start as root that is to go on as `user`.
+    fn of(config: &Config, user: Option<&User>) -> Result<Prepared, Error> {
         let (auth, warnings) = Auth::for_config(config).map_err(Error::Auth)?;
         let tls = Tls::read(config, Clock::default()).map_err(Error::Tls)?;
-        Prepared::with(auth, warnings, tls)
+        let mut prepared = Prepared::with(auth, warnings, tls)?;
+        prepared.make_control(config, user);
+        Ok(prepared)
     }
 
     /// For starting over by `config`, where the files of rules or of TLS may be such that they can't be used
@@ -54,6 +63,13 @@ impl Prepared {
         Prepared::with(auth, warnings, tls)
     }
 
+    /// Makes the control socket.
+    fn make_control(&mut self, config: &Config, user: Option<&User>) {
+        let (socket, warning) = control::bind(config, user.map(User::id));
+        self.control = socket;
+        self.warnings.extend(warning);
+    }
+
     fn with(auth: Auth, warnings: Vec<String>, tls: Tls) -> Result<Prepared, Error> {
         let reactor = Reactor::new().map_err(|e| Error::System("waiting for sockets", e))?;
         Ok(Prepared {
@@ -61,6 +77,7 @@ impl Prepared {
             auth,
             warnings,
             tls,
+            control: None,
             listeners: None,
         })
     }
@@ -72,7 +89,7 @@ impl Prepared {
         config: &Config,
         user: &User,
     ) -> Result<Prepared, Error> {
-        let mut prepared = Prepared::new(config)?;
+        let mut prepared = Prepared::of(config, Some(user))?;
         let bound = bind_listeners(&prepared.reactor, options, config, net::Start::AsRoot)?;
         prepared.listeners = Some(bound);
         let general = &config.general;

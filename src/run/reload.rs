@@ -8,7 +8,7 @@ use super::options::load;
 use super::tls::Tls;
 use super::{Error, Options};
 use crate::auth::Auth;
-use crate::config::{Config, Listener};
+use crate::config::{Config, Listener, Reading};
 use crate::net::Shared;
 
 /// What changes when the configuration does.
@@ -47,7 +47,7 @@ impl Reloadable {
     /// The new configuration, as far as it can take effect now, with everything about it that can fail
     /// done.
     fn read(&self) -> Result<(Config, Auth, Tls, Vec<String>), Error> {
-        let (mut config, mut notes) = load(&self.options)?;
+        let (mut config, mut notes) = load(&self.options, Reading::Again)?;
         for directive in restore_what_takes_a_restart(&self.config, &mut config) {
             notes.push(format!(
                 "{directive}: changed; it takes effect after a restart."
@@ -59,6 +59,11 @@ impl Reloadable {
         let log = &config.general.log;
         self.logger.apply(log).map_err(|e| Error::of_log(log, e))?;
         Ok((config, auth, tls, notes))
+    }
+
+    /// Warns of certificates that end soon.
+    pub(super) fn tell_expiring(&self) {
+        self.tls.tell_expiring(&self.config);
     }
 
     fn apply(&mut self, config: Config, auth: Auth, tls: Tls) {
@@ -100,6 +105,9 @@ fn restore_what_takes_a_restart(old: &Config, new: &mut Config) -> Vec<&'static 
     );
     keep("durability", old.durability != new.durability);
     keep("flash_budget", old.flash_budget != new.flash_budget);
+    let control = (&old.control.socket, &old.control.group);
+    let is_steered_otherwise = control != (&new.control.socket, &new.control.group);
+    keep("control_socket", is_steered_otherwise);
     keep("pid_file", old.pid_file != new.pid_file);
     keep("user", old.user != new.user);
     new.persistence = old.persistence;
@@ -107,6 +115,8 @@ fn restore_what_takes_a_restart(old: &Config, new: &mut Config) -> Vec<&'static 
     new.commit_interval = old.commit_interval;
     new.durability = old.durability;
     new.flash_budget = old.flash_budget;
+    new.control.socket.clone_from(&old.control.socket);
+    new.control.group.clone_from(&old.control.group);
     new.pid_file.clone_from(&old.pid_file);
     new.user.clone_from(&old.user);
     changed
@@ -149,7 +159,7 @@ mod tests {
         let old = config("listener 1\nmax_keepalive 60");
         let mut new = config(
             "listener 2\nmax_keepalive 90\npersistence true\npersistence_location /x\n\
-             commit_interval 1\ndurability lazy 5\nflash_budget 1M/day\npid_file /p\nuser u",
+             commit_interval 1\ndurability lazy 5\nflash_budget 1M/day\npid_file /p\nuser u\ncontrol_socket /c",
         );
         let named = restore_what_takes_a_restart(&old, &mut new);
         assert_eq!(
@@ -161,6 +171,7 @@ mod tests {
                 "commit_interval",
                 "durability",
                 "flash_budget",
+                "control_socket",
                 "pid_file",
                 "user"
             ]

@@ -120,7 +120,8 @@ fn log_what_was_found(config: &Config, loaded: &Loaded) {
             general.store.display()
         );
     }
-    if let Some(line) = left_by_mosquitto(general) {
+    let is_empty = loaded.sessions.is_empty() && loaded.retained.is_empty();
+    if let Some(line) = left_by_mosquitto(general).filter(|_| is_empty) {
         log::warn!("{line}.");
     }
     match general.durability {

@@ -46,6 +46,27 @@ pub(super) fn check(name: Option<&str>) -> io::Result<()> {
     }
 }
 
+/// The number of a group, by its name in group(5).
+///
+/// # Errors
+/// When there is no such group, or /etc/group can't be read.
+pub(super) fn group(name: &str) -> io::Result<u32> {
+    let groups = fs::read_to_string("/etc/group")?;
+    let missing = || {
+        io::Error::other(format!(
+            "there is no group `{name}`; make one, or name another"
+        ))
+    };
+    find_group(name, &groups).ok_or_else(missing)
+}
+
+/// Looks a group up in the text of group(5).
+fn find_group(name: &str, groups: &str) -> Option<u32> {
+    let mut lines = groups.lines().map(|line| line.split(':'));
+    let mut fields = lines.find_map(|mut line| (line.next() == Some(name)).then_some(line))?;
+    fields.nth(1)?.parse().ok()
+}
+
 fn look_up(name: &str) -> io::Result<User> {
     let passwd = fs::read_to_string("/etc/passwd")?;
     let groups = fs::read_to_string("/etc/group").unwrap_or_default();
@@ -88,9 +109,33 @@ fn find(name: &str, passwd: &str, group: &str) -> Option<User> {
 }
 
 impl User {
+    /// Whom root has to become so that files beside `path` belong to who they are for: the owner of `path`,
+    /// or of its folder where there is no such file. `None` if that is root, if neither can be looked at, or
+    /// where nobody else can be become.
+    pub(super) fn owner_of(path: &Path) -> Option<User> {
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or_else(|| Path::new("."));
+        let found = fs::metadata(path).or_else(|_| fs::metadata(folder)).ok()?;
+        let (uid, gid) = (found.uid(), found.gid());
+        let user = User {
+            name: uid.to_string(),
+            uid,
+            gid,
+            groups: vec![gid],
+        };
+        (uid != 0 && geteuid().is_root()).then_some(user)
+    }
+
     /// As /etc/passwd has it.
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The number.
+    pub(super) fn id(&self) -> u32 {
+        self.uid
     }
 
     /// Whether the user could write to a file, or make one in a folder.
@@ -217,6 +262,14 @@ mod tests {
         set(folder.path(), 0o777);
         assert!(owner.may_write(folder.path()));
         assert!(user(0, 0).may_write(&file));
+    }
+
+    #[test]
+    fn groups_are_found_by_name() {
+        assert_eq!(find_group("ssl-cert", GROUP), Some(110));
+        for name in ["ssl", "", "mosquitto-2"] {
+            assert_eq!(find_group(name, GROUP), None, "{name}");
+        }
     }
 
     #[test]

@@ -1,12 +1,16 @@
 //! TCP to the broker.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Error;
+use crate::net::addresses_of;
+
+/// How long the addresses of one family wait for those of the other (RFC 8305 §3).
+const SECOND_FAMILY: Duration = Duration::from_millis(50);
 
 /// Where a broker is and how to get there.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,10 +48,8 @@ pub(super) fn dial(target: &Target) -> Result<TcpStream, Error> {
 }
 
 fn resolve(name: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
-    match (name, port).to_socket_addrs() {
-        Ok(addresses) => Ok(addresses.collect()),
-        Err(_) => Err(Error::Resolve(name.to_owned())),
-    }
+    let found = addresses_of(name, port, SECOND_FAMILY);
+    found.map_err(|_| Error::Resolve(name.to_owned()))
 }
 
 fn connect(

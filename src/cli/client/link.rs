@@ -5,10 +5,9 @@ use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
 use super::Error;
 use crate::mqtt::{Packet, Version, encode};
+use crate::net::{Waiter, Wanted};
 
 /// Bytes asked of the socket at once.
 const READ_SIZE: usize = 64 * 1024;
@@ -28,10 +27,15 @@ pub(super) struct Connection {
     keep_alive: Option<Duration>,
     written: Instant,
     pinged: Option<Instant>,
+    waiter: Waiter,
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, keep_alive: u16) -> Connection {
+    /// The connection over `stream`, with a keep-alive time in seconds.
+    ///
+    /// # Errors
+    /// When the system is out of descriptors or memory.
+    pub(super) fn new(stream: TcpStream, keep_alive: u16) -> io::Result<Connection> {
         let mut link = Connection {
             stream,
             input: Vec::new(),
@@ -40,9 +44,10 @@ impl Connection {
             keep_alive: None,
             written: Instant::now(),
             pinged: None,
+            waiter: Waiter::new()?,
         };
         link.set_keep_alive(keep_alive);
-        link
+        Ok(link)
     }
 
     /// Sets the keep-alive time in seconds; 0 turns it off.
@@ -145,16 +150,14 @@ impl Connection {
         self.flush()?;
         let until = deadline.min(self.stay_alive()?);
         let left = until.saturating_duration_since(Instant::now());
-        let mut ready = [
-            PollFd::from_borrowed_fd(self.stream.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(other, PollFlags::IN),
+        let mut wanted = [
+            Wanted::readable(self.stream.as_fd()),
+            Wanted::readable(other),
         ];
-        match poll(&mut ready, Timespec::try_from(left).ok().as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(_) => return Err(Error::Lost),
-        }
-        let [broker, other] = ready;
-        Ok((!broker.revents().is_empty(), !other.revents().is_empty()))
+        let waited = self.waiter.wait(&mut wanted, Some(left));
+        waited.map_err(lost)?;
+        let [broker, other] = wanted;
+        Ok((broker.is_ready, other.is_ready))
     }
 }
 

@@ -95,7 +95,8 @@ impl<'s> Client<'s> {
         session: &'s mut Session,
     ) -> Result<Client<'s>, Error> {
         let mut client = Client {
-            link: Connection::new(dial::dial(target)?, connect.keep_alive),
+            link: Connection::new(dial::dial(target)?, connect.keep_alive)
+                .map_err(Error::Connect)?,
             version: connect.version,
             session,
             limits: None,

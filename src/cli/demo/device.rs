@@ -1,7 +1,7 @@
 //! The simulated devices and the collector that counts what arrives upstream.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,9 +30,9 @@ pub(super) struct SharedState {
     /// The collector is to leave.
     pub(super) leave: AtomicBool,
     /// Messages of QoS 1 and 2 that the edge broker acknowledged.
-    pub(super) acknowledged: AtomicU64,
+    pub(super) acknowledged: AtomicUsize,
     /// Messages of QoS 1 and 2 that arrived upstream, each counted once.
-    pub(super) arrived: AtomicU64,
+    pub(super) arrived: AtomicUsize,
 }
 
 /// Where a client connects to.

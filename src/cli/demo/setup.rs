@@ -109,8 +109,8 @@ impl Setup {
 
     /// The figures of this moment.
     pub(super) fn figures(&self) -> Figures {
-        let arrived = self.shared.arrived.load(Ordering::Relaxed);
-        let sent = self.shared.acknowledged.load(Ordering::Relaxed);
+        let arrived = self.shared.arrived.load(Ordering::Relaxed) as u64;
+        let sent = self.shared.acknowledged.load(Ordering::Relaxed) as u64;
         Figures {
             sent,
             queued: sent.saturating_sub(arrived),

@@ -49,11 +49,12 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
     }
     if general.persistence {
         check_file("persistence_location", &general.store, &writer, findings);
-        if store::is_mosquittos(&general.store) {
-            let error = store::Error::Foreign(general.store.clone());
-            findings.errors.push(error.to_string());
+        let refused = store::check(&general.store).err();
+        findings.errors.extend(refused.map(|e| e.to_string()));
+        // What is in a store that is there only a start finds out.
+        if !general.store.exists() {
+            findings.warnings.extend(left_by_mosquitto(general));
         }
-        findings.warnings.extend(left_by_mosquitto(general));
     }
     check_passwords(config, &writer, findings);
     check_sockets(config, &writer, findings);
@@ -62,14 +63,14 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
     }
 }
 
-/// A line about a store of Mosquitto's that lies beside ours.
+/// A line about a store of Mosquitto's that lies beside ours, as long as there is nothing in that.
 pub(in crate::run) fn left_by_mosquitto(general: &General) -> Option<String> {
     let file = folder_of(&general.store).join(MOSQUITTOS);
     let is_other = file != general.store && file.exists();
     is_other.then(|| {
         format!(
-            "{} is not read: the sessions and messages that Mosquitto keeps there are not taken \
-             over, and stay there",
+            "{0} is not read: the sessions and messages that Mosquitto keeps there are taken over by \
+             `footbridge import-mosquitto {0}`, before footbridge is started",
             file.display()
         )
     })
@@ -295,6 +296,9 @@ mod tests {
         // In the place of our own it stops the start.
         let findings = found(&format!("{text}\npersistence_file {MOSQUITTOS}"));
         assert_eq!(findings.warnings, [""; 0]);
-        assert!(findings.errors[0].contains("not a store of this program"));
+        assert!(findings.errors[0].contains("a store of Mosquitto's"));
+        // A store of our own may have taken it over.
+        fs::write(folder.path().join("footbridge.db"), "").unwrap();
+        assert_eq!(found(&text).warnings, [""; 0]);
     }
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::folders::folder_of;
-use crate::config::{Config, General};
+use crate::config::{self, Config, General};
 
 /// The directives whose values are passwords.
 const PASSWORDS: [&str; 2] = ["remote_password", "password"];
@@ -79,7 +79,7 @@ fn store_line(general: &General) -> Option<String> {
 /// The main file and those that its `include_dir` reads.
 fn configuration_files(main: &Path) -> Vec<PathBuf> {
     let mut files = vec![main.to_owned()];
-    let text = fs::read_to_string(main).unwrap_or_default();
+    let text = config::text(main);
     for folder in values(&text, "include_dir") {
         let folder = folder_of(main).join(folder);
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -90,7 +90,7 @@ fn configuration_files(main: &Path) -> Vec<PathBuf> {
 }
 
 fn names_password(file: &Path) -> bool {
-    let text = fs::read_to_string(file).unwrap_or_default();
+    let text = config::text(file);
     let mut names = PASSWORDS.iter();
     let has_login = values(&text, "bridge_proxy").any(|url| url.contains('@'));
     has_login || names.any(|name| values(&text, name).next().is_some())
