@@ -19,6 +19,11 @@ pub trait Key: Copy {
     fn index(self) -> Index;
 }
 
+/// The key of what lies at a place of this generation; `None` for generation 0, which there is not.
+pub(crate) fn key_of<K: Key>(slot: u32, generation: u32) -> Option<K> {
+    Index::from_bits(u64::from(generation) << 32 | u64::from(slot)).map(K::from_index)
+}
+
 macro_rules! key {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

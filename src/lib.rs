@@ -18,10 +18,8 @@
 //! All state lives on one thread, in plain structs without locks. Beside it stand the storage
 //! thread, which owns the database; one that checks passwords, one for each `auth_socket` and one that
 //! shakes hands for TLS, as that takes long (`net::logins`, `net::channel`); a helper a bridge for name
-//! resolution, which blocks; the log writer; and a thread that `async-io` starts for the timers of
-//! bridges. The broker itself is
-//! sans-io: packets, store events and the time come in as arguments, so hours of outages run in a
-//! test in milliseconds.
+//! resolution, which blocks; and the log writer. The broker itself is sans-io: packets, store events and
+//! the time come in as arguments, so hours of outages run in a test in milliseconds.
 //!
 //! Work goes in turns: every connection that is ready reads once and hands its packets to the
 //! broker, as far as its share and that of the turn go; then the storage thread gets its batch and every
@@ -35,12 +33,12 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 1 | [`keys`], [`held`], [`json`] | keys of connections, sessions and groups, which go stale with what they name; how many bytes are held of what peers can make grow; JSON of one line |
+//! | 1 | [`keys`], [`held`], [`json`], `files` | keys of connections, sessions and groups, which go stale with what they name; how many bytes are held of what peers can make grow; JSON of one line; reading a file |
 //! | 2 | [`mqtt`], [`time`] | the codec; a moment as a plain number, the calendar |
 //! | 3 | [`message`], [`lane`], [`owed`] | an application message, shared by its receivers; the lane of a queue; how a message is owed to a session |
 //! | 4 | [`config`], [`store`], [`route`] | mosquitto.conf; what must survive; who gets what |
 //! | 5 | [`auth`], [`session`], [`bridge`], [`tls`] | passwords and ACLs; QoS 1 and 2, both halves; a bridge: its link, map, limits, echo, queue and status; certificates, and a TLS connection without its socket |
-//! | 6 | [`broker`] | sessions, routing and acknowledgements put together |
+//! | 6 | [`broker`], [`import`] | sessions, routing and acknowledgements put together; what Mosquitto keeps, brought into a store |
 //! | 7 | [`status`] | `$SYS` |
 //! | 8 | [`net`] | sockets, WebSocket and pages, the clock, the turn |
 //! | 9 | [`run`], [`cli`] | the daemon, its log and its reload; pub, sub, passwd, demo |
@@ -61,7 +59,8 @@
 //!    [`message::Message`] (`Message::new`), which the queues of all receivers share.
 //! 4. `take` says whose acknowledgement may have to wait and calls `delivering::spread::route`. What goes to
 //!    more than five hundred takes the steps from 6 on in pieces (`packets::publish::pieces`).
-//! 5. `Router::find_receivers` asks the tree (`Tree::matches`) and lists each receiver once
+//! 5. `Router::find_receivers` asks the tree (`Tree::matches`, which remembers where the topics of late were
+//!    found) and lists each receiver once
 //!    (`Receiver::new`), with its lane: for a bridge, the line of its map that decides. `add_members`
 //!    adds a member of each group of shared subscriptions that is met.
 //! 6. `plan_all` asks once for each receiver that the message must be stored for whether its queue
@@ -83,15 +82,19 @@
 //!     (`Broker::settle`).
 //!
 //! A message is written only once it has waited a whole `commit_interval`: with a quick uplink the
-//! flash stays untouched. QoS 2 to a durable receiver leaves only after the commit that holds it. A
-//! payload goes to the journal from where the batch put it.
+//! flash stays untouched. QoS 2 to a durable receiver leaves only after the commit that holds it, and
+//! PUBREL after the one that holds the release: once all that is under way to an upstream waits for
+//! that, it comes at once (`packets::acks`), one for each window. A payload goes to the journal from
+//! where the batch put it.
 //!
 //! # Where this differs from the first design, and why
 //! - An outbound QoS 2 message is kept **until PUBCOMP**, not PUBREC: an upstream that
 //!   loses its session in between has lost the message. Then it is sent again; twice is better
 //!   than never.
 //! - The reactor is an own edge-triggered epoll ([`net::Reactor`]) instead of `async-io`'s, which
-//!   hands every wait to a second thread and re-arms it with a system call.
+//!   hands every wait to a second thread and re-arms it with a system call. Timers are its own as well, and
+//!   every wait counts in milliseconds: a `timespec` of rustix is not that of musl on 32-bit boards, where
+//!   waits with it end at once or never (`net::reactor::wait`).
 //! - Messages that wait for a commit are served to connected receivers **from RAM**; only older
 //!   ones are read back.
 //! - A payload below 16 KB is copied into the outbox of each receiver, when it is sent: for the
@@ -149,6 +152,11 @@
 //!   ever. Will and notification are given up together: a "1" that no will takes back would lie.
 //! - **Subscriptions go first, the notification after their SUBACKs**; Mosquitto sends it first. What
 //!   closes on the notification has delivered the commands by then.
+//! - **What goes round over several brokers is marked, once something does** (`bridge::LoopGuard`), by a hash of
+//!   topic and payload under a key of this start: nobody else can make the mark, and the broker need
+//!   remember nothing. To remember payloads instead would eat what devices repeat; to mark always would cost
+//!   metered links. Before MQTT 5 it is found out by a trial (`bridge::LoopGuard`): what goes round comes only
+//!   when it was sent on.
 //! - **Session numbers of 64 bits**: those beyond 2^32 have a table of their own in the store, made
 //!   with the first of them, so that older stores open and nothing is migrated.
 //! - **A session has parts**: where it has many subscriptions or open packet ids of QoS 2, each
@@ -181,7 +189,11 @@
 //!   subscriber that asks for it.
 //! - **Buffers of outboxes are kept while a burst needs them**, and given back a second later: to grow
 //!   fifty of them anew in each turn cost a quarter of a fan-out. With glibc freed memory is then given
-//!   back to the system by the one unsafe call of the product (`net::turn::heap`).
+//!   back to the system by one of the three unsafe calls of the product (`net::turn::heap`).
+//! - **An upstream of which many answers are awaited is read once half of them have come**
+//!   (`net::turn::gather`), or a millisecond later: Mosquitto writes each PUBACK by itself, and to be woken,
+//!   read and write for each is most of what a message costs over a bridge. The system wakes us once so many
+//!   bytes are there (`SO_RCVLOWAT`, by another unsafe call: `net::channel::low_water`).
 //! - **Topic aliases** are the connection's business, both ways, not `session`'s, for they end with
 //!   it: a record in a queue never knows of them. Those that are set for a peer go to topics that
 //!   come again, and for a client to the first topics at once, as in Mosquitto.
@@ -197,13 +209,19 @@
 //!   signatures.
 //! - **ALPN never refuses a client** (`tls::server`): rustls would, where none of the protocols that it
 //!   names is ours; Mosquitto looks at none.
+//! - **A link is late only once its upstream has taken the question** (`bridge::link::state::output`): what the
+//!   kernel still holds (`SIOCOUTQ`) can't be answered, and on a slow line that is minutes. A message counts
+//!   from when the upstream's TCP has all that was said by then; before that the link is dead only if
+//!   nothing at all is taken for a keep-alive. To ask the kernel is the third unsafe call
+//!   (`net::channel::untaken`).
 //! - **env_logger filters and formats, but does not decide alone** (`run::logger`): Mosquitto's types
 //!   are no levels, each is switched by itself, and SIGHUP changes them and the destinations.
 //! - With `user`, root binds the listeners and opens the log **before any thread is started**, gives
 //!   its rights up, and only then opens the store: in Linux each thread has rights of its own, and
 //!   to change those of all takes unsafe code.
 
-// `forbid` could not be lifted for `net::turn::heap::glibc`; tests/layering.rs lets no other file do it.
+// `forbid` could not be lifted for `net::turn::heap::glibc`, `net::channel::untaken` and `low_water` beside
+// it; tests/layering.rs lets no other file do it.
 #![deny(unsafe_code)]
 #![cfg_attr(
     not(test),
@@ -229,7 +247,9 @@ pub mod bridge;
 pub mod broker;
 pub mod cli;
 pub mod config;
+mod files;
 pub mod held;
+pub mod import;
 mod impossible;
 pub mod json;
 pub mod keys;

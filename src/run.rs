@@ -7,8 +7,10 @@
 
 mod bridges;
 mod check;
+pub mod control;
 mod daemon;
 mod error;
+pub mod import;
 mod logger;
 mod loops;
 mod memory;
@@ -19,6 +21,7 @@ mod start;
 mod tls;
 mod user;
 
+use std::cell::RefCell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -27,9 +30,11 @@ use futures_lite::future;
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use smol::{LocalExecutor, Task, channel};
 
-use crate::config::Config;
+use crate::config::{Config, Reading};
+use crate::impossible;
 use crate::net::{self, Shared, Signals};
 use bridges::Bridges;
+use daemon::notify::Notify;
 use daemon::{Report, Side};
 use logger::{Logger, OpenLog};
 use options::load;
@@ -58,7 +63,13 @@ const STABLE_AFTER: Duration = Duration::from_secs(60);
 /// # Errors
 /// Whatever keeps it from starting; a store that does not take the last commit.
 pub fn run(options: &Options) -> Result<(), Error> {
-    let (config, notes) = load(options)?;
+    // What `-d` starts reads it once more.
+    let reading = if options.daemon {
+        Reading::Again
+    } else {
+        Reading::Once
+    };
+    let (config, notes) = load(options, reading)?;
     let mut report = Report::default();
     if options.daemon {
         let side = daemon::detach().map_err(|e| Error::System("going into the background", e))?;
@@ -95,6 +106,11 @@ fn run_here(
         .map_err(|e| Error::System("starting the log", e))?;
     let logger = Rc::new(logger);
     log::info!("footbridge {} starting.", env!("CARGO_PKG_VERSION"));
+    let notify = Notify::from_env().unwrap_or_else(|e| {
+        log::warn!("The service manager is told nothing: {e}.");
+        Notify::default()
+    });
+    let notify = Rc::new(notify);
     let secrets = check::readable_by_all(options.config.as_deref(), &config);
     for secret in secrets {
         log::warn!("{secret}.");
@@ -105,14 +121,20 @@ fn run_here(
     if !options.ports.is_empty() && !config.listeners.is_empty() {
         log::info!("-p is ignored: the configuration names its listeners.");
     }
+    let pid_file = config.general.pid_file.clone();
     let result = prepared.and_then(|prepared| {
-        serve_until_stopped(options, config, prepared, &logger, (signals, report))
+        let how = (signals, report, &notify);
+        serve_until_stopped(options, config, prepared, &logger, how)
     });
     match &result {
         Ok(()) => log::info!("footbridge stopped."),
         // The caller says it on standard error, which a daemon does not have.
         Err(e) if options.daemon => e.to_string().lines().for_each(|line| log::error!("{line}")),
         Err(_) => {}
+    }
+    // Root writes it before the store is opened, which may be refused.
+    if let (Err(_), Some(path)) = (&result, &pid_file) {
+        daemon::remove_pid(path);
     }
     logger.finish();
     result
@@ -133,20 +155,26 @@ fn serve_until_stopped(
     mut config: Config,
     mut prepared: Prepared,
     logger: &Rc<Logger>,
-    (mut signals, report): (Signals, &mut Report),
+    (mut signals, report, notify): (Signals, &mut Report, &Rc<Notify>),
 ) -> Result<(), Error> {
     daemon::raise_descriptor_limit();
     let mut pause = Duration::ZERO;
     let mut start = net::Start::Plain;
     loop {
         let started = Instant::now();
-        let rules = prepared.auth.clone();
+        let (rules, control) = (prepared.auth.clone(), prepared.control.clone());
         let (old, tls);
-        (signals, old, tls) =
-            match serve(options, &config, prepared, logger, (signals, start), report)? {
-                Ended::Stopped => return Ok(()),
-                Ended::Damaged(what) => *what,
-            };
+        (signals, old, tls) = match serve(
+            options,
+            &config,
+            prepared,
+            logger,
+            (signals, start),
+            (report, notify),
+        )? {
+            Ended::Stopped => return Ok(()),
+            Ended::Damaged(what) => *what,
+        };
         // Damage that comes back at once is a disk that ends, and nothing that haste would mend.
         pause = if started.elapsed() > STABLE_AFTER {
             Duration::ZERO
@@ -154,12 +182,16 @@ fn serve_until_stopped(
             (2 * pause).clamp(Duration::from_secs(1), STABLE_AFTER)
         };
         log::warn!("Starting over.");
+        notify.starting_over();
         std::thread::sleep(pause);
-        config = match load(options) {
+        config = match load(options, Reading::Again) {
             Ok((newer, _)) => newer,
             Err(_) => old.clone(),
         };
-        prepared = Prepared::again(&mut config, &old, rules, &tls)?;
+        prepared = Prepared {
+            control,
+            ..Prepared::again(&mut config, &old, rules, &tls)?
+        };
         start = net::Start::Again;
     }
 }
@@ -171,7 +203,7 @@ fn serve(
     prepared: Prepared,
     logger: &Rc<Logger>,
     (mut signals, how): (Signals, net::Start),
-    report: &mut Report,
+    (report, notify): (&mut Report, &Rc<Notify>),
 ) -> Result<Ended, Error> {
     for warning in &prepared.warnings {
         log::warn!("{warning}");
@@ -191,27 +223,44 @@ fn serve(
         None => prepare::bind_listeners(&reactor, options, config, how)?,
     };
     let listeners = start::listeners(config, listeners, &hub, &executor);
-    let running = Reloadable {
+    let running = Rc::new(RefCell::new(Reloadable {
         options: options.clone(),
         config: config.clone(),
         logger: Rc::clone(logger),
         tls: prepared.tls,
-        bridges: Bridges::start(&config.bridges, &hub, &executor),
+        bridges: Bridges::set_up(&config.bridges, &hub, &executor),
         hub: Rc::clone(&hub),
-    };
+    }));
+    if let Some(socket) = prepared.control {
+        log::info!("Control socket at {}.", socket.path().display());
+        let steered = Rc::downgrade(&running);
+        let ask = move |asked: net::Asked<'_>| control::answer(&steered, asked);
+        executor
+            .spawn(net::control(socket, hub.clone(), ask))
+            .detach();
+    }
     executor
         .spawn(start::publish_log(logger.topic_lines(), hub.clone()))
+        .detach();
+    let (fed, shared) = (Rc::clone(notify), hub.clone());
+    executor
+        .spawn(async move { fed.feed_watchdog(&shared).await })
         .detach();
     executor.spawn(net::Turn::new(hub)).detach();
     log::info!("footbridge {} running.", env!("CARGO_PKG_VERSION"));
     report.running();
+    notify.ready();
     // The awaited future is polled at every wake: the work is in tasks of the executor, and this
     // only looks whether they are over.
-    let life = executor.spawn(until_signal(signals, damaged, running, listeners));
+    let life = executor.spawn(until_signal(
+        (signals, damaged),
+        running,
+        listeners,
+        Rc::clone(notify),
+    ));
     let result = reactor.block_on(executor.run(life));
     if let Some(path) = &config.general.pid_file {
-        // It may be gone already, or the folder another user's.
-        let _ = std::fs::remove_file(path);
+        daemon::remove_pid(path);
     }
     result
 }
@@ -230,15 +279,15 @@ enum Event {
 
 /// Answers signals until one says to stop, then stops.
 async fn until_signal(
-    mut signals: Signals,
-    damaged: channel::Receiver<()>,
-    mut running: Reloadable,
+    (mut signals, damaged): (Signals, channel::Receiver<()>),
+    running: Rc<RefCell<Reloadable>>,
     listeners: Vec<Task<()>>,
+    notify: Rc<Notify>,
 ) -> Result<Ended, Error> {
     let damaged = async { damaged.recv().await.ok().map(|()| Event::Damaged) };
     let mut damaged = pin!(damaged);
+    let hub = Rc::clone(&running.borrow().hub);
     loop {
-        let hub = Rc::clone(&running.hub);
         let day = async {
             net::sleep(&hub, DAY).await;
             Some(Event::DayOver)
@@ -248,24 +297,36 @@ async fn until_signal(
         let Some(event) = event else { break };
         match event {
             Event::Damaged => {
-                let Reloadable { config, tls, .. } = running;
+                let (config, tls) = {
+                    let running = running.borrow();
+                    (running.config.clone(), running.tls.clone())
+                };
                 return Ok(Ended::Damaged(Box::new((signals, config, tls))));
             }
-            Event::DayOver => running.tls.tell_expiring(&running.config),
-            Event::Signal(SIGHUP) => running.reload(),
-            Event::Signal(SIGUSR1) => running.hub.borrow_mut().commit_now(),
+            Event::DayOver => running.borrow().tell_expiring(),
+            Event::Signal(SIGHUP) => {
+                notify.reloading();
+                running.borrow_mut().reload();
+                notify.ready();
+            }
+            Event::Signal(SIGUSR1) => hub.borrow_mut().commit_now(),
             Event::Signal(SIGUSR2) => log::info!("SIGUSR2 means nothing to footbridge."),
             Event::Signal(SIGXFSZ) => {}
             Event::Signal(signal) => {
                 log::info!("footbridge stopping ({}).", name(signal));
+                notify.stopping();
                 break;
             }
         }
     }
     // Dropping a task closes its socket: nobody can connect any more.
     drop(listeners);
-    running.bridges.stop();
-    stop(&running.hub).await.map(|()| Ended::Stopped)
+    // From here on the control socket finds nothing to steer.
+    match Rc::try_unwrap(running) {
+        Ok(running) => running.into_inner().bridges.end(),
+        Err(_) => impossible!("a command runs while the broker stops"),
+    }
+    stop(&hub).await.map(|()| Ended::Stopped)
 }
 
 fn name(signal: i32) -> &'static str {

@@ -22,7 +22,7 @@ pub use error::{Error, Errors};
 pub use login::{Check, PasswordCheck, Verdict};
 pub use rights::Lines;
 pub use rule::LineError;
-pub use rules::without_bom;
+pub use rules::{MAX_BYTES, without_bom};
 pub use socket::{
     Allowed, AuthSocket, Grant, Login, Reply, ReplyError, Revocation, Said, SocketCheck,
 };
@@ -39,7 +39,8 @@ pub struct Auth {
     general: Rules,
     /// By the name of the listener.
     listeners: Vec<(Box<str>, Rules)>,
-    /// `per_listener_settings`: who is at no known listener may do nothing.
+    /// Listeners have rules of their own, by `per_listener_settings` or `plugin_use`: who is at no known
+    /// listener may do nothing.
     per_listener: bool,
     /// No rules name topics.
     open: bool,
@@ -77,16 +78,22 @@ impl Auth {
         for (name, listener) in config.named_listeners() {
             let rules = match per_listener {
                 true => Rules::load(&listener.security, local, &mut reader),
-                false => general.clone(),
+                false => general
+                    .clone()
+                    .with_files_of(&listener.security, &mut reader),
             };
             listeners.push((name.into(), rules.overridden(listener)));
         }
+        let mut own = config
+            .named_listeners()
+            .map(|(_, listener)| &listener.security);
+        let per_listener = *per_listener || own.any(|own| own.acl_file.is_some());
         let any = |rules: &Rules| rules.acl.is_some() || rules.socket.is_some();
         let open = !any(&general) && !listeners.iter().any(|(_, rules)| any(rules));
         let auth = Auth {
             general,
             listeners,
-            per_listener: *per_listener,
+            per_listener,
             open,
             client_ids: clientid_prefixes.as_str().into(),
             kept_out: VecDeque::new(),
@@ -119,7 +126,7 @@ impl Auth {
         asks.then_some(rules.by_certificate)
     }
 
-    /// Whether the topics of clients depend on their listener: `per_listener_settings`.
+    /// Whether the topics of clients depend on their listener, by `per_listener_settings` or `plugin_use`.
     pub fn per_listener(&self) -> bool {
         self.per_listener
     }
@@ -334,6 +341,10 @@ mod tests {
         let mut config = config(security, &[1883]);
         let load = |config: &Config| Auth::for_config(config).map(|_| ()).unwrap_err().0;
         assert!(matches!(load(&config)[..], [Error::Unreadable(..)]));
+        // Nobody ever writes to it.
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR).unwrap();
+        assert!(load(&config)[0].to_string().contains("FIFO"));
+        std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "topic read a\ntopik b\n").unwrap();
         assert!(matches!(load(&config)[..], [Error::Acl(_, 2, _)]));
         std::fs::write(&path, b"topic \xff\n").unwrap();
@@ -469,7 +480,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut config = config(acl(dir.path(), "all", "topic a\n"), &[1, 2]);
         config.general.security.allow_anonymous = Some(true);
-        config.listeners[0].security = acl(dir.path(), "one", "topic x\n");
+        config.listeners[0].security.allow_anonymous = Some(false);
         config.listeners[1].allow_anonymous = Some(false);
         config.listeners[1].auto_id_prefix = Some("two-".to_owned());
         config.general.clientid_prefixes = "dev-".to_owned();

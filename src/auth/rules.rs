@@ -1,6 +1,6 @@
 //! The rules of a listener, read from their files.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -9,6 +9,10 @@ use super::error::Error;
 use super::passwd::{MAX_MEMORY, Users};
 use super::socket::AuthSocket;
 use crate::config::{CertificateUsername, Listener, Security};
+use crate::files;
+
+/// A file beyond this is none with users or rules, in bytes: there is room for 200,000 users.
+pub const MAX_BYTES: u64 = 32 * 1024 * 1024;
 
 /// The rules of a listener.
 #[derive(Clone, Debug)]
@@ -44,6 +48,17 @@ impl Rules {
         }
     }
 
+    /// With the files that the listener has of its own, without `per_listener_settings`.
+    pub(super) fn with_files_of(mut self, own: &Security, reader: &mut Reader) -> Rules {
+        if let Some(path) = &own.password_file {
+            self.users = Some(reader.users(path));
+        }
+        if let Some(path) = &own.acl_file {
+            self.acl = Some(reader.acl(path));
+        }
+        self
+    }
+
     /// Whether a client of this user name has a line in the `password_file`.
     pub(super) fn has_user(&self, username: Option<&str>) -> bool {
         let users = self.users.as_ref();
@@ -70,8 +85,10 @@ impl Rules {
     }
 }
 
-/// Reads files of rules, and gathers what is wrong with them.
+/// Reads files of rules, each once, and gathers what is wrong with them.
 pub(super) struct Reader {
+    users: Vec<(PathBuf, Arc<Users>)>,
+    acls: Vec<(PathBuf, Rc<Acl>)>,
     /// What a password may take to be checked, in KiB.
     most_memory: u32,
     pub(super) errors: Vec<Error>,
@@ -85,6 +102,8 @@ impl Reader {
         let limit = limit.filter(|limit| *limit > 0).map(|limit| limit / 1024);
         let limit = limit.and_then(|kib| u32::try_from(kib).ok());
         Reader {
+            users: Vec::new(),
+            acls: Vec::new(),
             most_memory: limit.unwrap_or(MAX_MEMORY).min(MAX_MEMORY),
             errors: Vec::new(),
             warnings: Vec::new(),
@@ -92,6 +111,9 @@ impl Reader {
     }
 
     fn users(&mut self, path: &Path) -> Arc<Users> {
+        if let Some((_, users)) = self.users.iter().find(|(known, _)| known == path) {
+            return Arc::clone(users);
+        }
         let (users, skipped) = Users::parse_within(&self.text(path), self.most_memory);
         let (fatal, skipped): (Vec<_>, Vec<_>) =
             skipped.into_iter().partition(|(_, why)| why.is_fatal());
@@ -101,23 +123,31 @@ impl Reader {
         let (file, lines) = (path.display(), skipped.into_iter());
         self.warnings
             .extend(lines.map(|(line, why)| format!("{file}:{line}: {why}; line skipped")));
-        Arc::new(users)
+        let users = Arc::new(users);
+        self.users.push((path.to_owned(), Arc::clone(&users)));
+        users
     }
 
     fn acl(&mut self, path: &Path) -> Rc<Acl> {
+        if let Some((_, acl)) = self.acls.iter().find(|(known, _)| known == path) {
+            return Rc::clone(acl);
+        }
         let acl = Acl::parse(&self.text(path)).unwrap_or_else(|wrong| {
             let wrong = wrong.into_iter();
             self.errors
                 .extend(wrong.map(|(line, error)| Error::Acl(path.to_owned(), line, error)));
             Acl::default()
         });
-        Rc::new(acl)
+        let acl = Rc::new(acl);
+        self.acls.push((path.to_owned(), Rc::clone(&acl)));
+        acl
     }
 
     /// The text of a file, without the byte-order mark that editors of Windows put before it; empty
     /// where it can't be read.
     fn text(&mut self, path: &Path) -> String {
-        let read = std::fs::read(path).map_err(|error| Error::Unreadable(path.to_owned(), error));
+        let read =
+            files::read(path, MAX_BYTES).map_err(|error| Error::Unreadable(path.to_owned(), error));
         let text = read.and_then(|bytes| {
             String::from_utf8(bytes).map_err(|_| Error::NotUtf8(path.to_owned()))
         });
@@ -134,4 +164,67 @@ impl Reader {
 /// `text` without a byte-order mark.
 pub fn without_bom(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{Auth, Who};
+    use crate::config::Config;
+
+    /// `plugin_use`: the files of a listener come before those of all, without `per_listener_settings`, and
+    /// the rest of its rules stays general.
+    #[test]
+    fn files_of_a_listener_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            std::fs::write(dir.path().join(name), text).unwrap();
+            Some(dir.path().join(name))
+        };
+        let mut config = Config {
+            listeners: [1, 2].map(Listener::on).into(),
+            ..Config::default()
+        };
+        config.general.security.allow_anonymous = Some(true);
+        config.listeners[0].security.password_file = file("users", "broken\n");
+        let (auth, told) = Auth::for_config(&config).unwrap();
+        assert_eq!(told.len(), 1, "its file is read");
+        assert!(auth.log_in("1", Some("u"), None).is_err());
+        assert_eq!(auth.log_in("1", None, None), Ok(()));
+        assert_eq!(auth.log_in("2", Some("u"), None), Ok(()));
+        assert!(
+            !auth.per_listener() && auth.open(),
+            "no topic depends on it"
+        );
+
+        config.listeners[0].security.acl_file = file("acl", "topic a\n");
+        let (auth, _) = Auth::for_config(&config).unwrap();
+        assert!(auth.per_listener() && !auth.open());
+        for (listener, may) in [(Some("1"), false), (Some("2"), true), (None, false)] {
+            let who = Who {
+                client_id: "c",
+                username: None,
+                listener,
+                is_connected: true,
+            };
+            assert_eq!(auth.may_publish(&who, "x"), may, "{listener:?}");
+            assert_eq!(auth.may_read(&who, "x"), may, "{listener:?}");
+        }
+    }
+
+    /// What is wrong with a file is told once, however many listeners have it.
+    #[test]
+    fn a_file_is_read_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("users");
+        std::fs::write(&path, "broken\n").unwrap();
+        let mut reader = Reader::new(None);
+        let users = reader.users(&path);
+        assert!(Arc::ptr_eq(&users, &reader.users(&path)));
+        assert_eq!(reader.warnings.len(), 1);
+        let missing = dir.path().join("missing");
+        let rules = reader.acl(&missing);
+        assert!(Rc::ptr_eq(&rules, &reader.acl(&missing)));
+        assert_eq!(reader.errors.len(), 1);
+    }
 }

@@ -7,7 +7,8 @@ pub struct Who<'a> {
     pub client_id: &'a str,
     /// The user name.
     pub username: Option<&'a str>,
-    /// The listener it is or was connected to; counts only with `per_listener_settings`.
+    /// The listener it is or was connected to; counts only where listeners have
+    /// rules of their own.
     pub listener: Option<&'a str>,
     /// It has a connection.
     pub is_connected: bool,

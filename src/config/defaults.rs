@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Bridge, BridgeTls, Config, Doors, Durability, Env, General, Listener, ListenerTls, Log,
-    LogTypes, LoginFailures, Net, Overflow, Restart, Security, TcpKeepalive, Web,
+    Bridge, BridgeTcp, BridgeTls, Config, Control, Doors, Durability, Env, General, Listener,
+    ListenerTls, Log, LogTypes, LoginFailures, Net, Overflow, Restart, Security, Start,
+    TcpKeepalive, Web,
 };
 use crate::mqtt::{QoS, Version};
 
@@ -35,12 +36,13 @@ impl Default for General {
             check_retain_source: true,
             clientid_prefixes: String::new(),
             connection_messages: true,
+            control: Control::default(),
             doors: Doors::default(),
             global_max_clients: None,
             global_max_connections: None,
             log: Log::default(),
             max_inflight_bytes: 0,
-            max_inflight_messages: 20,
+            max_inflight_messages: None,
             max_keepalive: 0,
             memory_limit: None,
             max_retained_bytes: None,
@@ -180,6 +182,7 @@ impl Bridge {
             notifications: true,
             notifications_local_only: false,
             notification_topic: None,
+            start: Start::default(),
             restart: Restart::default(),
             version: None,
             try_private: true,
@@ -194,6 +197,7 @@ impl Bridge {
             max_packet_size: None,
             max_topic_alias: None,
             tls: BridgeTls::default(),
+            tcp: BridgeTcp::default(),
         }
     }
 }

@@ -79,6 +79,7 @@ checks a file and reports everything wrong with it.
 const MAN_TAIL: &str = r#".SH SEE ALSO
 .BR footbridge (1),
 .BR footbridge\-auth\-socket (5),
+.BR footbridge\-control (5),
 .BR mosquitto.conf (5)
 "#;
 

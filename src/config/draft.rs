@@ -1,24 +1,16 @@
 //! A configuration while it is being read.
 
-use std::fmt;
+pub(super) mod plugin;
+mod plugins;
+mod position;
+
 use std::path::PathBuf;
 
 use super::defaults::{PORT, STORE_FILE};
 use super::error::shortened;
 use super::{Bridge, Config, Env, Error, General, Kind, Listener, Security, whole};
-
-/// Where a line stands.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Position {
-    pub file: String,
-    pub line: usize,
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
-    }
-}
+use plugin::Plugin;
+pub(super) use position::Position;
 
 /// What has been read so far. The rows of the table of directives write into it.
 pub(super) struct Draft<'e> {
@@ -42,7 +34,8 @@ pub(super) struct Draft<'e> {
     /// Where each of them stands.
     pub listener_places: Vec<Position>,
     pub bridges: Vec<BridgeDraft>,
-    /// The `listener` and the `connection` of this file that lines belong to.
+    pub plugins: Vec<Plugin>,
+    /// The `listener`, the `connection` and the plugin of this file that lines belong to.
     pub open: Open,
     /// A directory that `include_dir` just named.
     pub include: Option<PathBuf>,
@@ -55,6 +48,7 @@ pub(super) struct Draft<'e> {
 pub(super) struct Open {
     pub listener: Option<usize>,
     pub bridge: Option<usize>,
+    pub plugin: Option<usize>,
 }
 
 /// A bridge whose defaults depend on lines still to come.
@@ -84,6 +78,7 @@ impl<'e> Draft<'e> {
             listeners: Vec::new(),
             listener_places: Vec::new(),
             bridges: Vec::new(),
+            plugins: Vec::new(),
             open: Open::default(),
             include: None,
             notes: Vec::new(),
@@ -162,6 +157,12 @@ impl<'e> Draft<'e> {
                 _ => directive,
             };
             bridge.mistaken.push(meant.to_owned());
+        }
+        if directive.starts_with("plugin_opt_") {
+            let open = self.open.plugin.and_then(|open| self.plugins.get_mut(open));
+            if let Some(plugin) = open {
+                plugin.is_mistaken = true;
+            }
         }
         self.fail_at(place, directive, kind);
     }

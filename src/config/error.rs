@@ -23,12 +23,30 @@ pub struct Error {
 pub enum Kind {
     /// The file or directory can't be read, in the system's words.
     Unreadable(String),
+    /// The main file is to be read again, and is none.
+    ReadOnce,
     /// The file is not UTF-8.
     NotUtf8,
     /// No such directive; the nearest known one, if any is near.
     Unknown(Option<&'static str>),
     /// A bridge's directive before any `connection`.
     NoConnection,
+    /// A directive of the broker or a listener where only a bridge is asked for.
+    NotOfBridge,
+    /// No `connection` section, or several, where a bridge is to be added.
+    OneSection,
+    /// `plugin_use` before any `listener`.
+    NoListener,
+    /// An option of a plugin before any plugin.
+    NoPlugin,
+    /// An option that the plugin does not have; the one that it has.
+    PluginOption(&'static str),
+    /// A plugin without its file; the option that names it.
+    NoPluginFile(&'static str),
+    /// A second `plugin_load` of that name.
+    DuplicatePlugin,
+    /// A file where another one is: the directive that both are for, and the other.
+    TwoFiles(&'static str, String),
     /// `per_listener_settings` below what it is about.
     TooLate,
     /// `include_dir` in an included file.
@@ -90,6 +108,11 @@ impl fmt::Display for Kind {
             Kind::Unreadable(why) => {
                 write!(f, "cannot be read: {why}; check the path and its rights")
             }
+            Kind::ReadOnce => write!(
+                f,
+                "is a pipe or a device, which can be read only once, at a start without -d; SIGHUP and \
+                 -d need a file"
+            ),
             Kind::NotUtf8 => write!(f, "is not UTF-8 text; save it as UTF-8"),
             Kind::Unknown(Some(near)) => write!(f, "unknown directive; did you mean `{near}`?"),
             Kind::Unknown(None) => write!(
@@ -100,9 +123,38 @@ impl fmt::Display for Kind {
                 f,
                 "belongs to a bridge; write it below the `connection` line it is meant for"
             ),
+            Kind::NotOfBridge => write!(
+                f,
+                "belongs to no bridge, and only a bridge can be added; write it in the configuration file"
+            ),
+            Kind::OneSection => write!(f, "give exactly one `connection` section"),
+            Kind::NoListener => write!(
+                f,
+                "belongs to a listener; write it below the `listener` line it is meant for"
+            ),
+            Kind::NoPlugin => write!(
+                f,
+                "belongs to a plugin; write it below the `plugin`, `global_plugin` or `plugin_load` line \
+                 it is meant for"
+            ),
+            Kind::PluginOption(option) => {
+                write!(f, "the plugin above has the option {option} only; use that")
+            }
+            Kind::NoPluginFile(option) => {
+                write!(
+                    f,
+                    "the plugin has no file; add a line `{option} FILE` below it"
+                )
+            }
+            Kind::DuplicatePlugin => write!(f, "a second plugin of this name; rename one"),
+            Kind::TwoFiles(directive, other) => write!(
+                f,
+                "`{}` is the {directive} of the same clients; keep one of the two",
+                shortened(other)
+            ),
             Kind::TooLate => write!(
                 f,
-                "must stand above the first allow_anonymous, password_file, acl_file, \
+                "must stand above the first allow_anonymous, password_file, acl_file, plugin, \
                  auto_id_prefix and allow_zero_length_clientid; move it to the top"
             ),
             Kind::NestedInclude => {

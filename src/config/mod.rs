@@ -4,6 +4,8 @@
 //! table of directives; the parser, `--help config`, the man page and the sample in `etc/` all
 //! come from it.
 
+mod bridge;
+mod control;
 mod defaults;
 pub mod docs;
 mod draft;
@@ -25,11 +27,15 @@ use std::time::Duration;
 
 use crate::mqtt::{QoS, Version};
 
+pub use bridge::{Restart, Start, StartType};
+pub use control::{Control, ControlSocket};
 pub use error::{Error, Errors, Kind};
 pub use log_type::{LogType, LogTypes};
-pub use parse::{Env, Examined, LoadedConfig};
+pub(crate) use parse::text;
+pub use parse::{Env, Examined, LoadedConfig, Reading};
 pub use tls::{BridgeTls, CertificateUsername, ListenerTls, TlsVersion};
-pub use topic::{Proxy, UpstreamAddress, WebAddress};
+pub(crate) use topic::captures;
+pub use topic::{BridgeTcp, Proxy, TcpKeepalive, UpstreamAddress, WebAddress};
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +74,8 @@ pub struct General {
     pub clientid_prefixes: String,
     /// `connection_messages`: log connects and disconnects.
     pub connection_messages: bool,
+    /// `control_socket` and what belongs to it.
+    pub control: Control,
     /// What holds before anything is known of a client.
     pub doors: Doors,
     /// `global_max_clients`: sessions, bridges aside; `None` is no limit.
@@ -78,8 +86,8 @@ pub struct General {
     pub log: Log,
     /// `max_inflight_bytes`: payload bytes on their way to a client; 0 is no limit.
     pub max_inflight_bytes: u64,
-    /// `max_inflight_messages`: 0 is no limit. Default 20.
-    pub max_inflight_messages: u16,
+    /// `max_inflight_messages`: 0 is no limit; `None` is 20, and more towards an upstream of MQTT 5.
+    pub max_inflight_messages: Option<u16>,
     /// `max_keepalive`, seconds; 0 is no limit. Default 0.
     pub max_keepalive: u16,
     /// `memory_limit`, bytes; 0 is no limit, and so is `None`, before the default is known.
@@ -173,22 +181,6 @@ pub struct LoginFailures {
     pub within: Duration,
 }
 
-/// `tcp_keepalive`: what the system asks a peer that is silent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TcpKeepalive {
-    /// How long a peer is silent before the first question, at least.
-    pub idle: Duration,
-    /// Between two questions.
-    pub interval: Duration,
-    /// So many without an answer end the connection.
-    pub probes: u32,
-}
-
-impl TcpKeepalive {
-    /// The longest time that the system takes, in seconds.
-    pub const LONGEST: u32 = 32_767;
-}
-
 /// Who may connect, and to do what.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Security {
@@ -199,9 +191,9 @@ pub struct Security {
     pub allow_zero_length_clientid: bool,
     /// `auto_id_prefix`.
     pub auto_id_prefix: String,
-    /// `password_file`.
+    /// `password_file`, or the plugin that stands for it.
     pub password_file: Option<PathBuf>,
-    /// `acl_file`.
+    /// `acl_file`, or the plugin that stands for it.
     pub acl_file: Option<PathBuf>,
     /// `auth_socket`.
     pub auth_socket: Option<PathBuf>,
@@ -285,7 +277,8 @@ pub struct Listener {
     pub max_topic_alias_broker: u16,
     /// `mount_point`: what stands before every topic of its clients; may be empty.
     pub mount_point: String,
-    /// What `per_listener_settings` makes the listener's own; counts only with it.
+    /// What `per_listener_settings` makes the listener's own. Without it only the two files count,
+    /// before those of [`General::security`]: `plugin_use` gives them.
     pub security: Security,
     /// `use_username_as_clientid`.
     pub use_username_as_clientid: bool,
@@ -386,6 +379,8 @@ pub struct Bridge {
     pub notifications_local_only: bool,
     /// `notification_topic`. Default `$SYS/broker/connection/CLIENTID/state`.
     pub notification_topic: Option<String>,
+    /// `start_type`, and what belongs to it.
+    pub start: Start,
     /// `restart_timeout`.
     pub restart: Restart,
     /// `bridge_protocol_version`; `None`: 5, falling back to 3.1.1.
@@ -414,23 +409,8 @@ pub struct Bridge {
     pub outgoing_topic_alias: u16,
     /// `bridge_cafile` and what belongs to it.
     pub tls: BridgeTls,
-}
-
-/// `restart_timeout`: how long to wait between attempts to connect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Restart {
-    /// `restart_timeout SECONDS`: always this long.
-    Constant(Duration),
-    /// `restart_timeout BASE CAP [STABLE]`: decorrelated jitter between base and cap; back to
-    /// base once a connection has held for STABLE. Default 5 s to 30 s, as in Mosquitto.
-    Jitter {
-        /// The shortest wait.
-        base: Duration,
-        /// The longest wait.
-        cap: Duration,
-        /// How long a connection must hold before the wait starts over at `base`.
-        stable: Duration,
-    },
+    /// `bridge_bind_address` and what is said of TCP beside it.
+    pub tcp: BridgeTcp,
 }
 
 /// Which way a `topic` line carries messages.
@@ -454,12 +434,12 @@ pub struct BridgeTopic {
     pub direction: Direction,
     /// The highest QoS. Default 0.
     pub qos: QoS,
-    /// The local prefix; empty for none.
+    /// The local prefix; empty for none. With captures it is the whole local topic.
     pub local: String,
-    /// The remote prefix; empty for none.
+    /// The remote prefix; empty for none. With captures it is the whole remote topic.
     pub remote: String,
-    /// RSMB's fifth field said `low`: this mapping is to yield to the others. It has no effect
-    /// yet but a note in the log.
+    /// RSMB's fifth field said `low`: what goes out by this mapping waits while anything of the
+    /// others does.
     pub low: bool,
     /// `max_queued_messages=` and `max_queued_bytes=`: what may wait of this mapping alone.
     pub bounds: Bounds,

@@ -1,15 +1,20 @@
 //! Reading a file into a [`Config`].
 
 mod env;
+mod sources;
 
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::Path;
 
 pub use env::Env;
+pub use sources::Reading;
+pub(crate) use sources::text;
 
 use super::draft::{Draft, Open, Position};
 use super::keys::{self, Class, Section};
 use super::value::Value;
 use super::{Config, Error, Errors, Kind};
+use sources::config_files;
 
 /// A configuration and what the log must say about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,9 +39,9 @@ pub struct Examined {
 
 impl Config {
     /// Reads the file at `path` and what its `include_dir` lines name, as far as that goes.
-    pub fn examine(path: &Path, env: &Env) -> Examined {
+    pub fn examine(path: &Path, env: &Env, reading: Reading) -> Examined {
         let mut draft = Draft::new(env);
-        read_file(&mut draft, path, Depth::Main);
+        read_file(&mut draft, path, Depth::Main, reading);
         examined(draft)
     }
 
@@ -45,7 +50,7 @@ impl Config {
     /// # Errors
     /// Everything wrong in all the files, not only the first thing.
     pub fn load(path: &Path, env: &Env) -> Result<LoadedConfig, Errors> {
-        Config::examine(path, env).sound()
+        Config::examine(path, env, Reading::Once).sound()
     }
 
     /// Reads `text`; errors name it `file`.
@@ -59,14 +64,18 @@ impl Config {
     }
 }
 
-/// Only the main file may include.
+/// What is read: only the main file may include.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Depth {
+pub(super) enum Depth {
     Main,
     Included,
+    /// A `connection` section alone.
+    Section,
 }
 
 fn examined(mut draft: Draft<'_>) -> Examined {
+    // Before the default listener has a place among the others.
+    draft.finish_plugins();
     Examined {
         config: draft.finish(),
         notes: draft.notes,
@@ -91,13 +100,20 @@ impl Examined {
     }
 }
 
-fn read_file(draft: &mut Draft<'_>, path: &Path, depth: Depth) {
+fn read_file(draft: &mut Draft<'_>, path: &Path, depth: Depth, reading: Reading) {
     let file = path.display().to_string();
-    let bytes = match std::fs::read(path) {
+    let bytes = match reading.bytes(path) {
         Ok(bytes) => bytes,
         Err(error) => {
             draft.place = Position { file, line: 0 };
-            return draft.fail("", Kind::Unreadable(error.to_string()));
+            let is_main = depth == Depth::Main;
+            return draft.fail(
+                "",
+                match error.kind() {
+                    ErrorKind::InvalidInput if is_main => Kind::ReadOnce,
+                    _ => Kind::Unreadable(error.to_string()),
+                },
+            );
         }
     };
     match std::str::from_utf8(&bytes) {
@@ -112,7 +128,7 @@ fn read_file(draft: &mut Draft<'_>, path: &Path, depth: Depth) {
 }
 
 /// Reads the lines of one file. As in Mosquitto, sections end with their file.
-fn read_text(draft: &mut Draft<'_>, text: &str, file: &str, depth: Depth) {
+pub(super) fn read_text(draft: &mut Draft<'_>, text: &str, file: &str, depth: Depth) {
     draft.open = Open::default();
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (n, line) in text.lines().enumerate() {
@@ -125,7 +141,7 @@ fn read_text(draft: &mut Draft<'_>, text: &str, file: &str, depth: Depth) {
             line: n + 1,
         };
         let (directive, value) = line.split_once([' ', '\t']).unwrap_or((line, ""));
-        let result = read_line(draft, directive, value.trim());
+        let result = read_line(draft, directive, value.trim(), depth);
         if let Err(kind) = result {
             draft.fail(directive, kind);
         }
@@ -135,12 +151,21 @@ fn read_text(draft: &mut Draft<'_>, text: &str, file: &str, depth: Depth) {
     }
 }
 
-fn read_line(draft: &mut Draft<'_>, directive: &str, value: &str) -> Result<(), Kind> {
+fn read_line(
+    draft: &mut Draft<'_>,
+    directive: &str,
+    value: &str,
+    depth: Depth,
+) -> Result<(), Kind> {
     let Some(key) = keys::find(directive) else {
         return Err(Kind::Unknown(keys::nearest(directive)));
     };
-    if key.section == Section::Bridge && key.name != "connection" {
-        draft.bridge()?;
+    if key.section == Section::Bridge {
+        if key.name != "connection" {
+            draft.bridge()?;
+        }
+    } else if depth == Depth::Section {
+        return Err(Kind::NotOfBridge);
     }
     let plain = value
         .split_once(" #")
@@ -181,26 +206,10 @@ fn include(draft: &mut Draft<'_>, dir: &Path, depth: Depth) {
     let place = draft.place.clone();
     let open = draft.open;
     for file in files {
-        read_file(draft, &file, Depth::Included);
+        read_file(draft, &file, Depth::Included, Reading::Again);
     }
     draft.place = place;
     draft.open = open;
-}
-
-/// The `*.conf` files of `dir`: by letter, and of one letter upper case first (mosquitto.conf(5)).
-fn config_files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|ext| ext == "conf") {
-            files.push(path);
-        }
-    }
-    files.sort_by_cached_key(|path| {
-        let name = path.as_os_str().as_encoded_bytes();
-        (name.to_ascii_lowercase(), name.to_vec())
-    });
-    Ok(files)
 }
 
 #[cfg(test)]

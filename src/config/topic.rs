@@ -1,6 +1,8 @@
-//! `topic` lines of a bridge, and the addresses it connects to.
+//! `topic` lines of a bridge, the addresses it connects to, and how.
 
 mod address;
+pub(crate) mod captures;
+mod tcp;
 mod upstream;
 
 use std::time::Duration;
@@ -10,6 +12,7 @@ use super::keys::nearest::nearest_of as nearest;
 use super::value::Value;
 use super::{Bounds, BridgeTopic, Direction, Kind, Overflow};
 use crate::mqtt::{QoS, TopicFilter};
+pub use tcp::{BridgeTcp, TcpKeepalive};
 pub use upstream::{Proxy, UpstreamAddress, WebAddress};
 
 /// The options of a `topic` line.
@@ -196,12 +199,16 @@ fn check(topic: &BridgeTopic) -> Result<(), Kind> {
                 .to_owned(),
         ));
     }
+    let has_captures = topic.has_captures();
     for (side, prefix) in [("local", &topic.local), ("remote", &topic.remote)] {
-        if prefix.contains(['+', '#']) {
+        if prefix.contains(['+', '#']) && !captures::is_template(prefix) {
             return Err(Kind::Topic(format!(
                 "the {side} prefix `{}` has a wildcard; only the pattern may have one",
                 shortened(prefix)
             )));
+        }
+        if has_captures {
+            continue;
         }
         let whole = format!("{prefix}{}", topic.pattern);
         if whole.len() > usize::from(u16::MAX) {
@@ -217,6 +224,9 @@ fn check(topic: &BridgeTopic) -> Result<(), Kind> {
                 shortened(&whole)
             )));
         }
+    }
+    if has_captures {
+        captures::check(topic)?;
     }
     Ok(())
 }

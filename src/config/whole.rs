@@ -7,7 +7,7 @@ use super::error::shortened;
 use super::factory::is_factory_name;
 use super::{
     Bridge, BridgeTopic, CertificateUsername, Direction, Family, Kind, Listener, ListenerTls,
-    Protocol, UpstreamAddress,
+    Protocol, StartType, UpstreamAddress,
 };
 use crate::mqtt::{self, TopicName, Version, check_string};
 
@@ -15,7 +15,7 @@ use crate::mqtt::{self, TopicName, Version, check_string};
 /// directives `mistaken` may be all that is.
 pub(super) fn wrong_bridge(bridge: &Bridge, others: &[Bridge], mistaken: &[String]) -> Vec<Kind> {
     let mut wrong = wrong_alone(bridge);
-    wrong.extend(wrong_among(bridge, others));
+    wrong.extend(wrong_among(bridge, others.iter()));
     let is_mistaken = |directive: &&str| mistaken.iter().any(|m| m == directive);
     wrong.retain(|kind| !causes(kind).iter().any(is_mistaken));
     wrong
@@ -63,6 +63,13 @@ pub(super) fn odd_bridge(bridge: &Bridge, hostname: &str) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if bridge.local_clean_session && bridge.start.kind == StartType::Lazy {
+        odd.push(
+            "start_type lazy never connects with local_cleansession true, which is what cleansession says: \
+             nothing is queued that could reach the threshold. Set local_cleansession false"
+                .to_owned(),
+        );
+    }
     let is_plain = |address: &UpstreamAddress| bridge.tls.to(address).is_none();
     if let Some(address) = bridge.addresses.iter().find(|address| is_plain(address))
         && bridge.tls.is_on()
@@ -72,7 +79,7 @@ pub(super) fn odd_bridge(bridge: &Bridge, hostname: &str) -> Vec<String> {
         ));
     }
     let is_shared = |topic: &BridgeTopic| {
-        let filter = format!("{}{}", topic.local, topic.pattern);
+        let filter = topic.local_topics();
         topic.direction != Direction::In && mqtt::share(&filter).is_some()
     };
     if bridge.topics.iter().any(is_shared) {
@@ -216,7 +223,18 @@ fn wrong_alone(bridge: &Bridge) -> Vec<Kind> {
     wrong
 }
 
-fn wrong_among(bridge: &Bridge, others: &[Bridge]) -> Vec<Kind> {
+impl Bridge {
+    /// Why the bridge can't be beside `others`: a name or a client id that one of them has.
+    pub fn clashes<'a>(&self, mut others: impl Iterator<Item = &'a Bridge> + Clone) -> Vec<Kind> {
+        let mut clashes = wrong_among(self, others.clone());
+        if others.any(|other| other.name == self.name) {
+            clashes.push(Kind::DuplicateConnection);
+        }
+        clashes
+    }
+}
+
+fn wrong_among<'a>(bridge: &Bridge, others: impl Iterator<Item = &'a Bridge>) -> Vec<Kind> {
     let mut wrong = Vec::new();
     for other in others {
         if other.local_clientid == bridge.local_clientid {
@@ -289,6 +307,11 @@ mod tests {
             let notes = notes(&format!("topic # out 1 qos0=keep\n{clean}"));
             assert!(notes[0].contains("qos0=keep keeps nothing"), "{notes:?}");
         }
+        assert_eq!(
+            notes("topic # out 1\nstart_type lazy\ncleansession true").len(),
+            1
+        );
+        assert_eq!(notes("topic # out 1\nstart_type lazy"), [""; 0]);
         let lasting = "topic # out 1 qos0=keep\ncleansession true\nlocal_cleansession false";
         assert_eq!(notes(lasting), [""; 0]);
     }

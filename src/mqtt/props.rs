@@ -6,10 +6,10 @@
 
 use std::fmt;
 
-use super::Property;
 use super::error::Fault;
 use super::property::{self, Place};
 use super::wire::{MAX_VARIABLE_BYTE_INTEGER, Reader, put_variable};
+use super::{PacketType, Property};
 
 /// The checked property section of a packet, without its length.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -45,6 +45,17 @@ impl<'a> Props<'a> {
         let section = reader.take(len as usize)?;
         property::check(section, place)?;
         Ok(Props(section))
+    }
+
+    /// The properties of a PUBLISH, as they stand there: their length, and then they. None at all are
+    /// none. `None` if it is anything else.
+    pub fn of_publish(bytes: &'a [u8]) -> Option<Props<'a>> {
+        if bytes.is_empty() {
+            return Some(Props::EMPTY);
+        }
+        let mut reader = Reader::new(bytes);
+        let props = Props::read(&mut reader, Place::Packet(PacketType::Publish)).ok()?;
+        reader.is_empty().then_some(props)
     }
 
     /// Appends the length of the section and the section.

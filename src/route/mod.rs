@@ -21,6 +21,7 @@ pub use kept::{Value, key, order};
 pub use owners::Owned;
 pub use retained::{Retained, Searched};
 pub use shared::{Among, Fitness, Groups};
+pub(crate) use subs::PackedOptions;
 pub use subs::SubOptions;
 pub use tree::Tree;
 pub use trie::Trie;

@@ -20,10 +20,49 @@ pub struct SubOptions {
     pub lane: Lane,
 }
 
+/// [`SubOptions`] as they lie beside each of thousands of subscriptions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct PackedOptions {
+    sub_id: Option<NonZeroU32>,
+    lane: u16,
+    qos: QoS,
+    /// [`NO_LOCAL`], [`AS_PUBLISHED`].
+    flags: u8,
+}
+
+const NO_LOCAL: u8 = 1;
+const AS_PUBLISHED: u8 = 2;
+
+impl From<SubOptions> for PackedOptions {
+    fn from(options: SubOptions) -> PackedOptions {
+        let flag = |is_set, flag| if is_set { flag } else { 0 };
+        PackedOptions {
+            sub_id: options.sub_id,
+            lane: options.lane.code(),
+            qos: options.qos,
+            flags: flag(options.no_local, NO_LOCAL)
+                | flag(options.retain_as_published, AS_PUBLISHED),
+        }
+    }
+}
+
+impl From<PackedOptions> for SubOptions {
+    #[inline]
+    fn from(packed: PackedOptions) -> SubOptions {
+        SubOptions {
+            qos: packed.qos,
+            no_local: packed.flags & NO_LOCAL != 0,
+            retain_as_published: packed.flags & AS_PUBLISHED != 0,
+            sub_id: packed.sub_id,
+            lane: Lane::from_code(packed.lane),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sub<S> {
     pub(super) key: S,
-    pub(super) options: SubOptions,
+    pub(super) options: PackedOptions,
 }
 
 /// The subscriptions that end at one node. Nearly all nodes have none or one.
@@ -33,7 +72,7 @@ pub(super) enum Subs<S> {
     None,
     One(Sub<S>),
     /// Two or more, sorted by key.
-    #[expect(clippy::box_collection, reason = "a node is smaller by a sixth")]
+    #[expect(clippy::box_collection, reason = "a node is smaller by a fifth")]
     Many(Box<Vec<Sub<S>>>),
 }
 

@@ -4,14 +4,19 @@
 //! beside it, and its subscriptions move over one by one, as whoever knows them all names them. Until they
 //! have, both are asked.
 
+mod recent;
+
 use super::subs::SubOptions;
 use super::trie::Trie;
+use recent::Recent;
 
 /// All subscriptions, by filter. `S` is who is subscribed.
 pub struct Tree<S> {
     trie: Trie<S>,
     /// What is left of the one before, while its subscriptions move.
     old: Option<Box<Trie<S>>>,
+    /// Where the topics of late were found in `trie`.
+    recent: Recent,
 }
 
 impl<S: Copy + Ord> Default for Tree<S> {
@@ -26,6 +31,7 @@ impl<S: Copy + Ord> Tree<S> {
         Tree {
             trie: Trie::new(),
             old: None,
+            recent: Recent::default(),
         }
     }
 
@@ -41,24 +47,39 @@ impl<S: Copy + Ord> Tree<S> {
 
     /// How many bytes it takes, about; see [`Trie::bytes`].
     pub fn bytes(&self) -> usize {
-        self.trie.bytes() + self.old.as_ref().map_or(0, |old| old.bytes())
+        let old = self.old.as_ref().map_or(0, |old| old.bytes());
+        self.trie.bytes() + old + self.recent.bytes()
     }
 
     /// As [`Trie::add`].
     pub fn add(&mut self, filter: &str, key: S, options: SubOptions) -> bool {
+        self.recent.forget();
         let was_there = self.remove_old(filter, key);
         self.trie.add(filter, key, options) && !was_there
     }
 
     /// As [`Trie::remove`].
     pub fn remove(&mut self, filter: &str, key: S) -> bool {
-        self.trie.remove(filter, key) || self.remove_old(filter, key)
+        self.recent.forget();
+        let removed = self.trie.remove(filter, key) || self.remove_old(filter, key);
+        if self.is_empty() {
+            self.recent.give_back();
+        }
+        removed
     }
 
     /// As [`Trie::matches`].
     pub fn matches(&self, topic: &[u8], f: &mut impl FnMut(S, &SubOptions)) -> usize {
-        let old = self.old.as_ref();
-        self.trie.matches(topic, f) + old.map_or(0, |old| old.matches(topic, f))
+        if let Some(old) = &self.old {
+            return self.trie.matches(topic, f) + old.matches(topic, f);
+        }
+        if let Some(nodes) = self.recent.find(topic) {
+            return 1 + self.trie.visit(nodes.as_slice(), f);
+        }
+        self.trie.search(topic, |nodes| {
+            self.recent.remember(topic, nodes);
+            self.trie.visit(nodes, f)
+        })
     }
 
     /// How many entries of lists of subscribers have moved since the last call, for others that came and
@@ -76,6 +97,7 @@ impl<S: Copy + Ord> Tree<S> {
     /// Begins a new tree, to which all subscriptions are to [move](Tree::move_over).
     pub fn begin_move(&mut self) {
         if self.old.is_none() {
+            self.recent.forget();
             self.old = Some(Box::new(std::mem::take(&mut self.trie)));
             self.forget_old();
         }
@@ -90,6 +112,7 @@ impl<S: Copy + Ord> Tree<S> {
     /// memory of the old tree goes back.
     pub fn move_over(&mut self, filter: &str, key: S, options: SubOptions) {
         if self.remove_old(filter, key) {
+            self.recent.forget();
             self.trie.add(filter, key, options);
         }
     }
@@ -223,7 +246,8 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(tree.len(), model.len());
-                for topic in ["a", "b", "a/b", "b/a", "a/a/b"] {
+                // The second time it may be remembered.
+                for topic in ["a", "b", "a/b", "b/a", "a/a/b", "a", "a/b", "a/a/b"] {
                     let mut expected: Vec<_> = model
                         .iter()
                         .filter(|((filter, _), _)| filter_matches(filter, topic))

@@ -46,12 +46,15 @@ struct Scratch {
     levels: Vec<Level>,
     /// Nodes whose levels match, and how many levels of the topic they have taken.
     pending: Vec<(u32, u32)>,
+    /// Nodes of filters that match.
+    found: Vec<u32>,
 }
 
 impl Scratch {
     fn heap(&self) -> usize {
         self.levels.capacity() * size_of::<Level>()
             + self.pending.capacity() * size_of::<(u32, u32)>()
+            + self.found.capacity() * size_of::<u32>()
     }
 }
 
@@ -119,6 +122,7 @@ impl<S: Copy + Ord> Trie<S> {
         let node = self.node_or_new(filter.as_bytes());
         let subs = &mut self.nodes[node as usize].subs;
         let before = subs.heap();
+        let options = options.into();
         let (new, moved) = subs.insert(Sub { key, options });
         self.moved += moved;
         self.heap = self.heap + subs.heap() - before;
@@ -161,23 +165,44 @@ impl<S: Copy + Ord> Trie<S> {
     /// Filters that begin with a wildcard do not match topics that begin with `$`
     /// [MQTT-4.7.2-1].
     pub fn matches(&self, topic: &[u8], f: &mut impl FnMut(S, &SubOptions)) -> usize {
-        let mut scratch = self.scratch.take();
-        scratch.levels.clear();
-        split(topic, self.depths.len() + 1, &mut scratch.levels);
-        let looked_at = self.walk(topic, &mut scratch, f);
-        self.scratch_heap.set(scratch.heap());
-        self.scratch.set(scratch);
-        looked_at
+        self.search(topic, |nodes| self.visit(nodes, f))
     }
 
-    /// Visits what matches. Not recursive: the depth is a peer's choice.
-    fn walk(
-        &self,
-        topic: &[u8],
-        scratch: &mut Scratch,
-        f: &mut impl FnMut(S, &SubOptions),
-    ) -> usize {
-        let Scratch { levels, pending } = scratch;
+    /// Gives `visit` the nodes where filters end that match `topic`, and no others. Returns how many nodes and
+    /// levels of labels were looked at, and what `visit` returns besides.
+    pub(super) fn search(&self, topic: &[u8], visit: impl FnOnce(&[u32]) -> usize) -> usize {
+        let mut scratch = self.scratch.take();
+        scratch.levels.clear();
+        scratch.found.clear();
+        split(topic, self.depths.len() + 1, &mut scratch.levels);
+        let looked_at = self.walk(topic, &mut scratch);
+        let visited = visit(&scratch.found);
+        self.scratch_heap.set(scratch.heap());
+        self.scratch.set(scratch);
+        looked_at + visited
+    }
+
+    /// Calls `f` for each subscription that ends at one of `nodes`. Returns how many there are.
+    #[inline]
+    pub(super) fn visit(&self, nodes: &[u32], f: &mut impl FnMut(S, &SubOptions)) -> usize {
+        let mut count = 0;
+        for node in nodes {
+            let subs = self.nodes[*node as usize].subs.as_slice();
+            count += subs.len();
+            for sub in subs {
+                f(sub.key, &sub.options.into());
+            }
+        }
+        count
+    }
+
+    /// Finds the nodes that match. Not recursive: the depth is a peer's choice.
+    fn walk(&self, topic: &[u8], scratch: &mut Scratch) -> usize {
+        let Scratch {
+            levels,
+            pending,
+            found,
+        } = scratch;
         let is_private = topic.starts_with(b"$");
         let mut looked_at = 0;
         pending.push((ROOT, 0));
@@ -187,12 +212,13 @@ impl<S: Copy + Ord> Trie<S> {
             looked_at += 1;
             if children.has_multi() && takes_wildcards {
                 // `#` includes the level above it (5.0 §4.7.1.2).
-                let multi = self.find(index, b"#", self.multi);
-                looked_at += multi.map_or(0, |multi| self.visit(multi, f));
+                found.extend(self.find(index, b"#", self.multi));
             }
             let at = at as usize;
             let Some(level) = levels.get_mut(at) else {
-                looked_at += self.visit(index, f);
+                if !self.nodes[index as usize].subs.as_slice().is_empty() {
+                    found.push(index);
+                }
                 continue;
             };
             let name = name(topic, *level);
@@ -202,29 +228,29 @@ impl<S: Copy + Ord> Trie<S> {
                     level.hash = self.hash.of(name);
                 }
                 if let Some(child) = self.find(index, name, level.hash) {
-                    looked_at += self.follow((child, name.len()), at, topic, (levels, pending), f);
+                    looked_at +=
+                        self.follow((child, name.len()), at, topic, (levels, pending, found));
                 }
             }
             if children.has_single()
                 && takes_wildcards
                 && let Some(child) = self.find(index, b"+", self.single)
             {
-                looked_at += self.follow((child, 1), at, topic, (levels, pending), f);
+                looked_at += self.follow((child, 1), at, topic, (levels, pending, found));
             }
         }
         looked_at
     }
 
     /// Goes on along the label of a node, whose first level has `first` bytes and matches that of the topic
-    /// numbered `at`: the node is then pending, or visited if it ends with `#`. Returns how many levels and
-    /// subscriptions were looked at.
+    /// numbered `at`: the node is then pending, or found if it ends with `#`. Returns how many levels were looked
+    /// at.
     fn follow(
         &self,
         (node, first): (u32, usize),
         at: usize,
         topic: &[u8],
-        (levels, pending): (&[Level], &mut Vec<(u32, u32)>),
-        f: &mut impl FnMut(S, &SubOptions),
+        (levels, pending, found): (&[Level], &mut Vec<(u32, u32)>, &mut Vec<u32>),
     ) -> usize {
         let label = self.nodes[node as usize].label.bytes();
         if label.len() == first {
@@ -235,7 +261,8 @@ impl<S: Copy + Ord> Trie<S> {
         let (mut next, mut rest) = (at + 1, after(label, first));
         while let Some(path) = rest {
             if path == b"#" {
-                return next - at + self.visit(node, f);
+                found.push(node);
+                return next - at;
             }
             let Some(level) = levels.get(next) else {
                 return next - at;
@@ -253,14 +280,6 @@ impl<S: Copy + Ord> Trie<S> {
         }
         pending.push((node, number(next)));
         next - at - 1
-    }
-
-    fn visit(&self, node: u32, f: &mut impl FnMut(S, &SubOptions)) -> usize {
-        let subs = self.nodes[node as usize].subs.as_slice();
-        for sub in subs {
-            f(sub.key, &sub.options);
-        }
-        subs.len()
     }
 
     /// The child of `parent` whose label begins with `level`, of this hash.

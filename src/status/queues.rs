@@ -55,6 +55,15 @@ fn bridge(queue: &BridgeQueue<'_>, out: &mut HashMap<String, String>) {
     ] {
         out.insert(format!("{base}/retained/{name}"), value.to_string());
     }
+    if let Some(window) = queue.window {
+        for (name, value) in [
+            ("messages", window.messages.into()),
+            ("bytes", window.bytes),
+            ("limits", u64::from(window.is_limit)),
+        ] {
+            out.insert(format!("{base}/window/{name}"), value.to_string());
+        }
+    }
     if !queue.given_up.is_empty() {
         let known = queue.given_up.iter();
         let known = known.map(|known| format!("{} ({})", known.feature, known.why));

@@ -151,7 +151,7 @@ fn doors(counters: &Counters, gauges: &Gauges) -> [(&'static str, u64); 4] {
 }
 
 /// What went in and out.
-fn transfers(counters: &Counters, traffic: &Traffic) -> [(&'static str, u64); 9] {
+fn transfers(counters: &Counters, traffic: &Traffic) -> [(&'static str, u64); 10] {
     let sent = counters.packets_sent() + traffic.packets_sent;
     [
         ("$SYS/broker/bytes/received", traffic.bytes_received),
@@ -164,6 +164,7 @@ fn transfers(counters: &Counters, traffic: &Traffic) -> [(&'static str, u64); 9]
         ),
         ("$SYS/broker/publish/messages/sent", counters.publish_sent),
         ("$SYS/broker/publish/messages/dropped", counters.dropped()),
+        ("$SYS/broker/publish/messages/looped", counters.looped),
         (
             "$SYS/broker/publish/bytes/received",
             counters.publish_bytes_received,

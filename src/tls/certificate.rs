@@ -14,6 +14,9 @@ pub(super) use name::name;
 
 const COMMON_NAME: &[u8] = &[0x55, 4, 3];
 const KEY_USAGE: &[u8] = &[0x55, 0x1d, 15];
+const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 37];
+/// serverAuth.
+const SERVER: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 1];
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 19];
 /// rsaEncryption.
 const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
@@ -120,6 +123,16 @@ pub(super) fn may_sign(der: &[u8]) -> bool {
         flag.is_some_and(|flag| flag != [0])
     });
     is_ca.or(signs).unwrap_or(false) && signs.unwrap_or(true)
+}
+
+/// Whether the owner of a certificate may be a TLS server: it does not say, or says so (RFC 5280, section
+/// 4.2.1.12).
+pub(super) fn may_serve(der: &[u8]) -> bool {
+    let Some(mut usage) = extension(der, EXTENDED_KEY_USAGE) else {
+        return true;
+    };
+    let mut usages = usage.enter(tag::SEQUENCE).into_iter().flatten();
+    usages.any(|(_, usage)| usage == SERVER)
 }
 
 /// What an extension has as its value.

@@ -3,12 +3,17 @@
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
+    SignatureScheme,
+};
+use sha2::{Digest, Sha256};
 
-use super::certificate::{self, Certificate};
+use super::certificate::{self, Certificate, may_serve, may_sign};
 use super::clock::Clock;
 use super::error::Error;
 use super::files::{self, Cas};
@@ -64,10 +69,7 @@ impl ClientSide {
         let provider = suites::provider(tls.suites.as_deref())?;
         let cas = Cas::of_bridge(tls);
         let refused = |why: String| Error::Refused(why);
-        let roots = Arc::new(cas.roots()?);
-        let inner =
-            WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider));
-        let inner = inner.build().map_err(|why| refused(why.to_string()))?;
+        let trusted = Trusted::read(cas, &provider)?;
         let builder =
             ClientConfig::builder_with_details(Arc::clone(&provider), self.clock.shared());
         let builder = builder
@@ -76,8 +78,7 @@ impl ClientSide {
         let builder = builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Verifier {
-                inner,
-                roots,
+                trusted,
                 supported: provider.signature_verification_algorithms,
                 takes_any_name: tls.insecure,
             }));
@@ -132,6 +133,8 @@ impl std::fmt::Display for SmallKey {
 
 impl std::error::Error for SmallKey {}
 
+/// What webpki says of a CA's certificate that is shown as somebody's own.
+pub(super) const CA_USED: &str = "CaUsedAsEndEntity";
 /// The least bits of RSA keys that ring takes.
 const RSA_BITS: usize = 2048;
 
@@ -158,18 +161,96 @@ impl SmallKey {
     }
 }
 
+/// Whether a certificate is refused for that it is a CA's.
+fn is_ca(why: &CertificateError) -> bool {
+    matches!(why, CertificateError::Other(other) if other.to_string().contains(CA_USED))
+}
+
+fn is_self_signed(der: &CertificateDer<'_>) -> bool {
+    Certificate::read(der).is_some_and(|read| read.is_self_signed())
+}
+
 /// Who has signed the last certificate of a chain.
 fn issuer(end_entity: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Option<String> {
     let last = intermediates.last().unwrap_or(end_entity);
     Some(Certificate::read(last)?.issuer)
 }
 
+/// What bridge_cafile and the like have, as OpenSSL takes it.
+#[derive(Debug)]
+struct Trusted {
+    /// Those of CAs, which sign others'. For rustls each root is such a one.
+    roots: Arc<RootCertStore>,
+    /// What judges by them; `None`: there is none.
+    inner: Option<Arc<WebPkiServerVerifier>>,
+    /// SHA-256 of those that have signed themselves: an upstream may show each as its own, a CA's too.
+    alone: Vec<[u8; 32]>,
+}
+
+impl Trusted {
+    fn read(cas: Cas<'_>, provider: &Arc<CryptoProvider>) -> Result<Trusted, Error> {
+        // Says what is wrong with any.
+        cas.roots()?;
+        let (mut roots, mut alone) = (RootCertStore::empty(), Vec::new());
+        for (_, der) in cas.certificates()? {
+            if is_self_signed(&der) {
+                alone.push(Sha256::digest(&der).into());
+            }
+            if may_sign(&der) {
+                let _ = roots.add(der);
+            }
+        }
+        let (roots, mut inner) = (Arc::new(roots), None);
+        if !roots.is_empty() {
+            let builder = WebPkiServerVerifier::builder_with_provider(
+                Arc::clone(&roots),
+                Arc::clone(provider),
+            );
+            let built = builder.build();
+            inner = Some(built.map_err(|why| Error::Refused(why.to_string()))?);
+        }
+        Ok(Trusted {
+            roots,
+            inner,
+            alone,
+        })
+    }
+
+    /// Whether it is one that counts for itself.
+    fn has(&self, certificate: &CertificateDer<'_>) -> bool {
+        let hash: [u8; 32] = Sha256::digest(certificate).into();
+        self.alone.contains(&hash)
+    }
+
+    /// Judges the certificate of an upstream and, last, its name.
+    fn verify(
+        &self,
+        chain: (&CertificateDer<'_>, &[CertificateDer<'_>]),
+        server_name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        let (end_entity, intermediates) = chain;
+        if self.has(end_entity) {
+            let parsed = ParsedCertificate::try_from(end_entity)?;
+            let read = Certificate::read(end_entity).ok_or(CertificateError::BadEncoding)?;
+            version1::holds(&read, now)?;
+            if !may_serve(end_entity) {
+                return Err(CertificateError::InvalidPurpose.into());
+            }
+            return verify_server_name(&parsed, server_name);
+        }
+        let inner = self.inner.as_ref();
+        let inner = inner.ok_or(CertificateError::UnknownIssuer)?;
+        let judged = inner.verify_server_cert(end_entity, intermediates, server_name, &[], now);
+        judged.map(drop)
+    }
+}
+
 /// Judges the certificate of an upstream as rustls does; the name may be any where `bridge_insecure` says
 /// so, but it comes from a CA that is trusted all the same.
 #[derive(Debug)]
 struct Verifier {
-    inner: Arc<WebPkiServerVerifier>,
-    roots: Arc<RootCertStore>,
+    trusted: Trusted,
     supported: WebPkiSupportedAlgorithms,
     takes_any_name: bool,
 }
@@ -184,7 +265,7 @@ impl Verifier {
         use rustls::CertificateError::{BadSignature, Other};
         judged.map_err(|error| match error {
             rustls::Error::InvalidCertificate(BadSignature) => {
-                match SmallKey::find(chain, &self.roots) {
+                match SmallKey::find(chain, &self.trusted.roots) {
                     Some(small) => Other(OtherError(Arc::new(small))).into(),
                     None => error,
                 }
@@ -200,35 +281,31 @@ impl ServerCertVerifier for Verifier {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
+        _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        use rustls::CertificateError::{NotValidForName, NotValidForNameContext, UnknownIssuer};
+        use CertificateError::{NotValidForName, NotValidForNameContext, Other, UnknownIssuer};
         // One of version 1 has no name to be looked at.
         if let Some(old) = Version1::read(end_entity).filter(|_| self.takes_any_name) {
-            old.verify(&self.roots.roots, self.supported, now)?;
+            old.verify(&self.trusted.roots.roots, self.supported, now)?;
             return Ok(ServerCertVerified::assertion());
         }
         // The name is looked at last, when all else is good.
-        let judged = self.inner.verify_server_cert(
-            end_entity,
-            intermediates,
-            server_name,
-            ocsp_response,
-            now,
-        );
-        match judged {
+        let chain = (end_entity, intermediates);
+        match self.trusted.verify(chain, server_name, now) {
+            Ok(()) => Ok(ServerCertVerified::assertion()),
             Err(rustls::Error::InvalidCertificate(
                 NotValidForName | NotValidForNameContext { .. },
             )) if self.takes_any_name => Ok(ServerCertVerified::assertion()),
-            Err(rustls::Error::InvalidCertificate(UnknownIssuer)) => {
+            Err(rustls::Error::InvalidCertificate(why))
+                if why == UnknownIssuer || is_ca(&why) && is_self_signed(end_entity) =>
+            {
                 let issuer = issuer(end_entity, intermediates).unwrap_or_default();
-                let unknown = OtherError(Arc::new(UnknownCa { issuer }));
-                Err(rustls::CertificateError::Other(unknown).into())
+                Err(Other(OtherError(Arc::new(UnknownCa { issuer }))).into())
             }
-            judged => {
+            Err(error) => {
                 let chain: Vec<_> = [end_entity].into_iter().chain(intermediates).collect();
-                self.named(judged, &chain)
+                self.named(Err(error), &chain)
             }
         }
     }
@@ -254,6 +331,6 @@ impl ServerCertVerifier for Verifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
+        self.supported.supported_schemes()
     }
 }

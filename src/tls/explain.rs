@@ -222,13 +222,16 @@ fn certificate(bad: &Bad, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result
              with SHA-256",
             algorithm(signature_algorithm_id)
         ),
+        Bad::InvalidPurpose | Bad::InvalidPurposeContext { .. } => f.write_str(
+            "the upstream's certificate is not for servers: its extendedKeyUsage lacks serverAuth",
+        ),
         Bad::Revoked => f.write_str("the upstream's certificate is revoked"),
         Bad::Other(other) if other.0.is::<UnknownCa>() => {
             let issuer = other.0.downcast_ref::<UnknownCa>().map(|ca| &*ca.issuer);
             write!(
                 f,
                 "the upstream's certificate is from {}, a CA that is none of those that the bridge trusts: \
-                 put its certificate into bridge_cafile",
+                 put its certificate into bridge_cafile, where one with CA:FALSE counts for itself alone",
                 issuer.unwrap_or_default()
             )
         }
@@ -243,7 +246,12 @@ fn certificate(bad: &Bad, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result
             } else if text.contains("CaUsedAsEndEntity") {
                 f.write_str(
                     "the upstream shows a CA certificate as its own (CA:TRUE): it needs one of its own, \
-                     signed by that, or a self-signed one with CA:FALSE",
+                     signed by that",
+                )
+            } else if text.contains("EndEntityUsedAsCa") {
+                f.write_str(
+                    "the upstream's certificate is signed by one that is no CA's (CA:FALSE) and counts for \
+                     itself alone",
                 )
             } else if text.contains("UnsupportedCertVersion") {
                 f.write_str(

@@ -4,7 +4,7 @@ pub(super) mod lists;
 
 use std::fmt;
 use std::fs;
-use std::io::{self, Read};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
@@ -29,24 +29,10 @@ const ENCRYPTED: [&[u8]; 2] = [b"BEGIN ENCRYPTED PRIVATE KEY", b"Proc-Type: 4,EN
 
 /// Reads a file whole.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let unreadable = |error| Error::Unreadable(path.to_owned(), error);
-    let found = fs::metadata(path).map_err(unreadable)?;
-    if !found.is_file() {
-        // A FIFO would be waited for until somebody writes to it, a device may have no end.
-        let other = "it is a folder, a device or a FIFO, and no file";
-        return Err(unreadable(io::Error::other(other)));
-    }
-    // A file may grow meanwhile. What is read may be a key, which growing buffers would leave behind.
-    let size = usize::try_from(found.len().min(MAX_BYTES)).unwrap_or_default();
-    let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(size + 1));
-    let file = fs::File::open(path).map_err(unreadable)?;
-    let read = file.take(MAX_BYTES + 1).read_to_end(&mut bytes);
-    read.map_err(unreadable)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        let large = format!("it has more than {MAX_BYTES} bytes");
-        return Err(Error::NotPem(path.to_owned(), large));
-    }
-    Ok(std::mem::take(&mut bytes))
+    crate::files::read(path, MAX_BYTES).map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => Error::NotPem(path.to_owned(), error.to_string()),
+        _ => Error::Unreadable(path.to_owned(), error),
+    })
 }
 
 /// The certificates of a PEM file, in their order; at least one.

@@ -164,10 +164,18 @@ impl<'a> Version1<'a> {
 /// Not yet, or not any more.
 pub(super) fn holds(certificate: &Certificate, now: UnixTime) -> Result<(), CertificateError> {
     if now.as_secs() < certificate.not_before.as_secs() {
-        return Err(CertificateError::NotValidYet);
+        let not_before = UnixTime::since_unix_epoch(certificate.not_before);
+        return Err(CertificateError::NotValidYetContext {
+            time: now,
+            not_before,
+        });
     }
     if now.as_secs() > certificate.not_after.as_secs() {
-        return Err(CertificateError::Expired);
+        let not_after = UnixTime::since_unix_epoch(certificate.not_after);
+        return Err(CertificateError::ExpiredContext {
+            time: now,
+            not_after,
+        });
     }
     Ok(())
 }

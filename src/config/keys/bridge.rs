@@ -1,7 +1,11 @@
 //! Bridges.
 
+mod lines;
 pub(super) mod password;
+mod rings;
+pub(super) mod start;
 pub(super) mod tls;
+pub(super) mod way;
 
 use std::time::Duration;
 
@@ -11,11 +15,10 @@ use super::key::{Key, implemented};
 use super::limits::packet_bound;
 use super::restart::restart;
 use crate::config::draft::Draft;
-use crate::config::error::shortened;
 use crate::config::value::Value;
-use crate::config::{Kind, Proxy, UpstreamAddress, topic};
-use crate::lane::LineNo;
+use crate::config::{Kind, Proxy};
 use crate::mqtt::{TopicName, Version};
+use lines::{addresses, topic};
 
 /// The shortest keep-alive, as in Mosquitto.
 const MIN_KEEPALIVE: u16 = 5;
@@ -49,7 +52,7 @@ pub(super) const KEYS: &[Key] = &[
         "NAME",
         Means("no bridge"),
         "Starts a bridge; the bridge directives below are for it.",
-        "It needs an address and a topic. Names must differ.",
+        rings::CONNECTION,
         |draft, v| draft.open_bridge(&Value(v.word("one name")?).string()?),
     ),
     implemented(
@@ -62,9 +65,11 @@ pub(super) const KEYS: &[Key] = &[
          port 80 if not given, and wss:// with TLS, its port 443. What stands behind the host is the \
          path, such as /mqtt, and may have a query, which the log leaves out; without one it is /. The CAs \
          of wss:// are those of bridge_cafile, bridge_capath or bridge_tls_use_os_certs, and those of \
-         the system if none is set. Mosquitto has no such addresses. An IPv6 address stands in brackets. A number behind a blank is read as the port of the host \
+         the system if none is set. Mosquitto has no such addresses. An IPv6 address stands in brackets, that of a link with its interface: \
+         [fe80::1%eth0]:1883. A number behind a blank is read as the port of the host \
          before it, and the log says so. More than one may be given, on one line or several: \
-         see round_robin. They may be of different kinds.",
+         see round_robin. They may be of different kinds. The nodes of a cluster are a list of addresses: \
+         a session that the next one knows, too, is resumed there.",
         addresses,
     ),
     implemented(
@@ -94,12 +99,26 @@ pub(super) const KEYS: &[Key] = &[
         "Which topics the bridge carries, and which way; may be given up to 32,767 times.",
         "Without a direction out, without a QoS 0. LOCAL and REMOTE are prefixes; \"\" stands for \
          an empty one, for an empty pattern too, and then the prefixes are the two whole topics. \
-         Where several lines take a topic, the first with a prefix carries it, or else the first; \
+         A topic without the prefix is not mapped: with `topic # both 0 site/ plant/` the topic \
+         site stays here, though site/# matches it; Mosquitto merges it with site/site. \
+         {1} to {9}, each a level of its own, are captures, which Mosquitto has not: a level that \
+         may be anything, as with +, whose text goes where the same number stands on the other \
+         side. A prefix with captures is the whole topic on its side, and no pattern is added: \
+         `topic site/{1}/temp out 1 \"\" cloud/{1}/t` takes site/7/temp up as cloud/7/t, with in \
+         cloud/7/t comes in as site/7/temp, and with both either does. Where both prefixes have \
+         them the pattern is \"\": `topic \"\" both 1 a/{1}/{2} b/{2}/{1}`. A number that one way \
+         needs must be on the side that the message comes from; one that is only there is left \
+         out. # may end both sides, and the levels that it stands for are kept; + is not for such \
+         a line. \
+         Where several lines take a topic, the first with a prefix or captures carries it, or else the first; \
          once, with the QoS and the options of that line. What waits stays with its line when the \
          lines are put in another order, or others are added or taken out. If the QoS of its line is \
          changed, it is sent at the new one, but no higher than it was published, and what was queued at \
          QoS 0 stays there; what was sent at QoS 2 before and goes again at QoS 1 may come twice. \
-         high and low are RSMB's: low is accepted, has no effect yet, and the log says so. A line \
+         high and low are RSMB's: what goes out by a line with low is sent while nothing of the bridge's \
+         other lines waits that could be, so bulk data can't delay the rest on a slow link, and waits as \
+         long as they keep the link busy; its order within the line stays. high is the same as nothing. \
+         What is sent at QoS 0 without having been queued waits for nothing, here as elsewhere. A line \
          in the form of RSMB, with the prefixes right behind the direction, is carried at up to \
          QoS 2; Mosquitto takes the first of them for QoS 0, and the log tells both. Options for what goes out: max_queued_messages=COUNT and max_queued_bytes=BYTES \
          bound what waits of this mapping alone, overflow=refuse, oldest, newest or \
@@ -215,7 +234,11 @@ pub(super) const KEYS: &[Key] = &[
         "true|false",
         Means("as cleansession"),
         "Whether the bridge's queue here is dropped when it disconnects.",
-        "",
+        "With true nothing is queued here while the uplink is down, and what was under way is dropped with the \
+         connection; with false what is published at QoS 1 and 2 waits. cleansession decides the same for what is \
+         published upstream: with true the upstream forgets the subscriptions and what waits, with false it keeps \
+         both, from the first connection on. Each of the four combinations holds for its direction alone, as in \
+         Mosquitto.",
         drafted!(local_clean_session, v => Some(v.flag()?)),
     ),
     implemented(
@@ -224,7 +247,9 @@ pub(super) const KEYS: &[Key] = &[
         "SECONDS",
         Is("60"),
         "The keep-alive towards the upstream, at least 5 seconds.",
-        "",
+        "An upstream that takes nothing for so long is given up, and one that does not acknowledge a message \
+         for so long after it has taken it. A message may take longer on a slow link: what moves counts as \
+         life.",
         keepalive,
     ),
     implemented(
@@ -242,7 +267,8 @@ pub(super) const KEYS: &[Key] = &[
         "NAME",
         Means("none"),
         "The user name of the bridge here.",
-        "Access rules don't apply to bridges, so the name has no effect, and the log says so, until \
+        "Access rules don't apply to bridges, as measured with Mosquitto 2.0.11, whatever its manual says, so the \
+         name has no effect, and the log says so, until \
          the bridge is removed: check_retain_source then asks whether that user may publish what \
          the bridge has left.",
         |draft, v| {
@@ -354,8 +380,9 @@ pub(super) const KEYS: &[Key] = &[
         Is("lazy"),
         "When a change of the bridge takes effect on SIGHUP.",
         "lazy: a connection that is up stays until it ends by itself. immediate: it is ended, and \
-         made anew. The queue stays in either case, unless local_clientid changes. A bridge \
-         without changes is left alone.",
+         made anew. The queue stays in either case. Another local_clientid is taken at once, and the \
+         queue goes along. What no topic line takes in any more is unsubscribed at the next connection. A \
+         bridge without changes is left alone.",
         bridge!(reload_immediate, v => match v.word("lazy or immediate")? {
             "lazy" => false,
             "immediate" => true,
@@ -368,7 +395,24 @@ pub(super) const KEYS: &[Key] = &[
         "true|false",
         Is("false"),
         "Whether all addresses are equal; else the first is the primary, the rest stand by.",
-        "",
+        "Addresses are tried in a row, without a wait in between; restart_timeout comes after the last. While \
+         others wait, an attempt takes 10 s at most, unless a whole row has failed: then the line may be \
+         slow, and each gets up to 10 s for the connection and 20 s for the CONNACK, as does an address that has \
+         needed that much before. A connection that was \
+         lost after 10 s or more begins a row at once: at its own address if it was cut, at the next one \
+         if the upstream is silent or shuts down, or if all are equal. One that was lost sooner counts as an attempt \
+         that failed. If one after the other is lost within a minute (or restart_timeout's longest time, if \
+         that is more, but 5 minutes at most), restart_timeout comes before each row but the first. With several addresses a silent upstream is noticed within keepalive_interval, \
+         if that is 20 s or more; PINGREQ comes up to 15 s earlier for that, but not before half of it. \
+         While another address than the primary serves, the primary is probed on a second connection, after \
+         restart_timeout's shortest time first, then after twice as long each time, up to 5 minutes; \
+         a probe in vain costs some 300 bytes, and with TLS that is answered some 5 KB. \
+         Once the primary has accepted a CONNECT there, the bridge waits up to 5 s for what is under way, says DISCONNECT, \
+         and goes back. The probe has the client id of the bridge with -probe behind it, the same \
+         login, no session and no will: allow it at an upstream that knows its clients by their ids, as AWS IoT \
+         and Azure do. Where the probe is refused for its client id or login, the bridge \
+         goes to the primary all the same, and where it is closed on, after an hour; if that was in vain, it tries this again \
+         after an hour, then after twice as long, up to a day. Mosquitto goes back to any port that takes TCP.",
         bridge!(round_robin, v => v.flag()?),
     ),
     implemented(
@@ -381,69 +425,6 @@ pub(super) const KEYS: &[Key] = &[
         bridge!(try_private, v => v.flag()?),
     ),
 ];
-
-/// `address` and `addresses`. A number behind a host is the port that Mosquitto wants behind a colon:
-/// taken for a host it would be the address 0.0.x.y.
-fn addresses(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
-    let mut addresses: Vec<UpstreamAddress> = Vec::new();
-    let mut words = value.words().peekable();
-    while let Some(word) = words.next() {
-        let mut address = UpstreamAddress::parse(word)?;
-        if let Some(number) = words.next_if(|next| topic::is_number(next)) {
-            if word.ends_with(&format!(":{}", address.port)) || address.web.is_some() {
-                return Err(Kind::bad(number, "HOST[:PORT], and this is neither"));
-            }
-            address.port = Value(number).number(1..=u16::MAX)?;
-            let instead = format!(
-                "`{number}` is read as the port of {}, not as another host; write {}:{number}",
-                shortened(word),
-                shortened(word)
-            );
-            draft.note("address", &instead);
-        }
-        addresses.push(address);
-    }
-    if addresses.is_empty() {
-        return Err(Kind::NoValue("HOST[:PORT]".to_owned()));
-    }
-    draft.bridge()?.bridge.addresses.extend(addresses);
-    Ok(())
-}
-
-/// `topic`.
-fn topic(draft: &mut Draft<'_>, value: Value<'_>) -> Result<(), Kind> {
-    let (topic, rsmb) = topic::parse(value)?;
-    if topic.low {
-        draft.note(
-            "topic",
-            "low has no effect yet: the topics of a bridge are sent as their messages come in",
-        );
-    }
-    // RSMB's files are known, and so are Mosquitto's with the QoS left out: each means what it says
-    // to its own broker, so both meanings are told.
-    let line = rsmb.then(|| {
-        let prefix = |text: &str| match text {
-            "" => "none".to_owned(),
-            text => format!("`{}`", shortened(text)),
-        };
-        format!(
-            "no QoS after the direction: read as RSMB does, local prefix {}, remote prefix {}, at up \
-             to QoS 2. Mosquitto takes the first of them for QoS 0, and what follows for the \
-             prefixes. Write the QoS there, as in `topic # both 1 LOCAL REMOTE`",
-            prefix(&topic.local),
-            prefix(&topic.remote)
-        )
-    });
-    let topics = &mut draft.bridge()?.bridge.topics;
-    if topics.len() == usize::from(LineNo::MAX) {
-        return Err(Kind::TooManyTopics);
-    }
-    topics.push(topic);
-    if let Some(line) = line {
-        draft.note("topic", &line);
-    }
-    Ok(())
-}
 
 /// `bridge_protocol_version`.
 fn version(value: Value<'_>) -> Result<Version, Kind> {

@@ -1,6 +1,8 @@
 //! Who may do what, and the process.
 
 pub(super) mod auth_socket;
+pub(super) mod control;
+pub(super) mod plugins;
 
 use super::key::Section::General as S;
 use super::key::Unset::{Is, Means};
@@ -9,8 +11,6 @@ use crate::config::Kind;
 use crate::config::draft::Draft;
 use crate::config::value::Value;
 
-const NO_PLUGINS: &str = "footbridge loads no plugins";
-const USE_FILES: &str = "use password_file and acl_file, or auth_socket";
 const NO_PSK: &str = "footbridge has no pre-shared-key TLS";
 const USE_CERTIFICATES: &str = "use certificates";
 
@@ -87,9 +87,13 @@ pub(super) const KEYS: &[Key] = &[
         Means("none"),
         "Reads every *.conf file of a directory at this point.",
         "By letter, and of one letter upper case first. Only in the main file. A section that an \
-         included file opens ends with that file.",
+         included file opens ends with that file. `footbridge bridge add --save` writes to the first of \
+         these directories.",
         |draft, v| {
-            draft.include = Some(v.path()?);
+            let dir = v.path()?;
+            let first = &mut draft.general.control.save_in;
+            first.get_or_insert_with(|| dir.clone());
+            draft.include = Some(dir);
             Ok(())
         },
     ),
@@ -223,19 +227,6 @@ pub(super) const KEYS: &[Key] = &[
         "The $CONTROL topics.",
         "remove it",
     ),
-    refused(S, "auth_opt_*", "VALUE", &[], NO_PLUGINS, USE_FILES),
-    refused(S, "auth_plugin", "FILE", &[], NO_PLUGINS, USE_FILES),
-    accepted(
-        S,
-        "auth_plugin_deny_special_chars",
-        "true|false",
-        "there are no plugins to protect; acl_file patterns give nothing to names with /, + or #",
-    ),
-    refused(S, "global_plugin", "FILE", &[], NO_PLUGINS, USE_FILES),
-    refused(S, "plugin", "FILE", &[], NO_PLUGINS, USE_FILES),
-    refused(S, "plugin_load", "NAME FILE", &[], NO_PLUGINS, USE_FILES),
-    refused(S, "plugin_opt_*", "VALUE", &[], NO_PLUGINS, USE_FILES),
-    refused(S, "plugin_use", "NAME", &[], NO_PLUGINS, USE_FILES),
     refused(S, "psk_file", "FILE", &[], NO_PSK, USE_CERTIFICATES),
 ];
 

@@ -6,7 +6,6 @@
 //! the reason and what to use; left to a later version, and refused until then.
 
 mod bridge;
-mod bridge_later;
 mod general;
 mod key;
 mod limits;
@@ -27,6 +26,8 @@ pub(super) fn all() -> impl Iterator<Item = &'static Key> {
     [
         general::KEYS,
         general::auth_socket::KEYS,
+        general::control::KEYS,
+        general::plugins::KEYS,
         store::KEYS,
         limits::KEYS,
         limits::doors::KEYS,
@@ -37,7 +38,8 @@ pub(super) fn all() -> impl Iterator<Item = &'static Key> {
         bridge::KEYS,
         bridge::tls::KEYS,
         bridge::password::KEYS,
-        bridge_later::NOT_IMPLEMENTED,
+        bridge::start::KEYS,
+        bridge::way::KEYS,
     ]
     .into_iter()
     .flatten()

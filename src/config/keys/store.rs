@@ -86,7 +86,7 @@ pub(super) const KEYS: &[Key] = &[
         "NAME",
         Is("footbridge.db"),
         "The name of the store's file.",
-        "The format is footbridge's own; it does not read a mosquitto.db.",
+        "The format is footbridge's own; `footbridge import-mosquitto` takes over what is in a mosquitto.db.",
         |draft, v| {
             draft.store_file = Some(v.path()?);
             Ok(())

@@ -21,7 +21,9 @@ impl UpstreamAddress {
         let shown = shown.unwrap_or_default();
         let bad = || Kind::bad(shown, ADDRESS);
         let Some((scheme, rest)) = word.split_once("://") else {
-            return Ok(host_and_port(word, PORT).map_err(|_| bad())?.into());
+            let (host, port) = host_and_port(word, PORT).map_err(|_| bad())?;
+            has_interface(&host)?;
+            return Ok((host, port).into());
         };
         let (tls, port) = match &*scheme.to_ascii_lowercase() {
             "ws" => (false, HTTP_PORT),
@@ -40,7 +42,10 @@ impl UpstreamAddress {
         if authority.contains('@') || path.contains('#') || !is_clean {
             return Err(bad());
         }
-        let (host, port) = host_and_port(authority, port).map_err(|_| bad())?;
+        // RFC 6874: a % in a URL.
+        let authority = authority.replacen("%25", "%", 1);
+        let (host, port) = host_and_port(&authority, port).map_err(|_| bad())?;
+        has_interface(&host)?;
         let slash = if path.starts_with('/') { "" } else { "/" };
         Ok(UpstreamAddress {
             host,
@@ -94,6 +99,30 @@ impl Proxy {
     }
 }
 
+/// An address that every link has takes the interface to its own.
+fn has_interface(host: &str) -> Result<(), Kind> {
+    match host.parse::<Ipv6Addr>() {
+        Ok(ip) if ip.is_unicast_link_local() => {
+            let wants = "an address of a link with its interface, as in [fe80::1%eth0]";
+            Err(Kind::bad(host, wants))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether `host` may be one: what has a colon or an interface is an IPv6 address.
+fn is_host(host: &str) -> bool {
+    let (ip, zone) = host
+        .split_once('%')
+        .map_or((host, None), |(ip, zone)| (ip, Some(zone)));
+    let is_zone = |zone: &str| {
+        let mut bytes = zone.bytes();
+        !zone.is_empty() && bytes.all(|byte| byte.is_ascii_graphic() && !b"/%[]:".contains(&byte))
+    };
+    let is_v6 = ip.parse::<Ipv6Addr>().is_ok();
+    zone.is_none_or(|zone| is_v6 && is_zone(zone)) && (is_v6 || !ip.contains(':'))
+}
+
 /// `HOST`, `HOST:PORT`, `[IPV6]`, `[IPV6]:PORT`, or Mosquitto's `IPV6:PORT`; without a port it is `default`.
 fn host_and_port(word: &str, default: u16) -> Result<(String, u16), Kind> {
     let bad = || Kind::bad(word, "HOST[:PORT], with an IPv6 address in brackets");
@@ -122,6 +151,7 @@ fn host_and_port(word: &str, default: u16) -> Result<(String, u16), Kind> {
     match host {
         "" => Err(bad()),
         number if is_number(number) => Err(bad()),
+        host if !is_host(host) => Err(bad()),
         host => Ok((host.to_owned(), port)),
     }
 }
@@ -157,15 +187,52 @@ mod tests {
             ("[2001:db8::1]", "2001:db8::1", 1883),
             ("[2001:db8::1]:8883", "2001:db8::1", 8883),
             ("2001:db8::1:8883", "2001:db8::1", 8883),
+            ("[fe80::1%eth0]:8883", "fe80::1%eth0", 8883),
+            ("[fe80::1%2]", "fe80::1%2", 1883),
         ] {
             let found = host_and_port(word, 1883);
             assert_eq!(found, Ok((host.to_owned(), port)), "{word}");
         }
         for bad in [
-            "", ":1883", "a:0", "a:99999", "a:", "[::1", "[::1]x", "[]:1", "::1", "a:1:2", "1883",
+            "",
+            ":1883",
+            "a:0",
+            "a:99999",
+            "a:",
+            "[::1",
+            "[::1]x",
+            "[]:1",
+            "::1",
+            "a:1:2",
+            "1883",
             "1883:1",
+            "[a:b]",
+            "[fe80::1%]",
+            "[fe80::1%a/b]",
+            "a%eth0",
+            "10.0.0.1%eth0",
         ] {
             assert!(host_and_port(bad, 1883).is_err(), "{bad}");
+        }
+    }
+
+    /// `fe80::1` alone is an address of every link. The interface is no part of the name that HTTP and TLS
+    /// have.
+    #[test]
+    fn addresses_of_a_link() {
+        for bad in [
+            "[fe80::1]",
+            "[fe80::1]:1883",
+            "fe80::1:1883",
+            "ws://[fe80::1]/",
+        ] {
+            let said = UpstreamAddress::parse(bad).unwrap_err().to_string();
+            assert!(said.contains("[fe80::1%eth0]"), "{bad}: {said}");
+        }
+        for word in ["ws://[fe80::1%25eth0]/", "ws://[fe80::1%eth0]/"] {
+            let found = UpstreamAddress::parse(word).unwrap();
+            assert_eq!((&*found.host, found.name()), ("fe80::1%eth0", "fe80::1"));
+            assert_eq!(found.http_host(), "[fe80::1]");
         }
     }
 

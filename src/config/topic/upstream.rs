@@ -10,7 +10,7 @@ pub(super) const HTTPS_PORT: u16 = 443;
 /// token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamAddress {
-    /// A name or an IP address, without brackets.
+    /// A name or an IP address, without brackets; that of a link with its interface: `fe80::1%eth0`.
     pub host: String,
     /// The TCP port.
     pub port: u16,
@@ -39,10 +39,16 @@ impl From<(String, u16)> for UpstreamAddress {
 }
 
 impl UpstreamAddress {
+    /// The host as the upstream itself knows it: without the interface here.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.host.split('%').next().unwrap_or_default()
+    }
+
     /// Host and port as HTTP has them: an IPv6 address in brackets.
     #[must_use]
     pub fn authority(&self) -> String {
-        authority(&self.host, self.port)
+        authority(self.name(), self.port)
     }
 
     /// What stands in the field Host of a request: without the port where it is the scheme's.

@@ -1,4 +1,4 @@
-//! Who may sign the certificates of clients.
+//! Who may sign the certificates of others.
 
 use rcgen::KeyUsagePurpose;
 
@@ -68,6 +68,71 @@ fn who_is_no_ca_signs_for_nobody_else() {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     });
     assert!(enters(&folder, &["authority"], &signed));
+}
+
+/// What a bridge with these in bridge_cafile says to an upstream with the certificate NAME.pem.
+fn takes(folder: &Folder, cas: &[&str], name: &str) -> String {
+    let pem = |name: &&str| std::fs::read_to_string(folder.path(&format!("{name}.pem"))).unwrap();
+    folder.write("cas.pem", &cas.iter().map(pem).collect::<String>());
+    let bridge = BridgeTls {
+        cafile: Some(folder.path("cas.pem")),
+        ..BridgeTls::default()
+    };
+    let mut client_side = ClientSide::new(clock());
+    let mut client = Session::connect(&mut client_side, &bridge, "operator").unwrap();
+    let mut server = Session::accept(&side(&folder.listener(name)));
+    match shake(&mut client, &mut server) {
+        Ok(_) => "taken".to_owned(),
+        Err(failure) => failure.to_string(),
+    }
+}
+
+/// The certificate of an upstream that has signed itself, which most make with `openssl req -x509`, is
+/// trusted as it is. If it is no CA's, what it has signed is not.
+#[test]
+fn an_upstream_that_is_known_by_its_own_certificate() {
+    let folder = Folder::new();
+    folder.sign("operator", &["operator"], |_| {});
+    let own = |name: &str, is_ca: IsCa, ends| {
+        pair(&folder, name, |params| {
+            params.subject_alt_names = CertificateParams::new(vec!["operator".to_owned()])
+                .unwrap()
+                .subject_alt_names;
+            params.is_ca = is_ca;
+            params.not_after = date_time_ymd(ends, 1, 1);
+            if name == "client" {
+                params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+            }
+        })
+    };
+    let any = || IsCa::Ca(BasicConstraints::Unconstrained);
+    let by_leaf = own("leaf", IsCa::ExplicitNoCa, 2030);
+    let by_silent = own("silent", IsCa::NoCa, 2030);
+    let by_root = own("root", any(), 2030);
+    own("late", any(), 2026);
+    own("client", any(), 2030);
+    own("stranger", any(), 2030);
+    for cas in [
+        &["leaf", "silent", "root"][..],
+        &["ca", "leaf", "silent", "root"],
+    ] {
+        for name in ["leaf", "silent", "root", &by_root] {
+            assert_eq!(takes(&folder, cas, name), "taken", "{name}");
+        }
+        for name in [&by_leaf, &by_silent, "stranger"] {
+            let says = takes(&folder, cas, name);
+            assert!(
+                says.contains("none of those that the bridge trusts") || says.contains("no CA's"),
+                "{name}: {says}"
+            );
+        }
+    }
+    assert!(takes(&folder, &["leaf"], "operator").contains("none of those"));
+    assert_eq!(takes(&folder, &["leaf", "ca"], "operator"), "taken");
+    assert!(takes(&folder, &["late"], "late").contains("expired"));
+    assert!(takes(&folder, &["client"], "client").contains("not for servers"));
+    // The certificate of an upstream that a CA has signed is no CA's.
+    assert!(takes(&folder, &["operator"], "operator").contains("none of those"));
 }
 
 /// As OpenSSL's X509_check_ca(3) has it.

@@ -1,11 +1,17 @@
-//! Passwords towards the upstream that are not in the configuration.
+//! Passwords of bridges that are not, or need not be, in the configuration.
 
 use super::super::key::Section::Bridge as S;
 use super::super::key::Unset::Means;
-use super::super::key::{Key, implemented};
+use super::super::key::{Key, accepted, implemented};
 use crate::config::Kind;
 
 pub(in crate::config::keys) const KEYS: &[Key] = &[
+    accepted(
+        S,
+        "local_password",
+        "TEXT",
+        "the bridge is part of the broker and needs no password here; Mosquitto checks none either",
+    ),
     implemented(
         S,
         "remote_password_file",

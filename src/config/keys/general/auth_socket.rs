@@ -52,7 +52,7 @@ pub(in crate::config::keys) const KEYS: &[Key] = &[
 ];
 
 /// The path of a Unix socket.
-fn socket(v: Value<'_>) -> Result<PathBuf, Kind> {
+pub(super) fn socket(v: Value<'_>) -> Result<PathBuf, Kind> {
     const MOST: usize = 107;
     let path = v.path()?;
     if path.as_os_str().len() > MOST {

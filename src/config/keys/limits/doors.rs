@@ -184,8 +184,8 @@ fn failures(value: Value<'_>) -> Result<Option<LoginFailures>, Kind> {
     }))
 }
 
-/// `tcp_keepalive`. The system takes no more than 32767 seconds, and 127 questions.
-fn keepalive(value: Value<'_>) -> Result<Option<TcpKeepalive>, Kind> {
+/// `tcp_keepalive` and `bridge_tcp_keepalive`. The system takes no more than 32767 seconds, and 127 questions.
+pub(in crate::config::keys) fn keepalive(value: Value<'_>) -> Result<Option<TcpKeepalive>, Kind> {
     const LONGEST: u32 = TcpKeepalive::LONGEST;
     let wants = "SECONDS SECONDS COUNT, from 1 to 32767, 32767 and 127, or 0";
     match numbers(value, wants)? {
