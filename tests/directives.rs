@@ -5,6 +5,9 @@
 //! setting it changes something, or that the log says that it does not. What the table knows but
 //! does not implement must be noted or refused, with its line.
 
+#[path = "directives/fields.rs"]
+mod fields;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +32,10 @@ use Shown::{Default, Flow, Noted, Outside, Unit};
 
 const SETTINGS: &str = "test_settings.py";
 const DIRECTIVES: &str = "test_directives.py";
+const PLUGINS: &str = "test_plugins.py";
+const ADDRESSES: &str = "test_addresses.py";
 const BRIDGE: &str = "test_bridge_directives.py";
+const START_TYPE: &str = "test_start_type.py";
 const TLS_BRIDGE: &str = "test_tls_bridge.py";
 const TLS_LISTENER: &str = "test_tls_listener.py";
 const TLS_IDENTITY: &str = "test_tls_identity.py";
@@ -46,9 +52,18 @@ const SHOWN: &[(&str, Shown)] = &[
     ("auth_socket_timeout", Outside("test_auth_socket.py", "test_auth_socket_timeout_and_others_meanwhile")),
     ("auto_id_prefix", Outside(SETTINGS, "test_prefixes_of_ids_that_are_handed_out")),
     ("check_retain_source", Outside("test_auth.py", "test_retained_messages_need_a_publisher_who_still_may")),
+    ("control_socket", Outside("test_control.py", "test_control_socket")),
+    ("control_socket none", Outside("test_control.py", "test_control_socket_none")),
+    ("control_socket_group", Outside("test_control.py", "test_control_socket_group")),
     ("clientid_prefixes", Outside(DIRECTIVES, "test_clientid_prefixes")),
     ("include_dir", Outside(SETTINGS, "test_include_dir")),
     ("password_file", Outside("test_auth.py", "test_password_file")),
+    ("plugin", Outside(PLUGINS, "test_plugin_and_global_plugin")),
+    ("global_plugin", Outside(PLUGINS, "test_plugin_and_global_plugin")),
+    ("plugin_load", Outside(PLUGINS, "test_plugin_load_and_plugin_use")),
+    ("plugin_use", Outside(PLUGINS, "test_plugin_load_and_plugin_use")),
+    ("plugin_opt_password_file", Outside(PLUGINS, "test_plugin_load_and_plugin_use")),
+    ("plugin_opt_acl_file", Outside(PLUGINS, "test_plugin_load_and_plugin_use")),
     ("per_listener_settings", Outside(DIRECTIVES, "test_per_listener_settings")),
     ("persistent_client_expiration", Flow("connect/announce.flow")),
     ("persistent_client_expiration never", Unit("sessions_are_forgotten_after_weeks")),
@@ -173,14 +188,14 @@ const SHOWN: &[(&str, Shown)] = &[
     ("bind_interface", Outside(SETTINGS, "test_bind_interface")),
     // Bridges.
     ("connection", Outside(BRIDGE, "test_what_the_connect_says")),
-    ("address", Outside(BRIDGE, "test_round_robin")),
+    ("address", Outside(ADDRESSES, "test_a_frozen_primary_at_the_start")),
     ("addresses", Outside(BRIDGE, "test_addresses")),
     ("topic", Outside(BRIDGE, "test_prefixes_of_a_topic")),
     ("topic out", Outside(BRIDGE, "test_direction_and_qos_of_a_topic")),
     ("topic in", Outside(BRIDGE, "test_direction_and_qos_of_a_topic")),
     ("topic both", Outside(BRIDGE, "test_direction_and_qos_of_a_topic")),
     ("topic high", Default("connection b\naddress u\ntopic # out 1 l/ r/ high", "connection b\naddress u\ntopic # out 1 l/ r/")),
-    ("topic low", Noted("connection b\naddress u\ntopic # out 1 l/ r/ low")),
+    ("topic low", Outside(BRIDGE, "test_low_priority_of_a_topic")),
     ("topic max_queued_bytes=", Outside(BRIDGE, "test_options_of_a_topic")),
     ("topic max_queued_messages=", Outside(BRIDGE, "test_options_of_a_topic")),
     ("topic overflow=", Outside(BRIDGE, "test_options_of_a_topic")),
@@ -209,6 +224,9 @@ const SHOWN: &[(&str, Shown)] = &[
     ("bridge_protocol_version mqttv31", Outside(BRIDGE, "test_what_the_connect_says")),
     ("bridge_proxy", Outside("test_uplink_tls.py", "test_a_bridge_through_a_proxy")),
     ("bridge_receive_maximum", Outside(BRIDGE, "test_what_the_connect_says")),
+    ("bridge_bind_address", Outside("test_way.py", "test_where_it_comes_from")),
+    ("bridge_tcp_keepalive", Outside("test_way.py", "test_when_it_is_dead")),
+    ("bridge_tcp_user_timeout", Outside("test_way.py", "test_when_it_is_dead")),
     ("bridge_session_expiry_interval", Outside(BRIDGE, "test_what_the_connect_says")),
     ("cleansession", Outside(BRIDGE, "test_cleansession")),
     ("local_cleansession", Outside(BRIDGE, "test_what_waits_while_the_upstream_is_away")),
@@ -230,7 +248,14 @@ const SHOWN: &[(&str, Shown)] = &[
     ("bridge_reload_type", Outside("test_reload_bridges.py", "test_changed_at_once")),
     ("bridge_reload_type lazy", Default("connection b\naddress u\ntopic #\nbridge_reload_type lazy", BARE_BRIDGE)),
     ("bridge_reload_type immediate", Outside("test_reload_bridges.py", "test_changed_at_once")),
-    ("round_robin", Outside(BRIDGE, "test_round_robin")),
+    ("start_type", Outside(START_TYPE, "test_manual")),
+    ("start_type automatic", Default("connection b\naddress u\ntopic #\nstart_type automatic", BARE_BRIDGE)),
+    ("start_type lazy", Outside(START_TYPE, "test_lazy")),
+    ("start_type once", Outside(START_TYPE, "test_once")),
+    ("start_type manual", Outside(START_TYPE, "test_manual")),
+    ("threshold", Outside(START_TYPE, "test_lazy")),
+    ("idle_timeout", Outside(START_TYPE, "test_lazy")),
+    ("round_robin", Outside(ADDRESSES, "test_all_are_equal")),
     ("try_private", Outside(BRIDGE, "test_what_the_connect_says")),
 ];
 
@@ -425,51 +450,6 @@ fn what_is_not_implemented_is_told() {
             told.lines().any(|line| line.starts_with(&begins)),
             "{name}: {told}"
         );
-    }
-}
-
-/// What a file says goes somewhere: each field of the configuration is read outside of it.
-#[test]
-fn every_field_of_the_configuration_is_read() {
-    let text = read(&root("src/config/mod.rs"));
-    let fields = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("    pub "));
-    let fields: Vec<&str> = fields
-        .filter_map(|field| field.split_once(':'))
-        .map(|(name, _)| name)
-        .filter(|name| !name.contains(' '))
-        .collect();
-    assert!(fields.len() > 90, "{}", fields.len());
-    let mut product = String::new();
-    for folder in ["auth", "bridge", "broker", "net", "run", "status", "time"] {
-        sources(&root("src").join(folder), &mut product);
-    }
-    product += &read(&root("src/run.rs"));
-    // What reads the table notes that it has no effect.
-    let unread = |name: &&str| **name != *"low" && !says(&product, name);
-    let unread: Vec<_> = fields.into_iter().filter(unread).collect();
-    assert!(unread.is_empty(), "nobody reads {unread:?}");
-}
-
-/// Adds the code below `folder`, tests and comments left out.
-fn sources(folder: &Path, out: &mut String) {
-    for entry in fs::read_dir(folder).expect("a readable folder") {
-        let path = entry.expect("an entry").path();
-        let stem = path.file_stem().and_then(|name| name.to_str());
-        if stem.is_some_and(|stem| stem.ends_with("tests")) {
-            continue;
-        }
-        if path.is_dir() {
-            sources(&path, out);
-        } else {
-            let text = read(&path);
-            let code = text.split("#[cfg(test)]\nmod tests {").next();
-            for line in code.unwrap_or_default().lines() {
-                *out += line.split("//").next().unwrap_or_default();
-                *out += "\n";
-            }
-        }
     }
 }
 

@@ -107,6 +107,18 @@ fn answers_of_auth_socket() {
 }
 
 #[test]
+fn lines_of_the_control_socket() {
+    let seeds = [
+        "{\"v\":1,\"do\":\"bridge add\",\"section\":\"connection b\\naddress u\\ntopic # out 1\",\"save\":true}",
+        "{\"v\":1,\"do\":\"bridge stop\",\"name\":\"b\"}\n{\"v\":1,\"do\":\"help\"}",
+        "{\"v\":1,\"item\":{\"name\":\"b\",\"messages\":3}}\n{\"v\":1,\"ok\":true,\"already\":false}",
+        "{\"v\":1,\"ok\":false,\"error\":\"there is no bridge b\"}",
+    ];
+    let seeds = seeds.map(|seed| seed.as_bytes().to_vec());
+    try_out(fuzz::control::run, &seeds, 20_000, 200);
+}
+
+#[test]
 fn files_of_the_operator() {
     let mut seeds = Vec::new();
     for text in texts("tests/configs").into_iter().chain(texts("etc")) {
@@ -124,6 +136,59 @@ fn files_of_the_operator() {
     ] {
         seeds.push([&[kind], text.as_bytes()].concat());
     }
+    seeds.push([&[3], &mosquittos()[..]].concat());
     assert!(seeds.len() > 8);
     try_out(fuzz::files::run, &seeds, 2_000, 200);
+}
+
+/// A persistence file of Mosquitto 2.0: two messages, one of them retained, and a client that waits for
+/// both.
+fn mosquittos() -> Vec<u8> {
+    let mut file = b"\0\xb5\0mosquitto db\0\0\0\0\0\0\0\x06".to_vec();
+    let mut record = |kind: u8, parts: &[&[u8]]| {
+        let body = parts.concat();
+        let len = u8::try_from(body.len()).expect("a short record");
+        file.extend([0, 0, 0, kind, 0, 0, 0, len]);
+        file.extend(body);
+    };
+    record(1, &[&[2, 0, 0, 0, 0, 0, 0, 0, 0, 8], &[0; 6]]);
+    for number in [1, 2] {
+        let lengths = [0, 0, 0, 2, 0, 9, 0, 1, 0, 0, 0, 3, 7, 91, 2, 1];
+        record(
+            2,
+            &[&[number, 0, 0, 0, 0, 0, 0, 0], &[0; 8], &lengths, b"pa/bxy"],
+        );
+    }
+    record(
+        6,
+        &[
+            &[0; 8],
+            &[255; 4],
+            &[0, 4, 0, 1, 7, 91, 0, 0, 0, 0, 0, 0],
+            b"c",
+        ],
+    );
+    for (number, state) in [(1, 5), (2, 11)] {
+        let rest = [0, number, 0, 1, 2, state, 0, 1];
+        record(3, &[&[number, 0, 0, 0, 0, 0, 0, 0], &rest, b"c"]);
+    }
+    record(5, &[&[0, 0, 0, 0, 0, 1, 0, 3, 2, 0, 0, 0], b"ca/#"]);
+    record(4, &[&[2, 0, 0, 0, 0, 0, 0, 0]]);
+    file
+}
+
+/// The seed is one that is read: what is changed of it else proves little.
+#[test]
+fn the_persistence_file_is_whole() {
+    use footbridge::config::Config;
+    use footbridge::import::{Import, Moment};
+    let moment = Moment {
+        now: footbridge::time::Time::ZERO,
+        wall: 0,
+    };
+    let import = Import::open(std::io::Cursor::new(mosquittos())).expect("a head");
+    let report = import.into_report(&Config::default(), moment);
+    let report = report.expect("a file");
+    assert_eq!((report.queued, report.sent, report.retained), (2, 1, 1));
+    assert_eq!(report.left(), [""; 0]);
 }

@@ -1,9 +1,11 @@
 //! The architecture, checked from the source: which layer may use which, who may name sockets,
-//! clocks and redb, that the files of a room use each other in no circle, how many stand side by
-//! side and how long each may be.
+//! clocks and redb, what 32-bit boards don't have, that the files of a room use each other in no circle,
+//! how many stand side by side and how long each may be.
 //!
 //! A room is a folder of `src` with what belongs to it: `src/broker`, or `src/run.rs` and `src/run`.
 
+#[path = "layering/boards.rs"]
+mod boards;
 #[path = "layering/circles.rs"]
 mod circles;
 
@@ -15,13 +17,13 @@ use std::process::Command;
 /// The layers from the bottom up. A module uses only modules of lower layers, never a neighbour
 /// on its own layer, unless [`NEIGHBOURS`] says so.
 const LAYERS: &[&[&str]] = &[
-    &["impossible", "keys", "held", "json"],
+    &["impossible", "keys", "held", "json", "files"],
     &["mqtt", "time"],
     &["message", "lane"],
     &["owed"],
     &["config", "store", "route"],
     &["auth", "session", "bridge", "tls"],
-    &["broker"],
+    &["broker", "import"],
     &["status"],
     &["net"],
     &["run", "cli"],
@@ -36,7 +38,6 @@ const RESERVED: &[(&[&str], &[&str])] = &[
     (
         &[
             "std::net",
-            "async_io",
             "socket2",
             "Instant::now",
             "SystemTime",
@@ -202,19 +203,23 @@ fn sockets_clocks_and_redb_stay_where_they_belong() {
     report(&complaints);
 }
 
-/// The one file with unsafe code.
-const UNSAFE: &str = "src/net/turn/heap/glibc.rs";
+/// The files with unsafe code.
+const UNSAFE: [&str; 3] = [
+    "src/net/channel/low_water.rs",
+    "src/net/channel/untaken.rs",
+    "src/net/turn/heap/glibc.rs",
+];
 
 #[test]
 fn unsafe_code_stays_where_it_belongs() {
-    let only = root().join(UNSAFE);
+    let known = UNSAFE.map(|file| root().join(file));
     let mut complaints = Vec::new();
     for source in product() {
         for (number, line) in source.code() {
             let is_lint =
                 ["#![deny(unsafe_code)]", "#![forbid(unsafe_code)]"].contains(&line.trim());
             let found = mentions(line, "unsafe") || mentions(line, "unsafe_code");
-            if found && !is_lint && source.path != only {
+            if found && !is_lint && !known.contains(&source.path) {
                 complaints.push(format!("{}:{number}: unsafe code", source.path.display()));
             }
         }
@@ -282,32 +287,45 @@ fn folders_are_not_crowded() {
     report(&complaints);
 }
 
-/// footbridge is small and single-threaded; a dependency that brings tokio would end both.
-#[test]
-fn no_tokio_in_what_we_ship() {
+/// What `cargo tree` says of the crates that we ship, one a line.
+fn crates(arguments: &[&str]) -> String {
     let tree = Command::new(env!("CARGO"))
-        .args([
-            "tree",
-            "--offline",
-            "--edges",
-            "normal,build",
-            "--prefix",
-            "none",
-        ])
+        .args(["tree", "--offline", "--prefix", "none"])
+        .args(arguments)
         .args([
             "--manifest-path",
             concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
         ])
         .output()
         .expect("cargo tree runs");
-    let crates = String::from_utf8_lossy(&tree.stdout);
+    let crates = String::from_utf8_lossy(&tree.stdout).into_owned();
     let complaint = String::from_utf8_lossy(&tree.stderr);
     assert!(tree.status.success(), "cargo tree: {complaint}");
     assert!(crates.contains("redb"), "not the tree of footbridge");
+    crates
+}
+
+/// footbridge is small and single-threaded; a dependency that brings tokio would end both.
+#[test]
+fn no_tokio_in_what_we_ship() {
+    let crates = crates(&["--edges", "normal,build"]);
     assert!(
         !crates.lines().any(|line| line.starts_with("tokio ")),
         "{crates}"
     );
+}
+
+#[test]
+fn nothing_needs_what_small_boards_do_not_have() {
+    let mut complaints = Vec::new();
+    for source in files("src", &[".rs"]) {
+        let path = source.path.strip_prefix(root()).expect("in the folder");
+        complaints.extend(boards::complaints(path, &source.text));
+    }
+    let crates = crates(&["--edges", "normal,features"]);
+    assert!(crates.contains("rustix feature"), "no features: {crates}");
+    complaints.extend(boards::features(&crates));
+    report(&complaints);
 }
 
 #[test]

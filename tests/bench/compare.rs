@@ -2,7 +2,8 @@
 //!
 //! Both brokers run the same rows in one run, by turns (A B A B …), each time on a fresh broker
 //! pinned to core 0 with the load generator pinned to core 1. The numbers are medians over the
-//! rounds; the ratio is footbridge's number divided by Mosquitto's. `tls` stands for all rows of TLS.
+//! rounds; the ratio is footbridge's number divided by Mosquitto's. `tls` stands for all rows of TLS,
+//! `bridge` for all of bridges.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::cast_possible_truncation,
@@ -11,6 +12,7 @@
     reason = "the numbers of tests are known to fit"
 )]
 
+mod bridge;
 mod link;
 #[allow(dead_code, reason = "`flash` uses more of it")]
 mod load;
@@ -20,6 +22,8 @@ mod rows;
 #[allow(dead_code, reason = "`flash` uses more of it")]
 mod server;
 mod tls;
+#[allow(dead_code, reason = "`flash` uses more of it")]
+mod upstream;
 #[allow(dead_code, reason = "`flash` uses more of it")]
 mod wire;
 
@@ -36,7 +40,7 @@ usage: cargo bench --bench compare -- [--quick] [--rounds N] [--only BROKER] [--
   --window N    messages under way in the QoS 0 rows; 1 shows the cost without batching
   --only BROKER footbridge or mosquitto alone
   --json FILE   write the numbers to FILE as well
-FOOTBRIDGE_BIN and MOSQUITTO_BIN name other binaries. Rows (tls: all that begin with tls-):";
+FOOTBRIDGE_BIN and MOSQUITTO_BIN name other binaries. Rows (tls, bridge: all that begin so):";
 
 struct Options {
     rounds: usize,
@@ -128,6 +132,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
             }),
             "--json" => options.json = Some(args.next().ok_or("--json takes a file")?),
             "tls" => options.rows.extend(tls::ROWS),
+            "bridge" => options.rows.extend(bridge::ROWS),
             name => match all_rows().find(|row| row.name == name) {
                 Some(row) => options.rows.push(row),
                 None => return Err(usage()),
@@ -145,7 +150,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
 
 /// All rows, in the order in which they run.
 fn all_rows() -> impl Iterator<Item = &'static Row> {
-    ROWS.iter().chain(tls::ROWS)
+    ROWS.iter().chain(bridge::ROWS).chain(tls::ROWS)
 }
 
 fn usage() -> String {

@@ -26,6 +26,7 @@ mod outage;
 mod server;
 mod site;
 mod table;
+#[allow(dead_code, reason = "`compare` uses more of it")]
 mod upstream;
 #[allow(dead_code, reason = "`compare` uses more of it")]
 mod wire;

@@ -68,11 +68,6 @@ pub(crate) const ROWS: &[Row] = &[
         run: offline,
     },
     Row {
-        name: "qos1-uplink",
-        about: "QoS 1, 10 publishers through a bridge to a healthy upstream, persistence on",
-        run: uplink,
-    },
-    Row {
         name: "latency-qos0",
         about: "publisher to subscriber, 1,000 messages a second, QoS 0",
         run: |s| latency(s, 0),
@@ -133,7 +128,7 @@ impl Meter {
         Ok(server.cpu()?.saturating_sub(self.broker))
     }
 
-    fn stop(self, server: &Server, messages: u64) -> Result<[Metric; 3]> {
+    pub(crate) fn stop(self, server: &Server, messages: u64) -> Result<[Metric; 3]> {
         let seconds = self.start.elapsed().as_secs_f64();
         let each = |spent: Duration| spent.as_secs_f64() * 1e6 / messages as f64;
         // The kernel brings a thread's time up to date when it stops running (or at a tick):
@@ -151,7 +146,7 @@ impl Meter {
 }
 
 /// Fails when a payload came in that we did not send.
-fn all_ours(load: &Load) -> Result<()> {
+pub(crate) fn all_ours(load: &Load) -> Result<()> {
     match load.clients.iter().map(|c| c.strange).sum::<u64>() {
         0 => Ok(()),
         n => Err(Error::other(format!(
@@ -262,15 +257,19 @@ fn pairs(s: Setup) -> Result<Vec<Metric>> {
 }
 
 /// Publishes `each` messages from every client in `publishers`, 20 in flight, until all are
-/// acknowledged and `done`.
-fn pour(
+/// acknowledged and `done`. Client I has the topic `up/I`. Answers how many messages came to some
+/// client in another place among those of their publisher than they were published in.
+pub(crate) fn pour(
     load: &mut Load,
     publishers: std::ops::Range<usize>,
+    qos: u8,
     each: u64,
     mut done: impl FnMut(&Load) -> bool,
-) -> Result<()> {
+) -> Result<u64> {
     let mut still = Stillness::new("acknowledgements");
     let topics: Vec<String> = publishers.clone().map(|i| format!("up/{i}")).collect();
+    let (mut payload, mut misplaced) = (PAYLOAD, 0);
+    let mut next = vec![0; publishers.end];
     loop {
         let mut acked = true;
         for (i, topic) in publishers.clone().zip(&topics) {
@@ -278,15 +277,25 @@ fn pour(
             acked &= client.acked == each;
             if client.sent < each && client.sent - client.acked < 20 {
                 while client.sent < each && client.sent - client.acked < 20 {
-                    client.publish(topic, 1, &PAYLOAD);
+                    payload[..8].copy_from_slice(&client.sent.to_le_bytes());
+                    payload[8] = i as u8;
+                    client.publish(topic, qos, &payload);
                 }
                 load.flush(i)?;
             }
         }
         if acked && done(load) {
-            return Ok(());
+            return Ok(misplaced);
         }
-        still.check(load.turn(Some(100), |_, _| {})? > 0)?;
+        let events = load.turn(Some(100), |_, payload| {
+            let number = payload.first_chunk().map(|b| u64::from_le_bytes(*b));
+            if let (Some(number), Some(publisher)) = (number, payload.get(8)) {
+                let next = &mut next[usize::from(*publisher)];
+                misplaced += u64::from(number != *next);
+                *next = number + 1;
+            }
+        })?;
+        still.check(events > 0)?;
     }
 }
 
@@ -305,7 +314,7 @@ fn offline(s: Setup) -> Result<Vec<Metric>> {
     }
     let written = server.written()?;
     let meter = Meter::start(&server)?;
-    pour(&mut load, 0..PUBLISHERS, each, |_| true)?;
+    pour(&mut load, 0..PUBLISHERS, 1, each, |_| true)?;
     let mut metrics = Vec::from(meter.stop(&server, total)?);
     let written = server.written()? - written;
     metrics.push(Metric::lower(
@@ -330,51 +339,9 @@ fn offline(s: Setup) -> Result<Vec<Metric>> {
 }
 
 /// Persistence on for footbridge; Mosquitto keeps its queues in memory, which is its best case.
-fn durable(kind: Kind) -> String {
+pub(crate) fn durable(kind: Kind) -> String {
     let persistence = kind == Kind::Footbridge;
     format!("persistence {persistence}\nmax_queued_messages 0\n")
-}
-
-fn uplink(s: Setup) -> Result<Vec<Metric>> {
-    const PUBLISHERS: usize = 10;
-    let each = 10_000 / s.divisor;
-    let total = each * PUBLISHERS as u64;
-    let upstream = Server::start_upstream()?;
-    let mut load = Load::new()?;
-    let collector = load.connect(upstream.port, "collector", true)?;
-    load.subscribe(collector, "$SYS/broker/connection/#", 0)?;
-    let server = Server::start(
-        s.kind,
-        &format!(
-            "persistence true\nmax_queued_messages 0\nconnection up\naddress 127.0.0.1:{}\n\
-             topic up/# out 1\ncleansession false\nrestart_timeout 1\n",
-            upstream.port
-        ),
-    )?;
-    let mut up = false;
-    let mut still = Stillness::new("the bridge's state");
-    while !up {
-        load.turn(Some(100), |_, payload| up |= payload == b"1")?;
-        still.check(false)?;
-    }
-    load.subscribe(collector, "up/#", 1)?;
-    for i in 0..PUBLISHERS {
-        load.connect(server.port, &format!("pub{i}"), true)?;
-    }
-    let before = load.clients[collector].received;
-    let written = server.written()?;
-    let meter = Meter::start(&server)?;
-    pour(&mut load, 1..1 + PUBLISHERS, each, |load| {
-        load.clients[collector].received - before >= total
-    })?;
-    let mut metrics = Vec::from(meter.stop(&server, total)?);
-    let written = server.written()? - written;
-    metrics.push(Metric::lower(
-        "written",
-        "bytes/message",
-        written as f64 / total as f64,
-    ));
-    Ok(metrics)
 }
 
 fn latency(s: Setup, qos: u8) -> Result<Vec<Metric>> {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Result, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,9 @@ struct Shared {
     held: AtomicBool,
     cut: AtomicBool,
     /// The highest number that a payload began with, and one.
-    arrived: AtomicU64,
+    arrived: AtomicUsize,
+    /// All messages with such a payload.
+    messages: AtomicUsize,
 }
 
 /// An upstream broker, up or cut off.
@@ -89,7 +91,12 @@ impl Upstream {
     /// How many messages have come, those that came twice counted once: each begins with its
     /// number, and a bridge keeps the order.
     pub(crate) fn arrived(&self) -> u64 {
-        self.shared.arrived.load(Ordering::Relaxed)
+        self.shared.arrived.load(Ordering::Relaxed) as u64
+    }
+
+    /// How many messages have come, whatever their numbers.
+    pub(crate) fn messages(&self) -> u64 {
+        self.shared.messages.load(Ordering::Relaxed) as u64
     }
 }
 
@@ -215,8 +222,9 @@ impl<'a> Link<'a> {
         let payload = packet.body.len().checked_sub(PAYLOAD);
         let payload = payload.map_or(&[][..], |at| &packet.body[at..]);
         if let Some(number) = payload.first_chunk() {
-            let number = u64::from_le_bytes(*number) + 1;
-            self.shared.arrived.fetch_max(number, Ordering::Relaxed);
+            let number = usize::try_from(u64::from_le_bytes(*number)).expect("a few millions");
+            self.shared.arrived.fetch_max(number + 1, Ordering::Relaxed);
+            self.shared.messages.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -1,13 +1,17 @@
 //! Configuration, password and ACL files: refused with a place, or read; and what is read can be
-//! asked.
+//! asked. Mosquitto's persistence file: refused, or brought into a store that can be read.
 
 use std::fs;
+use std::io::Cursor;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use footbridge::auth::passwd::{Hash, Users};
 use footbridge::auth::{Auth, Who};
 use footbridge::config::{Config, Env};
+use footbridge::import::{Import, Moment};
+use footbridge::store::{Db, Location};
+use footbridge::time::Time;
 
 use super::input::Input;
 
@@ -15,12 +19,35 @@ use super::input::Input;
 pub fn run(input: &[u8]) {
     let mut input = Input(input);
     let kind = input.byte();
+    if kind % 4 == 3 {
+        return persistence(input.0);
+    }
     let text = String::from_utf8_lossy(input.0);
-    match kind % 3 {
+    match kind % 4 {
         0 => config(&text),
         1 => passwords(&text),
         _ => rules(&text),
     }
+}
+
+/// A persistence file of Mosquitto's: what is told before is what is brought.
+fn persistence(bytes: &[u8]) {
+    let moment = Moment {
+        now: Time::from_secs(1_764_000_000),
+        wall: 1_764_000_000,
+    };
+    let text = "connection cloud\naddress u\nremote_clientid gw\ntopic a/# out 1";
+    let config = Config::parse(text, "x.conf", &Env::default()).expect("a configuration");
+    let open = || Import::open(Cursor::new(bytes));
+    let Ok(told) = open().and_then(|import| import.into_report(&config.config, moment)) else {
+        return;
+    };
+    let (mut db, empty) = Db::open(Location::Memory).expect("a store");
+    let first = (empty.next_message, empty.next_session);
+    let import = open().expect("as before");
+    let brought = import.into_store(&mut db, (&config.config, moment), first);
+    assert_eq!(brought.expect("as before"), told);
+    assert!(db.live_bytes() > 0 || told.sessions + told.bridges + told.retained == 0);
 }
 
 fn config(text: &str) {

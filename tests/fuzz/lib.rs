@@ -4,6 +4,7 @@
 
 pub mod answers;
 pub mod broker;
+pub mod control;
 pub mod decode;
 pub mod files;
 pub mod input;

@@ -32,7 +32,8 @@ def in_order(payloads, count):
 
 class Client:
     """A connected client. `clean` is clean session, or clean start on MQTT 5; for `transport`
-    "unix" the port is a path; `tls` is an SSLContext."""
+    "unix" the port is a path; `tls` is an SSLContext. One that `returns` connects again when its
+    connection is lost, and sends again what was not acknowledged."""
 
     def __init__(
         self,
@@ -49,13 +50,14 @@ class Client:
         accepted=True,
         transport="tcp",
         tls=None,
+        returns=False,
     ):
         options = {} if version == V5 else {"clean_session": clean}
         self.paho = paho.Client(
             paho.CallbackAPIVersion.VERSION2,
             client_id,
             protocol=version,
-            reconnect_on_failure=False,
+            reconnect_on_failure=returns,
             transport=transport,
             **options,
         )

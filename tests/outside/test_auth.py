@@ -124,7 +124,6 @@ def test_acl_patterns(make_broker, client, tmp_path):
 
 
 @pytest.mark.footbridge
-@pytest.mark.footbridge
 def test_a_name_with_a_slash_has_nothing_of_another_client(make_broker, client, tmp_path):
     file = tmp_path / "acl"
     file.write_text("\ufeffpattern readwrite devices/%c/#\ntopic read all\ntopic write all\n")

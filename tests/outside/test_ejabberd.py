@@ -47,7 +47,9 @@ def test_other_subscribers_of_what_goes_out_go_on(make_broker, client, ejabberd)
     for n in (1, 2):
         up(broker, n)
         client(broker.port, "device").publish("site/x", f"{n}", 1)
-        assert watcher.payloads(1) == [f"{n}"]
+        # What was acknowledged just before the kill may be sent again.
+        while (got := watcher.payloads(1)) != [f"{n}"]:
+            assert got == [f"{n - 1}"]
         broker.restart("kill")
     watcher.close()
 

@@ -56,7 +56,7 @@ def test_a_port_that_becomes_free(make_broker):
         held.bind(("127.0.0.1", port))
         held.listen()
         broker = make_broker(f"listener {port} 127.0.0.1")
-        assert "another program has this port" in broker.log()
+        wait_until(lambda: "another program has this port" in broker.log(), what="reason")
         assert f"Listening on 127.0.0.1:{port}" not in broker.log()
     wait_until(lambda: f"Listening on 127.0.0.1:{port}." in broker.log(), LATE, "listener")
     assert run("pub", "-p", port, "-h", "127.0.0.1", "-t", "a", "-m", "x").returncode == 0
@@ -67,7 +67,7 @@ def test_a_port_that_becomes_free(make_broker):
 def test_a_folder_that_comes_later(make_broker, tmp_path):
     path = tmp_path / "later/mqtt.sock"
     broker = make_broker(f"listener 0 {path}")
-    assert f"cannot listen on {path}" in broker.log()
+    wait_until(lambda: f"cannot listen on {path}" in broker.log(), what="reason")
     path.parent.mkdir()
     wait_until(lambda: f"Listening on {path}." in broker.log(), LATE, "listener")
     assert path.is_socket()

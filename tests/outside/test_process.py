@@ -183,3 +183,44 @@ def test_secrets_that_others_can_read_are_told():
             file.chmod(0o600)
         checked = run("-c", config, "--test-config")
         assert "chmod" not in checked.stdout + checked.stderr
+
+
+def test_a_configuration_that_comes_through_a_pipe(tmp_path):
+    """It is read once; SIGHUP neither waits for more of it nor takes its end for an empty one."""
+    port, log = free_port(), tmp_path / "log"
+    text = f"listener {port} 127.0.0.1\nallow_anonymous true\nlog_dest file {log}\n"
+    started = subprocess.Popen([FOOTBRIDGE, "-c", "/dev/stdin"], stdin=subprocess.PIPE)
+    try:
+        started.stdin.write(text.encode())
+        started.stdin.close()
+        wait_until(lambda: listens(port), what="a listener")
+        started.send_signal(signal.SIGHUP)
+        stays = "The configuration stays as it was: /dev/stdin: is a pipe or a device"
+        wait_until(lambda: stays in log.read_text(), what=stays)
+        assert listens(port)
+    finally:
+        started.terminate()
+        assert started.wait(20) == 0
+
+
+@pytest.mark.parametrize("directive", ["acl_file", "password_file", "include_dir", "-c with -d"])
+def test_a_fifo_in_place_of_a_file_stops_nothing(tmp_path, directive):
+    """Nobody ever writes to it."""
+    fifo, config = tmp_path / "fifo.conf", tmp_path / "main"
+    os.mkfifo(fifo)
+    named = tmp_path if directive == "include_dir" else fifo
+    config.write_text(f"listener {free_port()} 127.0.0.1\n{directive} {named}\n")
+    if directive.startswith("-c"):
+        # The process in the background would read it once more.
+        done = run_with_pipe(f"listener {free_port()} 127.0.0.1\n", "-d", "-c", "/dev/stdin")
+        says = "/dev/stdin: is a pipe or a device"
+    else:
+        done = run("-c", config)
+        says = f"{fifo}: cannot be read: it is a folder, a device or a FIFO, and no file"
+    assert done.returncode == 1 and says in done.stderr, done
+
+
+def run_with_pipe(text, *arguments):
+    return subprocess.run(
+        [FOOTBRIDGE, *arguments], input=text, capture_output=True, text=True, timeout=60
+    )

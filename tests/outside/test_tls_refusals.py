@@ -70,7 +70,7 @@ CERTIFICATES = {
     ),
     "a CA as its own": (
         lambda ca, _: (ca.issue(is_ca=True), ca),
-        ["(CA:TRUE)", "CA:FALSE"],
+        ["(CA:TRUE)", "one of its own, signed by that"],
     ),
 }
 

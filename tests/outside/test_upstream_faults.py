@@ -6,6 +6,7 @@ import wire
 from dialect import Dialect
 from upstreams.erlang import RabbitMQ
 from harness import wait_until
+from test_bridge_directives import Upstream
 from test_refusals import figure
 from upstream_stub import Deliverer
 from wire import string
@@ -168,6 +169,60 @@ def test_a_broken_frame_ends_the_connection(make_broker, upstream, client, versi
     wait_until(lambda: upstream.connection is not before, what="another connection", timeout=20)
     upstream.deliver(1, dialect(version).publish("good", b"again", 1, 1))
     assert reader.payloads(1) == ["again"]
+
+
+#: What may come instead of a good CONNACK; some of it before the connection ends.
+NO_CONNACK = {
+    **{f"refused {code}": bytes([0x20, 2, 0, code]) for code in (1, 2, 3, 4, 5, 6, 255)},
+    "refused in MQTT 5": b"\x20\x03\0\x88\0",
+    "too short": b"\x20\x01\0",
+    "too long": b"\x20\x03\0\0\x09",
+    "of another length": b"\x20\xff\xff\xff\x7f\0\0",
+    "flags": b"\x2f\x02\0\0",
+    "a session of nobody": b"\x20\x02\xff\0",
+    "PINGRESP": b"\xd0\0",
+    "PUBLISH": wire.publish("early", b"x"),
+    "SUBACK": b"\x90\x03\0\1\0",
+    "DISCONNECT": b"\xe0\x02\x8b\0",
+    "HTTP": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    "TLS": b"\x15\x03\x01\0\x02\x02\x46",
+    "zeros": bytes(100),
+    "nothing": b"",
+}
+
+
+class Confused(Upstream):
+    """The first CONNECT it answers by `says`, and ends the connection; it is well from the second on."""
+
+    def __init__(self, says):
+        self._says = says
+        super().__init__()
+
+    def _answer(self, packet, level):
+        if self.count > 1:
+            return super()._answer(packet, level)
+        if packet.kind == wire.CONNECT:
+            self._open.sendall(self._says)
+        raise ConnectionError
+
+
+@VERSIONS
+def test_answers_to_connect_that_are_none(make_broker, client, version):
+    """The bridge tries again, and what waited goes up."""
+    upstreams = [Confused(says) for says in NO_CONNACK.values()]
+    try:
+        lines = [
+            bridge(there.port, version, topic="topic t out 1").replace("connection up", f"connection up{n}")
+            for n, there in enumerate(upstreams)
+        ]
+        edge = make_broker("\n".join(lines), durable=True)
+        client(edge.port, "device").publish("t", "x", 1)
+        for there, name in zip(upstreams, NO_CONNACK):
+            assert there.next(wire.PUBLISH, timeout=60).payload.endswith(b"x"), name
+            assert there.count >= 2, name
+    finally:
+        for there in upstreams:
+            there.close()
 
 
 def test_rabbitmq_makes_wildcards_of_asterisks(make_broker, client, tmp_path):

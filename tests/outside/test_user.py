@@ -113,3 +113,16 @@ def test_an_unknown_user_is_an_error(start):
     wait_until(lambda: broker.process.poll() is not None, what="the end")
     assert broker.process.returncode == 1
     assert "user: there is no user `no-such-user`" in broker.log()
+
+
+def test_a_start_that_the_store_stops_leaves_no_pid_file(start, folder):
+    """Root writes it before it becomes somebody else, and the store is opened after that."""
+    broker = start(f"user nobody\npid_file {folder}/run/pid", durable=True)
+    for path in (folder / "run", broker.folder / "store"):
+        path.mkdir(exist_ok=True)
+        os.chown(path, NOBODY.pw_uid, NOBODY.pw_gid)
+    (broker.folder / "store" / "footbridge.db").write_bytes(b"SQLite format 3\0" + bytes(5000))
+    broker.launch()
+    wait_until(lambda: broker.process.poll() is not None, what="end of the broker")
+    assert "not a store of this program" in broker.log()
+    assert not (folder / "run" / "pid").exists()

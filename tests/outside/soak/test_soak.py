@@ -1,7 +1,6 @@
 """All attackers at once, beside a site that goes about its business, in 24 MB.
 
-Two minutes by default; FOOTBRIDGE_SOAK_MINUTES=30 is for a machine that has the time. What was measured
-is printed (pytest -s)."""
+tests/run --soak [MINUTES] runs it, two minutes by default, and prints what was measured."""
 
 import json
 import os

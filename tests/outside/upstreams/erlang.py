@@ -47,13 +47,9 @@ class RabbitMQ(Node):
         return debian("rabbitmq-server")
 
     def _command(self):
-        if self._epmd is None:
-            # Else it starts one that stays behind.
-            port = str(self._mapper)
-            self._epmd = subprocess.Popen(["epmd", "-address", "127.0.0.1", "-port", port])
-            wait_until(lambda: listens(self._mapper), what="listening epmd")
+        self.map_ports()
         environment = {
-            "RABBITMQ_NODENAME": f"rabbit{self.port}@localhost",
+            "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq"),
             "RABBITMQ_CONF_ENV_FILE": os.devnull,
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
@@ -66,6 +62,21 @@ class RabbitMQ(Node):
             "ERL_EPMD_PORT": str(self._mapper),
         }
         return [RABBITMQ], environment
+
+    @property
+    def node(self):
+        """Its name for Erlang."""
+        return f"rabbit{self.port}@localhost"
+
+    def map_ports(self, other=None):
+        """Starts the epmd of this node, else RabbitMQ starts one that stays behind; or uses that of
+        another node."""
+        if other is not None:
+            self._mapper, self._epmd = other._mapper, other._epmd
+        elif self._epmd is None:
+            port = str(self._mapper)
+            self._epmd = subprocess.Popen(["epmd", "-address", "127.0.0.1", "-port", port])
+            wait_until(lambda: listens(self._mapper), what="listening epmd")
 
     def close(self):
         super().close()

@@ -131,8 +131,16 @@ class Site:
 
     def retained(self, topic):
         """What the upstream has retained there: what a new subscription gets at once."""
-        reader = self.cloud.client(f"{self.name}new{next(_readers)}")
-        return retained(reader, f"{self.name}/{topic}")
+
+        def read():
+            reader = self.cloud.client(f"{self.name}new{next(_readers)}")
+            return retained(reader, f"{self.name}/{topic}")
+
+        try:
+            return read()
+        except queue.Empty:
+            # amqtt 0.12.1 stops serving a client that comes in while another's subscriptions change.
+            return read()
 
     def close(self):
         for client in self._theirs:
@@ -189,11 +197,13 @@ def _again(say, inbox, topic, timeout):
 def retained(client, topic):
     """What a new subscription of this client gets as retained; None where nothing comes within a
     second. The client is closed."""
-    client.subscribe(topic, 1)
-    inbox = Inbox(client)
-    end = time.monotonic() + 1
-    # amqtt sends those of other topics, too.
-    while not inbox.topics[topic] and time.monotonic() < end:
-        inbox.drain(0.1)
-    client.close()
+    try:
+        client.subscribe(topic, 1)
+        inbox = Inbox(client)
+        end = time.monotonic() + 1
+        # amqtt sends those of other topics, too.
+        while not inbox.topics[topic] and time.monotonic() < end:
+            inbox.drain(0.1)
+    finally:
+        client.close()
     return next((m.payload.decode() for m in inbox.topics[topic] if m.retain), None)

@@ -1,4 +1,5 @@
-"""A link that reads along: which of the bridge's messages the upstream has acknowledged."""
+"""Links that read along: which of the bridge's messages the upstream has acknowledged, and in which
+order they go."""
 
 import contextlib
 
@@ -25,6 +26,24 @@ class Tap(Link):
             elif packet.kind in (wire.PUBACK, wire.PUBREC):
                 with contextlib.suppress(KeyError):
                     self.acknowledged.add(conversation.in_flight.pop(packet.id))
+
+
+class Messages(Link):
+    """A link that notes what goes over it: the payloads of PUBLISH packets, resent ones too, in
+    lists that several links may share."""
+
+    def __init__(self, behind, up, down):
+        self.up, self.down = up, down
+        self._buffers = {}  # the socket that it came from: bytes
+        super().__init__(behind)
+
+    def _carried(self, source, sink, data):
+        buffer = self._buffers.setdefault(source, bytearray())
+        buffer += data
+        noted = self.up if source.getsockname()[1] == self.port else self.down
+        for packet in wire.split(buffer):
+            if packet.kind == wire.PUBLISH:
+                noted.append(Dialect(4).payload(packet).decode(errors="replace"))
 
 
 class Conversation:
