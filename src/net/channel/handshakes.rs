@@ -2,13 +2,17 @@
 //!
 //! A signature takes a millisecond on a PC, and a tenth of a second on a router. On the thread of logic a
 //! few hundred devices that come back after a power cut would make everybody wait; here they make each
-//! other wait: who has begun goes first, then those who are known here and strangers by turns. A connection has one step of its handshake under way
-//! at most, and `max_connecting` bounds how many connections shake hands. Who waits here is not timed out.
+//! other wait: who has begun goes first, then those who are known here and strangers by turns. A connection has
+//! one step of its handshake under way at most, and `max_connecting` bounds how many connections shake hands.
+//! Who waits here is not timed out. What a bridge needs for its own handshake goes ahead of them all.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+
+use smol::channel;
 
 use crate::broker::ConnId;
 use crate::impossible;
@@ -60,6 +64,12 @@ pub struct Stepped {
     pub(in crate::net) end: Result<(), Box<Failure>>,
 }
 
+/// What the thread is given.
+enum Task {
+    Step(Step),
+    Aside(Box<dyn FnOnce() + Send>),
+}
+
 /// Takes what came of a step, on the thread that has done it.
 type Report = Arc<dyn Fn(Stepped) + Send + Sync>;
 
@@ -67,7 +77,7 @@ type Report = Arc<dyn Fn(Stepped) + Send + Sync>;
 pub struct Handshakes {
     report: Report,
     /// To the thread, once there is one.
-    steps: Option<Sender<Step>>,
+    tasks: Option<Sender<Task>>,
     /// How many the thread has.
     under_way: usize,
     waiting: Lines<Step>,
@@ -125,7 +135,7 @@ impl Handshakes {
     pub fn new(report: impl Fn(Stepped) + Send + Sync + 'static) -> Handshakes {
         Handshakes {
             report: Arc::new(report),
-            steps: None,
+            tasks: None,
             under_way: 0,
             waiting: Lines::default(),
         }
@@ -152,29 +162,53 @@ impl Handshakes {
             if !is_there(step.conn) {
                 continue;
             }
-            match self.send(step) {
+            match self.send(Task::Step(step)) {
                 Ok(()) => self.under_way += 1,
-                Err(step) => undone.push(step),
+                Err(Task::Step(step)) => undone.push(step),
+                Err(Task::Aside(_)) => impossible!("a step comes back as something else"),
             }
         }
         undone
     }
 
-    fn start(&self) -> std::io::Result<Sender<Step>> {
-        let report = Arc::clone(&self.report);
-        thread::start("handshakes", STACK, move |step| report(stepped(step)))
+    /// Has the thread do what a bridge needs for its handshake (files to read, a signature to check), before
+    /// what waits here. The answer is `None` where it can't be done.
+    pub(in crate::net) fn aside<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(
+        &mut self,
+        work: F,
+    ) -> impl Future<Output = Option<T>> + use<T, F> {
+        let (tell, told) = channel::bounded(1);
+        let work = move || {
+            let done = catch_unwind(AssertUnwindSafe(work)).ok();
+            if done.is_none() {
+                impossible!("a part of a bridge's handshake panics");
+            }
+            // Nobody may wait for it any more.
+            let _ = tell.try_send(done);
+        };
+        // What is not sent goes away with its sender, which ends the wait.
+        let _ = self.send(Task::Aside(Box::new(work)));
+        async move { told.recv().await.ok().flatten() }
     }
 
-    fn send(&mut self, step: Step) -> Result<(), Step> {
-        if self.steps.is_none() {
+    fn start(&self) -> std::io::Result<Sender<Task>> {
+        let report = Arc::clone(&self.report);
+        thread::start("handshakes", STACK, move |task| match task {
+            Task::Step(step) => report(stepped(step)),
+            Task::Aside(work) => work(),
+        })
+    }
+
+    fn send(&mut self, task: Task) -> Result<(), Task> {
+        if self.tasks.is_none() {
             match self.start() {
-                Ok(sender) => self.steps = Some(sender),
+                Ok(sender) => self.tasks = Some(sender),
                 Err(error) => log::error!("Starting the thread that shakes hands: {error}"),
             }
         }
-        match &self.steps {
-            Some(steps) => steps.send(step).map_err(|unsent| unsent.0),
-            None => Err(step),
+        match &self.tasks {
+            Some(tasks) => tasks.send(task).map_err(|unsent| unsent.0),
+            None => Err(task),
         }
     }
 }
@@ -227,6 +261,22 @@ mod tests {
         lines.push(13, Whose::Known);
         let order: Vec<_> = std::iter::from_fn(|| lines.pop()).collect();
         assert_eq!(order, [12, 13]);
+    }
+
+    #[test]
+    fn a_bridge_has_its_part_done_on_the_thread() {
+        let mut handshakes = Handshakes::new(|_| ());
+        let name = || std::thread::current().name().map(str::to_owned);
+        let name = smol::block_on(handshakes.aside(name));
+        assert_eq!(name.flatten().as_deref(), Some("handshakes"));
+        // A thread that ends for one that panics would do nothing for anybody.
+        if !cfg!(debug_assertions) {
+            assert_eq!(
+                smol::block_on(handshakes.aside(|| panic!("once"))),
+                None::<()>
+            );
+        }
+        assert_eq!(smol::block_on(handshakes.aside(|| 1)), Some(1));
     }
 
     /// Or all would be done at the end of the storm, when nobody waits any more.

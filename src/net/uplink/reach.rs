@@ -1,6 +1,7 @@
 //! The way to an upstream: its name, TCP, a proxy, TLS, WebSocket. Each has its own sentence where it fails.
 
 use std::cell::Cell;
+use std::future::Future;
 use std::rc::Rc;
 use std::task::Context;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use super::resolve::Resolver;
 use super::state::Helpers;
 use super::upstream::{Unanswered, Upstream};
 use crate::bridge::Error;
-use crate::config::{self, Proxy, UpstreamAddress, WebAddress};
+use crate::config::{self, BridgeTls, Proxy, UpstreamAddress, WebAddress};
 use crate::net::hub::{Hub, Shared, let_others_go_first, sleep};
 use crate::net::progress::End;
 use crate::net::reactor::Reactor;
@@ -36,6 +37,7 @@ enum Stage {
     Web,
 }
 
+const UNDONE: &str = "there is no thread that shakes hands";
 const IS_TLS: &str = "is this a port with TLS? MQTT over TLS has 8883, as a rule";
 const IS_WEB: &str = "is this the port for WebSocket, and does it need wss:// (TLS)?";
 
@@ -122,11 +124,9 @@ async fn reach(
             stage.set(Stage::Proxy);
             tunnel(&mut upstream, proxy, address).await?;
         }
-        // In a condition the hub would be borrowed throughout the handshake.
-        let session = hub.borrow_mut().tls_session(index, address)?;
-        if let Some(session) = session {
-            stage.set(Stage::Tls);
-            let shaken = upstream.secure(session).await;
+        stage.set(Stage::Tls);
+        if let Some(session) = session(hub, index, address).await? {
+            let shaken = upstream.secure(hub, session).await;
             shaken.map_err(|end| {
                 hub.borrow_mut().await_clock(index, &end);
                 Stage::Tls.ended(&end)
@@ -212,6 +212,29 @@ fn span(time: Duration) -> String {
     }
 }
 
+/// A session of TLS with the upstream, by the bridge's files, which are read now. `None` without TLS.
+async fn session(
+    hub: &Shared,
+    index: u32,
+    address: &UpstreamAddress,
+) -> Result<Option<Session>, Error> {
+    let found = hub.borrow_mut().client_side(index, address)?;
+    let Some((mut side, tls)) = found else {
+        return Ok(None);
+    };
+    let host = address.name().to_owned();
+    let made = hub.borrow_mut().aside(move || {
+        let session = Session::connect(&mut side, &tls, &host);
+        (side, session)
+    });
+    let (side, session) = made.await.ok_or_else(|| Error::Io(UNDONE.to_owned()))?;
+    if let Some(uplink) = hub.borrow_mut().uplink(index) {
+        // Another one stands there if the bridge has gone another way meanwhile, to look whether it is open.
+        uplink.tls.get_or_insert(side);
+    }
+    session.map(Some).map_err(|why| Error::Io(why.to_string()))
+}
+
 /// Asks the proxy for a way to the upstream.
 async fn tunnel(
     upstream: &mut Upstream,
@@ -249,12 +272,12 @@ impl Hub {
         Some(Rc::clone(uplink.link.spec()))
     }
 
-    /// What the bridge's next handshake goes by: its files are read now. `None` without TLS.
-    fn tls_session(
+    /// What the bridge's next handshake goes by, and the files for it. `None` without TLS.
+    fn client_side(
         &mut self,
         index: u32,
         address: &UpstreamAddress,
-    ) -> Result<Option<Session>, Error> {
+    ) -> Result<Option<(ClientSide, BridgeTls)>, Error> {
         let clock = self.listeners_tls.clock();
         let Some(uplink) = self.uplink(index) else {
             return Err(Error::GivenUp);
@@ -266,8 +289,15 @@ impl Hub {
         if let Some(line) = clock.complaint() {
             log::warn!("{line}");
         }
-        let side = uplink.tls.get_or_insert_with(|| ClientSide::new(clock));
-        let session = Session::connect(side, &tls, address.name());
-        session.map(Some).map_err(|why| Error::Io(why.to_string()))
+        let side = uplink.tls.take().unwrap_or_else(|| ClientSide::new(clock));
+        Ok(Some((side, tls.into_owned())))
+    }
+
+    /// Has the thread that shakes hands do something first of all, for a bridge.
+    pub(super) fn aside<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(
+        &mut self,
+        work: F,
+    ) -> impl Future<Output = Option<T>> + use<T, F> {
+        self.listeners_tls.handshakes.aside(work)
     }
 }

@@ -5,8 +5,10 @@ use std::io::{self, ErrorKind, Write};
 
 use crate::bridge::Error;
 use crate::broker::Outbox;
+use crate::impossible;
 use crate::net::channel::Channel;
 use crate::net::conn::Transport;
+use crate::net::hub::Shared;
 use crate::net::progress::{End, Progress};
 use crate::net::stream::Stream;
 use crate::net::web::{Answered, Head, Refusal, Web};
@@ -40,33 +42,43 @@ impl Upstream {
         }
     }
 
-    /// Shakes hands. There is no deadline here.
+    /// Shakes hands; the thread for that does the arithmetic. There is no deadline here.
     ///
     /// # Errors
     /// The upstream is not who it should be, or ends the connection.
-    pub(super) async fn secure(&mut self, tls: Session) -> Result<(), End> {
-        let mut early = std::mem::take(&mut self.early);
-        self.tls = Some(Box::new(tls));
-        if !early.is_empty() {
-            // It came behind the answer of a proxy.
-            early = self.open(&early)?;
-        }
-        let shaken = loop {
-            // What went wrong is told, too.
+    pub(super) async fn secure(&mut self, hub: &Shared, session: Session) -> Result<(), End> {
+        // It came behind the answer of a proxy.
+        let mut came = std::mem::take(&mut self.early);
+        self.tls = Some(Box::new(session));
+        loop {
+            if !came.is_empty()
+                && let Err(end) = self.advance(hub, std::mem::take(&mut came)).await
+            {
+                // The alert; whether it arrives is not waited for.
+                self.write_alert();
+                return Err(end);
+            }
             self.flush().await?;
             if !self.tls.as_ref().is_some_and(|tls| tls.is_handshaking()) {
-                break Ok(());
+                return Ok(());
             }
-            if let Err(end) = self.read(&mut early).await {
-                break Err(end);
-            }
-        };
-        if shaken.is_err() {
-            // The alert; whether it arrives is not waited for.
-            self.write_alert();
+            self.read_raw(&mut came).await?;
         }
-        self.early = early;
-        shaken
+    }
+
+    /// Goes on with the handshake by what came.
+    async fn advance(&mut self, hub: &Shared, came: Vec<u8>) -> Result<(), End> {
+        let Some(mut session) = self.tls.take() else {
+            impossible!("a handshake without a session");
+            return Ok(());
+        };
+        let step = hub.borrow_mut().aside(move || {
+            let end = session.advance(&came);
+            (session, end)
+        });
+        let (session, end) = step.await.ok_or(End::Asked)?;
+        self.tls = Some(session);
+        Ok(end?)
     }
 
     /// Sends a request of HTTP, and returns the head of the answer. What comes behind it is what is received
@@ -187,39 +199,42 @@ impl Upstream {
             bytes.append(&mut self.early);
             return Ok(());
         }
-        let mut buf = [0; READ];
-        if let Some(tls) = self.tls.as_mut().filter(|tls| !tls.is_handshaking()) {
+        if let Some(tls) = &mut self.tls {
             // What came with the end of the handshake.
+            let mut buf = [0; READ];
             let n = tls.open(&[], &mut buf)?;
             if n > 0 {
                 bytes.extend_from_slice(buf.get(..n).unwrap_or_default());
                 return Ok(());
             }
         }
+        let before = bytes.len();
+        self.read_raw(bytes).await?;
+        if self.tls.is_some() {
+            let plain = self.open(bytes.get(before..).unwrap_or_default())?;
+            bytes.truncate(before);
+            bytes.extend(plain);
+        }
+        Ok(())
+    }
+
+    /// Appends what comes by the wire to `bytes`, and waits for the first of it.
+    async fn read_raw(&mut self, bytes: &mut Vec<u8>) -> Result<(), End> {
+        let mut buf = [0; READ];
         loop {
-            let Some(n) = self.stream.read(&mut buf).moved()? else {
-                poll_fn(|cx| self.stream.poll_readable(cx)).await;
-                continue;
-            };
-            let came = buf.get(..n).unwrap_or_default();
-            if self.tls.is_some() {
-                bytes.append(&mut self.open(came)?);
-            } else {
-                bytes.extend_from_slice(came);
+            if let Some(n) = self.stream.read(&mut buf).moved()? {
+                bytes.extend_from_slice(buf.get(..n).unwrap_or_default());
+                return Ok(());
             }
-            return Ok(());
+            poll_fn(|cx| self.stream.poll_readable(cx)).await;
         }
     }
 
-    /// Decrypts what came.
+    /// Decrypts what came, once hands are shaken.
     fn open(&mut self, came: &[u8]) -> Result<Vec<u8>, End> {
         let Some(tls) = &mut self.tls else {
             return Ok(came.to_vec());
         };
-        if tls.is_handshaking() {
-            tls.advance(came)?;
-            return Ok(Vec::new());
-        }
         let mut plain = vec![0; came.len() + PLAIN];
         let n = tls.open(came, &mut plain)?;
         plain.truncate(n);
