@@ -11,6 +11,9 @@ from dialect import Dialect
 
 WINDOW = 20
 AGAIN = 0.02  # seconds between two attempts to connect
+# Seconds that a broker may take for its CONNACK. RabbitMQ takes connections while it still starts, and
+# one of these may stay without an answer.
+CONNACK_WITHIN = 15
 
 
 @dataclass(eq=False)
@@ -112,11 +115,18 @@ class Peer(asyncio.Protocol):
             await self._wanted.wait()
             self._lost.clear()
             try:
-                await loop.create_connection(lambda: self, "127.0.0.1", self.port)
+                transport, _ = await loop.create_connection(lambda: self, "127.0.0.1", self.port)
+                impatience = loop.call_later(CONNACK_WITHIN, self._give_up, transport)
                 await self._lost.wait()
+                impatience.cancel()
             except OSError:
                 pass
             await asyncio.sleep(AGAIN)
+
+    def _give_up(self, transport):
+        """Tries again where no CONNACK has come."""
+        if not self.online.is_set():
+            transport.abort()
 
     def connection_made(self, transport):
         self._transport, self._buffer = transport, bytearray()

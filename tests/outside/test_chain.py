@@ -279,7 +279,14 @@ async def killed_cloud(edge, cloud):
         await asyncio.to_thread(cloud.kill)
         await flow  # The site does not wait for it.
         await asyncio.to_thread(cloud.start)
-        await until(lambda: not missing(ledger, there), 90, "what was acknowledged")
+        try:
+            await until(lambda: not missing(ledger, there), 90, "what was acknowledged")
+        except AssertionError as error:
+            raise AssertionError(
+                f"{error}: {missing(ledger, there)} are missing; "
+                f"online: {there.online.is_set()}, connects: {there.connects}, "
+                f"sessions lost: {there.sessions_lost}, subscribed: {there.subscribed.is_set()}"
+            ) from None
         await quiet(ledger.arrived, seconds=2)
     return ledger
 
