@@ -233,7 +233,10 @@ impl Message {
         }
         let mut bytes = Vec::with_capacity(size);
         bytes.extend_from_slice(topic.as_bytes());
-        bytes.extend_from_slice(props);
+        // Most have none, and even a copy of nothing is a call for each message.
+        if !props.is_empty() {
+            bytes.extend_from_slice(props);
+        }
         bytes.extend_from_slice(payload);
         Ok(Message {
             bytes: bytes.into_boxed_slice(),

@@ -1,7 +1,7 @@
 //! What is left to do about a message for which there is no room yet, or that goes to its many receivers
 //! in pieces.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -115,15 +115,16 @@ pub(crate) struct Spread {
 pub(crate) struct Ahead {
     /// `None`: the topic retains nothing.
     pub(crate) message: Option<Rc<Message>>,
-    /// How each is subscribed by its walks.
-    pub(crate) of: HashMap<SessionKey, Vec<SubOptions>>,
+    /// How each is subscribed by its walks. It is made and dropped for each message, and mostly empty: an empty
+    /// `HashMap` would still want a key for its hashes.
+    pub(crate) of: BTreeMap<SessionKey, Vec<SubOptions>>,
 }
 
 impl Ahead {
     /// What it takes, in bytes, about.
     fn held(&self) -> usize {
         let each = size_of::<(SessionKey, Vec<SubOptions>)>() + size_of::<SubOptions>();
-        self.of.capacity() * (each + ALLOCATION)
+        self.of.len() * (each + ALLOCATION)
     }
 }
 

@@ -34,7 +34,9 @@ pub(crate) fn is_due(core: &Core) -> bool {
 
 /// Hands out some of what can be handed out; the end of every event. The end of the turn goes on.
 pub(crate) fn hand_out_due(core: &mut Core, now: Time) {
-    hand_out_some(core, AT_ONCE, now);
+    if is_due(core) {
+        hand_out_some(core, AT_ONCE, now);
+    }
 }
 
 /// Hands out what can be handed out, for about `most` units of work.
