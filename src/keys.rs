@@ -122,6 +122,11 @@ impl<K: Key, T> Table<K, T> {
         Some((K::from_index(index), value))
     }
 
+    /// No place in the table is as high as that.
+    pub fn slots(&self) -> u32 {
+        u32::try_from(self.arena.capacity()).unwrap_or(u32::MAX)
+    }
+
     /// Takes out what `key` is the key of.
     pub fn remove(&mut self, key: K) -> Option<T> {
         self.arena.remove(key.index())

@@ -12,6 +12,7 @@ use super::pieces::{Portions, Round};
 use super::routing::{FanOuts, Receiver, Router};
 use super::sessions::Sessions;
 use super::settings::Settings;
+use super::talkers::Talkers;
 use super::timers::{Purges, Timers};
 use super::work::Work;
 use crate::auth::Auth;
@@ -43,6 +44,7 @@ pub(crate) struct Core {
     pub(crate) refusals: RefusalLog,
     pub(crate) logins: Logins,
     pub(crate) watches: Watches,
+    pub(crate) talkers: Talkers,
     pub(crate) scratch: Scratch,
     /// What goes round over several brokers.
     pub(crate) loops: LoopGuard,

@@ -11,6 +11,7 @@
 //! | `sessions` | by key and by client id; their rows, wills and accounts of drops |
 //! | `routing` | subscriptions, retained messages and walks through them, groups, what members have left to others |
 //! | `ledger` | what is owed on disk, commits, tickets that wait for them, reads |
+//! | `talkers` | who publishes most |
 //! | `bridges`, `settings`, `timers`, `memory`, `counters`, `work`, `round` | what their names say |
 //!
 //! What concerns several parts is a function over all of them (`core`) in a room of its own. A room
@@ -25,6 +26,7 @@
 //! | `ending` | the end of connections and sessions, wills |
 //! | `packets` | what each packet of a peer does |
 //! | `bridges::attach`, `reload`, `restore`, `storage` | bridges, SIGHUP, the start, the disk |
+//! | `operator` | what the operator asks and has done while the broker runs |
 //! | `pieces` | work of all of them that goes on in pieces at the end of a turn, a step of each kind in turn |
 
 mod bridges;
@@ -35,6 +37,7 @@ mod delivering;
 mod ending;
 mod ledger;
 mod memory;
+mod operator;
 mod packets;
 mod pieces;
 mod plan;
@@ -47,6 +50,7 @@ mod sessions;
 mod settings;
 mod shares;
 mod storage;
+mod talkers;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -71,6 +75,7 @@ use ending::relief::relieve;
 use ending::session::end_spent;
 pub use ledger::Disk;
 use memory::Tightness;
+pub use operator::{ClientView, RetainedView, Steered, TopicRights, Unsteered};
 use packets::accept::{accept, make_room};
 use packets::connect::refuse_unreadable;
 pub use packets::login::{Answer, Question};
@@ -83,6 +88,7 @@ use sending::replies::send_opened;
 pub use sessions::DropReason;
 use shares::hand_out::hand_out_due;
 use shares::leave::give_what_is_left;
+pub use talkers::{Talk, Talker};
 use timers::rounded_up;
 pub use turn::{Driver, end_turn, feed_store};
 

@@ -21,6 +21,7 @@ use super::sessions::{Drops, PendingWill, Role, Session, Sessions, Subscribed};
 use super::settings::Settings;
 use super::shares::leave::restore_leftovers;
 use super::shares::membership::join;
+use super::talkers::Talkers;
 use super::timers::Timers;
 use super::work::Work;
 use crate::auth::Auth;
@@ -70,6 +71,7 @@ pub(crate) fn restore(config: &Config, auth: Auth, loaded: Loaded, now: Time) ->
         refusals: RefusalLog::default(),
         logins: Logins::default(),
         watches: Watches::default(),
+        talkers: Talkers::new(now),
         scratch: Scratch::default(),
         loops: LoopGuard::default(),
         own: Rc::new(Origin::default()),

@@ -3,12 +3,15 @@
 use argh::FromArgs;
 
 use super::bridge::{self, Bridge};
+use super::clients::{self, Clients};
 use super::demo::{self, Demo};
 use super::import::{self, ImportMosquitto};
 use super::passwd::{self, Passwd};
 use super::publish::{self, Pub};
+use super::retained::{self, Retained};
 use super::status::{self, Status};
 use super::subscribe::{self, Sub};
+use super::topics::{self, Topics};
 use super::{Error, complain, put};
 
 /// Runs the subcommand that `args` start with; `None` if they start with none. The answer is the
@@ -35,6 +38,21 @@ pub fn run(args: &[&str]) -> Option<u8> {
             Err(Error::Help) => print(bridge::HELP),
             Err(error) => end(command, Err(error), false),
             Ok(bridge) => end(command, bridge.run(), false),
+        },
+        "clients" | "client" | "kick" | "forget" => match Clients::parse(command, args) {
+            Err(Error::Help) => print(clients::HELP),
+            Err(error) => end(command, Err(error), false),
+            Ok(clients) => end(command, clients.run(), false),
+        },
+        "topics" => match Topics::parse(args) {
+            Err(Error::Help) => print(topics::HELP),
+            Err(error) => end(command, Err(error), false),
+            Ok(topics) => end(command, topics.run(), false),
+        },
+        "retained" => match Retained::parse(args) {
+            Err(Error::Help) => print(retained::HELP),
+            Err(error) => end(command, Err(error), false),
+            Ok(retained) => end(command, retained.run(), false),
         },
         "import-mosquitto" => match ImportMosquitto::parse(args) {
             Err(Error::Help) => print(import::HELP),

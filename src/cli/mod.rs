@@ -2,6 +2,7 @@
 
 pub mod bridge;
 pub mod client;
+pub mod clients;
 pub mod commands;
 mod control;
 pub mod demo;
@@ -14,8 +15,10 @@ pub mod passwd;
 mod process;
 pub mod property;
 pub mod publish;
+pub mod retained;
 pub mod status;
 pub mod subscribe;
+pub mod topics;
 mod words;
 
 pub use error::Error;
@@ -29,7 +32,8 @@ use crate::run::Options;
 
 /// A small MQTT broker with a durable bridge. Without a configuration file it listens on loopback
 /// only, port 1883. `--help config` explains every directive. Further commands, each with --help of
-/// its own: pub, sub, status, bridge, passwd, import-mosquitto, demo.
+/// its own: pub, sub, status, clients, client, kick, forget, topics, retained, bridge, passwd,
+/// import-mosquitto, demo.
 #[derive(FromArgs, PartialEq, Eq, Debug)]
 pub struct Args {
     /// the configuration file, in the dialect of mosquitto.conf

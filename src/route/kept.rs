@@ -245,6 +245,15 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The QoS that it was published at.
+    pub fn qos(&self) -> QoS {
+        match self.0 {
+            // A message was made of these flags.
+            Seen::Packed(fields, _) => QoS::from_bits(fields.flags & 3).unwrap_or_default(),
+            Seen::Whole(message) => message.qos,
+        }
+    }
+
     /// When it arrived here.
     pub fn arrival(&self) -> Time {
         match self.0 {

@@ -252,7 +252,8 @@ pub(crate) fn attach(
     session.version = limits.version;
     session.conn = Some(c);
     session.outbound.limit_qos2(limits.max_qos2);
-    let (is_known, since) = (limits.session_present, session.since);
+    let is_known = limits.session_present;
+    let since = std::mem::replace(&mut session.since, now);
     let is_durable = session.is_durable();
     let end = session.bridge_mut();
     let is_new = end.is_some_and(|end| {

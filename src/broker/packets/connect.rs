@@ -305,9 +305,11 @@ fn bind(
     // A row that says since when it is absent lets a session that can expire end after a crash; but
     // not soon where it has long to go, and what is lazy is written by then.
     let is_new = |saved_in| saved_in > done;
-    core.sessions.get(key).is_some_and(|s| {
+    core.sessions.get_mut(key).is_some_and(|s| {
         let is_unsaved = !s.is_on_disk() || is_new(s.saved_in());
-        is_durable && (has_changed || !s.lasts(FAR, now) || is_unsaved)
+        let is_to_be_saved = is_durable && (has_changed || !s.lasts(FAR, now) || is_unsaved);
+        s.since = now;
+        is_to_be_saved
     })
 }
 

@@ -310,6 +310,9 @@ pub(super) fn act(
             accept(core, (c, key), delivery, (true, None), now);
         }
         Verdict::Take(message, topic) => {
+            let bytes = topic.len() + message.payload().len();
+            let publisher = message.origin.client_id();
+            core.talkers.note(publisher, topic, bytes, now);
             let remaining = take(core, (c, key), (&message, topic), delivery, now);
             if !remaining.is_empty() {
                 no_room(core, c, (message, delivery), remaining, now);

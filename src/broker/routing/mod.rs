@@ -303,6 +303,11 @@ impl Router {
         (found, searched)
     }
 
+    /// All that is retained.
+    pub(crate) fn retained(&self) -> &Retained {
+        &self.retained
+    }
+
     /// True if a message is what its topic retains.
     pub(crate) fn retains(&self, message: &Message) -> bool {
         self.retained_at(message.topic()).is_some_and(|retained| {

@@ -228,6 +228,17 @@ impl Sessions {
         self.table.iter()
     }
 
+    /// Those at `most` places of the table from `from` on, and where to go on; `None` at the end.
+    pub(crate) fn some(
+        &self,
+        from: u32,
+        most: u32,
+    ) -> (impl Iterator<Item = (SessionKey, &Session)>, Option<u32>) {
+        let end = from.saturating_add(most.max(1)).min(self.table.slots());
+        let found = (from..end).filter_map(|slot| self.table.at_slot(slot));
+        (found, (end < self.table.slots()).then_some(end))
+    }
+
     pub(crate) fn keys(&self) -> Vec<SessionKey> {
         self.table.keys().collect()
     }

@@ -98,7 +98,7 @@ pub(crate) struct Session {
     pub(crate) version: Version,
     /// Session expiry interval in seconds; 0 ends with the connection.
     pub(crate) expiry: u32,
-    /// Since when it has been without a connection.
+    /// Since when it has had its connection, or none.
     pub(crate) since: Time,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) will: Option<Box<PendingWill>>,

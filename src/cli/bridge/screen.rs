@@ -69,7 +69,7 @@ fn text(bridge: &Value, name: &str) -> String {
 }
 
 /// A span for people, in the largest unit of which there are two.
-fn span(seconds: u64) -> String {
+pub(in crate::cli) fn span(seconds: u64) -> String {
     match seconds {
         s @ ..120 => format!("{s} s"),
         s @ ..7_200 => format!("{} min", s / 60),

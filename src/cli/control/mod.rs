@@ -1,5 +1,7 @@
 //! The client of the control socket, which the commands that steer a running broker share.
 
+mod confirmed;
+
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -10,6 +12,7 @@ use super::words::Words;
 use crate::config::{Config, Env, Reading};
 use crate::json::Value;
 use crate::run::control::protocol::{Refusal, Reply, Request};
+pub(super) use confirmed::confirmed;
 
 /// Where packages put the configuration.
 const PACKAGED: &str = "/etc/footbridge/footbridge.conf";

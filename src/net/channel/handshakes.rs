@@ -245,6 +245,8 @@ fn stepped(step: Step) -> Stepped {
 
 #[cfg(test)]
 mod tests {
+    use futures_lite::future::block_on;
+
     use super::*;
 
     #[test]
@@ -267,16 +269,13 @@ mod tests {
     fn a_bridge_has_its_part_done_on_the_thread() {
         let mut handshakes = Handshakes::new(|_| ());
         let name = || std::thread::current().name().map(str::to_owned);
-        let name = smol::block_on(handshakes.aside(name));
+        let name = block_on(handshakes.aside(name));
         assert_eq!(name.flatten().as_deref(), Some("handshakes"));
         // A thread that ends for one that panics would do nothing for anybody.
         if !cfg!(debug_assertions) {
-            assert_eq!(
-                smol::block_on(handshakes.aside(|| panic!("once"))),
-                None::<()>
-            );
+            assert_eq!(block_on(handshakes.aside(|| panic!("once"))), None::<()>);
         }
-        assert_eq!(smol::block_on(handshakes.aside(|| 1)), Some(1));
+        assert_eq!(block_on(handshakes.aside(|| 1)), Some(1));
     }
 
     /// Or all would be done at the end of the storm, when nobody waits any more.

@@ -1,7 +1,10 @@
 //! What can be asked for over the control socket: a file a command.
 
 mod bridge;
+mod clients;
 mod command;
+mod retained;
+mod topics;
 
 use crate::config::printable::printable;
 use crate::json::Value;
@@ -10,7 +13,9 @@ pub(super) use command::{Command, Outcome, Parts};
 
 /// Every command.
 fn all() -> impl Iterator<Item = &'static Command> {
-    [&HELP].into_iter().chain(bridge::ALL.iter().copied())
+    let rooms = [bridge::ALL, clients::ALL, retained::ALL];
+    let others = [&HELP, &topics::COMMAND].into_iter();
+    others.chain(rooms.into_iter().flatten().copied())
 }
 
 /// The command that a request is for, if what the request says is known to it.
@@ -27,14 +32,11 @@ pub(super) fn find(request: &Request) -> Result<&'static Command, Refusal> {
 /// `SO_PEERCRED` has no process for one outside of a container, and rustix takes that for an error.
 pub(super) fn note(command: &Command, request: &Request) {
     if command.changes {
-        let name = request
-            .text("name")
-            .map(|name| format!(" {}", printable(name)));
-        log::info!(
-            "Control socket: {}{}.",
-            command.name,
-            name.unwrap_or_default()
-        );
+        let mut subjects = ["name", "client", "filter"].into_iter();
+        let subject = subjects.find_map(|member| request.text(member).ok());
+        let subject = subject.map(|subject| format!(" {}", printable(subject)));
+        let subject = subject.unwrap_or_default();
+        log::info!("Control socket: {}{subject}.", command.name);
     }
 }
 
