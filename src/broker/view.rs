@@ -128,6 +128,11 @@ impl Broker {
         report::bridge_queues(&self.core, now)
     }
 
+    /// The queue of a bridge; `None` if there is no such bridge.
+    pub fn bridge_queue(&self, bridge: BridgeId, now: Time) -> Option<BridgeQueue<'_>> {
+        report::bridge_queue(&self.core, bridge, now)
+    }
+
     /// How much may be under way to the upstream of a bridge; `None` if there is no such bridge, or it is
     /// not connected.
     pub fn uplink_window(&self, bridge: BridgeId) -> Option<UplinkWindow> {

@@ -25,8 +25,7 @@ use super::turn::gather::Gathering;
 use super::turn::heap::{self, Heap};
 use super::turn::ready::{self, Ready};
 use super::turn::watch::{Part, Watch};
-use super::uplink::Uplink;
-
+use super::uplink::{Uplink, status};
 use super::web::{Site, Web};
 use crate::broker::{self, Address, Broker, ConnId, Driver, Question};
 use crate::config::General;
@@ -70,7 +69,7 @@ pub struct Hub {
     /// Who checks passwords.
     pub(super) logins: Logins,
     /// The publisher of `$SYS`.
-    sys: Sys,
+    pub(super) sys: Sys,
     pub(super) traffic: Traffic,
     /// What the sockets of connections get.
     options: SocketOptions,
@@ -324,6 +323,7 @@ impl Hub {
         if let Role::Upstream(index) = conn.role
             && let Some(uplink) = self.uplink(index)
         {
+            uplink.moved(conn.take_moved());
             uplink.ended(&end.of_upstream(), now);
             self.judge(index);
         }
@@ -444,7 +444,10 @@ impl Driver for Hub {
     }
 
     fn tick(&mut self, now: Time) {
-        self.sys.tick(&mut self.broker, &self.traffic, now);
+        self.count_volumes(now);
+        let uplinks = &self.uplinks;
+        let links = |bridge| status(uplinks, bridge);
+        self.sys.tick(&mut self.broker, &self.traffic, &links, now);
         if self.heap.is_due(held::all(), self.work(), now) {
             heap::give_back();
         }
