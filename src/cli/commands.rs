@@ -5,6 +5,7 @@ use argh::FromArgs;
 use super::bridge::{self, Bridge};
 use super::demo::{self, Demo};
 use super::import::{self, ImportMosquitto};
+use super::log::{self, Log};
 use super::passwd::{self, Passwd};
 use super::publish::{self, Pub};
 use super::status::{self, Status};
@@ -35,6 +36,11 @@ pub fn run(args: &[&str]) -> Option<u8> {
             Err(Error::Help) => print(bridge::HELP),
             Err(error) => end(command, Err(error), false),
             Ok(bridge) => end(command, bridge.run(), false),
+        },
+        "log" => match Log::parse(args) {
+            Err(Error::Help) => print(log::HELP),
+            Err(error) => end(command, Err(error), false),
+            Ok(log) => end(command, log.run(), false),
         },
         "import-mosquitto" => match ImportMosquitto::parse(args) {
             Err(Error::Help) => print(import::HELP),

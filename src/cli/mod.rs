@@ -1,5 +1,6 @@
 //! The command line.
 
+mod amounts;
 pub mod bridge;
 pub mod client;
 pub mod commands;
@@ -9,6 +10,7 @@ mod error;
 mod format;
 pub mod import;
 mod json;
+pub mod log;
 pub mod options;
 pub mod passwd;
 mod process;
@@ -29,7 +31,7 @@ use crate::run::Options;
 
 /// A small MQTT broker with a durable bridge. Without a configuration file it listens on loopback
 /// only, port 1883. `--help config` explains every directive. Further commands, each with --help of
-/// its own: pub, sub, status, bridge, passwd, import-mosquitto, demo.
+/// its own: pub, sub, status, bridge, log, passwd, import-mosquitto, demo.
 #[derive(FromArgs, PartialEq, Eq, Debug)]
 pub struct Args {
     /// the configuration file, in the dialect of mosquitto.conf

@@ -2,6 +2,8 @@
 
 mod bridge;
 mod command;
+mod log;
+mod status;
 
 use crate::config::printable::printable;
 use crate::json::Value;
@@ -10,7 +12,8 @@ pub(super) use command::{Command, Outcome, Parts};
 
 /// Every command.
 fn all() -> impl Iterator<Item = &'static Command> {
-    [&HELP].into_iter().chain(bridge::ALL.iter().copied())
+    let own = [&HELP, &status::COMMAND, &log::COMMAND];
+    own.into_iter().chain(bridge::ALL.iter().copied())
 }
 
 /// The command that a request is for, if what the request says is known to it.
@@ -30,7 +33,7 @@ pub(super) fn note(command: &Command, request: &Request) {
         let name = request
             .text("name")
             .map(|name| format!(" {}", printable(name)));
-        log::info!(
+        ::log::info!(
             "Control socket: {}{}.",
             command.name,
             name.unwrap_or_default()
