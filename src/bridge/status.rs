@@ -69,6 +69,18 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// All names, for programs.
+    pub const WORDS: [&str; 8] = [
+        "up",
+        "connecting",
+        "handshake",
+        "waiting",
+        "stopped",
+        "idle",
+        "manual",
+        "once",
+    ];
+
     /// Its name, for programs.
     pub fn word(self) -> &'static str {
         match self {

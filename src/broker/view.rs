@@ -112,6 +112,7 @@ impl Broker {
             bytes_waiting: core.connections.waiting(),
             never_written: core.ledger.store().never_written(),
             commit_interval: u64::try_from(interval).unwrap_or(u64::MAX),
+            flash_budget: core.ledger.budget(),
             ..Gauges::default()
         };
         for (_, session) in core.sessions.iter() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::load::Loads;
 use super::turns::Turns;
-use super::{Links, Traffic, links, memory, queues};
+use super::{Links, Traffic, links, memory, metrics, queues};
 use crate::broker::{Broker, Counters, Disk, Gauges};
 use crate::held;
 use crate::time::Time;
@@ -78,6 +78,17 @@ impl Sys {
     /// When [`Sys::tick`] has something to do next.
     pub fn next_timeout(&self) -> Option<Time> {
         self.next
+    }
+
+    /// The same figures for Prometheus.
+    pub fn metrics(
+        &self,
+        broker: &Broker,
+        traffic: &Traffic,
+        links: Links<'_, '_>,
+        now: Time,
+    ) -> String {
+        metrics::metrics(broker, traffic, links, (self.started, now))
     }
 
     /// Publishes what has changed, if it is time. That a bridge has come up or gone down is told at once.
@@ -216,7 +227,7 @@ fn transfers(counters: &Counters, traffic: &Traffic) -> [(&'static str, u64); 10
 }
 
 /// What the broker holds, and what it has written to keep it.
-fn holdings(counters: &Counters, gauges: &Gauges, disk: &Disk) -> [(&'static str, u64); 15] {
+fn holdings(counters: &Counters, gauges: &Gauges, disk: &Disk) -> [(&'static str, u64); 16] {
     let figures = &disk.figures;
     [
         ("$SYS/broker/retained messages/count", gauges.retained),
@@ -240,6 +251,7 @@ fn holdings(counters: &Counters, gauges: &Gauges, disk: &Disk) -> [(&'static str
             "$SYS/broker/store/commit_interval_ms",
             gauges.commit_interval,
         ),
+        ("$SYS/broker/store/written/budget", gauges.flash_budget),
         ("$SYS/broker/store/written/today", figures.written.today),
         ("$SYS/broker/store/written/total", figures.written.total),
         ("$SYS/broker/store/syncs", figures.syncs),
