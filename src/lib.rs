@@ -39,7 +39,7 @@
 //! | 4 | [`config`], [`store`], [`route`] | mosquitto.conf; what must survive; who gets what |
 //! | 5 | [`auth`], [`session`], [`bridge`], [`tls`] | passwords and ACLs; QoS 1 and 2, both halves; a bridge: its link, map, limits, echo, queue and status; certificates, and a TLS connection without its socket |
 //! | 6 | [`broker`], [`import`] | sessions, routing and acknowledgements put together; what Mosquitto keeps, brought into a store |
-//! | 7 | [`status`] | `$SYS` |
+//! | 7 | [`status`] | `$SYS`, and the same for Prometheus and watchdogs |
 //! | 8 | [`net`] | sockets, WebSocket and pages, the clock, the turn |
 //! | 9 | [`run`], [`cli`] | the daemon, its log and its reload; pub, sub, passwd, demo |
 //!

@@ -180,6 +180,7 @@ const SHOWN: &[(&str, Shown)] = &[
     ("protocol websockets", Outside(SETTINGS, "test_what_a_listener_speaks")),
     ("protocol http", Outside(SETTINGS, "test_what_a_listener_speaks")),
     ("http_dir", Outside(SETTINGS, "test_what_a_listener_speaks")),
+    ("status_page", Outside("test_status_page.py", "test_status_page")),
     ("websockets_origin", Outside("test_websocket.py", "test_origins")),
     ("socket_domain", Outside(SETTINGS, "test_families_of_addresses")),
     ("socket_domain ipv4", Outside(SETTINGS, "test_families_of_addresses")),

@@ -31,7 +31,7 @@ pub use state::Output;
 use state::{Ended, State};
 pub use step::{Action, Step};
 
-use super::status::{Backlog, Phase, Reporter, Status};
+use super::status::{Backlog, Reporter, Status};
 use super::upstream::addresses::Addresses;
 use super::upstream::isolation::Isolation;
 use super::upstream::ladder::Ladder;
@@ -63,6 +63,10 @@ pub struct Link {
     map: Rc<Map>,
     wire: Rc<Wire>,
     state: State,
+    /// Since when it has been in a state of that name.
+    since: Time,
+    /// When the upstream last answered or acknowledged something, or sent a message.
+    progress: Option<Time>,
     /// What to offer to the upstream at each address.
     ladders: Vec<Ladder>,
     verdicts: Verdicts,
@@ -107,6 +111,8 @@ impl Link {
             state: State::Waiting {
                 until: now + jitter,
             },
+            since: now,
+            progress: None,
             backoff: Backoff::new(spec.restart),
             primary: Primary::new(spec.restart),
             rng,
@@ -223,12 +229,22 @@ impl Link {
             self.lost(&error, now);
             error
         })?;
-        self.state = State::Handshake {
+        let handshake = State::Handshake {
             connecting,
             since: now,
             deadline: now + self.hurried(patience.unwrap_or_default()),
         };
+        self.enter(handshake, now);
         Ok(())
+    }
+
+    /// From now on the link is in this state; returns the one before.
+    fn enter(&mut self, state: State, now: Time) -> State {
+        let old = std::mem::replace(&mut self.state, state);
+        if old.phase().word() != self.state.phase().word() {
+            self.since = now;
+        }
+        old
     }
 
     /// Connecting failed, or the connection ended or carried bytes that are no packet. Does nothing
@@ -326,6 +342,7 @@ impl Link {
     ) -> Result<Step, Error> {
         let mut step = Step::None;
         self.note_traffic(packet, now);
+        self.progress = Some(now);
         match packet {
             Packet::Publish(publish) => {
                 let is_v5 =
@@ -412,6 +429,7 @@ impl Link {
         };
         let known: Vec<Option<usize>> = self.ladders.iter().map(place).collect();
         self.addresses.take_over(&old.addresses, &known);
+        self.progress = old.progress;
     }
 
     /// The filters that our session upstream is subscribed to, as far as is known, from
@@ -433,16 +451,10 @@ impl Link {
     pub fn status(&self) -> Status<'_> {
         Status {
             name: &self.spec.name,
-            phase: match &self.state {
-                State::Waiting { until } => Phase::Waiting { until: *until },
-                State::Resting { rest, .. } => Phase::Resting(*rest),
-                State::Connecting { .. } => Phase::Connecting,
-                State::Handshake { .. } => Phase::Handshake,
-                State::Up(up) => Phase::Up {
-                    since: up.since,
-                    version: up.limits.version,
-                },
-            },
+            phase: self.state.phase(),
+            since: self.since,
+            down_since: self.reporter.down_since(),
+            progress: self.progress,
             address: self.spec.addresses.get(self.addresses.current()),
             last_error: self.reporter.last_error(),
             refused: self.requests.refused(),

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Map, Numbering, Pace, Rate, Refusals, RetainedSync};
+use super::{Activity, Map, Numbering, Pace, Rate, Refusals, RetainedSync, Volume};
 use crate::config::{Bounds, BridgeTopic, Direction, Overflow};
 use crate::lane::{Lane, LineNo};
 use crate::mqtt::QoS;
@@ -57,6 +57,10 @@ pub struct LocalEnd {
     pub refusals: Refusals,
     /// What of the retained messages the upstream has.
     pub retained: RetainedSync,
+    /// What was moved since the start.
+    pub activity: Activity,
+    /// What went over the uplink.
+    pub volume: Volume,
 }
 
 impl LocalEnd {
@@ -82,6 +86,8 @@ impl LocalEnd {
             given_up: (0, Vec::new()),
             pace: None,
             retained,
+            activity: Activity::default(),
+            volume: Volume::default(),
         }
     }
 

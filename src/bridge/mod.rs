@@ -29,7 +29,7 @@ pub use map::{LineId, Map, Mapped, overlap};
 pub use rate::Rate;
 pub use refusal::{Loudness, PausedLane, Refusal, Refusals, Suspect, Verdict};
 pub use rest::{Order, Rest};
-pub use status::{Backlog, Phase, Status};
+pub use status::{Activity, Backlog, Moved, Phase, Rates, Status, Volume};
 pub use sync::{Outcome, RetainedSync};
 pub use upstream::isolation::{Unanswered, UnderWay};
 pub use upstream::limits::{Announced, Limits};

@@ -24,6 +24,16 @@ pub enum Rest {
 }
 
 impl Rest {
+    /// Its name, for programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Rest::Stopped => "stopped",
+            Rest::Manual => "manual",
+            Rest::Once => "once",
+            Rest::Idle => "idle",
+        }
+    }
+
     /// When to look after it again.
     pub(super) fn look_at(self, now: Time) -> Time {
         now + if self == Rest::Idle { LOOK } else { DAY }

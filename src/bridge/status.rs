@@ -1,13 +1,17 @@
 //! What a link tells the operator: its state, and one-line log messages.
 
+mod activity;
 mod losses;
 mod outage;
 mod reporter;
+mod volume;
 
 use std::fmt;
 
+pub use activity::{Activity, Moved, Rates};
 pub use outage::Backlog;
 pub(super) use reporter::Reporter;
+pub use volume::Volume;
 
 use super::rest::Rest;
 use super::upstream::ladder::{Dialect, Offer};
@@ -23,6 +27,12 @@ pub struct Status<'a> {
     pub name: &'a str,
     /// What the link is doing.
     pub phase: Phase,
+    /// Since when it has been doing that.
+    pub since: Time,
+    /// Since when it has had no connection though it wants one; `None` if it has one, or rests.
+    pub down_since: Option<Time>,
+    /// When the upstream last answered or acknowledged something, or sent a message.
+    pub progress: Option<Time>,
     /// The address in use, or the next to be tried.
     pub address: Option<&'a UpstreamAddress>,
     /// Why the last connection or attempt ended.
@@ -56,6 +66,43 @@ pub enum Phase {
         /// The protocol version spoken.
         version: Version,
     },
+}
+
+impl Phase {
+    /// All names, for programs.
+    pub const WORDS: [&str; 8] = [
+        "up",
+        "connecting",
+        "handshake",
+        "waiting",
+        "stopped",
+        "idle",
+        "manual",
+        "once",
+    ];
+
+    /// Its name, for programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Phase::Waiting { .. } => "waiting",
+            Phase::Resting(rest) => rest.word(),
+            Phase::Connecting => "connecting",
+            Phase::Handshake => "handshake",
+            Phase::Up { .. } => "up",
+        }
+    }
+
+    /// The MQTT version that is spoken, while connected.
+    pub fn protocol(self) -> Option<&'static str> {
+        match self {
+            Phase::Up { version, .. } => Some(match version {
+                Version::V31 => "3.1",
+                Version::V311 => "3.1.1",
+                Version::V5 => "5",
+            }),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Status<'_> {

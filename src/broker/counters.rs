@@ -96,4 +96,6 @@ pub struct Gauges {
     pub never_written: u64,
     /// How long a message waits for its receivers before it is written, in milliseconds.
     pub commit_interval: u64,
+    /// `flash_budget`, in bytes a day; 0 is none.
+    pub flash_budget: u64,
 }

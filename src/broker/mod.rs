@@ -81,7 +81,7 @@ use packets::connect::refuse_unreadable;
 pub use packets::login::{Answer, Question};
 use packets::publish::on_publish;
 use packets::{acks, disconnect, mount, publish};
-pub use queues::report::{BridgeQueue, ClientDrops, LineQueue, UplinkWindow};
+pub use queues::report::{BridgeQueue, ClientDrops, LineQueue, UplinkActivity, UplinkWindow};
 use sending::pump::{look_at_emptied, look_at_loops, pump};
 use sending::put_back::look_at_refusals;
 use sending::replies::send_opened;

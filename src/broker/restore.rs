@@ -25,7 +25,7 @@ use super::talkers::Talkers;
 use super::timers::Timers;
 use super::work::Work;
 use crate::auth::Auth;
-use crate::bridge::{LocalEnd, LoopGuard, Numbering, Rate, RetainedSync};
+use crate::bridge::{LocalEnd, LoopGuard, Numbering, Rate, RetainedSync, Volume};
 use crate::config::{Config, Durability};
 use crate::keys::SessionKey;
 use crate::message::{Message, Origin, Parts};
@@ -182,6 +182,7 @@ fn restore_session(core: &mut Core, loaded: LoadedSession, now: Time) -> Session
             let mut end = LocalEnd::restored(&record.client_id, numbering, rate, retained);
             end.subscribed = record.subscribed_upstream.clone();
             end.given_up = record.given_up.clone();
+            end.volume = Volume::restore(state.volume);
             Role::Bridge(Box::new(end))
         }
     });

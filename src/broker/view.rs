@@ -112,6 +112,7 @@ impl Broker {
             bytes_waiting: core.connections.waiting(),
             never_written: core.ledger.store().never_written(),
             commit_interval: u64::try_from(interval).unwrap_or(u64::MAX),
+            flash_budget: core.ledger.budget(),
             ..Gauges::default()
         };
         for (_, session) in core.sessions.iter() {
@@ -126,6 +127,11 @@ impl Broker {
     /// The queues of the bridges.
     pub fn bridge_queues(&self, now: Time) -> impl Iterator<Item = BridgeQueue<'_>> {
         report::bridge_queues(&self.core, now)
+    }
+
+    /// The queue of a bridge; `None` if there is no such bridge.
+    pub fn bridge_queue(&self, bridge: BridgeId, now: Time) -> Option<BridgeQueue<'_>> {
+        report::bridge_queue(&self.core, bridge, now)
     }
 
     /// How much may be under way to the upstream of a bridge; `None` if there is no such bridge, or it is

@@ -6,6 +6,7 @@ use super::bridge::{self, Bridge};
 use super::clients::{self, Clients};
 use super::demo::{self, Demo};
 use super::import::{self, ImportMosquitto};
+use super::log::{self, Log};
 use super::passwd::{self, Passwd};
 use super::publish::{self, Pub};
 use super::retained::{self, Retained};
@@ -53,6 +54,11 @@ pub fn run(args: &[&str]) -> Option<u8> {
             Err(Error::Help) => print(retained::HELP),
             Err(error) => end(command, Err(error), false),
             Ok(retained) => end(command, retained.run(), false),
+        },
+        "log" => match Log::parse(args) {
+            Err(Error::Help) => print(log::HELP),
+            Err(error) => end(command, Err(error), false),
+            Ok(log) => end(command, log.run(), false),
         },
         "import-mosquitto" => match ImportMosquitto::parse(args) {
             Err(Error::Help) => print(import::HELP),

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod amounts;
 pub mod bridge;
 pub mod client;
 pub mod clients;
@@ -10,6 +11,7 @@ mod error;
 mod format;
 pub mod import;
 mod json;
+pub mod log;
 pub mod options;
 pub mod passwd;
 mod process;
@@ -32,7 +34,7 @@ use crate::run::Options;
 
 /// A small MQTT broker with a durable bridge. Without a configuration file it listens on loopback
 /// only, port 1883. `--help config` explains every directive. Further commands, each with --help of
-/// its own: pub, sub, status, clients, client, kick, forget, topics, retained, bridge, passwd,
+/// its own: pub, sub, status, clients, client, kick, forget, topics, retained, bridge, log, passwd,
 /// import-mosquitto, demo.
 #[derive(FromArgs, PartialEq, Eq, Debug)]
 pub struct Args {

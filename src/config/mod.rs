@@ -324,8 +324,23 @@ pub struct Web {
     pub protocol: Protocol,
     /// `http_dir`: the folder whose files it serves.
     pub http_dir: Option<PathBuf>,
-    /// `websockets_origin`: the pages that may connect; empty for all.
+    /// `websockets_origin`: the pages that may connect. Empty is all with `protocol websockets`, and the
+    /// listener's own with `protocol http`.
     pub origins: Vec<String>,
+    /// `status_page`, where it is said.
+    pub(in crate::config) status_page_said: Option<bool>,
+}
+
+impl Web {
+    /// Whether it serves the status page, with /metrics and /health: what `status_page` says, else `protocol
+    /// http` without `http_dir`.
+    pub fn status_page(&self) -> bool {
+        match self.protocol {
+            Protocol::Mqtt => false,
+            Protocol::WebSockets => self.status_page_said.unwrap_or(false),
+            Protocol::Http => self.status_page_said.unwrap_or(self.http_dir.is_none()),
+        }
+    }
 }
 
 /// `protocol`: what a listener speaks.
@@ -334,9 +349,9 @@ pub enum Protocol {
     /// MQTT.
     #[default]
     Mqtt,
-    /// MQTT in WebSocket frames; files, with `http_dir`.
+    /// MQTT in WebSocket frames; files, with `http_dir`; the status page, with `status_page true`.
     WebSockets,
-    /// HTTP: files only.
+    /// HTTP: the status page and the WebSocket that it needs, or files only.
     Http,
 }
 

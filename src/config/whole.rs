@@ -1,13 +1,15 @@
 //! What is wrong or odd with a configuration as a whole: sections that lack something, and sections
 //! that are in each other's way.
 
+mod web;
+
 use core::net::IpAddr;
 
 use super::error::shortened;
 use super::factory::is_factory_name;
 use super::{
     Bridge, BridgeTopic, CertificateUsername, Direction, Family, Kind, Listener, ListenerTls,
-    Protocol, StartType, UpstreamAddress,
+    StartType, UpstreamAddress,
 };
 use crate::mqtt::{self, TopicName, Version, check_string};
 
@@ -95,12 +97,7 @@ pub(super) fn odd_bridge(bridge: &Bridge, hostname: &str) -> Vec<String> {
 
 /// What the log is to say about `listener`.
 pub(super) fn odd_listener(listener: &Listener) -> Vec<String> {
-    let odd_web = match (listener.web.protocol, &listener.web.http_dir) {
-        (Protocol::Http, None) => Some("protocol http without http_dir serves nothing"),
-        (Protocol::Mqtt, Some(_)) => Some("http_dir needs `protocol websockets` or `http`"),
-        _ => None,
-    };
-    let odd = odd_web.into_iter().chain(odd_tls(&listener.tls));
+    let odd = web::odd(listener).chain(odd_tls(&listener.tls));
     odd.map(|odd| format!("listener {}: {odd}", listener.name()))
         .collect()
 }

@@ -279,6 +279,11 @@ impl Conn {
         self.socket.holds_output()
     }
 
+    /// As [`Channel::take_moved`].
+    pub(super) fn take_moved(&mut self) -> u32 {
+        self.socket.take_moved()
+    }
+
     /// As [`Channel::untaken`].
     pub(super) fn untaken(&self) -> u64 {
         self.socket.untaken()

@@ -2,6 +2,7 @@
 //!
 //! It has no task: the turn (`turn`) drives those that are ready.
 
+mod figures;
 mod handshake;
 
 use std::mem;
@@ -103,6 +104,7 @@ impl Hub {
 
     /// Sees to what is not MQTT: pings, the end of a WebSocket, requests.
     fn after_read(&mut self, id: ConnId) {
+        self.tell_figures(id);
         let Some((paused, web)) = self.conn(id).and_then(|c| Some((c.is_paused(), c.web()?)))
         else {
             return;

@@ -25,13 +25,12 @@ use super::turn::gather::Gathering;
 use super::turn::heap::{self, Heap};
 use super::turn::ready::{self, Ready};
 use super::turn::watch::{Part, Watch};
-use super::uplink::Uplink;
-
-use super::web::{Site, Web};
+use super::uplink::{Uplink, status};
+use super::web::{Permits, Site, Web};
 use crate::broker::{self, Address, Broker, ConnId, Driver, Question};
 use crate::config::General;
 use crate::held;
-use crate::status::{Sys, Traffic};
+use crate::status::{Health, Sys, Traffic};
 use crate::store::{Batch, Event, Handle, ReadRequest};
 use crate::time::Time;
 
@@ -70,12 +69,18 @@ pub struct Hub {
     /// Who checks passwords.
     pub(super) logins: Logins,
     /// The publisher of `$SYS`.
-    sys: Sys,
+    pub(super) sys: Sys,
     pub(super) traffic: Traffic,
     /// What the sockets of connections get.
     options: SocketOptions,
     /// Batches handed to the storage thread and not yet durable.
-    committing: u32,
+    pub(super) committing: u32,
+    /// When the first of them was handed over, or the one before was done.
+    pub(super) committing_since: Time,
+    /// What /health says of the listeners.
+    pub(super) health: Health,
+    /// Who may have figures made.
+    pub(super) permits: Permits,
     clock: Clock,
     /// This turn's reading of the clock.
     now: Option<Time>,
@@ -96,7 +101,7 @@ pub struct Hub {
     /// What was done before this turn's writes.
     pub(super) written_from: Option<u64>,
     /// Measures the turn.
-    watch: Watch,
+    pub(super) watch: Watch,
     /// When freed memory is given back.
     heap: Heap,
     /// What the half packets of all connections take.
@@ -133,6 +138,9 @@ impl Hub {
             traffic: Traffic::default(),
             options: SocketOptions::of(general),
             committing: 0,
+            committing_since: Time::ZERO,
+            health: Health::default(),
+            permits: Permits::default(),
             clock,
             now: None,
             conns: Vec::new(),
@@ -324,6 +332,7 @@ impl Hub {
         if let Role::Upstream(index) = conn.role
             && let Some(uplink) = self.uplink(index)
         {
+            uplink.moved(conn.take_moved());
             uplink.ended(&end.of_upstream(), now);
             self.judge(index);
         }
@@ -356,6 +365,7 @@ impl Hub {
         let (now, begun) = (self.now(), Instant::now());
         if matches!(event, Event::Committed { .. }) {
             self.committing = self.committing.saturating_sub(1);
+            self.committing_since = now;
         }
         self.broker.store_event(event, now);
         self.watch.add_store(begun.elapsed());
@@ -395,27 +405,6 @@ impl Hub {
         self.watch.lap(part, Instant::now());
     }
 
-    /// The turn at `now` is over.
-    pub(super) fn end_watch(&mut self, now: Time) {
-        let (took, part) = self.watch.end();
-        let broker = &self.broker;
-        let cause = || match part {
-            None | Some(Part::Tasks) => "new connections, signals or bridges".to_owned(),
-            Some(Part::Store) => "the store".to_owned(),
-            Some(Part::Timers) => "what was due".to_owned(),
-            Some(Part::Packets(id)) => format!("packets of {}", broker.name(id)),
-            Some(Part::Writing(id)) => format!("output to {}", broker.name(id)),
-        };
-        if self.watch.is_worth_a_line(took, now) {
-            let millis = took.as_millis();
-            log::info!(
-                "Everybody had to wait for {millis} ms, mostly for {}.",
-                cause()
-            );
-        }
-        self.sys.turn(took, cause, now);
-    }
-
     /// True once no connection is open and no batch on its way to the disk.
     pub fn is_quiet(&self) -> bool {
         self.committing == 0 && self.conns.iter().all(Option::is_none)
@@ -444,7 +433,10 @@ impl Driver for Hub {
     }
 
     fn tick(&mut self, now: Time) {
-        self.sys.tick(&mut self.broker, &self.traffic, now);
+        self.count_volumes(now);
+        let uplinks = &self.uplinks;
+        let links = |bridge| status(uplinks, bridge);
+        self.sys.tick(&mut self.broker, &self.traffic, &links, now);
         if self.heap.is_due(held::all(), self.work(), now) {
             heap::give_back();
         }
@@ -455,6 +447,9 @@ impl Driver for Hub {
         if let Some(store) = &self.store {
             batch.wall = wall().as_millis();
             batch.known = (Time::ZERO + self.listeners_tls.clock().now()).as_millis();
+            if self.committing == 0 {
+                self.committing_since = self.heard;
+            }
             self.committing += 1;
             store.commit(batch);
         }

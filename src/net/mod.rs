@@ -3,7 +3,7 @@
 //! One thread runs everything as tasks of one [`smol::LocalExecutor`]. What the tasks share is the
 //! [`Hub`]. Work goes in turns: each ready connection reads once and hands its packets to the
 //! broker (`drive`), as far as its share of the turn goes (`turn::ready`); then the end of the turn gives the
-//! store its batch and writes each connection's output once (`turn`). `web` puts WebSocket and files between socket and packets;
+//! store its batch and writes each connection's output once (`turn`). `web` puts WebSocket, the status page and files between socket and packets;
 //! `logins` checks passwords and asks at `auth_socket`, which takes long, on threads of its own;
 //! `control` serves the control socket;
 //! `uplink` drives the client side of bridges, and keeps name lookups, which block, off this thread.

@@ -1,6 +1,7 @@
 //! A connecting or connected socket that a task of its own waits for: reads and writes that never
 //! block, and "wake me when". Connections (`conn`) have no task and no [`Stream`].
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -24,11 +25,34 @@ pub(super) struct Liveness {
     pub(super) unacked: Option<Duration>,
 }
 
+/// Counts the bytes that were read from and written to sockets.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Meter(Rc<Cell<u64>>);
+
+impl Meter {
+    /// So many more were.
+    pub(super) fn add(&self, bytes: u64) {
+        self.0.set(self.0.get().saturating_add(bytes));
+    }
+
+    /// What was counted since this was asked for last.
+    pub(super) fn take(&self) -> u64 {
+        self.0.take()
+    }
+
+    fn note(&self, progress: &Progress) {
+        if let Progress::Bytes(n) = progress {
+            self.add(*n as u64);
+        }
+    }
+}
+
 /// A connected stream socket.
 #[derive(Debug)]
 pub(super) struct Stream {
     socket: TcpStream,
     source: Source,
+    meter: Meter,
 }
 
 impl Stream {
@@ -38,7 +62,17 @@ impl Stream {
     /// When the reactor has no room for one more descriptor.
     pub(super) fn new(socket: TcpStream, reactor: &Rc<Reactor>) -> io::Result<Stream> {
         let source = reactor.register(&socket)?;
-        Ok(Stream { socket, source })
+        Ok(Stream {
+            socket,
+            source,
+            meter: Meter::default(),
+        })
+    }
+
+    /// The stream, whose bytes `meter` counts from now on.
+    pub(super) fn metered(mut self, meter: Meter) -> Stream {
+        self.meter = meter;
+        self
     }
 
     /// Connects to `address`, from `local` if that is given, without blocking and without a deadline of its
@@ -76,6 +110,7 @@ impl Stream {
     /// Reads what is there into `buf`, which is not empty.
     pub(super) fn read(&self, buf: &mut [u8]) -> Progress {
         let progress = Progress::of((&self.socket).read(buf));
+        self.meter.note(&progress);
         if progress.is_short(buf.len()) {
             self.source.read_dry();
         }
@@ -85,6 +120,7 @@ impl Stream {
     /// Writes as much of `bytes`, which are not empty, as the kernel takes.
     pub(super) fn write(&self, bytes: &[u8]) -> Progress {
         let progress = Progress::of((&self.socket).write(bytes));
+        self.meter.note(&progress);
         if progress.is_short(bytes.len()) {
             self.source.write_full();
         }

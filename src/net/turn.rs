@@ -26,6 +26,7 @@ use super::conn::{Conn, Role};
 use super::hub::{Hub, Shared};
 use super::reactor::Timer;
 use crate::broker::{ConnId, end_turn};
+use crate::time::Time;
 use gather::Verdict;
 use watch::Part;
 
@@ -141,6 +142,27 @@ impl Hub {
             self.drive(id);
             self.lap(Part::Packets(id));
         }
+    }
+
+    /// The turn at `now` is over.
+    fn end_watch(&mut self, now: Time) {
+        let (took, part) = self.watch.end();
+        let broker = &self.broker;
+        let cause = || match part {
+            None | Some(Part::Tasks) => "new connections, signals or bridges".to_owned(),
+            Some(Part::Store) => "the store".to_owned(),
+            Some(Part::Timers) => "what was due".to_owned(),
+            Some(Part::Packets(id)) => format!("packets of {}", broker.name(id)),
+            Some(Part::Writing(id)) => format!("output to {}", broker.name(id)),
+        };
+        if self.watch.is_worth_a_line(took, now) {
+            let millis = took.as_millis();
+            log::info!(
+                "Everybody had to wait for {millis} ms, mostly for {}.",
+                cause()
+            );
+        }
+        self.sys.turn(took, cause, now);
     }
 }
 

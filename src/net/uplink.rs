@@ -24,7 +24,7 @@ use futures_lite::future;
 use probe::watch_primary;
 use reach::{Target, prepare};
 use state::Helpers;
-pub(super) use state::Uplink;
+pub(super) use state::{Uplink, status};
 use upstream::{HANDSHAKE_PACKET, Upstream};
 
 use super::conn::Role;

@@ -121,9 +121,19 @@ impl Logger {
     pub(super) fn apply(&self, log: &config::Log) -> io::Result<()> {
         let outputs = Outputs::open(log, &self.topics.0)?;
         *self.queue.next() = Some(outputs);
-        self.types.store(log.types.bits(), Ordering::Relaxed);
-        log::set_max_level(log.types.level());
+        self.set_types(log.types);
         Ok(())
+    }
+
+    /// The types that are logged.
+    pub(super) fn types(&self) -> LogTypes {
+        LogTypes::from_bits(self.types.load(Ordering::Relaxed))
+    }
+
+    /// Logs these types from now on, until [`Logger::apply`] says otherwise.
+    pub(super) fn set_types(&self, types: LogTypes) {
+        self.types.store(types.bits(), Ordering::Relaxed);
+        log::set_max_level(types.level());
     }
 
     /// Opens the log file again, after a rotation.

@@ -16,6 +16,7 @@ impl Flight {
             seq: Some(self.owed.seq),
             lane: self.owed.lane,
             size: self.size,
+            payload: self.payload,
             arrived: (self.arrival, self.arrival),
             sent: Some(self.sent),
             is_aside: self.is_aside,

@@ -61,11 +61,17 @@ impl Entry {
             seq: Some(self.owed.seq),
             lane: self.owed.lane,
             size: self.message.size(),
+            payload: payload(&self.message),
             arrived: (self.message.arrival, self.message.arrival),
             sent: None,
             is_aside: false,
         }
     }
+}
+
+/// Bytes of the payload of a message.
+pub(super) fn payload(message: &Message) -> u32 {
+    u32::try_from(message.payload().len()).unwrap_or(message.size())
 }
 
 /// A message that is no longer owed: the peer has taken it over, or it was dropped.
@@ -79,6 +85,8 @@ pub struct Done {
     pub lane: Lane,
     /// Its bytes.
     pub size: u32,
+    /// Those of its payload; 0 where it was not in RAM.
+    pub payload: u32,
     /// When it arrived: not before the one, not after the other.
     pub arrived: (Time, Time),
     /// When what the peer has answered was sent.
@@ -94,6 +102,7 @@ impl From<Queued> for Done {
             seq: None,
             lane: queued.lane,
             size: queued.size,
+            payload: 0,
             arrived: (queued.arrival, Time::from_millis(u64::MAX)),
             sent: None,
             is_aside: false,

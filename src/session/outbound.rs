@@ -24,7 +24,7 @@ mod memory;
 mod window;
 
 use super::disowned::Disowned;
-use super::entry::Entry;
+use super::entry::{Entry, payload};
 use super::places::{Flight, Handshake, Hold, Places, latest_seq};
 use crate::lane::Lane;
 use crate::message::{MessageId, SessionId};
@@ -193,7 +193,7 @@ impl Outbound {
     }
 
     /// What is owed, in all places; not the dead letters.
-    pub(super) fn owed(&self) -> Amount {
+    pub fn owed(&self) -> Amount {
         self.places.as_ref().map_or(Amount::default(), |p| p.owed)
     }
 
@@ -421,7 +421,7 @@ impl Outbound {
         places.launch(Flight {
             id,
             size,
-            payload: u32::try_from(message.payload().len()).unwrap_or(size),
+            payload: payload(&message),
             arrival: message.arrival,
             expires: Queued::expires(message.arrival, message.expiry),
             handshake: Handshake::Published,

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::level::level;
+use super::links::{self, Links};
 use crate::broker::{BridgeQueue, Broker, DropReason, LineQueue};
 use crate::store::DropRecord;
 use crate::time::Time;
@@ -12,10 +13,15 @@ use crate::time::Time;
 const MAX_CLIENTS: usize = 100;
 
 /// All topics about queues with their values.
-pub(super) fn topics(broker: &Broker, now: Time) -> HashMap<String, String> {
+pub(super) fn topics(broker: &Broker, links: Links<'_, '_>, now: Time) -> HashMap<String, String> {
     let mut out = HashMap::new();
     for queue in broker.bridge_queues(now) {
-        bridge(&queue, &mut out);
+        let base = links::base(queue.name);
+        bridge(&base, &queue, &mut out);
+        links::activity(&base, &queue.activity, &mut out);
+        if let Some(status) = links(queue.bridge) {
+            links::topics(&base, &status, now, &mut out);
+        }
     }
     for client in broker.client_drops().take(MAX_CLIENTS) {
         let id = level(client.client_id);
@@ -30,8 +36,7 @@ pub(super) fn topics(broker: &Broker, now: Time) -> HashMap<String, String> {
     out
 }
 
-fn bridge(queue: &BridgeQueue<'_>, out: &mut HashMap<String, String>) {
-    let base = format!("$SYS/broker/connection/{}", level(queue.name));
+fn bridge(base: &str, queue: &BridgeQueue<'_>, out: &mut HashMap<String, String>) {
     let dropped = queue.dropped.map_or(0, |dropped| dropped.messages);
     for (name, value) in [
         ("messages", queue.owed.messages),
@@ -73,7 +78,7 @@ fn bridge(queue: &BridgeQueue<'_>, out: &mut HashMap<String, String>) {
         );
     }
     for line in &queue.lines {
-        self::line(&base, line, out);
+        self::line(base, line, out);
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::load::Loads;
 use super::turns::Turns;
-use super::{Traffic, memory, queues};
+use super::{Links, Traffic, links, memory, metrics, queues};
 use crate::broker::{Broker, Counters, Disk, Gauges};
 use crate::held;
 use crate::time::Time;
@@ -23,6 +23,8 @@ pub struct Sys {
     maxima: Maxima,
     last: HashMap<&'static str, String>,
     queues: HashMap<String, String>,
+    /// What of that is told as soon as it changes.
+    links: links::Told,
 }
 
 /// The largest values seen.
@@ -46,6 +48,7 @@ impl Sys {
             maxima: Maxima::default(),
             last: HashMap::new(),
             queues: HashMap::new(),
+            links: links::Told::default(),
         }
     }
 
@@ -55,6 +58,16 @@ impl Sys {
             self.interval = interval;
             self.next = (!interval.is_zero()).then_some(now);
         }
+    }
+
+    /// When the broker has started.
+    pub(super) fn started(&self) -> Time {
+        self.started
+    }
+
+    /// What a topic says.
+    pub(super) fn told(&self, topic: &str) -> Option<&str> {
+        self.last.get(topic).map(String::as_str)
     }
 
     /// A turn that is over at `now` took so long, mostly for the reason that `cause` gives.
@@ -67,9 +80,30 @@ impl Sys {
         self.next
     }
 
-    /// Publishes what has changed, if it is time.
-    pub fn tick(&mut self, broker: &mut Broker, traffic: &Traffic, now: Time) {
-        if self.next.is_none_or(|at| at > now) {
+    /// The same figures for Prometheus.
+    pub fn metrics(
+        &self,
+        broker: &Broker,
+        traffic: &Traffic,
+        links: Links<'_, '_>,
+        now: Time,
+    ) -> String {
+        metrics::metrics(broker, traffic, links, (self.started, now))
+    }
+
+    /// Publishes what has changed, if it is time. That a bridge has come up or gone down is told at once.
+    pub fn tick(
+        &mut self,
+        broker: &mut Broker,
+        traffic: &Traffic,
+        links: Links<'_, '_>,
+        now: Time,
+    ) {
+        let Some(next) = self.next else {
+            return;
+        };
+        self.tell_links(broker, links, now);
+        if next > now {
             return;
         }
         self.next = Some(now + self.interval);
@@ -105,12 +139,28 @@ impl Sys {
                 self.last.insert(topic, value);
             }
         }
-        self.tell_queues(broker, now);
+        self.tell_queues(broker, links, now);
+    }
+
+    fn tell_links(&mut self, broker: &mut Broker, links: Links<'_, '_>, now: Time) {
+        for (base, topics) in self.links.news(broker, links, now) {
+            let is_gone = |topic: &String| topic.starts_with(&base) && !topics.contains_key(topic);
+            let gone = self.queues.extract_if(|topic, _| is_gone(topic));
+            for (topic, _) in gone {
+                broker.publish_own(&topic, b"", true, now);
+            }
+            for (topic, value) in topics {
+                if self.queues.get(&topic) != Some(&value) {
+                    broker.publish_own(&topic, value.as_bytes(), true, now);
+                    self.queues.insert(topic, value);
+                }
+            }
+        }
     }
 
     /// The topics about queues come and go with bridges and clients.
-    fn tell_queues(&mut self, broker: &mut Broker, now: Time) {
-        let topics = queues::topics(broker, now);
+    fn tell_queues(&mut self, broker: &mut Broker, links: Links<'_, '_>, now: Time) {
+        let topics = queues::topics(broker, links, now);
         for (topic, value) in &topics {
             if self.queues.get(topic) != Some(value) {
                 broker.publish_own(topic, value.as_bytes(), true, now);
@@ -177,7 +227,7 @@ fn transfers(counters: &Counters, traffic: &Traffic) -> [(&'static str, u64); 10
 }
 
 /// What the broker holds, and what it has written to keep it.
-fn holdings(counters: &Counters, gauges: &Gauges, disk: &Disk) -> [(&'static str, u64); 15] {
+fn holdings(counters: &Counters, gauges: &Gauges, disk: &Disk) -> [(&'static str, u64); 16] {
     let figures = &disk.figures;
     [
         ("$SYS/broker/retained messages/count", gauges.retained),
@@ -201,6 +251,7 @@ fn holdings(counters: &Counters, gauges: &Gauges, disk: &Disk) -> [(&'static str
             "$SYS/broker/store/commit_interval_ms",
             gauges.commit_interval,
         ),
+        ("$SYS/broker/store/written/budget", gauges.flash_budget),
         ("$SYS/broker/store/written/today", figures.written.today),
         ("$SYS/broker/store/written/total", figures.written.total),
         ("$SYS/broker/store/syncs", figures.syncs),

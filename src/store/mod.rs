@@ -76,7 +76,7 @@ pub use refs::Refs;
 pub use rescue::peek::check;
 pub use rescue::report::{Quarantined, Rescued};
 pub use rows::batch::Batch;
-pub use rows::bridge::{GivenUpRecord, LineRecord};
+pub use rows::bridge::{GivenUpRecord, LineRecord, VolumeRecord};
 pub use rows::message::{decode_message, decode_retained, decode_targets};
 pub use rows::part::{IdPage, PAGE_IDS, ids_on, place_of};
 pub use rows::session::{SessionRecord, SubscriptionRecord, WillRecord};

@@ -65,6 +65,11 @@ impl DateTime {
         }
     }
 
+    /// The number of the month, counted from the year 0.
+    pub fn month_number(&self) -> u64 {
+        12 * self.year + self.month - 1
+    }
+
     /// The conversions of strftime(3) that [`DateTime::strftime`] knows; `N` are the nanoseconds.
     pub const CONVERSIONS: &str = "aAbBcCdDeFhHIjklmMnNprRsStTuwxXyYzZ%";
 

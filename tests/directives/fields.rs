@@ -38,7 +38,7 @@ fn sources(folder: &Path, out: &mut String) {
         }
         if path.is_dir() {
             sources(&path, out);
-        } else {
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
             let text = read(&path);
             let code = text.split("#[cfg(test)]\nmod tests {").next();
             for line in code.unwrap_or_default().lines() {

@@ -75,6 +75,21 @@ def broker(make_broker):
 
 
 @pytest.fixture
+def make_site(make_broker):
+    """Starts brokers with the status page: `make_site(rest="connection …")`; at `url` and `web_port`."""
+
+    def make(listener="", rest="", **options):
+        port = free_port()
+        lines = f"sys_interval 1\nlistener {port} 127.0.0.1\nprotocol http\n{listener}\n{rest}"
+        broker = make_broker(lines, **options)
+        broker.web_port = port
+        broker.url = f"http://127.0.0.1:{port}/"
+        return broker
+
+    return make
+
+
+@pytest.fixture
 def ca(tmp_path):
     """A CA, and what it has signed."""
     return Authority(tmp_path)

@@ -1,13 +1,12 @@
 """mqtt.js, in Node and in a browser."""
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 
 import pytest
 
+from browser import Chromium
 from harness import ROOT, free_port
 
 # Debian's Mosquitto can't bind WebSockets to loopback.
@@ -52,29 +51,3 @@ def test_a_page_in_chromium(make_broker, client, tmp_path):
         "text": [1003, True],
         "goodbye": [1000, True],
     }
-
-
-class Chromium:
-    """A headless browser that shows a page."""
-
-    def __init__(self, url, folder):
-        quiet = "--no-first-run --disable-background-networking --disable-component-update"
-        quiet += " --disable-sync --disable-gpu --disable-dev-shm-usage --no-sandbox"
-        self.log = open(folder / "chromium.log", "wb")
-        self.process = subprocess.Popen(
-            ["chromium", "--headless", *quiet.split(), f"--user-data-dir={folder}/profile"]
-            + ["--remote-debugging-port=0", url],
-            stdin=subprocess.DEVNULL,
-            stdout=self.log,
-            stderr=self.log,
-            start_new_session=True,
-        )
-
-    def __enter__(self):
-        return self.process
-
-    def __exit__(self, *_):
-        # All its processes, and no other.
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        self.log.close()

@@ -105,7 +105,7 @@ footbridge_listener() {
 		websockets_log_level cafile capath certfile ciphers crlfile keyfile tls_version psk_hint \
 		auth_plugin
 	footbridge_each footbridge_bool "$section" use_username_as_clientid require_certificate \
-		use_identity_as_username use_subject_as_username
+		use_identity_as_username use_subject_as_username status_page
 	config_list_foreach "$section" directive footbridge_verbatim
 }
 

@@ -66,10 +66,12 @@ impl Link {
         let notify = offer.notifications && self.notifications.upstream().is_some();
         self.begin_requests(&limits, notify);
         let careful = self.isolation.is_careful();
-        self.state = State::Up(Box::new(Up {
+        let up = Up {
             has_standby: self.addresses.has_others(),
             ..Up::new(limits, careful, now)
-        }));
+        };
+        self.enter(State::Up(Box::new(up)), now);
+        self.progress = Some(now);
         self.request(ids, now, out)?;
 
         let may_return = self.map.may_echo() && !dialect.bridge;

@@ -87,19 +87,25 @@ impl Link {
     }
 
     pub(super) fn start(&mut self, now: Time) -> Action<'_> {
-        let Some(address) = self.spec.addresses.get(self.addresses.current()) else {
-            // A section without address is refused when it is read.
-            self.state = State::Waiting {
-                until: now + CONNECT_TIMEOUT,
-            };
-            return Action::Idle;
-        };
-        self.reporter.connecting(address);
         let deadline = now + self.hurried(CONNECT_TIMEOUT);
-        self.state = State::Connecting {
-            since: now,
-            deadline,
+        let at = self.addresses.current();
+        let next = if at < self.spec.addresses.len() {
+            State::Connecting {
+                since: now,
+                deadline,
+            }
+        } else {
+            // A section without address is refused when it is read.
+            let until = now + CONNECT_TIMEOUT;
+            State::Waiting { until }
         };
-        Action::Connect { address, deadline }
+        self.enter(next, now);
+        match self.spec.addresses.get(at) {
+            Some(address) => {
+                self.reporter.connecting(address);
+                Action::Connect { address, deadline }
+            }
+            None => Action::Idle,
+        }
     }
 }

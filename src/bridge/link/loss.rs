@@ -23,12 +23,11 @@ impl Link {
     /// The attempt or the connection is over: decides what comes next, and when.
     pub(super) fn lost(&mut self, error: &Error, now: Time) {
         let address = self.addresses.current();
-        let waiting = State::Waiting { until: now };
-        let (is_fresh, held) = match std::mem::replace(&mut self.state, waiting) {
-            over @ (State::Waiting { .. } | State::Resting { .. }) => {
-                self.state = over;
-                return;
-            }
+        if matches!(self.state, State::Waiting { .. } | State::Resting { .. }) {
+            return;
+        }
+        let (is_fresh, held) = match self.enter(State::Waiting { until: now }, now) {
+            State::Waiting { .. } | State::Resting { .. } => return,
             State::Handshake { .. } => {
                 // Where another address waits, the one that is silent has had its time.
                 let is_silent = matches!(error, Error::ConnAckTimeout);
@@ -54,7 +53,7 @@ impl Link {
         } else {
             Duration::ZERO
         };
-        self.state = State::Waiting { until: now + wait };
+        self.enter(State::Waiting { until: now + wait }, now);
         if self.ended.is_none() {
             let next = if is_fresh {
                 self.rest_or(wait, now)
@@ -120,7 +119,7 @@ impl Link {
                     ..
                 }
         ) {
-            self.state = State::Waiting { until: now };
+            self.enter(State::Waiting { until: now }, now);
         }
     }
 
@@ -226,7 +225,7 @@ impl Link {
             Wait::AtLeast(_) if !self.addresses.is_round_over() => until,
             Wait::AtLeast(wait) => until.max(at + wait.mul_f64(0.75 + self.rng.f64() / 2.0)),
         };
-        self.state = State::Waiting { until };
+        self.enter(State::Waiting { until }, now);
         let next = self.rest_or(until.since(now), now);
         let address = self.spec.addresses.get(address);
         self.reporter.down(address, &error, next, now);

@@ -22,7 +22,7 @@ impl Link {
         match order {
             Some(Order::Stop) => self.rest(Rest::Stopped, now),
             Some(Order::Start) if matches!(self.state, State::Resting { .. }) => {
-                self.state = State::Waiting { until: now };
+                self.enter(State::Waiting { until: now }, now);
             }
             _ => {}
         }
@@ -40,7 +40,7 @@ impl Link {
 
     pub(super) fn rest(&mut self, rest: Rest, now: Time) {
         let look = rest.look_at(now);
-        self.state = State::Resting { rest, look };
+        self.enter(State::Resting { rest, look }, now);
         self.reporter.rest();
     }
 
@@ -50,7 +50,7 @@ impl Link {
             return self.start(now);
         }
         let look = rest.look_at(now);
-        self.state = State::Resting { rest, look };
+        self.enter(State::Resting { rest, look }, now);
         Action::Idle
     }
 
@@ -71,7 +71,7 @@ impl Link {
             StartType::Lazy => Rest::Idle,
         };
         let look = rest.look_at(now);
-        self.state = State::Resting { rest, look };
+        self.enter(State::Resting { rest, look }, now);
         Next::Rest(rest)
     }
 

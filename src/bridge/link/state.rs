@@ -8,6 +8,7 @@ use output::Flow;
 pub use output::Output;
 
 use crate::bridge::rest::Rest;
+use crate::bridge::status::Phase;
 use crate::bridge::upstream::isolation::Loss;
 use crate::bridge::{Error, Limits};
 use crate::mqtt::{Packet, Version, encode};
@@ -43,6 +44,20 @@ pub(super) enum State {
 }
 
 impl State {
+    /// What the operator is told of it.
+    pub(super) fn phase(&self) -> Phase {
+        match self {
+            State::Waiting { until } => Phase::Waiting { until: *until },
+            State::Resting { rest, .. } => Phase::Resting(*rest),
+            State::Connecting { .. } => Phase::Connecting,
+            State::Handshake { .. } => Phase::Handshake,
+            State::Up(up) => Phase::Up {
+                since: up.since,
+                version: up.limits.version,
+            },
+        }
+    }
+
     /// PINGRESP has come. When the PINGREQ was sent that it answers.
     pub(super) fn ping_answered(&mut self) -> Option<Time> {
         let State::Up(up) = self else {

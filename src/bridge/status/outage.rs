@@ -105,6 +105,11 @@ impl Outage {
         Some(format!("all sent, after {}", span(now.since(since))))
     }
 
+    /// Since when the link has been down; `None` while it is up or rests.
+    pub(super) fn since(&self) -> Option<Time> {
+        self.since
+    }
+
     /// True while the link is down.
     pub(super) fn is_on(&self) -> bool {
         self.since.is_some()

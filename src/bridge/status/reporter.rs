@@ -60,6 +60,11 @@ impl Reporter {
         self.last_error.as_deref()
     }
 
+    /// Since when there has been no connection though one is wanted.
+    pub(in crate::bridge) fn down_since(&self) -> Option<Time> {
+        self.outage.since()
+    }
+
     /// What is owed to the upstream by now: to be told before the other calls.
     pub(in crate::bridge) fn owe(&mut self, backlog: Backlog) {
         self.outage.owe(backlog);

@@ -22,6 +22,7 @@ mod said;
 mod slow;
 mod start;
 mod subscribed;
+mod watched;
 
 use std::rc::Rc;
 use std::time::Duration;

@@ -87,6 +87,8 @@ pub(crate) fn add_bridge(core: &mut Core, spec: &BridgeSession<'_>, now: Time) -
             end.given_up = std::mem::take(&mut known.given_up);
             end.told_offline = known.told_offline;
             end.has_overflowed = known.has_overflowed;
+            end.activity = std::mem::take(&mut known.activity);
+            end.volume = known.volume;
         }
         // By another configuration the upstream may answer otherwise.
         (end.refusals, end.refusals.count) = (Refusals::new(spec.client_id), refused);
@@ -399,6 +401,25 @@ pub(crate) fn keep_given_up(
     if is_durable {
         core.sessions.unsave_identity(key);
         core.ledger.promise(now);
+    }
+}
+
+/// Counts bytes that went over the socket of an uplink. They are written with the rows of the session,
+/// which are seldom written for them alone.
+pub(crate) fn count_volume(core: &mut Core, bridge: BridgeId, bytes: u64, now: Time) {
+    let Some(key) = core.bridges.get(bridge) else {
+        return;
+    };
+    let Some(session) = core.sessions.known_mut(key) else {
+        return;
+    };
+    let is_durable = session.is_durable();
+    let is_due = session
+        .bridge_mut()
+        .is_some_and(|end| end.volume.add(bytes, now));
+    if is_due && is_durable {
+        core.sessions.unsave_state(key);
+        core.ledger.lazy(now);
     }
 }
 

@@ -30,6 +30,12 @@ impl Bridges {
         self.ends.get(bridge.0).copied().flatten()
     }
 
+    /// All bridges, with their sessions.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (BridgeId, SessionKey)> {
+        let ends = self.ends.iter().enumerate();
+        ends.filter_map(|(at, end)| Some((BridgeId(at), (*end)?)))
+    }
+
     /// The sessions of all bridges.
     pub(crate) fn keys(&self) -> impl Iterator<Item = SessionKey> {
         self.ends.iter().copied().flatten()

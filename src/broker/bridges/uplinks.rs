@@ -152,6 +152,16 @@ impl Broker {
         attach::answered(&mut self.core, c, at, now);
     }
 
+    /// All bridges.
+    pub fn bridges(&self) -> impl Iterator<Item = BridgeId> {
+        self.core.bridges.iter().map(|(bridge, _)| bridge)
+    }
+
+    /// So many bytes went over the socket of an uplink, both ways together.
+    pub fn bridge_moved(&mut self, bridge: BridgeId, bytes: u64, now: Time) {
+        attach::count_volume(&mut self.core, bridge, bytes, now);
+    }
+
     /// Messages and bytes a bridge still owes its upstream.
     pub fn bridge_backlog(&self, bridge: BridgeId) -> (u64, u64) {
         attach::backlog(&self.core, bridge)

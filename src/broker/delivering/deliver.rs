@@ -10,6 +10,7 @@ use crate::broker::queues::age::{note_expiry, note_queued};
 use crate::broker::queues::bounds::{admission_now, admit, copies};
 use crate::broker::queues::drops::{drop_entry, drop_message, drop_offline, note_lost};
 use crate::broker::routing::{Place, Receiver};
+use crate::broker::sending::account::note_sent;
 use crate::broker::sending::pump::{is_tried, pump};
 use crate::broker::sending::transmit::{Transmitted, transmit};
 use crate::broker::sessions::{DropReason, Session};
@@ -216,6 +217,9 @@ fn send_now(
     let entry = Entry::new(Rc::clone(message), None, receiver.owed);
     let with = (&*settings, counters, scratch, loops);
     let transmitted = transmit(&mut writer, session, (&entry, Some(topic)), with, now);
+    if transmitted == Transmitted::Sent && !is_acked {
+        note_sent(session, message.payload().len(), now);
+    }
     match transmitted {
         Transmitted::Sent if is_acked => session.outbound.sent_at_once(entry, now),
         Transmitted::Sent if overtakes => {

@@ -33,6 +33,11 @@ pub struct Disk {
 }
 
 impl Disk {
+    /// Whether it takes what must be stored.
+    pub fn is_ok(&self) -> bool {
+        !self.full && self.stalled.is_none()
+    }
+
     /// In one word or line: `ok`, `full`, `failing: REASON`.
     pub fn state(&self) -> String {
         match &self.stalled {
@@ -226,6 +231,11 @@ impl Ledger {
     pub(crate) fn is_over_budget(&self) -> bool {
         let shortest = self.budget.as_ref().map(|budget| budget.shortest);
         shortest.is_some_and(|shortest| self.store.commit_interval() > shortest)
+    }
+
+    /// `flash_budget`, in bytes a day; 0 is none.
+    pub(crate) fn budget(&self) -> u64 {
+        self.budget.as_ref().map_or(0, |budget| budget.bytes_a_day)
     }
 
     /// How the disk of the store is.

@@ -65,7 +65,7 @@ pub(crate) fn on_puback(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
         refuse(core, key, ack, done, now);
     } else if let Some(done) = session.outbound.puback(ack.id, is_lenient) {
         if is_lenient && !ack.reason.is_error() {
-            accept(core, key, done);
+            accept(core, key, done, now);
         }
         note_answer(core, key, &done);
         let brought = beside.map(|message| note_brought(core, key, &message, ack.reason, now));
@@ -116,7 +116,7 @@ pub(crate) fn on_pubrec(core: &mut Core, c: ConnId, ack: &Ack<'_>, now: Time) {
     };
     let is_durable = session.is_durable();
     if is_lenient && !is_refused {
-        accept(core, key, done);
+        accept(core, key, done, now);
     }
     note_answer(core, key, &done);
     count_refused(core, key, ack.reason, done, now);

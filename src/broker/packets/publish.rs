@@ -18,7 +18,7 @@ use crate::broker::queues::drops::drop_message;
 use crate::broker::routing::Remaining;
 use crate::broker::sending::pump::pump;
 use crate::broker::sending::replies::reply_once;
-use crate::broker::sessions::DropReason;
+use crate::broker::sessions::{DropReason, Session};
 use crate::broker::settings::Settings;
 use crate::impossible;
 use crate::keys::{ConnId, SessionKey};
@@ -59,6 +59,9 @@ pub(crate) fn on_publish(core: &mut Core, c: ConnId, publish: &Publish<'_>, now:
     let props = publish.props.read_publish(&mut core.scratch.forwarded);
     match publisher(core, c, publish, &props, &mut room) {
         Ok(publisher) => {
+            if publisher.wire.is_some() {
+                note_received(core, publisher.key, publish.payload.len(), now);
+            }
             let verdict = match had_before(core, (c, publisher.key), publish.delivery) {
                 Some(verdict) => verdict,
                 // Only an upstream comes here: it uses an alias that it has not set.
@@ -72,6 +75,14 @@ pub(crate) fn on_publish(core: &mut Core, c: ConnId, publish: &Publish<'_>, now:
         Err(reason) => close(core, c, reason, now),
     }
     core.scratch.topic = room;
+}
+
+/// The upstream of a bridge has sent a message with so many bytes of payload.
+fn note_received(core: &mut Core, key: SessionKey, payload: usize, now: Time) {
+    let session = core.sessions.get_mut(key);
+    if let Some(end) = session.and_then(Session::bridge_mut) {
+        end.activity.count_received(payload, now);
+    }
 }
 
 /// What counts of a PUBLISH that is dropped, in bytes.

@@ -31,10 +31,12 @@ pub(crate) fn note_queued(core: &mut Core, key: SessionKey, lane: Lane, size: u3
         return;
     };
     let is_offline = session.conn.is_none() && session.is_durable();
+    let owed = session.outbound.owed();
     let Some(end) = session.bridge_mut() else {
         return;
     };
     let changed = end.rate.add(size.into(), now);
+    end.activity.note_owed(owed, now);
     if let Some(ttl) = end.line(lane).and_then(|line| line.ttl) {
         core.watches.purges.hasten(key, now + ttl);
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::bridge::{GivenUp, LineBounds, LocalEnd, Pace, PausedLane};
+use crate::bridge::{GivenUp, LineBounds, LocalEnd, Moved, Pace, PausedLane, Rates};
 use crate::broker::bridges::BridgeId;
 use crate::broker::core::Core;
 use crate::broker::sessions::{DropReason, Session};
@@ -16,6 +16,8 @@ use crate::time::Time;
 /// The queue of a bridge.
 #[derive(Clone, Debug)]
 pub struct BridgeQueue<'a> {
+    /// Which bridge it is.
+    pub bridge: BridgeId,
     /// The name after `connection`.
     pub name: &'a str,
     /// What its upstream is owed.
@@ -40,6 +42,8 @@ pub struct BridgeQueue<'a> {
     pub given_up: Vec<GivenUp>,
     /// How much may be under way; `None` while the bridge is not connected.
     pub window: Option<UplinkWindow>,
+    /// What the uplink has moved, and how the queue goes.
+    pub activity: UplinkActivity,
     /// The lines that carry messages out.
     pub lines: Vec<LineQueue<'a>>,
 }
@@ -53,6 +57,25 @@ pub struct UplinkWindow {
     pub bytes: u64,
     /// The number of messages is what limits the link: more wait, and nothing queues on the way.
     pub is_limit: bool,
+}
+
+/// What the uplink of a bridge has moved, and how its queue goes.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct UplinkActivity {
+    /// What the upstream has acknowledged since the start, or was sent at QoS 0.
+    pub sent: Moved,
+    /// What came from the upstream since the start.
+    pub received: Moved,
+    /// Messages a second, over the last minute.
+    pub rates: Rates,
+    /// How long until nothing waits; `None` where the queue does not become shorter.
+    pub drains_in: Option<Duration>,
+    /// How long the queue has room; `None` where it does not fill, or has no bound.
+    pub fills_in: Option<Duration>,
+    /// Bytes that went over the socket today, both ways together.
+    pub today: u64,
+    /// The same in this month.
+    pub this_month: u64,
 }
 
 /// What one `topic` line has queued.
@@ -90,47 +113,98 @@ impl DropReason {
 }
 
 /// The local ends of the bridges.
-fn ends(core: &Core) -> impl Iterator<Item = (&Session, &LocalEnd)> {
-    let sessions = core.bridges.keys().filter_map(|key| core.sessions.get(key));
-    sessions.filter_map(|session| Some((session, session.bridge()?)))
+fn ends(core: &Core) -> impl Iterator<Item = (BridgeId, &Session, &LocalEnd)> {
+    let bridges = core.bridges.iter();
+    let sessions = bridges.filter_map(|(bridge, key)| Some((bridge, core.sessions.get(key)?)));
+    sessions.filter_map(|(bridge, session)| Some((bridge, session, session.bridge()?)))
 }
 
 /// The queues of the bridges.
 pub(crate) fn bridge_queues(core: &Core, now: Time) -> impl Iterator<Item = BridgeQueue<'_>> {
-    ends(core).map(move |(session, end)| {
-        let queue = &session.outbound;
-        let drops = session.drops();
-        let lines = (1..).zip(end.lines());
-        let lines = lines.map(|(place, (number, line))| LineQueue {
-            number: place,
-            pattern: &line.pattern,
-            owed: queue.owed_by(Lane::Bridge(number)),
-            dropped: drops.and_then(|drops| drops.sum(Some(Lane::Bridge(number)))),
-            paused: end
-                .refusals
-                .paused()
-                .find(|paused| paused.lane == Lane::Bridge(number)),
+    ends(core).map(move |end| queue_of(core, end, now))
+}
+
+/// The queue of a bridge; `None` if there is no such bridge.
+pub(crate) fn bridge_queue(core: &Core, bridge: BridgeId, now: Time) -> Option<BridgeQueue<'_>> {
+    let end = ends(core).find(|(known, ..)| *known == bridge)?;
+    Some(queue_of(core, end, now))
+}
+
+fn queue_of<'a>(
+    core: &'a Core,
+    (bridge, session, end): (BridgeId, &'a Session, &'a LocalEnd),
+    now: Time,
+) -> BridgeQueue<'a> {
+    let queue = &session.outbound;
+    let drops = session.drops();
+    let lines = (1..).zip(end.lines());
+    let lines = lines.map(|(place, (number, line))| LineQueue {
+        number: place,
+        pattern: &line.pattern,
+        owed: queue.owed_by(Lane::Bridge(number)),
+        dropped: drops.and_then(|drops| drops.sum(Some(Lane::Bridge(number)))),
+        paused: end
+            .refusals
+            .paused()
+            .find(|paused| paused.lane == Lane::Bridge(number)),
+    });
+    let given_up = end.given_up.1.iter().filter_map(GivenUp::of);
+    BridgeQueue {
+        bridge,
+        name: &end.name,
+        owed: queue.owed(),
+        oldest: queue.oldest(None).map(|at| now.since(at)),
+        dropped: drops.and_then(|drops| drops.sum(None)),
+        refused: drops.map_or(0, |drops| drops.refused().messages),
+        put_back: end.refusals.count,
+        paused: end.refusals.paused().count() as u64,
+        dead: queue.owed_by(Lane::Dead),
+        is_syncing: end.retained.is_under_way(),
+        synced: end.retained.topics(),
+        given_up: given_up.filter(|known| known.until > now).collect(),
+        window: window(session, end),
+        activity: activity(core, session, end, now),
+        lines: lines.collect(),
+    }
+}
+
+fn activity(core: &Core, session: &Session, end: &LocalEnd, now: Time) -> UplinkActivity {
+    let (activity, volume) = (&end.activity, &end.volume);
+    let owed = session.outbound.owed();
+    UplinkActivity {
+        sent: activity.sent(),
+        received: activity.received(),
+        rates: activity.rates(now),
+        drains_in: activity.drains_in(owed, now),
+        fills_in: fills_in(core, session, end, now),
+        today: volume.today(now),
+        this_month: volume.this_month(now),
+    }
+}
+
+/// How long the queue of a bridge has room. While the uplink is down, what comes in stays: then the mean of
+/// the last hours counts as well, if that is more.
+fn fills_in(core: &Core, session: &Session, end: &LocalEnd, now: Time) -> Option<Duration> {
+    let bounds = core.settings.bounds();
+    let owed = session.outbound.owed();
+    let by_bytes = (bounds.bytes > 0).then(|| {
+        let room = bounds.bytes.saturating_sub(owed.weight());
+        let hourly = end
+            .rate
+            .hourly()
+            .filter(|hourly| session.conn.is_none() && *hourly > 0);
+        let by_mean = hourly.map(|hourly| {
+            let seconds = u128::from(room) * 3600 / u128::from(hourly);
+            Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX))
         });
-        let given_up = end.given_up.1.iter().filter_map(GivenUp::of);
-        BridgeQueue {
-            name: &end.name,
-            owed: Amount {
-                messages: queue.len(),
-                bytes: queue.bytes(),
-            },
-            oldest: queue.oldest(None).map(|at| now.since(at)),
-            dropped: drops.and_then(|drops| drops.sum(None)),
-            refused: drops.map_or(0, |drops| drops.refused().messages),
-            put_back: end.refusals.count,
-            paused: end.refusals.paused().count() as u64,
-            dead: queue.owed_by(Lane::Dead),
-            is_syncing: end.retained.is_under_way(),
-            synced: end.retained.topics(),
-            given_up: given_up.filter(|known| known.until > now).collect(),
-            window: window(session, end),
-            lines: lines.collect(),
-        }
-    })
+        [end.activity.fills_in(owed, room, now), by_mean]
+    });
+    let by_count = (bounds.messages > 0).then(|| {
+        let room = bounds.messages.saturating_sub(owed.messages);
+        end.activity.fills_with_in(owed, room, now)
+    });
+    let all = by_bytes.into_iter().flatten().chain(by_count);
+    all.flatten().min()
 }
 
 /// How much may be under way to the upstream of a bridge; `None` if there is no such bridge, or it is not
@@ -177,7 +251,7 @@ pub(crate) fn describe_queues(core: &mut Core, now: Time) -> Vec<String> {
     let policy = core.settings.general.queue_overflow;
     let limit = limit(general, policy);
     let mut lines = vec![format!("Clients: each with a session queues {limit}.")];
-    for (session, end) in ends(core) {
+    for (_, session, end) in ends(core) {
         lines.push(describe_bridge(core, session, end, now));
         let own = end.lines().map(|(_, line)| line);
         lines.extend(own.filter_map(|line| describe_line(end, line, general, policy)));

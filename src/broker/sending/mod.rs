@@ -1,5 +1,6 @@
 //! From the queue of a session to the outbox of its connection.
 
+pub(crate) mod account;
 pub(crate) mod pump;
 pub(crate) mod put_back;
 pub(crate) mod replies;

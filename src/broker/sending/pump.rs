@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::account::note_sent;
 use super::sync::send_next;
 use super::transmit::{Transmitted, transmit_queued};
 use crate::bridge::{LinkKind, LocalEnd, LoopGuard};
@@ -191,8 +192,15 @@ fn send_ready(core: &mut Core, key: SessionKey, now: Time) -> Stop {
             break Stop::Unsent(entry, outcome);
         }
         // Nobody acknowledges QoS 0: it is done with.
-        let done = entry.id.filter(|_| entry.owed.qos == QoS::AtMostOnce);
+        let is_acked = entry.owed.qos != QoS::AtMostOnce;
+        let (done, payload) = (
+            entry.id.filter(|_| !is_acked),
+            entry.message.payload().len(),
+        );
         session.outbound.sent(entry, now);
+        if !is_acked {
+            note_sent(session, payload, now);
+        }
         state_changed |= done.is_some_and(|id| ledger.ack(id, session.id, now));
     };
     if state_changed {

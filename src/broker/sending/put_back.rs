@@ -1,6 +1,7 @@
 //! What the upstream of a bridge answers: a message that it refuses goes back to its lane, which is
 //! paused, or is set aside; one that it accepts lets the lane go on.
 
+use super::account::note_sent;
 use super::pump::pump;
 use crate::bridge::{Loudness, PausedLane, Verdict};
 use crate::broker::core::Core;
@@ -56,10 +57,14 @@ fn give_up(core: &mut Core, key: SessionKey, ack: &Ack<'_>, done: Done, now: Tim
 }
 
 /// The upstream has accepted a message.
-pub(crate) fn accept(core: &mut Core, key: SessionKey, done: Done) {
+pub(crate) fn accept(core: &mut Core, key: SessionKey, done: Done, now: Time) {
     let Some(session) = core.sessions.get_mut(key) else {
         return;
     };
+    // A PUBREC that comes again is no news.
+    if done.sent.is_some() {
+        note_sent(session, done.payload as usize, now);
+    }
     let Some(end) = session.bridge_mut().filter(|end| !end.refusals.is_empty()) else {
         return;
     };

@@ -5,6 +5,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::account::note_sent;
 use super::transmit::{Transmitted, transmit};
 use crate::bridge::{LocalEnd, Refusal};
 use crate::broker::bridges::is_own;
@@ -195,6 +196,9 @@ fn send(
     let is_sent = outcome == Transmitted::Sent;
     if is_sent && is_acked {
         session.outbound.fly_aside(&entry, now);
+    }
+    if is_sent && !is_acked {
+        note_sent(session, entry.message.payload().len(), now);
     }
     if let Some(end) = session.bridge_mut().filter(|_| is_sent) {
         end.retained

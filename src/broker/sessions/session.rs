@@ -378,6 +378,7 @@ impl Session {
             rate: self.bridge().and_then(|end| end.rate.saved()),
             by_topic: self.is_by_topic(),
             retained: self.bridge().map(|end| end.retained.record()),
+            volume: self.bridge().and_then(|end| end.volume.record()),
             ..self.outbound.record()
         }
     }

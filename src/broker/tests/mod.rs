@@ -48,6 +48,7 @@ mod spread;
 mod state;
 mod subscribe;
 mod subscribed;
+mod uplink_figures;
 mod upstream;
 mod upstream_faults;
 mod walks;

@@ -11,7 +11,6 @@ use super::{Error, put};
 use crate::config::printable::printable;
 use crate::json::Value;
 use crate::run::control::protocol::Request;
-pub(super) use screen::span;
 
 /// What `footbridge bridge --help` prints.
 pub const HELP: &str = include_str!("bridge.txt");

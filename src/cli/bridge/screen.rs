@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::cli::status::bytes;
+use crate::cli::amounts::{bytes, span};
 use crate::config::printable::printable;
 use crate::json::Value;
 
@@ -68,16 +68,6 @@ fn text(bridge: &Value, name: &str) -> String {
     text.unwrap_or_default().to_owned()
 }
 
-/// A span for people, in the largest unit of which there are two.
-pub(in crate::cli) fn span(seconds: u64) -> String {
-    match seconds {
-        s @ ..120 => format!("{s} s"),
-        s @ ..7_200 => format!("{} min", s / 60),
-        s @ ..172_800 => format!("{} h", s / 3_600),
-        s => format!("{} days", s / 86_400),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,18 +96,5 @@ mod tests {
              d      strange; nothing waits\n"
         );
         assert_eq!(list(&[]), "There are no bridges.\n");
-    }
-
-    #[test]
-    fn spans_have_one_unit() {
-        for (seconds, text) in [
-            (0, "0 s"),
-            (119, "119 s"),
-            (3_600, "60 min"),
-            (86_400, "24 h"),
-            (864_000, "10 days"),
-        ] {
-            assert_eq!(span(seconds), text);
-        }
     }
 }

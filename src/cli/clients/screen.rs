@@ -2,9 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::cli::bridge::span;
+use crate::cli::amounts::{bytes, span};
 use crate::cli::control::Answered;
-use crate::cli::status::bytes;
 use crate::config::printable::printable;
 use crate::json::Value;
 

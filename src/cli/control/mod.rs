@@ -50,6 +50,11 @@ impl Which {
         Ok(true)
     }
 
+    /// Whether it is known which broker: it was said, or a package has put its configuration here.
+    pub(super) fn is_known(&self) -> bool {
+        self.config.is_some() || self.socket.is_some() || Path::new(PACKAGED).exists()
+    }
+
     /// Has the broker do something.
     ///
     /// # Errors

@@ -2,9 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::bridge::span;
+use super::amounts::{bytes, span};
 use super::control::{Which, confirmed};
-use super::status::bytes;
 use super::words::Words;
 use super::{Error, put};
 use crate::config::printable::printable;

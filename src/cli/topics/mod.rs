@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::amounts::bytes;
 use super::control::Which;
-use super::status::bytes;
 use super::words::Words;
 use super::{Error, put};
 use crate::config::printable::printable;

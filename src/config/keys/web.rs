@@ -11,9 +11,11 @@ pub(super) const KEYS: &[Key] = &[
         "protocol",
         "mqtt|websockets|http",
         Is("mqtt"),
-        "What the listener speaks: MQTT, MQTT over WebSocket, or HTTP for files only.",
+        "What the listener speaks: MQTT, MQTT over WebSocket, or HTTP for the status page or files.",
         "With `websockets`, the subprotocols are mqtt and mqttv3.1, and the path of the request is \
-         any. With http_dir it serves files, too. `http` serves files and nothing else.",
+         any. With http_dir it serves files, too, and with status_page the page. `http` serves the status \
+         page, for which it takes MQTT over WebSocket as well; with http_dir it serves files and nothing \
+         else, unless status_page says so.",
         |draft, v| {
             let wants = "mqtt, websockets or http";
             draft.listener().web.protocol = match v.word(wants)? {
@@ -23,7 +25,7 @@ pub(super) const KEYS: &[Key] = &[
                 "http_api" => {
                     return Err(Kind::Refused(
                         "footbridge has no API over HTTP",
-                        "`protocol http` serves the files of http_dir, $SYS has the figures",
+                        "`protocol http` serves the status page and /metrics, $SYS has the figures",
                     ));
                 }
                 other => return Err(Kind::bad(other, wants)),
@@ -46,12 +48,28 @@ pub(super) const KEYS: &[Key] = &[
     ),
     implemented(
         S,
+        "status_page",
+        "true|false",
+        Means("true with `protocol http` and no http_dir"),
+        "Whether a listener with `protocol websockets` or `http` serves the status page.",
+        "At / is the page, which shows $SYS by MQTT over WebSocket on this listener, with the rights of who \
+         logs in: of nobody, where anonymous clients may connect. At /metrics are figures for \
+         Prometheus, at /health whether the store and all listeners work (status 200, else 503) and the \
+         state of each bridge: both are open to whoever reaches the listener, and name bridges, but no \
+         client and no topic. certfile makes it https. footbridge's own.",
+        |draft, v| {
+            draft.listener().web.status_page_said = Some(v.flag()?);
+            Ok(())
+        },
+    ),
+    implemented(
+        S,
         "websockets_origin",
         "ORIGIN",
-        Means("any"),
+        Means("any; with `protocol http`, the listener's own page"),
         "The web pages that may connect; may be given more than once.",
-        "As the browser sends it in Origin, such as http://example.com:8080. Only browsers keep to \
-         it: it is no protection from other programs.",
+        "As the browser sends it in Origin, such as http://example.com:8080. The listener's own status page \
+         always may. Only browsers keep to it: it is no protection from other programs.",
         |draft, v| {
             let origin = v.word("an origin such as http://example.com:8080")?;
             draft.listener().web.origins.push(origin.to_owned());
@@ -159,8 +177,31 @@ mod tests {
     }
 
     #[test]
-    fn folders_that_nothing_serves_and_servers_without_one_are_noted() {
-        for text in ["listener 1\nhttp_dir /www", "listener 1\nprotocol http"] {
+    fn the_status_page_is_what_http_is_for_unless_files_are() {
+        for (lines, wanted) in [
+            ("protocol http", true),
+            ("protocol http\nhttp_dir /www", false),
+            ("protocol http\nhttp_dir /www\nstatus_page true", true),
+            ("protocol http\nhttp_dir /www\nstatus_page false", false),
+            ("protocol websockets", false),
+            ("protocol websockets\nstatus_page true", true),
+            ("protocol mqtt", false),
+        ] {
+            let loaded = parse(&format!("listener 1\n{lines}")).unwrap();
+            let web = &loaded.config.listeners[0].web;
+            assert_eq!(web.status_page(), wanted, "{lines}");
+            assert_eq!(loaded.notes, [""; 0], "{lines}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_served_and_servers_of_nothing_are_noted() {
+        for text in [
+            "listener 1\nhttp_dir /www",
+            "listener 1\nstatus_page true",
+            "listener 1\nprotocol http\nstatus_page false",
+            "listener 1\nprotocol http\nmount_point a/",
+        ] {
             let notes = parse(text).unwrap().notes;
             assert!(
                 matches!(&notes[..], [note] if note.starts_with("listener 1: ")),

@@ -40,6 +40,8 @@ pub(super) struct Read {
 #[derive(Debug)]
 pub(super) struct Channel {
     socket: Socket,
+    /// Bytes read from and written to the socket since somebody asked last.
+    moved: u32,
     /// `None` without TLS: all that it costs then.
     tls: Option<Box<Secured>>,
 }
@@ -97,7 +99,17 @@ impl Secured {
 impl Channel {
     pub(super) fn new(socket: Socket, tls: Option<Box<Session>>) -> Channel {
         let tls = tls.map(|session| Box::new(Secured::new(session)));
-        Channel { socket, tls }
+        Channel {
+            socket,
+            moved: 0,
+            tls,
+        }
+    }
+
+    /// How many bytes were read from and written to the socket since this was asked for last. It is asked
+    /// for the upstreams of bridges, each turn; for others it stays at its most.
+    pub(super) fn take_moved(&mut self) -> u32 {
+        std::mem::take(&mut self.moved)
     }
 
     pub(super) fn socket(&self) -> &Socket {
@@ -198,6 +210,7 @@ impl Channel {
         let Some(tls) = &mut self.tls else {
             let room = buf.get_mut(..most).unwrap_or_default();
             let wire = read(&self.socket, room, ready)?;
+            self.moved = count(self.moved, wire);
             return Ok(wire.map(|wire| Read { wire, plain: wire }));
         };
         let Some(session) = tls.open() else {
@@ -220,6 +233,7 @@ impl Channel {
         let Some(wire) = read(&self.socket, room, ready)? else {
             return Ok(None);
         };
+        self.moved = count(self.moved, Some(wire));
         let plain = session.open(sealed.get(..wire).unwrap_or_default(), buf)?;
         // The end comes behind what was before it.
         ready.readable |= session.has_ended();
@@ -254,7 +268,9 @@ impl Channel {
                 }
             });
             ready.writable = !progress.is_short(asked);
-            return progress.moved();
+            let written = progress.moved()?;
+            self.moved = count(self.moved, written);
+            return Ok(written);
         };
         let Some(session) = tls.open() else {
             return Ok(None);
@@ -286,6 +302,7 @@ impl Channel {
         while ready.writable && session.wants_write() {
             let written = Progress::of(session.write(&mut self.socket)).moved()?;
             ready.writable = written.is_some();
+            self.moved = count(self.moved, written);
             tls.unsent = tls.unsent.saturating_sub(written.unwrap_or_default());
         }
         tls.charge();
@@ -309,9 +326,19 @@ impl Channel {
         let session = self.tls.as_mut().and_then(|tls| tls.session.as_mut());
         if let Some(session) = session {
             session.close();
-            while session.wants_write() && session.write(&mut self.socket).is_ok_and(|n| n > 0) {}
+            while session.wants_write()
+                && let Ok(n @ 1..) = session.write(&mut self.socket)
+            {
+                self.moved = count(self.moved, Some(n));
+            }
         }
     }
+}
+
+/// What was moved before, and `more` bytes.
+fn count(moved: u32, more: Option<usize>) -> u32 {
+    let more = u32::try_from(more.unwrap_or_default());
+    moved.saturating_add(more.unwrap_or(u32::MAX))
 }
 
 /// Reads what is there into `room`.

@@ -6,6 +6,7 @@
 
 mod conversation;
 mod lines;
+mod overview;
 mod server;
 mod socket;
 

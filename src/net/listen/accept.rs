@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -38,14 +39,16 @@ pub async fn serve(listener: Listener, hub: Shared) {
         let accepted = accept_burst(&listener, &mut hub.borrow_mut(), &mut held);
         match accepted {
             Ok(()) => {
-                resting = false;
+                if mem::take(&mut resting) {
+                    hub.borrow_mut().health.resting -= 1;
+                }
                 let_others_go_first(&hub).await;
             }
             Err(e) => {
-                if !resting {
+                if !mem::replace(&mut resting, true) {
                     log::warn!("No more connections can be accepted on {listener} for now: {e}.");
+                    hub.borrow_mut().health.resting += 1;
                 }
-                resting = true;
                 sleep(&hub, ACCEPT_PAUSE).await;
             }
         }

@@ -31,6 +31,7 @@ pub async fn listen_late(waiting: Waiting, hub: Shared, mut serve: impl FnMut(Li
         );
     }
     let mut patience = Patience::new(error.to_string());
+    hub.borrow_mut().health.waiting += 1;
     let mut open = vec![waiting.spot];
     while !open.is_empty() {
         sleep(&hub, patience.next_wait()).await;
@@ -50,6 +51,7 @@ pub async fn listen_late(waiting: Waiting, hub: Shared, mut serve: impl FnMut(Li
         }
         open = failed.into_iter().map(|(spot, _)| spot).collect();
     }
+    hub.borrow_mut().health.waiting -= 1;
 }
 
 /// Looks a name up. Nothing else is started meanwhile, so there is never more than one thread a

@@ -17,6 +17,7 @@ use crate::config::{self, BridgeTls, Proxy, UpstreamAddress, WebAddress};
 use crate::net::hub::{Hub, Shared, let_others_go_first, sleep};
 use crate::net::progress::End;
 use crate::net::reactor::Reactor;
+use crate::net::stream::Meter;
 use crate::net::web::{Tunnel, Upgrade};
 use crate::tls::{ClientSide, Session};
 
@@ -181,7 +182,8 @@ async fn connect(
         .await
         .map_err(|e| Error::Io(format!("connecting to {whose}{host} port {port}: {e}")))?;
     log::debug!("Connected to {whose}{host} at {found}.");
-    Ok(Upstream::plain(stream))
+    let meter = hub.borrow_mut().meter(index).ok_or(Error::GivenUp)?;
+    Ok(Upstream::plain(stream.metered(meter)))
 }
 
 /// What `bridge_bind_address` stands for.
@@ -270,6 +272,11 @@ impl Hub {
     fn spec(&mut self, index: u32) -> Option<Rc<config::Bridge>> {
         let uplink = self.uplink(index)?;
         Some(Rc::clone(uplink.link.spec()))
+    }
+
+    /// What counts the bytes of the bridge.
+    fn meter(&mut self, index: u32) -> Option<Meter> {
+        Some(self.uplink(index)?.meter.clone())
     }
 
     /// What the bridge's next handshake goes by, and the files for it. `None` without TLS.

@@ -7,8 +7,9 @@ use smol::lock::Mutex;
 
 use super::resolve::Resolver;
 use super::secret::Secrets;
-use crate::bridge::{Error, Faults, Link};
+use crate::bridge::{Error, Faults, Link, Status};
 use crate::broker::{BridgeId, ConnId};
+use crate::net::stream::Meter;
 use crate::time::Time;
 use crate::tls::ClientSide;
 
@@ -33,6 +34,8 @@ pub(in crate::net) struct Uplink {
     conn: Option<ConnId>,
     /// How many bytes its outbox has given to the socket since.
     written: u64,
+    /// Counts the bytes of the sockets of this and earlier links of the bridge.
+    pub(super) meter: Meter,
     /// Wakes its task when the connection ends.
     waker: Option<Waker>,
 }
@@ -48,6 +51,7 @@ impl Uplink {
             helpers: Rc::default(),
             conn: None,
             written: 0,
+            meter: Meter::default(),
             waker: None,
         }
     }
@@ -74,6 +78,11 @@ impl Uplink {
         Poll::Pending
     }
 
+    /// So many bytes were read from and written to the connection that is up.
+    pub(in crate::net) fn moved(&self, bytes: u32) {
+        self.meter.add(bytes.into());
+    }
+
     /// The connection has ended.
     pub(in crate::net) fn ended(&mut self, why: &Error, now: Time) {
         self.conn = None;
@@ -98,4 +107,10 @@ impl Uplink {
         self.written += bytes;
         self.link.sent(now);
     }
+}
+
+/// What the link of a bridge is at; `None` if there is no such bridge.
+pub(in crate::net) fn status(uplinks: &[Uplink], bridge: BridgeId) -> Option<Status<'_>> {
+    let uplink = uplinks.iter().find(|uplink| uplink.bridge == bridge)?;
+    Some(uplink.link.status())
 }

@@ -1,11 +1,12 @@
 //! The links of a hub, by bridge.
 
-use super::Uplink;
+use super::state::{Uplink, status};
 use crate::bridge::{Link, Status};
 use crate::broker::{BridgeId, ConnId};
 use crate::impossible;
 use crate::net::hub::{Hub, is_queued};
 use crate::net::progress::End;
+use crate::time::Time;
 
 impl Hub {
     /// Takes in a link, in the place of an earlier one of its bridge, which has no connection any more.
@@ -22,6 +23,7 @@ impl Hub {
             let new = uplink.link.state_topic().map(str::to_owned);
             let old = std::mem::replace(place, uplink);
             place.helpers = old.helpers;
+            place.meter = old.meter;
             if let Some(topic) = old.link.state_topic()
                 && new.as_deref() != Some(topic)
             {
@@ -57,8 +59,7 @@ impl Hub {
 
     /// What the link of a bridge is at; `None` if there is no such bridge.
     pub fn uplink_status(&self, bridge: BridgeId) -> Option<Status<'_>> {
-        let uplink = self.uplinks.iter().find(|u| u.bridge == bridge)?;
-        Some(uplink.link.status())
+        status(&self.uplinks, bridge)
     }
 
     /// True while the bridge has a connection.
@@ -114,6 +115,28 @@ impl Hub {
         self.uplink(index)?.link.goodbye(now, &mut out);
         self.say(id, &out);
         Some(id)
+    }
+
+    /// Has the broker count the bytes that went over the sockets of uplinks.
+    pub(in crate::net) fn count_volumes(&mut self, now: Time) {
+        let Hub {
+            uplinks,
+            conns,
+            broker,
+            ..
+        } = self;
+        for uplink in uplinks {
+            if let Some(id) = uplink.conn()
+                && let Some(conn) = conns.get_mut(id.slot()).and_then(Option::as_mut)
+                && conn.is(id)
+            {
+                uplink.moved(conn.take_moved());
+            }
+            let bytes = uplink.meter.take();
+            if bytes > 0 {
+                broker.bridge_moved(uplink.bridge, bytes, now);
+            }
+        }
     }
 
     /// Tells the links until when all was taken in that their upstreams have sent.

@@ -2,11 +2,11 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
+use super::body::Body;
 use super::http::Refusal;
 
 const NOT_FOUND: Refusal = Refusal::new("404 Not Found", "no such file");
@@ -19,38 +19,6 @@ pub(super) enum Found {
     File(Body, &'static str),
     /// A folder, asked for without the `/` at its end, that has a page.
     Folder,
-}
-
-/// A file that is being sent.
-#[derive(Debug)]
-pub(in crate::net) struct Body {
-    file: File,
-    at: u64,
-    end: u64,
-}
-
-impl Body {
-    /// How many bytes are left.
-    pub(crate) fn left(&self) -> u64 {
-        self.end - self.at
-    }
-
-    /// Reads the next bytes into `buf`; none are left, or the file has become shorter: 0.
-    ///
-    /// # Errors
-    /// As the file system reports them.
-    pub(crate) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.left())
-            .unwrap_or(usize::MAX)
-            .min(buf.len());
-        self.file
-            .read_at(buf.get_mut(..most).unwrap_or_default(), self.at)
-    }
-
-    /// `n` of the bytes were sent.
-    pub(crate) fn advance(&mut self, n: usize) {
-        self.at = (self.at + n as u64).min(self.end);
-    }
 }
 
 /// Opens the file that the path of a request means, below `root`, which is canonical: no `..`, no
@@ -75,11 +43,7 @@ pub(super) fn open(root: &Path, path: &str) -> Result<Found, Refusal> {
     if !metadata.is_file() {
         return Err(FORBIDDEN);
     }
-    let body = Body {
-        file,
-        at: 0,
-        end: metadata.len(),
-    };
+    let body = Body::of_file(file, metadata.len());
     Ok(Found::File(body, content_type(&full)))
 }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::client::Head;
 use super::frames::{self, Frames, Over};
 use super::http::Rules;
-use super::{Site, Web};
+use super::{Permits, Site, Web};
 use crate::broker::Outbox;
 
 /// A request that becomes a WebSocket.
@@ -27,15 +27,16 @@ pub fn run(input: &[u8]) {
     let rules = Rules {
         upgrades: flags & 1 == 0,
         files: flags & 2 != 0,
-        origins: if flags & 4 != 0 {
-            vec!["http://x".to_owned()]
-        } else {
-            Vec::new()
-        },
+        page: flags & PAGE != 0,
+        origins: (flags & 4 != 0).then(|| vec!["http://x".to_owned()]),
     };
     // No such folder: that the files in it are found is another test.
     let root = rules.files.then(|| "/nowhere".into());
-    let mut web = Web::new(Rc::new(Site { rules, root }));
+    let mut web = Web::new(Rc::new(Site {
+        is_http: false,
+        rules,
+        root,
+    }));
     let mut outbox = Outbox::default();
     let mut peer = Peer::default();
     if flags & 8 != 0 {
@@ -45,6 +46,10 @@ pub fn run(input: &[u8]) {
         let mut bytes = piece.to_vec();
         let n = web.take(&mut bytes);
         assert!(n <= piece.len());
+        if web.asked().is_some() {
+            let permit = Permits::default().next().expect("the first");
+            web.tell("200 OK", "text/plain", "figures".to_owned(), permit);
+        }
         // The broker says as much as it hears.
         outbox.buffer().extend_from_slice(&bytes[..n]);
         peer.expected += n;
@@ -56,6 +61,9 @@ pub fn run(input: &[u8]) {
     peer.read(&mut web, &mut outbox, usize::MAX);
     peer.check(&web);
 }
+
+/// In the first byte: the listener has the status page.
+const PAGE: u8 = 128;
 
 /// In the first byte: the input is what an upstream sends.
 const TO_SERVER: u8 = 64;
@@ -118,11 +126,26 @@ impl Peer {
                 .take(step)
                 .collect();
             if came.is_empty() {
-                return;
+                return self.read_body(web, step);
             }
             web.advance(came.len(), outbox);
             self.bytes.extend(came);
         }
+    }
+
+    /// Takes what goes out behind the head.
+    fn read_body(&mut self, web: &mut Web, step: usize) {
+        let Some(body) = web.body() else {
+            return;
+        };
+        let mut buf = vec![0; step.min(1000)];
+        while body.left() > 0 {
+            let n = body.read(&mut buf).expect("no file");
+            assert!(n > 0, "a body that ends before its end");
+            self.bytes.extend_from_slice(&buf[..n]);
+            body.advance(n);
+        }
+        web.end_body();
     }
 
     /// What came is a response, and behind one that upgrades it is frames.

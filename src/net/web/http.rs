@@ -1,11 +1,15 @@
 //! HTTP heads: the upgrade to WebSocket (RFC 6455 §4.2), requests for files, and the answers.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use httparse::{Header, Request, Status};
-use sha1::{Digest, Sha1};
+mod fields;
+mod refusal;
+mod upgrade;
 
-use crate::mqtt::foreign;
+use httparse::{Request, Status};
+
+pub(super) use fields::Fields;
+use refusal::{NO_GZIP, NO_SUCH_PATH, WRONG_METHOD, bad};
+pub(super) use refusal::{Refusal, TOO_LONG, TOO_MANY, no_http};
+pub(super) use upgrade::accept;
 
 /// The longest head, in bytes.
 pub(super) const MAX_HEAD: usize = 8 * 1024;
@@ -13,22 +17,26 @@ pub(super) const MAX_HEAD: usize = 8 * 1024;
 /// The most header fields.
 pub(super) const FIELDS: usize = 64;
 
-/// What a Sec-WebSocket-Key is hashed with (RFC 6455 §1.3).
-const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-
-/// The subprotocol of MQTT [MQTT-6.0.0-3], [MQTT-6.0.0-4], and what 3.1's clients say that know no
-/// other; the first that is offered is chosen.
-const SUBPROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
-
 /// What a listener answers requests by.
 #[derive(Debug, Default)]
 pub(super) struct Rules {
-    /// `protocol websockets`: it upgrades.
+    /// `protocol websockets`, or the status page: it upgrades.
     pub upgrades: bool,
     /// `http_dir`: it serves files.
     pub files: bool,
-    /// `websockets_origin`; empty for any.
-    pub origins: Vec<String>,
+    /// It serves the status page, /metrics and /health.
+    pub page: bool,
+    /// The pages that may connect, beside its own status page; `None` for any.
+    pub origins: Option<Vec<String>>,
+}
+
+/// What is made of figures for a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::net) enum Figures {
+    /// /metrics: for Prometheus.
+    Metrics,
+    /// /health: whether all works.
+    Health,
 }
 
 /// What becomes of a request.
@@ -36,6 +44,17 @@ pub(super) struct Rules {
 pub(super) enum Answer {
     /// It becomes a WebSocket once this head is written.
     Upgrade(String),
+    /// It wants the status page.
+    Page {
+        /// GET, not HEAD.
+        body: bool,
+    },
+    /// It wants these figures.
+    Figures {
+        what: Figures,
+        /// GET, not HEAD.
+        body: bool,
+    },
     /// It wants the file of this path.
     File {
         /// The path, as it was asked for: percent-encoded, without the query.
@@ -46,75 +65,6 @@ pub(super) enum Answer {
     /// It gets nothing but this.
     Refusal(Refusal),
 }
-
-/// Why a request is not served.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Refusal {
-    /// Code and phrase.
-    pub status: &'static str,
-    /// Header fields that go with it, each with its line end.
-    pub fields: &'static str,
-    /// For the one who wonders.
-    pub why: &'static str,
-}
-
-impl Refusal {
-    pub(super) const fn new(status: &'static str, why: &'static str) -> Refusal {
-        Refusal {
-            status,
-            fields: "",
-            why,
-        }
-    }
-
-    /// The whole response.
-    pub(super) fn response(&self, body: bool) -> String {
-        let Refusal {
-            status,
-            fields,
-            why,
-        } = self;
-        let length = why.len() + 1;
-        let head = format!(
-            "HTTP/1.1 {status}\r\n{fields}Content-Type: text/plain\r\n\
-             Content-Length: {length}\r\nConnection: close\r\n\r\n"
-        );
-        if body { format!("{head}{why}\n") } else { head }
-    }
-}
-
-const fn bad(why: &'static str) -> Refusal {
-    Refusal::new("400 Bad Request", why)
-}
-
-pub(super) const TOO_LONG: Refusal = Refusal::new(
-    "431 Request Header Fields Too Large",
-    "the head of a request has at most 8 KB and 64 fields",
-);
-
-/// No client of HTTP begins with these bytes.
-pub(super) fn no_http(bytes: &[u8]) -> Refusal {
-    bad(match (bytes, foreign(bytes)) {
-        ([0x16, 3, ..], _) => "a TLS ClientHello, where HTTP and WebSocket are spoken without TLS",
-        ([0x10, ..], _) => "a plain CONNECT, where HTTP and WebSocket are spoken",
-        (_, Some(_)) => {
-            "the PROXY protocol of a load balancer, where HTTP and WebSocket are spoken"
-        }
-        _ => "this port speaks HTTP and WebSocket",
-    })
-}
-
-const WRONG_VERSION: Refusal = Refusal {
-    status: "426 Upgrade Required",
-    fields: "Sec-WebSocket-Version: 13\r\n",
-    why: "only version 13 of WebSocket is spoken here",
-};
-
-const WRONG_METHOD: Refusal = Refusal {
-    status: "405 Method Not Allowed",
-    fields: "Allow: GET, HEAD\r\n",
-    why: "files can only be read",
-};
 
 /// The length of the head that `bytes` begin with, once it is whole; all before `from` was looked
 /// at before.
@@ -142,102 +92,53 @@ pub(super) fn answer(head: &[u8], rules: &Rules) -> Answer {
     let path = request.path.unwrap_or_default();
     if rules.upgrades && fields.list("Upgrade").next().is_some() {
         let is_new_get = method == "GET" && request.version == Some(1);
-        return match upgrade(&fields, is_new_get, &rules.origins) {
+        return match upgrade::agree(&fields, is_new_get, (rules.page, rules.origins.as_deref())) {
             Ok(response) => Answer::Upgrade(response),
             Err(refusal) => Answer::Refusal(refusal),
         };
     }
-    match method {
-        _ if !rules.files => Answer::Refusal(bad("MQTT over WebSocket only: no Upgrade was asked")),
-        "GET" | "HEAD" => Answer::File {
-            path: path.split(['?', '#']).next().unwrap_or_default().to_owned(),
-            body: method == "GET",
-        },
-        _ => Answer::Refusal(WRONG_METHOD),
+    if !rules.files && !rules.page {
+        return Answer::Refusal(bad("MQTT over WebSocket only: no Upgrade was asked"));
     }
-}
-
-/// Checks a client's opening handshake (RFC 6455 §4.2.1) and answers it.
-fn upgrade(fields: &Fields<'_>, is_new_get: bool, origins: &[String]) -> Result<String, Refusal> {
-    let has = |name, token: &str| fields.list(name).any(|t| t.eq_ignore_ascii_case(token));
-    if !is_new_get {
-        return Err(bad("an upgrade needs GET and HTTP/1.1"));
-    }
-    if !has("Upgrade", "websocket") || !has("Connection", "upgrade") {
-        return Err(bad(
-            "an upgrade needs Upgrade: websocket and Connection: Upgrade",
-        ));
-    }
-    if fields.only("Host").is_none() {
-        return Err(bad("an upgrade needs one Host"));
-    }
-    match fields.only("Sec-WebSocket-Version") {
-        Some("13") => {}
-        Some(_) => return Err(WRONG_VERSION),
-        None => return Err(bad("an upgrade needs one Sec-WebSocket-Version")),
-    }
-    let key = fields.only("Sec-WebSocket-Key").unwrap_or_default();
-    if !is_nonce(key) {
-        return Err(bad(
-            "an upgrade needs one Sec-WebSocket-Key of 16 bytes in base64",
-        ));
-    }
-    if let (Some(origin), false) = (fields.all("Origin").next(), origins.is_empty())
-        && !origins.iter().any(|allowed| allowed == origin)
-    {
-        return Err(Refusal::new(
-            "403 Forbidden",
-            "websockets_origin does not name this Origin",
-        ));
-    }
-    let is_offered = |name: &&str| fields.list("Sec-WebSocket-Protocol").any(|o| o == *name);
-    let Some(subprotocol) = SUBPROTOCOLS.into_iter().find(is_offered) else {
-        return Err(bad("Sec-WebSocket-Protocol must offer mqtt or mqttv3.1"));
+    let body = match method {
+        "GET" => true,
+        "HEAD" => false,
+        _ => return Answer::Refusal(WRONG_METHOD),
     };
-    Ok(format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {}\r\nSec-WebSocket-Protocol: {subprotocol}\r\n\r\n",
-        accept(key)
-    ))
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    match path {
+        "/" if rules.page && !takes_gzip(&fields) => Answer::Refusal(NO_GZIP),
+        "/" if rules.page => Answer::Page { body },
+        "/metrics" if rules.page => Answer::Figures {
+            what: Figures::Metrics,
+            body,
+        },
+        "/health" if rules.page => Answer::Figures {
+            what: Figures::Health,
+            body,
+        },
+        path if rules.files => Answer::File {
+            path: path.to_owned(),
+            body,
+        },
+        _ => Answer::Refusal(NO_SUCH_PATH),
+    }
 }
 
-/// True for 16 bytes in base64.
-fn is_nonce(key: &str) -> bool {
-    let is_digit = |b: u8| b.is_ascii_alphanumeric() || b == b'+' || b == b'/';
-    key.strip_suffix("==")
-        .is_some_and(|digits| digits.len() == 22 && digits.bytes().all(is_digit))
-}
-
-/// Sec-WebSocket-Accept for a key (RFC 6455 §4.2.2).
-pub(super) fn accept(key: &str) -> String {
-    let hash = Sha1::new().chain_update(key).chain_update(GUID);
-    STANDARD.encode(hash.finalize())
-}
-
-/// The header fields of a request or an answer.
-pub(super) struct Fields<'a>(pub(super) &'a [Header<'a>]);
-
-impl<'a> Fields<'a> {
-    /// The values of a field, each time it was given; what is not UTF-8 counts as empty.
-    fn all(&self, name: &str) -> impl Iterator<Item = &'a str> {
-        let named = self
-            .0
-            .iter()
-            .filter(move |f| f.name.eq_ignore_ascii_case(name));
-        named.map(|field| std::str::from_utf8(field.value).unwrap_or_default().trim())
+/// Whether an answer may come by gzip: who says nothing takes everything (RFC 9110 §12.5.3).
+fn takes_gzip(fields: &Fields<'_>) -> bool {
+    let mut codings = fields.list("Accept-Encoding").peekable();
+    if codings.peek().is_none() {
+        return true;
     }
-
-    /// The value of a field that was given once.
-    pub(super) fn only(&self, name: &str) -> Option<&'a str> {
-        let mut all = self.all(name);
-        all.next().filter(|_| all.next().is_none())
-    }
-
-    /// The members of a field that is a list (RFC 9110 §5.6.1).
-    pub(super) fn list(&self, name: &str) -> impl Iterator<Item = &'a str> {
-        let members = self.all(name).flat_map(|value| value.split(','));
-        members.map(str::trim).filter(|member| !member.is_empty())
-    }
+    codings.any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+        let is_none = weight.trim().strip_prefix("q=0").is_some_and(|rest| {
+            let mut digits = rest.bytes();
+            digits.all(|digit| matches!(digit, b'.' | b'0'))
+        });
+        ["gzip", "x-gzip", "*"].contains(&name.trim()) && !is_none
+    })
 }
 
 #[cfg(test)]
@@ -278,7 +179,7 @@ mod tests {
         match answer(head, rules) {
             Answer::Refusal(refusal) => &refusal.status[..3],
             Answer::Upgrade(_) => "101",
-            Answer::File { .. } => "200",
+            Answer::Page { .. } | Answer::Figures { .. } | Answer::File { .. } => "200",
         }
     }
 
@@ -345,7 +246,10 @@ mod tests {
     #[test]
     fn other_origins_than_those_named_are_refused() {
         let rules = Rules {
-            origins: vec!["http://a.example".into(), "http://b.example:8080".into()],
+            origins: Some(vec![
+                "http://a.example".into(),
+                "http://b.example:8080".into(),
+            ]),
             ..websockets()
         };
         for (origin, wanted) in [
@@ -360,6 +264,73 @@ mod tests {
                 "{origin}"
             );
         }
+    }
+
+    #[test]
+    fn the_status_page_may_connect_to_where_it_came_from() {
+        let mut rules = Rules {
+            page: true,
+            origins: Some(Vec::new()),
+            ..websockets()
+        };
+        let origin = |origin, rules: &Rules| status(&handshake(&[("Origin", origin)]), rules);
+        assert_eq!(origin("http://server.example.com", &rules), "101");
+        assert_eq!(origin("https://Server.example.com", &rules), "101");
+        assert_eq!(origin("http://server.example.com:81", &rules), "403");
+        assert_eq!(origin("http://evil.example", &rules), "403");
+        assert_eq!(origin("null", &rules), "403");
+        rules.page = false;
+        assert_eq!(origin("http://server.example.com", &rules), "403");
+    }
+
+    #[test]
+    fn the_paths_of_the_status_page() {
+        let mut rules = Rules {
+            page: true,
+            ..websockets()
+        };
+        let ask = |line: &str, field: &str, rules: &Rules| {
+            let head = format!("{line} HTTP/1.1\r\nHost: x\r\n{field}\r\n");
+            answer(head.as_bytes(), rules)
+        };
+        let (metrics, health) = (Figures::Metrics, Figures::Health);
+        let figures = |what, body| Answer::Figures { what, body };
+        assert_eq!(ask("GET /?a", "", &rules), Answer::Page { body: true });
+        assert_eq!(ask("HEAD /", "", &rules), Answer::Page { body: false });
+        assert_eq!(ask("GET /metrics", "", &rules), figures(metrics, true));
+        assert_eq!(ask("HEAD /health?x", "", &rules), figures(health, false));
+        assert_eq!(
+            ask("POST /metrics", "", &rules),
+            Answer::Refusal(WRONG_METHOD)
+        );
+        assert_eq!(ask("GET /x", "", &rules), Answer::Refusal(NO_SUCH_PATH));
+        for (codings, wanted) in [
+            ("gzip, deflate", true),
+            ("br;q=1.0, gzip;q=0.8", true),
+            ("*", true),
+            ("", true),
+            ("identity", false),
+            ("gzip;q=0.0, br", false),
+            ("gzip;q=0.05", true),
+        ] {
+            let answer = ask("GET /", &format!("Accept-Encoding: {codings}\r\n"), &rules);
+            let is_page = answer == Answer::Page { body: true };
+            assert!(
+                is_page == wanted && (is_page || answer == Answer::Refusal(NO_GZIP)),
+                "{codings}"
+            );
+        }
+        // Files are beside it.
+        rules.files = true;
+        assert_eq!(ask("GET /", "", &rules), Answer::Page { body: true });
+        let path = "/x".to_owned();
+        assert_eq!(ask("GET /x", "", &rules), Answer::File { path, body: true });
+        rules.page = false;
+        let path = "/metrics".to_owned();
+        assert_eq!(
+            ask("GET /metrics", "", &rules),
+            Answer::File { path, body: true }
+        );
     }
 
     #[test]

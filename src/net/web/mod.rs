@@ -1,6 +1,6 @@
 //! What stands between the socket and MQTT on a listener with `protocol websockets` or `http`: an
-//! HTTP request, then WebSocket frames (RFC 6455; MQTT 5.0 §6) or a file. And the other side of it, for
-//! bridges: `client` has what is asked of a server and of a proxy.
+//! HTTP request, then WebSocket frames (RFC 6455; MQTT 5.0 §6), the status page, figures or a file. And the
+//! other side of it, for bridges: `client` has what is asked of a server and of a proxy.
 //!
 //! All of it is sans-io: [`Web::take`] turns what was read into MQTT in place, [`Web::parts`] says
 //! what to write next. `conn` moves the bytes.
@@ -9,12 +9,14 @@
 //! buffer a connection, up to its whole length, and its parser of headers alone brings a dozen
 //! crates.
 
+mod body;
 mod client;
 mod files;
 mod frames;
 #[cfg(any(test, fuzzing))]
 pub(super) mod fuzz;
 mod http;
+mod page;
 
 #[cfg(test)]
 mod tests;
@@ -27,11 +29,12 @@ use std::rc::Rc;
 
 use crate::broker::Outbox;
 use crate::config::{self, Protocol};
+pub(super) use body::{Body, Permit, Permits};
 pub(super) use client::{Answered, Head, Refusal, Tunnel, Upgrade};
-pub(super) use files::Body;
 use files::Found;
 pub(super) use frames::{Code, Over};
 use frames::{Frames, Opcode, Peer};
+pub(super) use http::Figures;
 use http::{Answer, Rules};
 
 /// The longest payload of a frame to a server, in bytes.
@@ -40,6 +43,8 @@ const MASKED: usize = 16 * 1024;
 /// What a listener serves over HTTP.
 #[derive(Debug)]
 pub(super) struct Site {
+    /// `protocol http`, not `websockets`.
+    is_http: bool,
     rules: Rules,
     /// `http_dir`, canonical.
     root: Option<PathBuf>,
@@ -63,22 +68,28 @@ impl Site {
             Some(path) => Some(folder(path).map_err(|e| (path.as_path(), e))?),
             None => None,
         };
+        let page = web.status_page();
+        let is_open = web.protocol == Protocol::WebSockets && web.origins.is_empty();
         let rules = Rules {
-            upgrades: web.protocol == Protocol::WebSockets,
+            upgrades: page || web.protocol == Protocol::WebSockets,
             files: root.is_some(),
-            origins: web.origins.clone(),
+            page,
+            origins: (!is_open).then(|| web.origins.clone()),
         };
-        Ok(Some(Rc::new(Site { rules, root })))
+        Ok(Some(Rc::new(Site {
+            is_http: web.protocol == Protocol::Http,
+            rules,
+            root,
+        })))
     }
 }
 
 impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.rules.upgrades {
-            "websockets"
-        } else {
-            "http"
-        })?;
+        f.write_str(if self.is_http { "http" } else { "websockets" })?;
+        if self.rules.page {
+            f.write_str(", status page")?;
+        }
         match &self.root {
             Some(root) => write!(f, ", {}", root.display()),
             None => Ok(()),
@@ -108,13 +119,15 @@ pub(super) struct Web {
 enum Stage {
     /// Reading the request.
     Request { site: Rc<Site>, head: Vec<u8> },
+    /// The request wants figures, which others know: [`Web::asked`].
+    Asked(Figures, bool),
     /// A WebSocket.
     Open(Frames),
     /// The request was answered; then the connection ends.
     Answered {
         /// Why it was no valid request.
         refused: Option<&'static str>,
-        /// A file that goes out behind the head.
+        /// What goes out behind the head.
         body: Option<Body>,
     },
 }
@@ -168,7 +181,7 @@ impl Web {
                 frames.take(bytes.get_mut(..rest).unwrap_or_default())
             }
             Stage::Open(frames) => frames.take(bytes),
-            Stage::Answered { .. } => 0,
+            Stage::Asked(..) | Stage::Answered { .. } => 0,
         }
     }
 
@@ -199,6 +212,11 @@ impl Web {
                 self.out = response.into_bytes();
                 self.stage = Stage::Open(Frames::new(Peer::Client));
             }
+            Answer::Page { body: with_body } => {
+                let (head, body) = page::get();
+                self.answer_with(&head, with_body, body);
+            }
+            Answer::Figures { what, body } => self.stage = Stage::Asked(what, body),
             Answer::File { path, body } => self.answer_file(&site, &path, body),
             Answer::Refusal(refusal) => self.refuse(&refusal),
         }
@@ -207,12 +225,10 @@ impl Web {
 
     fn answer_file(&mut self, site: &Site, path: &str, with_body: bool) {
         let root = site.root.as_deref().unwrap_or(Path::new(""));
-        let mut body = None;
         let response = match files::open(root, path) {
             Ok(Found::File(file, kind)) => {
-                let length = file.left();
-                body = Some(file).filter(|_| with_body && length > 0);
-                format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}")
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n");
+                return self.answer_with(&head, with_body, file);
             }
             Ok(Found::Folder) => {
                 format!("HTTP/1.1 302 Found\r\nLocation: {path}/\r\nContent-Length: 0")
@@ -222,8 +238,42 @@ impl Web {
         self.answer(
             format!("{response}\r\nConnection: close\r\n\r\n"),
             None,
-            body,
+            None,
         );
+    }
+
+    /// The figures that the request wants and that have not been told yet: [`Web::tell`] takes them.
+    pub(super) fn asked(&self) -> Option<Figures> {
+        match &self.stage {
+            Stage::Asked(what, _) => Some(*what),
+            _ => None,
+        }
+    }
+
+    /// What [`Web::asked`] for: a status with its phrase, a content type and the text.
+    pub(super) fn tell(&mut self, status: &str, kind: &str, text: String, permit: Permit) {
+        let Stage::Asked(_, with_body) = self.stage else {
+            return;
+        };
+        let head = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nCache-Control: no-store\r\n\
+             X-Content-Type-Options: nosniff\r\n"
+        );
+        let body = Body::made(text.into_bytes(), permit);
+        self.answer_with(&head, with_body, body);
+    }
+
+    /// Too many answers are held already by peers that do not read.
+    pub(super) fn tell_nothing(&mut self) {
+        self.refuse(&http::TOO_MANY);
+    }
+
+    /// `head` and how long the body is, then `body`, if that is wanted.
+    fn answer_with(&mut self, head: &str, with_body: bool, body: Body) {
+        let length = body.left();
+        let head = format!("{head}Content-Length: {length}\r\nConnection: close\r\n\r\n");
+        let body = Some(body).filter(|_| with_body && length > 0);
+        self.answer(head, None, body);
     }
 
     fn refuse(&mut self, refusal: &http::Refusal) {
@@ -254,7 +304,7 @@ impl Web {
     /// True while there is something to write that is not in the outbox.
     pub(super) fn has_output(&self) -> bool {
         let stage = match &self.stage {
-            Stage::Request { .. } => false,
+            Stage::Request { .. } | Stage::Asked(..) => false,
             Stage::Open(frames) => frames.has_pong(),
             Stage::Answered { .. } => true,
         };
@@ -321,7 +371,7 @@ impl Web {
         framed > 0
     }
 
-    /// The file to be sent, once all before it is written.
+    /// What is to be sent, once all before it is written.
     pub(super) fn body(&mut self) -> Option<&mut Body> {
         match &mut self.stage {
             Stage::Answered { body, .. } if self.out.is_empty() => body.as_mut(),
@@ -329,7 +379,7 @@ impl Web {
         }
     }
 
-    /// The file is sent.
+    /// It is sent.
     pub(super) fn end_body(&mut self) {
         if let Stage::Answered { body, .. } = &mut self.stage {
             *body = None;

@@ -195,6 +195,7 @@ fn a_close_ends_it_and_what_follows_is_not_read() {
 
 fn web() -> Web {
     Web::new(Rc::new(Site {
+        is_http: false,
         rules: Rules {
             upgrades: true,
             ..Rules::default()

@@ -8,6 +8,7 @@ use super::{Bridges, RunningBridge, Source};
 use crate::bridge::{Order, Phase, Rest, Status};
 use crate::broker::UplinkWindow;
 use crate::config::{self, Kind, StartType};
+use crate::json::Value;
 use crate::mqtt::Version;
 use crate::time::Time;
 
@@ -128,6 +129,12 @@ impl Bridges {
             }
         };
         self.running.iter().map(view).collect()
+    }
+
+    /// What is told of the bridge at this place of the list; `None` beyond its end.
+    pub(in crate::run) fn overview(&self, at: usize) -> Option<Value> {
+        let bridge = self.running.get(at)?.id;
+        self.hub.borrow_mut().bridge_overview(bridge)
     }
 
     /// Has a bridge connect, whatever its `start_type`; one that waits for its next attempt tries at once.

@@ -94,6 +94,24 @@ impl Request {
         }
     }
 
+    /// Strings that the command can't do without.
+    ///
+    /// # Errors
+    /// They are missing, or no list of strings.
+    pub fn texts(&self, name: &str) -> Result<Vec<&str>, Refusal> {
+        let Some(value) = self.get(name) else {
+            return Err(Refusal::new(format!("`{name}` is missing")));
+        };
+        let Value::List(items) = value else {
+            return Err(wrong(name, "a list of strings", value));
+        };
+        let texts = items.iter().map(|item| {
+            let text = item.as_text();
+            text.ok_or_else(|| wrong(name, "a list of strings", item))
+        });
+        texts.collect()
+    }
+
     /// A flag; false where nothing is said.
     ///
     /// # Errors

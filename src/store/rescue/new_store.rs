@@ -14,7 +14,8 @@ use crate::store::error::Error;
 use crate::store::rows::codec::slice;
 use crate::store::rows::format::Format;
 use crate::store::rows::part;
-use crate::store::rows::session::{self, IDENTITY, narrow};
+use crate::store::rows::session::{IDENTITY, narrow};
+use crate::store::rows::state;
 use crate::store::tables::meta::Meta;
 use crate::store::tables::schema::{MSG, PART, RETAINED, SESSION, WIDE_SESSION};
 
@@ -170,7 +171,7 @@ impl Sink for NewStore {
         }
         let format = match table {
             Table::Session | Table::WideSession => {
-                session_key(key).map_or(Format::First, |key| session::format_of(key, row))
+                session_key(key).map_or(Format::First, |key| state::format_of(key, row))
             }
             Table::Part => part::format_of(key, row),
             Table::Meta | Table::Retained | Table::Message => Format::First,

@@ -8,7 +8,7 @@ use super::message::{encode_message, encode_retained};
 use super::part::{IdPage, encode_ids, encode_subscription, ids_key, subscription_key};
 use super::session::{IDENTITY, STATE, SessionKey, SessionRecord, SubscriptionRecord, is_wide};
 use super::state::StateRecord;
-use super::{part, session};
+use super::{part, state};
 use crate::impossible;
 use crate::message::{Message, MessageId, SessionId};
 use crate::owed::Owed;
@@ -126,6 +126,7 @@ impl Batch {
 
     /// Stores where a session's delivery stands.
     pub fn put_state(&mut self, id: SessionId, record: &StateRecord) {
+        self.needs(record.format());
         let row = self.append(|out| record.encode(id, out));
         self.push_session((id.0, STATE), Some(row));
     }
@@ -326,7 +327,7 @@ impl Batch {
         for _ in 0..reader.count(3)? {
             let key = (reader.varint()?, reader.byte()?);
             let row = read_row(&mut reader)?;
-            batch.needs(row.map_or(Format::First, |row| session::format_of(key, row)));
+            batch.needs(row.map_or(Format::First, |row| state::format_of(key, row)));
             let row = row.map(|row| batch.copy(row));
             batch.push_session(key, row);
         }

@@ -34,6 +34,20 @@ pub struct GivenUpRecord {
     pub until: Time,
 }
 
+/// Bytes that went over the uplink of a bridge: a part of the state row of its session. Days are numbered from
+/// 1970 on, months from the year 0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct VolumeRecord {
+    /// The number of the day.
+    pub day: u64,
+    /// Bytes on that day.
+    pub today: u64,
+    /// The number of the month.
+    pub month: u64,
+    /// Bytes in that month.
+    pub this_month: u64,
+}
+
 /// What is given up, and a number that stands for what that was found with.
 type GivenUp = (u64, Vec<GivenUpRecord>);
 
@@ -93,6 +107,23 @@ impl LineRecord {
             number: LineNo::new(reader.number()?).ok_or(Corrupt)?,
             line: reader.varint()?,
             local: reader.varint()?,
+        })
+    }
+}
+
+impl VolumeRecord {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        for number in [self.day, self.today, self.month, self.this_month] {
+            put_varint(number, out);
+        }
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<VolumeRecord, Corrupt> {
+        Ok(VolumeRecord {
+            day: reader.varint()?,
+            today: reader.varint()?,
+            month: reader.varint()?,
+            this_month: reader.varint()?,
         })
     }
 }

@@ -13,13 +13,21 @@ pub(in crate::store) enum Format {
     Parts = 3,
     /// Subscriptions may await what was retained when they were made.
     Awaits = 4,
+    /// The state of a bridge may have what went over its uplink.
+    Volume = 5,
 }
 
 impl Format {
     /// The format by its number on disk; `None` if it is newer than all.
     pub(in crate::store) fn from_number(number: u64) -> Option<Format> {
-        [Format::First, Format::Wide, Format::Parts, Format::Awaits]
-            .into_iter()
-            .find(|format| *format as u64 == number)
+        [
+            Format::First,
+            Format::Wide,
+            Format::Parts,
+            Format::Awaits,
+            Format::Volume,
+        ]
+        .into_iter()
+        .find(|format| *format as u64 == number)
     }
 }

@@ -380,18 +380,6 @@ impl WillRecord {
     }
 }
 
-/// What a program must know to read a row under `key`, whatever else is in the store.
-pub(in crate::store) fn format_of((id, kind): SessionKey, row: &[u8]) -> Format {
-    let of_number = if is_wide(SessionId(id)) {
-        Format::Wide
-    } else {
-        Format::First
-    };
-    let record = (kind == IDENTITY).then(|| SessionRecord::decode(SessionId(id), row));
-    let record = record.and_then(Result::ok);
-    record.map_or(of_number, |record| record.format().max(of_number))
-}
-
 /// Checks the format byte and returns the flags byte.
 pub(super) fn read_format(reader: &mut Reader<'_>) -> Result<u8, Corrupt> {
     match reader.byte()? {

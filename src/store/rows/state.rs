@@ -1,7 +1,11 @@
 //! Rows of sessions: where their delivery stands.
 
+use super::bridge::VolumeRecord;
 use super::codec::{Reader, flag, put_varint, seal, unseal};
-use super::session::{FORMAT, STATE, key_bytes, read_format};
+use super::format::Format;
+use super::session::{
+    FORMAT, IDENTITY, STATE, SessionKey, SessionRecord, is_wide, key_bytes, read_format,
+};
 use super::sync::SyncRecord;
 use crate::lane::Lane;
 use crate::message::{MessageId, SessionId};
@@ -37,6 +41,8 @@ pub struct StateRecord {
     pub lanes: Vec<(Lane, MessageId)>,
     /// What of the retained messages the upstream of a bridge has; `None` if not known.
     pub retained: Option<SyncRecord>,
+    /// What went over the uplink of a bridge; `None` if nothing did yet.
+    pub volume: Option<VolumeRecord>,
 }
 
 /// Messages that were dropped from a session's queue for one reason.
@@ -62,6 +68,16 @@ impl StateRecord {
     const BY_TOPIC: u8 = 0x04;
     const RETAINED: u8 = 0x80;
     const LANES: u8 = 0x08;
+    const VOLUME: u8 = 0x10;
+
+    /// What a program must know to read its row: those before that take what follows at the end for damage.
+    pub(super) fn format(&self) -> Format {
+        if self.volume.is_some() {
+            Format::Volume
+        } else {
+            Format::First
+        }
+    }
 
     /// Every message of `lane` up to and including this was sent at least once.
     pub fn cursor_of(&self, lane: Lane) -> MessageId {
@@ -76,7 +92,8 @@ impl StateRecord {
             | flag(self.rate.is_some(), Self::RATE)
             | flag(self.by_topic, Self::BY_TOPIC)
             | flag(!self.lanes.is_empty(), Self::LANES)
-            | flag(self.retained.is_some(), Self::RETAINED);
+            | flag(self.retained.is_some(), Self::RETAINED)
+            | flag(self.volume.is_some(), Self::VOLUME);
         out.extend_from_slice(&[FORMAT, flags]);
         put_varint(self.next_seq, out);
         put_varint(self.cursor.0, out);
@@ -111,6 +128,9 @@ impl StateRecord {
         }
         if let Some(retained) = &self.retained {
             retained.encode(out);
+        }
+        if let Some(volume) = &self.volume {
+            volume.encode(out);
         }
         seal(&key_bytes(id, STATE), start, out);
     }
@@ -156,8 +176,30 @@ impl StateRecord {
         if flags & Self::RETAINED != 0 {
             record.retained = Some(SyncRecord::decode(&mut reader)?);
         }
+        if flags & Self::VOLUME != 0 {
+            record.volume = Some(VolumeRecord::decode(&mut reader)?);
+        }
         reader.end()?;
         Ok(record)
+    }
+}
+
+/// What a program must know to read the row of a session under `key`, whatever else is in the store.
+pub(in crate::store) fn format_of((id, kind): SessionKey, row: &[u8]) -> Format {
+    let (of_number, id) = (format_of_number(id), SessionId(id));
+    let of_row = match kind {
+        IDENTITY => SessionRecord::decode(id, row).map(|record| record.format()),
+        STATE => StateRecord::decode(id, row).map(|record| record.format()),
+        _ => return of_number,
+    };
+    of_row.map_or(of_number, |of_row| of_row.max(of_number))
+}
+
+fn format_of_number(id: u64) -> Format {
+    if is_wide(SessionId(id)) {
+        Format::Wide
+    } else {
+        Format::First
     }
 }
 

@@ -93,7 +93,7 @@ fn a_newer_format_is_refused_and_left_alone() {
     let database = Database::open(&path).unwrap();
     let txn = database.begin_write().unwrap();
     let mut row = Vec::new();
-    put_varint(5, &mut row);
+    put_varint(6, &mut row);
     seal(b"format", 0, &mut row);
     let meta = TableDefinition::<&str, &[u8]>::new("meta");
     txn.open_table(meta)
@@ -102,7 +102,7 @@ fn a_newer_format_is_refused_and_left_alone() {
         .unwrap();
     txn.commit().unwrap();
     drop(database);
-    assert!(matches!(open(&path), Err(Error::Newer { path: at, found: 5 }) if at == path));
+    assert!(matches!(open(&path), Err(Error::Newer { path: at, found: 6 }) if at == path));
     assert_eq!(names(&folder), STORE);
 }
 

@@ -18,7 +18,7 @@ pub(super) enum Change {
     Put(u64, Vec<u64>, Vec<u8>),
     Delete(Range<u64>),
     Session(u64, String),
-    State(u64, StateRecord),
+    State(u64, Box<StateRecord>),
     EndSession(u64),
     /// A subscription of a session, by its filter, with its QoS; without one it ends.
     Filter(u64, String, Option<QoS>),
@@ -56,7 +56,7 @@ impl Model {
                 }
                 Change::Delete(_) => {}
                 Change::Session(id, name) => drop(self.sessions.insert(id, name)),
-                Change::State(id, state) => drop(self.states.insert(id, state)),
+                Change::State(id, state) => drop(self.states.insert(id, *state)),
                 Change::EndSession(id) => {
                     self.sessions.remove(&id);
                     self.states.remove(&id);
@@ -225,7 +225,7 @@ pub(super) fn change() -> impl Strategy<Value = Change> {
         6 => (1..60u64, receivers, payload()).prop_map(|(id, to, p)| Change::Put(id, to, p)),
         2 => (0..60u64, 1..20u64).prop_map(|(from, n)| Change::Delete(from..from + n)),
         2 => (session_number(), "[a-z]{0,8}").prop_map(|(id, name)| Change::Session(id, name)),
-        2 => (session_number(), state()).prop_map(|(id, state)| Change::State(id, state)),
+        2 => (session_number(), state()).prop_map(|(id, state)| Change::State(id, Box::new(state))),
         1 => session_number().prop_map(Change::EndSession),
         2 => (session_number(), "[a-c/]{1,2}", prop::option::of(qos()))
             .prop_map(|(id, filter, qos)| Change::Filter(id, filter, qos)),

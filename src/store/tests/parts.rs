@@ -8,9 +8,11 @@ use crate::message::SessionId;
 use crate::mqtt::{PacketId, QoS};
 use crate::store::rows::codec::Reader;
 use crate::store::rows::format::Format;
-use crate::store::rows::{part, session as rows};
+use crate::store::rows::{part, state as rows};
 use crate::store::tables::meta::Meta;
-use crate::store::{Batch, Db, IdPage, Loaded, SubscriptionRecord, ids_on, place_of};
+use crate::store::{
+    Batch, Db, IdPage, Loaded, StateRecord, SubscriptionRecord, VolumeRecord, ids_on, place_of,
+};
 
 /// With numbers on both sides of 32 bits.
 const SESSIONS: [u64; 3] = [7, 8, 1 << 32];
@@ -243,4 +245,35 @@ fn commits_write_in_proportion_to_what_they_hold() {
         batch.put_subscription(id, &subscription(&filter, QoS::ExactlyOnce));
     });
     assert!(filters < 1_000 * 12_000, "{filters}");
+}
+
+/// A program that doesn't know of volumes takes the row of a bridge that has one for a damaged one: it must
+/// refuse the store.
+#[test]
+fn the_tables_tell_of_volumes() {
+    let disk = Disk::with_store();
+    let format = || {
+        let database = disk.opener().open_store().unwrap();
+        let meta = Meta::read(&database.begin_read().unwrap());
+        meta.unwrap().format
+    };
+    for (volume, told) in [
+        (None, Format::First),
+        (Some(VolumeRecord::default()), Format::Volume),
+    ] {
+        let mut batch = Batch::new(1);
+        let state = StateRecord {
+            volume,
+            ..StateRecord::default()
+        };
+        batch.put_state(SessionId(1), &state);
+        let (mut db, _) = disk.open().unwrap();
+        db.commit(&mut batch).unwrap();
+        let found = batch.with_record(b"", |record, start| {
+            Batch::decode(Reader::new(&record[start..]))
+                .unwrap()
+                .format()
+        });
+        assert_eq!((found, format()), (Some(told), told));
+    }
 }

@@ -247,7 +247,7 @@ fn a_newer_format_is_refused_though_the_file_is_damaged() {
     let database = Database::open(&path).unwrap();
     let txn = database.begin_write().unwrap();
     let mut row = Vec::new();
-    put_varint(5, &mut row);
+    put_varint(6, &mut row);
     seal(b"format", 0, &mut row);
     txn.open_table(META)
         .unwrap()
@@ -258,7 +258,7 @@ fn a_newer_format_is_refused_though_the_file_is_damaged() {
     damage(&path);
     let refused = Db::open(Location::File(path.clone())).err().unwrap();
     assert!(
-        matches!(&refused, Error::Newer { path: at, found: 5 } if *at == path),
+        matches!(&refused, Error::Newer { path: at, found: 6 } if *at == path),
         "{refused}"
     );
     assert_eq!(names(&path), ["broker.db", "broker.db.journal"]);

@@ -13,7 +13,7 @@ use crate::store::rows::codec::{Reader, put_varint, seal, unseal};
 use crate::store::rows::message::{encode_message, encode_retained, scan};
 use crate::store::{
     DropRecord, GivenUpRecord, LineRecord, SessionRecord, StateRecord, SubscriptionRecord,
-    SyncRecord, WillRecord, decode_message, decode_retained, decode_targets,
+    SyncRecord, VolumeRecord, WillRecord, decode_message, decode_retained, decode_targets,
 };
 use crate::time::Time;
 
@@ -155,13 +155,21 @@ prop_compose! {
         rate in option::of((any::<u64>(), any::<u64>())), by_topic: bool,
         lanes in prop::collection::vec((lane(), any::<u64>().prop_map(MessageId)), 0..3),
         retained in option::of(sync_record()),
+        volume in option::of(volume_record()),
     ) -> StateRecord {
         StateRecord {
             next_seq, cursor: MessageId(cursor), low_cursor: MessageId(low_cursor), releasing,
             received, sent: sent.into_iter().map(MessageId).collect(), drops, rate, by_topic,
             lanes,
             retained,
+            volume,
         }
+    }
+}
+
+prop_compose! {
+    fn volume_record()(day: u64, today: u64, month: u64, this_month: u64) -> VolumeRecord {
+        VolumeRecord { day, today, month, this_month }
     }
 }
 

@@ -16,7 +16,7 @@ impl Link {
         if self.take_leave(out) {
             info!(target: NOTICE, "Bridge {}: disconnected.", self.spec.name);
         }
-        self.state = State::Waiting { until: now };
+        self.enter(State::Waiting { until: now }, now);
     }
 
     /// Appends what an upstream is told at the end. False if there is no connection.

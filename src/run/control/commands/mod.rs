@@ -3,7 +3,9 @@
 mod bridge;
 mod clients;
 mod command;
+mod log;
 mod retained;
+mod status;
 mod topics;
 
 use crate::config::printable::printable;
@@ -14,7 +16,7 @@ pub(super) use command::{Command, Outcome, Parts};
 /// Every command.
 fn all() -> impl Iterator<Item = &'static Command> {
     let rooms = [bridge::ALL, clients::ALL, retained::ALL];
-    let others = [&HELP, &topics::COMMAND].into_iter();
+    let others = [&HELP, &status::COMMAND, &log::COMMAND, &topics::COMMAND].into_iter();
     others.chain(rooms.into_iter().flatten().copied())
 }
 
@@ -36,7 +38,7 @@ pub(super) fn note(command: &Command, request: &Request) {
         let subject = subjects.find_map(|member| request.text(member).ok());
         let subject = subject.map(|subject| format!(" {}", printable(subject)));
         let subject = subject.unwrap_or_default();
-        log::info!("Control socket: {}{subject}.", command.name);
+        ::log::info!("Control socket: {}{subject}.", command.name);
     }
 }
 

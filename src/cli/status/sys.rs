@@ -1,19 +1,17 @@
-//! `footbridge status`: what a running broker says of itself, on one screen.
+//! What a broker publishes of itself under `$SYS`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use super::client::{Client, Event, Session};
-use super::options::ClientOptions;
-use super::words::Words;
-use super::{Error, json, process, put};
+use crate::cli::amounts::bytes;
+use crate::cli::client::{Client, Event, Session};
+use crate::cli::options::ClientOptions;
+use crate::cli::{Error, json};
 use crate::config::printable::printable;
 use crate::mqtt::{Reason, Subscription};
-
-/// What `footbridge status --help` prints.
-pub const HELP: &str = include_str!("status.txt");
 
 const ROOT: &str = "$SYS/broker/";
 /// Retained messages come at once; after so long without one there are no more.
@@ -21,89 +19,63 @@ const QUIET_FOR: Duration = Duration::from_millis(300);
 /// How long the first may take.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
 
-/// The arguments.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Status {
-    options: ClientOptions,
-    json: bool,
-}
-
 /// What came, by topic without the root.
 type Figures = BTreeMap<String, String>;
 
-impl Status {
-    /// Understands the words behind `status`.
-    ///
-    /// # Errors
-    /// [`Error::Usage`].
-    pub fn parse(args: &[&str]) -> Result<Status, Error> {
-        let mut status = Status::default();
-        let mut words = Words::new(args);
-        while let Some(option) = words.next() {
-            match option {
-                "--json" => status.json = true,
-                "-t" | "-q" | "-L" => {
-                    return Err(Error::Usage(format!("Unknown option '{option}'.")));
-                }
-                _ => status.options.take(option, &mut words)?,
-            }
-        }
-        status.options.finish()?;
-        Ok(status)
+/// What a broker publishes of itself under `$SYS`, for people or as JSON: all that is to be had of one that is
+/// reached over MQTT. `ended` tells when the process is asked to end.
+///
+/// # Errors
+/// There is no broker, or it says nothing.
+pub(super) fn tell(
+    options: &ClientOptions,
+    json: bool,
+    ended: &UnixStream,
+) -> Result<String, Error> {
+    let figures = fetch(options, ended)?;
+    if figures.is_empty() {
+        return Err(Error::NoFigures);
     }
+    Ok(if json {
+        format!("{}\n", as_json(&figures))
+    } else {
+        as_text(&figures)
+    })
+}
 
-    /// Prints the figures.
-    ///
-    /// # Errors
-    /// There is no broker, or it says nothing.
-    pub fn run(&self) -> Result<(), Error> {
-        let figures = self.fetch()?;
-        if figures.is_empty() {
-            return Err(Error::NoFigures);
-        }
-        let text = if self.json {
-            format!("{}\n", as_json(&figures))
-        } else {
-            as_text(&figures)
-        };
-        put(&text).map_err(Error::Write)
-    }
-
-    fn fetch(&self) -> Result<Figures, Error> {
-        let signal = process::asked_to_end().map_err(|e| Error::Read("signals".to_owned(), e))?;
-        let mut session = Session::default();
-        let connect_packet = self.options.connect_packet();
-        let mut client = Client::connect(&self.options.target, &connect_packet, &mut session)?;
-        let filter = format!("{ROOT}#");
-        client.subscribe(
-            vec![Subscription::new(&filter, self.options.qos)],
-            Default::default(),
-        )?;
-        let mut figures = Figures::new();
-        let mut end = Instant::now() + GIVE_UP_AFTER;
-        loop {
-            while let Some(event) = client.next(Instant::now())? {
-                match event {
-                    Event::Message(message) => {
-                        let topic = message.topic.strip_prefix(ROOT).unwrap_or(&message.topic);
-                        let value = String::from_utf8_lossy(&message.payload).into_owned();
-                        figures.insert(topic.to_owned(), value);
-                        end = Instant::now() + QUIET_FOR;
-                    }
-                    Event::Subscribed(_, reasons) if reasons.iter().all(|r| r.is_error()) => {
-                        return Err(Error::Denied);
-                    }
-                    _ => {}
+fn fetch(options: &ClientOptions, ended: &UnixStream) -> Result<Figures, Error> {
+    let mut session = Session::default();
+    let connect_packet = options.connect_packet();
+    let mut client = Client::connect(&options.target, &connect_packet, &mut session)?;
+    let filter = format!("{ROOT}#");
+    client.subscribe(
+        vec![Subscription::new(&filter, options.qos)],
+        Default::default(),
+    )?;
+    let mut figures = Figures::new();
+    let mut end = Instant::now() + GIVE_UP_AFTER;
+    loop {
+        while let Some(event) = client.next(Instant::now())? {
+            match event {
+                Event::Message(message) => {
+                    let topic = message.topic.strip_prefix(ROOT).unwrap_or(&message.topic);
+                    let value = String::from_utf8_lossy(&message.payload).into_owned();
+                    figures.insert(topic.to_owned(), value);
+                    end = Instant::now() + QUIET_FOR;
                 }
-            }
-            let (_, signal) = client.wait(signal.as_fd(), end)?;
-            if signal || Instant::now() >= end {
-                break;
+                Event::Subscribed(_, reasons) if reasons.iter().all(|r| r.is_error()) => {
+                    return Err(Error::Denied);
+                }
+                _ => {}
             }
         }
-        client.disconnect(Reason::SUCCESS, self.options.disconnect_props())?;
-        Ok(figures)
+        let (_, signal) = client.wait(ended.as_fd(), end)?;
+        if signal || Instant::now() >= end {
+            break;
+        }
     }
+    client.disconnect(Reason::SUCCESS, options.disconnect_props())?;
+    Ok(figures)
 }
 
 fn as_json(figures: &Figures) -> String {
@@ -215,21 +187,6 @@ fn as_text(figures: &Figures) -> String {
     out
 }
 
-/// A size for people, in powers of 1,024.
-pub(super) fn bytes(n: u64) -> String {
-    let (mut size, mut unit) = (n as f64, "bytes");
-    for larger in ["KB", "MB", "GB", "TB"] {
-        if size < 1024.0 {
-            break;
-        }
-        (size, unit) = (size / 1024.0, larger);
-    }
-    match unit {
-        "bytes" => format!("{n} {unit}"),
-        _ => format!("{size:.1} {unit}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -277,23 +234,5 @@ mod tests {
             "{json}"
         );
         assert!(json.starts_with('{') && json.ends_with('}'));
-    }
-
-    #[test]
-    fn sizes() {
-        for (n, text) in [
-            (0, "0 bytes"),
-            (1023, "1023 bytes"),
-            (1536, "1.5 KB"),
-            (5 << 30, "5.0 GB"),
-        ] {
-            assert_eq!(bytes(n), text);
-        }
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_refused() {
-        assert!(Status::parse(&["-t", "a"]).is_err());
-        assert!(Status::parse(&["--json", "-p", "1884"]).unwrap().json);
     }
 }
