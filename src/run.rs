@@ -42,7 +42,7 @@ use prepare::Prepared;
 use reload::Reloadable;
 use tls::Tls;
 
-pub use check::{Findings, check};
+pub use check::{Finding, Findings, Reach, Severity, Survey, check, survey};
 pub use error::Error;
 pub use options::Options;
 pub use tls::Error as TlsError;
@@ -113,7 +113,7 @@ fn run_here(
     let notify = Rc::new(notify);
     let secrets = check::readable_by_all(options.config.as_deref(), &config);
     for secret in secrets {
-        log::warn!("{secret}.");
+        log::warn!("{}.", secret.line);
     }
     for note in refused.into_iter().chain(notes) {
         log::warn!("{note}");

@@ -22,7 +22,7 @@ pub use error::{Error, Errors};
 pub use login::{Check, PasswordCheck, Verdict};
 pub use rights::Lines;
 pub use rule::LineError;
-pub use rules::{MAX_BYTES, without_bom};
+pub use rules::{Entry, MAX_BYTES, without_bom};
 pub use socket::{
     Allowed, AuthSocket, Grant, Login, Reply, ReplyError, Revocation, Said, SocketCheck,
 };
@@ -124,6 +124,11 @@ impl Auth {
         let rules = self.at(Some(listener))?;
         let asks = rules.is_by_certificate() || rules.socket.is_some();
         asks.then_some(rules.by_certificate)
+    }
+
+    /// Who gets in at `listener`; `None` where there is no such listener.
+    pub fn entry(&self, listener: &str) -> Option<Entry> {
+        self.at(Some(listener)).map(Rules::entry)
     }
 
     /// Whether the topics of clients depend on their listener, by `per_listener_settings` or `plugin_use`.

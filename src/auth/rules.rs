@@ -28,7 +28,34 @@ pub(super) struct Rules {
     pub(super) socket: Option<AuthSocket>,
 }
 
+/// Who gets in at a listener, and how.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// Whoever names no user, or any that nobody looks at.
+    pub anonymous: bool,
+    /// The users of a `password_file`.
+    pub passwords: bool,
+    /// Owners of a certificate, whose user name is in it.
+    pub certificate: bool,
+    /// Whom the program behind `auth_socket` lets in.
+    pub socket: bool,
+    /// Topics are held against an `acl_file`, or the rights that the program gives.
+    pub has_rights: bool,
+}
+
 impl Rules {
+    /// Who gets in by them.
+    pub(super) fn entry(&self) -> Entry {
+        let certificate = self.is_by_certificate();
+        Entry {
+            anonymous: self.allow_anonymous && !certificate,
+            passwords: self.users.is_some() && !certificate,
+            certificate,
+            socket: self.socket.is_some(),
+            has_rights: self.acl.is_some() || self.socket.is_some(),
+        }
+    }
+
     pub(super) fn load(security: &Security, anonymous: bool, reader: &mut Reader) -> Rules {
         let ids = Some(&security.auto_id_prefix).filter(|_| security.allow_zero_length_clientid);
         Rules {

@@ -3,6 +3,7 @@
 use argh::FromArgs;
 
 use super::bridge::{self, Bridge};
+use super::check::{self, Check};
 use super::clients::{self, Clients};
 use super::demo::{self, Demo};
 use super::import::{self, ImportMosquitto};
@@ -60,6 +61,11 @@ pub fn run(args: &[&str]) -> Option<u8> {
             Err(error) => end(command, Err(error), false),
             Ok(log) => end(command, log.run(), false),
         },
+        "check" => match Check::parse(args) {
+            Err(Error::Help) => print(check::HELP),
+            Err(error) => end(command, Err(error), false),
+            Ok(check) => end(command, check.run(), false),
+        },
         "import-mosquitto" => match ImportMosquitto::parse(args) {
             Err(Error::Help) => print(import::HELP),
             Err(error) => end(command, Err(error), false),
@@ -109,6 +115,8 @@ fn end(command: &str, result: Result<(), Error>, quiet: bool) -> u8 {
     };
     match &error {
         _ if quiet => {}
+        // The report has said it.
+        Error::Serious => {}
         Error::Usage(_) => complain(&format!("{error} See footbridge {command} --help.")),
         _ => complain(&error.to_string()),
     }

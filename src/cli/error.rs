@@ -1,4 +1,4 @@
-//! What `footbridge pub`, `sub`, `status`, `bridge`, `import-mosquitto` and `demo` end with when they fail.
+//! What `footbridge pub`, `sub`, `status`, `bridge`, `check`, `import-mosquitto` and `demo` end with when they fail.
 
 use std::fmt;
 use std::io;
@@ -34,6 +34,8 @@ pub enum Error {
     Unsteered(String),
     /// It refuses what it was asked for.
     Refused(Refusal),
+    /// `check` has told something serious.
+    Serious,
     /// Nothing of Mosquitto's file was brought over.
     Import(Box<run::import::Error>),
     /// The demo can't go on.
@@ -57,6 +59,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Help => write!(f, "help was asked for"),
+            Error::Serious => write!(f, "something is serious"),
             Error::Usage(what) => write!(f, "Error: {what}"),
             Error::Client(error) => write!(f, "{error}"),
             Error::Read(file, error) => {

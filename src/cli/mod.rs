@@ -2,6 +2,7 @@
 
 mod amounts;
 pub mod bridge;
+pub mod check;
 pub mod client;
 pub mod clients;
 pub mod commands;
@@ -34,8 +35,8 @@ use crate::run::Options;
 
 /// A small MQTT broker with a durable bridge. Without a configuration file it listens on loopback
 /// only, port 1883. `--help config` explains every directive. Further commands, each with --help of
-/// its own: pub, sub, status, clients, client, kick, forget, topics, retained, bridge, log, passwd,
-/// import-mosquitto, demo.
+/// its own: pub, sub, status, clients, client, kick, forget, topics, retained, bridge, check, log,
+/// passwd, import-mosquitto, demo.
 #[derive(FromArgs, PartialEq, Eq, Debug)]
 pub struct Args {
     /// the configuration file, in the dialect of mosquitto.conf

@@ -1,5 +1,6 @@
 //! A configuration while it is being read.
 
+mod places;
 pub(super) mod plugin;
 mod plugins;
 mod position;
@@ -9,8 +10,10 @@ use std::path::PathBuf;
 use super::defaults::{PORT, STORE_FILE};
 use super::error::shortened;
 use super::{Bridge, Config, Env, Error, General, Kind, Listener, Security, whole};
+pub(super) use places::Owner;
+pub use places::Places;
 use plugin::Plugin;
-pub(super) use position::Position;
+pub use position::Position;
 
 /// What has been read so far. The rows of the table of directives write into it.
 pub(super) struct Draft<'e> {
@@ -41,6 +44,8 @@ pub(super) struct Draft<'e> {
     pub include: Option<PathBuf>,
     pub notes: Vec<String>,
     pub errors: Vec<Error>,
+    /// Where what was understood stands.
+    pub places: Places,
 }
 
 /// The sections that are open, as indices.
@@ -83,6 +88,7 @@ impl<'e> Draft<'e> {
             include: None,
             notes: Vec::new(),
             errors: Vec::new(),
+            places: Places::default(),
         }
     }
 
@@ -209,6 +215,7 @@ impl<'e> Draft<'e> {
         if let Some(place) = self.default_given.take() {
             self.listeners.insert(0, self.default_listener.clone());
             self.listener_places.insert(0, place);
+            self.places.begin_with_default();
         } else if !silent && !self.listeners.is_empty() {
             self.notes.push(
                 "what stands above the first `listener` and belongs to one is for the default \

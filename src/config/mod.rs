@@ -29,6 +29,7 @@ use crate::mqtt::{QoS, Version};
 
 pub use bridge::{Restart, Start, StartType};
 pub use control::{Control, ControlSocket};
+pub use draft::{Places, Position};
 pub use error::{Error, Errors, Kind};
 pub use log_type::{LogType, LogTypes};
 pub(crate) use parse::text;

@@ -10,7 +10,7 @@ pub use env::Env;
 pub use sources::Reading;
 pub(crate) use sources::text;
 
-use super::draft::{Draft, Open, Position};
+use super::draft::{Draft, Open, Owner, Places, Position};
 use super::keys::{self, Class, Section};
 use super::value::Value;
 use super::{Config, Error, Errors, Kind};
@@ -35,6 +35,8 @@ pub struct Examined {
     pub notes: Vec<String>,
     /// Everything wrong with it.
     pub errors: Vec<Error>,
+    /// Where its lines stand.
+    pub places: Places,
 }
 
 impl Config {
@@ -80,6 +82,7 @@ fn examined(mut draft: Draft<'_>) -> Examined {
         config: draft.finish(),
         notes: draft.notes,
         errors: draft.errors,
+        places: draft.places,
     }
 }
 
@@ -180,7 +183,16 @@ fn read_line(
     match key.class {
         Class::Implemented(parse) => {
             let value = draft.env.expand(value)?;
-            parse(draft, Value(&value))
+            parse(draft, Value(&value))?;
+            let owner = match (key.section, draft.open) {
+                (Section::Bridge, open) => open.bridge.map(Owner::Bridge),
+                (_, open) => open.listener.map(Owner::Listener),
+            };
+            let place = draft.place.clone();
+            draft
+                .places
+                .add(key.name, owner.unwrap_or(Owner::Broker), place);
+            Ok(())
         }
         Class::Accepted => {
             draft.note(directive, key.help);

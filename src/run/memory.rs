@@ -9,12 +9,18 @@ const PART: u64 = 4;
 /// The default of `memory_limit`, in bytes: a quarter of what the machine has, or of what a control
 /// group that the process is in may take. `None` if neither is known.
 pub(super) fn default_limit() -> Option<u64> {
+    Some(available()? / PART)
+}
+
+/// What the machine has, in bytes, or what a control group that the process is in may take; `None` if
+/// neither is known.
+pub(super) fn available() -> Option<u64> {
     let read = |path: &str| fs::read_to_string(path).ok();
     let machine = read("/proc/meminfo").and_then(|text| total(&text));
     let groups = read("/proc/self/cgroup").unwrap_or_default();
     // "max" where there is none.
     let limits = limits(&groups).filter_map(|path| read(&path)?.trim().parse().ok());
-    Some(machine.into_iter().chain(limits).min()? / PART)
+    machine.into_iter().chain(limits).min()
 }
 
 /// The memory in bytes, from what `/proc/meminfo` says.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Error, loops, memory};
-use crate::config::{self, Config, Doors, Examined, LogTypes, Reading};
+use crate::config::{self, Config, Doors, Examined, LogTypes, Places, Reading};
 use crate::net;
 
 /// What the command line says.
@@ -41,6 +41,7 @@ pub(super) fn examine(options: &Options, reading: Reading) -> Examined {
             config: Config::default(),
             notes: Vec::new(),
             errors: Vec::new(),
+            places: Places::default(),
         },
     };
     examined.notes.extend(loops::rings::find(&examined.config));

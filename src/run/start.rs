@@ -1,15 +1,12 @@
 //! Putting the parts together.
 
-mod mounts;
-
-use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use smol::{LocalExecutor, Task, channel};
 
 use super::Error;
-use super::check::left_by_mosquitto;
+use super::check::{folder_in_ram, left_by_mosquitto};
 use super::logger::{self, TopicLine};
 use crate::auth::Auth;
 use crate::broker::Broker;
@@ -113,7 +110,7 @@ fn log_what_was_found(config: &Config, loaded: &Loaded) {
         );
         return;
     }
-    if let Some(ram) = general.store.parent().and_then(folder_in_ram) {
+    if let Some(ram) = folder_in_ram(&general.store) {
         log::warn!(
             "{} lies in RAM ({ram}): everything in it is lost with the power. Set \
              persistence_location to a folder on flash or disk.",
@@ -171,15 +168,6 @@ fn in_words(span: Duration) -> String {
         secs @ ..7_200 => format!("{secs} seconds"),
         secs @ ..172_800 => format!("{} hours", secs / 3600),
         secs => format!("{} days", secs / 86_400),
-    }
-}
-
-/// The file system of `folder`, if it loses everything with the power.
-fn folder_in_ram(folder: &Path) -> Option<String> {
-    if folder.as_os_str().is_empty() {
-        mounts::in_ram(Path::new("."))
-    } else {
-        mounts::in_ram(folder)
     }
 }
 

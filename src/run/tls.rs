@@ -44,6 +44,26 @@ pub(super) fn check(config: &Config) -> Vec<String> {
     wrong
 }
 
+/// A certificate or a list that ends soon, or does not hold.
+#[derive(Debug)]
+pub(super) struct Ending {
+    /// Whose it is, and what there is to do.
+    pub(super) line: String,
+    /// It does not hold now.
+    pub(super) is_invalid: bool,
+}
+
+/// The certificates and revocation lists that end soon or don't hold; nothing of listeners whose files can't
+/// be read, which [`check`] tells.
+pub(super) fn expiring(config: &Config) -> Vec<Ending> {
+    let mut readable = config.clone();
+    readable
+        .listeners
+        .retain(|listener| side(listener, &Clock::default(), None).is_ok());
+    let tls = Tls::read(&readable, Clock::default());
+    tls.map_or_else(|_| Vec::new(), |tls| tls.expiring(&readable))
+}
+
 /// TLS of the listeners.
 #[derive(Clone, Debug)]
 pub(super) struct Tls {
@@ -164,24 +184,32 @@ impl Tls {
 
     /// Warns of the certificates and revocation lists that end soon or have ended.
     pub(super) fn tell_expiring(&self, config: &Config) {
+        for ending in self.expiring(config) {
+            log::warn!("{}", ending.line);
+        }
+    }
+
+    /// The certificates and revocation lists that end soon or don't hold.
+    fn expiring(&self, config: &Config) -> Vec<Ending> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         self.clock.tell(now.unwrap_or_default());
+        let now = self.clock.now();
+        let mut lines = Vec::new();
         for (owner, certificate) in self.certificates(config) {
-            if let Some(line) = warning(
-                (certificate.not_before, certificate.not_after),
-                self.clock.now(),
-            ) {
-                log::warn!("{owner}: {line}");
-            }
+            let (from, to) = (certificate.not_before, certificate.not_after);
+            lines.extend(warning((from, to), now).map(|line| Ending {
+                line: format!("{owner}: {line}"),
+                is_invalid: to < now || now < from,
+            }));
         }
         for (listener, side) in config.listeners.iter().zip(&self.sides) {
-            let lines = side
-                .iter()
-                .flat_map(|side| side.warn_of_lists(self.clock.now()));
-            for line in lines {
-                log::warn!("listener {}: {line}", listener.name());
-            }
+            let warned = side.iter().flat_map(|side| side.warn_of_lists(now));
+            lines.extend(warned.map(|line| Ending {
+                line: format!("listener {}: {line}", listener.name()),
+                is_invalid: false,
+            }));
         }
+        lines
     }
 
     /// Those of the listeners, as they are in use, and those of the bridges, as they are in their files;

@@ -1,11 +1,16 @@
-"""--test-config: everything that would stop the start, in one run, for anybody, beside a broker."""
+"""--test-config and check: everything that would stop the start, and what it would lead to, in one run, for
+anybody, beside a broker."""
 
+import json
 import os
+import pathlib
 import subprocess
+import tempfile
 import time
 
 import pytest
 
+import certs
 from harness import FOOTBRIDGE, free_port, run
 
 pytestmark = pytest.mark.footbridge
@@ -146,3 +151,96 @@ def test_a_bridge_to_the_broker_itself_does_not_start(tmp_path):
 def test_what_nothing_can_run_in_is_a_mistake(tmp_path):
     done = check(tmp_path, "memory_limit 1\nlistener 1883 127.0.0.1\n")
     assert done.returncode != 0 and "at least 64K" in done.stdout + done.stderr
+
+
+def survey(file, *options):
+    """`footbridge check`: the exit status and the report."""
+    done = run("check", "-c", file, "--json", *options, timeout=30)
+    return done.returncode, json.loads(done.stdout)
+
+
+def found(report):
+    return {(one["severity"], one["line"]): one["what"] for one in report["findings"]}
+
+
+def test_what_a_configuration_would_do(tmp_path):
+    """One finding of each kind, with its line; and what the report for people looks like."""
+    authority = certs.Authority(tmp_path / "ca")
+    old = authority.issue("localhost", valid=(certs.in_days(-9), certs.in_days(-1)))
+    soon = authority.issue("localhost", valid=(certs.in_days(-9), certs.in_days(9)))
+    passwords = tmp_path / "passwords"
+    passwords.write_text("")
+    passwords.chmod(0o600)
+    for path in (tmp_path, *tmp_path.parents):
+        if path.stat().st_uid == os.geteuid() and path.is_relative_to("/tmp/"):
+            path.chmod(path.stat().st_mode | 0o055)
+    file = tmp_path / "checked.conf"
+    file.write_text(f"""\
+per_listener_settings true
+listener 25001
+allow_anonymous true
+listener 25002
+password_file {passwords}
+listener 25003 127.0.0.1
+allow_anonymous true
+certfile {soon.cert}
+keyfile {soon.key}
+listener 25004
+frobnicate 7
+listener 25005 127.0.0.1
+allow_anonymous true
+certfile {old.cert}
+keyfile {old.key}
+connection a
+address 127.0.0.1:25001
+topic # both 1
+connection b
+address nobody.invalid
+remote_username u
+remote_password p
+topic #
+max_queued_bytes 0
+""")
+    file.chmod(0o644)
+    status, report = survey(file)
+    assert status == 1 and report["serious"] is True
+    findings = found(report)
+    for severity, line, says in [
+        ("serious", 3, "read and publish everything"),
+        ("warning", 4, "passwords and messages cross the network"),
+        ("warning", 6, "certificate expires in"),
+        ("serious", 10, "nobody gets in"),
+        ("serious", 11, "unknown directive"),
+        ("serious", 12, "certificate has expired"),
+        ("serious", 17, "is a listener of this broker"),
+        ("warning", 20, "its password and all that it carries"),
+        ("serious", 22, "everybody can read it"),
+        ("note", 23, "goes up at QoS 0"),
+        ("warning", 24, "queues have no bound"),
+    ]:
+        assert says in findings.get((severity, line), ""), (line, findings)
+    assert any("does not resolve" in one["what"] for one in report["findings"])
+    assert [one["beyond_loopback"] for one in report["listeners"]] == [True, True, False, True, False]
+    assert [one["tls"] for one in report["listeners"]] == ["no TLS", "no TLS", "TLS", "no TLS", "TLS"]
+    done = run("check", "-c", file, timeout=30)
+    assert done.returncode == 1 and done.stderr == ""
+    assert f"serious: {file}:3: listener 25001: whoever reaches every address" in done.stdout
+    assert "to do: set allow_anonymous false and a password_file" in done.stdout
+
+
+def test_nothing_serious_is_status_0(tmp_path):
+    file = tmp_path / "good.conf"
+    file.write_text("listener 25001 127.0.0.1\nallow_anonymous true\n")
+    status, report = survey(file)
+    assert status == 0 and report["serious"] is False
+    assert [one["severity"] for one in report["findings"]] == ["note"]
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="/dev/shm is not there")
+def test_a_store_in_ram_is_serious():
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        file = pathlib.Path(folder, "x.conf")
+        file.write_text(f"listener 25001 127.0.0.1\nallow_anonymous true\npersistence true\n"
+                        f"persistence_location {folder}\n")
+        status, report = survey(file)
+        assert status == 1 and "lies in RAM (tmpfs at /dev/shm)" in found(report)["serious", 4]

@@ -30,6 +30,7 @@ mod logins;
 mod low;
 mod memory;
 mod offline;
+mod operator;
 mod overflow;
 mod pieces;
 mod queue;

@@ -15,7 +15,7 @@ use crate::run::control::protocol::{Refusal, Reply, Request};
 pub(super) use confirmed::confirmed;
 
 /// Where packages put the configuration.
-const PACKAGED: &str = "/etc/footbridge/footbridge.conf";
+pub(super) const PACKAGED: &str = "/etc/footbridge/footbridge.conf";
 
 /// How long the broker may take for each line.
 const PATIENCE: Duration = Duration::from_secs(30);

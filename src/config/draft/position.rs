@@ -3,9 +3,11 @@
 use std::fmt;
 
 /// Where a line stands.
-#[derive(Clone, Debug, Default)]
-pub(in crate::config) struct Position {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// The file, as it was named.
     pub file: String,
+    /// The line, from 1; 0 where the file itself is meant.
     pub line: usize,
 }
 

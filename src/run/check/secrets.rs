@@ -11,16 +11,23 @@ use crate::config::{self, Config, General};
 /// The directives whose values are passwords.
 const PASSWORDS: [&str; 2] = ["remote_password", "password"];
 
-/// A line, with the cure, for each file with secrets that others can read: what was read as the
-/// configuration, password files, those of bridges, private keys, the store.
-pub(in crate::run) fn readable_by_all(main: Option<&Path>, config: &Config) -> Vec<String> {
-    let mut lines = Vec::new();
+/// A file with secrets that others can read.
+#[derive(Debug)]
+pub(in crate::run) struct OpenFile {
+    /// What it holds, and the cure.
+    pub(in crate::run) line: String,
+    /// The directive that names the file, or is the secret in it.
+    pub(in crate::run) directive: &'static str,
+}
+
+/// The files with secrets that others can read: what was read as the configuration, password files, those
+/// of bridges, private keys, the store.
+pub(in crate::run) fn readable_by_all(main: Option<&Path>, config: &Config) -> Vec<OpenFile> {
+    let mut open = Vec::new();
     for file in main.map(configuration_files).unwrap_or_default() {
         if is_open(&file) && names_password(&file) {
-            lines.push(line(
-                &file,
-                "passwords of bridges, and everybody can read it",
-            ));
+            let what = "passwords of bridges, and everybody can read it";
+            open.push(open_file("remote_password", &file, what));
         }
     }
     let general = std::iter::once(&config.general.security);
@@ -30,23 +37,23 @@ pub(in crate::run) fn readable_by_all(main: Option<&Path>, config: &Config) -> V
     files.dedup();
     for file in files.into_iter().filter(|file| is_open(file)) {
         let what = "hashes of passwords (password_file), and everybody can read it";
-        lines.push(line(file, what));
+        open.push(open_file("password_file", file, what));
     }
     let tokens = config.bridges.iter();
     for file in tokens.filter_map(|bridge| bridge.remote_password_file.as_ref()) {
         if is_open(file) {
             let what = "the password of a bridge (remote_password_file), and everybody can read it";
-            lines.push(line(file, what));
+            open.push(open_file("remote_password_file", file, what));
         }
     }
     for (directive, file) in private_keys(config) {
         if is_open(file) {
             let what = format!("a private key ({directive}), and everybody can read it");
-            lines.push(line(file, &what));
+            open.push(open_file(directive, file, &what));
         }
     }
-    lines.extend(store_line(&config.general));
-    lines
+    open.extend(open_store(&config.general));
+    open
 }
 
 /// The files of the private keys of TLS, each once, with the directive that names it.
@@ -62,17 +69,20 @@ fn private_keys(config: &Config) -> BTreeSet<(&'static str, &PathBuf)> {
         .collect()
 }
 
-fn line(file: &Path, what: &str) -> String {
+fn open_file(directive: &'static str, file: &Path, what: &str) -> OpenFile {
     let name = file.display();
-    format!("{name} has {what}: `chmod o-rwx {name}` keeps others out")
+    OpenFile {
+        line: format!("{name} has {what}: `chmod o-rwx {name}` keeps others out"),
+        directive,
+    }
 }
 
 /// The store, in a file that everybody can read as an earlier version made it.
-fn store_line(general: &General) -> Option<String> {
+fn open_store(general: &General) -> Option<OpenFile> {
     let is_open = general.persistence && is_open(&general.store);
     is_open.then(|| {
         let what = "every message that is kept, and everybody can read it";
-        line(&general.store, what)
+        open_file("persistence_location", &general.store, what)
     })
 }
 
@@ -165,7 +175,10 @@ mod tests {
         .unwrap();
         let text = text + &bridge + &keys;
         let config = Config::parse(&text, "x", &Env::default()).unwrap().config;
-        let lines = || readable_by_all(Some(&at("main")), &config);
+        let lines = || -> Vec<String> {
+            let open = readable_by_all(Some(&at("main")), &config);
+            open.into_iter().map(|open| open.line).collect()
+        };
         let secrets = [
             "bridge.conf",
             "proxy.conf",

@@ -3,10 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-/// The file system that holds `folder`, if it is one that loses everything with the power.
-pub(super) fn in_ram(folder: &Path) -> Option<String> {
+use super::folders::folder_of;
+
+/// The file system that holds the folder of `file`, if it is one that loses everything with the power.
+pub(in crate::run) fn folder_in_ram(file: &Path) -> Option<String> {
     let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
-    let folder = folder.canonicalize().ok()?;
+    let folder = folder_of(file).canonicalize().ok()?;
     find(&mounts, &folder, 0)
 }
 
