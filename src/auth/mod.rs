@@ -157,8 +157,7 @@ impl Auth {
         self.allows(who, topic, Operation::Read)
     }
 
-    /// Whether `who` may have published to `topic`: as [`Auth::may_publish`], but whom nobody knows any
-    /// more that `auth_socket` let in, it might when it did.
+    /// As [`Auth::may_publish`], but whom nobody knows any more that `auth_socket` let in, it might when it did.
     pub fn may_have_published(&self, who: &Who<'_>, topic: &str) -> bool {
         let rules = self.at(who.listener);
         let standing = rules.and_then(|rules| self.standing(rules, who));
@@ -201,8 +200,7 @@ impl Auth {
         }
     }
 
-    /// True the first time that it is asked of a client whose names keep it out of what patterns
-    /// give to others: `/`, `+` or `#` in its client id or user name.
+    /// True the first time that it is asked of a client whose names (`/`, `+` or `#`) keep it out of patterns.
     pub fn is_to_be_told(&mut self, who: &Who<'_>) -> bool {
         let rules = self.at(who.listener);
         let standing = rules.and_then(|rules| self.standing(rules, who));
@@ -231,8 +229,7 @@ impl Auth {
         self.open && !self.per_listener
     }
 
-    /// True when every topic is open to everyone: without an `acl_file` the hot path need not
-    /// ask.
+    /// True when every topic is open to everyone: without an `acl_file` the hot path need not ask.
     pub fn open(&self) -> bool {
         self.open
     }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use super::defaults::{PORT, STORE_FILE};
 use super::error::shortened;
 use super::{Bridge, Config, Env, Error, General, Kind, Listener, Security, whole};
-pub(super) use places::Owner;
+use places::Owner;
 pub use places::Places;
 use plugin::Plugin;
 pub use position::Position;
@@ -241,6 +241,19 @@ impl<'e> Draft<'e> {
         for (place, name, kind) in twice {
             self.fail_at(place, &format!("listener {name}"), kind);
         }
+    }
+}
+
+impl Draft<'_> {
+    /// The line that is read has this directive, of a `connection` section or not, and was understood.
+    pub(super) fn note_place(&mut self, directive: &str, is_of_bridge: bool) {
+        let owner = if is_of_bridge {
+            self.open.bridge.map(Owner::Bridge)
+        } else {
+            self.open.listener.map(Owner::Listener)
+        };
+        let owner = owner.unwrap_or(Owner::Broker);
+        self.places.add(directive, owner, self.place.clone());
     }
 }
 

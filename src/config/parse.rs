@@ -10,7 +10,7 @@ pub use env::Env;
 pub use sources::Reading;
 pub(crate) use sources::text;
 
-use super::draft::{Draft, Open, Owner, Places, Position};
+use super::draft::{Draft, Open, Places, Position};
 use super::keys::{self, Class, Section};
 use super::value::Value;
 use super::{Config, Error, Errors, Kind};
@@ -170,28 +170,17 @@ fn read_line(
     } else if depth == Depth::Section {
         return Err(Kind::NotOfBridge);
     }
-    let plain = value
-        .split_once(" #")
-        .map_or(value, |(value, _)| value.trim_end());
-    if key
-        .accepted_values
-        .iter()
-        .any(|h| h.eq_ignore_ascii_case(plain))
-    {
+    let plain = value.split_once(" #");
+    let plain = plain.map_or(value, |(value, _)| value.trim_end());
+    let mut accepted = key.accepted_values.iter();
+    if accepted.any(|known| known.eq_ignore_ascii_case(plain)) {
         return Ok(());
     }
     match key.class {
         Class::Implemented(parse) => {
             let value = draft.env.expand(value)?;
             parse(draft, Value(&value))?;
-            let owner = match (key.section, draft.open) {
-                (Section::Bridge, open) => open.bridge.map(Owner::Bridge),
-                (_, open) => open.listener.map(Owner::Listener),
-            };
-            let place = draft.place.clone();
-            draft
-                .places
-                .add(key.name, owner.unwrap_or(Owner::Broker), place);
+            draft.note_place(key.name, key.section == Section::Bridge);
             Ok(())
         }
         Class::Accepted => {

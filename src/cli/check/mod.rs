@@ -56,21 +56,24 @@ impl Check {
             report.to_text()
         };
         put(&text).map_err(Error::Write)?;
-        match report.is_serious() {
-            true => Err(Error::Serious),
-            false => Ok(()),
+        if report.is_serious() {
+            Err(Error::Serious)
+        } else {
+            Ok(())
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
     fn arguments() {
         let check = Check::parse(&["--json", "-c", "x"]).unwrap();
-        assert!(check.json && check.config == PathBuf::from("x"));
+        assert!(check.json && check.config.as_path() == Path::new("x"));
         assert_eq!(Check::parse(&[]).unwrap().config, PathBuf::from(PACKAGED));
         for bad in [&["x"][..], &["-c"], &["--watch"]] {
             assert!(matches!(Check::parse(bad), Err(Error::Usage(_))), "{bad:?}");

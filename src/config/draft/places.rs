@@ -20,7 +20,7 @@ struct PlacedLine {
 
 /// The section that a line belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::config) enum Owner {
+pub(super) enum Owner {
     /// The broker, or what stands above any `listener`.
     Broker,
     /// A `listener`, in the order of the files.
@@ -30,7 +30,7 @@ pub(in crate::config) enum Owner {
 }
 
 impl Places {
-    pub(in crate::config) fn add(&mut self, directive: &str, owner: Owner, position: Position) {
+    pub(super) fn add(&mut self, directive: &str, owner: Owner, position: Position) {
         self.lines.push(PlacedLine {
             directive: directive.into(),
             owner,

@@ -41,9 +41,10 @@ fn in_clear(
     let has_password = bridge.remote_password.is_some()
         || bridge.remote_password_file.is_some()
         || bridge.remote_password_command.is_some();
-    let what = match has_password {
-        true => "its password and all that it carries",
-        false => "all that it carries",
+    let what = if has_password {
+        "its password and all that it carries"
+    } else {
+        "all that it carries"
     };
     report.add(
         Severity::Warning,

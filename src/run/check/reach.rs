@@ -124,13 +124,15 @@ fn who(listener: &Listener, entry: Option<Entry>) -> String {
         "owners of a client certificate, by its name",
     );
     way(entry.socket, "whom auth_socket lets in");
-    let topics = match entry.has_rights {
-        true => "topics by rules",
-        false => "all topics",
+    let topics = if entry.has_rights {
+        "topics by rules"
+    } else {
+        "all topics"
     };
-    match ways.is_empty() {
-        true => "nobody gets in".to_owned(),
-        false => format!("{}; {topics}", ways.join(", ")),
+    if ways.is_empty() {
+        "nobody gets in".to_owned()
+    } else {
+        format!("{}; {topics}", ways.join(", "))
     }
 }
 
@@ -164,15 +166,16 @@ fn judge(
         );
     }
     if reach.is_beyond && entry.anonymous && !is_known {
-        let (severity, may) = match entry.has_rights {
-            false => (
+        let (severity, may) = if !entry.has_rights {
+            (
                 Severity::Serious,
                 "read and publish everything, commands for devices too",
-            ),
-            true => (
+            )
+        } else {
+            (
                 Severity::Warning,
                 "do what the rules leave to anonymous clients",
-            ),
+            )
         };
         report.add(
             severity,

@@ -87,12 +87,13 @@ fn bounds(report: &mut Survey, config: &Config, places: &Places, room: Room) {
         return;
     }
     let bytes = general.max_queued_bytes;
-    let (has, where_to) = match general.persistence {
-        true => (room.flash, "the file system of the store has room for"),
-        false => (
+    let (has, where_to) = if general.persistence {
+        (room.flash, "the file system of the store has room for")
+    } else {
+        (
             general.memory_limit.filter(|limit| *limit > 0),
             "memory_limit is",
-        ),
+        )
     };
     let queues = u64::try_from(config.bridges.len())
         .unwrap_or(u64::MAX)

@@ -37,9 +37,10 @@ pub fn survey(options: &Options) -> Survey {
     bridges::add(&mut report, config, places, &found);
     room::add(&mut report, config, places);
     for ending in tls::expiring(config) {
-        let severity = match ending.is_invalid {
-            true => Severity::Serious,
-            false => Severity::Warning,
+        let severity = if ending.is_invalid {
+            Severity::Serious
+        } else {
+            Severity::Warning
         };
         let line = ending.line.trim_end_matches('.');
         report.findings.push(said(severity, line, config, places));
