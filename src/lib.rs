@@ -194,6 +194,8 @@
 //!   (`net::turn::gather`), or a millisecond later: Mosquitto writes each PUBACK by itself, and to be woken,
 //!   read and write for each is most of what a message costs over a bridge. The system wakes us once so many
 //!   bytes are there (`SO_RCVLOWAT`, by another unsafe call: `net::channel::low_water`).
+//! - **Who publishes most is counted all the time** (`broker::talkers`): nobody asks before there is trouble. Of
+//!   a flood one message of sixteen or so is counted, by chance.
 //! - **Topic aliases** are the connection's business, both ways, not `session`'s, for they end with
 //!   it: a record in a queue never knows of them. Those that are set for a peer go to topics that
 //!   come again, and for a client to the first topics at once, as in Mosquitto.

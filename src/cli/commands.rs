@@ -31,55 +31,51 @@ pub fn run(args: &[&str]) -> Option<u8> {
             Err(error) => end(command, Err(error), false),
             Ok(subscribe) => end(command, subscribe.run(), subscribe.is_quiet()),
         },
-        "status" => match Status::parse(args) {
-            Err(Error::Help) => print(status::HELP),
-            Err(error) => end(command, Err(error), false),
-            Ok(status) => end(command, status.run(), false),
-        },
-        "bridge" => match Bridge::parse(args) {
-            Err(Error::Help) => print(bridge::HELP),
-            Err(error) => end(command, Err(error), false),
-            Ok(bridge) => end(command, bridge.run(), false),
-        },
-        "clients" | "client" | "kick" | "forget" => match Clients::parse(command, args) {
-            Err(Error::Help) => print(clients::HELP),
-            Err(error) => end(command, Err(error), false),
-            Ok(clients) => end(command, clients.run(), false),
-        },
-        "topics" => match Topics::parse(args) {
-            Err(Error::Help) => print(topics::HELP),
-            Err(error) => end(command, Err(error), false),
-            Ok(topics) => end(command, topics.run(), false),
-        },
-        "retained" => match Retained::parse(args) {
-            Err(Error::Help) => print(retained::HELP),
-            Err(error) => end(command, Err(error), false),
-            Ok(retained) => end(command, retained.run(), false),
-        },
-        "log" => match Log::parse(args) {
-            Err(Error::Help) => print(log::HELP),
-            Err(error) => end(command, Err(error), false),
-            Ok(log) => end(command, log.run(), false),
-        },
-        "check" => match Check::parse(args) {
-            Err(Error::Help) => print(check::HELP),
-            Err(error) => end(command, Err(error), false),
-            Ok(check) => end(command, check.run(), false),
-        },
-        "import-mosquitto" => match ImportMosquitto::parse(args) {
-            Err(Error::Help) => print(import::HELP),
-            Err(error) => end(command, Err(error), false),
-            Ok(import) => end(command, import.run(), false),
-        },
-        "demo" => match Demo::parse(args) {
-            Err(Error::Help) => print(demo::HELP),
-            Err(error) => end(command, Err(error), false),
-            Ok(demo) => end(command, demo.run().map_err(Error::Demo), false),
-        },
+        "status" => ran(command, Status::parse(args), status::HELP, Status::run),
+        "bridge" => ran(command, Bridge::parse(args), bridge::HELP, Bridge::run),
+        "clients" | "client" | "kick" | "forget" => ran(
+            command,
+            Clients::parse(command, args),
+            clients::HELP,
+            Clients::run,
+        ),
+        "topics" => ran(command, Topics::parse(args), topics::HELP, Topics::run),
+        "retained" => ran(
+            command,
+            Retained::parse(args),
+            retained::HELP,
+            Retained::run,
+        ),
+        "log" => ran(command, Log::parse(args), log::HELP, Log::run),
+        "check" => ran(command, Check::parse(args), check::HELP, Check::run),
+        "import-mosquitto" => ran(
+            command,
+            ImportMosquitto::parse(args),
+            import::HELP,
+            ImportMosquitto::run,
+        ),
+        "demo" => {
+            let run = |demo: &Demo| demo.run().map_err(Error::Demo);
+            ran(command, Demo::parse(args), demo::HELP, run)
+        }
         "passwd" => passwd(args),
         demo::BROKER => end(command, demo::run_broker(args).map_err(Error::Demo), false),
         _ => return None,
     })
+}
+
+/// Does what was understood of the arguments, or says why nothing is done.
+fn ran<C>(
+    command: &str,
+    understood: Result<C, Error>,
+    help: &str,
+    run: impl FnOnce(&C) -> Result<(), Error>,
+) -> u8 {
+    match understood {
+        Err(Error::Help) => print(help),
+        Err(error) => end(command, Err(error), false),
+        Ok(asked) => end(command, run(&asked), false),
+    }
 }
 
 fn passwd(args: &[&str]) -> u8 {

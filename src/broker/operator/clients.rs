@@ -24,8 +24,8 @@ pub struct ClientView<'a> {
     pub address: Option<&'a Address>,
     /// The version that it speaks, or spoke.
     pub version: Version,
-    /// How long it has been connected, or away.
-    pub since: Duration,
+    /// How long it has been connected, or away; `None` for a bridge that never was.
+    pub since: Option<Duration>,
     /// How long ago it last sent a packet; `None` while it is away.
     pub seen: Option<Duration>,
     /// Its keep-alive in seconds; 0 is none.
@@ -70,7 +70,7 @@ impl<'a> ClientView<'a> {
             is_bridge: session.is_bridge(),
             address: conn.map(|conn| conn.address()),
             version: session.version,
-            since: now.since(session.since),
+            since: (session.since > Time::ZERO).then(|| now.since(session.since)),
             seen: conn.map(|conn| now.since(conn.last_seen())),
             keep_alive: conn.map_or(0, |conn| conn.keep_alive()),
             expiry: (session.expiry != u32::MAX).then_some(expiry),

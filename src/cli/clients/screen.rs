@@ -92,7 +92,10 @@ fn state(client: &Value) -> String {
         Some(Value::Bool(true)) => "up",
         _ => "away",
     };
-    format!("{word} {}", span(count(client, "since_seconds")))
+    let since = client.get("since_seconds").and_then(Value::as_u64);
+    since.map_or("never up".to_owned(), |since| {
+        format!("{word} {}", span(since))
+    })
 }
 
 /// One of them: the first item is its session, the others are its filters.
@@ -212,6 +215,8 @@ mod tests {
                 && lines[2].ends_with('9')
         );
         assert!(lines[3].contains("last 70 s"), "{text}");
+        let bridge = Value::parse(r#"{"client":"b","kind":"bridge","since_seconds":null}"#);
+        assert!(list(&[bridge.unwrap()]).contains("never up"));
     }
 
     #[test]

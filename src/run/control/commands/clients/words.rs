@@ -35,7 +35,10 @@ pub(super) fn item(view: &ClientView<'_>) -> Vec<(String, Value)> {
         ("address", view.address.map(ToString::to_string).into()),
         ("username", view.username.into()),
         ("protocol", version.into()),
-        ("since_seconds", view.since.as_secs().into()),
+        (
+            "since_seconds",
+            view.since.map(|since| since.as_secs()).into(),
+        ),
         ("seen_seconds", view.seen.map(|seen| seen.as_secs()).into()),
         ("subscriptions", (view.subscriptions as u64).into()),
         ("messages", view.queued.into()),
