@@ -69,7 +69,7 @@ def test_back_to_the_primary(bridge, make_upstream, client, link):
     state = client(two.port, "state")
     state.subscribe("$SYS/broker/connection/edge/state", 1)
     assert state.payloads(1) == ["0"], "it has taken leave"
-    assert "edge-probe" in one.log()
+    wait_until(lambda: "edge-probe" in one.log(), what="line in the log")
 
 
 def test_an_older_session_elsewhere_after_a_restart(bridge, make_upstream, link):
@@ -158,7 +158,7 @@ def test_a_primary_that_allows_the_bridge_only(bridge, make_upstream):
     primary.mend()
     try:
         is_up(edge, primary.port)
-        assert "though it does not take the probe" in edge.log()
+        wait_until(lambda: "though it does not take the probe" in edge.log(), what="line in the log")
     finally:
         primary.cut()
 

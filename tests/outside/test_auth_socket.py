@@ -268,9 +268,9 @@ def test_auth_socket_timeout_and_others_meanwhile(make_broker, make_program, cli
     assert here.payloads(1) == ["1"]
     slow.join(20)
     assert late == [UNAVAILABLE]
-    assert "has not answered within 3s" in broker.log()
+    wait_until(lambda: "has not answered within 3s" in broker.log(), what="line in the log")
     assert try_(client, broker, client_id="next") == 0
-    assert "is back; 1 logins were refused" in broker.log()
+    wait_until(lambda: "is back; 1 logins were refused" in broker.log(), what="line in the log")
 
 
 HOSTILE = {

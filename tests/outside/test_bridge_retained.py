@@ -141,7 +141,7 @@ def test_a_bridge_that_is_added(make_broker, make_upstream, client, kept, qos):
         config.write(f"{bridge}topic # out {qos}\n")
     edge.restart()
     wait_until(lambda: kept(upstream) == expected, timeout=20, what="all retained upstream")
-    assert "300 retained topics brought up to date" in edge.log()
+    wait_until(lambda: "300 retained topics brought up to date" in edge.log(), what="line in the log")
 
 
 @pytest.mark.footbridge

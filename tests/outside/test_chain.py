@@ -8,7 +8,7 @@ import pytest
 
 from clients import Client
 from upstreams.erlang import Ejabberd, RabbitMQ
-from harness import MOSQUITTO, Broker
+from harness import MOSQUITTO, Broker, wait_until
 from ledger import Ledger
 from peer import Peer
 from stories import company, quiet, until
@@ -140,7 +140,7 @@ def test_the_site_goes_on_and_the_sum_is_right(make_broker, link, client, cloud,
     assert lost == int(reported["dropped"]) >= DEVICES * 250 - 300, reported
     reason = figures(client, edge, "connection/edge/topic/1")["dropped_reason"]
     assert reason == "overflow-oldest"
-    assert "the oldest go" in edge.log()
+    wait_until(lambda: "the oldest go" in edge.log(), what="line in the log")
 
 
 # Chains of footbridges, with the last one full and refusing.

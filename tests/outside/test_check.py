@@ -11,7 +11,7 @@ import time
 import pytest
 
 import certs
-from harness import FOOTBRIDGE, free_port, run
+from harness import FOOTBRIDGE, free_port, run, wait_until
 
 pytestmark = pytest.mark.footbridge
 
@@ -92,7 +92,7 @@ def test_a_store_of_mosquitto_is_named(make_broker, tmp_path):
     says = f"{broker.folder}/store/mosquitto.db is not read"
     assert done.returncode == 0 and says in done.stdout
     broker.start()
-    assert says in broker.log()
+    wait_until(lambda: says in broker.log(), what="line in the log")
 
 
 def test_anybody_may_check_beside_a_broker(make_broker, tmp_path):

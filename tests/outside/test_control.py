@@ -55,7 +55,7 @@ def test_control_socket(make_broker, control, tmp_path):
     control(path).ask("help")
     # A second broker does not take it away, and serves all the same.
     other = make_broker(f"control_socket {path}")
-    assert "another program listens there" in other.log()
+    wait_until(lambda: "another program listens there" in other.log(), what="line in the log")
     other.stop()
     control(path).ask("help")
     # That takes a restart.

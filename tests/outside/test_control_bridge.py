@@ -109,7 +109,7 @@ def test_stop_and_start(steered, make_upstream, client):
     one.wait("up", "up")
     assert "already" in one.do("start", "up")
     assert "there is no bridge nobody" in one.refused("start", "nobody")
-    assert "Control socket: bridge stop up." in one.broker.log()
+    wait_until(lambda: "Control socket: bridge stop up." in one.broker.log(), what="line in the log")
     # A start of the broker starts it, too.
     one.do("stop", "up")
     one.broker.restart()

@@ -70,7 +70,7 @@ def test_what_no_longer_comes_in_is_unsubscribed_for_the_bridge_alone(
     broker.config_file.write_text(text)
     broker.restart("kill")
     up(broker, 2)
-    assert "session resumed" in broker.log()
+    wait_until(lambda: "session resumed" in broker.log(), what="line in the log")
     here = client(broker.port, "here")
     here.subscribe("both/#", 1)
     other.publish("both/x", "stays", 1)

@@ -39,9 +39,9 @@ def test_an_interface_that_comes_up_after_the_start(make_broker):
     broker.wrapper = namespace()
     broker.launch()
     wait_until(lambda: " running" in broker.log(), what="start")
-    assert f"Listening on 127.0.0.1:{broker.port}." in broker.log()
+    wait_until(lambda: f"Listening on 127.0.0.1:{broker.port}." in broker.log(), what="line in the log")
     for address in ("10.98.7.1", "fd98::7"):
-        assert f"cannot listen on {address} port {lan}" in broker.log()
+        wait_until(lambda: f"cannot listen on {address} port {lan}" in broker.log(), what="line in the log")
     inside(broker, "ip", "address", "add", "10.98.7.1/32", "dev", "lo")
     inside(broker, "ip", "address", "add", "fd98::7/128", "dev", "lo")
     for host, name in (("10.98.7.1", f"10.98.7.1:{lan}"), ("fd98::7", f"[fd98::7]:{lan}")):

@@ -136,7 +136,7 @@ def test_an_answer_that_takes_longer_than_an_attempt(site):
     conf = f"nameserver {server.address}", "options timeout:30 attempts:1"
     broker = site.broker(f"{NAME}:{upstream.port}", *conf)
     comes(upstream, 60)
-    assert f"{NAME}: the name server does not answer" in broker.log()
+    wait_until(lambda: f"{NAME}: the name server does not answer" in broker.log(), what="line in the log")
     assert len([kind for _, kind in server.asked if kind == A]) == 1
 
 

@@ -63,7 +63,7 @@ def test_a_full_end_pauses_the_line(make_broker, client):
     wait_until(lambda: figure(edge, waits) == COUNT - 50, what="a full end", timeout=30)
     paused = "connection/up/topic/1/paused"
     wait_until(lambda: figure(edge, paused) == 1, what="a paused lane", timeout=30)
-    assert "refuses messages for now: quota exceeded (0x97)" in edge.log()
+    wait_until(lambda: "refuses messages for now: quota exceeded (0x97)" in edge.log(), what="line in the log")
     assert figure(edge, "connection/up/queue/put_back") > 0
     sink = client(last.port, "sink", clean=False)
     assert set(all_that_comes(sink, COUNT)) == set(range(COUNT))
@@ -87,7 +87,7 @@ def test_dead_letters_wait_for_a_better_configuration(make_broker, make_upstream
     assert there.payloads(2) == ["1", "3"]
     dead = "connection/up/queue/dead_letters"
     wait_until(lambda: figure(edge, dead) == 1, what="a dead letter")
-    assert "set aside as a dead letter" in edge.log()
+    wait_until(lambda: "set aside as a dead letter" in edge.log(), what="line in the log")
     edge.restart("kill")
     wait_until(lambda: figure(edge, dead) == 1, what="the same one", timeout=20)
     there.close()

@@ -76,7 +76,7 @@ def test_lazy(make_broker, make_upstream, client):
     assert there.payloads(4, timeout=20) == ["4", "5", "6", "7"]
     assert sorted(here.payloads(3, timeout=20)) == ["0", "1", "command"]
     has_left(upstream, 2)
-    assert "until 4 messages wait" in broker.log()
+    wait_until(lambda: "until 4 messages wait" in broker.log(), what="line in the log")
     assert not [line for line in broker.log().splitlines() if "WARN" in line and "edge" in line]
 
 

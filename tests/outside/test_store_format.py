@@ -59,7 +59,7 @@ def test_a_newer_store_is_refused_with_a_cure_and_left_byte_for_byte(broker):
     broker.launch()
     wait_until(lambda: broker.process.poll() is not None, what="end of the broker")
     assert broker.process.returncode != 0
-    assert "written by a newer version (format 4); upgrade, or move the file away" in broker.log()
+    wait_until(lambda: "written by a newer version (format 4); upgrade, or move the file away" in broker.log(), what="line in the log")
     assert files(broker) == before
 
 
@@ -75,7 +75,7 @@ def test_a_store_of_a_newer_format_that_was_killed_is_left_byte_for_byte(broker)
         wait_until(lambda: broker.process.poll() is not None, what="end of the broker")
         assert broker.process.returncode != 0
         broker.process = None
-        assert said in broker.log()
+        wait_until(lambda: said in broker.log(), what="line in the log")
         assert files(broker) == before
 
 
@@ -93,5 +93,5 @@ def test_the_file_of_another_program_is_left_byte_for_byte(broker, magic, said):
     broker.launch()
     wait_until(lambda: broker.process.poll() is not None, what="end of the broker")
     assert broker.process.returncode != 0
-    assert said in broker.log()
+    wait_until(lambda: said in broker.log(), what="line in the log")
     assert files(broker) == before

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from harness import free_port
+from harness import free_port, wait_until
 from test_tls_bridge import bridge, crosses, up
 from tls_peers import said
 from upstreams.nginx import Nginx
@@ -112,7 +112,7 @@ def test_tinyproxy_and_nginx(behind, make_broker, client, ca, tmp_path, login):
             crosses(client, edge, behind.port, sizes=(10, 10_000))
             proxy.restart()
             up(edge, 2)
-            assert f"CONNECT localhost:{port}" in proxy.log()
+            wait_until(lambda: f"CONNECT localhost:{port}" in proxy.log(), what="line in the log")
             assert "72it" not in edge.log() and "sekrit" not in edge.log()
 
 

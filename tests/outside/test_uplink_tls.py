@@ -79,7 +79,7 @@ def test_a_bridge_connects_as_soon_as_the_clock_is_set(make_broker, client, upst
     assert "NTP" in said and "connected to" not in said
     clock.set(NOW)
     carries(client, upstream, broker)
-    assert "The clock is set: bridge up tries again" in broker.log()
+    wait_until(lambda: "The clock is set: bridge up tries again" in broker.log(), what="line in the log")
     # What was known then is the floor of runs that begin in 1970 again.
     for _ in range(2):
         broker.kill()
@@ -251,7 +251,7 @@ def test_a_bridge_over_websocket(make_broker, client, upstream, tls, whose, sche
         above.close()
         below.close()
         upstream.restart()
-    assert f"({scheme}://localhost:{port}/mqtt)" in broker.log()
+    wait_until(lambda: f"({scheme}://localhost:{port}/mqtt)" in broker.log(), what="line in the log")
     assert "sekrit" not in broker.log() + upstream.log()
 
 

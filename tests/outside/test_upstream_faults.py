@@ -95,7 +95,7 @@ def test_a_message_that_is_too_large_streams_by(make_broker, upstream, client, v
         upstream.deliver(packet_id, large)
     is_served(upstream, reader, version)
     wait_until(lambda: figure(edge, DROPPED) == 2, what="the figure")
-    assert "at most 100000 allowed" in edge.log()
+    wait_until(lambda: "at most 100000 allowed" in edge.log(), what="line in the log")
 
 
 def test_a_message_that_takes_long_is_waited_for(make_broker, upstream, client):

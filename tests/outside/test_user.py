@@ -112,7 +112,7 @@ def test_an_unknown_user_is_an_error(start):
     broker.launch()
     wait_until(lambda: broker.process.poll() is not None, what="the end")
     assert broker.process.returncode == 1
-    assert "user: there is no user `no-such-user`" in broker.log()
+    wait_until(lambda: "user: there is no user `no-such-user`" in broker.log(), what="line in the log")
 
 
 def test_a_start_that_the_store_stops_leaves_no_pid_file(start, folder):
@@ -124,5 +124,5 @@ def test_a_start_that_the_store_stops_leaves_no_pid_file(start, folder):
     (broker.folder / "store" / "footbridge.db").write_bytes(b"SQLite format 3\0" + bytes(5000))
     broker.launch()
     wait_until(lambda: broker.process.poll() is not None, what="end of the broker")
-    assert "not a store of this program" in broker.log()
+    wait_until(lambda: "not a store of this program" in broker.log(), what="line in the log")
     assert not (folder / "run" / "pid").exists()
